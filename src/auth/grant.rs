@@ -1,0 +1,97 @@
+//! The three ends of a decision, and the proof of an allow.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::model::deny::DenyReason;
+use crate::model::identity::Identity;
+use crate::model::route::Route;
+
+/// What was decided about a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Decision {
+    /// It may pass, and nothing else may stand for this proof.
+    Allow(Grant),
+    /// It may not.
+    Deny(Denial),
+    /// It could not be decided: 503.
+    Fail(Unavailable),
+}
+
+/// A refusal, with what is known about the request, for the record.
+#[derive(Debug)]
+pub struct Denial {
+    /// Why.
+    pub reason: DenyReason,
+    /// The route, if one matched.
+    pub route: Option<Arc<Route>>,
+    /// The caller, if recognised.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// Why no decision could be made. The cause is logged where it is found; the caller learns only that it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unavailable {
+    /// The store did not answer.
+    Store,
+}
+
+impl Unavailable {
+    /// The stable code, in the answer and the record.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Store => "store_unavailable",
+        }
+    }
+}
+
+/// The two ways a step of the pipeline stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A refusal.
+    Deny(DenyReason),
+    /// A failure.
+    Fail(Unavailable),
+}
+
+impl From<DenyReason> for Stop {
+    fn from(reason: DenyReason) -> Self {
+        Self::Deny(reason)
+    }
+}
+
+impl From<Unavailable> for Stop {
+    fn from(cause: Unavailable) -> Self {
+        Self::Fail(cause)
+    }
+}
+
+/// Proof that a request may pass to one upstream, and what that upstream is told. Only `auth` makes one.
+#[derive(Debug)]
+pub struct Grant {
+    route: Arc<Route>,
+    identity: Option<Arc<Identity>>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Grant {
+    /// The route that matched.
+    #[must_use]
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// The caller, if recognised.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// The identity headers to set, after every copy of the caller's has been removed.
+    pub fn identity_headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.headers.iter().map(|(name, value)| (name, value))
+    }
+}

@@ -1,0 +1,315 @@
+//! What rights are made of: roles, scopes, levels, memberships, requirements.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that breaks the rule of the word it should become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a {0}")]
+pub struct Invalid(pub &'static str);
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the rule of this word.
+            ///
+            /// # Errors
+            /// [`Invalid`] for a text that breaks it.
+            pub fn parse(text: &str) -> Result<Self, Invalid> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.into())) } else { Err(Invalid($what)) }
+            }
+
+            /// The word as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+word! {
+    /// A role: what a route can ask for. Visible ASCII without space and comma, 1 to 255 bytes.
+    Role, "role", |text| {
+        (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
+    }
+}
+word! {
+    /// A scope: what a credential may be used for, such as `lists:read`. Visible ASCII without `"`, `\` and comma,
+    /// 1 to 255 bytes (RFC 6749 section 3.3, and no comma, so that no list splits in two).
+    Scope, "scope", |text| {
+        (1..=255).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b','))
+    }
+}
+word! {
+    /// The name of a kind of resource, or of a level: `[a-z][a-z0-9_]*`, at most 64 bytes, no dash.
+    Name, "resource or level name", |text| {
+        text.len() <= 64
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    }
+}
+word! {
+    /// The id of one resource: 1 to 128 of `[A-Za-z0-9._~:-]`, compared byte for byte.
+    ResourceId, "resource id", ResourceId::fits
+}
+
+impl ResourceId {
+    /// Whether a text keeps the rule, without making it one.
+    #[must_use]
+    pub fn fits(text: &str) -> bool {
+        (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b':' | b'-'))
+    }
+}
+
+impl Role {
+    /// Every active account has it.
+    pub const USER: &str = "user";
+    /// Accounts with `is_admin` have it, and nobody else.
+    pub const ADMIN: &str = "admin";
+    /// The single role of a login whose password must change.
+    pub const PWCHANGE: &str = "pwchange";
+}
+
+impl Scope {
+    /// Lets an API key change memberships.
+    pub const MEMBERS: &str = "auth:members";
+    /// Lets an API key of an administrator act as one.
+    pub const ADMIN: &str = "auth:admin";
+    /// Lets an API key ask about other people's tokens.
+    pub const INTROSPECT: &str = "auth:introspect";
+
+    /// Whether it is one of the gateway's own, `auth:*`, which no login carries.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.as_str().starts_with("auth:")
+    }
+}
+
+/// The declared levels, lowest first, with at most 32 of them. The first never yields a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder(Arc<[Name]>);
+
+/// The place of a level in the ladder: 0 is the lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank(pub u8);
+
+impl Ladder {
+    /// Builds a ladder from level names, lowest first.
+    ///
+    /// # Errors
+    /// [`Invalid`] when there are none, more than 32, or two alike.
+    pub fn new(levels: Vec<Name>) -> Result<Self, Invalid> {
+        let distinct: std::collections::BTreeSet<_> = levels.iter().collect();
+        if levels.is_empty() || 32 < levels.len() || distinct.len() != levels.len() {
+            return Err(Invalid("ladder of 1 to 32 different levels"));
+        }
+        Ok(Self(levels.into()))
+    }
+
+    /// The place of a level; `None` if it is not declared (any more).
+    #[must_use]
+    pub fn rank(&self, level: &str) -> Option<Rank> {
+        let place = self.0.iter().position(|name| name.as_str() == level)?;
+        u8::try_from(place).ok().map(Rank)
+    }
+
+    /// The levels that a membership at `rank` gives roles of: itself and all below down to the second.
+    pub fn yielded(&self, rank: Rank) -> impl Iterator<Item = &Name> {
+        self.0.iter().take(usize::from(rank.0) + 1).skip(1)
+    }
+
+    /// The name at a place.
+    #[must_use]
+    pub fn name(&self, rank: Rank) -> Option<&Name> {
+        self.0.get(usize::from(rank.0))
+    }
+
+    /// All levels, lowest first.
+    #[must_use]
+    pub fn names(&self) -> &[Name] {
+        &self.0
+    }
+}
+
+/// (uid, resource, id, level): user u-1 is `member` of `list` 42. The uid is the key it is stored under.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Membership {
+    /// Kind of resource, such as `list`.
+    pub resource: Name,
+    /// Which one.
+    pub id: ResourceId,
+    /// Level by name, so that a changed ladder changes nothing stored.
+    pub level: Name,
+}
+
+/// A resource role taken apart: `list-42-member` with resource and level from the declared lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceRole {
+    /// Kind of resource.
+    pub resource: Name,
+    /// Which one: everything between resource and level, dashes included.
+    pub id: ResourceId,
+    /// The level's place in the ladder.
+    pub rank: Rank,
+    /// `true`: this level alone, as a foreign claim gives it; `false`: also every yielding level below.
+    pub exact: bool,
+}
+
+impl ResourceRole {
+    /// Reads `<resource>-<id>-<level>`; `None` if resource or level is not declared or the id breaks its rule.
+    ///
+    /// A role that parses is of the reserved form (contract, section 4).
+    #[must_use]
+    pub fn parse(text: &str, resources: &[Name], ladder: &Ladder) -> Option<Self> {
+        let (resource, rest) = text.split_once('-')?;
+        let (id, level) = rest.rsplit_once('-')?;
+        let resource = resources.iter().find(|name| name.as_str() == resource)?;
+        Some(Self {
+            resource: resource.clone(),
+            id: ResourceId::parse(id).ok()?,
+            rank: ladder.rank(level)?,
+            exact: true,
+        })
+    }
+}
+
+/// What a route asks of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing: credentials are not even looked at.
+    Public,
+    /// Whoever comes; a credential that is presented must hold.
+    Optional,
+    /// A recognised caller.
+    Authenticated,
+    /// A recognised caller with rights.
+    Rights {
+        /// At least one of these; empty: none is asked for.
+        any_role: Vec<RoleTemplate>,
+        /// All of these.
+        all_scopes: Vec<Scope>,
+    },
+}
+
+/// A role as a route asks for it: plain, or with one whole id taken from the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleTemplate {
+    /// `admin`, `list-42-member`: compared as it stands.
+    Plain(Role),
+    /// `list-{id}-member`.
+    Resource {
+        /// Kind of resource.
+        resource: Name,
+        /// Name of the path capture that holds the id.
+        capture: String,
+        /// The level asked for.
+        rank: Rank,
+        /// The template as written, for `explain` and errors.
+        text: Arc<str>,
+    },
+}
+
+impl fmt::Display for RoleTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(role) => f.write_str(role.as_str()),
+            Self::Resource { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<Name> {
+        list.iter().map(|text| Name::parse(text).unwrap()).collect()
+    }
+
+    fn ladder() -> Ladder {
+        Ladder::new(names(&["public", "invitee", "member", "manager", "secret"])).unwrap()
+    }
+
+    #[test]
+    fn words_keep_their_rules() {
+        for good in ["user", "list-42-member", "a:b/c"] {
+            assert!(Role::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a,b", "\u{e9}", "a\n", &"x".repeat(256)] {
+            assert!(Role::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["List", "4list", "a-b", ""] {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a/b", "a%2d", "a b", &"x".repeat(129)] {
+            assert!(ResourceId::parse(bad).is_err(), "{bad}");
+        }
+        assert!(ResourceId::parse("4-2.a_b~c:d").is_ok());
+    }
+
+    #[test]
+    fn the_first_level_yields_nothing_and_others_all_below() {
+        let ladder = ladder();
+        let yielded = |level| -> Vec<_> {
+            ladder
+                .yielded(ladder.rank(level).unwrap())
+                .map(Name::as_str)
+                .collect()
+        };
+        assert!(yielded("public").is_empty());
+        assert_eq!(yielded("manager"), ["invitee", "member", "manager"]);
+        assert_eq!(ladder.rank("owner"), None);
+    }
+
+    #[test]
+    fn a_resource_role_keeps_the_dashes_of_its_id() {
+        let resources = names(&["list"]);
+        let parsed = ResourceRole::parse("list-4-2-member", &resources, &ladder()).unwrap();
+        assert_eq!(parsed.id.as_str(), "4-2");
+        for plain in [
+            "list-member",
+            "list--member",
+            "event-4-member",
+            "list-4-owner",
+            "admin",
+        ] {
+            assert_eq!(
+                ResourceRole::parse(plain, &resources, &ladder()),
+                None,
+                "{plain}"
+            );
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Records of the account's life: accounts, sessions, API keys, one-time tokens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::access::{Invalid, Role, Scope};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+
+/// What an account is called: 2 to 64 of `[a-z0-9._-]`, first a letter or digit, never `u-…`; upper case is folded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Username(Arc<str>);
+
+impl Username {
+    /// Folds ASCII upper case, then checks the rule.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a text that breaks it.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let folded = text.to_ascii_lowercase();
+        let fits = (2..=64).contains(&folded.len())
+            && folded.bytes().all(|b| {
+                b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+            })
+            && folded.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !folded.starts_with(UserId::PREFIX);
+        if fits {
+            Ok(Self(folded.into()))
+        } else {
+            Err(Invalid("username"))
+        }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The primary address of an account: an e-mail address, kept as typed.
+///
+/// One `@` with something on both sides, at most 254 bytes, visible characters without space, `<`, `>`, `,`, `;`, `"`
+/// and control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EmailAddress(Arc<str>);
+
+impl EmailAddress {
+    /// Checks the rule.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a text that breaks it.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let sides = text.split_once('@');
+        let fits = text.len() <= 254
+            && sides.is_some_and(|(local, domain)| {
+                !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+            })
+            && !text.chars().any(|c| {
+                c.is_control()
+                    || c.is_whitespace()
+                    || matches!(c, '<' | '>' | ',' | ';' | '"' | '(' | ')' | '\\')
+            });
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(Invalid("e-mail address"))
+        }
+    }
+
+    /// The address as typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What login and forgot compare: the address without ASCII case, and nothing else changed.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    /// What registration compares to find duplicates: lower case, `+tag` dropped, dots dropped for gmail.com.
+    #[must_use]
+    pub fn normalized(&self) -> String {
+        let lower = self.0.to_lowercase();
+        let Some((local, domain)) = lower.split_once('@') else {
+            return lower;
+        };
+        let local = local.split_once('+').map_or(local, |(before, _)| before);
+        if domain == "gmail.com" {
+            format!("{}@{domain}", local.replace('.', ""))
+        } else {
+            format!("{local}@{domain}")
+        }
+    }
+}
+
+macro_rules! text_conversions {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_conversions!(Username);
+text_conversions!(EmailAddress);
+
+/// An Argon2id string with its parameters (PHC form). Its `Debug` tells nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// Takes a PHC string as `crypto::password` makes it.
+    #[must_use]
+    pub fn new(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// The PHC string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
+
+/// 32 bytes that stand for a random token at rest: a SHA-256 or HMAC-SHA-256 value.
+///
+/// Compared in constant time by `crypto`; equality here serves as a map key only.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// Where an account stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountStatus {
+    /// Registered, no password yet; reserves neither name nor address.
+    Pending,
+    /// May log in.
+    Active,
+    /// Only an administrator enables it again.
+    Disabled,
+}
+
+/// What logs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The user's stable id.
+    pub uid: UserId,
+    /// The record's id.
+    pub account_id: AccountId,
+    /// Kept for ever once the account was active.
+    pub username: Username,
+    /// Primary address.
+    pub identity: EmailAddress,
+    /// What the person is called; any text of at most 128 characters without control characters.
+    pub name: String,
+    /// Pending, active or disabled.
+    pub status: AccountStatus,
+    /// Gives the role `admin` and opens administration; nothing else does.
+    pub is_admin: bool,
+    /// Global roles beside `user` and `admin`, sorted.
+    pub roles: Vec<Role>,
+    /// The settings document that login names.
+    pub settings_id: SettingsId,
+    /// A login has the single role `pwchange` until the password is changed.
+    pub password_must_change: bool,
+    /// `None` while pending.
+    pub password: Option<PasswordHash>,
+    /// Counts revocations: changed password, status, role, level, scope or key, end of sessions. Logins never move it.
+    pub generation: u64,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+/// One login and what came of it: the family of refresh tokens that began with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Claim `sid`.
+    pub id: SessionId,
+    /// Whose.
+    pub uid: UserId,
+    /// When the login was.
+    pub created: Timestamp,
+    /// When a refresh token was last used.
+    pub last_seen: Timestamp,
+    /// From which client network, as text.
+    pub from: String,
+    /// Unused until then, it ends.
+    pub idle_end: Timestamp,
+    /// It ends then, used or not.
+    pub absolute_end: Timestamp,
+    /// Digest of the refresh token that is current.
+    pub refresh: Digest,
+    /// Digests of refresh tokens already used, newest last, at most 8; the newest may be used again within the grace.
+    pub spent: Vec<Digest>,
+    /// When the last rotation was.
+    pub rotated: Timestamp,
+}
+
+impl Session {
+    /// Whether it counts at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.idle_end && now < self.absolute_end
+    }
+}
+
+/// An API key at rest: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// The public part.
+    pub id: KeyId,
+    /// Its owner.
+    pub uid: UserId,
+    /// What its owner calls it: at most 64 characters without control characters.
+    pub name: String,
+    /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
+    pub digest: Digest,
+    /// What it may be used for, sorted.
+    pub scopes: Vec<Scope>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends; `None`: never.
+    pub expires: Option<Timestamp>,
+}
+
+/// What a one-time token may be used for. One never stands for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Sets the first password of a pending account.
+    Confirm,
+    /// Sets a new password of an active account.
+    Reset,
+}
+
+/// A secret that was mailed, at rest: bound to one account and one purpose, consumed once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneTimeToken {
+    /// SHA-256 of the token.
+    pub digest: Digest,
+    /// What for.
+    pub purpose: Purpose,
+    /// For which account.
+    pub uid: UserId,
+    /// Void from then on.
+    pub expires: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_fold_and_keep_their_rule() {
+        assert_eq!(Username::parse("Anna.B").unwrap().as_str(), "anna.b");
+        for bad in [
+            "a",
+            "",
+            "-ab",
+            ".ab",
+            "u-abc",
+            "U-abc",
+            "a b",
+            "a@b",
+            "\u{e4}nna",
+            &"x".repeat(65),
+        ] {
+            assert!(Username::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_one_at_sign_and_no_control_characters() {
+        assert_eq!(
+            EmailAddress::parse("Anna+x@Example.org").unwrap().as_str(),
+            "Anna+x@Example.org"
+        );
+        for bad in [
+            "",
+            "a",
+            "@b",
+            "a@",
+            "a@b@c",
+            "a@b\r\nBcc: c@d",
+            "a b@c",
+            "<a@b>",
+            "a@b,c@d",
+            &format!("{}@b", "x".repeat(253)),
+        ] {
+            assert!(EmailAddress::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_normalized_form_finds_duplicates_only() {
+        let address = EmailAddress::parse("An.Na+tag@GMail.com").unwrap();
+        assert_eq!(address.normalized(), "anna@gmail.com");
+        assert_eq!(address.folded(), "an.na+tag@gmail.com");
+        assert_eq!(
+            EmailAddress::parse("an.na@b.org").unwrap().normalized(),
+            "an.na@b.org"
+        );
+    }
+}

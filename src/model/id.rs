@@ -1,0 +1,204 @@
+//! Names that machines give: each kind its own type, so that one cannot stand for another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is no id of the wanted kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this kind")]
+pub struct InvalidId;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// What every id of this kind begins with.
+            pub const PREFIX: &str = $prefix;
+
+            /// Checks a whole id, prefix included: the prefix, then 8 to 64 of `[A-Za-z0-9_-]`.
+            ///
+            /// # Errors
+            /// [`InvalidId`] for anything else.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let rest = text.strip_prefix($prefix).ok_or(InvalidId)?;
+                let fits = (8..=64).contains(&rest.len())
+                    && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                if fits { Ok(Self(text.into())) } else { Err(InvalidId) }
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.as_str().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// A user's stable id: claim `sub`, header `X-Auth-Uid`. Never given out twice.
+    UserId, "u-"
+}
+id! {
+    /// The id of an account's record; an account has one uid and one of these.
+    AccountId, "a-"
+}
+id! {
+    /// The id of a session: claim `sid`. Not a secret; the refresh token is.
+    SessionId, "s-"
+}
+id! {
+    /// The id of a settings document that belongs to one account.
+    SettingsId, "set-"
+}
+
+/// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// Checks 8 characters of `0-9A-Za-z`.
+    ///
+    /// # Errors
+    /// [`InvalidId`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        let bytes: [u8; 8] = text.as_bytes().try_into().map_err(|_| InvalidId)?;
+        if bytes.iter().all(u8::is_ascii_alphanumeric) {
+            Ok(Self(bytes))
+        } else {
+            Err(InvalidId)
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // The constructor lets ASCII in only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        Self::parse(&text)
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({})", self.as_str())
+    }
+}
+
+/// The id of one request, in answers, logs and towards the upstream: 16 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// Writes a number as 16 hex digits; different numbers give different ids.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        let mut digits = [0; 16];
+        for (place, digit) in digits.iter_mut().enumerate() {
+            let nibble = (number >> (60 - 4 * place)) & 0xf;
+            *digit = char::from_digit(nibble as u32, 16).map_or(b'0', |c| c as u8);
+        }
+        Self(digits)
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_keep_to_their_form() {
+        for good in ["u-abcdefgh", "u-A_b-3456789"] {
+            assert_eq!(UserId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "u-",
+            "u-short",
+            "a-abcdefgh",
+            "u-abcdefg!",
+            "u-abcdefg\u{e9}",
+            "U-abcdefgh",
+        ] {
+            assert_eq!(UserId::parse(bad), Err(InvalidId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn key_ids_are_eight_of_base_62() {
+        assert_eq!(KeyId::parse("aZ09aZ09").unwrap().as_str(), "aZ09aZ09");
+        for bad in ["", "aZ09aZ0", "aZ09aZ090", "aZ09aZ0-"] {
+            assert!(KeyId::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn request_ids_are_the_number_in_hex() {
+        assert_eq!(
+            RequestId::from_number(0x0123_4567_89ab_cdef).as_str(),
+            "0123456789abcdef"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! Floor 0: the words of the domain, each with the rule that makes it one.
+//!
+//! Nothing here does I/O, waits, draws random bytes or reads the clock (except [`clock`], which is the one place that may).
+
+pub mod access;
+pub mod account;
+pub mod algorithm;
+pub mod clock;
+pub mod deny;
+pub mod id;
+pub mod identity;
+pub mod path;
+pub mod route;
+pub mod secret;
