@@ -72,8 +72,11 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
     let (store, keys): (Arc<dyn Store>, _) = match config.store.engine {
         StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None),
         StoreEngine::Sled => {
-            let store = SledStore::open(directory, generations)
-                .map_err(|source| OpenError::Store { path: directory.clone(), source })?;
+            let store =
+                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
+                    path: directory.clone(),
+                    source,
+                })?;
             let keys = directory.join("keys");
             private_directory(&keys)?;
             (Arc::new(store), Some(keys))
@@ -85,8 +88,16 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
     Ok(Services {
         store,
         token_keys: Arc::new(TokenKeys::open(keys)?),
-        signing: Arc::new(SigningKeys::open(keys, config.tokens.algorithm, token_life, clock.now())?),
-        passwords: Arc::new(PasswordPool::start(threads, threads * HASH_QUEUE_PER_THREAD)?),
+        signing: Arc::new(SigningKeys::open(
+            keys,
+            config.tokens.algorithm,
+            token_life,
+            clock.now(),
+        )?),
+        passwords: Arc::new(PasswordPool::start(
+            threads,
+            threads * HASH_QUEUE_PER_THREAD,
+        )?),
         mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
         clock,
         metrics: Arc::new(Metrics::new()),
@@ -99,7 +110,14 @@ fn private_directory(path: &Path) -> Result<(), OpenError> {
     let make = || {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mode = std::fs::metadata(path)?.permissions().mode();
-        if mode & 0o077 != 0 { std::fs::set_permissions(path, Permissions::from_mode(0o700)) } else { Ok(()) }
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, Permissions::from_mode(0o700))
+        } else {
+            Ok(())
+        }
     };
-    make().map_err(|source| OpenError::Directory { path: path.to_owned(), source })
+    make().map_err(|source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }

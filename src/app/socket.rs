@@ -42,7 +42,9 @@ pub enum SocketError {
         source: std::io::Error,
     },
     /// The peer sent what is no reply.
-    #[error("the gateway on {path} gave no answer that is understood here; is it of another version?")]
+    #[error(
+        "the gateway on {path} gave no answer that is understood here; is it of another version?"
+    )]
     Reply {
         /// The socket.
         path: PathBuf,
@@ -60,9 +62,14 @@ pub fn path_in(directory: &Path) -> PathBuf {
 /// # Errors
 /// [`SocketError`]
 pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
-    let io = |source| SocketError::Io { path: path.to_owned(), source };
+    let io = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
     if UnixStream::connect(path).await.is_ok() {
-        return Err(SocketError::Taken { path: path.to_owned() });
+        return Err(SocketError::Taken {
+            path: path.to_owned(),
+        });
     }
     match std::fs::remove_file(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(io(source)),
@@ -79,7 +86,10 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept on admin.sock");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot accept on admin.sock"
+                );
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -90,23 +100,32 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>) {
         }
         match tokio::time::timeout(PATIENCE, answer(stream, &current)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "a peer on admin.sock went away"),
+            Ok(Err(error)) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a peer on admin.sock went away"
+            ),
             Err(_) => tracing::warn!("a peer on admin.sock took too long"),
         }
     }
 }
 
 fn is_own_or_root(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
 async fn answer(stream: UnixStream, current: &Current) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = zeroize::Zeroizing::new(String::new());
-    BufReader::new(reader.take(COMMAND_BYTES_MAX)).read_line(&mut line).await?;
+    BufReader::new(reader.take(COMMAND_BYTES_MAX))
+        .read_line(&mut line)
+        .await?;
     let reply = match serde_json::from_str::<Command>(&line) {
         Ok(command) => execute(command, &current.load()).await,
-        Err(_) => Reply::Refused("the command is not understood: is the gateway of another version?".to_owned()),
+        Err(_) => Reply::Refused(
+            "the command is not understood: is the gateway of another version?".to_owned(),
+        ),
     };
     let mut text = serde_json::to_vec(&reply)?;
     text.push(b'\n');
@@ -119,17 +138,36 @@ async fn answer(stream: UnixStream, current: &Current) -> std::io::Result<()> {
 /// # Errors
 /// [`SocketError`] when a server is there but gives no answer.
 pub async fn ask(path: &Path, command: &Command) -> Result<Option<Reply>, SocketError> {
-    let io = |source| SocketError::Io { path: path.to_owned(), source };
+    let io = |source| SocketError::Io {
+        path: path.to_owned(),
+        source,
+    };
     let stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
         Err(source) => return Err(io(source)),
     };
     let (reader, mut writer) = stream.into_split();
-    let mut line = zeroize::Zeroizing::new(serde_json::to_vec(command).map_err(|error| io(error.into()))?);
+    let mut line =
+        zeroize::Zeroizing::new(serde_json::to_vec(command).map_err(|error| io(error.into()))?);
     line.push(b'\n');
     writer.write_all(&line).await.map_err(io)?;
     let mut reply = Vec::new();
-    reader.take(REPLY_BYTES_MAX).read_to_end(&mut reply).await.map_err(io)?;
-    serde_json::from_slice(&reply).map(Some).map_err(|_| SocketError::Reply { path: path.to_owned() })
+    reader
+        .take(REPLY_BYTES_MAX)
+        .read_to_end(&mut reply)
+        .await
+        .map_err(io)?;
+    serde_json::from_slice(&reply)
+        .map(Some)
+        .map_err(|_| SocketError::Reply {
+            path: path.to_owned(),
+        })
 }
