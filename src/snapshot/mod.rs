@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::account::Accounts;
+use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::verify::VerifierParts;
 use crate::config::Config;
@@ -104,10 +104,22 @@ impl Snapshot {
                 return Err(obstacles);
             }
         };
+        let accounts = Accounts::new(AccountsParts {
+            store: Arc::clone(&services.store),
+            passwords: Arc::clone(&services.passwords),
+            token_keys: Arc::clone(&services.token_keys),
+            signing: Arc::clone(&services.signing),
+            mailer: Arc::clone(&services.mailer),
+            clock: Arc::clone(&services.clock),
+            account: config.account.clone(),
+            tokens: config.tokens.clone(),
+            roles: config.roles.clone(),
+            resources: resource_map(&config.listen.public_url, &config.upstreams),
+        });
         Ok(Self {
-            authorizer,
-            accounts: Accounts {},
             config,
+            authorizer,
+            accounts,
             services,
         })
     }
