@@ -78,16 +78,15 @@ impl Accounts {
             call.record(AuditAction::Register, "registration_closed", None, None);
             return Ok(Register::Closed);
         }
-        // All are read whatever the first says: the answer's time tells nothing.
+        // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
-        let owner = store.account_by_identity(&person.identity).await?;
-        let identity_taken = store.identity_taken(&person.identity).await?;
+        let owner = store.identity_owner(&person.identity).await?;
         let username_taken = store.account_by_username(&person.username).await?.is_some();
 
-        if owner.is_some() || identity_taken {
-            let stored = owner.map_or(person.identity, |account| account.identity);
-            call.record(AuditAction::Register, "identity_taken", None, None);
-            self.send(&stored, Mail::IdentityTaken).await;
+        if let Some(owner) = owner {
+            let subject = Some(owner.uid.as_str());
+            call.record(AuditAction::Register, "identity_taken", subject, None);
+            self.send(&owner.identity, Mail::IdentityTaken).await;
         } else if username_taken {
             call.record(AuditAction::Register, "username_taken", None, None);
             let username = person.username.as_str().to_owned();

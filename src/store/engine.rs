@@ -82,6 +82,12 @@ impl<E: Engine> Store for E {
             .await
     }
 
+    async fn identity_owner(&self, identity: &EmailAddress) -> Result<Option<Account>, StoreError> {
+        let index = layout::normalized(identity);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
     async fn accounts(
         &self,
         after: Option<&AccountId>,
