@@ -104,22 +104,10 @@ impl Snapshot {
                 return Err(obstacles);
             }
         };
-        let accounts = Accounts::new(AccountsParts {
-            store: Arc::clone(&services.store),
-            passwords: Arc::clone(&services.passwords),
-            token_keys: Arc::clone(&services.token_keys),
-            signing: Arc::clone(&services.signing),
-            mailer: Arc::clone(&services.mailer),
-            clock: Arc::clone(&services.clock),
-            account: config.account.clone(),
-            tokens: config.tokens.clone(),
-            roles: config.roles.clone(),
-            resources: resource_map(&config.listen.public_url, &config.upstreams),
-        });
         Ok(Self {
-            config,
             authorizer,
-            accounts,
+            accounts: accounts(&config, &services),
+            config,
             services,
         })
     }
@@ -137,6 +125,21 @@ impl Snapshot {
             || behind_prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         is_own_host && is_own_path
     }
+}
+
+fn accounts(config: &Config, services: &Services) -> Accounts {
+    Accounts::new(AccountsParts {
+        store: Arc::clone(&services.store),
+        passwords: Arc::clone(&services.passwords),
+        token_keys: Arc::clone(&services.token_keys),
+        signing: Arc::clone(&services.signing),
+        mailer: Arc::clone(&services.mailer),
+        clock: Arc::clone(&services.clock),
+        account: config.account.clone(),
+        tokens: config.tokens.clone(),
+        roles: config.roles.clone(),
+        resources: resource_map(&config.listen.public_url, &config.upstreams),
+    })
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {

@@ -13,6 +13,7 @@ mod layout;
 pub mod memory;
 mod reads;
 mod record;
+pub mod sled;
 mod transaction;
 
 use async_trait::async_trait;
