@@ -314,3 +314,159 @@ fn record(call: &Call, action: AuditAction, outcome: &Administration, subject: O
     };
     call.record(action, code, uid.map(UserId::as_str), None);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, identity};
+    use crate::store::Store;
+
+    fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
+        match outcome {
+            Administration::Done(_) => None,
+            Administration::Refused(refusal) => Some(refusal),
+        }
+    }
+
+    fn role(text: &str) -> Role {
+        Role::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn changes_that_would_lock_out_or_forge_are_refused() {
+        let kit = Kit::new();
+        let root = kit.administrator("root").await;
+        let anna = kit.person("anna").await;
+        kit.register("pending").await;
+        let accounts = kit.store.accounts(None, 10).await.unwrap();
+        let is_pending = |account: &&Account| account.status == AccountStatus::Pending;
+        let pending = accounts.iter().find(is_pending).unwrap();
+        let demoted = AccountChange {
+            is_admin: Some(false),
+            ..AccountChange::default()
+        };
+        let activated = AccountChange {
+            status: Some(AccountStatus::Active),
+            ..AccountChange::default()
+        };
+        let with_roles = |roles: &[&str]| AccountChange {
+            roles: Some(roles.iter().map(|text| role(text)).collect()),
+            ..AccountChange::default()
+        };
+        let reserved = Some(AdministrationRefusal::RoleReserved);
+        let cases = [
+            (
+                &root,
+                demoted.clone(),
+                Some(AdministrationRefusal::OwnAccount),
+            ),
+            (pending, activated, Some(AdministrationRefusal::Pending)),
+            (&anna, with_roles(&["admin"]), reserved.clone()),
+            (&anna, with_roles(&["list-42-member"]), reserved),
+            (&anna, with_roles(&["editor", "author", "editor"]), None),
+        ];
+        let caller = identity(&root, None, &["auth:admin"]);
+        for (account, change, expected) in cases {
+            let outcome = kit
+                .accounts
+                .change(
+                    &Call::default(),
+                    Actor::Caller(&caller),
+                    &account.account_id,
+                    change,
+                )
+                .await;
+            assert_eq!(refusal(outcome.unwrap()), expected);
+        }
+        assert_eq!(
+            kit.stored(&anna).await.roles,
+            [role("author"), role("editor")]
+        );
+        // The operator at the machine may do what nobody may do to themselves.
+        let outcome = kit
+            .accounts
+            .change(&Call::cli(), Actor::Operator, &root.account_id, demoted)
+            .await;
+        assert_eq!(refusal(outcome.unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn an_account_is_made_with_a_password_or_invited() {
+        let kit = Kit::new();
+        let root = kit.administrator("root").await;
+        assert!(root.is_admin);
+        assert!(kit.login("root", PASSWORD).await.is_some());
+        let create = async |identity: &str, name: &str, password: Option<&str>| {
+            let person = NewPerson::parse(identity, name, "N. N.").unwrap();
+            let password = password.map(|text| Secret::new(text.to_owned()));
+            let outcome = kit
+                .accounts
+                .create(&Call::cli(), person, false, password)
+                .await;
+            refusal(outcome.unwrap())
+        };
+        let name_taken = Some(AdministrationRefusal::UsernameTaken);
+        let address_taken = Some(AdministrationRefusal::IdentityTaken);
+        assert_eq!(create("x@example.org", "root", None).await, name_taken);
+        assert_eq!(
+            create("x@example.org", "root", Some(OTHER)).await,
+            name_taken
+        );
+        assert_eq!(
+            create("root+1@example.org", "anna", None).await,
+            address_taken
+        );
+        assert!(
+            create("a@example.org", "anna", Some("short"))
+                .await
+                .is_some()
+        );
+        assert!(kit.mailbox.take().is_empty());
+        assert_eq!(create("a@example.org", "anna", None).await, None);
+        let token = kit.mailbox.token();
+        let set = kit.set_by_token(&token, None, OTHER).await;
+        assert!(matches!(set, crate::account::password::PasswordSet::Done(_)));
+        assert!(kit.login("anna", OTHER).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_operator_sets_passwords_and_sessions_end() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        kit.login("anna", PASSWORD).await.unwrap();
+        let password = Secret::new(OTHER.to_owned());
+        let outcome = kit
+            .accounts
+            .set_password(&Call::cli(), &anna.uid, password)
+            .await;
+        assert_eq!(refusal(outcome.unwrap()), None);
+        assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
+        assert!(kit.login("anna", OTHER).await.is_some());
+        for text in [
+            "anna",
+            "anna@example.org",
+            anna.uid.as_str(),
+            anna.account_id.as_str(),
+        ] {
+            let found = kit.accounts.find(text).await.unwrap();
+            assert_eq!(
+                found.map(|found| found.uid),
+                Some(anna.uid.clone()),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_without_gap() {
+        let kit = Kit::new();
+        for number in 0..=PAGE {
+            kit.register(&format!("person{number}")).await;
+        }
+        let first = kit.accounts.list(None).await.unwrap();
+        assert_eq!(first.items.len(), PAGE);
+        let second = kit.accounts.list(first.next.as_ref()).await.unwrap();
+        assert_eq!((second.items.len(), second.next), (1, None));
+        assert!(!first.items.contains(&second.items[0]));
+    }
+}

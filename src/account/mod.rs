@@ -16,6 +16,8 @@ pub mod register;
 pub mod reset;
 pub mod roles;
 pub mod sessions;
+#[cfg(test)]
+pub(crate) mod test_kit;
 mod tokens;
 
 use std::collections::BTreeMap;
