@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Floor 5: Pingora's phases.
+
+pub mod guard;
