@@ -8,6 +8,7 @@ pub mod crypto;
 pub mod route;
 pub mod telemetry;
 // Floor 2
+pub mod issuer;
 pub mod mail;
 pub mod store;
 // Floor 3

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::auth::caller::Caller;
 use crate::model::deny::DenyReason;
-use crate::model::identity::Identity;
+use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
 
 /// What was decided about a request.
@@ -21,7 +22,7 @@ pub enum Decision {
 }
 
 /// A refusal, with what is known about the request, for the record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Denial {
     /// Why.
     pub reason: DenyReason,
@@ -73,11 +74,24 @@ impl From<Unavailable> for Stop {
 #[derive(Debug)]
 pub struct Grant {
     route: Arc<Route>,
-    identity: Option<Arc<Identity>>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    caller: Option<Arc<Caller>>,
+    roles: Option<HeaderValue>,
 }
 
 impl Grant {
+    /// `roles`: the roles that concern this request, ready to be sent.
+    pub(super) fn new(
+        route: Arc<Route>,
+        caller: Option<Arc<Caller>>,
+        roles: Option<HeaderValue>,
+    ) -> Self {
+        Self {
+            route,
+            caller,
+            roles,
+        }
+    }
+
     /// The route that matched.
     #[must_use]
     pub fn route(&self) -> &Arc<Route> {
@@ -87,11 +101,35 @@ impl Grant {
     /// The caller, if recognised.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
-        self.identity.as_ref()
+        self.caller.as_ref().map(|caller| &caller.identity)
     }
 
-    /// The identity headers to set, after every copy of the caller's has been removed.
-    pub fn identity_headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.headers.iter().map(|(name, value)| (name, value))
+    /// The identity headers to set, after every copy of the caller's has been removed: those that hold something.
+    pub fn identity_headers(&self) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
+        let names = &self.route.identity_headers;
+        let caller = self.caller.as_deref();
+        let method = caller.map_or(AuthnMethod::Anonymous, |caller| caller.identity.method);
+        [
+            (&names.uid, caller.and_then(|caller| caller.uid.clone())),
+            (
+                &names.username,
+                caller.and_then(|caller| caller.username.clone()),
+            ),
+            (&names.roles, self.roles.clone()),
+            (
+                &names.scopes,
+                caller.and_then(|caller| caller.scopes.clone()),
+            ),
+            (
+                &names.method,
+                Some(HeaderValue::from_static(method.as_str())),
+            ),
+            (
+                &names.key_id,
+                caller.and_then(|caller| caller.key_id.clone()),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 }

@@ -58,7 +58,7 @@ impl DenyReason {
         Self::BodyTooLarge,
     ];
 
-    /// The stable code: snake_case, in the answer's `code`, the access record and metrics.
+    /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

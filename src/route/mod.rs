@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Floor 1: which route a request means.
+
+pub mod normalize;
+pub mod table;

@@ -3,18 +3,27 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::account::Accounts;
 use crate::auth::Authorizer;
+use crate::auth::verify::VerifierParts;
 use crate::config::Config;
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
+use crate::issuer;
 use crate::mail::Mailer;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
+use crate::model::path::CanonicalPath;
+use crate::route::table::TableError;
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+
+/// Path of the published signing keys (RFC 7517; the place is the usual one).
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// What lives longer than one configuration.
 #[derive(Clone, Debug)]
@@ -48,6 +57,132 @@ pub struct Snapshot {
     pub accounts: Accounts,
     /// What outlives it.
     pub services: Services,
+}
+
+/// A configuration that reads well but cannot be made ready: where, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {expected}")]
+pub struct Obstacle {
+    /// Place in the configuration.
+    pub at: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl Snapshot {
+    /// Makes a configuration ready: loads the issuers' keys, compiles the routes.
+    ///
+    /// Used at the start, at each reload and by `check` alike.
+    ///
+    /// # Errors
+    /// All [`Obstacle`]s there are; then nothing has changed.
+    pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
+        let mut obstacles = Vec::new();
+        let mut issuer_keys = Vec::new();
+        for settings in &config.issuers {
+            match issuer::load(settings) {
+                Ok(keys) => issuer_keys.push(keys),
+                Err(error) => obstacles.push(Obstacle {
+                    at: format!("issuer \"{}\"", settings.name),
+                    expected: format!("a file with usable keys: {}", chain(&error)),
+                }),
+            }
+        }
+        let parts = VerifierParts {
+            config: &config,
+            issuer_keys,
+            store: Arc::clone(&services.store),
+            token_keys: Arc::clone(&services.token_keys),
+            signing: Arc::clone(&services.signing),
+            clock: Arc::clone(&services.clock),
+        };
+        let authorizer = match Authorizer::new(parts) {
+            Ok(authorizer) if obstacles.is_empty() => authorizer,
+            Ok(_) => return Err(obstacles),
+            Err(errors) => {
+                obstacles.extend(errors.iter().map(|error| table_obstacle(&config, error)));
+                return Err(obstacles);
+            }
+        };
+        Ok(Self {
+            authorizer,
+            accounts: Accounts {},
+            config,
+            services,
+        })
+    }
+
+    /// Whether the gateway itself answers this path on this host: its own endpoints and its published keys.
+    ///
+    /// `host`: lower case, without port and trailing dot.
+    #[must_use]
+    pub fn serves_itself(&self, host: &str, path: &CanonicalPath) -> bool {
+        let listen = &self.config.listen;
+        let is_own_host =
+            listen.auth_hosts.is_empty() || listen.auth_hosts.iter().any(|own| own == host);
+        let behind_prefix = path.as_str().strip_prefix(listen.auth_prefix.as_str());
+        let is_own_path = path.as_str() == JWKS_PATH
+            || behind_prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        is_own_host && is_own_path
+    }
+}
+
+fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
+    let text = |place: usize| {
+        config
+            .routes
+            .get(place)
+            .map_or("", |route| route.text.as_str())
+    };
+    match *error {
+        TableError::Ambiguous { first, second } => Obstacle {
+            at: format!("route[{second}].path"),
+            expected: format!(
+                "a pattern, host or method that tells it from route[{first}]: {} and {} can match one request equally well",
+                text(second),
+                text(first)
+            ),
+        },
+        TableError::TooManyCaptures { route } => Obstacle {
+            at: format!("route[{route}].path"),
+            expected: format!("at most {} captures", crate::route::table::CAPTURES_MAX),
+        },
+    }
+}
+
+/// An error with its causes in one line: for texts that have no place for a chain.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
+
+/// The snapshot that new requests see.
+#[derive(Debug)]
+pub struct Current(ArcSwap<Snapshot>);
+
+impl Current {
+    /// Begins with one snapshot.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The present snapshot, for one whole request.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// New requests see another one from now on; those in flight keep theirs.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
 }
 
 /// What the gateway's own endpoints know about the request beside its HTTP: an extension of each request.

@@ -4,6 +4,7 @@
 //! it is durable. After the commit and before the answer the engine moves the generation of every uid whose rights may
 //! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
 
+pub mod cached;
 pub mod error;
 pub mod generations;
 

@@ -1,0 +1,60 @@
+//! A verified caller with what upstreams are told of it, ready to be copied into a request.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::model::identity::Identity;
+
+/// An identity and the values of its identity headers, made once and cloned per request.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who.
+    pub identity: Arc<Identity>,
+    pub(crate) uid: Option<HeaderValue>,
+    pub(crate) username: Option<HeaderValue>,
+    /// Global roles only.
+    pub(crate) roles: Option<HeaderValue>,
+    pub(crate) scopes: Option<HeaderValue>,
+    pub(crate) key_id: Option<HeaderValue>,
+}
+
+impl Caller {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            uid: value(identity.subject()),
+            username: identity.username().and_then(value),
+            roles: list(
+                identity
+                    .roles
+                    .iter()
+                    .map(crate::model::access::Role::as_str),
+            ),
+            scopes: list(
+                identity
+                    .scopes
+                    .iter()
+                    .map(crate::model::access::Scope::as_str),
+            ),
+            key_id: identity.key_id.as_ref().and_then(|id| value(id.as_str())),
+            identity: Arc::new(identity),
+        }
+    }
+}
+
+/// A list as identity headers carry it: separated by single spaces, which no role and no scope holds.
+pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for word in words {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    if text.is_empty() { None } else { value(&text) }
+}
+
+/// Into shared bytes, so that a clone allocates nothing. Every word that comes here is visible ASCII.
+fn value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(bytes::Bytes::copy_from_slice(text.as_bytes())).ok()
+}

@@ -1,0 +1,143 @@
+//! Bearer tokens: taken apart, given to the issuer they name, held to its claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::auth::caller::Caller;
+use crate::auth::grant::Stop;
+use crate::auth::verify::claims::{Expected, text};
+use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles, unavailable};
+use crate::crypto::jwt::UnverifiedToken;
+use crate::model::access::{Ladder, Role, Scope};
+use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::id::{SessionId, UserId};
+use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::store::cached::Subject;
+
+/// Header `typ` of our own access tokens (RFC 9068 section 2.1); nothing else of ours has it.
+const OWN_TYP: &str = "at+jwt";
+/// Clock difference between nodes that our own tokens may show at `nbf` and `iat`.
+const OWN_LEEWAY: Duration = Duration::from_secs(30);
+
+impl Verifier {
+    pub(super) async fn bearer(&self, token: &str, now: Timestamp) -> Result<Remembered, Stop> {
+        let unverified = UnverifiedToken::parse(token).map_err(refused)?;
+        let Some(issuer) = unverified.issuer() else {
+            return Err(DenyReason::BearerInvalid.into());
+        };
+        if issuer == self.own_issuer {
+            let verified = unverified
+                .verify(&self.signing.key_set())
+                .map_err(refused)?;
+            if verified.typ.as_deref() != Some(OWN_TYP) {
+                return Err(DenyReason::BearerInvalid.into());
+            }
+            return self.own_login(&verified.claims, now).await;
+        }
+        let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
+            return Err(DenyReason::BearerInvalid.into());
+        };
+        let verified = unverified.verify(foreign.keys()).map_err(refused)?;
+        let (identity, until) = foreign.identity(&verified, now)?;
+        Ok(Remembered {
+            kind: Kind::Bearer,
+            caller: Arc::new(Caller::new(identity)),
+            stamp: None,
+            until,
+        })
+    }
+
+    /// A token of our own: its session must be alive and its account active, whatever the token says.
+    async fn own_login(
+        &self,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<Remembered, Stop> {
+        let expected = Expected {
+            issuer: &self.own_issuer,
+            audience: std::slice::from_ref(&self.own_audience),
+            leeway: OWN_LEEWAY,
+            expiry_leeway: Duration::ZERO,
+            now,
+        };
+        let expires = expected.check(claims)?;
+        let uid = text(claims, "sub")
+            .and_then(|sub| UserId::parse(sub).ok())
+            .ok_or(DenyReason::BearerInvalid)?;
+        let session = text(claims, "sid")
+            .and_then(|sid| SessionId::parse(sid).ok())
+            .ok_or(DenyReason::BearerInvalid)?;
+        // INVARIANT: the stamp is taken before anything is read, so that whatever changes after this voids the result
+        // (tests/it/roles.rs).
+        let stamp = self.store.generations().stamp(&uid);
+        let found = self.store.session(&session).await.map_err(unavailable)?;
+        let Some(found) = found.filter(|found| found.uid == uid && found.is_live(now)) else {
+            return Err(DenyReason::SessionEnded.into());
+        };
+        let Some(subject) = self.active(&uid).await.map_err(unavailable)? else {
+            return Err(DenyReason::SessionEnded.into());
+        };
+        let carried = text(claims, "scope")
+            .unwrap_or_default()
+            .split(' ')
+            .filter_map(|scope| Scope::parse(scope).ok());
+        let mut scopes: Vec<_> = carried
+            .filter(|scope| !scope.is_own() && self.scopes.contains(scope))
+            .collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let identity = login_identity(&subject, Some(session), scopes, Some(expires), &self.ladder);
+        let until = expires.min(found.idle_end).min(found.absolute_end);
+        Ok(Remembered {
+            kind: Kind::Bearer,
+            caller: Arc::new(Caller::new(identity)),
+            stamp: Some(stamp),
+            until,
+        })
+    }
+}
+
+/// What a login of an account amounts to.
+pub(super) fn login_identity(
+    subject: &Subject,
+    session: Option<SessionId>,
+    scopes: Vec<Scope>,
+    expires: Option<Timestamp>,
+    ladder: &Ladder,
+) -> Identity {
+    let account = Arc::clone(&subject.account);
+    let (roles, resource_roles, scopes) = if account.password_must_change {
+        (
+            Role::parse(Role::PWCHANGE).into_iter().collect(),
+            Vec::new(),
+            Vec::new(),
+        )
+    } else {
+        (
+            global_roles(&account, account.is_admin),
+            resource_roles(subject, ladder),
+            scopes,
+        )
+    };
+    Identity {
+        principal: Principal::Own { account, session },
+        method: AuthnMethod::Jwt,
+        key_id: None,
+        roles,
+        resource_roles,
+        scopes,
+        expires,
+    }
+}
+
+/// Why a token was not taken is for the log; the caller learns only that it was not.
+fn refused(error: crate::crypto::jwt::JwtError) -> Stop {
+    tracing::debug!(
+        error = &error as &dyn std::error::Error,
+        "bearer token refused"
+    );
+    Stop::Deny(DenyReason::BearerInvalid)
+}
