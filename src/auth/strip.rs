@@ -107,6 +107,17 @@ const LOOKALIKE: &[&str] = &[
 /// All names that begin like this are stripped.
 const PREFIXES: &[&str] = &["x-auth-request-"];
 
+/// The gateway's own cookies, over https, over plain http, and for the subdomains.
+const OWN_COOKIES: &[&str] = &["__Host-doorward", "doorward_session", "__Secure-doorward"];
+
+/// Whether a cookie of this name is the gateway's. Without case, as browsers treat the prefixes.
+#[must_use]
+pub fn is_own_cookie(name: &[u8]) -> bool {
+    OWN_COOKIES
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+}
+
 /// Why a name is in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {

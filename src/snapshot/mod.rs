@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::account::Accounts;
 use crate::auth::Authorizer;
+use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::Config;
 use crate::crypto::password::PasswordPool;
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub accounts: Accounts,
     /// What outlives it.
     pub services: Services,
+    /// Header names that no caller may set.
+    pub strip: StripSet,
 }
 
 /// A configuration that reads well but cannot be made ready: where, and what would be right.
@@ -104,7 +107,9 @@ impl Snapshot {
                 return Err(obstacles);
             }
         };
+        let strip = StripSet::new(&config.routes, &config.account.api_key_header);
         Ok(Self {
+            strip,
             authorizer,
             accounts: Accounts {},
             config,
