@@ -1,5 +1,244 @@
 //! Floor 3: the account's life, without HTTP.
+//!
+//! One use case a file: input, outcome, steps in order. What may rightly happen is a value with a stable code; what must
+//! not ([`AccountError`]) is answered with 503 and nothing is half done. Every outcome writes an audit event.
 
-/// What the use cases share.
+pub mod admin;
+pub mod api_keys;
+pub mod call;
+pub mod login;
+pub mod logout;
+pub mod members;
+pub mod password;
+pub mod password_rules;
+pub mod refresh;
+pub mod register;
+pub mod reset;
+pub mod roles;
+pub mod sessions;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+
+use crate::config::{AccountSettings, PublicUrl, RoleSettings, Tokens};
+use crate::crypto::password::{HashError, PasswordPool};
+use crate::crypto::signing::{SignError, SigningKeys};
+use crate::crypto::token::TokenKeys;
+use crate::mail::{Mail, Mailer};
+use crate::model::access::{Invalid, Scope};
+use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
+use crate::model::clock::Clock;
+use crate::model::identity::{Identity, Principal};
+use crate::model::route::Upstream;
+use crate::store::Store;
+use crate::store::error::StoreError;
+
+/// What the use cases share, as the snapshot hands it over.
 #[derive(Debug)]
-pub struct Accounts {}
+pub struct AccountsParts {
+    /// Records at rest.
+    pub store: Arc<dyn Store>,
+    /// The hashing pool.
+    pub passwords: Arc<PasswordPool>,
+    /// Keys of digests and refresh tokens.
+    pub token_keys: Arc<TokenKeys>,
+    /// Signing keys.
+    pub signing: Arc<SigningKeys>,
+    /// Mail.
+    pub mailer: Arc<dyn Mailer>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// `[account]`
+    pub account: AccountSettings,
+    /// `[tokens]`
+    pub tokens: Tokens,
+    /// `[roles]`
+    pub roles: RoleSettings,
+    /// Resource name to URL of the service that serves it; see [`resource_map`].
+    pub resources: BTreeMap<String, String>,
+}
+
+/// The account's life: one method per use case, in the files of this module.
+#[derive(Debug)]
+pub struct Accounts {
+    parts: AccountsParts,
+    /// What an access token of a login carries: every declared scope except the gateway's own.
+    login_scope: String,
+}
+
+/// A use case that could not be carried through. Nothing was done; the caller answers 503.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The store did not do what it was asked.
+    #[error("cannot use the store")]
+    Store(#[from] StoreError),
+    /// The hashing pool is full.
+    #[error("cannot hash a password now")]
+    Busy(#[from] HashError),
+    /// No access token could be signed.
+    #[error("cannot sign an access token")]
+    Sign(#[from] SignError),
+}
+
+/// A value that breaks its rule, by the name of its field. The value itself is not part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidField {
+    /// The field, as callers name it.
+    pub field: &'static str,
+    /// What would be right.
+    pub expected: &'static str,
+}
+
+/// Who changes something that belongs to more than one account.
+#[derive(Clone, Copy, Debug)]
+pub enum Actor<'a> {
+    /// The operator at the machine: may do what an administrator may.
+    Operator,
+    /// A caller, with the rights verified for this request.
+    Caller(&'a Identity),
+}
+
+impl Accounts {
+    /// Puts the use cases on their parts.
+    #[must_use]
+    pub fn new(parts: AccountsParts) -> Self {
+        let scopes: Vec<&str> = parts
+            .roles
+            .scopes
+            .iter()
+            .filter(|scope| !scope.is_own())
+            .map(Scope::as_str)
+            .collect();
+        let login_scope = scopes.join(" ");
+        Self { parts, login_scope }
+    }
+
+    /// Resource name to URL of the service that serves it, as login and `me` tell it.
+    #[must_use]
+    pub fn resources(&self) -> &BTreeMap<String, String> {
+        &self.parts.resources
+    }
+
+    /// The account settings that this configuration has.
+    #[must_use]
+    pub fn settings(&self) -> &AccountSettings {
+        &self.parts.account
+    }
+
+    /// The active or disabled account that a person means by a name or an e-mail address; a text that can be neither
+    /// is nobody's.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
+        let store = &self.parts.store;
+        let found = if text.contains('@') {
+            match EmailAddress::parse(text) {
+                Ok(identity) => store.account_by_identity(&identity).await?,
+                Err(Invalid(_)) => None,
+            }
+        } else {
+            match Username::parse(text) {
+                Ok(username) => store.account_by_username(&username).await?,
+                Err(Invalid(_)) => None,
+            }
+        };
+        Ok(found)
+    }
+
+    /// Hands a mail over. A mail that does not leave neither delays nor changes the answer: the answer would tell who
+    /// has an account. It is the operator who must act.
+    async fn send(&self, to: &EmailAddress, mail: Mail) {
+        if let Err(error) = self.parts.mailer.send(to, mail).await {
+            let cause = error.source.to_string();
+            tracing::error!(error = %error, cause, "a mail was not handed over and is lost");
+        }
+    }
+}
+
+impl Actor<'_> {
+    /// Whether every membership and account is open to them.
+    #[must_use]
+    pub fn is_administrator(&self) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Caller(identity) => is_administrator(identity),
+        }
+    }
+}
+
+/// Whether administration is open to a caller: only by `is_admin` of an account of ours, never by a claim or a role's
+/// name; an API key needs `auth:admin` besides, and nobody passes before an owed change of password.
+#[must_use]
+pub fn is_administrator(identity: &Identity) -> bool {
+    match &identity.principal {
+        Principal::Own { account, session } => {
+            account.is_admin
+                && account.status == AccountStatus::Active
+                && !account.password_must_change
+                && (session.is_some() || identity.has_scope(Scope::ADMIN))
+        }
+        Principal::Foreign { .. } => false,
+    }
+}
+
+/// Resource name to the URL of the service that serves it: `public_url` and the upstream's `public_path`. Where two
+/// upstreams announce the same resource the first one counts.
+#[must_use]
+pub fn resource_map(public_url: &PublicUrl, upstreams: &[Upstream]) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for upstream in upstreams {
+        for resource in &upstream.resources {
+            map.entry(resource.as_str().to_owned())
+                .or_insert_with(|| format!("{}{}", public_url.text, upstream.public_path));
+        }
+    }
+    map
+}
+
+/// Everything below an error, for a log line; none of our causes holds a secret.
+#[must_use]
+pub fn causes(error: &AccountError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        cause = below.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::access::Name;
+
+    #[test]
+    fn the_resource_map_joins_public_url_and_path() {
+        let public_url = PublicUrl {
+            text: "https://door.example".to_owned(),
+            scheme: "https".to_owned(),
+            authority: "door.example".to_owned(),
+            is_loopback: false,
+        };
+        let upstream = |name: &str, resource: &str, path: &str| Upstream {
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            resources: vec![Name::parse(resource).unwrap()],
+            public_path: path.to_owned(),
+        };
+        let map = resource_map(
+            &public_url,
+            &[
+                upstream("a", "list", "/l"),
+                upstream("b", "list", "/other"),
+                upstream("c", "event", ""),
+            ],
+        );
+        assert_eq!(map.get("list").unwrap(), "https://door.example/l");
+        assert_eq!(map.get("event").unwrap(), "https://door.example");
+    }
+}

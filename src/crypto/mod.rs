@@ -2,6 +2,8 @@
 
 pub mod jwks;
 pub mod jwt;
+mod key_file;
 pub mod password;
 pub mod signing;
+pub mod strict_json;
 pub mod token;

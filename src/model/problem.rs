@@ -18,22 +18,38 @@ struct Problem<'a> {
     status: u16,
     code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
 }
 
 /// Writes a problem as JSON: `type`, `title`, `status`, `code` and `request_id`, and nothing else, so that no cause from
 /// inside can slip out.
 ///
-/// `code` is snake_case and stable, `title` a fixed sentence.
+/// `code` is `snake_case` and stable, `title` a fixed sentence.
 ///
 /// Source: RFC 9457 section 3.
 #[must_use]
 pub fn problem_json(code: &str, title: &str, status: u16, request_id: RequestId) -> String {
+    problem_json_with_detail(code, title, status, request_id, None)
+}
+
+/// [`problem_json`] with a sentence for people about what the caller sent: never a value of theirs, never a cause from
+/// inside.
+#[must_use]
+pub fn problem_json_with_detail(
+    code: &str,
+    title: &str,
+    status: u16,
+    request_id: RequestId,
+    detail: Option<&str>,
+) -> String {
     let problem = Problem {
         kind: format!("{TYPE_PREFIX}{code}"),
         title,
         status,
         code,
         request_id: request_id.as_str(),
+        detail,
     };
     // Writing four texts and a number into memory cannot fail.
     serde_json::to_string(&problem).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::account::Accounts;
+use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
@@ -111,7 +111,7 @@ impl Snapshot {
         Ok(Self {
             strip,
             authorizer,
-            accounts: Accounts {},
+            accounts: accounts(&config, &services),
             config,
             services,
         })
@@ -130,6 +130,21 @@ impl Snapshot {
             || behind_prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         is_own_host && is_own_path
     }
+}
+
+fn accounts(config: &Config, services: &Services) -> Accounts {
+    Accounts::new(AccountsParts {
+        store: Arc::clone(&services.store),
+        passwords: Arc::clone(&services.passwords),
+        token_keys: Arc::clone(&services.token_keys),
+        signing: Arc::clone(&services.signing),
+        mailer: Arc::clone(&services.mailer),
+        clock: Arc::clone(&services.clock),
+        account: config.account.clone(),
+        tokens: config.tokens.clone(),
+        roles: config.roles.clone(),
+        resources: resource_map(&config.listen.public_url, &config.upstreams),
+    })
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {

@@ -1,9 +1,12 @@
 //! What can go wrong with records at rest.
 
+use std::path::PathBuf;
+
 /// A store that could not do what it was asked. Callers answer 503: nothing was decided and nothing half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The engine could not read or write.
+    /// The engine could not read or write. After a failed write the outcome is unknown until the store is open again:
+    /// the intent was done whole or not at all.
     #[error("cannot {action} the store")]
     Engine {
         /// `read`, `write to`, `open`.
@@ -26,7 +29,39 @@ pub enum StoreError {
         /// Newest version known here.
         known: u8,
     },
-    /// The queue of writes is full, or the writer has ended.
-    #[error("the store's writer does not answer")]
+    /// A new record's id is in use already, which drawn ids never are: nothing was written.
+    #[error("a new id in {tree} is already in use")]
+    Collision {
+        /// Where it stands.
+        tree: &'static str,
+    },
+    /// A record is longer than the store keeps: nothing was written.
+    #[error("a record for {tree} is longer than {max} bytes")]
+    TooLong {
+        /// Where it should have stood.
+        tree: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// The queue is full, the store is being opened anew, or its threads have ended.
+    #[error("the store does not answer")]
     Busy,
+    /// Another process has the store open.
+    #[error("the store in {} is open in another process", dir.display())]
+    Locked {
+        /// The store's directory.
+        dir: PathBuf,
+    },
+    /// What stands on the disk is not all that was once acknowledged: the start is refused, nothing was changed.
+    #[error(
+        "the store in {dir} is not whole: {found}; restore a backup of {dir}/db, or move {dir}/db and {dir}/census \
+         away to begin empty",
+        dir = dir.display()
+    )]
+    Refused {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What was found.
+        found: String,
+    },
 }

@@ -5,8 +5,16 @@
 //! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
 
 pub mod cached;
+mod engine;
 pub mod error;
 pub mod generations;
+mod intents;
+mod layout;
+pub mod memory;
+mod reads;
+mod record;
+pub mod sled;
+mod transaction;
 
 use async_trait::async_trait;
 use std::time::Duration;
@@ -117,6 +125,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Option<Account>, StoreError>;
     /// Whether an active or disabled account has this address in its normalized form.
     async fn identity_taken(&self, identity: &EmailAddress) -> Result<bool, StoreError>;
+    /// The active or disabled account that has this address in its normalized form: to tell its owner, at the stored
+    /// address, that somebody registers with it. Never for logging in.
+    async fn identity_owner(&self, identity: &EmailAddress) -> Result<Option<Account>, StoreError>;
     /// Accounts in the order of their record ids, those after `after`, at most `limit`.
     async fn accounts(
         &self,
@@ -144,7 +155,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Writes a pending account together with its confirm token.
     async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError>;
-    /// Writes a reset token, if its account is active; `false`: it is not.
+    /// Writes a reset token if its account is active, or a confirm token if it is pending; `false`: it is not.
     async fn put_token(&self, token: OneTimeToken) -> Result<bool, StoreError>;
     /// Writes an account that is active from the start (or pending, with a token put beside it later).
     async fn create_account(&self, account: Account) -> Result<Creation, StoreError>;
@@ -208,7 +219,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         membership: Membership,
         expected: Option<&Name>,
     ) -> Result<MembershipChange, StoreError>;
-    /// Ends a membership if the level there is `expected`, and moves the generation.
+    /// Ends a membership if the level there is `expected`, and moves the generation; of a disabled account too, which
+    /// would have it again otherwise.
     async fn end_membership(
         &self,
         uid: &UserId,
@@ -217,7 +229,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         expected: &Name,
     ) -> Result<MembershipChange, StoreError>;
     /// Removes what has expired at `now`: sessions, API keys stay; one-time tokens, and pending accounts without one.
-    /// How many records went.
+    /// How many records went. Works in slices, each a transaction of its own, so that it holds nobody up.
     async fn purge(&self, now: Timestamp) -> Result<usize, StoreError>;
     /// Whether the engine can write: it writes and syncs a record of its own.
     async fn ready(&self) -> Result<(), StoreError>;

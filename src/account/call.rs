@@ -1,0 +1,82 @@
+//! The circumstances of a call, for the audit trail.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+
+/// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The uid of the recognised caller, or `cli`.
+    pub actor: Option<String>,
+    /// The client network, as [`client_network`] writes it.
+    pub from: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+}
+
+impl Call {
+    /// A call of the operator at the machine.
+    #[must_use]
+    pub fn cli() -> Self {
+        Self {
+            actor: Some("cli".to_owned()),
+            from: None,
+            request_id: None,
+        }
+    }
+
+    /// Writes one audit event: `outcome` is `ok` or the code of the refusal.
+    pub(in crate::account) fn record(
+        &self,
+        action: AuditAction,
+        outcome: &str,
+        subject: Option<&str>,
+        object: Option<&str>,
+    ) {
+        audit::record(&AuditEvent {
+            action,
+            outcome,
+            actor: self.actor.as_deref(),
+            subject,
+            from: self.from.as_deref(),
+            request_id: self.request_id.as_deref(),
+            object,
+        });
+    }
+}
+
+/// The network that a client counts as: an IPv4 address alone, an IPv6 address by its first 64 bits (`2001:db8::/64`).
+/// An IPv4 address written as IPv6 is the IPv4 address.
+#[must_use]
+pub fn client_network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let network = Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX));
+            format!("{network}/64")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_network_is_one_ipv4_address_or_64_bits_of_ipv6() {
+        let cases = [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("::1", "::/64"),
+        ];
+        for (address, network) in cases {
+            assert_eq!(
+                client_network(address.parse().unwrap()),
+                network,
+                "{address}"
+            );
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Log in: from name and password to a session.
+
+use std::time::Duration;
+
+use crate::account::call::Call;
+use crate::account::{AccountError, Accounts};
+use crate::crypto::token::{self, RefreshToken};
+use crate::model::account::{Account, AccountStatus, Session};
+use crate::model::secret::Secret;
+use crate::store::Guarded;
+use crate::telemetry::audit::AuditAction;
+
+/// Outcome of a login.
+#[derive(Debug)]
+#[must_use]
+pub enum Login {
+    /// A session has begun.
+    Opened(Box<Opened>),
+    /// Unknown, pending or disabled account, or wrong password: the caller is told no more than that, and the work was
+    /// the same.
+    Refused,
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct Opened {
+    /// Whose.
+    pub account: Account,
+    /// The record.
+    pub session: Session,
+    /// The access token, a JWT.
+    pub access_token: Secret,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+    /// The first refresh token.
+    pub refresh_token: Secret,
+    /// The password hash had old parameters and was written anew.
+    pub rehashed: bool,
+}
+
+impl Accounts {
+    /// Logs in with a name or an e-mail address and a password.
+    ///
+    /// # Errors
+    /// [`AccountError`]; then no session has begun.
+    pub async fn login(
+        &self,
+        call: &Call,
+        name: &str,
+        password: Secret,
+    ) -> Result<Login, AccountError> {
+        let found = self.account_named(name).await?;
+        let hash = found.as_ref().and_then(|account| account.password.clone());
+        let verdict = self.parts.passwords.verify(password.clone(), hash).await?;
+        let subject = found.as_ref().map(|account| account.uid.clone());
+        let subject = subject.as_ref().map(crate::model::id::UserId::as_str);
+        let fits = |account: &Account| verdict.matches && account.status == AccountStatus::Active;
+        let Some(account) = found.filter(fits) else {
+            call.record(AuditAction::LogIn, "login_refused", subject, None);
+            return Ok(Login::Refused);
+        };
+        // A pool too busy to hash anew is no reason to refuse whoever knows the password.
+        let rehash = if verdict.outdated {
+            self.parts.passwords.hash(password).await.ok()
+        } else {
+            None
+        };
+        let rehashed = rehash.is_some();
+
+        let now = self.parts.clock.now();
+        let tokens = &self.parts.tokens;
+        let id = token::draw_session_id();
+        let refresh = RefreshToken::draw(id.clone());
+        let session = Session {
+            id,
+            uid: account.uid.clone(),
+            created: now,
+            last_seen: now,
+            from: call.from.clone().unwrap_or_default(),
+            idle_end: now.plus(tokens.refresh_ttl),
+            absolute_end: now.plus(tokens.absolute_ttl),
+            refresh: refresh.digest(),
+            spent: Vec::new(),
+            rotated: now,
+        };
+        let access = self.access_token(&account, &session, now)?;
+        // INVARIANT: what happened to the account while the password was hashed wins
+        // (test `a_reset_during_the_login_wins`).
+        let written = self
+            .parts
+            .store
+            .create_session(session.clone(), account.generation, rehash)
+            .await?;
+        if written == Guarded::Stale {
+            call.record(AuditAction::LogIn, "account_changed", subject, None);
+            return Ok(Login::Refused);
+        }
+        call.record(
+            AuditAction::LogIn,
+            "ok",
+            Some(account.uid.as_str()),
+            Some(session.id.as_str()),
+        );
+        Ok(Login::Opened(Box::new(Opened {
+            account,
+            session,
+            access_token: access.text,
+            expires_in: access.expires_in,
+            refresh_token: refresh.text(),
+            rehashed,
+        })))
+    }
+}

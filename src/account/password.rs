@@ -1,0 +1,227 @@
+//! Set a password: the first or a new one by a mailed token, or another one with the old one.
+
+use crate::account::call::Call;
+use crate::account::password_rules::{PasswordFault, PasswordRules};
+use crate::account::{AccountError, Accounts};
+use crate::crypto::token;
+use crate::mail::Mail;
+use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
+use crate::model::id::{SessionId, UserId};
+use crate::model::secret::Secret;
+use crate::store::{Guarded, NewPassword};
+use crate::telemetry::audit::AuditAction;
+
+/// The new password, typed twice, and what goes with it.
+#[derive(Clone, Debug)]
+pub struct WantedPassword {
+    /// The password.
+    pub new: Secret,
+    /// The same again.
+    pub verify: Secret,
+    /// End the account's API keys too.
+    pub revoke_keys: bool,
+}
+
+/// Outcome of setting or changing a password.
+#[derive(Debug)]
+#[must_use]
+pub enum PasswordSet {
+    /// Set; every other session has ended and every one-time token of the account is void.
+    Done(Box<Account>),
+    /// Not set.
+    Refused(PasswordRefusal),
+}
+
+/// Why a password was not set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordRefusal {
+    /// The two texts differ. Nothing was consumed.
+    Mismatch,
+    /// The new password breaks a rule. Nothing was consumed.
+    Rule(PasswordFault),
+    /// Unknown, used or expired, of another purpose or another account: the caller is told no more than that.
+    TokenInvalid,
+    /// The old password is wrong.
+    WrongOld,
+    /// The account has changed while the password was hashed.
+    Changed,
+}
+
+impl PasswordRefusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Mismatch => "password_mismatch",
+            Self::Rule(_) => "password_refused",
+            Self::TokenInvalid => "token_invalid",
+            Self::WrongOld => "password_wrong",
+            Self::Changed => "account_changed",
+        }
+    }
+}
+
+impl Accounts {
+    /// Sets a password by a mailed token: a confirm token for a pending account, a reset token for an active one,
+    /// nothing else. `uid`, if given, must be the token's owner.
+    ///
+    /// # Errors
+    /// [`AccountError`]; the token was not consumed, or the password is set.
+    pub async fn set_password_by_token(
+        &self,
+        call: &Call,
+        presented: &str,
+        uid: Option<&str>,
+        wanted: WantedPassword,
+    ) -> Result<PasswordSet, AccountError> {
+        let digest = token::digest(presented);
+        let owner = self.token_owner(&digest, uid).await?;
+        let Some((account, purpose)) = owner else {
+            return Ok(refuse(
+                call,
+                AuditAction::SetPassword,
+                None,
+                PasswordRefusal::TokenInvalid,
+            ));
+        };
+        let subject = Some(account.uid.as_str());
+        if let Err(refusal) = self.check(&wanted, &account) {
+            return Ok(refuse(call, AuditAction::SetPassword, subject, refusal));
+        }
+        let hash = self.parts.passwords.hash(wanted.new).await?;
+        let password = NewPassword {
+            hash,
+            revoke_keys: wanted.revoke_keys,
+        };
+        let now = self.parts.clock.now();
+        let set = self
+            .parts
+            .store
+            .set_password_by_token(&digest, password, now)
+            .await?;
+        let Some(account) = set else {
+            return Ok(refuse(
+                call,
+                AuditAction::SetPassword,
+                subject,
+                PasswordRefusal::TokenInvalid,
+            ));
+        };
+        call.record(
+            AuditAction::SetPassword,
+            "ok",
+            Some(account.uid.as_str()),
+            None,
+        );
+        if purpose == Purpose::Reset {
+            self.tell_owner(&account).await;
+        }
+        Ok(PasswordSet::Done(Box::new(account)))
+    }
+
+    /// Changes the password of the account that the caller is logged in with; that session goes on.
+    ///
+    /// # Errors
+    /// [`AccountError`]; then nothing has changed.
+    pub async fn change_password(
+        &self,
+        call: &Call,
+        (uid, session): (&UserId, &SessionId),
+        old: Secret,
+        wanted: WantedPassword,
+    ) -> Result<PasswordSet, AccountError> {
+        let action = AuditAction::ChangePassword;
+        let subject = Some(uid.as_str());
+        let account = self.parts.store.account(uid).await?;
+        let active = account.filter(|account| account.status == AccountStatus::Active);
+        let Some(account) = active else {
+            return Ok(refuse(call, action, subject, PasswordRefusal::WrongOld));
+        };
+        // The rules first: a refused new password is no guess at the old one.
+        if let Err(refusal) = self.check(&wanted, &account) {
+            return Ok(refuse(call, action, subject, refusal));
+        }
+        if same(&old, &wanted.new) {
+            let refusal = PasswordRefusal::Rule(PasswordFault::Unchanged);
+            return Ok(refuse(call, action, subject, refusal));
+        }
+        let hash = account.password.clone();
+        if !self.parts.passwords.verify(old, hash).await?.matches {
+            return Ok(refuse(call, action, subject, PasswordRefusal::WrongOld));
+        }
+        let password = NewPassword {
+            hash: self.parts.passwords.hash(wanted.new).await?,
+            revoke_keys: wanted.revoke_keys,
+        };
+        let written = self
+            .parts
+            .store
+            .change_password(uid, account.generation, password, Some(session))
+            .await?;
+        let Guarded::Done(account) = written else {
+            return Ok(refuse(call, action, subject, PasswordRefusal::Changed));
+        };
+        call.record(action, "ok", subject, None);
+        self.tell_owner(&account).await;
+        Ok(PasswordSet::Done(Box::new(account)))
+    }
+
+    /// The account that a token may set the password of, and what the token is for. Consumes nothing.
+    async fn token_owner(
+        &self,
+        digest: &crate::model::account::Digest,
+        uid: Option<&str>,
+    ) -> Result<Option<(Account, Purpose)>, AccountError> {
+        let now = self.parts.clock.now();
+        let found = self.parts.store.one_time_token(digest).await?;
+        let fits = |token: &OneTimeToken| {
+            now < token.expires && uid.is_none_or(|uid| uid == token.uid.as_str())
+        };
+        let Some(token) = found.filter(fits) else {
+            return Ok(None);
+        };
+        let account = self.parts.store.account(&token.uid).await?;
+        let fits = |account: &Account| match token.purpose {
+            Purpose::Confirm => account.status == AccountStatus::Pending,
+            Purpose::Reset => account.status == AccountStatus::Active,
+        };
+        Ok(account.filter(fits).map(|account| (account, token.purpose)))
+    }
+
+    /// Whether the new password may be taken for this account.
+    pub(in crate::account) fn check(
+        &self,
+        wanted: &WantedPassword,
+        account: &Account,
+    ) -> Result<(), PasswordRefusal> {
+        let rules = PasswordRules::of(&self.parts.account);
+        if !same(&wanted.new, &wanted.verify) {
+            return Err(PasswordRefusal::Mismatch);
+        }
+        rules
+            .check(&wanted.new, &account.username, &account.identity)
+            .map_err(PasswordRefusal::Rule)
+    }
+
+    /// Tells the owner that their password is another one now.
+    pub(in crate::account) async fn tell_owner(&self, account: &Account) {
+        let username = account.username.as_str().to_owned();
+        self.send(&account.identity, Mail::PasswordChanged { username })
+            .await;
+    }
+}
+
+/// Compares digests, so that nothing stops early at the first byte that differs.
+fn same(one: &Secret, other: &Secret) -> bool {
+    token::digest(one.expose()) == token::digest(other.expose())
+}
+
+fn refuse(
+    call: &Call,
+    action: AuditAction,
+    subject: Option<&str>,
+    refusal: PasswordRefusal,
+) -> PasswordSet {
+    call.record(action, refusal.code(), subject, None);
+    PasswordSet::Refused(refusal)
+}

@@ -1,0 +1,151 @@
+//! Register: a pending account and a mail. The mail tells what the answer must not.
+
+use crate::account::call::Call;
+use crate::account::{AccountError, Accounts, InvalidField};
+use crate::config::Registration;
+use crate::crypto::token;
+use crate::mail::Mail;
+use crate::model::account::{
+    Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
+};
+use crate::model::secret::Secret;
+use crate::telemetry::audit::AuditAction;
+
+/// Longest `name` of a person, in characters.
+pub const NAME_CHARS_MAX: usize = 128;
+
+/// Who wants an account, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPerson {
+    /// Primary address, as typed.
+    pub identity: EmailAddress,
+    /// What the account shall be called.
+    pub username: Username,
+    /// What the person is called.
+    pub name: String,
+}
+
+/// Outcome of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Register {
+    /// Whatever was found, the caller is told this, and a mail tells the owner of the address the rest.
+    Accepted,
+    /// Strangers may not register here.
+    Closed,
+}
+
+impl NewPerson {
+    /// Checks the three texts.
+    ///
+    /// # Errors
+    /// [`InvalidField`] for the first that breaks its rule.
+    pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
+        Ok(Self {
+            identity: EmailAddress::parse(identity).map_err(|_| InvalidField {
+                field: "identity",
+                expected: "an e-mail address of at most 254 bytes",
+            })?,
+            username: Username::parse(username).map_err(|_| InvalidField {
+                field: "username",
+                expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
+            })?,
+            name: checked_name(name)?,
+        })
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, InvalidField> {
+    if name.is_empty()
+        || name.chars().any(char::is_control)
+        || NAME_CHARS_MAX < name.chars().count()
+    {
+        return Err(InvalidField {
+            field: "name",
+            expected: "1 to 128 characters, none of them a control character",
+        });
+    }
+    Ok(name.to_owned())
+}
+
+impl Accounts {
+    /// Registers somebody, or tells the owner of the address that they have an account already.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn register(&self, call: &Call, person: NewPerson) -> Result<Register, AccountError> {
+        if self.parts.account.registration != Registration::Open {
+            call.record(AuditAction::Register, "registration_closed", None, None);
+            return Ok(Register::Closed);
+        }
+        // Both are read whatever the first says: the answer's time tells nothing.
+        let store = &self.parts.store;
+        let owner = store.identity_owner(&person.identity).await?;
+        let username_taken = store.account_by_username(&person.username).await?.is_some();
+
+        if let Some(owner) = owner {
+            let subject = Some(owner.uid.as_str());
+            call.record(AuditAction::Register, "identity_taken", subject, None);
+            self.send(&owner.identity, Mail::IdentityTaken).await;
+        } else if username_taken {
+            call.record(AuditAction::Register, "username_taken", None, None);
+            let username = person.username.as_str().to_owned();
+            self.send(&person.identity, Mail::UsernameTaken { username })
+                .await;
+        } else {
+            let (account, secret) = self.write_pending(person, false).await?;
+            call.record(
+                AuditAction::Register,
+                "ok",
+                Some(account.uid.as_str()),
+                None,
+            );
+            self.send(&account.identity, Mail::ConfirmNew { token: secret })
+                .await;
+        }
+        Ok(Register::Accepted)
+    }
+
+    /// Writes a pending account with its confirm token, and gives the token to be mailed: to nobody else.
+    pub(in crate::account) async fn write_pending(
+        &self,
+        person: NewPerson,
+        is_admin: bool,
+    ) -> Result<(Account, Secret), AccountError> {
+        let now = self.parts.clock.now();
+        let account = new_account(person, is_admin, AccountStatus::Pending, now);
+        let (secret, digest) = token::draw_one_time();
+        let confirm = OneTimeToken {
+            digest,
+            purpose: Purpose::Confirm,
+            uid: account.uid.clone(),
+            expires: now.plus(self.parts.account.confirm_ttl),
+        };
+        self.parts.store.register(account.clone(), confirm).await?;
+        Ok((account, secret))
+    }
+}
+
+/// A record with fresh ids, without password and roles.
+pub(in crate::account) fn new_account(
+    person: NewPerson,
+    is_admin: bool,
+    status: AccountStatus,
+    now: crate::model::clock::Timestamp,
+) -> Account {
+    Account {
+        uid: token::draw_user_id(),
+        account_id: token::draw_account_id(),
+        username: person.username,
+        identity: person.identity,
+        name: person.name,
+        status,
+        is_admin,
+        roles: Vec::new(),
+        settings_id: token::draw_settings_id(),
+        password_must_change: false,
+        password: None,
+        generation: 0,
+        created: now,
+    }
+}

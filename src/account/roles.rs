@@ -1,0 +1,122 @@
+//! Roles as text: those of a caller, or of an account that an administrator asks about.
+
+use crate::account::{AccountError, Accounts};
+use crate::model::access::{Membership, Name, ResourceRole, Role};
+use crate::model::account::{Account, AccountStatus};
+use crate::model::id::UserId;
+use crate::model::identity::Identity;
+
+/// Which roles are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleFilter {
+    /// Only those of this kind of resource.
+    pub resource: Option<String>,
+    /// And of this one.
+    pub id: Option<String>,
+}
+
+impl RoleFilter {
+    /// Global roles concern no resource.
+    fn takes_global(&self) -> bool {
+        self.resource.is_none()
+    }
+
+    fn takes(&self, resource: &str, id: &str) -> bool {
+        self.resource.as_deref().is_none_or(|want| want == resource)
+            && self.id.as_deref().is_none_or(|want| want == id)
+    }
+}
+
+impl Accounts {
+    /// The roles of a caller as verified for this request: global ones, then `<resource>-<id>-<level>`.
+    #[must_use]
+    pub fn roles_of_caller(&self, identity: &Identity, filter: &RoleFilter) -> Vec<String> {
+        let mut roles = Vec::new();
+        if filter.takes_global() {
+            roles.extend(identity.roles.iter().map(|role| role.as_str().to_owned()));
+        }
+        for role in &identity.resource_roles {
+            if filter.takes(role.resource.as_str(), role.id.as_str()) {
+                self.push_resource_role(&mut roles, role);
+            }
+        }
+        roles
+    }
+
+    /// The roles that an account has now; `None`: there is no such account. One that is not active has none.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn roles_of_account(
+        &self,
+        uid: &UserId,
+        filter: &RoleFilter,
+    ) -> Result<Option<Vec<String>>, AccountError> {
+        let Some(account) = self.parts.store.account(uid).await? else {
+            return Ok(None);
+        };
+        if account.status != AccountStatus::Active {
+            return Ok(Some(Vec::new()));
+        }
+        let mut roles = Vec::new();
+        if filter.takes_global() {
+            roles = global_roles(&account);
+        }
+        if account.password_must_change {
+            return Ok(Some(roles));
+        }
+        for membership in self.parts.store.memberships_of(uid).await? {
+            let wanted = filter.takes(membership.resource.as_str(), membership.id.as_str());
+            if let Some(role) = self.yielded(membership).filter(|_| wanted) {
+                self.push_resource_role(&mut roles, &role);
+            }
+        }
+        Ok(Some(roles))
+    }
+
+    /// What a membership yields; nothing if its level or resource is no longer declared.
+    fn yielded(&self, membership: Membership) -> Option<ResourceRole> {
+        let settings = &self.parts.roles;
+        let rank = settings.ladder.rank(membership.level.as_str())?;
+        settings
+            .resources
+            .contains(&membership.resource)
+            .then_some(ResourceRole {
+                resource: membership.resource,
+                id: membership.id,
+                rank,
+                exact: false,
+            })
+    }
+
+    fn push_resource_role(&self, roles: &mut Vec<String>, role: &ResourceRole) {
+        let ladder = &self.parts.roles.ladder;
+        let mut push = |level: &Name| {
+            roles.push(format!("{}-{}-{level}", role.resource, role.id));
+        };
+        if role.exact {
+            ladder.name(role.rank).into_iter().for_each(&mut push);
+        } else {
+            ladder.yielded(role.rank).for_each(&mut push);
+        }
+    }
+}
+
+/// The global roles of an active account, sorted.
+fn global_roles(account: &Account) -> Vec<String> {
+    if account.password_must_change {
+        return vec![Role::PWCHANGE.to_owned()];
+    }
+    let mut roles: Vec<String> = account
+        .roles
+        .iter()
+        .map(|role| role.as_str().to_owned())
+        .collect();
+    roles.push(Role::USER.to_owned());
+    if account.is_admin {
+        roles.push(Role::ADMIN.to_owned());
+    }
+    roles.sort();
+    roles.dedup();
+    roles
+}

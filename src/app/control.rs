@@ -1,0 +1,131 @@
+//! What an operator asks at the command line, carried out by the one process that has the store.
+//!
+//! The same function runs in the server, behind `admin.sock`, and in the command itself where no server runs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::explain::{Explain, Explained};
+use crate::model::secret::Secret;
+
+/// A command. Travels as one line of JSON over `admin.sock`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Makes an account: active with a password, else pending with an invitation by mail.
+    AccountAdd {
+        /// Its name.
+        username: String,
+        /// Its address.
+        identity: String,
+        /// What the person is called.
+        name: String,
+        /// Administrator.
+        admin: bool,
+        /// The password.
+        #[serde(serialize_with = "exposed", default)]
+        password: Option<Secret>,
+    },
+    /// Lists accounts.
+    AccountList,
+    /// Shows one account: by name, address, uid or record id.
+    AccountShow {
+        /// Which.
+        account: String,
+    },
+    /// Disables one account: its sessions end.
+    AccountDisable {
+        /// Which.
+        account: String,
+    },
+    /// Enables an account that was disabled.
+    AccountEnable {
+        /// Which.
+        account: String,
+    },
+    /// Sets a password: every session ends.
+    AccountSetPassword {
+        /// Whose.
+        account: String,
+        /// The password.
+        #[serde(serialize_with = "exposed", default)]
+        password: Option<Secret>,
+    },
+    /// Makes an API key; the answer has it once.
+    ApikeyCreate {
+        /// Whose.
+        account: String,
+        /// What it is called.
+        name: String,
+        /// What it may be used for.
+        scopes: Vec<String>,
+        /// When it ends, RFC 3339.
+        expires: Option<String>,
+    },
+    /// Lists the API keys of an account.
+    ApikeyList {
+        /// Whose.
+        account: String,
+    },
+    /// Revokes an API key.
+    ApikeyRevoke {
+        /// Whose.
+        account: String,
+        /// Which: the eight characters of its id.
+        id: String,
+    },
+    /// Sets a membership.
+    MemberSet {
+        /// Who.
+        account: String,
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+        /// At which level.
+        level: String,
+    },
+    /// Ends a membership.
+    MemberRemove {
+        /// Who.
+        account: String,
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+    },
+    /// Lists the members of one resource.
+    MemberList {
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+    },
+    /// Lists the signing keys.
+    KeysList,
+    /// Rotates the signing keys.
+    KeysRotate,
+    /// Decides about a request that is not sent.
+    Explain(Explain),
+}
+
+/// Goes over the socket of our own user only, to the process that will hash it.
+fn exposed<S: serde::Serializer>(
+    secret: &Option<Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
+/// How a command ended. Travels as one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Done; what to show.
+    Done(serde_json::Value),
+    /// Explained.
+    Explained(Explained),
+    /// Not done: what is wrong and what would be right.
+    Refused(String),
+    /// Could not be done: the store or the hashing pool is in trouble.
+    Failed(String),
+}

@@ -1,0 +1,311 @@
+//! Commands carried out: the use cases of `account`, asked by the operator.
+
+use serde_json::{Value, json};
+
+use crate::account::admin::{Administration, AdministrationRefusal};
+use crate::account::api_keys::{KeyCreation, WantedKey};
+use crate::account::call::Call;
+use crate::account::members::{Members, Resource};
+use crate::account::password::PasswordRefusal;
+use crate::account::register::NewPerson;
+use crate::account::{AccountError, Accounts, Actor, causes};
+use crate::app::control::{Command, Reply};
+use crate::app::explain::explain;
+use crate::model::account::{Account, AccountStatus, ApiKey};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId};
+use crate::model::secret::Secret;
+use crate::snapshot::Snapshot;
+use crate::store::AccountChange;
+
+/// Why a command gave no value: for the operator to read.
+enum Stop {
+    Refused(String),
+    Failed(String),
+}
+
+impl From<AccountError> for Stop {
+    fn from(error: AccountError) -> Self {
+        Self::Failed(causes(&error))
+    }
+}
+
+/// Carries a command out.
+pub async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
+    let ended = match command {
+        Command::Explain(question) => {
+            return match explain(&question, snapshot).await {
+                Ok(explained) => Reply::Explained(explained),
+                Err(wrong) => Reply::Refused(wrong),
+            };
+        }
+        Command::KeysList | Command::KeysRotate => keys(&command, snapshot),
+        Command::ApikeyCreate { .. }
+        | Command::ApikeyList { .. }
+        | Command::ApikeyRevoke { .. } => api_keys(command, &snapshot.accounts).await,
+        Command::MemberSet { .. } | Command::MemberRemove { .. } | Command::MemberList { .. } => {
+            members(command, &snapshot.accounts).await
+        }
+        other => accounts(other, &snapshot.accounts).await,
+    };
+    match ended {
+        Ok(value) => Reply::Done(value),
+        Err(Stop::Refused(why)) => Reply::Refused(why),
+        Err(Stop::Failed(why)) => Reply::Failed(why),
+    }
+}
+
+async fn accounts(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+    match command {
+        Command::AccountAdd {
+            username,
+            identity,
+            name,
+            admin,
+            password,
+        } => {
+            let person = NewPerson::parse(&identity, &username, &name).map_err(|invalid| {
+                Stop::Refused(format!("{}: {}", invalid.field, invalid.expected))
+            })?;
+            administered(
+                accounts
+                    .create(&Call::cli(), person, admin, password)
+                    .await?,
+            )
+        }
+        Command::AccountList => list(accounts).await,
+        Command::AccountShow { account } => Ok(shown(&find(accounts, &account).await?)),
+        Command::AccountDisable { account } => {
+            set_status(accounts, &account, AccountStatus::Disabled).await
+        }
+        Command::AccountEnable { account } => {
+            set_status(accounts, &account, AccountStatus::Active).await
+        }
+        Command::AccountSetPassword { account, password } => {
+            let account = find(accounts, &account).await?;
+            let password = password.unwrap_or_else(|| Secret::new(String::new()));
+            administered(
+                accounts
+                    .set_password(&Call::cli(), &account.uid, password)
+                    .await?,
+            )
+        }
+        _ => Err(Stop::Refused(
+            "this is no command about accounts".to_owned(),
+        )),
+    }
+}
+
+async fn list(accounts: &Accounts) -> Result<Value, Stop> {
+    let mut shown_all = Vec::new();
+    let mut after: Option<AccountId> = None;
+    loop {
+        let page = accounts.list(after.as_ref()).await?;
+        shown_all.extend(page.items.iter().map(shown));
+        let Some(next) = page.next else {
+            return Ok(Value::Array(shown_all));
+        };
+        after = Some(next);
+    }
+}
+
+async fn set_status(
+    accounts: &Accounts,
+    account: &str,
+    status: AccountStatus,
+) -> Result<Value, Stop> {
+    let account = find(accounts, account).await?;
+    let change = AccountChange {
+        status: Some(status),
+        ..AccountChange::default()
+    };
+    administered(
+        accounts
+            .change(&Call::cli(), Actor::Operator, &account.account_id, change)
+            .await?,
+    )
+}
+
+async fn find(accounts: &Accounts, text: &str) -> Result<Account, Stop> {
+    let missing =
+        || Stop::Refused("there is no such account; `doorward account list` shows them".to_owned());
+    accounts.find(text).await?.ok_or_else(missing)
+}
+
+fn administered(outcome: Administration) -> Result<Value, Stop> {
+    match outcome {
+        Administration::Done(account) => Ok(shown(&account)),
+        Administration::Refused(AdministrationRefusal::Password(PasswordRefusal::Rule(fault))) => {
+            Err(Stop::Refused(fault.detail()))
+        }
+        Administration::Refused(refusal) => {
+            Err(Stop::Refused(format!("refused: {}", refusal.code())))
+        }
+    }
+}
+
+fn shown(account: &Account) -> Value {
+    json!({
+        "username": account.username,
+        "uid": account.uid,
+        "account_id": account.account_id,
+        "identity": account.identity,
+        "name": account.name,
+        "status": account.status,
+        "is_admin": account.is_admin,
+        "roles": account.roles,
+        "password_must_change": account.password_must_change,
+        "created": account.created.to_rfc3339(),
+    })
+}
+
+async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+    match command {
+        Command::ApikeyCreate {
+            account,
+            name,
+            scopes,
+            expires,
+        } => {
+            let owner = find(accounts, &account).await?;
+            let unreadable =
+                || Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned());
+            let expires = expires
+                .map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(unreadable))
+                .transpose()?;
+            let wanted = WantedKey {
+                name,
+                scopes,
+                expires,
+            };
+            match accounts
+                .create_api_key_for(&Call::cli(), &owner, wanted)
+                .await?
+            {
+                KeyCreation::Created { key, secret } => {
+                    let mut value = shown_key(&key);
+                    if let Some(fields) = value.as_object_mut() {
+                        fields.insert("apikey".to_owned(), Value::from(secret.expose()));
+                    }
+                    Ok(value)
+                }
+                KeyCreation::Refused(refusal) => {
+                    Err(Stop::Refused(format!("refused: {}", refusal.code())))
+                }
+            }
+        }
+        Command::ApikeyList { account } => {
+            let owner = find(accounts, &account).await?;
+            Ok(accounts
+                .api_keys(&owner.uid)
+                .await?
+                .iter()
+                .map(shown_key)
+                .collect())
+        }
+        Command::ApikeyRevoke { account, id } => {
+            let owner = find(accounts, &account).await?;
+            let unknown = || Stop::Refused("the account has no such key".to_owned());
+            let id = KeyId::parse(&id).map_err(|_| unknown())?;
+            let was_there = accounts
+                .revoke_api_key(&Call::cli(), &owner.uid, &id)
+                .await?;
+            if was_there {
+                Ok(json!({ "revoked": id }))
+            } else {
+                Err(unknown())
+            }
+        }
+        _ => Err(Stop::Refused(
+            "this is no command about API keys".to_owned(),
+        )),
+    }
+}
+
+fn shown_key(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created": key.created.to_rfc3339(),
+        "expires": key.expires.map(Timestamp::to_rfc3339),
+    })
+}
+
+async fn members(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+    let call = Call::cli();
+    match command {
+        Command::MemberSet {
+            account,
+            resource,
+            id,
+            level,
+        } => {
+            let uid = find(accounts, &account).await?.uid;
+            let resource = declared(accounts, &resource, &id)?;
+            done(
+                accounts
+                    .set_member(&call, Actor::Operator, &resource, (&uid, &level))
+                    .await?,
+            )?;
+            Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "level": level }))
+        }
+        Command::MemberRemove {
+            account,
+            resource,
+            id,
+        } => {
+            let uid = find(accounts, &account).await?.uid;
+            let resource = declared(accounts, &resource, &id)?;
+            done(
+                accounts
+                    .end_member(&call, Actor::Operator, &resource, &uid)
+                    .await?,
+            )?;
+            Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "ended": true }))
+        }
+        Command::MemberList { resource, id } => {
+            let resource = declared(accounts, &resource, &id)?;
+            let found = done(accounts.members(Actor::Operator, &resource).await?)?;
+            Ok(found
+                .into_iter()
+                .map(|(uid, level)| json!({ "uid": uid, "level": level }))
+                .collect())
+        }
+        _ => Err(Stop::Refused("this is no command about members".to_owned())),
+    }
+}
+
+fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Stop> {
+    let wrong = "a resource that [roles] resources declares, and an id of 1 to 128 of A-Z a-z 0-9 . _ ~ : -";
+    accounts
+        .resource(kind, id)
+        .ok_or_else(|| Stop::Refused(wrong.to_owned()))
+}
+
+fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
+    match outcome {
+        Members::Done(value) => Ok(value),
+        Members::Refused(refusal) => Err(Stop::Refused(format!("refused: {}", refusal.code()))),
+    }
+}
+
+fn keys(command: &Command, snapshot: &Snapshot) -> Result<Value, Stop> {
+    let signing = &snapshot.services.signing;
+    if matches!(command, Command::KeysRotate) {
+        signing
+            .rotate(snapshot.services.clock.now())
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        tracing::info!("signing keys rotated");
+    }
+    let shown = |key: crate::crypto::signing::KeyInfo| {
+        json!({
+            "kid": key.kid,
+            "algorithm": key.algorithm,
+            "state": key.state,
+            "created": key.created.to_rfc3339(),
+            "retires": key.retires.map(Timestamp::to_rfc3339),
+        })
+    };
+    Ok(signing.list().into_iter().map(shown).collect())
+}

@@ -1,0 +1,234 @@
+//! `explain`: the live decision about a request that is not sent, step by step.
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Asking;
+use crate::auth::grant::{Decision, Grant};
+use crate::auth::trace::{Step, Steps, Trace};
+use crate::auth::view::RequestView;
+use crate::model::id::UserId;
+use crate::model::secret::Secret;
+use crate::route::normalize::canonical;
+use crate::snapshot::Snapshot;
+
+/// A request to explain.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The method, such as `GET`.
+    pub method: String,
+    /// A URL, or a path alone.
+    pub url: String,
+    /// Who asks.
+    pub caller: ExplainedCaller,
+}
+
+/// Who asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExplainedCaller {
+    /// Nobody that presents a credential.
+    Anonymous,
+    /// A bearer token.
+    Token(#[serde(serialize_with = "exposed")] Secret),
+    /// An API key.
+    ApiKey(#[serde(serialize_with = "exposed")] Secret),
+    /// An account, as if it had logged in.
+    Account(String),
+}
+
+fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+/// A decision, explained.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Each check, in order.
+    pub steps: Vec<Step>,
+    /// Identity headers that the upstream would get.
+    pub headers: Vec<(String, String)>,
+    /// The upstream it would reach.
+    pub upstream: Option<String>,
+}
+
+/// The first line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It would pass.
+    Allow,
+    /// It would be refused with this code.
+    Deny(String),
+    /// It could not be decided, with this code.
+    Fail(String),
+}
+
+/// Decides as the proxy would, by the same code.
+///
+/// # Errors
+/// A sentence that says what is wrong with the question.
+pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explained, String> {
+    let method = Method::from_bytes(question.method.as_bytes())
+        .map_err(|_| "METHOD must be an HTTP method such as GET".to_owned())?;
+    let (host, target) = split(&question.url, &snapshot.config.listen.public_url.authority)?;
+    let mut steps = Steps::default();
+    let Ok(target) = canonical(&target) else {
+        steps.step("path", false, &|| {
+            "it can be read in more than one way".to_owned()
+        });
+        return Ok(refused(
+            steps,
+            crate::model::deny::DenyReason::PathRefused.code(),
+        ));
+    };
+    steps.step("path", true, &|| target.path.to_string());
+    if snapshot.serves_itself(&host, &target.path) {
+        steps.step("route", true, &|| {
+            "one of the gateway's own endpoints, which decide for themselves".to_owned()
+        });
+        return Ok(Explained {
+            verdict: Verdict::Allow,
+            steps: steps.0,
+            headers: Vec::new(),
+            upstream: None,
+        });
+    }
+    let mut headers = HeaderMap::new();
+    let account = credential(&question.caller, snapshot, &mut headers)?;
+    let asking = account.as_ref().map_or(Asking::Credential, Asking::Account);
+    let view = RequestView {
+        method: &method,
+        host: &host,
+        path: &target.path,
+        headers: &headers,
+    };
+    Ok(
+        match snapshot
+            .authorizer
+            .decide_traced(&view, asking, &mut steps)
+            .await
+        {
+            Decision::Allow(grant) => allowed(steps, &grant, snapshot),
+            Decision::Deny(denial) => refused(steps, denial.reason.code()),
+            Decision::Fail(cause) => Explained {
+                verdict: Verdict::Fail(cause.code().to_owned()),
+                steps: steps.0,
+                headers: Vec::new(),
+                upstream: None,
+            },
+        },
+    )
+}
+
+/// Puts a credential where a request would carry it; an account has none and is named instead.
+fn credential(
+    caller: &ExplainedCaller,
+    snapshot: &Snapshot,
+    headers: &mut HeaderMap,
+) -> Result<Option<UserId>, String> {
+    let value = |text: String| {
+        HeaderValue::from_str(&text).map_err(|_| "the credential must be visible ASCII".to_owned())
+    };
+    match caller {
+        ExplainedCaller::Anonymous => {}
+        ExplainedCaller::Token(token) => {
+            headers.insert(
+                header::AUTHORIZATION,
+                value(format!("Bearer {}", token.expose()))?,
+            );
+        }
+        ExplainedCaller::ApiKey(key) => {
+            headers.insert(
+                &snapshot.config.account.api_key_header,
+                value(key.expose().to_owned())?,
+            );
+        }
+        ExplainedCaller::Account(uid) => {
+            return UserId::parse(uid).map(Some).map_err(|_| {
+                "--as takes a uid such as u-4f9Qm2…; `doorward account list` shows them".to_owned()
+            });
+        }
+    }
+    Ok(None)
+}
+
+fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {
+    let upstream = snapshot
+        .config
+        .upstreams
+        .get(grant.route().upstream)
+        .map(|upstream| upstream.name.clone());
+    let shown = |value: HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = grant
+        .identity_headers()
+        .map(|(name, value)| (name.to_string(), shown(value)))
+        .collect();
+    Explained {
+        verdict: Verdict::Allow,
+        steps: steps.0,
+        headers,
+        upstream,
+    }
+}
+
+fn refused(steps: Steps, code: &str) -> Explained {
+    Explained {
+        verdict: Verdict::Deny(code.to_owned()),
+        steps: steps.0,
+        headers: Vec::new(),
+        upstream: None,
+    }
+}
+
+/// Host (lower case, without port) and target in origin form of a URL or a path.
+fn split(text: &str, own_authority: &str) -> Result<(String, String), String> {
+    let wrong = || "URL must be http://host/path or a path that begins with /".to_owned();
+    let (authority, target) = if text.starts_with('/') {
+        (own_authority, text.to_owned())
+    } else {
+        let rest = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"))
+            .ok_or_else(wrong)?;
+        match rest.split_once('/') {
+            Some((authority, path)) => (authority, format!("/{path}")),
+            None => (rest, "/".to_owned()),
+        }
+    };
+    let authority: http::uri::Authority = authority.parse().map_err(|_| wrong())?;
+    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    // The fragment never leaves a client, and here it would only hide a mistake.
+    if target.contains('#') {
+        Err(wrong())
+    } else {
+        Ok((host, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_paths_are_split_alike() {
+        let cases = [
+            ("/a?b", ("own", "/a?b")),
+            ("http://API.test.:8080/a/../b", ("api.test", "/a/../b")),
+            ("https://api.test", ("api.test", "/")),
+        ];
+        for (text, (host, target)) in cases {
+            assert_eq!(
+                split(text, "own:80").unwrap(),
+                (host.to_owned(), target.to_owned()),
+                "{text}"
+            );
+        }
+        for text in ["a", "ftp://a/b", "http:///x", "/a#b"] {
+            assert!(split(text, "own").is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What lives longer than one configuration, opened in order.
+
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, StoreEngine};
+use crate::crypto::password::PasswordPool;
+use crate::crypto::signing::{KeyFileError, SigningKeys};
+use crate::crypto::token::TokenKeys;
+use crate::mail::{MailError, mailer};
+use crate::model::clock::{Clock, SystemClock};
+use crate::snapshot::Services;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::generations::Generations;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::SledStore;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// Passwords that may wait for each hashing thread: four take about 60 ms.
+const HASH_QUEUE_PER_THREAD: usize = 4;
+/// How long after its expiry another node's clock may still take a token of ours for good.
+const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+
+/// A service that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Our directory could not be made or is open to others.
+    #[error("cannot use directory {path}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The records.
+    #[error("cannot open the store in {path}")]
+    Store {
+        /// Our directory.
+        path: PathBuf,
+        /// What the engine says.
+        #[source]
+        source: StoreError,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The mail transport.
+    #[error("cannot ready the mail transport")]
+    Mail(#[source] MailError),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Opens the store, the keys, the hashing pool, the mail transport and the telemetry.
+///
+/// Makes what is missing: our directory (0700), and keys (0600) at the first start.
+///
+/// # Errors
+/// [`OpenError`] names what could not be opened and why.
+pub fn open(config: &Config) -> Result<Services, OpenError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let directory = &config.store.path;
+    private_directory(directory)?;
+    let generations = Arc::new(Generations::new());
+    let (store, keys): (Arc<dyn Store>, _) = match config.store.engine {
+        StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None),
+        StoreEngine::Sled => {
+            let store =
+                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
+                    path: directory.clone(),
+                    source,
+                })?;
+            let keys = directory.join("keys");
+            private_directory(&keys)?;
+            (Arc::new(store), Some(keys))
+        }
+    };
+    let keys = keys.as_deref();
+    let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
+    let threads = config.account.hash_threads;
+    Ok(Services {
+        store,
+        token_keys: Arc::new(TokenKeys::open(keys)?),
+        signing: Arc::new(SigningKeys::open(
+            keys,
+            config.tokens.algorithm,
+            token_life,
+            clock.now(),
+        )?),
+        passwords: Arc::new(PasswordPool::start(
+            threads,
+            threads * HASH_QUEUE_PER_THREAD,
+        )?),
+        mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
+        clock,
+        metrics: Arc::new(Metrics::new()),
+        access: Arc::new(AccessLog::start(config.log.access)?),
+    })
+}
+
+/// Makes a directory that nobody else can enter, or takes everybody else out of one that is there.
+fn private_directory(path: &Path) -> Result<(), OpenError> {
+    let make = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, Permissions::from_mode(0o700))
+        } else {
+            Ok(())
+        }
+    };
+    make().map_err(|source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,217 @@
+//! The command line as it is written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A reverse-proxy auth gateway: one binary at the door of your services.
+#[derive(Debug, Parser)]
+#[command(name = "doorward", version, about, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "config/doorward.toml")]
+    pub(super) config: PathBuf,
+    #[command(subcommand)]
+    pub(super) task: Task,
+}
+
+const EXAMPLES: &str = "Examples:
+  doorward serve
+  doorward check --strict --config /etc/doorward/doorward.toml
+  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password
+  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Task {
+    /// Runs the gateway until SIGTERM, then drains.
+    #[command(after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reads the configuration again: all of it, or nothing")]
+    Serve,
+    /// Checks a configuration and reports all of its problems; exit 1 if there are any.
+    #[command(after_help = "Examples:\n  doorward check\n  doorward check --strict --config /etc/doorward/doorward.toml")]
+    Check {
+        /// Warnings count as problems.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Tells how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
+    #[command(after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey -  < key")]
+    Explain(ExplainArgs),
+    /// Runs the built-in echo service on its own: it answers with what reached it.
+    #[command(after_help = "Examples:\n  doorward echo --listen 127.0.0.1:9001")]
+    Echo {
+        /// Address to listen on.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001")]
+        listen: SocketAddr,
+    },
+    /// Takes tokens apart and verifies them.
+    #[command(subcommand)]
+    Token(TokenTask),
+    /// Accounts, beside a running gateway or without one.
+    #[command(subcommand)]
+    Account(AccountTask),
+    /// API keys, beside a running gateway or without one.
+    #[command(subcommand)]
+    Apikey(ApikeyTask),
+    /// Memberships, beside a running gateway or without one.
+    #[command(subcommand)]
+    Member(MemberTask),
+    /// The gateway's own signing keys, beside a running gateway or without one.
+    #[command(subcommand)]
+    Keys(KeysTask),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Method of the request.
+    pub(super) method: String,
+    /// URL of the request, or its path.
+    pub(super) url: String,
+    /// Bearer token of the caller; `-` reads it from standard input.
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["apikey", "account"])]
+    pub(super) token: Option<String>,
+    /// API key of the caller; `-` reads it from standard input.
+    #[arg(long, value_name = "KEY", conflicts_with = "account")]
+    pub(super) apikey: Option<String>,
+    /// The account of this uid, as if it had logged in.
+    #[arg(long = "as", value_name = "UID")]
+    pub(super) account: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenTask {
+    /// Shows what a token says, without believing it.
+    #[command(after_help = "Examples:\n  doorward token inspect - < token")]
+    Inspect {
+        /// The token; `-` reads it from standard input.
+        token: String,
+    },
+    /// Verifies the signature of a token; exit 0 only when it verifies, else 3.
+    #[command(after_help = "Examples:\n  doorward token verify --jwks keys.json - < token\n  doorward token verify - < token    # with the keys of this gateway")]
+    Verify {
+        /// A JWK set of public keys; without it the gateway's own keys are used.
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+        /// The token; `-` reads it from standard input.
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountTask {
+    /// Makes an account: active with a password, else pending with an invitation by mail.
+    #[command(after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password\n  doorward account add ben --identity ben@example.org --name 'Ben'")]
+    Add {
+        /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
+        username: String,
+        /// Its e-mail address.
+        #[arg(long, value_name = "ADDRESS")]
+        identity: String,
+        /// What the person is called.
+        #[arg(long)]
+        name: String,
+        /// Makes it an administrator.
+        #[arg(long)]
+        admin: bool,
+        /// Reads the password from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Lists all accounts.
+    List,
+    /// Shows one account.
+    Show {
+        /// Its name, address, uid or record id.
+        account: String,
+    },
+    /// Disables one account: its sessions end at once.
+    Disable {
+        /// Its name, address, uid or record id.
+        account: String,
+    },
+    /// Enables an account that was disabled.
+    Enable {
+        /// Its name, address, uid or record id.
+        account: String,
+    },
+    /// Sets a password, read from standard input: every session ends.
+    #[command(after_help = "Examples:\n  doorward account set-password anna < password")]
+    SetPassword {
+        /// Its name, address, uid or record id.
+        account: String,
+        /// Reads the password from standard input; it is read from there in any case.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApikeyTask {
+    /// Makes an API key and shows it, once.
+    #[command(after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read --expires 2030-01-01T00:00:00Z")]
+    Create {
+        /// Whose: name, address, uid or record id.
+        account: String,
+        /// What it is called.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// What it may be used for; repeatable.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// When it ends (RFC 3339); left out: never.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// Lists the API keys of an account.
+    List {
+        /// Whose: name, address, uid or record id.
+        account: String,
+    },
+    /// Revokes an API key: the next request with it is refused.
+    Revoke {
+        /// Whose: name, address, uid or record id.
+        account: String,
+        /// The eight characters of its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MemberTask {
+    /// Sets a membership.
+    #[command(after_help = "Examples:\n  doorward member set anna list 42 member")]
+    Set {
+        /// Who: name, address, uid or record id.
+        account: String,
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+        /// At which level.
+        level: String,
+    },
+    /// Ends a membership.
+    Remove {
+        /// Who: name, address, uid or record id.
+        account: String,
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+    },
+    /// Lists the members of one resource.
+    List {
+        /// Kind of resource.
+        resource: String,
+        /// Which one.
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysTask {
+    /// Lists the signing keys.
+    List,
+    /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
+    Rotate,
+}

@@ -1,0 +1,22 @@
+//! `doorward check`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::app;
+use crate::cli::output;
+
+pub(super) fn run(config: &Path, strict: bool) -> anyhow::Result<ExitCode> {
+    let report = app::check(config);
+    for problem in &report.problems {
+        output::note(&format!("problem  {problem}"));
+    }
+    for warning in &report.warnings {
+        output::note(&format!("warning  {warning}"));
+    }
+    let fails = !report.problems.is_empty() || strict && !report.warnings.is_empty();
+    if !fails {
+        output::line(&format!("{} can be used", config.display()));
+    }
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

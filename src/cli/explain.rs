@@ -1,0 +1,48 @@
+//! `doorward explain`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::app;
+use crate::app::control::{Command, Reply};
+use crate::app::explain::{Explain, Explained, ExplainedCaller, Verdict};
+use crate::cli::args::ExplainArgs;
+use crate::cli::{output, secrets};
+
+/// Exit code of a refusal.
+const DENIED: u8 = 3;
+
+pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let caller = match (question.token, question.apikey, question.account) {
+        (Some(token), ..) => ExplainedCaller::Token(secrets::from_value(token, "token")?),
+        (_, Some(key), _) => ExplainedCaller::ApiKey(secrets::from_value(key, "API key")?),
+        (.., Some(uid)) => ExplainedCaller::Account(uid),
+        (None, None, None) => ExplainedCaller::Anonymous,
+    };
+    let explain = Explain { method: question.method, url: question.url, caller };
+    match app::command(config, Command::Explain(explain))? {
+        Reply::Explained(explained) => Ok(show(&explained)),
+        Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
+        Reply::Done(_) => anyhow::bail!("the gateway answered another question"),
+    }
+}
+
+fn show(explained: &Explained) -> ExitCode {
+    let (first, code) = match &explained.verdict {
+        Verdict::Allow => ("allow".to_owned(), ExitCode::SUCCESS),
+        Verdict::Deny(code) => (format!("deny {code}"), ExitCode::from(DENIED)),
+        Verdict::Fail(code) => (format!("fail {code}"), ExitCode::FAILURE),
+    };
+    output::line(&first);
+    for step in &explained.steps {
+        let mark = if step.passed { "pass" } else { "FAIL" };
+        output::line(&format!("  {mark}  {:<12} {}", step.step, step.detail));
+    }
+    if let Some(upstream) = &explained.upstream {
+        output::line(&format!("  upstream \"{upstream}\" would get"));
+        for (name, value) in &explained.headers {
+            output::line(&format!("    {name}: {value}"));
+        }
+    }
+    code
+}

@@ -1,0 +1,26 @@
+//! Secrets that come in by the command line.
+
+use std::io::Read;
+
+use anyhow::Context;
+
+use crate::model::secret::Secret;
+
+/// Longest secret read from standard input, in bytes.
+const SECRET_BYTES_MAX: u64 = 16 * 1024;
+
+/// Reads a secret from standard input: all of it, without one line break at its end.
+pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    let mut input = std::io::stdin().lock().take(SECRET_BYTES_MAX);
+    input.read_to_string(&mut text).with_context(|| format!("cannot read the {what} from standard input"))?;
+    let trimmed = text.strip_suffix('\n').unwrap_or(&text);
+    let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
+    anyhow::ensure!(!trimmed.is_empty(), "there is no {what} on standard input");
+    Ok(Secret::new(trimmed.to_owned()))
+}
+
+/// A secret given as a value, or `-` for standard input.
+pub(super) fn from_value(value: String, what: &str) -> anyhow::Result<Secret> {
+    if value == "-" { from_stdin(what) } else { Ok(Secret::new(value)) }
+}

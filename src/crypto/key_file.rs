@@ -1,0 +1,192 @@
+//! Files that hold key material: ours alone, written whole or not at all.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::process::geteuid;
+use zeroize::Zeroizing;
+
+use crate::crypto::signing::KeyFileError;
+use crate::crypto::token;
+
+/// More than any key file of ours holds.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Write permission of group and others.
+const WRITE_OF_OTHERS: u32 = 0o022;
+/// Read permission of group and others.
+const READ_OF_OTHERS: u32 = 0o044;
+
+/// A file that is not what it should be.
+pub(crate) fn unfit(path: &Path, expected: &str) -> KeyFileError {
+    KeyFileError {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        source: None,
+    }
+}
+
+/// A file that the system does not let us use.
+fn failed<'a>(path: &'a Path, expected: &'a str) -> impl FnOnce(std::io::Error) -> KeyFileError {
+    let (path, expected) = (path.to_owned(), expected.to_owned());
+    move |source| KeyFileError {
+        path,
+        expected,
+        source: Some(source),
+    }
+}
+
+/// Makes a directory for keys with mode 0700; one that is there must be ours and no other's to write.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), KeyFileError> {
+    if !dir.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(failed(dir, "a directory that can be made"))?;
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
+    }
+    let metadata = dir
+        .metadata()
+        .map_err(failed(dir, "a directory that can be read"))?;
+    if !metadata.is_dir() {
+        return Err(unfit(dir, "a directory"));
+    }
+    check_owner_and_mode(dir, &metadata)
+}
+
+/// Reads a whole key file; `None` if there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path, "a file that can be read")(error)),
+    };
+    let metadata = file
+        .metadata()
+        .map_err(failed(path, "a file that can be read"))?;
+    if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
+        return Err(unfit(path, "a regular file of at most 1 MiB"));
+    }
+    check_owner_and_mode(path, &metadata)?;
+    if metadata.mode() & READ_OF_OTHERS != 0 {
+        tracing::warn!(path = %path.display(), "others may read a key file: give it mode 0600");
+    }
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let length = usize::try_from(metadata.len()).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
+    file.take(FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(failed(path, "a file that can be read"))?;
+    Ok(Some(bytes))
+}
+
+/// Refuses what somebody else could have written: our own user's or root's, and no group's.
+fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
+    let is_ours = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
+    if !is_ours || metadata.mode() & WRITE_OF_OTHERS != 0 {
+        return Err(unfit(
+            path,
+            "owned by the user that runs doorward, with no write permission for group and others (chmod go-w)",
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a key file with mode 0600 so that after a crash there is the old one or the new one, never a part.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(unfit(path, "a file in a directory"));
+    };
+    let mut random = [0_u8; 8];
+    token::fill(&mut random);
+    let temporary = dir.join(format!(
+        ".{}.{:016x}",
+        name.display(),
+        u64::from_ne_bytes(random)
+    ));
+    let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // What is left of it is a key that nobody uses; that it cannot be removed changes nothing.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(failed(path, "a directory that can be written")(error));
+    }
+    sync_dir(dir)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename or a new directory last through a loss of power.
+fn sync_dir(dir: &Path) -> Result<(), KeyFileError> {
+    // The parent of a relative path of one piece is the empty path.
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed(dir, "a directory that can be synced"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.key");
+        assert!(read(&path).unwrap().is_none());
+        for bytes in [b"first".as_slice(), b"second"] {
+            write(&path, bytes).unwrap();
+            assert_eq!(read(&path).unwrap().unwrap().as_slice(), bytes);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+    }
+
+    #[test]
+    fn what_others_may_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.key");
+        write(&path, b"key").unwrap();
+        for (mode, is_read) in [
+            (0o600, true),
+            (0o400, true),
+            (0o644, true),
+            (0o620, false),
+            (0o602, false),
+        ] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read(&path).is_ok(), is_read, "{mode:o}");
+        }
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o770)).unwrap();
+        assert!(make_dir(dir.path()).is_err());
+        assert!(make_dir(&path).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        let error = write(&path, b"key").unwrap_err();
+        assert!(error.source.is_some());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

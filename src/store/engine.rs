@@ -1,0 +1,289 @@
+//! Between the trait and the engines that keep bytes: each method of [`Store`] is one read or one transaction.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::model::access::{Membership, Name, ResourceId};
+use crate::model::account::{
+    Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, Username,
+};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::store::error::StoreError;
+use crate::store::generations::Generations;
+use crate::store::intents::{accounts, keys, members, passwords, purge, sessions};
+use crate::store::transaction::{Records, Transaction};
+use crate::store::{
+    AccountChange, Creation, Guarded, MembershipChange, NewPassword, RefreshRotation, Rotation,
+    Store, layout, reads,
+};
+
+/// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
+const PURGE_SLICE: usize = 200;
+
+/// Runs reads and transactions on records.
+pub(crate) trait Engine: Send + Sync + fmt::Debug + 'static {
+    /// The generations that [`Engine::write`] moves.
+    fn generations(&self) -> &Generations;
+
+    /// Looks at the records as last committed.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send;
+
+    /// Runs an intent alone; if it succeeds writes what it changed, all or nothing, makes it durable, moves the
+    /// generations of the uids it touched, and only then answers. Does so even if the caller goes away meanwhile.
+    fn write<T: Send + 'static>(
+        &self,
+        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send;
+}
+
+#[async_trait]
+impl<E: Engine> Store for E {
+    fn generations(&self) -> &Generations {
+        Engine::generations(self)
+    }
+
+    async fn account(&self, uid: &UserId) -> Result<Option<Account>, StoreError> {
+        let key = layout::account(uid);
+        self.read(move |records| records.load(&key)).await
+    }
+
+    async fn account_by_id(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let index = layout::account_id(id);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
+    async fn account_by_username(
+        &self,
+        username: &Username,
+    ) -> Result<Option<Account>, StoreError> {
+        let index = layout::username(username);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
+    async fn account_by_identity(
+        &self,
+        identity: &EmailAddress,
+    ) -> Result<Option<Account>, StoreError> {
+        let index = layout::folded(identity);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
+    async fn identity_taken(&self, identity: &EmailAddress) -> Result<bool, StoreError> {
+        let identity = identity.clone();
+        self.read(move |records| reads::identity_taken(records, &identity))
+            .await
+    }
+
+    async fn identity_owner(&self, identity: &EmailAddress) -> Result<Option<Account>, StoreError> {
+        let index = layout::normalized(identity);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
+    async fn accounts(
+        &self,
+        after: Option<&AccountId>,
+        limit: usize,
+    ) -> Result<Vec<Account>, StoreError> {
+        let after = after.cloned();
+        self.read(move |records| reads::accounts(records, after.as_ref(), limit))
+            .await
+    }
+
+    async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        let key = layout::session(id);
+        self.read(move |records| records.load(&key)).await
+    }
+
+    async fn sessions_of(&self, uid: &UserId) -> Result<Vec<Session>, StoreError> {
+        let uid = uid.clone();
+        self.read(move |records| reads::sessions_of(records, &uid))
+            .await
+    }
+
+    async fn api_key(&self, id: &KeyId) -> Result<Option<ApiKey>, StoreError> {
+        let key = layout::api_key(id);
+        self.read(move |records| records.load(&key)).await
+    }
+
+    async fn api_keys_of(&self, uid: &UserId) -> Result<Vec<ApiKey>, StoreError> {
+        let uid = uid.clone();
+        self.read(move |records| reads::api_keys_of(records, &uid))
+            .await
+    }
+
+    async fn memberships_of(&self, uid: &UserId) -> Result<Vec<Membership>, StoreError> {
+        let uid = uid.clone();
+        self.read(move |records| reads::memberships_of(records, &uid))
+            .await
+    }
+
+    async fn members_of(
+        &self,
+        resource: &Name,
+        id: &ResourceId,
+    ) -> Result<Vec<(UserId, Name)>, StoreError> {
+        let (resource, id) = (resource.clone(), id.clone());
+        self.read(move |records| reads::members_of(records, &resource, &id))
+            .await
+    }
+
+    async fn one_time_token(&self, digest: &Digest) -> Result<Option<OneTimeToken>, StoreError> {
+        let key = layout::token(digest);
+        self.read(move |records| records.load(&key)).await
+    }
+
+    async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError> {
+        self.write(move |tx| accounts::register(tx, &account, &token))
+            .await
+    }
+
+    async fn put_token(&self, token: OneTimeToken) -> Result<bool, StoreError> {
+        self.write(move |tx| accounts::put_token_of_account(tx, &token))
+            .await
+    }
+
+    async fn create_account(&self, account: Account) -> Result<Creation, StoreError> {
+        self.write(move |tx| accounts::create(tx, &account)).await
+    }
+
+    async fn set_password_by_token(
+        &self,
+        digest: &Digest,
+        password: NewPassword,
+        now: Timestamp,
+    ) -> Result<Option<Account>, StoreError> {
+        let digest = *digest;
+        self.write(move |tx| passwords::set_by_token(tx, &digest, password, now))
+            .await
+    }
+
+    async fn change_password(
+        &self,
+        uid: &UserId,
+        generation: u64,
+        password: NewPassword,
+        keep: Option<&SessionId>,
+    ) -> Result<Guarded<Account>, StoreError> {
+        let (uid, keep) = (uid.clone(), keep.cloned());
+        self.write(move |tx| passwords::change(tx, &uid, generation, password, keep.as_ref()))
+            .await
+    }
+
+    async fn update_account(
+        &self,
+        uid: &UserId,
+        change: AccountChange,
+    ) -> Result<Option<Account>, StoreError> {
+        let uid = uid.clone();
+        self.write(move |tx| accounts::update(tx, &uid, change))
+            .await
+    }
+
+    async fn create_session(
+        &self,
+        session: Session,
+        generation: u64,
+        rehash: Option<PasswordHash>,
+    ) -> Result<Guarded<()>, StoreError> {
+        self.write(move |tx| sessions::create(tx, session, generation, rehash))
+            .await
+    }
+
+    async fn rotate_refresh(&self, rotation: RefreshRotation) -> Result<Rotation, StoreError> {
+        self.write(move |tx| sessions::rotate(tx, &rotation)).await
+    }
+
+    async fn end_session(&self, uid: &UserId, id: &SessionId) -> Result<bool, StoreError> {
+        let (uid, id) = (uid.clone(), id.clone());
+        self.write(move |tx| sessions::end(tx, &uid, &id)).await
+    }
+
+    async fn end_sessions(
+        &self,
+        uid: &UserId,
+        keep: Option<&SessionId>,
+    ) -> Result<usize, StoreError> {
+        let (uid, keep) = (uid.clone(), keep.cloned());
+        self.write(move |tx| sessions::end_all(tx, &uid, keep.as_ref()))
+            .await
+    }
+
+    async fn create_api_key(
+        &self,
+        key: ApiKey,
+        generation: u64,
+    ) -> Result<Guarded<()>, StoreError> {
+        self.write(move |tx| keys::create(tx, &key, generation))
+            .await
+    }
+
+    async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {
+        let (uid, id) = (uid.clone(), *id);
+        self.write(move |tx| keys::revoke(tx, &uid, &id)).await
+    }
+
+    async fn set_membership(
+        &self,
+        uid: &UserId,
+        membership: Membership,
+        expected: Option<&Name>,
+    ) -> Result<MembershipChange, StoreError> {
+        let (uid, expected) = (uid.clone(), expected.cloned());
+        self.write(move |tx| members::set(tx, &uid, &membership, expected.as_ref()))
+            .await
+    }
+
+    async fn end_membership(
+        &self,
+        uid: &UserId,
+        resource: &Name,
+        id: &ResourceId,
+        expected: &Name,
+    ) -> Result<MembershipChange, StoreError> {
+        let (uid, expected) = (uid.clone(), expected.clone());
+        let (resource, id) = (resource.clone(), id.clone());
+        self.write(move |tx| members::end(tx, &uid, &resource, &id, &expected))
+            .await
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        for kind in purge::KINDS {
+            let mut after: Option<Vec<u8>> = None;
+            loop {
+                let slice = self
+                    .read(move |records| {
+                        purge::look(records, kind, after.as_deref(), PURGE_SLICE, now)
+                    })
+                    .await?;
+                if !slice.expired.is_empty() {
+                    gone += self
+                        .write(move |tx| purge::remove(tx, kind, &slice.expired, now))
+                        .await?;
+                }
+                after = slice.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
+            let written: Option<u64> = tx.load(&layout::ready())?;
+            tx.put(&layout::ready(), &written.unwrap_or(0).wrapping_add(1))
+        })
+        .await
+    }
+}

@@ -1,0 +1,97 @@
+//! What each intent of the trait does: pure steps on a transaction, the same for every engine that keeps bytes.
+
+pub(crate) mod accounts;
+pub(crate) mod keys;
+pub(crate) mod members;
+pub(crate) mod passwords;
+pub(crate) mod purge;
+pub(crate) mod sessions;
+
+use crate::model::account::{Account, AccountStatus, OneTimeToken};
+use crate::model::id::{SessionId, UserId};
+use crate::store::error::StoreError;
+use crate::store::transaction::Transaction;
+use crate::store::{layout, reads};
+
+/// The account of a uid, if it may log in.
+fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>, StoreError> {
+    let account = tx.load(&layout::account(uid))?;
+    Ok(account.filter(|account| account.status == AccountStatus::Active))
+}
+
+/// The account of a uid, if it may log in and nothing was revoked since `generation` was read.
+fn unchanged(
+    tx: &Transaction<'_>,
+    uid: &UserId,
+    generation: u64,
+) -> Result<Option<Account>, StoreError> {
+    Ok(active(tx, uid)?.filter(|account| account.generation == generation))
+}
+
+/// Writes an account over itself, and voids what is cached of it.
+fn save(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+    tx.touch(&account.uid);
+    tx.put(&layout::account(&account.uid), account)
+}
+
+/// Writes an account over itself with its generation moved.
+fn save_revoked(tx: &mut Transaction<'_>, account: &mut Account) -> Result<(), StoreError> {
+    account.generation = account.generation.saturating_add(1);
+    save(tx, account)
+}
+
+/// Moves the generation of a uid, if there is such an account.
+fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+    tx.touch(uid);
+    match tx.load(&layout::account(uid))? {
+        Some(mut account) => save_revoked(tx, &mut account),
+        None => Ok(()),
+    }
+}
+
+/// Makes name and address of an account its own.
+fn reserve(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+    tx.put(&layout::username(&account.username), &account.uid)?;
+    tx.put(&layout::folded(&account.identity), &account.uid)?;
+    tx.put(&layout::normalized(&account.identity), &account.uid)
+}
+
+fn put_token(tx: &mut Transaction<'_>, token: &OneTimeToken) -> Result<(), StoreError> {
+    tx.put_new(&layout::token(&token.digest), token)?;
+    tx.put(&layout::token_of(&token.uid, &token.digest), &())
+}
+
+fn remove_token(tx: &mut Transaction<'_>, token: &OneTimeToken) {
+    tx.remove(&layout::token(&token.digest));
+    tx.remove(&layout::token_of(&token.uid, &token.digest));
+}
+
+fn void_tokens(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+    for digest in reads::token_digests(tx.records(), uid)? {
+        tx.remove(&layout::token(&digest));
+        tx.remove(&layout::token_of(uid, &digest));
+    }
+    Ok(())
+}
+
+fn remove_session(tx: &mut Transaction<'_>, uid: &UserId, id: &SessionId) {
+    tx.touch(uid);
+    tx.remove(&layout::session(id));
+    tx.remove(&layout::session_of(uid, id));
+}
+
+/// Ends all sessions of a uid but `keep`; how many there were.
+fn remove_sessions(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    keep: Option<&SessionId>,
+) -> Result<usize, StoreError> {
+    let mut ended = 0;
+    for id in reads::session_ids(tx.records(), uid)? {
+        if keep != Some(&id) {
+            remove_session(tx, uid, &id);
+            ended += 1;
+        }
+    }
+    Ok(ended)
+}

@@ -1,0 +1,74 @@
+//! A new password, by a mailed token or by the old one.
+
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
+use crate::model::clock::Timestamp;
+use crate::model::id::{SessionId, UserId};
+use crate::store::error::StoreError;
+use crate::store::intents::{
+    accounts, keys, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
+};
+use crate::store::transaction::Transaction;
+use crate::store::{Guarded, NewPassword, layout, reads};
+
+pub(crate) fn set_by_token(
+    tx: &mut Transaction<'_>,
+    digest: &Digest,
+    password: NewPassword,
+    now: Timestamp,
+) -> Result<Option<Account>, StoreError> {
+    let Some(token) = tx.load::<OneTimeToken>(&layout::token(digest))? else {
+        return Ok(None);
+    };
+    let account = tx.load(&layout::account(&token.uid))?;
+    let fitting = account.filter(|account| accounts::fits(token.purpose, account.status));
+    let (Some(mut account), true) = (fitting, now < token.expires) else {
+        return Ok(None);
+    };
+    match token.purpose {
+        Purpose::Confirm => {
+            // The first who set a password has won.
+            if reads::username_taken(tx.records(), &account.username)?
+                || reads::identity_taken(tx.records(), &account.identity)?
+            {
+                remove_token(tx, &token);
+                return Ok(None);
+            }
+            reserve(tx, &account)?;
+            account.status = AccountStatus::Active;
+        }
+        Purpose::Reset => account.password_must_change = false,
+    }
+    renew(tx, &mut account, password, None)?;
+    Ok(Some(account))
+}
+
+pub(crate) fn change(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    generation: u64,
+    password: NewPassword,
+    keep: Option<&SessionId>,
+) -> Result<Guarded<Account>, StoreError> {
+    let Some(mut account) = unchanged(tx, uid, generation)? else {
+        return Ok(Guarded::Stale);
+    };
+    account.password_must_change = false;
+    renew(tx, &mut account, password, keep)?;
+    Ok(Guarded::Done(account))
+}
+
+/// What every new password brings with it.
+fn renew(
+    tx: &mut Transaction<'_>,
+    account: &mut Account,
+    password: NewPassword,
+    keep: Option<&SessionId>,
+) -> Result<(), StoreError> {
+    account.password = Some(password.hash);
+    void_tokens(tx, &account.uid)?;
+    remove_sessions(tx, &account.uid, keep)?;
+    if password.revoke_keys {
+        keys::remove_all(tx, &account.uid)?;
+    }
+    save_revoked(tx, account)
+}

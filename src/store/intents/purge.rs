@@ -1,0 +1,122 @@
+//! Taking away what has expired: looked for in slices beside the writes, then judged again inside one.
+
+use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
+use crate::model::clock::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::intents::{remove_session, remove_token};
+use crate::store::layout::{self, Key, Prefix};
+use crate::store::reads;
+use crate::store::record;
+use crate::store::transaction::{Records, Transaction};
+
+/// The kinds that are purged: tokens before accounts, since a pending account goes with its last token.
+pub(crate) const KINDS: [u8; 3] = [layout::SESSION, layout::TOKEN, layout::ACCOUNT];
+
+/// Keys of one kind that may go, and where to look on.
+pub(crate) struct Slice {
+    /// What comes after the kind in each key.
+    pub(crate) expired: Vec<Vec<u8>>,
+    /// The last key that was looked at; `None`: there are no more.
+    pub(crate) next: Option<Vec<u8>>,
+}
+
+/// Looks at `limit` records of a kind.
+pub(crate) fn look(
+    records: &dyn Records,
+    kind: u8,
+    after: Option<&[u8]>,
+    limit: usize,
+    now: Timestamp,
+) -> Result<Slice, StoreError> {
+    let prefix = Prefix::kind(kind);
+    let entries = records.scan(prefix.bytes(), after, limit)?;
+    let mut expired = Vec::new();
+    for (key, value) in &entries {
+        let rest = prefix.rest(key);
+        let over = match kind {
+            layout::SESSION => {
+                !record::decode::<Session>(&Key::raw(kind, rest), value)?.is_live(now)
+            }
+            layout::TOKEN => {
+                record::decode::<OneTimeToken>(&Key::raw(kind, rest), value)?.expires <= now
+            }
+            _ => is_abandoned(records, &record::decode(&Key::raw(kind, rest), value)?)?,
+        };
+        if over {
+            expired.push(rest.to_vec());
+        }
+    }
+    let full = limit <= entries.len();
+    Ok(Slice {
+        expired,
+        next: entries
+            .into_iter()
+            .next_back()
+            .map(|(key, _)| key)
+            .filter(|_| full),
+    })
+}
+
+/// Takes away those that still are expired; how many.
+pub(crate) fn remove(
+    tx: &mut Transaction<'_>,
+    kind: u8,
+    expired: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut gone = 0;
+    for rest in expired {
+        gone += usize::from(match kind {
+            layout::SESSION => remove_expired_session(tx, rest, now)?,
+            layout::TOKEN => remove_expired_token(tx, rest, now)?,
+            _ => remove_abandoned_account(tx, rest)?,
+        });
+    }
+    Ok(gone)
+}
+
+fn remove_expired_session(
+    tx: &mut Transaction<'_>,
+    rest: &[u8],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    match tx.load::<Session>(&Key::raw(layout::SESSION, rest))? {
+        Some(session) if !session.is_live(now) => {
+            remove_session(tx, &session.uid, &session.id);
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn remove_expired_token(
+    tx: &mut Transaction<'_>,
+    rest: &[u8],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    match tx.load::<OneTimeToken>(&Key::raw(layout::TOKEN, rest))? {
+        Some(token) if token.expires <= now => {
+            remove_token(tx, &token);
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+fn remove_abandoned_account(tx: &mut Transaction<'_>, rest: &[u8]) -> Result<bool, StoreError> {
+    match tx.load::<Account>(&Key::raw(layout::ACCOUNT, rest))? {
+        Some(account) if is_abandoned(tx.records(), &account)? => {
+            tx.touch(&account.uid);
+            tx.remove(&layout::account(&account.uid));
+            tx.remove(&layout::account_id(&account.account_id));
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether an account was never confirmed and cannot be any more.
+fn is_abandoned(records: &dyn Records, account: &Account) -> Result<bool, StoreError> {
+    Ok(account.status == AccountStatus::Pending
+        && reads::token_digests(records, &account.uid)?.is_empty())
+}

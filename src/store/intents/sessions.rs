@@ -1,0 +1,108 @@
+//! Logins, their refresh tokens and their end.
+
+use subtle::ConstantTimeEq;
+
+use crate::model::account::{Digest, PasswordHash, Session};
+use crate::model::id::{SessionId, UserId};
+use crate::store::error::StoreError;
+use crate::store::intents::{
+    active, move_generation, remove_session, remove_sessions, save, unchanged,
+};
+use crate::store::transaction::Transaction;
+use crate::store::{Guarded, RefreshRotation, Rotation, layout};
+
+/// How many spent refresh tokens a session knows: an older one that comes again is unknown, not reused.
+const SPENT_MAX: usize = 8;
+
+pub(crate) fn create(
+    tx: &mut Transaction<'_>,
+    mut session: Session,
+    generation: u64,
+    rehash: Option<PasswordHash>,
+) -> Result<Guarded<()>, StoreError> {
+    let Some(mut account) = unchanged(tx, &session.uid, generation)? else {
+        return Ok(Guarded::Stale);
+    };
+    keep_newest(&mut session.spent);
+    tx.put_new(&layout::session(&session.id), &session)?;
+    tx.put(&layout::session_of(&session.uid, &session.id), &())?;
+    if rehash.is_some() {
+        account.password = rehash;
+        save(tx, &account)?;
+    }
+    Ok(Guarded::Done(()))
+}
+
+pub(crate) fn rotate(
+    tx: &mut Transaction<'_>,
+    rotation: &RefreshRotation,
+) -> Result<Rotation, StoreError> {
+    let Some(mut session) = tx.load(&layout::session(&rotation.session))? else {
+        return Ok(Rotation::Unknown);
+    };
+    if !session.is_live(rotation.now) || active(tx, &session.uid)?.is_none() {
+        return Ok(Rotation::Unknown);
+    }
+    if same(&session.refresh, &rotation.presented) {
+        session.spent.push(rotation.presented);
+        keep_newest(&mut session.spent);
+        session.refresh = rotation.successor;
+        session.rotated = rotation.now;
+        session.last_seen = rotation.now;
+        session.idle_end = rotation.idle_end;
+        // A cached session would end too early.
+        tx.touch(&session.uid);
+        tx.put(&layout::session(&session.id), &session)?;
+        return Ok(Rotation::Rotated(session));
+    }
+    let newest = session.spent.last();
+    let in_grace = rotation.now.since(session.rotated) < rotation.grace;
+    if in_grace && newest.is_some_and(|spent| same(spent, &rotation.presented)) {
+        return Ok(Rotation::Repeated(session));
+    }
+    if session
+        .spent
+        .iter()
+        .any(|spent| same(spent, &rotation.presented))
+    {
+        // Two hold the same token, and nobody can tell which of them is the thief.
+        remove_session(tx, &session.uid, &session.id);
+        move_generation(tx, &session.uid)?;
+        return Ok(Rotation::Reused(session));
+    }
+    Ok(Rotation::Unknown)
+}
+
+pub(crate) fn end(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    id: &SessionId,
+) -> Result<bool, StoreError> {
+    let session = tx.load(&layout::session(id))?;
+    if !session.is_some_and(|session| session.uid == *uid) {
+        return Ok(false);
+    }
+    remove_session(tx, uid, id);
+    move_generation(tx, uid)?;
+    Ok(true)
+}
+
+pub(crate) fn end_all(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    keep: Option<&SessionId>,
+) -> Result<usize, StoreError> {
+    let ended = remove_sessions(tx, uid, keep)?;
+    if 0 < ended {
+        move_generation(tx, uid)?;
+    }
+    Ok(ended)
+}
+
+fn same(one: &Digest, other: &Digest) -> bool {
+    one.0.ct_eq(&other.0).into()
+}
+
+fn keep_newest(spent: &mut Vec<Digest>) {
+    spent.drain(..spent.len().saturating_sub(SPENT_MAX));
+}

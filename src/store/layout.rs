@@ -1,0 +1,203 @@
+//! Where each record stands: one ordered space of keys for all, so that one batch of writes is atomic over all of it.
+//!
+//! A key is one byte for its kind, then the parts with a zero byte between them. No part but a digest, which is always
+//! last, can hold a zero byte, so prefixes cut between parts and the order is that of the parts.
+
+use std::marker::PhantomData;
+
+use crate::model::access::{Name, ResourceId};
+use crate::model::account::{
+    Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
+};
+use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+
+pub(crate) const ACCOUNT: u8 = b'a';
+pub(crate) const SESSION: u8 = b's';
+pub(crate) const TOKEN: u8 = b't';
+const ACCOUNT_ID: u8 = b'i';
+const USERNAME: u8 = b'n';
+const FOLDED: u8 = b'f';
+const NORMALIZED: u8 = b'd';
+const SESSION_OF: u8 = b'S';
+const API_KEY: u8 = b'k';
+const API_KEY_OF: u8 = b'K';
+const TOKEN_OF: u8 = b'T';
+const MEMBERSHIP: u8 = b'm';
+const MEMBER: u8 = b'M';
+const READY: u8 = b'!';
+const CENSUS: u8 = b'#';
+
+/// The key of a record of type `T`.
+pub(crate) struct Key<T> {
+    bytes: Vec<u8>,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// A key of a kind, with the rest as found in a scan.
+    pub(crate) fn raw(kind: u8, rest: &[u8]) -> Self {
+        Self::of(kind, &[rest])
+    }
+
+    fn of(kind: u8, parts: &[&[u8]]) -> Self {
+        let mut bytes = vec![kind];
+        bytes.extend_from_slice(&parts.join(&0));
+        Self {
+            bytes,
+            record: PhantomData,
+        }
+    }
+
+    /// The key as bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the kind is called.
+    pub(crate) fn tree(&self) -> &'static str {
+        tree_of(&self.bytes)
+    }
+}
+
+/// What the kind of a key is called.
+pub(crate) fn tree_of(key: &[u8]) -> &'static str {
+    match key.first().copied() {
+        Some(ACCOUNT) => "accounts",
+        Some(ACCOUNT_ID) => "account ids",
+        Some(USERNAME) => "usernames",
+        Some(FOLDED | NORMALIZED) => "identities",
+        Some(SESSION | SESSION_OF) => "sessions",
+        Some(API_KEY | API_KEY_OF) => "api keys",
+        Some(TOKEN | TOKEN_OF) => "one-time tokens",
+        Some(MEMBERSHIP) => "memberships",
+        Some(MEMBER) => "members",
+        Some(READY) => "readiness",
+        Some(CENSUS) => "census",
+        _ => "an unknown tree",
+    }
+}
+
+pub(crate) fn account(uid: &UserId) -> Key<Account> {
+    Key::of(ACCOUNT, &[uid.as_str().as_bytes()])
+}
+
+/// Every account, whatever its status.
+pub(crate) fn account_id(id: &AccountId) -> Key<UserId> {
+    Key::of(ACCOUNT_ID, &[id.as_str().as_bytes()])
+}
+
+/// Active and disabled accounts only, as are the two forms of the identity.
+pub(crate) fn username(name: &Username) -> Key<UserId> {
+    Key::of(USERNAME, &[name.as_str().as_bytes()])
+}
+
+pub(crate) fn folded(identity: &EmailAddress) -> Key<UserId> {
+    Key::of(FOLDED, &[identity.folded().as_bytes()])
+}
+
+pub(crate) fn normalized(identity: &EmailAddress) -> Key<UserId> {
+    Key::of(NORMALIZED, &[identity.normalized().as_bytes()])
+}
+
+pub(crate) fn session(id: &SessionId) -> Key<Session> {
+    Key::of(SESSION, &[id.as_str().as_bytes()])
+}
+
+pub(crate) fn session_of(uid: &UserId, id: &SessionId) -> Key<()> {
+    Key::of(
+        SESSION_OF,
+        &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
+    )
+}
+
+pub(crate) fn api_key(id: &KeyId) -> Key<ApiKey> {
+    Key::of(API_KEY, &[id.as_str().as_bytes()])
+}
+
+pub(crate) fn api_key_of(uid: &UserId, id: &KeyId) -> Key<()> {
+    Key::of(
+        API_KEY_OF,
+        &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
+    )
+}
+
+pub(crate) fn token(digest: &Digest) -> Key<OneTimeToken> {
+    Key::of(TOKEN, &[&digest.0])
+}
+
+pub(crate) fn token_of(uid: &UserId, digest: &Digest) -> Key<()> {
+    Key::of(TOKEN_OF, &[uid.as_str().as_bytes(), &digest.0])
+}
+
+pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> Key<Name> {
+    let parts = [uid.as_str(), resource.as_str(), id.as_str()];
+    Key::of(MEMBERSHIP, &parts.map(str::as_bytes))
+}
+
+pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name> {
+    let parts = [resource.as_str(), id.as_str(), uid.as_str()];
+    Key::of(MEMBER, &parts.map(str::as_bytes))
+}
+
+/// What `ready` writes.
+pub(crate) fn ready() -> Key<u64> {
+    Key::of(READY, &[])
+}
+
+/// The one record that the census does not count: itself.
+pub(crate) fn census<T>() -> Key<T> {
+    Key::of(CENSUS, &[])
+}
+
+/// What a scan walks: all keys that begin with these bytes.
+pub(crate) struct Prefix(Vec<u8>);
+
+impl Prefix {
+    fn of(kind: u8, parts: &[&str]) -> Self {
+        let mut bytes = vec![kind];
+        for part in parts {
+            bytes.extend_from_slice(part.as_bytes());
+            bytes.push(0);
+        }
+        Self(bytes)
+    }
+
+    /// All keys of a kind.
+    pub(crate) fn kind(kind: u8) -> Self {
+        Self(vec![kind])
+    }
+
+    /// The bytes that all keys begin with.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What a key has after the prefix.
+    pub(crate) fn rest<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        key.strip_prefix(self.0.as_slice()).unwrap_or_default()
+    }
+}
+
+pub(crate) fn account_ids() -> Prefix {
+    Prefix::kind(ACCOUNT_ID)
+}
+
+pub(crate) fn sessions_of(uid: &UserId) -> Prefix {
+    Prefix::of(SESSION_OF, &[uid.as_str()])
+}
+
+pub(crate) fn api_keys_of(uid: &UserId) -> Prefix {
+    Prefix::of(API_KEY_OF, &[uid.as_str()])
+}
+
+pub(crate) fn tokens_of(uid: &UserId) -> Prefix {
+    Prefix::of(TOKEN_OF, &[uid.as_str()])
+}
+
+pub(crate) fn memberships_of(uid: &UserId) -> Prefix {
+    Prefix::of(MEMBERSHIP, &[uid.as_str()])
+}
+
+pub(crate) fn members_of(resource: &Name, id: &ResourceId) -> Prefix {
+    Prefix::of(MEMBER, &[resource.as_str(), id.as_str()])
+}

@@ -1,0 +1,74 @@
+//! The promises of the trait kept in a map: for tests and for `engine = "memory"`. Nothing outlives the process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::store::engine::Engine;
+use crate::store::error::StoreError;
+use crate::store::generations::Generations;
+use crate::store::transaction::{Records, Transaction};
+
+/// A store in memory: the same records and intents as at rest, in a map under one lock.
+pub struct MemoryStore {
+    generations: Arc<Generations>,
+    /// Held for one read or one transaction, never across an await; some microseconds, for lists some more.
+    records: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl MemoryStore {
+    /// An empty store that moves these generations.
+    #[must_use]
+    pub fn new(generations: Arc<Generations>) -> Self {
+        Self {
+            generations,
+            records: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+        // Changes are put in only after the intent has run, so a panic leaves nothing half done.
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("records", &self.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine for MemoryStore {
+    fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        read(&*self.lock())
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut records = self.lock();
+        let mut tx = Transaction::over(&*records);
+        let value = intent(&mut tx)?;
+        let (changes, touched) = tx.into_parts();
+        for (key, change) in changes {
+            match change {
+                Some(bytes) => records.insert(key, bytes),
+                None => records.remove(&key),
+            };
+        }
+        for uid in &touched {
+            self.generations.touch(uid);
+        }
+        Ok(value)
+    }
+}

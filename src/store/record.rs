@@ -1,0 +1,139 @@
+//! How one record stands at rest: `version (1) | CRC-32, little endian (4) | JSON`.
+//!
+//! The checksum covers version, key and JSON, so that a record that turns up under another key does not pass either.
+//! Its place is the same in every version; it is looked at first, so that a damaged version byte is called damage.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::error::StoreError;
+use crate::store::layout::{self, Key};
+
+/// The version written here, and the newest one read.
+const VERSION: u8 = 1;
+
+/// Longest record in bytes. sled keeps values near its segment size (512 KiB) in files of their own, which the sync of
+/// the one data file would not cover.
+const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// A record's bytes under its key.
+pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>, StoreError> {
+    let body = serde_json::to_vec(value).map_err(|source| StoreError::Engine {
+        action: "write to",
+        source: Box::new(source),
+    })?;
+    if RECORD_BYTES_MAX < body.len() {
+        return Err(StoreError::TooLong {
+            tree: key.tree(),
+            max: RECORD_BYTES_MAX,
+        });
+    }
+    Ok(seal(VERSION, key.bytes(), &body))
+}
+
+/// The record that these bytes are, if they pass [`check`].
+pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T, StoreError> {
+    let body = check(key.bytes(), bytes)?;
+    serde_json::from_slice(body).map_err(|_| StoreError::Damaged { tree: key.tree() })
+}
+
+/// Compares the checksum, then the version; gives the JSON.
+pub(crate) fn check<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let damaged = || StoreError::Damaged {
+        tree: layout::tree_of(key),
+    };
+    let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
+    let (sum, body) = rest.split_first_chunk().ok_or_else(damaged)?;
+    if u32::from_le_bytes(*sum) != checksum(version, key, body) {
+        return Err(damaged());
+    }
+    match version {
+        0 => Err(damaged()),
+        1..=VERSION => Ok(body),
+        found => Err(StoreError::Newer {
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+fn seal(version: u8, key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(body.len() + 5);
+    bytes.push(version);
+    bytes.extend_from_slice(&checksum(version, key, body).to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn checksum(version: u8, key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[version]);
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::access::Name;
+    use crate::model::id::UserId;
+
+    fn key(uid: &str) -> Key<Name> {
+        let uid = UserId::parse(uid).unwrap();
+        let [resource, id] = ["list", "42"];
+        layout::member(
+            &Name::parse(resource).unwrap(),
+            &crate::model::access::ResourceId::parse(id).unwrap(),
+            &uid,
+        )
+    }
+
+    #[test]
+    fn records_come_back_as_they_were() {
+        let (key, level) = (key("u-abcdefgh"), Name::parse("member").unwrap());
+        let bytes = encode(&key, &level).unwrap();
+        assert_eq!(decode(&key, &bytes).unwrap(), level);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_damage() {
+        let (key, level) = (key("u-abcdefgh"), Name::parse("member").unwrap());
+        let whole = encode(&key, &level).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let outcome = decode(&key, &bytes);
+            assert!(
+                matches!(outcome, Err(StoreError::Damaged { tree: "members" })),
+                "bit {bit}"
+            );
+        }
+        for length in 0..whole.len() {
+            assert!(decode(&key, &whole[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_record_under_another_key_is_damage() {
+        let bytes = encode(&key("u-abcdefgh"), &Name::parse("member").unwrap()).unwrap();
+        assert!(decode(&key("u-abcdefgi"), &bytes).is_err());
+    }
+
+    #[test]
+    fn a_newer_version_is_not_guessed_at() {
+        let key = key("u-abcdefgh");
+        let outcome = decode(&key, &seal(VERSION + 1, key.bytes(), b"\"member\""));
+        assert!(matches!(
+            outcome,
+            Err(StoreError::Newer { found: 2, known: 1 })
+        ));
+    }
+
+    #[test]
+    fn a_record_beyond_the_limit_is_not_written() {
+        let account = Key::<String>::raw(layout::ACCOUNT, b"x");
+        let outcome = encode(&account, &"x".repeat(RECORD_BYTES_MAX));
+        assert!(matches!(outcome, Err(StoreError::TooLong { .. })));
+    }
+}

@@ -1,0 +1,244 @@
+//! What an intent sees while it runs: the records, with its own changes on top, written only if it succeeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::id::UserId;
+use crate::store::error::StoreError;
+use crate::store::layout::{Key, Prefix};
+use crate::store::record;
+
+/// A key and its record, as bytes.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
+/// What is to become of each key: new bytes, or gone.
+pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// Records that can be looked at.
+pub(crate) trait Records {
+    /// The bytes under a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// At most `limit` entries whose keys begin with `prefix`, those after the key `after`, in the order of keys.
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError>;
+}
+
+impl dyn Records + '_ {
+    /// The record under a key.
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, StoreError> {
+        self.get(key.bytes())?
+            .map(|bytes| record::decode(key, &bytes))
+            .transpose()
+    }
+
+    /// What the keys under a prefix have after it.
+    pub(crate) fn names(&self, prefix: &Prefix) -> Result<Vec<Vec<u8>>, StoreError> {
+        let entries = self.scan(prefix.bytes(), None, usize::MAX)?;
+        Ok(entries
+            .iter()
+            .map(|(key, _)| prefix.rest(key).to_vec())
+            .collect())
+    }
+}
+
+impl Records for BTreeMap<Vec<u8>, Vec<u8>> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(BTreeMap::get(self, key).cloned())
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        Ok(self
+            .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+}
+
+/// Where a scan begins.
+pub(crate) fn first<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
+    after.map_or(Bound::Included(prefix), Bound::Excluded)
+}
+
+/// Records with changes on top.
+pub(crate) struct Overlay<'a> {
+    base: &'a dyn Records,
+    changes: Changes,
+}
+
+impl<'a> Overlay<'a> {
+    /// No changes yet.
+    pub(crate) fn over(base: &'a dyn Records) -> Self {
+        Self {
+            base,
+            changes: Changes::new(),
+        }
+    }
+
+    /// Adds the changes of a transaction that ran on this.
+    pub(crate) fn absorb(&mut self, changes: Changes) {
+        self.changes.extend(changes);
+    }
+
+    /// What has been changed.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+}
+
+impl Records for Overlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.base.get(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // Without the limit below, since changes may take entries away: what intents scan hangs on one uid.
+        let base = self.base.scan(prefix, after, usize::MAX)?;
+        let mut merged: BTreeMap<_, _> = base.into_iter().collect();
+        let changed = self
+            .changes
+            .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
+        for (key, change) in changed {
+            match change {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+/// One intent's view: it is all or nothing.
+pub(crate) struct Transaction<'a> {
+    overlay: Overlay<'a>,
+    touched: BTreeSet<UserId>,
+}
+
+impl<'a> Transaction<'a> {
+    /// Nothing changed yet.
+    pub(crate) fn over(base: &'a dyn Records) -> Self {
+        Self {
+            overlay: Overlay::over(base),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The records as they would be.
+    pub(crate) fn records(&self) -> &(dyn Records + 'a) {
+        &self.overlay
+    }
+
+    /// The record under a key.
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, StoreError> {
+        self.records().load(key)
+    }
+
+    /// Writes a record.
+    pub(crate) fn put<T: Serialize>(&mut self, key: &Key<T>, value: &T) -> Result<(), StoreError> {
+        let bytes = record::encode(key, value)?;
+        self.overlay
+            .changes
+            .insert(key.bytes().to_vec(), Some(bytes));
+        Ok(())
+    }
+
+    /// Writes a record whose key must be free.
+    pub(crate) fn put_new<T>(&mut self, key: &Key<T>, value: &T) -> Result<(), StoreError>
+    where
+        T: Serialize,
+    {
+        if self.overlay.get(key.bytes())?.is_some() {
+            return Err(StoreError::Collision { tree: key.tree() });
+        }
+        self.put(key, value)
+    }
+
+    /// Takes a record away.
+    pub(crate) fn remove<T>(&mut self, key: &Key<T>) {
+        self.overlay.changes.insert(key.bytes().to_vec(), None);
+    }
+
+    /// Has the stamps of a uid voided after the commit.
+    pub(crate) fn touch(&mut self, uid: &UserId) {
+        self.touched.insert(uid.clone());
+    }
+
+    /// What is to be written, and whose stamps then are void.
+    pub(crate) fn into_parts(self) -> (Changes, BTreeSet<UserId>) {
+        (self.overlay.changes, self.touched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(keys: &[&str]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        keys.iter()
+            .map(|key| (key.as_bytes().to_vec(), b"old".to_vec()))
+            .collect()
+    }
+
+    fn keys(entries: &[Entry]) -> Vec<&str> {
+        entries
+            .iter()
+            .map(|(key, _)| std::str::from_utf8(key).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_scan_stays_in_its_prefix_after_its_mark_and_below_its_limit() {
+        let base = map(&["a1", "b1", "b2", "b3", "c1"]);
+        let cases: [(Option<&[u8]>, usize, &[&str]); 4] = [
+            (None, 9, &["b1", "b2", "b3"]),
+            (None, 2, &["b1", "b2"]),
+            (Some(b"b1"), 9, &["b2", "b3"]),
+            (Some(b"b3"), 9, &[]),
+        ];
+        for (after, limit, expected) in cases {
+            let found = base.scan(b"b", after, limit).unwrap();
+            assert_eq!(keys(&found), expected, "{after:?} {limit}");
+            let found = Overlay::over(&base).scan(b"b", after, limit).unwrap();
+            assert_eq!(keys(&found), expected, "overlay {after:?} {limit}");
+        }
+    }
+
+    #[test]
+    fn changes_lie_on_top_and_the_base_stays_as_it_was() {
+        let base = map(&["a1", "b1", "b2"]);
+        let mut overlay = Overlay::over(&base);
+        overlay.absorb(Changes::from([
+            (b"b1".to_vec(), None),
+            (b"b3".to_vec(), Some(b"new".to_vec())),
+            (b"a1".to_vec(), Some(b"new".to_vec())),
+        ]));
+        assert_eq!(overlay.get(b"b1").unwrap(), None);
+        assert_eq!(overlay.get(b"a1").unwrap().unwrap(), b"new");
+        assert_eq!(keys(&overlay.scan(b"b", None, 9).unwrap()), ["b2", "b3"]);
+        assert_eq!(keys(&overlay.scan(b"b", None, 1).unwrap()), ["b2"]);
+        assert_eq!(base, map(&["a1", "b1", "b2"]));
+    }
+}
