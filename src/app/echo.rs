@@ -16,10 +16,15 @@ use crate::app::plain;
 const REDACTED: &str = "(redacted)";
 
 /// Answers every request with JSON: `method`, `path`, `query`, `headers` and `body_bytes`. Credentials are named, never
-/// shown: `api_key_header` is the header that carries API keys here.
+/// shown.
 ///
 /// Runs until the task is dropped.
-pub async fn serve(listener: TcpListener, api_key_header: HeaderName) {
+pub async fn serve(listener: TcpListener) {
+    serve_behind(listener, HeaderName::from_static("x-api-key")).await;
+}
+
+/// [`serve`] where API keys come in a header of this name.
+pub async fn serve_behind(listener: TcpListener, api_key_header: HeaderName) {
     plain::serve(listener, move |request| {
         answer(request, api_key_header.clone())
     })

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::Method;
+
 use crate::auth::grant::{Denial, Grant, Unavailable};
 use crate::model::deny::DenyReason;
-use crate::model::id::RequestId;
+use crate::model::id::{KeyId, RequestId};
 use crate::model::identity::Identity;
 use crate::model::route::Route;
 use crate::proxy::connection::{Connection, RefusedHead};
@@ -92,8 +94,8 @@ pub struct RequestContext {
     pub connection: Option<Arc<Connection>>,
     /// Whether the next request on the connection waits for the end of this one (HTTP/1).
     pub is_serial: bool,
-    /// The method, as sent.
-    pub method: String,
+    /// The method, as sent; `None` if it could not be read.
+    pub method: Option<Method>,
     /// What it asks for; `None` if that could not be read.
     pub target: Option<Target>,
     /// The target as sent, without the query, where [`RequestContext::target`] is `None`.
@@ -129,7 +131,7 @@ impl RequestContext {
             snapshot,
             connection: None,
             is_serial: false,
-            method: String::new(),
+            method: None,
             target: None,
             raw_target: String::new(),
             client: None,
@@ -146,7 +148,7 @@ impl RequestContext {
 
     /// Notes a head that the stream refused.
     pub fn note_refused(&mut self, head: RefusedHead) {
-        self.method = head.method;
+        self.method = Method::from_bytes(head.method.as_bytes()).ok();
         self.raw_target = head.target;
         self.deny(head.reason);
     }
@@ -227,7 +229,7 @@ impl RequestContext {
             time: services.clock.now().to_rfc3339(),
             request_id: self.id.as_str(),
             client: self.client.map(|client| client.address),
-            method: &self.method,
+            method: self.method.as_ref().map_or("", Method::as_str),
             host: self.target.as_ref().map_or("", |target| &target.host),
             path: self
                 .target
@@ -238,10 +240,10 @@ impl RequestContext {
             reason: self.reason(),
             status: self.status,
             subject: identity.map(Identity::subject),
-            method_authn: identity.map(|identity| identity.method.as_str()),
+            method_authn: identity.map(|it| it.method.as_str()),
             key_id: identity
                 .and_then(|it| it.key_id.as_ref())
-                .map(|id| id.as_str()),
+                .map(KeyId::as_str),
             upstream: upstream.map(|upstream| upstream.name.as_str()),
             bytes_sent: self.bytes_sent,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

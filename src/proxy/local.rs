@@ -108,7 +108,7 @@ async fn take_apart(
         .collect()
         .await
         .or_err(ErrorType::InternalError, "the body of an own answer")
-        .map_err(|error| error.into_in())?
+        .map_err(Error::into_in)?
         .to_bytes();
     let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 3))?;
     for (name, value) in &parts.headers {

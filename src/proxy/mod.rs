@@ -46,7 +46,7 @@ use crate::proxy::view::{Client, Target};
 use crate::snapshot::{Current, RequestScope};
 
 /// A caller that takes nothing of its answer for this long is given up.
-const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Gateway {
             session.set_keepalive(None);
             return Ok(Err(reason));
         }
-        head.method.as_str().clone_into(&mut ctx.method);
+        ctx.method = Some(head.method.clone());
         Ok(Self::read_target(head, &head_limits(&ctx.snapshot.config))
             .map(|target| ctx.target = Some(target))
             .inspect_err(|_| {

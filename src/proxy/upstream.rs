@@ -13,7 +13,7 @@ use crate::model::route::{Upstream, UpstreamAddress};
 /// Places of turns that are kept apart; upstreams beyond share one with another, which only makes the turns less even.
 const TURNS: usize = 64;
 /// An idle connection to an upstream is kept this long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whose turn it is among the addresses of each upstream.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ const LIMITS: StreamLimits = StreamLimits {
         target_bytes_max: 1000,
     },
     head_timeout: Duration::from_secs(10),
-    idle_timeout: Duration::from_secs(60),
+    idle_timeout: Duration::from_mins(1),
 };
 
 const HEAD: &[u8] = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -93,7 +93,7 @@ async fn a_refused_head_is_replaced_and_nothing_follows() {
 async fn a_head_has_its_time_and_an_idle_connection_has_not() {
     let (mut caller, mut stream) = pair();
     // Idle: not ours to close.
-    let idle = timeout(Duration::from_secs(3600), read(&mut stream)).await;
+    let idle = timeout(Duration::from_hours(1), read(&mut stream)).await;
     assert!(idle.is_err());
     // One byte each second.
     let drip = async {

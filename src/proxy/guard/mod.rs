@@ -50,8 +50,8 @@ pub struct HeadCheck {
     is_line_read: bool,
     is_http_10: bool,
     fields: usize,
-    has_length: bool,
-    has_coding: bool,
+    lengths: usize,
+    codings: usize,
     host: Option<Box<[u8]>>,
     /// The authority of a target in absolute-form.
     authority: Option<Box<[u8]>>,
@@ -69,8 +69,8 @@ impl HeadCheck {
             is_line_read: false,
             is_http_10: false,
             fields: 0,
-            has_length: false,
-            has_coding: false,
+            lengths: 0,
+            codings: 0,
             host: None,
             authority: None,
         }
@@ -157,12 +157,12 @@ impl HeadCheck {
         let is_sound = match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value.trim_ascii()),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let is_first = !std::mem::replace(&mut self.has_length, true);
-                is_first && is_length(value.trim_ascii())
+                self.lengths += 1;
+                self.lengths == 1 && is_length(value.trim_ascii())
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let is_first = !std::mem::replace(&mut self.has_coding, true);
-                is_first && value.trim_ascii().eq_ignore_ascii_case(b"chunked")
+                self.codings += 1;
+                self.codings == 1 && value.trim_ascii().eq_ignore_ascii_case(b"chunked")
             }
             _ => true,
         };
@@ -177,8 +177,8 @@ impl HeadCheck {
 
     /// What only all fields together tell.
     fn all_fields(&self) -> Result<(), DenyReason> {
-        let is_framed_once = !(self.has_length && self.has_coding);
-        let is_coding_known = !(self.has_coding && self.is_http_10);
+        let is_framed_once = self.lengths + self.codings <= 1;
+        let is_coding_known = self.codings == 0 || !self.is_http_10;
         let is_host_one = match (&self.host, &self.authority) {
             (None, _) => false,
             (Some(_), None) => true,
