@@ -107,7 +107,10 @@ impl Gateway {
             .map(|target| ctx.target = Some(target))
             .inspect_err(|_| {
                 let raw = String::from_utf8_lossy(head.raw_path());
-                ctx.raw_target = raw.split('?').next().unwrap_or_default().to_owned();
+                raw.split('?')
+                    .next()
+                    .unwrap_or_default()
+                    .clone_into(&mut ctx.raw_target);
             }))
     }
 
