@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
+use doorward::account::admin::Administration;
 use doorward::account::api_keys::{KeyCreation, WantedKey};
 use doorward::account::call::Call;
 use doorward::account::login::Login;
 use doorward::account::register::NewPerson;
-use doorward::account::admin::Administration;
 use doorward::auth::grant::Decision;
 use doorward::auth::view::RequestView;
 use doorward::config::{Config, EnvOverlay};
@@ -64,16 +64,24 @@ struct Setup {
 
 impl Setup {
     fn new(memberships: usize) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
-            let (config, _) = Config::parse(CONFIG, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
+            let (config, _) =
+                Config::parse(CONFIG, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
             let services = doorward::app::services::open(&config).unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
             let accounts = &snapshot.accounts;
             let person = NewPerson::parse("anna@example.org", "anna", "Anna").unwrap();
             let password = || Secret::new(PASSWORD.to_owned());
-            let Administration::Done(account) = accounts.create(&Call::cli(), person, false, Some(password())).await.unwrap() else {
+            let Administration::Done(account) = accounts
+                .create(&Call::cli(), person, false, Some(password()))
+                .await
+                .unwrap()
+            else {
                 panic!("no account")
             };
             for number in 0..memberships {
@@ -82,37 +90,84 @@ impl Setup {
                     id: ResourceId::parse(&number.to_string()).unwrap(),
                     level: Name::parse("manager").unwrap(),
                 };
-                assert_eq!(store.set_membership(&account.uid, membership, None).await.unwrap(), MembershipChange::Done);
+                assert_eq!(
+                    store
+                        .set_membership(&account.uid, membership, None)
+                        .await
+                        .unwrap(),
+                    MembershipChange::Done
+                );
             }
-            let Login::Opened(opened) = accounts.login(&Call::cli(), "anna", password()).await.unwrap() else { panic!("no login") };
-            let created = accounts.create_api_key_for(&Call::cli(), &account, WantedKey::default()).await.unwrap();
-            let KeyCreation::Created { secret, .. } = created else { panic!("no key") };
+            let Login::Opened(opened) = accounts
+                .login(&Call::cli(), "anna", password())
+                .await
+                .unwrap()
+            else {
+                panic!("no login")
+            };
+            let created = accounts
+                .create_api_key_for(&Call::cli(), &account, WantedKey::default())
+                .await
+                .unwrap();
+            let KeyCreation::Created { secret, .. } = created else {
+                panic!("no key")
+            };
             let headers = |name: &'static str, value: &str| {
                 HeaderMap::from_iter([
-                    (http::header::HOST, HeaderValue::from_static("api.example.com")),
+                    (
+                        http::header::HOST,
+                        HeaderValue::from_static("api.example.com"),
+                    ),
                     (http::header::USER_AGENT, HeaderValue::from_static("bench")),
-                    (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()),
+                    (
+                        http::HeaderName::from_static(name),
+                        HeaderValue::from_str(value).unwrap(),
+                    ),
                 ])
             };
-            let bearer = headers("authorization", &format!("Bearer {}", opened.jwt_token.expose()));
+            let bearer = headers(
+                "authorization",
+                &format!("Bearer {}", opened.jwt_token.expose()),
+            );
             let api_key = headers("x-api-key", secret.expose());
-            Self { bearer, api_key, snapshot }
+            Self {
+                bearer,
+                api_key,
+                snapshot,
+            }
         })
     }
 
     fn decide(&self, path: &CanonicalPath, headers: &HeaderMap) -> usize {
-        let view = RequestView { method: &Method::GET, host: "api.example.com", path, headers };
-        let Poll::Ready(Decision::Allow(grant)) = pin!(self.snapshot.authorizer.decide(&view)).poll(&mut Context::from_waker(Waker::noop())) else {
+        let view = RequestView {
+            method: &Method::GET,
+            host: "api.example.com",
+            path,
+            headers,
+        };
+        let Poll::Ready(Decision::Allow(grant)) = pin!(self.snapshot.authorizer.decide(&view))
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
             panic!("refused, or waited for something")
         };
-        grant.identity_headers().map(|(name, value)| name.as_str().len() + value.len()).sum()
+        grant
+            .identity_headers()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum()
     }
 
     fn bench(&self, bencher: Bencher<'_, '_>, path: &str, headers: &HeaderMap) {
         let path = canonical(path).unwrap().path;
         // The first verifies and fills the caches.
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let view = RequestView { method: &Method::GET, host: "api.example.com", path: &path, headers };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let view = RequestView {
+            method: &Method::GET,
+            host: "api.example.com",
+            path: &path,
+            headers,
+        };
         let warm = runtime.block_on(self.snapshot.authorizer.decide(&view));
         assert!(matches!(warm, Decision::Allow(_)));
         bencher.bench_local(|| self.decide(black_box(&path), black_box(headers)));

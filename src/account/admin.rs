@@ -425,7 +425,10 @@ mod tests {
         assert_eq!(create("a@example.org", "anna", None).await, None);
         let token = kit.mailbox.token();
         let set = kit.set_by_token(&token, None, OTHER).await;
-        assert!(matches!(set, crate::account::password::PasswordSet::Done(_)));
+        assert!(matches!(
+            set,
+            crate::account::password::PasswordSet::Done(_)
+        ));
         assert!(kit.login("anna", OTHER).await.is_some());
     }
 

@@ -1,21 +1,28 @@
 //! Floor 6: the only place that binds, spawns and wires.
 
+pub mod admin;
 pub mod control;
+pub mod echo;
 mod execute;
 pub mod explain;
 mod lifecycle;
+pub mod listen;
+mod plain;
 mod reload;
 pub mod services;
 pub mod socket;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::control::{Command, Reply};
+use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem};
 use crate::snapshot::{Obstacle, Snapshot};
+use crate::telemetry::log::LogError;
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -38,17 +45,11 @@ pub enum AppError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// An address could not be taken.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Which.
-        address: std::net::SocketAddr,
-        /// The system's words.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The log could not be set up.
-    #[error("cannot write the log: {0}")]
-    Log(String),
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The system gave no runtime, signal or thread.
     #[error("cannot {what}")]
     System {
@@ -82,7 +83,10 @@ pub struct Report {
 pub fn check(path: &Path) -> Report {
     match Config::load(path, &EnvOverlay::from_process()) {
         Ok((config, warnings)) => Report {
-            problems: crate::snapshot::obstacles(&config).iter().map(ToString::to_string).collect(),
+            problems: crate::snapshot::obstacles(&config)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
         },
         Err(error) => Report {
@@ -98,16 +102,23 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    crate::telemetry::log::init(&config.log.level).map_err(AppError::Log)?;
+    crate::telemetry::log::init(&config.log.level)?;
     for warning in &warnings {
-        tracing::warn!(at = warning.at, "configuration: expected {}", warning.expected);
+        tracing::warn!(
+            at = warning.at,
+            "configuration: expected {}",
+            warning.expected
+        );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.listen.workers)
         .thread_name("doorward")
         .enable_all()
         .build()
-        .map_err(|source| AppError::System { what: "start the runtime", source })?;
+        .map_err(|source| AppError::System {
+            what: "start the runtime",
+            source,
+        })?;
     let ended = runtime.block_on(lifecycle::run(path, config));
     // What is still running has had its time.
     runtime.shutdown_background();
@@ -123,7 +134,10 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| AppError::System { what: "start the runtime", source })?;
+        .map_err(|source| AppError::System {
+            what: "start the runtime",
+            source,
+        })?;
     runtime.block_on(async {
         if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
             return Ok(reply);
@@ -135,6 +149,8 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
 }
 
 fn load(path: &Path) -> Result<(Config, Vec<Problem>), AppError> {
-    Config::load(path, &EnvOverlay::from_process())
-        .map_err(|source| AppError::Config { path: path.to_owned(), source })
+    Config::load(path, &EnvOverlay::from_process()).map_err(|source| AppError::Config {
+        path: path.to_owned(),
+        source,
+    })
 }

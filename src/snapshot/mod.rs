@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
+use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::Config;
 use crate::crypto::jwks::KeySet;
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub accounts: Accounts,
     /// What outlives it.
     pub services: Services,
+    /// Header names that no caller may set.
+    pub strip: StripSet,
 }
 
 /// A configuration that reads well but cannot be made ready: where, and what would be right.
@@ -87,8 +90,10 @@ impl Snapshot {
             signing: Arc::clone(&services.signing),
             clock: Arc::clone(&services.clock),
         };
-        let authorizer = Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
+        let authorizer =
+            Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
         Ok(Self {
+            strip: StripSet::new(&config.routes, &config.account.api_key_header),
             authorizer,
             accounts: accounts(&config, &services),
             config,
@@ -149,11 +154,18 @@ fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
     if let Err(errors) = RouteTable::build(&routes) {
         obstacles.extend(table_obstacles(config, &errors));
     }
-    if obstacles.is_empty() { Ok(issuer_keys) } else { Err(obstacles) }
+    if obstacles.is_empty() {
+        Ok(issuer_keys)
+    } else {
+        Err(obstacles)
+    }
 }
 
 fn table_obstacles(config: &Config, errors: &[TableError]) -> Vec<Obstacle> {
-    errors.iter().map(|error| table_obstacle(config, error)).collect()
+    errors
+        .iter()
+        .map(|error| table_obstacle(config, error))
+        .collect()
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
