@@ -109,11 +109,11 @@ pub(crate) async fn ids_are_never_written_over(store: Arc<dyn Store>) {
     put_active(&*store, 1).await;
     put_session(&*store, 1, 1).await;
     let before = store.account(&uid(1)).await.unwrap();
-    let mut same_uid = account(2, AccountStatus::Pending);
-    same_uid.uid = uid(1);
-    let mut same_id = account(2, AccountStatus::Pending);
-    same_id.account_id = account(1, AccountStatus::Pending).account_id;
-    for collider in [same_uid, same_id] {
+    let mut second = account(2, AccountStatus::Pending);
+    second.uid = uid(1);
+    let mut third = account(2, AccountStatus::Pending);
+    third.account_id = account(1, AccountStatus::Pending).account_id;
+    for collider in [second, third] {
         let token = token(1, 1, Purpose::Confirm);
         let token = OneTimeToken {
             uid: collider.uid.clone(),

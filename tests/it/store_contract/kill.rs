@@ -70,7 +70,7 @@ fn ends(number: u32) -> bool {
 }
 
 /// Lets a child write into `dir` for a while, kills it, and gives what it heard acknowledged.
-fn write_and_kill(dir: &Path, first: u32, life: Duration) -> BTreeSet<(String, u32)> {
+fn write_and_kill(dir: &Path, first: u32, span: Duration) -> BTreeSet<(String, u32)> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "store_contract::kill::child", "--nocapture"])
         .env(DIR_VARIABLE, dir)
@@ -82,16 +82,16 @@ fn write_and_kill(dir: &Path, first: u32, life: Duration) -> BTreeSet<(String, u
     let output = BufReader::new(child.stdout.take().unwrap());
     let listener = thread::spawn(move || {
         let mut heard = BTreeSet::new();
-        for line in output.lines() {
-            let line = line.unwrap();
-            let words: Vec<_> = line.split(' ').collect();
+        for text in output.lines() {
+            let text = text.unwrap();
+            let words: Vec<_> = text.split(' ').collect();
             if let [what, number, "acknowledged"] = words.as_slice() {
                 heard.insert(((*what).to_owned(), number.parse().unwrap()));
             }
         }
         heard
     });
-    thread::sleep(life);
+    thread::sleep(span);
     child.kill().unwrap();
     child.wait().unwrap();
     listener.join().unwrap()

@@ -145,4 +145,11 @@ pub(crate) async fn memberships_are_listed_both_ways(store: Arc<dyn Store>) {
     );
     let members = store.members_of(&list, &resource_id("2")).await.unwrap();
     assert!(members.is_empty());
+    let ended = store
+        .end_membership(&uid(2), &list, &resource_id("4"), &name("member"))
+        .await;
+    assert_eq!(ended.unwrap(), MembershipChange::Done);
+    assert!(store.memberships_of(&uid(2)).await.unwrap().is_empty());
+    let members = store.members_of(&list, &resource_id("4")).await.unwrap();
+    assert_eq!(members, [(uid(1), name("invitee"))]);
 }
