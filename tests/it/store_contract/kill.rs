@@ -66,7 +66,7 @@ async fn write_for_ever(store: Arc<dyn Store>, first: u32) {
 
 /// Whether the session of this number is ended after it was made.
 fn ends(number: u32) -> bool {
-    number / TASKS % 2 == 0
+    (number / TASKS).is_multiple_of(2)
 }
 
 /// Lets a child write into `dir` for a while, kills it, and gives what it heard acknowledged.

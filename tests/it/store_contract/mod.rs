@@ -66,6 +66,7 @@ promises! {
         memberships_are_listed_both_ways;
     whole:
         a_purge_takes_what_has_expired_and_no_more
-        every_revocation_voids_what_was_cached
+        every_change_of_rights_voids_what_was_cached
+        every_end_of_logins_voids_what_was_cached
         an_engine_says_that_it_can_write;
 }
