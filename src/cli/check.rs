@@ -18,5 +18,9 @@ pub(super) fn run(config: &Path, strict: bool) -> anyhow::Result<ExitCode> {
     if !fails {
         output::line(&format!("{} can be used", config.display()));
     }
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if fails {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -468,11 +468,11 @@ mod tests {
             let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(length));
             HS.token(Algorithm::HS256, &header, &payload)
         };
-        let longest = (0..8192)
-            .rev()
-            .map(token)
-            .find(|token| token.len() <= TOKEN_BYTES_MAX);
-        let longest = longest.unwrap();
+        let fits = |length: &usize| token(*length).len() <= TOKEN_BYTES_MAX;
+        let longest = (5800..8192).take_while(fits).last().unwrap();
+        let shortest = verify(&token(longest + 1), &hmac_keys());
+        assert_eq!(shortest.unwrap_err(), JwtError::Malformed);
+        let longest = token(longest);
         assert!(8189 <= longest.len());
         assert!(verify(&longest, &hmac_keys()).is_ok());
     }

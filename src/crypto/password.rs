@@ -408,6 +408,20 @@ mod tests {
     }
 
     #[test]
+    fn the_decoy_never_matches_even_with_its_own_password() {
+        let mut hasher = Hasher::new();
+        let decoy = hasher.hash(&secret("password")).unwrap();
+        let (reply, mut answer) = oneshot::channel();
+        let job = Job::Verify {
+            password: secret("password"),
+            hash: None,
+            reply,
+        };
+        hasher.run(job, &decoy);
+        assert_eq!(answer.try_recv(), Ok(NO));
+    }
+
+    #[test]
     fn memory_of_a_larger_hash_is_given_back() {
         let params = Params::new(2 * MEMORY_KIB, 1, 1, None).unwrap();
         let context = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
