@@ -255,10 +255,10 @@ mod tests {
             .unwrap()
     }
 
-    fn refusal(outcome: KeyCreation) -> Option<KeyRefusal> {
+    fn refusal(outcome: &KeyCreation) -> Option<KeyRefusal> {
         match outcome {
             KeyCreation::Created { .. } => None,
-            KeyCreation::Refused(refusal) => Some(refusal),
+            KeyCreation::Refused(refusal) => Some(*refusal),
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
         ];
         for (maker, scopes, expected) in cases {
             assert_eq!(
-                refusal(create(&kit, maker, scopes).await),
+                refusal(&create(&kit, maker, scopes).await),
                 expected,
                 "{scopes:?}"
             );
@@ -312,9 +312,9 @@ mod tests {
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let maker = identity(&anna, Some(&session), &[]);
         for _ in 0..KEYS_MAX {
-            assert_eq!(refusal(create(&kit, &maker, &[]).await), None);
+            assert_eq!(refusal(&create(&kit, &maker, &[]).await), None);
         }
-        let one_more = refusal(create(&kit, &maker, &[]).await);
+        let one_more = refusal(&create(&kit, &maker, &[]).await);
         assert_eq!(one_more, Some(KeyRefusal::TooMany));
         let keys = kit.accounts.api_keys(&anna.uid).await.unwrap();
         assert_eq!(keys.len(), KEYS_MAX);
@@ -334,7 +334,7 @@ mod tests {
                 .unwrap()
         );
         // The revocation has moved the generation that this maker was recognised with.
-        let stale = refusal(create(&kit, &maker, &[]).await);
+        let stale = refusal(&create(&kit, &maker, &[]).await);
         assert_eq!(stale, Some(KeyRefusal::Changed));
     }
 
@@ -353,7 +353,7 @@ mod tests {
         for (wanted, field) in [(expired, "expires"), (named, "name")] {
             let call = Call::cli();
             let outcome = kit.accounts.create_api_key_for(&call, &anna, wanted).await;
-            let refused = refusal(outcome.unwrap());
+            let refused = refusal(&outcome.unwrap());
             assert!(
                 matches!(refused, Some(KeyRefusal::Invalid(invalid)) if invalid.field == field),
                 "{field}"

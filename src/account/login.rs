@@ -126,7 +126,7 @@ mod tests {
         for name in ["anna", "ANNA", "anna@example.org", "Anna@Example.ORG"] {
             let opened = kit.login(name, PASSWORD).await.unwrap();
             assert_eq!(opened.account.uid, anna.uid, "{name}");
-            assert_eq!(opened.expires_in, Duration::from_secs(900));
+            assert_eq!(opened.expires_in, Duration::from_mins(15));
             let stored = kit.store.session(&opened.session.id).await.unwrap();
             assert_eq!(stored, Some(opened.session));
         }

@@ -9,6 +9,7 @@ pub mod call;
 pub mod login;
 pub mod logout;
 pub mod members;
+pub mod operator;
 pub mod password;
 pub mod password_rules;
 pub mod refresh;

@@ -350,7 +350,7 @@ mod tests {
         let kit = Kit::new();
         kit.person("anna").await;
         let token = forgot(&kit, "anna").await;
-        kit.clock.advance(Duration::from_secs(900));
+        kit.clock.advance(Duration::from_mins(15));
         let set = kit.set_by_token(&token, None, OTHER).await;
         assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
     }

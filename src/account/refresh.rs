@@ -143,10 +143,11 @@ mod tests {
         let opened = kit.login("anna", PASSWORD).await.unwrap();
         let token = opened.refresh_token.expose().to_owned();
         let jwt = opened.access_token.expose().to_owned();
-        for bad in ["", "x", jwt.as_str(), &token[1..]] {
+        let cut = token.trim_start_matches(|first| token.starts_with(first));
+        for bad in ["", "x", jwt.as_str(), cut] {
             assert_eq!(refresh(&kit, bad).await, None, "{bad}");
         }
-        kit.clock.advance(Duration::from_secs(1_209_600));
+        kit.clock.advance(Duration::from_hours(336));
         assert_eq!(refresh(&kit, &token).await, None, "idle too long");
     }
 

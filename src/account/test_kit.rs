@@ -76,8 +76,8 @@ pub(crate) fn account_settings() -> AccountSettings {
         registration: Registration::Open,
         password_length_min: 8,
         password_classes_min: 3,
-        confirm_ttl: Duration::from_secs(86_400),
-        reset_ttl: Duration::from_secs(900),
+        confirm_ttl: Duration::from_hours(24),
+        reset_ttl: Duration::from_mins(15),
         hash_threads: 1,
         api_key_header: http::HeaderName::from_static("x-api-key"),
     }
@@ -88,9 +88,9 @@ pub(crate) fn token_settings() -> Tokens {
         issuer: "http://door".to_owned(),
         audience: "doorward".to_owned(),
         algorithm: Algorithm::ES256,
-        access_ttl: Duration::from_secs(900),
-        refresh_ttl: Duration::from_secs(1_209_600),
-        absolute_ttl: Duration::from_secs(2_592_000),
+        access_ttl: Duration::from_mins(15),
+        refresh_ttl: Duration::from_hours(336),
+        absolute_ttl: Duration::from_hours(720),
     }
 }
 

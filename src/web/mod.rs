@@ -9,6 +9,10 @@ mod body;
 mod caller;
 mod error;
 mod pace;
+#[cfg(test)]
+mod test_kit;
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -52,9 +56,16 @@ pub fn router(prefix: &str) -> Router {
             "/accounts/{account_id}",
             get(accounts::show).patch(accounts::change),
         );
-    Router::new()
-        .nest(prefix, own)
-        .route(JWKS_PATH, get(jwks::show))
+    dressed(
+        Router::new()
+            .nest(prefix, own)
+            .route(JWKS_PATH, get(jwks::show)),
+    )
+}
+
+/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them.
+fn dressed(router: Router) -> Router {
+    router
         .fallback(api::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
