@@ -205,7 +205,9 @@ async fn answer(
     problem: &Problem,
 ) -> pingora::Result<bool> {
     ctx.status = problem.status;
-    respond::problem(session, problem, ctx.id).await?;
+    respond::problem(session, problem, ctx.id)
+        .await
+        .map_err(Error::into_down)?;
     Ok(true)
 }
 
