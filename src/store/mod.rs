@@ -76,7 +76,7 @@ pub enum MembershipChange {
         /// The level that is there.
         found: Option<Name>,
     },
-    /// There is no active account of that uid: nothing was written.
+    /// There is no account of that uid, or none that is active where a membership is to be set: nothing was written.
     NoAccount,
 }
 

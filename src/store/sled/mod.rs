@@ -1,7 +1,7 @@
 //! The embedded engine: records in sled, durable before anybody hears of it, its losses found at the next start.
 //!
 //! The directory holds `db/` (sled's), `census` (a copy of what was counted last) and `lock`. Writes go through one
-//! thread ([`writer`]), reads through a few ([`readers`]); nothing here runs on the caller's thread but the hand-over.
+//! thread (`writer`), reads through a few (`readers`); nothing here runs on the caller's thread but the hand-over.
 
 mod census;
 mod files;

@@ -33,7 +33,7 @@ const SIDE_EVERY: Duration = Duration::from_secs(1);
 
 /// The pauses between attempts to open a failed store again: doubled from the first to the last.
 const HEAL_FIRST: Duration = Duration::from_secs(1);
-const HEAL_LAST: Duration = Duration::from_secs(8);
+const HEAL_LAST: Duration = Duration::from_secs(4);
 
 /// An intent in the queue, with its caller.
 pub(crate) trait Work: Send {
