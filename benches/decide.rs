@@ -3,7 +3,11 @@
 //! Each case is one call of `Authorizer::decide`, with the identity headers of the grant read as the proxy reads them.
 //! Allocations are counted beside the time: none may grow with the number of roles.
 
-#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench fails by panicking"
+)]
 
 use std::future::Future;
 use std::pin::pin;
@@ -62,6 +66,21 @@ struct Setup {
     api_key: HeaderMap,
 }
 
+/// The fields of a small request with one credential.
+fn headers(name: &'static str, credential: &str) -> HeaderMap {
+    HeaderMap::from_iter([
+        (
+            http::header::HOST,
+            HeaderValue::from_static("api.example.com"),
+        ),
+        (http::header::USER_AGENT, HeaderValue::from_static("bench")),
+        (
+            http::HeaderName::from_static(name),
+            HeaderValue::from_str(credential).unwrap(),
+        ),
+    ])
+}
+
 impl Setup {
     fn new(memberships: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -112,28 +131,15 @@ impl Setup {
             let KeyCreation::Created { secret, .. } = created else {
                 panic!("no key")
             };
-            let headers = |name: &'static str, value: &str| {
-                HeaderMap::from_iter([
-                    (
-                        http::header::HOST,
-                        HeaderValue::from_static("api.example.com"),
-                    ),
-                    (http::header::USER_AGENT, HeaderValue::from_static("bench")),
-                    (
-                        http::HeaderName::from_static(name),
-                        HeaderValue::from_str(value).unwrap(),
-                    ),
-                ])
-            };
             let bearer = headers(
                 "authorization",
-                &format!("Bearer {}", opened.jwt_token.expose()),
+                &format!("Bearer {}", opened.access_token.expose()),
             );
             let api_key = headers("x-api-key", secret.expose());
             Self {
+                snapshot,
                 bearer,
                 api_key,
-                snapshot,
             }
         })
     }

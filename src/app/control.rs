@@ -115,6 +115,7 @@ pub enum Command {
 }
 
 /// Goes over the socket of our own user only, to the process that will hash it.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 fn exposed<S: serde::Serializer>(
     secret: &Option<Secret>,
     serializer: S,

@@ -33,7 +33,7 @@ impl From<AccountError> for Stop {
 }
 
 /// Carries a command out.
-pub async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
+pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     let ended = match command {
         Command::Explain(question) => {
             return match explain(&question, snapshot).await {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -22,7 +21,7 @@ use crate::web;
 /// How often the store is asked whether it can write.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// How often what has expired is removed.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Opens everything, serves until a signal ends it, drains.
 pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {

@@ -28,7 +28,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 ///
 /// HTTP/1 with keep-alive; at most 256 connections at once, more wait to be accepted; heads of at most 64 KiB within ten
 /// seconds.
-pub async fn serve<H, F>(listener: TcpListener, handler: H)
+pub(super) async fn serve<H, F>(listener: TcpListener, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,

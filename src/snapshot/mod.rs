@@ -89,6 +89,7 @@ impl Snapshot {
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
             clock: Arc::clone(&services.clock),
+            metrics: Arc::clone(&services.metrics),
         };
         let authorizer =
             Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;

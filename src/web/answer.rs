@@ -1,5 +1,7 @@
 //! What every answer carries, and how errors are written.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -67,8 +69,16 @@ struct OAuthBody<'a> {
 pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
     let scope = request.extensions().get::<RequestScope>();
     let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
+    let metrics = scope.map(|scope| Arc::clone(&scope.snapshot.services.metrics));
     let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
+    if let (Some(metrics), Some(problem)) = (metrics, response.extensions().get::<Problem>()) {
+        match problem.kind {
+            Kind::HashingBusy => metrics.password_pool_busy(),
+            Kind::StoreUnavailable => metrics.store_error(),
+            _ => {}
+        }
+    }
     if let Some(body) = error_body(&mut response, id) {
         let length = body.len();
         *response.body_mut() = if is_head {
