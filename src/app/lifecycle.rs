@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
