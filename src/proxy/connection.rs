@@ -64,6 +64,8 @@ pub struct Connection {
     peer: IpAddr,
     peer_value: HeaderValue,
     head_is_next: AtomicBool,
+    is_upgraded: AtomicBool,
+    is_body_malformed: AtomicBool,
     lingers: AtomicBool,
     refused: Mutex<Option<RefusedHead>>,
 }
@@ -80,6 +82,8 @@ impl Connection {
             peer,
             peer_value,
             head_is_next: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
+            is_body_malformed: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
@@ -114,6 +118,29 @@ impl Connection {
     pub fn take_head_is_next(&self) -> bool {
         // The common answer costs no write.
         self.head_is_next.load(Ordering::Acquire) && self.head_is_next.swap(false, Ordering::AcqRel)
+    }
+
+    /// Told by the phases: the upstream has agreed to another protocol, whatever the caller sends now is its.
+    pub fn upgrade(&self) {
+        self.is_upgraded.store(true, Ordering::Release);
+    }
+
+    /// Asked by the stream once a request is whole.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Acquire)
+    }
+
+    /// Told by the stream: the body breaks its own framing, and ends here.
+    pub fn spoil_body(&self) {
+        self.is_body_malformed.store(true, Ordering::Release);
+        self.linger();
+    }
+
+    /// Asked by the phases when a body broke off.
+    #[must_use]
+    pub fn is_body_malformed(&self) -> bool {
+        self.is_body_malformed.load(Ordering::Acquire)
     }
 
     /// Told by the phases: the answer goes out before the body was read, so closing has to wait for the caller to read it.

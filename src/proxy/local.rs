@@ -40,7 +40,7 @@ pub async fn serve(
     target: &Target,
     scope: RequestScope,
 ) -> pingora::Result<Local> {
-    let Some(body) = read_body(session).await? else {
+    let Some(body) = read_body(session).await.map_err(Error::into_down)? else {
         return Ok(Local::Refused(DenyReason::BodyTooLarge));
     };
     let id = scope.id;
@@ -55,9 +55,13 @@ pub async fn serve(
     let is_bodyless = body.is_empty();
     session
         .write_response_header(Box::new(head), is_bodyless)
-        .await?;
+        .await
+        .map_err(Error::into_down)?;
     if !is_bodyless {
-        session.write_response_body(Some(body), true).await?;
+        session
+            .write_response_body(Some(body), true)
+            .await
+            .map_err(Error::into_down)?;
     }
     Ok(Local::Answered(status.as_u16()))
 }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -205,7 +205,9 @@ async fn answer(
     problem: &Problem,
 ) -> pingora::Result<bool> {
     ctx.status = problem.status;
-    respond::problem(session, problem, ctx.id).await?;
+    respond::problem(session, problem, ctx.id)
+        .await
+        .map_err(Error::into_down)?;
     Ok(true)
 }
 
@@ -341,6 +343,12 @@ impl ProxyHttp for Gateway {
         if !upstream_response.status.is_informational() || upstream_response.status == 101 {
             ctx.status = upstream_response.status.as_u16();
         }
+        if ctx.is_serial
+            && upstream_response.status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(connection) = &ctx.connection
+        {
+            connection.upgrade();
+        }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)
     }
 
@@ -369,7 +377,15 @@ impl ProxyHttp for Gateway {
         e: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let problem = match cause_of(e) {
+        let is_malformed = ctx
+            .connection
+            .as_ref()
+            .is_some_and(|it| it.is_body_malformed());
+        let cause = match cause_of(e) {
+            Cause::CallerGone if is_malformed => Cause::Refused(DenyReason::RequestMalformed),
+            other => other,
+        };
+        let problem = match cause {
             Cause::Refused(reason) => {
                 ctx.deny(reason);
                 Some(Problem::from(reason))

@@ -110,7 +110,7 @@ impl<E: Engine> Store for E {
     }
 
     async fn api_key(&self, id: &KeyId) -> Result<Option<ApiKey>, StoreError> {
-        let key = layout::api_key(id);
+        let key = layout::api_key(*id);
         self.read(move |records| records.load(&key)).await
     }
 
@@ -228,7 +228,7 @@ impl<E: Engine> Store for E {
 
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {
         let (uid, id) = (uid.clone(), *id);
-        self.write(move |tx| keys::revoke(tx, &uid, &id)).await
+        self.write(move |tx| keys::revoke(tx, &uid, id)).await
     }
 
     async fn set_membership(

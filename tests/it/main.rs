@@ -1,4 +1,5 @@
-//! The promises of the gateway, each from outside of the module that keeps it.
+//! What Doorward promises, tried from outside: one module per promise.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
+mod store_contract;

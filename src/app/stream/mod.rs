@@ -1,7 +1,9 @@
-//! A caller's connection as Pingora sees it: only sound heads come through, each within its time.
+//! A caller's connection as Pingora sees it: one sound request at a time, its head within its time.
 //!
-//! Pingora reads heads without a deadline, takes more than we do, and waits for 24 bytes before it looks at the first. So
-//! this stands between the socket and Pingora: bytes of a head are held back until the guard has seen all of it.
+//! Pingora reads heads without a deadline, is lenient with their form and with chunks, waits for 24 bytes before it looks
+//! at the first, and drops a request that comes before the one ahead is answered. So this stands between the socket and
+//! Pingora: a head is held back until the guard has seen all of it, a body is followed to its end, and what comes behind
+//! waits until Pingora asks for it.
 
 use std::fmt;
 use std::io;
@@ -23,6 +25,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::model::deny::DenyReason;
 use crate::proxy::connection::{Connection, RefusedHead};
+use crate::proxy::guard::body::{BodyCheck, BodyProgress};
 use crate::proxy::guard::{HeadCheck, HeadLimits, Progress};
 
 /// How every HTTP/2 connection begins (RFC 9113 section 3.4).
@@ -54,9 +57,13 @@ pub struct StreamLimits {
 enum Reading {
     /// A head.
     Head(HeadCheck),
-    /// Pingora's: a body, or HTTP/2.
-    Body,
-    /// Nothing more is read: a head was refused, or took too long.
+    /// A body.
+    Body(BodyCheck),
+    /// Not Pingora's yet: its request is whole, and not answered.
+    Waiting,
+    /// Pingora's as they come: HTTP/2, or another protocol after a 101.
+    Raw,
+    /// None: a head was refused or late, or a body broke its framing.
     Ended,
 }
 
@@ -71,7 +78,9 @@ pub struct CallerStream<S> {
     reading: Reading,
     /// Bytes that were read and not handed on yet.
     held: Vec<u8>,
-    /// How many of them the check of the head has seen.
+    /// How many of them may be.
+    cleared: usize,
+    /// How many of them the check of a head has seen.
     checked: usize,
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -104,12 +113,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             limits,
             reading: Reading::Head(HeadCheck::new(limits.head)),
             held: Vec::new(),
+            cleared: 0,
             checked: 0,
             deadline: None,
         })
     }
 
-    /// Reads more of a head into `held`; 0: nothing more will come, or not in time.
+    /// Reads more into `held`; 0: nothing more will come, or not in time.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
@@ -119,18 +129,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 self.held.extend_from_slice(buf.filled());
                 Poll::Ready(Ok(buf.filled().len()))
             }
-            Poll::Pending => self.poll_deadline(cx).map(|()| Ok(0)),
+            Poll::Pending => match &mut self.deadline {
+                Some(deadline) => deadline.as_mut().poll(cx).map(|()| Ok(0)),
+                None => Poll::Pending,
+            },
         }
     }
 
     /// Runs only while a head is unfinished: an idle connection is Pingora's to close.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    }
-
     fn start_deadline(&mut self, span: Duration) {
         self.deadline = Some(Box::pin(sleep(span)));
     }
@@ -139,33 +145,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         self.reading = Reading::Ended;
         self.deadline = None;
         self.held = Vec::new();
-        self.checked = 0;
+        self.cleared = 0;
     }
 
-    /// Puts the stand-in in the place of a head that is refused.
+    /// Puts the stand-in in the place of a request that is refused.
     fn refuse(&mut self, reason: DenyReason, head: &[u8]) {
         let refused = RefusedHead::new(reason, head);
         let stand_in = refused.stand_in();
         self.connection.refuse(refused);
         self.end_reading();
         self.held.extend_from_slice(stand_in);
+        self.cleared = stand_in.len();
     }
 
-    /// Lets the head's check see `bytes`, all that came of the head; `true`: it is whole.
-    fn check(&mut self, bytes: &[u8]) -> Result<bool, DenyReason> {
+    /// Judges `bytes`, all that came since the head's first byte. Gives how many of them are Pingora's: head and body, but
+    /// nothing of what follows them; `None`: the head is not whole.
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, DenyReason> {
         let Reading::Head(check) = &mut self.reading else {
-            return Ok(true);
+            return Ok(None);
         };
-        let is_whole = matches!(check.feed(bytes)?, Progress::Whole(_));
-        if is_whole {
-            self.reading = Reading::Body;
-            self.deadline = None;
+        let Progress::Whole(head_bytes) = check.feed(bytes)? else {
+            return Ok(None);
+        };
+        let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
+        let rest = bytes.get(head_bytes..).unwrap_or_default();
+        self.deadline = None;
+        match body.feed(rest)? {
+            BodyProgress::More => {
+                self.reading = Reading::Body(body);
+                Ok(Some(bytes.len()))
+            }
+            BodyProgress::Ends(count) => {
+                self.reading = Reading::Waiting;
+                Ok(Some(head_bytes + count))
+            }
         }
-        Ok(is_whole)
     }
 
-    /// Hands on a head that came in one read, which is nearly every one, without copying it; `false`: it is held back, or
-    /// was refused.
+    /// Hands on a head that came in one read, which is nearly every one, without copying it; `false`: look again.
     fn poll_whole_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -177,9 +194,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         if fresh.is_empty() {
             return Poll::Ready(Ok(true));
         }
-        match self.check(fresh) {
-            Ok(true) => return Poll::Ready(Ok(true)),
-            Ok(false) => {
+        match self.judge(fresh) {
+            Ok(Some(count)) => {
+                self.held.extend(fresh.get(count..).unwrap_or_default());
+                buf.set_filled(before + count);
+                return Poll::Ready(Ok(true));
+            }
+            Ok(None) => {
                 self.held.extend_from_slice(fresh);
                 self.checked = self.held.len();
                 self.start_deadline(self.limits.head_timeout);
@@ -190,30 +211,86 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Poll::Ready(Ok(false))
     }
 
-    /// Goes on with a head that comes in pieces; `false`: nothing more will come.
-    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Goes on with a head that comes in pieces.
+    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.checked == self.held.len() && ready!(self.poll_hold(cx))? == 0 {
             self.end_reading();
-            return Poll::Ready(Ok(false));
+            return Poll::Ready(Ok(()));
         }
         let held = std::mem::take(&mut self.held);
-        match self.check(&held) {
-            Ok(_) => {
+        match self.judge(&held) {
+            Ok(count) => {
+                self.cleared = count.unwrap_or(0);
                 self.checked = held.len();
                 self.held = held;
+                if count.is_none() && self.deadline.is_none() {
+                    self.start_deadline(self.limits.head_timeout);
+                }
             }
             Err(reason) => self.refuse(reason, &held),
         }
-        Poll::Ready(Ok(true))
+        Poll::Ready(Ok(()))
     }
 
-    /// Hands on what was held back.
+    /// Reads a body, as far as it goes; what follows it is held back.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let Reading::Body(check) = &mut self.reading else {
+            return Poll::Ready(Ok(()));
+        };
+        match check.feed(fresh) {
+            Ok(BodyProgress::More) => {}
+            Ok(BodyProgress::Ends(count)) => {
+                self.held.extend(fresh.get(count..).unwrap_or_default());
+                buf.set_filled(before + count);
+                self.reading = Reading::Waiting;
+            }
+            Err(_) => {
+                self.connection.spoil_body();
+                self.end_reading();
+                buf.set_filled(before);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// While a request is answered: notices that the caller has gone, and holds back what it sends already. Nobody needs
+    /// to be woken: Pingora asks again once the answer is out.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() && ready!(self.poll_hold(cx))? == 0 {
+            self.end_reading();
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    /// Hands on what was cleared.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
-        let count = buf.remaining().min(self.held.len());
+        let count = buf.remaining().min(self.cleared);
         buf.put_slice(self.held.get(..count).unwrap_or_default());
         self.held.drain(..count);
+        self.cleared -= count;
         if self.held.is_empty() {
             self.held = Vec::new();
+        }
+    }
+
+    /// What the phases have said since the last read.
+    fn listen_to_phases(&mut self) {
+        match self.reading {
+            Reading::Waiting if self.connection.is_upgraded() => {
+                self.reading = Reading::Raw;
+                self.cleared = self.held.len();
+            }
+            Reading::Waiting if self.connection.take_head_is_next() => {
+                self.reading = Reading::Head(HeadCheck::new(self.limits.head));
+                self.checked = 0;
+            }
+            // Pingora takes a request for whole that is not: whatever it is, no head begins here.
+            Reading::Body(_) if self.connection.take_head_is_next() => self.end_reading(),
+            _ => {}
         }
     }
 
@@ -231,7 +308,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
         let is_h2 = self.held.starts_with(H2_PREFACE);
         if is_h2 {
-            self.reading = Reading::Body;
+            self.reading = Reading::Raw;
+            self.cleared = self.held.len();
             self.deadline = None;
         }
         Ok(is_h2)
@@ -257,27 +335,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if matches!(this.reading, Reading::Body) && this.connection.take_head_is_next() {
-            this.reading = Reading::Head(HeadCheck::new(this.limits.head));
-            this.checked = 0;
-        }
         loop {
+            if 0 < this.cleared {
+                this.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            this.listen_to_phases();
             match this.reading {
                 Reading::Head(_) if this.held.is_empty() => {
                     if ready!(this.poll_whole_head(cx, buf))? {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                Reading::Head(_) => {
-                    if !ready!(this.poll_rest_of_head(cx))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                _ if !this.held.is_empty() => {
-                    this.give(buf);
-                    return Poll::Ready(Ok(()));
-                }
-                Reading::Body => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                Reading::Head(_) => ready!(this.poll_rest_of_head(cx))?,
+                Reading::Body(_) => return this.poll_body(cx, buf),
+                Reading::Waiting => return this.poll_wait(cx),
+                Reading::Raw if 0 < this.cleared => {}
+                Reading::Raw => return Pin::new(&mut this.inner).poll_read(cx, buf),
                 Reading::Ended => return Poll::Ready(Ok(())),
             }
         }

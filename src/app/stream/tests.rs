@@ -29,6 +29,20 @@ async fn read(stream: &mut CallerStream<DuplexStream>) -> Vec<u8> {
     bytes
 }
 
+const POST: &[u8] = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+
+async fn read_exactly(stream: &mut CallerStream<DuplexStream>, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).await.unwrap();
+    bytes
+}
+
+async fn waits(stream: &mut CallerStream<DuplexStream>) -> bool {
+    timeout(Duration::from_millis(1), read(stream))
+        .await
+        .is_err()
+}
+
 #[tokio::test]
 async fn a_head_comes_whole_however_it_was_sent() {
     let (mut caller, mut stream) = pair();
@@ -37,29 +51,89 @@ async fn a_head_comes_whole_however_it_was_sent() {
 
     stream.connection.expect_head();
     let sender = async {
-        for byte in HEAD {
+        for byte in POST {
             caller.write_all(&[*byte]).await.unwrap();
             tokio::task::yield_now().await;
         }
         caller.write_all(b"body").await.unwrap();
     };
-    let ((), got) = tokio::join!(sender, async {
-        let mut got = read(&mut stream).await;
-        while got.len() < HEAD.len() + 4 {
-            got.extend(read(&mut stream).await);
-        }
-        got
-    });
-    assert_eq!(got, [HEAD, b"body"].concat());
+    let ((), got) = tokio::join!(sender, read_exactly(&mut stream, POST.len() + 4));
+    assert_eq!(got, [POST, b"body"].concat());
 }
 
 #[tokio::test]
-async fn a_body_is_not_read_as_a_head() {
+async fn a_body_is_not_read_as_a_head_and_a_head_not_as_a_body() {
+    for at_once in [true, false] {
+        let (mut caller, mut stream) = pair();
+        let sent = [POST, b"\0\n\n\n", HEAD, POST, b"body"].concat();
+        let (first, rest) = sent.split_at(if at_once { sent.len() } else { POST.len() });
+        caller.write_all(first).await.unwrap();
+        if at_once {
+            assert_eq!(read(&mut stream).await, [POST, b"\0\n\n\n"].concat());
+        } else {
+            assert_eq!(read(&mut stream).await, POST);
+            caller.write_all(rest).await.unwrap();
+            assert_eq!(read(&mut stream).await, b"\0\n\n\n");
+        }
+        // What follows waits for its turn.
+        assert!(waits(&mut stream).await);
+        stream.connection.expect_head();
+        assert_eq!(read(&mut stream).await, HEAD);
+        assert!(waits(&mut stream).await);
+        stream.connection.expect_head();
+        assert_eq!(read(&mut stream).await, [POST, b"body"].concat());
+        assert!(waits(&mut stream).await);
+        // A caller that leaves is noticed meanwhile.
+        drop(caller);
+        assert!(read(&mut stream).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_its_framing_ends_the_connection() {
+    let head = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // With the head: the request is refused as a whole.
     let (mut caller, mut stream) = pair();
+    caller
+        .write_all(&[head.as_slice(), b"\r\nhello\r\n0\r\n\r\n"].concat())
+        .await
+        .unwrap();
+    assert!(
+        read(&mut stream)
+            .await
+            .starts_with(b"GET / HTTP/1.1\r\nHost: refused.invalid")
+    );
+    assert!(read(&mut stream).await.is_empty());
+    // Later: it ends where it broke.
+    let (mut caller, mut stream) = pair();
+    caller
+        .write_all(&[head.as_slice(), b"5\r\nhello\r\n"].concat())
+        .await
+        .unwrap();
+    assert_eq!(
+        read(&mut stream).await,
+        [head.as_slice(), b"5\r\nhello\r\n"].concat()
+    );
+    caller.write_all(b"\r\nhello").await.unwrap();
+    assert!(read(&mut stream).await.is_empty());
+    assert!(stream.connection.is_body_malformed());
     caller.write_all(HEAD).await.unwrap();
+    assert!(read(&mut stream).await.is_empty());
+}
+
+#[tokio::test]
+async fn after_an_upgrade_all_bytes_pass() {
+    let (mut caller, mut stream) = pair();
+    caller
+        .write_all(&[HEAD, b"\x81\0early"].concat())
+        .await
+        .unwrap();
     assert_eq!(read(&mut stream).await, HEAD);
-    caller.write_all(b"\0\n no head\n\n").await.unwrap();
-    assert_eq!(read(&mut stream).await, b"\0\n no head\n\n");
+    assert!(waits(&mut stream).await);
+    stream.connection.upgrade();
+    assert_eq!(read(&mut stream).await, b"\x81\0early");
+    caller.write_all(b"\n\n late").await.unwrap();
+    assert_eq!(read(&mut stream).await, b"\n\n late");
 }
 
 #[tokio::test]

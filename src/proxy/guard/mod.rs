@@ -5,9 +5,12 @@
 //!
 //! Source: RFC 9112 sections 2.2, 3, 5 and 6; RFC 9110 sections 5.5, 7.2 and 8.6.
 
+pub mod body;
+
 use std::net::Ipv6Addr;
 
 use crate::model::deny::DenyReason;
+use crate::proxy::guard::body::Framing;
 
 /// Longest method, in bytes. The longest registered one has 17.
 const METHOD_BYTES_MAX: usize = 32;
@@ -51,6 +54,7 @@ pub struct HeadCheck {
     is_http_10: bool,
     fields: usize,
     lengths: usize,
+    length: u64,
     codings: usize,
     host: Option<Box<[u8]>>,
     /// The authority of a target in absolute-form.
@@ -70,6 +74,7 @@ impl HeadCheck {
             is_http_10: false,
             fields: 0,
             lengths: 0,
+            length: 0,
             codings: 0,
             host: None,
             authority: None,
@@ -106,6 +111,16 @@ impl HeadCheck {
             if self.limits.bytes_max < end + 1 {
                 return Err(DenyReason::HeadTooLarge);
             }
+        }
+    }
+
+    /// How the body behind a whole head ends.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        if 0 < self.codings {
+            Framing::Chunked
+        } else {
+            Framing::Length(self.length)
         }
     }
 
@@ -158,7 +173,9 @@ impl HeadCheck {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value.trim_ascii()),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths += 1;
-                self.lengths == 1 && is_length(value.trim_ascii())
+                let length = length_of(value.trim_ascii());
+                self.length = length.unwrap_or(0);
+                self.lengths == 1 && length.is_some()
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 self.codings += 1;
@@ -236,7 +253,7 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
     let is_allowed = match name.as_str() {
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => false,
         "te" => value.eq_ignore_ascii_case(b"trailers"),
-        "content-length" => is_length(value),
+        "content-length" => length_of(value).is_some(),
         name => name.bytes().all(is_token),
     };
     is_allowed && is_field_value(value)
@@ -320,8 +337,13 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 /// Digits only, and few enough for any number here. A list of equal lengths is refused too: the next server may take it
 /// for something else.
-fn is_length(value: &[u8]) -> bool {
-    (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+fn length_of(value: &[u8]) -> Option<u64> {
+    let is_sound = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|_| is_sound)
 }
 
 /// Whether a value holds no control character but the tab. Bytes from 0x80 on pass: opaque, but harmless.

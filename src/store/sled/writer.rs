@@ -238,13 +238,13 @@ impl Writer {
     ) -> Result<Option<(Batch, Census)>, StoreError> {
         let mut census = self.census;
         let mut batch = Batch::default();
-        let mut changed = false;
+        let mut is_changed = false;
         for (key, change) in changes {
             let before = records.get(key)?;
             if before == *change {
                 continue;
             }
-            changed = true;
+            is_changed = true;
             if let Some(before) = before {
                 census.subtract(key, &before);
             }
@@ -258,7 +258,7 @@ impl Writer {
         }
         census.sequence += 1;
         batch.insert(layout::census::<Census>().bytes(), census.encode()?);
-        Ok(changed.then_some((batch, census)))
+        Ok(is_changed.then_some((batch, census)))
     }
 
     fn heal_when_due(&mut self) {
