@@ -22,8 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -333,20 +333,20 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if !is_framed_once(upstream_response) {
+        let status = upstream_response.status;
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_asked_for = !is_switch || session.is_upgrade_req();
+        if !is_asked_for || !headers::is_framed_once(upstream_response) {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "doubtful framing").into_up());
         }
-        if !upstream_response.status.is_informational() || upstream_response.status == 101 {
-            ctx.status = upstream_response.status.as_u16();
+        if is_switch || !status.is_informational() {
+            ctx.status = status.as_u16();
         }
-        if ctx.is_serial
-            && upstream_response.status == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(connection) = &ctx.connection
-        {
+        if is_switch && let Some(connection) = &ctx.connection {
             connection.upgrade();
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)
@@ -450,14 +450,4 @@ impl ProxyHttp for Gateway {
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
         ctx.id.to_string()
     }
-}
-
-/// Whether an upstream's answer says in one way only where it ends.
-fn is_framed_once(head: &ResponseHeader) -> bool {
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
-    let is_length = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
-    let Some(length) = lengths.next() else {
-        return true;
-    };
-    is_length(length) && lengths.next().is_none() && !head.headers.contains_key(TRANSFER_ENCODING)
 }

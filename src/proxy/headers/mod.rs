@@ -1,6 +1,6 @@
 //! Header edits: strip first, then insert what the gateway says.
 
-use http::header::{COOKIE, HOST, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -166,7 +166,25 @@ pub fn id_value(id: RequestId) -> HeaderValue {
     HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Cleans an upstream's answer: it can set neither our cookies nor an identity, and it carries the request's id.
+/// Whether an upstream's answer says in one way only where it ends: one length, or chunks and no other coding. Pingora
+/// takes more, and passes some of it on.
+#[must_use]
+pub fn is_framed_once(head: &ResponseHeader) -> bool {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_length = |value: &HeaderValue| value.as_bytes().iter().all(u8::is_ascii_digit);
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let is_sound = match (lengths.next(), codings.next()) {
+        (None, None) => true,
+        (Some(length), None) => is_length(length),
+        (None, Some(coding)) => is_chunked(coding),
+        (Some(_), Some(_)) => false,
+    };
+    is_sound && lengths.next().is_none() && codings.next().is_none()
+}
+
+/// Cleans an upstream's answer: it can set neither our cookies nor an identity, says nothing about a connection that is
+/// not the caller's, and carries the request's id.
 ///
 /// # Errors
 /// Never in practice: all names and values here are sound.
@@ -178,7 +196,7 @@ pub fn to_caller(
     let names: Vec<_> = head
         .headers
         .keys()
-        .filter(|name| strip.is_identity(name))
+        .filter(|name| is_hop_field(name) || strip.is_identity(name))
         .cloned()
         .collect();
     for name in names {
@@ -193,6 +211,11 @@ pub fn to_caller(
         }
     }
     head.insert_header(REQUEST_ID, id_value(id))
+}
+
+/// Fields about the connection to the upstream that Pingora lets pass.
+fn is_hop_field(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("Set-Cookie", " __host-doorward=x; Path=/"),
         ("Set-Cookie", "b=2"),
         ("X-Request-Id", "theirs"),
+        ("Keep-Alive", "timeout=5"),
     ] {
         head.append_header(name, value).unwrap();
     }
@@ -187,6 +188,37 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
             ("x-request-id", "0000000000000007")
         ]
     );
+}
+
+#[test]
+fn answers_end_in_one_way() {
+    let cases: [(&[(&str, &str)], bool); 9] = [
+        (&[], true),
+        (&[("Content-Length", "5")], true),
+        (&[("Transfer-Encoding", "Chunked")], true),
+        (&[("Content-Length", "5"), ("Content-Length", "5")], false),
+        (&[("Content-Length", "5, 5")], false),
+        (
+            &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+            false,
+        ),
+        (&[("Transfer-Encoding", "gzip, chunked")], false),
+        (&[("Transfer-Encoding", "x")], false),
+        (
+            &[
+                ("Transfer-Encoding", "chunked"),
+                ("Transfer-Encoding", "chunked"),
+            ],
+            false,
+        ),
+    ];
+    for (fields, is_sound) in cases {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        assert_eq!(is_framed_once(&head), is_sound, "{fields:?}");
+    }
 }
 
 fn spelled(name: &'static str) -> impl Strategy<Value = String> {
