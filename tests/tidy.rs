@@ -61,7 +61,8 @@ struct Token {
 
 /// The tokens of a file. One that holds tests, or what they share, reads as if it stood in their module.
 fn tokens_of(path: &Path, source: &str) -> Vec<Token> {
-    if path.ends_with("tests.rs") || path.ends_with("test_kit.rs") {
+    let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+    if in_tests || path.ends_with("tests.rs") || path.ends_with("test_kit.rs") {
         tokens(&format!("#[cfg(test)] mod tests {{ {source} }}"))
     } else {
         tokens(source)
