@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -11,11 +12,17 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 
-use crate::app::plain;
+use crate::app::plain::{self, Bounds};
 use crate::config::AdminToken;
 use crate::crypto::token::digest;
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
+
+/// Few ask, and each soon goes.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 64,
+    head_timeout: Duration::from_secs(10),
+};
 
 /// The media type of the metrics.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -64,7 +71,7 @@ impl Admin {
 
     /// Serves the listener until the task is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        plain::serve(listener, move |request: Request<_>| {
+        plain::serve(listener, BOUNDS, move |request: Request<_>| {
             let answer = self.answer(request.method(), request.uri().path(), request.headers());
             std::future::ready(answer)
         })
@@ -147,4 +154,93 @@ fn with_type(status: StatusCode, kind: &'static str, body: String) -> Response<F
     let kind = HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::secret::Secret;
+
+    fn component(name: &'static str, is_vital: bool, is_ready: bool) -> Component {
+        Component {
+            name,
+            is_vital,
+            is_ready: Box::new(move || is_ready),
+        }
+    }
+
+    fn admin(components: Vec<Component>, token: Option<&str>) -> Admin {
+        let token = token.map(|token| AdminToken(Secret::new(token.to_owned())));
+        Admin::new(Arc::new(Metrics::new()), components, token.as_ref())
+    }
+
+    fn ask(admin: &Admin, method: &str, path: &str, authorization: Option<&str>) -> u16 {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        admin.answer(&method, path, &headers).status().as_u16()
+    }
+
+    #[test]
+    fn it_tells_and_takes_nothing() {
+        let open = admin(vec![], None);
+        for (method, path, status) in [
+            ("GET", "/healthz", 200),
+            ("HEAD", "/healthz", 200),
+            ("GET", "/readyz", 200),
+            ("GET", "/metrics", 200),
+            ("GET", "/", 404),
+            ("GET", "/healthz/", 404),
+            ("POST", "/healthz", 405),
+            ("DELETE", "/metrics", 405),
+        ] {
+            assert_eq!(ask(&open, method, path, None), status, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_vital_part_that_is_missing_is_named_and_others_change_nothing() {
+        for (components, status, told) in [
+            (
+                vec![component("mail", false, false)],
+                200,
+                r#"{"degraded":["mail"],"missing":[],"ready":true}"#,
+            ),
+            (
+                vec![
+                    component("store", true, false),
+                    component("mail", false, true),
+                ],
+                503,
+                r#"{"degraded":[],"missing":["store"],"ready":false}"#,
+            ),
+        ] {
+            let response = admin(components, None).readiness();
+            assert_eq!(response.status(), status);
+            let body = format!("{:?}", response.into_body());
+            assert!(
+                body.contains(&format!("{:?}", format!("{told}\n"))),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn with_a_token_nothing_is_told_without_it() {
+        let closed = admin(vec![], Some("s3cret"));
+        for (authorization, status) in [
+            (None, 401),
+            (Some("Bearer s3cre"), 401),
+            (Some("Bearer s3cret2"), 401),
+            (Some("Basic s3cret"), 401),
+            (Some("s3cret"), 401),
+            (Some("Bearer s3cret"), 200),
+            (Some("bearer s3cret"), 200),
+        ] {
+            let got = ask(&closed, "GET", "/metrics", authorization);
+            assert_eq!(got, status, "{authorization:?}");
+        }
+    }
 }

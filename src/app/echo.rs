@@ -1,5 +1,7 @@
 //! The built-in echo: an upstream that answers with what reached it, for trying things out.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HeaderName, PROXY_AUTHORIZATION,
@@ -10,7 +12,13 @@ use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::app::plain;
+use crate::app::plain::{self, Bounds};
+
+/// As many connections as a gateway may open, and idle ones are the gateway's to close: it keeps them for a minute.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 16_384,
+    head_timeout: Duration::from_mins(2),
+};
 
 /// What stands for a value that must not be shown.
 const REDACTED: &str = "(redacted)";
@@ -25,7 +33,7 @@ pub async fn serve(listener: TcpListener) {
 
 /// [`serve`] where API keys come in a header of this name.
 pub async fn serve_behind(listener: TcpListener, api_key_header: HeaderName) {
-    plain::serve(listener, move |request| {
+    plain::serve(listener, BOUNDS, move |request| {
         answer(request, api_key_header.clone())
     })
     .await;

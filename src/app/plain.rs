@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,29 +18,33 @@ use tracing::debug;
 
 use crate::app::listen::accept;
 
-/// A head must be there within this.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 256;
-/// Bytes of a connection that are read ahead.
+/// Bytes of a connection that are read ahead: no head is longer.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves a listener with one function until the task is dropped.
-///
-/// HTTP/1 with keep-alive; at most 256 connections at once, more wait to be accepted; heads of at most 64 KiB within ten
-/// seconds.
-pub(super) async fn serve<H, F>(listener: TcpListener, handler: H)
+/// How much a side listener takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// From the moment a head may begin to its last byte: an idle connection is closed after this.
+    pub head_timeout: Duration,
+}
+
+/// Serves a listener with one function until the task is dropped: HTTP/1 with keep-alive.
+pub(super) async fn serve<H, F>(listener: TcpListener, bounds: Bounds, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    static PERMITS: Semaphore = Semaphore::const_new(CONNECTIONS_MAX);
+    let permits = Arc::new(Semaphore::new(bounds.connections_max));
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok(permit) = PERMITS.acquire().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let (socket, _) = accept(&listener).await;
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
         while connections.try_join_next().is_some() {}
         let handler = handler.clone();
         connections.spawn(async move {
@@ -49,7 +54,7 @@ where
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
+                .header_read_timeout(bounds.head_timeout)
                 .max_buf_size(BUFFER_BYTES_MAX)
                 .serve_connection(TokioIo::new(socket), service)
                 .await;

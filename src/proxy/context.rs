@@ -274,6 +274,17 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::config::{Config, EnvOverlay};
+    use crate::crypto::password::PasswordPool;
+    use crate::crypto::signing::SigningKeys;
+    use crate::crypto::token::TokenKeys;
+    use crate::mail::mailer;
+    use crate::model::clock::{Clock, ManualClock, Timestamp};
+    use crate::snapshot::Services;
+    use crate::store::generations::Generations;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::access::AccessLog;
+    use crate::telemetry::metrics::Metrics;
 
     #[test]
     fn ids_do_not_repeat_and_processes_differ() {
@@ -283,5 +294,76 @@ mod tests {
             assert!(seen.insert(one.draw()));
         }
         assert!(!seen.contains(&other.draw()));
+    }
+
+    #[test]
+    fn each_way_out_counts_once_and_a_dropped_request_too() {
+        let snapshot = snapshot();
+        let fresh = || RequestContext::new(RequestId::from_number(1), Arc::clone(&snapshot));
+        // Canceled before anything was decided, and while the upstream was asked.
+        drop(fresh());
+        let mut canceled = fresh();
+        canceled.verdict = Verdict::Local;
+        drop(canceled);
+        let mut answered = fresh();
+        answered.verdict = Verdict::Local;
+        answered.status = 200;
+        drop(answered);
+        let mut denied = fresh();
+        denied.deny(DenyReason::NoRoute);
+        denied.status = 404;
+        drop(denied);
+        let mut failed = fresh();
+        failed.fault = Some(Fault::Own);
+        failed.status = 500;
+        drop(failed);
+        let text = snapshot.services.metrics.render();
+        for line in [
+            "doorward_requests_total{outcome=\"aborted\",status=\"none\"} 2",
+            "doorward_requests_total{outcome=\"local\",status=\"2xx\"} 1",
+            "doorward_requests_total{outcome=\"denied\",status=\"4xx\"} 1",
+            "doorward_requests_total{outcome=\"failed\",status=\"5xx\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_canceled_request_leaves_its_record_and_its_connection_behind() {
+        let snapshot = snapshot();
+        let connection = Arc::new(Connection::new(([127, 0, 0, 1], 1).into()));
+        let (mine, theirs) = (Arc::clone(&snapshot), Arc::clone(&connection));
+        let request = tokio::spawn(async move {
+            let mut context = RequestContext::new(RequestId::from_number(1), mine);
+            context.connection = Some(theirs);
+            context.is_serial = true;
+            std::future::pending::<()>().await;
+            drop(context);
+        });
+        tokio::task::yield_now().await;
+        assert!(!connection.take_head_is_next());
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        assert!(connection.take_head_is_next());
+        let text = snapshot.services.metrics.render();
+        assert!(text.contains("doorward_requests_total{outcome=\"aborted\",status=\"none\"} 1"));
+    }
+
+    fn snapshot() -> Arc<Snapshot> {
+        let (config, _) = Config::parse("", &EnvOverlay::default()).unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
+        let life = Duration::from_mins(15);
+        let algorithm = config.tokens.algorithm;
+        let services = Services {
+            store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
+            passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
+            token_keys: Arc::new(TokenKeys::open(None).unwrap()),
+            signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
+            mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
+            clock,
+            metrics: Arc::new(Metrics::new()),
+            access: Arc::new(AccessLog::start(false).unwrap()),
+        };
+        Arc::new(Snapshot::build(Arc::new(config), services).unwrap())
     }
 }

@@ -153,3 +153,47 @@ async fn take_apart(
     };
     Ok((head, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn written(status: u16, body: &'static str, is_head: bool) -> (ResponseHeader, Bytes) {
+        let response = Response::builder()
+            .status(status)
+            .header("content-length", body.len())
+            .header("connection", "close")
+            .header("x-own", "1")
+            .body(Body::from(body))
+            .unwrap();
+        let id = RequestId::from_number(1);
+        take_apart(response, is_head, id).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_are_framed_as_their_status_and_method_ask() {
+        for (status, body, is_head, length, left) in [
+            (200, "hello", false, Some("5"), "hello"),
+            (200, "hello", true, Some("5"), ""),
+            (200, "", false, Some("0"), ""),
+            (204, "", false, None, ""),
+            (304, "", false, None, ""),
+            (404, "no", false, Some("2"), "no"),
+        ] {
+            let (head, rest) = written(status, body, is_head).await;
+            let told = head
+                .headers
+                .get(CONTENT_LENGTH)
+                .map(|it| it.to_str().unwrap());
+            assert_eq!(
+                (told, rest.as_ref()),
+                (length, left.as_bytes()),
+                "{status} {is_head}"
+            );
+            assert!(!head.headers.contains_key(CONNECTION));
+            assert_eq!(head.headers.get("x-own").unwrap(), "1");
+            assert_eq!(head.headers.get(CACHE_CONTROL).unwrap(), "no-store");
+            assert_eq!(head.headers.get(REQUEST_ID).unwrap(), "0000000000000001");
+        }
+    }
+}
