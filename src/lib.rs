@@ -22,4 +22,4 @@ pub mod web;
 // Floor 6
 pub mod app;
 // Floor 7
-// pub mod cli;
+pub mod cli;

@@ -1,16 +1,13 @@
-//! Administration: accounts listed, made and changed by administrators and by the operator.
+//! Administration: accounts listed and changed by administrators and by the operator.
 
 use crate::account::call::Call;
-use crate::account::password::{PasswordRefusal, WantedPassword};
-use crate::account::register::{NewPerson, new_account};
+use crate::account::password::PasswordRefusal;
 use crate::account::{AccountError, Accounts, Actor};
-use crate::mail::Mail;
 use crate::model::access::{ResourceRole, Role};
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
 use crate::model::identity::Principal;
-use crate::model::secret::Secret;
-use crate::store::{AccountChange, Creation, Guarded, NewPassword};
+use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
 
 /// Accounts on one page.
@@ -97,132 +94,6 @@ impl Accounts {
         Ok(self.parts.store.account_by_id(id).await?)
     }
 
-    /// One account by uid, record id, name or address: for the command line.
-    ///
-    /// # Errors
-    /// [`AccountError::Store`]
-    pub async fn find(&self, text: &str) -> Result<Option<Account>, AccountError> {
-        if let Ok(uid) = UserId::parse(text)
-            && let Some(account) = self.parts.store.account(&uid).await?
-        {
-            return Ok(Some(account));
-        }
-        if let Ok(id) = AccountId::parse(text)
-            && let Some(account) = self.parts.store.account_by_id(&id).await?
-        {
-            return Ok(Some(account));
-        }
-        self.account_named(text).await
-    }
-
-    /// Makes an account: active at once with a password, else pending with a confirm token by mail.
-    ///
-    /// # Errors
-    /// [`AccountError`]; then there is no account.
-    pub async fn create(
-        &self,
-        call: &Call,
-        person: NewPerson,
-        is_admin: bool,
-        password: Option<Secret>,
-    ) -> Result<Administration, AccountError> {
-        let outcome = match password {
-            Some(password) => self.create_active(person, is_admin, password).await?,
-            None => self.create_pending(person, is_admin).await?,
-        };
-        record(call, AuditAction::CreateAccount, &outcome, None);
-        Ok(outcome)
-    }
-
-    async fn create_active(
-        &self,
-        person: NewPerson,
-        is_admin: bool,
-        password: Secret,
-    ) -> Result<Administration, AccountError> {
-        let now = self.parts.clock.now();
-        let mut account = new_account(person, is_admin, AccountStatus::Active, now);
-        let wanted = typed_once(password);
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refused(AdministrationRefusal::Password(refusal)));
-        }
-        account.password = Some(self.parts.passwords.hash(wanted.new).await?);
-        Ok(
-            match self.parts.store.create_account(account.clone()).await? {
-                Creation::Created => Administration::Done(Box::new(account)),
-                Creation::UsernameTaken => refused(AdministrationRefusal::UsernameTaken),
-                Creation::IdentityTaken => refused(AdministrationRefusal::IdentityTaken),
-            },
-        )
-    }
-
-    async fn create_pending(
-        &self,
-        person: NewPerson,
-        is_admin: bool,
-    ) -> Result<Administration, AccountError> {
-        let store = &self.parts.store;
-        if store.account_by_username(&person.username).await?.is_some() {
-            return Ok(refused(AdministrationRefusal::UsernameTaken));
-        }
-        if store.identity_taken(&person.identity).await? {
-            return Ok(refused(AdministrationRefusal::IdentityTaken));
-        }
-        let (account, token) = self.write_pending(person, is_admin).await?;
-        self.send(&account.identity, Mail::ConfirmNew { token })
-            .await;
-        Ok(Administration::Done(Box::new(account)))
-    }
-
-    /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and
-    /// tells the owner.
-    ///
-    /// # Errors
-    /// [`AccountError`]; then nothing has changed.
-    pub async fn set_password(
-        &self,
-        call: &Call,
-        uid: &UserId,
-        password: Secret,
-    ) -> Result<Administration, AccountError> {
-        let outcome = self.try_set_password(uid, password).await?;
-        record(call, AuditAction::SetPassword, &outcome, Some(uid));
-        if let Administration::Done(account) = &outcome {
-            self.tell_owner(account).await;
-        }
-        Ok(outcome)
-    }
-
-    async fn try_set_password(
-        &self,
-        uid: &UserId,
-        password: Secret,
-    ) -> Result<Administration, AccountError> {
-        let Some(account) = self.parts.store.account(uid).await? else {
-            return Ok(refused(AdministrationRefusal::NoAccount));
-        };
-        if account.status == AccountStatus::Pending {
-            return Ok(refused(AdministrationRefusal::Pending));
-        }
-        let wanted = typed_once(password);
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refused(AdministrationRefusal::Password(refusal)));
-        }
-        let password = NewPassword {
-            hash: self.parts.passwords.hash(wanted.new).await?,
-            revoke_keys: false,
-        };
-        let written = self
-            .parts
-            .store
-            .change_password(uid, account.generation, password, None)
-            .await?;
-        Ok(match written {
-            Guarded::Done(account) => Administration::Done(Box::new(account)),
-            Guarded::Stale => refused(AdministrationRefusal::Changed),
-        })
-    }
-
     /// Changes an account: status, administrator or not, global roles, whether the password must change. It counts on
     /// the next request.
     ///
@@ -295,22 +166,108 @@ impl Accounts {
     }
 }
 
-fn typed_once(password: Secret) -> WantedPassword {
-    WantedPassword {
-        verify: password.clone(),
-        new: password,
-        revoke_keys: false,
-    }
-}
-
-fn refused(refusal: AdministrationRefusal) -> Administration {
+pub(in crate::account) fn refused(refusal: AdministrationRefusal) -> Administration {
     Administration::Refused(refusal)
 }
 
-fn record(call: &Call, action: AuditAction, outcome: &Administration, subject: Option<&UserId>) {
+pub(in crate::account) fn record(
+    call: &Call,
+    action: AuditAction,
+    outcome: &Administration,
+    subject: Option<&UserId>,
+) {
     let (code, uid) = match outcome {
         Administration::Done(account) => ("ok", Some(&account.uid)),
         Administration::Refused(refusal) => (refusal.code(), subject),
     };
     call.record(action, code, uid.map(UserId::as_str), None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, identity};
+    use crate::store::Store;
+
+    fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
+        match outcome {
+            Administration::Done(_) => None,
+            Administration::Refused(refusal) => Some(refusal),
+        }
+    }
+
+    fn role(text: &str) -> Role {
+        Role::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn changes_that_would_lock_out_or_forge_are_refused() {
+        let kit = Kit::new();
+        let root = kit.administrator("root").await;
+        let anna = kit.person("anna").await;
+        kit.register("pending").await;
+        let accounts = kit.store.accounts(None, 10).await.unwrap();
+        let is_pending = |account: &&Account| account.status == AccountStatus::Pending;
+        let pending = accounts.iter().find(is_pending).unwrap();
+        let demoted = AccountChange {
+            is_admin: Some(false),
+            ..AccountChange::default()
+        };
+        let activated = AccountChange {
+            status: Some(AccountStatus::Active),
+            ..AccountChange::default()
+        };
+        let with_roles = |roles: &[&str]| AccountChange {
+            roles: Some(roles.iter().map(|text| role(text)).collect()),
+            ..AccountChange::default()
+        };
+        let reserved = Some(AdministrationRefusal::RoleReserved);
+        let cases = [
+            (
+                &root,
+                demoted.clone(),
+                Some(AdministrationRefusal::OwnAccount),
+            ),
+            (pending, activated, Some(AdministrationRefusal::Pending)),
+            (&anna, with_roles(&["admin"]), reserved.clone()),
+            (&anna, with_roles(&["list-42-member"]), reserved),
+            (&anna, with_roles(&["editor", "author", "editor"]), None),
+        ];
+        let caller = identity(&root, None, &["auth:admin"]);
+        for (account, change, expected) in cases {
+            let outcome = kit
+                .accounts
+                .change(
+                    &Call::default(),
+                    Actor::Caller(&caller),
+                    &account.account_id,
+                    change,
+                )
+                .await;
+            assert_eq!(refusal(outcome.unwrap()), expected);
+        }
+        assert_eq!(
+            kit.stored(&anna).await.roles,
+            [role("author"), role("editor")]
+        );
+        // The operator at the machine may do what nobody may do to themselves.
+        let outcome = kit
+            .accounts
+            .change(&Call::cli(), Actor::Operator, &root.account_id, demoted)
+            .await;
+        assert_eq!(refusal(outcome.unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_without_gap() {
+        let kit = Kit::new();
+        for number in 0..=PAGE {
+            kit.register(&format!("person{number}")).await;
+        }
+        let first = kit.accounts.list(None).await.unwrap();
+        assert_eq!(first.items.len(), PAGE);
+        let second = kit.accounts.list(first.next.as_ref()).await.unwrap();
+        assert_eq!((second.items.len(), second.next), (1, None));
+        assert!(!first.items.contains(&second.items[0]));
+    }
 }

@@ -236,3 +236,128 @@ impl Accounts {
         Ok(revoked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, PASSWORD, identity};
+
+    async fn create(kit: &Kit, maker: &Identity, scopes: &[&str]) -> KeyCreation {
+        let wanted = WantedKey {
+            name: "script".to_owned(),
+            scopes: scopes.iter().map(|text| (*text).to_owned()).collect(),
+            expires: None,
+        };
+        let call = Call::default();
+        kit.accounts
+            .create_api_key(&call, maker, wanted)
+            .await
+            .unwrap()
+    }
+
+    fn refusal(outcome: &KeyCreation) -> Option<KeyRefusal> {
+        match outcome {
+            KeyCreation::Created { .. } => None,
+            KeyCreation::Refused(refusal) => Some(*refusal),
+        }
+    }
+
+    #[tokio::test]
+    async fn scopes_are_declared_ones_that_the_maker_may_give() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let root = kit.administrator("root").await;
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let reader = identity(&anna, Some(&session), &["lists:read"]);
+        let admin = identity(&root, Some(&session), &["lists:read", "lists:write"]);
+        let cases: [(&Identity, &[&str], Option<KeyRefusal>); 7] = [
+            (&reader, &[], None),
+            (&reader, &["lists:read", "lists:read"], None),
+            (&reader, &["lists:write"], Some(KeyRefusal::ScopeMissing)),
+            (&reader, &["lists:fly"], Some(KeyRefusal::ScopeUnknown)),
+            (&reader, &["auth:admin"], Some(KeyRefusal::ScopeMissing)),
+            (&admin, &["auth:admin", "auth:members"], None),
+            (&admin, &["auth:everything"], Some(KeyRefusal::ScopeUnknown)),
+        ];
+        for (maker, scopes, expected) in cases {
+            assert_eq!(
+                refusal(&create(&kit, maker, scopes).await),
+                expected,
+                "{scopes:?}"
+            );
+        }
+    }
+
+    /// The original looked at the public part only, so that any secret passed.
+    #[tokio::test]
+    async fn only_the_whole_key_matches_what_rests() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let maker = identity(&anna, Some(&session), &[]);
+        let KeyCreation::Created { key, secret } = create(&kit, &maker, &[]).await else {
+            panic!("refused");
+        };
+        let right = ApiKeyText::parse(secret.expose()).unwrap();
+        assert!(kit.token_keys.api_key_matches(&right, &key.digest));
+        let wrong = ApiKeyText::draw(key.id);
+        assert!(!kit.token_keys.api_key_matches(&wrong, &key.digest));
+    }
+
+    #[tokio::test]
+    async fn keys_are_their_owners_and_not_too_many() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let bert = kit.person("bert").await;
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let maker = identity(&anna, Some(&session), &[]);
+        for _ in 0..KEYS_MAX {
+            assert_eq!(refusal(&create(&kit, &maker, &[]).await), None);
+        }
+        let one_more = refusal(&create(&kit, &maker, &[]).await);
+        assert_eq!(one_more, Some(KeyRefusal::TooMany));
+        let keys = kit.accounts.api_keys(&anna.uid).await.unwrap();
+        assert_eq!(keys.len(), KEYS_MAX);
+        let id = keys[0].id;
+        let call = Call::default();
+        assert_eq!(kit.accounts.api_key(&bert.uid, &id).await.unwrap(), None);
+        assert!(
+            !kit.accounts
+                .revoke_api_key(&call, &bert.uid, &id)
+                .await
+                .unwrap()
+        );
+        assert!(
+            kit.accounts
+                .revoke_api_key(&call, &anna.uid, &id)
+                .await
+                .unwrap()
+        );
+        // The revocation has moved the generation that this maker was recognised with.
+        let stale = refusal(&create(&kit, &maker, &[]).await);
+        assert_eq!(stale, Some(KeyRefusal::Changed));
+    }
+
+    #[tokio::test]
+    async fn names_and_ends_keep_their_rules() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let expired = WantedKey {
+            expires: Some(kit.clock_in(0)),
+            ..WantedKey::default()
+        };
+        let named = WantedKey {
+            name: "x".repeat(65),
+            ..WantedKey::default()
+        };
+        for (wanted, field) in [(expired, "expires"), (named, "name")] {
+            let call = Call::cli();
+            let outcome = kit.accounts.create_api_key_for(&call, &anna, wanted).await;
+            let refused = refusal(&outcome.unwrap());
+            assert!(
+                matches!(refused, Some(KeyRefusal::Invalid(invalid)) if invalid.field == field),
+                "{field}"
+            );
+        }
+    }
+}

@@ -111,3 +111,73 @@ impl Accounts {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD};
+    use crate::model::account::AccountStatus;
+    use crate::store::{AccountChange, Store};
+
+    #[tokio::test]
+    async fn name_and_address_open_a_session() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        for name in ["anna", "ANNA", "anna@example.org", "Anna@Example.ORG"] {
+            let opened = kit.login(name, PASSWORD).await.unwrap();
+            assert_eq!(opened.account.uid, anna.uid, "{name}");
+            assert_eq!(opened.expires_in, Duration::from_mins(15));
+            let stored = kit.store.session(&opened.session.id).await.unwrap();
+            assert_eq!(stored, Some(opened.session));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_may_not_log_in_is_told_the_same() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        kit.register("pending").await;
+        let gone = kit.person("gone").await;
+        let change = AccountChange {
+            status: Some(AccountStatus::Disabled),
+            ..AccountChange::default()
+        };
+        kit.store.update_account(&gone.uid, change).await.unwrap();
+        let long = "x".repeat(2000);
+        let cases = [
+            ("anna", OTHER),
+            ("anna", ""),
+            ("anna", long.as_str()),
+            ("nobody", PASSWORD),
+            ("nobody@example.org", PASSWORD),
+            ("pending", PASSWORD),
+            ("gone", PASSWORD),
+            ("no name at all", PASSWORD),
+            ("@", PASSWORD),
+            ("", PASSWORD),
+            // The normalised form finds duplicates, it never logs in.
+            ("anna+tag@example.org", PASSWORD),
+        ];
+        for (name, password) in cases {
+            assert!(kit.login(name, password).await.is_none(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_during_the_login_wins() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let password = Secret::new(PASSWORD.to_owned());
+        let call = Call::default();
+        // The login waits for its hash when the other branch runs.
+        let (login, ended) = tokio::join!(
+            kit.accounts.login(&call, "anna", password),
+            kit.store
+                .update_account(&anna.uid, AccountChange::default()),
+        );
+        assert!(ended.unwrap().unwrap().generation > anna.generation);
+        assert!(matches!(login.unwrap(), Login::Refused));
+        assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
+        assert!(kit.login("anna", PASSWORD).await.is_some());
+    }
+}

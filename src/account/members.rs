@@ -287,3 +287,156 @@ fn record(
     let object = format!("{}/{}", resource.kind, resource.id);
     call.record(action, code, Some(uid.as_str()), Some(&object));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, identity};
+    use crate::model::account::Account;
+    use crate::model::identity::Identity;
+
+    struct Scene {
+        kit: Kit,
+        list: Resource,
+        call: Call,
+        people: Vec<Account>,
+    }
+
+    /// Three people with these levels of list 42.
+    async fn scene(levels: [Option<&str>; 3]) -> Scene {
+        let kit = Kit::new();
+        let list = kit.accounts.resource("list", "42").unwrap();
+        let mut people = Vec::new();
+        for (name, level) in ["anna", "bert", "carl"].into_iter().zip(levels) {
+            let person = kit.person(name).await;
+            if let Some(level) = level {
+                let call = Call::cli();
+                let set =
+                    kit.accounts
+                        .set_member(&call, Actor::Operator, &list, (&person.uid, level));
+                assert_eq!(set.await.unwrap(), Members::Done(()));
+            }
+            people.push(person);
+        }
+        Scene {
+            kit,
+            list,
+            call: Call::default(),
+            people,
+        }
+    }
+
+    impl Scene {
+        fn caller(&self, place: usize) -> Identity {
+            identity(&self.people[place], None, &["auth:members"])
+        }
+
+        async fn set(&self, actor: usize, target: usize, level: &str) -> Members<()> {
+            let caller = self.caller(actor);
+            let change = (&self.people[target].uid, level);
+            self.kit
+                .accounts
+                .set_member(&self.call, Actor::Caller(&caller), &self.list, change)
+                .await
+                .unwrap()
+        }
+
+        async fn end(&self, actor: usize, target: usize) -> Members<()> {
+            let caller = self.caller(actor);
+            let uid = &self.people[target].uid;
+            self.kit
+                .accounts
+                .end_member(&self.call, Actor::Caller(&caller), &self.list, uid)
+                .await
+                .unwrap()
+        }
+    }
+
+    const NOT_ALLOWED: Members<()> = Members::Refused(MemberRefusal::NotAllowed);
+
+    #[tokio::test]
+    async fn managers_change_what_is_not_above_them() {
+        let scene = scene([Some("manager"), Some("secret"), None]).await;
+        let cases = [
+            (0, 2, "secret", NOT_ALLOWED),
+            (0, 2, "manager", Members::Done(())),
+            (0, 2, "public", Members::Done(())),
+            (0, 1, "member", NOT_ALLOWED),
+            (0, 0, "secret", NOT_ALLOWED),
+            (0, 2, "owner", Members::Refused(MemberRefusal::LevelUnknown)),
+            (2, 2, "member", NOT_ALLOWED),
+            (1, 0, "secret", Members::Done(())),
+        ];
+        for (actor, target, level, expected) in cases {
+            let outcome = scene.set(actor, target, level).await;
+            assert_eq!(outcome, expected, "{actor} {target} {level}");
+        }
+    }
+
+    #[tokio::test]
+    async fn members_may_leave_and_are_put_out_by_managers_only() {
+        let scene = scene([Some("member"), Some("secret"), Some("manager")]).await;
+        assert_eq!(scene.end(0, 2).await, NOT_ALLOWED);
+        assert_eq!(scene.end(2, 1).await, NOT_ALLOWED);
+        assert_eq!(scene.end(0, 0).await, Members::Done(()));
+        let gone = Members::Refused(MemberRefusal::NoMember);
+        assert_eq!(scene.end(0, 0).await, gone);
+        assert_eq!(scene.end(1, 2).await, Members::Done(()));
+    }
+
+    #[tokio::test]
+    async fn a_manager_of_one_id_is_nobody_on_another() {
+        let mut scene = scene([Some("manager"), None, None]).await;
+        for id in ["4", "421", "4-2", "42-1"] {
+            scene.list = scene.kit.accounts.resource("list", id).unwrap();
+            assert_eq!(scene.set(0, 1, "invitee").await, NOT_ALLOWED, "{id}");
+        }
+        assert_eq!(scene.kit.accounts.resource("event", "42"), None);
+        assert_eq!(scene.kit.accounts.resource("list", "4%32"), None);
+    }
+
+    #[tokio::test]
+    async fn lists_are_for_managers_and_oneself() {
+        let scene = scene([Some("manager"), Some("member"), None]).await;
+        let (manager, member) = (scene.caller(0), scene.caller(1));
+        let accounts = &scene.kit.accounts;
+        let Members::Done(all) = accounts
+            .members(Actor::Caller(&manager), &scene.list)
+            .await
+            .unwrap()
+        else {
+            panic!("refused");
+        };
+        assert_eq!(all.len(), 2);
+        let refused = accounts.members(Actor::Caller(&member), &scene.list).await;
+        assert_eq!(
+            refused.unwrap(),
+            Members::Refused(MemberRefusal::NotAllowed)
+        );
+        let own = accounts
+            .member(Actor::Caller(&member), &scene.list, &scene.people[1].uid)
+            .await;
+        assert!(matches!(own.unwrap(), Members::Done(level) if level.as_str() == "member"));
+        let other = accounts
+            .member(Actor::Caller(&member), &scene.list, &scene.people[0].uid)
+            .await;
+        assert_eq!(other.unwrap(), Members::Refused(MemberRefusal::NotAllowed));
+    }
+
+    #[tokio::test]
+    async fn only_accounts_become_members() {
+        let scene = scene([None, None, None]).await;
+        let nobody = UserId::parse("u-nobody-here").unwrap();
+        let outcome = scene
+            .kit
+            .accounts
+            .set_member(
+                &scene.call,
+                Actor::Operator,
+                &scene.list,
+                (&nobody, "member"),
+            )
+            .await;
+        assert_eq!(outcome.unwrap(), Members::Refused(MemberRefusal::NoAccount));
+    }
+}

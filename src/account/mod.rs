@@ -9,6 +9,7 @@ pub mod call;
 pub mod login;
 pub mod logout;
 pub mod members;
+pub mod operator;
 pub mod password;
 pub mod password_rules;
 pub mod refresh;
@@ -16,6 +17,8 @@ pub mod register;
 pub mod reset;
 pub mod roles;
 pub mod sessions;
+#[cfg(test)]
+pub(crate) mod test_kit;
 mod tokens;
 
 use std::collections::BTreeMap;

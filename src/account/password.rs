@@ -225,3 +225,188 @@ fn refuse(
     call.record(action, refusal.code(), subject, None);
     PasswordSet::Refused(refusal)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, wanted};
+    use crate::store::{AccountChange, Store};
+
+    fn refusal(outcome: PasswordSet) -> PasswordRefusal {
+        match outcome {
+            PasswordSet::Done(_) => panic!("the password was set"),
+            PasswordSet::Refused(refusal) => refusal,
+        }
+    }
+
+    async fn forgot(kit: &Kit, name: &str) -> String {
+        kit.accounts
+            .request_reset(&Call::default(), name)
+            .await
+            .unwrap();
+        kit.mailbox.token()
+    }
+
+    async fn change(kit: &Kit, account: &Account, old: &str, new: &str) -> PasswordSet {
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let old = Secret::new(old.to_owned());
+        kit.accounts
+            .change_password(&Call::default(), (&account.uid, &session), old, wanted(new))
+            .await
+            .unwrap()
+    }
+
+    /// The original took any account's reset token for any account.
+    #[tokio::test]
+    async fn a_token_of_one_account_sets_no_other_ones_password() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        kit.person("mallory").await;
+        let token = forgot(&kit, "mallory").await;
+        let set = kit
+            .set_by_token(&token, Some(anna.uid.as_str()), OTHER)
+            .await;
+        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        assert!(kit.login("anna", PASSWORD).await.is_some());
+        // It was not consumed: its owner uses it.
+        let PasswordSet::Done(set) = kit.set_by_token(&token, None, OTHER).await else {
+            panic!("refused");
+        };
+        assert_eq!(set.username.as_str(), "mallory");
+    }
+
+    /// In the original confirm and reset tokens could stand for each other.
+    #[tokio::test]
+    async fn confirm_and_reset_cannot_stand_for_each_other() {
+        let kit = Kit::new();
+        let confirm = kit.register("anna").await;
+        let pending = kit.store.accounts(None, 1).await.unwrap().remove(0);
+        let reset = crate::crypto::token::draw_one_time();
+        let written = kit.store.put_token(OneTimeToken {
+            digest: reset.1,
+            purpose: Purpose::Reset,
+            uid: pending.uid.clone(),
+            expires: kit.clock_in(60),
+        });
+        assert!(!written.await.unwrap(), "no reset of a pending account");
+        let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;
+        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        // A disabled account is enabled by no token.
+        let set = kit.set_by_token(&confirm, None, PASSWORD).await;
+        assert!(matches!(set, PasswordSet::Done(_)));
+        let token = forgot(&kit, "anna").await;
+        let disabled = AccountChange {
+            status: Some(AccountStatus::Disabled),
+            ..AccountChange::default()
+        };
+        kit.store
+            .update_account(&pending.uid, disabled)
+            .await
+            .unwrap();
+        for token in [token, confirm] {
+            let set = kit.set_by_token(&token, None, PASSWORD).await;
+            assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_password_consumes_nothing_and_a_set_one_consumes_all() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let (first, token) = (forgot(&kit, "anna").await, forgot(&kit, "anna").await);
+        let set = kit.set_by_token(&token, None, "password").await;
+        assert!(matches!(
+            refusal(set),
+            PasswordRefusal::Rule(PasswordFault::Common)
+        ));
+        let mut differing = wanted(OTHER);
+        differing.verify = Secret::new(PASSWORD.to_owned());
+        let set = kit
+            .accounts
+            .set_password_by_token(&Call::default(), &token, None, differing)
+            .await;
+        assert_eq!(refusal(set.unwrap()), PasswordRefusal::Mismatch);
+        let opened = kit.login("anna", PASSWORD).await.unwrap();
+        assert!(matches!(
+            kit.set_by_token(&token, None, OTHER).await,
+            PasswordSet::Done(_)
+        ));
+        let mails = kit.mailbox.take();
+        assert!(matches!(mails[0].1, Mail::PasswordChanged { .. }));
+        // Used, and the other one void with it; the sessions have ended.
+        for token in [token, first] {
+            let set = kit.set_by_token(&token, None, PASSWORD).await;
+            assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        }
+        assert_eq!(kit.store.session(&opened.session.id).await.unwrap(), None);
+        assert!(kit.login("anna", PASSWORD).await.is_none());
+        assert!(kit.login("anna", OTHER).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn tokens_expire() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let token = forgot(&kit, "anna").await;
+        kit.clock.advance(Duration::from_mins(15));
+        let set = kit.set_by_token(&token, None, OTHER).await;
+        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+    }
+
+    #[tokio::test]
+    async fn fifty_uses_of_one_token_set_one_password() {
+        let kit = std::sync::Arc::new(Kit::new());
+        let token = kit.register("anna").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (kit, token) = (std::sync::Arc::clone(&kit), token.clone());
+            tasks.spawn(async move { kit.set_by_token(&token, None, PASSWORD).await });
+        }
+        let outcomes = tasks.join_all().await;
+        let done = |outcome: &&PasswordSet| matches!(outcome, PasswordSet::Done(_));
+        assert_eq!(outcomes.iter().filter(done).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn forgot_mails_nobody_but_active_people() {
+        let kit = Kit::new();
+        kit.administrator("root").await;
+        kit.register("pending").await;
+        for name in [
+            "root",
+            "pending",
+            "nobody",
+            "nobody@example.org",
+            "not a name",
+        ] {
+            let call = Call::default();
+            kit.accounts.request_reset(&call, name).await.unwrap();
+            assert!(kit.mailbox.take().is_empty(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_needs_the_old_password_and_keeps_its_own_session() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let other = kit.login("anna", PASSWORD).await.unwrap().session;
+        let outcome = change(&kit, &anna, OTHER, "Third-Password-7").await;
+        assert_eq!(refusal(outcome), PasswordRefusal::WrongOld);
+        let outcome = change(&kit, &anna, PASSWORD, PASSWORD).await;
+        let unchanged = PasswordRefusal::Rule(PasswordFault::Unchanged);
+        assert_eq!(refusal(outcome), unchanged);
+        assert_eq!(kit.store.sessions_of(&anna.uid).await.unwrap().len(), 3);
+        let outcome = change(&kit, &anna, PASSWORD, OTHER).await;
+        assert!(matches!(outcome, PasswordSet::Done(_)));
+        let left = kit.store.sessions_of(&anna.uid).await.unwrap();
+        assert_eq!(left.len(), 1);
+        assert_ne!(left[0].id, other.id);
+        assert!(matches!(
+            kit.mailbox.take()[0].1,
+            Mail::PasswordChanged { .. }
+        ));
+        assert!(kit.login("anna", OTHER).await.is_some());
+    }
+}

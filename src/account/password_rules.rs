@@ -16,6 +16,10 @@ const LONG: usize = 15;
 const DISTINCT_MIN: usize = 4;
 /// Shorter names and parts of addresses are in too many words to be told apart from chance.
 const CONTEXT_CHARS_MIN: usize = 4;
+/// A common number shorter than this is a date or a house, no password.
+const NUMBER_DIGITS_MIN: usize = 6;
+/// With more than this around it, a common number is only a part of a password.
+const AROUND_BYTES_MAX: usize = 4;
 /// What must be left of a password without the context word in it.
 const CONTEXT_REST_MIN: usize = 8;
 /// The program's own name: the first guess of whoever knows what is running here.
@@ -139,11 +143,15 @@ fn is_common(folded: &str) -> bool {
     COMMON.binary_search(&folded).is_ok()
 }
 
-/// `Summer2026!` and `P@ssw0rd1` are `summer` and `password` to whoever guesses.
+/// `Summer2026!`, `P@ssw0rd1` and `12345678Aa!` are `summer`, `password` and `12345678` to whoever guesses.
 fn has_common_core(folded: &str) -> bool {
     let core = folded.trim_matches(|c: char| !c.is_alphabetic());
     let plain = Secret::new(core.chars().map(unleet).collect());
-    CONTEXT_CHARS_MIN <= core.chars().count() && (is_common(core) || is_common(plain.expose()))
+    let is_word =
+        CONTEXT_CHARS_MIN <= core.chars().count() && (is_common(core) || is_common(plain.expose()));
+    let number = folded.trim_matches(|c: char| !c.is_ascii_digit());
+    let around = folded.len().saturating_sub(number.len());
+    is_word || NUMBER_DIGITS_MIN <= number.len() && around <= AROUND_BYTES_MAX && is_common(number)
 }
 
 /// The letter that a look-alike stands for.
@@ -235,6 +243,7 @@ mod tests {
             "abcdef1!xyq",
             "ABCDEF1!XYQ",
             "Abcdef!!xyq",
+            "uV-123456-Wx",
             "onlylowercasebutverylong",
             longest.as_str(),
             "doorward and eleven hedgehogs",
@@ -257,6 +266,7 @@ mod tests {
             ("Password1!", &PasswordFault::Common),
             ("P@ssw0rd1", &PasswordFault::Common),
             ("Summer2026!", &PasswordFault::Common),
+            ("12345678Aa!", &PasswordFault::Common),
             ("aBaBaBaB!!!!!!!!!", &PasswordFault::Repetitive),
             ("Annabel1A!", &PasswordFault::Context),
             ("Wanda.Fish2026", &PasswordFault::Context),

@@ -83,3 +83,85 @@ impl Accounts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::account::test_kit::{Kit, PASSWORD};
+    use crate::store::Store;
+
+    async fn refresh(kit: &Kit, token: &str) -> Option<String> {
+        match kit.accounts.refresh(&Call::default(), token).await.unwrap() {
+            Refresh::Refreshed { refresh_token, .. } => Some(refresh_token.expose().to_owned()),
+            Refresh::Invalid => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn fifty_at_once_get_one_successor() {
+        let kit = Arc::new(Kit::new());
+        kit.person("anna").await;
+        let opened = kit.login("anna", PASSWORD).await.unwrap();
+        let first = opened.refresh_token.expose().to_owned();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (kit, first) = (Arc::clone(&kit), first.clone());
+            tasks.spawn(async move { refresh(&kit, &first).await.unwrap() });
+        }
+        let successors: BTreeSet<_> = tasks.join_all().await.into_iter().collect();
+        assert_eq!(successors.len(), 1);
+        let successor = successors.first().unwrap();
+        assert_ne!(*successor, first);
+        assert!(refresh(&kit, successor).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn reuse_after_the_grace_ends_the_family() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let opened = kit.login("anna", PASSWORD).await.unwrap();
+        let first = opened.refresh_token.expose().to_owned();
+        let second = refresh(&kit, &first).await.unwrap();
+        kit.clock.advance(GRACE);
+        kit.clock.advance(Duration::from_secs(1));
+        assert_eq!(refresh(&kit, &first).await, None);
+        assert_eq!(
+            refresh(&kit, &second).await,
+            None,
+            "the thief's or the owner's"
+        );
+        assert_eq!(kit.store.session(&opened.session.id).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_live_token_is_refused() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let opened = kit.login("anna", PASSWORD).await.unwrap();
+        let token = opened.refresh_token.expose().to_owned();
+        let jwt = opened.access_token.expose().to_owned();
+        let cut = token.trim_start_matches(|first| token.starts_with(first));
+        for bad in ["", "x", jwt.as_str(), cut] {
+            assert_eq!(refresh(&kit, bad).await, None, "{bad}");
+        }
+        kit.clock.advance(Duration::from_hours(336));
+        assert_eq!(refresh(&kit, &token).await, None, "idle too long");
+    }
+
+    #[tokio::test]
+    async fn a_session_has_an_absolute_end() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let opened = kit.login("anna", PASSWORD).await.unwrap();
+        let mut token = opened.refresh_token.expose().to_owned();
+        for _ in 0..2 {
+            kit.clock.advance(Duration::from_secs(1_209_599));
+            token = refresh(&kit, &token).await.unwrap();
+        }
+        kit.clock.advance(Duration::from_secs(200_000));
+        assert_eq!(refresh(&kit, &token).await, None);
+    }
+}

@@ -78,16 +78,15 @@ impl Accounts {
             call.record(AuditAction::Register, "registration_closed", None, None);
             return Ok(Register::Closed);
         }
-        // All are read whatever the first says: the answer's time tells nothing.
+        // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
-        let owner = store.account_by_identity(&person.identity).await?;
-        let identity_taken = store.identity_taken(&person.identity).await?;
+        let owner = store.identity_owner(&person.identity).await?;
         let username_taken = store.account_by_username(&person.username).await?.is_some();
 
-        if owner.is_some() || identity_taken {
-            let stored = owner.map_or(person.identity, |account| account.identity);
-            call.record(AuditAction::Register, "identity_taken", None, None);
-            self.send(&stored, Mail::IdentityTaken).await;
+        if let Some(owner) = owner {
+            let subject = Some(owner.uid.as_str());
+            call.record(AuditAction::Register, "identity_taken", subject, None);
+            self.send(&owner.identity, Mail::IdentityTaken).await;
         } else if username_taken {
             call.record(AuditAction::Register, "username_taken", None, None);
             let username = person.username.as_str().to_owned();
@@ -148,5 +147,87 @@ pub(in crate::account) fn new_account(
         password: None,
         generation: 0,
         created: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, PASSWORD, account_settings};
+    use crate::config::AccountSettings;
+    use crate::store::Store;
+
+    async fn register(kit: &Kit, identity: &str, username: &str) -> Vec<(String, Mail)> {
+        let person = NewPerson::parse(identity, username, "N. N.").unwrap();
+        let outcome = kit.accounts.register(&Call::default(), person).await;
+        assert_eq!(outcome.unwrap(), Register::Accepted);
+        kit.mailbox.take()
+    }
+
+    #[test]
+    fn values_that_break_their_rule_are_named() {
+        let long = "x".repeat(129);
+        let cases = [
+            ("a@b@c", "anna", "Anna", "identity"),
+            ("a@b\r\nBcc: c@d", "anna", "Anna", "identity"),
+            ("a@b", "u-12345678", "Anna", "username"),
+            ("a@b", "a", "Anna", "username"),
+            ("a@b", "anna", "", "name"),
+            ("a@b", "anna", "An\nna", "name"),
+            ("a@b", "anna", long.as_str(), "name"),
+        ];
+        for (identity, username, name, field) in cases {
+            let invalid = NewPerson::parse(identity, username, name).unwrap_err();
+            assert_eq!(invalid.field, field, "{identity:?} {username:?} {name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_mail_tells_what_the_answer_does_not() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        let taken = register(&kit, "Anna+new@Example.org", "bert").await;
+        assert_eq!(taken[0].0, "anna@example.org", "to the stored address");
+        assert!(matches!(taken[0].1, Mail::IdentityTaken));
+        let named = register(&kit, "bert@example.org", "ANNA").await;
+        assert_eq!(named[0].0, "bert@example.org");
+        assert!(matches!(&named[0].1, Mail::UsernameTaken { username } if username == "anna"));
+        let free = register(&kit, "Bert@example.org", "bert").await;
+        assert_eq!(free[0].0, "Bert@example.org", "as typed");
+        assert!(matches!(free[0].1, Mail::ConfirmNew { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_pending_account_reserves_nothing_and_the_first_password_wins() {
+        let kit = Kit::new();
+        let first = kit.register("anna").await;
+        let second = kit.register("anna").await;
+        let set = kit.set_by_token(&second, None, PASSWORD).await;
+        assert!(matches!(
+            set,
+            crate::account::password::PasswordSet::Done(_)
+        ));
+        let set = kit.set_by_token(&first, None, PASSWORD).await;
+        assert!(matches!(
+            set,
+            crate::account::password::PasswordSet::Refused(
+                crate::account::password::PasswordRefusal::TokenInvalid
+            )
+        ));
+    }
+
+    #[tokio::test]
+    async fn closed_is_closed() {
+        for registration in [Registration::Closed, Registration::Invite] {
+            let kit = Kit::with(AccountSettings {
+                registration,
+                ..account_settings()
+            });
+            let person = NewPerson::parse("a@b", "anna", "Anna").unwrap();
+            let outcome = kit.accounts.register(&Call::default(), person).await;
+            assert_eq!(outcome.unwrap(), Register::Closed);
+            assert!(kit.mailbox.take().is_empty());
+            assert!(kit.store.accounts(None, 10).await.unwrap().is_empty());
+        }
     }
 }

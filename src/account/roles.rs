@@ -120,3 +120,51 @@ fn global_roles(account: &Account) -> Vec<String> {
     roles.dedup();
     roles
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Actor;
+    use crate::account::call::Call;
+    use crate::account::test_kit::Kit;
+    use crate::store::{AccountChange, Store};
+
+    #[tokio::test]
+    async fn roles_are_global_ones_and_all_levels_down_to_the_second() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let call = Call::cli();
+        for (id, level) in [("42", "manager"), ("4-2", "invitee"), ("7", "public")] {
+            let list = kit.accounts.resource("list", id).unwrap();
+            let change = (&anna.uid, level);
+            let set = kit
+                .accounts
+                .set_member(&call, Actor::Operator, &list, change)
+                .await;
+            assert!(set.is_ok());
+        }
+        let roles = async |resource: Option<&str>, id: Option<&str>| {
+            let filter = RoleFilter {
+                resource: resource.map(str::to_owned),
+                id: id.map(str::to_owned),
+            };
+            let found = kit.accounts.roles_of_account(&anna.uid, &filter).await;
+            found.unwrap().unwrap()
+        };
+        let of_42 = ["list-42-invitee", "list-42-member", "list-42-manager"];
+        assert_eq!(roles(Some("list"), Some("42")).await, of_42);
+        assert!(roles(Some("list"), Some("4")).await.is_empty());
+        assert!(roles(Some("event"), None).await.is_empty());
+        assert!(roles(Some("list"), Some("7")).await.is_empty());
+        let all = roles(None, None).await;
+        assert_eq!(all.len(), 5, "{all:?}");
+        assert_eq!(all[0], "user");
+
+        let change = AccountChange {
+            password_must_change: Some(true),
+            ..AccountChange::default()
+        };
+        kit.store.update_account(&anna.uid, change).await.unwrap();
+        assert_eq!(roles(None, None).await, ["pwchange"]);
+    }
+}

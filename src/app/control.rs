@@ -104,16 +104,31 @@ pub enum Command {
     KeysList,
     /// Rotates the signing keys.
     KeysRotate,
+    /// Verifies a bearer token as a request's would be.
+    TokenVerify {
+        /// The token.
+        #[serde(serialize_with = "exposed_one")]
+        token: Secret,
+    },
     /// Decides about a request that is not sent.
     Explain(Explain),
 }
 
 /// Goes over the socket of our own user only, to the process that will hash it.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
 fn exposed<S: serde::Serializer>(
     secret: &Option<Secret>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(Secret::expose).serialize(serializer)
+}
+
+/// As [`exposed`], for a secret that is always there.
+pub(super) fn exposed_one<S: serde::Serializer>(
+    secret: &Secret,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
 }
 
 /// How a command ended. Travels as one line of JSON.

@@ -11,8 +11,10 @@ use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor, causes};
 use crate::app::control::{Command, Reply};
 use crate::app::explain::explain;
+use crate::auth;
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
 use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
@@ -31,7 +33,7 @@ impl From<AccountError> for Stop {
 }
 
 /// Carries a command out.
-pub async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
+pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     let ended = match command {
         Command::Explain(question) => {
             return match explain(&question, snapshot).await {
@@ -39,6 +41,7 @@ pub async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
                 Err(wrong) => Reply::Refused(wrong),
             };
         }
+        Command::TokenVerify { token } => verify(&token, snapshot).await,
         Command::KeysList | Command::KeysRotate => keys(&command, snapshot),
         Command::ApikeyCreate { .. }
         | Command::ApikeyList { .. }
@@ -287,6 +290,27 @@ fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
     match outcome {
         Members::Done(value) => Ok(value),
         Members::Refused(refusal) => Err(Stop::Refused(format!("refused: {}", refusal.code()))),
+    }
+}
+
+/// Whose a bearer token is, if a request with it would be recognised.
+async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
+    let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+    let value = value.map_err(|_| Stop::Refused(DenyReason::BearerInvalid.code().to_owned()))?;
+    let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+    match snapshot.authorizer.authenticate(&headers).await {
+        Ok(Some(identity)) => Ok(json!({
+            "subject": identity.subject(),
+            "username": identity.username(),
+            "roles": identity.roles,
+            "scopes": identity.scopes,
+            "expires": identity.expires.map(Timestamp::to_rfc3339),
+        })),
+        Ok(None) => Err(Stop::Refused(
+            DenyReason::CredentialMissing.code().to_owned(),
+        )),
+        Err(auth::grant::Stop::Deny(reason)) => Err(Stop::Refused(reason.code().to_owned())),
+        Err(auth::grant::Stop::Fail(cause)) => Err(Stop::Failed(cause.code().to_owned())),
     }
 }
 

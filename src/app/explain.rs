@@ -31,15 +31,11 @@ pub enum ExplainedCaller {
     /// Nobody that presents a credential.
     Anonymous,
     /// A bearer token.
-    Token(#[serde(serialize_with = "exposed")] Secret),
+    Token(#[serde(serialize_with = "crate::app::control::exposed_one")] Secret),
     /// An API key.
-    ApiKey(#[serde(serialize_with = "exposed")] Secret),
+    ApiKey(#[serde(serialize_with = "crate::app::control::exposed_one")] Secret),
     /// An account, as if it had logged in.
     Account(String),
-}
-
-fn exposed<S: serde::Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
 }
 
 /// A decision, explained.

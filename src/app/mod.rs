@@ -1,7 +1,156 @@
 //! Floor 6: the only place that binds, spawns and wires.
 
+pub mod admin;
 pub mod control;
-pub mod execute;
+pub mod echo;
+mod execute;
 pub mod explain;
+mod lifecycle;
+pub mod listen;
+mod plain;
+mod reload;
 pub mod services;
 pub mod socket;
+pub mod stream;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::app::control::{Command, Reply};
+use crate::app::listen::ListenError;
+use crate::app::services::OpenError;
+use crate::app::socket::SocketError;
+use crate::config::{Config, ConfigError, EnvOverlay, Problem};
+use crate::snapshot::{Obstacle, Snapshot};
+use crate::telemetry::log::LogError;
+
+/// Why the gateway does not run, or a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration cannot be used.
+    #[error("{path} cannot be used:\n{source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong.
+        source: ConfigError,
+    },
+    /// The configuration reads well but cannot be made ready.
+    #[error("the configuration cannot be made ready:\n{}", lines(.0))]
+    Obstacles(Vec<Obstacle>),
+    /// A service could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The socket of the command line.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// An address could not be taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The log could not be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The system gave no runtime, signal or thread.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not everything was over when the time for it was.
+    #[error("requests were still running when the drain ended; they were cut off")]
+    DrainCut,
+}
+
+fn lines(obstacles: &[Obstacle]) -> String {
+    let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+    texts.join("\n")
+}
+
+/// What `check` found: one line each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What keeps the configuration from being used.
+    pub problems: Vec<String>,
+    /// What works, but is no state to serve the world in.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a configuration as `serve` would, without opening the store, and reports everything at once.
+#[must_use]
+pub fn check(path: &Path) -> Report {
+    match Config::load(path, &EnvOverlay::from_process()) {
+        Ok((config, warnings)) => Report {
+            problems: crate::snapshot::obstacles(&config)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+        },
+        Err(error) => Report {
+            problems: error.problems.iter().map(ToString::to_string).collect(),
+            warnings: Vec::new(),
+        },
+    }
+}
+
+/// Runs the gateway until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// [`AppError`]: what kept it from starting, or what a drain had to cut off.
+pub fn serve(path: &Path) -> Result<(), AppError> {
+    let (config, warnings) = load(path)?;
+    crate::telemetry::log::init(&config.log.level)?;
+    for warning in &warnings {
+        tracing::warn!(
+            at = warning.at,
+            "configuration: expected {}",
+            warning.expected
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.listen.workers)
+        .thread_name("doorward")
+        .enable_all()
+        .build()
+        .map_err(|source| AppError::System {
+            what: "start the runtime",
+            source,
+        })?;
+    let ended = runtime.block_on(lifecycle::run(path, config));
+    // What is still running has had its time.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Carries a command out: by the gateway that has the store, or here where none runs.
+///
+/// # Errors
+/// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
+pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
+    let (config, _) = load(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| AppError::System {
+            what: "start the runtime",
+            source,
+        })?;
+    runtime.block_on(async {
+        if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
+            return Ok(reply);
+        }
+        let services = services::open(&config)?;
+        let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
+        Ok(execute::execute(command, &snapshot).await)
+    })
+}
+
+fn load(path: &Path) -> Result<(Config, Vec<Problem>), AppError> {
+    Config::load(path, &EnvOverlay::from_process()).map_err(|source| AppError::Config {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -82,6 +82,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             (Arc::new(store), Some(keys))
         }
     };
+    let metrics = Arc::new(Metrics::new());
     let keys = keys.as_deref();
     let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
     let threads = config.account.hash_threads;
@@ -100,8 +101,8 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         )?),
         mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
         clock,
-        metrics: Arc::new(Metrics::new()),
-        access: Arc::new(AccessLog::start(config.log.access)?),
+        access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
+        metrics,
     })
 }
 

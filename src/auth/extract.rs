@@ -97,7 +97,7 @@ mod tests {
         map
     }
 
-    fn extracted<'a>(map: &'a HeaderMap) -> Result<Option<Credential<'a>>, DenyReason> {
+    fn extracted(map: &HeaderMap) -> Result<Option<Credential<'_>>, DenyReason> {
         extract(map, &HeaderName::from_static("x-api-key"))
     }
 

@@ -4,6 +4,7 @@ pub mod caller;
 pub mod extract;
 pub mod grant;
 mod policy;
+pub mod strip;
 pub mod trace;
 pub mod verify;
 pub mod view;

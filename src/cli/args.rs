@@ -10,7 +10,12 @@ use clap::{Args, Parser, Subcommand};
 #[command(name = "doorward", version, about, after_help = EXAMPLES)]
 pub(super) struct Cli {
     /// Configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "config/doorward.toml")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "config/doorward.toml"
+    )]
     pub(super) config: PathBuf,
     #[command(subcommand)]
     pub(super) task: Task,
@@ -25,17 +30,23 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub(super) enum Task {
     /// Runs the gateway until SIGTERM, then drains.
-    #[command(after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reads the configuration again: all of it, or nothing")]
+    #[command(
+        after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reads the configuration again: all of it, or nothing"
+    )]
     Serve,
     /// Checks a configuration and reports all of its problems; exit 1 if there are any.
-    #[command(after_help = "Examples:\n  doorward check\n  doorward check --strict --config /etc/doorward/doorward.toml")]
+    #[command(
+        after_help = "Examples:\n  doorward check\n  doorward check --strict --config /etc/doorward/doorward.toml"
+    )]
     Check {
         /// Warnings count as problems.
         #[arg(long)]
         strict: bool,
     },
     /// Tells how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
-    #[command(after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey -  < key")]
+    #[command(
+        after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey -  < key"
+    )]
     Explain(ExplainArgs),
     /// Runs the built-in echo service on its own: it answers with what reached it.
     #[command(after_help = "Examples:\n  doorward echo --listen 127.0.0.1:9001")]
@@ -87,7 +98,9 @@ pub(super) enum TokenTask {
         token: String,
     },
     /// Verifies the signature of a token; exit 0 only when it verifies, else 3.
-    #[command(after_help = "Examples:\n  doorward token verify --jwks keys.json - < token\n  doorward token verify - < token    # with the keys of this gateway")]
+    #[command(
+        after_help = "Examples:\n  doorward token verify --jwks keys.json - < token\n  doorward token verify - < token    # with the keys of this gateway"
+    )]
     Verify {
         /// A JWK set of public keys; without it the gateway's own keys are used.
         #[arg(long, value_name = "FILE")]
@@ -100,7 +113,9 @@ pub(super) enum TokenTask {
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountTask {
     /// Makes an account: active with a password, else pending with an invitation by mail.
-    #[command(after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password\n  doorward account add ben --identity ben@example.org --name 'Ben'")]
+    #[command(
+        after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password\n  doorward account add ben --identity ben@example.org --name 'Ben'"
+    )]
     Add {
         /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
         username: String,
@@ -148,7 +163,9 @@ pub(super) enum AccountTask {
 #[derive(Debug, Subcommand)]
 pub(super) enum ApikeyTask {
     /// Makes an API key and shows it, once.
-    #[command(after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read --expires 2030-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read --expires 2030-01-01T00:00:00Z"
+    )]
     Create {
         /// Whose: name, address, uid or record id.
         account: String,

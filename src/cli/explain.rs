@@ -19,7 +19,11 @@ pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCo
         (.., Some(uid)) => ExplainedCaller::Account(uid),
         (None, None, None) => ExplainedCaller::Anonymous,
     };
-    let explain = Explain { method: question.method, url: question.url, caller };
+    let explain = Explain {
+        method: question.method,
+        url: question.url,
+        caller,
+    };
     match app::command(config, Command::Explain(explain))? {
         Reply::Explained(explained) => Ok(show(&explained)),
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),

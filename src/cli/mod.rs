@@ -25,7 +25,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.task {
         Task::Serve => serve::run(&cli.config),
-        Task::Check { strict } => check::run(&cli.config, strict),
+        Task::Check { strict } => Ok(check::run(&cli.config, strict)),
         Task::Explain(question) => explain::run(&cli.config, question),
         Task::Echo { listen } => echo::run(listen),
         Task::Token(task) => token::run(&cli.config, task),

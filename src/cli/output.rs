@@ -35,7 +35,11 @@ pub(super) fn value(value: &Value) {
         Value::Array(items) => {
             for item in items {
                 line(&match item {
-                    Value::Object(fields) => fields.iter().map(|(name, field)| format!("{name}={}", plain(field))).collect::<Vec<_>>().join("  "),
+                    Value::Object(fields) => fields
+                        .iter()
+                        .map(|(name, field)| format!("{name}={}", plain(field)))
+                        .collect::<Vec<_>>()
+                        .join("  "),
                     other => plain(other),
                 });
             }

@@ -10,17 +10,35 @@ use crate::cli::{output, secrets};
 
 pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCode> {
     let command = match task {
-        AccountTask::Add { username, identity, name, admin, password_stdin } => {
-            let password = password_stdin.then(|| secrets::from_stdin("password")).transpose()?;
-            Command::AccountAdd { username, identity, name, admin, password }
+        AccountTask::Add {
+            username,
+            identity,
+            name,
+            admin,
+            password_stdin,
+        } => {
+            let password = password_stdin
+                .then(|| secrets::from_stdin("password"))
+                .transpose()?;
+            Command::AccountAdd {
+                username,
+                identity,
+                name,
+                admin,
+                password,
+            }
         }
         AccountTask::List => Command::AccountList,
         AccountTask::Show { account } => Command::AccountShow { account },
         AccountTask::Disable { account } => Command::AccountDisable { account },
         AccountTask::Enable { account } => Command::AccountEnable { account },
-        AccountTask::SetPassword { account, password_stdin: _ } => {
-            Command::AccountSetPassword { account, password: Some(secrets::from_stdin("password")?) }
-        }
+        AccountTask::SetPassword {
+            account,
+            password_stdin: _,
+        } => Command::AccountSetPassword {
+            account,
+            password: Some(secrets::from_stdin("password")?),
+        },
     };
     show(config, command)
 }
@@ -29,7 +47,17 @@ pub(super) fn apikey(config: &Path, task: ApikeyTask) -> anyhow::Result<ExitCode
     show(
         config,
         match task {
-            ApikeyTask::Create { account, name, scopes, expires } => Command::ApikeyCreate { account, name, scopes, expires },
+            ApikeyTask::Create {
+                account,
+                name,
+                scopes,
+                expires,
+            } => Command::ApikeyCreate {
+                account,
+                name,
+                scopes,
+                expires,
+            },
             ApikeyTask::List { account } => Command::ApikeyList { account },
             ApikeyTask::Revoke { account, id } => Command::ApikeyRevoke { account, id },
         },
@@ -40,8 +68,26 @@ pub(super) fn member(config: &Path, task: MemberTask) -> anyhow::Result<ExitCode
     show(
         config,
         match task {
-            MemberTask::Set { account, resource, id, level } => Command::MemberSet { account, resource, id, level },
-            MemberTask::Remove { account, resource, id } => Command::MemberRemove { account, resource, id },
+            MemberTask::Set {
+                account,
+                resource,
+                id,
+                level,
+            } => Command::MemberSet {
+                account,
+                resource,
+                id,
+                level,
+            },
+            MemberTask::Remove {
+                account,
+                resource,
+                id,
+            } => Command::MemberRemove {
+                account,
+                resource,
+                id,
+            },
             MemberTask::List { resource, id } => Command::MemberList { resource, id },
         },
     )

@@ -13,7 +13,9 @@ const SECRET_BYTES_MAX: u64 = 16 * 1024;
 pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     let mut text = zeroize::Zeroizing::new(String::new());
     let mut input = std::io::stdin().lock().take(SECRET_BYTES_MAX);
-    input.read_to_string(&mut text).with_context(|| format!("cannot read the {what} from standard input"))?;
+    input
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read the {what} from standard input"))?;
     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
     let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
     anyhow::ensure!(!trimmed.is_empty(), "there is no {what} on standard input");
@@ -22,5 +24,9 @@ pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
 
 /// A secret given as a value, or `-` for standard input.
 pub(super) fn from_value(value: String, what: &str) -> anyhow::Result<Secret> {
-    if value == "-" { from_stdin(what) } else { Ok(Secret::new(value)) }
+    if value == "-" {
+        from_stdin(what)
+    } else {
+        Ok(Secret::new(value))
+    }
 }

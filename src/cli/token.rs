@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use serde_json::Value;
 
 use crate::app;
 use crate::app::control::{Command, Reply};
@@ -11,6 +12,9 @@ use crate::cli::args::TokenTask;
 use crate::cli::{output, secrets};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::jwt::UnverifiedToken;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::{Clock, SystemClock};
+use crate::model::secret::Secret;
 
 /// Exit code of a token that does not verify.
 const REFUSED: u8 = 3;
@@ -25,5 +29,58 @@ pub(super) fn run(config: &Path, task: TokenTask) -> anyhow::Result<ExitCode> {
                 None => ask(config, token),
             }
         }
+    }
+}
+
+fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
+    let token = UnverifiedToken::parse(token.expose())?;
+    output::line("header (not verified)");
+    output::value(&Value::Object(token.header().clone()));
+    output::line("claims (not verified)");
+    output::value(&Value::Object(token.claims().clone()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Signature, and the times that a token states of itself; whose it is and for whom is not asked here.
+fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
+    let document =
+        std::fs::read_to_string(jwks).with_context(|| format!("cannot read {}", jwks.display()))?;
+    let keys =
+        KeySet::from_jwks(&document, &Algorithm::ALL).context("the key set cannot be used")?;
+    let verified =
+        match UnverifiedToken::parse(token.expose()).and_then(|token| token.verify(&keys)) {
+            Ok(verified) => verified,
+            Err(error) => {
+                output::line(&format!("refused: {error}"));
+                return Ok(ExitCode::from(REFUSED));
+            }
+        };
+    let now = SystemClock::new().now().secs();
+    let time = |name: &str| verified.claims.get(name).and_then(Value::as_i64);
+    if time("exp").is_none_or(|at| at <= now) || time("nbf").is_some_and(|at| now < at) {
+        output::line(
+            "refused: the signature is right, but the token is expired, not yet good or without an end",
+        );
+        return Ok(ExitCode::from(REFUSED));
+    }
+    output::line("verified");
+    output::value(&Value::Object(verified.claims));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the gateway itself, running or not: all that it asks of a request's token.
+fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
+    match app::command(config, Command::TokenVerify { token })? {
+        Reply::Done(value) => {
+            output::line("verified");
+            output::value(&value);
+            Ok(ExitCode::SUCCESS)
+        }
+        Reply::Refused(why) => {
+            output::line(&format!("refused: {why}"));
+            Ok(ExitCode::from(REFUSED))
+        }
+        Reply::Failed(why) => anyhow::bail!(why),
+        Reply::Explained(_) => anyhow::bail!("the gateway answered another question"),
     }
 }

@@ -1,17 +1,59 @@
 //! Floor 1: file and environment in, checked values out.
+//!
+//! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
+//! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
+//! are relative to the working directory.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod account;
+mod document;
+mod env;
+mod headers;
+mod issuers;
+mod keys;
+mod limits;
+mod listen;
+mod log;
+mod mail;
+mod pattern;
+mod problem;
+mod reader;
+mod requirement;
+mod roles;
+mod routes;
+mod secrets;
+mod store;
+mod tokens;
+mod upstreams;
 
-use ipnet::IpNet;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use crate::model::access::{Ladder, Name, Scope};
-use crate::model::algorithm::Algorithm;
-use crate::model::route::{Route, Upstream};
+pub use crate::config::account::{AccountSettings, Registration};
+pub use crate::config::env::EnvOverlay;
+pub use crate::config::issuers::{Issuer, KeySource};
+pub use crate::config::keys::known_keys;
+pub use crate::config::limits::Limits;
+pub use crate::config::listen::{AdminToken, Listen, PublicUrl};
+pub use crate::config::log::LogSettings;
+pub use crate::config::mail::{MailSettings, MailTransport};
+pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::roles::RoleSettings;
+pub use crate::config::store::{StoreEngine, StoreSettings};
+pub use crate::config::tokens::Tokens;
+
+use crate::config::problem::{Origin, Place, Problems};
+use crate::config::reader::Reader;
+use crate::config::secrets::Surroundings;
+use crate::model::access::{Requirement, Scope};
+use crate::model::route::{Route, Upstream, UpstreamAddress};
+
+/// A configuration longer than this is refused, so that a wrong path does not fill the memory.
+const FILE_BYTES_MAX: u64 = 8 << 20;
 
 /// A whole configuration, checked: whatever is in it can be used as it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `[listen]`
     pub listen: Listen,
@@ -37,229 +79,152 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
-/// Where requests come in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Addresses of the gateway itself, at least one.
-    pub addresses: Vec<SocketAddr>,
-    /// Address of health, readiness and metrics.
-    pub admin_address: SocketAddr,
-    /// The bearer token that the admin listener asks for; there must be one off loopback.
-    pub admin_token: Option<AdminToken>,
-    /// The only base of links and of the resource map: scheme, host and port, without a slash at the end.
-    pub public_url: PublicUrl,
-    /// Peers whose forwarding headers are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Hosts that serve the gateway's own endpoints; empty: all.
-    pub auth_hosts: Vec<String>,
-    /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
-    pub auth_prefix: String,
-    /// Threads that proxy; default: the processors this process may use.
-    pub workers: usize,
-}
+impl Config {
+    /// Reads a file and lays the environment over it. Gives warnings beside the configuration: what works, but is no
+    /// state to serve the world in.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong, a file that cannot be read or that others may write included.
+    pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
+        let problems = Problems::default();
+        let place = Place::new(path.display().to_string(), Origin::Default);
+        let (text, mode) = match read_file(path) {
+            Ok(read) => read,
+            Err(error) => {
+                problems.add(
+                    &place,
+                    format!("a file that can be read as text ({})", error.kind()),
+                );
+                return Err(problems.into_error());
+            }
+        };
+        if mode & 0o022 != 0 {
+            problems.add(
+                &place,
+                format!(
+                    "a file that only its owner may write: chmod go-w {}",
+                    path.display()
+                ),
+            );
+        }
+        build(&text, Some(mode), env, problems)
+    }
 
-/// A token as configured; compared by digest.
-#[derive(Clone, Debug)]
-pub struct AdminToken(pub crate::model::secret::Secret);
-
-impl PartialEq for AdminToken {
-    /// Two configurations are compared to tell what needs a restart; this runs on no request.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.expose() == other.0.expose()
+    /// Reads a text as [`Config::load`] reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with everything that is wrong.
+    pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
+        build(text, None, env, Problems::default())
     }
 }
 
-impl Eq for AdminToken {}
-
-/// The origin under which callers reach the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicUrl {
-    /// `http://127.0.0.1:8080`: no path, no slash at the end.
-    pub text: String,
-    /// `http` or `https`.
-    pub scheme: String,
-    /// Host, with the port if it is not the scheme's own.
-    pub authority: String,
-    /// Whether the host is `localhost` or a loopback address.
-    pub is_loopback: bool,
+/// The text of a file and its mode, both of the same open file.
+fn read_file(path: &Path) -> std::io::Result<(String, u32)> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 <= FILE_BYTES_MAX {
+        Ok((text, mode))
+    } else {
+        Err(std::io::ErrorKind::FileTooLarge.into())
+    }
 }
 
-/// How much one caller may ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The whole head: request line and fields. Default 32 KiB.
-    pub head_bytes_max: usize,
-    /// Fields of a head. Default 100.
-    pub head_fields_max: usize,
-    /// The request target. Default 8 KiB.
-    pub target_bytes_max: usize,
-    /// From a head's first byte to its last. Default 10 s.
-    pub head_timeout: Duration,
-    /// A request body towards an upstream; 0: no limit. Default 10 MiB.
-    pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this. Default 60 s.
-    pub keepalive_timeout: Duration,
-    /// Connections of callers at once. Default 10,000.
-    pub connections_max: usize,
-    /// To connect to an upstream. Default 5 s.
-    pub upstream_connect_timeout: Duration,
-    /// Between two reads from an upstream. Default 60 s.
-    pub upstream_read_timeout: Duration,
-    /// Between two writes to an upstream. Default 60 s.
-    pub upstream_write_timeout: Duration,
-    /// Idle connections kept per upstream service. Default 128.
-    pub upstream_idle_max: usize,
-    /// After SIGTERM, requests in flight may take this long. Default 30 s.
-    pub drain_timeout: Duration,
+fn build(
+    text: &str,
+    file_mode: Option<u32>,
+    env: &EnvOverlay,
+    problems: Problems,
+) -> Result<(Config, Vec<Problem>), ConfigError> {
+    let before = problems.count();
+    let mut document = document::parse(text, &problems);
+    if before < problems.count() {
+        // What could not be read would look like what is missing.
+        return Err(problems.into_error());
+    }
+    env.apply(&mut document, &problems);
+    let config = sections(
+        Reader::root(document, &problems),
+        Surroundings { env, file_mode },
+    );
+    warn_before_strangers(&config, &problems);
+    problems.finish(config)
 }
 
-/// Which engine keeps the records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreEngine {
-    /// Embedded, on disk.
-    Sled,
-    /// In memory: gone with the process.
-    Memory,
+fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
+    let words = roles::read(root.table("roles"));
+    let listen = listen::read(root.table("listen"), around);
+    let account = account::read(root.table("account"));
+    let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
+    let issuers = issuers::read(root.tables("issuer"), &tokens.issuer);
+    let upstreams = upstreams::read(root.tables("upstream"), &listen);
+    let rest = routes::Rest {
+        words: &words,
+        upstreams: &upstreams.names,
+        auth_prefix: &listen.auth_prefix,
+        api_key_header: &account.api_key_header,
+    };
+    let routes = routes::read(root.tables("route"), &rest);
+    let mut roles = words.settings;
+    roles
+        .scopes
+        .extend(routes.iter().flat_map(scopes_of).cloned());
+    roles.scopes.sort_unstable();
+    roles.scopes.dedup();
+    let config = Config {
+        limits: limits::read(root.table("limits")),
+        store: store::read(root.table("store")),
+        mail: mail::read(root.table("mail"), &listen.auth_prefix),
+        log: log::read(root.table("log")),
+        upstreams: upstreams.list,
+        listen,
+        tokens,
+        issuers,
+        account,
+        roles,
+        routes,
+    };
+    root.finish();
+    config
 }
 
-/// Where the records are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreSettings {
-    /// The engine.
-    pub engine: StoreEngine,
-    /// Our directory, 0700: `db/`, `keys/`, `admin.sock`.
-    pub path: PathBuf,
-    /// Bound of each cache in front of the store, in entries. Default 100,000.
-    pub cache_entries: u64,
+/// Scopes that a route names are declared by that.
+fn scopes_of(route: &Route) -> &[Scope] {
+    match &route.require {
+        Requirement::Rights { all_scopes, .. } => all_scopes,
+        Requirement::Public | Requirement::Optional | Requirement::Authenticated => &[],
+    }
 }
 
-/// The gateway's own tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
-    /// Claim `iss`. Default: `public_url`.
-    pub issuer: String,
-    /// Claim `aud`.
-    pub audience: String,
-    /// ES256, EdDSA, RS256 or HS256.
-    pub algorithm: Algorithm,
-    /// Life of an access token. Default 15 min.
-    pub access_ttl: Duration,
-    /// Unused that long, a session ends. Default 14 days.
-    pub refresh_ttl: Duration,
-    /// A session ends after this, used or not. Default 30 days.
-    pub absolute_ttl: Duration,
-}
-
-/// Where a foreign issuer's keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file with a JWK set of public keys.
-    JwksFile(PathBuf),
-    /// A file with one oct JWK: the only way an HMAC key comes in.
-    SecretJwkFile(PathBuf),
-}
-
-/// A foreign issuer whose tokens are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// Its name in logs and metrics.
-    pub name: String,
-    /// Claim `iss`, exactly.
-    pub issuer: String,
-    /// One of these must be in claim `aud`.
-    pub audience: Vec<String>,
-    /// Where its keys come from.
-    pub keys: KeySource,
-    /// Allowed algorithms; empty: those its keys declare.
-    pub algorithms: Vec<Algorithm>,
-    /// Clock difference allowed. Default 30 s, at most 300.
-    pub leeway: Duration,
-    /// Claim that names the subject.
-    pub subject_claim: String,
-    /// Put before each subject and username.
-    pub subject_prefix: String,
-    /// Claim that names the user for people; empty: none.
-    pub username_claim: String,
-    /// Claim that holds roles; dots reach into objects; empty: none.
-    pub roles_claim: String,
-    /// Put before each role.
-    pub roles_prefix: String,
-    /// Reserved roles that its claims may give all the same: exact, or a beginning with `*` at its end.
-    pub roles_allow: Vec<String>,
-    /// Claim that holds scopes; empty: none.
-    pub scopes_claim: String,
-}
-
-/// Who may register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registration {
-    /// Whoever comes.
-    Open,
-    /// Only whom an administrator invites.
-    Invite,
-    /// Nobody.
-    Closed,
-}
-
-/// The account's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountSettings {
-    /// Who may register.
-    pub registration: Registration,
-    /// Shortest password, in characters. Default 8.
-    pub password_length_min: usize,
-    /// Classes that a password under 15 characters needs. Default 3; 0: none.
-    pub password_classes_min: usize,
-    /// Life of a confirm token. Default 24 h.
-    pub confirm_ttl: Duration,
-    /// Life of a reset token. Default 15 min.
-    pub reset_ttl: Duration,
-    /// Threads that hash passwords; default: processors less one, at least 1.
-    pub hash_threads: usize,
-    /// Name of the header that carries an API key, lower case. Default `x-api-key`.
-    pub api_key_header: http::HeaderName,
-}
-
-/// How mails leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MailTransport {
-    /// One `.eml` file per message, mode 0600.
-    File(PathBuf),
-    /// Onto standard output: for trying things out.
-    Stdout,
-}
-
-/// `[mail]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MailSettings {
-    /// How mails leave.
-    pub transport: MailTransport,
-    /// Sender, such as `Doorward <noreply@localhost>`.
-    pub from: String,
-    /// Link of the mail `confirm_new`; `{public_url}` and `{token}` are filled in.
-    pub confirm_link: String,
-    /// Link of the mail `password_reset`.
-    pub reset_link: String,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,doorward=debug`.
-    pub level: String,
-    /// One JSON record per request on standard output.
-    pub access: bool,
-}
-
-/// `[roles]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleSettings {
-    /// The ladder of levels.
-    pub ladder: Ladder,
-    /// Declared kinds of resources.
-    pub resources: Vec<Name>,
-    /// All declared scopes, sorted: those of `[roles] scopes`, those that routes name, and the gateway's own.
-    pub scopes: Vec<Scope>,
-    /// The level that may change memberships of its resource.
-    pub manage_level: Name,
+/// Warns about what is fine on one's own machine only. `check --strict` fails on it.
+fn warn_before_strangers(config: &Config, problems: &Problems) {
+    if config.routes.is_empty() {
+        problems.warn(
+            &Place::new("route", Origin::Default),
+            "at least one route: what no route matches is answered with 404",
+        );
+    }
+    if config.listen.public_url.is_loopback {
+        return;
+    }
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        if upstream.addresses.contains(&UpstreamAddress::BuiltinEcho) {
+            problems.warn(
+                &Place::new(format!("upstream[{index}].addresses"), Origin::Default),
+                "the address of a service: builtin:echo is for trying things out, and public_url is not on loopback",
+            );
+        }
+    }
+    if matches!(
+        config.mail.transport,
+        MailTransport::File(_) | MailTransport::Stdout
+    ) {
+        problems.warn(
+            &Place::new("mail.transport", Origin::Default),
+            "a transport that reaches people: file and stdout are for trying things out, and public_url is not on \
+             loopback",
+        );
+    }
 }

@@ -1,30 +1,482 @@
 //! Key sets: public keys by key id, each with its one algorithm.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use crate::crypto::{jwk, strict_json};
 use crate::model::algorithm::Algorithm;
+
+/// Longest document.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Most keys of a document.
+pub const KEYS_MAX: usize = 100;
 
 /// Why a document is no usable key set. Names what is wrong, never a part of the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeySetError(pub String);
 
+/// One key that verifies signatures, bound to the one algorithm it may be used with.
+#[derive(Clone)]
+pub struct VerificationKey {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VerificationKey {
+    /// A key that [`jwk`] has checked.
+    pub(crate) fn new(kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Self {
+        Self {
+            kid,
+            algorithm,
+            key,
+        }
+    }
+
+    /// Its id, if it has one.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Its one algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Whether a signature in base64url is this key's over these bytes, under the key's own algorithm.
+    #[must_use]
+    pub(crate) fn verifies(&self, signed: &[u8], signature: &str) -> bool {
+        // Errors are not told apart: their texts hold parts of the token.
+        let algorithm = foreign(self.algorithm);
+        jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
+    }
+}
+
+/// The algorithm as the library calls it.
+pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+    match algorithm {
+        Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
+        Algorithm::HS384 => jsonwebtoken::Algorithm::HS384,
+        Algorithm::HS512 => jsonwebtoken::Algorithm::HS512,
+        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+        Algorithm::RS384 => jsonwebtoken::Algorithm::RS384,
+        Algorithm::RS512 => jsonwebtoken::Algorithm::RS512,
+        Algorithm::PS256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::PS384 => jsonwebtoken::Algorithm::PS384,
+        Algorithm::PS512 => jsonwebtoken::Algorithm::PS512,
+        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        Algorithm::ES384 => jsonwebtoken::Algorithm::ES384,
+        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+    }
+}
+
 /// The verification keys of one issuer.
 #[derive(Debug, Default)]
-pub struct KeySet {}
+pub struct KeySet {
+    keys: Vec<VerificationKey>,
+    left_out: Vec<String>,
+}
 
 impl KeySet {
+    /// A set of keys that are already checked.
+    pub(crate) fn of(keys: Vec<VerificationKey>) -> Self {
+        Self {
+            keys,
+            left_out: Vec::new(),
+        }
+    }
+
     /// Reads a JWK set of public keys; keys of another use or an algorithm that is not allowed are left out.
+    ///
+    /// Takes at most 1 MiB and 100 keys. With `allowed` empty, each key may be used with the algorithm it declares;
+    /// without `alg`, RSA is RS256, EC goes by its curve, and OKP is `EdDSA`. What is left out, keys that are too weak or
+    /// broken included (RFC 7517 section 5), is told by [`Self::left_out`].
     ///
     /// # Errors
     /// [`KeySetError`] when the document is none, holds an oct or private key, two keys of one id, or none that can be used.
-    pub fn from_jwks(_document: &str, _allowed: &[Algorithm]) -> Result<Self, KeySetError> {
-        todo!()
+    pub fn from_jwks(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
+        let document = read_object(document, "a JWK set")?;
+        let Some(Value::Array(keys)) = document.get("keys") else {
+            return Err(refused("expected a JWK set: an object with an array keys"));
+        };
+        if KEYS_MAX < keys.len() {
+            return Err(KeySetError(format!("expected at most {KEYS_MAX} keys")));
+        }
+        let keys: Option<Vec<_>> = keys.iter().map(Value::as_object).collect();
+        let keys = keys.ok_or_else(|| refused("expected each of keys to be an object"))?;
+        if keys.iter().any(|key| jwk::is_private(key)) {
+            return Err(refused(
+                "expected public keys only: the set holds an oct key or a private member",
+            ));
+        }
+        // Counted before anything is left out: which of two is meant by a token is not for us to guess.
+        let mut kids = BTreeSet::new();
+        let named = keys.iter().filter_map(|key| key.get("kid"));
+        if !named.filter_map(Value::as_str).all(|kid| kids.insert(kid)) {
+            return Err(refused("expected each kid once"));
+        }
+        let mut set = Self::default();
+        for (place, key) in keys.into_iter().enumerate() {
+            match read_public(key, allowed) {
+                Ok(key) => set.keys.push(key),
+                Err(why) => set.left_out.push(format!("key {}: {why}", place + 1)),
+            }
+        }
+        if set.keys.is_empty() {
+            let why: Vec<_> = set.left_out.iter().take(5).map(String::as_str).collect();
+            let why = if why.is_empty() {
+                "it is empty".to_owned()
+            } else {
+                why.join("; ")
+            };
+            return Err(KeySetError(format!("no key of the set can be used: {why}")));
+        }
+        Ok(set)
     }
 
     /// Reads one oct JWK: an HMAC secret at least as long as its hash, not a published one.
     ///
+    /// Without `alg` it is HS256. With `allowed` empty, any HMAC algorithm is.
+    ///
     /// # Errors
     /// [`KeySetError`] when it is none or too weak.
-    pub fn from_secret_jwk(_document: &str, _allowed: &[Algorithm]) -> Result<Self, KeySetError> {
-        todo!()
+    pub fn from_secret_jwk(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
+        let document = read_object(document, "one oct JWK")?;
+        if document.contains_key("keys") {
+            return Err(refused("expected one oct JWK, not a set"));
+        }
+        let told = |why: String| KeySetError(format!("the key cannot be used: {why}"));
+        let kid = jwk::kid(&document).map_err(told)?;
+        let (algorithm, key) = jwk::secret(&document).map_err(told)?;
+        check_allowed(algorithm, allowed).map_err(told)?;
+        let kid = kid.map(str::to_owned);
+        Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
+    }
+
+    /// The key for a token: with a key id exactly that one, without one the only key of the algorithm.
+    ///
+    /// `None` also when the key of that id has another algorithm: a token never chooses how its key is used.
+    #[must_use]
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
+        match kid {
+            Some(kid) => fitting.find(|key| key.kid() == Some(kid)),
+            None => fitting.next().filter(|_| fitting.next().is_none()),
+        }
+    }
+
+    /// All keys, in the order of the document.
+    #[must_use]
+    pub fn keys(&self) -> &[VerificationKey] {
+        &self.keys
+    }
+
+    /// Which keys of the document are not used and why, such as `key 2: its use is not sig`; for a log.
+    #[must_use]
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+}
+
+fn refused(why: &str) -> KeySetError {
+    KeySetError(why.to_owned())
+}
+
+fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetError> {
+    if DOCUMENT_BYTES_MAX < document.len() {
+        return Err(refused("expected at most 1 MiB"));
+    }
+    strict_json::object(document.as_bytes()).ok_or_else(|| {
+        KeySetError(format!(
+            "expected {what}: a JSON object, no member twice, at most 32 levels"
+        ))
+    })
+}
+
+fn read_public(key: &Map<String, Value>, allowed: &[Algorithm]) -> Result<VerificationKey, String> {
+    let kid = jwk::kid(key)?.map(str::to_owned);
+    let (algorithm, key) = jwk::public(key)?;
+    check_allowed(algorithm, allowed)?;
+    Ok(VerificationKey::new(kid, algorithm, key))
+}
+
+fn check_allowed(algorithm: Algorithm, allowed: &[Algorithm]) -> Result<(), String> {
+    if allowed.is_empty() || allowed.contains(&algorithm) {
+        Ok(())
+    } else {
+        Err(format!(
+            "its algorithm, {}, is not allowed",
+            algorithm.as_str()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::*;
+    use crate::crypto::jwt::UnverifiedToken;
+    use crate::crypto::test_keys::{EC256, EC384, ED, HS, RSA, part, set};
+
+    fn read(keys: &[Value]) -> Result<KeySet, KeySetError> {
+        KeySet::from_jwks(&set(keys), &[])
+    }
+
+    fn algorithms(set: &KeySet) -> Vec<&'static str> {
+        set.keys()
+            .iter()
+            .map(|key| key.algorithm().as_str())
+            .collect()
+    }
+
+    #[test]
+    fn each_key_has_one_algorithm() {
+        let cases = [
+            (RSA.with(&json!({ "alg": null })), "RS256"),
+            (RSA.with(&json!({ "alg": "PS512" })), "PS512"),
+            (EC256.with(&json!({ "alg": null })), "ES256"),
+            (
+                EC384.with(&json!({ "alg": null, "use": null, "key_ops": ["verify"] })),
+                "ES384",
+            ),
+            (ED.with(&json!({ "alg": null, "kid": null })), "EdDSA"),
+            (ED.with(&json!({ "x5t": "x", "issuer": {} })), "EdDSA"),
+        ];
+        for (key, algorithm) in cases {
+            assert_eq!(
+                algorithms(&read(std::slice::from_ref(&key)).unwrap()),
+                [algorithm],
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_that_verify_no_signature_of_ours_are_left_out() {
+        let n = |bytes: usize| part(vec![0xff; bytes]);
+        let cases = [
+            RSA.with(&json!({ "use": "enc" })),
+            RSA.with(&json!({ "use": ["sig"] })),
+            RSA.with(&json!({ "use": "Sig" })),
+            RSA.with(&json!({ "key_ops": ["encrypt"] })),
+            RSA.with(&json!({ "key_ops": "verify" })),
+            RSA.with(&json!({ "alg": "RSA-OAEP" })),
+            RSA.with(&json!({ "alg": "HS256" })),
+            RSA.with(&json!({ "alg": "none" })),
+            RSA.with(&json!({ "alg": "ES256" })),
+            RSA.with(&json!({ "alg": 1 })),
+            RSA.with(&json!({ "kid": 1 })),
+            RSA.with(&json!({ "kid": "x".repeat(257) })),
+            RSA.with(&json!({ "n": null })),
+            RSA.with(&json!({ "n": n(128) })),
+            RSA.with(&json!({ "n": n(255) })),
+            RSA.with(&json!({ "n": n(1025) })),
+            RSA.with(&json!({ "n": format!("{}{}", "A".repeat(200), n(128)) })),
+            RSA.with(&json!({ "n": part([vec![0x80; 255], vec![0]].concat()) })),
+            RSA.with(&json!({ "e": "AQ" })),
+            RSA.with(&json!({ "e": "" })),
+            RSA.with(&json!({ "e": "AAAB" })),
+            RSA.with(&json!({ "e": "AQAC" })),
+            RSA.with(&json!({ "e": "AQAAAAAB" })),
+            RSA.with(&json!({ "e": "AQAB=" })),
+            RSA.with(&json!({ "kty": "rsa" })),
+            RSA.with(&json!({ "kty": "EC" })),
+            RSA.with(&json!({ "kty": null })),
+            EC256.with(&json!({ "crv": "P-521" })),
+            EC256.with(&json!({ "crv": "P-384", "alg": "ES384" })),
+            EC256.with(&json!({ "crv": "secp256k1", "alg": "ES256K" })),
+            EC256.with(&json!({ "alg": "ES384" })),
+            EC256.with(&json!({ "x": "AAAA" })),
+            EC256.with(&json!({ "y": EC256.jwk["x"] })),
+            EC256.with(&json!({ "x": EC384.jwk["x"], "y": EC384.jwk["y"] })),
+            EC384.with(&json!({ "alg": "ES512" })),
+            ED.with(&json!({ "crv": "Ed448" })),
+            ED.with(&json!({ "crv": "X25519" })),
+            ED.with(&json!({ "x": "AAAA" })),
+            ED.with(&json!({ "alg": "ES256" })),
+            json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA" }),
+            json!({}),
+        ];
+        for key in cases {
+            assert!(read(std::slice::from_ref(&key)).is_err(), "{key}");
+            let set = read(&[key.clone(), EC256.with(&json!({ "kid": "other" }))]).unwrap();
+            assert_eq!(algorithms(&set), ["ES256"], "{key}");
+            assert!(set.left_out()[0].starts_with("key 1: its "), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_modulus_with_a_leading_zero_byte_is_the_same_key() {
+        let n = URL_SAFE_NO_PAD.decode(RSA.jwk["n"].as_str().unwrap());
+        let padded = part([vec![0], n.unwrap()].concat());
+        let set = read(&[RSA.with(&json!({ "n": padded }))]).unwrap();
+        let token = RSA.token(Algorithm::RS256, r#"{"alg":"RS256"}"#, "{}");
+        assert!(UnverifiedToken::parse(&token).unwrap().verify(&set).is_ok());
+    }
+
+    #[test]
+    fn doubtful_documents_are_refused_whole() {
+        let key = EC256.jwk.to_string();
+        let many = vec![json!({}); KEYS_MAX + 1];
+        let cases = [
+            String::new(),
+            "null".to_owned(),
+            key.clone(),
+            format!("[{key}]"),
+            "{}".to_owned(),
+            set(&[]),
+            format!(r#"{{"keys":{key}}}"#),
+            format!(r#"{{"keys":[{key},1]}}"#),
+            format!(r#"{{"keys":[[{key}]]}}"#),
+            format!("\u{feff}{}", set(std::slice::from_ref(&EC256.jwk))),
+            "{} ".repeat(2),
+            format!(r#"{{"keys":[],"keys":[{key}]}}"#),
+            format!(
+                r#"{{"keys":[{}]}}"#,
+                key.replacen('{', r#"{"kty":"EC","#, 1)
+            ),
+            format!("{{\"keys\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000)),
+            format!(
+                "{}{}",
+                set(std::slice::from_ref(&EC256.jwk)),
+                " ".repeat(DOCUMENT_BYTES_MAX)
+            ),
+            set(&[many, vec![EC256.jwk.clone()]].concat()),
+            set(&[EC256.jwk.clone(), HS.jwk.clone()]),
+            set(&[EC256.jwk.clone(), json!({ "kty": "oct" })]),
+            set(&[EC256.jwk.clone(), ED.with(&json!({ "d": "AAAA" }))]),
+            set(&[EC256.jwk.clone(), json!({ "kty": "what", "p": 1 })]),
+            set(&[EC256.jwk.clone(), RSA.with(&json!({ "k": "AAAA" }))]),
+            set(&[EC256.jwk.clone(), RSA.with(&json!({ "kid": "ec256" }))]),
+            set(&[
+                EC256.jwk.clone(),
+                RSA.with(&json!({ "kid": "ec256", "use": "enc" })),
+            ]),
+        ];
+        for document in cases {
+            let error = KeySet::from_jwks(&document, &[]).unwrap_err();
+            let x = EC256.jwk["x"].as_str().unwrap();
+            assert!(!error.to_string().contains(x), "{document}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_allowed_algorithms_are_taken() {
+        let both = set(&[RSA.jwk.clone(), EC256.jwk.clone()]);
+        let taken = KeySet::from_jwks(&both, &[Algorithm::ES256, Algorithm::HS256]).unwrap();
+        assert_eq!(algorithms(&taken), ["ES256"]);
+        assert!(KeySet::from_jwks(&both, &[Algorithm::PS256]).is_err());
+        let secret = HS.jwk.to_string();
+        assert!(KeySet::from_secret_jwk(&secret, &[Algorithm::HS512]).is_err());
+        assert!(KeySet::from_secret_jwk(&secret, &[Algorithm::HS256]).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_id_and_algorithm_together() {
+        let set = read(&[
+            EC256.jwk.clone(),
+            RSA.jwk.clone(),
+            RSA.with(&json!({ "kid": "rsa-2" })),
+            ED.with(&json!({ "kid": null })),
+        ])
+        .unwrap();
+        let cases = [
+            (Some("ec256"), Algorithm::ES256, Some("ec256")),
+            (Some("ec256"), Algorithm::RS256, None),
+            (Some("rsa"), Algorithm::RS256, Some("rsa")),
+            (Some("rsa"), Algorithm::PS256, None),
+            (Some("RSA"), Algorithm::RS256, None),
+            (Some("rsa "), Algorithm::RS256, None),
+            (Some(""), Algorithm::EdDSA, None),
+            (None, Algorithm::ES256, Some("ec256")),
+            (None, Algorithm::RS256, None),
+            (None, Algorithm::HS256, None),
+        ];
+        for (kid, algorithm, found) in cases {
+            let key = set.find(kid, algorithm);
+            assert_eq!(
+                key.and_then(VerificationKey::kid),
+                found,
+                "{kid:?} {algorithm:?}"
+            );
+        }
+        assert!(set.find(None, Algorithm::EdDSA).is_some());
+    }
+
+    #[test]
+    fn secrets_are_long_enough_and_nobody_knows_them() {
+        let k = |secret: &[u8]| HS.with(&json!({ "k": part(secret) }));
+        let long = "Rk9a-T_2".repeat(4);
+        let bad = [
+            k(b""),
+            k(b"short"),
+            k(&[0; 32]),
+            k(&[0xff; 64]),
+            k(b"0123456789abcdef0123456789abcdef"),
+            k(&(0..32).collect::<Vec<u8>>()),
+            k(b"super-secret-jwt-token-with-at-least-32-characters-long"),
+            k(b"your-256-bit-SECRET-your-256-bit"),
+            k(b"please-Change-me-before-going-live"),
+            k(b"reallyreallyreallyreallyverysafe"),
+            k(b"e6b6935e45ea4fb381e7a0167862788d"),
+            k(long.as_bytes()),
+            k(&vec![7; 4096]),
+            HS.with(&json!({ "alg": "HS384", "k": HS.jwk["k"].as_str().unwrap().chars().take(62).collect::<String>() })),
+            HS.with(&json!({ "alg": "RS256" })),
+            HS.with(&json!({ "alg": "none" })),
+            HS.with(&json!({ "use": "enc" })),
+            HS.with(&json!({ "key_ops": ["sign"] })),
+            HS.with(&json!({ "k": 1 })),
+            HS.with(&json!({ "k": format!("{}=", HS.jwk["k"].as_str().unwrap()) })),
+            HS.with(&json!({ "kid": {} })),
+            HS.with(&json!({ "kty": "RSA" })),
+            RSA.jwk.clone(),
+            json!({ "keys": [HS.jwk] }),
+        ];
+        for key in bad {
+            let error = KeySet::from_secret_jwk(&key.to_string(), &[]).unwrap_err();
+            let secret = HS.jwk["k"].as_str().unwrap();
+            assert!(!error.to_string().contains(secret), "{key}: {error}");
+        }
+        for (alg, name) in [
+            (json!(null), "HS256"),
+            (json!("HS384"), "HS384"),
+            (json!("HS512"), "HS512"),
+        ] {
+            let key = HS.with(&json!({ "alg": alg, "use": "sig", "key_ops": ["sign", "verify"] }));
+            let set = KeySet::from_secret_jwk(&key.to_string(), &[]).unwrap();
+            assert_eq!(algorithms(&set), [name]);
+        }
+    }
+
+    #[test]
+    fn debug_tells_no_key() {
+        let secret = HS.jwk["k"].as_str().unwrap();
+        let set = KeySet::from_secret_jwk(&HS.jwk.to_string(), &[]).unwrap();
+        let shown = format!("{set:?}");
+        assert!(
+            shown.contains("HS256") && !shown.contains(secret),
+            "{shown}"
+        );
+        // 0x5a is the first byte of the secret; the library would show a list of bytes.
+        assert!(!shown.contains("90"), "{shown}");
     }
 }

@@ -1,8 +1,24 @@
 //! JSON web tokens: taken apart strictly, verified with a key whose algorithm is pinned.
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use crate::crypto::jwk::KID_BYTES_MAX;
 use crate::crypto::jwks::KeySet;
+use crate::crypto::strict_json;
+use crate::model::algorithm::Algorithm;
+
+/// Longest token that is looked at.
+pub const TOKEN_BYTES_MAX: usize = 8192;
+
+/// Header members that are refused, whatever they hold.
+///
+/// `crit` names what must be understood, and we understand nothing beyond RFC 7515; `b64` changes what is signed;
+/// `zip` and `enc` belong to encryption; the others bring or name a key, and keys come from the configuration alone.
+const REFUSED_MEMBERS: [&str; 8] = ["crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"];
 
 /// Why a token is not what it claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +38,21 @@ pub enum JwtError {
 }
 
 /// A token taken apart; nothing in it may be believed yet.
-#[derive(Debug)]
+///
+/// Its `Debug` tells nothing: a token is a credential.
 pub struct UnverifiedToken<'a> {
-    _token: &'a str,
+    /// Header and payload as they were signed: base64url with the dot between.
+    signed: &'a str,
+    /// The signature in base64url.
+    signature: &'a str,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+}
+
+impl fmt::Debug for UnverifiedToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UnverifiedToken(..)")
+    }
 }
 
 /// Claims whose signature has been verified.
@@ -41,21 +69,425 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// # Errors
     /// [`JwtError::Malformed`] and [`JwtError::Header`].
-    pub fn parse(_token: &'a str) -> Result<Self, JwtError> {
-        todo!()
+    pub fn parse(token: &'a str) -> Result<Self, JwtError> {
+        if TOKEN_BYTES_MAX < token.len() {
+            return Err(JwtError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(JwtError::Malformed)?;
+        // The alphabet has no dot: a third one makes the payload malformed.
+        let header = read_part(header)?;
+        let claims = read_part(claims)?;
+        if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
+            return Err(JwtError::Malformed);
+        }
+        check_header(&header)?;
+        Ok(Self {
+            signed,
+            signature,
+            header,
+            claims,
+        })
     }
 
     /// The issuer it names, to choose whose keys to try.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
-        todo!()
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    /// The header as it stands, for a human to look at.
+    #[must_use]
+    pub fn header(&self) -> &Map<String, Value> {
+        &self.header
+    }
+
+    /// The payload as it stands, for a human to look at; [`Self::verify`] gives the one that counts.
+    #[must_use]
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
     }
 
     /// Verifies the signature with the key that header `kid` names, under that key's own algorithm.
     ///
     /// # Errors
     /// [`JwtError::NoKey`] and [`JwtError::Signature`].
-    pub fn verify(self, _keys: &KeySet) -> Result<VerifiedToken, JwtError> {
-        todo!()
+    pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
+        let text = |name| self.header.get(name).and_then(Value::as_str);
+        let algorithm = text("alg").and_then(Algorithm::parse);
+        let algorithm = algorithm.ok_or(JwtError::NoKey)?;
+        let key = keys.find(text("kid"), algorithm).ok_or(JwtError::NoKey)?;
+        if !key.verifies(self.signed.as_bytes(), self.signature) {
+            return Err(JwtError::Signature);
+        }
+        Ok(VerifiedToken {
+            typ: text("typ").map(str::to_owned),
+            claims: self.claims,
+        })
+    }
+}
+
+/// One part: base64url without padding and stray bits, in it one strict JSON object.
+fn read_part(part: &str) -> Result<Map<String, Value>, JwtError> {
+    let text = URL_SAFE_NO_PAD.decode(part).ok();
+    text.and_then(|text| strict_json::object(&text))
+        .ok_or(JwtError::Malformed)
+}
+
+/// The form of the header; whether a key fits its algorithm is seen when there are keys.
+fn check_header(header: &Map<String, Value>) -> Result<(), JwtError> {
+    if REFUSED_MEMBERS
+        .iter()
+        .any(|name| header.contains_key(*name))
+    {
+        return Err(JwtError::Header);
+    }
+    let algorithm_fits = header.get("alg").is_some_and(Value::is_string);
+    let typ_fits = header.get("typ").is_none_or(Value::is_string);
+    let kid_fits = header
+        .get("kid")
+        .is_none_or(|kid| kid.as_str().is_some_and(|kid| kid.len() <= KID_BYTES_MAX));
+    if algorithm_fits && typ_fits && kid_fits {
+        Ok(())
+    } else {
+        Err(JwtError::Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::crypto::test_keys::{EC256, EC384, ED, HS, RSA, TestKey, part, set};
+
+    const CLAIMS: &str = r#"{"iss":"https://issuer.test","sub":"anna"}"#;
+
+    /// One key of each kind; HMAC keys come in by another door, so they are a set of their own.
+    fn public_keys() -> KeySet {
+        let keys = [&RSA.jwk, &EC256.jwk, &EC384.jwk, &ED.jwk].map(Clone::clone);
+        let ps = RSA.with(&json!({ "kid": "ps", "alg": "PS256" }));
+        KeySet::from_jwks(&set(&[&keys[..], &[ps]].concat()), &[]).unwrap()
+    }
+
+    fn hmac_keys() -> KeySet {
+        KeySet::from_secret_jwk(&HS.jwk.to_string(), &[]).unwrap()
+    }
+
+    fn verify(token: &str, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
+        UnverifiedToken::parse(token)?.verify(keys)
+    }
+
+    fn header(algorithm: Algorithm, kid: &str) -> String {
+        json!({ "alg": algorithm.as_str(), "kid": kid, "typ": "at+jwt" }).to_string()
+    }
+
+    #[test]
+    fn a_token_of_each_algorithm_verifies_and_none_that_was_touched() {
+        let cases: [(Algorithm, &str, &TestKey, KeySet); 6] = [
+            (Algorithm::RS256, "rsa", &RSA, public_keys()),
+            (Algorithm::PS256, "ps", &RSA, public_keys()),
+            (Algorithm::ES256, "ec256", &EC256, public_keys()),
+            (Algorithm::ES384, "ec384", &EC384, public_keys()),
+            (Algorithm::EdDSA, "ed", &ED, public_keys()),
+            (Algorithm::HS256, "hs", &HS, hmac_keys()),
+        ];
+        for (algorithm, kid, key, keys) in cases {
+            let header = header(algorithm, kid);
+            let token = key.token(algorithm, &header, CLAIMS);
+            let parsed = UnverifiedToken::parse(&token).unwrap();
+            assert_eq!(parsed.issuer(), Some("https://issuer.test"));
+            let verified = parsed.verify(&keys).unwrap();
+            assert_eq!(verified.typ.as_deref(), Some("at+jwt"));
+            assert_eq!(verified.claims["sub"], "anna");
+
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let forged = format!("{}.{}", part(&header), part(CLAIMS.replace("anna", "otto")));
+            let bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let shorter = &bytes[..bytes.len() - 1];
+            let mut flipped = bytes.clone();
+            flipped[10] ^= 1;
+            let wrong = [
+                format!("{forged}.{signature}"),
+                format!("{signed}.{}", part(vec![0; bytes.len()])),
+                format!("{signed}.{}", part(vec![0xff; bytes.len()])),
+                format!("{signed}.{}", part(shorter)),
+                format!("{signed}.{}", part([&[0], bytes.as_slice()].concat())),
+                format!("{signed}.{}", part([bytes.as_slice(), &[0]].concat())),
+                format!("{signed}.{}", part(&flipped)),
+                format!("{signed}.{}", part([1])),
+            ];
+            for token in wrong {
+                assert_eq!(
+                    verify(&token, &keys).unwrap_err(),
+                    JwtError::Signature,
+                    "{algorithm:?} {token}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_der_signature_is_none() {
+        let signed = format!(
+            "{}.{}",
+            part(header(Algorithm::ES256, "ec256")),
+            part(CLAIMS)
+        );
+        let signature = URL_SAFE_NO_PAD
+            .decode(EC256.sign(Algorithm::ES256, &signed))
+            .unwrap();
+        let integer = |half: &[u8]| {
+            let mut der = vec![2, 33, 0];
+            der.extend_from_slice(half);
+            der
+        };
+        let body = [integer(&signature[..32]), integer(&signature[32..])].concat();
+        let der = [vec![0x30, 70], body].concat();
+        let token = format!("{signed}.{}", part(der));
+        assert_eq!(
+            verify(&token, &public_keys()).unwrap_err(),
+            JwtError::Signature
+        );
+    }
+
+    #[test]
+    fn the_key_chooses_the_algorithm() {
+        let public = public_keys();
+        let n = URL_SAFE_NO_PAD
+            .decode(RSA.jwk["n"].as_str().unwrap())
+            .unwrap();
+        let confused = |secret: &[u8], kid: &str| {
+            let header = header(Algorithm::HS256, kid);
+            let key = jsonwebtoken::EncodingKey::from_secret(secret);
+            let signed = format!("{}.{}", part(header), part(CLAIMS));
+            let hs256 = jsonwebtoken::Algorithm::HS256;
+            let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, hs256).unwrap();
+            format!("{signed}.{signature}")
+        };
+        let cases = [
+            // A public key as an HMAC secret.
+            (confused(&n, "rsa"), JwtError::NoKey),
+            (
+                confused(RSA.jwk.to_string().as_bytes(), "rsa"),
+                JwtError::NoKey,
+            ),
+            (confused(b"", "ec256"), JwtError::NoKey),
+            // Another algorithm of the same family.
+            (
+                RSA.token(Algorithm::PS256, &header(Algorithm::PS256, "rsa"), CLAIMS),
+                JwtError::NoKey,
+            ),
+            (
+                RSA.token(Algorithm::RS512, &header(Algorithm::RS512, "rsa"), CLAIMS),
+                JwtError::NoKey,
+            ),
+            (
+                RSA.token(Algorithm::RS256, &header(Algorithm::RS256, "ps"), CLAIMS),
+                JwtError::NoKey,
+            ),
+            // The label says one thing, the signature is another.
+            (
+                RSA.token(Algorithm::RS256, &header(Algorithm::PS256, "ps"), CLAIMS),
+                JwtError::Signature,
+            ),
+            (
+                RSA.token(Algorithm::PS256, &header(Algorithm::RS256, "rsa"), CLAIMS),
+                JwtError::Signature,
+            ),
+            // The id of another key.
+            (
+                EC256.token(Algorithm::ES256, &header(Algorithm::ES256, "ed"), CLAIMS),
+                JwtError::NoKey,
+            ),
+            (
+                EC256.token(
+                    Algorithm::ES256,
+                    &header(Algorithm::ES256, "nobody"),
+                    CLAIMS,
+                ),
+                JwtError::NoKey,
+            ),
+            (
+                EC256.token(Algorithm::ES256, &header(Algorithm::ES256, ""), CLAIMS),
+                JwtError::NoKey,
+            ),
+            (
+                EC256.token(Algorithm::ES256, r#"{"alg":"RS256","kid":"rsa"}"#, CLAIMS),
+                JwtError::Signature,
+            ),
+        ];
+        for (token, error) in cases {
+            assert_eq!(verify(&token, &public).unwrap_err(), error, "{token}");
+        }
+        let longer = HS.token(Algorithm::HS512, &header(Algorithm::HS512, "hs"), CLAIMS);
+        assert_eq!(verify(&longer, &hmac_keys()).unwrap_err(), JwtError::NoKey);
+        let nameless = EC256.token(Algorithm::ES256, r#"{"alg":"ES256"}"#, CLAIMS);
+        assert!(verify(&nameless, &public).is_ok(), "the only ES256 key");
+    }
+
+    #[test]
+    fn headers_that_ask_for_more_are_refused() {
+        let algorithm = Algorithm::HS256;
+        for member in [
+            r#""crit":["exp"]"#,
+            r#""crit":[]"#,
+            r#""crit":null"#,
+            r#""b64":true"#,
+            r#""b64":false"#,
+            r#""zip":"DEF""#,
+            r#""enc":"A256GCM""#,
+            r#""jwk":{"kty":"oct","k":"AAAA"}"#,
+            r#""jku":"https://evil.test/""#,
+            r#""x5u":"file:///etc/passwd""#,
+            r#""x5c":["AAAA"]"#,
+            r#""cri\u0074":["exp"]"#,
+        ] {
+            let header = format!(r#"{{"alg":"HS256","kid":"hs",{member}}}"#);
+            let token = HS.token(algorithm, &header, CLAIMS);
+            let error = verify(&token, &hmac_keys()).unwrap_err();
+            assert_eq!(error, JwtError::Header, "{header}");
+        }
+    }
+
+    #[test]
+    fn header_members_have_their_form() {
+        let algorithm = Algorithm::HS256;
+        for (header, error) in [
+            (r"{}", JwtError::Malformed),
+            (r#"{"alg":null,"kid":"hs"}"#, JwtError::Malformed),
+            (r#"{"alg":["HS256"],"kid":"hs"}"#, JwtError::Malformed),
+            (r#"{"alg":0,"kid":"hs"}"#, JwtError::Malformed),
+            (r#"{"alg":"none","kid":"hs"}"#, JwtError::NoKey),
+            (r#"{"alg":"None"}"#, JwtError::NoKey),
+            (r#"{"alg":"","kid":"hs"}"#, JwtError::NoKey),
+            (r#"{"alg":"hs256","kid":"hs"}"#, JwtError::NoKey),
+            (r#"{"alg":"HS256 ","kid":"hs"}"#, JwtError::NoKey),
+            (r#"{"alg":"HS256\u0000","kid":"hs"}"#, JwtError::NoKey),
+            (r#"{"alg":"HS256","kid":["hs"]}"#, JwtError::Malformed),
+            (r#"{"alg":"HS256","kid":null}"#, JwtError::Malformed),
+            (r#"{"alg":"HS256","kid":"hs","typ":1}"#, JwtError::Malformed),
+            (
+                r#"{"alg":"HS256","kid":"hs","kid":"hs"}"#,
+                JwtError::Malformed,
+            ),
+            (
+                r#"{"alg":"none","\u0061lg":"HS256","kid":"hs"}"#,
+                JwtError::Malformed,
+            ),
+        ] {
+            let token = HS.token(algorithm, header, CLAIMS);
+            assert_eq!(verify(&token, &hmac_keys()).unwrap_err(), error, "{header}");
+        }
+        for header in [
+            r#"{"alg":"HS256"}"#,
+            "{ \"alg\" : \"HS256\" ,\r\n\t\"kid\":\"hs\" }",
+            r#"{"\u0061lg":"HS\u0032\u0035\u0036","kid":"h\u0073"}"#,
+            r#"{"alg":"HS256","kid":"hs","x5t":"AAAA","cty":"JWT","nonce":"1"}"#,
+        ] {
+            let token = HS.token(algorithm, header, CLAIMS);
+            assert!(verify(&token, &hmac_keys()).is_ok(), "{header}");
+        }
+    }
+
+    #[test]
+    fn only_three_parts_of_strict_base64url_are_taken() {
+        let good = HS.token(Algorithm::HS256, &header(Algorithm::HS256, "hs"), CLAIMS);
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let (head, claims) = signed.split_once('.').unwrap();
+        let last = signature.chars().last().unwrap();
+        // 43 characters hold 258 bits: the last two are to be zero, and the next letter sets one of them.
+        let stray = char::from_u32(u32::from(last) + 1).unwrap();
+        let unsigned = format!("{}.{claims}", part(r#"{"alg":"none"}"#));
+        let cases = [
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            "...".to_owned(),
+            "a.b.c".to_owned(),
+            signed.to_owned(),
+            format!("{signed}."),
+            format!("{unsigned}."),
+            unsigned,
+            format!(".{claims}.{signature}"),
+            format!("{head}..{signature}"),
+            format!("{good}."),
+            format!(".{good}"),
+            format!("{good}.{signature}"),
+            format!("{head}.{claims}..{signature}"),
+            format!("{head}.{claims}.{claims}.{claims}.{signature}"),
+            format!("{head}=.{claims}.{signature}"),
+            format!("{good}="),
+            format!("{good} "),
+            format!(" {good}"),
+            format!("{good}\n"),
+            format!("{good}\0"),
+            format!("{head} .{claims}.{signature}"),
+            format!("{head}.{claims}.+{}", signature.split_at(1).1),
+            format!(
+                "{head}.{claims}.{}",
+                signature.strip_suffix(last).unwrap().to_owned() + &stray.to_string()
+            ),
+            good.replace('.', "\u{3002}"),
+            good.replace('.', "%2e"),
+            format!("{good},{good}"),
+            format!("{}.{claims}.{signature}", part(r#"["HS256"]"#)),
+            format!("{}.{claims}.{signature}", part("1")),
+            format!("{}.{claims}.{signature}", part("")),
+        ];
+        for token in cases {
+            let error = verify(&token, &hmac_keys()).unwrap_err();
+            assert_eq!(error, JwtError::Malformed, "{token}");
+        }
+    }
+
+    #[test]
+    fn the_payload_is_one_strict_object() {
+        for payload in [
+            "",
+            "1",
+            &format!("[{CLAIMS}]"),
+            &format!("{CLAIMS}{CLAIMS}"),
+            r#"{"exp":1e400}"#,
+            r#"{"sub":"a","sub":"b"}"#,
+            r#"{"realm":{"roles":[],"roles":["admin"]}}"#,
+            &format!(r#"{{"a":"{}"}}"#, "x".repeat(8192)),
+        ] {
+            let header = header(Algorithm::HS256, "hs");
+            let token = HS.token(Algorithm::HS256, &header, payload);
+            let error = verify(&token, &hmac_keys()).unwrap_err();
+            assert_eq!(error, JwtError::Malformed, "{payload}");
+        }
+    }
+
+    #[test]
+    fn eight_kibibytes_are_taken_and_not_one_more() {
+        let header = header(Algorithm::HS256, "hs");
+        let token = |length: usize| {
+            let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(length));
+            HS.token(Algorithm::HS256, &header, &payload)
+        };
+        let fits = |length: &usize| token(*length).len() <= TOKEN_BYTES_MAX;
+        let longest = (5800..8192).take_while(fits).last().unwrap();
+        let shortest = verify(&token(longest + 1), &hmac_keys());
+        assert_eq!(shortest.unwrap_err(), JwtError::Malformed);
+        let longest = token(longest);
+        assert!(8189 <= longest.len());
+        assert!(verify(&longest, &hmac_keys()).is_ok());
+    }
+
+    #[test]
+    fn debug_and_errors_tell_nothing_of_a_token() {
+        let token = HS.token(Algorithm::HS256, &header(Algorithm::HS256, "hs"), CLAIMS);
+        let parsed = UnverifiedToken::parse(&token).unwrap();
+        assert_eq!(format!("{parsed:?}"), "UnverifiedToken(..)");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_apart_without_harm(text in "[A-Za-z0-9_.{}\":-]{0,200}|.{0,100}") {
+            let _ = UnverifiedToken::parse(&text);
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
+use crate::crypto::random;
 use crate::crypto::signing::KeyFileError;
-use crate::crypto::token;
 
 /// More than any key file of ours holds.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -102,7 +102,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
         return Err(unfit(path, "a file in a directory"));
     };
     let mut random = [0_u8; 8];
-    token::fill(&mut random);
+    random::fill(&mut random);
     let temporary = dir.join(format!(
         ".{}.{:016x}",
         name.display(),

@@ -1,9 +1,16 @@
 //! Floor 1: the only place that hashes, signs, draws or compares.
 
+mod api_key;
+mod jwk;
 pub mod jwks;
 pub mod jwt;
 mod key_file;
 pub mod password;
+mod random;
+mod ring_file;
 pub mod signing;
+mod signing_key;
 pub mod strict_json;
+#[cfg(test)]
+mod test_keys;
 pub mod token;

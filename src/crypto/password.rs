@@ -12,7 +12,7 @@ use password_hash::phc;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 
-use crate::crypto::token;
+use crate::crypto::random;
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
@@ -165,8 +165,8 @@ fn work(waiting: &Mutex<Receiver<Job>>, decoy: &PasswordHash) {
 /// A PHC string that no password is known to have, with today's parameters.
 fn draw_decoy() -> PasswordHash {
     let (mut salt, mut output) = ([0; SALT_BYTES], [0; OUTPUT_BYTES]);
-    token::fill(&mut salt);
-    token::fill(&mut output);
+    random::fill(&mut salt);
+    random::fill(&mut output);
     phc_string(&salt, &output)
 }
 
@@ -220,7 +220,7 @@ impl Hasher {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, Some(OUTPUT_BYTES)).ok()?;
         let context = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut salt = [0; SALT_BYTES];
-        token::fill(&mut salt);
+        random::fill(&mut salt);
         let mut output = [0; OUTPUT_BYTES];
         self.fill(&context, password, &salt, &mut output)?;
         Some(phc_string(&salt, &output))
@@ -405,6 +405,20 @@ mod tests {
         ] {
             assert_eq!(verdict("password", Some(hash)), NO, "{hash}");
         }
+    }
+
+    #[test]
+    fn the_decoy_never_matches_even_with_its_own_password() {
+        let mut hasher = Hasher::new();
+        let decoy = hasher.hash(&secret("password")).unwrap();
+        let (reply, mut answer) = oneshot::channel();
+        let job = Job::Verify {
+            password: secret("password"),
+            hash: None,
+            reply,
+        };
+        hasher.run(job, &decoy);
+        assert_eq!(answer.try_recv(), Ok(NO));
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! The gateway's own signing keys: made at the first start, kept as files with mode 0600, rotated without a gap.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
 use crate::crypto::jwks::KeySet;
+use crate::crypto::signing_key::SigningKey;
+use crate::crypto::{key_file, ring_file};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
@@ -55,56 +62,403 @@ pub struct KeyInfo {
 }
 
 /// The ring of signing keys: one that signs, one that is published ahead, those that retire.
-#[derive(Debug)]
-pub struct SigningKeys {}
+pub struct SigningKeys {
+    /// Where the ring is kept; `None`: nowhere.
+    path: Option<PathBuf>,
+    token_life: Duration,
+    /// Held while a change is written, so that two cannot cross.
+    change: Mutex<()>,
+    ring: ArcSwap<Ring>,
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+/// The keys at one moment, with what is asked of them made ready.
+struct Ring {
+    keys: Vec<SigningKey>,
+    key_set: Arc<KeySet>,
+    jwks: Arc<str>,
+}
+
+impl Ring {
+    fn new(keys: Vec<SigningKey>) -> Self {
+        // The next key verifies too: a node that shares the directory may have begun to use it.
+        let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
+        let public: Vec<&Value> = keys.iter().filter_map(SigningKey::public).collect();
+        let jwks = json!({ "keys": public }).to_string().into();
+        Self {
+            keys,
+            key_set,
+            jwks,
+        }
+    }
+}
 
 impl SigningKeys {
     /// Opens the ring in `dir`, making keys at the first start; without a directory they live as long as the process.
     ///
-    /// `token_life`: how long what a key signed may still be presented, leeway included.
+    /// `token_life`: how long what a key signed may still be presented, leeway included. Keys whose time is over are
+    /// dropped. If the active key has another algorithm than the one asked for, it retires and a new one signs.
+    /// `algorithm` is ES256, `EdDSA`, RS256 or HS256. The file is `signing.json`.
     ///
     /// # Errors
     /// [`KeyFileError`] for a file that cannot be read, written or understood.
     pub fn open(
-        _dir: Option<&Path>,
-        _algorithm: Algorithm,
-        _token_life: Duration,
-        _now: Timestamp,
+        dir: Option<&Path>,
+        algorithm: Algorithm,
+        token_life: Duration,
+        now: Timestamp,
     ) -> Result<Self, KeyFileError> {
-        todo!()
+        let path = dir.map(|dir| dir.join("signing.json"));
+        if let Some(dir) = dir {
+            key_file::make_dir(dir)?;
+        }
+        let stored = match &path {
+            Some(path) => ring_file::read(path)?,
+            None => None,
+        };
+        let stored = stored.unwrap_or_default();
+        let is_complete = stored.iter().any(|key| key.info.state == KeyState::Next);
+        let is_new = stored.is_empty();
+        let count = stored.len();
+        let mut keys = without_retired(stored, now);
+        let is_other = active(&keys).is_some_and(|key| key.algorithm() != algorithm);
+        let is_changed = is_new || is_other || !is_complete || keys.len() != count;
+        if is_new || is_other {
+            // A next key of the old algorithm has never signed.
+            keys.retain(|key| key.info.state != KeyState::Next);
+            retire_active(&mut keys, now.plus(token_life));
+            keys.push(generate(path.as_deref(), algorithm, KeyState::Active, now)?);
+        }
+        if !keys.iter().any(|key| key.info.state == KeyState::Next) {
+            keys.push(generate(path.as_deref(), algorithm, KeyState::Next, now)?);
+        }
+        if let Some(path) = path.as_deref().filter(|_| is_changed) {
+            ring_file::write(path, &keys)?;
+        }
+        Ok(Self {
+            path,
+            token_life,
+            change: Mutex::new(()),
+            ring: ArcSwap::from_pointee(Ring::new(keys)),
+        })
     }
 
     /// Signs claims as a compact JWS with `typ: at+jwt` and the active key's id.
     ///
+    /// An RS256 signature takes about 0.7 ms, the others less than 0.05 ms.
+    ///
     /// # Errors
-    /// [`SignError`], which only a broken key can cause.
-    pub fn sign<T: serde::Serialize>(&self, _claims: &T) -> Result<Secret, SignError> {
-        todo!()
+    /// [`SignError`] for claims that are no JSON object, or a broken key.
+    pub fn sign<T: serde::Serialize>(&self, claims: &T) -> Result<Secret, SignError> {
+        let payload = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SignError)?);
+        if payload.first() != Some(&b'{') {
+            return Err(SignError);
+        }
+        let ring = self.ring.load();
+        active(&ring.keys).ok_or(SignError)?.sign(&payload)
     }
 
     /// The keys that verify what this ring signed.
     #[must_use]
     pub fn key_set(&self) -> Arc<KeySet> {
-        todo!()
+        Arc::clone(&self.ring.load().key_set)
     }
 
     /// The public keys as a JWK set document; empty for HMAC.
     #[must_use]
     pub fn jwks(&self) -> Arc<str> {
-        todo!()
+        Arc::clone(&self.ring.load().jwks)
     }
 
     /// The published next key starts to sign, the active one retires, a new next one is made, on disk first.
     ///
+    /// Blocks while keys are made and written: not for a thread that proxies. Others fetch the public keys now and then,
+    /// so let some time pass between two rotations.
+    ///
     /// # Errors
     /// [`KeyFileError`]; then nothing has changed.
-    pub fn rotate(&self, _now: Timestamp) -> Result<(), KeyFileError> {
-        todo!()
+    pub fn rotate(&self, now: Timestamp) -> Result<(), KeyFileError> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = without_retired(self.ring.load().keys.clone(), now);
+        let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
+            return Err(unsupported(self.path.as_deref()));
+        };
+        let path = self.path.as_deref();
+        let next = generate(path, algorithm, KeyState::Next, now)?;
+        retire_active(&mut keys, now.plus(self.token_life));
+        for key in &mut keys {
+            if key.info.state == KeyState::Next {
+                key.info.state = KeyState::Active;
+            }
+        }
+        keys.push(next);
+        if let Some(path) = path {
+            ring_file::write(path, &keys)?;
+        }
+        self.ring.store(Arc::new(Ring::new(keys)));
+        Ok(())
     }
 
     /// All keys of the ring.
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
-        todo!()
+        let ring = self.ring.load();
+        ring.keys.iter().map(|key| key.info.clone()).collect()
+    }
+}
+
+fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
+    keys.iter().find(|key| key.info.state == KeyState::Active)
+}
+
+fn without_retired(mut keys: Vec<SigningKey>, now: Timestamp) -> Vec<SigningKey> {
+    keys.retain(|key| {
+        let is_over = key.info.retires.is_some_and(|retires| retires <= now);
+        !(key.info.state == KeyState::Retiring && is_over)
+    });
+    keys
+}
+
+fn retire_active(keys: &mut [SigningKey], retires: Timestamp) {
+    for key in keys {
+        if key.info.state == KeyState::Active {
+            key.info.state = KeyState::Retiring;
+            key.info.retires = Some(retires);
+        }
+    }
+}
+
+fn generate(
+    path: Option<&Path>,
+    algorithm: Algorithm,
+    state: KeyState,
+    now: Timestamp,
+) -> Result<SigningKey, KeyFileError> {
+    SigningKey::generate(algorithm, state, now).ok_or_else(|| unsupported(path))
+}
+
+fn unsupported(path: Option<&Path>) -> KeyFileError {
+    let path = path.unwrap_or(Path::new("signing.json"));
+    key_file::unfit(path, "an algorithm of ES256, EdDSA, RS256 and HS256")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::crypto::jwt::{JwtError, UnverifiedToken, VerifiedToken};
+
+    const LIFE: Duration = Duration::from_secs(930);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn open(dir: Option<&Path>, algorithm: Algorithm, secs: i64) -> SigningKeys {
+        SigningKeys::open(dir, algorithm, LIFE, at(secs)).unwrap()
+    }
+
+    fn sign(keys: &SigningKeys) -> Secret {
+        keys.sign(&json!({ "iss": "us", "sub": "u-12345678" }))
+            .unwrap()
+    }
+
+    fn verify(token: &Secret, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
+        UnverifiedToken::parse(token.expose())?.verify(keys)
+    }
+
+    fn states(keys: &SigningKeys) -> Vec<(String, KeyState)> {
+        let list = keys.list().into_iter();
+        list.map(|key| (key.algorithm, key.state)).collect()
+    }
+
+    fn kid(keys: &SigningKeys, state: KeyState) -> String {
+        let mut list = keys.list().into_iter();
+        list.find(|key| key.state == state).unwrap().kid
+    }
+
+    fn published(keys: &SigningKeys) -> Vec<String> {
+        let document: Value = serde_json::from_str(&keys.jwks()).unwrap();
+        let keys = document["keys"].as_array().unwrap().iter();
+        keys.map(|key| key["kid"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn what_is_signed_verifies_with_what_is_published() {
+        for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256] {
+            let keys = open(None, algorithm, 0);
+            let token = sign(&keys);
+            let others = KeySet::from_jwks(&keys.jwks(), &[algorithm]).unwrap();
+            assert!(others.left_out().is_empty());
+            let verified = verify(&token, &others).unwrap();
+            assert_eq!(verified.typ.as_deref(), Some("at+jwt"));
+            assert_eq!(verified.claims["iss"], "us");
+            assert!(verify(&token, &keys.key_set()).is_ok());
+            let parsed = UnverifiedToken::parse(token.expose()).unwrap();
+            assert_eq!(parsed.header()["kid"], kid(&keys, KeyState::Active));
+            assert_eq!(
+                verify(&token, &open(None, algorithm, 0).key_set()).unwrap_err(),
+                JwtError::NoKey
+            );
+        }
+    }
+
+    #[test]
+    fn hmac_keys_are_never_published() {
+        let keys = open(None, Algorithm::HS256, 0);
+        assert!(verify(&sign(&keys), &keys.key_set()).is_ok());
+        assert_eq!(&*keys.jwks(), r#"{"keys":[]}"#);
+        assert_eq!(keys.list().len(), 2);
+    }
+
+    #[test]
+    fn other_algorithms_and_claims_that_are_no_object_are_errors() {
+        for algorithm in [Algorithm::HS512, Algorithm::PS256, Algorithm::ES384] {
+            assert!(SigningKeys::open(None, algorithm, LIFE, at(0)).is_err());
+        }
+        let keys = open(None, Algorithm::EdDSA, 0);
+        for claims in [json!(1), json!([]), json!("{}")] {
+            assert_eq!(keys.sign(&claims).unwrap_err(), SignError);
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_key_is_its_thumbprint() {
+        let keys = open(None, Algorithm::EdDSA, 0);
+        let document: Value = serde_json::from_str(&keys.jwks()).unwrap();
+        let key = &document["keys"][0];
+        // RFC 8037, appendix A.3, gives the form.
+        let text = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":{}}}"#, key["x"]);
+        let digest = crate::crypto::token::sha256(text.as_bytes());
+        assert_eq!(key["kid"], crate::crypto::test_keys::part(digest));
+        let mut members: Vec<_> = key.as_object().unwrap().keys().collect();
+        members.sort();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"]);
+    }
+
+    #[test]
+    fn a_key_is_published_before_it_signs_and_until_its_tokens_have_expired() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open(Some(dir.path()), Algorithm::ES256, 0);
+        let (first, next) = (kid(&keys, KeyState::Active), kid(&keys, KeyState::Next));
+        assert_eq!(published(&keys), [first.clone(), next.clone()]);
+        let old = sign(&keys);
+
+        keys.rotate(at(100)).unwrap();
+        assert_eq!(kid(&keys, KeyState::Active), next);
+        assert_eq!(kid(&keys, KeyState::Retiring), first);
+        assert!(published(&keys).contains(&first));
+        assert!(verify(&old, &keys.key_set()).is_ok());
+        let new = sign(&keys);
+
+        // Another process reads the same ring.
+        let again = open(Some(dir.path()), Algorithm::ES256, 100 + 929);
+        assert_eq!(states(&again), states(&keys));
+        assert!(verify(&old, &again.key_set()).is_ok());
+        assert!(verify(&new, &again.key_set()).is_ok());
+        let late = open(Some(dir.path()), Algorithm::ES256, 100 + 930);
+        assert!(!published(&late).contains(&first));
+        assert_eq!(verify(&old, &late.key_set()).unwrap_err(), JwtError::NoKey);
+        assert!(verify(&new, &late.key_set()).is_ok());
+        keys.rotate(at(2000)).unwrap();
+        assert_eq!(verify(&old, &keys.key_set()).unwrap_err(), JwtError::NoKey);
+    }
+
+    #[test]
+    fn another_algorithm_signs_at_once_and_the_old_one_retires() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = sign(&open(Some(dir.path()), Algorithm::HS256, 0));
+        let keys = open(Some(dir.path()), Algorithm::EdDSA, 10);
+        let expected = [
+            ("HS256".to_owned(), KeyState::Retiring),
+            ("EdDSA".to_owned(), KeyState::Active),
+            ("EdDSA".to_owned(), KeyState::Next),
+        ];
+        assert_eq!(states(&keys), expected);
+        assert_eq!(keys.list()[0].retires, Some(at(940)));
+        assert_eq!(published(&keys).len(), 2);
+        assert!(verify(&old, &keys.key_set()).is_ok());
+        assert_eq!(
+            states(&open(Some(dir.path()), Algorithm::EdDSA, 20)),
+            expected
+        );
+    }
+
+    #[test]
+    fn the_file_is_ours_alone_and_a_doubtful_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("signing.json");
+        open(Some(dir.path()), Algorithm::ES256, 0);
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
+        let good = std::fs::read_to_string(&path).unwrap();
+        let reopen = || SigningKeys::open(Some(dir.path()), Algorithm::ES256, LIFE, at(0));
+
+        let file: Value = serde_json::from_str(&good).unwrap();
+        let private = file["keys"][0]["private"].as_str().unwrap();
+        let other = file["keys"][1]["private"].as_str().unwrap();
+        let cases = [
+            String::new(),
+            "{}".to_owned(),
+            good.chars().take(good.len() / 2).collect(),
+            good.replace("\"version\": 1", "\"version\": 2"),
+            good.replace("ES256", "EdDSA"),
+            good.replace("ES256", "RS256"),
+            good.replace("\"active\"", "\"next\""),
+            good.replace("\"next\"", "\"active\""),
+            good.replace("\"next\"", "\"retiring\""),
+            good.replace(private, "AAAA"),
+            good.replace(private, "!"),
+            good.replace(private, other),
+            good.replace("\"kid\"", "\"kind\""),
+        ];
+        for text in cases {
+            assert_ne!(text, good);
+            std::fs::write(&path, &text).unwrap();
+            let error = reopen().unwrap_err();
+            assert!(!format!("{error:?} {error}").contains(private), "{text}");
+            assert_eq!(
+                std::fs::read_to_string(&path).unwrap(),
+                text,
+                "left as it is"
+            );
+        }
+        std::fs::write(&path, &good).unwrap();
+        assert!(reopen().is_ok());
+        mode(0o660).unwrap();
+        assert!(reopen().is_err());
+    }
+
+    #[test]
+    fn a_rotation_that_cannot_be_written_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open(Some(dir.path()), Algorithm::ES256, 0);
+        let before = states(&keys);
+        let path = dir.path().join("signing.json");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(keys.rotate(at(1)).is_err());
+        assert_eq!(states(&keys), before);
+        assert_eq!(kid(&keys, KeyState::Active), published(&keys)[0]);
+    }
+
+    #[test]
+    fn debug_tells_no_key() {
+        let keys = open(None, Algorithm::HS256, 0);
+        let shown = format!("{keys:?}");
+        assert!(
+            shown.contains("HS256") && !shown.contains("private"),
+            "{shown}"
+        );
     }
 }

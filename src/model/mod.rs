@@ -10,5 +10,6 @@ pub mod deny;
 pub mod id;
 pub mod identity;
 pub mod path;
+pub mod problem;
 pub mod route;
 pub mod secret;

@@ -1,1 +1,453 @@
-//! Placeholder.
+//! Floor 5: Pingora's phases.
+//!
+//! The life of a request: the stream lets a head through that the [`guard`] found sound; a context is born and takes the
+//! one snapshot that the request sees; `request_filter` reads what is asked for and either hands it to the gateway's own
+//! endpoints, or has it decided; a grant leads to an upstream, everything else to a problem. The record is written when
+//! the context is dropped, on every way out.
+
+pub mod connection;
+pub mod context;
+pub mod guard;
+pub mod headers;
+pub mod local;
+pub mod respond;
+pub mod upstream;
+pub mod view;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use tracing::{error, warn};
+
+use crate::auth::grant::Decision;
+use crate::config::Config;
+use crate::model::deny::DenyReason;
+use crate::model::route::Upstream;
+use crate::proxy::connection::Connection;
+use crate::proxy::context::{Fault, RequestContext, RequestIds, Verdict};
+use crate::proxy::guard::{HeadLimits, check_h2};
+use crate::proxy::headers::Forwarding;
+use crate::proxy::local::Local;
+use crate::proxy::respond::{Cause, Problem, cause_of};
+use crate::proxy::upstream::Turns;
+use crate::proxy::view::{Client, Target};
+use crate::snapshot::{Current, RequestScope};
+
+/// A caller that takes nothing of its answer for this long is given up.
+const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The proxy: what Pingora asks at each phase.
+#[derive(Debug)]
+pub struct Gateway {
+    current: Arc<Current>,
+    router: Router,
+    turns: Turns,
+    ids: RequestIds,
+}
+
+impl Gateway {
+    /// `router`: the gateway's own endpoints, which find a [`RequestScope`] in the extensions of each request. `echo`:
+    /// where the built-in echo service listens, if it runs.
+    #[must_use]
+    pub fn new(current: Arc<Current>, router: Router, echo: Option<SocketAddr>) -> Self {
+        // Request ids need to differ, not to be secret; the standard library's seed comes from the system.
+        let seed = RandomState::new().build_hasher().finish();
+        Self {
+            current,
+            router,
+            turns: Turns::new(echo),
+            ids: RequestIds::new(seed),
+        }
+    }
+
+    /// Judges the head and reads from it what the decision needs.
+    fn admit(
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<Result<(), DenyReason>> {
+        let connection = Connection::of(session.digest()).cloned();
+        let Some(connection) = connection else {
+            // Only our own streams have judged the head.
+            return Err(
+                Error::explain(ErrorType::InternalError, "a stream without a guard").into_in(),
+            );
+        };
+        let limits = &ctx.snapshot.config.limits;
+        ctx.is_serial = session.as_http1().is_some();
+        if ctx.is_serial && session.get_keepalive().is_some() {
+            session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        }
+        session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
+
+        let head = session.req_header();
+        let trusted = &ctx.snapshot.config.listen.trusted_proxies;
+        ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
+        let refused = connection.take_refused();
+        ctx.connection = Some(connection);
+        if let Some(refused) = refused {
+            let reason = refused.reason;
+            ctx.note_refused(refused);
+            session.set_keepalive(None);
+            return Ok(Err(reason));
+        }
+        ctx.method = Some(head.method.clone());
+        Ok(Self::read_target(head, &head_limits(&ctx.snapshot.config))
+            .map(|target| ctx.target = Some(target))
+            .inspect_err(|_| {
+                let raw = String::from_utf8_lossy(head.raw_path());
+                raw.split('?')
+                    .next()
+                    .unwrap_or_default()
+                    .clone_into(&mut ctx.raw_target);
+            }))
+    }
+
+    fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, DenyReason> {
+        if head.version == http::Version::HTTP_2 {
+            check_h2(head, limits)?;
+        }
+        Target::read(head)
+    }
+
+    /// Answers by the gateway's own endpoints.
+    async fn serve_itself(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<bool> {
+        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
+            return Ok(false);
+        };
+        let scope = RequestScope {
+            id: ctx.id,
+            client: client.address,
+            snapshot: Arc::clone(&ctx.snapshot),
+        };
+        ctx.verdict = Verdict::Local;
+        match local::serve(session, &self.router, target, scope).await? {
+            Local::Answered(status) => {
+                ctx.status = status;
+                Ok(true)
+            }
+            Local::Refused(reason) => refuse(session, ctx, reason).await,
+        }
+    }
+
+    /// Has the request decided; `true`: it was answered.
+    async fn decide(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<bool> {
+        let Some(target) = &ctx.target else {
+            return Ok(false);
+        };
+        let head = session.req_header();
+        let view = target.view(&head.method, &head.headers);
+        match ctx.snapshot.authorizer.decide(&view).await {
+            Decision::Allow(grant) => {
+                ctx.first_address = self.turns.take(grant.route().upstream);
+                let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
+                ctx.verdict = Verdict::Granted(grant);
+                if is_too_large {
+                    return refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                }
+                Ok(false)
+            }
+            Decision::Deny(denial) => {
+                let problem = Problem::from(denial.reason);
+                ctx.verdict = Verdict::Denied(denial);
+                answer(session, ctx, &problem).await
+            }
+            Decision::Fail(cause) => {
+                ctx.verdict = Verdict::Failed(cause);
+                answer(session, ctx, &Problem::from(cause)).await
+            }
+        }
+    }
+}
+
+/// The limits on heads, as the guard takes them.
+#[must_use]
+pub fn head_limits(config: &Config) -> HeadLimits {
+    HeadLimits {
+        bytes_max: config.limits.head_bytes_max,
+        fields_max: config.limits.head_fields_max,
+        target_bytes_max: config.limits.target_bytes_max,
+    }
+}
+
+/// Refuses, and says so.
+async fn refuse(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    reason: DenyReason,
+) -> pingora::Result<bool> {
+    ctx.deny(reason);
+    answer(session, ctx, &Problem::from(reason)).await
+}
+
+async fn answer(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    problem: &Problem,
+) -> pingora::Result<bool> {
+    ctx.status = problem.status;
+    respond::problem(session, problem, ctx.id)
+        .await
+        .map_err(Error::into_down)?;
+    Ok(true)
+}
+
+/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
+fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
+}
+
+/// The upstream that a granted request goes to. None without a grant: this is where that rule holds.
+// INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
+fn granted_upstream(ctx: &RequestContext) -> pingora::Result<&Upstream> {
+    let upstream = ctx
+        .grant()
+        .and_then(|grant| ctx.snapshot.config.upstreams.get(grant.route().upstream));
+    upstream.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(self.ids.draw(), self.current.load())
+    }
+
+    /// No modules: the default one would compress answers.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<bool> {
+        if let Err(reason) = Self::admit(session, ctx)? {
+            return refuse(session, ctx, reason).await;
+        }
+        let is_own = ctx
+            .target
+            .as_ref()
+            .is_some_and(|target| ctx.snapshot.serves_itself(&target.host, &target.path));
+        if is_own {
+            self.serve_itself(session, ctx).await
+        } else {
+            self.decide(session, ctx).await
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        // A body is sent again from its beginning.
+        ctx.body_bytes = 0;
+        let upstream = granted_upstream(ctx)?;
+        let place = ctx.first_address.wrapping_add(ctx.failed_connects);
+        let address = self.turns.address(upstream, place).ok_or_else(|| {
+            Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
+        })?;
+        Ok(Box::new(upstream::peer(
+            upstream,
+            address,
+            &ctx.snapshot.config.limits,
+        )))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent, so any method may try the next address, once.
+        ctx.failed_connects += 1;
+        let has_another = granted_upstream(ctx).is_ok_and(|upstream| 1 < upstream.addresses.len());
+        e.set_retry(ctx.failed_connects == 1 && has_another);
+        e
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        let (Some(grant), Some(target), Some(connection)) =
+            (ctx.grant(), &ctx.target, &ctx.connection)
+        else {
+            return Err(Error::explain(ErrorType::InternalError, "no grant").into_in());
+        };
+        let forwarding = Forwarding {
+            strip: &ctx.snapshot.strip,
+            pass_credentials: grant.route().pass_credentials,
+            target: &target.path_and_query,
+            request_id: ctx.id,
+            peer: connection.peer_value(),
+            peer_is_trusted: ctx.client.is_some_and(|client| client.peer_is_trusted),
+        };
+        headers::to_upstream(upstream_request, &forwarding, grant.identity_headers());
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
+        ctx.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        if bytes_max != 0 && bytes_max < ctx.body_bytes && !session.was_upgraded() {
+            return Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the body is too large",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        let status = upstream_response.status;
+        let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_asked_for = !is_switch || session.is_upgrade_req();
+        if !is_asked_for || !headers::is_framed_once(upstream_response) {
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "doubtful framing").into_up());
+        }
+        if is_switch || !status.is_informational() {
+            ctx.status = status.as_u16();
+        }
+        if is_switch && let Some(connection) = &ctx.connection {
+            connection.upgrade();
+        }
+        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut e: Box<Error>,
+        ctx: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        // A kept connection may close just as it is used. What has no body and does no harm twice is sent once more.
+        let is_repeatable = session.req_header().method.is_idempotent() && session.is_body_empty();
+        if is_repeatable && !ctx.is_resent {
+            e.retry.decide_reuse(client_reused);
+            ctx.is_resent = e.retry();
+        } else {
+            e.set_retry(false);
+        }
+        e
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        e: &Error,
+        ctx: &mut RequestContext,
+    ) -> FailToProxy {
+        let is_malformed = ctx
+            .connection
+            .as_ref()
+            .is_some_and(|it| it.is_body_malformed());
+        let cause = match cause_of(e) {
+            Cause::CallerGone if is_malformed => Cause::Refused(DenyReason::RequestMalformed),
+            other => other,
+        };
+        let problem = match cause {
+            Cause::Refused(reason) => {
+                ctx.deny(reason);
+                Some(Problem::from(reason))
+            }
+            Cause::Upstream(problem) => {
+                let name = granted_upstream(ctx).map_or("", |upstream| &upstream.name);
+                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), "an upstream failed");
+                ctx.fault = Some(Fault::Upstream(problem.code));
+                Some(problem)
+            }
+            Cause::CallerGone => {
+                ctx.fault = Some(Fault::Caller);
+                None
+            }
+            Cause::Own(problem) => {
+                error!(request.id = %ctx.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed here");
+                ctx.fault = Some(Fault::Own);
+                Some(problem)
+            }
+        };
+        let is_open = session
+            .response_written()
+            .is_none_or(|head| head.status.is_informational() && head.status != 101);
+        if let Some(problem) = problem.filter(|_| is_open) {
+            session.set_keepalive(None);
+            // The caller may be gone by now: then there is no one to tell.
+            let _ = answer(session, ctx, &problem).await;
+            if session.as_http1().is_some() {
+                session.shutdown().await;
+            }
+        }
+        FailToProxy {
+            error_code: ctx.status,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut RequestContext) {
+        ctx.bytes_sent = session.body_bytes_sent() as u64;
+    }
+
+    /// Pingora's own lines carry the query; ours are written where the error is handled.
+    fn suppress_error_log(
+        &self,
+        _session: &Session,
+        _ctx: &RequestContext,
+        _error: &Error,
+    ) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &RequestContext,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
+        ctx.id.to_string()
+    }
+}

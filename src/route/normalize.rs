@@ -155,6 +155,8 @@ fn upper_hex(nibble: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -291,7 +293,7 @@ mod tests {
         fn escapes_of_any_bytes_never_hide_a_separator(bytes in proptest::collection::vec(any::<u8>(), 1..6)) {
             let mut sent = "/".to_owned();
             for byte in &bytes {
-                sent.push_str(&format!("%{byte:02x}"));
+                write!(sent, "%{byte:02x}").unwrap();
             }
             if let Ok(target) = canonical(&sent) {
                 let decoded = String::from_utf8(bytes).unwrap();

@@ -7,8 +7,10 @@ use arc_swap::ArcSwap;
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
+use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::Config;
+use crate::crypto::jwks::KeySet;
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
@@ -17,7 +19,7 @@ use crate::mail::Mailer;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
-use crate::route::table::TableError;
+use crate::route::table::{RouteTable, TableError};
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -57,11 +59,13 @@ pub struct Snapshot {
     pub accounts: Accounts,
     /// What outlives it.
     pub services: Services,
+    /// Header names that no caller may set.
+    pub strip: StripSet,
 }
 
 /// A configuration that reads well but cannot be made ready: where, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{at}: {expected}")]
+#[error("{at}: expected {expected}")]
 pub struct Obstacle {
     /// Place in the configuration.
     pub at: String,
@@ -77,17 +81,7 @@ impl Snapshot {
     /// # Errors
     /// All [`Obstacle`]s there are; then nothing has changed.
     pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
-        let mut obstacles = Vec::new();
-        let mut issuer_keys = Vec::new();
-        for settings in &config.issuers {
-            match issuer::load(settings) {
-                Ok(keys) => issuer_keys.push(keys),
-                Err(error) => obstacles.push(Obstacle {
-                    at: format!("issuer \"{}\"", settings.name),
-                    expected: format!("a file with usable keys: {}", chain(&error)),
-                }),
-            }
-        }
+        let issuer_keys = prepare(&config)?;
         let parts = VerifierParts {
             config: &config,
             issuer_keys,
@@ -95,16 +89,12 @@ impl Snapshot {
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
             clock: Arc::clone(&services.clock),
+            metrics: Arc::clone(&services.metrics),
         };
-        let authorizer = match Authorizer::new(parts) {
-            Ok(authorizer) if obstacles.is_empty() => authorizer,
-            Ok(_) => return Err(obstacles),
-            Err(errors) => {
-                obstacles.extend(errors.iter().map(|error| table_obstacle(&config, error)));
-                return Err(obstacles);
-            }
-        };
+        let authorizer =
+            Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
         Ok(Self {
+            strip: StripSet::new(&config.routes, &config.account.api_key_header),
             authorizer,
             accounts: accounts(&config, &services),
             config,
@@ -140,6 +130,43 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         roles: config.roles.clone(),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
     })
+}
+
+/// What keeps a configuration that reads well from being made ready; opens no store, so that it can be asked anywhere.
+#[must_use]
+pub fn obstacles(config: &Config) -> Vec<Obstacle> {
+    prepare(config).err().unwrap_or_default()
+}
+
+/// Loads the issuers' keys, in the order of the configuration, and sees that the routes make a table.
+fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
+    let mut obstacles = Vec::new();
+    let mut issuer_keys = Vec::new();
+    for settings in &config.issuers {
+        match issuer::load(settings) {
+            Ok(keys) => issuer_keys.push(keys),
+            Err(error) => obstacles.push(Obstacle {
+                at: format!("issuer \"{}\"", settings.name),
+                expected: format!("a file with usable keys: {}", chain(&error)),
+            }),
+        }
+    }
+    let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
+    if let Err(errors) = RouteTable::build(&routes) {
+        obstacles.extend(table_obstacles(config, &errors));
+    }
+    if obstacles.is_empty() {
+        Ok(issuer_keys)
+    } else {
+        Err(obstacles)
+    }
+}
+
+fn table_obstacles(config: &Config, errors: &[TableError]) -> Vec<Obstacle> {
+    errors
+        .iter()
+        .map(|error| table_obstacle(config, error))
+        .collect()
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {

@@ -1,29 +1,391 @@
-//! Placeholder until the store lands.
+//! What a decision needs to know of an account, kept in memory while nothing about it has changed.
+//!
+//! moka holds the entries, but is not trusted to forget in time: its own loading lets a slow read put back what was
+//! revoked meanwhile. An entry counts only while the [`Stamp`] that was taken before its read is current.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
 use crate::model::access::Membership;
 use crate::model::account::Account;
 use crate::model::id::UserId;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::generations::Stamp;
-use std::sync::Arc;
-/// x
-#[derive(Debug)]
+
+/// An account and its memberships, as they were at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// x
+    /// The account, whatever its status.
     pub account: Arc<Account>,
-    /// x
+    /// Its memberships, sorted.
     pub memberships: Vec<Membership>,
 }
-/// x
-#[derive(Debug)]
-pub struct Subjects {}
+
+/// What a load brought; a failure is shared by all who waited for it.
+type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
+
+/// A load under way, and the stamp that was taken before it began.
+struct Flight {
+    stamp: Stamp,
+    loaded: Arc<OnceCell<Loaded>>,
+}
+
+/// Subjects by uid, in front of any store.
+///
+/// One load of a uid at a time, shared by all who ask for it; a load that began before a change is not shared with
+/// those who ask after it.
+pub struct Subjects {
+    store: Arc<dyn Store>,
+    cache: Cache<UserId, (Stamp, Arc<Subject>)>,
+    /// Never held across an await. As many as there are uids being loaded.
+    flights: Mutex<HashMap<UserId, Flight>>,
+}
+
 impl Subjects {
-    /// x
-    pub fn new(_store: Arc<dyn Store>, _entries: u64) -> Self {
-        todo!()
+    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, entries: u64) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(entries)
+            // The default policy keeps new keys out of a full, hot cache.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self {
+            store,
+            cache,
+            flights: Mutex::default(),
+        }
     }
-    /// x
-    pub async fn get(&self, _uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>, StoreError> {
-        todo!()
+
+    /// The subject of a uid, and the stamp under which it may be used: by what is derived of it too.
+    ///
+    /// `None`: there is no such account; that is not kept.
+    ///
+    /// # Errors
+    /// Whatever the store says; a shared load fails for all who wait for it, and the next asks again.
+    pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>, StoreError> {
+        // INVARIANT: the stamp is taken before anything is read (nothing_acknowledged_is_seen_stale).
+        let stamp = self.store.generations().stamp(uid);
+        if let Some(subject) = self.kept(uid, stamp) {
+            return Ok(Some((subject, stamp)));
+        }
+        let seat = self.board(uid, stamp);
+        let loaded = match &seat.loaded {
+            Some(cell) => cell.get_or_init(|| self.load(uid, stamp)).await.clone(),
+            None => self.load(uid, stamp).await,
+        };
+        match loaded {
+            Ok(subject) => Ok(subject.map(|subject| (subject, stamp))),
+            Err(shared) => Err(StoreError::Engine {
+                action: "read",
+                source: Box::new(shared),
+            }),
+        }
+    }
+
+    /// The subject of a uid if it is in memory and still counts, without a wait: the path of nearly every request.
+    #[must_use]
+    pub fn peek(&self, uid: &UserId) -> Option<(Arc<Subject>, Stamp)> {
+        let stamp = self.store.generations().stamp(uid);
+        self.kept(uid, stamp).map(|subject| (subject, stamp))
+    }
+
+    fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<Subject>> {
+        let (kept_under, subject) = self.cache.get(uid)?;
+        (kept_under == stamp).then_some(subject)
+    }
+
+    async fn load(&self, uid: &UserId, stamp: Stamp) -> Loaded {
+        let Some(account) = self.store.account(uid).await.map_err(Arc::new)? else {
+            return Ok(None);
+        };
+        let memberships = self.store.memberships_of(uid).await.map_err(Arc::new)?;
+        let subject = Arc::new(Subject {
+            account: Arc::new(account),
+            memberships,
+        });
+        // Two reads are no snapshot: if a change came between them, the stamp is void and so is this entry.
+        self.cache
+            .insert(uid.clone(), (stamp, Arc::clone(&subject)));
+        Ok(Some(subject))
+    }
+
+    /// Joins the load of a uid that is under way for this stamp, or begins one.
+    fn board<'a>(&'a self, uid: &'a UserId, stamp: Stamp) -> Seat<'a> {
+        let mut flights = self.lock();
+        let fresh = || Flight {
+            stamp,
+            loaded: Arc::default(),
+        };
+        let flight = flights.entry(uid.clone()).or_insert_with(fresh);
+        if flight.stamp != stamp {
+            *flight = fresh();
+        }
+        Seat {
+            subjects: self,
+            uid,
+            loaded: Some(Arc::clone(&flight.loaded)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Subjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subjects")
+            .field("entries", &self.cache.entry_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One caller's part in a flight: the last to leave takes it off the list, whether it landed or was given up.
+struct Seat<'a> {
+    subjects: &'a Subjects,
+    uid: &'a UserId,
+    loaded: Option<Arc<OnceCell<Loaded>>>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut flights = self.subjects.lock();
+        let Some(mine) = self.loaded.take() else {
+            return;
+        };
+        let is_listed = flights
+            .get(self.uid)
+            .is_some_and(|flight| Arc::ptr_eq(&flight.loaded, &mine));
+        // Clones are made and dropped under the lock only: the list's own and this one are the last two.
+        if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
+            flights.remove(self.uid);
+        }
+        drop(mine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::model::account::{AccountStatus, EmailAddress, Username};
+    use crate::model::clock::Timestamp;
+    use crate::model::id::{AccountId, SettingsId};
+    use crate::store::engine::Engine;
+    use crate::store::generations::Generations;
+    use crate::store::memory::MemoryStore;
+    use crate::store::transaction::{Records, Transaction};
+    use crate::store::{AccountChange, Creation};
+
+    /// A store whose reads are done at once and answered when the gate lets them: as slow as a read can be.
+    #[derive(Debug)]
+    struct SlowStore {
+        inner: MemoryStore,
+        reads: AtomicUsize,
+        gate: Semaphore,
+    }
+
+    impl SlowStore {
+        async fn with(uids: &[UserId], permits: usize) -> Arc<Self> {
+            let store = Self {
+                inner: MemoryStore::new(Arc::new(Generations::new())),
+                reads: AtomicUsize::new(0),
+                gate: Semaphore::new(permits),
+            };
+            for uid in uids {
+                let created = store.create_account(account(uid)).await.unwrap();
+                assert_eq!(created, Creation::Created);
+            }
+            Arc::new(store)
+        }
+    }
+
+    impl Engine for SlowStore {
+        fn generations(&self) -> &Generations {
+            Engine::generations(&self.inner)
+        }
+
+        async fn read<T: Send + 'static>(
+            &self,
+            read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
+        ) -> Result<T, StoreError> {
+            let found = self.inner.read(read).await;
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            drop(self.gate.acquire().await);
+            found
+        }
+
+        async fn write<T: Send + 'static>(
+            &self,
+            intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        ) -> Result<T, StoreError> {
+            self.inner.write(intent).await
+        }
+    }
+
+    fn uid(number: usize) -> UserId {
+        UserId::parse(&format!("u-{number:08}")).unwrap()
+    }
+
+    fn account(uid: &UserId) -> Account {
+        let name = uid.as_str().replace("u-", "n");
+        Account {
+            uid: uid.clone(),
+            account_id: AccountId::parse(&format!("a-{name}")).unwrap(),
+            username: Username::parse(&name).unwrap(),
+            identity: EmailAddress::parse(&format!("{name}@example.org")).unwrap(),
+            name,
+            status: AccountStatus::Active,
+            is_admin: false,
+            roles: Vec::new(),
+            settings_id: SettingsId::parse("set-abcdefgh").unwrap(),
+            password_must_change: false,
+            password: None,
+            generation: 0,
+            created: Timestamp::from_secs(1),
+        }
+    }
+
+    fn generation(found: Result<Option<(Arc<Subject>, Stamp)>, StoreError>) -> u64 {
+        found.unwrap().unwrap().0.account.generation
+    }
+
+    async fn revoke(store: &SlowStore, uid: &UserId) -> u64 {
+        let changed = store.update_account(uid, AccountChange::default()).await;
+        changed.unwrap().unwrap().generation
+    }
+
+    /// Lets everything else on this thread run until it waits.
+    async fn settle() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn misses_at_once_share_one_load_and_hits_need_none() {
+        let store = SlowStore::with(&[uid(1)], 0).await;
+        let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
+        let callers: Vec<_> = (0..50)
+            .map(|_| {
+                let subjects = Arc::clone(&subjects);
+                tokio::spawn(async move { generation(subjects.get(&uid(1)).await) })
+            })
+            .collect();
+        settle().await;
+        store.gate.add_permits(1);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), 0);
+        }
+        // The account and its memberships.
+        assert_eq!(store.reads.load(Ordering::SeqCst), 2);
+        assert!(subjects.peek(&uid(1)).is_some());
+        assert_eq!(generation(subjects.get(&uid(1)).await), 0);
+        assert_eq!(store.reads.load(Ordering::SeqCst), 2);
+        assert!(subjects.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_load_that_began_before_a_change_is_not_shared_after_it() {
+        let store = SlowStore::with(&[uid(1)], 0).await;
+        let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
+        let get = || {
+            let subjects = Arc::clone(&subjects);
+            tokio::spawn(async move { generation(subjects.get(&uid(1)).await) })
+        };
+        let before = get();
+        settle().await;
+        let changed = revoke(&store, &uid(1)).await;
+        let after = get();
+        settle().await;
+        store.gate.add_permits(1);
+        assert!(before.await.unwrap() < changed);
+        assert_eq!(after.await.unwrap(), changed);
+        // Nor has the slow one put back what it read.
+        assert_eq!(generation(subjects.get(&uid(1)).await), changed);
+        assert!(subjects.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_goes_away_leaves_the_load_to_the_others() {
+        let store = SlowStore::with(&[uid(1)], 0).await;
+        let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
+        let get = || {
+            let subjects = Arc::clone(&subjects);
+            tokio::spawn(async move { generation(subjects.get(&uid(1)).await) })
+        };
+        let (first, second) = (get(), get());
+        settle().await;
+        first.abort();
+        settle().await;
+        assert_eq!(subjects.lock().len(), 1);
+        store.gate.add_permits(1);
+        assert_eq!(second.await.unwrap(), 0);
+        assert!(subjects.lock().is_empty());
+        let alone = get();
+        settle().await;
+        alone.abort();
+        settle().await;
+        assert!(subjects.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_is_asked_for_again_and_the_bound_holds() {
+        let uids: Vec<_> = (0..20).map(uid).collect();
+        let store = SlowStore::with(&uids, 1).await;
+        let subjects = Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 5);
+        for _ in 0..2 {
+            assert!(subjects.get(&uid(99)).await.unwrap().is_none());
+        }
+        assert_eq!(store.reads.load(Ordering::SeqCst), 2);
+        for uid in &uids {
+            subjects.get(uid).await.unwrap();
+        }
+        subjects.cache.run_pending_tasks();
+        assert_eq!(subjects.cache.entry_count(), 5);
+        assert!(subjects.peek(&uid(19)).is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nothing_acknowledged_is_seen_stale() {
+        const CHANGES: u64 = 20_000;
+        let store = SlowStore::with(&[uid(1)], 2).await;
+        let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let over = Arc::new(AtomicBool::new(false));
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let subjects = Arc::clone(&subjects);
+                let (acknowledged, over) = (Arc::clone(&acknowledged), Arc::clone(&over));
+                tokio::spawn(async move {
+                    while !over.load(Ordering::SeqCst) {
+                        let least = acknowledged.load(Ordering::SeqCst);
+                        let seen = generation(subjects.get(&uid(1)).await);
+                        assert!(least <= seen, "saw {seen} after {least} was acknowledged");
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..CHANGES {
+            let changed = revoke(&store, &uid(1)).await;
+            acknowledged.store(changed, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+        over.store(true, Ordering::SeqCst);
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(subjects.lock().is_empty());
     }
 }

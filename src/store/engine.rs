@@ -82,6 +82,12 @@ impl<E: Engine> Store for E {
             .await
     }
 
+    async fn identity_owner(&self, identity: &EmailAddress) -> Result<Option<Account>, StoreError> {
+        let index = layout::normalized(identity);
+        self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
     async fn accounts(
         &self,
         after: Option<&AccountId>,
@@ -104,7 +110,7 @@ impl<E: Engine> Store for E {
     }
 
     async fn api_key(&self, id: &KeyId) -> Result<Option<ApiKey>, StoreError> {
-        let key = layout::api_key(id);
+        let key = layout::api_key(*id);
         self.read(move |records| records.load(&key)).await
     }
 
@@ -222,7 +228,7 @@ impl<E: Engine> Store for E {
 
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {
         let (uid, id) = (uid.clone(), *id);
-        self.write(move |tx| keys::revoke(tx, &uid, &id)).await
+        self.write(move |tx| keys::revoke(tx, &uid, id)).await
     }
 
     async fn set_membership(

@@ -52,7 +52,7 @@ pub enum StoreError {
         /// The store's directory.
         dir: PathBuf,
     },
-    /// What stands on the disk is not all that was once acknowledged: the start is refused, nothing was changed.
+    /// What stands on the disk is not all that was once acknowledged: the start is refused.
     #[error(
         "the store in {dir} is not whole: {found}; restore a backup of {dir}/db, or move {dir}/db and {dir}/census \
          away to begin empty",

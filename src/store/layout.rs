@@ -110,11 +110,11 @@ pub(crate) fn session_of(uid: &UserId, id: &SessionId) -> Key<()> {
     )
 }
 
-pub(crate) fn api_key(id: &KeyId) -> Key<ApiKey> {
+pub(crate) fn api_key(id: KeyId) -> Key<ApiKey> {
     Key::of(API_KEY, &[id.as_str().as_bytes()])
 }
 
-pub(crate) fn api_key_of(uid: &UserId, id: &KeyId) -> Key<()> {
+pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
     Key::of(
         API_KEY_OF,
         &[uid.as_str().as_bytes(), id.as_str().as_bytes()],

@@ -13,6 +13,7 @@ mod layout;
 pub mod memory;
 mod reads;
 mod record;
+pub mod sled;
 mod transaction;
 
 use async_trait::async_trait;
@@ -75,7 +76,7 @@ pub enum MembershipChange {
         /// The level that is there.
         found: Option<Name>,
     },
-    /// There is no active account of that uid: nothing was written.
+    /// There is no account of that uid, or none that is active where a membership is to be set: nothing was written.
     NoAccount,
 }
 
@@ -124,6 +125,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Option<Account>, StoreError>;
     /// Whether an active or disabled account has this address in its normalized form.
     async fn identity_taken(&self, identity: &EmailAddress) -> Result<bool, StoreError>;
+    /// The active or disabled account that has this address in its normalized form: to tell its owner, at the stored
+    /// address, that somebody registers with it. Never for logging in.
+    async fn identity_owner(&self, identity: &EmailAddress) -> Result<Option<Account>, StoreError>;
     /// Accounts in the order of their record ids, those after `after`, at most `limit`.
     async fn accounts(
         &self,

@@ -92,7 +92,7 @@ pub(crate) fn key_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<KeyId>,
 pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<ApiKey>, StoreError> {
     let mut keys = Vec::new();
     for id in key_ids(records, uid)? {
-        keys.extend(records.load(&layout::api_key(&id))?);
+        keys.extend(records.load(&layout::api_key(id))?);
     }
     Ok(keys)
 }

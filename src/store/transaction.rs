@@ -211,8 +211,9 @@ mod tests {
 
     #[test]
     fn a_scan_stays_in_its_prefix_after_its_mark_and_below_its_limit() {
+        type Case = (Option<&'static [u8]>, usize, &'static [&'static str]);
         let base = map(&["a1", "b1", "b2", "b3", "c1"]);
-        let cases: [(Option<&[u8]>, usize, &[&str]); 4] = [
+        let cases: [Case; 4] = [
             (None, 9, &["b1", "b2", "b3"]),
             (None, 2, &["b1", "b2"]),
             (Some(b"b1"), 9, &["b2", "b3"]),

@@ -1,9 +1,150 @@
 //! The program's own log.
 
-/// Installs the subscriber: lines on standard error, Pingora's `log` lines included.
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// Why there is no log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The level is neither a level nor a level followed by filters.
+    #[error("the log level is no filter such as info,doorward=debug")]
+    Level,
+    /// This process has a log already.
+    #[error("a log is installed already")]
+    Installed,
+}
+
+/// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included.
+///
+/// `level` is what `log.level` takes. Pingora's crates are held at `warn`, and audit events pass at every level but
+/// `off`, unless filters in `level` name their targets.
 ///
 /// # Errors
-/// When the level is no filter, or one is installed already.
-pub fn init(_level: &str) -> Result<(), String> {
-    todo!()
+/// [`LogError::Level`] for a text that is no filter, [`LogError::Installed`] at the second call.
+pub fn init(level: &str) -> Result<(), LogError> {
+    let is_terminal = std::io::stderr().is_terminal();
+    subscriber(level, std::io::stderr, is_terminal)?
+        .try_init()
+        .map_err(|_| LogError::Installed)
+}
+
+fn subscriber<W>(
+    level: &str,
+    writer: W,
+    ansi: bool,
+) -> Result<impl Subscriber + Send + Sync + 'static, LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
+        // A line that cannot be written would be reported on standard error, which panics when that is closed.
+        .log_internal_errors(false)
+        .with_filter(filter(level)?);
+    Ok(Registry::default().with(lines))
+}
+
+/// Reads a level, with defaults for some targets before it: later directives replace earlier ones.
+fn filter(level: &str) -> Result<Targets, LogError> {
+    let before = match level.split(',').next() {
+        Some("off") => "",
+        // Nothing may be told of Pingora that would not be told of ourselves.
+        Some("error") => "audit=info,",
+        _ => "audit=info,pingora=warn,",
+    };
+    format!("{before}{level}")
+        .parse()
+        .map_err(|_| LogError::Level)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, events: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(level, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, events);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn levels_hold_for_each_target() {
+        let events = || {
+            tracing::debug!("ours debug");
+            tracing::info!("ours info");
+            tracing::error!("ours error");
+            tracing::info!(target: "pingora_core::protocols", "pingora info");
+            tracing::warn!(target: "pingora_proxy", "pingora warn");
+            tracing::info!(target: "audit", "audit");
+        };
+        let cases: [(&str, &[&str]); 6] = [
+            (
+                "info",
+                &["ours info", "ours error", "pingora warn", "audit"],
+            ),
+            ("error", &["ours error", "audit"]),
+            ("off", &[]),
+            ("off,audit=info", &["audit"]),
+            (
+                "info,pingora_core=info",
+                &[
+                    "ours info",
+                    "ours error",
+                    "pingora info",
+                    "pingora warn",
+                    "audit",
+                ],
+            ),
+            ("warn,audit=off,pingora=error", &["ours error"]),
+        ];
+        for (level, expected) in cases {
+            let text = logged(level, events);
+            let found: Vec<_> = text
+                .lines()
+                .map(|line| line.rsplit(": ").next().unwrap())
+                .collect();
+            assert_eq!(found, expected, "{level}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_plain_in_utc_and_its_fields_are_escaped() {
+        let text = logged("info", || {
+            tracing::info!(account.name = "a\nforged \u{1b}[31m", "login refused");
+        });
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.split(' ').next().unwrap().ends_with('Z'), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        assert_eq!(filter("info,a=loud").err(), Some(LogError::Level));
+    }
 }

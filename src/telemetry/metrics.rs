@@ -1,6 +1,19 @@
 //! Counters for Prometheus, as fields of one struct; labels are enums.
+//!
+//! Every series is made at the start and held by a handle, found by the numbers of its labels: counting a request takes
+//! no lock, no look-up by name and no memory.
 
+use std::fmt::Write;
 use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::model::deny::DenyReason;
+use crate::telemetry::histogram::Histogram;
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,37 +32,298 @@ pub enum Outcome {
     Aborted,
 }
 
+impl Outcome {
+    /// Every outcome once, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Allowed,
+        Self::Local,
+        Self::Denied,
+        Self::Failed,
+        Self::UpstreamError,
+        Self::Aborted,
+    ];
+
+    /// The stable name in access records and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Local => "local",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::UpstreamError => "upstream_error",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.as_str())
+    }
+}
+
+/// The first digit of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum StatusClass {
+    None,
+    Informational,
+    Success,
+    Redirection,
+    CallerError,
+    ServerError,
+}
+
+impl StatusClass {
+    const ALL: [Self; 6] = [
+        Self::None,
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::CallerError,
+        Self::ServerError,
+    ];
+
+    const fn of(status: u16) -> Self {
+        match status {
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::CallerError,
+            500..=599 => Self::ServerError,
+            _ => Self::None,
+        }
+    }
+}
+
+impl EncodeLabelValue for StatusClass {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::None => "none",
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::CallerError => "4xx",
+            Self::ServerError => "5xx",
+        })
+    }
+}
+
+/// A refusal as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Reason(DenyReason);
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(self.0.code())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    outcome: Outcome,
+    status: StatusClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: Outcome,
+}
+
 /// All metrics.
 #[derive(Debug)]
-pub struct Metrics {}
+pub struct Metrics {
+    registry: Registry,
+    /// By outcome, then by status class.
+    requests: [[Counter; StatusClass::ALL.len()]; Outcome::ALL.len()],
+    refusals: [Counter; DenyReason::ALL.len()],
+    durations: [Histogram; Outcome::ALL.len()],
+    password_pool_busy: Counter,
+    store_errors: Counter,
+    identity_cache_hits: Counter,
+    identity_cache_misses: Counter,
+    access_records_dropped: Counter,
+}
 
 impl Metrics {
+    /// What [`Metrics::render`] writes, for `Content-Type`.
+    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
-        todo!()
+        let mut registry = Registry::with_prefix("doorward");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let refusals = Family::<ReasonLabels, Counter>::default();
+        let durations = Family::<OutcomeLabels, Histogram>::default();
+        registry.register(
+            "build",
+            "What is running",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register(
+            "requests",
+            "Finished requests by outcome and class of status; none: no answer was sent",
+            requests.clone(),
+        );
+        registry.register("refusals", "Refused requests by reason", refusals.clone());
+        registry.register(
+            "request_duration_seconds",
+            "From the head of a request to the end of its answer, by outcome",
+            durations.clone(),
+        );
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        Self {
+            password_pool_busy: counter(
+                "password_pool_busy",
+                "Passwords that were not looked at because too many waited",
+            ),
+            store_errors: counter("store_errors", "Reads and writes of the store that failed"),
+            identity_cache_hits: counter(
+                "identity_cache_hits",
+                "Credentials whose identity was cached and current",
+            ),
+            identity_cache_misses: counter(
+                "identity_cache_misses",
+                "Credentials that were verified anew",
+            ),
+            access_records_dropped: counter(
+                "access_records_dropped",
+                "Access records that could not be written",
+            ),
+            requests: Outcome::ALL.map(|outcome| {
+                StatusClass::ALL
+                    .map(|status| requests.get_or_create_owned(&RequestLabels { outcome, status }))
+            }),
+            refusals: DenyReason::ALL.map(|reason| {
+                let reason = Reason(reason);
+                refusals.get_or_create_owned(&ReasonLabels { reason })
+            }),
+            durations: Outcome::ALL
+                .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
+            registry,
+        }
     }
 
-    /// Counts a finished request. `reason`: a deny reason's code.
+    /// Counts a finished request. `status`: 0 if no answer was sent. `reason`: why it was refused, if it was.
     pub fn request(
         &self,
-        _outcome: Outcome,
-        _status: u16,
-        _reason: Option<crate::model::deny::DenyReason>,
-        _took: Duration,
+        outcome: Outcome,
+        status: u16,
+        reason: Option<DenyReason>,
+        took: Duration,
     ) {
-        todo!()
+        let of_outcome = self.requests.get(outcome as usize);
+        if let Some(counter) = of_outcome.and_then(|all| all.get(StatusClass::of(status) as usize))
+        {
+            counter.inc();
+        }
+        if let Some(histogram) = self.durations.get(outcome as usize) {
+            histogram.observe(took);
+        }
+        if let Some(counter) = reason.and_then(|reason| self.refusals.get(reason as usize)) {
+            counter.inc();
+        }
     }
 
-    /// The text that Prometheus reads (OpenMetrics).
+    /// Counts a password that was not looked at because too many waited.
+    pub fn password_pool_busy(&self) {
+        self.password_pool_busy.inc();
+    }
+
+    /// Counts a read or write of the store that failed.
+    pub fn store_error(&self) {
+        self.store_errors.inc();
+    }
+
+    /// Counts a credential whose identity was cached and current.
+    pub fn identity_cache_hit(&self) {
+        self.identity_cache_hits.inc();
+    }
+
+    /// Counts a credential that was verified anew.
+    pub fn identity_cache_miss(&self) {
+        self.identity_cache_misses.inc();
+    }
+
+    /// The counter of lost access records, for the one who loses them.
+    pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
+        &self.access_records_dropped
+    }
+
+    /// The text that Prometheus reads (`OpenMetrics`).
     #[must_use]
     pub fn render(&self) -> String {
-        todo!()
+        let mut text = String::with_capacity(16 * 1024);
+        // Writing into a `String` does not fail; half a text would be refused by its reader for want of an end.
+        let _ = text::encode(&mut text, &self.registry);
+        text
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_label_is_its_place_in_the_list() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+        for (index, class) in StatusClass::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, index);
+        }
+        for (index, reason) in DenyReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_request_is_counted_where_it_belongs() {
+        let metrics = Metrics::new();
+        metrics.request(Outcome::Allowed, 204, None, Duration::from_millis(3));
+        metrics.request(
+            Outcome::Denied,
+            403,
+            Some(DenyReason::RoleMissing),
+            Duration::from_micros(80),
+        );
+        metrics.request(Outcome::Aborted, 0, None, Duration::from_secs(99));
+        metrics.store_error();
+        metrics.identity_cache_hit();
+        let text = metrics.render();
+        for line in [
+            "doorward_build_info{version=\"0.1.0\"} 1",
+            "doorward_requests_total{outcome=\"allowed\",status=\"2xx\"} 1",
+            "doorward_requests_total{outcome=\"denied\",status=\"4xx\"} 1",
+            "doorward_requests_total{outcome=\"aborted\",status=\"none\"} 1",
+            "doorward_requests_total{outcome=\"local\",status=\"2xx\"} 0",
+            "doorward_refusals_total{reason=\"role_missing\"} 1",
+            "doorward_refusals_total{reason=\"no_route\"} 0",
+            "doorward_request_duration_seconds_count{outcome=\"allowed\"} 1",
+            "doorward_store_errors_total 1",
+            "doorward_identity_cache_hits_total 1",
+            "doorward_identity_cache_misses_total 0",
+            "doorward_password_pool_busy_total 0",
+            "doorward_access_records_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod access;
 pub mod audit;
+mod histogram;
 pub mod log;
 pub mod metrics;

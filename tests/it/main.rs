@@ -1,4 +1,5 @@
-//! The promises of the gateway, one module each, held against the real binary over real sockets.
+//! What Doorward promises, tried from outside: one module per promise, most of them against the real binary over real
+//! sockets.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,16 +10,18 @@
     reason = "a test fails by panicking, and tells what the gateway last said"
 )]
 
-mod harness;
+mod config;
+mod foreign;
 mod framing;
-mod paths;
-mod proxy;
-mod spoofing;
+mod harness;
 mod keys;
 mod password;
+mod paths;
+mod proxy;
 mod registration;
-mod session;
-mod foreign;
 mod rfc6750;
 mod rfc7519;
 mod roles;
+mod session;
+mod spoofing;
+mod store_contract;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
-use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles, unavailable};
+use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::Scope;
 use crate::model::account::Digest;
@@ -23,7 +23,7 @@ impl Verifier {
             .store
             .api_key(&presented.id)
             .await
-            .map_err(unavailable)?;
+            .map_err(|error| self.unavailable(&error))?;
         let matches = self.token_keys.api_key_matches(
             &presented,
             found.as_ref().map_or(&NO_KEY, |key| &key.digest),
@@ -38,12 +38,16 @@ impl Verifier {
             .store
             .api_key(&found.id)
             .await
-            .map_err(unavailable)?
+            .map_err(|error| self.unavailable(&error))?
             .filter(|key| key.digest == found.digest);
         let Some(key) = key.filter(|key| key.expires.is_none_or(|at| now < at)) else {
             return Err(refused());
         };
-        let Some(subject) = self.active(&key.uid).await.map_err(unavailable)? else {
+        let Some(subject) = self
+            .active(&key.uid)
+            .await
+            .map_err(|error| self.unavailable(&error))?
+        else {
             return Err(refused());
         };
         let account = Arc::clone(&subject.account);

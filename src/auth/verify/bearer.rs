@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
 use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles, unavailable};
+use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles};
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::access::{Ladder, Role, Scope};
 use crate::model::clock::Timestamp;
@@ -73,11 +73,19 @@ impl Verifier {
         // INVARIANT: the stamp is taken before anything is read, so that whatever changes after this voids the result
         // (tests/it/roles.rs).
         let stamp = self.store.generations().stamp(&uid);
-        let found = self.store.session(&session).await.map_err(unavailable)?;
+        let found = self
+            .store
+            .session(&session)
+            .await
+            .map_err(|error| self.unavailable(&error))?;
         let Some(found) = found.filter(|found| found.uid == uid && found.is_live(now)) else {
             return Err(DenyReason::SessionEnded.into());
         };
-        let Some(subject) = self.active(&uid).await.map_err(unavailable)? else {
+        let Some(subject) = self
+            .active(&uid)
+            .await
+            .map_err(|error| self.unavailable(&error))?
+        else {
             return Err(DenyReason::SessionEnded.into());
         };
         let carried = text(claims, "scope")

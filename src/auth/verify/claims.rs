@@ -75,7 +75,7 @@ pub(super) fn at<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c V
     pieces.try_fold(first, |value, piece| value.as_object()?.get(piece))
 }
 
-/// A NumericDate: a finite number of seconds from 0 on, perhaps with a fraction, which is cut off.
+/// A `NumericDate`: a finite number of seconds from 0 on, perhaps with a fraction, which is cut off.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, DenyReason> {
     let Some(value) = claims.get(name) else {
         return Ok(None);

@@ -119,7 +119,7 @@ impl ForeignIssuer {
             }
             match resource_role {
                 Some(resource_role) if Rank(0) < resource_role.rank => {
-                    resource_roles.push(resource_role)
+                    resource_roles.push(resource_role);
                 }
                 Some(_) => {}
                 None => roles.push(role),
@@ -210,7 +210,7 @@ mod tests {
     fn identity(
         issuer: &ForeignIssuer,
         typ: Option<&str>,
-        more: Value,
+        more: &Value,
     ) -> Result<Identity, DenyReason> {
         let mut claims =
             json!({"iss": "https://id.test", "aud": "api", "exp": 2000, "sub": "anna"});
@@ -236,7 +236,7 @@ mod tests {
             Some("at+jwt"),
             Some("application/at+JWT"),
         ] {
-            assert!(identity(&issuer, typ, json!({})).is_ok(), "{typ:?}");
+            assert!(identity(&issuer, typ, &json!({})).is_ok(), "{typ:?}");
         }
         for typ in [
             "dpop+jwt",
@@ -246,7 +246,7 @@ mod tests {
             "",
         ] {
             assert_eq!(
-                identity(&issuer, Some(typ), json!({})),
+                identity(&issuer, Some(typ), &json!({})),
                 Err(DenyReason::BearerInvalid),
                 "{typ}"
             );
@@ -269,13 +269,13 @@ mod tests {
             json!("x".repeat(256)),
         ] {
             assert_eq!(
-                identity(&bare, None, json!({ "sub": sub })),
+                identity(&bare, None, &json!({ "sub": sub })),
                 Err(DenyReason::BearerInvalid),
                 "{sub}"
             );
         }
         assert_eq!(
-            identity(&bare, None, json!({"name": "u-abcdefgh"}))
+            identity(&bare, None, &json!({"name": "u-abcdefgh"}))
                 .unwrap()
                 .username(),
             None
@@ -283,7 +283,7 @@ mod tests {
         let prefixed = identity(
             &issuer("corp:", &[]),
             None,
-            json!({"sub": "u-abcdefgh", "name": "Anna"}),
+            &json!({"sub": "u-abcdefgh", "name": "Anna"}),
         )
         .unwrap();
         assert_eq!(
@@ -295,13 +295,13 @@ mod tests {
     #[test]
     fn reserved_roles_need_to_be_allowed() {
         let roles = json!({"realm": {"roles": ["dev", "admin", "user", "pwchange", "list-4-2-member", "list-1-public", "a b", "c,d", 5]}});
-        let given = identity(&issuer("", &[]), None, roles.clone()).unwrap();
+        let given = identity(&issuer("", &[]), None, &roles).unwrap();
         assert_eq!(
             given.roles.iter().map(Role::as_str).collect::<Vec<_>>(),
             ["dev"]
         );
         assert!(given.resource_roles.is_empty());
-        let allowed = identity(&issuer("", &["admin", "list-*"]), None, roles).unwrap();
+        let allowed = identity(&issuer("", &["admin", "list-*"]), None, &roles).unwrap();
         assert!(allowed.has_role("admin") && !allowed.has_role("user"));
         let [role] = allowed.resource_roles.as_slice() else {
             panic!("one resource role")
@@ -317,7 +317,7 @@ mod tests {
         let issuer = issuer("", &["admin"]);
         for text in ["admin user", "x,admin", "admin\nx"] {
             assert!(
-                identity(&issuer, None, json!({"realm": {"roles": text}}))
+                identity(&issuer, None, &json!({"realm": {"roles": text}}))
                     .unwrap()
                     .roles
                     .is_empty(),
@@ -325,7 +325,7 @@ mod tests {
             );
         }
         let scopes = |value: Value| {
-            identity(&issuer, None, json!({ "scope": value }))
+            identity(&issuer, None, &json!({ "scope": value }))
                 .unwrap()
                 .scopes
         };

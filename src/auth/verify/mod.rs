@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::store::cached::{Subject, Subjects};
 use crate::store::error::StoreError;
 use crate::store::generations::Stamp;
+use crate::telemetry::metrics::Metrics;
 
 /// What verifying needs; each part outlives the configuration or is built from it.
 pub struct VerifierParts<'a> {
@@ -38,6 +39,8 @@ pub struct VerifierParts<'a> {
     pub signing: Arc<SigningKeys>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Turns credentials into verified callers, and remembers them while nothing has touched their rights.
@@ -52,6 +55,7 @@ pub(crate) struct Verifier {
     token_keys: Arc<TokenKeys>,
     signing: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
 }
 
@@ -89,6 +93,7 @@ impl Verifier {
             token_keys: parts.token_keys,
             signing: parts.signing,
             clock: parts.clock,
+            metrics: parts.metrics,
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
@@ -114,8 +119,10 @@ impl Verifier {
                 .stamp
                 .is_none_or(|stamp| self.store.generations().is_current(stamp))
         {
+            self.metrics.identity_cache_hit();
             return Ok(Arc::clone(&remembered.caller));
         }
+        self.metrics.identity_cache_miss();
         let fresh = match kind {
             Kind::Bearer => self.bearer(text, now).await?,
             Kind::ApiKey => self.api_key(text, now).await?,
@@ -133,9 +140,22 @@ impl Verifier {
             .filter(|subject| subject.account.status == AccountStatus::Active))
     }
 
+    fn unavailable(&self, error: &StoreError) -> Stop {
+        self.metrics.store_error();
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "cannot read who is calling"
+        );
+        Stop::Fail(Unavailable::Store)
+    }
+
     /// The identity of an account as `explain --as` asks for it: a login that carries every declared scope.
     pub(crate) async fn as_account(&self, uid: &UserId) -> Result<Option<Arc<Caller>>, Stop> {
-        let Some(subject) = self.active(uid).await.map_err(unavailable)? else {
+        let Some(subject) = self
+            .active(uid)
+            .await
+            .map_err(|error| self.unavailable(&error))?
+        else {
             return Ok(None);
         };
         let scopes = self
@@ -182,12 +202,4 @@ fn resource_roles(subject: &Subject, ladder: &Ladder) -> Vec<ResourceRole> {
     let mut roles: Vec<_> = yielding.collect();
     roles.sort_unstable();
     roles
-}
-
-fn unavailable(error: StoreError) -> Stop {
-    tracing::error!(
-        error = &error as &dyn std::error::Error,
-        "cannot read who is calling"
-    );
-    Stop::Fail(Unavailable::Store)
 }

@@ -12,22 +12,22 @@ pub(crate) fn create(
     key: &ApiKey,
     generation: u64,
 ) -> Result<Guarded<()>, StoreError> {
-    let place = layout::api_key(&key.id);
+    let place = layout::api_key(key.id);
     if unchanged(tx, &key.uid, generation)?.is_none() || tx.load(&place)?.is_some() {
         return Ok(Guarded::Stale);
     }
     tx.put(&place, key)?;
-    tx.put(&layout::api_key_of(&key.uid, &key.id), &())?;
+    tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
     Ok(Guarded::Done(()))
 }
 
 pub(crate) fn revoke(
     tx: &mut Transaction<'_>,
     uid: &UserId,
-    id: &KeyId,
+    id: KeyId,
 ) -> Result<bool, StoreError> {
     let key = tx.load(&layout::api_key(id))?;
-    if !key.is_some_and(|key| key.uid == *uid) {
+    if key.is_none_or(|key| key.uid != *uid) {
         return Ok(false);
     }
     remove(tx, uid, id);
@@ -37,12 +37,12 @@ pub(crate) fn revoke(
 
 pub(crate) fn remove_all(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
     for id in reads::key_ids(tx.records(), uid)? {
-        remove(tx, uid, &id);
+        remove(tx, uid, id);
     }
     Ok(())
 }
 
-fn remove(tx: &mut Transaction<'_>, uid: &UserId, id: &KeyId) {
+fn remove(tx: &mut Transaction<'_>, uid: &UserId, id: KeyId) {
     tx.touch(uid);
     tx.remove(&layout::api_key(id));
     tx.remove(&layout::api_key_of(uid, id));

@@ -79,7 +79,7 @@ pub(crate) fn end(
     id: &SessionId,
 ) -> Result<bool, StoreError> {
     let session = tx.load(&layout::session(id))?;
-    if !session.is_some_and(|session| session.uid == *uid) {
+    if session.is_none_or(|session| session.uid != *uid) {
         return Ok(false);
     }
     remove_session(tx, uid, id);

@@ -1,0 +1,219 @@
+//! What a decision costs once it is warm: `cargo bench --bench decide`.
+//!
+//! Each case is one call of `Authorizer::decide`, with the identity headers of the grant read as the proxy reads them.
+//! Allocations are counted beside the time: none may grow with the number of roles.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench fails by panicking"
+)]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use divan::{AllocProfiler, Bencher, black_box};
+use doorward::account::admin::Administration;
+use doorward::account::api_keys::{KeyCreation, WantedKey};
+use doorward::account::call::Call;
+use doorward::account::login::Login;
+use doorward::account::register::NewPerson;
+use doorward::auth::grant::Decision;
+use doorward::auth::view::RequestView;
+use doorward::config::{Config, EnvOverlay};
+use doorward::model::access::{Membership, Name, ResourceId};
+use doorward::model::path::CanonicalPath;
+use doorward::model::secret::Secret;
+use doorward::route::normalize::canonical;
+use doorward::snapshot::Snapshot;
+use doorward::store::MembershipChange;
+use http::{HeaderMap, HeaderValue, Method};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler<mimalloc::MiMalloc> = AllocProfiler::new(mimalloc::MiMalloc);
+
+const CONFIG: &str = r#"
+[store]
+engine = "memory"
+path = "target/bench-decide"
+[mail]
+transport = "stdout"
+[[upstream]]
+name = "echo"
+addresses = ["builtin:echo"]
+[[route]]
+path = "/public/**"
+upstream = "echo"
+require = "public"
+[[route]]
+path = "/hello/**"
+upstream = "echo"
+require = "authenticated"
+[[route]]
+path = "/lists/{id}/**"
+upstream = "echo"
+require = { any_role = ["admin", "list-{id}-member"] }
+"#;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A gateway in memory with one account that has a login, an API key and some memberships.
+struct Setup {
+    snapshot: Snapshot,
+    bearer: HeaderMap,
+    api_key: HeaderMap,
+}
+
+/// The fields of a small request with one credential.
+fn headers(name: &'static str, credential: &str) -> HeaderMap {
+    HeaderMap::from_iter([
+        (
+            http::header::HOST,
+            HeaderValue::from_static("api.example.com"),
+        ),
+        (http::header::USER_AGENT, HeaderValue::from_static("bench")),
+        (
+            http::HeaderName::from_static(name),
+            HeaderValue::from_str(credential).unwrap(),
+        ),
+    ])
+}
+
+impl Setup {
+    fn new(memberships: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (config, _) =
+                Config::parse(CONFIG, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
+            let services = doorward::app::services::open(&config).unwrap();
+            let store = Arc::clone(&services.store);
+            let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
+            let accounts = &snapshot.accounts;
+            let person = NewPerson::parse("anna@example.org", "anna", "Anna").unwrap();
+            let password = || Secret::new(PASSWORD.to_owned());
+            let Administration::Done(account) = accounts
+                .create(&Call::cli(), person, false, Some(password()))
+                .await
+                .unwrap()
+            else {
+                panic!("no account")
+            };
+            for number in 0..memberships {
+                let membership = Membership {
+                    resource: Name::parse("list").unwrap(),
+                    id: ResourceId::parse(&number.to_string()).unwrap(),
+                    level: Name::parse("manager").unwrap(),
+                };
+                assert_eq!(
+                    store
+                        .set_membership(&account.uid, membership, None)
+                        .await
+                        .unwrap(),
+                    MembershipChange::Done
+                );
+            }
+            let Login::Opened(opened) = accounts
+                .login(&Call::cli(), "anna", password())
+                .await
+                .unwrap()
+            else {
+                panic!("no login")
+            };
+            let created = accounts
+                .create_api_key_for(&Call::cli(), &account, WantedKey::default())
+                .await
+                .unwrap();
+            let KeyCreation::Created { secret, .. } = created else {
+                panic!("no key")
+            };
+            let bearer = headers(
+                "authorization",
+                &format!("Bearer {}", opened.access_token.expose()),
+            );
+            let api_key = headers("x-api-key", secret.expose());
+            Self {
+                snapshot,
+                bearer,
+                api_key,
+            }
+        })
+    }
+
+    fn decide(&self, path: &CanonicalPath, headers: &HeaderMap) -> usize {
+        let view = RequestView {
+            method: &Method::GET,
+            host: "api.example.com",
+            path,
+            headers,
+        };
+        let Poll::Ready(Decision::Allow(grant)) = pin!(self.snapshot.authorizer.decide(&view))
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("refused, or waited for something")
+        };
+        grant
+            .identity_headers()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum()
+    }
+
+    fn bench(&self, bencher: Bencher<'_, '_>, path: &str, headers: &HeaderMap) {
+        let path = canonical(path).unwrap().path;
+        // The first verifies and fills the caches.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let view = RequestView {
+            method: &Method::GET,
+            host: "api.example.com",
+            path: &path,
+            headers,
+        };
+        let warm = runtime.block_on(self.snapshot.authorizer.decide(&view));
+        assert!(matches!(warm, Decision::Allow(_)));
+        bencher.bench_local(|| self.decide(black_box(&path), black_box(headers)));
+    }
+}
+
+/// No credential is looked at.
+#[divan::bench]
+fn public(bencher: Bencher<'_, '_>) {
+    let setup = Setup::new(0);
+    setup.bench(bencher, "/public/x", &HeaderMap::new());
+}
+
+/// An ES256 token of our own that was verified before.
+#[divan::bench(args = [0, 10_000])]
+fn jwt_hit(bencher: Bencher<'_, '_>, memberships: usize) {
+    let setup = Setup::new(memberships);
+    setup.bench(bencher, "/hello/world", &setup.bearer);
+}
+
+/// An API key that was verified before.
+#[divan::bench(args = [0, 10_000])]
+fn api_key_hit(bencher: Bencher<'_, '_>, memberships: usize) {
+    let setup = Setup::new(memberships);
+    setup.bench(bencher, "/hello/world", &setup.api_key);
+}
+
+/// A role bound to the resource of the path, with this many memberships.
+#[divan::bench(args = [43, 10_000])]
+fn resource_role(bencher: Bencher<'_, '_>, memberships: usize) {
+    let setup = Setup::new(memberships);
+    setup.bench(bencher, "/lists/42/items", &setup.bearer);
+}
+
+/// The path as it comes in, to the form that is matched.
+#[divan::bench(args = ["/lists/42/items", "/a/b/c/d/e/f/g/h?x=1", "/caf%c3%a9/%7Eanna"])]
+fn canonical_path(target: &str) -> usize {
+    canonical(black_box(target)).unwrap().path.as_str().len()
+}
+
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,233 @@
+//! What the operator does at the machine: find an account, make one, set its password.
+
+use crate::account::admin::{Administration, AdministrationRefusal, record, refused};
+use crate::account::call::Call;
+use crate::account::password::WantedPassword;
+use crate::account::register::{NewPerson, new_account};
+use crate::account::{AccountError, Accounts};
+use crate::mail::Mail;
+use crate::model::account::{Account, AccountStatus};
+use crate::model::id::{AccountId, UserId};
+use crate::model::secret::Secret;
+use crate::store::{Creation, Guarded, NewPassword};
+use crate::telemetry::audit::AuditAction;
+
+impl Accounts {
+    /// One account by uid, record id, name or address: for the command line.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn find(&self, text: &str) -> Result<Option<Account>, AccountError> {
+        if let Ok(uid) = UserId::parse(text)
+            && let Some(account) = self.parts.store.account(&uid).await?
+        {
+            return Ok(Some(account));
+        }
+        if let Ok(id) = AccountId::parse(text)
+            && let Some(account) = self.parts.store.account_by_id(&id).await?
+        {
+            return Ok(Some(account));
+        }
+        self.account_named(text).await
+    }
+
+    /// Makes an account: active at once with a password, else pending with a confirm token by mail.
+    ///
+    /// # Errors
+    /// [`AccountError`]; then there is no account.
+    pub async fn create(
+        &self,
+        call: &Call,
+        person: NewPerson,
+        is_admin: bool,
+        password: Option<Secret>,
+    ) -> Result<Administration, AccountError> {
+        let outcome = match password {
+            Some(password) => self.create_active(person, is_admin, password).await?,
+            None => self.create_pending(person, is_admin).await?,
+        };
+        record(call, AuditAction::CreateAccount, &outcome, None);
+        Ok(outcome)
+    }
+
+    async fn create_active(
+        &self,
+        person: NewPerson,
+        is_admin: bool,
+        password: Secret,
+    ) -> Result<Administration, AccountError> {
+        let now = self.parts.clock.now();
+        let mut account = new_account(person, is_admin, AccountStatus::Active, now);
+        let wanted = typed_once(password);
+        if let Err(refusal) = self.check(&wanted, &account) {
+            return Ok(refused(AdministrationRefusal::Password(refusal)));
+        }
+        account.password = Some(self.parts.passwords.hash(wanted.new).await?);
+        Ok(
+            match self.parts.store.create_account(account.clone()).await? {
+                Creation::Created => Administration::Done(Box::new(account)),
+                Creation::UsernameTaken => refused(AdministrationRefusal::UsernameTaken),
+                Creation::IdentityTaken => refused(AdministrationRefusal::IdentityTaken),
+            },
+        )
+    }
+
+    async fn create_pending(
+        &self,
+        person: NewPerson,
+        is_admin: bool,
+    ) -> Result<Administration, AccountError> {
+        let store = &self.parts.store;
+        if store.account_by_username(&person.username).await?.is_some() {
+            return Ok(refused(AdministrationRefusal::UsernameTaken));
+        }
+        if store.identity_taken(&person.identity).await? {
+            return Ok(refused(AdministrationRefusal::IdentityTaken));
+        }
+        let (account, token) = self.write_pending(person, is_admin).await?;
+        self.send(&account.identity, Mail::ConfirmNew { token })
+            .await;
+        Ok(Administration::Done(Box::new(account)))
+    }
+
+    /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and
+    /// tells the owner.
+    ///
+    /// # Errors
+    /// [`AccountError`]; then nothing has changed.
+    pub async fn set_password(
+        &self,
+        call: &Call,
+        uid: &UserId,
+        password: Secret,
+    ) -> Result<Administration, AccountError> {
+        let outcome = self.try_set_password(uid, password).await?;
+        record(call, AuditAction::SetPassword, &outcome, Some(uid));
+        if let Administration::Done(account) = &outcome {
+            self.tell_owner(account).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn try_set_password(
+        &self,
+        uid: &UserId,
+        password: Secret,
+    ) -> Result<Administration, AccountError> {
+        let Some(account) = self.parts.store.account(uid).await? else {
+            return Ok(refused(AdministrationRefusal::NoAccount));
+        };
+        if account.status == AccountStatus::Pending {
+            return Ok(refused(AdministrationRefusal::Pending));
+        }
+        let wanted = typed_once(password);
+        if let Err(refusal) = self.check(&wanted, &account) {
+            return Ok(refused(AdministrationRefusal::Password(refusal)));
+        }
+        let password = NewPassword {
+            hash: self.parts.passwords.hash(wanted.new).await?,
+            revoke_keys: false,
+        };
+        let written = self
+            .parts
+            .store
+            .change_password(uid, account.generation, password, None)
+            .await?;
+        Ok(match written {
+            Guarded::Done(account) => Administration::Done(Box::new(account)),
+            Guarded::Stale => refused(AdministrationRefusal::Changed),
+        })
+    }
+}
+
+fn typed_once(password: Secret) -> WantedPassword {
+    WantedPassword {
+        verify: password.clone(),
+        new: password,
+        revoke_keys: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD};
+    use crate::store::Store;
+
+    fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
+        match outcome {
+            Administration::Done(_) => None,
+            Administration::Refused(refusal) => Some(refusal),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_is_made_with_a_password_or_invited() {
+        let kit = Kit::new();
+        let root = kit.administrator("root").await;
+        assert!(root.is_admin);
+        assert!(kit.login("root", PASSWORD).await.is_some());
+        let create = async |identity: &str, name: &str, password: Option<&str>| {
+            let person = NewPerson::parse(identity, name, "N. N.").unwrap();
+            let password = password.map(|text| Secret::new(text.to_owned()));
+            let outcome = kit
+                .accounts
+                .create(&Call::cli(), person, false, password)
+                .await;
+            refusal(outcome.unwrap())
+        };
+        let name_taken = Some(AdministrationRefusal::UsernameTaken);
+        let address_taken = Some(AdministrationRefusal::IdentityTaken);
+        assert_eq!(create("x@example.org", "root", None).await, name_taken);
+        assert_eq!(
+            create("x@example.org", "root", Some(OTHER)).await,
+            name_taken
+        );
+        assert_eq!(
+            create("root+1@example.org", "anna", None).await,
+            address_taken
+        );
+        assert!(
+            create("a@example.org", "anna", Some("short"))
+                .await
+                .is_some()
+        );
+        assert!(kit.mailbox.take().is_empty());
+        assert_eq!(create("a@example.org", "anna", None).await, None);
+        let token = kit.mailbox.token();
+        let set = kit.set_by_token(&token, None, OTHER).await;
+        assert!(matches!(
+            set,
+            crate::account::password::PasswordSet::Done(_)
+        ));
+        assert!(kit.login("anna", OTHER).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_operator_sets_passwords_and_sessions_end() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        kit.login("anna", PASSWORD).await.unwrap();
+        let password = Secret::new(OTHER.to_owned());
+        let outcome = kit
+            .accounts
+            .set_password(&Call::cli(), &anna.uid, password)
+            .await;
+        assert_eq!(refusal(outcome.unwrap()), None);
+        assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
+        assert!(kit.login("anna", OTHER).await.is_some());
+        for text in [
+            "anna",
+            "anna@example.org",
+            anna.uid.as_str(),
+            anna.account_id.as_str(),
+        ] {
+            let found = kit.accounts.find(text).await.unwrap();
+            assert_eq!(
+                found.map(|found| found.uid),
+                Some(anna.uid.clone()),
+                "{text}"
+            );
+        }
+    }
+}

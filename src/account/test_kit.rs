@@ -1,0 +1,252 @@
+//! What the tests of accounts and of their endpoints share: real parts on a store in memory, a mailbox, an own clock.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::account::call::Call;
+use crate::account::login::{Login, Opened};
+use crate::account::password::{PasswordSet, WantedPassword};
+use crate::account::register::{NewPerson, Register};
+use crate::account::{Accounts, AccountsParts};
+use crate::config::{AccountSettings, Registration, RoleSettings, Tokens};
+use crate::crypto::password::PasswordPool;
+use crate::crypto::signing::SigningKeys;
+use crate::crypto::token::TokenKeys;
+use crate::mail::{Mail, MailError, Mailer};
+use crate::model::access::{Ladder, Name, Scope};
+use crate::model::account::{Account, EmailAddress};
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::{ManualClock, Timestamp};
+use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::secret::Secret;
+use crate::store::Store;
+use crate::store::generations::Generations;
+use crate::store::memory::MemoryStore;
+
+/// A password that every rule lets through.
+pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";
+/// Another one.
+pub(crate) const OTHER: &str = "Loud-Mountain-17";
+
+/// Keeps what was sent.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox(Mutex<Vec<(String, Mail)>>);
+
+#[async_trait]
+impl Mailer for Mailbox {
+    async fn send(&self, to: &EmailAddress, mail: Mail) -> Result<(), MailError> {
+        self.0.lock().unwrap().push((to.to_string(), mail));
+        Ok(())
+    }
+}
+
+impl Mailbox {
+    /// Takes what was sent, oldest first.
+    pub(crate) fn take(&self) -> Vec<(String, Mail)> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Takes the one mail that was sent, which carries a one-time token.
+    pub(crate) fn token(&self) -> String {
+        let mut mails = self.take();
+        assert_eq!(mails.len(), 1, "{mails:?}");
+        match mails.remove(0).1 {
+            Mail::ConfirmNew { token } | Mail::PasswordReset { token, .. } => {
+                token.expose().to_owned()
+            }
+            other => panic!("no token in {other:?}"),
+        }
+    }
+}
+
+/// Accounts on real parts.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    pub(crate) accounts: Accounts,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) token_keys: Arc<TokenKeys>,
+}
+
+pub(crate) fn account_settings() -> AccountSettings {
+    AccountSettings {
+        registration: Registration::Open,
+        password_length_min: 8,
+        password_classes_min: 3,
+        confirm_ttl: Duration::from_hours(24),
+        reset_ttl: Duration::from_mins(15),
+        hash_threads: 1,
+        api_key_header: http::HeaderName::from_static("x-api-key"),
+    }
+}
+
+pub(crate) fn token_settings() -> Tokens {
+    Tokens {
+        issuer: "http://door".to_owned(),
+        audience: "doorward".to_owned(),
+        algorithm: Algorithm::ES256,
+        access_ttl: Duration::from_mins(15),
+        refresh_ttl: Duration::from_hours(336),
+        absolute_ttl: Duration::from_hours(720),
+    }
+}
+
+pub(crate) fn role_settings() -> RoleSettings {
+    let name = |text: &str| Name::parse(text).unwrap();
+    let levels = ["public", "invitee", "member", "manager", "secret"];
+    let mut scopes: Vec<_> = [
+        "lists:read",
+        "lists:write",
+        Scope::ADMIN,
+        Scope::INTROSPECT,
+        Scope::MEMBERS,
+    ]
+    .map(|text| Scope::parse(text).unwrap())
+    .to_vec();
+    scopes.sort();
+    RoleSettings {
+        ladder: Ladder::new(levels.map(name).to_vec()).unwrap(),
+        resources: vec![name("list")],
+        scopes,
+        manage_level: name("manager"),
+    }
+}
+
+impl Kit {
+    pub(crate) fn new() -> Self {
+        Self::with(account_settings())
+    }
+
+    pub(crate) fn with(account: AccountSettings) -> Self {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let store = Arc::new(MemoryStore::new(Arc::new(Generations::new())));
+        let mailbox = Arc::new(Mailbox::default());
+        let clock = Arc::new(ManualClock::at(now));
+        let token_keys = Arc::new(TokenKeys::open(None).unwrap());
+        let tokens = token_settings();
+        let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
+        let accounts = Accounts::new(AccountsParts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
+            token_keys: Arc::clone(&token_keys),
+            signing: Arc::new(signing),
+            mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
+            clock: Arc::clone(&clock) as Arc<dyn crate::model::clock::Clock>,
+            account,
+            tokens,
+            roles: role_settings(),
+            resources: std::iter::once(("list".to_owned(), "http://door/l".to_owned())).collect(),
+        });
+        Self {
+            accounts,
+            store,
+            mailbox,
+            clock,
+            token_keys,
+        }
+    }
+
+    /// Registers somebody and gives the token that was mailed.
+    pub(crate) async fn register(&self, name: &str) -> String {
+        let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
+        let outcome = self.accounts.register(&Call::default(), person).await;
+        assert_eq!(outcome.unwrap(), Register::Accepted);
+        self.mailbox.token()
+    }
+
+    /// Registers somebody and sets [`PASSWORD`].
+    pub(crate) async fn person(&self, name: &str) -> Account {
+        let token = self.register(name).await;
+        match self.set_by_token(&token, None, PASSWORD).await {
+            PasswordSet::Done(account) => *account,
+            PasswordSet::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    /// Makes an administrator with [`PASSWORD`].
+    pub(crate) async fn administrator(&self, name: &str) -> Account {
+        use crate::account::admin::Administration;
+        let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
+        let password = Some(Secret::new(PASSWORD.to_owned()));
+        let created = self
+            .accounts
+            .create(&Call::cli(), person, true, password)
+            .await;
+        match created.unwrap() {
+            Administration::Done(account) => *account,
+            Administration::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    pub(crate) async fn set_by_token(
+        &self,
+        token: &str,
+        uid: Option<&str>,
+        password: &str,
+    ) -> PasswordSet {
+        self.accounts
+            .set_password_by_token(&Call::default(), token, uid, wanted(password))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn login(&self, name: &str, password: &str) -> Option<Box<Opened>> {
+        let password = Secret::new(password.to_owned());
+        match self.accounts.login(&Call::default(), name, password).await {
+            Ok(Login::Opened(opened)) => Some(opened),
+            Ok(Login::Refused) => None,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    /// So many seconds from now.
+    pub(crate) fn clock_in(&self, secs: u64) -> Timestamp {
+        use crate::model::clock::Clock;
+        self.clock.now().plus(Duration::from_secs(secs))
+    }
+
+    /// The account as the store has it now.
+    pub(crate) async fn stored(&self, account: &Account) -> Account {
+        self.store.account(&account.uid).await.unwrap().unwrap()
+    }
+}
+
+pub(crate) fn wanted(password: &str) -> WantedPassword {
+    WantedPassword {
+        new: Secret::new(password.to_owned()),
+        verify: Secret::new(password.to_owned()),
+        revoke_keys: false,
+    }
+}
+
+/// The identity of a login, or with `session` left out of an API key, with these scopes.
+pub(crate) fn identity(
+    account: &Account,
+    session: Option<&crate::model::id::SessionId>,
+    scopes: &[&str],
+) -> Identity {
+    let mut scopes: Vec<_> = scopes
+        .iter()
+        .map(|text| Scope::parse(text).unwrap())
+        .collect();
+    scopes.sort();
+    Identity {
+        principal: Principal::Own {
+            account: Arc::new(account.clone()),
+            session: session.cloned(),
+        },
+        method: if session.is_some() {
+            AuthnMethod::Jwt
+        } else {
+            AuthnMethod::ApiKey
+        },
+        key_id: None,
+        roles: Vec::new(),
+        resource_roles: Vec::new(),
+        scopes,
+        expires: None,
+    }
+}

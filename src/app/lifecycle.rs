@@ -1,0 +1,238 @@
+//! From the first open file to the last answered request.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::app::admin::{Admin, Component};
+use crate::app::listen::{self, Door};
+use crate::app::{AppError, echo, reload, services, socket};
+use crate::config::Config;
+use crate::model::route::{Upstream, UpstreamAddress};
+use crate::proxy::Gateway;
+use crate::snapshot::{Current, Services, Snapshot};
+use crate::web;
+
+/// How often the store is asked whether it can write.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How often what has expired is removed.
+const PURGE_EVERY: Duration = Duration::from_mins(10);
+
+/// Opens everything, serves until a signal ends it, drains.
+pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
+    let services = services::open(&config)?;
+    let config = Arc::new(config);
+    let snapshot =
+        Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
+    let current = Arc::new(Current::new(snapshot));
+
+    // Everything is bound before anything is served: a start that fails has answered nobody.
+    let listeners = listen::bind(&config.listen.addresses)?;
+    let admin_listener = listen::bind_one(config.listen.admin_address)?;
+    let mut signals = Signals::listen()?;
+    let mut tasks = JoinSet::new();
+    let echo = start_echo(&config, &mut tasks)?;
+    start_socket(&config, &current, &mut tasks).await?;
+
+    let router = web::router(&config.listen.auth_prefix);
+    let door = Arc::new(Door::new(
+        Gateway::new(Arc::clone(&current), router, echo),
+        &config,
+    ));
+    let is_ready = Arc::new(AtomicBool::new(true));
+    let admin = Admin::new(
+        Arc::clone(&services.metrics),
+        components(&services, &is_ready, &mut tasks),
+        config.listen.admin_token.as_ref(),
+    );
+    tasks.spawn(Arc::new(admin).serve(admin_listener));
+    tasks.spawn(purge(services.clone()));
+    for listener in listeners {
+        let door = Arc::clone(&door);
+        tasks.spawn(async move { door.serve(listener).await });
+    }
+    tracing::info!(
+        addresses = ?config.listen.addresses,
+        admin_address = %config.listen.admin_address,
+        public_url = config.listen.public_url.text,
+        "ready"
+    );
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
+
+    signals.until_end(path, &current).await;
+    is_ready.store(false, Ordering::Release);
+    tell_systemd(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("draining: no new connections, requests in flight end");
+    let limit = current.load().config.limits.drain_timeout;
+    let ended = tokio::select! {
+        ended = door.drain(limit) => ended,
+        () = signals.next_end() => false,
+    };
+    tasks.shutdown().await;
+    let _ = std::fs::remove_file(socket::path_in(&config.store.path));
+    if ended {
+        Ok(())
+    } else {
+        Err(AppError::DrainCut)
+    }
+}
+
+/// The built-in echo service on a loopback port of its own, if an upstream wants it.
+fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketAddr>, AppError> {
+    let wants_echo =
+        |upstream: &Upstream| upstream.addresses.contains(&UpstreamAddress::BuiltinEcho);
+    if !config.upstreams.iter().any(wants_echo) {
+        return Ok(None);
+    }
+    let listener = listen::bind_one(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let address = listener.local_addr().map_err(|source| AppError::System {
+        what: "learn the port of the echo service",
+        source,
+    })?;
+    tasks.spawn(echo::serve_behind(
+        listener,
+        config.account.api_key_header.clone(),
+    ));
+    Ok(Some(address))
+}
+
+/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket: then this
+/// one goes without.
+async fn start_socket(
+    config: &Config,
+    current: &Arc<Current>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), AppError> {
+    let path = socket::path_in(&config.store.path);
+    match socket::bind(&path).await {
+        Ok(listener) => {
+            tasks.spawn(socket::serve(listener, Arc::clone(current)));
+            Ok(())
+        }
+        Err(error @ socket::SocketError::Taken { .. })
+            if config.store.engine == crate::config::StoreEngine::Memory =>
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the command line cannot reach this gateway"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn components(
+    services: &Services,
+    is_ready: &Arc<AtomicBool>,
+    tasks: &mut JoinSet<()>,
+) -> Vec<Component> {
+    let can_write = Arc::new(AtomicBool::new(true));
+    tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
+    let is_serving = Arc::clone(is_ready);
+    vec![
+        Component {
+            name: "store",
+            is_vital: true,
+            is_ready: Box::new(move || can_write.load(Ordering::Acquire)),
+        },
+        Component {
+            name: "listeners",
+            is_vital: true,
+            is_ready: Box::new(move || is_serving.load(Ordering::Acquire)),
+        },
+    ]
+}
+
+async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        let probed = services.store.ready().await;
+        let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
+        match probed {
+            Err(error) if could_write => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the store cannot write"
+                );
+            }
+            Ok(()) if !could_write => tracing::info!("the store can write again"),
+            _ => {}
+        }
+    }
+}
+
+async fn purge(services: Services) {
+    loop {
+        match services.store.purge(services.clock.now()).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "removed what has expired"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot remove what has expired"
+            ),
+        }
+        tokio::time::sleep(PURGE_EVERY).await;
+    }
+}
+
+/// The signals that end or reload the gateway.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, AppError> {
+        let on = |kind| {
+            signal(kind).map_err(|source| AppError::System {
+                what: "listen for signals",
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP, until SIGTERM or SIGINT comes.
+    async fn until_end(&mut self, path: &Path, current: &Current) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tell_systemd(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::Status("reloading"))]);
+                    reload::reload(path, current);
+                    tell_systemd(&[sd_notify::NotifyState::Ready]);
+                }
+            }
+        }
+    }
+
+    /// A second signal ends the drain at once.
+    async fn next_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Where no systemd started us this does nothing.
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot tell systemd"
+        );
+    }
+}

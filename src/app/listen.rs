@@ -1,0 +1,206 @@
+//! The gateway's own listeners: bind, accept, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::app::stream::{CallerStream, StreamLimits};
+use crate::config::Config;
+use crate::proxy::{Gateway, head_limits};
+
+/// Connections that the kernel may hold for us.
+const BACKLOG: u32 = 4096;
+/// Wait before accepting again when the system has no more descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Requests of a caller at once on one HTTP/2 connection.
+const H2_STREAMS_MAX: u32 = 100;
+/// Tries of a request: the first, another address, and once more where a kept connection had gone stale.
+const TRIES_MAX: usize = 3;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct ListenError {
+    /// Which one.
+    pub address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// Binds all addresses, or none: called before the gateway says that it is ready.
+///
+/// # Errors
+/// [`ListenError`] for the first address that is taken or not ours.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
+    addresses.iter().map(|address| bind_one(*address)).collect()
+}
+
+/// Binds one address.
+///
+/// # Errors
+/// [`ListenError`] if it is taken or not ours.
+pub fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // So that a restart need not wait for the connections of the one before to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| ListenError { address, source })
+}
+
+/// Accepts the next connection, whatever it takes: without descriptors or memory it waits and tries again.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut is_short = false;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_shortage(&error) => {
+                if !is_short {
+                    is_short = true;
+                    warn!(error = %error, "cannot accept connections for now");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+            // One connection that was gone before it was taken.
+            Err(error) => debug!(error = %error, "a connection was lost before it was accepted"),
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+/// The gateway's entrance: one for all its addresses.
+pub struct Door {
+    proxy: Arc<HttpProxy<Gateway>>,
+    limits: StreamLimits,
+    permits: Arc<Semaphore>,
+    connections: TaskTracker,
+    closing: watch::Sender<bool>,
+}
+
+impl Door {
+    /// Opens for HTTP/1.1 and cleartext HTTP/2.
+    ///
+    /// Limits of connections and heads, and the number of workers, are those of `config`: changing them takes a restart.
+    #[must_use]
+    pub fn new(gateway: Gateway, config: &Config) -> Self {
+        let limits = &config.limits;
+        let workers = config.listen.workers.max(1);
+        let conf = ServerConf {
+            threads: workers,
+            // Pingora multiplies by the threads.
+            upstream_keepalive_pool_size: limits.upstream_idle_max.div_ceil(workers),
+            max_retries: TRIES_MAX,
+            ..ServerConf::default()
+        };
+        let mut proxy = http_proxy(&Arc::new(conf), gateway);
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(limits.keepalive_timeout);
+        proxy.server_options = Some(options);
+        let mut h2 = H2Options::default();
+        h2.max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        h2.max_concurrent_streams(H2_STREAMS_MAX);
+        proxy.h2_options = Some(h2);
+        Self {
+            proxy: Arc::new(proxy),
+            limits: StreamLimits {
+                head: head_limits(config),
+                head_timeout: limits.head_timeout,
+                idle_timeout: limits.keepalive_timeout,
+            },
+            permits: Arc::new(Semaphore::new(limits.connections_max)),
+            connections: TaskTracker::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Serves a listener until [`Door::drain`] is called. With all connections taken, further ones wait in the kernel's
+    /// queue.
+    pub async fn serve(&self, listener: TcpListener) {
+        let mut closing = self.closing.subscribe();
+        let is_closing = closing.wait_for(|is_closing| *is_closing);
+        tokio::pin!(is_closing);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = &mut is_closing => return,
+                accepted = self.accept_one(&listener) => accepted,
+            };
+            let Some((socket, peer, permit)) = accepted else {
+                return;
+            };
+            self.enter(socket, peer, permit);
+        }
+    }
+
+    async fn accept_one(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let (socket, peer) = accept(listener).await;
+        Some((socket, peer, permit))
+    }
+
+    fn enter(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let fd = socket.as_raw_fd();
+        let stream = match CallerStream::new(socket, fd, peer, self.limits) {
+            Ok(stream) => stream,
+            Err(error) => return warn!(error = %error, "a connection could not be taken"),
+        };
+        let proxy = Arc::clone(&self.proxy);
+        let closing = self.closing.subscribe();
+        self.connections.spawn(async move {
+            proxy.process_new(Box::new(stream), &closing).await;
+            drop(permit);
+        });
+    }
+
+    /// Stops accepting and lets requests in flight end; idle connections close at once, HTTP/2 connections are told to go
+    /// elsewhere. `true`: all ended within `limit`; `false`: the rest is left to be cut off.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.closing.send_replace(true);
+        self.connections.close();
+        self.proxy.http_cleanup().await;
+        timeout(limit, self.connections.wait()).await.is_ok()
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("connections", &self.connections.len())
+            .finish_non_exhaustive()
+    }
+}

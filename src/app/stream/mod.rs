@@ -1,0 +1,438 @@
+//! A caller's connection as Pingora sees it: one sound request at a time, its head within its time.
+//!
+//! Pingora reads heads without a deadline, is lenient with their form and with chunks, waits for 24 bytes before it looks
+//! at the first, and drops a request that comes before the one ahead is answered. So this stands between the socket and
+//! Pingora: a head is held back until the guard has seen all of it, a body is followed to its end, and what comes behind
+//! waits until Pingora asks for it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::model::deny::DenyReason;
+use crate::proxy::connection::{Connection, RefusedHead};
+use crate::proxy::guard::body::{BodyCheck, BodyProgress};
+use crate::proxy::guard::{HeadCheck, HeadLimits, Progress};
+
+/// How every HTTP/2 connection begins (RFC 9113 section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Small writes are gathered up to this: head and body of an answer leave in one packet.
+const WRITE_BUFFER_BYTES: usize = 4096;
+/// Read at once while a head comes in pieces.
+const READ_BYTES: usize = 4096;
+/// Flushing and closing may take this long.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A caller that is still sending when it is refused may go on for this long, so that it gets to read the answer: closing
+/// with bytes unread would reset the connection and could take the answer with it.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// And for this many bytes.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+/// The limits of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// Of each head.
+    pub head: HeadLimits,
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// From connecting to the first byte.
+    pub idle_timeout: Duration,
+}
+
+/// What the bytes that come next are.
+enum Reading {
+    /// A head.
+    Head(HeadCheck),
+    /// A body.
+    Body(BodyCheck),
+    /// Not Pingora's yet: its request is whole, and not answered.
+    Waiting,
+    /// Pingora's as they come: HTTP/2, or another protocol after a 101.
+    Raw,
+    /// None: a head was refused or late, or a body broke its framing.
+    Ended,
+}
+
+/// A caller's connection over `S`, which is a socket, or TLS over one.
+pub struct CallerStream<S> {
+    inner: BufWriter<S>,
+    id: UniqueIDType,
+    connection: Arc<Connection>,
+    proxy_digest: Arc<ProxyDigest>,
+    socket_digest: Arc<SocketDigest>,
+    limits: StreamLimits,
+    reading: Reading,
+    /// Bytes that were read and not handed on yet.
+    held: Vec<u8>,
+    /// How many of them may be.
+    cleared: usize,
+    /// How many of them the check of a head has seen.
+    checked: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
+    /// `fd` names the socket, for Pingora's digests.
+    ///
+    /// # Errors
+    /// Never in practice: the head that the digest asks for is a constant.
+    pub fn new(
+        stream: S,
+        fd: UniqueIDType,
+        peer: SocketAddr,
+        limits: StreamLimits,
+    ) -> pingora::Result<Self> {
+        let connection = Arc::new(Connection::new(peer));
+        let socket_digest = SocketDigest::from_raw_fd(fd);
+        // Otherwise asked of the system, once per connection.
+        let _ = socket_digest.peer_addr.set(Some(peer.into()));
+        let user_data = Arc::clone(&connection);
+        Ok(Self {
+            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
+            id: fd,
+            connection,
+            proxy_digest: Arc::new(ProxyDigest::new(
+                Box::new(ResponseHeader::build(200, Some(0))?),
+                Some(Box::new(user_data)),
+            )),
+            socket_digest: Arc::new(socket_digest),
+            limits,
+            reading: Reading::Head(HeadCheck::new(limits.head)),
+            held: Vec::new(),
+            cleared: 0,
+            checked: 0,
+            deadline: None,
+        })
+    }
+
+    /// Reads more into `held`; 0: nothing more will come, or not in time.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; READ_BYTES];
+        let mut buf = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+            Poll::Ready(result) => {
+                result?;
+                self.held.extend_from_slice(buf.filled());
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+            Poll::Pending => match &mut self.deadline {
+                Some(deadline) => deadline.as_mut().poll(cx).map(|()| Ok(0)),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    /// Runs only while a head is unfinished: an idle connection is Pingora's to close.
+    fn start_deadline(&mut self, span: Duration) {
+        self.deadline = Some(Box::pin(sleep(span)));
+    }
+
+    fn end_reading(&mut self) {
+        self.reading = Reading::Ended;
+        self.deadline = None;
+        self.held = Vec::new();
+        self.cleared = 0;
+    }
+
+    /// Puts the stand-in in the place of a request that is refused.
+    fn refuse(&mut self, reason: DenyReason, head: &[u8]) {
+        let refused = RefusedHead::new(reason, head);
+        let stand_in = refused.stand_in();
+        self.connection.refuse(refused);
+        self.end_reading();
+        self.held.extend_from_slice(stand_in);
+        self.cleared = stand_in.len();
+    }
+
+    /// Judges `bytes`, all that came since the head's first byte. Gives how many of them are Pingora's: head and body, but
+    /// nothing of what follows them; `None`: the head is not whole.
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, DenyReason> {
+        let Reading::Head(check) = &mut self.reading else {
+            return Ok(None);
+        };
+        let Progress::Whole(head_bytes) = check.feed(bytes)? else {
+            return Ok(None);
+        };
+        let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
+        let rest = bytes.get(head_bytes..).unwrap_or_default();
+        self.deadline = None;
+        match body.feed(rest)? {
+            BodyProgress::More => {
+                self.reading = Reading::Body(body);
+                Ok(Some(bytes.len()))
+            }
+            BodyProgress::Ends(count) => {
+                self.reading = Reading::Waiting;
+                Ok(Some(head_bytes + count))
+            }
+        }
+    }
+
+    /// Hands on a head that came in one read, which is nearly every one, without copying it; `false`: look again.
+    fn poll_whole_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        match self.judge(fresh) {
+            Ok(Some(count)) => {
+                self.held.extend(fresh.get(count..).unwrap_or_default());
+                buf.set_filled(before + count);
+                return Poll::Ready(Ok(true));
+            }
+            Ok(None) => {
+                self.held.extend_from_slice(fresh);
+                self.checked = self.held.len();
+                self.start_deadline(self.limits.head_timeout);
+            }
+            Err(reason) => self.refuse(reason, fresh),
+        }
+        buf.set_filled(before);
+        Poll::Ready(Ok(false))
+    }
+
+    /// Goes on with a head that comes in pieces.
+    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.checked == self.held.len() && ready!(self.poll_hold(cx))? == 0 {
+            self.end_reading();
+            return Poll::Ready(Ok(()));
+        }
+        let held = std::mem::take(&mut self.held);
+        match self.judge(&held) {
+            Ok(count) => {
+                self.cleared = count.unwrap_or(0);
+                self.checked = held.len();
+                self.held = held;
+                if count.is_none() && self.deadline.is_none() {
+                    self.start_deadline(self.limits.head_timeout);
+                }
+            }
+            Err(reason) => self.refuse(reason, &held),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a body, as far as it goes; what follows it is held back.
+    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let Reading::Body(check) = &mut self.reading else {
+            return Poll::Ready(Ok(()));
+        };
+        match check.feed(fresh) {
+            Ok(BodyProgress::More) => {}
+            Ok(BodyProgress::Ends(count)) => {
+                self.held.extend(fresh.get(count..).unwrap_or_default());
+                buf.set_filled(before + count);
+                self.reading = Reading::Waiting;
+            }
+            Err(_) => {
+                self.connection.spoil_body();
+                self.end_reading();
+                buf.set_filled(before);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// While a request is answered: notices that the caller has gone, and holds back what it sends already. Nobody needs
+    /// to be woken: Pingora asks again once the answer is out.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() && ready!(self.poll_hold(cx))? == 0 {
+            self.end_reading();
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    /// Hands on what was cleared.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = buf.remaining().min(self.cleared);
+        buf.put_slice(self.held.get(..count).unwrap_or_default());
+        self.held.drain(..count);
+        self.cleared -= count;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+
+    /// What the phases have said since the last read.
+    fn listen_to_phases(&mut self) {
+        match self.reading {
+            Reading::Waiting if self.connection.is_upgraded() => {
+                self.reading = Reading::Raw;
+                self.cleared = self.held.len();
+            }
+            Reading::Waiting if self.connection.take_head_is_next() => {
+                self.reading = Reading::Head(HeadCheck::new(self.limits.head));
+                self.checked = 0;
+            }
+            // Pingora takes a request for whole that is not: whatever it is, no head begins here.
+            Reading::Body(_) if self.connection.take_head_is_next() => self.end_reading(),
+            _ => {}
+        }
+    }
+
+    /// Reads until it is clear whether this is HTTP/2.
+    async fn see_preface(&mut self) -> io::Result<bool> {
+        self.start_deadline(self.limits.idle_timeout);
+        while H2_PREFACE.starts_with(&self.held) && self.held.len() < H2_PREFACE.len() {
+            let is_first = self.held.is_empty();
+            if std::future::poll_fn(|cx| self.poll_hold(cx)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if is_first {
+                self.start_deadline(self.limits.head_timeout);
+            }
+        }
+        let is_h2 = self.held.starts_with(H2_PREFACE);
+        if is_h2 {
+            self.reading = Reading::Raw;
+            self.cleared = self.held.len();
+            self.deadline = None;
+        }
+        Ok(is_h2)
+    }
+
+    /// Reads what a refused caller still sends, and forgets it.
+    async fn drain(&mut self) {
+        let mut bytes = [0; READ_BYTES];
+        let mut left = LINGER_BYTES_MAX;
+        while 0 < left {
+            match self.inner.read(&mut bytes).await {
+                Ok(count) if 0 < count => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if 0 < this.cleared {
+                this.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            this.listen_to_phases();
+            match this.reading {
+                Reading::Head(_) if this.held.is_empty() => {
+                    if ready!(this.poll_whole_head(cx, buf))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Reading::Head(_) => ready!(this.poll_rest_of_head(cx))?,
+                Reading::Body(_) => return this.poll_body(cx, buf),
+                Reading::Waiting => return this.poll_wait(cx),
+                Reading::Raw if 0 < this.cleared => {}
+                Reading::Raw => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                Reading::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for CallerStream<S> {
+    async fn shutdown(&mut self) {
+        let closed = timeout(CLOSE_TIMEOUT, AsyncWriteExt::shutdown(&mut self.inner)).await;
+        if matches!(closed, Ok(Ok(()))) && self.connection.lingers() {
+            // Too slow or too much: then it is cut off.
+            let _ = timeout(LINGER_TIMEOUT, self.drain()).await;
+        }
+    }
+}
+
+#[async_trait]
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peek for CallerStream<S> {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        if self.see_preface().await?
+            && let Some(place) = buf.get_mut(..H2_PREFACE.len())
+        {
+            place.copy_from_slice(H2_PREFACE);
+        }
+        Ok(true)
+    }
+}
+
+impl<S> UniqueID for CallerStream<S> {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl<S> Ssl for CallerStream<S> {}
+
+impl<S> GetTimingDigest for CallerStream<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl<S> GetProxyDigest for CallerStream<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(Arc::clone(&self.proxy_digest))
+    }
+}
+
+impl<S> GetSocketDigest for CallerStream<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.socket_digest))
+    }
+}
+
+impl<S> fmt::Debug for CallerStream<S> {
+    /// Without what was read: it may hold credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerStream")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The file as written: TOML with the line of each value, nothing checked yet.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::config::problem::{Origin, Place, Problems};
+
+/// A value as written. Not `Debug`: it may be a secret.
+pub(super) enum Value {
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+    List(Vec<Node>),
+    Table(Table),
+    /// A float or a date: no key takes one. Also an integer beyond 64 bits.
+    Other,
+}
+
+/// A value and where it stands.
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) value: Value,
+}
+
+/// A table and where it begins.
+pub(super) struct Table {
+    pub(super) origin: Origin,
+    pub(super) entries: BTreeMap<String, Node>,
+}
+
+impl Table {
+    pub(super) fn empty(origin: Origin) -> Self {
+        Self {
+            origin,
+            entries: BTreeMap::new(),
+        }
+    }
+}
+
+/// Reads a whole document; what breaks TOML's rules is noted with line and column, never with the text around it, which
+/// may hold a secret.
+pub(super) fn parse(text: &str, problems: &Problems) -> Table {
+    let lines = Lines::of(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let (line, column) = lines.position(error.span().map_or(0, |span| span.start));
+        let place = Place::new(format!("column {column}"), Origin::Line(line));
+        problems.add(
+            &place,
+            "TOML, such as key = \"text\", with each key once in its table",
+        );
+    }
+    table(document.into_inner(), Origin::Default, &lines)
+}
+
+/// Reads one value, as an environment variable gives it; `None` if it is no TOML.
+pub(super) fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
+    let parsed = DeValue::parse(text).ok()?;
+    Some(at_one_place(
+        node(parsed.into_inner(), origin.clone(), &Lines::of("")),
+        origin,
+    ))
+}
+
+fn table(entries: DeTable<'_>, origin: Origin, lines: &Lines) -> Table {
+    let entries = entries
+        .into_iter()
+        .map(|(key, value)| {
+            let origin = Origin::Line(lines.position(key.span().start).0);
+            (
+                key.into_inner().into_owned(),
+                node(value.into_inner(), origin, lines),
+            )
+        })
+        .collect();
+    Table { origin, entries }
+}
+
+fn node(value: DeValue<'_>, origin: Origin, lines: &Lines) -> Node {
+    let value = match value {
+        DeValue::String(text) => Value::Text(text.into_owned()),
+        DeValue::Boolean(flag) => Value::Flag(flag),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Value::Other, Value::Integer),
+        DeValue::Array(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| {
+                    let origin = Origin::Line(lines.position(item.span().start).0);
+                    node(item.into_inner(), origin, lines)
+                })
+                .collect(),
+        ),
+        DeValue::Table(entries) => Value::Table(table(entries, origin.clone(), lines)),
+        DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
+    };
+    Node { origin, value }
+}
+
+/// Says of every part of a value that it comes from `origin`: lines inside a variable tell nobody anything.
+fn at_one_place(node: Node, origin: &Origin) -> Node {
+    let value = match node.value {
+        Value::List(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| at_one_place(item, origin))
+                .collect(),
+        ),
+        Value::Table(inner) => Value::Table(Table {
+            origin: origin.clone(),
+            entries: inner
+                .entries
+                .into_iter()
+                .map(|(key, item)| (key, at_one_place(item, origin)))
+                .collect(),
+        }),
+        other => other,
+    };
+    Node {
+        origin: origin.clone(),
+        value,
+    }
+}
+
+/// Where the lines of a text begin, in bytes.
+struct Lines {
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            starts: std::iter::once(0).chain(after_breaks).collect(),
+        }
+    }
+
+    /// Line and column of a byte, both from 1; the column counts bytes.
+    fn position(&self, byte: usize) -> (usize, usize) {
+        let line = self
+            .starts
+            .partition_point(|start| *start <= byte)
+            .saturating_sub(1);
+        let start = self.starts.get(line).copied().unwrap_or(0);
+        (line + 1, byte.saturating_sub(start) + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_syntax_error_has_line_and_column_and_no_text() {
+        let problems = Problems::default();
+        parse(
+            "[listen]\naddress = hunter2\n\n[store\nengine = \"sled\"\n",
+            &problems,
+        );
+        let error = problems.finish(()).unwrap_err();
+        let lines: Vec<_> = error.problems.iter().map(|p| p.line).collect();
+        assert!(
+            lines.contains(&Some(2)) && lines.contains(&Some(4)),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("column 11 (line 2): expected TOML"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn values_know_their_lines() {
+        let problems = Problems::default();
+        let root = parse(
+            "[a]\nx = 1\n[[b]]\ny = [\n  1,\n  2,\n]\n[[b]]\n",
+            &problems,
+        );
+        assert_eq!(problems.count(), 0);
+        let line = |node: &Node| node.origin.clone();
+        assert_eq!(line(root.entries.get("a").unwrap()), Origin::Line(1));
+        let Value::List(items) = &root.entries.get("b").unwrap().value else {
+            panic!("b is a list");
+        };
+        assert_eq!(line(items.first().unwrap()), Origin::Line(3));
+        assert_eq!(line(items.get(1).unwrap()), Origin::Line(8));
+        let Value::Table(first) = &items.first().unwrap().value else {
+            panic!("its items are tables");
+        };
+        let Value::List(numbers) = &first.entries.get("y").unwrap().value else {
+            panic!("y is a list");
+        };
+        assert_eq!(line(numbers.get(1).unwrap()), Origin::Line(6));
+    }
+
+    #[test]
+    fn a_deep_document_is_refused_not_followed() {
+        let problems = Problems::default();
+        parse(&format!("x = {}", "[".repeat(100_000)), &problems);
+        assert_ne!(problems.count(), 0);
+    }
+}

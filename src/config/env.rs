@@ -1,0 +1,368 @@
+//! The environment laid over the file: `DOORWARD__LISTEN__ADDRESS=…` sets `listen.address`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::document::{self, Node, Table, Value};
+use crate::config::keys::{self, Kind};
+use crate::config::problem::{Origin, Place, Problems};
+
+const PREFIX: &str = "DOORWARD__";
+
+/// What the environment says about the configuration. Its `Debug` names variables, never their values.
+///
+/// A variable is `DOORWARD__` and the key in upper case with `__` for each dot; tables in lists go by number:
+/// `DOORWARD__UPSTREAM__0__ADDRESSES`. Texts are taken as they stand, numbers and `true` or `false` as in TOML; a list is
+/// TOML (`["a", "b"]`) or one item as it stands; `require` is a word or an inline table.
+#[derive(Clone, Default)]
+pub struct EnvOverlay {
+    variables: BTreeMap<String, OsString>,
+    credentials: Option<PathBuf>,
+}
+
+impl fmt::Debug for EnvOverlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
+/// One step into the tree.
+enum Step<'a> {
+    Key(&'a str),
+    Item(&'a str, usize),
+}
+
+impl EnvOverlay {
+    /// The environment of this process: the only place that reads it.
+    #[must_use]
+    pub fn from_process() -> Self {
+        Self::from_pairs(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))),
+        )
+    }
+
+    /// The same of given pairs of name and value; names that are not ours are left aside.
+    #[must_use]
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<OsString>,
+    {
+        let mut overlay = Self::default();
+        for (name, value) in pairs {
+            let name = name.into();
+            if name.starts_with(PREFIX) {
+                overlay.variables.insert(name, value.into());
+            } else if name == "CREDENTIALS_DIRECTORY" {
+                overlay.credentials = Some(value.into().into());
+            }
+        }
+        overlay
+    }
+
+    /// Where systemd put the credentials of this service.
+    pub(super) fn credentials(&self) -> Option<&Path> {
+        self.credentials.as_deref()
+    }
+
+    /// Lays every variable over the document.
+    pub(super) fn apply(&self, root: &mut Table, problems: &Problems) {
+        let mut variables: Vec<_> = self
+            .variables
+            .iter()
+            .filter_map(|(name, value)| Some((lower_path(name.strip_prefix(PREFIX)?), name, value)))
+            .collect();
+        // Items are appended one after the other, so number 9 must come before number 10.
+        variables.sort_by_cached_key(|(path, ..)| {
+            path.iter()
+                .map(|part| (part.parse::<usize>().unwrap_or(0), part.clone()))
+                .collect::<Vec<_>>()
+        });
+        for (path, name, value) in variables {
+            let origin = Origin::Variable(name.as_str().into());
+            let place = Place::new(name.as_str(), Origin::Default);
+            let parts: Vec<_> = path.iter().map(String::as_str).collect();
+            let Some((steps, key, kind)) = resolve(&parts) else {
+                problems.add(&place, unknown(&parts));
+                continue;
+            };
+            let Some(text) = value.to_str() else {
+                problems.add(&place, "text in UTF-8");
+                continue;
+            };
+            match walk(root, &steps, &origin) {
+                Some(table) => {
+                    table
+                        .entries
+                        .insert(key.to_owned(), value_of(text, kind, &origin));
+                }
+                None => problems.add(&place, "the number of a table that is there, or the next"),
+            }
+        }
+    }
+}
+
+fn lower_path(name: &str) -> Vec<String> {
+    name.split("__").map(str::to_ascii_lowercase).collect()
+}
+
+/// Finds the key that a variable names; `None` if there is none.
+fn resolve<'a>(parts: &[&'a str]) -> Option<(Vec<Step<'a>>, &'a str, Kind)> {
+    let mut section = String::new();
+    let mut steps = Vec::new();
+    let mut rest = parts;
+    loop {
+        match rest {
+            [key] => return Some((steps, key, keys::kind(&section, key)?)),
+            [key, number, after @ ..] if keys::is_section(&list(&section, key)) => {
+                steps.push(Step::Item(key, number.parse().ok()?));
+                section = list(&section, key);
+                rest = after;
+            }
+            [key, after @ ..] if keys::is_section(&keys::join(&section, key)) => {
+                steps.push(Step::Key(key));
+                section = keys::join(&section, key);
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn list(section: &str, key: &str) -> String {
+    format!("{}[]", keys::join(section, key))
+}
+
+/// What is said of a variable that names no key.
+fn unknown(parts: &[&str]) -> String {
+    let (key, before) = parts.split_last().unwrap_or((&"", &[]));
+    let section = before.iter().fold(String::new(), |section, part| {
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            format!("{section}[]")
+        } else {
+            keys::join(&section, part)
+        }
+    });
+    let first = parts.first().unwrap_or(&"");
+    if keys::is_section(&section) {
+        keys::unknown(&section, key)
+    } else {
+        keys::unknown("", first)
+    }
+}
+
+/// Goes to the table that holds the key and makes what is missing on the way; `None` for a number beyond the next.
+fn walk<'t>(root: &'t mut Table, steps: &[Step<'_>], origin: &Origin) -> Option<&'t mut Table> {
+    let mut table = root;
+    for step in steps {
+        let node = match step {
+            Step::Key(key) => entry(table, key, origin),
+            Step::Item(key, number) => {
+                let node = entry(table, key, origin);
+                if !matches!(node.value, Value::List(_)) {
+                    node.value = Value::List(Vec::new());
+                }
+                let Value::List(items) = &mut node.value else {
+                    return None;
+                };
+                if *number == items.len() {
+                    items.push(empty(origin));
+                }
+                items.get_mut(*number)?
+            }
+        };
+        if !matches!(node.value, Value::Table(_)) {
+            *node = empty(origin);
+        }
+        let Value::Table(next) = &mut node.value else {
+            return None;
+        };
+        table = next;
+    }
+    Some(table)
+}
+
+fn entry<'t>(table: &'t mut Table, key: &str, origin: &Origin) -> &'t mut Node {
+    table
+        .entries
+        .entry(key.to_owned())
+        .or_insert_with(|| empty(origin))
+}
+
+fn empty(origin: &Origin) -> Node {
+    Node {
+        origin: origin.clone(),
+        value: Value::Table(Table::empty(origin.clone())),
+    }
+}
+
+fn value_of(text: &str, kind: Kind, origin: &Origin) -> Node {
+    let as_text = || Node {
+        origin: origin.clone(),
+        value: Value::Text(text.to_owned()),
+    };
+    let parsed = || document::parse_value(text, origin);
+    match kind {
+        Kind::Text => as_text(),
+        Kind::Scalar | Kind::Tables => parsed().unwrap_or_else(as_text),
+        Kind::TextOrTable => parsed()
+            .filter(|node| matches!(node.value, Value::Table(_)))
+            .unwrap_or_else(as_text),
+        Kind::Texts => parsed()
+            .filter(|node| matches!(node.value, Value::List(_)))
+            .unwrap_or_else(|| Node {
+                origin: origin.clone(),
+                value: Value::List(vec![as_text()]),
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows a tree in one line, for comparison only.
+    fn show(node: &Node) -> String {
+        match &node.value {
+            Value::Text(text) => format!("{text:?}"),
+            Value::Integer(number) => number.to_string(),
+            Value::Flag(flag) => flag.to_string(),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(show).collect();
+                format!("[{}]", items.join(","))
+            }
+            Value::Table(table) => {
+                let entries: Vec<_> = table
+                    .entries
+                    .iter()
+                    .map(|(key, node)| format!("{key}={}", show(node)))
+                    .collect();
+                format!("{{{}}}", entries.join(","))
+            }
+            Value::Other => "other".to_owned(),
+        }
+    }
+
+    fn overlaid(text: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
+        let problems = Problems::default();
+        let mut root = document::parse(text, &problems);
+        EnvOverlay::from_pairs(pairs.iter().copied()).apply(&mut root, &problems);
+        let shown = show(&Node {
+            origin: Origin::Default,
+            value: Value::Table(root),
+        });
+        problems
+            .finish(())
+            .map(|_| shown)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn variables_set_keys_in_the_type_that_the_key_wants() {
+        let cases = [
+            (
+                "DOORWARD__LISTEN__ADDRESS",
+                "1.2.3.4:5",
+                "{listen={address=[\"1.2.3.4:5\"]}}",
+            ),
+            (
+                "DOORWARD__LISTEN__ADDRESS",
+                "['a','b']",
+                "{listen={address=[\"a\",\"b\"]}}",
+            ),
+            (
+                "DOORWARD__LISTEN__ADMIN_TOKEN",
+                "12345",
+                "{listen={admin_token=\"12345\"}}",
+            ),
+            ("DOORWARD__LISTEN__WORKERS", "3", "{listen={workers=3}}"),
+            (
+                "DOORWARD__LISTEN__WORKERS",
+                "three",
+                "{listen={workers=\"three\"}}",
+            ),
+            ("DOORWARD__LOG__ACCESS", "false", "{log={access=false}}"),
+            (
+                "DOORWARD__ROUTE__0__REQUIRE",
+                "public",
+                "{route=[{require=\"public\"}]}",
+            ),
+            (
+                "DOORWARD__ROUTE__0__REQUIRE",
+                "{ any_role = ['a'] }",
+                "{route=[{require={any_role=[\"a\"]}}]}",
+            ),
+            (
+                "DOORWARD__ROUTE__0__IDENTITY_HEADERS__UID",
+                "Remote-User",
+                "{route=[{identity_headers={uid=\"Remote-User\"}}]}",
+            ),
+            (
+                "DOORWARD__UPSTREAM",
+                "[{name='a'}]",
+                "{upstream=[{name=\"a\"}]}",
+            ),
+            ("OTHER", "x", "{}"),
+        ];
+        for (name, value, shown) in cases {
+            assert_eq!(
+                overlaid("", &[(name, value)]),
+                Ok(shown.to_owned()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_leaves_the_rest() {
+        assert_eq!(
+            overlaid(
+                "[[upstream]]\nname = 'a'\naddresses = ['x']\n",
+                &[
+                    ("DOORWARD__UPSTREAM__1__NAME", "b"),
+                    ("DOORWARD__UPSTREAM__0__ADDRESSES", "y"),
+                ]
+            ),
+            Ok("{upstream=[{addresses=[\"y\"],name=\"a\"},{name=\"b\"}]}".to_owned())
+        );
+    }
+
+    #[test]
+    fn variables_that_name_no_key_are_noted_without_their_value() {
+        let cases = [
+            (
+                "DOORWARD__LISTEN__ADRESS",
+                "a known key; did you mean `address`?",
+            ),
+            (
+                "DOORWARD__LISTN__ADDRESS",
+                "a known key; did you mean `listen`?",
+            ),
+            ("DOORWARD__SESSION__IDLE_TTL_S", keys::NOT_IN_RELEASE),
+            ("DOORWARD__STORE__URL", keys::NOT_IN_RELEASE),
+            (
+                "DOORWARD__ROUTE__X__PATH",
+                "a known key; did you mean `route`?",
+            ),
+            (
+                "DOORWARD__ROUTE__7__PATH",
+                "the number of a table that is there, or the next",
+            ),
+        ];
+        for (name, said) in cases {
+            let error = overlaid("", &[(name, "hunter2")]).unwrap_err();
+            assert_eq!(error, format!("{name}: expected {said}"));
+        }
+    }
+
+    #[test]
+    fn debug_names_variables_only() {
+        let overlay = EnvOverlay::from_pairs([("DOORWARD__LISTEN__ADMIN_TOKEN", "hunter2")]);
+        assert_eq!(
+            format!("{overlay:?}"),
+            "{\"DOORWARD__LISTEN__ADMIN_TOKEN\"}"
+        );
+    }
+}

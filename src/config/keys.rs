@@ -1,0 +1,294 @@
+//! Every key there is: what unknown keys are told by, and what the shown configuration must show.
+
+/// What a key takes, as far as an environment variable needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A text: a variable is taken as it stands.
+    Text,
+    /// A whole number, or `true` or `false`.
+    Scalar,
+    /// A list of texts; a variable may hold one item as it stands.
+    Texts,
+    /// A text or a table: a variable is a table if it reads so.
+    TextOrTable,
+    /// A table, or a list of tables: a variable holds inline TOML.
+    Tables,
+}
+
+use Kind::{Scalar, Tables, Text, TextOrTable, Texts};
+
+/// A section and its keys; `[]` marks a list of tables.
+type Section = (&'static str, &'static [(&'static str, Kind)]);
+
+const SECTIONS: &[Section] = &[
+    (
+        "",
+        &[
+            ("listen", Tables),
+            ("limits", Tables),
+            ("store", Tables),
+            ("tokens", Tables),
+            ("issuer", Tables),
+            ("account", Tables),
+            ("mail", Tables),
+            ("log", Tables),
+            ("roles", Tables),
+            ("upstream", Tables),
+            ("route", Tables),
+        ],
+    ),
+    (
+        "listen",
+        &[
+            ("address", Texts),
+            ("admin_address", Text),
+            ("admin_token", Text),
+            ("admin_token_file", Text),
+            ("public_url", Text),
+            ("trusted_proxies", Texts),
+            ("auth_hosts", Texts),
+            ("auth_prefix", Text),
+            ("workers", Scalar),
+        ],
+    ),
+    (
+        "limits",
+        &[
+            ("head_bytes_max", Scalar),
+            ("head_fields_max", Scalar),
+            ("target_bytes_max", Scalar),
+            ("head_timeout_ms", Scalar),
+            ("body_bytes_max", Scalar),
+            ("keepalive_timeout_ms", Scalar),
+            ("connections_max", Scalar),
+            ("upstream_connect_timeout_ms", Scalar),
+            ("upstream_read_timeout_ms", Scalar),
+            ("upstream_write_timeout_ms", Scalar),
+            ("upstream_idle_max", Scalar),
+            ("drain_timeout_ms", Scalar),
+        ],
+    ),
+    (
+        "store",
+        &[("engine", Text), ("path", Text), ("cache_entries", Scalar)],
+    ),
+    (
+        "tokens",
+        &[
+            ("issuer", Text),
+            ("audience", Text),
+            ("algorithm", Text),
+            ("access_ttl_s", Scalar),
+            ("refresh_ttl_s", Scalar),
+            ("absolute_ttl_s", Scalar),
+        ],
+    ),
+    (
+        "issuer[]",
+        &[
+            ("name", Text),
+            ("issuer", Text),
+            ("audience", Texts),
+            ("jwks_file", Text),
+            ("secret_jwk_file", Text),
+            ("algorithms", Texts),
+            ("leeway_s", Scalar),
+            ("subject_claim", Text),
+            ("subject_prefix", Text),
+            ("username_claim", Text),
+            ("roles_claim", Text),
+            ("roles_prefix", Text),
+            ("roles_allow", Texts),
+            ("scopes_claim", Text),
+        ],
+    ),
+    (
+        "account",
+        &[
+            ("registration", Text),
+            ("password_length_min", Scalar),
+            ("password_classes_min", Scalar),
+            ("confirm_ttl_s", Scalar),
+            ("reset_ttl_s", Scalar),
+            ("hash_threads", Scalar),
+            ("api_key_header", Text),
+        ],
+    ),
+    (
+        "mail",
+        &[
+            ("transport", Text),
+            ("directory", Text),
+            ("from", Text),
+            ("confirm_link", Text),
+            ("reset_link", Text),
+        ],
+    ),
+    ("log", &[("level", Text), ("access", Scalar)]),
+    (
+        "roles",
+        &[
+            ("levels", Texts),
+            ("resources", Texts),
+            ("scopes", Texts),
+            ("manage_level", Text),
+        ],
+    ),
+    (
+        "upstream[]",
+        &[
+            ("name", Text),
+            ("addresses", Texts),
+            ("resources", Texts),
+            ("public_path", Text),
+        ],
+    ),
+    (
+        "route[]",
+        &[
+            ("path", Text),
+            ("methods", Texts),
+            ("hosts", Texts),
+            ("upstream", Text),
+            ("require", TextOrTable),
+            ("identity_headers", Tables),
+            ("all_roles", Scalar),
+            ("pass_credentials", Scalar),
+        ],
+    ),
+    (
+        "route[].require",
+        &[("any_role", Texts), ("all_scopes", Texts)],
+    ),
+    (
+        "route[].identity_headers",
+        &[
+            ("uid", Text),
+            ("username", Text),
+            ("roles", Text),
+            ("scopes", Text),
+            ("method", Text),
+            ("key_id", Text),
+        ],
+    ),
+];
+
+/// Keys with a meaning that this release does not have yet: nobody should look for a slip of the pen there.
+const LATER: &[(&str, &[&str])] = &[
+    ("", &["session", "forward_auth", "role_source"]),
+    ("listen", &["tls"]),
+    ("store", &["url", "backup_every_s", "backup_keep"]),
+    (
+        "issuer[]",
+        &[
+            "jwks_url",
+            "jwks_hosts",
+            "discovery",
+            "introspection_url",
+            "stale_max_s",
+        ],
+    ),
+    (
+        "account",
+        &["lockout_attempts", "lockout_s", "reveal_existing"],
+    ),
+    ("mail", &["per_address_per_hour", "per_network_per_hour"]),
+];
+
+/// What is said of a key or value that the contract has and this release has not.
+pub(super) const NOT_IN_RELEASE: &str = "to find it left out: it is not in this release";
+
+fn keys_of(section: &str) -> Option<&'static [(&'static str, Kind)]> {
+    let found = SECTIONS.iter().find(|(name, _)| *name == section)?;
+    Some(found.1)
+}
+
+/// Whether tables of this name are read.
+pub(super) fn is_section(section: &str) -> bool {
+    keys_of(section).is_some()
+}
+
+/// What a key of a section takes; `None`: there is no such key.
+pub(super) fn kind(section: &str, key: &str) -> Option<Kind> {
+    let found = keys_of(section)?.iter().find(|(name, _)| *name == key)?;
+    Some(found.1)
+}
+
+/// Joins a section and a key to the name an operator knows: `listen.address`.
+pub(super) fn join(section: &str, key: &str) -> String {
+    if section.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{section}.{key}")
+    }
+}
+
+/// What is said of an unknown key: whether it comes later, or which one was meant.
+pub(super) fn unknown(section: &str, key: &str) -> String {
+    let is_later = LATER
+        .iter()
+        .any(|(name, keys)| *name == section && keys.contains(&key));
+    if is_later {
+        return NOT_IN_RELEASE.to_owned();
+    }
+    let nearest = keys_of(section)
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| (strsim::damerau_levenshtein(name, key), *name))
+        .min();
+    if let Some((distance, name)) = nearest
+        && distance <= 1 + name.len() / 4
+    {
+        return format!("a known key; did you mean `{name}`?");
+    }
+    match SECTIONS
+        .iter()
+        .find(|(_, keys)| keys.iter().any(|(name, _)| *name == key))
+    {
+        Some((other, _)) => format!("a known key; did you mean `{}`?", join(other, key)),
+        None => "a known key".to_owned(),
+    }
+}
+
+/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
+/// among them.
+pub fn known_keys() -> impl Iterator<Item = String> {
+    SECTIONS.iter().flat_map(|(section, keys)| {
+        keys.iter()
+            .filter(|(_, kind)| *kind != Kind::Tables)
+            .map(|(key, _)| join(section, key))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_told_from_keys_that_come_later_and_from_misplaced_ones() {
+        let cases = [
+            ("listen", "adress", "a known key; did you mean `address`?"),
+            ("listen", "tls", NOT_IN_RELEASE),
+            ("", "session", NOT_IN_RELEASE),
+            ("", "routes", "a known key; did you mean `route`?"),
+            (
+                "limits",
+                "trusted_proxies",
+                "a known key; did you mean `listen.trusted_proxies`?",
+            ),
+            ("listen", "colour", "a known key"),
+        ];
+        for (section, key, said) in cases {
+            assert_eq!(unknown(section, key), said, "{section} {key}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_both_here_and_later() {
+        for (section, keys) in LATER {
+            for key in *keys {
+                assert_eq!(kind(section, key), None, "{section} {key}");
+            }
+        }
+    }
+}

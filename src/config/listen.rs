@@ -1,0 +1,274 @@
+//! `[listen]`: where requests come in.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use crate::config::pattern;
+use crate::config::reader::{Reader, is_visible};
+use crate::config::secrets::{self, Surroundings};
+use crate::model::secret::Secret;
+
+/// Where requests come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Addresses of the gateway itself, at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// Address of health, readiness and metrics.
+    pub admin_address: SocketAddr,
+    /// The bearer token that the admin listener asks for; there must be one off loopback.
+    pub admin_token: Option<AdminToken>,
+    /// The only base of links and of the resource map: scheme, host and port, without a slash at the end.
+    pub public_url: PublicUrl,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Hosts that serve the gateway's own endpoints; empty: all.
+    pub auth_hosts: Vec<String>,
+    /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
+    pub auth_prefix: String,
+    /// Threads that proxy; default: the processors this process may use.
+    pub workers: usize,
+}
+
+/// A token as configured; compared by digest.
+#[derive(Clone, Debug)]
+pub struct AdminToken(pub Secret);
+
+impl PartialEq for AdminToken {
+    /// Two configurations are compared to tell what needs a restart; this runs on no request.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose() == other.0.expose()
+    }
+}
+
+impl Eq for AdminToken {}
+
+/// The origin under which callers reach the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// `http://127.0.0.1:8080`: no path, no slash at the end.
+    pub text: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Host, with the port if it is not the scheme's own.
+    pub authority: String,
+    /// Whether the host is `localhost` or a loopback address.
+    pub is_loopback: bool,
+}
+
+impl PublicUrl {
+    /// Reads `http(s)://host[:port]`; one slash at the end is dropped. `None` for anything with a path, a query, a
+    /// fragment or a user.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if !is_visible(text, 512) || text.contains(['?', '#', '@', '\\']) {
+            return None;
+        }
+        let is_web = text.starts_with("http://") || text.starts_with("https://");
+        let url = Url::parse(text).ok()?;
+        let host = url.host()?;
+        let fits = is_web && url.path() == "/";
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        fits.then(|| Self {
+            text: format!("{}://{authority}", url.scheme()),
+            scheme: url.scheme().to_owned(),
+            is_loopback: match host {
+                Host::Domain(name) => name == "localhost",
+                Host::Ipv4(ip) => ip.is_loopback(),
+                Host::Ipv6(ip) => ip.is_loopback(),
+            },
+            authority,
+        })
+    }
+}
+
+const ADDRESS: &str = "an address such as 127.0.0.1:8080";
+const TOKEN: &str = "16 to 512 visible ASCII characters";
+
+pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
+    let addresses = reader
+        .text_or_texts("address", ADDRESS, |text| text.parse().ok())
+        .unwrap_or_else(|| vec![loopback(8080)]);
+    let admin_address = reader
+        .text(
+            "admin_address",
+            "an address such as 127.0.0.1:8081",
+            |text| text.parse().ok(),
+        )
+        .unwrap_or_else(|| loopback(8081));
+    let token_fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
+    let admin_token = secrets::secret(&mut reader, "admin_token", TOKEN, token_fits, around);
+    let listen = Listen {
+        admin_address,
+        admin_token: admin_token.map(AdminToken),
+        public_url: public_url(&mut reader, &addresses),
+        trusted_proxies: reader
+            .texts(
+                "trusted_proxies",
+                "a network such as 10.0.0.0/8, without bits below the prefix, or an address",
+                network,
+            )
+            .unwrap_or_default(),
+        auth_hosts: reader.texts("auth_hosts", HOST, host).unwrap_or_default(),
+        auth_prefix: reader
+            .text("auth_prefix", pattern::LITERAL_PATH, literal_prefix)
+            .unwrap_or_else(|| "/auth".to_owned()),
+        workers: reader.count("workers", 1..=1024).unwrap_or_else(processors),
+        addresses,
+    };
+    check(&reader, &listen);
+    reader.finish();
+    listen
+}
+
+/// What holds between the keys.
+fn check(reader: &Reader<'_>, listen: &Listen) {
+    let admin = listen.admin_address;
+    if admin.port() != 0 && listen.addresses.contains(&admin) {
+        reader.add("admin_address", "another address than those in `address`");
+    }
+    let has_token_key = reader.has("admin_token") || reader.has("admin_token_file");
+    if !admin.ip().is_loopback() && listen.admin_token.is_none() && !has_token_key {
+        reader.add(
+            "admin_token",
+            format!(
+                "{TOKEN}, here or by `admin_token_file`, since admin_address is not on loopback"
+            ),
+        );
+    }
+    if listen
+        .trusted_proxies
+        .iter()
+        .any(|net| net.prefix_len() == 0)
+    {
+        reader.warn(
+            "trusted_proxies",
+            "networks of your own proxies only: one entry believes everybody",
+        );
+    }
+}
+
+fn public_url(reader: &mut Reader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
+    let written = reader.text(
+        "public_url",
+        "a URL such as https://auth.example.com: http or https, host and port only",
+        PublicUrl::parse,
+    );
+    let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
+    if !reader.has("public_url") && first.ip().is_unspecified() {
+        reader.warn(
+            "public_url",
+            "the URL that callers use, since links in mails begin with it and `address` names none",
+        );
+    }
+    // An address is an authority, and the scheme's own port is left out as everywhere.
+    let default = || PublicUrl::parse(&format!("http://{first}"));
+    written.or_else(default).unwrap_or_else(|| PublicUrl {
+        text: format!("http://{first}"),
+        scheme: "http".to_owned(),
+        authority: first.to_string(),
+        is_loopback: first.ip().is_loopback(),
+    })
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.into());
+    }
+    let net: IpNet = text.parse().ok()?;
+    (net.trunc() == net).then_some(net)
+}
+
+fn literal_prefix(text: &str) -> Option<String> {
+    pattern::is_literal_path(text).then(|| text.to_owned())
+}
+
+/// The processors this process may use.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+pub(super) const HOST: &str = "a host name such as api.example.com, without port and wildcard";
+
+/// Reads a host as requests are compared with it: lower case, no port, no dot at the end; IPv6 in brackets.
+pub(super) fn host(text: &str) -> Option<String> {
+    if let Some(inside) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        let ip: Ipv6Addr = inside.parse().ok()?;
+        return Some(format!("[{ip}]"));
+    }
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let fits = text.len() <= 253 && text.split('.').all(label_fits);
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_url_is_an_origin() {
+        let cases = [
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", true),
+            ("https://Auth.Example.com/", "auth.example.com", false),
+            ("https://auth.example.com:443", "auth.example.com", false),
+            ("http://localhost:80", "localhost", true),
+            ("http://[::1]:8080", "[::1]:8080", true),
+        ];
+        for (text, authority, is_loopback) in cases {
+            let url = PublicUrl::parse(text).unwrap();
+            assert_eq!(
+                (url.authority.as_str(), url.is_loopback),
+                (authority, is_loopback),
+                "{text}"
+            );
+            assert_eq!(url.text, format!("{}://{authority}", url.scheme), "{text}");
+        }
+        for bad in [
+            "",
+            "auth.example.com",
+            "ftp://a",
+            "http://a/x",
+            "http://a?b",
+            "http://a/#",
+            "http://u@a",
+            "http:a",
+            "http://a\\b",
+            "http://",
+            "http://a b",
+        ] {
+            assert_eq!(PublicUrl::parse(bad).map(|url| url.text), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_have_no_bits_below_the_prefix() {
+        assert_eq!(network("10.0.0.7").unwrap().to_string(), "10.0.0.7/32");
+        assert_eq!(network("fd00::/8").unwrap().to_string(), "fd00::/8");
+        for bad in ["10.0.0.1/8", "10.0.0.0/33", "proxy", ""] {
+            assert_eq!(network(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_port() {
+        assert_eq!(host("API.example.com").as_deref(), Some("api.example.com"));
+        assert_eq!(host("[0::1]").as_deref(), Some("[::1]"));
+        for bad in ["", "a:80", "*.a", "a..b", "a.", ".a", "a/b", "::1", "[x]"] {
+            assert_eq!(host(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `[log]`: what is written about the gateway's work.
+
+use crate::config::reader::Reader;
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`, alone or before filters: `info,doorward=debug`.
+    pub level: String,
+    /// One JSON record per request on standard output.
+    pub access: bool,
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+pub(super) fn read(mut reader: Reader<'_>) -> LogSettings {
+    let settings = LogSettings {
+        level: reader
+            .text(
+                "level",
+                "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug",
+                filter,
+            )
+            .unwrap_or_else(|| "info".to_owned()),
+        access: reader.flag("access").unwrap_or(true),
+    };
+    reader.finish();
+    settings
+}
+
+/// Takes a level, then filters by target. A mere word is not taken for a target, as the subscriber would: it is a
+/// level with a slip in it.
+fn filter(text: &str) -> Option<String> {
+    let mut parts = text.split(',');
+    let begins = parts.next().is_some_and(|first| LEVELS.contains(&first));
+    let target_fits = |target: &str| {
+        !target.is_empty()
+            && target
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+    };
+    let fits = begins
+        && parts.all(|part| {
+            part.split_once('=')
+                .is_some_and(|(target, level)| target_fits(target) && LEVELS.contains(&level))
+        });
+    fits.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_comes_first_and_filters_name_targets() {
+        for good in ["info", "off", "warn,doorward::proxy=trace,h2=error"] {
+            assert!(filter(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "inof",
+            "INFO",
+            "info,debug",
+            "doorward=debug",
+            "info,a=",
+            "info,a=x",
+            "info, a=warn",
+        ] {
+            assert_eq!(filter(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `[mail]`: how mails leave.
+
+use std::path::PathBuf;
+
+use crate::config::reader::Reader;
+use crate::config::secrets;
+use crate::model::account::EmailAddress;
+
+/// How mails leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailTransport {
+    /// One `.eml` file per message, mode 0600.
+    File(PathBuf),
+    /// Onto standard output: for trying things out.
+    Stdout,
+}
+
+/// `[mail]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailSettings {
+    /// How mails leave.
+    pub transport: MailTransport,
+    /// Sender, such as `Doorward <noreply@localhost>`.
+    pub from: String,
+    /// Link of the mail `confirm_new`; `{public_url}` and `{token}` are filled in.
+    pub confirm_link: String,
+    /// Link of the mail `password_reset`.
+    pub reset_link: String,
+}
+
+const LINK: &str = "a link such as {public_url}/auth/confirm?token={token}: it begins with {public_url}/, http:// or \
+     https:// and holds {token} once";
+
+pub(super) fn read(mut reader: Reader<'_>, auth_prefix: &str) -> MailSettings {
+    let is_stdout = reader
+        .choice(
+            "transport",
+            &[("file", false), ("stdout", true)],
+            &["smtp", "sendmail"],
+        )
+        .unwrap_or(false);
+    let directory = reader
+        .text("directory", "the path of a directory", secrets::path)
+        .unwrap_or_else(|| PathBuf::from("data/mail"));
+    let mut link_of = |key: &str, page: &str| {
+        reader
+            .text(key, LINK, link)
+            .unwrap_or_else(|| format!("{{public_url}}{auth_prefix}/{page}?token={{token}}"))
+    };
+    let confirm_link = link_of("confirm_link", "confirm");
+    let reset_link = link_of("reset_link", "reset");
+    let settings = MailSettings {
+        transport: if is_stdout {
+            MailTransport::Stdout
+        } else {
+            MailTransport::File(directory)
+        },
+        from: reader
+            .text(
+                "from",
+                "a sender such as Doorward <noreply@localhost>",
+                sender,
+            )
+            .unwrap_or_else(|| "Doorward <noreply@localhost>".to_owned()),
+        confirm_link,
+        reset_link,
+    };
+    reader.finish();
+    settings
+}
+
+/// Takes an address, alone or behind a name.
+fn sender(text: &str) -> Option<String> {
+    let address = match text.split_once('<') {
+        Some((_, rest)) => rest.strip_suffix('>')?,
+        None => text,
+    };
+    let fits = EmailAddress::parse(address).is_ok() && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+fn link(text: &str) -> Option<String> {
+    let begins = ["{public_url}/", "http://", "https://"]
+        .iter()
+        .any(|beginning| text.starts_with(beginning));
+    let filled = text.replace("{public_url}", "");
+    let fits = begins
+        && filled.matches("{token}").count() == 1
+        && !filled.replace("{token}", "").contains(['{', '}'])
+        && text.bytes().all(|b| b.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_hold_the_token_once() {
+        for good in [
+            "{public_url}/auth/confirm?token={token}",
+            "https://app.example.com/#/confirm/{token}",
+        ] {
+            assert!(link(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "{public_url}/x",
+            "{token}",
+            "{public_url}/{token}{token}",
+            "{public_url}/{token}{user}",
+            "{public_url}.evil.test/{token}",
+            "ftp://a/{token}",
+            "https://a b/{token}",
+        ] {
+            assert_eq!(link(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sender_is_an_address_with_or_without_a_name() {
+        for good in ["a@b", "Door Ward <a@b.example>"] {
+            assert!(sender(good).is_some(), "{good}");
+        }
+        for bad in ["", "a", "A <a>", "A <a@b", "A\n<a@b>", "<a@b> x"] {
+            assert_eq!(sender(bad), None, "{bad}");
+        }
+    }
+}

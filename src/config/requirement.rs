@@ -1,0 +1,121 @@
+//! `require`: what a route asks of its caller.
+
+use crate::config::document::Value;
+use crate::config::reader::Reader;
+use crate::config::roles::{OWN_SCOPES, Words};
+use crate::model::access::{Requirement, ResourceRole, Role, RoleTemplate, Scope};
+
+const REQUIRE: &str =
+    "\"public\", \"optional\", \"authenticated\" or { any_role = [\"…\"], all_scopes = [\"…\"] }";
+const ROLE: &str = "a role such as admin: visible ASCII without comma and braces, at most 255";
+const TEMPLATE: &str =
+    "a role with one capture of the path as its whole id, such as list-{id}-member";
+const SCOPE: &str =
+    "a scope such as lists:read; of those that begin with auth: only the gateway's own";
+
+/// Takes `require`; what is missing is never public. `captures` are those of the path, `None` if the path is wrong.
+pub(super) fn read(
+    route: &mut Reader<'_>,
+    captures: Option<&[&str]>,
+    words: &Words,
+) -> Option<Requirement> {
+    match route.node("require").map(|node| node.value) {
+        Some(Value::Text(text)) => {
+            let requirement = match text.as_str() {
+                "public" => Some(Requirement::Public),
+                "optional" => Some(Requirement::Optional),
+                "authenticated" => Some(Requirement::Authenticated),
+                _ => None,
+            };
+            if requirement.is_none() {
+                route.add("require", REQUIRE);
+            }
+            requirement
+        }
+        Some(Value::Table(table)) => Some(rights(route.inner("require", table), captures, words)),
+        Some(_) => {
+            route.add("require", REQUIRE);
+            None
+        }
+        None => {
+            route.add(
+                "require",
+                format!("{REQUIRE}; no route is public unless it says so"),
+            );
+            None
+        }
+    }
+}
+
+fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &Words) -> Requirement {
+    if !reader.has("any_role") && !reader.has("all_scopes") {
+        reader.add_here("`any_role` or `all_scopes`, with at least one item");
+    }
+    let any_role = reader.some_items("any_role", ROLE, |text| template(text, captures, words));
+    let all_scopes = reader.some_texts("all_scopes", SCOPE, |text| {
+        let scope = Scope::parse(text).ok()?;
+        (!scope.is_own() || OWN_SCOPES.contains(&text)).then_some(scope)
+    });
+    reader.finish();
+    Requirement::Rights {
+        any_role: any_role.unwrap_or_default(),
+        all_scopes: all_scopes.unwrap_or_default(),
+    }
+}
+
+/// Reads one role of a route.
+///
+/// # Errors
+/// What would be right instead.
+fn template(text: &str, captures: Option<&[&str]>, words: &Words) -> Result<RoleTemplate, String> {
+    if !text.contains(['{', '}']) {
+        return plain(text, words).map(RoleTemplate::Plain);
+    }
+    let parts = text.split_once('{').and_then(|(resource, rest)| {
+        let (capture, level) = rest.split_once('}')?;
+        let is_one =
+            !level.contains(['{', '}']) && !capture.contains('{') && !resource.contains('}');
+        is_one.then_some((
+            resource.strip_suffix('-')?,
+            capture,
+            level.strip_prefix('-')?,
+        ))
+    });
+    let (resource, capture, level) = parts.ok_or(TEMPLATE)?;
+    if captures.is_some_and(|names| !names.contains(&capture)) {
+        return Err(format!("{TEMPLATE}; the path has no such capture"));
+    }
+    let settings = &words.settings;
+    let resource = settings
+        .resources
+        .iter()
+        .find(|name| name.as_str() == resource)
+        .ok_or(format!(
+            "{TEMPLATE}, its resource one of [roles] `resources`"
+        ))?;
+    let rank = settings
+        .ladder
+        .rank(level)
+        .filter(|rank| 0 < rank.0)
+        .ok_or(format!(
+            "{TEMPLATE}, its level one of [roles] `levels` and not the first, which gives no role"
+        ))?;
+    Ok(RoleTemplate::Resource {
+        resource: resource.clone(),
+        capture: capture.to_owned(),
+        rank,
+        text: text.into(),
+    })
+}
+
+fn plain(text: &str, words: &Words) -> Result<Role, String> {
+    let role = Role::parse(text).map_err(|_| ROLE)?;
+    let settings = &words.settings;
+    let never_given = words.are_sound
+        && ResourceRole::parse(text, &settings.resources, &settings.ladder)
+            .is_some_and(|parsed| parsed.rank.0 == 0);
+    if never_given {
+        return Err("a role that can be had: the first of [roles] `levels` gives none".to_owned());
+    }
+    Ok(role)
+}

@@ -1,0 +1,96 @@
+//! `[roles]`: the declared levels, resources and scopes.
+
+use crate::config::reader::Reader;
+use crate::model::access::{Ladder, Name, Scope};
+
+/// `[roles]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// The ladder of levels.
+    pub ladder: Ladder,
+    /// Declared kinds of resources.
+    pub resources: Vec<Name>,
+    /// All declared scopes, sorted: those of `[roles] scopes`, those that routes name, and the gateway's own.
+    pub scopes: Vec<Scope>,
+    /// The level that may change memberships of its resource.
+    pub manage_level: Name,
+}
+
+/// What `[roles]` says, and whether routes can be held against it.
+pub(super) struct Words {
+    pub(super) settings: RoleSettings,
+    /// `false`: levels or resources are wrong themselves, so that what routes say of them tells nothing.
+    pub(super) are_sound: bool,
+}
+
+/// Scopes that mean something to the gateway itself.
+pub(super) const OWN_SCOPES: [&str; 3] = [Scope::MEMBERS, Scope::ADMIN, Scope::INTROSPECT];
+
+/// What a resource or a level is called.
+pub(super) const NAME: &str = "a name: a-z, then a-z, 0-9 and _, at most 64, no dash";
+const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ and comma; those that begin with auth: \
+     are the gateway's own";
+const MANAGER: &str = "one of `levels`, and not the first, which gives no role";
+
+/// Takes a name that can be declared.
+pub(super) fn name(text: &str) -> Option<Name> {
+    Name::parse(text).ok()
+}
+
+pub(super) fn read(mut reader: Reader<'_>) -> Words {
+    let before = reader.problem_count();
+    let levels = reader.texts("levels", NAME, name);
+    let ladder = levels
+        .and_then(|levels| {
+            let ladder = Ladder::new(levels).ok();
+            if ladder.is_none() {
+                reader.add("levels", "1 to 32 levels, lowest first, no two alike");
+            }
+            ladder
+        })
+        .unwrap_or_else(default_ladder);
+    let resources = reader
+        .texts("resources", NAME, name)
+        .unwrap_or_else(|| vec![constant("list")]);
+    let are_sound = reader.problem_count() == before;
+    let mut scopes = reader
+        .texts("scopes", SCOPE, |text| {
+            Scope::parse(text).ok().filter(|scope| !scope.is_own())
+        })
+        .unwrap_or_default();
+    scopes.extend(OWN_SCOPES.iter().filter_map(|text| Scope::parse(text).ok()));
+    let manage_level = reader
+        .text("manage_level", MANAGER, name)
+        .unwrap_or_else(|| constant("manager"));
+    let rank = ladder.rank(manage_level.as_str());
+    if are_sound && rank.is_none_or(|rank| rank.0 == 0) {
+        reader.add("manage_level", MANAGER);
+    }
+    reader.finish();
+    Words {
+        settings: RoleSettings {
+            ladder,
+            resources,
+            scopes,
+            manage_level,
+        },
+        are_sound,
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "given constants only, all of which every reading of defaults goes through"
+)]
+fn constant(text: &'static str) -> Name {
+    Name::parse(text).expect("a constant keeps the rule of names")
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "given constants only, all of which every reading of defaults goes through"
+)]
+fn default_ladder() -> Ladder {
+    let levels = ["public", "invitee", "member", "manager", "secret"];
+    Ladder::new(levels.map(constant).into()).expect("five different levels")
+}

@@ -1,0 +1,130 @@
+//! `[[route]]`: what is let in, on what conditions, and where it leads.
+
+use http::{HeaderName, Method};
+
+use crate::config::headers;
+use crate::config::listen;
+use crate::config::pattern;
+use crate::config::reader::Reader;
+use crate::config::requirement;
+use crate::config::roles::Words;
+use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern, Route};
+
+/// Where everybody finds the public signing keys; no route may stand there.
+const JWKS_PATH: &str = "/.well-known/jwks.json";
+const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
+
+/// What routes are held against.
+pub(super) struct Rest<'a> {
+    pub(super) words: &'a Words,
+    pub(super) upstreams: &'a [String],
+    pub(super) auth_prefix: &'a str,
+    pub(super) api_key_header: &'a HeaderName,
+}
+
+pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
+    readers
+        .into_iter()
+        .filter_map(|reader| one(reader, rest))
+        .collect()
+}
+
+fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
+    let path = path(&mut reader, rest.auth_prefix);
+    let captures: Option<Vec<_>> = path
+        .as_ref()
+        .map(|(_, pattern)| pattern::captures(pattern).collect());
+    let require = requirement::read(&mut reader, captures.as_deref(), rest.words);
+    let methods = methods(&mut reader);
+    let hosts = reader.some_texts("hosts", listen::HOST, |text| {
+        listen::host(text).map(HostPattern)
+    });
+    let upstream = reader.required("upstream", "the name of an [[upstream]]", |text| {
+        rest.upstreams.iter().position(|name| name == text)
+    });
+    let identity_headers = identity_headers(&mut reader, rest.api_key_header);
+    let all_roles = reader.flag("all_roles").unwrap_or(false);
+    let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
+    reader.finish();
+    let (text, path) = path?;
+    Some(Route {
+        text,
+        path,
+        hosts: hosts.unwrap_or_default(),
+        methods,
+        require: require?,
+        upstream: upstream?,
+        identity_headers,
+        all_roles,
+        pass_credentials,
+    })
+}
+
+fn path(reader: &mut Reader<'_>, auth_prefix: &str) -> Option<(String, PathPattern)> {
+    let text = reader.required("path", "a path such as /lists/{id}/**", |text| {
+        Some(text.to_owned())
+    })?;
+    match pattern::parse(&text) {
+        Ok(pattern) => {
+            let is_ours = [auth_prefix, JWKS_PATH]
+                .iter()
+                .any(|own| pattern::is_under(&pattern, own));
+            if is_ours {
+                reader.add(
+                    "path",
+                    "a path outside the gateway's own: `listen.auth_prefix` and /.well-known/jwks.json",
+                );
+            }
+            Some((text, pattern))
+        }
+        Err(expected) => {
+            reader.add("path", expected);
+            None
+        }
+    }
+}
+
+fn methods(reader: &mut Reader<'_>) -> Vec<Method> {
+    let methods = reader.some_texts("methods", METHOD, |text| {
+        let chars_fit = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        let method = Method::from_bytes(text.as_bytes()).ok()?;
+        let passes = method != Method::TRACE && method != Method::CONNECT;
+        (chars_fit && passes).then_some(method)
+    });
+    let mut methods = methods.unwrap_or_default();
+    methods.sort_unstable();
+    methods
+}
+
+fn identity_headers(route: &mut Reader<'_>, api_key_header: &HeaderName) -> IdentityHeaderNames {
+    let mut reader = route.table("identity_headers");
+    let mut names = IdentityHeaderNames::default();
+    for (key, name) in [
+        ("uid", &mut names.uid),
+        ("username", &mut names.username),
+        ("roles", &mut names.roles),
+        ("scopes", &mut names.scopes),
+        ("method", &mut names.method),
+        ("key_id", &mut names.key_id),
+    ] {
+        let chosen = reader.text(key, headers::EXPECTED, |text| {
+            headers::name(text).filter(|name| name != api_key_header)
+        });
+        if let Some(chosen) = chosen {
+            *name = chosen;
+        }
+    }
+    let all = names.all();
+    let are_distinct = all
+        .iter()
+        .enumerate()
+        .all(|(index, name)| !all.iter().skip(index + 1).any(|other| other == name));
+    if !are_distinct {
+        route.add(
+            "identity_headers",
+            "six different names, those left out included",
+        );
+    }
+    reader.finish();
+    names
+}

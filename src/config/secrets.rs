@@ -1,0 +1,125 @@
+//! Secrets from the file itself, from a file of their own, from the environment or from a systemd credential.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::config::env::EnvOverlay;
+use crate::config::problem::Origin;
+use crate::config::reader::Reader;
+use crate::model::secret::Secret;
+
+/// No secret is longer than this.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// What reading a secret depends on beside its section.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) env: &'a EnvOverlay,
+    /// Mode of the configuration file, if it is one.
+    pub(super) file_mode: Option<u32>,
+}
+
+/// Takes a secret from `key`, or from the file that `<key>_file` names, or from the credential `doorward.<key>`.
+///
+/// One line break at the end of a file does not count.
+pub(super) fn secret(
+    reader: &mut Reader<'_>,
+    key: &str,
+    expected: &str,
+    fits: fn(&str) -> bool,
+    around: Surroundings<'_>,
+) -> Option<Secret> {
+    let file_key = format!("{key}_file");
+    let written = reader.text(key, expected, |text| {
+        fits(text).then(|| Secret::new(text.to_owned()))
+    });
+    let file = reader.text(&file_key, "the path of a file", path);
+    if reader.has(key) && reader.has(&file_key) {
+        reader.add(
+            &file_key,
+            format!("to find it left out, since `{key}` is there"),
+        );
+        return None;
+    }
+    if reader.has(key) {
+        let from_file = matches!(reader.place(key).origin, Origin::Line(_));
+        if from_file && around.file_mode.is_some_and(others_may_read) {
+            reader.warn(
+                key,
+                format!(
+                    "a configuration file that others may not read (chmod o-r), or `{file_key}`"
+                ),
+            );
+        }
+        return written;
+    }
+    if let Some(file) = file {
+        warn_if_readable(reader, &file_key, &file);
+        return from_file(reader, &file_key, &file, expected, fits);
+    }
+    let credential = around.env.credentials()?.join(format!("doorward.{key}"));
+    if !credential.exists() {
+        return None;
+    }
+    from_file(reader, key, &credential, expected, fits)
+}
+
+fn from_file(
+    reader: &Reader<'_>,
+    key: &str,
+    path: &Path,
+    expected: &str,
+    fits: fn(&str) -> bool,
+) -> Option<Secret> {
+    let text = match read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            reader.add(key, format!("a file that can be read ({})", error.kind()));
+            return None;
+        }
+    };
+    let text = text.strip_suffix('\n').unwrap_or(text.as_str());
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if !fits(text) {
+        reader.add(key, format!("a file that holds {expected}"));
+        return None;
+    }
+    Some(Secret::new(text.to_owned()))
+}
+
+fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    File::open(path)?
+        .take(SECRET_BYTES_MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Takes the path of a file that must be there for reading.
+pub(super) fn path(text: &str) -> Option<PathBuf> {
+    let fits = !text.is_empty() && !text.contains('\0');
+    fits.then(|| PathBuf::from(text))
+}
+
+/// Notes a file that cannot be opened; whoever uses it opens it again.
+pub(super) fn check_readable(reader: &Reader<'_>, key: &str, path: &Path) {
+    if let Err(error) = File::open(path) {
+        reader.add(key, format!("a file that can be read ({})", error.kind()));
+    }
+}
+
+/// Warns about a file with a secret that others than owner and group may read.
+pub(super) fn warn_if_readable(reader: &Reader<'_>, key: &str, path: &Path) {
+    let mode = path.metadata().map(|meta| meta.permissions().mode());
+    if mode.is_ok_and(others_may_read) {
+        reader.warn(key, "a file that others may not read (chmod o-r)");
+    }
+}
+
+fn others_may_read(mode: u32) -> bool {
+    mode & 0o004 != 0
+}

@@ -1,0 +1,43 @@
+//! `[store]`: where the records are kept.
+
+use std::path::PathBuf;
+
+use crate::config::reader::Reader;
+use crate::config::secrets;
+
+/// Which engine keeps the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreEngine {
+    /// Embedded, on disk.
+    Sled,
+    /// In memory: gone with the process.
+    Memory,
+}
+
+/// Where the records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The engine.
+    pub engine: StoreEngine,
+    /// Our directory, 0700: `db/`, `keys/`, `admin.sock`.
+    pub path: PathBuf,
+    /// Bound of each cache in front of the store, in entries. Default 100,000.
+    pub cache_entries: u64,
+}
+
+pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
+    let engines = [("sled", StoreEngine::Sled), ("memory", StoreEngine::Memory)];
+    let settings = StoreSettings {
+        engine: reader
+            .choice("engine", &engines, &["postgres"])
+            .unwrap_or(StoreEngine::Sled),
+        path: reader
+            .text("path", "the path of a directory", secrets::path)
+            .unwrap_or_else(|| PathBuf::from("data/doorward")),
+        cache_entries: reader
+            .number("cache_entries", 1..=100_000_000)
+            .unwrap_or(100_000),
+    };
+    reader.finish();
+    settings
+}

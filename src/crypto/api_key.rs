@@ -1,0 +1,159 @@
+//! The text of an API key.
+
+use crate::crypto::random;
+use crate::model::id::KeyId;
+use crate::model::secret::Secret;
+
+/// What an API key begins with, so that scanners find one that leaked.
+const API_KEY_PREFIX: &str = "dwk_";
+/// Random characters of an API key's secret: 160 bits.
+const API_KEY_RANDOM_CHARS: usize = 27;
+/// Characters of its checksum.
+const API_KEY_CHECKSUM_CHARS: usize = 5;
+
+/// An API key as it is presented: `dwk_<key id, 8>.<secret, 32>`, its checksum already checked.
+#[derive(Clone, Debug)]
+pub struct ApiKeyText {
+    /// The public part.
+    pub id: KeyId,
+    /// The 32 characters behind the dot.
+    secret: Secret,
+}
+
+impl ApiKeyText {
+    /// Draws the secret of a new key.
+    #[must_use]
+    pub fn draw(id: KeyId) -> Self {
+        let random = random::base62(API_KEY_RANDOM_CHARS);
+        let checksum = api_key_checksum(id, &random);
+        let mut secret = String::with_capacity(API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS);
+        secret.push_str(&random);
+        secret.extend(checksum.map(char::from));
+        Self {
+            id,
+            secret: Secret::new(secret),
+        }
+    }
+
+    /// Reads a presented key; `None` if the form or the checksum is wrong.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(API_KEY_PREFIX)?.split_once('.')?;
+        let id = KeyId::parse(id).ok()?;
+        let length_fits = secret.len() == API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS;
+        if !length_fits || !secret.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let (random, checksum) = secret.split_at_checked(API_KEY_RANDOM_CHARS)?;
+        (checksum.as_bytes() == api_key_checksum(id, random)).then(|| Self {
+            id,
+            secret: Secret::new(secret.to_owned()),
+        })
+    }
+
+    /// The 32 characters behind the dot.
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// The whole key, to be shown once: 45 characters.
+    #[must_use]
+    pub fn text(&self) -> Secret {
+        Secret::new(format!(
+            "{API_KEY_PREFIX}{}.{}",
+            self.id,
+            self.secret.expose()
+        ))
+    }
+}
+
+/// CRC-32 of everything before it, modulo 62^5, as five digits with the most significant first.
+///
+/// It tells a mistyped key from a wrong one without a look-up; it protects nothing.
+fn api_key_checksum(id: KeyId, random: &str) -> [u8; API_KEY_CHECKSUM_CHARS] {
+    let mut crc = crc32fast::Hasher::new();
+    for part in [API_KEY_PREFIX, id.as_str(), ".", random] {
+        crc.update(part.as_bytes());
+    }
+    let mut rest = crc.finalize() % 62_u32.pow(5);
+    let mut digits = [b'0'; API_KEY_CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        let place = (rest % 62) as usize;
+        *digit = random::BASE62.get(place).copied().unwrap_or(b'0');
+        rest /= 62;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key_id(text: &str) -> KeyId {
+        KeyId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_checksum_of_an_api_key_is_the_published_one() {
+        // Made with Python: zlib.crc32(b"dwk_abcd1234." + 27 * b"x") % 62**5, most significant digit first.
+        let key = format!("dwk_abcd1234.{}9cXdb", "x".repeat(27));
+        assert_eq!(
+            ApiKeyText::parse(&key).unwrap().text().expose(),
+            key.as_str()
+        );
+        // A checksum whose first digits are zeros keeps them.
+        let padded = "dwk_abcd1234.00000000000000000000000216900pH8";
+        assert!(ApiKeyText::parse(padded).is_some());
+    }
+
+    #[test]
+    fn malformed_api_keys_are_none() {
+        let good = ApiKeyText::draw(key_id("abcd1234")).text();
+        let good = good.expose();
+        for bad in [
+            "",
+            "dwk_",
+            "dwk_abcd1234",
+            "dwk_abcd1234.",
+            good.trim_start_matches("dwk_"),
+            &good.chars().take(44).collect::<String>(),
+            &format!("{good}0"),
+            &format!(" {good}"),
+            &good.replace('.', "_"),
+            &good.replace("dwk_", "DWK_"),
+            &good.replace("abcd1234", "abcd1235"),
+            &good.replace("abcd1234", "abcd\u{e9}12"),
+            &format!("dwk_abcd1234.{}", "\u{e9}".repeat(16)),
+        ] {
+            assert!(ApiKeyText::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_api_key_reads_back_and_no_single_character_may_change(
+            id in "[0-9A-Za-z]{8}", place in 0_usize..45, to in any::<char>(),
+        ) {
+            let drawn = ApiKeyText::draw(key_id(&id));
+            let text = drawn.text();
+            let text = text.expose();
+            let read = ApiKeyText::parse(text).unwrap();
+            prop_assert_eq!(read.id, drawn.id);
+            let read = read.text();
+            prop_assert_eq!(read.expose(), text);
+
+            let mut chars: Vec<char> = text.chars().collect();
+            prop_assume!(chars[place] != to);
+            chars[place] = to;
+            let changed: String = chars.into_iter().collect();
+            prop_assert!(ApiKeyText::parse(&changed).is_none());
+        }
+
+        #[test]
+        fn parsing_takes_any_text(text in ".{0,80}") {
+            let _ = ApiKeyText::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One JSON web key, checked before it becomes a key: the library below would take almost anything.
+
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::model::algorithm::Algorithm;
+
+/// Members that only a private or secret key has.
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+/// Longest key id.
+pub(crate) const KID_BYTES_MAX: usize = 256;
+/// Sizes of an RSA modulus, in bits (RFC 7518 section 3.3; above 8,192 checking a signature takes too long).
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// Longest HMAC secret; more than twice the longest hash adds nothing.
+const SECRET_BYTES_MAX: usize = 1024;
+
+/// Secrets that are printed in standards, manuals and defaults, and long enough to pass for some.
+const PUBLISHED_SECRETS: [&[u8]; 5] = [
+    // apicrud's default for Flask.
+    b"e6b6935e45ea4fb381e7a0167862788d",
+    // FastAPI's tutorial.
+    b"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+    // PostgREST's manual.
+    b"reallyreallyreallyreallyverysafe",
+    // Hasura's manual.
+    b"3EK6FD+o0+c7tzBNVfjpMkNDi2yARAAKzQlk8O2IKoxQu4nF7EdAh8s3TwpHwrdWT6R",
+    // RFC 7515, appendix A.1.1.
+    &[
+        3, 35, 53, 75, 43, 15, 165, 188, 131, 126, 6, 101, 119, 123, 166, 143, 90, 179, 40, 230,
+        240, 84, 201, 40, 169, 15, 132, 178, 210, 80, 46, 191, 211, 251, 90, 146, 210, 6, 71, 239,
+        150, 138, 180, 195, 119, 98, 61, 34, 61, 46, 33, 114, 5, 46, 79, 8, 192, 205, 154, 245,
+        103, 208, 128, 163,
+    ],
+];
+/// Words that betray a secret made up by a human; random text has none of them in a million tries.
+const HUMAN_WORDS: [&str; 9] = [
+    "secret", "password", "change", "replace", "example", "default", "qwerty", "abcdef", "123456",
+];
+
+/// The text of a member, if it is there; an error if it is no text.
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+    match jwk.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("its {name} is no text")),
+    }
+}
+
+/// The bytes of a member in strict base64url.
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    text(jwk, name)?
+        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .map(Zeroizing::new)
+        .ok_or_else(|| format!("its {name} is no base64url without padding"))
+}
+
+/// Whether the document that holds this key gives away what must stay private.
+pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
+    let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
+    is_secret || PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name))
+}
+
+/// The key id, if there is one.
+pub(crate) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, String> {
+    match text(jwk, "kid")? {
+        Some(kid) if KID_BYTES_MAX < kid.len() => {
+            Err(format!("its kid has more than {KID_BYTES_MAX} bytes"))
+        }
+        kid => Ok(kid),
+    }
+}
+
+/// Whether it may verify signatures, as far as `use` and `key_ops` say.
+fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
+    if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
+        return Err("its use is not sig".to_owned());
+    }
+    let verifies = match jwk.get("key_ops") {
+        None => true,
+        Some(Value::Array(ops)) => ops.iter().any(|op| op == "verify"),
+        Some(_) => false,
+    };
+    if verifies {
+        Ok(())
+    } else {
+        Err("its key_ops do not hold verify".to_owned())
+    }
+}
+
+/// The one algorithm of a key: the one its `alg` names if that is among `fitting`, without one the first of these.
+fn algorithm(jwk: &Map<String, Value>, fitting: &[Algorithm]) -> Result<Algorithm, String> {
+    let named = match text(jwk, "alg")? {
+        None => fitting.first().copied(),
+        Some(name) => Algorithm::parse(name).filter(|algorithm| fitting.contains(algorithm)),
+    };
+    named.ok_or_else(|| "its alg is not supported or does not fit its kty and crv".to_owned())
+}
+
+/// Reads a public key for signatures; an error says why it is none, in words that hold nothing of it.
+///
+/// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
+pub(crate) fn public(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+    check_use(jwk)?;
+    match text(jwk, "kty")? {
+        Some("RSA") => rsa(jwk),
+        Some("EC") => ec(jwk),
+        Some("OKP") => okp(jwk),
+        _ => Err("its kty is not RSA, EC or OKP".to_owned()),
+    }
+}
+
+fn rsa(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+    use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
+    let algorithm = algorithm(jwk, &[RS256, RS384, RS512, PS256, PS384, PS512])?;
+    let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+    let (n, e) = (without_zeros(&n), without_zeros(&e));
+    let bits = n.first().map_or(0, |first| {
+        n.len() * 8 - usize::try_from(first.leading_zeros()).unwrap_or_default()
+    });
+    if !RSA_BITS.contains(&bits) {
+        return Err(format!(
+            "its modulus has {bits} bits, not {} to {}",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
+    }
+    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    if !is_odd(e) || 4 < e.len() || e == [1] {
+        return Err("its exponent is not odd and between 3 and 2^32".to_owned());
+    }
+    let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
+    if !is_odd(n) || parsed.is_err() {
+        return Err("its modulus and exponent are no RSA key".to_owned());
+    }
+    Ok((algorithm, DecodingKey::from_rsa_raw_components(n, e)))
+}
+
+/// A big-endian number without what does not count: a size must not be made up of zeros.
+fn without_zeros(mut number: &[u8]) -> &[u8] {
+    while let Some((0, rest)) = number.split_first() {
+        number = rest;
+    }
+    number
+}
+
+fn ec(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+    let (of_curve, coordinate_bytes, curve): (_, _, &'static dyn VerificationAlgorithm) =
+        match text(jwk, "crv")? {
+            Some("P-256") => (Algorithm::ES256, 32, &ECDSA_P256_SHA256_FIXED),
+            Some("P-384") => (Algorithm::ES384, 48, &ECDSA_P384_SHA384_FIXED),
+            _ => return Err("its crv is not P-256 or P-384".to_owned()),
+        };
+    let algorithm = algorithm(jwk, &[of_curve])?;
+    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
+        return Err(format!("its x and y do not have {coordinate_bytes} bytes"));
+    }
+    // SEC 1, section 2.3.3: the uncompressed form of a point.
+    let point = [&[4], x.as_slice(), y.as_slice()].concat();
+    if ParsedPublicKey::new(curve, &point).is_err() {
+        return Err("its x and y are no point of its curve".to_owned());
+    }
+    // The library's name misleads: it takes the bare point.
+    Ok((algorithm, DecodingKey::from_ec_der(&point)))
+}
+
+fn okp(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+    if text(jwk, "crv")? != Some("Ed25519") {
+        return Err("its crv is not Ed25519".to_owned());
+    }
+    let algorithm = algorithm(jwk, &[Algorithm::EdDSA])?;
+    let x = bytes(jwk, "x")?;
+    if x.len() != 32 || ParsedPublicKey::new(&ED25519, x.as_slice()).is_err() {
+        return Err("its x is no Ed25519 key of 32 bytes".to_owned());
+    }
+    // As above: it takes the bare key.
+    Ok((algorithm, DecodingKey::from_ed_der(&x)))
+}
+
+/// Reads an HMAC secret; an error says why it is none, in words that hold nothing of it.
+///
+/// Without `alg` it is HS256. The secret has at least the length of the hash (RFC 7518 section 3.2).
+pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+    use Algorithm::{HS256, HS384, HS512};
+    check_use(jwk)?;
+    if text(jwk, "kty")? != Some("oct") {
+        return Err("its kty is not oct".to_owned());
+    }
+    let algorithm = algorithm(jwk, &[HS256, HS384, HS512])?;
+    let bytes_min = match algorithm {
+        HS384 => 48,
+        HS512 => 64,
+        _ => 32,
+    };
+    let secret = bytes(jwk, "k")?;
+    if secret.len() < bytes_min {
+        return Err(format!(
+            "its k has less than the {bytes_min} bytes that its algorithm needs"
+        ));
+    }
+    if SECRET_BYTES_MAX < secret.len() {
+        return Err(format!("its k has more than {SECRET_BYTES_MAX} bytes"));
+    }
+    if is_guessable(&secret) {
+        return Err("its k is a published secret or one that can be guessed".to_owned());
+    }
+    Ok((algorithm, DecodingKey::from_secret(&secret)))
+}
+
+/// Whether a secret is long enough and none all the same.
+fn is_guessable(secret: &[u8]) -> bool {
+    let distinct: std::collections::BTreeSet<u8> = secret.iter().copied().collect();
+    let repeats = (1..=secret.len() / 2).any(|period| {
+        let later = secret.iter().skip(period);
+        later.zip(secret).all(|(later, earlier)| later == earlier)
+    });
+    let steps: std::collections::BTreeSet<u8> = secret
+        .windows(2)
+        .filter_map(|pair| Some(pair.last()?.wrapping_sub(*pair.first()?)))
+        .collect();
+    let is_written_by_hand = std::str::from_utf8(secret).is_ok_and(|text| {
+        let text = text.to_ascii_lowercase();
+        HUMAN_WORDS.iter().any(|word| text.contains(word))
+    });
+    distinct.len() <= 8
+        || repeats
+        || steps.len() == 1
+        || is_written_by_hand
+        || PUBLISHED_SECRETS.contains(&secret)
+}

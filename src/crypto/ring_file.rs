@@ -1,0 +1,128 @@
+//! The file that keeps the signing keys: `signing.json`.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::crypto::key_file;
+use crate::crypto::signing::{KeyFileError, KeyInfo, KeyState};
+use crate::crypto::signing_key::SigningKey;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+
+/// The form below. A file of another one was written by another gateway.
+const VERSION: u32 = 1;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileIn {
+    version: u32,
+    keys: Vec<KeyIn>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyIn {
+    kid: String,
+    algorithm: String,
+    state: KeyState,
+    created: Timestamp,
+    retires: Option<Timestamp>,
+    /// PKCS#8, or an HMAC secret, in base64.
+    private: Secret,
+}
+
+#[derive(Serialize)]
+struct FileOut<'a> {
+    version: u32,
+    keys: Vec<KeyOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeyOut<'a> {
+    kid: &'a str,
+    algorithm: &'a str,
+    state: KeyState,
+    created: Timestamp,
+    retires: Option<Timestamp>,
+    private: &'a str,
+}
+
+/// Reads the ring; `None` if there is no file yet.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<SigningKey>>, KeyFileError> {
+    let Some(text) = key_file::read(path)? else {
+        return Ok(None);
+    };
+    // What the parser says may hold a part of a key.
+    let file: FileIn = serde_json::from_slice(&text).map_err(|_| {
+        key_file::unfit(
+            path,
+            "signing keys as doorward writes them; restore it from a backup",
+        )
+    })?;
+    if file.version != VERSION {
+        return Err(key_file::unfit(path, "version 1 of the file's form"));
+    }
+    let keys: Option<Vec<_>> = file.keys.into_iter().map(read_key).collect();
+    let keys = keys.filter(|keys| is_ring(keys));
+    keys.map(Some).ok_or_else(|| {
+        key_file::unfit(
+            path,
+            "keys that belong to their ids, one of them active, at most one next; restore it from a backup",
+        )
+    })
+}
+
+fn read_key(stored: KeyIn) -> Option<SigningKey> {
+    let private = Zeroizing::new(STANDARD.decode(stored.private.expose()).ok()?);
+    let algorithm = Algorithm::parse(&stored.algorithm)?;
+    let info = KeyInfo {
+        kid: stored.kid,
+        algorithm: stored.algorithm,
+        state: stored.state,
+        created: stored.created,
+        retires: stored.retires,
+    };
+    SigningKey::read(info, algorithm, private)
+}
+
+fn is_ring(keys: &[SigningKey]) -> bool {
+    let count = |state| keys.iter().filter(|key| key.info.state == state).count();
+    let kids: std::collections::BTreeSet<_> = keys.iter().map(|key| &key.info.kid).collect();
+    let ends =
+        |key: &SigningKey| key.info.state != KeyState::Retiring || key.info.retires.is_some();
+    keys.iter().all(ends)
+        && count(KeyState::Active) == 1
+        && count(KeyState::Next) <= 1
+        && kids.len() == keys.len()
+}
+
+/// Writes the ring, whole or not at all.
+pub(crate) fn write(path: &Path, keys: &[SigningKey]) -> Result<(), KeyFileError> {
+    let private: Vec<_> = keys
+        .iter()
+        .map(|key| Zeroizing::new(STANDARD.encode(key.private())))
+        .collect();
+    let keys = keys.iter().zip(&private).map(|(key, private)| KeyOut {
+        kid: &key.info.kid,
+        algorithm: &key.info.algorithm,
+        state: key.info.state,
+        created: key.info.created,
+        retires: key.info.retires,
+        private,
+    });
+    let file = FileOut {
+        version: VERSION,
+        keys: keys.collect(),
+    };
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    serde_json::to_writer_pretty(&mut *text, &file)
+        .map_err(|_| key_file::unfit(path, "keys that can be written as JSON"))?;
+    text.push(b'\n');
+    key_file::write(path, &text)
+}

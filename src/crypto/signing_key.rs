@@ -1,0 +1,220 @@
+//! One signing key of the gateway: made, read back, published, used.
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    RsaPublicKeyComponents,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::crypto::jwks::{VerificationKey, foreign};
+use crate::crypto::signing::{KeyInfo, KeyState, SignError};
+use crate::crypto::{jwk, random, token};
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+
+/// Bytes of an HMAC secret.
+const HMAC_SECRET_BYTES: usize = 32;
+
+/// A private key with what is told about it.
+#[derive(Clone)]
+pub(crate) struct SigningKey {
+    pub(crate) info: KeyInfo,
+    algorithm: Algorithm,
+    /// PKCS#8, or the HMAC secret itself.
+    private: Zeroizing<Vec<u8>>,
+    signer: EncodingKey,
+    verifier: VerificationKey,
+    /// The public JWK; `None` for HMAC.
+    public: Option<Value>,
+    /// The header of every token it signs, in base64url.
+    header: String,
+}
+
+impl SigningKey {
+    /// Makes a key; `None` for an algorithm that the gateway does not sign with.
+    ///
+    /// An RSA key takes some tenths of a second.
+    pub(crate) fn generate(
+        algorithm: Algorithm,
+        state: KeyState,
+        created: Timestamp,
+    ) -> Option<Self> {
+        let random = SystemRandom::new();
+        let private = match algorithm {
+            Algorithm::ES256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                    .ok()?
+                    .as_ref()
+                    .to_vec()
+            }
+            Algorithm::EdDSA => Ed25519KeyPair::generate_pkcs8(&random)
+                .ok()?
+                .as_ref()
+                .to_vec(),
+            Algorithm::RS256 => rsa::KeyPair::generate(rsa::KeySize::Rsa2048)
+                .ok()?
+                .as_der()
+                .ok()?
+                .as_ref()
+                .to_vec(),
+            Algorithm::HS256 => {
+                let mut secret = vec![0; HMAC_SECRET_BYTES];
+                random::fill(&mut secret);
+                secret
+            }
+            _ => return None,
+        };
+        let private = Zeroizing::new(private);
+        let kid = match public_jwk(algorithm, &private)? {
+            Some(public) => thumbprint(&public),
+            None => token::draw_jti(),
+        };
+        let info = KeyInfo {
+            kid,
+            algorithm: algorithm.as_str().to_owned(),
+            state,
+            created,
+            retires: None,
+        };
+        Self::read(info, algorithm, private)
+    }
+
+    /// Takes a stored key; `None` if it is none of this algorithm or does not belong to its id.
+    pub(crate) fn read(
+        info: KeyInfo,
+        algorithm: Algorithm,
+        private: Zeroizing<Vec<u8>>,
+    ) -> Option<Self> {
+        let public = public_jwk(algorithm, &private)?;
+        let (signer, verifier) = match &public {
+            Some(public) => {
+                if thumbprint(public) != info.kid {
+                    return None;
+                }
+                let (_, verifier) = jwk::public(public.as_object()?).ok()?;
+                (encoding_key(algorithm, &private)?, verifier)
+            }
+            None => (
+                EncodingKey::from_secret(&private),
+                DecodingKey::from_secret(&private),
+            ),
+        };
+        let header = json!({ "typ": "at+jwt", "alg": algorithm.as_str(), "kid": info.kid });
+        let public = public.map(|members| published(members, &info.kid, algorithm));
+        Some(Self {
+            algorithm,
+            signer,
+            verifier: VerificationKey::new(Some(info.kid.clone()), algorithm, verifier),
+            public,
+            header: URL_SAFE_NO_PAD.encode(header.to_string()),
+            info,
+            private,
+        })
+    }
+
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(crate) fn private(&self) -> &[u8] {
+        &self.private
+    }
+
+    pub(crate) fn verifier(&self) -> VerificationKey {
+        self.verifier.clone()
+    }
+
+    pub(crate) fn public(&self) -> Option<&Value> {
+        self.public.as_ref()
+    }
+
+    /// Signs a payload as a compact JWS.
+    pub(crate) fn sign(&self, payload: &[u8]) -> Result<Secret, SignError> {
+        let mut token = Zeroizing::new(format!(
+            "{}.{}",
+            self.header,
+            URL_SAFE_NO_PAD.encode(payload)
+        ));
+        let algorithm = foreign(self.algorithm);
+        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.signer, algorithm)
+            .map_err(|_| SignError)?;
+        token.push('.');
+        token.push_str(&signature);
+        Ok(Secret::new(std::mem::take(&mut *token)))
+    }
+}
+
+/// The members of the public JWK that its thumbprint is made of; `Some(None)` for HMAC, which has none, and `None` for
+/// bytes that are no key of the algorithm.
+#[expect(
+    clippy::option_option,
+    reason = "no key and no public half are two answers"
+)]
+fn public_jwk(algorithm: Algorithm, private: &[u8]) -> Option<Option<Value>> {
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let public = match algorithm {
+        Algorithm::ES256 => {
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private).ok()?;
+            let (form, point) = pair.public_key().as_ref().split_first()?;
+            let (x, y) = point.split_at_checked(32).filter(|_| *form == 4)?;
+            json!({ "kty": "EC", "crv": "P-256", "x": text(x), "y": text(y) })
+        }
+        Algorithm::EdDSA => {
+            let pair = Ed25519KeyPair::from_pkcs8(private).ok()?;
+            let x = text(pair.public_key().as_ref());
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": x })
+        }
+        Algorithm::RS256 => {
+            let pair = rsa::KeyPair::from_pkcs8(private).ok()?;
+            let public = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+            json!({ "kty": "RSA", "n": text(&public.n), "e": text(&public.e) })
+        }
+        Algorithm::HS256 => return (private.len() == HMAC_SECRET_BYTES).then_some(None),
+        _ => return None,
+    };
+    Some(Some(public))
+}
+
+/// The public JWK with what tells how it is used.
+fn published(mut members: Value, kid: &str, algorithm: Algorithm) -> Value {
+    if let Some(jwk) = members.as_object_mut() {
+        for (name, value) in [("kid", kid), ("alg", algorithm.as_str()), ("use", "sig")] {
+            jwk.insert(name.to_owned(), value.into());
+        }
+    }
+    members
+}
+
+/// SHA-256 over the members in order, without white space (RFC 7638 section 3).
+fn thumbprint(public: &Value) -> String {
+    let members: std::collections::BTreeMap<_, _> =
+        public.as_object().into_iter().flatten().collect();
+    let text = serde_json::to_vec(&members).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode(token::sha256(&text))
+}
+
+/// The private half as the library wants it; `None` for HMAC and for what is no key.
+pub(crate) fn encoding_key(algorithm: Algorithm, pkcs8: &[u8]) -> Option<EncodingKey> {
+    match algorithm {
+        Algorithm::ES256 => Some(EncodingKey::from_ec_der(pkcs8)),
+        Algorithm::EdDSA => Some(EncodingKey::from_ed_der(pkcs8)),
+        Algorithm::RS256 => {
+            // From DER the library takes PKCS#1 only; from PEM it unwraps PKCS#8 by itself.
+            let base64 = Zeroizing::new(STANDARD.encode(pkcs8));
+            let pem = Zeroizing::new(format!(
+                "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+                *base64
+            ));
+            EncodingKey::from_rsa_pem(pem.as_bytes()).ok()
+        }
+        _ => None,
+    }
+}

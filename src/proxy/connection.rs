@@ -1,0 +1,219 @@
+//! What the stream of one connection and the phases of its requests tell each other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use pingora::protocols::Digest;
+
+use crate::model::deny::DenyReason;
+
+/// Longest piece of a refused target that is kept for the record, in bytes.
+const KEPT_BYTES_MAX: usize = 256;
+
+/// The head that stands in for a refused one, so that a refusal goes the way of every request: with an id, an answer in
+/// our form and a record.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+/// The same for a caller that expects no body.
+const STAND_IN_HEAD: &[u8] =
+    b"HEAD / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// A head that the stream refused.
+#[derive(Debug)]
+pub struct RefusedHead {
+    /// Why.
+    pub reason: DenyReason,
+    /// Its method, as far as there was one.
+    pub method: String,
+    /// Its target without the query, cut off where it is long.
+    pub target: String,
+}
+
+impl RefusedHead {
+    /// Reads what the record tells from the first bytes of a refused head.
+    #[must_use]
+    pub fn new(reason: DenyReason, head: &[u8]) -> Self {
+        let line = head.trim_ascii_start();
+        let end = line.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let kept = end.unwrap_or(line.len()).min(KEPT_BYTES_MAX);
+        let line = String::from_utf8_lossy(line.get(..kept).unwrap_or_default());
+        let (method, rest) = line.split_once(' ').unwrap_or((line.as_ref(), ""));
+        let target = rest.split([' ', '?', '#']).next().unwrap_or_default();
+        Self {
+            reason,
+            method: method.to_owned(),
+            target: target.to_owned(),
+        }
+    }
+
+    /// The head to hand on in its place; [`Connection::refuse`] tells the phases that it is none.
+    #[must_use]
+    pub fn stand_in(&self) -> &'static [u8] {
+        if self.method == "HEAD" {
+            STAND_IN_HEAD
+        } else {
+            STAND_IN
+        }
+    }
+}
+
+/// One caller's connection.
+#[derive(Debug)]
+pub struct Connection {
+    peer: IpAddr,
+    peer_value: HeaderValue,
+    head_is_next: AtomicBool,
+    is_upgraded: AtomicBool,
+    is_body_malformed: AtomicBool,
+    lingers: AtomicBool,
+    refused: Mutex<Option<RefusedHead>>,
+}
+
+impl Connection {
+    /// A connection from this address, before its first request.
+    #[must_use]
+    pub fn new(peer: SocketAddr) -> Self {
+        let peer = peer.ip().to_canonical();
+        // An address is visible ASCII, so the value never falls back.
+        let peer_value = HeaderValue::try_from(peer.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self {
+            peer,
+            peer_value,
+            head_is_next: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
+            is_body_malformed: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+            refused: Mutex::new(None),
+        }
+    }
+
+    /// Finds the connection of a request, if its stream is ours.
+    #[must_use]
+    pub fn of(digest: Option<&Digest>) -> Option<&Arc<Self>> {
+        let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
+        data.downcast_ref()
+    }
+
+    /// The other end: an IPv4 address in IPv6 clothes is the IPv4 address.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// [`Connection::peer`] as a field value.
+    #[must_use]
+    pub fn peer_value(&self) -> &HeaderValue {
+        &self.peer_value
+    }
+
+    /// Told by the phases: a request has ended, the next byte begins a head.
+    pub fn expect_head(&self) {
+        self.head_is_next.store(true, Ordering::Release);
+    }
+
+    /// Asked by the stream: whether a request has ended since it last asked.
+    #[must_use]
+    pub fn take_head_is_next(&self) -> bool {
+        // The common answer costs no write.
+        self.head_is_next.load(Ordering::Acquire) && self.head_is_next.swap(false, Ordering::AcqRel)
+    }
+
+    /// Told by the phases: the upstream has agreed to another protocol, whatever the caller sends now is its.
+    pub fn upgrade(&self) {
+        self.is_upgraded.store(true, Ordering::Release);
+    }
+
+    /// Asked by the stream once a request is whole.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Acquire)
+    }
+
+    /// Told by the stream: the body breaks its own framing, and ends here.
+    pub fn spoil_body(&self) {
+        self.is_body_malformed.store(true, Ordering::Release);
+        self.linger();
+    }
+
+    /// Asked by the phases when a body broke off.
+    #[must_use]
+    pub fn is_body_malformed(&self) -> bool {
+        self.is_body_malformed.load(Ordering::Acquire)
+    }
+
+    /// Told by the phases: the answer goes out before the body was read, so closing has to wait for the caller to read it.
+    pub fn linger(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    /// Asked by the stream when it closes.
+    #[must_use]
+    pub fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire)
+    }
+
+    /// Told by the stream: the next request is only a stand-in for a head that was refused.
+    pub fn refuse(&self, head: RefusedHead) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+        self.linger();
+    }
+
+    /// Asked by the phases at the start of a request.
+    #[must_use]
+    pub fn take_refused(&self) -> Option<RefusedHead> {
+        // Set before the request is there at all, and lingering with it: the lock is taken by refused heads alone.
+        if !self.lingers() {
+            return None;
+        }
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_head_is_kept_short_and_without_its_query() {
+        let cases = [
+            ("GET /x?secret=1 HTTP/1.1\r\n", "GET", "/x"),
+            ("\r\nHEAD /a b HTTP/1.1\r\n", "HEAD", "/a"),
+            ("SSH-2.0-x\r\n", "SSH-2.0-x", ""),
+            ("", "", ""),
+        ];
+        for (head, method, target) in cases {
+            let kept = RefusedHead::new(DenyReason::RequestMalformed, head.as_bytes());
+            assert_eq!(
+                (kept.method.as_str(), kept.target.as_str()),
+                (method, target)
+            );
+        }
+        let long = format!("GET /{}", "x".repeat(10_000));
+        let kept = RefusedHead::new(DenyReason::TargetTooLong, long.as_bytes());
+        assert_eq!(kept.target.len(), KEPT_BYTES_MAX - 4);
+    }
+
+    #[test]
+    fn signals_are_taken_once() {
+        let connection = Connection::new(SocketAddr::from(([127, 0, 0, 1], 80)));
+        assert!(!connection.take_head_is_next());
+        connection.expect_head();
+        assert!(connection.take_head_is_next());
+        assert!(!connection.take_head_is_next());
+        assert!(connection.take_refused().is_none());
+        connection.refuse(RefusedHead::new(DenyReason::RequestMalformed, b"x"));
+        assert!(connection.take_refused().is_some());
+        assert!(connection.take_refused().is_none());
+    }
+
+    #[test]
+    fn an_ipv4_peer_reads_as_ipv4() {
+        let connection = Connection::new("[::ffff:10.0.0.1]:80".parse().unwrap());
+        assert_eq!(connection.peer_value(), "10.0.0.1");
+    }
+}

@@ -1,0 +1,369 @@
+//! What is known about one request, from its birth to its record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::Method;
+
+use crate::auth::grant::{Denial, Grant, Unavailable};
+use crate::model::deny::DenyReason;
+use crate::model::id::{KeyId, RequestId};
+use crate::model::identity::Identity;
+use crate::model::route::Route;
+use crate::proxy::connection::{Connection, RefusedHead};
+use crate::proxy::view::{Client, Target};
+use crate::snapshot::Snapshot;
+use crate::telemetry::access::AccessRecord;
+use crate::telemetry::metrics::Outcome;
+
+/// An odd number without a pattern: multiplied by it, a counter visits every number once, in no visible order.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Draws the ids of requests: different within one process, unlike those of another.
+#[derive(Debug)]
+pub struct RequestIds {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// `seed` tells this process from others.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The next id.
+    #[must_use]
+    pub fn draw(&self) -> RequestId {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::from_number(self.seed ^ count.wrapping_mul(STRIDE))
+    }
+}
+
+/// How far a request came.
+#[derive(Debug, Default)]
+pub enum Verdict {
+    /// Nothing was decided yet.
+    #[default]
+    Open,
+    /// The gateway's own endpoints answer.
+    Local,
+    /// It passes.
+    Granted(Grant),
+    /// It does not.
+    Denied(Denial),
+    /// It could not be decided.
+    Failed(Unavailable),
+}
+
+/// What broke on the way to an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The upstream, with the code of the answer.
+    Upstream(&'static str),
+    /// The caller went away, or its HTTP broke.
+    Caller,
+    /// The gateway itself.
+    Own,
+}
+
+impl Fault {
+    const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(code) => Some(code),
+            Self::Caller => None,
+            Self::Own => Some("internal_error"),
+        }
+    }
+}
+
+/// One request. Its record is written when it is dropped: Pingora's own last phase is not reached by a request that is
+/// canceled, panics or resets.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// The request's id.
+    pub id: RequestId,
+    /// The one configuration that it sees.
+    pub snapshot: Arc<Snapshot>,
+    /// The caller's connection.
+    pub connection: Option<Arc<Connection>>,
+    /// Whether the next request on the connection waits for the end of this one (HTTP/1).
+    pub is_serial: bool,
+    /// The method, as sent; `None` if it could not be read.
+    pub method: Option<Method>,
+    /// What it asks for; `None` if that could not be read.
+    pub target: Option<Target>,
+    /// The target as sent, without the query, where [`RequestContext::target`] is `None`.
+    pub raw_target: String,
+    /// Who is at the other end.
+    pub client: Option<Client>,
+    /// How far it came.
+    pub verdict: Verdict,
+    /// What broke.
+    pub fault: Option<Fault>,
+    /// Status of the answer; 0 until there is one.
+    pub status: u16,
+    /// Bytes of the answer's body.
+    pub bytes_sent: u64,
+    /// Bytes of the request's body that came so far.
+    pub body_bytes: u64,
+    /// Connects to an upstream that failed.
+    pub failed_connects: usize,
+    /// Where in the upstream's list the first connect goes.
+    pub first_address: usize,
+    /// Whether a request was sent a second time already.
+    pub is_resent: bool,
+    born: Duration,
+}
+
+impl RequestContext {
+    /// At a request's birth.
+    #[must_use]
+    pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            id,
+            born: snapshot.services.clock.elapsed(),
+            snapshot,
+            connection: None,
+            is_serial: false,
+            method: None,
+            target: None,
+            raw_target: String::new(),
+            client: None,
+            verdict: Verdict::Open,
+            fault: None,
+            status: 0,
+            bytes_sent: 0,
+            body_bytes: 0,
+            failed_connects: 0,
+            first_address: 0,
+            is_resent: false,
+        }
+    }
+
+    /// Notes a head that the stream refused.
+    pub fn note_refused(&mut self, head: RefusedHead) {
+        self.method = Method::from_bytes(head.method.as_bytes()).ok();
+        self.raw_target = head.target;
+        self.deny(head.reason);
+    }
+
+    /// Turns the verdict into a refusal; what a grant knew stays for the record.
+    pub fn deny(&mut self, reason: DenyReason) {
+        let (route, identity) = match &self.verdict {
+            Verdict::Granted(grant) => (Some(Arc::clone(grant.route())), grant.identity().cloned()),
+            _ => (None, None),
+        };
+        self.verdict = Verdict::Denied(Denial {
+            reason,
+            route,
+            identity,
+        });
+    }
+
+    /// The proof of an allow, if there is one.
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        match &self.verdict {
+            Verdict::Granted(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (&self.verdict, self.fault) {
+            (Verdict::Denied(_), _) => Outcome::Denied,
+            (Verdict::Failed(_), _) | (_, Some(Fault::Own)) => Outcome::Failed,
+            (_, Some(Fault::Upstream(_))) => Outcome::UpstreamError,
+            (_, Some(Fault::Caller)) | (Verdict::Open, None) => Outcome::Aborted,
+            (Verdict::Local | Verdict::Granted(_), None) if self.status == 0 => Outcome::Aborted,
+            (Verdict::Local, None) => Outcome::Local,
+            (Verdict::Granted(_), None) => Outcome::Allowed,
+        }
+    }
+
+    const fn deny_reason(&self) -> Option<DenyReason> {
+        match &self.verdict {
+            Verdict::Denied(denial) => Some(denial.reason),
+            _ => None,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match &self.verdict {
+            Verdict::Denied(denial) => Some(denial.reason.code()),
+            Verdict::Failed(cause) => Some(cause.code()),
+            _ => self.fault.and_then(Fault::code),
+        }
+    }
+
+    fn route(&self) -> Option<&Route> {
+        match &self.verdict {
+            Verdict::Granted(grant) => Some(grant.route()),
+            Verdict::Denied(denial) => denial.route.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        match &self.verdict {
+            Verdict::Granted(grant) => grant.identity().map(AsRef::as_ref),
+            Verdict::Denied(denial) => denial.identity.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn write_record(&self, took: Duration) {
+        let services = &self.snapshot.services;
+        let identity = self.identity();
+        // A refused request never came near an upstream.
+        let upstream = self
+            .grant()
+            .and_then(|grant| self.snapshot.config.upstreams.get(grant.route().upstream));
+        services.access.write(&AccessRecord {
+            time: services.clock.now().to_rfc3339(),
+            request_id: self.id.as_str(),
+            client: self.client.map(|client| client.address),
+            method: self.method.as_ref().map_or("", Method::as_str),
+            host: self.target.as_ref().map_or("", |target| &target.host),
+            path: self
+                .target
+                .as_ref()
+                .map_or(self.raw_target.as_str(), |target| target.path.as_str()),
+            route: self.route().map(|route| route.text.as_str()),
+            outcome: self.outcome(),
+            reason: self.reason(),
+            status: self.status,
+            subject: identity.map(Identity::subject),
+            method_authn: identity.map(|it| it.method.as_str()),
+            key_id: identity
+                .and_then(|it| it.key_id.as_ref())
+                .map(KeyId::as_str),
+            upstream: upstream.map(|upstream| upstream.name.as_str()),
+            bytes_sent: self.bytes_sent,
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let services = &self.snapshot.services;
+        let took = services.clock.elapsed().saturating_sub(self.born);
+        services
+            .metrics
+            .request(self.outcome(), self.status, self.deny_reason(), took);
+        if services.access.is_enabled() {
+            self.write_record(took);
+        }
+        if self.is_serial
+            && let Some(connection) = &self.connection
+        {
+            connection.expect_head();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::config::{Config, EnvOverlay};
+    use crate::crypto::password::PasswordPool;
+    use crate::crypto::signing::SigningKeys;
+    use crate::crypto::token::TokenKeys;
+    use crate::mail::mailer;
+    use crate::model::clock::{Clock, ManualClock, Timestamp};
+    use crate::snapshot::Services;
+    use crate::store::generations::Generations;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::access::AccessLog;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn ids_do_not_repeat_and_processes_differ() {
+        let (one, other) = (RequestIds::new(1), RequestIds::new(2));
+        let mut seen = HashSet::new();
+        for _ in 0..10_000 {
+            assert!(seen.insert(one.draw()));
+        }
+        assert!(!seen.contains(&other.draw()));
+    }
+
+    #[test]
+    fn each_way_out_counts_once_and_a_dropped_request_too() {
+        let snapshot = snapshot();
+        let fresh = || RequestContext::new(RequestId::from_number(1), Arc::clone(&snapshot));
+        // Canceled before anything was decided, and while the upstream was asked.
+        drop(fresh());
+        let mut canceled = fresh();
+        canceled.verdict = Verdict::Local;
+        drop(canceled);
+        let mut answered = fresh();
+        answered.verdict = Verdict::Local;
+        answered.status = 200;
+        drop(answered);
+        let mut denied = fresh();
+        denied.deny(DenyReason::NoRoute);
+        denied.status = 404;
+        drop(denied);
+        let mut failed = fresh();
+        failed.fault = Some(Fault::Own);
+        failed.status = 500;
+        drop(failed);
+        let text = snapshot.services.metrics.render();
+        for line in [
+            "doorward_requests_total{outcome=\"aborted\",status=\"none\"} 2",
+            "doorward_requests_total{outcome=\"local\",status=\"2xx\"} 1",
+            "doorward_requests_total{outcome=\"denied\",status=\"4xx\"} 1",
+            "doorward_requests_total{outcome=\"failed\",status=\"5xx\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_canceled_request_leaves_its_record_and_its_connection_behind() {
+        let snapshot = snapshot();
+        let connection = Arc::new(Connection::new(([127, 0, 0, 1], 1).into()));
+        let (mine, theirs) = (Arc::clone(&snapshot), Arc::clone(&connection));
+        let request = tokio::spawn(async move {
+            let mut context = RequestContext::new(RequestId::from_number(1), mine);
+            context.connection = Some(theirs);
+            context.is_serial = true;
+            std::future::pending::<()>().await;
+            drop(context);
+        });
+        tokio::task::yield_now().await;
+        assert!(!connection.take_head_is_next());
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        assert!(connection.take_head_is_next());
+        let text = snapshot.services.metrics.render();
+        assert!(text.contains("doorward_requests_total{outcome=\"aborted\",status=\"none\"} 1"));
+    }
+
+    fn snapshot() -> Arc<Snapshot> {
+        let (config, _) = Config::parse("", &EnvOverlay::default()).unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
+        let life = Duration::from_mins(15);
+        let algorithm = config.tokens.algorithm;
+        let services = Services {
+            store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
+            passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
+            token_keys: Arc::new(TokenKeys::open(None).unwrap()),
+            signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
+            mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
+            clock,
+            metrics: Arc::new(Metrics::new()),
+            access: Arc::new(AccessLog::start(false).unwrap()),
+        };
+        Arc::new(Snapshot::build(Arc::new(config), services).unwrap())
+    }
+}

@@ -1,0 +1,381 @@
+//! What a request head must keep to before anything reads it.
+//!
+//! Pingora's own parser is lenient where servers behind it may not be, and hides some of what it mended. So every head is
+//! judged here first, on its raw bytes, and only one that reads in exactly one way goes on. Nothing is repaired.
+//!
+//! Source: RFC 9112 sections 2.2, 3, 5 and 6; RFC 9110 sections 5.5, 7.2 and 8.6.
+
+pub mod body;
+
+use std::net::Ipv6Addr;
+
+use crate::model::deny::DenyReason;
+use crate::proxy::guard::body::Framing;
+
+/// Longest method, in bytes. The longest registered one has 17.
+const METHOD_BYTES_MAX: usize = 32;
+/// What stands around the target in a request line: a method, two spaces, a version.
+const LINE_EXTRA_BYTES: usize = METHOD_BYTES_MAX + 12;
+/// Empty lines that may stand before a request line; RFC 9112 section 2.2 asks for one.
+const BLANK_LINES_MAX: usize = 2;
+/// Longest host with its port, in bytes.
+const HOST_BYTES_MAX: usize = 261;
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Request line, fields and the empty line.
+    pub bytes_max: usize,
+    /// Fields.
+    pub fields_max: usize,
+    /// The request target.
+    pub target_bytes_max: usize,
+}
+
+/// How far a head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing wrong so far, and not yet all of it.
+    Partial,
+    /// All of it, in this many bytes.
+    Whole(usize),
+}
+
+/// Judges one HTTP/1 head while it comes in.
+#[derive(Debug)]
+pub struct HeadCheck {
+    limits: HeadLimits,
+    /// Bytes in which no further line end was found.
+    scanned: usize,
+    /// Where the line that is not ended yet begins.
+    line_start: usize,
+    blank_lines: usize,
+    is_line_read: bool,
+    is_http_10: bool,
+    fields: usize,
+    lengths: usize,
+    length: u64,
+    codings: usize,
+    host: Option<Box<[u8]>>,
+    /// The authority of a target in absolute-form.
+    authority: Option<Box<[u8]>>,
+}
+
+impl HeadCheck {
+    /// For the next head of a connection.
+    #[must_use]
+    pub const fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits,
+            scanned: 0,
+            line_start: 0,
+            blank_lines: 0,
+            is_line_read: false,
+            is_http_10: false,
+            fields: 0,
+            lengths: 0,
+            length: 0,
+            codings: 0,
+            host: None,
+            authority: None,
+        }
+    }
+
+    /// Goes on with `bytes`: all that came since the head's first byte, what was fed before included. What follows the
+    /// head is not looked at.
+    ///
+    /// # Errors
+    /// Why the head is refused; ask no further then.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, DenyReason> {
+        loop {
+            let fresh = bytes.get(self.scanned..).unwrap_or_default();
+            let Some(found) = fresh.iter().position(|byte| *byte == b'\n') else {
+                self.scanned = bytes.len();
+                return self.unfinished(bytes.len());
+            };
+            let end = self.scanned + found;
+            let line = bytes.get(self.line_start..end).unwrap_or_default();
+            self.scanned = end + 1;
+            self.line_start = end + 1;
+            let Some(line) = line.strip_suffix(b"\r") else {
+                return Err(DenyReason::RequestMalformed);
+            };
+            if !self.is_line_read {
+                self.first_line(line)?;
+            } else if line.is_empty() {
+                self.all_fields()?;
+                return Ok(Progress::Whole(end + 1));
+            } else {
+                self.field(line)?;
+            }
+            if self.limits.bytes_max < end + 1 {
+                return Err(DenyReason::HeadTooLarge);
+            }
+        }
+    }
+
+    /// How the body behind a whole head ends.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        if 0 < self.codings {
+            Framing::Chunked
+        } else {
+            Framing::Length(self.length)
+        }
+    }
+
+    /// Whether what came so far is too much already.
+    fn unfinished(&self, len: usize) -> Result<Progress, DenyReason> {
+        let line_bytes_max = self.limits.target_bytes_max + LINE_EXTRA_BYTES;
+        if !self.is_line_read && line_bytes_max < len - self.line_start {
+            return Err(DenyReason::TargetTooLong);
+        }
+        if self.limits.bytes_max < len {
+            return Err(DenyReason::HeadTooLarge);
+        }
+        Ok(Progress::Partial)
+    }
+
+    fn first_line(&mut self, line: &[u8]) -> Result<(), DenyReason> {
+        if line.is_empty() && self.blank_lines < BLANK_LINES_MAX {
+            self.blank_lines += 1;
+            return Ok(());
+        }
+        self.is_line_read = true;
+        let (method, rest) = split_once(line, b' ').ok_or(DenyReason::RequestMalformed)?;
+        check_method(method)?;
+        let target = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+            target
+        } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
+            self.is_http_10 = true;
+            target
+        } else {
+            return Err(DenyReason::RequestMalformed);
+        };
+        if self.limits.target_bytes_max < target.len() {
+            return Err(DenyReason::TargetTooLong);
+        }
+        self.authority = check_target(method, target)?.map(Into::into);
+        Ok(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), DenyReason> {
+        let (name, value) = split_once(line, b':').ok_or(DenyReason::RequestMalformed)?;
+        // A name that is no token also covers folded lines and space before the colon.
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || !is_field_value(value) {
+            return Err(DenyReason::RequestMalformed);
+        }
+        self.fields += 1;
+        if self.limits.fields_max < self.fields {
+            return Err(DenyReason::HeadTooLarge);
+        }
+        let is_sound = match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value.trim_ascii()),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.lengths += 1;
+                let length = length_of(value.trim_ascii());
+                self.length = length.unwrap_or(0);
+                self.lengths == 1 && length.is_some()
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.codings += 1;
+                self.codings == 1 && value.trim_ascii().eq_ignore_ascii_case(b"chunked")
+            }
+            _ => true,
+        };
+        is_sound.then_some(()).ok_or(DenyReason::RequestMalformed)
+    }
+
+    fn take_host(&mut self, value: &[u8]) -> bool {
+        let is_first = self.host.is_none();
+        self.host = Some(value.into());
+        is_first && host_of(value).is_some()
+    }
+
+    /// What only all fields together tell.
+    fn all_fields(&self) -> Result<(), DenyReason> {
+        let is_framed_once = self.lengths + self.codings <= 1;
+        let is_coding_known = self.codings == 0 || !self.is_http_10;
+        let is_host_one = match (&self.host, &self.authority) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(host), Some(authority)) => host.eq_ignore_ascii_case(authority),
+        };
+        (is_framed_once && is_coding_known && is_host_one)
+            .then_some(())
+            .ok_or(DenyReason::RequestMalformed)
+    }
+}
+
+/// Judges an HTTP/2 head. Its framing is h2's own; what is left are the names, the authority and the sizes.
+///
+/// Source: RFC 9113 sections 8.2.2 and 8.3.1.
+///
+/// # Errors
+/// Why the head is refused.
+pub fn check_h2(head: &http::request::Parts, limits: &HeadLimits) -> Result<(), DenyReason> {
+    check_method(head.method.as_str().as_bytes())?;
+    let target = head.uri.path_and_query().map_or("", |it| it.as_str());
+    if limits.target_bytes_max < target.len() {
+        return Err(DenyReason::TargetTooLong);
+    }
+    check_target(head.method.as_str().as_bytes(), target.as_bytes())?;
+    let field_bytes: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if limits.fields_max < head.headers.len() || limits.bytes_max < target.len() + field_bytes {
+        return Err(DenyReason::HeadTooLarge);
+    }
+    let is_sound = h2_authority_is_one(head) && head.headers.iter().all(h2_field_is_sound);
+    let lengths = head.headers.get_all(http::header::CONTENT_LENGTH);
+    if !is_sound || 1 < lengths.iter().count() {
+        return Err(DenyReason::RequestMalformed);
+    }
+    Ok(())
+}
+
+fn h2_authority_is_one(head: &http::request::Parts) -> bool {
+    let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
+    let mut hosts = head.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    let agrees = match (authority, host) {
+        (None, None) => false,
+        (Some(authority), Some(host)) => authority.eq_ignore_ascii_case(host),
+        _ => true,
+    };
+    agrees && hosts.next().is_none() && authority.or(host).and_then(host_of).is_some()
+}
+
+fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> bool {
+    let value = value.as_bytes();
+    let is_allowed = match name.as_str() {
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => false,
+        "te" => value.eq_ignore_ascii_case(b"trailers"),
+        "content-length" => length_of(value).is_some(),
+        name => name.bytes().all(is_token),
+    };
+    is_allowed && is_field_value(value)
+}
+
+/// Takes a `Host` or an authority apart; `None` if it is not a host name, an IPv4 address or an IPv6 address in brackets,
+/// with or without a port.
+///
+/// Letters, digits, `-`, `_` and single dots; one dot may stand at the end. The port is 1 to 5 digits up to 65535. Gives
+/// the host as written, brackets kept, without port and trailing dot.
+#[must_use]
+pub fn host_of(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    if HOST_BYTES_MAX < text.len() {
+        return None;
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        address.parse::<Ipv6Addr>().ok()?;
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return text.get(..address.len() + 2).filter(|_| is_port);
+    }
+    let host = match text.split_once(':') {
+        Some((host, port)) => is_port(port).then_some(host)?,
+        None => text,
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        !label.is_empty() && label.bytes().all(fits)
+    };
+    host.split('.').all(is_label).then_some(host)
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+fn check_method(method: &[u8]) -> Result<(), DenyReason> {
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    let fits = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
+    // CONNECT would tunnel; TRACE and its old twin TRACK send credentials back.
+    let passes = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK")
+        && method.len() <= METHOD_BYTES_MAX
+        && method.iter().all(fits);
+    passes.then_some(()).ok_or(DenyReason::MethodRefused)
+}
+
+/// Checks a target's form; gives the authority of one in absolute-form.
+fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, DenyReason> {
+    let is_visible = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
+    if !target.iter().all(is_visible) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {
+        return Ok(None);
+    }
+    let rest = strip_scheme(target).ok_or(DenyReason::RequestMalformed)?;
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    let authority = rest.get(..end).unwrap_or_default();
+    host_of(authority).ok_or(DenyReason::RequestMalformed)?;
+    Ok(Some(authority))
+}
+
+/// What follows `http://` or `https://`.
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = split_once(target, b':')?;
+    let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    rest.strip_prefix(b"//").filter(|_| is_http)
+}
+
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let place = bytes.iter().position(|byte| *byte == at)?;
+    Some((bytes.get(..place)?, bytes.get(place + 1..)?))
+}
+
+/// Digits only, and few enough for any number here. A list of equal lengths is refused too: the next server may take it
+/// for something else.
+fn length_of(value: &[u8]) -> Option<u64> {
+    let is_sound = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|_| is_sound)
+}
+
+/// Whether a value holds no control character but the tab. Bytes from 0x80 on pass: opaque, but harmless.
+fn is_field_value(value: &[u8]) -> bool {
+    // Without a branch for each byte, so that it is vectorised.
+    let is_control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+    !value
+        .iter()
+        .fold(false, |found, byte| found | is_control(*byte))
+}
+
+/// A character of a token (RFC 9110 section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests;

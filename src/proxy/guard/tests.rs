@@ -1,0 +1,280 @@
+//! Heads, byte for byte, and what becomes of them.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: HeadLimits = HeadLimits {
+    bytes_max: 1024,
+    fields_max: 10,
+    target_bytes_max: 100,
+};
+
+fn judge(head: &[u8]) -> Result<Progress, DenyReason> {
+    HeadCheck::new(LIMITS).feed(head)
+}
+
+fn malformed(head: &[u8]) {
+    let text = String::from_utf8_lossy(head).into_owned();
+    assert_eq!(judge(head), Err(DenyReason::RequestMalformed), "{text:?}");
+}
+
+#[test]
+fn sound_heads_pass_whole() {
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /x?y=1 HTTP/1.0\r\nhost:a.b:80\r\nX-Y:\t\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a.\r\nTransfer-Encoding: Chunked\r\n\r\n",
+        "GET http://a.b/x HTTP/1.1\r\nHost: A.b\r\n\r\n",
+        "GET HTTPS://a.b?x HTTP/1.1\r\nHost: a.b\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "FOOBAR / HTTP/1.1\r\nHost: a\r\nX-Y: caf\u{e9}\r\n\r\n",
+    ] {
+        let len = head.len();
+        assert_eq!(judge(head.as_bytes()), Ok(Progress::Whole(len)), "{head:?}");
+        let more = format!("{head}GET \u{1} body\n\n");
+        assert_eq!(judge(more.as_bytes()), Ok(Progress::Whole(len)), "{head:?}");
+    }
+}
+
+#[test]
+fn doubtful_request_lines_are_refused() {
+    for line in [
+        "GET /x y HTTP/1.1",
+        "GET  / HTTP/1.1",
+        "GET /\t HTTP/1.1",
+        "GET /#x HTTP/1.1",
+        "GET /\u{1} HTTP/1.1",
+        "GET /\u{e9} HTTP/1.1",
+        "GET x HTTP/1.1",
+        "GET a:80 HTTP/1.1",
+        "GET * HTTP/1.1",
+        "GET http:/a/ HTTP/1.1",
+        "GET http:a HTTP/1.1",
+        "GET http:///x HTTP/1.1",
+        "GET ftp://a/ HTTP/1.1",
+        "GET http://u@a/ HTTP/1.1",
+        "GET http://b/ HTTP/1.1",
+        "GET /  HTTP/1.1",
+        "GET / HTTP/1.1 ",
+        "GET / HTTP/2.0",
+        "GET / http/1.1",
+        "GET /",
+        "GET",
+        " GET / HTTP/1.1",
+        "G\u{1}T / HTTP/1.1",
+        "G(T / HTTP/1.1",
+        "SSH-2.0-x",
+        "PROXY TCP4 1.2.3.4 5.6.7.8 1 2",
+    ] {
+        malformed(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
+    }
+    malformed(b"\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+#[test]
+fn doubtful_fields_are_refused() {
+    for fields in [
+        "X-Y : 1\r\n",
+        "X-Y\t: 1\r\n",
+        ": 1\r\n",
+        "X-Y\r\n",
+        " X-Y: 1\r\n",
+        "X-Y: 1\r\n folded\r\n",
+        "X-Y: 1\r\n\tfolded\r\n",
+        "X/Y: 1\r\n",
+        "\"X\": 1\r\n",
+        "X Y: 1\r\n",
+        "X\u{a0}: 1\r\n",
+        "\0X: 1\r\n",
+        "X-Y: a\0b\r\n",
+        "X-Y: a\u{1}\r\n",
+        "X-Y: a\u{7f}\r\n",
+        "X-Y: a\rb\r\n",
+        "X-Y: a\nZ: 1\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: 9999999999999999999\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: identity\r\n",
+        "Transfer-Encoding:\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n",
+        "Transfer-Encoding: chunked;a=b\r\n",
+        "Host: a\r\n",
+        "Host: b\r\n",
+    ] {
+        malformed(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
+    }
+    malformed(b"POST / HTTP/1.1\r\n\r\n");
+    malformed(b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+}
+
+#[test]
+fn hosts_are_names_or_addresses() {
+    let cases = [
+        ("a", Some("a")),
+        ("A.b", Some("A.b")),
+        ("a.b.", Some("a.b")),
+        ("a_b-c:80", Some("a_b-c")),
+        ("127.0.0.1:8080", Some("127.0.0.1")),
+        ("[::1]", Some("[::1]")),
+        ("[::1]:80", Some("[::1]")),
+        ("", None),
+        (".", None),
+        ("a..b", None),
+        (".a", None),
+        ("a:", None),
+        ("a:65536", None),
+        ("a:8 0", None),
+        ("a:80:80", None),
+        ("a b", None),
+        ("a,b", None),
+        ("a/b", None),
+        ("a@b", None),
+        ("a%20b", None),
+        ("a\\b", None),
+        ("[::1", None),
+        ("[::1]x", None),
+        ("[a]", None),
+        ("::1", None),
+        ("caf\u{e9}", None),
+    ];
+    for (value, host) in cases {
+        assert_eq!(host_of(value.as_bytes()), host, "{value:?}");
+    }
+}
+
+#[test]
+fn methods_that_never_pass_are_named() {
+    for method in [
+        "CONNECT",
+        "TRACE",
+        "TRACK",
+        "get",
+        "Get",
+        "M!",
+        &"M".repeat(33),
+    ] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(
+            judge(head.as_bytes()),
+            Err(DenyReason::MethodRefused),
+            "{method}"
+        );
+    }
+}
+
+#[test]
+fn sizes_have_limits() {
+    let target = |len: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(len));
+    assert!(judge(target(99).as_bytes()).is_ok());
+    assert_eq!(
+        judge(target(100).as_bytes()),
+        Err(DenyReason::TargetTooLong)
+    );
+    let endless = "x".repeat(500);
+    let endless = format!("GET /{endless}");
+    assert_eq!(judge(endless.as_bytes()), Err(DenyReason::TargetTooLong));
+
+    let fields = |count: usize| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(count)
+        )
+    };
+    assert!(judge(fields(9).as_bytes()).is_ok());
+    assert_eq!(judge(fields(10).as_bytes()), Err(DenyReason::HeadTooLarge));
+
+    let value = |len: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(len));
+    assert_eq!(judge(value(900).as_bytes()), Ok(Progress::Partial));
+    assert_eq!(judge(value(1100).as_bytes()), Err(DenyReason::HeadTooLarge));
+    let ended = format!("{}\r\n\r\n", value(1100));
+    assert_eq!(judge(ended.as_bytes()), Err(DenyReason::HeadTooLarge));
+}
+
+#[test]
+fn h2_heads_are_judged_alike() {
+    let head = |uri: &str, fields: &[(&str, &str)]| {
+        let mut request = http::Request::builder().uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        check_h2(&parts, &LIMITS)
+    };
+    assert_eq!(head("http://a/x", &[("te", "trailers")]), Ok(()));
+    assert_eq!(head("/x", &[("host", "a")]), Ok(()));
+    let refused: [(&str, &[(&str, &str)]); 8] = [
+        ("/x", &[]),
+        ("http://a/x", &[("host", "b")]),
+        ("/x", &[("host", "a"), ("host", "a")]),
+        ("http://a/x", &[("connection", "close")]),
+        ("http://a/x", &[("transfer-encoding", "chunked")]),
+        ("http://a/x", &[("te", "gzip")]),
+        ("http://a/x", &[("content-length", "5, 5")]),
+        (
+            "http://a/x",
+            &[("content-length", "5"), ("content-length", "5")],
+        ),
+    ];
+    for (uri, fields) in refused {
+        assert_eq!(
+            head(uri, fields),
+            Err(DenyReason::RequestMalformed),
+            "{uri} {fields:?}"
+        );
+    }
+    let long = format!("http://a/{}", "x".repeat(200));
+    assert_eq!(head(&long, &[]), Err(DenyReason::TargetTooLong));
+    let many: Vec<_> = (0..11).map(|_| ("x", "y")).collect();
+    assert_eq!(head("http://a/x", &many), Err(DenyReason::HeadTooLarge));
+}
+
+proptest! {
+    /// A head is judged alike whether it comes at once or in pieces.
+    #[test]
+    fn pieces_do_not_matter(
+        head in proptest::collection::vec(
+            prop::sample::select(vec![
+                "GET / HTTP/1.1\r\n", "Host: a\r\n", "X: y\r\n", "\r\n", "\n", "\r", " ", "x", ":",
+                "Content-Length: 1\r\n", "Transfer-Encoding: chunked\r\n", "\0",
+            ]),
+            0..8,
+        ),
+        cut in 0..40_usize,
+    ) {
+        let head = head.concat().into_bytes();
+        let mut check = HeadCheck::new(LIMITS);
+        let first = check.feed(head.get(..cut.min(head.len())).unwrap());
+        let pieced = match first {
+            Ok(Progress::Partial) => check.feed(&head),
+            other => other,
+        };
+        let whole = judge(&head);
+        prop_assert_eq!(pieced, whole);
+    }
+
+    /// Nothing that passes can be read by a strict server as another request.
+    #[test]
+    fn what_passes_is_strict(head in "(GET|POST) /[ -~]{0,20} HTTP/1\\.[01]\r\n(([ -~]{0,12}|Host: [ -~]{1,8}|Content-Length: [0-9+, ]{1,4}|Transfer-Encoding: [a-z, ]{0,9})\r\n){0,4}\r\n") {
+        if let Ok(Progress::Whole(len)) = judge(head.as_bytes()) {
+            let text = head.get(..len).unwrap();
+            let mut lines = text.split("\r\n");
+            prop_assert_eq!(lines.next().unwrap().split(' ').count(), 3);
+            let count = |name: &str| text.split("\r\n").skip(1).filter(|line| line.to_ascii_lowercase().starts_with(name)).count();
+            prop_assert_eq!(count("host:"), 1);
+            prop_assert!(count("content-length:") + count("transfer-encoding:") <= 1);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What a caller sends, and what is left of it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::route::IdentityHeaderNames;
+
+fn set() -> StripSet {
+    StripSet::new([], &HeaderName::from_static("x-api-key"))
+}
+
+struct Sent<'a> {
+    fields: &'a [(&'a str, &'a str)],
+    target: &'a str,
+    trusted: bool,
+    pass_credentials: bool,
+}
+
+impl Default for Sent<'_> {
+    fn default() -> Self {
+        Self {
+            fields: &[],
+            target: "/x?y=1",
+            trusted: false,
+            pass_credentials: false,
+        }
+    }
+}
+
+impl Sent<'_> {
+    fn edit(&self) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", self.target.as_bytes(), None).unwrap();
+        head.insert_header("Host", "a.b:80").unwrap();
+        for (name, value) in self.fields {
+            head.append_header((*name).to_owned(), HeaderValue::from_str(value).unwrap())
+                .unwrap();
+        }
+        let names = IdentityHeaderNames::default();
+        let strip = set();
+        let forwarding = Forwarding {
+            strip: &strip,
+            pass_credentials: self.pass_credentials,
+            target: &PathAndQuery::from_static("/x?y=1"),
+            request_id: RequestId::from_number(7),
+            peer: &HeaderValue::from_static("192.0.2.1"),
+            peer_is_trusted: self.trusted,
+        };
+        to_upstream(
+            &mut head,
+            &forwarding,
+            [
+                (&names.uid, HeaderValue::from_static("u-ours0000")),
+                (&names.method, HeaderValue::from_static("jwt")),
+            ],
+        );
+        head
+    }
+
+    fn values(&self, name: &str) -> Vec<String> {
+        let head = self.edit();
+        let values = head.headers.get_all(name).iter();
+        values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect()
+    }
+}
+
+#[test]
+fn forwarding_facts_are_replaced_unless_a_trusted_proxy_tells_them() {
+    let fields = [
+        ("X-Forwarded-For", "6.6.6.6"),
+        ("X-Forwarded-For", "1.1.1.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "c.d"),
+    ];
+    let stranger = Sent {
+        fields: &fields,
+        ..Sent::default()
+    };
+    assert_eq!(stranger.values("x-forwarded-for"), ["192.0.2.1"]);
+    assert_eq!(stranger.values("x-forwarded-proto"), ["http"]);
+    assert_eq!(stranger.values("x-forwarded-host"), ["a.b:80"]);
+    let proxy = Sent {
+        fields: &fields,
+        trusted: true,
+        ..Sent::default()
+    };
+    assert_eq!(
+        proxy.values("x-forwarded-for"),
+        ["6.6.6.6, 1.1.1.1, 192.0.2.1"]
+    );
+    assert_eq!(proxy.values("x-forwarded-proto"), ["https"]);
+    assert_eq!(proxy.values("x-forwarded-host"), ["c.d"]);
+    let doubtful = [
+        ("X-Forwarded-Proto", "gopher"),
+        ("X-Forwarded-Host", "c.d, e.f"),
+    ];
+    let proxy = Sent {
+        fields: &doubtful,
+        trusted: true,
+        ..Sent::default()
+    };
+    assert_eq!(proxy.values("x-forwarded-for"), ["192.0.2.1"]);
+    assert_eq!(proxy.values("x-forwarded-proto"), ["http"]);
+    assert_eq!(proxy.values("x-forwarded-host"), ["a.b:80"]);
+}
+
+#[test]
+fn credentials_and_our_cookies_end_here() {
+    let fields = [
+        ("Authorization", "Bearer x"),
+        ("X-Api-Key", "k"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Cookie", "a=1; __Host-doorward=s; b=2"),
+        ("Cookie", "doorward_session=s;c=3; __Secure-doorward=s"),
+    ];
+    let sent = Sent {
+        fields: &fields,
+        ..Sent::default()
+    };
+    for name in ["authorization", "x-api-key", "proxy-authorization"] {
+        assert!(sent.values(name).is_empty(), "{name}");
+    }
+    assert_eq!(sent.values("cookie"), ["a=1; b=2; c=3"]);
+
+    let passing = Sent {
+        fields: &fields,
+        pass_credentials: true,
+        ..Sent::default()
+    };
+    assert_eq!(passing.values("authorization"), ["Bearer x"]);
+    assert_eq!(passing.values("x-api-key"), ["k"]);
+    assert!(passing.values("proxy-authorization").is_empty());
+    assert_eq!(passing.values("cookie").len(), 2);
+
+    for (cookie, left) in [
+        ("doorward_session=s", vec![]),
+        ("a=doorward_session", vec!["a=doorward_session"]),
+        ("a=1;b=2", vec!["a=1;b=2"]),
+    ] {
+        let fields = [("Cookie", cookie)];
+        let sent = Sent {
+            fields: &fields,
+            ..Sent::default()
+        };
+        assert_eq!(sent.values("cookie"), left, "{cookie}");
+    }
+}
+
+#[test]
+fn the_matched_target_is_the_one_sent() {
+    for target in ["/x?y=1", "/%78?y=1", "http://a.b:80/x?y=1"] {
+        let head = Sent {
+            target,
+            ..Sent::default()
+        }
+        .edit();
+        assert_eq!(head.raw_path(), b"/x?y=1", "{target}");
+    }
+}
+
+#[test]
+fn answers_carry_no_identity_and_none_of_our_cookies() {
+    let mut head = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in [
+        ("X-Auth-Uid", "u-forged00"),
+        ("x_auth_roles", "admin"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", " __host-doorward=x; Path=/"),
+        ("Set-Cookie", "b=2"),
+        ("X-Request-Id", "theirs"),
+        ("Keep-Alive", "timeout=5"),
+    ] {
+        head.append_header(name, value).unwrap();
+    }
+    to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
+    let mut left: Vec<_> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("x-request-id", "0000000000000007")
+        ]
+    );
+}
+
+#[test]
+fn answers_end_in_one_way() {
+    let cases: [(&[(&str, &str)], bool); 9] = [
+        (&[], true),
+        (&[("Content-Length", "5")], true),
+        (&[("Transfer-Encoding", "Chunked")], true),
+        (&[("Content-Length", "5"), ("Content-Length", "5")], false),
+        (&[("Content-Length", "5, 5")], false),
+        (
+            &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+            false,
+        ),
+        (&[("Transfer-Encoding", "gzip, chunked")], false),
+        (&[("Transfer-Encoding", "x")], false),
+        (
+            &[
+                ("Transfer-Encoding", "chunked"),
+                ("Transfer-Encoding", "chunked"),
+            ],
+            false,
+        ),
+    ];
+    for (fields, is_sound) in cases {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        assert_eq!(is_framed_once(&head), is_sound, "{fields:?}");
+    }
+}
+
+fn spelled(name: &'static str) -> impl Strategy<Value = String> {
+    proptest::collection::vec(0..4_u8, name.len()).prop_map(move |how| {
+        let spell = |(byte, how): (char, u8)| match (byte, how) {
+            ('-', 1) => '_',
+            ('-', 2) => '.',
+            (letter, 3) => letter.to_ascii_uppercase(),
+            (letter, _) => letter,
+        };
+        name.chars().zip(how).map(spell).collect()
+    })
+}
+
+proptest! {
+    /// Whatever is sent, upstreams see exactly one of each identity field, and it is ours.
+    #[test]
+    fn identity_is_ours_whatever_is_sent(
+        names in proptest::collection::vec(
+            prop_oneof![
+                spelled("x-auth-uid"), spelled("x-auth-roles"), spelled("x-auth-method"), spelled("x-auth-key-id"),
+                spelled("remote-user"), spelled("x-forwarded-user"), spelled("x-request-id"), spelled("accept"),
+            ],
+            0..12,
+        ),
+        trusted: bool,
+        pass_credentials: bool,
+    ) {
+        let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "forged")).collect();
+        let sent = Sent { fields: &fields, trusted, pass_credentials, ..Sent::default() };
+        let head = sent.edit();
+        for (name, value) in &head.headers {
+            if name != "accept" {
+                prop_assert_ne!(value, "forged", "{}", name);
+            }
+        }
+        prop_assert_eq!(sent.values("x-auth-uid"), ["u-ours0000"]);
+        prop_assert_eq!(sent.values("x-auth-method"), ["jwt"]);
+        prop_assert_eq!(sent.values("x-request-id"), ["0000000000000007"]);
+        prop_assert!(sent.values("x-auth-roles").is_empty());
+    }
+}

@@ -1,0 +1,274 @@
+//! Refusals, failures and faults as answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Method};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::auth::grant::Unavailable;
+use crate::model::deny::DenyReason;
+use crate::model::id::RequestId;
+use crate::model::problem::{MEDIA_TYPE, problem_json};
+use crate::proxy::connection::Connection;
+use crate::proxy::headers::{REQUEST_ID, id_value};
+
+/// The methods that pass at all, where a route names none; what a 405 tells.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// An unread body up to this is read after the answer, so that the connection can go on; more closes it.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An answer without a good end: what the caller learns, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Status.
+    pub status: u16,
+    /// Stable code.
+    pub code: &'static str,
+    title: &'static str,
+    extra: Option<Extra>,
+}
+
+/// The one further field that some answers need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extra {
+    /// `WWW-Authenticate`, with an error or bare.
+    Challenge(Option<&'static str>),
+    /// `Allow`
+    Allow,
+    /// `Retry-After`, in a second.
+    Retry,
+}
+
+impl From<DenyReason> for Problem {
+    fn from(reason: DenyReason) -> Self {
+        let challenge = reason.challenge_error();
+        let extra = match reason.status() {
+            401 => Some(Extra::Challenge(challenge)),
+            405 => Some(Extra::Allow),
+            _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
+            _ => None,
+        };
+        Self {
+            status: reason.status(),
+            code: reason.code(),
+            title: reason.title(),
+            extra,
+        }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(cause: Unavailable) -> Self {
+        Self {
+            status: 503,
+            code: cause.code(),
+            title: "This cannot be decided right now",
+            extra: Some(Extra::Retry),
+        }
+    }
+}
+
+/// What an error of Pingora's means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The caller's request is at fault.
+    Refused(DenyReason),
+    /// The upstream is; the answer is a 502 or 504.
+    Upstream(Problem),
+    /// The caller went away: nobody is left to answer.
+    CallerGone,
+    /// The gateway is: 500.
+    Own(Problem),
+}
+
+/// Finds out what an error of Pingora's means.
+#[must_use]
+pub fn cause_of(error: &Error) -> Cause {
+    match (error.esource(), error.etype()) {
+        // Our own filter of request bodies.
+        (_, ErrorType::HTTPStatus(413)) => Cause::Refused(DenyReason::BodyTooLarge),
+        (ErrorSource::Upstream, kind) => Cause::Upstream(upstream_problem(kind)),
+        (
+            ErrorSource::Downstream,
+            ErrorType::ReadError
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteError
+            | ErrorType::WriteTimedout
+            | ErrorType::ConnectionClosed,
+        ) => Cause::CallerGone,
+        (ErrorSource::Downstream, _) => Cause::Refused(DenyReason::RequestMalformed),
+        _ => Cause::Own(Problem {
+            status: 500,
+            code: "internal_error",
+            title: "The gateway failed",
+            extra: None,
+        }),
+    }
+}
+
+fn upstream_problem(kind: &ErrorType) -> Problem {
+    let (status, code, title) = match kind {
+        ErrorType::ConnectTimedout
+        | ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError
+        | ErrorType::ConnectProxyFailure
+        | ErrorType::SocketError
+        | ErrorType::BindError
+        | ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout => (
+            502,
+            "upstream_unreachable",
+            "The service behind this cannot be reached",
+        ),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => (
+            504,
+            "upstream_timeout",
+            "The service behind this did not answer in time",
+        ),
+        _ => (
+            502,
+            "upstream_error",
+            "The service behind this did not answer as it should",
+        ),
+    };
+    Problem {
+        status,
+        code,
+        title,
+        extra: None,
+    }
+}
+
+/// Writes a problem, and leaves the connection so that nothing unread can be taken for a request: a small body is read
+/// away, otherwise the connection closes.
+///
+/// # Errors
+/// When the caller is gone.
+pub async fn problem(
+    session: &mut Session,
+    problem: &Problem,
+    id: RequestId,
+) -> pingora::Result<()> {
+    settle_body(session);
+    let body = problem_json(problem.code, problem.title, problem.status, id);
+    let mut head = ResponseHeader::build(problem.status, Some(6))?;
+    head.insert_header(CONTENT_TYPE, MEDIA_TYPE)?;
+    head.insert_header(CONTENT_LENGTH, body.len())?;
+    head.insert_header(CACHE_CONTROL, "no-store")?;
+    head.insert_header(REQUEST_ID, id_value(id))?;
+    match problem.extra {
+        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(error))?,
+        Some(Extra::Allow) => head.insert_header(ALLOW, METHODS)?,
+        Some(Extra::Retry) => head.insert_header(RETRY_AFTER, "1")?,
+        None => {}
+    }
+    let is_bodyless = session.req_header().method == Method::HEAD;
+    session
+        .write_response_header(Box::new(head), is_bodyless)
+        .await?;
+    if !is_bodyless {
+        session
+            .write_response_body(Some(Bytes::from(body)), true)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The challenge of RFC 6750 section 3: without an error where no token came.
+fn challenge(error: Option<&'static str>) -> HeaderValue {
+    HeaderValue::from_static(match error {
+        Some("invalid_token") => "Bearer realm=\"doorward\", error=\"invalid_token\"",
+        Some("invalid_request") => "Bearer realm=\"doorward\", error=\"invalid_request\"",
+        Some("insufficient_scope") => "Bearer realm=\"doorward\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"doorward\"",
+    })
+}
+
+/// Decides what becomes of a body that nobody will read.
+fn settle_body(session: &mut Session) {
+    if session.as_http1().is_none() || session.is_body_done() {
+        return;
+    }
+    let head = session.req_header();
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let is_small = length.is_some_and(|length| length <= DRAIN_BYTES_MAX);
+    // Who waits to be told to go on will not send the body now.
+    let drains = is_small && !head.headers.contains_key(EXPECT);
+    if drains {
+        session.set_close_on_response_before_downstream_finish(false);
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+    } else if let Some(connection) = Connection::of(session.digest()) {
+        connection.linger();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_field() {
+        for reason in DenyReason::ALL {
+            let problem = Problem::from(reason);
+            let wanted = match (reason.status(), reason.challenge_error()) {
+                (401, error) => Some(Extra::Challenge(error)),
+                (_, Some(error)) => Some(Extra::Challenge(Some(error))),
+                (405, None) => Some(Extra::Allow),
+                (_, None) => None,
+            };
+            assert_eq!(problem.extra, wanted, "{reason:?}");
+            if let Some(error) = reason.challenge_error() {
+                let value = challenge(Some(error));
+                assert!(
+                    value
+                        .to_str()
+                        .unwrap()
+                        .ends_with(&format!("error=\"{error}\""))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn errors_tell_what_broke_and_nothing_else() {
+        let upstream = |kind| match cause(kind, ErrorSource::Upstream) {
+            Cause::Upstream(problem) => (problem.status, problem.code),
+            other => panic!("{other:?}"),
+        };
+        for kind in [ErrorType::ConnectRefused, ErrorType::ConnectTimedout] {
+            assert_eq!(upstream(kind), (502, "upstream_unreachable"));
+        }
+        for kind in [ErrorType::ConnectionClosed, ErrorType::InvalidHTTPHeader] {
+            assert_eq!(upstream(kind), (502, "upstream_error"));
+        }
+        assert_eq!(upstream(ErrorType::ReadTimedout), (504, "upstream_timeout"));
+        let malformed = cause(ErrorType::InvalidHTTPHeader, ErrorSource::Downstream);
+        assert_eq!(malformed, Cause::Refused(DenyReason::RequestMalformed));
+        let too_large = cause(ErrorType::HTTPStatus(413), ErrorSource::Unset);
+        assert_eq!(too_large, Cause::Refused(DenyReason::BodyTooLarge));
+        let gone = cause(ErrorType::ReadError, ErrorSource::Downstream);
+        assert_eq!(gone, Cause::CallerGone);
+        for source in [ErrorSource::Internal, ErrorSource::Unset] {
+            assert!(matches!(
+                cause(ErrorType::InternalError, source),
+                Cause::Own(_)
+            ));
+        }
+    }
+
+    fn cause(kind: ErrorType, source: ErrorSource) -> Cause {
+        let mut error = Error::new(kind);
+        error.esource = source;
+        cause_of(&error)
+    }
+}

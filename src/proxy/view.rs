@@ -1,0 +1,214 @@
+//! From Pingora's head to what the decision sees, and who the client is.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+
+use crate::auth::view::RequestView;
+use crate::model::deny::DenyReason;
+use crate::model::path::CanonicalPath;
+use crate::proxy::guard::host_of;
+use crate::route::normalize::canonical;
+
+/// Where hops write whom they had the request from.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Most hops of a forwarding header that are looked at.
+const HOPS_MAX: usize = 32;
+
+/// What a request asks for, in the one form that is matched, logged and sent.
+#[derive(Debug)]
+pub struct Target {
+    /// The host: lower case, without port and trailing dot.
+    pub host: String,
+    /// The path that is matched.
+    pub path: CanonicalPath,
+    /// The path that is matched, and the query as it came: what is sent on.
+    pub path_and_query: PathAndQuery,
+}
+
+impl Target {
+    /// Reads a head that the guard let pass.
+    ///
+    /// # Errors
+    /// [`DenyReason::RequestMalformed`] without a sound authority, [`DenyReason::PathRefused`] for a path that reads in
+    /// more than one way.
+    pub fn read(head: &RequestHeader) -> Result<Self, DenyReason> {
+        let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
+        let host_field = head.headers.get(http::header::HOST);
+        let host = host_field
+            .map(HeaderValue::as_bytes)
+            .or(authority)
+            .and_then(host_of)
+            .ok_or(DenyReason::RequestMalformed)?;
+        let raw = std::str::from_utf8(head.raw_path()).map_err(|_| DenyReason::RequestMalformed)?;
+        let origin_form = origin_form(raw).ok_or(DenyReason::PathRefused)?;
+        let read = canonical(&origin_form).map_err(|_| DenyReason::PathRefused)?;
+        let text = match read.query {
+            Some(query) => format!("{}?{query}", read.path),
+            None => read.path.as_str().to_owned(),
+        };
+        let path_and_query =
+            PathAndQuery::from_maybe_shared(text).map_err(|_| DenyReason::PathRefused)?;
+        Ok(Self {
+            host: host.to_ascii_lowercase(),
+            path: read.path,
+            path_and_query,
+        })
+    }
+
+    /// The request as the decision sees it.
+    #[must_use]
+    pub fn view<'a>(&'a self, method: &'a Method, headers: &'a HeaderMap) -> RequestView<'a> {
+        RequestView {
+            method,
+            host: &self.host,
+            path: &self.path,
+            headers,
+        }
+    }
+}
+
+/// Path and query of a target in origin-form or absolute-form; an absolute one without a path asks for `/`.
+fn origin_form(target: &str) -> Option<std::borrow::Cow<'_, str>> {
+    if target.starts_with('/') {
+        return Some(target.into());
+    }
+    let (_, rest) = target.split_once("://")?;
+    let (_, rest) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+    if rest.starts_with('/') {
+        return Some(rest.into());
+    }
+    Some(format!("/{rest}").into())
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The client's address, after trusted proxies.
+    pub address: IpAddr,
+    /// Whether the peer is a trusted proxy, whose forwarding headers are kept.
+    pub peer_is_trusted: bool,
+}
+
+impl Client {
+    /// Walks the forwarding header from the right, as long as trusted proxies speak. What anybody else wrote is not
+    /// believed, nor is what stands left of something that is no address.
+    ///
+    /// Source: RFC 7239 section 8.1.
+    #[must_use]
+    pub fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+        let peer_is_trusted = is_trusted(peer);
+        let mut address = peer;
+        if peer_is_trusted {
+            let fields: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+            let hops = fields
+                .iter()
+                .rev()
+                .flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
+            for hop in hops.take(HOPS_MAX) {
+                let Some(named) = hop_address(hop) else { break };
+                address = named;
+                if !is_trusted(named) {
+                    break;
+                }
+            }
+        }
+        Self {
+            address,
+            peer_is_trusted,
+        }
+    }
+}
+
+/// An address as hops write it: bare, with a port, in brackets or in quotes.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
+    let text = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    let address = bare.parse().or_else(|_| with_port()).ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(target: &str, host: &str) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        head.insert_header("Host", host).unwrap();
+        head
+    }
+
+    #[test]
+    fn targets_come_in_one_form() {
+        let cases = [
+            ("/a?x=1", "A.b:80", "a.b", "/a?x=1"),
+            ("/a?", "a.", "a", "/a?"),
+            ("/%7Eu/%c3%a9", "a", "a", "/~u/%C3%A9"),
+            ("http://a.b/x?y", "a.b", "a.b", "/x?y"),
+            ("http://a.b", "a.b", "a.b", "/"),
+            ("http://a.b?y=/", "a.b", "a.b", "/?y=/"),
+            ("/", "[::1]:8080", "[::1]", "/"),
+        ];
+        for (target, host, wanted_host, wanted) in cases {
+            let read = Target::read(&head(target, host)).unwrap();
+            assert_eq!(read.host, wanted_host, "{target}");
+            assert_eq!(read.path_and_query, wanted, "{target}");
+        }
+    }
+
+    #[test]
+    fn doubtful_targets_are_refused() {
+        for target in ["/a/../b", "/a//b", "/%2e%2e/x", "*", "x", "http://a/../x"] {
+            let refused = Target::read(&head(target, "a")).unwrap_err();
+            assert_eq!(refused, DenyReason::PathRefused, "{target}");
+        }
+        let refused = Target::read(&head("/", "a b")).unwrap_err();
+        assert_eq!(refused, DenyReason::RequestMalformed);
+    }
+
+    #[test]
+    fn only_trusted_proxies_name_the_client() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let cases = [
+            ("192.0.2.1", vec!["1.1.1.1"], "192.0.2.1"),
+            ("10.0.0.1", vec![], "10.0.0.1"),
+            ("10.0.0.1", vec!["1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", vec!["6.6.6.6, 1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", vec!["6.6.6.6, 1.1.1.1, 10.0.0.2"], "1.1.1.1"),
+            (
+                "10.0.0.1",
+                vec!["6.6.6.6", "1.1.1.1", "10.0.0.2"],
+                "1.1.1.1",
+            ),
+            ("10.0.0.1", vec!["1.1.1.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1", vec!["1.1.1.1, _x, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", vec!["1.1.1.1:80"], "1.1.1.1"),
+            ("10.0.0.1", vec!["\"[2001:db8::1]:80\""], "2001:db8::1"),
+            ("10.0.0.1", vec!["[2001:db8::1]"], "2001:db8::1"),
+            ("::1", vec!["::ffff:1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", vec!["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", vec!["1.1.1.1, "], "10.0.0.1"),
+        ];
+        for (peer, fields, wanted) in cases {
+            let mut headers = HeaderMap::new();
+            for field in &fields {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(field).unwrap());
+            }
+            let found = Client::find(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(found.address.to_string(), wanted, "{peer} {fields:?}");
+        }
+    }
+}

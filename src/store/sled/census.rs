@@ -1,0 +1,129 @@
+//! How many records there are and what they sum up to, so that lost ones are missed.
+//!
+//! A checksum in each record finds the damaged ones, not those that are gone without a trace. The writer puts the
+//! census into the same sled batch as the records it counts: whatever a crash leaves, both are there or neither is. A
+//! copy beside the database, only ever of what was synced before, tells when the database as a whole has gone back.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::error::StoreError;
+use crate::store::sled::files;
+use crate::store::{layout, record};
+
+/// The name of the copy, beside `db`.
+pub(crate) const SIDE_FILE: &str = "census";
+
+/// The census after some batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Census {
+    /// Counts batches from 1: tells which of two is later.
+    pub(crate) sequence: u64,
+    /// How many records there are; the census itself is none.
+    pub(crate) records: u64,
+    /// Wrapping sum of the hashes of all records, whatever their order.
+    pub(crate) sum: u64,
+}
+
+impl Census {
+    /// Of an empty store.
+    pub(crate) const EMPTY: Self = Self {
+        sequence: 1,
+        records: 0,
+        sum: 0,
+    };
+
+    /// Counts a record in.
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.records = self.records.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(hash(key, value));
+    }
+
+    /// Counts a record out.
+    pub(crate) fn subtract(&mut self, key: &[u8], value: &[u8]) {
+        self.records = self.records.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(hash(key, value));
+    }
+
+    /// Whether the same records were counted.
+    pub(crate) fn counts_the_same(&self, other: &Self) -> bool {
+        self.records == other.records && self.sum == other.sum
+    }
+
+    /// As a record.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        record::encode(&layout::census(), self)
+    }
+
+    /// From a record.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        record::decode(&layout::census(), bytes)
+    }
+
+    /// Reads the copy; `None`: there is none.
+    pub(crate) fn read_side(dir: &Path) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(dir.join(SIDE_FILE)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the copy. Only ever of a census that is durable in the database.
+    pub(crate) fn write_side(&self, dir: &Path) -> Result<(), StoreError> {
+        files::replace(dir, SIDE_FILE, &self.encode()?).map_err(|source| StoreError::Engine {
+            action: "write to",
+            source: Box::new(source),
+        })
+    }
+}
+
+/// FNV-1a over key, a mark and value, then mixed so that sums of similar records differ in all bits. It is written
+/// down: never change it without a new record version.
+fn hash(key: &[u8], value: &[u8]) -> u64 {
+    let bytes = key.iter().chain(&[0xff]).chain(value);
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_and_subtracted_in_any_order_is_as_before() {
+        let mut census = Census::EMPTY;
+        census.add(b"a", b"1");
+        census.add(b"b", b"2");
+        census.subtract(b"a", b"1");
+        let mut other = Census::EMPTY;
+        other.add(b"b", b"2");
+        assert!(census.counts_the_same(&other));
+        census.subtract(b"b", b"3");
+        assert!(!census.counts_the_same(&Census::EMPTY));
+    }
+
+    #[test]
+    fn the_hash_is_the_one_written_down_and_knows_key_from_value() {
+        assert_eq!(hash(b"key", b"value"), 0x5f32_02e6_a690_b50f);
+        assert_ne!(hash(b"ab", b"c"), hash(b"a", b"bc"));
+    }
+
+    #[test]
+    fn the_copy_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Census::read_side(dir.path()).unwrap(), None);
+        let mut census = Census::EMPTY;
+        census.add(b"a", b"1");
+        census.write_side(dir.path()).unwrap();
+        let bytes = Census::read_side(dir.path()).unwrap().unwrap();
+        assert_eq!(Census::decode(&bytes).unwrap(), census);
+    }
+}

@@ -1,0 +1,132 @@
+//! The store's directory: private, locked, and changed only in steps that a crash cannot halve.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A killed process may hold its locks for some milliseconds more.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Somewhat more than sled asks of the disk for its next segment.
+const PROBE_BYTES: usize = 640 * 1024;
+
+/// Makes the directory, or makes it private if it is there.
+///
+/// # Errors
+/// Whatever the file system says; a directory that all share, such as `/tmp`, is refused.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mode = fs::metadata(dir)?.permissions().mode();
+    if mode & 0o1000 != 0 {
+        return Err(io::Error::other(
+            "the directory is shared by all: the store needs one of its own",
+        ));
+    }
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock of the directory, which lasts as long as the file is open; `None`: another process has it.
+pub(crate) fn lock(dir: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(dir.join("lock"))?;
+    let outcome = patiently(
+        || flock(&file, FlockOperation::NonBlockingLockExclusive),
+        |error| *error == rustix::io::Errno::WOULDBLOCK,
+    );
+    match outcome {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tries for 2 s, as long as the error says that another still holds a lock.
+pub(crate) fn patiently<T, E>(
+    mut act: impl FnMut() -> Result<T, E>,
+    is_held: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 1..LOCK_TRIES {
+        match act() {
+            Err(error) if is_held(&error) => thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    act()
+}
+
+/// Writes a small file whole: after a crash there is the old one or the new one.
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.new"));
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(name))?;
+    sync_dir(dir)
+}
+
+/// Makes what was created or renamed in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether the disk takes writes again.
+pub(crate) fn probe(dir: &Path) -> io::Result<()> {
+    let path = dir.join("probe");
+    let outcome = File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; PROBE_BYTES])?;
+        file.sync_all()
+    });
+    fs::remove_file(&path)?;
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_made_private_and_a_shared_one_refused() {
+        let outer = tempfile::tempdir().unwrap();
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o7777;
+        let dir = outer.path().join("a/b");
+        make_private(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        make_private(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        fs::set_permissions(&dir, Permissions::from_mode(0o1777)).unwrap();
+        assert!(make_private(&dir).is_err());
+        assert_eq!(mode(&dir), 0o1777);
+    }
+
+    #[test]
+    fn patience_ends_with_another_error_or_with_success() {
+        let mut tries = 0;
+        let outcome: Result<(), i32> = patiently(
+            || {
+                tries += 1;
+                Err(if tries < 3 { 1 } else { 2 })
+            },
+            |error| *error == 1,
+        );
+        assert_eq!((outcome, tries), (Err(2), 3));
+    }
+}

@@ -1,0 +1,262 @@
+//! Opening the database so that loss is found, and that nothing but loss refuses the start.
+//!
+//! A first database is born under another name and moved into place when its first census is durable. So a crash at the
+//! first start leaves nothing or a whole store, and a `db` without a census is always a loss.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use sled::{Batch, Db};
+
+use crate::store::error::StoreError;
+use crate::store::sled::census::Census;
+use crate::store::sled::files;
+use crate::store::{layout, record};
+
+/// sled's default of 1 GiB is more than all else here needs; 20 µs a read when the set is larger (measured).
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+const NAME: &str = "db";
+const NAME_UNBORN: &str = "db.new";
+
+/// sled with what makes its writes durable.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// The only clone that lives longer than one read or write.
+    pub(crate) db: Db,
+    /// A handle of sled's own file: its `flush` reaches the page cache only, `sync_data` on this the disk.
+    pub(crate) data: File,
+}
+
+impl Database {
+    /// Writes a batch; durable when this returns.
+    pub(crate) fn commit(&self, batch: Batch) -> io::Result<()> {
+        self.db.apply_batch(batch)?;
+        self.db.flush()?;
+        self.data.sync_data()
+    }
+}
+
+/// Opens the store of a directory whose lock is held, or begins it; gives its census too.
+pub(crate) fn open(dir: &Path) -> Result<(Database, Census), StoreError> {
+    let side = Census::read_side(dir).map_err(cannot_open)?;
+    let is_new = is_new(dir, side.is_some())?;
+    let side = side
+        .map(|bytes| Census::decode(&bytes))
+        .transpose()
+        .map_err(|error| match error {
+            StoreError::Damaged { .. } => refused(dir, "its file census is damaged"),
+            error => error,
+        })?;
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        if is_new {
+            give_birth(dir)?;
+        }
+        let database = open_path(dir, &dir.join(NAME))?;
+        let census = take_census(dir, &database.db)?;
+        Ok((database, census))
+    }));
+    let (database, census) =
+        looked.unwrap_or_else(|_| Err(refused(dir, "the engine panicked while opening it")))?;
+    if let Some(side) = side {
+        compare(&side, &census).map_err(|found| refused(dir, found))?;
+    }
+    census.write_side(dir)?;
+    Ok((database, census))
+}
+
+/// Whether there is nothing yet. Looked at before sled is, which would begin an empty store without a word.
+fn is_new(dir: &Path, has_census: bool) -> Result<bool, StoreError> {
+    let path = dir.join(NAME);
+    let length = fs::metadata(path.join("db"))
+        .map(|metadata| metadata.len())
+        .or_else(|error| where_missing(error, 0))?;
+    if 0 < length {
+        return Ok(false);
+    }
+    if has_census {
+        return Err(refused(
+            dir,
+            "there is a census but no database, or an empty one",
+        ));
+    }
+    let is_bare = fs::read_dir(&path)
+        .map(|mut files| files.next().is_none())
+        .or_else(|error| where_missing(error, true))?;
+    if is_bare {
+        Ok(true)
+    } else {
+        Err(refused(dir, "the database's file is missing or empty"))
+    }
+}
+
+/// Makes an empty store beside its place, then moves it there.
+fn give_birth(dir: &Path) -> Result<(), StoreError> {
+    let unborn = dir.join(NAME_UNBORN);
+    match fs::remove_dir_all(&unborn) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot_open(error)),
+        _ => {}
+    }
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&unborn)
+        .map_err(cannot_open)?;
+    let database = open_path(dir, &unborn)?;
+    let mut batch = Batch::default();
+    batch.insert(layout::census::<Census>().bytes(), Census::EMPTY.encode()?);
+    database
+        .commit(batch)
+        .and_then(|()| {
+            drop(database);
+            for file in fs::read_dir(&unborn)? {
+                File::open(file?.path())?.sync_all()?;
+            }
+            files::sync_dir(&unborn)?;
+            fs::rename(&unborn, dir.join(NAME))?;
+            files::sync_dir(dir)
+        })
+        .map_err(cannot_open)
+}
+
+fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError> {
+    let config = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::HighThroughput)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    let is_held = |error: &sled::Error| error.to_string().contains("could not acquire lock");
+    let db = files::patiently(|| config.open(), is_held).map_err(|error| match error {
+        ref error if is_held(error) => StoreError::Locked {
+            dir: dir.to_owned(),
+        },
+        sled::Error::Io(error) if error.raw_os_error().is_some() => cannot_open(error),
+        error => refused(dir, format!("the engine cannot read it ({error})")),
+    })?;
+    let file = path.join("db");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(cannot_open)?;
+    let data = File::open(&file).map_err(cannot_open)?;
+    Ok(Database { db, data })
+}
+
+/// Reads every record and compares with the census that stands among them.
+fn take_census(dir: &Path, db: &Db) -> Result<Census, StoreError> {
+    let place = layout::census::<Census>();
+    let mut counted = Census::EMPTY;
+    let mut written = None;
+    for entry in db.iter() {
+        let (key, value) = entry.map_err(|error| {
+            let readable = counted.records;
+            refused(
+                dir,
+                format!("only {readable} records can be read ({error})"),
+            )
+        })?;
+        record::check(&key, &value).map_err(|error| match error {
+            StoreError::Damaged { .. } => refused(dir, error.to_string()),
+            error => error,
+        })?;
+        if *key == *place.bytes() {
+            written = Some(Census::decode(&value)?);
+        } else {
+            counted.add(&key, &value);
+        }
+    }
+    let Some(written) = written else {
+        let records = counted.records;
+        return Err(refused(
+            dir,
+            format!("it has {records} records and no census"),
+        ));
+    };
+    if !written.counts_the_same(&counted) {
+        let (told, found) = (written.records, counted.records);
+        return Err(refused(
+            dir,
+            format!("its census tells of {told} records, found are {found} or others"),
+        ));
+    }
+    Ok(written)
+}
+
+/// A store ahead of the copy of its census is what a crash leaves; behind it, it has lost something.
+fn compare(side: &Census, census: &Census) -> Result<(), String> {
+    if census.sequence < side.sequence {
+        return Err(format!(
+            "it has gone back to write {} with {} records, synced was write {} with {}",
+            census.sequence, census.records, side.sequence, side.records
+        ));
+    }
+    if census.sequence == side.sequence && !census.counts_the_same(side) {
+        return Err(format!(
+            "write {} left {} records, found are {} or others",
+            side.sequence, side.records, census.records
+        ));
+    }
+    Ok(())
+}
+
+/// The value for a file that is not there; any other error stays one.
+fn where_missing<T>(error: io::Error, value: T) -> Result<T, StoreError> {
+    match error.kind() {
+        io::ErrorKind::NotFound => Ok(value),
+        _ => Err(cannot_open(error)),
+    }
+}
+
+fn refused(dir: &Path, found: impl Into<String>) -> StoreError {
+    StoreError::Refused {
+        dir: dir.to_owned(),
+        found: found.into(),
+    }
+}
+
+fn cannot_open(source: io::Error) -> StoreError {
+    StoreError::Engine {
+        action: "open",
+        source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn census(sequence: u64, records: u64, sum: u64) -> Census {
+        Census {
+            sequence,
+            records,
+            sum,
+        }
+    }
+
+    #[test]
+    fn only_a_store_behind_its_copy_or_unlike_it_has_lost_something() {
+        let side = census(7, 3, 9);
+        let cases = [
+            (census(7, 3, 9), true),
+            (census(8, 2, 1), true),
+            (census(6, 3, 9), false),
+            (census(7, 2, 9), false),
+            (census(7, 3, 8), false),
+        ];
+        for (found, fine) in cases {
+            assert_eq!(compare(&side, &found).is_ok(), fine, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_birth_that_was_cut_short_is_begun_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let unborn = dir.path().join(NAME_UNBORN);
+        fs::create_dir(&unborn).unwrap();
+        fs::write(unborn.join("conf"), b"half").unwrap();
+        let (database, census) = open(dir.path()).unwrap();
+        assert_eq!(census, Census::EMPTY);
+        drop(database);
+        assert!(!unborn.exists());
+        assert!(open(dir.path()).is_ok());
+    }
+}

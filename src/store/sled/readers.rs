@@ -1,0 +1,79 @@
+//! Reads, on a few threads of their own: a page that is in no cache is waited for on the disk.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::store::error::StoreError;
+use crate::store::sled::Shared;
+use crate::store::transaction::Records;
+
+/// Enough to keep a disk busy; what is in sled's cache takes microseconds.
+const THREADS: usize = 4;
+
+/// How many reads may wait before more are refused.
+const QUEUE_MAX: usize = 1024;
+
+/// One read, which answers by itself; dropped unrun, its caller learns that the store does not answer.
+pub(crate) type Job = Box<dyn FnOnce(&dyn Records) + Send>;
+
+/// The threads that read. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    queue: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Readers {
+    /// Starts the threads.
+    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUE_MAX);
+        let jobs = Arc::new(Mutex::new(jobs));
+        let mut readers = Self {
+            queue: Some(queue),
+            threads: Vec::with_capacity(THREADS),
+        };
+        for number in 0..THREADS {
+            let (shared, jobs) = (Arc::clone(shared), Arc::clone(&jobs));
+            let thread = thread::Builder::new().name(format!("store-read-{number}"));
+            readers
+                .threads
+                .push(thread.spawn(move || run(&shared, &jobs))?);
+        }
+        Ok(readers)
+    }
+
+    /// Hands a read to the next free thread.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when too many wait.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), StoreError> {
+        let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
+        queue.try_send(job).map_err(|_| StoreError::Busy)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing more to say.
+            drop(thread.join());
+        }
+    }
+}
+
+fn run(shared: &Shared, jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else {
+            return;
+        };
+        // sled can panic on a damaged page: that is this read's failure, not the thread's.
+        if catch_unwind(AssertUnwindSafe(|| shared.look(job))).is_err() {
+            tracing::error!("a read of the store panicked");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The one thread that writes.
+//!
+//! It takes what waits in the queue, runs each intent on what those before it left, writes all of it as one batch with
+//! the census, syncs once, moves the generations, and then answers all callers. So writers share a sync, nothing
+//! conflicts, and nobody hears of what a crash could take back.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use sled::Batch;
+use tokio::sync::oneshot;
+
+use crate::model::clock::{Clock, SystemClock};
+use crate::store::error::StoreError;
+use crate::store::generations::Generations;
+use crate::store::layout;
+use crate::store::sled::census::Census;
+use crate::store::sled::open::Database;
+use crate::store::sled::records::SledRecords;
+use crate::store::sled::{Shared, files, open};
+use crate::store::transaction::{Changes, Overlay, Records, Transaction};
+
+/// How many intents share one sync at most.
+const BATCH_MAX: usize = 256;
+
+/// How often the census is copied to its file at most.
+const SIDE_EVERY: Duration = Duration::from_secs(1);
+
+/// The pauses between attempts to open a failed store again: doubled from the first to the last.
+const HEAL_FIRST: Duration = Duration::from_secs(1);
+const HEAL_LAST: Duration = Duration::from_secs(4);
+
+/// An intent in the queue, with its caller.
+pub(crate) trait Work: Send {
+    /// Runs the intent; whether its changes are to be written.
+    fn run(&mut self, tx: &mut Transaction<'_>) -> bool;
+    /// Tells the caller the outcome, or that the batch was lost.
+    fn answer(self: Box<Self>, lost: Option<StoreError>);
+}
+
+/// The only kind of [`Work`].
+pub(crate) struct Ticket<F, T> {
+    intent: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    caller: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Ticket<F, T> {
+    /// An intent that has not run.
+    pub(crate) fn new(intent: F, caller: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self {
+            intent: Some(intent),
+            outcome: None,
+            caller,
+        }
+    }
+}
+
+impl<F, T> Work for Ticket<F, T>
+where
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
+        let Some(intent) = self.intent.take() else {
+            return false;
+        };
+        // sled can panic on a damaged page, under any intent that reads it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| intent(tx)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(failed(Arc::from(panicked(&*panic)))));
+        self.outcome.insert(outcome).is_ok()
+    }
+
+    fn answer(self: Box<Self>, lost: Option<StoreError>) {
+        let outcome = match (self.outcome, lost) {
+            (Some(Ok(_)), Some(lost)) => Err(lost),
+            (Some(outcome), _) => outcome,
+            (None, lost) => Err(lost.unwrap_or(StoreError::Busy)),
+        };
+        // A caller who went away wants no answer; what was done stays done.
+        drop(self.caller.send(outcome));
+    }
+}
+
+/// Why nothing can be written at present.
+type Cause = Arc<dyn Error + Send + Sync>;
+
+/// After a failed write sled fails for ever: it is opened anew as soon as the disk takes writes again. Until then the
+/// old one serves reads.
+struct Broken {
+    cause: Cause,
+    tried_at: Duration,
+    pause: Duration,
+}
+
+/// The thread's state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    generations: Arc<Generations>,
+    queue: Receiver<Box<dyn Work>>,
+    /// As last synced.
+    census: Census,
+    /// Which sequence number the copy has, and when it was written or last tried.
+    side: (u64, Duration),
+    broken: Option<Broken>,
+    clock: SystemClock,
+}
+
+impl Writer {
+    /// A writer for a store that has just been opened with this census.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        generations: Arc<Generations>,
+        queue: Receiver<Box<dyn Work>>,
+        census: Census,
+    ) -> Self {
+        Self {
+            shared,
+            generations,
+            queue,
+            census,
+            side: (census.sequence, Duration::ZERO),
+            broken: None,
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// Writes until the last sender is gone, then closes the database.
+    pub(crate) fn run(mut self) {
+        loop {
+            let at_rest = self.broken.is_none() && self.side.0 == self.census.sequence;
+            let next = if at_rest {
+                self.queue
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.queue.recv_timeout(SIDE_EVERY)
+            };
+            match next {
+                Ok(first) => {
+                    let mut works = vec![first];
+                    works.extend(self.queue.try_iter().take(BATCH_MAX - 1));
+                    self.serve(works);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.heal_when_due();
+            self.copy_census_when_due();
+        }
+        self.copy_census();
+        self.shared.close();
+    }
+
+    fn serve(&mut self, mut works: Vec<Box<dyn Work>>) {
+        let outcome = match &self.broken {
+            Some(broken) => Err(Arc::clone(&broken.cause)),
+            None => self.write(&mut works),
+        };
+        for work in works {
+            work.answer(
+                outcome
+                    .as_ref()
+                    .err()
+                    .map(|cause| failed(Arc::clone(cause))),
+            );
+        }
+    }
+
+    /// Runs the intents, makes what they changed durable and voids what is cached of it.
+    fn write(&mut self, works: &mut [Box<dyn Work>]) -> Result<(), Cause> {
+        let shared = Arc::clone(&self.shared);
+        let slot = shared.database();
+        let Some(database) = slot.as_ref() else {
+            return Err(Arc::new(StoreError::Busy));
+        };
+        let records = SledRecords(&database.db);
+        let mut overlay = Overlay::over(&records);
+        let mut touched = BTreeSet::new();
+        for work in works {
+            let mut tx = Transaction::over(&overlay);
+            if work.run(&mut tx) {
+                let (changes, uids) = tx.into_parts();
+                overlay.absorb(changes);
+                touched.extend(uids);
+            }
+        }
+        let outcome = self.commit(database, &records, overlay.changes());
+        // After a failure too: what is written and what is not is known again when the store is open again.
+        for uid in &touched {
+            self.generations.touch(uid);
+        }
+        outcome
+    }
+
+    fn commit(
+        &mut self,
+        database: &Database,
+        records: &SledRecords<'_>,
+        changes: &Changes,
+    ) -> Result<(), Cause> {
+        let (batch, census) = match self.prepare(records, changes) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(Arc::new(error)),
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| database.commit(batch)));
+        let cause: Cause = match outcome {
+            Ok(Ok(())) => {
+                self.census = census;
+                return Ok(());
+            }
+            Ok(Err(error)) => Arc::new(error),
+            Err(panic) => Arc::from(panicked(&*panic)),
+        };
+        tracing::error!(
+            error = &*cause as &(dyn Error + 'static),
+            "the store cannot be written and will be opened again"
+        );
+        self.broken = Some(Broken {
+            cause: Arc::clone(&cause),
+            tried_at: self.clock.elapsed(),
+            pause: HEAL_FIRST,
+        });
+        Err(cause)
+    }
+
+    /// The batch with its census; `None`: nothing is changed.
+    fn prepare(
+        &self,
+        records: &SledRecords<'_>,
+        changes: &Changes,
+    ) -> Result<Option<(Batch, Census)>, StoreError> {
+        let mut census = self.census;
+        let mut batch = Batch::default();
+        let mut is_changed = false;
+        for (key, change) in changes {
+            let before = records.get(key)?;
+            if before == *change {
+                continue;
+            }
+            is_changed = true;
+            if let Some(before) = before {
+                census.subtract(key, &before);
+            }
+            match change {
+                Some(after) => {
+                    census.add(key, after);
+                    batch.insert(key.as_slice(), after.as_slice());
+                }
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        census.sequence += 1;
+        batch.insert(layout::census::<Census>().bytes(), census.encode()?);
+        Ok(is_changed.then_some((batch, census)))
+    }
+
+    fn heal_when_due(&mut self) {
+        let now = self.clock.elapsed();
+        let Some(broken) = &mut self.broken else {
+            return;
+        };
+        if now < broken.tried_at + broken.pause {
+            return;
+        }
+        broken.tried_at = now;
+        broken.pause = HEAL_LAST.min(broken.pause * 2);
+        match self.heal() {
+            Ok(()) => {
+                self.broken = None;
+                tracing::info!("the store is open again");
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &(dyn Error + 'static),
+                "the store cannot be opened again yet"
+            ),
+        }
+    }
+
+    fn heal(&mut self) -> Result<(), StoreError> {
+        // Before the old one is given up, which still serves reads.
+        files::probe(self.shared.dir()).map_err(|error| failed(Arc::new(error)))?;
+        self.shared.close();
+        let (database, census) = open::open(self.shared.dir())?;
+        if census.sequence < self.census.sequence {
+            return Err(StoreError::Refused {
+                dir: self.shared.dir().to_owned(),
+                found: format!(
+                    "it has gone back to write {}, acknowledged was write {}",
+                    census.sequence, self.census.sequence
+                ),
+            });
+        }
+        self.census = census;
+        self.side.0 = census.sequence;
+        self.shared.reopen(database);
+        self.generations.touch_all();
+        Ok(())
+    }
+
+    fn copy_census_when_due(&mut self) {
+        if self.side.1 + SIDE_EVERY <= self.clock.elapsed() {
+            self.copy_census();
+        }
+    }
+
+    fn copy_census(&mut self) {
+        if self.side.0 == self.census.sequence {
+            return;
+        }
+        self.side.1 = self.clock.elapsed();
+        match self.census.write_side(self.shared.dir()) {
+            Ok(()) => self.side.0 = self.census.sequence,
+            Err(error) => tracing::warn!(
+                error = &error as &(dyn Error + 'static),
+                "the store's census cannot be copied yet"
+            ),
+        }
+    }
+}
+
+fn failed(cause: Cause) -> StoreError {
+    StoreError::Engine {
+        action: "write to",
+        source: Box::new(cause),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Box<dyn Error + Send + Sync> {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_default()).into()
+}

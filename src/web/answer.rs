@@ -1,0 +1,154 @@
+//! What every answer carries, and how errors are written.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+
+use crate::model::deny::DenyReason;
+use crate::model::id::RequestId;
+use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
+use crate::snapshot::RequestScope;
+use crate::web::error::{Kind, OAuthProblem, Problem};
+
+/// JSON of our own making.
+pub(in crate::web) struct Json<T>(pub(in crate::web) T);
+
+/// A list: `{items, count}` and, where there is more, `next`.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct List<T> {
+    items: Vec<T>,
+    count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl<T> List<T> {
+    pub(in crate::web) fn whole(items: Vec<T>) -> Self {
+        Self::page(items, None)
+    }
+
+    pub(in crate::web) fn page(items: Vec<T>, next: Option<String>) -> Self {
+        Self {
+            count: items.len(),
+            items,
+            next,
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => (
+                [(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                )],
+                body,
+            )
+                .into_response(),
+            Err(_) => Problem::from(Kind::Internal).into_response(),
+        }
+    }
+}
+
+/// An OAuth error as it is written (RFC 6749 section 5.2).
+#[derive(Serialize)]
+struct OAuthBody<'a> {
+    error: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+/// Outermost layer: writes the bodies of errors, whoever caused them, and the header fields of every answer.
+pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
+    let scope = request.extensions().get::<RequestScope>();
+    let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
+    let metrics = scope.map(|scope| Arc::clone(&scope.snapshot.services.metrics));
+    let is_head = request.method() == Method::HEAD;
+    let mut response = next.run(request).await;
+    if let (Some(metrics), Some(problem)) = (metrics, response.extensions().get::<Problem>()) {
+        match problem.kind {
+            Kind::HashingBusy => metrics.password_pool_busy(),
+            Kind::StoreUnavailable => metrics.store_error(),
+            _ => {}
+        }
+    }
+    if let Some(body) = error_body(&mut response, id) {
+        let length = body.len();
+        *response.body_mut() = if is_head {
+            Body::empty()
+        } else {
+            Body::from(body)
+        };
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    put_common_fields(response.headers_mut(), id);
+    response
+}
+
+/// The body of an error, with its content type set; `None`: the answer is none, or is written already.
+fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
+    let (body, media_type, cause) =
+        if let Some(oauth) = response.extensions_mut().remove::<OAuthProblem>() {
+            let body = serde_json::to_string(&OAuthBody {
+                error: oauth.error,
+                code: oauth.code,
+                request_id: id.as_str(),
+            });
+            (body.unwrap_or_default(), "application/json", oauth.cause)
+        } else {
+            let problem = response
+                .extensions_mut()
+                .remove::<Problem>()
+                .or_else(|| unwritten(response.status()))?;
+            let (status, code, title) = problem.kind.row();
+            let body = problem_json_with_detail(code, title, status, id, problem.detail.as_deref());
+            (body, MEDIA_TYPE, problem.cause)
+        };
+    if let Some(cause) = cause {
+        tracing::error!(request_id = id.as_str(), cause, "a request failed");
+    }
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Some(body)
+}
+
+/// The problem that a bare status of axum's own means: 404 and 405, or something that no handler should let out.
+fn unwritten(status: StatusCode) -> Option<Problem> {
+    let kind = match status {
+        StatusCode::NOT_FOUND => Kind::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Kind::Denied(DenyReason::MethodRefused),
+        status if status.is_client_error() => Kind::BodyMalformed,
+        status if status.is_server_error() => Kind::Internal,
+        _ => return None,
+    };
+    Some(kind.into())
+}
+
+/// Source: OWASP ASVS 5.0 section 3.4; RFC 6749 section 5.1 for `no-store`.
+fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
+    let fields = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(HeaderName::from_static("x-request-id"), value);
+    }
+}

@@ -1,0 +1,225 @@
+//! POST /introspect (RFC 7662).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::Serialize;
+
+use crate::account::is_administrator;
+use crate::account::roles::RoleFilter;
+use crate::auth::grant::Stop;
+use crate::model::access::Scope;
+use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::identity::{Identity, Principal};
+use crate::model::secret::Secret;
+use crate::snapshot::RequestScope;
+use crate::web::answer::Json;
+use crate::web::body::OAuthForm;
+use crate::web::caller::Anybody;
+use crate::web::error::{Kind, OAuthProblem, Problem};
+
+/// What a token says. All but `active` is there for active tokens only.
+#[derive(Default, Serialize)]
+pub(in crate::web) struct IntrospectionAnswer {
+    active: bool,
+    #[serde(flatten)]
+    known: Option<Known>,
+}
+
+#[derive(Serialize)]
+struct Known {
+    sub: String,
+    scope: String,
+    roles: Vec<String>,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+}
+
+/// Says what a token or API key is worth: exactly `{"active": false}` for all that the caller may not know.
+pub(in crate::web) async fn introspect(
+    Anybody(scope): Anybody,
+    headers: HeaderMap,
+    form: OAuthForm,
+) -> Result<Json<IntrospectionAnswer>, OAuthProblem> {
+    let authorizer = &scope.snapshot.authorizer;
+    let api_key_header = &scope.snapshot.config.account.api_key_header;
+    let credentials = with_basic(headers, api_key_header).map_err(Problem::from)?;
+    let found = authorizer.authenticate(&credentials).await;
+    let found = found.map_err(Problem::from)?;
+    let caller = found.ok_or_else(|| Problem::from(DenyReason::CredentialMissing))?;
+    if let Principal::Own { account, .. } = &caller.principal
+        && account.password_must_change
+    {
+        return Err(Problem::from(DenyReason::PasswordMustChange).into());
+    }
+    if caller.own_uid().is_none() {
+        return Err(Problem::from(Kind::LoginNeeded).into());
+    }
+    let token = form.one("token")?;
+    let Some(as_sent) = as_headers(token, api_key_header) else {
+        return Ok(Json(IntrospectionAnswer::default()));
+    };
+    let asked = match authorizer.authenticate(&as_sent).await {
+        Ok(asked) => asked,
+        Err(Stop::Deny(_)) => None,
+        Err(stop @ Stop::Fail(_)) => return Err(Problem::from(stop).into()),
+    };
+    let known = asked
+        .filter(|asked| may_know(&caller, asked))
+        .map(|asked| known(&scope, &asked));
+    Ok(Json(IntrospectionAnswer {
+        active: known.is_some(),
+        known,
+    }))
+}
+
+/// An API key about itself, a login about what is its own; others by `auth:introspect` or an administrator's login.
+fn may_know(caller: &Identity, asked: &Identity) -> bool {
+    let Principal::Own { session, .. } = &caller.principal else {
+        return false;
+    };
+    if session.is_some() {
+        caller.own_uid() == asked.own_uid() || is_administrator(caller)
+    } else {
+        caller.key_id.is_some() && caller.key_id == asked.key_id
+            || caller.has_scope(Scope::INTROSPECT)
+    }
+}
+
+fn known(scope: &RequestScope, asked: &Identity) -> Known {
+    let config = &scope.snapshot.config;
+    let iss = match &asked.principal {
+        Principal::Own { .. } => {
+            let is_jwt = asked.key_id.is_none();
+            is_jwt.then(|| config.tokens.issuer.clone())
+        }
+        Principal::Foreign { issuer, .. } => {
+            let mut issuers = config.issuers.iter();
+            let found = issuers.find(|have| have.name == *issuer);
+            found.map(|issuer| issuer.issuer.clone())
+        }
+    };
+    let scopes: Vec<&str> = asked.scopes.iter().map(Scope::as_str).collect();
+    let accounts = &scope.snapshot.accounts;
+    Known {
+        sub: asked.subject().to_owned(),
+        scope: scopes.join(" "),
+        roles: accounts.roles_of_caller(asked, &RoleFilter::default()),
+        token_type: if asked.key_id.is_some() {
+            "api_key"
+        } else {
+            "Bearer"
+        },
+        username: asked.username().map(str::to_owned),
+        client_id: asked.key_id.map(|id| id.as_str().to_owned()),
+        iss,
+        exp: asked.expires.map(Timestamp::secs),
+    }
+}
+
+/// The token as a request would carry it; `None`: no header field can hold it. An API key is told by its own beginning
+/// or, as apicrud made them, by having two parts where a JWT has three.
+fn as_headers(token: &str, api_key_header: &HeaderName) -> Option<HeaderMap> {
+    let is_key = token.starts_with("dwk_") || token.matches('.').count() == 1;
+    let (name, text) = if is_key {
+        (api_key_header.clone(), Secret::new(token.to_owned()))
+    } else {
+        let field = Secret::new(format!("Bearer {token}"));
+        (header::AUTHORIZATION, field)
+    };
+    let mut value = HeaderValue::from_str(text.expose()).ok()?;
+    value.set_sensitive(true);
+    Some(HeaderMap::from_iter([(name, value)]))
+}
+
+/// Reads HTTP Basic (key id, key), as OAuth clients send an API key (RFC 6749 section 2.3.1), into the header that
+/// carries one; fields without it stay as they are.
+fn with_basic(
+    mut headers: HeaderMap,
+    api_key_header: &HeaderName,
+) -> Result<HeaderMap, DenyReason> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Ok(headers);
+    };
+    let Some((scheme, rest)) = field.to_str().ok().and_then(|text| text.split_once(' ')) else {
+        return Ok(headers);
+    };
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Ok(headers);
+    }
+    let key = basic_key(rest.trim()).ok_or(DenyReason::ApiKeyInvalid)?;
+    if headers.contains_key(api_key_header) {
+        return Err(DenyReason::CredentialConflict);
+    }
+    let mut value = HeaderValue::from_str(key.expose()).map_err(|_| DenyReason::ApiKeyInvalid)?;
+    value.set_sensitive(true);
+    headers.remove(header::AUTHORIZATION);
+    headers.insert(api_key_header.clone(), value);
+    Ok(headers)
+}
+
+/// The key of a Basic field, if its own id stands before the colon.
+fn basic_key(encoded: &str) -> Option<Secret> {
+    let decoded = STANDARD.decode(encoded).ok()?;
+    let text = Secret::new(String::from_utf8(decoded).ok()?);
+    let (id, key) = text.expose().split_once(':')?;
+    let (prefix, _) = key.split_once('.')?;
+    let own_id = prefix.strip_prefix("dwk_").unwrap_or(prefix);
+    (own_id == id).then(|| Secret::new(key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: HeaderName = HeaderName::from_static("x-api-key");
+
+    fn basic(text: &str) -> HeaderMap {
+        let value = format!("Basic {}", STANDARD.encode(text));
+        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn basic_carries_a_key_under_its_own_id_only() {
+        let headers = with_basic(basic("abcdefgh:dwk_abcdefgh.s"), &NAME).unwrap();
+        assert_eq!(headers.get(NAME).unwrap(), "dwk_abcdefgh.s");
+        assert!(!headers.contains_key(header::AUTHORIZATION));
+        for bad in ["zzzzzzzz:dwk_abcdefgh.s", "abcdefgh", "abcdefgh:", ":", ""] {
+            let refused = with_basic(basic(bad), &NAME);
+            assert_eq!(refused, Err(DenyReason::ApiKeyInvalid), "{bad}");
+        }
+    }
+
+    #[test]
+    fn basic_beside_a_key_is_a_conflict_and_bearer_stays() {
+        let mut headers = basic("abcdefgh:dwk_abcdefgh.s");
+        headers.insert(NAME, HeaderValue::from_static("dwk_abcdefgh.s"));
+        assert_eq!(
+            with_basic(headers, &NAME),
+            Err(DenyReason::CredentialConflict)
+        );
+        let bearer = HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer a.b.c"),
+        )]);
+        assert_eq!(with_basic(bearer.clone(), &NAME), Ok(bearer));
+    }
+
+    #[test]
+    fn a_token_goes_where_a_request_would_carry_it() {
+        let key = as_headers("dwk_abcdefgh.s", &NAME).unwrap();
+        assert!(key.contains_key(NAME));
+        let bearer = as_headers("a.b.c", &NAME).unwrap();
+        assert_eq!(bearer.get(header::AUTHORIZATION).unwrap(), "Bearer a.b.c");
+        assert!(as_headers("a\nb", &NAME).is_none());
+    }
+}

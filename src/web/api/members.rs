@@ -1,0 +1,109 @@
+//! GET /members/{resource}/{id}; GET, PUT, DELETE /members/{resource}/{id}/{uid}.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::account::members::{MemberRefusal, Members, Resource};
+use crate::model::deny::DenyReason;
+use crate::model::id::UserId;
+use crate::web::answer::{Json, List};
+use crate::web::body::{JsonBody, Place};
+use crate::web::caller::{MemberCaller, Recognised};
+use crate::web::error::{Kind, Problem};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct LevelBody {
+    level: String,
+}
+
+#[derive(Serialize)]
+pub(in crate::web) struct MemberAnswer {
+    uid: String,
+    level: String,
+}
+
+/// All members of a resource.
+pub(in crate::web) async fn list(
+    MemberCaller(caller): MemberCaller,
+    Place((kind, id)): Place<(String, String)>,
+) -> Result<Json<List<MemberAnswer>>, Problem> {
+    let resource = resource(&caller, &kind, &id)?;
+    let found = caller.accounts().members(caller.actor(), &resource).await?;
+    let items = done(found)?
+        .into_iter()
+        .map(|(uid, level)| MemberAnswer {
+            uid: uid.into(),
+            level: level.into(),
+        })
+        .collect();
+    Ok(Json(List::whole(items)))
+}
+
+/// One member.
+pub(in crate::web) async fn show(
+    MemberCaller(caller): MemberCaller,
+    Place((kind, id, uid)): Place<(String, String, String)>,
+) -> Result<Json<MemberAnswer>, Problem> {
+    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+    let accounts = caller.accounts();
+    let level = done(accounts.member(caller.actor(), &resource, &uid).await?)?;
+    Ok(Json(MemberAnswer {
+        uid: uid.into(),
+        level: level.into(),
+    }))
+}
+
+/// Sets a level.
+pub(in crate::web) async fn set(
+    MemberCaller(caller): MemberCaller,
+    Place((kind, id, uid)): Place<(String, String, String)>,
+    JsonBody(body): JsonBody<LevelBody>,
+) -> Result<Json<MemberAnswer>, Problem> {
+    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+    let change = (&uid, body.level.as_str());
+    let outcome = caller
+        .accounts()
+        .set_member(&caller.call(), caller.actor(), &resource, change)
+        .await?;
+    done(outcome)?;
+    Ok(Json(MemberAnswer {
+        uid: uid.into(),
+        level: body.level,
+    }))
+}
+
+/// Ends a membership.
+pub(in crate::web) async fn end(
+    MemberCaller(caller): MemberCaller,
+    Place((kind, id, uid)): Place<(String, String, String)>,
+) -> Result<StatusCode, Problem> {
+    let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
+    let outcome = caller
+        .accounts()
+        .end_member(&caller.call(), caller.actor(), &resource, &uid)
+        .await?;
+    done(outcome)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn resource(caller: &Recognised, kind: &str, id: &str) -> Result<Resource, Problem> {
+    let found = caller.accounts().resource(kind, id);
+    found.ok_or_else(|| Kind::NotFound.into())
+}
+
+fn user(text: &str) -> Result<UserId, Problem> {
+    UserId::parse(text).map_err(|_| Kind::NotFound.into())
+}
+
+fn done<T>(outcome: Members<T>) -> Result<T, Problem> {
+    match outcome {
+        Members::Done(value) => Ok(value),
+        Members::Refused(refusal) => Err(match refusal {
+            MemberRefusal::LevelUnknown => Kind::LevelUnknown.into(),
+            MemberRefusal::NotAllowed => DenyReason::RoleMissing.into(),
+            MemberRefusal::NoAccount | MemberRefusal::NoMember => Kind::NotFound.into(),
+            MemberRefusal::Changed => Kind::MembershipChanged.into(),
+        }),
+    }
+}

@@ -1,0 +1,19 @@
+//! The handlers, by what they are about.
+
+pub(in crate::web) mod accounts;
+pub(in crate::web) mod introspect;
+pub(in crate::web) mod jwks;
+pub(in crate::web) mod keys;
+pub(in crate::web) mod me;
+pub(in crate::web) mod members;
+pub(in crate::web) mod password;
+pub(in crate::web) mod registration;
+pub(in crate::web) mod roles;
+pub(in crate::web) mod session;
+
+use crate::web::error::{Kind, Problem};
+
+/// Whatever path is not ours.
+pub(in crate::web) async fn not_found() -> Problem {
+    Kind::NotFound.into()
+}

@@ -1,0 +1,124 @@
+//! PUT /password, POST /forgot.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
+use crate::model::secret::Secret;
+use crate::web::answer::Json;
+use crate::web::body::JsonBody;
+use crate::web::caller::{Anybody, LoginLater, call};
+use crate::web::error::{Kind, Problem};
+use crate::web::pace::even_out;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct PasswordBody {
+    new_password: Secret,
+    verify_password: Secret,
+    uid: Option<String>,
+    reset_token: Option<Secret>,
+    old_password: Option<Secret>,
+    revoke_keys: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(in crate::web) struct PasswordAnswer {
+    account_id: String,
+    uid: String,
+    username: String,
+}
+
+/// Sets a password, by a mailed token or by the old password and a login.
+pub(in crate::web) async fn set(
+    Anybody(scope): Anybody,
+    later: LoginLater,
+    JsonBody(body): JsonBody<PasswordBody>,
+) -> Result<Json<PasswordAnswer>, Problem> {
+    let wanted = WantedPassword {
+        new: body.new_password,
+        verify: body.verify_password,
+        revoke_keys: body.revoke_keys.unwrap_or(false),
+    };
+    let outcome = match (body.reset_token, body.old_password) {
+        (Some(token), None) => {
+            // A token says whose password it sets; whoever else is logged in here has no part in it.
+            let accounts = &scope.snapshot.accounts;
+            let uid = body.uid.as_deref();
+            accounts
+                .set_password_by_token(&call(&scope, None), token.expose(), uid, wanted)
+                .await?
+        }
+        (None, Some(old)) => {
+            let login = later.login().await?;
+            let own = &login.account.uid;
+            if body.uid.is_some_and(|uid| uid != own.as_str()) {
+                return Err(Kind::NotFound.into());
+            }
+            let who = (own, &login.session);
+            login
+                .accounts()
+                .change_password(&login.call(), who, old, wanted)
+                .await?
+        }
+        _ => {
+            let detail = "one of reset_token and old_password";
+            return Err(Problem::because(Kind::BodyMalformed, detail));
+        }
+    };
+    match outcome {
+        PasswordSet::Done(account) => Ok(Json(PasswordAnswer {
+            account_id: account.account_id.into(),
+            uid: account.uid.into(),
+            username: account.username.into(),
+        })),
+        PasswordSet::Refused(refusal) => Err(problem(&refusal)),
+    }
+}
+
+/// The answer to a password that was not set.
+pub(in crate::web) fn problem(refusal: &PasswordRefusal) -> Problem {
+    match refusal {
+        PasswordRefusal::Mismatch => Kind::PasswordMismatch.into(),
+        PasswordRefusal::Rule(fault) => Problem::because(Kind::PasswordRefused, fault.detail()),
+        PasswordRefusal::TokenInvalid => Kind::TokenInvalid.into(),
+        PasswordRefusal::WrongOld => Kind::PasswordWrong.into(),
+        PasswordRefusal::Changed => Kind::AccountChanged.into(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct ForgotBody {
+    identity: Option<String>,
+    username: Option<String>,
+    template: Option<String>,
+}
+
+/// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time.
+pub(in crate::web) async fn forgot(
+    Anybody(scope): Anybody,
+    JsonBody(body): JsonBody<ForgotBody>,
+) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
+    let clock = &scope.snapshot.services.clock;
+    let started = clock.elapsed();
+    if body
+        .template
+        .is_some_and(|template| template != "password_reset")
+    {
+        return Err(Kind::TemplateUnknown.into());
+    }
+    let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
+        let detail = "one of identity and username";
+        return Err(Problem::because(Kind::BodyMalformed, detail));
+    };
+    scope
+        .snapshot
+        .accounts
+        .request_reset(&call(&scope, None), &name)
+        .await?;
+    even_out(clock.as_ref(), started).await;
+    let message = "If there is such an account, a mail has been sent to its address.";
+    Ok((StatusCode::ACCEPTED, Json(json!({ "message": message }))))
+}

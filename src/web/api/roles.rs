@@ -1,0 +1,71 @@
+//! GET /roles.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::InvalidField;
+use crate::account::is_administrator;
+use crate::account::roles::RoleFilter;
+use crate::model::access::{Name, ResourceId};
+use crate::model::deny::DenyReason;
+use crate::model::id::UserId;
+use crate::web::answer::Json;
+use crate::web::body::Query;
+use crate::web::caller::AnyCaller;
+use crate::web::error::{Kind, Problem};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct RolesQuery {
+    resource: Option<String>,
+    id: Option<String>,
+    uid: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(in crate::web) struct RolesAnswer {
+    roles: Vec<String>,
+}
+
+/// The caller's roles, or those of an account that an administrator names.
+pub(in crate::web) async fn show(
+    AnyCaller(caller): AnyCaller,
+    Query(query): Query<RolesQuery>,
+) -> Result<Json<RolesAnswer>, Problem> {
+    let filter = checked(query.resource, query.id)?;
+    let is_self = query
+        .uid
+        .as_deref()
+        .is_none_or(|uid| caller.identity.own_uid().map(UserId::as_str) == Some(uid));
+    if is_self {
+        let roles = caller.accounts().roles_of_caller(&caller.identity, &filter);
+        return Ok(Json(RolesAnswer { roles }));
+    }
+    if !is_administrator(&caller.identity) {
+        return Err(DenyReason::RoleMissing.into());
+    }
+    let uid = UserId::parse(query.uid.as_deref().unwrap_or_default());
+    let uid = uid.map_err(|_| Kind::NotFound)?;
+    let found = caller.accounts().roles_of_account(&uid, &filter).await?;
+    let roles = found.ok_or(Kind::NotFound)?;
+    Ok(Json(RolesAnswer { roles }))
+}
+
+fn checked(resource: Option<String>, id: Option<String>) -> Result<RoleFilter, InvalidField> {
+    let resource_fits = resource
+        .as_deref()
+        .is_none_or(|text| Name::parse(text).is_ok());
+    if !resource_fits {
+        return Err(InvalidField {
+            field: "resource",
+            expected: "the name of a kind of resource",
+        });
+    }
+    let id_fits = id.as_deref().is_none_or(ResourceId::fits);
+    if !id_fits || id.is_some() && resource.is_none() {
+        return Err(InvalidField {
+            field: "id",
+            expected: "1 to 128 of A-Z a-z 0-9 . _ ~ : -, beside a resource",
+        });
+    }
+    Ok(RoleFilter { resource, id })
+}

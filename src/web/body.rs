@@ -1,0 +1,120 @@
+//! What callers send: JSON, forms, queries and pieces of the path, each strict in the same way.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use crate::model::deny::DenyReason;
+use crate::web::error::{Kind, OAuthProblem, Problem};
+
+/// A JSON body. Unknown members, members that come twice and anything but JSON are refused; what was sent is never
+/// repeated in the answer.
+pub(in crate::web) struct JsonBody<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !has_type(request.headers(), is_json) {
+            let detail = "the content type must be application/json";
+            return Err(Problem::because(Kind::ContentType, detail));
+        }
+        let bytes = read(request, state).await?;
+        // The parser's own words may hold a part of the body, and that may be a password: only the place is told.
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::because(
+                Kind::BodyMalformed,
+                format!(
+                    "not the JSON object that this takes, at line {}, column {}",
+                    error.line(),
+                    error.column()
+                ),
+            )
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// The form of an OAuth call. Unknown parameters are ignored; none that is asked for may come twice (RFC 6749 3.2).
+pub(in crate::web) struct OAuthForm(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for OAuthForm {
+    type Rejection = OAuthProblem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, OAuthProblem> {
+        if !has_type(request.headers(), is_form) {
+            return Err(OAuthProblem::new(400, "invalid_request", "content_type"));
+        }
+        let bytes = read(request, state).await?;
+        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
+        Ok(Self(pairs))
+    }
+}
+
+impl OAuthForm {
+    /// A parameter that must be there once.
+    pub(in crate::web) fn one(&self, name: &str) -> Result<&str, OAuthProblem> {
+        let mut values = self.0.iter().filter(|(have, _)| have == name);
+        match (values.next(), values.next()) {
+            (Some((_, value)), None) if !value.is_empty() => Ok(value),
+            _ => Err(OAuthProblem::new(400, "invalid_request", "body_malformed")),
+        }
+    }
+}
+
+/// The query. Unknown parameters and those that come twice are refused.
+pub(in crate::web) struct Query<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(_) => Err(Kind::QueryMalformed.into()),
+        }
+    }
+}
+
+/// The pieces of the path that stand for names; whatever cannot be one is not there.
+pub(in crate::web) struct Place<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(_) => Err(Kind::NotFound.into()),
+        }
+    }
+}
+
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => DenyReason::BodyTooLarge.into(),
+            _ => Kind::BodyMalformed.into(),
+        })
+}
+
+fn has_type(headers: &HeaderMap, fits: fn(&str) -> bool) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split_once(';').map_or(text, |(essence, _)| essence);
+    fits(&essence.trim().to_ascii_lowercase())
+}
+
+fn is_json(essence: &str) -> bool {
+    essence == "application/json"
+}
+
+fn is_form(essence: &str) -> bool {
+    essence == "application/x-www-form-urlencoded"
+}

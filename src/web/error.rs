@@ -1,0 +1,282 @@
+//! From refusals and failures to answers: one table of statuses, codes and titles.
+
+use std::any::Any;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::account::{AccountError, InvalidField, causes};
+use crate::auth::grant::{Stop, Unavailable};
+use crate::model::deny::DenyReason;
+
+/// What is wrong, as the table below tells callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::web) enum Kind {
+    /// Refused by the decision core, under its own code.
+    Denied(DenyReason),
+    NotFound,
+    BodyMalformed,
+    QueryMalformed,
+    ContentType,
+    ValueInvalid,
+    TemplateUnknown,
+    MethodUnknown,
+    RegistrationClosed,
+    LoginRefused,
+    LoginNeeded,
+    TokenInvalid,
+    PasswordWrong,
+    PasswordMismatch,
+    PasswordRefused,
+    AccountChanged,
+    AccountPending,
+    OwnAccount,
+    UsernameTaken,
+    IdentityTaken,
+    RoleReserved,
+    ScopeUnknown,
+    KeyLimit,
+    LevelUnknown,
+    MembershipChanged,
+    StoreUnavailable,
+    HashingBusy,
+    Internal,
+}
+
+impl Kind {
+    /// Status, stable code, and a fixed sentence for people.
+    pub(in crate::web) const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::Denied(reason) => (reason.status(), reason.code(), reason.title()),
+            Self::NotFound => (404, "not_found", "There is nothing here"),
+            Self::BodyMalformed => (400, "body_malformed", "The body is not what this takes"),
+            Self::QueryMalformed => (400, "query_malformed", "The query is not what this takes"),
+            Self::ContentType => (415, "content_type", "The body is of another type"),
+            Self::ValueInvalid => (422, "value_invalid", "A value breaks its rule"),
+            Self::TemplateUnknown => (422, "template_unknown", "There is no such template"),
+            Self::MethodUnknown => (422, "method_unknown", "There is no such way to log in"),
+            Self::RegistrationClosed => (403, "registration_closed", "Nobody may register here"),
+            Self::LoginRefused => (401, "login_refused", "The name or the password is wrong"),
+            Self::LoginNeeded => (403, "login_needed", "This needs a login of the account"),
+            Self::TokenInvalid => (400, "token_invalid", "The one-time token is not accepted"),
+            Self::PasswordWrong => (403, "password_wrong", "The old password is wrong"),
+            Self::PasswordMismatch => (422, "password_mismatch", "The two passwords differ"),
+            Self::PasswordRefused => (422, "password_refused", "The new password is not taken"),
+            Self::AccountChanged => (409, "account_changed", "The account has changed: try again"),
+            Self::AccountPending => (409, "account_pending", "The account has no password yet"),
+            Self::OwnAccount => (409, "own_account", "Nobody changes their own account here"),
+            Self::UsernameTaken => (409, "username_taken", "The name belongs to another account"),
+            Self::IdentityTaken => (
+                409,
+                "identity_taken",
+                "The address belongs to another account",
+            ),
+            Self::RoleReserved => (
+                422,
+                "role_reserved",
+                "A role among these is given otherwise",
+            ),
+            Self::ScopeUnknown => (422, "scope_unknown", "A scope among these is not declared"),
+            Self::KeyLimit => (
+                422,
+                "apikey_limit",
+                "The account has as many keys as it may have",
+            ),
+            Self::LevelUnknown => (422, "level_unknown", "The level is not declared"),
+            Self::MembershipChanged => (
+                409,
+                "membership_changed",
+                "The membership has changed: try again",
+            ),
+            Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
+            Self::Internal => (500, "internal_error", "Something went wrong here"),
+        }
+    }
+}
+
+/// A refusal or failure on its way out. [`crate::web::answer::finish`] writes its body, since it knows the request id.
+#[derive(Clone, Debug)]
+pub(in crate::web) struct Problem {
+    pub(in crate::web) kind: Kind,
+    /// For people: what about their request; no value of theirs.
+    pub(in crate::web) detail: Option<String>,
+    /// For the log only.
+    pub(in crate::web) cause: Option<String>,
+}
+
+impl Problem {
+    pub(in crate::web) fn because(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: Some(detail.into()),
+            cause: None,
+        }
+    }
+
+    fn failed(kind: Kind, cause: String) -> Self {
+        Self {
+            kind,
+            detail: None,
+            cause: Some(cause),
+        }
+    }
+}
+
+impl From<Kind> for Problem {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            detail: None,
+            cause: None,
+        }
+    }
+}
+
+impl From<DenyReason> for Problem {
+    fn from(reason: DenyReason) -> Self {
+        Kind::Denied(reason).into()
+    }
+}
+
+impl From<Stop> for Problem {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Deny(reason) => reason.into(),
+            // The cause is in the log already: it was found by `auth`.
+            Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
+        }
+    }
+}
+
+impl From<InvalidField> for Problem {
+    fn from(invalid: InvalidField) -> Self {
+        let detail = format!("{}: {}", invalid.field, invalid.expected);
+        Self::because(Kind::ValueInvalid, detail)
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        let kind = match error {
+            AccountError::Store(_) => Kind::StoreUnavailable,
+            AccountError::Busy(_) => Kind::HashingBusy,
+            AccountError::Sign(_) => Kind::Internal,
+        };
+        Self::failed(kind, causes(&error))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, _, _) = self.kind.row();
+        let mut response = status_code(status).into_response();
+        let headers = response.headers_mut();
+        let error = match self.kind {
+            Kind::Denied(reason) => reason.challenge_error(),
+            _ => None,
+        };
+        if status == 401 || error.is_some() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge(error));
+        }
+        if status == 503 {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// An error of the two OAuth endpoints (RFC 6749 section 5.2), with our own code beside the registered one.
+#[derive(Clone, Debug)]
+pub(in crate::web) struct OAuthProblem {
+    status: u16,
+    /// The registered error code.
+    pub(in crate::web) error: &'static str,
+    /// Ours.
+    pub(in crate::web) code: &'static str,
+    challenge: Option<HeaderValue>,
+    /// For the log only.
+    pub(in crate::web) cause: Option<String>,
+}
+
+impl OAuthProblem {
+    pub(in crate::web) const fn new(status: u16, error: &'static str, code: &'static str) -> Self {
+        Self {
+            status,
+            error,
+            code,
+            challenge: None,
+            cause: None,
+        }
+    }
+}
+
+impl From<Problem> for OAuthProblem {
+    fn from(problem: Problem) -> Self {
+        let (status, code, _) = problem.kind.row();
+        let error = match status {
+            401 => "invalid_client",
+            403 => "unauthorized_client",
+            503 => "temporarily_unavailable",
+            500 => "server_error",
+            _ => "invalid_request",
+        };
+        let challenged = match problem.kind {
+            Kind::Denied(reason) => reason.challenge_error(),
+            _ => None,
+        };
+        Self {
+            status,
+            error,
+            code,
+            challenge: (status == 401).then(|| challenge(challenged)),
+            cause: problem.cause,
+        }
+    }
+}
+
+impl IntoResponse for OAuthProblem {
+    fn into_response(self) -> Response {
+        let mut response = status_code(self.status).into_response();
+        if let Some(challenge) = &self.challenge {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge.clone());
+        }
+        if self.status == 503 {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// RFC 6750 section 3.
+fn challenge(error: Option<&'static str>) -> HeaderValue {
+    match error {
+        Some("invalid_token") => {
+            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"invalid_token\"")
+        }
+        Some("invalid_request") => {
+            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"invalid_request\"")
+        }
+        Some("insufficient_scope") => {
+            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"insufficient_scope\"")
+        }
+        _ => HeaderValue::from_static("Bearer realm=\"doorward\""),
+    }
+}
+
+/// What a handler that panicked is answered with. The message may hold anything, so it is not written down; the panic
+/// hook has told where it was.
+pub(in crate::web) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::failed(Kind::Internal, "a handler panicked".to_owned()).into_response()
+}
+
+/// All statuses of the table are ones.
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

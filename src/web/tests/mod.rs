@@ -1,0 +1,5 @@
+//! The endpoints as callers see them.
+
+mod people;
+mod rights;
+mod shape;

@@ -1,0 +1,284 @@
+//! The shown configuration is true, and broken ones are told apart without a word of what stands in them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use doorward::config::{Config, ConfigError, EnvOverlay, Problem, known_keys};
+use doorward::model::access::Scope;
+
+/// Stands in the fixtures wherever a value is wrong: no error may repeat it.
+const CANARY: &str = "hunter2";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn shown() -> String {
+    fs::read_to_string(root().join("config/doorward.toml")).unwrap()
+}
+
+fn parse(text: &str) -> Result<(Config, Vec<Problem>), ConfigError> {
+    Config::parse(text, &EnvOverlay::default())
+}
+
+fn places(error: &ConfigError) -> Vec<&str> {
+    error.problems.iter().map(|p| p.at.as_str()).collect()
+}
+
+/// Whether a line is a key or a table head that was commented out: prose has a space after its `#`.
+fn is_commented_key(line: &str) -> bool {
+    line.strip_prefix('#')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
+}
+
+/// The shown file with every commented key in force, except the examples that exclude each other or need files.
+fn uncommented(keys: &Path) -> String {
+    let mut text = String::new();
+    for line in shown().lines() {
+        let line = if is_commented_key(line) {
+            line.trim_start_matches('#')
+        } else {
+            line
+        };
+        if line.starts_with("secret_jwk_file") || line.starts_with("admin_token_file") {
+            continue;
+        }
+        text.push_str(&line.replace("keys/corp.jwks.json", &keys.display().to_string()));
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_shown_file_holds_and_warns_of_nothing() {
+    let (config, warnings) = parse(&shown()).unwrap();
+    assert_eq!(warnings, []);
+    let routes: Vec<_> = config.routes.iter().map(|r| r.text.as_str()).collect();
+    assert_eq!(
+        routes,
+        [
+            "/public/**",
+            "/hello/**",
+            "/lists/{id}/**",
+            "/lists/{id}/**",
+            "/reports/**"
+        ]
+    );
+    let scopes: Vec<_> = config.roles.scopes.iter().map(Scope::as_str).collect();
+    assert_eq!(
+        scopes,
+        [
+            "auth:admin",
+            "auth:introspect",
+            "auth:members",
+            "reports:read"
+        ]
+    );
+}
+
+#[test]
+fn every_line_marked_default_says_what_holds_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys.json");
+    fs::write(&keys, "{}").unwrap();
+    let with = uncommented(&keys);
+    let without: String = with
+        .lines()
+        .filter(|line| !line.ends_with("# default"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let marked = with.lines().count() - without.lines().count();
+    assert!(60 <= marked, "only {marked} lines are marked");
+    let (with, _) = parse(&with).unwrap();
+    let (without, _) = parse(&without).unwrap();
+    assert_eq!(format!("{with:#?}"), format!("{without:#?}"));
+    assert_eq!(with, without);
+}
+
+#[test]
+fn every_known_key_is_shown_in_its_section() {
+    let mut section = String::new();
+    let mut found = BTreeSet::new();
+    for line in shown().lines() {
+        let line = line.trim_start_matches('#');
+        if let Some(name) = line.strip_prefix("[[") {
+            section = format!("{}[]", name.trim_end_matches("]]"));
+        } else if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').replace("route.", "route[].");
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            found.insert(format!("{section}.{key}"));
+            for inner in ["any_role", "all_scopes"] {
+                if line.contains(&format!("{inner} = ")) {
+                    found.insert(format!("{section}.{key}.{inner}"));
+                }
+            }
+        }
+    }
+    let missing: Vec<_> = known_keys().filter(|key| !found.contains(key)).collect();
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_example_holds() {
+    for entry in fs::read_dir(root().join("config/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let loaded = parse(&text);
+        assert!(
+            loaded.is_ok(),
+            "{}: {}",
+            path.display(),
+            loaded.unwrap_err()
+        );
+    }
+}
+
+/// Each fixture begins with lines `# at: KEY`: the places of all its problems, and no others.
+#[test]
+fn each_broken_fixture_is_told_by_place_and_never_by_value() {
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(root().join("tests/fixtures/config")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# at: "))
+            .collect::<BTreeSet<_>>();
+        assert!(!expected.is_empty(), "{}", path.display());
+        let error = parse(&text).err();
+        let problems = error.iter().flat_map(|error| &error.problems);
+        let found = problems.map(|p| p.at.as_str()).collect::<BTreeSet<_>>();
+        let said = error.as_ref().map(|error| format!("{error}\n{error:?}"));
+        let said = said.unwrap_or_default();
+        if found != expected || said.contains(CANARY) {
+            wrong.push(format!("{}: {expected:?}, but:\n{said}", path.display()));
+        }
+        count += 1;
+    }
+    assert!(60 <= count, "only {count} fixtures were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused_with_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("doorward.toml");
+    for (mode, is_refused) in [(0o600, false), (0o644, false), (0o664, true), (0o646, true)] {
+        fs::write(&path, "[log]\nlevel = \"info\"\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let loaded = Config::load(&path, &EnvOverlay::default());
+        assert_eq!(loaded.is_err(), is_refused, "{mode:o}");
+        if let Err(error) = loaded {
+            let remedy = format!("chmod go-w {}", path.display());
+            assert!(error.to_string().contains(&remedy), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("missing.toml");
+    let error = Config::load(&path, &EnvOverlay::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}: expected a file that can be read as text (entity not found)",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn the_admin_token_comes_from_four_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = "0123456789abcdef-hunter2";
+    let file = directory.path().join("doorward.admin_token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let off_loopback = "[listen]\nadmin_address = \"0.0.0.0:8081\"\n";
+    let by_key = format!("{off_loopback}admin_token = \"{token}\"\n");
+    let by_file = format!("{off_loopback}admin_token_file = \"{}\"\n", file.display());
+    let credentials = directory.path().display().to_string();
+    let cases: [(&str, &[(&str, &str)]); 4] = [
+        (&by_key, &[]),
+        (&by_file, &[]),
+        (off_loopback, &[("CREDENTIALS_DIRECTORY", &credentials)]),
+        (off_loopback, &[("DOORWARD__LISTEN__ADMIN_TOKEN", token)]),
+    ];
+    for (text, env) in cases {
+        let (config, _) =
+            Config::parse(text, &EnvOverlay::from_pairs(env.iter().copied())).unwrap();
+        let found = config.listen.admin_token.as_ref().unwrap();
+        assert_eq!(found.0.expose(), token, "{text}");
+        assert!(!format!("{config:?}").contains(CANARY));
+    }
+    let error = parse(off_loopback).unwrap_err();
+    assert_eq!(places(&error), ["listen.admin_token"]);
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_warned_about() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    let config = directory.path().join("doorward.toml");
+    let warnings = |text: &str, secret_mode: u32, config_mode: u32| {
+        fs::write(&secret, "0123456789abcdef").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(secret_mode)).unwrap();
+        fs::write(
+            &config,
+            format!(
+                "{text}\n[[upstream]]\nname = 'a'\naddresses = ['127.0.0.1:9']\n\
+            [[route]]\npath = '/x'\nupstream = 'a'\nrequire = 'public'\n"
+            ),
+        )
+        .unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(config_mode)).unwrap();
+        let (_, warnings) = Config::load(&config, &EnvOverlay::default()).unwrap();
+        warnings.into_iter().map(|w| w.at).collect::<Vec<_>>()
+    };
+    let path = secret.display();
+    let by_file = format!("[listen]\nadmin_token_file = \"{path}\"");
+    let by_key = "[listen]\nadmin_token = \"0123456789abcdef\"";
+    let issuer = format!(
+        "[[issuer]]\nname = 'a'\nissuer = 'a'\naudience = ['a']\nsecret_jwk_file = \"{path}\""
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(warnings(&by_file, 0o640, 0o644), none);
+    assert_eq!(
+        warnings(&by_file, 0o644, 0o644),
+        ["listen.admin_token_file"]
+    );
+    assert_eq!(warnings(by_key, 0o600, 0o640), none);
+    assert_eq!(warnings(by_key, 0o600, 0o644), ["listen.admin_token"]);
+    assert_eq!(warnings(&issuer, 0o600, 0o644), none);
+    assert_eq!(
+        warnings(&issuer, 0o604, 0o644),
+        ["issuer[0].secret_jwk_file"]
+    );
+}
+
+#[test]
+fn what_is_for_trying_out_is_warned_about_off_loopback() {
+    let text = shown().replace("http://127.0.0.1:8080", "https://auth.example.com");
+    let (_, warnings) = parse(&text).unwrap();
+    let places: Vec<_> = warnings.iter().map(|w| w.at.as_str()).collect();
+    assert_eq!(places, ["upstream[0].addresses", "mail.transport"]);
+}
+
+#[test]
+fn the_defaults_follow_one_another() {
+    let (config, warnings) =
+        parse("[listen]\naddress = \"127.0.0.2:80\"\nauth_prefix = \"/door\"\n").unwrap();
+    assert_eq!(config.listen.public_url.text, "http://127.0.0.2");
+    assert_eq!(config.tokens.issuer, "http://127.0.0.2");
+    assert_eq!(
+        config.mail.reset_link,
+        "{public_url}/door/reset?token={token}"
+    );
+    // Without a route nothing is let in, which nobody should find out from 404s.
+    assert_eq!(warnings.len(), 1);
+}

@@ -1,0 +1,72 @@
+//! What every engine promises for each intent, run on each of them; and what sled keeps at rest.
+
+mod accounts;
+mod at_rest;
+mod damage;
+mod fixture;
+mod kill;
+mod passwords;
+mod rights;
+mod sessions;
+mod whole;
+
+use std::sync::Arc;
+
+use doorward::store::memory::MemoryStore;
+use doorward::store::sled::SledStore;
+
+/// Each promise, `group: promise …`, is a test of each engine.
+macro_rules! promises {
+    ($($group:ident: $($promise:ident)*;)*) => {
+        mod memory {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $promise() {
+                    let store = super::MemoryStore::new(super::Arc::default());
+                    super::$group::$promise(super::Arc::new(store)).await;
+                }
+            )*)*
+        }
+        mod sled {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $promise() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let store = super::SledStore::open(dir.path(), super::Arc::default()).unwrap();
+                    super::$group::$promise(super::Arc::new(store)).await;
+                }
+            )*)*
+        }
+    };
+}
+
+promises! {
+    accounts:
+        accounts_are_found_by_every_name_once_they_are_active
+        accounts_are_listed_by_record_id
+        a_name_or_address_that_is_taken_is_told
+        ids_are_never_written_over
+        disabling_ends_sessions_and_tokens_and_keeps_the_rest
+        administrators_change_what_they_name;
+    passwords:
+        pending_accounts_reserve_nothing_and_the_first_password_wins
+        a_one_time_token_is_used_once
+        a_one_time_token_has_its_purpose_and_its_time
+        a_password_by_token_ends_what_was_before
+        a_password_change_is_refused_after_any_other_change;
+    sessions:
+        a_session_is_written_under_the_generation_that_was_read
+        fifty_refreshes_at_once_give_one_successor
+        a_refresh_token_that_comes_again_after_the_grace_ends_the_session
+        a_refresh_of_anything_not_live_is_unknown
+        sessions_end_one_by_one_and_together;
+    rights:
+        api_keys_are_guarded_listed_and_revoked
+        a_membership_changes_from_the_level_that_was_seen
+        memberships_are_listed_both_ways;
+    whole:
+        a_purge_takes_what_has_expired_and_no_more
+        every_change_of_rights_voids_what_was_cached
+        every_end_of_logins_voids_what_was_cached
+        an_engine_says_that_it_can_write;
+}

@@ -1,0 +1,153 @@
+//! What concerns all records: the purge, readiness, and what is cached of them.
+
+use std::sync::Arc;
+
+use doorward::model::account::{AccountStatus, Purpose};
+use doorward::store::cached::Subjects;
+use doorward::store::generations::Stamp;
+use doorward::store::{AccountChange, Guarded, MembershipChange, Rotation, Store};
+
+use crate::store_contract::fixture::{
+    NOW, account, at, digest, key_id, membership, name, password, put_active, put_key, put_session,
+    resource_id, rotation, session_id, session_ids, token, uid,
+};
+
+pub(crate) async fn an_engine_says_that_it_can_write(store: Arc<dyn Store>) {
+    for _ in 0..2 {
+        store.ready().await.unwrap();
+    }
+    assert!(store.accounts(None, 9).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    put_key(&*store, 1, 1).await;
+    // More than one slice of a purge.
+    for number in 1..=450 {
+        put_session(&*store, number, 1).await;
+    }
+    for number in [2, 3] {
+        let pending = account(number, AccountStatus::Pending);
+        let token = token(number, number, Purpose::Confirm);
+        store.register(pending, token).await.unwrap();
+    }
+    let mut later = token(4, 3, Purpose::Confirm);
+    later.expires = at(101);
+    assert!(store.put_token(later).await.unwrap());
+    let rotated = store.rotate_refresh(rotation(1, 1000, 1)).await.unwrap();
+    assert!(matches!(rotated, Rotation::Rotated(_)));
+
+    assert_eq!(store.purge(at(99)).await.unwrap(), 0);
+    // 449 sessions, two tokens, and the account that no token can confirm any more.
+    assert_eq!(store.purge(at(100)).await.unwrap(), 452);
+    assert_eq!(session_ids(&*store, 1).await, [session_id(1)]);
+    assert_eq!(store.session(&session_id(2)).await.unwrap(), None);
+    assert_eq!(store.account(&uid(2)).await.unwrap(), None);
+    let id = account(2, AccountStatus::Pending).account_id;
+    assert_eq!(store.account_by_id(&id).await.unwrap(), None);
+    assert!(store.account(&uid(3)).await.unwrap().is_some());
+    assert_eq!(store.one_time_token(&digest(3)).await.unwrap(), None);
+    assert_eq!(store.purge(at(100)).await.unwrap(), 0);
+    // A session, a token, an account; the active account and its key stay for ever.
+    assert_eq!(store.purge(at(10_000)).await.unwrap(), 3);
+    assert_eq!(store.accounts(None, 9).await.unwrap().len(), 1);
+    assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
+}
+
+/// What is cached of account 1, and the stamp under which.
+struct Cached {
+    store: Arc<dyn Store>,
+    subjects: Subjects,
+    stamp: Stamp,
+}
+
+impl Cached {
+    async fn of(store: &Arc<dyn Store>) -> Self {
+        let subjects = Subjects::new(Arc::clone(store), 9);
+        let (_, stamp) = subjects.get(&uid(1)).await.unwrap().unwrap();
+        Self {
+            store: Arc::clone(store),
+            subjects,
+            stamp,
+        }
+    }
+
+    /// Tells that a change has just voided it, and that what is cached instead is what is there.
+    async fn assert_follows(&mut self, what: &str) {
+        let is_current = self.store.generations().is_current(self.stamp);
+        assert!(!is_current, "{what}");
+        let (subject, stamp) = self.subjects.get(&uid(1)).await.unwrap().unwrap();
+        self.stamp = stamp;
+        let account = self.store.account(&uid(1)).await.unwrap().unwrap();
+        assert_eq!(*subject.account, account, "{what}");
+        let memberships = self.store.memberships_of(&uid(1)).await.unwrap();
+        assert_eq!(subject.memberships, memberships, "{what}");
+    }
+}
+
+pub(crate) async fn every_change_of_rights_voids_what_was_cached(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    put_key(&*store, 1, 1).await;
+    let mut cached = Cached::of(&store).await;
+    let (list, id, level) = (name("list"), resource_id("42"), name("member"));
+
+    let membership = membership("42", "member");
+    let set = store.set_membership(&uid(1), membership, None).await;
+    assert_eq!(set.unwrap(), MembershipChange::Done);
+    cached.assert_follows("membership set").await;
+    let end = async || store.end_membership(&uid(1), &list, &id, &level).await;
+    assert_eq!(end().await.unwrap(), MembershipChange::Done);
+    cached.assert_follows("membership ended").await;
+    let revoke = async || store.revoke_api_key(&uid(1), &key_id(1)).await;
+    assert!(revoke().await.unwrap());
+    cached.assert_follows("key revoked").await;
+    let change = AccountChange::default();
+    let changed = store.update_account(&uid(1), change).await.unwrap();
+    assert!(changed.is_some());
+    cached.assert_follows("account changed").await;
+
+    // What found nothing to do leaves the cache alone.
+    let conflict = MembershipChange::Conflict { found: None };
+    assert_eq!(end().await.unwrap(), conflict);
+    assert!(!revoke().await.unwrap());
+    assert!(store.generations().is_current(cached.stamp));
+}
+
+pub(crate) async fn every_end_of_logins_voids_what_was_cached(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    for number in 1..=4 {
+        put_session(&*store, number, 1).await;
+    }
+    assert!(store.put_token(token(9, 1, Purpose::Reset)).await.unwrap());
+    let mut cached = Cached::of(&store).await;
+
+    let rotated = store.rotate_refresh(rotation(1, 2, 1)).await.unwrap();
+    assert!(matches!(rotated, Rotation::Rotated(_)));
+    cached.assert_follows("refreshed").await;
+    let reused = store.rotate_refresh(rotation(1, 2, 99)).await.unwrap();
+    assert!(matches!(reused, Rotation::Reused(_)));
+    cached.assert_follows("reused").await;
+    let end = async || store.end_session(&uid(1), &session_id(2)).await;
+    assert!(end().await.unwrap());
+    cached.assert_follows("session ended").await;
+    let end_all = async || store.end_sessions(&uid(1), None).await;
+    assert_eq!(end_all().await.unwrap(), 2);
+    cached.assert_follows("sessions ended").await;
+    let reset = async || {
+        let password = password("reset");
+        store.set_password_by_token(&digest(9), password, NOW).await
+    };
+    let account = reset().await.unwrap().unwrap();
+    cached.assert_follows("password reset").await;
+    let changed = store
+        .change_password(&uid(1), account.generation, password("changed"), None)
+        .await;
+    assert!(matches!(changed, Ok(Guarded::Done(_))));
+    cached.assert_follows("password changed").await;
+
+    // What found nothing to do leaves the cache alone.
+    assert!(!end().await.unwrap());
+    assert_eq!(end_all().await.unwrap(), 0);
+    assert_eq!(reset().await.unwrap(), None);
+    assert!(store.generations().is_current(cached.stamp));
+}
