@@ -1,0 +1,59 @@
+//! The command line, run as an operator does.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::harness::gateway::Gateway;
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Expects exit code 0.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        self.with(0)
+    }
+
+    /// Expects an exit code.
+    #[track_caller]
+    pub(crate) fn with(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// What stands behind `name: `.
+    #[track_caller]
+    pub(crate) fn value(&self, name: &str) -> String {
+        let prefix = format!("{name}: ");
+        let found = self.stdout.lines().find_map(|line| line.strip_prefix(&prefix));
+        found.unwrap_or_else(|| panic!("no {name} in {:?}", self.stdout)).to_owned()
+    }
+
+    /// Both streams.
+    pub(crate) fn all(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+impl Gateway {
+    /// Runs a command with this gateway's configuration.
+    pub(crate) fn cli(&self, task: &[&str], stdin: &str) -> Ended {
+        let mut command = self.command(task);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The real binary with a configuration of its own, from start to end.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use crate::harness::http::{self, Connection, Response};
+use crate::harness::mailbox::Mailbox;
+use crate::harness::people::Caller;
+use crate::harness::{free_port, now, wait_for};
+
+/// How long a gateway may take to end after SIGTERM.
+const END_S: u64 = 12;
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_doorward");
+
+/// What holds in every test unless it says otherwise.
+const BASE: &str = r#"
+[listen]
+address = "127.0.0.1:{port}"
+admin_address = "127.0.0.1:{admin}"
+public_url = "http://127.0.0.1:{port}"
+workers = 2
+
+[limits]
+drain_timeout_ms = 5000
+
+[store]
+engine = "{engine}"
+path = "{dir}/store"
+
+[mail]
+directory = "{dir}/mail"
+"#;
+
+/// A running gateway. When it goes it is ended by SIGTERM, and the test fails if that does not end it well, if it has
+/// panicked, or if a secret that the test has named stands in anything it has written.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    dir: tempfile::TempDir,
+    engine: &'static str,
+    running: Mutex<Option<Running>>,
+    output: Arc<Mutex<Output>>,
+    secrets: Mutex<Vec<String>>,
+}
+
+struct Running {
+    child: Child,
+    readers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Output {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Gateway {
+    /// Starts on the memory engine. `extra` is TOML that is laid over the base: tables are merged, the rest replaced.
+    pub(crate) fn start(extra: &str) -> Self {
+        Self::start_on("memory", extra)
+    }
+
+    /// Starts on another engine.
+    pub(crate) fn start_on(engine: &'static str, extra: &str) -> Self {
+        let gateway = Self::prepare(engine, extra);
+        gateway.run();
+        gateway
+    }
+
+    /// Everything but the process.
+    pub(crate) fn prepare(engine: &'static str, extra: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let gateway = Self {
+            address: local(free_port()),
+            admin: local(free_port()),
+            dir,
+            engine,
+            running: Mutex::new(None),
+            output: Arc::default(),
+            secrets: Mutex::default(),
+        };
+        gateway.configure(extra);
+        gateway
+    }
+
+    /// Writes the configuration anew; nothing reads it before a start or a reload.
+    pub(crate) fn configure(&self, extra: &str) {
+        let base = BASE
+            .replace("{port}", &self.address.port().to_string())
+            .replace("{admin}", &self.admin.port().to_string())
+            .replace("{engine}", self.engine)
+            .replace("{dir}", self.dir.path().to_str().unwrap());
+        let mut config: toml::Table = base.parse().unwrap();
+        merge(&mut config, extra.parse().unwrap_or_else(|error| panic!("{error}: {extra}")));
+        self.write_config(&config.to_string());
+    }
+
+    /// Writes this very text as the configuration.
+    pub(crate) fn write_config(&self, text: &str) {
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("doorward.toml")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The command with this gateway's configuration.
+    pub(crate) fn command(&self, task: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.dir());
+        command.args(task).arg("--config").arg(self.config());
+        command
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(crate) fn run(&self) {
+        let mut running = self.spawn();
+        wait_for("a gateway that is ready", || {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                running.join();
+                panic!("the gateway ended with {status}: {}", self.stderr());
+            }
+            self.readiness().filter(|answer| answer.status == 200)
+        });
+        *self.running.lock().unwrap() = Some(running);
+    }
+
+    fn spawn(&self) -> Running {
+        let mut command = self.command(&["serve"]);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = collect(child.stdout.take().unwrap(), &self.output, |output| &mut output.stdout);
+        let stderr = collect(child.stderr.take().unwrap(), &self.output, |output| &mut output.stderr);
+        Running { child, readers: vec![stdout, stderr] }
+    }
+
+    /// What `/readyz` says; `None` if nobody listens.
+    pub(crate) fn readiness(&self) -> Option<Response> {
+        std::net::TcpStream::connect(self.admin).ok()?;
+        let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        Connection::open(self.admin).write(request).try_answer(false)
+    }
+
+    /// A GET at the admin listener.
+    pub(crate) fn admin_get(&self, path: &str) -> Response {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        Connection::open(self.admin).write(request).answer()
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let running = self.running.lock().unwrap();
+        let running = running.as_ref().expect("the gateway runs");
+        let pid = rustix::process::Pid::from_child(&running.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Reads the configuration again.
+    pub(crate) fn reload(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Asks the process to end, and waits for that.
+    pub(crate) fn stop(&self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) fn wait(&self) -> ExitStatus {
+        let mut running = self.running.lock().unwrap().take().expect("the gateway runs");
+        let start = now();
+        loop {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                running.join();
+                return status;
+            }
+            if END_S < start.elapsed().as_secs() {
+                running.kill();
+                panic!("the gateway did not end within {END_S} s: {}", self.stderr());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the process as a power cut would.
+    pub(crate) fn kill(&self) {
+        self.running.lock().unwrap().take().expect("the gateway runs").kill();
+    }
+
+    /// Ends the process and starts it again.
+    pub(crate) fn restart(&self) {
+        let status = self.stop();
+        assert!(status.success(), "{status}: {}", self.stderr());
+        self.run();
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        let mut running = self.running.lock().unwrap();
+        running.as_mut().is_some_and(|running| running.child.try_wait().unwrap().is_none())
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap().stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap().stderr).into_owned()
+    }
+
+    /// The access records so far; every line of standard output must be one or an audit event.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = self.stdout();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = whole.lines().map(|line| {
+            serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+        });
+        lines.filter(|record| record.get("duration_us").is_some()).collect()
+    }
+
+    /// The access record of one request.
+    pub(crate) fn record(&self, request_id: &str) -> Value {
+        wait_for("an access record", || self.records().into_iter().find(|record| record["request_id"] == request_id))
+    }
+
+    /// Names a secret: if the gateway ever writes it, the test fails at the gateway's end.
+    pub(crate) fn secret(&self, secret: &str) {
+        assert!(secret.len() >= 6, "too short to be looked for: {secret:?}");
+        self.secrets.lock().unwrap().push(secret.to_owned());
+    }
+
+    pub(crate) fn mailbox(&self) -> Mailbox<'_> {
+        Mailbox::new(self)
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// Sends bytes and reads every answer; `{host}` stands for the gateway's own address.
+    pub(crate) fn send(&self, raw: &str) -> Vec<Response> {
+        http::send(self.address, raw.replace("{host}", &self.address.to_string()))
+    }
+
+    pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {
+        Request {
+            gateway: self,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            host: self.address.to_string(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Request<'_> {
+        self.request("GET", target)
+    }
+
+    pub(crate) fn post(&self, target: &str) -> Request<'_> {
+        self.request("POST", target)
+    }
+
+    pub(crate) fn put(&self, target: &str) -> Request<'_> {
+        self.request("PUT", target)
+    }
+
+    pub(crate) fn delete(&self, target: &str) -> Request<'_> {
+        self.request("DELETE", target)
+    }
+}
+
+impl Running {
+    fn join(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+    }
+
+    fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.join();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let is_failing = std::thread::panicking();
+        let is_running = self.running.lock().unwrap().is_some();
+        if is_failing {
+            if let Some(running) = self.running.lock().unwrap().take() {
+                running.kill();
+            }
+            let text = self.stderr();
+            let lines: Vec<_> = text.lines().rev().take(30).collect();
+            let lines: Vec<_> = lines.into_iter().rev().collect();
+            eprintln!("the gateway's last words:\n{}", lines.join("\n"));
+            return;
+        }
+        if is_running {
+            let status = self.stop();
+            assert!(status.success(), "the gateway ended with {status}: {}", self.stderr());
+        }
+        let output = self.output.lock().unwrap();
+        let all = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        let text = String::from_utf8_lossy(&all);
+        assert!(!text.contains("panicked at"), "the gateway panicked: {text}");
+        for secret in self.secrets.lock().unwrap().iter() {
+            let line = text.lines().find(|line| line.contains(secret.as_str()));
+            assert!(line.is_none(), "the gateway wrote a secret: {line:?}");
+        }
+    }
+}
+
+/// A request that is being put together; each goes over a connection of its own.
+#[must_use]
+pub(crate) struct Request<'g> {
+    gateway: &'g Gateway,
+    method: String,
+    target: String,
+    host: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Request<'_> {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// With the caller's credential.
+    pub(crate) fn by(mut self, caller: &Caller) -> Self {
+        self.headers.extend(caller.header());
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", format!("Bearer {token}"))
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("Content-Type", "application/json").body(body.to_string())
+    }
+
+    /// As forms are sent; the pairs are to be encoded already.
+    pub(crate) fn form(self, pairs: &[(&str, &str)]) -> Self {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.header("Content-Type", "application/x-www-form-urlencoded").body(pairs.join("&"))
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn send(self) -> Response {
+        let is_head = self.method == "HEAD";
+        let mut connection = self.gateway.connect();
+        connection.write(self.bytes("Connection: close\r\n"));
+        connection.try_answer(is_head).expect("no answer came")
+    }
+
+    /// Sends it on a connection that goes on.
+    #[track_caller]
+    pub(crate) fn send_on(self, connection: &mut Connection) -> Response {
+        let is_head = self.method == "HEAD";
+        connection.write(self.bytes(""));
+        connection.try_answer(is_head).expect("no answer came")
+    }
+
+    fn bytes(&self, more: &str) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n{more}", self.method, self.target, self.host);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = &self.body {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        [head.as_bytes(), self.body.as_deref().unwrap_or_default()].concat()
+    }
+}
+
+/// Lays one table over another.
+fn merge(into: &mut toml::Table, from: toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Reads what a process writes until it ends.
+fn collect(
+    mut pipe: impl Read + Send + 'static,
+    output: &Arc<Mutex<Output>>,
+    half: impl Fn(&mut Output) -> &mut Vec<u8> + Send + 'static,
+) -> JoinHandle<()> {
+    let output = Arc::clone(output);
+    std::thread::spawn(move || {
+        let mut bytes = [0; 8192];
+        while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+            half(&mut output.lock().unwrap()).extend_from_slice(&bytes[..count]);
+        }
+    })
+}

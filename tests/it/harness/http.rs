@@ -1,0 +1,285 @@
+//! HTTP/1.1 as bytes on a socket: what is sent is what the test says, what comes back is read strictly.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::PATIENCE;
+
+/// After the first answer: whether another one follows.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// The body ended as its framing says.
+    pub(crate) is_whole: bool,
+}
+
+impl Response {
+    /// The one field of that name; fails if it came twice.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let all = self.all(name);
+        assert!(all.len() < 2, "{name} came {} times", all.len());
+        all.first().copied()
+    }
+
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        all_of(&self.headers, name)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The text at a member of a JSON body.
+    pub(crate) fn member(&self, name: &str) -> String {
+        let json = self.json();
+        json[name].as_str().unwrap_or_else(|| panic!("no text {name} in {json}")).to_owned()
+    }
+
+    /// Expects a status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    /// Expects a refusal in the gateway's own form: RFC 9457 with the five members and nothing else, the request's id in
+    /// both places, never cached, and a challenge with each 401.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
+        self.is_problem();
+        self
+    }
+
+    /// Expects some refusal of that status in the gateway's own form.
+    #[track_caller]
+    pub(crate) fn refused_as(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self.is_problem();
+        self
+    }
+
+    /// The stable code of a refusal.
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    fn is_problem(&self) {
+        let json = self.json();
+        let members: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        for member in ["type", "title", "status", "code", "request_id"] {
+            assert!(members.contains(&member), "no {member} in {json}");
+        }
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(json["status"], u64::from(self.status));
+        assert_eq!(json["request_id"].as_str(), self.header("x-request-id"), "{json}");
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_eq!(self.header("server"), None, "who serves is nobody's business");
+        if self.status == 401 {
+            assert!(self.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")), "no challenge: {json}");
+        }
+        if self.status == 405 {
+            assert!(self.header("allow").is_some(), "no Allow: {json}");
+        }
+    }
+
+    /// The body without what is new in each: for answers that must tell nothing apart.
+    pub(crate) fn neutral(&self) -> (u16, Vec<String>, Value) {
+        let mut names: Vec<_> = self.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        names.sort();
+        let mut json = self.json();
+        if let Some(members) = json.as_object_mut() {
+            members.remove("request_id");
+        }
+        (self.status, names, json)
+    }
+}
+
+pub(crate) fn all_of<'h>(headers: &'h [(String, String)], name: &str) -> Vec<&'h str> {
+    let is_it = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+    headers.iter().filter(is_it).map(|(_, value)| value.as_str()).collect()
+}
+
+/// One connection of a caller.
+pub(crate) struct Connection {
+    pub(crate) stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// Writes all of it; a gateway that has hung up already is the answer's matter.
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let _ = self.stream.get_mut().write_all(bytes.as_ref());
+        self
+    }
+
+    /// The next final answer to anything but HEAD.
+    #[track_caller]
+    pub(crate) fn answer(&mut self) -> Response {
+        self.try_answer(false).expect("no answer came")
+    }
+
+    /// The next final answer, interim ones passed over; `None` if the connection ended or nothing came in time.
+    pub(crate) fn try_answer(&mut self, to_head: bool) -> Option<Response> {
+        loop {
+            let mut response = self.head()?;
+            if (100..200).contains(&response.status) && response.status != 101 {
+                continue;
+            }
+            if !to_head && response.status != 101 {
+                (response.body, response.is_whole) = read_body(&mut self.stream, &response.headers, response.status);
+            }
+            return Some(response);
+        }
+    }
+
+    /// The next head, interim ones too; what follows is left to be read.
+    pub(crate) fn head(&mut self) -> Option<Response> {
+        let head = read_head(&mut self.stream)?;
+        let (line, headers) = parse_head(&head);
+        let status = line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("not HTTP/1.1: {line}"));
+        let status = status.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        Some(Response { status, headers, body: Vec::new(), is_whole: true })
+    }
+
+    /// Exactly so many bytes.
+    pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Everything until the gateway hangs up.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self.stream.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// Whether the gateway hangs up within that time, saying nothing more.
+    pub(crate) fn closes_within(&mut self, time: Duration) -> bool {
+        self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
+        let read = self.stream.read(&mut [0; 1]);
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        match read {
+            Ok(count) => count == 0,
+            Err(error) => !is_timeout(&error),
+        }
+    }
+
+    pub(crate) fn half_close(&self) {
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
+    }
+}
+
+/// Sends bytes over a connection of their own and reads every answer that comes.
+pub(crate) fn send(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<Response> {
+    let to_head = bytes.as_ref().starts_with(b"HEAD ");
+    let mut connection = Connection::open(address);
+    connection.write(bytes);
+    let mut answers = Vec::new();
+    while let Some(answer) = connection.try_answer(to_head) {
+        answers.push(answer);
+        connection.stream.get_ref().set_read_timeout(Some(QUIET)).unwrap();
+    }
+    answers
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The bytes of a head, its empty line included; `None` if the peer ended first.
+pub(crate) fn read_head(stream: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    loop {
+        let start = head.len();
+        if stream.read_until(b'\n', &mut head).ok()? == 0 {
+            return None;
+        }
+        if matches!(&head[start..], b"\r\n" | b"\n") {
+            return Some(head);
+        }
+    }
+}
+
+/// First line and fields of a head.
+pub(crate) fn parse_head(head: &[u8]) -> (String, Vec<(String, String)>) {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.trim_end().lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    let fields = lines.map(|line| {
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?} in {text:?}"));
+        (name.to_owned(), value.trim().to_owned())
+    });
+    (first, fields.collect())
+}
+
+/// One chunk of a chunked body; empty: the last one, its trailers read too. `None`: it broke off.
+pub(crate) fn read_chunk(stream: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok()?;
+    let size = line.trim_end().split(';').next()?;
+    let size = usize::from_str_radix(size, 16).ok()?;
+    if size == 0 {
+        loop {
+            line.clear();
+            if stream.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if line == "\r\n" {
+                return Some(Vec::new());
+            }
+        }
+    }
+    let mut chunk = vec![0; size + 2];
+    stream.read_exact(&mut chunk).ok()?;
+    assert!(chunk.ends_with(b"\r\n"), "a chunk that does not end where it says");
+    chunk.truncate(size);
+    Some(chunk)
+}
+
+fn read_body(stream: &mut impl BufRead, headers: &[(String, String)], status: u16) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    if status == 204 || status == 304 {
+        return (body, true);
+    }
+    if all_of(headers, "transfer-encoding") == ["chunked"] {
+        loop {
+            match read_chunk(stream) {
+                Some(chunk) if chunk.is_empty() => return (body, true),
+                Some(chunk) => body.extend(chunk),
+                None => return (body, false),
+            }
+        }
+    }
+    if let [length] = all_of(headers, "content-length").as_slice() {
+        let length: u64 = length.parse().unwrap();
+        let _ = stream.take(length).read_to_end(&mut body);
+        let is_whole = body.len() as u64 == length;
+        return (body, is_whole);
+    }
+    let _ = stream.read_to_end(&mut body);
+    (body, true)
+}

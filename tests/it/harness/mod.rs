@@ -1,0 +1,72 @@
+//! What the tests stand on: the real binary, a recording upstream, raw sockets, and nothing of the gateway's own code.
+
+pub(crate) mod cli;
+pub(crate) mod gateway;
+pub(crate) mod http;
+pub(crate) mod mailbox;
+pub(crate) mod people;
+pub(crate) mod routes;
+pub(crate) mod tokens;
+pub(crate) mod upstream;
+
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Longest wait for what must come: far more than a loaded machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The one clock of the tests.
+#[expect(clippy::disallowed_methods, reason = "tests measure how long the real binary takes")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Seconds since 1970, for claims.
+#[expect(clippy::disallowed_methods, reason = "the real binary judges claims by the real time")]
+pub(crate) fn epoch_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Looks until there is something to see; fails the test when it does not come.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A port that nobody uses: below the range from which the system takes those of outgoing connections, and none twice in
+/// one process.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    loop {
+        let port = 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Runs the same on several threads at once and gives what each gave.
+pub(crate) fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let gate = std::sync::Barrier::new(count);
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..count)
+            .map(|index| {
+                let (gate, run) = (&gate, &run);
+                scope.spawn(move || {
+                    gate.wait();
+                    run(index)
+                })
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    })
+}
