@@ -210,7 +210,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => {
-                    tell_systemd(&[sd_notify::NotifyState::Reloading, sd_notify::NotifyState::monotonic_usec_now().unwrap_or(sd_notify::NotifyState::Status("reloading"))]);
+                    tell_systemd(&[sd_notify::NotifyState::Reloading]);
                     reload::reload(path, current);
                     tell_systemd(&[sd_notify::NotifyState::Ready]);
                 }
