@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::access::{Invalid, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::text::text_conversions;
 
 /// What an account is called: 2 to 64 of `[a-z0-9._-]`, first a letter or digit, never `u-…`; upper case is folded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,31 +101,8 @@ impl EmailAddress {
     }
 }
 
-macro_rules! text_conversions {
-    ($name:ident) => {
-        impl TryFrom<String> for $name {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-text_conversions!(Username);
-text_conversions!(EmailAddress);
+text_conversions!(Username, Invalid);
+text_conversions!(EmailAddress, Invalid);
 
 /// An Argon2id string with its parameters (PHC form). Its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
