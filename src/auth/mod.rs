@@ -21,10 +21,11 @@ use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::{Verifier, VerifierParts};
 use crate::auth::view::RequestView;
-use crate::model::access::{Ladder, Name, Requirement, ResourceRole};
+use crate::model::access::{Ladder, Name, Requirement, Role};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
+use crate::model::route::Route;
 use crate::route::normalize::without_parameters;
 use crate::route::table::{Captures, RouteTable, TableError};
 
@@ -141,8 +142,8 @@ impl Authorizer {
         let caller = known.caller.insert(caller);
         let permitted = compiled.permit(&caller.identity, captures.as_slice());
         trace.step("requirement", permitted.is_ok(), &|| match permitted {
-            Ok(()) => format!("{:?} is met", route.require),
-            Err(reason) => format!("{:?}: {}", route.require, reason.code()),
+            Ok(()) => format!("{}: met", route.require),
+            Err(reason) => format!("{}: {}", route.require, reason.code()),
         });
         permitted?;
         let roles = self.roles_header(route.all_roles, caller, captures.as_slice());
@@ -235,34 +236,21 @@ impl Authorizer {
             .iter()
             .filter(|role| all || captures.contains(&role.id.as_str()));
         let names: Vec<_> = concerned
-            .flat_map(|role| names_of(role, &self.ladder))
+            .flat_map(|role| role.names(&self.ladder))
             .collect();
         caller::list(
             identity
                 .roles
                 .iter()
-                .map(crate::model::access::Role::as_str)
+                .map(Role::as_str)
                 .chain(names.iter().map(String::as_str)),
         )
     }
 }
 
-/// The names of the roles that one resource role amounts to.
-pub fn names_of<'a>(
-    role: &'a ResourceRole,
-    ladder: &'a Ladder,
-) -> impl Iterator<Item = String> + 'a {
-    let exact = role.exact.then(|| ladder.name(role.rank)).flatten();
-    let ladder = (!role.exact).then(|| ladder.yielded(role.rank));
-    exact
-        .into_iter()
-        .chain(ladder.into_iter().flatten())
-        .map(|level| format!("{}-{}-{level}", role.resource, role.id))
-}
-
 /// What the pipeline has learned by the time it stops, for the record.
 #[derive(Default)]
 struct Known {
-    route: Option<Arc<crate::model::route::Route>>,
+    route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
 }

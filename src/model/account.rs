@@ -185,6 +185,21 @@ pub struct Account {
     pub created: Timestamp,
 }
 
+impl Account {
+    /// Its global roles, sorted, no two alike: `user`, what administrators gave it, and with `as_admin` also `admin`.
+    #[must_use]
+    pub fn global_roles(&self, as_admin: bool) -> Vec<Role> {
+        let own = std::iter::once(Role::USER).chain(as_admin.then_some(Role::ADMIN));
+        let mut roles: Vec<_> = own
+            .filter_map(|text| Role::parse(text).ok())
+            .chain(self.roles.iter().cloned())
+            .collect();
+        roles.sort_unstable();
+        roles.dedup();
+        roles
+    }
+}
+
 /// One login and what came of it: the family of refresh tokens that began with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -245,6 +260,17 @@ pub enum Purpose {
     Confirm,
     /// Sets a new password of an active account.
     Reset,
+}
+
+impl Purpose {
+    /// Whether a token of this purpose may act on an account of this status: each purpose has its one status.
+    #[must_use]
+    pub fn fits(self, status: AccountStatus) -> bool {
+        match self {
+            Self::Confirm => status == AccountStatus::Pending,
+            Self::Reset => status == AccountStatus::Active,
+        }
+    }
 }
 
 /// A secret that was mailed, at rest: bound to one account and one purpose, consumed once.
