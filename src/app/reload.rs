@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{Config, EnvOverlay};
 use crate::mail::mailer;
 use crate::snapshot::{Current, Services, Snapshot};
+use crate::telemetry::log::with_causes;
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
 pub(super) fn reload(path: &Path, current: &Current) {
@@ -26,8 +27,8 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     let (mut config, _) =
         Config::load(path, &EnvOverlay::from_process()).map_err(|error| error.to_string())?;
     let fixed = keep_fixed(&mut config, &old.config);
-    let mailer =
-        mailer(&config.mail, &config.listen.public_url.text).map_err(|error| error.to_string())?;
+    let mailer = mailer(&config.mail, &config.listen.public_url.text)
+        .map_err(|error| with_causes(&error))?;
     let services = Services {
         mailer,
         ..old.services.clone()

@@ -27,7 +27,7 @@ use crate::model::id::UserId;
 use crate::model::identity::Identity;
 use crate::model::route::Route;
 use crate::route::normalize::without_parameters;
-use crate::route::table::{Captures, RouteTable, TableError};
+use crate::route::table::{Captures, RouteTable};
 
 /// Decides, for every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
 pub struct Authorizer {
@@ -57,15 +57,12 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Compiles the routes and readies the verification of credentials.
-    ///
-    /// # Errors
-    /// All [`TableError`]s, by the places of routes in the configuration.
-    pub fn new(parts: VerifierParts<'_>) -> Result<Self, Vec<TableError>> {
+    /// Readies the requirements of the routes and the verification of credentials. `table`: built from these routes.
+    #[must_use]
+    pub fn new(routes: Vec<Arc<Route>>, table: RouteTable, parts: VerifierParts<'_>) -> Self {
         let roles = &parts.config.roles;
-        let routes: Vec<_> = parts.config.routes.iter().cloned().map(Arc::new).collect();
-        Ok(Self {
-            table: RouteTable::build(&routes)?,
+        Self {
+            table,
             routes: routes
                 .into_iter()
                 .map(|route| CompiledRoute::new(route, &roles.resources, &roles.ladder))
@@ -74,7 +71,7 @@ impl Authorizer {
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             verifier: Verifier::new(parts),
-        })
+        }
     }
 
     /// The one decision: route, credential, identity, roles, requirement.

@@ -20,7 +20,7 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::snapshot::JWKS_PATH;
+use crate::config::JWKS_PATH;
 use crate::web::api::{accounts, jwks, keys, me, members, password, registration, roles, session};
 
 /// Longest body that an endpoint reads, in bytes. The longest that makes sense, a password of 256 characters twice with
