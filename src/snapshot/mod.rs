@@ -26,6 +26,10 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::Metrics;
 
+/// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
+/// characters twice with a token, has 3 KiB.
+pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// What lives longer than one configuration.
 #[derive(Clone, Debug)]
 pub struct Services {

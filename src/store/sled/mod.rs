@@ -20,6 +20,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+pub use crate::store::sled::files::make_private;
+
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
