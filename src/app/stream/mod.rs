@@ -266,6 +266,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Poll::Pending
     }
 
+    /// Reads what is Pingora's to see next.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if 0 < self.cleared {
+                self.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            self.listen_to_phases();
+            match self.reading {
+                Reading::Head(_) if self.held.is_empty() => {
+                    if ready!(self.poll_whole_head(cx, buf))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Reading::Head(_) => ready!(self.poll_rest_of_head(cx))?,
+                Reading::Body(_) => return self.poll_body(cx, buf),
+                Reading::Waiting => return self.poll_wait(cx),
+                Reading::Raw if 0 < self.cleared => {}
+                Reading::Raw => return Pin::new(&mut self.inner).poll_read(cx, buf),
+                Reading::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
     /// Hands on what was cleared.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
         let count = buf.remaining().min(self.cleared);
@@ -334,27 +362,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        loop {
-            if 0 < this.cleared {
-                this.give(buf);
-                return Poll::Ready(Ok(()));
-            }
-            this.listen_to_phases();
-            match this.reading {
-                Reading::Head(_) if this.held.is_empty() => {
-                    if ready!(this.poll_whole_head(cx, buf))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Reading::Head(_) => ready!(this.poll_rest_of_head(cx))?,
-                Reading::Body(_) => return this.poll_body(cx, buf),
-                Reading::Waiting => return this.poll_wait(cx),
-                Reading::Raw if 0 < this.cleared => {}
-                Reading::Raw => return Pin::new(&mut this.inner).poll_read(cx, buf),
-                Reading::Ended => return Poll::Ready(Ok(())),
-            }
+        let read = self.poll_request(cx, buf);
+        // Nothing to do but wait: what was written must not wait too. Pingora flushes an answer of a known length only at
+        // its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole).
+        if read.is_pending() && !self.inner.buffer().is_empty() {
+            // What goes wrong here goes wrong again at the next write, whose error is looked at.
+            let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
+        read
     }
 }
 

@@ -229,3 +229,15 @@ async fn small_writes_leave_together() {
     stream.flush().await.unwrap();
     assert_eq!(caller.read(&mut bytes).await.unwrap(), 8);
 }
+
+#[tokio::test]
+async fn what_was_written_does_not_wait_for_what_is_read() {
+    let (mut caller, mut stream) = pair();
+    caller.write_all(HEAD).await.unwrap();
+    assert_eq!(read(&mut stream).await, HEAD);
+    stream.write_all(b"a part of an answer").await.unwrap();
+    assert!(waits(&mut stream).await);
+    let mut part = [0; 19];
+    caller.read_exact(&mut part).await.unwrap();
+    assert_eq!(&part, b"a part of an answer");
+}

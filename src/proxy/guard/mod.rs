@@ -171,6 +171,7 @@ impl HeadCheck {
         }
         let is_sound = match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value.trim_ascii()),
+            10 if name.eq_ignore_ascii_case(b"connection") => names_no_framing(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths += 1;
                 let length = length_of(value.trim_ascii());
@@ -205,6 +206,16 @@ impl HeadCheck {
             .then_some(())
             .ok_or(DenyReason::RequestMalformed)
     }
+}
+
+/// Whether all fields that a `Connection` names may be dropped. Without Host or framing the next reader would see another
+/// request (RFC 9110 section 7.6.1).
+fn names_no_framing(value: &[u8]) -> bool {
+    let framing: [&[u8]; 3] = [b"host", b"content-length", b"transfer-encoding"];
+    value.split(|byte| *byte == b',').all(|token| {
+        let token = token.trim_ascii();
+        !framing.iter().any(|name| token.eq_ignore_ascii_case(name))
+    })
 }
 
 /// Judges an HTTP/2 head. Its framing is h2's own; what is left are the names, the authority and the sizes.

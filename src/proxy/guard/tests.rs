@@ -113,6 +113,9 @@ fn doubtful_fields_are_refused() {
         "Transfer-Encoding: chunked;a=b\r\n",
         "Host: a\r\n",
         "Host: b\r\n",
+        "Connection: Host\r\n",
+        "Connection: close, content-length\r\n",
+        "Connection: transfer-encoding ,x\r\n",
     ] {
         malformed(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
     }
