@@ -6,6 +6,7 @@ use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token::{self, RefreshToken};
 use crate::model::account::{Account, AccountStatus, Session};
+use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
@@ -53,7 +54,7 @@ impl Accounts {
         let hash = found.as_ref().and_then(|account| account.password.clone());
         let verdict = self.parts.passwords.verify(password.clone(), hash).await?;
         let subject = found.as_ref().map(|account| account.uid.clone());
-        let subject = subject.as_ref().map(crate::model::id::UserId::as_str);
+        let subject = subject.as_ref().map(UserId::as_str);
         let fits = |account: &Account| verdict.matches && account.status == AccountStatus::Active;
         let Some(account) = found.filter(fits) else {
             call.record(AuditAction::LogIn, "login_refused", subject, None);

@@ -8,6 +8,7 @@ use crate::mail::Mail;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
+use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use crate::telemetry::audit::AuditAction;
 
@@ -131,7 +132,7 @@ pub(in crate::account) fn new_account(
     person: NewPerson,
     is_admin: bool,
     status: AccountStatus,
-    now: crate::model::clock::Timestamp,
+    now: Timestamp,
 ) -> Account {
     Account {
         uid: token::draw_user_id(),

@@ -8,7 +8,7 @@ use crate::account::call::Call;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
-use crate::account::{AccountError, Accounts, Actor, causes};
+use crate::account::{AccountError, Accounts, Actor};
 use crate::app::control::{Command, Reply};
 use crate::app::explain::explain;
 use crate::auth;
@@ -19,6 +19,7 @@ use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
+use crate::telemetry::log::with_causes;
 
 /// Why a command gave no value: for the operator to read.
 enum Stop {
@@ -28,7 +29,7 @@ enum Stop {
 
 impl From<AccountError> for Stop {
     fn from(error: AccountError) -> Self {
-        Self::Failed(causes(&error))
+        Self::Failed(with_causes(&error))
     }
 }
 
@@ -319,7 +320,7 @@ fn keys(command: &Command, snapshot: &Snapshot) -> Result<Value, Stop> {
     if matches!(command, Command::KeysRotate) {
         signing
             .rotate(snapshot.services.clock.now())
-            .map_err(|error| Stop::Failed(error.to_string()))?;
+            .map_err(|error| Stop::Failed(with_causes(&error)))?;
         tracing::info!("signing keys rotated");
     }
     let shown = |key: crate::crypto::signing::KeyInfo| {

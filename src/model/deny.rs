@@ -135,6 +135,17 @@ impl DenyReason {
     }
 }
 
+/// The challenge of a `WWW-Authenticate` field (RFC 6750 section 3): with the error, or bare where no token came.
+#[must_use]
+pub fn challenge(error: Option<&str>) -> &'static str {
+    match error {
+        Some("invalid_token") => "Bearer realm=\"doorward\", error=\"invalid_token\"",
+        Some("invalid_request") => "Bearer realm=\"doorward\", error=\"invalid_request\"",
+        Some("insufficient_scope") => "Bearer realm=\"doorward\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"doorward\"",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +164,9 @@ mod tests {
                 "{reason:?}"
             );
             assert!((400..500).contains(&reason.status()), "{reason:?}");
+            let written = challenge(reason.challenge_error());
+            let expected = reason.challenge_error().unwrap_or("realm=\"doorward");
+            assert!(written.ends_with(&format!("{expected}\"")), "{reason:?}");
         }
     }
 }

@@ -15,10 +15,7 @@ use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};
 use crate::proxy::view::Target;
-use crate::snapshot::RequestScope;
-
-/// Largest body that the gateway's own endpoints take.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+use crate::snapshot::{OWN_BODY_BYTES_MAX, RequestScope};
 
 /// How a request to the gateway's own endpoints ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +71,7 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| BODY_BYTES_MAX < length) {
+    if length.is_some_and(|length| OWN_BODY_BYTES_MAX < length) {
         return Ok(None);
     }
     if head.headers.contains_key(EXPECT) {
@@ -82,7 +79,7 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     }
     let mut body = BytesMut::with_capacity(length.unwrap_or(0));
     while let Some(piece) = session.downstream_session.read_request_body().await? {
-        if BODY_BYTES_MAX < body.len() + piece.len() {
+        if OWN_BODY_BYTES_MAX < body.len() + piece.len() {
             return Ok(None);
         }
         body.extend_from_slice(&piece);

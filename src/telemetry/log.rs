@@ -1,5 +1,6 @@
 //! The program's own log.
 
+use std::error::Error;
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
@@ -18,6 +19,19 @@ pub enum LogError {
     /// This process has a log already.
     #[error("a log is installed already")]
     Installed,
+}
+
+/// An error and everything below it in one line, for texts that have no place for a chain.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        cause = below.source();
+    }
+    text
 }
 
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included.

@@ -303,7 +303,11 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-fn check_method(method: &[u8]) -> Result<(), DenyReason> {
+/// Judges a method.
+///
+/// # Errors
+/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::MethodRefused`] for one that never passes.
+pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return Err(DenyReason::RequestMalformed);
     }
