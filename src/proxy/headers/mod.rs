@@ -1,6 +1,8 @@
 //! Header edits: strip first, then insert what the gateway says.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -205,10 +207,16 @@ pub fn to_caller(
     strip: &StripSet,
     id: RequestId,
 ) -> pingora::Result<()> {
+    // Asked once: most answers name nothing.
+    let may_name = head.headers.contains_key(CONNECTION);
     let names: Vec<_> = head
         .headers
         .keys()
-        .filter(|name| is_hop_field(name) || strip.is_identity(name))
+        .filter(|name| {
+            is_hop_field(name)
+                || strip.is_identity(name)
+                || (may_name && is_named(name, &head.headers))
+        })
         .cloned()
         .collect();
     for name in names {
@@ -229,6 +237,21 @@ pub fn to_caller(
         }
     }
     head.insert_header(REQUEST_ID, id_value(id))
+}
+
+/// Whether `Connection` names this field: then it ends here (RFC 9110 section 7.6.1). The framing and the switch to another
+/// protocol are Pingora's to write anew.
+fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
+    let is_pingoras = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name);
+    let named = |field: &HeaderValue| {
+        let mut tokens = field.as_bytes().split(|byte| *byte == b',');
+        tokens.any(|token| {
+            token
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_str().as_bytes())
+        })
+    };
+    !is_pingoras && headers.get_all(CONNECTION).iter().any(named)
 }
 
 /// Fields about the connection to the upstream that Pingora lets pass.

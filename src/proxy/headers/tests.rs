@@ -247,6 +247,29 @@ fn answers_without_a_body_tell_no_length() {
     }
 }
 
+#[test]
+fn what_an_answer_names_in_connection_ends_here() {
+    let mut head = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in [
+        ("Connection", "close, X-Hop"),
+        ("Connection", "content-length,x-request-id"),
+        ("X-Hop", "1"),
+        ("X-Stays", "1"),
+        ("Content-Length", "5"),
+    ] {
+        head.append_header(name, value).unwrap();
+    }
+    to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
+    for (name, stays) in [
+        ("x-hop", false),
+        ("x-stays", true),
+        ("content-length", true),
+        ("x-request-id", true),
+    ] {
+        assert_eq!(head.headers.contains_key(name), stays, "{name}");
+    }
+}
+
 fn spelled(name: &'static str) -> impl Strategy<Value = String> {
     proptest::collection::vec(0..4_u8, name.len()).prop_map(move |how| {
         let spell = |(byte, how): (char, u8)| match (byte, how) {
