@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::model::deny::DenyReason;
@@ -37,7 +38,13 @@ pub async fn serve(
     target: &Target,
     scope: RequestScope,
 ) -> pingora::Result<Local> {
-    let Some(body) = read_body(session).await.map_err(Error::into_down)? else {
+    // A body here is as short as a head, and has as long to come: nobody holds a connection, or a hundred streams of one,
+    // by a body without an end.
+    let patience = scope.snapshot.config.limits.head_timeout;
+    let Ok(read) = timeout(patience, read_body(session)).await else {
+        return Ok(Local::Refused(DenyReason::BodyTimeout));
+    };
+    let Some(body) = read.map_err(Error::into_down)? else {
         return Ok(Local::Refused(DenyReason::BodyTooLarge));
     };
     let id = scope.id;

@@ -27,6 +27,16 @@ pub struct Subject {
     pub memberships: Vec<Membership>,
 }
 
+/// Memberships, roles and scopes that one entry of a cache may hold for the room of one.
+const WORDS_PER_ENTRY: usize = 16;
+
+/// For how many entries of a cache something with this many memberships, roles and scopes counts: about 1 KiB each. Else
+/// somebody with thousands of them, and a fresh token for each request, could fill the memory with few entries.
+#[must_use]
+pub fn weight_of(words: usize) -> u32 {
+    u32::try_from(1 + words / WORDS_PER_ENTRY).unwrap_or(u32::MAX)
+}
+
 /// What a load brought; a failure is shared by all who waited for it.
 type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 
@@ -48,11 +58,13 @@ pub struct Subjects {
 }
 
 impl Subjects {
-    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships.
+    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships, and fewer of them if they
+    /// have many ([`weight_of`]).
     #[must_use]
     pub fn new(store: Arc<dyn Store>, entries: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(entries)
+            .weigher(|_, (_, subject): &(Stamp, Arc<Subject>)| weight_of(subject.memberships.len()))
             // The default policy keeps new keys out of a full, hot cache.
             .eviction_policy(EvictionPolicy::lru())
             .build();
@@ -178,6 +190,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::model::access::{Name, ResourceId};
     use crate::model::account::{AccountStatus, EmailAddress, Username};
     use crate::model::clock::Timestamp;
     use crate::model::id::{AccountId, SettingsId};
@@ -338,6 +351,28 @@ mod tests {
         alone.abort();
         settle().await;
         assert!(subjects.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_has_much_takes_the_room_of_many() {
+        let store = SlowStore::with(&[uid(1), uid(2), uid(3)], 1).await;
+        for number in 0..100 {
+            let membership = Membership {
+                resource: Name::parse("list").unwrap(),
+                id: ResourceId::parse(&number.to_string()).unwrap(),
+                level: Name::parse("member").unwrap(),
+            };
+            let set = store.set_membership(&uid(1), membership, None).await;
+            set.unwrap();
+        }
+        let subjects = Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 8);
+        for number in 1..=3 {
+            subjects.get(&uid(number)).await.unwrap();
+        }
+        subjects.cache.run_pending_tasks();
+        assert_eq!(subjects.cache.entry_count(), 2);
+        assert_eq!(subjects.cache.weighted_size(), 2);
+        assert!(subjects.peek(&uid(1)).is_none());
     }
 
     #[tokio::test]

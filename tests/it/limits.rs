@@ -128,3 +128,24 @@ fn one_caller_with_many_connections_does_not_shut_out_readiness() {
             .filter(|answer| answer.status == 200)
     });
 }
+
+#[test]
+fn a_body_to_our_own_endpoints_that_does_not_come_is_not_waited_for() {
+    let gateway = Gateway::start("[limits]\nhead_timeout_ms = 300\n");
+    for framing in [
+        "Content-Length: 500\r\n\r\n{",
+        "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ] {
+        let mut connection = gateway.connect();
+        let head =
+            "POST /auth/login HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/json\r\n";
+        let started = now();
+        connection.write(format!("{head}{framing}"));
+        connection.answer().refused(408, "body_timeout");
+        assert!(started.elapsed() < Duration::from_secs(5), "{framing}");
+        assert!(
+            connection.closes_within(Duration::from_secs(5)),
+            "{framing}"
+        );
+    }
+}

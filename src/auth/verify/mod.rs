@@ -20,7 +20,7 @@ use crate::model::account::{AccountStatus, Digest};
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::id::UserId;
 use crate::store::Store;
-use crate::store::cached::{Subject, Subjects};
+use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
 use crate::store::generations::Stamp;
 use crate::telemetry::metrics::Metrics;
@@ -99,6 +99,7 @@ impl Verifier {
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
+                .weigher(|_, kept: &Arc<Remembered>| weight_of(kept.caller.identity.words()))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build(),
         }
