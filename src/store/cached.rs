@@ -363,7 +363,7 @@ mod tests {
                 level: Name::parse("member").unwrap(),
             };
             let set = store.set_membership(&uid(1), membership, None).await;
-            set.unwrap();
+            assert_eq!(set.unwrap(), crate::store::MembershipChange::Done);
         }
         let subjects = Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 8);
         for number in 1..=3 {
