@@ -98,6 +98,7 @@ fn account(number: u64) -> Account {
         password_must_change: false,
         password: None,
         generation: 0,
+        level_changes: 0,
         created: Timestamp::from_secs(1),
     }
 }

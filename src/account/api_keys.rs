@@ -146,7 +146,7 @@ impl Accounts {
         let written = self
             .parts
             .store
-            .create_api_key(key.clone(), owner.generation)
+            .create_api_key(key.clone(), owner.standing())
             .await?;
         if written == Guarded::Stale {
             return refuse(KeyRefusal::Changed);

@@ -87,7 +87,7 @@ impl Accounts {
         let written = self
             .parts
             .store
-            .create_session(session.clone(), account.generation, rehash)
+            .create_session(session.clone(), account.standing(), rehash)
             .await?;
         if written == Guarded::Stale {
             call.record(AuditAction::LogIn, "account_changed", subject, None);
@@ -113,8 +113,9 @@ impl Accounts {
 mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD};
+    use crate::model::access::{Membership, Name, ResourceId};
     use crate::model::account::AccountStatus;
-    use crate::store::{AccountChange, Store};
+    use crate::store::{AccountChange, MembershipChange, Store};
 
     #[tokio::test]
     async fn name_and_address_open_a_session() {
@@ -176,5 +177,25 @@ mod tests {
         assert!(matches!(login.unwrap(), Login::Refused));
         assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
         assert!(kit.login("anna", PASSWORD).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_level_that_somebody_sets_meanwhile_keeps_nobody_out() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let password = Secret::new(PASSWORD.to_owned());
+        let call = Call::default();
+        let membership = Membership {
+            resource: Name::parse("list").unwrap(),
+            id: ResourceId::parse("42").unwrap(),
+            level: Name::parse("member").unwrap(),
+        };
+        // The login waits for its hash when the other branch runs.
+        let (login, set) = tokio::join!(
+            kit.accounts.login(&call, "anna", password),
+            kit.store.set_membership(&anna.uid, membership, None),
+        );
+        assert_eq!(set.unwrap(), MembershipChange::Done);
+        assert!(matches!(login.unwrap(), Login::Opened(_)));
     }
 }

@@ -131,7 +131,7 @@ impl Accounts {
         let written = self
             .parts
             .store
-            .change_password(uid, account.generation, password, None)
+            .change_password(uid, account.standing(), password, None)
             .await?;
         Ok(match written {
             Guarded::Done(account) => Administration::Done(Box::new(account)),

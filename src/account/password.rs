@@ -156,7 +156,7 @@ impl Accounts {
         let written = self
             .parts
             .store
-            .change_password(uid, account.generation, password, Some(session))
+            .change_password(uid, account.standing(), password, Some(session))
             .await?;
         let Guarded::Done(account) = written else {
             return Ok(refuse(call, action, subject, PasswordRefusal::Changed));

@@ -147,6 +147,7 @@ pub(in crate::account) fn new_account(
         password_must_change: false,
         password: None,
         generation: 0,
+        level_changes: 0,
         created: now,
     }
 }

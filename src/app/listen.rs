@@ -169,14 +169,22 @@ impl Door {
         // An answer's last packet would wait for the acknowledgement of the one before.
         let _ = socket.set_nodelay(true);
         let fd = socket.as_raw_fd();
-        let stream = match CallerStream::new(socket, fd, peer, self.limits) {
+        let mut stream = match CallerStream::new(socket, fd, peer, self.limits) {
             Ok(stream) => stream,
             Err(error) => return warn!(error = %error, "a connection could not be taken"),
         };
         let proxy = Arc::clone(&self.proxy);
-        let closing = self.closing.subscribe();
+        let mut closing = self.closing.subscribe();
         self.connections.spawn(async move {
-            proxy.process_new(Box::new(stream), &closing).await;
+            // A connection on which nothing was asked must not hold up a drain: browsers open some in advance.
+            let is_asked = tokio::select! {
+                biased;
+                asked = stream.first_bytes() => asked.is_ok(),
+                _ = closing.wait_for(|is_closing| *is_closing) => false,
+            };
+            if is_asked {
+                proxy.process_new(Box::new(stream), &closing).await;
+            }
             drop(permit);
         });
     }

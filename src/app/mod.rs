@@ -22,7 +22,7 @@ use crate::app::control::{Command, Reply};
 use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
-use crate::config::{Config, ConfigError, EnvOverlay, Problem};
+use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
 use crate::snapshot::{Obstacle, Snapshot, obstacles};
 use crate::telemetry::log::{self, LogError};
 
@@ -61,6 +61,11 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    /// Records in memory are nobody's but the running gateway's.
+    #[error(
+        "no gateway is running, and its records would be in memory: there is nothing to work on"
+    )]
+    NoRecords,
     /// Not everything was over when the time for it was.
     #[error("requests were still running when the drain ended; they were cut off")]
     DrainCut,
@@ -121,6 +126,11 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
     start(&mut Builder::new_current_thread())?.block_on(async {
         if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
             return Ok(reply);
+        }
+        // A decision can be told from the routes alone; anything written would be gone at once.
+        let needs_records = !matches!(command, Command::Explain(_));
+        if needs_records && config.store.engine == StoreEngine::Memory {
+            return Err(AppError::NoRecords);
         }
         let services = services::open(&config)?;
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;

@@ -65,6 +65,8 @@ pub enum OpenError {
 pub fn open(config: &Config) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = &config.store.path;
+    // Whatever is made from here on is ours alone, what the engine makes by itself too.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     private_directory(directory)?;
     let generations = Arc::new(Generations::new());
     let (store, keys): (Arc<dyn Store>, _) = match config.store.engine {

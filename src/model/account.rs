@@ -181,6 +181,9 @@ pub struct Account {
     pub password: Option<PasswordHash>,
     /// Counts revocations: changed password, status, role, level, scope or key, end of sessions. Logins never move it.
     pub generation: u64,
+    /// How many of those were changes of a membership's level.
+    #[serde(default)]
+    pub level_changes: u64,
     /// When it was registered.
     pub created: Timestamp,
 }
@@ -197,6 +200,15 @@ impl Account {
         roles.sort_unstable();
         roles.dedup();
         roles
+    }
+
+    /// What a write that follows a slow check carries: the generation without the changes of levels.
+    ///
+    /// Neither a login nor a new password or key depends on a level, which is read for each request. And others set
+    /// levels: whoever manages one resource could keep anybody from logging in by setting theirs over and over.
+    #[must_use]
+    pub const fn standing(&self) -> u64 {
+        self.generation.saturating_sub(self.level_changes)
     }
 }
 

@@ -245,6 +245,7 @@ mod tests {
             password_must_change: false,
             password: None,
             generation: 0,
+            level_changes: 0,
             created: Timestamp::from_secs(1),
         }
     }

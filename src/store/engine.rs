@@ -169,12 +169,12 @@ impl<E: Engine> Store for E {
     async fn change_password(
         &self,
         uid: &UserId,
-        generation: u64,
+        standing: u64,
         password: NewPassword,
         keep: Option<&SessionId>,
     ) -> Result<Guarded<Account>, StoreError> {
         let (uid, keep) = (uid.clone(), keep.cloned());
-        self.write(move |tx| passwords::change(tx, &uid, generation, password, keep.as_ref()))
+        self.write(move |tx| passwords::change(tx, &uid, standing, password, keep.as_ref()))
             .await
     }
 
@@ -191,10 +191,10 @@ impl<E: Engine> Store for E {
     async fn create_session(
         &self,
         session: Session,
-        generation: u64,
+        standing: u64,
         rehash: Option<PasswordHash>,
     ) -> Result<Guarded<()>, StoreError> {
-        self.write(move |tx| sessions::create(tx, session, generation, rehash))
+        self.write(move |tx| sessions::create(tx, session, standing, rehash))
             .await
     }
 
@@ -217,13 +217,8 @@ impl<E: Engine> Store for E {
             .await
     }
 
-    async fn create_api_key(
-        &self,
-        key: ApiKey,
-        generation: u64,
-    ) -> Result<Guarded<()>, StoreError> {
-        self.write(move |tx| keys::create(tx, &key, generation))
-            .await
+    async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError> {
+        self.write(move |tx| keys::create(tx, &key, standing)).await
     }
 
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {

@@ -30,7 +30,7 @@ use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 
-/// Outcome of an intent that carries the account's generation, as read before slow work such as hashing.
+/// Outcome of an intent that carries the account's [standing](Account::standing), as read before slow work such as hashing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Guarded<T> {
@@ -172,12 +172,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         password: NewPassword,
         now: Timestamp,
     ) -> Result<Option<Account>, StoreError>;
-    /// Sets another password of an active account whose generation is still `generation`, ends its sessions except
+    /// Sets another password of an active account whose standing is still `standing`, ends its sessions except
     /// `keep`, voids its one-time tokens, clears `password_must_change`, moves the generation.
     async fn change_password(
         &self,
         uid: &UserId,
-        generation: u64,
+        standing: u64,
         password: NewPassword,
         keep: Option<&SessionId>,
     ) -> Result<Guarded<Account>, StoreError>;
@@ -188,12 +188,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         uid: &UserId,
         change: AccountChange,
     ) -> Result<Option<Account>, StoreError>;
-    /// Writes a session, and `rehash` if given, if the account is active and its generation still is `generation`.
+    /// Writes a session, and `rehash` if given, if the account is active and its standing still is `standing`.
     /// Moves no generation.
     async fn create_session(
         &self,
         session: Session,
-        generation: u64,
+        standing: u64,
         rehash: Option<PasswordHash>,
     ) -> Result<Guarded<()>, StoreError>;
     /// Spends a refresh token and makes its one successor current; see [`Rotation`]. `now` becomes `last_seen`,
@@ -208,9 +208,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         uid: &UserId,
         keep: Option<&SessionId>,
     ) -> Result<usize, StoreError>;
-    /// Writes an API key, if its owner is active, its generation still is `generation` and the key id is free.
-    async fn create_api_key(&self, key: ApiKey, generation: u64)
-    -> Result<Guarded<()>, StoreError>;
+    /// Writes an API key, if its owner is active, its standing still is `standing` and the key id is free.
+    async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError>;
     /// Ends an API key of a uid and moves the account's generation; `false`: there is none.
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError>;
     /// Sets a membership if the level there is `expected`, and moves the generation.

@@ -10,18 +10,30 @@
     reason = "a test fails by panicking, and tells what the gateway last said"
 )]
 
+mod administration;
+mod cli;
 mod config;
+mod drain;
+mod durability;
 mod foreign;
 mod framing;
 mod harness;
+mod http2;
+mod key_scopes;
 mod keys;
+mod limits;
 mod password;
 mod paths;
 mod proxy;
+mod readme;
+mod refresh;
 mod registration;
+mod reload;
 mod rfc6750;
 mod rfc7519;
 mod roles;
 mod session;
 mod spoofing;
 mod store_contract;
+mod streaming;
+mod telemetry;

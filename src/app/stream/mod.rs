@@ -322,17 +322,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
+    /// Waits for the first bytes: as long as none have come, whoever waits may drop the connection unharmed.
+    ///
+    /// # Errors
+    /// When the caller has gone, or has said nothing within the idle time.
+    pub async fn first_bytes(&mut self) -> io::Result<()> {
+        self.start_deadline(self.limits.idle_timeout);
+        self.hold().await?;
+        self.start_deadline(self.limits.head_timeout);
+        Ok(())
+    }
+
+    async fn hold(&mut self) -> io::Result<()> {
+        match std::future::poll_fn(|cx| self.poll_hold(cx)).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads until it is clear whether this is HTTP/2.
     async fn see_preface(&mut self) -> io::Result<bool> {
-        self.start_deadline(self.limits.idle_timeout);
+        if self.held.is_empty() {
+            self.first_bytes().await?;
+        }
         while H2_PREFACE.starts_with(&self.held) && self.held.len() < H2_PREFACE.len() {
-            let is_first = self.held.is_empty();
-            if std::future::poll_fn(|cx| self.poll_hold(cx)).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if is_first {
-                self.start_deadline(self.limits.head_timeout);
-            }
+            self.hold().await?;
         }
         let is_h2 = self.held.starts_with(H2_PREFACE);
         if is_h2 {

@@ -10,10 +10,10 @@ use crate::store::{Guarded, layout, reads};
 pub(crate) fn create(
     tx: &mut Transaction<'_>,
     key: &ApiKey,
-    generation: u64,
+    standing: u64,
 ) -> Result<Guarded<()>, StoreError> {
     let place = layout::api_key(key.id);
-    if unchanged(tx, &key.uid, generation)?.is_none() || tx.load(&place)?.is_some() {
+    if unchanged(tx, &key.uid, standing)?.is_none() || tx.load(&place)?.is_some() {
         return Ok(Guarded::Stale);
     }
     tx.put(&place, key)?;

@@ -28,6 +28,7 @@ pub(crate) fn set(
     }
     tx.put(&place, level)?;
     tx.put(&layout::member(resource, id, uid), level)?;
+    account.level_changes = account.level_changes.saturating_add(1);
     save_revoked(tx, &mut account)?;
     Ok(MembershipChange::Done)
 }
@@ -50,6 +51,7 @@ pub(crate) fn end(
     }
     tx.remove(&place);
     tx.remove(&layout::member(resource, id, uid));
+    account.level_changes = account.level_changes.saturating_add(1);
     save_revoked(tx, &mut account)?;
     Ok(MembershipChange::Done)
 }

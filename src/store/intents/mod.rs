@@ -19,13 +19,13 @@ fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>, StoreEr
     Ok(account.filter(|account| account.status == AccountStatus::Active))
 }
 
-/// The account of a uid, if it may log in and nothing was revoked since `generation` was read.
+/// The account of a uid, if it may log in and nothing but levels was revoked since `standing` was read.
 fn unchanged(
     tx: &Transaction<'_>,
     uid: &UserId,
-    generation: u64,
+    standing: u64,
 ) -> Result<Option<Account>, StoreError> {
-    Ok(active(tx, uid)?.filter(|account| account.generation == generation))
+    Ok(active(tx, uid)?.filter(|account| account.standing() == standing))
 }
 
 /// Writes an account over itself, and voids what is cached of it.

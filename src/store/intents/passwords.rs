@@ -45,11 +45,11 @@ pub(crate) fn set_by_token(
 pub(crate) fn change(
     tx: &mut Transaction<'_>,
     uid: &UserId,
-    generation: u64,
+    standing: u64,
     password: NewPassword,
     keep: Option<&SessionId>,
 ) -> Result<Guarded<Account>, StoreError> {
-    let Some(mut account) = unchanged(tx, uid, generation)? else {
+    let Some(mut account) = unchanged(tx, uid, standing)? else {
         return Ok(Guarded::Stale);
     };
     account.password_must_change = false;

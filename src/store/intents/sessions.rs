@@ -16,10 +16,10 @@ const SPENT_MAX: usize = 8;
 pub(crate) fn create(
     tx: &mut Transaction<'_>,
     mut session: Session,
-    generation: u64,
+    standing: u64,
     rehash: Option<PasswordHash>,
 ) -> Result<Guarded<()>, StoreError> {
-    let Some(mut account) = unchanged(tx, &session.uid, generation)? else {
+    let Some(mut account) = unchanged(tx, &session.uid, standing)? else {
         return Ok(Guarded::Stale);
     };
     keep_newest(&mut session.spent);

@@ -87,6 +87,7 @@ pub(crate) fn account(number: u32, status: AccountStatus) -> Account {
         password_must_change: false,
         password: None,
         generation: 0,
+        level_changes: 0,
         created: NOW,
     }
 }
@@ -156,20 +157,25 @@ pub(crate) async fn put_active(store: &dyn Store, number: u32) {
     assert_eq!(created.unwrap(), Creation::Created);
 }
 
-/// Writes a session under the account's present generation.
+/// Writes a session under the account's present standing.
 pub(crate) async fn put_session(store: &dyn Store, number: u32, of: u32) {
-    let generation = generation(store, of).await;
+    let standing = standing(store, of).await;
     let created = store
-        .create_session(session(number, of), generation, None)
+        .create_session(session(number, of), standing, None)
         .await;
     assert_eq!(created.unwrap(), Guarded::Done(()));
 }
 
-/// Writes an API key under the account's present generation.
+/// Writes an API key under the account's present standing.
 pub(crate) async fn put_key(store: &dyn Store, number: u32, of: u32) {
-    let generation = generation(store, of).await;
-    let created = store.create_api_key(api_key(number, of), generation).await;
+    let standing = standing(store, of).await;
+    let created = store.create_api_key(api_key(number, of), standing).await;
     assert_eq!(created.unwrap(), Guarded::Done(()));
+}
+
+/// What a slow check of the account would carry now.
+pub(crate) async fn standing(store: &dyn Store, of: u32) -> u64 {
+    store.account(&uid(of)).await.unwrap().unwrap().standing()
 }
 
 /// The account's present generation.

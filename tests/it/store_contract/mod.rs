@@ -63,7 +63,8 @@ promises! {
     rights:
         api_keys_are_guarded_listed_and_revoked
         a_membership_changes_from_the_level_that_was_seen
-        memberships_are_listed_both_ways;
+        memberships_are_listed_both_ways
+        a_level_that_others_set_hinders_no_slow_write;
     whole:
         a_purge_takes_what_has_expired_and_no_more
         every_change_of_rights_voids_what_was_cached

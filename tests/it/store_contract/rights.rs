@@ -6,8 +6,8 @@ use doorward::model::account::AccountStatus;
 use doorward::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
 
 use crate::store_contract::fixture::{
-    account, api_key, digest, fifty, generation, key_id, membership, name, put_active, put_key,
-    resource_id, uid,
+    account, api_key, digest, fifty, generation, key_id, membership, name, password, put_active,
+    put_key, resource_id, session, standing, uid,
 };
 
 pub(crate) async fn api_keys_are_guarded_listed_and_revoked(store: Arc<dyn Store>) {
@@ -152,4 +152,33 @@ pub(crate) async fn memberships_are_listed_both_ways(store: Arc<dyn Store>) {
     assert!(store.memberships_of(&uid(2)).await.unwrap().is_empty());
     let members = store.members_of(&list, &resource_id("4")).await.unwrap();
     assert_eq!(members, [(uid(1), name("invitee"))]);
+}
+
+pub(crate) async fn a_level_that_others_set_hinders_no_slow_write(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    let read = standing(&*store, 1).await;
+    let (none, member) = (None, Some(name("member")));
+    for (level, expected) in [("member", &none), ("manager", &member)] {
+        let set = store
+            .set_membership(&uid(1), membership("42", level), expected.as_ref())
+            .await;
+        assert_eq!(set.unwrap(), MembershipChange::Done);
+    }
+    let ended = store
+        .end_membership(&uid(1), &name("list"), &resource_id("42"), &name("manager"))
+        .await;
+    assert_eq!(ended.unwrap(), MembershipChange::Done);
+    assert_eq!(generation(&*store, 1).await, 3);
+
+    let written = store.create_session(session(1, 1), read, None).await;
+    assert_eq!(written.unwrap(), Guarded::Done(()));
+    let written = store.create_api_key(api_key(1, 1), read).await;
+    assert_eq!(written.unwrap(), Guarded::Done(()));
+    let changed = store
+        .change_password(&uid(1), read, password("new"), None)
+        .await;
+    assert!(matches!(changed.unwrap(), Guarded::Done(_)));
+    // All else still does.
+    let late = store.create_session(session(2, 1), read, None).await;
+    assert_eq!(late.unwrap(), Guarded::Stale);
 }

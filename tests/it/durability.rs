@@ -1,0 +1,231 @@
+//! What was acknowledged is there after a kill, and the next start works.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::http::Connection;
+use crate::harness::people::{Caller, Key, address_of, password_of};
+use crate::harness::routes::routes;
+use crate::harness::upstream::Upstream;
+
+const ROUNDS: usize = 8;
+const WRITERS: usize = 4;
+
+/// What the gateway has acknowledged so far.
+#[derive(Default)]
+struct Acknowledged {
+    keys: Mutex<Vec<Key>>,
+    revoked: Mutex<Vec<Key>>,
+    registered: Mutex<Vec<String>>,
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_to_a_kill() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on(
+        "sled",
+        &format!("[mail]\ntransport = \"file\"\n{}", routes(&upstream)),
+    );
+    // One account may have fifty keys: as many as the writers make are spread over several.
+    let people: Vec<_> = (0..WRITERS)
+        .map(|index| gateway.person(&format!("anna{index}")))
+        .collect();
+    let done = Acknowledged::default();
+    let number = AtomicUsize::new(0);
+    for round in 0..ROUNDS {
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for person in &people {
+                let (gateway, done, is_over, number) = (&gateway, &done, &is_over, &number);
+                scope.spawn(move || write(gateway, &person.caller(), done, is_over, number));
+            }
+            std::thread::sleep(Duration::from_millis(60 + 37 * (round as u64 % 5)));
+            gateway.kill();
+            is_over.store(true, Ordering::SeqCst);
+        });
+        gateway.run();
+        for key in done.keys.lock().unwrap().iter() {
+            let status = gateway.get_by(&key.caller(), "/protected/x").status;
+            assert_eq!(
+                status, 200,
+                "round {round}: a key that was given out is gone"
+            );
+        }
+        for key in done.revoked.lock().unwrap().iter() {
+            let status = gateway.get_by(&key.caller(), "/protected/x").status;
+            assert_eq!(status, 401, "round {round}: a revoked key is back");
+        }
+    }
+    assert!(
+        done.keys.lock().unwrap().len() > ROUNDS,
+        "hardly anything was written"
+    );
+    // A registration that was acknowledged has a token that works.
+    let registered = done.registered.lock().unwrap();
+    let mailbox = crate::harness::mailbox::Mailbox::all(&gateway);
+    for username in registered.iter().take(5) {
+        let token = mailbox.token(&address_of(username));
+        gateway
+            .set_password(&token, &password_of(username))
+            .expect(200);
+        gateway.login(username);
+    }
+    assert!(!registered.is_empty());
+}
+
+/// Writes until the gateway goes: makes keys, revokes every other one, registers people.
+fn write(
+    gateway: &Gateway,
+    caller: &Caller,
+    done: &Acknowledged,
+    is_over: &AtomicBool,
+    number: &AtomicUsize,
+) {
+    while !is_over.load(Ordering::SeqCst) {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        let Some(key) = try_key(gateway, caller) else {
+            return;
+        };
+        if number.is_multiple_of(2) {
+            let request = format!("DELETE /auth/apikeys/{} HTTP/1.1\r\n", key.id);
+            match ask(gateway, caller, &request, "") {
+                Some(answer) if answer.status == 204 => done.revoked.lock().unwrap().push(key),
+                // Not acknowledged: it may be there or not.
+                _ => return,
+            }
+        } else {
+            done.keys.lock().unwrap().push(key);
+        }
+        let username = format!("person{number}");
+        let body = json!({"identity": address_of(&username), "username": username, "name": "P"})
+            .to_string();
+        match ask(
+            gateway,
+            &Caller::Anonymous,
+            "POST /auth/register HTTP/1.1\r\n",
+            &body,
+        ) {
+            Some(answer) if answer.status == 202 => done.registered.lock().unwrap().push(username),
+            _ => return,
+        }
+    }
+}
+
+fn try_key(gateway: &Gateway, caller: &Caller) -> Option<Key> {
+    let answer = ask(gateway, caller, "POST /auth/apikeys HTTP/1.1\r\n", "{}")?;
+    let is_made = answer.status == 201 && answer.is_whole;
+    is_made.then(|| Key {
+        id: answer.member("id"),
+        text: answer.member("apikey"),
+    })
+}
+
+/// A request to a gateway that may go at any moment.
+fn ask(
+    gateway: &Gateway,
+    caller: &Caller,
+    line: &str,
+    body: &str,
+) -> Option<crate::harness::http::Response> {
+    let stream = std::net::TcpStream::connect(gateway.address).ok()?;
+    let mut connection = Connection::over(stream);
+    let credential = caller.header().map_or(String::new(), |(name, value)| {
+        format!("{name}: {value}\r\n")
+    });
+    let kind = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/json\r\n"
+    };
+    connection.write(format!(
+        "{line}Host: {}\r\nConnection: close\r\n{credential}{kind}Content-Length: {}\r\n\r\n{body}",
+        gateway.address,
+        body.len()
+    ));
+    connection
+        .try_answer(false)
+        .filter(|answer| answer.is_whole)
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    let (anna, ended) = (gateway.person("anna"), gateway.login("anna"));
+    let (key, reset) = (
+        gateway.key(&anna, &["reports:read"]),
+        gateway.forgot("anna"),
+    );
+    gateway.member("anna", "4-2", "member");
+    gateway
+        .post("/auth/logout")
+        .bearer(&ended.jwt)
+        .send()
+        .expect(204);
+    let second = gateway
+        .refresh(&anna.refresh)
+        .expect(200)
+        .member("refresh_token");
+    gateway.restart();
+    gateway.get_by(&anna.caller(), "/member/4-2/x").expect(200);
+    gateway.get_by(&key.caller(), "/reports/x").expect(200);
+    gateway
+        .get_by(&ended.caller(), "/protected/x")
+        .refused(401, "session_ended");
+    gateway.refresh(&ended.refresh).expect(400);
+    let third = gateway.refresh(&second).expect(200).member("refresh_token");
+    gateway.restart();
+    // The one before the last is no longer within any grace.
+    gateway.refresh(&anna.refresh).expect(400);
+    gateway.refresh(&third).expect(400);
+    gateway
+        .set_password(&reset, &password_of("newer"))
+        .expect(200);
+    gateway.restart();
+    gateway
+        .set_password(&reset, &password_of("newest"))
+        .refused(400, "token_invalid");
+    gateway.try_login("anna", &password_of("newer")).expect(200);
+}
+
+#[test]
+fn no_secret_rests_in_clear() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    let anna = gateway.person("anna");
+    let (key, reset) = (gateway.key(&anna, &[]), gateway.forgot("anna"));
+    let second = gateway.refresh(&anna.refresh).expect(200);
+    gateway.stop();
+    let secrets = [
+        anna.password.clone(),
+        anna.jwt.clone(),
+        anna.refresh.clone(),
+        key.text.clone(),
+        key.text[13..].to_owned(),
+        reset,
+        second.member("refresh_token"),
+        second.member("access_token"),
+    ];
+    let mut dirs = vec![gateway.dir().join("store")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            for secret in &secrets {
+                let is_there = bytes
+                    .windows(secret.len())
+                    .any(|window| window == secret.as_bytes());
+                assert!(!is_there, "{path:?} holds a secret in clear");
+            }
+        }
+    }
+    gateway.run();
+}

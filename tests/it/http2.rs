@@ -1,0 +1,299 @@
+//! HTTP/2 in clear text on the same listener: the same decisions, the same rules for heads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+
+use crate::harness::gateway::Gateway;
+use crate::harness::routes::routes;
+use crate::harness::upstream::Upstream;
+
+/// Far longer than any answer takes.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Names and values.
+type Fields<'f> = &'f [(&'f str, &'f str)];
+
+/// An answer.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(SOON, work)
+            .await
+            .expect("HTTP/2 took too long")
+    })
+}
+
+async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
+    let socket = tokio::net::TcpStream::connect(gateway.address)
+        .await
+        .unwrap();
+    let (sender, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    sender
+}
+
+/// A request; `None`: the gateway reset the stream.
+async fn send(
+    sender: &SendRequest<Bytes>,
+    request: Request<()>,
+    body: &'static str,
+) -> Option<Answer> {
+    let mut sender = sender.clone().ready().await.ok()?;
+    let (answer, mut stream) = sender.send_request(request, body.is_empty()).ok()?;
+    if !body.is_empty() {
+        stream
+            .send_data(Bytes::from_static(body.as_bytes()), true)
+            .ok()?;
+    }
+    let (head, mut stream) = answer.await.ok()?.into_parts();
+    let mut body = Vec::new();
+    while let Some(piece) = stream.data().await {
+        let piece = piece.ok()?;
+        let _ = stream.flow_control().release_capacity(piece.len());
+        body.extend_from_slice(&piece);
+    }
+    Some(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    })
+}
+
+fn request(gateway: &Gateway, method: Method, path: &str, fields: Fields<'_>) -> Request<()> {
+    let mut request = Request::builder()
+        .version(Version::HTTP_2)
+        .method(method)
+        .uri(format!("http://{}{path}", gateway.address));
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap()
+}
+
+#[test]
+fn the_same_decisions_are_made_on_http_2() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let bearer = format!("Bearer {}", anna.jwt);
+    let authorized = [("authorization", bearer.as_str())];
+    let cases: [(&str, Fields<'_>, u16); 9] = [
+        ("/public/x", &[], 200),
+        ("/protected/x", &[], 401),
+        ("/protected/x", &authorized, 200),
+        ("/nowhere", &authorized, 404),
+        ("/admin/x", &authorized, 403),
+        ("/public/../protected/x", &[], 400),
+        ("/public/%2e%2e/x", &[], 400),
+        ("/auth/me", &[], 401),
+        ("/auth/me", &authorized, 200),
+    ];
+    run(async {
+        let sender = connect(&gateway).await;
+        for (path, fields, status) in cases {
+            let answer = send(&sender, request(&gateway, Method::GET, path, fields), "")
+                .await
+                .expect(path);
+            assert_eq!(answer.status, status, "{path}");
+            assert!(answer.headers.contains_key("x-request-id"), "{path}");
+            if status == 401 {
+                assert!(
+                    answer.headers["www-authenticate"]
+                        .to_str()
+                        .unwrap()
+                        .starts_with("Bearer")
+                );
+            }
+        }
+    });
+    assert_eq!(upstream.count(), 2);
+    assert_eq!(
+        upstream.last().header("x-auth-uid"),
+        Some(anna.uid.as_str())
+    );
+    assert_eq!(
+        upstream.last().header("host"),
+        Some(gateway.address.to_string().as_str())
+    );
+}
+
+#[test]
+fn forged_identities_are_removed_on_http_2_too() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    run(async {
+        let sender = connect(&gateway).await;
+        for name in [
+            "x-auth-uid",
+            "x_auth_uid",
+            "x-auth_roles",
+            "x.auth.uid",
+            "remote-user",
+            "forwarded",
+            "x-forwarded-for",
+        ] {
+            let request = request(
+                &gateway,
+                Method::GET,
+                "/public/x",
+                &[(name, "forged"), (name, "forged2")],
+            );
+            assert_eq!(send(&sender, request, "").await.expect(name).status, 200);
+            assert!(
+                !upstream.last().text().contains("forged"),
+                "{name}: {}",
+                upstream.last().text()
+            );
+        }
+    });
+}
+
+#[test]
+fn bodies_and_many_requests_at_once_pass_on_one_connection() {
+    let upstream = Upstream::serving(|exchange| {
+        let body = exchange.body();
+        exchange.answer(std::str::from_utf8(&body).unwrap());
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    run(async {
+        let sender = connect(&gateway).await;
+        let all = (0..20).map(|_| {
+            send(
+                &sender,
+                request(&gateway, Method::POST, "/public/x", &[]),
+                "a body",
+            )
+        });
+        for answer in futures(all).await {
+            let answer = answer.expect("an answer");
+            assert_eq!(
+                (answer.status.as_u16(), answer.body.as_slice()),
+                (200, b"a body".as_slice())
+            );
+        }
+        let login = r#"{"username": "nobody", "password": "nothing-at-all"}"#;
+        let fields = [("content-type", "application/json")];
+        let answer = send(
+            &sender,
+            request(&gateway, Method::POST, "/auth/login", &fields),
+            login,
+        )
+        .await
+        .expect("an answer");
+        assert_eq!(answer.status, 401);
+    });
+    assert_eq!(upstream.count(), 20);
+}
+
+/// Runs all of them at once, in order of their answers.
+async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    let mut done = Vec::new();
+    std::future::poll_fn(move |cx| {
+        all.retain_mut(|future| match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(value) => {
+                done.push(value);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if all.is_empty() {
+            std::task::Poll::Ready(std::mem::take(&mut done))
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await
+}
+
+#[test]
+fn an_authority_and_a_host_that_differ_are_refused() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    run(async {
+        let sender = connect(&gateway).await;
+        for (name, value) in [("host", "evil.test"), ("host", "")] {
+            let answer = send(
+                &sender,
+                request(&gateway, Method::GET, "/public/x", &[(name, value)]),
+                "",
+            )
+            .await;
+            assert!(
+                answer.is_none_or(|answer| answer.status == 400),
+                "{name}: {value}"
+            );
+        }
+        for (name, value) in [("content-length", "7"), ("content-length", "1, 1")] {
+            let answer = send(
+                &sender,
+                request(&gateway, Method::POST, "/public/x", &[(name, value)]),
+                "a",
+            )
+            .await;
+            assert!(
+                answer.is_none_or(|answer| 400 <= answer.status.as_u16()),
+                "{name}: {value}"
+            );
+        }
+    });
+    assert!(
+        upstream.seen().iter().all(|seen| seen.body.is_empty()),
+        "a body of another length came through"
+    );
+}
+
+#[test]
+fn a_connection_goes_on_after_refusals_and_heads_have_limits() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let long = "a".repeat(9000);
+    run(async {
+        let sender = connect(&gateway).await;
+        let path = format!("/public/{long}");
+        let answer = send(&sender, request(&gateway, Method::GET, &path, &[]), "").await;
+        assert!(answer.is_none_or(|answer| matches!(answer.status.as_u16(), 414 | 431)));
+        let many: Vec<_> = (0..150).map(|_| ("x-many", "b")).collect();
+        let answer = send(
+            &sender,
+            request(&gateway, Method::GET, "/public/x", &many),
+            "",
+        )
+        .await;
+        assert!(answer.is_none_or(|answer| answer.status == 431));
+        let answer = send(
+            &sender,
+            request(&gateway, Method::POST, "/protected/x", &[]),
+            "unread",
+        )
+        .await
+        .expect("an answer");
+        assert_eq!(answer.status, 401);
+        let answer = send(
+            &sender,
+            request(&gateway, Method::GET, "/public/x", &[]),
+            "",
+        )
+        .await
+        .expect("an answer");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.as_slice()),
+            (200, b"hello".as_slice())
+        );
+    });
+    assert_eq!(upstream.count(), 1);
+}

@@ -1,0 +1,166 @@
+//! Another configuration counts for new requests, all of it or nothing.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::routes::{route, routes};
+use crate::harness::upstream::{Exchange, Upstream};
+use crate::harness::wait_for;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wait_for_line(gateway: &Gateway, line: &str, count: usize) {
+    wait_for(line, || {
+        (gateway.stderr().matches(line).count() == count).then_some(())
+    });
+}
+
+#[test]
+fn a_reload_puts_new_routes_into_force_and_keeps_who_is_logged_in() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let mut caller = gateway.connect();
+    gateway
+        .get("/new/x")
+        .send_on(&mut caller)
+        .refused(404, "no_route");
+    gateway.configure(&format!(
+        "{}{}",
+        routes(&upstream).replace("/public/**", "/gone/**"),
+        route("/new/**", "\"authenticated\"")
+    ));
+    gateway
+        .get("/new/x")
+        .send_on(&mut caller)
+        .refused(404, "no_route");
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 1);
+    // On a connection that was there before, too.
+    gateway
+        .get("/new/x")
+        .send_on(&mut caller)
+        .refused(401, "credential_missing");
+    gateway
+        .get("/new/x")
+        .by(&anna.caller())
+        .send_on(&mut caller)
+        .expect(200);
+    gateway
+        .get("/public/x")
+        .send_on(&mut caller)
+        .refused(404, "no_route");
+}
+
+#[test]
+fn a_broken_configuration_changes_nothing_and_is_told() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let good = routes(&upstream);
+    let broken = [
+        "[listen".to_owned(),
+        format!("{good}{}", route("/new/**", "\"nonsense\"")),
+        format!("{good}{}", route("/public/**", "\"authenticated\"")),
+        format!("{good}{}", route("/auth/x", "\"public\"")),
+        format!("{good}[unknown]\nkey = \"a-secret-value-2\"\n"),
+        good.replace("upstream = \"main\"", "upstream = \"other\""),
+    ];
+    for (count, text) in broken.iter().enumerate() {
+        if text.starts_with("[listen") {
+            gateway.write_config(text);
+        } else {
+            gateway.configure(text);
+        }
+        gateway.reload();
+        wait_for_line(&gateway, "configuration not reloaded", count + 1);
+        gateway.get("/public/x").send().expect(200);
+        gateway.get_by(&anna.caller(), "/protected/x").expect(200);
+        gateway.get("/new/x").send().refused(404, "no_route");
+        assert!(gateway.is_running());
+    }
+    gateway.secret("a-secret-value-2");
+    std::fs::remove_file(gateway.config()).unwrap();
+    gateway.reload();
+    wait_for_line(&gateway, "configuration not reloaded", broken.len() + 1);
+    gateway.configure(&format!("{good}{}", route("/new/**", "\"public\"")));
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 1);
+    gateway.get("/new/x").send().expect(200);
+}
+
+#[test]
+fn a_request_in_flight_ends_by_the_rules_that_it_began_with() {
+    let ((go, wait), (tell, told)) = (channel::<()>(), channel::<()>());
+    let (wait, tell) = (Mutex::new(wait), Mutex::new(tell));
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        if exchange.seen.target.ends_with("slow") {
+            tell.lock().unwrap().send(()).unwrap();
+            let _ = wait.lock().unwrap().recv_timeout(SOON);
+        }
+        exchange.answer("hello");
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    caller.write(format!(
+        "GET /public/slow HTTP/1.1\r\nHost: {}\r\n\r\n",
+        gateway.address
+    ));
+    told.recv_timeout(SOON).unwrap();
+    gateway.configure(&routes(&upstream).replace("/public/**", "/gone/**"));
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 1);
+    gateway.get("/public/x").send().refused(404, "no_route");
+    go.send(()).unwrap();
+    assert_eq!(caller.answer().text(), "hello");
+}
+
+#[test]
+fn reloads_under_load_fail_no_request() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut caller = gateway.connect();
+                    let mut count = 0;
+                    while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                        gateway
+                            .get("/protected/x")
+                            .by(&anna.caller())
+                            .send_on(&mut caller)
+                            .expect(200);
+                        gateway
+                            .get("/protected/x")
+                            .send_on(&mut caller)
+                            .refused(401, "credential_missing");
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        for round in 1..=10 {
+            gateway.configure(&format!(
+                "{}{}",
+                routes(&upstream),
+                route(&format!("/round{round}/**"), "\"public\"")
+            ));
+            gateway.reload();
+            wait_for_line(&gateway, "configuration reloaded", round);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(
+            callers
+                .into_iter()
+                .map(|caller| caller.join().unwrap())
+                .sum::<usize>()
+                > 10
+        );
+    });
+}

@@ -1,0 +1,236 @@
+//! Bodies pass as they come, in both directions, and what breaks off is never passed off as whole.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::http::{Connection, read_chunk};
+use crate::harness::routes::routes;
+use crate::harness::upstream::{Exchange, Upstream};
+use crate::harness::{now, wait_for};
+
+/// Far longer than what streams needs, far shorter than what waits for a whole body.
+const SOON: Duration = Duration::from_secs(5);
+
+/// An upstream that sends `one`, waits for the test, sends `two`.
+fn in_two_pieces(length: bool) -> (Upstream, Sender<()>) {
+    let (go, wait) = channel::<()>();
+    let wait: Mutex<Receiver<()>> = Mutex::new(wait);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        let (head, one, two) = if length {
+            ("Content-Length: 6", "one", "two")
+        } else {
+            (
+                "Transfer-Encoding: chunked",
+                "3\r\none\r\n",
+                "3\r\ntwo\r\n0\r\n\r\n",
+            )
+        };
+        exchange.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{one}"));
+        let _ = wait.lock().unwrap().recv_timeout(SOON * 2);
+        exchange.write(two);
+    });
+    (upstream, go)
+}
+
+#[test]
+fn answers_stream_to_the_caller_before_they_are_whole() {
+    for length in [true, false] {
+        let (upstream, go) = in_two_pieces(length);
+        let gateway = Gateway::start(&routes(&upstream));
+        let start = now();
+        let mut caller = gateway.connect();
+        caller.write(format!(
+            "GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n",
+            gateway.address
+        ));
+        let head = caller.head().unwrap();
+        assert_eq!(head.status, 200);
+        let mut next = |count| {
+            if length {
+                caller.read(count)
+            } else {
+                read_chunk(&mut caller.stream).unwrap()
+            }
+        };
+        assert_eq!(next(3), b"one");
+        assert!(start.elapsed() < SOON, "the first piece was held back");
+        go.send(()).unwrap();
+        assert_eq!(next(3), b"two");
+    }
+}
+
+#[test]
+fn request_bodies_stream_to_the_upstream_before_they_are_whole() {
+    for chunked in [true, false] {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+            while let Some(piece) = exchange.piece() {
+                tell.lock().unwrap().send(piece).unwrap();
+            }
+            exchange.answer("done");
+        });
+        let gateway = Gateway::start(&routes(&upstream));
+        let (head, one, two) = if chunked {
+            (
+                "Transfer-Encoding: chunked",
+                "3\r\none\r\n",
+                "3\r\ntwo\r\n0\r\n\r\n",
+            )
+        } else {
+            ("Content-Length: 6", "one", "two")
+        };
+        let mut caller = gateway.connect();
+        caller.write(format!(
+            "POST /public/x HTTP/1.1\r\nHost: {}\r\n{head}\r\n\r\n{one}",
+            gateway.address
+        ));
+        assert_eq!(
+            told.recv_timeout(SOON)
+                .expect("the first piece was held back"),
+            b"one"
+        );
+        caller.write(two);
+        assert_eq!(told.recv_timeout(SOON).unwrap(), b"two");
+        assert_eq!(caller.answer().text(), "done");
+        assert_eq!(upstream.last().body, b"onetwo");
+    }
+}
+
+#[test]
+fn a_broken_answer_is_never_passed_off_as_a_whole_one() {
+    for raw in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+    ] {
+        let upstream = Upstream::answering(raw);
+        let gateway = Gateway::start(&routes(&upstream));
+        let mut caller = gateway.connect();
+        caller.write(format!(
+            "GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n",
+            gateway.address
+        ));
+        if let Some(answer) = caller.try_answer(false) {
+            assert!(
+                answer.status == 502 || !answer.is_whole,
+                "{raw:?} came as {answer:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_caller_who_expects_100_gets_the_answer_all_the_same() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        if exchange.seen.header("expect").is_some() {
+            exchange.write("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        exchange.body();
+        exchange.answer("thanks");
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    let host = gateway.address;
+    caller.write(format!(
+        "POST /public/x HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+    ));
+    assert_eq!(caller.head().unwrap().status, 100);
+    caller.write("body");
+    assert_eq!(caller.answer().text(), "thanks");
+    assert_eq!(upstream.last().body, b"body");
+
+    // The gateway's own endpoints too.
+    let mut caller = gateway.connect();
+    let body = r#"{"username": "nobody", "password": "nothing-at-all"}"#;
+    let length = body.len();
+    caller.write(format!(
+        "POST /auth/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    assert_eq!(caller.head().unwrap().status, 100);
+    caller.write(body);
+    caller.answer().refused_as(401);
+}
+
+#[test]
+fn trailers_are_dropped_both_ways() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.body();
+        exchange.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Auth-Uid: forged\r\n\r\n");
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    caller.write(format!(
+        "POST /public/x HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Auth-Uid\r\nConnection: close\r\n\r\n\
+         2\r\nhi\r\n0\r\nX-Auth-Uid: forged\r\n\r\n",
+        gateway.address
+    ));
+    let all = String::from_utf8(caller.rest()).unwrap();
+    assert!(
+        all.starts_with("HTTP/1.1 200") && !all.contains("forged"),
+        "{all}"
+    );
+    let seen = upstream.last();
+    assert!(
+        seen.body == b"hi" && !seen.text().contains("forged"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn websockets_pass_after_101_and_not_before_the_decision() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        let frame = exchange.read(4);
+        exchange.write(frame);
+        exchange.close = true;
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let handshake = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            gateway.address
+        )
+    };
+    let mut caller = gateway.connect();
+    caller.write(handshake("/public/x"));
+    assert_eq!(caller.head().unwrap().status, 101);
+    caller.write("ping");
+    assert_eq!(caller.read(4), b"ping");
+    let seen = upstream.last();
+    assert_eq!(seen.header("upgrade"), Some("websocket"));
+
+    let mut caller = gateway.connect();
+    caller.write(handshake("/protected/x"));
+    caller.answer().refused(401, "credential_missing");
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_caller_who_leaves_takes_nobody_along() {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        let _ = tell.lock().unwrap().send(());
+        exchange.body();
+        exchange.answer("hello");
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    caller.write(format!(
+        "POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\nhalf",
+        gateway.address
+    ));
+    told.recv_timeout(SOON).unwrap();
+    drop(caller);
+    wait_for("the upstream to see the end", || {
+        (upstream.last().body.len() < 100).then_some(())
+    });
+    let mut caller = Connection::open(gateway.address);
+    gateway.get("/public/x").send_on(&mut caller).expect(200);
+}
