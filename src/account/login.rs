@@ -35,8 +35,6 @@ pub struct Opened {
     pub expires_in: Duration,
     /// The first refresh token.
     pub refresh_token: Secret,
-    /// The password hash had old parameters and was written anew.
-    pub rehashed: bool,
 }
 
 impl Accounts {
@@ -66,7 +64,6 @@ impl Accounts {
         } else {
             None
         };
-        let rehashed = rehash.is_some();
 
         let now = self.parts.clock.now();
         let tokens = &self.parts.tokens;
@@ -108,7 +105,6 @@ impl Accounts {
             access_token: access.text,
             expires_in: access.expires_in,
             refresh_token: refresh.text(),
-            rehashed,
         })))
     }
 }

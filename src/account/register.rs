@@ -155,8 +155,7 @@ pub(in crate::account) fn new_account(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, PASSWORD, account_settings};
-    use crate::config::AccountSettings;
+    use crate::account::test_kit::{Kit, PASSWORD, config};
     use crate::store::Store;
 
     async fn register(kit: &Kit, identity: &str, username: &str) -> Vec<(String, Mail)> {
@@ -221,10 +220,9 @@ mod tests {
     #[tokio::test]
     async fn closed_is_closed() {
         for registration in [Registration::Closed, Registration::Invite] {
-            let kit = Kit::with(AccountSettings {
-                registration,
-                ..account_settings()
-            });
+            let mut config = config();
+            config.account.registration = registration;
+            let kit = Kit::with(config);
             let person = NewPerson::parse("a@b", "anna", "Anna").unwrap();
             let outcome = kit.accounts.register(&Call::default(), person).await;
             assert_eq!(outcome.unwrap(), Register::Closed);

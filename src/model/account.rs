@@ -189,15 +189,6 @@ pub struct Account {
 }
 
 impl Account {
-    /// What a write that follows a slow check carries: the generation without the changes of levels.
-    ///
-    /// Neither a login nor a new password or key depends on a level, which is read for each request. And others set
-    /// levels: whoever manages one resource could keep anybody from logging in by setting theirs over and over.
-    #[must_use]
-    pub const fn standing(&self) -> u64 {
-        self.generation.saturating_sub(self.level_changes)
-    }
-
     /// Its global roles, sorted, no two alike: `user`, what administrators gave it, and with `as_admin` also `admin`.
     #[must_use]
     pub fn global_roles(&self, as_admin: bool) -> Vec<Role> {
@@ -209,6 +200,15 @@ impl Account {
         roles.sort_unstable();
         roles.dedup();
         roles
+    }
+
+    /// What a write that follows a slow check carries: the generation without the changes of levels.
+    ///
+    /// Neither a login nor a new password or key depends on a level, which is read for each request. And others set
+    /// levels: whoever manages one resource could keep anybody from logging in by setting theirs over and over.
+    #[must_use]
+    pub const fn standing(&self) -> u64 {
+        self.generation.saturating_sub(self.level_changes)
     }
 }
 

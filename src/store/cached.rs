@@ -101,13 +101,6 @@ impl Subjects {
         }
     }
 
-    /// The subject of a uid if it is in memory and still counts, without a wait: the path of nearly every request.
-    #[must_use]
-    pub fn peek(&self, uid: &UserId) -> Option<(Arc<Subject>, Stamp)> {
-        let stamp = self.store.generations().stamp(uid);
-        self.kept(uid, stamp).map(|subject| (subject, stamp))
-    }
-
     fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<Subject>> {
         let (kept_under, subject) = self.cache.get(uid)?;
         (kept_under == stamp).then_some(subject)
@@ -279,6 +272,11 @@ mod tests {
         changed.unwrap().unwrap().generation
     }
 
+    fn is_kept(subjects: &Subjects, uid: &UserId) -> bool {
+        let stamp = subjects.store.generations().stamp(uid);
+        subjects.kept(uid, stamp).is_some()
+    }
+
     /// Lets everything else on this thread run until it waits.
     async fn settle() {
         for _ in 0..100 {
@@ -303,7 +301,7 @@ mod tests {
         }
         // The account and its memberships.
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
-        assert!(subjects.peek(&uid(1)).is_some());
+        assert!(is_kept(&subjects, &uid(1)));
         assert_eq!(generation(subjects.get(&uid(1)).await), 0);
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
         assert!(subjects.lock().is_empty());
@@ -389,7 +387,7 @@ mod tests {
         }
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 5);
-        assert!(subjects.peek(&uid(19)).is_some());
+        assert!(is_kept(&subjects, &uid(19)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
