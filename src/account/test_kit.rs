@@ -10,15 +10,16 @@ use crate::account::login::{Login, Opened};
 use crate::account::password::{PasswordSet, WantedPassword};
 use crate::account::register::{NewPerson, Register};
 use crate::account::{Accounts, AccountsParts};
-use crate::config::{AccountSettings, Registration, RoleSettings, Tokens};
+use crate::config::{AccountSettings, MailLimits, Registration, RoleSettings, Tokens};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::{Ladder, Name, Scope};
 use crate::model::account::{Account, EmailAddress};
 use crate::model::algorithm::Algorithm;
-use crate::model::clock::{ManualClock, Timestamp};
+use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
 use crate::store::Store;
@@ -74,12 +75,22 @@ pub(crate) struct Kit {
 pub(crate) fn account_settings() -> AccountSettings {
     AccountSettings {
         registration: Registration::Open,
+        lockout_attempts: 5,
+        lockout: Duration::from_mins(10),
         password_length_min: 8,
         password_classes_min: 3,
         confirm_ttl: Duration::from_hours(24),
         reset_ttl: Duration::from_mins(15),
         hash_threads: 1,
         api_key_header: http::HeaderName::from_static("x-api-key"),
+    }
+}
+
+/// More than most tests send.
+pub(crate) fn mail_limits() -> MailLimits {
+    MailLimits {
+        per_address_per_hour: 1000,
+        per_network_per_hour: 1000,
     }
 }
 
@@ -121,6 +132,10 @@ impl Kit {
     }
 
     pub(crate) fn with(account: AccountSettings) -> Self {
+        Self::limited(account, mail_limits())
+    }
+
+    pub(crate) fn limited(account: AccountSettings, mail_limits: MailLimits) -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let store = Arc::new(MemoryStore::new(Arc::new(Generations::new())));
         let mailbox = Arc::new(Mailbox::default());
@@ -134,8 +149,10 @@ impl Kit {
             token_keys: Arc::clone(&token_keys),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            clock: Arc::clone(&clock) as Arc<dyn crate::model::clock::Clock>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            counters: Arc::new(CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>))),
             account,
+            mail_limits,
             tokens,
             roles: role_settings(),
             resources: std::iter::once(("list".to_owned(), "http://door/l".to_owned())).collect(),
@@ -197,14 +214,13 @@ impl Kit {
         let password = Secret::new(password.to_owned());
         match self.accounts.login(&Call::default(), name, password).await {
             Ok(Login::Opened(opened)) => Some(opened),
-            Ok(Login::Refused) => None,
+            Ok(Login::Refused | Login::Limited(_)) => None,
             Err(error) => panic!("{error:?}"),
         }
     }
 
     /// So many seconds from now.
     pub(crate) fn clock_in(&self, secs: u64) -> Timestamp {
-        use crate::model::clock::Clock;
         self.clock.now().plus(Duration::from_secs(secs))
     }
 

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use crate::account::call::Call;
 use crate::account::register::NewPerson;
 use crate::account::test_kit::{
-    Mailbox, PASSWORD, account_settings, role_settings, token_settings,
+    Mailbox, PASSWORD, account_settings, mail_limits, role_settings, token_settings,
 };
 use crate::config::{
     Config, Limits, Listen, LogSettings, MailSettings, MailTransport, PublicUrl, StoreEngine,
@@ -24,6 +24,7 @@ use crate::config::{
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::Mailer;
 use crate::model::access::Name;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
@@ -77,7 +78,7 @@ impl Gateway {
     pub(in crate::web) fn start() -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let mailbox = Arc::new(Mailbox::default());
-        let clock = Arc::new(ManualClock::at(now));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
         let config = config();
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
@@ -88,7 +89,8 @@ impl Gateway {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            clock: clock as Arc<dyn Clock>,
+            counters: Arc::new(CounterSets::new(&clock)),
+            clock,
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
@@ -251,6 +253,7 @@ fn config() -> Config {
             from: "Doorward <noreply@localhost>".to_owned(),
             confirm_link: String::new(),
             reset_link: String::new(),
+            limits: mail_limits(),
         },
         log: LogSettings {
             level: "info".to_owned(),
