@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::snapshot::Services;
 use crate::store::error::StoreError;
 
@@ -15,11 +17,13 @@ pub(super) async fn restore(services: &Services) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Keeps what changes, until it is ended.
-pub(super) async fn keep_on(services: Services) {
+/// Keeps what changes until the sender of `ended` is gone, and then what is left.
+///
+/// One task does both: two at once could put an older count over a newer one.
+pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>) {
     let mut could_keep = true;
     loop {
-        tokio::time::sleep(KEEP_EVERY).await;
+        let goes_on = tokio::time::timeout(KEEP_EVERY, &mut ended).await.is_err();
         match keep(&services).await {
             Err(error) if could_keep => {
                 could_keep = false;
@@ -34,11 +38,14 @@ pub(super) async fn keep_on(services: Services) {
             }
             _ => {}
         }
+        if !goes_on {
+            return;
+        }
     }
 }
 
 /// Keeps all that has changed until now.
-pub(super) async fn keep(services: &Services) -> Result<(), StoreError> {
+async fn keep(services: &Services) -> Result<(), StoreError> {
     loop {
         let changes = services.counters.changes();
         if changes.is_empty() {

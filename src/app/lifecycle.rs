@@ -58,7 +58,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
     tasks.spawn(purge(services.clone()));
-    tasks.spawn(counting::keep_on(services.clone()));
+    let (end_counting, ended) = tokio::sync::oneshot::channel();
+    let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
@@ -81,12 +82,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         () = signals.next_end() => false,
     };
     tasks.shutdown().await;
-    if let Err(error) = counting::keep(&services).await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the last counters were not kept"
-        );
-    }
+    drop(end_counting);
+    let _ = counting.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
     if ended {
         Ok(())

@@ -249,7 +249,7 @@ mod tests {
         };
         assert!(hits.len() <= 66, "{}", hits.len());
         let wait = cell.wait(rule, 1000 * S);
-        assert!(2600 * S <= wait && wait <= 2660 * S, "{wait}");
+        assert!((2600 * S..=2660 * S).contains(&wait), "{wait}");
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn row(free: u32) -> Claim {
     Claim {
         rule: Rule::Row {
             free,
-            pause_max: Duration::from_secs(60),
+            pause_max: Duration::from_mins(1),
         },
         ..claim(7)
     }

@@ -141,11 +141,12 @@ impl Engine for SledStore {
     }
 
     async fn side(&self) -> Result<Vec<Entry>, StoreError> {
-        self.submit(|records| records.side()).await
+        self.submit(records::side).await
     }
 
     async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
-        self.submit(move |records| records.put_side(changes)).await
+        self.submit(move |found| records::put_side(found, changes))
+            .await
     }
 }
 

@@ -41,36 +41,33 @@ impl Records for SledRecords<'_> {
 /// The tree beside the records, which no census counts.
 const SIDE_TREE: &str = "side";
 
-impl SledRecords<'_> {
-    /// All that stands beside the records.
-    pub(crate) fn side(&self) -> Result<Vec<Entry>, StoreError> {
-        let entries = self.side_tree("read")?.iter();
-        let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        let entries: Result<_, _> = entries.collect();
-        entries.map_err(|error| failed("read", error))
-    }
+/// All that stands beside the records.
+pub(crate) fn side(records: &SledRecords<'_>) -> Result<Vec<Entry>, StoreError> {
+    let entries = side_tree(records.0, "read")?.iter();
+    let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
+    let entries: Result<_, _> = entries.collect();
+    entries.map_err(|error| failed("read", error))
+}
 
-    /// Writes beside the records. What is flushed outlives the process; a power cut may take it.
-    pub(crate) fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
-        let tree = self.side_tree("write to")?;
-        let mut batch = Batch::default();
-        for (key, change) in changes {
-            match change {
-                Some(bytes) => batch.insert(key, bytes),
-                None => batch.remove(key),
-            }
+/// Writes beside the records. What is flushed outlives the process; a power cut may take it.
+pub(crate) fn put_side(records: &SledRecords<'_>, changes: Changes) -> Result<(), StoreError> {
+    let tree = side_tree(records.0, "write to")?;
+    let mut batch = Batch::default();
+    for (key, change) in changes {
+        match change {
+            Some(bytes) => batch.insert(key, bytes),
+            None => batch.remove(key),
         }
-        tree.apply_batch(batch)
-            .and_then(|()| self.0.flush())
-            .map(|_| ())
-            .map_err(|error| failed("write to", error))
     }
+    tree.apply_batch(batch)
+        .and_then(|()| records.0.flush())
+        .map(|_| ())
+        .map_err(|error| failed("write to", error))
+}
 
-    fn side_tree(&self, action: &'static str) -> Result<Tree, StoreError> {
-        self.0
-            .open_tree(SIDE_TREE)
-            .map_err(|error| failed(action, error))
-    }
+fn side_tree(db: &Db, action: &'static str) -> Result<Tree, StoreError> {
+    db.open_tree(SIDE_TREE)
+        .map_err(|error| failed(action, error))
 }
 
 fn failed(action: &'static str, error: sled::Error) -> StoreError {
