@@ -5,6 +5,7 @@ pub mod model;
 // Floor 1
 pub mod config;
 pub mod crypto;
+pub mod limit;
 pub mod route;
 pub mod telemetry;
 // Floor 2

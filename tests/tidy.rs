@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The floors from the ground up. A module names modules of lower floors only, and never a sibling.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["config", "crypto", "route", "telemetry"],
+    &["config", "crypto", "limit", "route", "telemetry"],
     &["store", "mail", "issuer"],
     &["auth", "account"],
     &["snapshot"],

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::account::call::Call;
+use crate::account::guess::{Guess, Guesser};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token::{self, RefreshToken};
-use crate::model::account::{Account, AccountStatus, Session};
+use crate::limit::Limit;
+use crate::model::account::{Account, Session};
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::Guarded;
@@ -18,8 +20,10 @@ pub enum Login {
     /// A session has begun.
     Opened(Box<Opened>),
     /// Unknown, pending or disabled account, or wrong password: the caller is told no more than that, and the work was
-    /// the same.
+    /// the same. So too where the account has used up its guesses under another name.
     Refused,
+    /// The name, whether or not there is an account of it, or the client network has used up its guesses.
+    Limited(Limit),
 }
 
 /// A session that has begun.
@@ -38,7 +42,7 @@ pub struct Opened {
 }
 
 impl Accounts {
-    /// Logs in with a name or an e-mail address and a password.
+    /// Logs in with a name or an e-mail address and a password; see [`Accounts::guess`] for how often.
     ///
     /// # Errors
     /// [`AccountError`]; then no session has begun.
@@ -48,18 +52,24 @@ impl Accounts {
         name: &str,
         password: Secret,
     ) -> Result<Login, AccountError> {
+        if let Some(limit) = self.name_limit(call, name) {
+            return Ok(limited(call, limit));
+        }
         let found = self.account_named(name).await?;
-        let hash = found.as_ref().and_then(|account| account.password.clone());
-        let verdict = self.parts.passwords.verify(password.clone(), hash).await?;
-        let subject = found.as_ref().map(|account| account.uid.clone());
+        let account = found.as_ref();
+        let subject = account.map(|account| account.uid.clone());
         let subject = subject.as_ref().map(UserId::as_str);
-        let fits = |account: &Account| verdict.matches && account.status == AccountStatus::Active;
-        let Some(account) = found.filter(fits) else {
-            call.record(AuditAction::LogIn, "login_refused", subject, None);
+        let guesser = Guesser::Stranger { name, account };
+        let guess = self.guess(call, guesser, password.clone()).await?;
+        let (Some(account), Guess::Right { is_outdated }) = (found.as_ref(), guess) else {
+            if let Guess::Limited(limit) = guess {
+                return Ok(limited(call, limit));
+            }
+            call.record(AuditAction::LogIn, guess.outcome(), subject, None);
             return Ok(Login::Refused);
         };
         // A pool too busy to hash anew is no reason to refuse whoever knows the password.
-        let rehash = if verdict.outdated {
+        let rehash = if is_outdated {
             self.parts.passwords.hash(password).await.ok()
         } else {
             None
@@ -81,7 +91,7 @@ impl Accounts {
             spent: Vec::new(),
             rotated: now,
         };
-        let access = self.access_token(&account, &session, now)?;
+        let access = self.access_token(account, &session, now)?;
         // INVARIANT: what happened to the account while the password was hashed wins
         // (test `a_reset_during_the_login_wins`).
         let written = self
@@ -100,13 +110,19 @@ impl Accounts {
             Some(session.id.as_str()),
         );
         Ok(Login::Opened(Box::new(Opened {
-            account,
+            account: account.clone(),
             session,
             access_token: access.text,
             expires_in: access.expires_in,
             refresh_token: refresh.text(),
         })))
     }
+}
+
+/// Without a subject: nobody was looked for.
+fn limited(call: &Call, limit: Limit) -> Login {
+    call.record(AuditAction::LogIn, "login_limited", None, None);
+    Login::Limited(limit)
 }
 
 #[cfg(test)]

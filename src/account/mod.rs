@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod api_keys;
 pub mod call;
+pub mod guess;
 pub mod login;
 pub mod logout;
+mod mail_limit;
 pub mod members;
 pub mod operator;
 pub mod password;
@@ -24,10 +26,11 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{AccountSettings, PublicUrl, RoleSettings, Tokens};
+use crate::config::{AccountSettings, MailLimits, PublicUrl, RoleSettings, Tokens};
 use crate::crypto::password::{HashError, PasswordPool};
 use crate::crypto::signing::{SignError, SigningKeys};
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::{Mail, Mailer};
 use crate::model::access::{Invalid, Scope};
 use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
@@ -50,10 +53,14 @@ pub struct AccountsParts {
     pub signing: Arc<SigningKeys>,
     /// Mail.
     pub mailer: Arc<dyn Mailer>,
+    /// What is counted against limits.
+    pub counters: Arc<CounterSets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// `[account]`
     pub account: AccountSettings,
+    /// Mails that strangers can cause.
+    pub mail_limits: MailLimits,
     /// `[tokens]`
     pub tokens: Tokens,
     /// `[roles]`
@@ -82,6 +89,9 @@ pub enum AccountError {
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),
+    /// There is no room to count what must not go uncounted.
+    #[error("cannot count against a limit")]
+    Uncounted,
 }
 
 /// A value that breaks its rule, by the name of its field. The value itself is not part of it.

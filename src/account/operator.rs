@@ -104,6 +104,7 @@ impl Accounts {
         let outcome = self.try_set_password(uid, password).await?;
         record(call, AuditAction::SetPassword, &outcome, Some(uid));
         if let Administration::Done(account) = &outcome {
+            self.forgive(call, account);
             self.tell_owner(account).await;
         }
         Ok(outcome)

@@ -1,9 +1,11 @@
 //! Set a password: the first or a new one by a mailed token, or another one with the old one.
 
 use crate::account::call::Call;
+use crate::account::guess::{Guess, Guesser};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
+use crate::limit::Limit;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::id::{SessionId, UserId};
@@ -43,6 +45,8 @@ pub enum PasswordRefusal {
     TokenInvalid,
     /// The old password is wrong.
     WrongOld,
+    /// The account, or the client network, has used up its guesses.
+    Limited(Limit),
     /// The account has changed while the password was hashed.
     Changed,
 }
@@ -56,6 +60,7 @@ impl PasswordRefusal {
             Self::Rule(_) => "password_refused",
             Self::TokenInvalid => "token_invalid",
             Self::WrongOld => "password_wrong",
+            Self::Limited(_) => "login_limited",
             Self::Changed => "account_changed",
         }
     }
@@ -113,6 +118,8 @@ impl Accounts {
             Some(account.uid.as_str()),
             None,
         );
+        // Guesses at what the password was tell nothing any more, and its owner wants to log in now.
+        self.forgive(call, &account);
         if purpose == Purpose::Reset {
             self.tell_owner(&account).await;
         }
@@ -145,9 +152,13 @@ impl Accounts {
             let refusal = PasswordRefusal::Rule(PasswordFault::Unchanged);
             return Ok(refuse(call, action, subject, refusal));
         }
-        let hash = account.password.clone();
-        if !self.parts.passwords.verify(old, hash).await?.matches {
-            return Ok(refuse(call, action, subject, PasswordRefusal::WrongOld));
+        let refusal = match self.guess(call, Guesser::Owner(&account), old).await? {
+            Guess::Right { .. } => None,
+            Guess::Wrong | Guess::Unseen => Some(PasswordRefusal::WrongOld),
+            Guess::Limited(limit) => Some(PasswordRefusal::Limited(limit)),
+        };
+        if let Some(refusal) = refusal {
+            return Ok(refuse(call, action, subject, refusal));
         }
         let password = NewPassword {
             hash: self.parts.passwords.hash(wanted.new).await?,

@@ -70,21 +70,27 @@ fn checked_name(name: &str) -> Result<String, InvalidField> {
 }
 
 impl Accounts {
-    /// Registers somebody, or tells the owner of the address that they have an account already.
+    /// Registers somebody, or tells the owner of the address that they have an account already. Above the limits of
+    /// mails it does nothing.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn register(&self, call: &Call, person: NewPerson) -> Result<Register, AccountError> {
         if self.parts.account.registration != Registration::Open {
             call.record(AuditAction::Register, "registration_closed", None, None);
             return Ok(Register::Closed);
         }
+        let may_mail = self.may_cause_mail(call)?;
         // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
         let owner = store.identity_owner(&person.identity).await?;
         let username_taken = store.account_by_username(&person.username).await?.is_some();
 
-        if let Some(owner) = owner {
+        let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
+        if !may_mail || !self.may_mail(to) {
+            // Nothing that no mail tells of is written either.
+            call.record(AuditAction::Register, "mail_limited", None, None);
+        } else if let Some(owner) = owner {
             let subject = Some(owner.uid.as_str());
             call.record(AuditAction::Register, "identity_taken", subject, None);
             self.send(&owner.identity, Mail::IdentityTaken).await;

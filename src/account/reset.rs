@@ -13,14 +13,19 @@ impl Accounts {
     /// Whatever was found, the caller is told the same; the token is in the mail only.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), AccountError> {
+        let may_mail = self.may_cause_mail(call)?;
         let found = self.account_named(name).await?;
         let Some(account) = found else {
             call.record(AuditAction::RequestReset, "unknown", None, None);
             return Ok(());
         };
-        let outcome = self.mail_reset(&account).await?;
+        let outcome = if may_mail {
+            self.mail_reset(&account).await?
+        } else {
+            "mail_limited"
+        };
         call.record(
             AuditAction::RequestReset,
             outcome,
@@ -37,6 +42,9 @@ impl Accounts {
         // Whoever reads an administrator's mail must not become one.
         if account.is_admin {
             return Ok("administrator");
+        }
+        if !self.may_mail(&account.identity) {
+            return Ok("mail_limited");
         }
         let (secret, digest) = token::draw_one_time();
         let reset = OneTimeToken {

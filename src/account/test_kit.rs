@@ -15,10 +15,11 @@ use crate::config::{Config, EnvOverlay};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::Scope;
 use crate::model::account::{Account, EmailAddress};
-use crate::model::clock::{ManualClock, Timestamp};
+use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
 use crate::store::Store;
@@ -71,12 +72,13 @@ pub(crate) struct Kit {
     pub(crate) token_keys: Arc<TokenKeys>,
 }
 
-/// The configuration of the tests: the defaults, two scopes and a service for lists.
+/// The configuration of the tests: the defaults, two scopes, a service for lists, and more mails than most tests send.
 pub(crate) fn config() -> Config {
     let text = "\
         listen = { public_url = 'http://door' }\n\
         store = { engine = 'memory' }\n\
         account = { hash_threads = 1 }\n\
+        mail = { per_address_per_hour = 1000, per_network_per_hour = 1000 }\n\
         roles = { scopes = ['lists:read', 'lists:write'] }\n\
         [[upstream]]\n\
         name = 'lists'\n\
@@ -105,8 +107,10 @@ impl Kit {
             token_keys: Arc::clone(&token_keys),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            clock: Arc::clone(&clock) as Arc<dyn crate::model::clock::Clock>,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            counters: Arc::new(CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>))),
             account: config.account,
+            mail_limits: config.mail.limits,
             tokens,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
@@ -167,14 +171,13 @@ impl Kit {
         let password = Secret::new(password.to_owned());
         match self.accounts.login(&Call::default(), name, password).await {
             Ok(Login::Opened(opened)) => Some(opened),
-            Ok(Login::Refused) => None,
+            Ok(Login::Refused | Login::Limited(_)) => None,
             Err(error) => panic!("{error:?}"),
         }
     }
 
     /// So many seconds from now.
     pub(crate) fn clock_in(&self, secs: u64) -> Timestamp {
-        use crate::model::clock::Clock;
         self.clock.now().plus(Duration::from_secs(secs))
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::app::admin::{Admin, Component};
 use crate::app::listen::{self, Door};
-use crate::app::{AppError, echo, reload, services, socket};
+use crate::app::{AppError, counting, echo, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -26,6 +26,12 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// Opens everything, serves until a signal ends it, drains.
 pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     let services = services::open(&config)?;
+    counting::restore(&services)
+        .await
+        .map_err(|source| services::OpenError::Store {
+            path: config.store.path.clone(),
+            source,
+        })?;
     let config = Arc::new(config);
     let snapshot =
         Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
@@ -52,6 +58,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
     tasks.spawn(purge(services.clone()));
+    let (end_counting, ended) = tokio::sync::oneshot::channel();
+    let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
@@ -74,6 +82,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         () = signals.next_end() => false,
     };
     tasks.shutdown().await;
+    drop(end_counting);
+    let _ = counting.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
     if ended {
         Ok(())

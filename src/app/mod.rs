@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod control;
+mod counting;
 pub mod echo;
 mod execute;
 pub mod explain;

@@ -8,6 +8,7 @@ use crate::config::{Config, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, SigningKeys};
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::{MailError, mailer};
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
@@ -100,6 +101,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             threads * HASH_QUEUE_PER_THREAD,
         )?),
         mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
+        counters: Arc::new(CounterSets::new(&clock)),
         clock,
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
         metrics,

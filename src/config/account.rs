@@ -25,6 +25,10 @@ pub enum Registration {
 pub struct AccountSettings {
     /// Who may register.
     pub registration: Registration,
+    /// Failed passwords that one name, or one account, may have from one client network. Default 5.
+    pub lockout_attempts: u32,
+    /// How long a failed password counts. Default 10 min.
+    pub lockout: Duration,
     /// Shortest password, in characters. Default 8.
     pub password_length_min: usize,
     /// Classes that a password under 15 characters needs. Default 3; 0: none.
@@ -49,6 +53,13 @@ pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
         registration: reader
             .choice("registration", &registrations, &[])
             .unwrap_or(Registration::Open),
+        lockout_attempts: reader
+            .number("lockout_attempts", 1..=100_000)
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(5),
+        lockout: reader
+            .seconds("lockout_s", 1..=86_400)
+            .unwrap_or(Duration::from_mins(10)),
         password_length_min: reader.count("password_length_min", 8..=128).unwrap_or(8),
         password_classes_min: reader.count("password_classes_min", 0..=4).unwrap_or(3),
         confirm_ttl: reader

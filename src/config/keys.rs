@@ -106,6 +106,8 @@ const SECTIONS: &[Section] = &[
         "account",
         &[
             ("registration", Text),
+            ("lockout_attempts", Scalar),
+            ("lockout_s", Scalar),
             ("password_length_min", Scalar),
             ("password_classes_min", Scalar),
             ("confirm_ttl_s", Scalar),
@@ -122,6 +124,8 @@ const SECTIONS: &[Section] = &[
             ("from", Text),
             ("confirm_link", Text),
             ("reset_link", Text),
+            ("per_address_per_hour", Scalar),
+            ("per_network_per_hour", Scalar),
         ],
     ),
     ("log", &[("level", Text), ("access", Scalar)]),
@@ -188,11 +192,7 @@ const LATER: &[(&str, &[&str])] = &[
             "stale_max_s",
         ],
     ),
-    (
-        "account",
-        &["lockout_attempts", "lockout_s", "reveal_existing"],
-    ),
-    ("mail", &["per_address_per_hour", "per_network_per_hour"]),
+    ("account", &["reveal_existing"]),
 ];
 
 /// What is said of a key or value that the contract has and this release has not.

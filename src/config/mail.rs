@@ -15,6 +15,15 @@ pub enum MailTransport {
     Stdout,
 }
 
+/// Mails that strangers can cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailLimits {
+    /// To one address in an hour. Default 3.
+    pub per_address_per_hour: u32,
+    /// By one client network in an hour. Default 10.
+    pub per_network_per_hour: u32,
+}
+
 /// `[mail]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailSettings {
@@ -26,6 +35,8 @@ pub struct MailSettings {
     pub confirm_link: String,
     /// Link of the mail `password_reset`.
     pub reset_link: String,
+    /// Mails that strangers can cause.
+    pub limits: MailLimits,
 }
 
 const LINK: &str = "a link such as {public_url}/auth/confirm?token={token}: it begins with {public_url}/, http:// or \
@@ -64,9 +75,20 @@ pub(super) fn read(mut reader: Reader<'_>, auth_prefix: &str) -> MailSettings {
             .unwrap_or_else(|| "Doorward <noreply@localhost>".to_owned()),
         confirm_link,
         reset_link,
+        limits: MailLimits {
+            per_address_per_hour: per_hour(&mut reader, "per_address_per_hour", 3),
+            per_network_per_hour: per_hour(&mut reader, "per_network_per_hour", 10),
+        },
     };
     reader.finish();
     settings
+}
+
+fn per_hour(reader: &mut Reader<'_>, key: &str, default: u32) -> u32 {
+    let number = reader.number(key, 1..=1_000_000);
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(default)
 }
 
 /// Takes an address, alone or behind a name.

@@ -37,7 +37,7 @@ pub use crate::config::keys::known_keys;
 pub use crate::config::limits::Limits;
 pub use crate::config::listen::{AdminToken, Listen, PublicUrl};
 pub use crate::config::log::LogSettings;
-pub use crate::config::mail::{MailSettings, MailTransport};
+pub use crate::config::mail::{MailLimits, MailSettings, MailTransport};
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;

@@ -163,6 +163,7 @@ impl RefreshToken {
 pub struct TokenKeys {
     api_key: hmac::Key,
     refresh: hmac::Key,
+    count: hmac::Key,
 }
 
 impl std::fmt::Debug for TokenKeys {
@@ -174,8 +175,9 @@ impl std::fmt::Debug for TokenKeys {
 impl TokenKeys {
     /// Opens the keys in `dir`, making them at the first start; without a directory they live as long as the process.
     ///
-    /// The files are `apikey.key` and `refresh.key`, 32 random bytes each. With the first lost or changed no API key is
-    /// recognised any more; with the second, a refresh within the grace gives no successor that counts.
+    /// The files are `apikey.key`, `refresh.key` and `count.key`, 32 random bytes each. With the first lost or changed no
+    /// API key is recognised any more; with the second, a refresh within the grace gives no successor that counts; with
+    /// the third, limits are counted from nothing.
     ///
     /// # Errors
     /// When a file cannot be read, written, or is not a key of 32 bytes.
@@ -186,6 +188,7 @@ impl TokenKeys {
         Ok(Self {
             api_key: open_key(dir, "apikey.key")?,
             refresh: open_key(dir, "refresh.key")?,
+            count: open_key(dir, "count.key")?,
         })
     }
 
@@ -200,6 +203,17 @@ impl TokenKeys {
     #[must_use]
     pub fn api_key_matches(&self, key: &ApiKeyText, digest: &Digest) -> bool {
         digests_match(&self.api_key_digest(key), digest)
+    }
+
+    /// What something is counted under: a keyed digest of `parts`, in their order. A name as typed may be a password that
+    /// was typed into the wrong field, so nothing that rests can be tried against without the key.
+    #[must_use]
+    pub fn count_key(&self, parts: &[&str]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.count);
+        for part in parts {
+            context.update(&digest(part).0);
+        }
+        Digest(copy_32(context.sign().as_ref()))
     }
 
     /// The one successor of a refresh token: derived, so that it need not be stored.
@@ -357,6 +371,8 @@ mod tests {
             first.successor(&token).digest(),
             again.successor(&token).digest()
         );
+        assert_eq!(first.count_key(&["a", "b"]), again.count_key(&["a", "b"]));
+        assert_ne!(first.count_key(&["a", "b"]), first.count_key(&["ab", ""]));
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(&dir), 0o700);
         let mut names = Vec::new();
@@ -366,7 +382,7 @@ mod tests {
             names.push(entry.file_name().into_string().unwrap());
         }
         names.sort();
-        assert_eq!(names, ["apikey.key", "refresh.key"]);
+        assert_eq!(names, ["apikey.key", "count.key", "refresh.key"]);
     }
 
     #[test]

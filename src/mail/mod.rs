@@ -144,7 +144,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::MailTransport;
+    use crate::config::{MailLimits, MailTransport};
     use crate::model::clock::{ManualClock, Timestamp};
 
     fn settings(directory: &Path) -> MailSettings {
@@ -153,6 +153,10 @@ mod tests {
             from: "Doorward <noreply@localhost>".to_owned(),
             confirm_link: "{public_url}/auth/confirm?token={token}".to_owned(),
             reset_link: "{public_url}/auth/reset?token={token}".to_owned(),
+            limits: MailLimits {
+                per_address_per_hour: 3,
+                per_network_per_hour: 10,
+            },
         }
     }
 

@@ -278,6 +278,7 @@ mod tests {
     use crate::crypto::password::PasswordPool;
     use crate::crypto::signing::SigningKeys;
     use crate::crypto::token::TokenKeys;
+    use crate::limit::CounterSets;
     use crate::mail::mailer;
     use crate::model::clock::{Clock, ManualClock, Timestamp};
     use crate::snapshot::Services;
@@ -351,7 +352,7 @@ mod tests {
 
     fn snapshot() -> Arc<Snapshot> {
         let (config, _) = Config::parse("", &EnvOverlay::default()).unwrap();
-        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
         let life = Duration::from_mins(15);
         let algorithm = config.tokens.algorithm;
         let services = Services {
@@ -360,6 +361,7 @@ mod tests {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
             mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
+            counters: Arc::new(CounterSets::new(&clock)),
             clock,
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),

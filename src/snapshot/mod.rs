@@ -15,6 +15,7 @@ use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::issuer;
+use crate::limit::CounterSets;
 use crate::mail::Mailer;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
@@ -43,6 +44,8 @@ pub struct Services {
     pub signing: Arc<SigningKeys>,
     /// Mail.
     pub mailer: Arc<dyn Mailer>,
+    /// What is counted against limits.
+    pub counters: Arc<CounterSets>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -129,8 +132,10 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         token_keys: Arc::clone(&services.token_keys),
         signing: Arc::clone(&services.signing),
         mailer: Arc::clone(&services.mailer),
+        counters: Arc::clone(&services.counters),
         clock: Arc::clone(&services.clock),
         account: config.account.clone(),
+        mail_limits: config.mail.limits,
         tokens: config.tokens.clone(),
         roles: config.roles.clone(),
         resources: resource_map(&config.listen.public_url, &config.upstreams),

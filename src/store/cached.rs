@@ -190,7 +190,7 @@ mod tests {
     use crate::store::engine::Engine;
     use crate::store::generations::Generations;
     use crate::store::memory::MemoryStore;
-    use crate::store::transaction::{Records, Transaction};
+    use crate::store::transaction::{Changes, Entry, Records, Transaction};
     use crate::store::{AccountChange, Creation};
 
     /// A store whose reads are done at once and answered when the gate lets them: as slow as a read can be.
@@ -236,6 +236,14 @@ mod tests {
             intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         ) -> Result<T, StoreError> {
             self.inner.write(intent).await
+        }
+
+        async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+            self.inner.side().await
+        }
+
+        async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+            self.inner.put_side(changes).await
         }
     }
 
@@ -370,7 +378,8 @@ mod tests {
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 2);
         assert_eq!(subjects.cache.weighted_size(), 2);
-        assert!(subjects.peek(&uid(1)).is_none());
+        let stamp = store.generations().stamp(&uid(1));
+        assert!(subjects.kept(&uid(1), stamp).is_none());
     }
 
     #[tokio::test]

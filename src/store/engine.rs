@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::limit::{Change, Kept, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, Username,
@@ -13,10 +14,10 @@ use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::intents::{accounts, keys, members, passwords, purge, sessions};
-use crate::store::transaction::{Records, Transaction};
+use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
     AccountChange, Creation, Guarded, MembershipChange, NewPassword, RefreshRotation, Rotation,
-    Store, layout, reads,
+    Store, layout, reads, record,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -39,6 +40,12 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug + 'static {
         &self,
         intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
+
+    /// All that stands beside the records.
+    fn side(&self) -> impl Future<Output = Result<Vec<Entry>, StoreError>> + Send;
+
+    /// Writes beside the records: what no promise rests on, neither counted nor synced.
+    fn put_side(&self, changes: Changes) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 #[async_trait]
@@ -280,5 +287,32 @@ impl<E: Engine> Store for E {
             tx.put(&layout::ready(), &written.unwrap_or(0).wrapping_add(1))
         })
         .await
+    }
+
+    async fn counters(&self) -> Result<Vec<(KeptKey, Kept)>, StoreError> {
+        let mut counters = Vec::new();
+        for (place, bytes) in self.side().await? {
+            let key = place.get(1..).unwrap_or_default();
+            match record::decode(&layout::counter(key), &bytes) {
+                Ok(counter) => counters.push((key.to_vec(), counter)),
+                // At worst somebody may guess five times more; nobody is kept out for it.
+                Err(error) => tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "a counter is left out"
+                ),
+            }
+        }
+        Ok(counters)
+    }
+
+    async fn keep_counters(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut bytes = Changes::new();
+        for (key, counter) in changes {
+            let place = layout::counter(key);
+            let counter = counter.as_ref();
+            let counter = counter.map(|counter| record::encode(&place, counter));
+            bytes.insert(place.bytes().to_vec(), counter.transpose()?);
+        }
+        self.put_side(bytes).await
     }
 }

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use crate::limit::Kept;
 use crate::model::access::{Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
@@ -27,6 +28,7 @@ const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
 const READY: u8 = b'!';
 const CENSUS: u8 = b'#';
+const COUNTER: u8 = b'c';
 
 /// The key of a record of type `T`.
 pub(crate) struct Key<T> {
@@ -79,6 +81,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBER) => "members",
         Some(READY) => "readiness",
         Some(CENSUS) => "census",
+        Some(COUNTER) => "counters",
         _ => "an unknown tree",
     }
 }
@@ -153,6 +156,11 @@ pub(crate) fn ready() -> Key<u64> {
 /// The one record that the census does not count: itself.
 pub(crate) fn census<T>() -> Key<T> {
     Key::of(CENSUS, &[])
+}
+
+/// A counter: never among the records, always in the tree beside them.
+pub(crate) fn counter(key: &[u8]) -> Key<Kept> {
+    Key::raw(COUNTER, key)
 }
 
 /// What a scan walks: all keys that begin with these bytes.

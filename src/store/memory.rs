@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
-use crate::store::transaction::{Records, Transaction};
+use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
 /// A store in memory: the same records and intents as at rest, in a map under one lock.
 pub struct MemoryStore {
     generations: Arc<Generations>,
     /// Held for one read or one transaction, never across an await; some microseconds, for lists some more.
     records: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// What stands beside the records. Held as briefly.
+    side: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl MemoryStore {
@@ -23,6 +25,7 @@ impl MemoryStore {
         Self {
             generations,
             records: Mutex::default(),
+            side: Mutex::default(),
         }
     }
 
@@ -60,15 +63,30 @@ impl Engine for MemoryStore {
         let mut tx = Transaction::over(&*records);
         let value = intent(&mut tx)?;
         let (changes, touched) = tx.into_parts();
-        for (key, change) in changes {
-            match change {
-                Some(bytes) => records.insert(key, bytes),
-                None => records.remove(&key),
-            };
-        }
+        apply(&mut records, changes);
         for uid in &touched {
             self.generations.touch(uid);
         }
         Ok(value)
+    }
+
+    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+        let side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(side.clone().into_iter().collect())
+    }
+
+    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+        let mut side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
+        apply(&mut side, changes);
+        Ok(())
+    }
+}
+
+fn apply(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: Changes) {
+    for (key, change) in changes {
+        match change {
+            Some(bytes) => map.insert(key, bytes),
+            None => map.remove(&key),
+        };
     }
 }

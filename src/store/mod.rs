@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::limit::{Change, Kept, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId, Role};
 use crate::model::account::{
     Account, AccountStatus, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session,
@@ -233,6 +234,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn purge(&self, now: Timestamp) -> Result<usize, StoreError>;
     /// Whether the engine can write: it writes and syncs a record of its own.
     async fn ready(&self) -> Result<(), StoreError>;
+
+    /// All counters that are kept, in no order. They stand beside the records and no census counts them: a power cut may
+    /// take what was kept last, and one that is damaged is left out.
+    async fn counters(&self) -> Result<Vec<(KeptKey, Kept)>, StoreError>;
+    /// Keeps counters, or removes them. They outlive the process, but are not synced one by one.
+    async fn keep_counters(&self, changes: &[Change]) -> Result<(), StoreError>;
 }
 
 /// What [`Store::rotate_refresh`] is given.

@@ -145,6 +145,8 @@ pub struct Metrics {
     durations: [Histogram; Outcome::ALL.len()],
     password_pool_busy: Counter,
     store_errors: Counter,
+    logins_limited: Counter,
+    limits_full: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
@@ -188,6 +190,14 @@ impl Metrics {
                 "Passwords that were not looked at because too many waited",
             ),
             store_errors: counter("store_errors", "Reads and writes of the store that failed"),
+            logins_limited: counter(
+                "logins_limited",
+                "Passwords that were not looked at because too many had failed",
+            ),
+            limits_full: counter(
+                "limits_full",
+                "Requests that were refused because there was no room to count them",
+            ),
             identity_cache_hits: counter(
                 "identity_cache_hits",
                 "Credentials whose identity was cached and current",
@@ -243,6 +253,16 @@ impl Metrics {
     /// Counts a read or write of the store that failed.
     pub fn store_error(&self) {
         self.store_errors.inc();
+    }
+
+    /// Counts a password that was not looked at because too many had failed.
+    pub fn login_limited(&self) {
+        self.logins_limited.inc();
+    }
+
+    /// Counts a request that was refused because there was no room to count it.
+    pub fn limits_full(&self) {
+        self.limits_full.inc();
     }
 
     /// Counts a credential whose identity was cached and current.
@@ -320,6 +340,8 @@ mod tests {
             "doorward_identity_cache_hits_total 1",
             "doorward_identity_cache_misses_total 0",
             "doorward_password_pool_busy_total 0",
+            "doorward_logins_limited_total 0",
+            "doorward_limits_full_total 0",
             "doorward_access_records_dropped_total 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -76,6 +76,8 @@ pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
             Kind::StoreUnavailable => metrics.store_error(),
+            Kind::LoginLimited(_) => metrics.login_limited(),
+            Kind::LimitsFull => metrics.limits_full(),
             _ => {}
         }
     }

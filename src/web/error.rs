@@ -3,12 +3,16 @@
 use std::any::Any;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::account::{AccountError, InvalidField};
 use crate::auth::grant::{Stop, Unavailable};
+use crate::limit::Limit;
 use crate::model::deny::{DenyReason, challenge};
 use crate::telemetry::log::with_causes;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What is wrong, as the table below tells callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,7 @@ pub(in crate::web) enum Kind {
     MethodUnknown,
     RegistrationClosed,
     LoginRefused,
+    LoginLimited(Limit),
     LoginNeeded,
     TokenInvalid,
     PasswordWrong,
@@ -41,6 +46,7 @@ pub(in crate::web) enum Kind {
     MembershipChanged,
     StoreUnavailable,
     HashingBusy,
+    LimitsFull,
     Internal,
 }
 
@@ -58,6 +64,7 @@ impl Kind {
             Self::MethodUnknown => (422, "method_unknown", "There is no such way to log in"),
             Self::RegistrationClosed => (403, "registration_closed", "Nobody may register here"),
             Self::LoginRefused => (401, "login_refused", "The name or the password is wrong"),
+            Self::LoginLimited(_) => (429, "login_limited", "Quota exceeded: try again later"),
             Self::LoginNeeded => (403, "login_needed", "This needs a login of the account"),
             Self::TokenInvalid => (400, "token_invalid", "The one-time token is not accepted"),
             Self::PasswordWrong => (403, "password_wrong", "The old password is wrong"),
@@ -91,6 +98,7 @@ impl Kind {
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
+            Self::LimitsFull => (503, "limits_full", "Try again soon"),
             Self::Internal => (500, "internal_error", "Something went wrong here"),
         }
     }
@@ -163,6 +171,8 @@ impl From<AccountError> for Problem {
             AccountError::Store(_) => Kind::StoreUnavailable,
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
+            // No fault of ours, and under attack there are many: the metrics tell.
+            AccountError::Uncounted => return Kind::LimitsFull.into(),
         };
         Self::failed(kind, with_causes(&error))
     }
@@ -186,8 +196,32 @@ impl IntoResponse for Problem {
         if status == 503 {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Kind::LoginLimited(limit) = self.kind {
+            put_limit(headers, limit);
+        }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// Source: RFC 9110 section 10.2.3; draft-ietf-httpapi-ratelimit-headers-10 for the two structured fields.
+fn put_limit(headers: &mut HeaderMap, limit: Limit) {
+    let Limit { policy, quota, .. } = limit;
+    let window = limit.window.as_secs();
+    // Rounded up: whoever waits for so long is not refused again.
+    let wait = limit.wait.as_micros().div_ceil(1_000_000);
+    let fields = [
+        (header::RETRY_AFTER, wait.to_string()),
+        (
+            RATE_LIMIT_POLICY,
+            format!("\"{policy}\";q={quota};w={window}"),
+        ),
+        (RATE_LIMIT, format!("\"{policy}\";r=0;t={wait}")),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
     }
 }
 

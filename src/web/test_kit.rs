@@ -16,6 +16,7 @@ use crate::account::test_kit::{Mailbox, PASSWORD, config};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
+use crate::limit::CounterSets;
 use crate::mail::Mailer;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
@@ -67,7 +68,7 @@ impl Gateway {
     pub(in crate::web) fn start() -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let mailbox = Arc::new(Mailbox::default());
-        let clock = Arc::new(ManualClock::at(now));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
         let config = config();
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
@@ -78,7 +79,8 @@ impl Gateway {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
-            clock: clock as Arc<dyn Clock>,
+            counters: Arc::new(CounterSets::new(&clock)),
+            clock,
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),
         };

@@ -17,6 +17,7 @@ mod drain;
 mod durability;
 mod foreign;
 mod framing;
+mod guesses;
 mod harness;
 mod http2;
 mod key_scopes;

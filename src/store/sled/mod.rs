@@ -29,7 +29,7 @@ use crate::store::sled::open::{Database, cannot_open};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
 use crate::store::sled::writer::{Ticket, Work, Writer};
-use crate::store::transaction::{Records, Transaction};
+use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
 /// How many writes may wait before more are refused: at a bad disk's 400 syncs a second, still answered in time.
 const QUEUE_MAX: usize = 1024;
@@ -84,6 +84,21 @@ impl SledStore {
     }
 }
 
+impl SledStore {
+    /// Runs something on a reader's thread.
+    async fn submit<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&SledRecords<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (caller, answer) = oneshot::channel();
+        self.readers.submit(Box::new(move |records| {
+            // A caller who went away wants no answer.
+            drop(caller.send(run(records)));
+        }))?;
+        answer.await.unwrap_or(Err(StoreError::Busy))
+    }
+}
+
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.queue = None;
@@ -111,12 +126,7 @@ impl Engine for SledStore {
         &self,
         read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (caller, answer) = oneshot::channel();
-        self.readers.submit(Box::new(move |records| {
-            // A caller who went away wants no answer.
-            drop(caller.send(read(records)));
-        }))?;
-        answer.await.unwrap_or(Err(StoreError::Busy))
+        self.submit(move |records| read(records)).await
     }
 
     async fn write<T: Send + 'static>(
@@ -129,6 +139,15 @@ impl Engine for SledStore {
             .try_send(Box::new(Ticket::new(intent, caller)))
             .map_err(|_| StoreError::Busy)?;
         answer.await.unwrap_or(Err(StoreError::Busy))
+    }
+
+    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+        self.submit(records::side).await
+    }
+
+    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+        self.submit(move |found| records::put_side(found, changes))
+            .await
     }
 }
 

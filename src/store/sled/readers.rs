@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::store::error::StoreError;
 use crate::store::sled::Shared;
-use crate::store::transaction::Records;
+use crate::store::sled::records::SledRecords;
 
 /// Enough to keep a disk busy; what is in sled's cache takes microseconds.
 const THREADS: usize = 4;
@@ -17,7 +17,7 @@ const THREADS: usize = 4;
 const QUEUE_MAX: usize = 1024;
 
 /// One read, which answers by itself; dropped unrun, its caller learns that the store does not answer.
-pub(crate) type Job = Box<dyn FnOnce(&dyn Records) + Send>;
+pub(crate) type Job = Box<dyn FnOnce(&SledRecords<'_>) + Send>;
 
 /// The threads that read. They end when this is dropped.
 #[derive(Debug)]

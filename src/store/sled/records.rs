@@ -2,11 +2,11 @@
 
 use std::ops::Bound;
 
-use sled::Db;
+use sled::{Batch, Db, Tree};
 
 use crate::store::error::StoreError;
 use crate::store::layout;
-use crate::store::transaction::{Entry, Records, first};
+use crate::store::transaction::{Changes, Entry, Records, first};
 
 /// The records as last applied. All stand in the one default tree, so that one batch is atomic over them.
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
@@ -35,6 +35,45 @@ impl Records for SledRecords<'_> {
             entries.push((key.to_vec(), value.to_vec()));
         }
         Ok(entries)
+    }
+}
+
+/// The tree beside the records, which no census counts.
+const SIDE_TREE: &str = "side";
+
+/// All that stands beside the records.
+pub(crate) fn side(records: &SledRecords<'_>) -> Result<Vec<Entry>, StoreError> {
+    let entries = side_tree(records.0, "read")?.iter();
+    let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
+    let entries: Result<_, _> = entries.collect();
+    entries.map_err(|error| failed("read", error))
+}
+
+/// Writes beside the records. What is flushed outlives the process; a power cut may take it.
+pub(crate) fn put_side(records: &SledRecords<'_>, changes: Changes) -> Result<(), StoreError> {
+    let tree = side_tree(records.0, "write to")?;
+    let mut batch = Batch::default();
+    for (key, change) in changes {
+        match change {
+            Some(bytes) => batch.insert(key, bytes),
+            None => batch.remove(key),
+        }
+    }
+    tree.apply_batch(batch)
+        .and_then(|()| records.0.flush())
+        .map(|_| ())
+        .map_err(|error| failed("write to", error))
+}
+
+fn side_tree(db: &Db, action: &'static str) -> Result<Tree, StoreError> {
+    db.open_tree(SIDE_TREE)
+        .map_err(|error| failed(action, error))
+}
+
+fn failed(action: &'static str, error: sled::Error) -> StoreError {
+    StoreError::Engine {
+        action,
+        source: Box::new(error),
     }
 }
 

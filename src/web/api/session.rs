@@ -51,8 +51,10 @@ pub(in crate::web) async fn log_in(
     let outcome = accounts
         .login(&call(&scope, None), &body.username, body.password)
         .await?;
-    let Login::Opened(opened) = outcome else {
-        return Err(Kind::LoginRefused.into());
+    let opened = match outcome {
+        Login::Opened(opened) => opened,
+        Login::Refused => return Err(Kind::LoginRefused.into()),
+        Login::Limited(limit) => return Err(Kind::LoginLimited(limit).into()),
     };
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),

@@ -38,6 +38,8 @@ path = "{dir}/store"
 
 [mail]
 directory = "{dir}/mail"
+per_address_per_hour = 1000
+per_network_per_hour = 1000
 "#;
 
 /// A running gateway. When it goes it is ended by SIGTERM, and the test fails if that does not end it well, if it has

@@ -69,5 +69,6 @@ promises! {
         a_purge_takes_what_has_expired_and_no_more
         every_change_of_rights_voids_what_was_cached
         every_end_of_logins_voids_what_was_cached
+        counters_are_kept_beside_the_records
         an_engine_says_that_it_can_write;
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorward::limit::Kept;
 use doorward::model::account::{AccountStatus, Purpose};
 use doorward::store::cached::Subjects;
 use doorward::store::generations::Stamp;
@@ -16,6 +17,31 @@ pub(crate) async fn an_engine_says_that_it_can_write(store: Arc<dyn Store>) {
     for _ in 0..2 {
         store.ready().await.unwrap();
     }
+    assert!(store.accounts(None, 9).await.unwrap().is_empty());
+}
+
+pub(crate) async fn counters_are_kept_beside_the_records(store: Arc<dyn Store>) {
+    let counter = |count: u32| Kept::Window {
+        hits: vec![(at(1), count), (at(2), 1)],
+        window_ms: 600_000,
+    };
+    let row = Kept::Row {
+        count: 7,
+        last: at(3),
+        pause_max_ms: 600_000,
+    };
+    let [first, second, third] = [b"la", b"lb", b"mc"].map(|key| key.to_vec());
+    let changes = [
+        (first.clone(), Some(counter(1))),
+        (second.clone(), Some(row.clone())),
+        (third.clone(), Some(counter(3))),
+    ];
+    store.keep_counters(&changes).await.unwrap();
+    let changes = [(first.clone(), Some(counter(2))), (third, None)];
+    store.keep_counters(&changes).await.unwrap();
+    let mut found = store.counters().await.unwrap();
+    found.sort_by_key(|(key, _)| key.clone());
+    assert_eq!(found, [(first, counter(2)), (second, row)]);
     assert!(store.accounts(None, 9).await.unwrap().is_empty());
 }
 

@@ -1,0 +1,490 @@
+//! Guesses at passwords: every place that looks at one asks [`Accounts::guess`], so that all count on the same counters.
+//!
+//! A guess is counted before the password is hashed and given back if it was none: of any number at once no more are
+//! looked at than allowed. What is counted is the name as typed and the account, each with the client network, the
+//! network, and the account's failures in a row.
+
+use crate::account::call::Call;
+use crate::account::{AccountError, Accounts};
+use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
+use crate::model::account::{Account, AccountStatus};
+use crate::model::secret::Secret;
+
+/// Failures that one client network may have in a window, whatever the names; and that an account may have in a row,
+/// from wherever, before it backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more than 100.
+const FAILURES_MAX: u32 = 100;
+
+/// Whose password is guessed at, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub enum Guesser<'a> {
+    /// Somebody who says a name.
+    Stranger {
+        /// The name or address as typed.
+        name: &'a str,
+        /// Whom it means, whatever the status.
+        account: Option<&'a Account>,
+    },
+    /// A login of the account, which may be told that its account has used up its guesses.
+    Owner(&'a Account),
+}
+
+/// What a guess showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Guess {
+    /// It is the password of the account, which is active.
+    Right {
+        /// The hash has old parameters: hash the password again.
+        is_outdated: bool,
+    },
+    /// It is not, or there is no such account, or none that is active.
+    Wrong,
+    /// The account has used up its guesses, but the name that was typed has not: the password was not looked at. To
+    /// callers it is as wrong as [`Guess::Wrong`], and has taken the same time.
+    Unseen,
+    /// The name, or the client network, has used up its guesses: 429.
+    Limited(Limit),
+}
+
+impl Guess {
+    /// The outcome for the audit trail.
+    #[must_use]
+    pub const fn outcome(self) -> &'static str {
+        match self {
+            Self::Right { .. } => "ok",
+            Self::Wrong => "login_refused",
+            Self::Unseen => "account_limited",
+            Self::Limited(_) => "login_limited",
+        }
+    }
+}
+
+impl Accounts {
+    /// Looks at a password, unless too many have failed already.
+    ///
+    /// A failure counts for `lockout_s`; a success forgets those of the name and of the account with this client
+    /// network, and the account's row.
+    ///
+    /// # Errors
+    /// [`AccountError::Busy`] and [`AccountError::Store`]; then nothing was counted. [`AccountError::Uncounted`] when
+    /// there is no room to count; then nothing was looked at.
+    pub async fn guess(
+        &self,
+        call: &Call,
+        guesser: Guesser<'_>,
+        password: Secret,
+    ) -> Result<Guess, AccountError> {
+        let claims = self.claims(call, guesser).await?;
+        let counters = &self.parts.counters.logins;
+        let (ticket, is_shadowed) = match counters.take(&claims) {
+            Take::Taken {
+                ticket,
+                is_shadowed,
+            } => (ticket, is_shadowed),
+            Take::Over(limit) => return Ok(Guess::Limited(limit)),
+            Take::Full => return Err(AccountError::Uncounted),
+        };
+        let account = guesser.account().filter(|_| !is_shadowed);
+        let hash = account.and_then(|account| account.password.clone());
+        // INVARIANT: a caller who goes away here has guessed: the ticket is dropped, which counts
+        // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
+        let verdict = match self.parts.passwords.verify(password, hash).await {
+            Ok(verdict) => verdict,
+            Err(busy) => {
+                counters.give_back(ticket);
+                return Err(busy.into());
+            }
+        };
+        let is_active = account.is_some_and(|account| account.status == AccountStatus::Active);
+        if verdict.matches && is_active {
+            counters.succeeded(ticket);
+            return Ok(Guess::Right {
+                is_outdated: verdict.outdated,
+            });
+        }
+        counters.failed(ticket);
+        Ok(if is_shadowed {
+            Guess::Unseen
+        } else {
+            Guess::Wrong
+        })
+    }
+
+    /// Whether a name or the client network has used up its guesses: before anything is read for it.
+    pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<Limit> {
+        let claims = [self.of_name(call, name), self.of_network(call)];
+        self.parts.counters.logins.limit(&claims)
+    }
+
+    /// Forgets the failures of an account and of its names with this client network, and the account's row: its owner
+    /// has shown to be it, or the operator vouches.
+    pub(in crate::account) fn forgive(&self, call: &Call, account: &Account) {
+        let claims = [
+            self.of_name(call, account.username.as_str()),
+            self.of_name(call, account.identity.as_str()),
+            self.of_account(call, account),
+            self.of_row(account),
+        ];
+        self.parts
+            .counters
+            .logins
+            .forget(&claims.map(|claim| claim.key));
+    }
+
+    async fn claims(&self, call: &Call, guesser: Guesser<'_>) -> Result<Vec<Claim>, AccountError> {
+        let mut claims = vec![self.of_network(call)];
+        let is_silent = match guesser {
+            Guesser::Stranger { name, .. } => {
+                claims.push(self.of_name(call, name));
+                true
+            }
+            Guesser::Owner(_) => false,
+        };
+        if let Some(account) = guesser.account() {
+            let of_account = self.of_account(call, account);
+            let mut of_row = self.of_row(account);
+            // Who attacks from many networks shuts nobody out where they are logged in.
+            let backs_off = self.parts.counters.logins.limit(&[of_row]).is_some();
+            if backs_off && self.is_at_home(call, account).await? {
+                of_row.rule = Rule::Row {
+                    free: u32::MAX,
+                    pause_max: self.parts.account.lockout,
+                };
+            }
+            claims.extend([of_account, of_row].map(|claim| Claim { is_silent, ..claim }));
+        }
+        Ok(claims)
+    }
+
+    /// Whether the account has a live session that began in this client network.
+    async fn is_at_home(&self, call: &Call, account: &Account) -> Result<bool, AccountError> {
+        let now = self.parts.clock.now();
+        let sessions = self.parts.store.sessions_of(&account.uid).await?;
+        Ok(sessions.iter().any(|session| {
+            call.from.as_deref() == Some(session.from.as_str())
+                && now < session.idle_end.min(session.absolute_end)
+        }))
+    }
+
+    /// Folded at least as far as the look-up of names folds: no spelling has a counter of its own.
+    fn of_name(&self, call: &Call, name: &str) -> Claim {
+        let name = name.trim().to_lowercase();
+        self.claim("login", &["name", &name, network(call)])
+    }
+
+    fn of_account(&self, call: &Call, account: &Account) -> Claim {
+        self.claim("login", &["account", account.uid.as_str(), network(call)])
+    }
+
+    fn of_network(&self, call: &Call) -> Claim {
+        Claim {
+            rule: Rule::Window {
+                max: self.failures_max(),
+                window: self.parts.account.lockout,
+            },
+            on_success: OnSuccess::GiveBack,
+            ..self.claim("login-network", &["network", network(call)])
+        }
+    }
+
+    fn of_row(&self, account: &Account) -> Claim {
+        Claim {
+            rule: Rule::Row {
+                free: self.failures_max(),
+                pause_max: self.parts.account.lockout,
+            },
+            ..self.claim("login-account", &["row", account.uid.as_str()])
+        }
+    }
+
+    fn claim(&self, policy: &'static str, parts: &[&str]) -> Claim {
+        Claim {
+            key: self.parts.token_keys.count_key(parts),
+            rule: Rule::Window {
+                max: self.parts.account.lockout_attempts,
+                window: self.parts.account.lockout,
+            },
+            policy,
+            is_silent: false,
+            on_success: OnSuccess::Clear,
+        }
+    }
+
+    /// A quota per name above it would be none.
+    fn failures_max(&self) -> u32 {
+        FAILURES_MAX.max(self.parts.account.lockout_attempts)
+    }
+}
+
+impl<'a> Guesser<'a> {
+    fn account(self) -> Option<&'a Account> {
+        match self {
+            Self::Stranger { account, .. } => account,
+            Self::Owner(account) => Some(account),
+        }
+    }
+}
+
+/// Who comes from no network is counted as one.
+pub(in crate::account) fn network(call: &Call) -> &str {
+    call.from.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::login::Login;
+    use crate::account::password::PasswordSet;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, wanted};
+
+    fn from(network: &str) -> Call {
+        Call {
+            from: Some(network.to_owned()),
+            ..Call::default()
+        }
+    }
+
+    const HOME: &str = "192.0.2.1";
+    const AWAY: &str = "198.51.100.7";
+
+    /// `ok`, `refused`, or the seconds that a limit wants to be waited.
+    async fn login(kit: &Kit, network: &str, name: &str, password: &str) -> String {
+        let password = Secret::new(password.to_owned());
+        match kit.accounts.login(&from(network), name, password).await {
+            Ok(Login::Opened(_)) => "ok".to_owned(),
+            Ok(Login::Refused) => "refused".to_owned(),
+            Ok(Login::Limited(limit)) => limit.wait.as_secs().to_string(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    async fn fail(kit: &Kit, network: &str, name: &str, times: usize) {
+        for time in 0..times {
+            assert_eq!(login(kit, network, name, OTHER).await, "refused", "{time}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_has_five_and_slides_on() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        for name in ["anna", "nobody", "nobody@example.org", "\u{0}", ""] {
+            fail(&kit, HOME, name, 2).await;
+            kit.clock.advance(Duration::from_secs(100));
+            fail(&kit, HOME, name, 3).await;
+            kit.clock.advance(Duration::from_secs(100));
+            assert_eq!(login(&kit, HOME, name, PASSWORD).await, "400", "{name}");
+            kit.clock.advance(Duration::from_secs(401));
+            fail(&kit, HOME, name, 2).await;
+            assert_eq!(login(&kit, HOME, name, OTHER).await, "99", "{name}");
+            kit.clock.advance(Duration::from_secs(1000));
+        }
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+    }
+
+    /// CVE-2026-47203: each spelling had a counter of its own.
+    #[tokio::test]
+    async fn every_spelling_of_a_name_has_the_same_counter() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        for name in ["anna", "ANNA", "Anna", "annA", "aNNa"] {
+            fail(&kit, HOME, name, 1).await;
+        }
+        for name in ["anna", "Anna", "anna ", "\tANNA"] {
+            assert_eq!(login(&kit, HOME, name, PASSWORD).await, "600", "{name}");
+        }
+        let address = "anna@example.org";
+        for name in [address, "Anna@Example.Org"] {
+            assert_eq!(login(&kit, HOME, name, PASSWORD).await, "refused");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_and_its_address_share_five_guesses_and_do_not_show_it() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        fail(&kit, HOME, "anna", 5).await;
+        // As if it were somebody else's: wrong five times, then limited by its own count.
+        for _ in 0..5 {
+            let right = login(&kit, HOME, "anna@example.org", PASSWORD).await;
+            assert_eq!(right, "refused");
+        }
+        let limited = login(&kit, HOME, "anna@example.org", PASSWORD).await;
+        assert_eq!(limited, "600");
+        // Elsewhere nobody is shut out.
+        assert_eq!(login(&kit, AWAY, "anna@example.org", PASSWORD).await, "ok");
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn a_success_resets_its_name_and_its_account_there_and_nothing_else() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        for _ in 0..3 {
+            fail(&kit, HOME, "anna", 4).await;
+            assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+        }
+        fail(&kit, AWAY, "anna", 5).await;
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "600");
+        // By its address the account may guess again there, once it has succeeded.
+        let kit = Kit::new();
+        kit.person("anna").await;
+        fail(&kit, HOME, "anna", 4).await;
+        assert_eq!(login(&kit, HOME, "anna@example.org", PASSWORD).await, "ok");
+        fail(&kit, HOME, "anna", 1).await;
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "600");
+    }
+
+    #[tokio::test]
+    async fn a_network_has_a_hundred_failures_whatever_succeeds() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        for number in 0..100 {
+            fail(&kit, HOME, &format!("name{number}"), 1).await;
+            if number % 10 == 0 {
+                assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+            }
+        }
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "600");
+        assert_eq!(login(&kit, HOME, "nobody", PASSWORD).await, "600");
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn an_account_backs_off_after_a_hundred_in_a_row_but_not_at_home() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+        for network in 0..20 {
+            fail(&kit, &format!("203.0.113.{network}"), "anna", 5).await;
+        }
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "refused");
+        assert_eq!(login(&kit, HOME, "anna", OTHER).await, "refused");
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "ok");
+        // That was a success: the row is over.
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
+
+        for network in 0..20 {
+            fail(&kit, &format!("2001:db8:{network}::/64"), "anna", 5).await;
+        }
+        let elsewhere = "203.0.113.99";
+        assert_eq!(login(&kit, elsewhere, "anna", PASSWORD).await, "refused");
+        kit.clock.advance(Duration::from_secs(1));
+        assert_eq!(login(&kit, elsewhere, "anna", PASSWORD).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn all_places_count_together_and_a_login_is_told() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let change = async |old: &str, new: &str| {
+            let old = Secret::new(old.to_owned());
+            let who = (&anna.uid, &session);
+            let call = from(HOME);
+            let changed = kit.accounts.change_password(&call, who, old, wanted(new));
+            match changed.await.unwrap() {
+                PasswordSet::Done(_) => "ok",
+                PasswordSet::Refused(refusal) => refusal.code(),
+            }
+        };
+        for _ in 0..2 {
+            fail(&kit, HOME, "anna", 1).await;
+            assert_eq!(change(OTHER, "Third-Password-7").await, "password_wrong");
+        }
+        // What breaks a rule is no guess.
+        for _ in 0..9 {
+            assert_eq!(change(OTHER, "short").await, "password_refused");
+        }
+        fail(&kit, HOME, "anna@example.org", 1).await;
+        assert_eq!(change(PASSWORD, OTHER).await, "login_limited");
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "refused");
+        kit.clock.advance(Duration::from_secs(601));
+        assert_eq!(change(PASSWORD, OTHER).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn a_new_password_by_mail_lets_its_owner_in_at_once() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        fail(&kit, HOME, "anna", 5).await;
+        let call = from(HOME);
+        kit.accounts.request_reset(&call, "anna").await.unwrap();
+        let token = kit.mailbox.token();
+        let uid = Some(anna.uid.as_str());
+        let set = kit
+            .accounts
+            .set_password_by_token(&call, &token, uid, wanted(OTHER));
+        assert!(matches!(set.await.unwrap(), PasswordSet::Done(_)));
+        assert_eq!(login(&kit, HOME, "anna", OTHER).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn of_two_hundred_at_once_five_are_looked_at() {
+        let kit = Arc::new(Kit::new());
+        kit.person("anna").await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..200 {
+            let kit = Arc::clone(&kit);
+            tasks.spawn(async move {
+                let password = Secret::new(format!("wrong {number}"));
+                let call = from(HOME);
+                match kit.accounts.login(&call, "anna", password).await {
+                    Ok(Login::Refused) => true,
+                    Ok(Login::Limited(_)) => false,
+                    other => panic!("{other:?}"),
+                }
+            });
+        }
+        let looked_at = tasks.join_all().await;
+        assert_eq!(looked_at.iter().filter(|it| **it).count(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_full_hashing_pool_is_no_failure() {
+        let kit = Kit::new();
+        kit.person("anna").await;
+        // One thread and 64 places: of 300 names at once most find it full.
+        let calls: Vec<_> = (0..300).map(|number| from(&number.to_string())).collect();
+        let password = || Secret::new(OTHER.to_owned());
+        let tries = calls.iter().map(|call| async {
+            let login = kit.accounts.login(call, "anna", password());
+            login.await.is_err()
+        });
+        let mut busy = 0;
+        let mut tries: Vec<_> = tries.map(Box::pin).collect();
+        std::future::poll_fn(|context| {
+            tries.retain_mut(|it| match it.as_mut().poll(context) {
+                std::task::Poll::Ready(was_busy) => {
+                    busy += u32::from(was_busy);
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            if tries.is_empty() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        assert!(150 < busy, "{busy}");
+        // They would have been a hundred in a row.
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn the_quotas_are_the_operators() {
+        let mut config = config();
+        config.account.lockout_attempts = 150;
+        config.account.lockout = Duration::from_secs(7);
+        let kit = Kit::with(config);
+        fail(&kit, HOME, "nobody", 150).await;
+        let wait = login(&kit, HOME, "nobody", OTHER).await;
+        assert_eq!(wait, "7");
+    }
+}

@@ -1,0 +1,59 @@
+//! Counters over a restart: taken back before anything is served, kept each second, and once more at the end.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::snapshot::Services;
+use crate::store::error::StoreError;
+
+/// How much of what was counted a crash may take.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes back what was kept before.
+pub(super) async fn restore(services: &Services) -> Result<(), StoreError> {
+    let kept = services.store.counters().await?;
+    services.counters.restore(kept);
+    Ok(())
+}
+
+/// Keeps what changes until the sender of `ended` is gone, and then what is left.
+///
+/// One task does both: two at once could put an older count over a newer one.
+pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>) {
+    let mut could_keep = true;
+    loop {
+        let goes_on = tokio::time::timeout(KEEP_EVERY, &mut ended).await.is_err();
+        match keep(&services).await {
+            Err(error) if could_keep => {
+                could_keep = false;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "counters are not kept: a restart would forget them"
+                );
+            }
+            Ok(()) if !could_keep => {
+                could_keep = true;
+                tracing::info!("counters are kept again");
+            }
+            _ => {}
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// Keeps all that has changed until now.
+async fn keep(services: &Services) -> Result<(), StoreError> {
+    loop {
+        let changes = services.counters.changes();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = services.store.keep_counters(&changes).await {
+            services.counters.not_kept(&changes);
+            return Err(error);
+        }
+    }
+}

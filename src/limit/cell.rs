@@ -1,0 +1,292 @@
+//! The state of one counter, as pure rules over times.
+
+use std::time::Duration;
+
+use crate::limit::Rule;
+
+/// Microseconds since the clock's start; what was counted before a restart lies below zero.
+pub(super) type Micros = i64;
+
+/// How many hits of a window are kept one by one. A larger window is counted in as many slices as half of it has, so
+/// that no quota makes a cell large.
+const EXACT_MAX: u32 = 128;
+const SLICES: Micros = 64;
+
+/// The first pause of a row; each further failure doubles it.
+const PAUSE_FIRST: Micros = 1_000_000;
+/// A row is remembered for so many pauses after its last failure at most, and for as many as it has failures at least:
+/// whoever waits for it to be forgotten is as slow as whoever bears the pauses.
+const ROW_PAUSES_MAX: u32 = 100;
+
+/// What has been counted under one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cell {
+    /// Hits in a sliding window, oldest first: when, and how many.
+    Window {
+        hits: Vec<(Micros, u32)>,
+        window: Micros,
+    },
+    /// Failures in a row, and when the last one was.
+    Row {
+        count: u32,
+        last: Micros,
+        pause_max: Micros,
+    },
+}
+
+impl Cell {
+    /// Of a key that nothing has been counted under.
+    pub(super) fn new(rule: Rule) -> Self {
+        match rule {
+            Rule::Window { window, .. } => Self::Window {
+                hits: Vec::new(),
+                window: micros(window),
+            },
+            Rule::Row { pause_max, .. } => Self::Row {
+                count: 0,
+                last: 0,
+                pause_max: micros(pause_max),
+            },
+        }
+    }
+
+    /// When it says nothing any more.
+    pub(super) fn end(&self) -> Micros {
+        match self {
+            Self::Window { hits, window } => hits.last().map_or(Micros::MIN, |(at, _)| at + window),
+            Self::Row { count: 0, .. } => Micros::MIN,
+            Self::Row {
+                count,
+                last,
+                pause_max,
+            } => last + pause_max * Micros::from((*count).min(ROW_PAUSES_MAX)),
+        }
+    }
+
+    /// How long the rule wants the next one to wait; zero: it may come.
+    pub(super) fn wait(&self, rule: Rule, now: Micros) -> Micros {
+        match (self, rule) {
+            (Self::Window { hits, .. }, Rule::Window { max, window }) => {
+                let window = micros(window);
+                let live = || hits.iter().filter(|(at, _)| now < at + window);
+                let mut count: u64 = live().map(|(_, hits)| u64::from(*hits)).sum();
+                for (at, hits) in live() {
+                    if count < u64::from(max) {
+                        return 0;
+                    }
+                    count -= u64::from(*hits);
+                    if count < u64::from(max) {
+                        return at + window - now;
+                    }
+                }
+                0
+            }
+            (Self::Row { count, last, .. }, Rule::Row { free, pause_max }) => {
+                let Some(above) = count.checked_sub(free) else {
+                    return 0;
+                };
+                let pause = PAUSE_FIRST << above.min(32);
+                (last + pause.min(micros(pause_max)) - now).max(0)
+            }
+            // A key has one kind of rule for ever.
+            _ => 0,
+        }
+    }
+
+    /// Counts one; gives when it was counted, which tells it from the others.
+    pub(super) fn hit(&mut self, rule: Rule, now: Micros) -> Micros {
+        match (self, rule) {
+            (
+                Self::Window { hits, window },
+                Rule::Window {
+                    max,
+                    window: wanted,
+                },
+            ) => {
+                *window = micros(wanted);
+                hits.retain(|(at, _)| now < at + *window);
+                let last = hits.last().map_or(Micros::MIN, |(at, _)| *at);
+                if max <= EXACT_MAX {
+                    let at = now.max(last.saturating_add(1));
+                    hits.push((at, 1));
+                    return at;
+                }
+                // Up to the end of its slice: nothing leaves the window too early.
+                let slice = (*window / SLICES).max(1);
+                let at = last.max((now.div_euclid(slice) + 1) * slice);
+                match hits.last_mut() {
+                    Some((last, count)) if *last == at => *count = count.saturating_add(1),
+                    _ => hits.push((at, 1)),
+                }
+                at
+            }
+            (
+                Self::Row {
+                    count,
+                    last,
+                    pause_max,
+                },
+                Rule::Row {
+                    pause_max: wanted, ..
+                },
+            ) => {
+                *pause_max = micros(wanted);
+                *count = count.saturating_add(1);
+                *last = now;
+                now
+            }
+            _ => now,
+        }
+    }
+
+    /// Takes one back that was counted at `at`; a row goes back to what its last failure was before.
+    pub(super) fn take_back(&mut self, at: Micros, before: Option<Micros>) {
+        match self {
+            Self::Window { hits, .. } => {
+                if let Some(place) = hits.iter().position(|(found, _)| *found == at) {
+                    match hits.get_mut(place) {
+                        Some((_, count)) if 1 < *count => *count -= 1,
+                        _ => {
+                            hits.remove(place);
+                        }
+                    }
+                }
+            }
+            Self::Row { count, last, .. } => {
+                *count = count.saturating_sub(1);
+                if let Some(before) = before.filter(|_| *last == at) {
+                    *last = before;
+                }
+            }
+        }
+    }
+
+    /// Whether what was counted at `at` is still there.
+    pub(super) fn has(&self, at: Micros) -> bool {
+        match self {
+            Self::Window { hits, .. } => hits.iter().any(|(found, _)| *found == at),
+            Self::Row { count, .. } => 0 < *count,
+        }
+    }
+
+    /// When a row's last failure was.
+    pub(super) fn last(&self) -> Option<Micros> {
+        match self {
+            Self::Window { .. } => None,
+            Self::Row { last, .. } => Some(*last),
+        }
+    }
+}
+
+/// Saturates after 292,000 years.
+pub(super) fn micros(span: Duration) -> Micros {
+    Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Micros = 1_000_000;
+
+    fn window(max: u32, secs: u64) -> Rule {
+        Rule::Window {
+            max,
+            window: Duration::from_secs(secs),
+        }
+    }
+
+    #[test]
+    fn a_window_slides() {
+        let rule = window(3, 10);
+        let mut cell = Cell::new(rule);
+        // When the next one comes, and how long it has to wait; what need not wait is counted.
+        let cases = [
+            (0, 0),
+            (1, 0),
+            (2, 0),
+            (2, 8),
+            (9, 1),
+            (10, 0),
+            (10, 1),
+            (11, 0),
+            (11, 1),
+            (12, 0),
+            (12, 8),
+            (30, 0),
+        ];
+        for (at, wait) in cases {
+            assert_eq!(cell.wait(rule, at * S), wait * S, "at {at} s");
+            if wait == 0 {
+                cell.hit(rule, at * S);
+            }
+        }
+        assert_eq!(cell.end(), 40 * S);
+    }
+
+    #[test]
+    fn a_smaller_quota_counts_from_the_next_on() {
+        let mut cell = Cell::new(window(5, 10));
+        for second in 0..5 {
+            cell.hit(window(5, 10), second * S);
+        }
+        assert_eq!(cell.wait(window(5, 10), 5 * S), 5 * S);
+        assert_eq!(cell.wait(window(2, 10), 5 * S), 8 * S);
+        assert_eq!(cell.wait(window(6, 10), 5 * S), 0);
+        assert_eq!(cell.wait(window(5, 5), 5 * S), 0);
+    }
+
+    #[test]
+    fn a_large_quota_stays_small_and_frees_nothing_early() {
+        let rule = window(100_000, 3600);
+        let mut cell = Cell::new(rule);
+        for number in 0..100_000 {
+            assert_eq!(cell.wait(rule, number * 10_000), 0, "{number}");
+            cell.hit(rule, number * 10_000);
+        }
+        let Cell::Window { hits, .. } = &cell else {
+            panic!("no window")
+        };
+        assert!(hits.len() <= 66, "{}", hits.len());
+        let wait = cell.wait(rule, 1000 * S);
+        assert!((2600 * S..=2660 * S).contains(&wait), "{wait}");
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_there() {
+        for rule in [window(3, 10), window(1000, 10)] {
+            let mut cell = Cell::new(rule);
+            let first = cell.hit(rule, 0);
+            let second = cell.hit(rule, 0);
+            assert!(cell.has(first) && cell.has(second));
+            cell.take_back(first, None);
+            assert_ne!(cell.end(), Micros::MIN);
+            cell.take_back(second, None);
+            assert_eq!(cell.end(), Micros::MIN, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_pauses_longer_and_longer_up_to_its_limit() {
+        let rule = Rule::Row {
+            free: 3,
+            pause_max: Duration::from_secs(10),
+        };
+        let mut cell = Cell::new(rule);
+        let mut now = 0;
+        for pause in [0, 0, 0, 1, 2, 4, 8, 10, 10] {
+            assert_eq!(cell.wait(rule, now), pause * S, "{cell:?}");
+            now += pause * S;
+            assert_eq!(cell.wait(rule, now), 0);
+            cell.hit(rule, now);
+        }
+        // A try that was given back is no failure, and begins no pause.
+        let before = cell.clone();
+        now += 10 * S;
+        let last = cell.last();
+        let at = cell.hit(rule, now);
+        cell.take_back(at, last);
+        assert_eq!(cell, before);
+        assert_eq!(cell.end(), 35 * S + 9 * 10 * S);
+    }
+}

@@ -1,0 +1,201 @@
+//! Counters over a restart: handed out as times of the wall clock, taken back as ages.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limit::cell::{Cell, Micros};
+use crate::limit::{Counters, SWEEP, Stored};
+use crate::model::account::Digest;
+use crate::model::clock::{Clock, Timestamp};
+
+/// How many keys each set of counters keeps: some 50 MB if all are in use. A hashing thread looks at no more than 40,000
+/// passwords in ten minutes, each counted under four keys at most.
+const KEYS_MAX: usize = 250_000;
+
+/// How many changes are handed out at once: below 10 ms of one thread.
+const CHANGES_MAX: usize = 5000;
+
+/// A counter as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// Of a sliding window.
+    Window {
+        /// When, and how many.
+        hits: Vec<(Timestamp, u32)>,
+        /// How long each counts, in ms.
+        window_ms: u64,
+    },
+    /// Of failures in a row.
+    Row {
+        /// How many.
+        count: u32,
+        /// When the last one was.
+        last: Timestamp,
+        /// The longest pause, in ms.
+        pause_max_ms: u64,
+    },
+}
+
+/// Where a counter is kept: one byte for its set, then its key.
+pub type KeptKey = Vec<u8>;
+
+/// What is to become of a kept counter; `None`: it is gone.
+pub type Change = (KeptKey, Option<Kept>);
+
+/// The counters of a gateway. They live longer than one configuration, which brings the rules.
+///
+/// Each set has its own room: whoever fills one with mails keeps nobody from logging in.
+#[derive(Debug)]
+pub struct CounterSets {
+    /// Failed passwords.
+    pub logins: Counters,
+    /// Mails that strangers cause.
+    pub mails: Counters,
+}
+
+impl CounterSets {
+    /// None yet.
+    #[must_use]
+    pub fn new(clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            logins: Counters::new(Arc::clone(clock), KEYS_MAX),
+            mails: Counters::new(Arc::clone(clock), KEYS_MAX),
+        }
+    }
+
+    fn sets(&self) -> [(u8, &Counters); 2] {
+        [(b'l', &self.logins), (b'm', &self.mails)]
+    }
+
+    /// Some of what has changed since it was last asked; none: nothing has.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let of = |(set, counters): (u8, &Counters)| {
+            let changes = counters.changes(CHANGES_MAX).into_iter();
+            let placed = move |(key, kept): (Digest, _)| ([&[set], &key.0[..]].concat(), kept);
+            changes.map(placed).collect::<Vec<_>>()
+        };
+        self.sets().into_iter().flat_map(of).collect()
+    }
+
+    /// These changes were not kept: they are among the next ones again.
+    pub fn not_kept(&self, changes: &[Change]) {
+        for (set, counters) in self.sets() {
+            counters.not_kept(keys_in(set, changes.iter().map(|(key, _)| key)));
+        }
+    }
+
+    /// Takes back what was kept before a restart.
+    pub fn restore(&self, kept: Vec<(KeptKey, Kept)>) {
+        for (place, kept) in kept {
+            for (set, counters) in self.sets() {
+                if let Some(key) = key_in(set, &place) {
+                    counters.restore(key, &kept);
+                }
+            }
+        }
+    }
+}
+
+fn keys_in<'a>(set: u8, places: impl Iterator<Item = &'a KeptKey>) -> impl Iterator<Item = Digest> {
+    places.filter_map(move |place| key_in(set, place))
+}
+
+fn key_in(set: u8, place: &[u8]) -> Option<Digest> {
+    let key = place.strip_prefix(&[set])?;
+    key.try_into().ok().map(Digest)
+}
+
+impl Counters {
+    /// At most `count` counters that have changed since they were last handed out.
+    fn changes(&self, count: usize) -> Vec<(Digest, Option<Kept>)> {
+        let (now, wall) = (self.now(), self.clock.now());
+        let mut state = self.lock();
+        state.sweep(now, count.max(SWEEP));
+        let keys: Vec<Digest> = state.changed.iter().take(count).copied().collect();
+        let mut changes = Vec::with_capacity(keys.len());
+        for key in keys {
+            state.changed.remove(&key);
+            let stored = state.cells.get_mut(&key);
+            let kept = stored.map(|stored| {
+                stored.is_kept = true;
+                keep(&stored.cell, now, wall)
+            });
+            changes.push((key, kept));
+        }
+        changes
+    }
+
+    /// What is gone meanwhile is let be: at worst it is taken back once, with its age.
+    fn not_kept(&self, keys: impl Iterator<Item = Digest>) {
+        let mut state = self.lock();
+        for key in keys {
+            if state.cells.contains_key(&key) {
+                state.changed.insert(key);
+            }
+        }
+    }
+
+    fn restore(&self, key: Digest, kept: &Kept) {
+        let (now, wall) = (self.now(), self.clock.now());
+        let cell = take_back(kept, now, wall);
+        let end = cell.end();
+        let mut state = self.lock();
+        if end <= now || self.keys_max <= state.cells.len() {
+            state.changed.insert(key);
+            return;
+        }
+        let is_kept = true;
+        state.cells.insert(key, Stored { cell, is_kept });
+        state.due.push(Reverse((end, key)));
+    }
+}
+
+fn keep(cell: &Cell, now: Micros, wall: Timestamp) -> Kept {
+    // Rounded up to the next millisecond, as is what a slice counts until its end: nothing is freed early.
+    let at = |at: Micros| {
+        Timestamp::from_millis(wall.millis().saturating_sub((now - at).div_euclid(1000)))
+    };
+    let millis = |span: Micros| u64::try_from(span / 1000).unwrap_or(0);
+    match cell {
+        Cell::Window { hits, window } => Kept::Window {
+            hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
+            window_ms: millis(*window),
+        },
+        Cell::Row {
+            count,
+            last,
+            pause_max,
+        } => Kept::Row {
+            count: *count,
+            last: at(*last),
+            pause_max_ms: millis(*pause_max),
+        },
+    }
+}
+
+/// A wall clock that was put back makes everything young at most, never older than now: no limit lasts longer than its
+/// rule says.
+fn take_back(kept: &Kept, now: Micros, wall: Timestamp) -> Cell {
+    let span = |span: Duration| Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4);
+    let at = |at: Timestamp| now - span(wall.since(at));
+    let millis = |ms: u64| span(Duration::from_millis(ms)).min(Micros::MAX / 1024);
+    match kept {
+        Kept::Window { hits, window_ms } => Cell::Window {
+            hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
+            window: millis(*window_ms),
+        },
+        Kept::Row {
+            count,
+            last,
+            pause_max_ms,
+        } => Cell::Row {
+            count: *count,
+            last: at(*last),
+            pause_max: millis(*pause_max_ms),
+        },
+    }
+}

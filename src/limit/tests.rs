@@ -1,0 +1,271 @@
+use super::*;
+use crate::model::clock::{ManualClock, Timestamp};
+
+const POLICY: &str = "login";
+
+fn key(number: u8) -> Digest {
+    Digest([number; 32])
+}
+
+fn claim(number: u8) -> Claim {
+    Claim {
+        key: key(number),
+        rule: Rule::Window {
+            max: 2,
+            window: Duration::from_secs(10),
+        },
+        policy: POLICY,
+        is_silent: false,
+        on_success: OnSuccess::Clear,
+    }
+}
+
+fn silent(number: u8) -> Claim {
+    Claim {
+        is_silent: true,
+        ..claim(number)
+    }
+}
+
+fn given_back(number: u8) -> Claim {
+    Claim {
+        on_success: OnSuccess::GiveBack,
+        ..claim(number)
+    }
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)))
+}
+
+fn counters(clock: &Arc<ManualClock>, keys_max: usize) -> Counters {
+    Counters::new(Arc::clone(clock) as Arc<dyn Clock>, keys_max)
+}
+
+/// Counts, and gives the ticket and whether it was shadowed.
+fn taken(counters: &Counters, claims: &[Claim]) -> (Ticket, bool) {
+    match counters.take(claims) {
+        Take::Taken {
+            ticket,
+            is_shadowed,
+        } => (ticket, is_shadowed),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait_s(counters: &Counters, claims: &[Claim]) -> Option<u64> {
+    counters.limit(claims).map(|limit| limit.wait.as_secs())
+}
+
+#[test]
+fn all_is_counted_or_nothing() {
+    let clock = clock();
+    let counters = counters(&clock, 9);
+    let _ = taken(&counters, &[claim(1)]);
+    let _ = taken(&counters, &[claim(1)]);
+    clock.advance(Duration::from_secs(3));
+    let Take::Over(limit) = counters.take(&[claim(2), claim(1)]) else {
+        panic!("not over");
+    };
+    let expected = Limit {
+        policy: POLICY,
+        quota: 2,
+        window: Duration::from_secs(10),
+        wait: Duration::from_secs(7),
+    };
+    assert_eq!(limit, expected);
+    let _ = taken(&counters, &[claim(2)]);
+    assert_eq!(wait_s(&counters, &[claim(2)]), None, "counted once only");
+    clock.advance(Duration::from_secs(7));
+    assert_eq!(wait_s(&counters, &[claim(1)]), None);
+}
+
+#[test]
+fn a_silent_counter_shadows_and_counts_no_further() {
+    let clock = clock();
+    let counters = counters(&clock, 9);
+    for _ in 0..2 {
+        assert!(!taken(&counters, &[claim(1), silent(9)]).1);
+    }
+    clock.advance(Duration::from_secs(5));
+    for _ in 0..2 {
+        assert!(taken(&counters, &[claim(2), silent(9)]).1);
+    }
+    assert!(matches!(
+        counters.take(&[claim(2), silent(9)]),
+        Take::Over(_)
+    ));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(wait_s(&counters, &[silent(9)]), None);
+}
+
+#[test]
+fn a_success_clears_or_gives_back_as_each_counter_says() {
+    let counters = counters(&clock(), 9);
+    let claims = [claim(1), given_back(2)];
+    let (first, _) = taken(&counters, &claims);
+    counters.failed(first);
+    let (second, _) = taken(&counters, &claims);
+    counters.succeeded(second);
+    let _ = taken(&counters, &claims);
+    assert_eq!(wait_s(&counters, &[claim(1)]), None, "1 of 2 after a reset");
+    assert_eq!(wait_s(&counters, &[claim(2)]), Some(10), "2 of 2");
+}
+
+#[test]
+fn a_failure_counts_though_a_success_has_cleared_the_counter_meanwhile() {
+    let counters = counters(&clock(), 9);
+    let (failing, _) = taken(&counters, &[claim(1)]);
+    let (succeeding, _) = taken(&counters, &[claim(1)]);
+    counters.succeeded(succeeding);
+    counters.failed(failing);
+    let _ = taken(&counters, &[claim(1)]);
+    assert_eq!(wait_s(&counters, &[claim(1)]), Some(10));
+}
+
+#[test]
+fn what_is_given_back_was_not_counted_and_what_is_dropped_was() {
+    let counters = counters(&clock(), 2);
+    for _ in 0..5 {
+        let (ticket, _) = taken(&counters, &[claim(1), claim(2)]);
+        counters.give_back(ticket);
+    }
+    let _ = taken(&counters, &[claim(3), claim(4)]);
+    let _ = taken(&counters, &[claim(3)]);
+    assert_eq!(wait_s(&counters, &[claim(3)]), Some(10));
+    counters.forget(&[key(3)]);
+    assert_eq!(wait_s(&counters, &[claim(3)]), None);
+}
+
+#[test]
+fn a_full_table_refuses_new_keys_and_evicts_none() {
+    let clock = clock();
+    let counters = counters(&clock, 3);
+    let _ = taken(&counters, &[claim(1), claim(2)]);
+    assert!(matches!(counters.take(&[claim(3), claim(4)]), Take::Full));
+    let _ = taken(&counters, &[claim(3)]);
+    assert!(matches!(counters.take(&[claim(4)]), Take::Full));
+    // Who is known is counted on.
+    let _ = taken(&counters, &[claim(1), claim(2), claim(3)]);
+    assert!(matches!(counters.take(&[claim(1)]), Take::Over(_)));
+    // What its window has left makes room; the second of one moment is counted a microsecond later.
+    clock.advance(Duration::from_secs(11));
+    let _ = taken(&counters, &[claim(4), claim(5), claim(6)]);
+}
+
+#[test]
+fn entries_of_cells_that_are_gone_do_not_pile_up() {
+    let counters = counters(&clock(), 9);
+    for _ in 0..10_000 {
+        let (ticket, _) = taken(&counters, &[claim(1), claim(2)]);
+        counters.succeeded(ticket);
+    }
+    let state = counters.lock();
+    assert!(state.due.len() <= 1026, "{}", state.due.len());
+    assert!(state.cells.is_empty() && state.changed.is_empty());
+}
+
+#[test]
+fn of_two_hundred_at_once_as_many_as_allowed_are_taken() {
+    let counters = counters(&clock(), 9);
+    let claims = [Claim {
+        rule: Rule::Window {
+            max: 5,
+            window: Duration::from_secs(10),
+        },
+        ..claim(1)
+    }];
+    let mut count = 0;
+    std::thread::scope(|scope| {
+        let take = || (0..50).filter(|_| matches!(counters.take(&claims), Take::Taken { .. }));
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(move || take().count()))
+            .collect();
+        for thread in threads {
+            count += thread.join().unwrap();
+        }
+    });
+    assert_eq!(count, 5);
+}
+
+fn row(free: u32) -> Claim {
+    Claim {
+        rule: Rule::Row {
+            free,
+            pause_max: Duration::from_mins(1),
+        },
+        ..claim(7)
+    }
+}
+
+/// What a gateway that starts `later` has of the counters of this one.
+fn restarted(
+    limits: &CounterSets,
+    wall: Timestamp,
+    later: Duration,
+) -> (Arc<ManualClock>, CounterSets) {
+    let changes = limits.changes();
+    let clock = Arc::new(ManualClock::at(wall.plus(later)));
+    let again = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
+    let kept = changes.into_iter();
+    again.restore(kept.filter_map(|(key, kept)| Some((key, kept?))).collect());
+    (clock, again)
+}
+
+#[test]
+fn counters_survive_a_restart_with_their_age() {
+    let clock = clock();
+    clock.advance(Duration::from_secs(1000));
+    let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
+    for _ in 0..2 {
+        let _ = taken(&limits.logins, &[claim(1), row(2)]);
+        let _ = taken(&limits.mails, &[claim(2)]);
+    }
+    clock.advance(Duration::from_secs(1));
+    let (later, again) = restarted(&limits, clock.now(), Duration::from_secs(3));
+    assert_eq!(wait_s(&again.logins, &[claim(1)]), Some(6));
+    assert_eq!(wait_s(&again.mails, &[claim(2)]), Some(6));
+    assert_eq!(wait_s(&again.logins, &[claim(2)]), None, "of another set");
+    assert_eq!(again.changes(), []);
+    let _ = taken(&again.logins, &[row(2)]);
+    assert_eq!(wait_s(&again.logins, &[row(2)]), Some(2), "after the third");
+    later.advance(Duration::from_secs(6));
+    assert_eq!(wait_s(&again.logins, &[claim(1)]), None);
+    // What has left its window is told to be gone.
+    later.advance(Duration::from_secs(1));
+    let gone = again
+        .changes()
+        .into_iter()
+        .filter(|(_, kept)| kept.is_none());
+    assert_eq!(gone.count(), 2);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_lengthens_no_limit() {
+    for (jump, wait) in [(Duration::ZERO, 10), (Duration::from_hours(87_600), 0)] {
+        let clock = clock();
+        let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
+        let _ = taken(&limits.logins, &[claim(1)]);
+        let _ = taken(&limits.logins, &[claim(1)]);
+        // The wall clock of the next start stands an hour before this one's, or ten years after it.
+        let wall = Timestamp::from_millis(clock.now().millis() - 3_600_000);
+        let (_, again) = restarted(&limits, wall, jump);
+        let found = wait_s(&again.logins, &[claim(1)]);
+        assert_eq!(found.unwrap_or(0), wait, "{jump:?}");
+    }
+}
+
+#[test]
+fn changes_that_were_not_kept_come_again() {
+    let clock = clock();
+    let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
+    let (ticket, _) = taken(&limits.logins, &[claim(1)]);
+    let first = limits.changes();
+    assert_eq!(first.len(), 1);
+    assert_eq!(limits.changes(), []);
+    limits.not_kept(&first);
+    assert_eq!(limits.changes(), first);
+    limits.logins.succeeded(ticket);
+    let (place, _) = &first[0];
+    assert_eq!(limits.changes(), [(place.clone(), None)]);
+}
