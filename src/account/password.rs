@@ -184,6 +184,7 @@ impl Accounts {
         let fits = |account: &Account| match token.purpose {
             Purpose::Confirm => account.status == AccountStatus::Pending,
             Purpose::Reset => account.status == AccountStatus::Active,
+            Purpose::ChangeIdentity => false,
         };
         Ok(account.filter(fits).map(|account| (account, token.purpose)))
     }
@@ -289,6 +290,7 @@ mod tests {
             purpose: Purpose::Reset,
             uid: pending.uid.clone(),
             expires: kit.clock_in(60),
+            identity: None,
         });
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;

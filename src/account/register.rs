@@ -120,6 +120,7 @@ impl Accounts {
             purpose: Purpose::Confirm,
             uid: account.uid.clone(),
             expires: now.plus(self.parts.account.confirm_ttl),
+            identity: None,
         };
         self.parts.store.register(account.clone(), confirm).await?;
         Ok((account, secret))

@@ -44,6 +44,7 @@ impl Accounts {
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
             expires: self.parts.clock.now().plus(self.parts.account.reset_ttl),
+            identity: None,
         };
         if !self.parts.store.put_token(reset).await? {
             return Ok("account_not_active");

@@ -126,7 +126,7 @@ macro_rules! text_conversions {
 text_conversions!(Username);
 text_conversions!(EmailAddress);
 
-/// An Argon2id string with its parameters (PHC form). Its `Debug` tells nothing.
+/// An Argon2id string with its parameters (PHC form), or an imported SHA-crypt string. Its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PasswordHash(String);
@@ -142,6 +142,18 @@ impl PasswordHash {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The rounds that an old hash `$5$…` (SHA-256-crypt) says it has; `None`: it is of another kind.
+    ///
+    /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>, where 5,000 rounds hold when none are named.
+    #[must_use]
+    pub fn sha_crypt_rounds(&self) -> Option<u32> {
+        let rest = self.0.strip_prefix("$5$")?;
+        match rest.strip_prefix("rounds=") {
+            Some(named) => named.split_once('$')?.0.parse().ok(),
+            None => Some(5000),
+        }
     }
 }
 
@@ -267,6 +279,8 @@ pub enum Purpose {
     Confirm,
     /// Sets a new password of an active account.
     Reset,
+    /// Makes an active account's address the one that the token was mailed to.
+    ChangeIdentity,
 }
 
 /// A secret that was mailed, at rest: bound to one account and one purpose, consumed once.
@@ -280,6 +294,9 @@ pub struct OneTimeToken {
     pub uid: UserId,
     /// Void from then on.
     pub expires: Timestamp,
+    /// The address it was mailed to, where it makes that address count: [`Purpose::ChangeIdentity`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<EmailAddress>,
 }
 
 #[cfg(test)]
