@@ -2,6 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::password::PasswordRefusal;
+use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::{ResourceRole, Role};
 use crate::model::account::{Account, AccountStatus};
@@ -94,6 +95,54 @@ impl Accounts {
         Ok(self.parts.store.account_by_id(id).await?)
     }
 
+    /// Invites somebody: a pending account with these rights, and a confirm token by mail. Open whatever
+    /// `account.registration` says.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn invite(
+        &self,
+        call: &Call,
+        person: NewPerson,
+        is_admin: bool,
+        mut roles: Vec<Role>,
+    ) -> Result<Administration, AccountError> {
+        roles.sort();
+        roles.dedup();
+        let outcome = if roles.iter().any(|role| self.is_reserved(role)) {
+            refused(AdministrationRefusal::RoleReserved)
+        } else {
+            self.create_pending(person, is_admin, roles).await?
+        };
+        record(call, AuditAction::CreateAccount, &outcome, None);
+        Ok(outcome)
+    }
+
+    /// Removes an account for ever: its credentials, sessions, keys, memberships and settings go, its uid and its name
+    /// stay taken. Nobody removes their own.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn remove(
+        &self,
+        call: &Call,
+        actor: Actor<'_>,
+        id: &AccountId,
+    ) -> Result<Administration, AccountError> {
+        let found = self.parts.store.account_by_id(id).await?;
+        let uid = found.as_ref().map(|account| account.uid.clone());
+        let outcome = match found {
+            None => refused(AdministrationRefusal::NoAccount),
+            Some(account) if is_own(actor, &account) => refused(AdministrationRefusal::OwnAccount),
+            Some(account) => match self.parts.store.remove_account(&account.uid).await? {
+                Some(account) => Administration::Done(Box::new(account)),
+                None => refused(AdministrationRefusal::NoAccount),
+            },
+        };
+        record(call, AuditAction::RemoveAccount, &outcome, uid.as_ref());
+        Ok(outcome)
+    }
+
     /// Changes an account: status, administrator or not, global roles, whether the password must change. It counts on
     /// the next request.
     ///
@@ -140,9 +189,7 @@ impl Accounts {
         account: &Account,
         mut change: AccountChange,
     ) -> Result<AccountChange, AdministrationRefusal> {
-        if let Actor::Caller(identity) = actor
-            && matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
-        {
+        if is_own(actor, account) {
             return Err(AdministrationRefusal::OwnAccount);
         }
         if account.status == AccountStatus::Pending && change.status.is_some() {
@@ -164,6 +211,14 @@ impl Accounts {
         matches!(role.as_str(), Role::USER | Role::ADMIN | Role::PWCHANGE)
             || ResourceRole::parse(role.as_str(), &settings.resources, &settings.ladder).is_some()
     }
+}
+
+/// Whether somebody acts on the account that they act with.
+fn is_own(actor: Actor<'_>, account: &Account) -> bool {
+    let Actor::Caller(identity) = actor else {
+        return false;
+    };
+    matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
 }
 
 pub(in crate::account) fn refused(refusal: AdministrationRefusal) -> Administration {

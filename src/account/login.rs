@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::account::call::Call;
+use crate::account::check::PasswordCheck;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token::{self, RefreshToken};
-use crate::model::account::{Account, AccountStatus, Session};
+use crate::model::account::{Account, Session};
 use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
@@ -50,17 +51,17 @@ impl Accounts {
         password: Secret,
     ) -> Result<Login, AccountError> {
         let found = self.account_named(name).await?;
-        let hash = found.as_ref().and_then(|account| account.password.clone());
-        let verdict = self.parts.passwords.verify(password.clone(), hash).await?;
+        let check = self
+            .check_password(call, name, found.as_ref(), password.clone())
+            .await?;
         let subject = found.as_ref().map(|account| account.uid.clone());
         let subject = subject.as_ref().map(crate::model::id::UserId::as_str);
-        let fits = |account: &Account| verdict.matches && account.status == AccountStatus::Active;
-        let Some(account) = found.filter(fits) else {
+        let (Some(account), PasswordCheck::Right { outdated }) = (found, check) else {
             call.record(AuditAction::LogIn, "login_refused", subject, None);
             return Ok(Login::Refused);
         };
         // A pool too busy to hash anew is no reason to refuse whoever knows the password.
-        let rehash = if verdict.outdated {
+        let rehash = if outdated {
             self.parts.passwords.hash(password).await.ok()
         } else {
             None

@@ -6,8 +6,11 @@
 pub mod admin;
 pub mod api_keys;
 pub mod call;
+mod check;
+pub mod import;
 pub mod login;
 pub mod logout;
+pub mod me;
 pub mod members;
 pub mod operator;
 pub mod password;
@@ -17,6 +20,7 @@ pub mod register;
 pub mod reset;
 pub mod roles;
 pub mod sessions;
+pub mod settings;
 #[cfg(test)]
 pub(crate) mod test_kit;
 mod tokens;

@@ -1,6 +1,7 @@
 //! Set a password: the first or a new one by a mailed token, or another one with the old one.
 
 use crate::account::call::Call;
+use crate::account::check::PasswordCheck;
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
@@ -145,8 +146,9 @@ impl Accounts {
             let refusal = PasswordRefusal::Rule(PasswordFault::Unchanged);
             return Ok(refuse(call, action, subject, refusal));
         }
-        let hash = account.password.clone();
-        if !self.parts.passwords.verify(old, hash).await?.matches {
+        let name = account.username.as_str();
+        let check = self.check_password(call, name, Some(&account), old).await?;
+        if check == PasswordCheck::Wrong {
             return Ok(refuse(call, action, subject, PasswordRefusal::WrongOld));
         }
         let password = NewPassword {

@@ -5,6 +5,7 @@ use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
 use crate::crypto::token;
 use crate::mail::Mail;
+use crate::model::access::Role;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
@@ -33,6 +34,10 @@ pub enum Register {
     Accepted,
     /// Strangers may not register here.
     Closed,
+    /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
+    UsernameTaken,
+    /// Another account has the address; told as above.
+    IdentityTaken,
 }
 
 impl NewPerson {
@@ -55,7 +60,7 @@ impl NewPerson {
     }
 }
 
-fn checked_name(name: &str) -> Result<String, InvalidField> {
+pub(in crate::account) fn checked_name(name: &str) -> Result<String, InvalidField> {
     if name.is_empty()
         || name.chars().any(char::is_control)
         || NAME_CHARS_MAX < name.chars().count()
@@ -81,19 +86,26 @@ impl Accounts {
         // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
         let owner = store.identity_owner(&person.identity).await?;
-        let username_taken = store.account_by_username(&person.username).await?.is_some();
+        let username_taken = store.username_taken(&person.username).await?;
+        let reveal = self.parts.account.reveal_existing;
 
         if let Some(owner) = owner {
             let subject = Some(owner.uid.as_str());
             call.record(AuditAction::Register, "identity_taken", subject, None);
+            if reveal {
+                return Ok(Register::IdentityTaken);
+            }
             self.send(&owner.identity, Mail::IdentityTaken).await;
         } else if username_taken {
             call.record(AuditAction::Register, "username_taken", None, None);
+            if reveal {
+                return Ok(Register::UsernameTaken);
+            }
             let username = person.username.as_str().to_owned();
             self.send(&person.identity, Mail::UsernameTaken { username })
                 .await;
         } else {
-            let (account, secret) = self.write_pending(person, false).await?;
+            let (account, secret) = self.write_pending(person, false, Vec::new()).await?;
             call.record(
                 AuditAction::Register,
                 "ok",
@@ -111,9 +123,11 @@ impl Accounts {
         &self,
         person: NewPerson,
         is_admin: bool,
+        roles: Vec<Role>,
     ) -> Result<(Account, Secret), AccountError> {
         let now = self.parts.clock.now();
-        let account = new_account(person, is_admin, AccountStatus::Pending, now);
+        let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
+        account.roles = roles;
         let (secret, digest) = token::draw_one_time();
         let confirm = OneTimeToken {
             digest,

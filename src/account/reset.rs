@@ -7,18 +7,34 @@ use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::telemetry::audit::AuditAction;
 
+/// Outcome of asking for a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Reset {
+    /// What the caller is told whatever was found.
+    Accepted,
+    /// There is no such account; told only where `account.reveal_existing` is set.
+    Unknown,
+}
+
 impl Accounts {
-    /// Mails a reset token, if the name or address is that of an active account that is no administrator's.
+    /// Mails a reset token, if the name or address is that of an active account that is no administrator's, or of an
+    /// administrator's where `account.reset_administrators` is set.
     ///
-    /// Whatever was found, the caller is told the same; the token is in the mail only.
+    /// Whatever was found, the caller is told the same, unless `account.reveal_existing` is set; the token is in the
+    /// mail only.
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), AccountError> {
+    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
         let found = self.account_named(name).await?;
         let Some(account) = found else {
             call.record(AuditAction::RequestReset, "unknown", None, None);
-            return Ok(());
+            return Ok(if self.parts.account.reveal_existing {
+                Reset::Unknown
+            } else {
+                Reset::Accepted
+            });
         };
         let outcome = self.mail_reset(&account).await?;
         call.record(
@@ -27,7 +43,7 @@ impl Accounts {
             Some(account.uid.as_str()),
             None,
         );
-        Ok(())
+        Ok(Reset::Accepted)
     }
 
     async fn mail_reset(&self, account: &Account) -> Result<&'static str, AccountError> {
@@ -35,7 +51,7 @@ impl Accounts {
             return Ok("account_not_active");
         }
         // Whoever reads an administrator's mail must not become one.
-        if account.is_admin {
+        if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
         let (secret, digest) = token::draw_one_time();

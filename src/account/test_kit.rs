@@ -53,9 +53,9 @@ impl Mailbox {
         let mut mails = self.take();
         assert_eq!(mails.len(), 1, "{mails:?}");
         match mails.remove(0).1 {
-            Mail::ConfirmNew { token } | Mail::PasswordReset { token, .. } => {
-                token.expose().to_owned()
-            }
+            Mail::ConfirmNew { token }
+            | Mail::PasswordReset { token, .. }
+            | Mail::ChangeIdentity { token, .. } => token.expose().to_owned(),
             other => panic!("no token in {other:?}"),
         }
     }
@@ -78,6 +78,8 @@ pub(crate) fn account_settings() -> AccountSettings {
         password_classes_min: 3,
         confirm_ttl: Duration::from_hours(24),
         reset_ttl: Duration::from_mins(15),
+        reveal_existing: false,
+        reset_administrators: false,
         hash_threads: 1,
         api_key_header: http::HeaderName::from_static("x-api-key"),
     }

@@ -155,7 +155,11 @@ mod tests {
         assert!(read.is_imported());
         assert_eq!(read.text().expose(), text);
         let own = ApiKeyText::draw(key_id("abcd1234"));
-        assert!(!ApiKeyText::parse(own.text().expose()).unwrap().is_imported());
+        assert!(
+            !ApiKeyText::parse(own.text().expose())
+                .unwrap()
+                .is_imported()
+        );
     }
 
     proptest! {

@@ -537,18 +537,28 @@ mod tests {
         let output = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         let crypt = "5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
         for (hash, expected) in [
-            (format!("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ${output}"), Ok(())),
+            (
+                format!("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ${output}"),
+                Ok(()),
+            ),
             (
                 format!("$argon2id$v=19$m=65536,t=1,p=1$c29tZXNhbHQ${output}"),
                 Err(Unfit::TooCostly),
             ),
             (format!("$5$rounds=1000000$salt${crypt}"), Ok(())),
-            (format!("$5$rounds=1000001$salt${crypt}"), Err(Unfit::TooManyRounds)),
+            (
+                format!("$5$rounds=1000001$salt${crypt}"),
+                Err(Unfit::TooManyRounds),
+            ),
             (format!("$6$salt${crypt}"), Err(Unfit::Unknown)),
             ("$5$salt$short".to_owned(), Err(Unfit::Unknown)),
             (String::new(), Err(Unfit::Unknown)),
         ] {
-            assert_eq!(check_foreign(&PasswordHash::new(hash.clone())), expected, "{hash}");
+            assert_eq!(
+                check_foreign(&PasswordHash::new(hash.clone())),
+                expected,
+                "{hash}"
+            );
         }
     }
 

@@ -151,7 +151,10 @@ mod tests {
         ];
         for (hash, password) in cases {
             let hash = read(hash).unwrap();
-            assert!(hash.matches(&Secret::new(password.to_owned())), "{password}");
+            assert!(
+                hash.matches(&Secret::new(password.to_owned())),
+                "{password}"
+            );
             let wrong = format!("{password}.");
             assert!(!hash.matches(&Secret::new(wrong)), "{password}");
         }

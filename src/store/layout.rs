@@ -153,7 +153,10 @@ pub(crate) fn removed(uid: &UserId) -> Key<()> {
 
 /// The settings document of an account, or the shared one.
 pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
-    Key::of(SETTINGS, &[id.map_or("global", SettingsId::as_str).as_bytes()])
+    Key::of(
+        SETTINGS,
+        &[id.map_or("global", SettingsId::as_str).as_bytes()],
+    )
 }
 
 /// How many accounts have an old hash, by its rounds.

@@ -19,6 +19,12 @@ pub enum AuditAction {
     EndMembership,
     CreateAccount,
     ChangeAccount,
+    RemoveAccount,
+    ImportAccount,
+    ChangeName,
+    RequestIdentity,
+    ChangeIdentity,
+    ChangeSettings,
     RotateKeys,
 }
 
@@ -42,6 +48,12 @@ impl AuditAction {
             Self::EndMembership => "end_membership",
             Self::CreateAccount => "create_account",
             Self::ChangeAccount => "change_account",
+            Self::RemoveAccount => "remove_account",
+            Self::ImportAccount => "import_account",
+            Self::ChangeName => "change_name",
+            Self::RequestIdentity => "request_identity",
+            Self::ChangeIdentity => "change_identity",
+            Self::ChangeSettings => "change_settings",
             Self::RotateKeys => "rotate_keys",
         }
     }

@@ -21,7 +21,9 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::snapshot::JWKS_PATH;
-use crate::web::api::{accounts, jwks, keys, me, members, password, registration, roles, session};
+use crate::web::api::{
+    accounts, jwks, keys, me, members, password, registration, roles, session, settings,
+};
 
 /// Longest body that an endpoint reads, in bytes. The longest that makes sense, a password of 256 characters twice with
 /// a token, has 3 KiB.
@@ -40,7 +42,8 @@ pub fn router(prefix: &str) -> Router {
         .route("/logout", post(session::log_out))
         .route("/sessions", get(session::list).delete(session::end_all))
         .route("/sessions/{id}", get(session::show).delete(session::end))
-        .route("/me", get(me::show))
+        .route("/me", get(me::show).patch(me::change))
+        .route("/me/identity", put(me::confirm_identity))
         .route("/methods", get(me::methods))
         .route("/introspect", post(api::introspect::introspect))
         .route("/apikeys", get(keys::list).post(keys::create))
@@ -51,10 +54,17 @@ pub fn router(prefix: &str) -> Router {
             "/members/{resource}/{id}/{uid}",
             get(members::show).put(members::set).delete(members::end),
         )
-        .route("/accounts", get(accounts::list))
+        .route("/settings/{id}", get(settings::show).put(settings::put))
+        .route("/accounts", get(accounts::list).post(accounts::invite))
         .route(
             "/accounts/{account_id}",
-            get(accounts::show).patch(accounts::change),
+            get(accounts::show)
+                .patch(accounts::change)
+                .delete(accounts::remove),
+        )
+        .route(
+            "/accounts/{account_id}/sessions",
+            get(accounts::sessions).delete(accounts::end_sessions),
         );
     dressed(
         Router::new()

@@ -55,7 +55,10 @@ pub(crate) fn write(
             let (resource, id) = (&membership.resource, &membership.id);
             let place = layout::membership(&account.uid, resource, id);
             tx.put(&place, &membership.level)?;
-            tx.put(&layout::member(resource, id, &account.uid), &membership.level)?;
+            tx.put(
+                &layout::member(resource, id, &account.uid),
+                &membership.level,
+            )?;
         }
     }
     Ok(Vec::new())

@@ -29,9 +29,8 @@ pub(crate) fn change_identity(
     now: Timestamp,
 ) -> Result<IdentityChange, StoreError> {
     let token: Option<OneTimeToken> = tx.load(&layout::token(digest))?;
-    let fits = |token: &OneTimeToken| {
-        token.purpose == Purpose::ChangeIdentity && now < token.expires
-    };
+    let fits =
+        |token: &OneTimeToken| token.purpose == Purpose::ChangeIdentity && now < token.expires;
     let Some(token) = token.filter(fits) else {
         return Ok(IdentityChange::Invalid);
     };
