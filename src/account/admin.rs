@@ -314,6 +314,70 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_invitation_carries_the_rights_that_it_was_made_with() {
+        let kit = Kit::with(crate::config::AccountSettings {
+            registration: crate::config::Registration::Invite,
+            ..crate::account::test_kit::account_settings()
+        });
+        let invite = async |name: &str, roles: &[&str]| {
+            let person = NewPerson::parse(&format!("{name}@example.org"), name, "N.").unwrap();
+            let roles = roles.iter().map(|text| role(text)).collect();
+            let call = Call::default();
+            refusal(
+                kit.accounts
+                    .invite(&call, person, true, roles)
+                    .await
+                    .unwrap(),
+            )
+        };
+        let reserved = Some(AdministrationRefusal::RoleReserved);
+        assert_eq!(invite("anna", &["editor", "admin"]).await, reserved);
+        assert_eq!(invite("anna", &["list-1-member"]).await, reserved);
+        assert!(kit.mailbox.take().is_empty());
+        assert_eq!(invite("anna", &["editor", "author", "editor"]).await, None);
+        let token = kit.mailbox.token();
+        let set = kit
+            .set_by_token(&token, None, crate::account::test_kit::PASSWORD)
+            .await;
+        let crate::account::password::PasswordSet::Done(anna) = set else {
+            panic!("{set:?}");
+        };
+        assert!(anna.is_admin);
+        assert_eq!(anna.roles, [role("author"), role("editor")]);
+        let name_taken = Some(AdministrationRefusal::UsernameTaken);
+        assert_eq!(invite("anna", &[]).await, name_taken);
+    }
+
+    #[tokio::test]
+    async fn a_removed_account_leaves_its_uid_and_name_taken_and_its_address_free() {
+        let kit = Kit::new();
+        let (root, anna) = (kit.administrator("root").await, kit.person("anna").await);
+        let opened = kit.login("anna", crate::account::test_kit::PASSWORD).await;
+        let caller = identity(&root, None, &["auth:admin"]);
+        let remove = async |id: &AccountId| {
+            let (call, actor) = (Call::default(), Actor::Caller(&caller));
+            refusal(kit.accounts.remove(&call, actor, id).await.unwrap())
+        };
+        let own = Some(AdministrationRefusal::OwnAccount);
+        assert_eq!(remove(&root.account_id).await, own);
+        assert_eq!(remove(&anna.account_id).await, None);
+        let gone = Some(AdministrationRefusal::NoAccount);
+        assert_eq!(remove(&anna.account_id).await, gone);
+        assert_eq!(kit.store.account(&anna.uid).await.unwrap(), None);
+        let session = opened.unwrap().session.id;
+        assert_eq!(kit.store.session(&session).await.unwrap(), None);
+        assert!(kit.store.username_taken(&anna.username).await.unwrap());
+        assert!(!kit.store.identity_taken(&anna.identity).await.unwrap());
+        let person = NewPerson::parse("anna@example.org", "anna", "A.").unwrap();
+        let made = kit.accounts.create(&Call::cli(), person, false, None).await;
+        let taken = Some(AdministrationRefusal::UsernameTaken);
+        assert_eq!(refusal(made.unwrap()), taken);
+        let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
+        let made = kit.accounts.create(&Call::cli(), person, false, None).await;
+        assert_eq!(refusal(made.unwrap()), None);
+    }
+
+    #[tokio::test]
     async fn pages_follow_each_other_without_gap() {
         let kit = Kit::new();
         for number in 0..=PAGE {

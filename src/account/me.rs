@@ -243,6 +243,7 @@ mod tests {
 
     use super::*;
     use crate::account::password::PasswordSet;
+    use crate::account::register::{NewPerson, Register};
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, account_settings};
     use crate::config::AccountSettings;
     use crate::store::Store;
@@ -327,7 +328,10 @@ mod tests {
         let set = kit.set_by_token(&reset, None, OTHER).await;
         assert!(matches!(set, PasswordSet::Refused(_)));
         // The old address is free.
-        kit.register("anna").await;
+        let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
+        let outcome = kit.accounts.register(&Call::default(), person).await;
+        assert_eq!(outcome.unwrap(), Register::Accepted);
+        assert!(matches!(kit.mailbox.take()[0].1, Mail::ConfirmNew { .. }));
     }
 
     #[tokio::test]

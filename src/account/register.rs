@@ -232,6 +232,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_exists_is_told_to_the_caller_if_that_is_configured() {
+        let kit = Kit::with(AccountSettings {
+            reveal_existing: true,
+            ..account_settings()
+        });
+        kit.person("anna").await;
+        let cases = [
+            ("Anna+2@Example.org", "bert", Register::IdentityTaken, 0),
+            ("bert@example.org", "anna", Register::UsernameTaken, 0),
+            ("bert@example.org", "bert", Register::Accepted, 1),
+        ];
+        for (identity, username, expected, mails) in cases {
+            let person = NewPerson::parse(identity, username, "N. N.").unwrap();
+            let outcome = kit.accounts.register(&Call::default(), person).await;
+            assert_eq!(outcome.unwrap(), expected, "{identity} {username}");
+            assert_eq!(kit.mailbox.take().len(), mails, "{identity} {username}");
+        }
+    }
+
+    #[tokio::test]
     async fn closed_is_closed() {
         for registration in [Registration::Closed, Registration::Invite] {
             let kit = Kit::with(AccountSettings {

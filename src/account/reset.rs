@@ -9,7 +9,6 @@ use crate::telemetry::audit::AuditAction;
 
 /// Outcome of asking for a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
 pub enum Reset {
     /// What the caller is told whatever was found.
     Accepted,
@@ -72,5 +71,44 @@ impl Accounts {
         };
         self.send(&account.identity, mail).await;
         Ok("ok")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, account_settings};
+    use crate::config::AccountSettings;
+
+    #[tokio::test]
+    async fn administrators_get_a_mail_only_if_that_is_configured() {
+        for (reset_administrators, mails) in [(false, 0), (true, 1)] {
+            let kit = Kit::with(AccountSettings {
+                reset_administrators,
+                ..account_settings()
+            });
+            kit.administrator("root").await;
+            let outcome = kit.accounts.request_reset(&Call::default(), "root").await;
+            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            assert_eq!(kit.mailbox.take().len(), mails);
+        }
+    }
+
+    #[tokio::test]
+    async fn that_there_is_no_account_is_told_only_if_that_is_configured() {
+        for (reveal_existing, expected) in [(false, Reset::Accepted), (true, Reset::Unknown)] {
+            let kit = Kit::with(AccountSettings {
+                reveal_existing,
+                ..account_settings()
+            });
+            kit.person("anna").await;
+            let call = Call::default();
+            let outcome = kit.accounts.request_reset(&call, "nobody").await;
+            assert_eq!(outcome.unwrap(), expected);
+            assert!(kit.mailbox.take().is_empty());
+            let outcome = kit.accounts.request_reset(&call, "anna").await;
+            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            kit.mailbox.token();
+        }
     }
 }

@@ -50,6 +50,14 @@ pub enum Command {
         #[serde(serialize_with = "exposed", default)]
         password: Option<Secret>,
     },
+    /// Imports people from an export.
+    AccountImport {
+        /// The export: JSON lines.
+        #[serde(serialize_with = "exposed_one")]
+        export: Secret,
+        /// Imports the rest although lines are refused.
+        skip_refused: bool,
+    },
     /// Makes an API key; the answer has it once.
     ApikeyCreate {
         /// Whose.

@@ -19,6 +19,7 @@ use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 
 /// Why a command gave no value: for the operator to read.
 enum Stop {
@@ -43,6 +44,10 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
         }
         Command::TokenVerify { token } => verify(&token, snapshot).await,
         Command::KeysList | Command::KeysRotate => keys(&command, snapshot),
+        Command::AccountImport {
+            export,
+            skip_refused,
+        } => import(&export, skip_refused, &snapshot.accounts).await,
         Command::ApikeyCreate { .. }
         | Command::ApikeyList { .. }
         | Command::ApikeyRevoke { .. } => api_keys(command, &snapshot.accounts).await,
@@ -97,6 +102,29 @@ async fn accounts(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
             "this is no command about accounts".to_owned(),
         )),
     }
+}
+
+async fn import(export: &Secret, skip_refused: bool, accounts: &Accounts) -> Result<Value, Stop> {
+    let report = accounts
+        .import(&Call::cli(), export.expose(), skip_refused)
+        .await?;
+    let lines: Vec<_> = report
+        .refused
+        .iter()
+        .map(|line| format!("line {}: {}", line.line, line.reason))
+        .collect();
+    if !skip_refused && !lines.is_empty() {
+        let count = lines.len();
+        let lines = lines.join("\n");
+        let why = format!("nothing is imported: {count} lines are refused\n{lines}");
+        return Err(Stop::Refused(why));
+    }
+    Ok(json!({
+        "accounts": report.accounts,
+        "api_keys": report.api_keys,
+        "memberships": report.memberships,
+        "refused": lines,
+    }))
 }
 
 async fn list(accounts: &Accounts) -> Result<Value, Stop> {
@@ -321,6 +349,15 @@ fn keys(command: &Command, snapshot: &Snapshot) -> Result<Value, Stop> {
             .rotate(snapshot.services.clock.now())
             .map_err(|error| Stop::Failed(error.to_string()))?;
         tracing::info!("signing keys rotated");
+        audit::record(&AuditEvent {
+            action: AuditAction::RotateKeys,
+            outcome: "ok",
+            actor: Some("cli"),
+            subject: None,
+            from: None,
+            request_id: None,
+            object: None,
+        });
     }
     let shown = |key: crate::crypto::signing::KeyInfo| {
         json!({

@@ -22,7 +22,7 @@ use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem};
 use crate::snapshot::{Obstacle, Snapshot};
-use crate::telemetry::log::LogError;
+use crate::telemetry::log::{self, AuditOutput, LogError};
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    crate::telemetry::log::init(&config.log.level)?;
+    log::init(&config.log.level, AuditOutput::Stdout)?;
     for warning in &warnings {
         tracing::warn!(
             at = warning.at,
@@ -142,10 +142,21 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
             return Ok(reply);
         }
+        // No gateway runs, so this process tells what it does.
+        log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
         let services = services::open(&config)?;
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         Ok(execute::execute(command, &snapshot).await)
     })
+}
+
+/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
+fn command_level(level: &str) -> &str {
+    if level.starts_with("off") || level.contains("audit=") {
+        level
+    } else {
+        "warn"
+    }
 }
 
 fn load(path: &Path) -> Result<(Config, Vec<Problem>), AppError> {

@@ -109,6 +109,8 @@ const SECTIONS: &[Section] = &[
             ("password_length_min", Scalar),
             ("password_classes_min", Scalar),
             ("confirm_ttl_s", Scalar),
+            ("reveal_existing", Scalar),
+            ("reset_administrators", Scalar),
             ("reset_ttl_s", Scalar),
             ("hash_threads", Scalar),
             ("api_key_header", Text),

@@ -11,258 +11,58 @@ use crate::harness::upstream::Upstream;
 type Row = (&'static str, &'static str, &'static [u16]);
 
 const REFUSED: &[Row] = &[
-    (
-        "length and coding",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
-        &[400],
-    ),
-    (
-        "coding and length",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nX",
-        &[400],
-    ),
-    (
-        "two lengths",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-        &[400],
-    ),
-    (
-        "the same length twice",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-        &[400],
-    ),
-    (
-        "a list of lengths",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5, 5\r\n\r\nhello",
-        &[400],
-    ),
-    (
-        "a signed length",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: +5\r\n\r\nhello",
-        &[400],
-    ),
-    (
-        "a negative length",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: -1\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a hex length",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0x5\r\n\r\nhello",
-        &[400],
-    ),
-    (
-        "a length with a space",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5 5\r\n\r\nhello",
-        &[400],
-    ),
-    (
-        "an empty length",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length:\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a length beyond 64 bits",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 18446744073709551621\r\n\r\nhello",
-        &[400, 413],
-    ),
-    (
-        "an unknown coding",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "chunked, then more",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "chunked twice",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "a coding in quotes",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "a coding with a tab",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\u{b}\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "identity",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: identity\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "an empty coding",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "a coding in HTTP/1.0",
-        "POST /public/a HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        &[400, 501],
-    ),
-    (
-        "a coding, misspelt",
-        "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-        &[400],
-    ),
+    ("length and coding", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nX", &[400]),
+    ("coding and length", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\nX", &[400]),
+    ("two lengths", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", &[400]),
+    ("the same length twice", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", &[400]),
+    ("a list of lengths", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5, 5\r\n\r\nhello", &[400]),
+    ("a signed length", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: +5\r\n\r\nhello", &[400]),
+    ("a negative length", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: -1\r\n\r\n", &[400]),
+    ("a hex length", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0x5\r\n\r\nhello", &[400]),
+    ("a length with a space", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5 5\r\n\r\nhello", &[400]),
+    ("an empty length", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length:\r\n\r\n", &[400]),
+    ("a length beyond 64 bits", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 18446744073709551621\r\n\r\nhello", &[400, 413]),
+    ("an unknown coding", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("chunked, then more", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("chunked twice", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("a coding in quotes", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("a coding with a tab", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\u{b}\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("identity", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: identity\r\n\r\n", &[400, 501]),
+    ("an empty coding", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("a coding in HTTP/1.0", "POST /public/a HTTP/1.0\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[400, 501]),
+    ("a coding, misspelt", "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", &[400]),
     ("no Host", "GET /public/a HTTP/1.1\r\n\r\n", &[400]),
-    (
-        "an empty Host",
-        "GET /public/a HTTP/1.1\r\nHost:\r\n\r\n",
-        &[400],
-    ),
-    (
-        "two Hosts",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nHost: evil.test\r\n\r\n",
-        &[400],
-    ),
-    (
-        "the same Host twice",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "Host with a comma",
-        "GET /public/a HTTP/1.1\r\nHost: a.test,b.test\r\n\r\n",
-        &[400],
-    ),
-    (
-        "Host with a space",
-        "GET /public/a HTTP/1.1\r\nHost: a.test b.test\r\n\r\n",
-        &[400],
-    ),
-    (
-        "Host with a slash",
-        "GET /public/a HTTP/1.1\r\nHost: a.test/x\r\n\r\n",
-        &[400],
-    ),
-    (
-        "Host with userinfo",
-        "GET /public/a HTTP/1.1\r\nHost: x@a.test\r\n\r\n",
-        &[400],
-    ),
-    (
-        "Host with a bad port",
-        "GET /public/a HTTP/1.1\r\nHost: a.test:8x\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a target of another host",
-        "GET http://evil.test/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a target with userinfo",
-        "GET http://x@{host}/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a folded line",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\r\n X-Auth-Uid: forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a folded first line",
-        "GET /public/a HTTP/1.1\r\n X-A: b\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a bare LF",
-        "GET /public/a HTTP/1.1\nHost: {host}\n\n",
-        &[400],
-    ),
-    (
-        "a bare LF in a field",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\nX-Auth-Uid: forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a bare CR in a field",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\rX-Auth-Uid: forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "NUL in a field",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\0c\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a space before the colon",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-Auth-Uid : forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "no colon",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-Auth-Uid forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "an empty name",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\n: forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a name with a slash",
-        "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX/Auth: forged\r\n\r\n",
-        &[400],
-    ),
-    (
-        "two spaces",
-        "GET  /public/a HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a space in the target",
-        "GET /public/a b HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "a tab in the line",
-        "GET\t/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "no version",
-        "GET /public/a\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
-    (
-        "HTTP/2.0 in words",
-        "GET /public/a HTTP/2.0\r\nHost: {host}\r\n\r\n",
-        &[400, 505],
-    ),
-    (
-        "HTTP/1.2",
-        "GET /public/a HTTP/1.2\r\nHost: {host}\r\n\r\n",
-        &[400, 505],
-    ),
-    (
-        "http/1.1",
-        "GET /public/a http/1.1\r\nHost: {host}\r\n\r\n",
-        &[400, 505],
-    ),
-    (
-        "HTTP/1.10",
-        "GET /public/a HTTP/1.10\r\nHost: {host}\r\n\r\n",
-        &[400, 505],
-    ),
-    (
-        "a method with a bracket",
-        "G(ET /public/a HTTP/1.1\r\nHost: {host}\r\n\r\n",
-        &[400],
-    ),
+    ("an empty Host", "GET /public/a HTTP/1.1\r\nHost:\r\n\r\n", &[400]),
+    ("two Hosts", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nHost: evil.test\r\n\r\n", &[400]),
+    ("the same Host twice", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n", &[400]),
+    ("Host with a comma", "GET /public/a HTTP/1.1\r\nHost: a.test,b.test\r\n\r\n", &[400]),
+    ("Host with a space", "GET /public/a HTTP/1.1\r\nHost: a.test b.test\r\n\r\n", &[400]),
+    ("Host with a slash", "GET /public/a HTTP/1.1\r\nHost: a.test/x\r\n\r\n", &[400]),
+    ("Host with userinfo", "GET /public/a HTTP/1.1\r\nHost: x@a.test\r\n\r\n", &[400]),
+    ("Host with a bad port", "GET /public/a HTTP/1.1\r\nHost: a.test:8x\r\n\r\n", &[400]),
+    ("a target of another host", "GET http://evil.test/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
+    ("a target with userinfo", "GET http://x@{host}/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
+    ("a folded line", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\r\n X-Auth-Uid: forged\r\n\r\n", &[400]),
+    ("a folded first line", "GET /public/a HTTP/1.1\r\n X-A: b\r\nHost: {host}\r\n\r\n", &[400]),
+    ("a bare LF", "GET /public/a HTTP/1.1\nHost: {host}\n\n", &[400]),
+    ("a bare LF in a field", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\nX-Auth-Uid: forged\r\n\r\n", &[400]),
+    ("a bare CR in a field", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\rX-Auth-Uid: forged\r\n\r\n", &[400]),
+    ("NUL in a field", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-A: b\0c\r\n\r\n", &[400]),
+    ("a space before the colon", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-Auth-Uid : forged\r\n\r\n", &[400]),
+    ("no colon", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX-Auth-Uid forged\r\n\r\n", &[400]),
+    ("an empty name", "GET /public/a HTTP/1.1\r\nHost: {host}\r\n: forged\r\n\r\n", &[400]),
+    ("a name with a slash", "GET /public/a HTTP/1.1\r\nHost: {host}\r\nX/Auth: forged\r\n\r\n", &[400]),
+    ("two spaces", "GET  /public/a HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
+    ("a space in the target", "GET /public/a b HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
+    ("a tab in the line", "GET\t/public/a HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
+    ("no version", "GET /public/a\r\nHost: {host}\r\n\r\n", &[400]),
+    ("HTTP/2.0 in words", "GET /public/a HTTP/2.0\r\nHost: {host}\r\n\r\n", &[400, 505]),
+    ("HTTP/1.2", "GET /public/a HTTP/1.2\r\nHost: {host}\r\n\r\n", &[400, 505]),
+    ("http/1.1", "GET /public/a http/1.1\r\nHost: {host}\r\n\r\n", &[400, 505]),
+    ("HTTP/1.10", "GET /public/a HTTP/1.10\r\nHost: {host}\r\n\r\n", &[400, 505]),
+    ("a method with a bracket", "G(ET /public/a HTTP/1.1\r\nHost: {host}\r\n\r\n", &[400]),
     ("another protocol", "SSH-2.0-OpenSSH_9.2\r\n\r\n", &[400]),
-    (
-        "TLS",
-        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}aaaaaaaaaaaaaaaaaaaa\r\n\r\n",
-        &[400],
-    ),
+    ("TLS", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}aaaaaaaaaaaaaaaaaaaa\r\n\r\n", &[400]),
 ];
 
 /// Refused while the body is read: the caller gets a 400, or the connection ends, and the upstream never sees a whole one.
@@ -292,11 +92,7 @@ fn heads_that_read_in_two_ways_are_refused_and_the_connection_ends() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let seen: Vec<_> = upstream
-        .seen()
-        .into_iter()
-        .map(|seen| seen.text())
-        .collect();
+    let seen: Vec<_> = upstream.seen().into_iter().map(|seen| seen.text()).collect();
     assert!(seen.is_empty(), "{seen:#?}");
 }
 
@@ -322,22 +118,13 @@ fn broken_chunks_never_make_a_whole_request() {
         let answers = gateway.send(&format!(
             "POST /public/a HTTP/1.1\r\nHost: {{host}}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}"
         ));
-        assert!(
-            answers.iter().all(|answer| answer.status >= 400),
-            "{about}: {answers:?}"
-        );
+        assert!(answers.iter().all(|answer| answer.status >= 400), "{about}: {answers:?}");
         let new = upstream.seen().split_off(before);
-        assert!(
-            new.iter().all(|seen| seen.target == "/public/a"),
-            "{about}: {new:?}"
-        );
+        assert!(new.iter().all(|seen| seen.target == "/public/a"), "{about}: {new:?}");
         let answers = gateway.send(&format!(
             "POST /auth/login HTTP/1.1\r\nHost: {{host}}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}"
         ));
-        assert!(
-            answers.iter().all(|answer| answer.status >= 400),
-            "{about}: {answers:?}"
-        );
+        assert!(answers.iter().all(|answer| answer.status >= 400), "{about}: {answers:?}");
     }
 }
 
@@ -348,30 +135,12 @@ fn what_is_sound_passes_however_small_or_odd() {
     let cases = [
         ("GET / HTTP/1.1\r\nHost:a\r\n\r\n", 404),
         ("GET /public/ HTTP/1.0\r\nHost: a\r\n\r\n", 200),
-        (
-            "GET /public/a HTTP/1.1\r\nhOsT:   {host}  \r\nConnection: close\r\n\r\n",
-            200,
-        ),
-        (
-            "\r\nGET /public/a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n",
-            200,
-        ),
-        (
-            "POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n",
-            200,
-        ),
-        (
-            "POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            200,
-        ),
-        (
-            "PATCH /public/a HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 005\r\nConnection: close\r\n\r\nhello",
-            200,
-        ),
-        (
-            "OPTIONS /public/a HTTP/1.1\r\nHost: {host}\r\nX-Empty:\r\nConnection: close\r\n\r\n",
-            200,
-        ),
+        ("GET /public/a HTTP/1.1\r\nhOsT:   {host}  \r\nConnection: close\r\n\r\n", 200),
+        ("\r\nGET /public/a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", 200),
+        ("POST /public/a HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n", 200),
+        ("POST /public/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 200),
+        ("PATCH /public/a HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 005\r\nConnection: close\r\n\r\nhello", 200),
+        ("OPTIONS /public/a HTTP/1.1\r\nHost: {host}\r\nX-Empty:\r\nConnection: close\r\n\r\n", 200),
     ];
     for (bytes, status) in cases {
         let answers = gateway.send(bytes);
@@ -389,40 +158,14 @@ fn heads_have_limits() {
         ("98 more fields", "/public/a".to_owned(), fields(98), 200),
         ("99 more fields", "/public/a".to_owned(), fields(99), 431),
         ("2000 fields", "/public/a".to_owned(), fields(2000), 431),
-        (
-            "a long field",
-            "/public/a".to_owned(),
-            format!("X-A: {}\r\n", "b".repeat(40_000)),
-            431,
-        ),
-        (
-            "a long target",
-            format!("/public/{}", "a".repeat(8184)),
-            String::new(),
-            200,
-        ),
-        (
-            "a longer target",
-            format!("/public/{}", "a".repeat(8185)),
-            String::new(),
-            414,
-        ),
-        (
-            "a target without end",
-            format!("/public/{}", "a".repeat(100_000)),
-            String::new(),
-            414,
-        ),
-        (
-            "a long query",
-            format!("/public/a?{}", "a".repeat(9000)),
-            String::new(),
-            414,
-        ),
+        ("a long field", "/public/a".to_owned(), format!("X-A: {}\r\n", "b".repeat(40_000)), 431),
+        ("a long target", format!("/public/{}", "a".repeat(8184)), String::new(), 200),
+        ("a longer target", format!("/public/{}", "a".repeat(8185)), String::new(), 414),
+        ("a target without end", format!("/public/{}", "a".repeat(100_000)), String::new(), 414),
+        ("a long query", format!("/public/a?{}", "a".repeat(9000)), String::new(), 414),
     ];
     for (about, target, fields, status) in cases {
-        let bytes =
-            format!("GET {target} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n{fields}\r\n");
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: {{host}}\r\nConnection: close\r\n{fields}\r\n");
         let answers = gateway.send(&bytes);
         let found: Vec<_> = answers.iter().map(|answer| answer.status).collect();
         assert_eq!(found, [status], "{about}");
@@ -435,15 +178,8 @@ fn heads_have_limits() {
 #[test]
 fn a_head_that_drips_is_cut_off() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[limits]\nhead_timeout_ms = 400\n{}",
-        routes(&upstream)
-    ));
-    for start_of_head in [
-        "G",
-        "GET /public/a HTTP/1.1\r\nHost: a\r\nX-",
-        "PRI * HTTP/2.0\r\n",
-    ] {
+    let gateway = Gateway::start(&format!("[limits]\nhead_timeout_ms = 400\n{}", routes(&upstream)));
+    for start_of_head in ["G", "GET /public/a HTTP/1.1\r\nHost: a\r\nX-", "PRI * HTTP/2.0\r\n"] {
         let mut caller = gateway.connect();
         caller.write(start_of_head);
         let start = now();
@@ -456,10 +192,7 @@ fn a_head_that_drips_is_cut_off() {
             };
         }
         assert!(is_closed, "{start_of_head:?} was waited for");
-        assert!(
-            Duration::from_millis(200) < start.elapsed(),
-            "{start_of_head:?} had no time at all"
-        );
+        assert!(Duration::from_millis(200) < start.elapsed(), "{start_of_head:?} had no time at all");
     }
     // A second head on the same connection has the same time and no more.
     let mut caller = gateway.connect();
@@ -474,10 +207,7 @@ fn a_head_that_drips_is_cut_off() {
 #[test]
 fn an_idle_connection_is_closed_after_its_time() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[limits]\nkeepalive_timeout_ms = 300\n{}",
-        routes(&upstream)
-    ));
+    let gateway = Gateway::start(&format!("[limits]\nkeepalive_timeout_ms = 300\n{}", routes(&upstream)));
     let mut caller = gateway.connect();
     gateway.get("/public/a").send_on(&mut caller).expect(200);
     assert!(caller.closes_within(Duration::from_secs(4)));
@@ -486,18 +216,13 @@ fn an_idle_connection_is_closed_after_its_time() {
 #[test]
 fn one_caller_with_many_connections_does_not_shut_out_readiness() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[limits]\nconnections_max = 8\n{}",
-        routes(&upstream)
-    ));
+    let gateway = Gateway::start(&format!("[limits]\nconnections_max = 8\n{}", routes(&upstream)));
     let held: Vec<_> = (0..30).map(|_| gateway.connect()).collect();
     assert_eq!(gateway.admin_get("/readyz").status, 200);
     drop(held);
     crate::harness::wait_for("room for a connection", || {
         let mut caller = gateway.connect();
         caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        caller
-            .try_answer(false)
-            .filter(|answer| answer.status == 200)
+        caller.try_answer(false).filter(|answer| answer.status == 200)
     });
 }

@@ -19,11 +19,7 @@ fn gateway() -> (Upstream, Gateway) {
 }
 
 fn status(gateway: &Gateway, key: &str) -> u16 {
-    gateway
-        .get("/protected/x")
-        .by(&Caller::Key(key.to_owned()))
-        .send()
-        .status
+    gateway.get("/protected/x").by(&Caller::Key(key.to_owned())).send().status
 }
 
 /// The key with its checksum made right: CRC-32 of all before it, modulo 62^5, in five digits of base 62.
@@ -44,71 +40,32 @@ fn a_key_has_the_form_of_the_contract_and_is_shown_once() {
     let anna = gateway.person("anna");
     let expires = "2999-01-01T00:00:00Z";
     let body = json!({"name": "backup", "scopes": ["reports:read"], "expires": expires});
-    let answer = gateway
-        .post("/auth/apikeys")
-        .by(&anna.caller())
-        .json(&body)
-        .send()
-        .expect(201);
+    let answer = gateway.post("/auth/apikeys").by(&anna.caller()).json(&body).send().expect(201);
     let (id, key) = (answer.member("id"), answer.member("apikey"));
     gateway.secret(&key);
     let (prefix, secret) = key.split_once('.').unwrap();
-    assert_eq!(
-        (prefix, id.len(), secret.len()),
-        (format!("dwk_{id}").as_str(), 8, 32)
-    );
-    assert!(
-        format!("{id}{secret}").bytes().all(|b| DIGITS.contains(&b)),
-        "not base 62"
-    );
+    assert_eq!((prefix, id.len(), secret.len()), (format!("dwk_{id}").as_str(), 8, 32));
+    assert!(format!("{id}{secret}").bytes().all(|b| DIGITS.contains(&b)), "not base 62");
     assert_eq!(with_checksum(&key), key);
 
-    gateway
-        .get("/protected/x")
-        .by(&Caller::Key(key.clone()))
-        .send()
-        .expect(200);
+    gateway.get("/protected/x").by(&Caller::Key(key.clone())).send().expect(200);
     let seen = upstream.last();
     assert_eq!(seen.header("x-auth-method"), Some("apikey"));
     assert_eq!(seen.header("x-auth-key-id"), Some(id.as_str()));
     assert_eq!(seen.header("x-auth-uid"), Some(anna.uid.as_str()));
     assert_eq!(seen.header("x-auth-scopes"), Some("reports:read"));
 
-    let list = gateway
-        .get("/auth/apikeys")
-        .by(&anna.caller())
-        .send()
-        .expect(200);
-    let one = gateway
-        .get(&format!("/auth/apikeys/{id}"))
-        .by(&anna.caller())
-        .send()
-        .expect(200);
+    let list = gateway.get("/auth/apikeys").by(&anna.caller()).send().expect(200);
+    let one = gateway.get(&format!("/auth/apikeys/{id}")).by(&anna.caller()).send().expect(200);
     for answer in [&list, &one] {
-        assert!(
-            !answer.text().contains(secret) && !answer.text().contains("digest"),
-            "{}",
-            answer.text()
-        );
+        assert!(!answer.text().contains(secret) && !answer.text().contains("digest"), "{}", answer.text());
     }
     let list = list.json();
-    assert_eq!(
-        (
-            &list["count"],
-            &list["items"][0]["id"],
-            &list["items"][0]["name"]
-        ),
-        (&json!(1), &json!(id), &json!("backup"))
-    );
+    assert_eq!((&list["count"], &list["items"][0]["id"], &list["items"][0]["name"]), (&json!(1), &json!(id), &json!("backup")));
     assert_eq!(one.json()["scopes"], json!(["reports:read"]));
     assert!(one.member("expires").starts_with("2999-01-01T00:00:00"));
     // Both may be left out.
-    let bare = gateway
-        .post("/auth/apikeys")
-        .by(&anna.caller())
-        .json(&json!({}))
-        .send()
-        .expect(201);
+    let bare = gateway.post("/auth/apikeys").by(&anna.caller()).json(&json!({})).send().expect(201);
     gateway.secret(&bare.member("apikey"));
 }
 
@@ -123,26 +80,13 @@ fn after_a_warm_hit_the_secret_is_still_looked_at() {
         // Another secret behind the same id, with a checksum that fits: one digit changed at a time, then all of them.
         let mut forged = key.clone().into_bytes();
         let place = 13 + index % 27;
-        forged[place] = DIGITS[(DIGITS
-            .iter()
-            .position(|digit| *digit == forged[place])
-            .unwrap()
-            + 1
-            + index / 27)
-            % 62];
+        forged[place] = DIGITS[(DIGITS.iter().position(|digit| *digit == forged[place]).unwrap() + 1 + index / 27) % 62];
         let forged = with_checksum(std::str::from_utf8(&forged).unwrap());
         assert_ne!(forged, key);
-        let answer = gateway
-            .get("/protected/x")
-            .by(&Caller::Key(forged.clone()))
-            .send_on(&mut caller);
+        let answer = gateway.get("/protected/x").by(&Caller::Key(forged.clone())).send_on(&mut caller);
         answer.refused(401, "api_key_invalid");
         if index % 20 == 0 {
-            assert_eq!(
-                status(&gateway, &key),
-                200,
-                "the wrong one pushed the right one out"
-            );
+            assert_eq!(status(&gateway, &key), 200, "the wrong one pushed the right one out");
         }
     }
 }
@@ -153,49 +97,24 @@ fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
     let anna = gateway.person("anna");
     let key = gateway.key(&anna, &[]).text;
     let unknown = with_checksum(&format!("dwk_{}.{}", "00000000", "a".repeat(32)));
-    let checksum = format!(
-        "{}{}",
-        &key[..key.len() - 1],
-        if key.ends_with('0') { '1' } else { '0' }
-    );
+    let checksum = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
     let cut = &key[..key.len() - 1];
     let cases = [
-        unknown,
-        checksum,
-        cut.to_owned(),
-        format!("{key}0"),
-        format!("{key} x"),
-        key.replace("dwk_", "DWK_"),
-        key.replace("dwk_", ""),
-        key.replace('.', ""),
-        key.to_ascii_lowercase(),
-        key.split('.').next().unwrap().to_owned(),
-        "x".to_owned(),
-        "x".repeat(97),
-        "x".repeat(5000),
+        unknown, checksum, cut.to_owned(), format!("{key}0"), format!("{key} x"), key.replace("dwk_", "DWK_"), key.replace("dwk_", ""),
+        key.replace('.', ""), key.to_ascii_lowercase(), key.split('.').next().unwrap().to_owned(), "x".to_owned(), "x".repeat(97), "x".repeat(5000),
         format!("{key},{key}"),
     ];
     let mut first = None;
     for wrong in cases {
-        let answer = gateway
-            .get("/protected/x")
-            .by(&Caller::Key(wrong.clone()))
-            .send();
+        let answer = gateway.get("/protected/x").by(&Caller::Key(wrong.clone())).send();
         answer.refused(401, "api_key_invalid");
         let neutral = answer.neutral();
         assert_eq!(*first.get_or_insert(neutral.clone()), neutral, "{wrong}");
         // Where a credential is optional, a wrong one is refused all the same.
-        gateway
-            .get("/optional/x")
-            .by(&Caller::Key(wrong))
-            .send()
-            .refused(401, "api_key_invalid");
+        gateway.get("/optional/x").by(&Caller::Key(wrong)).send().refused(401, "api_key_invalid");
     }
     assert_eq!(upstream.count(), 0);
-    gateway
-        .get(&format!("/protected/x?apikey={key}&api_key={key}"))
-        .send()
-        .refused(401, "credential_missing");
+    gateway.get(&format!("/protected/x?apikey={key}&api_key={key}")).send().refused(401, "credential_missing");
 }
 
 #[test]
@@ -214,11 +133,7 @@ fn two_credentials_are_malformed() {
     ];
     for fields in cases {
         for path in ["/protected/x", "/optional/x", "/auth/me"] {
-            let request = fields
-                .iter()
-                .fold(gateway.get(path), |request, (name, value)| {
-                    request.header(name, *value)
-                });
+            let request = fields.iter().fold(gateway.get(path), |request, (name, value)| request.header(name, *value));
             request.send().refused(400, "credential_conflict");
         }
     }
@@ -240,11 +155,7 @@ fn a_revoked_key_is_refused_at_once_under_load() {
                     let mut late = 0;
                     while !is_over.load(Ordering::SeqCst) {
                         let was_revoked = is_revoked.load(Ordering::SeqCst);
-                        let status = gateway
-                            .get("/protected/x")
-                            .by(&key.caller())
-                            .send_on(&mut connection)
-                            .status;
+                        let status = gateway.get("/protected/x").by(&key.caller()).send_on(&mut connection).status;
                         late += usize::from(was_revoked && status == 200);
                         assert!(matches!(status, 200 | 401), "{status}");
                     }
@@ -253,32 +164,16 @@ fn a_revoked_key_is_refused_at_once_under_load() {
             })
             .collect();
         std::thread::sleep(std::time::Duration::from_millis(200));
-        gateway
-            .delete(&format!("/auth/apikeys/{}", key.id))
-            .by(&anna.caller())
-            .send()
-            .expect(204);
+        gateway.delete(&format!("/auth/apikeys/{}", key.id)).by(&anna.caller()).send().expect(204);
         is_revoked.store(true, Ordering::SeqCst);
         std::thread::sleep(std::time::Duration::from_millis(300));
         is_over.store(true, Ordering::SeqCst);
         for caller in callers {
-            assert_eq!(
-                caller.join().unwrap(),
-                0,
-                "a request after the revocation passed"
-            );
+            assert_eq!(caller.join().unwrap(), 0, "a request after the revocation passed");
         }
     });
-    gateway
-        .delete(&format!("/auth/apikeys/{}", key.id))
-        .by(&anna.caller())
-        .send()
-        .refused_as(404);
-    gateway
-        .get("/protected/x")
-        .by(&key.caller())
-        .send()
-        .refused(401, "api_key_invalid");
+    gateway.delete(&format!("/auth/apikeys/{}", key.id)).by(&anna.caller()).send().refused_as(404);
+    gateway.get("/protected/x").by(&key.caller()).send().refused(401, "api_key_invalid");
 }
 
 #[test]
@@ -286,18 +181,10 @@ fn scopes_narrow_what_a_key_may() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
-    let keys = [
-        &[][..],
-        &["reports:read"],
-        &["reports:read", "reports:write"],
-    ];
+    let keys = [&[][..], &["reports:read"], &["reports:read", "reports:write"]];
     for (count, scopes) in keys.iter().enumerate() {
         let key = gateway.key(&anna, scopes).caller();
-        let wanted = [
-            ("/reports/x", 1 <= count),
-            ("/both/42/x", 2 <= count),
-            ("/member/42/x", true),
-        ];
+        let wanted = [("/reports/x", 1 <= count), ("/both/42/x", 2 <= count), ("/member/42/x", true)];
         for (path, may) in wanted {
             let answer = gateway.get(path).by(&key).send();
             if may {
@@ -305,24 +192,13 @@ fn scopes_narrow_what_a_key_may() {
             } else {
                 answer.refused(403, "scope_missing");
                 let challenge = answer.header("www-authenticate").unwrap();
-                assert!(
-                    challenge.contains("error=\"insufficient_scope\""),
-                    "{challenge}"
-                );
+                assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
             }
         }
     }
     // A login carries them all, and scopes never add roles.
-    gateway
-        .get("/both/42/x")
-        .by(&anna.caller())
-        .send()
-        .expect(200);
-    gateway
-        .get("/both/43/x")
-        .by(&anna.caller())
-        .send()
-        .refused(403, "role_missing");
+    gateway.get("/both/42/x").by(&anna.caller()).send().expect(200);
+    gateway.get("/both/43/x").by(&anna.caller()).send().refused(403, "role_missing");
 }
 
 #[test]
@@ -330,139 +206,55 @@ fn a_key_gets_no_more_than_its_maker_has() {
     let (_upstream, gateway) = gateway();
     let (anna, root) = (gateway.person("anna"), gateway.administrator("root"));
     let make = |person: &crate::harness::people::Person, scopes: &[&str]| {
-        gateway
-            .post("/auth/apikeys")
-            .by(&person.caller())
-            .json(&json!({"scopes": scopes}))
-            .send()
+        gateway.post("/auth/apikeys").by(&person.caller()).json(&json!({"scopes": scopes})).send()
     };
     make(&anna, &["unknown:scope"]).refused_as(422);
     make(&anna, &["reports:read", "reports:read "]).refused_as(422);
     for own in ["auth:admin", "auth:members", "auth:introspect"] {
         let answer = make(&anna, &[own]);
-        assert!(
-            matches!(answer.status, 403 | 422),
-            "{own}: {}",
-            answer.status
-        );
+        assert!(matches!(answer.status, 403 | 422), "{own}: {}", answer.status);
     }
-    for wrong in [
-        json!({"scopes": "reports:read"}),
-        json!({"scopes": [1]}),
-        json!({"name": 1}),
-        json!({"uid": root.uid}),
-        json!({"expires": 5}),
-    ] {
-        let answer = gateway
-            .post("/auth/apikeys")
-            .by(&anna.caller())
-            .json(&wrong)
-            .send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "{wrong}: {}",
-            answer.status
-        );
+    for wrong in [json!({"scopes": "reports:read"}), json!({"scopes": [1]}), json!({"name": 1}), json!({"uid": root.uid}), json!({"expires": 5})] {
+        let answer = gateway.post("/auth/apikeys").by(&anna.caller()).json(&wrong).send();
+        assert!(matches!(answer.status, 400 | 422), "{wrong}: {}", answer.status);
     }
     for expires in ["2001-01-01T00:00:00Z", "tomorrow", ""] {
-        let answer = gateway
-            .post("/auth/apikeys")
-            .by(&anna.caller())
-            .json(&json!({"expires": expires}))
-            .send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "{expires}: {}",
-            answer.status
-        );
+        let answer = gateway.post("/auth/apikeys").by(&anna.caller()).json(&json!({"expires": expires})).send();
+        assert!(matches!(answer.status, 400 | 422), "{expires}: {}", answer.status);
     }
     // A key yields the role admin only with auth:admin, and an administrator may give that.
-    let (plain, full) = (
-        gateway.key(&root, &["reports:read"]),
-        gateway.key(&root, &["auth:admin"]),
-    );
-    gateway
-        .get("/admin/x")
-        .by(&root.caller())
-        .send()
-        .expect(200);
-    gateway
-        .get("/admin/x")
-        .by(&plain.caller())
-        .send()
-        .refused(403, "role_missing");
-    gateway
-        .get("/admin/x")
-        .by(&full.caller())
-        .send()
-        .expect(200);
-    gateway
-        .get("/auth/accounts")
-        .by(&plain.caller())
-        .send()
-        .refused_as(403);
-    gateway
-        .get("/auth/accounts")
-        .by(&full.caller())
-        .send()
-        .expect(200);
+    let (plain, full) = (gateway.key(&root, &["reports:read"]), gateway.key(&root, &["auth:admin"]));
+    gateway.get("/admin/x").by(&root.caller()).send().expect(200);
+    gateway.get("/admin/x").by(&plain.caller()).send().refused(403, "role_missing");
+    gateway.get("/admin/x").by(&full.caller()).send().expect(200);
+    gateway.get("/auth/accounts").by(&plain.caller()).send().refused_as(403);
+    gateway.get("/auth/accounts").by(&full.caller()).send().expect(200);
 }
 
 #[test]
 fn keys_are_their_owners_alone_and_no_key_makes_keys() {
     let (_upstream, gateway) = gateway();
-    let (anna, ben, root) = (
-        gateway.person("anna"),
-        gateway.person("ben"),
-        gateway.administrator("root"),
-    );
+    let (anna, ben, root) = (gateway.person("anna"), gateway.person("ben"), gateway.administrator("root"));
     let key = gateway.key(&anna, &[]);
     for other in [&ben, &root] {
-        gateway
-            .get(&format!("/auth/apikeys/{}", key.id))
-            .by(&other.caller())
-            .send()
-            .refused_as(404);
-        gateway
-            .delete(&format!("/auth/apikeys/{}", key.id))
-            .by(&other.caller())
-            .send()
-            .refused_as(404);
-        let list = gateway
-            .get("/auth/apikeys")
-            .by(&other.caller())
-            .send()
-            .expect(200);
+        gateway.get(&format!("/auth/apikeys/{}", key.id)).by(&other.caller()).send().refused_as(404);
+        gateway.delete(&format!("/auth/apikeys/{}", key.id)).by(&other.caller()).send().refused_as(404);
+        let list = gateway.get("/auth/apikeys").by(&other.caller()).send().expect(200);
         assert!(!list.text().contains(&key.id));
     }
     assert_eq!(status(&gateway, &key.text), 200);
     for id in ["nothing0", "x", "..", "%00", "a/b"] {
-        let status = gateway
-            .delete(&format!("/auth/apikeys/{id}"))
-            .by(&anna.caller())
-            .send()
-            .status;
+        let status = gateway.delete(&format!("/auth/apikeys/{id}")).by(&anna.caller()).send().status;
         assert!(matches!(status, 400 | 404), "{id}: {status}");
     }
     let strong = gateway.key(&root, &["auth:admin", "auth:members"]);
     for caller in [key.caller(), strong.caller()] {
-        for request in [
-            gateway.get("/auth/apikeys"),
-            gateway.post("/auth/apikeys").json(&json!({})),
-            gateway.delete(&format!("/auth/apikeys/{}", key.id)),
-        ] {
+        for request in [gateway.get("/auth/apikeys"), gateway.post("/auth/apikeys").json(&json!({})), gateway.delete(&format!("/auth/apikeys/{}", key.id))] {
             request.by(&caller).send().refused_as(403);
         }
     }
-    gateway
-        .get("/auth/apikeys")
-        .send()
-        .refused(401, "credential_missing");
-    let answer = gateway
-        .put("/auth/apikeys")
-        .by(&anna.caller())
-        .json(&json!({}))
-        .send();
+    gateway.get("/auth/apikeys").send().refused(401, "credential_missing");
+    let answer = gateway.put("/auth/apikeys").by(&anna.caller()).json(&json!({})).send();
     answer.refused_as(405);
     assert_eq!(status(&gateway, &key.text), 200);
 }
@@ -473,56 +265,27 @@ fn a_key_ends_with_its_time_its_owner_or_a_password_that_says_so() {
     let (anna, ben) = (gateway.person("anna"), gateway.person("ben"));
     let soon = epoch_s() + 2;
     let soon = time::OffsetDateTime::from_unix_timestamp(i64::try_from(soon).unwrap()).unwrap();
-    let soon = soon
-        .format(&time::format_description::well_known::Rfc3339)
-        .unwrap();
-    let answer = gateway
-        .post("/auth/apikeys")
-        .by(&anna.caller())
-        .json(&json!({"expires": soon}))
-        .send()
-        .expect(201);
+    let soon = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let answer = gateway.post("/auth/apikeys").by(&anna.caller()).json(&json!({"expires": soon})).send().expect(201);
     let short = answer.member("apikey");
     gateway.secret(&short);
     assert_eq!(status(&gateway, &short), 200);
 
     let (key, other) = (gateway.key(&ben, &[]), gateway.key(&anna, &[]));
-    assert_eq!(
-        (status(&gateway, &key.text), status(&gateway, &other.text)),
-        (200, 200)
-    );
+    assert_eq!((status(&gateway, &key.text), status(&gateway, &other.text)), (200, 200));
     gateway.cli(&["account", "disable", "ben"], "").done();
-    assert_eq!(
-        (status(&gateway, &key.text), status(&gateway, &other.text)),
-        (401, 200)
-    );
+    assert_eq!((status(&gateway, &key.text), status(&gateway, &other.text)), (401, 200));
     gateway.cli(&["account", "enable", "ben"], "").done();
-    assert_eq!(
-        status(&gateway, &key.text),
-        200,
-        "a key outlives a time of disablement, as its owner may use it again"
-    );
+    assert_eq!(status(&gateway, &key.text), 200, "a key outlives a time of disablement, as its owner may use it again");
 
     let mut body = changed(&anna.password, &password_of("newer"));
     gateway.secret(&password_of("newer"));
-    gateway
-        .put("/auth/password")
-        .by(&anna.caller())
-        .json(&body)
-        .send()
-        .expect(200);
+    gateway.put("/auth/password").by(&anna.caller()).json(&body).send().expect(200);
     assert_eq!(status(&gateway, &other.text), 200);
     body = changed(&password_of("newer"), &password_of("newest"));
     gateway.secret(&password_of("newest"));
     body["revoke_keys"] = json!(true);
-    gateway
-        .put("/auth/password")
-        .by(&anna.caller())
-        .json(&body)
-        .send()
-        .expect(200);
+    gateway.put("/auth/password").by(&anna.caller()).json(&body).send().expect(200);
     assert_eq!(status(&gateway, &other.text), 401);
-    wait_for("the end of a key", || {
-        (status(&gateway, &short) == 401).then_some(())
-    });
+    wait_for("the end of a key", || (status(&gateway, &short) == 401).then_some(()));
 }

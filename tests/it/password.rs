@@ -33,35 +33,21 @@ fn fifty_uses_of_one_token_at_once_are_one_success() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     });
-    let done: Vec<_> = uses
-        .iter()
-        .enumerate()
-        .filter(|(_, answer)| answer.status == 200)
-        .map(|(index, _)| index)
-        .collect();
-    let [winner] = done.as_slice() else {
-        panic!("{} uses succeeded", done.len())
-    };
+    let done: Vec<_> = uses.iter().enumerate().filter(|(_, answer)| answer.status == 200).map(|(index, _)| index).collect();
+    let [winner] = done.as_slice() else { panic!("{} uses succeeded", done.len()) };
     for answer in uses.iter().filter(|answer| answer.status != 200) {
         answer.refused(400, "token_invalid");
     }
-    gateway
-        .try_login("anna", &password_of(&format!("try{winner}")))
-        .expect(200);
+    gateway.try_login("anna", &password_of(&format!("try{winner}"))).expect(200);
 }
 
 #[test]
 fn the_answer_says_whose_password_was_set_and_opens_no_session() {
     let (_upstream, gateway) = gateway();
     let token = gateway.register("anna");
-    let answer = gateway
-        .set_password(&token, &password_of("anna"))
-        .expect(200);
+    let answer = gateway.set_password(&token, &password_of("anna")).expect(200);
     let anna = gateway.login("anna");
-    assert_eq!(
-        answer.json(),
-        json!({"account_id": anna.account_id, "uid": anna.uid, "username": "anna"})
-    );
+    assert_eq!(answer.json(), json!({"account_id": anna.account_id, "uid": anna.uid, "username": "anna"}));
 }
 
 #[test]
@@ -74,31 +60,15 @@ fn a_token_works_for_its_owner_only() {
     for uid in [ben.uid.as_str(), "u-nobody00", "", "anna"] {
         body["uid"] = json!(uid);
         let answer = gateway.put("/auth/password").json(&body).send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "{uid}: {}",
-            answer.status
-        );
+        assert!(matches!(answer.status, 400 | 422), "{uid}: {}", answer.status);
     }
     assert_eq!(status(&gateway, &ben.jwt), 200);
     gateway.login("ben");
     body["uid"] = json!(anna.uid);
-    assert_eq!(
-        gateway
-            .put("/auth/password")
-            .json(&body)
-            .send()
-            .expect(200)
-            .member("uid"),
-        anna.uid
-    );
+    assert_eq!(gateway.put("/auth/password").json(&body).send().expect(200).member("uid"), anna.uid);
     // With another's login beside it the token still speaks for its owner alone, or not at all.
     let token = gateway.forgot("anna");
-    let answer = gateway
-        .put("/auth/password")
-        .by(&ben.caller())
-        .json(&wanted(&token, &password_of("newest")))
-        .send();
+    let answer = gateway.put("/auth/password").by(&ben.caller()).json(&wanted(&token, &password_of("newest"))).send();
     assert!(answer.status != 200 || answer.member("uid") == anna.uid);
     gateway.login("ben");
 }
@@ -110,27 +80,14 @@ fn confirm_and_reset_tokens_cannot_stand_for_each_other() {
     let two = gateway.register("anna");
     gateway.set_password(&one, &password_of("anna")).expect(200);
     // A second confirm token must not reset the account that is active now.
-    gateway
-        .set_password(&two, &password_of("thief"))
-        .refused(400, "token_invalid");
+    gateway.set_password(&two, &password_of("thief")).refused(400, "token_invalid");
     // A pending account gets no reset token, and its confirm token stays good.
     let pending = gateway.register("pending");
     let mailbox = gateway.mailbox();
-    gateway
-        .post("/auth/forgot")
-        .json(&json!({"username": "pending"}))
-        .send()
-        .expect(202);
+    gateway.post("/auth/forgot").json(&json!({"username": "pending"})).send().expect(202);
     gateway.forgot("anna");
-    assert!(
-        mailbox
-            .unread(&address_of("pending"))
-            .and_then(|mail| mail.token())
-            .is_none()
-    );
-    gateway
-        .set_password(&pending, &password_of("pending"))
-        .expect(200);
+    assert!(mailbox.unread(&address_of("pending")).and_then(|mail| mail.token()).is_none());
+    gateway.set_password(&pending, &password_of("pending")).expect(200);
 }
 
 #[test]
@@ -143,14 +100,9 @@ fn forgot_tells_nothing_and_never_the_token() {
     gateway.cli(&["account", "disable", "gone"], "").done();
     let mailbox = gateway.mailbox();
     let cases = [
-        json!({"username": "anna"}),
-        json!({"identity": "anna@example.org"}),
-        json!({"identity": "ANNA@EXAMPLE.org"}),
-        json!({"username": "nobody"}),
-        json!({"identity": "nobody@example.org"}),
-        json!({"username": "pending"}),
-        json!({"username": "root"}),
-        json!({"username": "gone"}),
+        json!({"username": "anna"}), json!({"identity": "anna@example.org"}), json!({"identity": "ANNA@EXAMPLE.org"}),
+        json!({"username": "nobody"}), json!({"identity": "nobody@example.org"}), json!({"username": "pending"}),
+        json!({"username": "root"}), json!({"username": "gone"}),
     ];
     let mut first = None;
     for body in cases {
@@ -160,37 +112,18 @@ fn forgot_tells_nothing_and_never_the_token() {
     }
     for _ in 0..3 {
         let token = mailbox.token("anna@example.org");
-        assert!(
-            !first.as_ref().unwrap().2.to_string().contains(&token),
-            "the answer tells the token"
-        );
+        assert!(!first.as_ref().unwrap().2.to_string().contains(&token), "the answer tells the token");
     }
     for none in ["root", "gone", "pending"] {
         let mail = mailbox.unread(&address_of(none));
-        assert!(
-            mail.and_then(|mail| mail.token()).is_none(),
-            "{none} got a reset token"
-        );
+        assert!(mail.and_then(|mail| mail.token()).is_none(), "{none} got a reset token");
     }
-    for wrong in [
-        json!({}),
-        json!({"username": "anna", "identity": "anna@example.org", "x": 1}),
-        json!({"username": 1}),
-    ] {
+    for wrong in [json!({}), json!({"username": "anna", "identity": "anna@example.org", "x": 1}), json!({"username": 1})] {
         let answer = gateway.post("/auth/forgot").json(&wrong).send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "{wrong}: {}",
-            answer.status
-        );
+        assert!(matches!(answer.status, 400 | 422), "{wrong}: {}", answer.status);
     }
     let mailbox = gateway.mailbox();
-    gateway
-        .post("/auth/forgot")
-        .host("evil.test")
-        .json(&json!({"username": "anna"}))
-        .send()
-        .expect(202);
+    gateway.post("/auth/forgot").host("evil.test").json(&json!({"username": "anna"})).send().expect(202);
     let mail = mailbox.next("anna@example.org");
     gateway.secret(&mail.token().unwrap());
     assert!(!mail.raw.contains("evil.test"), "{}", mail.raw);
@@ -204,27 +137,16 @@ fn a_reset_ends_every_session_and_voids_every_other_token() {
     let (one, two) = (gateway.forgot("anna"), gateway.forgot("anna"));
     assert_eq!(status(&gateway, &anna.jwt), 200);
     let mailbox = gateway.mailbox();
-    gateway
-        .set_password(&two, &password_of("newer"))
-        .expect(200);
+    gateway.set_password(&two, &password_of("newer")).expect(200);
     for person in [&anna, &other] {
         assert_eq!(status(&gateway, &person.jwt), 401);
         gateway.refresh(&person.refresh).expect(400);
     }
     for token in [&one, &two] {
-        gateway
-            .set_password(token, &password_of("thief"))
-            .refused(400, "token_invalid");
+        gateway.set_password(token, &password_of("thief")).refused(400, "token_invalid");
     }
-    assert!(
-        mailbox.next(&anna.identity).token().is_none(),
-        "the owner is told"
-    );
-    gateway
-        .get("/protected/x")
-        .by(&key.caller())
-        .send()
-        .expect(200);
+    assert!(mailbox.next(&anna.identity).token().is_none(), "the owner is told");
+    gateway.get("/protected/x").by(&key.caller()).send().expect(200);
     gateway.try_login("anna", &anna.password).refused_as(401);
     gateway.try_login("anna", &password_of("newer")).expect(200);
     // Asked for, keys end too.
@@ -233,11 +155,7 @@ fn a_reset_ends_every_session_and_voids_every_other_token() {
     gateway.secret(&password_of("newest"));
     body["revoke_keys"] = json!(true);
     gateway.put("/auth/password").json(&body).send().expect(200);
-    gateway
-        .get("/protected/x")
-        .by(&key.caller())
-        .send()
-        .refused(401, "api_key_invalid");
+    gateway.get("/protected/x").by(&key.caller()).send().refused(401, "api_key_invalid");
 }
 
 #[test]
@@ -246,23 +164,10 @@ fn a_change_needs_the_old_password_and_ends_the_other_sessions() {
     let (anna, other) = (gateway.person("anna"), gateway.login("anna"));
     let new = password_of("newer");
     gateway.secret(&new);
-    assert_eq!(
-        (status(&gateway, &anna.jwt), status(&gateway, &other.jwt)),
-        (200, 200)
-    );
-    let change = |body: &Value| {
-        gateway
-            .put("/auth/password")
-            .by(&anna.caller())
-            .json(body)
-            .send()
-    };
+    assert_eq!((status(&gateway, &anna.jwt), status(&gateway, &other.jwt)), (200, 200));
+    let change = |body: &Value| gateway.put("/auth/password").by(&anna.caller()).json(body).send();
     change(&changed("wrong Old password 1", &new)).refused_as(403);
-    assert_eq!(
-        status(&gateway, &other.jwt),
-        200,
-        "a wrong old password ended a session"
-    );
+    assert_eq!(status(&gateway, &other.jwt), 200, "a wrong old password ended a session");
     // A refused new password is no guess and changes nothing.
     change(&changed(&anna.password, "short")).refused_as(422);
     change(&changed(&anna.password, &anna.password)).refused_as(422);
@@ -270,22 +175,11 @@ fn a_change_needs_the_old_password_and_ends_the_other_sessions() {
     differ["verify_password"] = json!("another New password 2");
     change(&differ).refused_as(422);
     let mailbox = gateway.mailbox();
-    assert_eq!(
-        change(&changed(&anna.password, &new))
-            .expect(200)
-            .member("uid"),
-        anna.uid
-    );
-    assert_eq!(
-        (status(&gateway, &anna.jwt), status(&gateway, &other.jwt)),
-        (200, 401)
-    );
+    assert_eq!(change(&changed(&anna.password, &new)).expect(200).member("uid"), anna.uid);
+    assert_eq!((status(&gateway, &anna.jwt), status(&gateway, &other.jwt)), (200, 401));
     gateway.refresh(&anna.refresh).expect(200);
     gateway.refresh(&other.refresh).expect(400);
-    assert!(
-        mailbox.next(&anna.identity).token().is_none(),
-        "the owner is told"
-    );
+    assert!(mailbox.next(&anna.identity).token().is_none(), "the owner is told");
     gateway.try_login("anna", &anna.password).refused_as(401);
     gateway.try_login("anna", &new).expect(200);
 }
@@ -296,30 +190,13 @@ fn only_an_own_login_changes_a_password() {
     let (anna, ben) = (gateway.person("anna"), gateway.person("ben"));
     let key = gateway.key(&anna, &[]);
     let body = changed(&anna.password, &password_of("newer"));
-    gateway
-        .put("/auth/password")
-        .json(&body)
-        .send()
-        .refused_as(401);
-    let answer = gateway
-        .put("/auth/password")
-        .by(&key.caller())
-        .json(&body)
-        .send();
+    gateway.put("/auth/password").json(&body).send().refused_as(401);
+    let answer = gateway.put("/auth/password").by(&key.caller()).json(&body).send();
     assert!(matches!(answer.status, 401 | 403), "{}", answer.status);
-    gateway
-        .put("/auth/password")
-        .by(&ben.caller())
-        .json(&body)
-        .send()
-        .refused_as(403);
+    gateway.put("/auth/password").by(&ben.caller()).json(&body).send().refused_as(403);
     let mut foreign = changed(&ben.password, &password_of("newer"));
     foreign["uid"] = json!(anna.uid);
-    let answer = gateway
-        .put("/auth/password")
-        .by(&ben.caller())
-        .json(&foreign)
-        .send();
+    let answer = gateway.put("/auth/password").by(&ben.caller()).json(&foreign).send();
     assert!((400..=422).contains(&answer.status), "{}", answer.status);
     gateway.login("anna");
     gateway.login("ben");
@@ -329,37 +206,17 @@ fn only_an_own_login_changes_a_password() {
 fn a_refused_password_consumes_nothing() {
     let (_upstream, gateway) = gateway();
     let token = gateway.register("annabel");
-    for weak in [
-        "",
-        "aB3-xyz",
-        "onlylower",
-        "Password1!",
-        "Annabel1!",
-        "aaaaaaaaaaaaaaaaaaaa",
-        &"aB3-".repeat(100),
-    ] {
-        gateway
-            .put("/auth/password")
-            .json(&wanted(&token, weak))
-            .send()
-            .refused_as(422);
+    for weak in ["", "aB3-xyz", "onlylower", "Password1!", "Annabel1!", "aaaaaaaaaaaaaaaaaaaa", &"aB3-".repeat(100)] {
+        gateway.put("/auth/password").json(&wanted(&token, weak)).send().refused_as(422);
     }
     let mut differ = wanted(&token, &password_of("annabel"));
     differ["verify_password"] = json!("another New password 2");
-    gateway
-        .put("/auth/password")
-        .json(&differ)
-        .send()
-        .refused_as(422);
+    gateway.put("/auth/password").json(&differ).send().refused_as(422);
     // Any Unicode, whole: neither cut nor folded.
     let long = format!("{} \u{1f511} \u{e9}\u{301} END", "Xy7-".repeat(60));
     gateway.set_password(&token, &long).expect(200);
-    gateway
-        .try_login("annabel", long.trim_end_matches("END"))
-        .refused_as(401);
-    gateway
-        .try_login("annabel", &long.to_lowercase())
-        .refused_as(401);
+    gateway.try_login("annabel", long.trim_end_matches("END")).refused_as(401);
+    gateway.try_login("annabel", &long.to_lowercase()).refused_as(401);
     gateway.try_login("annabel", &long).expect(200);
 }
 
@@ -384,25 +241,12 @@ fn what_breaks_the_form_is_refused() {
     ];
     for body in cases {
         let answer = gateway.put("/auth/password").json(&body).send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "{body}: {}",
-            answer.status
-        );
-        assert!(
-            !answer.text().contains(&token) && !answer.text().contains(&new),
-            "the refusal repeats a secret"
-        );
+        assert!(matches!(answer.status, 400 | 422), "{body}: {}", answer.status);
+        assert!(!answer.text().contains(&token) && !answer.text().contains(&new), "the refusal repeats a secret");
     }
-    let answer = gateway
-        .post("/auth/password")
-        .json(&wanted(&token, &new))
-        .send();
+    let answer = gateway.post("/auth/password").json(&wanted(&token, &new)).send();
     answer.refused_as(405);
     assert!(answer.header("allow").unwrap().contains("PUT"));
-    gateway
-        .put(&format!("/auth/password?reset_token={token}"))
-        .json(&json!({"new_password": new, "verify_password": new}))
-        .send();
+    gateway.put(&format!("/auth/password?reset_token={token}")).json(&json!({"new_password": new, "verify_password": new})).send();
     gateway.set_password(&token, &new).expect(200);
 }

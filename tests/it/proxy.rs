@@ -65,22 +65,14 @@ fn requests_go_where_host_path_and_method_say() {
     for (method, host, path, wanted) in cases {
         let answer = gateway.request(method, path).host(host).send();
         match wanted {
-            Some(text) => assert_eq!(
-                (answer.status, answer.text()),
-                (200, text),
-                "{method} {host} {path}"
-            ),
+            Some(text) => assert_eq!((answer.status, answer.text()), (200, text), "{method} {host} {path}"),
             None => {
                 answer.refused(404, "no_route");
             }
         }
         passed += usize::from(wanted.is_some());
     }
-    assert_eq!(
-        one.count() + two.count(),
-        passed,
-        "what no route matches reaches no upstream"
-    );
+    assert_eq!(one.count() + two.count(), passed, "what no route matches reaches no upstream");
 }
 
 #[test]
@@ -95,11 +87,7 @@ fn trace_and_connect_never_pass() {
     for head in heads {
         let answers = gateway.send(head);
         assert_eq!(answers.len(), 1, "{head}");
-        assert!(
-            (400..=501).contains(&answers[0].status),
-            "{head}: {}",
-            answers[0].status
-        );
+        assert!((400..=501).contains(&answers[0].status), "{head}: {}", answers[0].status);
     }
     assert_eq!(upstream.count(), 0);
 }
@@ -112,11 +100,7 @@ fn in_two_pieces(length: bool) -> (Upstream, Sender<()>) {
         let (head, one, two) = if length {
             ("Content-Length: 6", "one", "two")
         } else {
-            (
-                "Transfer-Encoding: chunked",
-                "3\r\none\r\n",
-                "3\r\ntwo\r\n0\r\n\r\n",
-            )
+            ("Transfer-Encoding: chunked", "3\r\none\r\n", "3\r\ntwo\r\n0\r\n\r\n")
         };
         exchange.write(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{one}"));
         let _ = wait.lock().unwrap().recv_timeout(SOON * 2);
@@ -132,19 +116,10 @@ fn answers_stream_to_the_caller_before_they_are_whole() {
         let gateway = Gateway::start(&routes(&upstream));
         let start = now();
         let mut caller = gateway.connect();
-        caller.write(format!(
-            "GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n",
-            gateway.address
-        ));
+        caller.write(format!("GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address));
         let head = caller.head().unwrap();
         assert_eq!(head.status, 200);
-        let mut next = |count| {
-            if length {
-                caller.read(count)
-            } else {
-                read_chunk(&mut caller.stream).unwrap()
-            }
-        };
+        let mut next = |count| if length { caller.read(count) } else { read_chunk(&mut caller.stream).unwrap() };
         assert_eq!(next(3), b"one");
         assert!(start.elapsed() < SOON, "the first piece was held back");
         go.send(()).unwrap();
@@ -165,24 +140,13 @@ fn request_bodies_stream_to_the_upstream_before_they_are_whole() {
         });
         let gateway = Gateway::start(&routes(&upstream));
         let (head, one, two) = if chunked {
-            (
-                "Transfer-Encoding: chunked",
-                "3\r\none\r\n",
-                "3\r\ntwo\r\n0\r\n\r\n",
-            )
+            ("Transfer-Encoding: chunked", "3\r\none\r\n", "3\r\ntwo\r\n0\r\n\r\n")
         } else {
             ("Content-Length: 6", "one", "two")
         };
         let mut caller = gateway.connect();
-        caller.write(format!(
-            "POST /public/x HTTP/1.1\r\nHost: {}\r\n{head}\r\n\r\n{one}",
-            gateway.address
-        ));
-        assert_eq!(
-            told.recv_timeout(SOON)
-                .expect("the first piece was held back"),
-            b"one"
-        );
+        caller.write(format!("POST /public/x HTTP/1.1\r\nHost: {}\r\n{head}\r\n\r\n{one}", gateway.address));
+        assert_eq!(told.recv_timeout(SOON).expect("the first piece was held back"), b"one");
         caller.write(two);
         assert_eq!(told.recv_timeout(SOON).unwrap(), b"two");
         assert_eq!(caller.answer().text(), "done");
@@ -202,11 +166,7 @@ fn addresses_take_turns_and_connections_are_kept() {
         gateway.get("/x").send_on(&mut caller).expect(200);
     }
     assert_eq!((one.count(), two.count()), (5, 5));
-    assert_eq!(
-        (one.connections(), two.connections()),
-        (1, 1),
-        "a connection for each request"
-    );
+    assert_eq!((one.connections(), two.connections()), (1, 1), "a connection for each request");
 }
 
 #[test]
@@ -221,12 +181,7 @@ fn an_address_that_refuses_is_passed_over() {
         gateway.get("/x").send().expect(200);
         gateway.post("/x").body("body").send().expect(200);
     }
-    let bodies: Vec<_> = live
-        .seen()
-        .into_iter()
-        .filter(|seen| seen.method == "POST")
-        .map(|seen| seen.body)
-        .collect();
+    let bodies: Vec<_> = live.seen().into_iter().filter(|seen| seen.method == "POST").map(|seen| seen.body).collect();
     assert_eq!(bodies, vec![b"body".to_vec(); 4]);
 }
 
@@ -238,39 +193,15 @@ fn the_callers_connection_outlives_every_kind_of_answer() {
     let login = serde_json::json!({"username": "nobody", "password": "nothing-at-all"});
     for _ in 0..2 {
         gateway.get("/public/x").send_on(&mut caller).expect(200);
-        gateway
-            .get("/protected/x")
-            .send_on(&mut caller)
-            .refused(401, "credential_missing");
-        gateway
-            .get("/nowhere")
-            .send_on(&mut caller)
-            .refused(404, "no_route");
+        gateway.get("/protected/x").send_on(&mut caller).refused(401, "credential_missing");
+        gateway.get("/nowhere").send_on(&mut caller).refused(404, "no_route");
         gateway.get("/auth/me").send_on(&mut caller).refused_as(401);
-        gateway
-            .post("/auth/login")
-            .json(&login)
-            .send_on(&mut caller)
-            .refused_as(401);
-        gateway
-            .request("HEAD", "/public/x")
-            .send_on(&mut caller)
-            .expect(200);
-        gateway
-            .get("/.well-known/jwks.json")
-            .send_on(&mut caller)
-            .expect(200);
+        gateway.post("/auth/login").json(&login).send_on(&mut caller).refused_as(401);
+        gateway.request("HEAD", "/public/x").send_on(&mut caller).expect(200);
+        gateway.get("/.well-known/jwks.json").send_on(&mut caller).expect(200);
         // A small body that nobody reads is read away.
-        gateway
-            .post("/protected/x")
-            .body("unread")
-            .send_on(&mut caller)
-            .refused(401, "credential_missing");
-        gateway
-            .post("/public/x")
-            .body("read")
-            .send_on(&mut caller)
-            .expect(200);
+        gateway.post("/protected/x").body("unread").send_on(&mut caller).refused(401, "credential_missing");
+        gateway.post("/public/x").body("read").send_on(&mut caller).expect(200);
     }
 }
 
@@ -280,42 +211,17 @@ fn faults_of_the_upstream_become_problems() {
     let cases: [(&str, u16, &str); 8] = [
         ("", 502, "upstream_error"),
         ("\u{1}\u{2}garbage\r\n\r\n", 502, "upstream_error"),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-            502,
-            "upstream_error",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
-            502,
-            "upstream_error",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello",
-            502,
-            "upstream_error",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
-            502,
-            "upstream_error",
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            502,
-            "upstream_error",
-        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", 502, "upstream_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", 502, "upstream_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", 502, "upstream_error"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", 502, "upstream_error"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "upstream_error"),
         ("gone", 502, "upstream_unreachable"),
     ];
     for (raw, status, code) in cases {
         let upstream = Upstream::answering(raw);
-        let address = if raw == "gone" {
-            format!("127.0.0.1:{gone}")
-        } else {
-            upstream.address.to_string()
-        };
-        let gateway =
-            Gateway::start(&routes(&upstream).replace(&upstream.address.to_string(), &address));
+        let address = if raw == "gone" { format!("127.0.0.1:{gone}") } else { upstream.address.to_string() };
+        let gateway = Gateway::start(&routes(&upstream).replace(&upstream.address.to_string(), &address));
         let answer = gateway.post("/public/x").body("once").send();
         answer.refused(status, code);
         assert!(upstream.count() < 2, "a POST was sent twice: {raw:?}");
@@ -329,16 +235,9 @@ fn an_upstream_that_says_nothing_is_given_up_in_time() {
     let upstream = Upstream::serving(move |_: &mut Exchange| {
         let _ = wait.lock().unwrap().recv_timeout(SOON);
     });
-    let gateway = Gateway::start(&format!(
-        "[limits]\nupstream_read_timeout_ms = 300\n{}",
-        routes(&upstream)
-    ));
+    let gateway = Gateway::start(&format!("[limits]\nupstream_read_timeout_ms = 300\n{}", routes(&upstream)));
     let start = now();
-    gateway
-        .post("/public/x")
-        .body("once")
-        .send()
-        .refused(504, "upstream_timeout");
+    gateway.post("/public/x").body("once").send().refused(504, "upstream_timeout");
     assert!(start.elapsed() < SOON);
     assert_eq!(upstream.count(), 1);
 }
@@ -354,42 +253,21 @@ fn a_broken_answer_is_never_passed_off_as_a_whole_one() {
         let upstream = Upstream::answering(raw);
         let gateway = Gateway::start(&routes(&upstream));
         let mut caller = gateway.connect();
-        caller.write(format!(
-            "GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n",
-            gateway.address
-        ));
+        caller.write(format!("GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address));
         let answer = caller.answer();
-        assert!(
-            answer.status == 502 || !answer.is_whole,
-            "{raw:?} came as {answer:?}"
-        );
+        assert!(answer.status == 502 || !answer.is_whole, "{raw:?} came as {answer:?}");
     }
 }
 
 #[test]
 fn bodies_over_the_limit_are_refused() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[limits]\nbody_bytes_max = 1000\n{}",
-        routes(&upstream)
-    ));
-    gateway
-        .post("/public/x")
-        .body("x".repeat(1000))
-        .send()
-        .expect(200);
+    let gateway = Gateway::start(&format!("[limits]\nbody_bytes_max = 1000\n{}", routes(&upstream)));
+    gateway.post("/public/x").body("x".repeat(1000)).send().expect(200);
     assert_eq!(upstream.last().body.len(), 1000);
 
-    gateway
-        .post("/public/x")
-        .body("x".repeat(1001))
-        .send()
-        .refused(413, "body_too_large");
-    assert_eq!(
-        upstream.count(),
-        1,
-        "a length that is too large is refused before anything is sent"
-    );
+    gateway.post("/public/x").body("x".repeat(1001)).send().refused(413, "body_too_large");
+    assert_eq!(upstream.count(), 1, "a length that is too large is refused before anything is sent");
 
     let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
     let whole = format!("{chunk}{chunk}0\r\n\r\n");
@@ -407,10 +285,7 @@ fn bodies_over_the_limit_are_refused() {
             answer.refused(413, "body_too_large");
         }
         let longest = upstream.seen().iter().map(|seen| seen.body.len()).max();
-        assert!(
-            longest <= Some(1000),
-            "{longest:?} bytes of a body came through"
-        );
+        assert!(longest <= Some(1000), "{longest:?} bytes of a body came through");
     }
 }
 
@@ -418,17 +293,8 @@ fn bodies_over_the_limit_are_refused() {
 fn a_refusal_reaches_a_caller_who_is_still_sending() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
-    gateway
-        .post("/protected/x")
-        .body(vec![b'x'; 4 << 20])
-        .send()
-        .refused(401, "credential_missing");
-    gateway
-        .post("/auth/login")
-        .header("Content-Type", "application/json")
-        .body(vec![b' '; 4 << 20])
-        .send()
-        .refused_as(413);
+    gateway.post("/protected/x").body(vec![b'x'; 4 << 20]).send().refused(401, "credential_missing");
+    gateway.post("/auth/login").header("Content-Type", "application/json").body(vec![b' '; 4 << 20]).send().refused_as(413);
     assert_eq!(upstream.count(), 0);
 }
 
@@ -458,21 +324,12 @@ fn head_is_guarded_like_get_and_has_no_body() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
     let mut caller = gateway.connect();
-    let answer = gateway
-        .request("HEAD", "/public/x")
-        .send_on(&mut caller)
-        .expect(200);
+    let answer = gateway.request("HEAD", "/public/x").send_on(&mut caller).expect(200);
     assert_eq!(answer.header("content-length"), Some("5"));
     for (target, status) in [("/protected/x", 401), ("/nowhere", 404), ("/auth/me", 401)] {
-        gateway
-            .request("HEAD", target)
-            .send_on(&mut caller)
-            .expect(status);
+        gateway.request("HEAD", target).send_on(&mut caller).expect(status);
     }
-    assert_eq!(
-        gateway.get("/public/x").send_on(&mut caller).text(),
-        "hello"
-    );
+    assert_eq!(gateway.get("/public/x").send_on(&mut caller).text(), "hello");
     assert_eq!(upstream.count(), 2);
 }
 
@@ -521,23 +378,15 @@ fn trailers_are_dropped_both_ways() {
         gateway.address
     ));
     let all = String::from_utf8(caller.rest()).unwrap();
-    assert!(
-        all.starts_with("HTTP/1.1 200") && !all.contains("forged"),
-        "{all}"
-    );
+    assert!(all.starts_with("HTTP/1.1 200") && !all.contains("forged"), "{all}");
     let seen = upstream.last();
-    assert!(
-        seen.body == b"hi" && !seen.text().contains("forged"),
-        "{seen:?}"
-    );
+    assert!(seen.body == b"hi" && !seen.text().contains("forged"), "{seen:?}");
 }
 
 #[test]
 fn websockets_pass_after_101_and_not_before_the_decision() {
     let upstream = Upstream::serving(|exchange: &mut Exchange| {
-        exchange.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
+        exchange.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
         let frame = exchange.read(4);
         exchange.write(frame);
         exchange.close = true;
@@ -574,15 +423,10 @@ fn a_caller_who_leaves_takes_nobody_along() {
     });
     let gateway = Gateway::start(&routes(&upstream));
     let mut caller = gateway.connect();
-    caller.write(format!(
-        "POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\nhalf",
-        gateway.address
-    ));
+    caller.write(format!("POST /public/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\nhalf", gateway.address));
     told.recv_timeout(SOON).unwrap();
     drop(caller);
-    wait_for("the upstream to see the end", || {
-        (upstream.last().body.len() < 100).then_some(())
-    });
+    wait_for("the upstream to see the end", || (upstream.last().body.len() < 100).then_some(()));
     let mut caller = Connection::open(gateway.address);
     gateway.get("/public/x").send_on(&mut caller).expect(200);
 }

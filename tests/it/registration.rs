@@ -26,50 +26,18 @@ fn the_answer_is_the_same_whether_or_not_anything_is_taken() {
     // Who asks for what; to whom the mail goes; whether it has a token.
     let cases = [
         (person("free@example.org", "free"), "free@example.org", true),
-        (
-            person("anna@example.org", "other"),
-            "anna@example.org",
-            false,
-        ),
-        (
-            person("ANNA@example.org", "other2"),
-            "anna@example.org",
-            false,
-        ),
-        (
-            person("anna+tag@example.org", "other3"),
-            "anna@example.org",
-            false,
-        ),
+        (person("anna@example.org", "other"), "anna@example.org", false),
+        (person("ANNA@example.org", "other2"), "anna@example.org", false),
+        (person("anna+tag@example.org", "other3"), "anna@example.org", false),
         (person("ben@example.org", "anna"), "ben@example.org", false),
-        (
-            person("cora@example.org", "ANNA"),
-            "cora@example.org",
-            false,
-        ),
-        (
-            person("anna@example.org", "anna"),
-            "anna@example.org",
-            false,
-        ),
-        (
-            person("pending@example.org", "pending"),
-            "pending@example.org",
-            true,
-        ),
-        (
-            person("dora@example.org", "pending"),
-            "dora@example.org",
-            true,
-        ),
+        (person("cora@example.org", "ANNA"), "cora@example.org", false),
+        (person("anna@example.org", "anna"), "anna@example.org", false),
+        (person("pending@example.org", "pending"), "pending@example.org", true),
+        (person("dora@example.org", "pending"), "dora@example.org", true),
     ];
     let mut first = None;
     for (body, to, has_token) in cases {
-        let answer = gateway
-            .post("/auth/register")
-            .json(&body)
-            .send()
-            .expect(202);
+        let answer = gateway.post("/auth/register").json(&body).send().expect(202);
         assert!(answer.json()["message"].is_string());
         let neutral = answer.neutral();
         assert_eq!(*first.get_or_insert(neutral.clone()), neutral, "{body}");
@@ -77,10 +45,7 @@ fn the_answer_is_the_same_whether_or_not_anything_is_taken() {
         assert_eq!(mail.token().is_some(), has_token, "{body}: {mail:?}");
         if let Some(token) = mail.token() {
             gateway.secret(&token);
-            assert!(
-                !answer.text().contains(&token),
-                "the answer tells the token"
-            );
+            assert!(!answer.text().contains(&token), "the answer tells the token");
         }
     }
 }
@@ -89,28 +54,15 @@ fn the_answer_is_the_same_whether_or_not_anything_is_taken() {
 fn gmail_addresses_that_are_one_mailbox_are_one_account() {
     let (_upstream, gateway) = gateway("");
     let mailbox = gateway.mailbox();
-    gateway
-        .post("/auth/register")
-        .json(&person("first.last@gmail.com", "first"))
-        .send()
-        .expect(202);
+    gateway.post("/auth/register").json(&person("first.last@gmail.com", "first")).send().expect(202);
     let token = mailbox.token("first.last@gmail.com");
-    gateway
-        .set_password(&token, &password_of("first"))
-        .expect(200);
-    gateway
-        .post("/auth/register")
-        .json(&person("f.i.r.s.t.last+x@gmail.com", "second"))
-        .send()
-        .expect(202);
+    gateway.set_password(&token, &password_of("first")).expect(200);
+    gateway.post("/auth/register").json(&person("f.i.r.s.t.last+x@gmail.com", "second")).send().expect(202);
     let mail = mailbox.next("first.last@gmail.com");
     assert!(mail.token().is_none(), "{mail:?}");
     // A login compares without case and nothing else.
     let login = |name: &str| gateway.try_login(name, &password_of("first")).status;
-    assert_eq!(
-        (login("First.Last@GMAIL.com"), login("firstlast@gmail.com")),
-        (200, 401)
-    );
+    assert_eq!((login("First.Last@GMAIL.com"), login("firstlast@gmail.com")), (200, 401));
 }
 
 #[test]
@@ -118,11 +70,7 @@ fn pending_reserves_nothing_and_the_first_password_wins() {
     let (_upstream, gateway) = gateway("");
     let mailbox = gateway.mailbox();
     let mut register = |identity: &str, username: &str| {
-        gateway
-            .post("/auth/register")
-            .json(&person(identity, username))
-            .send()
-            .expect(202);
+        gateway.post("/auth/register").json(&person(identity, username)).send().expect(202);
         mailbox.token(identity)
     };
     let one = register("anna@example.org", "anna");
@@ -130,20 +78,14 @@ fn pending_reserves_nothing_and_the_first_password_wins() {
     let same_name = register("squatter@example.org", "anna");
     let same_address = register("anna@example.org", "anna2");
     let unrelated = register("ben@example.org", "ben");
-    gateway
-        .try_login("anna", &password_of("anna"))
-        .refused_as(401);
+    gateway.try_login("anna", &password_of("anna")).refused_as(401);
     gateway.set_password(&two, &password_of("anna")).expect(200);
     for void in [&one, &two, &same_name, &same_address] {
-        gateway
-            .set_password(void, &password_of("thief"))
-            .refused(400, "token_invalid");
+        gateway.set_password(void, &password_of("thief")).refused(400, "token_invalid");
     }
     gateway.login("anna");
     assert_eq!(gateway.try_login("anna", &password_of("thief")).status, 401);
-    gateway
-        .set_password(&unrelated, &password_of("ben"))
-        .expect(200);
+    gateway.set_password(&unrelated, &password_of("ben")).expect(200);
 }
 
 #[test]
@@ -153,27 +95,16 @@ fn two_who_confirm_one_name_at_once_get_one_account() {
     let tokens: Vec<_> = (0..6)
         .map(|index| {
             let identity = format!("anna{index}@example.org");
-            gateway
-                .post("/auth/register")
-                .json(&person(&identity, "anna"))
-                .send()
-                .expect(202);
+            gateway.post("/auth/register").json(&person(&identity, "anna")).send().expect(202);
             mailbox.token(&identity)
         })
         .collect();
     let answers = crate::harness::at_once(tokens.len(), |index| {
-        gateway
-            .set_password(&tokens[index], &password_of(&index.to_string()))
-            .status
+        gateway.set_password(&tokens[index], &password_of(&index.to_string())).status
     });
     let done = answers.iter().filter(|status| **status == 200).count();
     assert_eq!(done, 1, "{answers:?}");
-    let open = (0..6).filter(|index| {
-        gateway
-            .try_login("anna", &password_of(&index.to_string()))
-            .status
-            == 200
-    });
+    let open = (0..6).filter(|index| gateway.try_login("anna", &password_of(&index.to_string())).status == 200);
     assert_eq!(open.count(), 1);
 }
 
@@ -181,32 +112,17 @@ fn two_who_confirm_one_name_at_once_get_one_account() {
 fn mails_lead_to_the_configured_place_and_name_nobody() {
     let (_upstream, gateway) = gateway("");
     let mailbox = gateway.mailbox();
-    gateway
-        .post("/auth/register")
-        .host("evil.test")
-        .json(&person("anna@example.org", "anna"))
-        .send()
-        .expect(202);
+    gateway.post("/auth/register").host("evil.test").json(&person("anna@example.org", "anna")).send().expect(202);
     let mail = mailbox.next("anna@example.org");
     let token = mail.token().unwrap();
     gateway.secret(&token);
     let link = format!("http://{}/auth/confirm?token={token}", gateway.address);
-    assert!(
-        mail.text.lines().any(|line| line.trim() == link),
-        "the link has no line of its own: {}",
-        mail.text
-    );
+    assert!(mail.text.lines().any(|line| line.trim() == link), "the link has no line of its own: {}", mail.text);
     for forged in ["evil.test", "Zebulon", "Quagmire"] {
-        assert!(
-            !mail.raw.contains(forged) && !mail.subject.contains(forged),
-            "{forged}: {}",
-            mail.raw
-        );
+        assert!(!mail.raw.contains(forged) && !mail.subject.contains(forged), "{forged}: {}", mail.raw);
     }
     assert!(token.len() >= 22, "less than 128 bits: {token}");
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &mailbox.files()[0].metadata().unwrap().permissions(),
-    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mailbox.files()[0].metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -221,129 +137,47 @@ fn what_breaks_a_rule_is_422_and_what_breaks_the_form_is_400() {
     };
     let long = format!("{}@example.org", "a".repeat(250));
     for identity in [
-        "",
-        "anna",
-        "@example.org",
-        "anna@",
-        "anna@b@c",
-        "anna\r\nBcc: x@evil.test@example.org",
-        "anna@example.org\r\nBcc: x",
-        "a\0@b.c",
-        "anna@example.org\n",
-        &long,
+        "", "anna", "@example.org", "anna@", "anna@b@c", "anna\r\nBcc: x@evil.test@example.org", "anna@example.org\r\nBcc: x", "a\0@b.c",
+        "anna@example.org\n", &long,
     ] {
-        gateway
-            .post("/auth/register")
-            .json(&changed("identity", json!(identity)))
-            .send()
-            .refused_as(422);
+        gateway.post("/auth/register").json(&changed("identity", json!(identity))).send().refused_as(422);
     }
     let long = "a".repeat(65);
-    for username in [
-        "",
-        "a",
-        "u-12345678",
-        "-anna",
-        ".anna",
-        "an na",
-        "anna@example.org",
-        "änna",
-        "anna\n",
-        "an/na",
-        "an,na",
-        &long,
-    ] {
-        gateway
-            .post("/auth/register")
-            .json(&changed("username", json!(username)))
-            .send()
-            .refused_as(422);
+    for username in ["", "a", "u-12345678", "-anna", ".anna", "an na", "anna@example.org", "änna", "anna\n", "an/na", "an,na", &long] {
+        gateway.post("/auth/register").json(&changed("username", json!(username))).send().refused_as(422);
     }
-    gateway
-        .post("/auth/register")
-        .json(&changed("name", json!("")))
-        .send()
-        .refused_as(422);
-    gateway
-        .post("/auth/register")
-        .json(&changed("name", json!("a\r\nb")))
-        .send()
-        .refused_as(422);
-    for field in [
-        "is_admin",
-        "roles",
-        "status",
-        "uid",
-        "password",
-        "account_id",
-        "Identity",
-    ] {
-        gateway
-            .post("/auth/register")
-            .json(&changed(field, json!(true)))
-            .send()
-            .refused_as(400);
+    gateway.post("/auth/register").json(&changed("name", json!(""))).send().refused_as(422);
+    gateway.post("/auth/register").json(&changed("name", json!("a\r\nb"))).send().refused_as(422);
+    for field in ["is_admin", "roles", "status", "uid", "password", "account_id", "Identity"] {
+        gateway.post("/auth/register").json(&changed(field, json!(true))).send().refused_as(400);
     }
     for field in ["identity", "username", "name"] {
         for wrong in [json!(7), json!(["a"]), json!({}), json!(null), json!(true)] {
-            let answer = gateway
-                .post("/auth/register")
-                .json(&changed(field, wrong))
-                .send();
-            assert!(
-                matches!(answer.status, 400 | 422),
-                "{field}: {}",
-                answer.status
-            );
+            let answer = gateway.post("/auth/register").json(&changed(field, wrong)).send();
+            assert!(matches!(answer.status, 400 | 422), "{field}: {}", answer.status);
         }
         let mut body = good.clone();
         body.as_object_mut().unwrap().remove(field);
         let answer = gateway.post("/auth/register").json(&body).send();
-        assert!(
-            matches!(answer.status, 400 | 422),
-            "without {field}: {}",
-            answer.status
-        );
+        assert!(matches!(answer.status, 400 | 422), "without {field}: {}", answer.status);
     }
-    gateway
-        .post("/auth/register")
-        .header("Content-Type", "text/plain")
-        .body(good.to_string())
-        .send()
-        .refused_as(415);
+    gateway.post("/auth/register").header("Content-Type", "text/plain").body(good.to_string()).send().refused_as(415);
     gateway.get("/auth/register").send().refused_as(405);
-    assert!(
-        gateway.mailbox().files().is_empty(),
-        "a refused registration caused a mail"
-    );
+    assert!(gateway.mailbox().files().is_empty(), "a refused registration caused a mail");
 }
 
 #[test]
 fn where_registration_is_not_open_strangers_are_refused() {
     for mode in ["invite", "closed"] {
         let (_upstream, gateway) = gateway(&format!("[account]\nregistration = \"{mode}\"\n"));
-        gateway
-            .post("/auth/register")
-            .json(&person("anna@example.org", "anna"))
-            .send()
-            .refused_as(403);
+        gateway.post("/auth/register").json(&person("anna@example.org", "anna")).send().refused_as(403);
         assert!(gateway.mailbox().files().is_empty());
         // The operator invites.
         let mailbox = gateway.mailbox();
-        let task = [
-            "account",
-            "add",
-            "ben",
-            "--identity",
-            "ben@example.org",
-            "--name",
-            "Ben",
-        ];
+        let task = ["account", "add", "ben", "--identity", "ben@example.org", "--name", "Ben"];
         gateway.cli(&task, "").done();
         let token = mailbox.token(&address_of("ben"));
-        gateway
-            .set_password(&token, &password_of("ben"))
-            .expect(200);
+        gateway.set_password(&token, &password_of("ben")).expect(200);
         gateway.login("ben");
     }
 }
@@ -354,31 +188,11 @@ fn a_retired_name_is_never_given_out_again() {
     let anna = gateway.person("anna");
     gateway.cli(&["account", "disable", "anna"], "").done();
     let mailbox = gateway.mailbox();
-    gateway
-        .post("/auth/register")
-        .json(&person("new@example.org", "anna"))
-        .send()
-        .expect(202);
+    gateway.post("/auth/register").json(&person("new@example.org", "anna")).send().expect(202);
     assert!(mailbox.next("new@example.org").token().is_none());
-    gateway
-        .post("/auth/register")
-        .json(&person(&anna.identity, "new"))
-        .send()
-        .expect(202);
-    assert!(
-        mailbox.next(&anna.identity).token().is_none(),
-        "no token makes a disabled account active"
-    );
-    gateway
-        .post("/auth/forgot")
-        .json(&json!({"username": "anna"}))
-        .send()
-        .expect(202);
+    gateway.post("/auth/register").json(&person(&anna.identity, "new")).send().expect(202);
+    assert!(mailbox.next(&anna.identity).token().is_none(), "no token makes a disabled account active");
+    gateway.post("/auth/forgot").json(&json!({"username": "anna"})).send().expect(202);
     gateway.person("later");
-    assert!(
-        mailbox
-            .unread(&anna.identity)
-            .and_then(|mail| mail.token())
-            .is_none()
-    );
+    assert!(mailbox.unread(&anna.identity).and_then(|mail| mail.token()).is_none());
 }

@@ -11,23 +11,13 @@ use crate::harness::upstream::Upstream;
 fn every_own_algorithm_makes_tokens_that_its_published_key_verifies() {
     for algorithm in ["ES256", "EdDSA", "RS256", "HS256"] {
         let upstream = Upstream::start();
-        let gateway = Gateway::start(&format!(
-            "[tokens]\nalgorithm = \"{algorithm}\"\n{}",
-            routes(&upstream)
-        ));
+        let gateway = Gateway::start(&format!("[tokens]\nalgorithm = \"{algorithm}\"\n{}", routes(&upstream)));
         let anna = gateway.person("anna");
         assert_eq!(part(&anna.jwt, 0)["alg"], algorithm);
-        gateway
-            .get("/protected/x")
-            .bearer(&anna.jwt)
-            .send()
-            .expect(200);
+        gateway.get("/protected/x").bearer(&anna.jwt).send().expect(200);
         let jwks = gateway.get("/.well-known/jwks.json").send().expect(200);
         for private in ["\"d\"", "\"p\"", "\"q\"", "\"k\"", "\"dp\"", "oct"] {
-            assert!(
-                !jwks.text().contains(private),
-                "{algorithm}: {private} is published"
-            );
+            assert!(!jwks.text().contains(private), "{algorithm}: {private} is published");
         }
         if algorithm == "HS256" {
             continue;
@@ -47,9 +37,7 @@ fn section_7_2_a_changed_token_is_no_token() {
     let anna = gateway.person("anna");
     let ben = gateway.person("ben");
     let pieces: Vec<_> = anna.jwt.split('.').collect();
-    let [header, claims, signature] = pieces.as_slice() else {
-        panic!("three parts")
-    };
+    let [header, claims, signature] = pieces.as_slice() else { panic!("three parts") };
     let mut forged = claims_of(&anna.jwt);
     forged["sub"] = json!(ben.uid);
     let forged = b64(forged.to_string().as_bytes());
@@ -67,74 +55,38 @@ fn section_7_2_a_changed_token_is_no_token() {
         format!(".{claims}.{signature}"),
         format!("{}.{claims}.", b64(br#"{"alg":"none","typ":"at+jwt"}"#)),
         mine.token_of(&own_header, &text),
-        mine.token_of(
-            &json!({"alg": "ES256", "typ": "at+jwt", "jwk": mine.jwk("x")}).to_string(),
-            &text,
-        ),
+        mine.token_of(&json!({"alg": "ES256", "typ": "at+jwt", "jwk": mine.jwk("x")}).to_string(), &text),
         Signer::hs256().token_of(&own_header.replace("ES256", "HS256"), &text),
-        format!(
-            "{}.{claims}.{signature}",
-            b64(br#"{"typ":"at+jwt","alg":"ES256"}"#)
-        ),
+        format!("{}.{claims}.{signature}", b64(br#"{"typ":"at+jwt","alg":"ES256"}"#)),
         "x".repeat(9000),
-        format!(
-            "{header}.{}.{signature}",
-            b64(format!("{}{}", "[".repeat(4000), "]".repeat(4000)).as_bytes())
-        ),
+        format!("{header}.{}.{signature}", b64(format!("{}{}", "[".repeat(4000), "]".repeat(4000)).as_bytes())),
         "..".to_owned(),
     ];
     for token in cases {
         let answer = gateway.get("/protected/x").bearer(&token).send();
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (401, "bearer_invalid"),
-            "{token}"
-        );
+        assert_eq!((answer.status, answer.code().as_str()), (401, "bearer_invalid"), "{token}");
     }
     assert_eq!(upstream.count(), 0);
-    gateway
-        .get("/protected/x")
-        .bearer(&anna.jwt)
-        .send()
-        .expect(200);
+    gateway.get("/protected/x").bearer(&anna.jwt).send().expect(200);
 }
 
 #[test]
 fn a_token_of_another_gateway_is_none_of_ours() {
     let upstream = Upstream::start();
-    let (one, other) = (
-        Gateway::start(&routes(&upstream)),
-        Gateway::start(&routes(&upstream)),
-    );
+    let (one, other) = (Gateway::start(&routes(&upstream)), Gateway::start(&routes(&upstream)));
     let anna = one.person("anna");
-    other
-        .get("/protected/x")
-        .bearer(&anna.jwt)
-        .send()
-        .refused(401, "bearer_invalid");
+    other.get("/protected/x").bearer(&anna.jwt).send().refused(401, "bearer_invalid");
 }
 
 #[test]
 fn section_4_1_4_an_expired_token_is_told_apart() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[tokens]\naccess_ttl_s = 1\n{}",
-        routes(&upstream)
-    ));
+    let gateway = Gateway::start(&format!("[tokens]\naccess_ttl_s = 1\n{}", routes(&upstream)));
     let anna = gateway.person("anna");
     let code = || gateway.get("/protected/x").bearer(&anna.jwt).send();
-    let end = crate::harness::wait_for("the end of a token", || {
-        Some(code()).filter(|answer| answer.status == 401)
-    });
+    let end = crate::harness::wait_for("the end of a token", || Some(code()).filter(|answer| answer.status == 401));
     end.refused(401, "bearer_expired");
     // The session lives on.
-    let fresh = gateway
-        .refresh(&anna.refresh)
-        .expect(200)
-        .member("access_token");
-    gateway
-        .get("/protected/x")
-        .bearer(&fresh)
-        .send()
-        .expect(200);
+    let fresh = gateway.refresh(&anna.refresh).expect(200).member("access_token");
+    gateway.get("/protected/x").bearer(&fresh).send().expect(200);
 }

@@ -15,28 +15,17 @@ fn gateway() -> (Upstream, Gateway) {
     let gateway = Gateway::start(&format!(
         "[roles]\nresources = [\"list\", \"event\"]\n{}{}",
         routes(&upstream),
-        route(
-            "/mixed/{event}/{list}/**",
-            "{ any_role = [\"event-{event}-member\", \"list-{list}-member\", \"auditor\"] }"
-        )
+        route("/mixed/{event}/{list}/**", "{ any_role = [\"event-{event}-member\", \"list-{list}-member\", \"auditor\"] }")
     ));
     (upstream, gateway)
 }
 
 fn set(gateway: &Gateway, by: &Caller, id: &str, uid: &str, level: &str) -> Response {
-    gateway
-        .put(&format!("/auth/members/list/{id}/{uid}"))
-        .by(by)
-        .json(&json!({"level": level}))
-        .send()
+    gateway.put(&format!("/auth/members/list/{id}/{uid}")).by(by).json(&json!({"level": level})).send()
 }
 
 fn patch(gateway: &Gateway, by: &Caller, account_id: &str, change: &Value) -> Response {
-    gateway
-        .request("PATCH", &format!("/auth/accounts/{account_id}"))
-        .by(by)
-        .json(change)
-        .send()
+    gateway.request("PATCH", &format!("/auth/accounts/{account_id}")).by(by).json(change).send()
 }
 
 #[test]
@@ -57,14 +46,8 @@ fn a_level_opens_itself_and_those_below_it() {
             }
         }
     }
-    gateway
-        .cli(&["member", "remove", "anna", "list", "42"], "")
-        .done();
-    gateway
-        .get("/invitee/42/x")
-        .by(&anna.caller())
-        .send()
-        .refused(403, "role_missing");
+    gateway.cli(&["member", "remove", "anna", "list", "42"], "").done();
+    gateway.get("/invitee/42/x").by(&anna.caller()).send().refused(403, "role_missing");
 }
 
 #[test]
@@ -76,46 +59,19 @@ fn an_id_is_a_whole_segment_and_nothing_else() {
         gateway.member("anna", id, "member");
     }
     let cases = [
-        ("/member/4-2/x", 200),
-        ("/member/42/x", 403),
-        ("/member/4/x", 403),
-        ("/member/2/x", 403),
-        ("/member/4-2-member/x", 403),
-        ("/member/7/x", 200),
-        ("/member/07/x", 403),
-        ("/member/7.0/x", 403),
-        ("/member/77/x", 403),
-        ("/member/-7/x", 403),
-        ("/member/a.b:c~d_e/x", 200),
-        ("/member/8-member/x", 200),
-        ("/member/8/x", 403),
-        ("/member/Case/x", 200),
-        ("/member/case/x", 403),
+        ("/member/4-2/x", 200), ("/member/42/x", 403), ("/member/4/x", 403), ("/member/2/x", 403), ("/member/4-2-member/x", 403),
+        ("/member/7/x", 200), ("/member/07/x", 403), ("/member/7.0/x", 403), ("/member/77/x", 403), ("/member/-7/x", 403),
+        ("/member/a.b:c~d_e/x", 200), ("/member/8-member/x", 200), ("/member/8/x", 403), ("/member/Case/x", 200), ("/member/case/x", 403),
         // Escapes of unreserved characters are the characters; everything else that is escaped is no id.
-        ("/member/%37/x", 200),
-        ("/member/4%2d2/x", 200),
-        ("/member/a.b%3Ac~d_e/x", 403),
-        ("/member/7%20/x", 403),
-        ("/member/%E2%92%BA/x", 403),
-        ("/member/7,8/x", 403),
-        ("/member/7;x/x", 403),
-        ("/member/7+/x", 403),
-        ("/member/*/x", 403),
-        ("/member/{id}/x", 400),
-        ("/member/%7Bid%7D/x", 403),
-        ("/member/7%2F8/x", 400),
-        ("/member//x", 400),
-        ("/member/7%00/x", 400),
+        ("/member/%37/x", 200), ("/member/4%2d2/x", 200), ("/member/a.b%3Ac~d_e/x", 403), ("/member/7%20/x", 403),
+        ("/member/%E2%92%BA/x", 403), ("/member/7,8/x", 403), ("/member/7;x/x", 403), ("/member/7+/x", 403), ("/member/*/x", 403),
+        ("/member/{id}/x", 400), ("/member/%7Bid%7D/x", 403), ("/member/7%2F8/x", 400), ("/member//x", 400), ("/member/7%00/x", 400),
     ];
     for (path, status) in cases {
         let answer = gateway.get(path).by(&anna.caller()).send();
         assert_eq!(answer.status, status, "{path}");
     }
-    gateway
-        .get("/member/%37/x")
-        .by(&anna.caller())
-        .send()
-        .expect(200);
+    gateway.get("/member/%37/x").by(&anna.caller()).send().expect(200);
     assert_eq!(upstream.last().target, "/member/7/x");
 }
 
@@ -124,15 +80,8 @@ fn roles_of_one_resource_do_not_open_another() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     gateway.member("anna", "1", "secret");
-    gateway
-        .cli(&["member", "set", "anna", "event", "2", "member"], "")
-        .done();
-    for (path, status) in [
-        ("/mixed/1/2/x", 403),
-        ("/mixed/2/2/x", 200),
-        ("/mixed/1/1/x", 200),
-        ("/mixed/9/9/x", 403),
-    ] {
+    gateway.cli(&["member", "set", "anna", "event", "2", "member"], "").done();
+    for (path, status) in [("/mixed/1/2/x", 403), ("/mixed/2/2/x", 200), ("/mixed/1/1/x", 200), ("/mixed/9/9/x", 403)] {
         gateway.get(path).by(&anna.caller()).send().expect(status);
     }
 }
@@ -141,18 +90,11 @@ fn roles_of_one_resource_do_not_open_another() {
 fn the_roles_header_tells_what_concerns_the_path() {
     let upstream = Upstream::start();
     let all = "[[route]]\npath = \"/all/{id}/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\nall_roles = true\n";
-    let one =
-        "[[route]]\npath = \"/one/{id}/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\n";
+    let one = "[[route]]\npath = \"/one/{id}/**\"\nupstream = \"main\"\nrequire = \"authenticated\"\n";
     let gateway = Gateway::start(&format!("{}{all}{one}", routes(&upstream)));
     let root = gateway.administrator("root");
     let anna = gateway.person("anna");
-    patch(
-        &gateway,
-        &root.caller(),
-        &anna.account_id,
-        &json!({"roles": ["auditor", "crew"]}),
-    )
-    .expect(200);
+    patch(&gateway, &root.caller(), &anna.account_id, &json!({"roles": ["auditor", "crew"]})).expect(200);
     gateway.member("anna", "1", "member");
     gateway.member("anna", "2", "invitee");
     let cases = [
@@ -160,10 +102,7 @@ fn the_roles_header_tells_what_concerns_the_path() {
         ("/one/2/x", "auditor crew list-2-invitee user"),
         ("/one/3/x", "auditor crew user"),
         ("/protected/1/x", "auditor crew user"),
-        (
-            "/all/3/x",
-            "auditor crew list-1-invitee list-1-member list-2-invitee user",
-        ),
+        ("/all/3/x", "auditor crew list-1-invitee list-1-member list-2-invitee user"),
     ];
     for (path, wanted) in cases {
         gateway.get(path).by(&anna.caller()).send().expect(200);
@@ -172,16 +111,8 @@ fn the_roles_header_tells_what_concerns_the_path() {
         roles.sort_unstable();
         assert_eq!(roles.join(" "), wanted, "{path}");
     }
-    gateway
-        .get("/public/1/x")
-        .by(&anna.caller())
-        .send()
-        .expect(200);
-    assert_eq!(
-        upstream.last().header("x-auth-roles"),
-        None,
-        "public routes look at nobody"
-    );
+    gateway.get("/public/1/x").by(&anna.caller()).send().expect(200);
+    assert_eq!(upstream.last().header("x-auth-roles"), None, "public routes look at nobody");
 }
 
 #[test]
@@ -189,10 +120,7 @@ fn a_change_of_membership_counts_on_the_next_request() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     let key = gateway.key(&anna, &[]);
-    let statuses = || {
-        [anna.caller(), key.caller()]
-            .map(|caller| gateway.get("/member/5/x").by(&caller).send().status)
-    };
+    let statuses = || [anna.caller(), key.caller()].map(|caller| gateway.get("/member/5/x").by(&caller).send().status);
     for _ in 0..10 {
         assert_eq!(statuses(), [403, 403]);
         set(&gateway, &root.caller(), "5", &anna.uid, "member").is_one_of(&[200, 201, 204]);
@@ -201,29 +129,19 @@ fn a_change_of_membership_counts_on_the_next_request() {
         assert_eq!(statuses(), [403, 403]);
         set(&gateway, &root.caller(), "5", &anna.uid, "manager").is_one_of(&[200, 201, 204]);
         assert_eq!(statuses(), [200, 200]);
-        gateway
-            .delete(&format!("/auth/members/list/5/{}", anna.uid))
-            .by(&root.caller())
-            .send()
-            .is_one_of(&[200, 204]);
+        gateway.delete(&format!("/auth/members/list/5/{}", anna.uid)).by(&root.caller()).send().is_one_of(&[200, 204]);
     }
 }
 
 #[test]
 fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
     let (_upstream, gateway) = gateway();
-    let [manager, member, ben, boss] =
-        ["manny", "memo", "ben", "boss"].map(|name| gateway.person(name));
+    let [manager, member, ben, boss] = ["manny", "memo", "ben", "boss"].map(|name| gateway.person(name));
     gateway.member("manny", "5", "manager");
     gateway.member("memo", "5", "member");
     gateway.member("boss", "5", "secret");
     let by = manager.caller();
-    for (level, may) in [
-        ("invitee", true),
-        ("member", true),
-        ("manager", true),
-        ("secret", false),
-    ] {
+    for (level, may) in [("invitee", true), ("member", true), ("manager", true), ("secret", false)] {
         let answer = set(&gateway, &by, "5", &ben.uid, level);
         if may {
             answer.is_one_of(&[200, 201, 204]);
@@ -233,42 +151,16 @@ fn managers_go_no_higher_than_themselves_and_no_further_than_their_resource() {
     }
     // Nobody above is touched, neither down nor out, and nobody lifts themselves.
     set(&gateway, &by, "5", &boss.uid, "invitee").refused_as(403);
-    gateway
-        .delete(&format!("/auth/members/list/5/{}", boss.uid))
-        .by(&by)
-        .send()
-        .refused_as(403);
+    gateway.delete(&format!("/auth/members/list/5/{}", boss.uid)).by(&by).send().refused_as(403);
     set(&gateway, &by, "5", &manager.uid, "secret").refused_as(403);
-    gateway
-        .get("/secret/5/x")
-        .by(&boss.caller())
-        .send()
-        .expect(200);
+    gateway.get("/secret/5/x").by(&boss.caller()).send().expect(200);
     // On another resource, a manager is nobody; so is whoever is below.
-    for (caller, id) in [
-        (&manager, "6"),
-        (&manager, "5-x"),
-        (&member, "5"),
-        (&ben, "6"),
-    ] {
+    for (caller, id) in [(&manager, "6"), (&manager, "5-x"), (&member, "5"), (&ben, "6")] {
         set(&gateway, &caller.caller(), id, &ben.uid, "invitee").refused_as(403);
-        gateway
-            .delete(&format!("/auth/members/list/{id}/{}", ben.uid))
-            .by(&caller.caller())
-            .send()
-            .refused_as(403);
-        gateway
-            .get(&format!("/auth/members/list/{id}"))
-            .by(&caller.caller())
-            .send()
-            .refused_as(403);
+        gateway.delete(&format!("/auth/members/list/{id}/{}", ben.uid)).by(&caller.caller()).send().refused_as(403);
+        gateway.get(&format!("/auth/members/list/{id}")).by(&caller.caller()).send().refused_as(403);
     }
-    let list = gateway
-        .get("/auth/members/list/5")
-        .by(&by)
-        .send()
-        .expect(200)
-        .json();
+    let list = gateway.get("/auth/members/list/5").by(&by).send().expect(200).json();
     assert_eq!(list["count"], 4, "{list}");
     set(&gateway, &Caller::Anonymous, "5", &ben.uid, "member").refused(401, "credential_missing");
     // A key needs the scope for it, whoever its owner is.
@@ -284,170 +176,57 @@ fn memberships_of_what_is_not_are_refused() {
     let put = |path: &str, body: &Value| gateway.put(path).by(&by).json(body).send();
     let member = json!({"level": "member"});
     let cases = [
-        (
-            format!("/auth/members/list/5/{}", anna.uid),
-            json!({"level": "emperor"}),
-            [422, 422],
-        ),
-        (
-            format!("/auth/members/list/5/{}", anna.uid),
-            json!({"level": "member", "x": 1}),
-            [400, 400],
-        ),
-        (
-            format!("/auth/members/list/5/{}", anna.uid),
-            json!({"level": 2}),
-            [400, 422],
-        ),
-        (
-            format!("/auth/members/list/5/{}", anna.uid),
-            json!({}),
-            [400, 422],
-        ),
-        (
-            format!("/auth/members/unknown/5/{}", anna.uid),
-            member.clone(),
-            [404, 422],
-        ),
-        (
-            format!("/auth/members/List/5/{}", anna.uid),
-            member.clone(),
-            [404, 422],
-        ),
-        (
-            format!("/auth/members/list/a%20b/{}", anna.uid),
-            member.clone(),
-            [404, 422],
-        ),
-        (
-            format!("/auth/members/list/{}/{}", "x".repeat(129), anna.uid),
-            member.clone(),
-            [404, 422],
-        ),
-        (
-            "/auth/members/list/5/u-nobody000".to_owned(),
-            member.clone(),
-            [404, 404],
-        ),
+        (format!("/auth/members/list/5/{}", anna.uid), json!({"level": "emperor"}), [422, 422]),
+        (format!("/auth/members/list/5/{}", anna.uid), json!({"level": "member", "x": 1}), [400, 400]),
+        (format!("/auth/members/list/5/{}", anna.uid), json!({"level": 2}), [400, 422]),
+        (format!("/auth/members/list/5/{}", anna.uid), json!({}), [400, 422]),
+        (format!("/auth/members/unknown/5/{}", anna.uid), member.clone(), [404, 422]),
+        (format!("/auth/members/List/5/{}", anna.uid), member.clone(), [404, 422]),
+        (format!("/auth/members/list/a%20b/{}", anna.uid), member.clone(), [404, 422]),
+        (format!("/auth/members/list/{}/{}", "x".repeat(129), anna.uid), member.clone(), [404, 422]),
+        ("/auth/members/list/5/u-nobody000".to_owned(), member.clone(), [404, 404]),
         ("/auth/members/list/5/anna".to_owned(), member, [404, 422]),
     ];
     for (path, body, statuses) in cases {
         let answer = put(&path, &body);
-        assert!(
-            statuses.contains(&answer.status),
-            "{path} {body}: {}",
-            answer.status
-        );
+        assert!(statuses.contains(&answer.status), "{path} {body}: {}", answer.status);
         answer.refused_as(answer.status);
     }
-    gateway
-        .delete(&format!("/auth/members/list/5/{}", anna.uid))
-        .by(&by)
-        .send()
-        .refused_as(404);
+    gateway.delete(&format!("/auth/members/list/5/{}", anna.uid)).by(&by).send().refused_as(404);
 }
 
 #[test]
 fn administration_is_for_administrators_and_ends_with_that() {
     let (_upstream, gateway) = gateway();
-    let (root, second, anna) = (
-        gateway.administrator("root"),
-        gateway.administrator("second"),
-        gateway.person("anna"),
-    );
+    let (root, second, anna) = (gateway.administrator("root"), gateway.administrator("second"), gateway.person("anna"));
     let key = gateway.key(&second, &["auth:admin"]);
-    gateway
-        .get("/admin/x")
-        .by(&anna.caller())
-        .send()
-        .refused(403, "role_missing");
+    gateway.get("/admin/x").by(&anna.caller()).send().refused(403, "role_missing");
     for caller in [anna.caller(), gateway.key(&anna, &[]).caller()] {
-        gateway
-            .get("/auth/accounts")
-            .by(&caller)
-            .send()
-            .refused_as(403);
-        patch(
-            &gateway,
-            &caller,
-            &anna.account_id,
-            &json!({"is_admin": true}),
-        )
-        .refused_as(403);
-        gateway
-            .get(&format!("/auth/roles?uid={}", root.uid))
-            .by(&caller)
-            .send()
-            .refused_as(403);
+        gateway.get("/auth/accounts").by(&caller).send().refused_as(403);
+        patch(&gateway, &caller, &anna.account_id, &json!({"is_admin": true})).refused_as(403);
+        gateway.get(&format!("/auth/roles?uid={}", root.uid)).by(&caller).send().refused_as(403);
     }
-    gateway
-        .get("/auth/accounts")
-        .send()
-        .refused(401, "credential_missing");
-    let list = gateway
-        .get("/auth/accounts")
-        .by(&root.caller())
-        .send()
-        .expect(200);
-    assert!(
-        list.json()["count"].as_u64() >= Some(3) && !list.text().contains("argon2"),
-        "{}",
-        list.text()
-    );
+    gateway.get("/auth/accounts").send().refused(401, "credential_missing");
+    let list = gateway.get("/auth/accounts").by(&root.caller()).send().expect(200);
+    assert!(list.json()["count"].as_u64() >= Some(3) && !list.text().contains("argon2"), "{}", list.text());
 
     for caller in [second.caller(), key.caller()] {
         gateway.get("/admin/x").by(&caller).send().expect(200);
         gateway.get("/auth/accounts").by(&caller).send().expect(200);
     }
-    patch(
-        &gateway,
-        &root.caller(),
-        &second.account_id,
-        &json!({"is_admin": false}),
-    )
-    .expect(200);
+    patch(&gateway, &root.caller(), &second.account_id, &json!({"is_admin": false})).expect(200);
     for caller in [second.caller(), key.caller()] {
         gateway.get("/admin/x").by(&caller).send().refused_as(403);
-        gateway
-            .get("/auth/accounts")
-            .by(&caller)
-            .send()
-            .refused_as(403);
+        gateway.get("/auth/accounts").by(&caller).send().refused_as(403);
     }
     // The role's name, given or not, opens nothing.
-    for reserved in [
-        "admin",
-        "user",
-        "pwchange",
-        "list-42-manager",
-        "a b",
-        "a,b",
-        "",
-    ] {
-        let answer = patch(
-            &gateway,
-            &root.caller(),
-            &anna.account_id,
-            &json!({"roles": [reserved]}),
-        );
-        assert!(
-            matches!(answer.status, 400 | 403 | 422),
-            "{reserved}: {}",
-            answer.status
-        );
+    for reserved in ["admin", "user", "pwchange", "list-42-manager", "a b", "a,b", ""] {
+        let answer = patch(&gateway, &root.caller(), &anna.account_id, &json!({"roles": [reserved]}));
+        assert!(matches!(answer.status, 400 | 403 | 422), "{reserved}: {}", answer.status);
     }
-    for wrong in [
-        json!({"username": "x"}),
-        json!({"uid": "u-12345678"}),
-        json!({"password": "x"}),
-        json!({"status": "pending"}),
-    ] {
+    for wrong in [json!({"username": "x"}), json!({"uid": "u-12345678"}), json!({"password": "x"}), json!({"status": "pending"})] {
         let answer = patch(&gateway, &root.caller(), &anna.account_id, &wrong);
-        assert!(
-            matches!(answer.status, 400 | 409 | 422),
-            "{wrong}: {}",
-            answer.status
-        );
+        assert!(matches!(answer.status, 400 | 409 | 422), "{wrong}: {}", answer.status);
     }
 }
 
@@ -459,41 +238,17 @@ fn a_disabled_account_is_out_at_once_and_no_token_brings_it_back() {
     for caller in [anna.caller(), key.caller()] {
         gateway.get("/protected/x").by(&caller).send().expect(200);
     }
-    patch(
-        &gateway,
-        &root.caller(),
-        &anna.account_id,
-        &json!({"status": "disabled"}),
-    )
-    .expect(200);
+    patch(&gateway, &root.caller(), &anna.account_id, &json!({"status": "disabled"})).expect(200);
     for caller in [anna.caller(), key.caller()] {
-        gateway
-            .get("/protected/x")
-            .by(&caller)
-            .send()
-            .refused_as(401);
+        gateway.get("/protected/x").by(&caller).send().refused_as(401);
         gateway.get("/auth/me").by(&caller).send().refused_as(401);
     }
     gateway.refresh(&anna.refresh).expect(400);
     gateway.try_login("anna", &anna.password).refused_as(401);
-    gateway
-        .set_password(&reset, &password_of("newer"))
-        .refused(400, "token_invalid");
-    patch(
-        &gateway,
-        &root.caller(),
-        &anna.account_id,
-        &json!({"status": "active"}),
-    )
-    .expect(200);
-    gateway
-        .get("/protected/x")
-        .by(&anna.caller())
-        .send()
-        .refused_as(401);
-    gateway
-        .set_password(&reset, &password_of("newer"))
-        .refused(400, "token_invalid");
+    gateway.set_password(&reset, &password_of("newer")).refused(400, "token_invalid");
+    patch(&gateway, &root.caller(), &anna.account_id, &json!({"status": "active"})).expect(200);
+    gateway.get("/protected/x").by(&anna.caller()).send().refused_as(401);
+    gateway.set_password(&reset, &password_of("newer")).refused(400, "token_invalid");
     gateway.login("anna");
 }
 
@@ -502,48 +257,21 @@ fn who_must_change_the_password_can_do_nothing_else() {
     let (upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "42", "manager");
-    patch(
-        &gateway,
-        &root.caller(),
-        &anna.account_id,
-        &json!({"password_must_change": true}),
-    )
-    .expect(200);
+    patch(&gateway, &root.caller(), &anna.account_id, &json!({"password_must_change": true})).expect(200);
     let anna: Person = gateway.login("anna");
     let before = upstream.count();
     for path in ["/protected/x", "/member/42/x", "/optional/x"] {
-        gateway
-            .get(path)
-            .by(&anna.caller())
-            .send()
-            .refused(403, "password_must_change");
+        gateway.get(path).by(&anna.caller()).send().refused(403, "password_must_change");
     }
     for path in ["/auth/apikeys", "/auth/sessions", "/auth/members/list/42"] {
         gateway.get(path).by(&anna.caller()).send().refused_as(403);
     }
-    assert_eq!(
-        gateway
-            .get("/auth/me")
-            .by(&anna.caller())
-            .send()
-            .expect(200)
-            .json()["roles"],
-        json!(["pwchange"])
-    );
+    assert_eq!(gateway.get("/auth/me").by(&anna.caller()).send().expect(200).json()["roles"], json!(["pwchange"]));
     assert_eq!(upstream.count(), before);
     let body = changed(&anna.password, &password_of("newer"));
     gateway.secret(&password_of("newer"));
-    gateway
-        .put("/auth/password")
-        .by(&anna.caller())
-        .json(&body)
-        .send()
-        .expect(200);
-    gateway
-        .get("/member/42/x")
-        .by(&anna.caller())
-        .send()
-        .expect(200);
+    gateway.put("/auth/password").by(&anna.caller()).json(&body).send().expect(200);
+    gateway.get("/member/42/x").by(&anna.caller()).send().expect(200);
 }
 
 #[test]
@@ -551,56 +279,28 @@ fn the_roles_endpoint_tells_ones_own() {
     let (_upstream, gateway) = gateway();
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway.member("anna", "1", "member");
-    gateway
-        .cli(&["member", "set", "anna", "event", "1", "invitee"], "")
-        .done();
+    gateway.cli(&["member", "set", "anna", "event", "1", "invitee"], "").done();
     let cases = [
-        (
-            "",
-            json!(["user", "event-1-invitee", "list-1-invitee", "list-1-member"]),
-        ),
+        ("", json!(["user", "event-1-invitee", "list-1-invitee", "list-1-member"])),
         ("?resource=list", json!(["list-1-invitee", "list-1-member"])),
-        (
-            "?resource=list&id=1",
-            json!(["list-1-invitee", "list-1-member"]),
-        ),
+        ("?resource=list&id=1", json!(["list-1-invitee", "list-1-member"])),
         ("?resource=list&id=2", json!([])),
         ("?resource=event&id=1", json!(["event-1-invitee"])),
     ];
     for (query, wanted) in cases {
-        let answer = gateway
-            .get(&format!("/auth/roles{query}"))
-            .by(&anna.caller())
-            .send()
-            .expect(200);
+        let answer = gateway.get(&format!("/auth/roles{query}")).by(&anna.caller()).send().expect(200);
         assert_eq!(sorted(&answer.json()["roles"]), sorted(&wanted), "{query}");
         let separator = if query.is_empty() { '?' } else { '&' };
         let path = format!("/auth/roles{query}{separator}uid={}", anna.uid);
         let answer = gateway.get(&path).by(&root.caller()).send().expect(200);
-        assert_eq!(
-            sorted(&answer.json()["roles"]),
-            sorted(&wanted),
-            "{query} by an administrator"
-        );
+        assert_eq!(sorted(&answer.json()["roles"]), sorted(&wanted), "{query} by an administrator");
     }
-    gateway
-        .get("/auth/roles")
-        .send()
-        .refused(401, "credential_missing");
-    gateway
-        .get("/auth/roles?uid=u-nobody000")
-        .by(&root.caller())
-        .send()
-        .refused_as(404);
+    gateway.get("/auth/roles").send().refused(401, "credential_missing");
+    gateway.get("/auth/roles?uid=u-nobody000").by(&root.caller()).send().refused_as(404);
 }
 
 fn sorted(roles: &Value) -> Vec<String> {
-    let mut roles: Vec<_> = roles
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|role| role.as_str().unwrap().to_owned())
-        .collect();
+    let mut roles: Vec<_> = roles.as_array().unwrap().iter().map(|role| role.as_str().unwrap().to_owned()).collect();
     roles.sort();
     roles
 }
@@ -609,11 +309,6 @@ impl Response {
     /// Expects one of these statuses, where the contract names none.
     #[track_caller]
     fn is_one_of(&self, statuses: &[u16]) {
-        assert!(
-            statuses.contains(&self.status),
-            "{}: {}",
-            self.status,
-            String::from_utf8_lossy(&self.body)
-        );
+        assert!(statuses.contains(&self.status), "{}: {}", self.status, String::from_utf8_lossy(&self.body));
     }
 }

@@ -28,38 +28,19 @@ fn opens(gateway: &Gateway, token: &str) -> bool {
 fn a_login_by_name_or_address_says_what_the_contract_says() {
     let (upstream, gateway) = gateway();
     let anna = gateway.person("anna");
-    for name in [
-        "anna",
-        "ANNA",
-        "Anna",
-        "anna@example.org",
-        "ANNA@Example.ORG",
-    ] {
+    for name in ["anna", "ANNA", "Anna", "anna@example.org", "ANNA@Example.ORG"] {
         let answer = gateway.try_login(name, &anna.password).expect(200);
         let json = answer.json();
         assert_eq!(json["token_type"], "Bearer", "{name}");
         assert_eq!(json["expires_in"], 900);
-        assert_eq!(
-            (&json["uid"], &json["account_id"]),
-            (&json!(anna.uid), &json!(anna.account_id))
-        );
+        assert_eq!((&json["uid"], &json["account_id"]), (&json!(anna.uid), &json!(anna.account_id)));
         assert_eq!(json["username"], "anna");
         assert!(json["settings_id"].is_string(), "{json}");
-        assert_eq!(
-            json["resources"]["list"],
-            format!("http://{}", gateway.address)
-        );
+        assert_eq!(json["resources"]["list"], format!("http://{}", gateway.address));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(
-            answer.header("set-cookie").is_none(),
-            "only the form sets the cookie"
-        );
+        assert!(answer.header("set-cookie").is_none(), "only the form sets the cookie");
 
-        gateway
-            .get("/protected/x")
-            .bearer(&answer.member("jwt_token"))
-            .send()
-            .expect(200);
+        gateway.get("/protected/x").bearer(&answer.member("jwt_token")).send().expect(200);
         let seen = upstream.last();
         assert_eq!(seen.header("x-auth-uid"), Some(anna.uid.as_str()));
         assert_eq!(seen.header("x-auth-username"), Some("anna"));
@@ -76,26 +57,13 @@ fn an_access_token_holds_the_claims_of_the_contract_and_no_roles() {
     assert_eq!(part(&anna.jwt, 0)["typ"], "at+jwt");
     assert_eq!(part(&anna.jwt, 0)["alg"], "ES256");
     let claims = claims_of(&anna.jwt);
-    let mut names: Vec<_> = claims
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        [
-            "acc", "aud", "exp", "iat", "iss", "jti", "scope", "sid", "sub"
-        ]
-    );
+    assert_eq!(names, ["acc", "aud", "exp", "iat", "iss", "jti", "scope", "sid", "sub"]);
     assert_eq!(claims["sub"], anna.uid.as_str());
     assert_eq!(claims["acc"], anna.account_id.as_str());
     assert_eq!(claims["aud"], "doorward");
-    let (issued, expires) = (
-        claims["iat"].as_u64().unwrap(),
-        claims["exp"].as_u64().unwrap(),
-    );
+    let (issued, expires) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
     assert_eq!(expires - issued, 900);
     assert!(epoch_s().abs_diff(issued) < 60);
     // A login carries every declared scope but the gateway's own.
@@ -115,38 +83,17 @@ fn whatever_is_wrong_a_login_is_refused_with_the_same_words() {
     gateway.cli(&["account", "disable", "ben"], "").done();
     let wrong = "entirely Wrong 9 words";
     let cases = [
-        ("nobody", wrong),
-        ("nobody@example.org", wrong),
-        ("anna", wrong),
-        ("anna@example.org", wrong),
-        ("anna", ""),
-        ("pending", wrong),
-        ("ben", &ben.password),
-        ("ben@example.org", &ben.password),
-        ("not a name", wrong),
-        ("", wrong),
-        ("u-12345678", wrong),
-        (&anna.uid, &anna.password),
-        (&anna.account_id, &anna.password),
-        ("anna ", &anna.password),
-        ("anna", " seven anna hedgehogs Sing-4"),
-        ("anna", "SEVEN ANNA HEDGEHOGS SING-4"),
-        ("@", wrong),
-        ("a@b@c", wrong),
+        ("nobody", wrong), ("nobody@example.org", wrong), ("anna", wrong), ("anna@example.org", wrong), ("anna", ""),
+        ("pending", wrong), ("ben", &ben.password), ("ben@example.org", &ben.password), ("not a name", wrong), ("", wrong),
+        ("u-12345678", wrong), (&anna.uid, &anna.password), (&anna.account_id, &anna.password), ("anna ", &anna.password),
+        ("anna", " seven anna hedgehogs Sing-4"), ("anna", "SEVEN ANNA HEDGEHOGS SING-4"), ("@", wrong), ("a@b@c", wrong),
     ];
     let mut first = None;
     for (name, password) in cases {
-        let answer = gateway
-            .post("/auth/login")
-            .json(&json!({"username": name, "password": password}))
-            .send();
+        let answer = gateway.post("/auth/login").json(&json!({"username": name, "password": password})).send();
         answer.refused_as(401);
         let neutral = answer.neutral();
-        assert_eq!(
-            *first.get_or_insert(neutral.clone()),
-            neutral,
-            "{name:?} {password:?}"
-        );
+        assert_eq!(*first.get_or_insert(neutral.clone()), neutral, "{name:?} {password:?}");
     }
 }
 
@@ -154,54 +101,26 @@ fn whatever_is_wrong_a_login_is_refused_with_the_same_words() {
 fn a_login_that_breaks_the_form_is_refused() {
     let (_upstream, gateway) = gateway();
     let cases = [
-        (
-            r#"{"username": "anna", "password": "x", "is_admin": true}"#,
-            400,
-        ),
+        (r#"{"username": "anna", "password": "x", "is_admin": true}"#, 400),
         (r#"{"username": "anna"}"#, 400),
         (r#"{"username": "anna", "password": 7}"#, 400),
         (r#"{"username": ["anna"], "password": "x"}"#, 400),
         (r#"{"username": "anna", "password": "x""#, 400),
-        (
-            r#"{"username": "anna", "username": "ben", "password": "x"}"#,
-            400,
-        ),
+        (r#"{"username": "anna", "username": "ben", "password": "x"}"#, 400),
         ("[]", 400),
         ("", 400),
         ("null", 400),
     ];
     for (body, status) in cases {
-        let answer = gateway
-            .post("/auth/login")
-            .header("Content-Type", "application/json")
-            .body(body)
-            .send();
-        assert!(
-            answer.status == status || answer.status == 422,
-            "{body}: {} {}",
-            answer.status,
-            answer.text()
-        );
+        let answer = gateway.post("/auth/login").header("Content-Type", "application/json").body(body).send();
+        assert!(answer.status == status || answer.status == 422, "{body}: {} {}", answer.status, answer.text());
         answer.refused_as(answer.status);
     }
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
-    let answer = gateway
-        .post("/auth/login")
-        .header("Content-Type", "application/json")
-        .body(deep)
-        .send();
+    let answer = gateway.post("/auth/login").header("Content-Type", "application/json").body(deep).send();
     assert!(matches!(answer.status, 400 | 413), "{}", answer.status);
-    gateway
-        .post("/auth/login")
-        .header("Content-Type", "text/plain")
-        .body("{}")
-        .send()
-        .refused_as(415);
-    gateway
-        .post("/auth/login")
-        .body("{}")
-        .send()
-        .refused_as(415);
+    gateway.post("/auth/login").header("Content-Type", "text/plain").body("{}").send().refused_as(415);
+    gateway.post("/auth/login").body("{}").send().refused_as(415);
     let answer = gateway.delete("/auth/login").send();
     answer.refused_as(405);
     assert!(answer.header("allow").unwrap().contains("POST"));
@@ -217,21 +136,9 @@ fn refreshing_rotates_and_within_the_grace_gives_the_same_successor() {
     let second = answer.member("refresh_token");
     assert_ne!(second, anna.refresh);
     assert!(opens(&gateway, &answer.member("access_token")));
-    assert_eq!(
-        claims_of(&answer.member("access_token"))["sid"],
-        claims_of(&anna.jwt)["sid"]
-    );
-    assert_eq!(
-        gateway
-            .refresh(&anna.refresh)
-            .expect(200)
-            .member("refresh_token"),
-        second
-    );
-    assert!(
-        opens(&gateway, &anna.jwt),
-        "the older access token lives until it expires"
-    );
+    assert_eq!(claims_of(&answer.member("access_token"))["sid"], claims_of(&anna.jwt)["sid"]);
+    assert_eq!(gateway.refresh(&anna.refresh).expect(200).member("refresh_token"), second);
+    assert!(opens(&gateway, &anna.jwt), "the older access token lives until it expires");
 }
 
 #[test]
@@ -239,10 +146,7 @@ fn fifty_refreshes_at_once_have_one_successor() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
     let answers = at_once(50, |_| gateway.refresh(&anna.refresh));
-    let mut successors: Vec<_> = answers
-        .into_iter()
-        .map(|answer| answer.expect(200).member("refresh_token"))
-        .collect();
+    let mut successors: Vec<_> = answers.into_iter().map(|answer| answer.expect(200).member("refresh_token")).collect();
     successors.sort();
     successors.dedup();
     assert_eq!(successors.len(), 1);
@@ -259,30 +163,13 @@ fn a_refresh_token_that_was_spent_before_ends_its_whole_family() {
     // The first is no longer the one that was spent last: no grace for it.
     let reuse = gateway.refresh(&anna.refresh).expect(400);
     assert_eq!(reuse.json()["error"], "invalid_grant");
-    for token in [
-        &anna.jwt,
-        &second.member("access_token"),
-        &third.member("access_token"),
-    ] {
-        assert!(
-            !opens(&gateway, token),
-            "an access token of the family still counts"
-        );
+    for token in [&anna.jwt, &second.member("access_token"), &third.member("access_token")] {
+        assert!(!opens(&gateway, token), "an access token of the family still counts");
     }
-    for token in [
-        &second.member("refresh_token"),
-        &third.member("refresh_token"),
-        &anna.refresh,
-    ] {
-        assert_eq!(
-            gateway.refresh(token).expect(400).json()["error"],
-            "invalid_grant"
-        );
+    for token in [&second.member("refresh_token"), &third.member("refresh_token"), &anna.refresh] {
+        assert_eq!(gateway.refresh(token).expect(400).json()["error"], "invalid_grant");
     }
-    assert!(
-        opens(&gateway, &other.jwt),
-        "another session of the account is not part of it"
-    );
+    assert!(opens(&gateway, &other.jwt), "another session of the account is not part of it");
     gateway.refresh(&other.refresh).expect(200);
 }
 
@@ -292,42 +179,13 @@ fn the_token_endpoint_speaks_oauth() {
     let anna = gateway.person("anna");
     let refresh = anna.refresh.as_str();
     let cases: &[(&[(&str, &str)], &str)] = &[
-        (
-            &[
-                ("grant_type", "refresh_token"),
-                ("refresh_token", "nonsense"),
-            ],
-            "invalid_grant",
-        ),
-        (
-            &[
-                ("grant_type", "refresh_token"),
-                ("refresh_token", &anna.jwt),
-            ],
-            "invalid_grant",
-        ),
+        (&[("grant_type", "refresh_token"), ("refresh_token", "nonsense")], "invalid_grant"),
+        (&[("grant_type", "refresh_token"), ("refresh_token", &anna.jwt)], "invalid_grant"),
         (&[("grant_type", "refresh_token")], "invalid_request"),
         (&[("refresh_token", refresh)], "invalid_request"),
-        (
-            &[
-                ("grant_type", "password"),
-                ("username", "anna"),
-                ("password", "x"),
-            ],
-            "unsupported_grant_type",
-        ),
-        (
-            &[("grant_type", "client_credentials")],
-            "unsupported_grant_type",
-        ),
-        (
-            &[
-                ("grant_type", "refresh_token"),
-                ("refresh_token", refresh),
-                ("refresh_token", refresh),
-            ],
-            "invalid_request",
-        ),
+        (&[("grant_type", "password"), ("username", "anna"), ("password", "x")], "unsupported_grant_type"),
+        (&[("grant_type", "client_credentials")], "unsupported_grant_type"),
+        (&[("grant_type", "refresh_token"), ("refresh_token", refresh), ("refresh_token", refresh)], "invalid_request"),
         (&[], "invalid_request"),
     ];
     for (form, error) in cases {
@@ -340,24 +198,13 @@ fn the_token_endpoint_speaks_oauth() {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
     // Unknown parameters are ignored; nothing counts in the query.
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", refresh),
-        ("audience", "x"),
-        ("client_id", "y"),
-    ];
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh), ("audience", "x"), ("client_id", "y")];
     let answer = gateway.post("/auth/token").form(&form).send().expect(200);
     gateway.secret(&answer.member("access_token"));
     let target = format!("/auth/token?grant_type=refresh_token&refresh_token={refresh}");
-    assert_eq!(
-        gateway.post(&target).form(&[]).send().expect(400).json()["error"],
-        "invalid_request"
-    );
+    assert_eq!(gateway.post(&target).form(&[]).send().expect(400).json()["error"], "invalid_request");
     let json = json!({"grant_type": "refresh_token", "refresh_token": refresh});
-    assert!(matches!(
-        gateway.post("/auth/token").json(&json).send().status,
-        400 | 415
-    ));
+    assert!(matches!(gateway.post("/auth/token").json(&json).send().status, 400 | 415));
     gateway.get("/auth/token").send().refused_as(405);
 }
 
@@ -368,105 +215,42 @@ fn logout_counts_on_the_next_request() {
     for _ in 0..5 {
         assert!(opens(&gateway, &anna.jwt) && opens(&gateway, &other.jwt));
     }
-    let answer = gateway
-        .post("/auth/logout")
-        .bearer(&anna.jwt)
-        .send()
-        .expect(204);
+    let answer = gateway.post("/auth/logout").bearer(&anna.jwt).send().expect(204);
     assert!(answer.body.is_empty());
-    gateway
-        .get("/protected/x")
-        .bearer(&anna.jwt)
-        .send()
-        .refused(401, "session_ended");
-    gateway
-        .get("/optional/x")
-        .bearer(&anna.jwt)
-        .send()
-        .refused(401, "session_ended");
-    gateway
-        .get("/auth/me")
-        .bearer(&anna.jwt)
-        .send()
-        .refused_as(401);
-    gateway
-        .post("/auth/logout")
-        .bearer(&anna.jwt)
-        .send()
-        .refused_as(401);
+    gateway.get("/protected/x").bearer(&anna.jwt).send().refused(401, "session_ended");
+    gateway.get("/optional/x").bearer(&anna.jwt).send().refused(401, "session_ended");
+    gateway.get("/auth/me").bearer(&anna.jwt).send().refused_as(401);
+    gateway.post("/auth/logout").bearer(&anna.jwt).send().refused_as(401);
     gateway.refresh(&anna.refresh).expect(400);
     assert!(opens(&gateway, &other.jwt));
-    gateway
-        .get("/public/x")
-        .bearer(&anna.jwt)
-        .send()
-        .expect(200);
-    gateway
-        .post("/auth/logout")
-        .send()
-        .refused(401, "credential_missing");
-    gateway
-        .get("/auth/logout")
-        .bearer(&other.jwt)
-        .send()
-        .refused_as(405);
+    gateway.get("/public/x").bearer(&anna.jwt).send().expect(200);
+    gateway.post("/auth/logout").send().refused(401, "credential_missing");
+    gateway.get("/auth/logout").bearer(&other.jwt).send().refused_as(405);
 }
 
 #[test]
 fn people_see_and_end_their_own_sessions_only() {
     let (_upstream, gateway) = gateway();
-    let (anna, other, ben) = (
-        gateway.person("anna"),
-        gateway.login("anna"),
-        gateway.person("ben"),
-    );
+    let (anna, other, ben) = (gateway.person("anna"), gateway.login("anna"), gateway.person("ben"));
     let id_of = |person: &Person| claims_of(&person.jwt)["sid"].as_str().unwrap().to_owned();
-    let list = gateway
-        .get("/auth/sessions")
-        .bearer(&anna.jwt)
-        .send()
-        .expect(200);
+    let list = gateway.get("/auth/sessions").bearer(&anna.jwt).send().expect(200);
     for secret in [&anna.jwt, &anna.refresh, &other.refresh] {
         assert!(!list.text().contains(secret.as_str()));
     }
     let list = list.json();
     assert_eq!(list["count"], 2, "{list}");
-    let ids: Vec<_> = list["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| item["id"].as_str().unwrap())
-        .collect();
-    assert!(
-        ids.contains(&id_of(&anna).as_str()) && ids.contains(&id_of(&other).as_str()),
-        "{list}"
-    );
+    let ids: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap()).collect();
+    assert!(ids.contains(&id_of(&anna).as_str()) && ids.contains(&id_of(&other).as_str()), "{list}");
     // Somebody else's session is not there.
-    gateway
-        .delete(&format!("/auth/sessions/{}", id_of(&ben)))
-        .bearer(&anna.jwt)
-        .send()
-        .refused_as(404);
+    gateway.delete(&format!("/auth/sessions/{}", id_of(&ben))).bearer(&anna.jwt).send().refused_as(404);
     assert!(opens(&gateway, &ben.jwt));
-    gateway
-        .delete(&format!("/auth/sessions/{}", id_of(&other)))
-        .bearer(&anna.jwt)
-        .send()
-        .expect(204);
+    gateway.delete(&format!("/auth/sessions/{}", id_of(&other))).bearer(&anna.jwt).send().expect(204);
     assert!(!opens(&gateway, &other.jwt) && opens(&gateway, &anna.jwt));
     gateway.refresh(&other.refresh).expect(400);
-    gateway
-        .delete(&format!("/auth/sessions/{}", id_of(&other)))
-        .bearer(&anna.jwt)
-        .send()
-        .refused_as(404);
+    gateway.delete(&format!("/auth/sessions/{}", id_of(&other))).bearer(&anna.jwt).send().refused_as(404);
 
     let third = gateway.login("anna");
-    gateway
-        .delete("/auth/sessions")
-        .bearer(&anna.jwt)
-        .send()
-        .expect(204);
+    gateway.delete("/auth/sessions").bearer(&anna.jwt).send().expect(204);
     assert!(!opens(&gateway, &third.jwt) && opens(&gateway, &ben.jwt));
     for caller in [Caller::Anonymous, gateway.key(&ben, &[]).caller()] {
         let status = gateway.get("/auth/sessions").by(&caller).send().status;
@@ -480,47 +264,17 @@ fn me_tells_who_the_caller_is() {
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
     let key = gateway.key(&anna, &["reports:read"]);
-    let scopes = [
-        (
-            anna.caller(),
-            json!(["reports:read", "reports:write"]),
-            "jwt",
-        ),
-        (key.caller(), json!(["reports:read"]), "apikey"),
-    ];
+    let scopes = [(anna.caller(), json!(["reports:read", "reports:write"]), "jwt"), (key.caller(), json!(["reports:read"]), "apikey")];
     for (caller, scopes, method) in scopes {
-        let me = gateway
-            .get("/auth/me")
-            .by(&caller)
-            .send()
-            .expect(200)
-            .json();
-        assert_eq!(
-            (&me["uid"], &me["account_id"]),
-            (&json!(anna.uid), &json!(anna.account_id))
-        );
-        assert_eq!(
-            (&me["username"], &me["method"]),
-            (&json!("anna"), &json!(method))
-        );
+        let me = gateway.get("/auth/me").by(&caller).send().expect(200).json();
+        assert_eq!((&me["uid"], &me["account_id"]), (&json!(anna.uid), &json!(anna.account_id)));
+        assert_eq!((&me["username"], &me["method"]), (&json!("anna"), &json!(method)));
         assert_eq!(me["scopes"], scopes);
-        assert_eq!(
-            me["roles"],
-            json!(["user", "list-42-invitee", "list-42-member"])
-        );
-        assert!(
-            me["settings_id"].is_string() && me["resources"]["list"].is_string(),
-            "{me}"
-        );
+        assert_eq!(me["roles"], json!(["user", "list-42-invitee", "list-42-member"]));
+        assert!(me["settings_id"].is_string() && me["resources"]["list"].is_string(), "{me}");
     }
-    gateway
-        .get("/auth/me")
-        .send()
-        .refused(401, "credential_missing");
-    gateway
-        .get(&format!("/auth/me?access_token={}", anna.jwt))
-        .send()
-        .refused(401, "credential_missing");
+    gateway.get("/auth/me").send().refused(401, "credential_missing");
+    gateway.get(&format!("/auth/me?access_token={}", anna.jwt)).send().refused(401, "credential_missing");
 }
 
 #[test]
@@ -530,48 +284,23 @@ fn kinds_of_secrets_cannot_stand_for_each_other() {
     let key = gateway.key(&anna, &[]);
     let reset = gateway.forgot("anna");
     for token in [&anna.refresh, &key.text, &reset, &anna.password, &anna.uid] {
-        gateway
-            .get("/protected/x")
-            .bearer(token)
-            .send()
-            .refused(401, "bearer_invalid");
-        gateway
-            .get("/auth/me")
-            .bearer(token)
-            .send()
-            .refused(401, "bearer_invalid");
+        gateway.get("/protected/x").bearer(token).send().refused(401, "bearer_invalid");
+        gateway.get("/auth/me").bearer(token).send().refused(401, "bearer_invalid");
     }
     for token in [&anna.refresh, &reset, &anna.uid] {
-        gateway
-            .get("/protected/x")
-            .by(&Caller::Key(token.clone()))
-            .send()
-            .refused(401, "api_key_invalid");
+        gateway.get("/protected/x").by(&Caller::Key(token.clone())).send().refused(401, "api_key_invalid");
     }
     // A JWT is longer than any key.
-    assert_eq!(
-        gateway
-            .get("/protected/x")
-            .by(&Caller::Key(anna.jwt.clone()))
-            .send()
-            .status,
-        401
-    );
+    assert_eq!(gateway.get("/protected/x").by(&Caller::Key(anna.jwt.clone())).send().status, 401);
     for token in [&anna.jwt, &key.text, &reset] {
         gateway.refresh(token).expect(400);
     }
     for token in [&anna.jwt, &anna.refresh, &key.text] {
-        gateway
-            .set_password(token, &password_of("other"))
-            .refused(400, "token_invalid");
+        gateway.set_password(token, &password_of("other")).refused(400, "token_invalid");
     }
     for name in ["doorward_session", "__Host-doorward"] {
-        let request = gateway
-            .get("/protected/x")
-            .header("Cookie", format!("{name}={}", anna.jwt));
+        let request = gateway.get("/protected/x").header("Cookie", format!("{name}={}", anna.jwt));
         request.send().refused(401, "credential_missing");
     }
-    gateway
-        .set_password(&reset, &password_of("newer"))
-        .expect(200);
+    gateway.set_password(&reset, &password_of("newer")).expect(200);
 }

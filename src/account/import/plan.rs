@@ -262,6 +262,7 @@ impl Plan {
     }
 }
 
+const ID: &str = "id must be 8 to 60 of A-Z a-z 0-9 - _";
 const NO_ACCOUNT: &str = "there is no line of its owner's account, or that is refused";
 
 /// What other lines have taken.
@@ -286,7 +287,6 @@ fn account(
 ) -> Result<Account, (Field, String)> {
     let of_person = |reason: &str| (Field::Person, reason.to_owned());
     let of_account = |reason: &str| (Field::Account, reason.to_owned());
-    const ID: &str = "id must be 8 to 62 of A-Z a-z 0-9 - _";
     let uid = uid(&person.id).ok_or_else(|| of_person(ID))?;
     let identity = EmailAddress::parse(&person.identity)
         .map_err(|_| of_person("identity must be an e-mail address of at most 254 bytes"))?;

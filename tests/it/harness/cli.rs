@@ -31,13 +31,8 @@ impl Ended {
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> String {
         let prefix = format!("{name}: ");
-        let found = self
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix(&prefix));
-        found
-            .unwrap_or_else(|| panic!("no {name} in {:?}", self.stdout))
-            .to_owned()
+        let found = self.stdout.lines().find_map(|line| line.strip_prefix(&prefix));
+        found.unwrap_or_else(|| panic!("no {name} in {:?}", self.stdout)).to_owned()
     }
 
     /// Both streams.
@@ -50,10 +45,7 @@ impl Gateway {
     /// Runs a command with this gateway's configuration.
     pub(crate) fn cli(&self, task: &[&str], stdin: &str) -> Ended {
         let mut command = self.command(task);
-        let command = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that reads nothing may have ended already.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());

@@ -100,12 +100,7 @@ impl Gateway {
             .replace("{engine}", self.engine)
             .replace("{dir}", self.dir.path().to_str().unwrap());
         let mut config: toml::Table = base.parse().unwrap();
-        merge(
-            &mut config,
-            extra
-                .parse()
-                .unwrap_or_else(|error| panic!("{error}: {extra}")),
-        );
+        merge(&mut config, extra.parse().unwrap_or_else(|error| panic!("{error}: {extra}")));
         self.write_config(&config.to_string());
     }
 
@@ -125,10 +120,7 @@ impl Gateway {
     /// The command with this gateway's configuration.
     pub(crate) fn command(&self, task: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .current_dir(self.dir());
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.dir());
         command.args(task).arg("--config").arg(self.config());
         command
     }
@@ -148,38 +140,23 @@ impl Gateway {
 
     fn spawn(&self) -> Running {
         let mut command = self.command(&["serve"]);
-        let command = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stdout = collect(child.stdout.take().unwrap(), &self.output, |output| {
-            &mut output.stdout
-        });
-        let stderr = collect(child.stderr.take().unwrap(), &self.output, |output| {
-            &mut output.stderr
-        });
-        Running {
-            child,
-            readers: vec![stdout, stderr],
-        }
+        let stdout = collect(child.stdout.take().unwrap(), &self.output, |output| &mut output.stdout);
+        let stderr = collect(child.stderr.take().unwrap(), &self.output, |output| &mut output.stderr);
+        Running { child, readers: vec![stdout, stderr] }
     }
 
     /// What `/readyz` says; `None` if nobody listens.
     pub(crate) fn readiness(&self) -> Option<Response> {
         std::net::TcpStream::connect(self.admin).ok()?;
         let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        Connection::open(self.admin)
-            .write(request)
-            .try_answer(false)
+        Connection::open(self.admin).write(request).try_answer(false)
     }
 
     /// A GET at the admin listener.
     pub(crate) fn admin_get(&self, path: &str) -> Response {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.admin
-        );
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
         Connection::open(self.admin).write(request).answer()
     }
 
@@ -204,12 +181,7 @@ impl Gateway {
 
     /// Waits until the process has ended.
     pub(crate) fn wait(&self) -> ExitStatus {
-        let mut running = self
-            .running
-            .lock()
-            .unwrap()
-            .take()
-            .expect("the gateway runs");
+        let mut running = self.running.lock().unwrap().take().expect("the gateway runs");
         let start = now();
         loop {
             if let Some(status) = running.child.try_wait().unwrap() {
@@ -218,10 +190,7 @@ impl Gateway {
             }
             if END_S < start.elapsed().as_secs() {
                 running.kill();
-                panic!(
-                    "the gateway did not end within {END_S} s: {}",
-                    self.stderr()
-                );
+                panic!("the gateway did not end within {END_S} s: {}", self.stderr());
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -229,12 +198,7 @@ impl Gateway {
 
     /// Ends the process as a power cut would.
     pub(crate) fn kill(&self) {
-        self.running
-            .lock()
-            .unwrap()
-            .take()
-            .expect("the gateway runs")
-            .kill();
+        self.running.lock().unwrap().take().expect("the gateway runs").kill();
     }
 
     /// Ends the process and starts it again.
@@ -246,9 +210,7 @@ impl Gateway {
 
     pub(crate) fn is_running(&self) -> bool {
         let mut running = self.running.lock().unwrap();
-        running
-            .as_mut()
-            .is_some_and(|running| running.child.try_wait().unwrap().is_none())
+        running.as_mut().is_some_and(|running| running.child.try_wait().unwrap().is_none())
     }
 
     pub(crate) fn stdout(&self) -> String {
@@ -266,18 +228,12 @@ impl Gateway {
         let lines = whole.lines().map(|line| {
             serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
         });
-        lines
-            .filter(|record| record.get("duration_us").is_some())
-            .collect()
+        lines.filter(|record| record.get("duration_us").is_some()).collect()
     }
 
     /// The access record of one request.
     pub(crate) fn record(&self, request_id: &str) -> Value {
-        wait_for("an access record", || {
-            self.records()
-                .into_iter()
-                .find(|record| record["request_id"] == request_id)
-        })
+        wait_for("an access record", || self.records().into_iter().find(|record| record["request_id"] == request_id))
     }
 
     /// Names a secret: if the gateway ever writes it, the test fails at the gateway's end.
@@ -296,10 +252,7 @@ impl Gateway {
 
     /// Sends bytes and reads every answer; `{host}` stands for the gateway's own address.
     pub(crate) fn send(&self, raw: &str) -> Vec<Response> {
-        http::send(
-            self.address,
-            raw.replace("{host}", &self.address.to_string()),
-        )
+        http::send(self.address, raw.replace("{host}", &self.address.to_string()))
     }
 
     pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {
@@ -360,19 +313,12 @@ impl Drop for Gateway {
         }
         if is_running {
             let status = self.stop();
-            assert!(
-                status.success(),
-                "the gateway ended with {status}: {}",
-                self.stderr()
-            );
+            assert!(status.success(), "the gateway ended with {status}: {}", self.stderr());
         }
         let output = self.output.lock().unwrap();
         let all = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
         let text = String::from_utf8_lossy(&all);
-        assert!(
-            !text.contains("panicked at"),
-            "the gateway panicked: {text}"
-        );
+        assert!(!text.contains("panicked at"), "the gateway panicked: {text}");
         for secret in self.secrets.lock().unwrap().iter() {
             let line = text.lines().find(|line| line.contains(secret.as_str()));
             assert!(line.is_none(), "the gateway wrote a secret: {line:?}");
@@ -413,18 +359,13 @@ impl Request<'_> {
     }
 
     pub(crate) fn json(self, body: &Value) -> Self {
-        self.header("Content-Type", "application/json")
-            .body(body.to_string())
+        self.header("Content-Type", "application/json").body(body.to_string())
     }
 
     /// As forms are sent; the pairs are to be encoded already.
     pub(crate) fn form(self, pairs: &[(&str, &str)]) -> Self {
-        let pairs: Vec<_> = pairs
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        self.header("Content-Type", "application/x-www-form-urlencoded")
-            .body(pairs.join("&"))
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.header("Content-Type", "application/x-www-form-urlencoded").body(pairs.join("&"))
     }
 
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
@@ -449,10 +390,7 @@ impl Request<'_> {
     }
 
     fn bytes(&self, more: &str) -> Vec<u8> {
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\n{more}",
-            self.method, self.target, self.host
-        );
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n{more}", self.method, self.target, self.host);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -38,33 +38,20 @@ impl Response {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!(
-                "{error}: {} {:?}",
-                self.status,
-                String::from_utf8_lossy(&self.body)
-            )
-        })
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, String::from_utf8_lossy(&self.body)))
     }
 
     /// The text at a member of a JSON body.
     pub(crate) fn member(&self, name: &str) -> String {
         let json = self.json();
-        json[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no text {name} in {json}"))
-            .to_owned()
+        json[name].as_str().unwrap_or_else(|| panic!("no text {name} in {json}")).to_owned()
     }
 
     /// Expects a status.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
-        assert_eq!(
-            self.status,
-            status,
-            "{}",
-            String::from_utf8_lossy(&self.body)
-        );
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self
     }
 
@@ -72,12 +59,7 @@ impl Response {
     /// both places, never cached, and a challenge with each 401.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
-        assert_eq!(
-            (self.status, self.code().as_str()),
-            (status, code),
-            "{}",
-            self.text()
-        );
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
         self.is_problem();
         self
     }
@@ -85,12 +67,7 @@ impl Response {
     /// Expects some refusal of that status in the gateway's own form.
     #[track_caller]
     pub(crate) fn refused_as(&self, status: u16) -> &Self {
-        assert_eq!(
-            self.status,
-            status,
-            "{}",
-            String::from_utf8_lossy(&self.body)
-        );
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self.is_problem();
         self
     }
@@ -103,37 +80,17 @@ impl Response {
     #[track_caller]
     fn is_problem(&self) {
         let json = self.json();
-        let members: Vec<_> = json
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let members: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         for member in ["type", "title", "status", "code", "request_id"] {
             assert!(members.contains(&member), "no {member} in {json}");
         }
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json")
-        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(json["status"], u64::from(self.status));
-        assert_eq!(
-            json["request_id"].as_str(),
-            self.header("x-request-id"),
-            "{json}"
-        );
+        assert_eq!(json["request_id"].as_str(), self.header("x-request-id"), "{json}");
         assert_eq!(self.header("cache-control"), Some("no-store"));
-        assert_eq!(
-            self.header("server"),
-            None,
-            "who serves is nobody's business"
-        );
+        assert_eq!(self.header("server"), None, "who serves is nobody's business");
         if self.status == 401 {
-            assert!(
-                self.header("www-authenticate")
-                    .is_some_and(|it| it.starts_with("Bearer")),
-                "no challenge: {json}"
-            );
+            assert!(self.header("www-authenticate").is_some_and(|it| it.starts_with("Bearer")), "no challenge: {json}");
         }
         if self.status == 405 {
             assert!(self.header("allow").is_some(), "no Allow: {json}");
@@ -142,11 +99,7 @@ impl Response {
 
     /// The body without what is new in each: for answers that must tell nothing apart.
     pub(crate) fn neutral(&self) -> (u16, Vec<String>, Value) {
-        let mut names: Vec<_> = self
-            .headers
-            .iter()
-            .map(|(name, _)| name.to_ascii_lowercase())
-            .collect();
+        let mut names: Vec<_> = self.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         names.sort();
         let mut json = self.json();
         if let Some(members) = json.as_object_mut() {
@@ -158,11 +111,7 @@ impl Response {
 
 pub(crate) fn all_of<'h>(headers: &'h [(String, String)], name: &str) -> Vec<&'h str> {
     let is_it = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
-    headers
-        .iter()
-        .filter(is_it)
-        .map(|(_, value)| value.as_str())
-        .collect()
+    headers.iter().filter(is_it).map(|(_, value)| value.as_str()).collect()
 }
 
 /// One connection of a caller.
@@ -176,9 +125,7 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self {
-            stream: BufReader::new(stream),
-        }
+        Self { stream: BufReader::new(stream) }
     }
 
     /// Writes all of it; a gateway that has hung up already is the answer's matter.
@@ -201,8 +148,7 @@ impl Connection {
                 continue;
             }
             if !to_head && response.status != 101 {
-                (response.body, response.is_whole) =
-                    read_body(&mut self.stream, &response.headers, response.status);
+                (response.body, response.is_whole) = read_body(&mut self.stream, &response.headers, response.status);
             }
             return Some(response);
         }
@@ -212,19 +158,9 @@ impl Connection {
     pub(crate) fn head(&mut self) -> Option<Response> {
         let head = read_head(&mut self.stream)?;
         let (line, headers) = parse_head(&head);
-        let status = line
-            .strip_prefix("HTTP/1.1 ")
-            .unwrap_or_else(|| panic!("not HTTP/1.1: {line}"));
-        let status = status
-            .get(..3)
-            .and_then(|digits| digits.parse().ok())
-            .unwrap_or_else(|| panic!("{line}"));
-        Some(Response {
-            status,
-            headers,
-            body: Vec::new(),
-            is_whole: true,
-        })
+        let status = line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("not HTTP/1.1: {line}"));
+        let status = status.get(..3).and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+        Some(Response { status, headers, body: Vec::new(), is_whole: true })
     }
 
     /// Exactly so many bytes.
@@ -245,10 +181,7 @@ impl Connection {
     pub(crate) fn closes_within(&mut self, time: Duration) -> bool {
         self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
         let read = self.stream.read(&mut [0; 1]);
-        self.stream
-            .get_ref()
-            .set_read_timeout(Some(PATIENCE))
-            .unwrap();
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
         match read {
             Ok(count) => count == 0,
             Err(error) => !is_timeout(&error),
@@ -268,20 +201,13 @@ pub(crate) fn send(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<Response
     let mut answers = Vec::new();
     while let Some(answer) = connection.try_answer(to_head) {
         answers.push(answer);
-        connection
-            .stream
-            .get_ref()
-            .set_read_timeout(Some(QUIET))
-            .unwrap();
+        connection.stream.get_ref().set_read_timeout(Some(QUIET)).unwrap();
     }
     answers
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// The bytes of a head, its empty line included; `None` if the peer ended first.
@@ -304,9 +230,7 @@ pub(crate) fn parse_head(head: &[u8]) -> (String, Vec<(String, String)>) {
     let mut lines = text.trim_end().lines();
     let first = lines.next().unwrap_or_default().to_owned();
     let fields = lines.map(|line| {
-        let (name, value) = line
-            .split_once(':')
-            .unwrap_or_else(|| panic!("no field: {line:?} in {text:?}"));
+        let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?} in {text:?}"));
         (name.to_owned(), value.trim().to_owned())
     });
     (first, fields.collect())
@@ -331,19 +255,12 @@ pub(crate) fn read_chunk(stream: &mut impl BufRead) -> Option<Vec<u8>> {
     }
     let mut chunk = vec![0; size + 2];
     stream.read_exact(&mut chunk).ok()?;
-    assert!(
-        chunk.ends_with(b"\r\n"),
-        "a chunk that does not end where it says"
-    );
+    assert!(chunk.ends_with(b"\r\n"), "a chunk that does not end where it says");
     chunk.truncate(size);
     Some(chunk)
 }
 
-fn read_body(
-    stream: &mut impl BufRead,
-    headers: &[(String, String)],
-    status: u16,
-) -> (Vec<u8>, bool) {
+fn read_body(stream: &mut impl BufRead, headers: &[(String, String)], status: u16) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     if status == 204 || status == 304 {
         return (body, true);

@@ -37,10 +37,7 @@ pub(crate) struct Mailbox<'g> {
 impl<'g> Mailbox<'g> {
     /// With what is there already counted as read.
     pub(crate) fn new(gateway: &'g Gateway) -> Self {
-        let mailbox = Self {
-            gateway,
-            read: Mutex::default(),
-        };
+        let mailbox = Self { gateway, read: Mutex::default() };
         let old = mailbox.files();
         mailbox.read.lock().unwrap().extend(old);
         mailbox
@@ -56,9 +53,7 @@ impl<'g> Mailbox<'g> {
     #[track_caller]
     pub(crate) fn token(&self, to: &str) -> String {
         let mail = self.next(to);
-        let token = mail
-            .token()
-            .unwrap_or_else(|| panic!("no token in {mail:?}"));
+        let token = mail.token().unwrap_or_else(|| panic!("no token in {mail:?}"));
         self.gateway.secret(&token);
         token
     }
@@ -99,32 +94,16 @@ fn parse(raw: &str) -> Mail {
     let kind = field(&headers, "content-type");
     let text = match kind.split_once("boundary=") {
         Some((_, boundary)) => {
-            let boundary = boundary
-                .split(';')
-                .next()
-                .unwrap()
-                .trim()
-                .trim_matches('"')
-                .to_owned();
+            let boundary = boundary.split(';').next().unwrap().trim().trim_matches('"').to_owned();
             let marker = format!("--{boundary}");
-            let parts: Vec<_> = body
-                .split(marker.as_str())
-                .map(|part| split(part.trim_start()))
-                .collect();
-            let plain = parts
-                .iter()
-                .find(|(headers, _)| field(headers, "content-type").contains("text/plain"));
+            let parts: Vec<_> = body.split(marker.as_str()).map(|part| split(part.trim_start())).collect();
+            let plain = parts.iter().find(|(headers, _)| field(headers, "content-type").contains("text/plain"));
             let (headers, body) = plain.unwrap_or_else(|| panic!("no plain part: {raw}"));
             decode(headers, body)
         }
         None => decode(&headers, &body),
     };
-    Mail {
-        raw: raw.to_owned(),
-        to: field(&headers, "to"),
-        subject: field(&headers, "subject"),
-        text,
-    }
+    Mail { raw: raw.to_owned(), to: field(&headers, "to"), subject: field(&headers, "subject"), text }
 }
 
 /// Unfolded header lines, and the body.
@@ -138,24 +117,14 @@ fn split(text: &str) -> (Vec<String>, String) {
 fn field(headers: &[String], name: &str) -> String {
     let fields = headers.iter().filter_map(|line| line.split_once(':'));
     let mut found = fields.filter(|(have, _)| have.eq_ignore_ascii_case(name));
-    found
-        .next()
-        .map_or(String::new(), |(_, value)| value.trim().to_owned())
+    found.next().map_or(String::new(), |(_, value)| value.trim().to_owned())
 }
 
 fn decode(headers: &[String], body: &str) -> String {
-    match field(headers, "content-transfer-encoding")
-        .to_ascii_lowercase()
-        .as_str()
-    {
+    match field(headers, "content-transfer-encoding").to_ascii_lowercase().as_str() {
         "base64" => {
             let packed: String = body.split_whitespace().collect();
-            String::from_utf8(
-                base64::engine::general_purpose::STANDARD
-                    .decode(packed)
-                    .unwrap(),
-            )
-            .unwrap()
+            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(packed).unwrap()).unwrap()
         }
         "quoted-printable" => quoted_printable(&body.replace("=\n", "")),
         _ => body.to_owned(),

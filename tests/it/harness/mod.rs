@@ -18,24 +18,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The one clock of the tests.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests measure how long the real binary takes"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests measure how long the real binary takes")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Seconds since 1970, for claims.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the real binary judges claims by the real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "the real binary judges claims by the real time")]
 pub(crate) fn epoch_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Looks until there is something to see; fails the test when it does not come.
@@ -76,9 +67,6 @@ pub(crate) fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) ->
                 })
             })
             .collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap())
-            .collect()
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     })
 }

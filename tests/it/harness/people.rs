@@ -79,29 +79,21 @@ impl Gateway {
     /// Sets a password with a mailed token.
     pub(crate) fn set_password(&self, token: &str, password: &str) -> Response {
         self.secret(password);
-        self.put("/auth/password")
-            .json(&wanted(token, password))
-            .send()
+        self.put("/auth/password").json(&wanted(token, password)).send()
     }
 
     /// Asks for a reset and gives the token from the mail.
     #[track_caller]
     pub(crate) fn forgot(&self, username: &str) -> String {
         let mailbox = self.mailbox();
-        self.post("/auth/forgot")
-            .json(&json!({"username": username}))
-            .send()
-            .expect(202);
+        self.post("/auth/forgot").json(&json!({"username": username})).send().expect(202);
         mailbox.token(&address_of(username))
     }
 
     /// Logs in; the answer as it came.
     pub(crate) fn try_login(&self, name: &str, password: &str) -> Response {
         self.secret(password);
-        let answer = self
-            .post("/auth/login")
-            .json(&json!({"username": name, "password": password}))
-            .send();
+        let answer = self.post("/auth/login").json(&json!({"username": name, "password": password})).send();
         if answer.status == 200 {
             for member in ["jwt_token", "refresh_token"] {
                 self.secret(&answer.member(member));
@@ -117,23 +109,14 @@ impl Gateway {
         let answer = self.try_login(username, &password).expect(200);
         let [uid, account_id, jwt, refresh] =
             ["uid", "account_id", "jwt_token", "refresh_token"].map(|name| answer.member(name));
-        Person {
-            username: username.to_owned(),
-            identity: address_of(username),
-            password,
-            uid,
-            account_id,
-            jwt,
-            refresh,
-        }
+        Person { username: username.to_owned(), identity: address_of(username), password, uid, account_id, jwt, refresh }
     }
 
     /// Registers, confirms and logs in.
     #[track_caller]
     pub(crate) fn person(&self, username: &str) -> Person {
         let token = self.register(username);
-        self.set_password(&token, &password_of(username))
-            .expect(200);
+        self.set_password(&token, &password_of(username)).expect(200);
         self.login(username)
     }
 
@@ -142,15 +125,7 @@ impl Gateway {
     pub(crate) fn administrator(&self, username: &str) -> Person {
         let identity = address_of(username);
         let task = [
-            "account",
-            "add",
-            username,
-            "--identity",
-            &identity,
-            "--name",
-            "Operator",
-            "--admin",
-            "--password-stdin",
+            "account", "add", username, "--identity", &identity, "--name", "Operator", "--admin", "--password-stdin",
         ];
         self.cli(&task, &password_of(username)).done();
         self.login(username)
@@ -173,16 +148,8 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn key(&self, owner: &Person, scopes: &[&str]) -> Key {
         let body = json!({"name": "test", "scopes": scopes});
-        let answer = self
-            .post("/auth/apikeys")
-            .by(&owner.caller())
-            .json(&body)
-            .send()
-            .expect(201);
-        let key = Key {
-            id: answer.member("id"),
-            text: answer.member("apikey"),
-        };
+        let answer = self.post("/auth/apikeys").by(&owner.caller()).json(&body).send().expect(201);
+        let key = Key { id: answer.member("id"), text: answer.member("apikey") };
         self.secret(&key.text);
         key
     }
@@ -190,8 +157,7 @@ impl Gateway {
     /// Sets a membership as the operator does.
     #[track_caller]
     pub(crate) fn member(&self, username: &str, id: &str, level: &str) {
-        self.cli(&["member", "set", username, "list", id, level], "")
-            .done();
+        self.cli(&["member", "set", username, "list", id, level], "").done();
     }
 }
 

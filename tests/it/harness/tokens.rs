@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine;
@@ -32,9 +31,7 @@ impl Signer {
     }
 
     pub(crate) fn rs256() -> Self {
-        Self::Rs256(Box::new(
-            RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap(),
-        ))
+        Self::Rs256(Box::new(RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap()))
     }
 
     pub(crate) fn hs256() -> Self {
@@ -57,9 +54,7 @@ impl Signer {
                 let point = key.public_key().as_ref();
                 json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..])})
             }
-            Self::EdDsa(key) => {
-                json!({"kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref())})
-            }
+            Self::EdDsa(key) => json!({"kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref())}),
             Self::Rs256(key) => {
                 let public = key.public_key();
                 let n = public.modulus().big_endian_without_leading_zero();
@@ -81,13 +76,7 @@ impl Signer {
             Self::EdDsa(key) => key.sign(message).as_ref().to_vec(),
             Self::Rs256(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(
-                    &aws_lc_rs::signature::RSA_PKCS1_SHA256,
-                    &random,
-                    message,
-                    &mut signature,
-                )
-                .unwrap();
+                key.sign(&aws_lc_rs::signature::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
                 signature
             }
             Self::Hs256(secret) => {
@@ -116,8 +105,7 @@ pub(crate) const AUDIENCE: &str = "doorward-tests";
 /// Claims that are accepted, with some changed or, where null, left out.
 pub(crate) fn claims(changes: &Value) -> Value {
     let now = epoch_s();
-    let mut claims =
-        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "iat": now, "exp": now + 300});
+    let mut claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "anna", "iat": now, "exp": now + 300});
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
             claims.as_object_mut().unwrap().remove(name);

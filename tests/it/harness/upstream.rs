@@ -23,12 +23,7 @@ impl Seen {
     /// The one field of that name; fails if it came twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = all_of(&self.headers, name);
-        assert!(
-            all.len() < 2,
-            "{name} came {} times: {}",
-            all.len(),
-            self.text()
-        );
+        assert!(all.len() < 2, "{name} came {} times: {}", all.len(), self.text());
         all.first().copied()
     }
 
@@ -65,19 +60,13 @@ impl Exchange {
                 let mut piece = vec![0; left.min(64 * 1024)];
                 let count = self.stream.read(&mut piece).unwrap_or(0);
                 piece.truncate(count);
-                self.framing = if count == 0 {
-                    Framing::None
-                } else {
-                    Framing::Length(left - count)
-                };
+                self.framing = if count == 0 { Framing::None } else { Framing::Length(left - count) };
                 (count != 0).then_some(piece)
             }
             Framing::Chunked => read_chunk(&mut self.stream).filter(|chunk| !chunk.is_empty()),
         };
         if let Some(piece) = &piece {
-            self.log.seen.lock().unwrap()[self.index]
-                .body
-                .extend_from_slice(piece);
+            self.log.seen.lock().unwrap()[self.index].body.extend_from_slice(piece);
         } else {
             self.framing = Framing::None;
         }
@@ -108,9 +97,7 @@ impl Exchange {
     pub(crate) fn answer(&mut self, body: &str) {
         let length = body.len();
         let body = if self.seen.method == "HEAD" { "" } else { body };
-        self.write(format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
-        ));
+        self.write(format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"));
     }
 }
 
@@ -202,10 +189,7 @@ impl Drop for Upstream {
         let _ = TcpStream::connect(self.address);
         let violations = self.log.violations.lock().unwrap();
         if !std::thread::panicking() {
-            assert!(
-                violations.is_empty(),
-                "the gateway sent what HTTP does not allow: {violations:?}"
-            );
+            assert!(violations.is_empty(), "the gateway sent what HTTP does not allow: {violations:?}");
         }
     }
 }
@@ -227,14 +211,7 @@ fn connection(stream: TcpStream, log: &Arc<Log>, serve: &Serve) {
             all.push(seen.clone());
             all.len() - 1
         };
-        let mut exchange = Exchange {
-            seen,
-            stream,
-            framing,
-            log: Arc::clone(log),
-            index,
-            close: false,
-        };
+        let mut exchange = Exchange { seen, stream, framing, log: Arc::clone(log), index, close: false };
         serve(&mut exchange);
         while exchange.piece().is_some() {}
         if exchange.close {
@@ -246,18 +223,13 @@ fn connection(stream: TcpStream, log: &Arc<Log>, serve: &Serve) {
 
 /// Takes a head apart, as strictly as HTTP allows a server to.
 fn read(head: &[u8], connection: usize) -> Result<(Seen, Framing), String> {
-    let text = std::str::from_utf8(head)
-        .map_err(|_| format!("not UTF-8: {:?}", String::from_utf8_lossy(head)))?;
+    let text = std::str::from_utf8(head).map_err(|_| format!("not UTF-8: {:?}", String::from_utf8_lossy(head)))?;
     let fail = |what: &str| Err(format!("{what}: {text:?}"));
     let bare = text.replace("\r\n", "");
     if bare.contains(['\r', '\n', '\0']) {
         return fail("a bare CR, LF or NUL");
     }
-    if text
-        .lines()
-        .skip(1)
-        .any(|line| line.starts_with([' ', '\t']))
-    {
+    if text.lines().skip(1).any(|line| line.starts_with([' ', '\t'])) {
         return fail("a folded line");
     }
     let (line, headers) = parse_head(head);
@@ -265,19 +237,13 @@ fn read(head: &[u8], connection: usize) -> Result<(Seen, Framing), String> {
     let [method, target, "HTTP/1.1"] = pieces.as_slice() else {
         return fail("no request line");
     };
-    if headers
-        .iter()
-        .any(|(name, _)| name.is_empty() || name.contains([' ', '\t']))
-    {
+    if headers.iter().any(|(name, _)| name.is_empty() || name.contains([' ', '\t'])) {
         return fail("a bad field name");
     }
     if all_of(&headers, "host").len() != 1 {
         return fail("not exactly one Host");
     }
-    let framing = match (
-        all_of(&headers, "content-length").as_slice(),
-        all_of(&headers, "transfer-encoding").as_slice(),
-    ) {
+    let framing = match (all_of(&headers, "content-length").as_slice(), all_of(&headers, "transfer-encoding").as_slice()) {
         ([], []) => Framing::None,
         ([length], []) if length.bytes().all(|b| b.is_ascii_digit()) => match length.parse() {
             Ok(length) => Framing::Length(length),
