@@ -190,10 +190,7 @@ const LATER: &[(&str, &[&str])] = &[
             "stale_max_s",
         ],
     ),
-    (
-        "account",
-        &["lockout_attempts", "lockout_s", "reveal_existing"],
-    ),
+    ("account", &["lockout_attempts", "lockout_s"]),
     ("mail", &["per_address_per_hour", "per_network_per_hour"]),
 ];
 

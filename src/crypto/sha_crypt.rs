@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq as _;
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Most rounds of a hash that is verified: about 0.2 s. The scheme itself allows a thousand times as many.
+/// Most rounds of a hash that is verified: about half a second. The scheme itself allows a thousand times as many.
 pub(crate) const ROUNDS_MAX: u32 = 1_000_000;
 /// Longest password that is compared with such a hash. Each round reads it whole, so a longer one would multiply the work.
 const PASSWORD_BYTES_MAX: usize = 256;

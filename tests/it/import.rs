@@ -55,7 +55,7 @@ fn imported_people_log_in_and_their_keys_work_on() {
 
     let key = Caller::Key(KEY.to_owned());
     gateway
-        .get("/lists/x-4hQo2Lp1/items")
+        .get("/member/x-4hQo2Lp1/items")
         .by(&key)
         .send()
         .expect(200);
@@ -82,7 +82,7 @@ fn imported_people_log_in_and_their_keys_work_on() {
         KEY.replace("3eD_x-9Q", "3eD_x-9R"),
     ] {
         gateway
-            .get("/lists/x-4hQo2Lp1/items")
+            .get("/member/x-4hQo2Lp1/items")
             .by(&Caller::Key(wrong))
             .send()
             .expect(401);
@@ -93,7 +93,7 @@ fn imported_people_log_in_and_their_keys_work_on() {
         .send()
         .expect(204);
     gateway
-        .get("/lists/x-4hQo2Lp1/items")
+        .get("/member/x-4hQo2Lp1/items")
         .by(&key)
         .send()
         .expect(401);

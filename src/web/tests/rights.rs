@@ -68,6 +68,33 @@ async fn who_may_call_what() {
             "/auth/apikeys/AAAAAAAA",
             [401, 404, 404, 403, 403, 403],
         ),
+        ("PATCH", "/auth/me", [401, 415, 415, 403, 403, 403]),
+        (
+            "GET",
+            "/auth/settings/global",
+            [401, 200, 200, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            "/auth/settings/global",
+            [401, 415, 415, 403, 403, 403],
+        ),
+        ("POST", "/auth/accounts", [401, 403, 415, 403, 403, 415]),
+        (
+            "DELETE",
+            "/auth/accounts/a-unknown-one",
+            [401, 403, 404, 403, 403, 404],
+        ),
+        (
+            "GET",
+            "/auth/accounts/a-unknown-one/sessions",
+            [401, 403, 404, 403, 403, 404],
+        ),
+        (
+            "DELETE",
+            "/auth/accounts/a-unknown-one/sessions",
+            [401, 403, 404, 403, 403, 404],
+        ),
         ("POST", "/auth/logout", [401, 204, 204, 403, 403, 403]),
     ];
     for (method, path, statuses) in cases {
