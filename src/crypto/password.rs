@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(verdict("password", Some(hash)), NO);
     }
 
-    /// What a failed check costs is counted, not timed: blocks and rounds.
+    /// What a failed check costs is counted, not timed: here the blocks.
     #[test]
     fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
         let weak =
