@@ -22,6 +22,8 @@ const FLOORS: &[&[&str]] = &[
 
 /// Files that may read a secret's text outside of their tests: where it is made, hashed, compared, sent or given away.
 const EXPOSING: &[&str] = &[
+    "account/import/lines.rs",
+    "account/import/plan.rs",
     "account/password.rs",
     "account/password_rules.rs",
     "app/admin.rs",
@@ -33,10 +35,12 @@ const EXPOSING: &[&str] = &[
     "crypto/api_key.rs",
     "crypto/password.rs",
     "crypto/ring_file.rs",
+    "crypto/sha_crypt.rs",
     "crypto/token.rs",
     "mail/template.rs",
     "web/api/introspect.rs",
     "web/api/keys.rs",
+    "web/api/me.rs",
     "web/api/password.rs",
     "web/api/session.rs",
 ];

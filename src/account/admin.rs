@@ -2,6 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::password::PasswordRefusal;
+use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::{ResourceRole, Role};
 use crate::model::account::{Account, AccountStatus};
@@ -94,6 +95,54 @@ impl Accounts {
         Ok(self.parts.store.account_by_id(id).await?)
     }
 
+    /// Invites somebody: a pending account with these rights, and a confirm token by mail. Open whatever
+    /// `account.registration` says.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn invite(
+        &self,
+        call: &Call,
+        person: NewPerson,
+        is_admin: bool,
+        mut roles: Vec<Role>,
+    ) -> Result<Administration, AccountError> {
+        roles.sort();
+        roles.dedup();
+        let outcome = if roles.iter().any(|role| self.is_reserved(role)) {
+            refused(AdministrationRefusal::RoleReserved)
+        } else {
+            self.create_pending(person, is_admin, roles).await?
+        };
+        record(call, AuditAction::CreateAccount, &outcome, None);
+        Ok(outcome)
+    }
+
+    /// Removes an account for ever: its credentials, sessions, keys, memberships and settings go, its uid and its name
+    /// stay taken. Nobody removes their own.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn remove(
+        &self,
+        call: &Call,
+        actor: Actor<'_>,
+        id: &AccountId,
+    ) -> Result<Administration, AccountError> {
+        let found = self.parts.store.account_by_id(id).await?;
+        let uid = found.as_ref().map(|account| account.uid.clone());
+        let outcome = match found {
+            None => refused(AdministrationRefusal::NoAccount),
+            Some(account) if is_own(actor, &account) => refused(AdministrationRefusal::OwnAccount),
+            Some(account) => match self.parts.store.remove_account(&account.uid).await? {
+                Some(account) => Administration::Done(Box::new(account)),
+                None => refused(AdministrationRefusal::NoAccount),
+            },
+        };
+        record(call, AuditAction::RemoveAccount, &outcome, uid.as_ref());
+        Ok(outcome)
+    }
+
     /// Changes an account: status, administrator or not, global roles, whether the password must change. It counts on
     /// the next request.
     ///
@@ -140,9 +189,7 @@ impl Accounts {
         account: &Account,
         mut change: AccountChange,
     ) -> Result<AccountChange, AdministrationRefusal> {
-        if let Actor::Caller(identity) = actor
-            && matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
-        {
+        if is_own(actor, account) {
             return Err(AdministrationRefusal::OwnAccount);
         }
         if account.status == AccountStatus::Pending && change.status.is_some() {
@@ -164,6 +211,14 @@ impl Accounts {
         matches!(role.as_str(), Role::USER | Role::ADMIN | Role::PWCHANGE)
             || ResourceRole::parse(role.as_str(), &settings.resources, &settings.ladder).is_some()
     }
+}
+
+/// Whether somebody acts on the account that they act with.
+fn is_own(actor: Actor<'_>, account: &Account) -> bool {
+    let Actor::Caller(identity) = actor else {
+        return false;
+    };
+    matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
 }
 
 pub(in crate::account) fn refused(refusal: AdministrationRefusal) -> Administration {
@@ -249,6 +304,69 @@ mod tests {
             .change(&Call::cli(), Actor::Operator, &root.account_id, demoted)
             .await;
         assert_eq!(refusal(outcome.unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn an_invitation_carries_the_rights_that_it_was_made_with() {
+        let mut config = crate::account::test_kit::config();
+        config.account.registration = crate::config::Registration::Invite;
+        let kit = Kit::with(config);
+        let invite = async |name: &str, roles: &[&str]| {
+            let person = NewPerson::parse(&format!("{name}@example.org"), name, "N.").unwrap();
+            let roles = roles.iter().map(|text| role(text)).collect();
+            let call = Call::default();
+            refusal(
+                kit.accounts
+                    .invite(&call, person, true, roles)
+                    .await
+                    .unwrap(),
+            )
+        };
+        let reserved = Some(AdministrationRefusal::RoleReserved);
+        assert_eq!(invite("anna", &["editor", "admin"]).await, reserved);
+        assert_eq!(invite("anna", &["list-1-member"]).await, reserved);
+        assert!(kit.mailbox.take().is_empty());
+        assert_eq!(invite("anna", &["editor", "author", "editor"]).await, None);
+        let token = kit.mailbox.token();
+        let set = kit
+            .set_by_token(&token, None, crate::account::test_kit::PASSWORD)
+            .await;
+        let crate::account::password::PasswordSet::Done(anna) = set else {
+            panic!("{set:?}");
+        };
+        assert!(anna.is_admin);
+        assert_eq!(anna.roles, [role("author"), role("editor")]);
+        let name_taken = Some(AdministrationRefusal::UsernameTaken);
+        assert_eq!(invite("anna", &[]).await, name_taken);
+    }
+
+    #[tokio::test]
+    async fn a_removed_account_leaves_its_uid_and_name_taken_and_its_address_free() {
+        let kit = Kit::new();
+        let (root, anna) = (kit.administrator("root").await, kit.person("anna").await);
+        let opened = kit.login("anna", crate::account::test_kit::PASSWORD).await;
+        let caller = identity(&root, None, &["auth:admin"]);
+        let remove = async |id: &AccountId| {
+            let (call, actor) = (Call::default(), Actor::Caller(&caller));
+            refusal(kit.accounts.remove(&call, actor, id).await.unwrap())
+        };
+        let own = Some(AdministrationRefusal::OwnAccount);
+        assert_eq!(remove(&root.account_id).await, own);
+        assert_eq!(remove(&anna.account_id).await, None);
+        let gone = Some(AdministrationRefusal::NoAccount);
+        assert_eq!(remove(&anna.account_id).await, gone);
+        assert_eq!(kit.store.account(&anna.uid).await.unwrap(), None);
+        let session = opened.unwrap().session.id;
+        assert_eq!(kit.store.session(&session).await.unwrap(), None);
+        assert!(kit.store.username_taken(&anna.username).await.unwrap());
+        assert!(!kit.store.identity_taken(&anna.identity).await.unwrap());
+        let person = NewPerson::parse("anna@example.org", "anna", "A.").unwrap();
+        let made = kit.accounts.create(&Call::cli(), person, false, None).await;
+        let taken = Some(AdministrationRefusal::UsernameTaken);
+        assert_eq!(refusal(made.unwrap()), taken);
+        let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
+        let made = kit.accounts.create(&Call::cli(), person, false, None).await;
+        assert_eq!(refusal(made.unwrap()), None);
     }
 
     #[tokio::test]

@@ -75,6 +75,7 @@ impl Accounts {
         password: Secret,
     ) -> Result<Guess, AccountError> {
         let claims = self.claims(call, guesser).await?;
+        let rounds = self.parts.store.old_hash_rounds_max().await?;
         let counters = &self.parts.counters.logins;
         let (ticket, is_shadowed) = match counters.take(&claims) {
             Take::Taken {
@@ -84,19 +85,22 @@ impl Accounts {
             Take::Over(limit) => return Ok(Guess::Limited(limit)),
             Take::Full => return Err(AccountError::Uncounted),
         };
-        let account = guesser.account().filter(|_| !is_shadowed);
+        // A hash that may not open anything is not compared: a right password would be told by the shorter time.
+        let account = guesser
+            .account()
+            .filter(|account| !is_shadowed && account.status == AccountStatus::Active);
         let hash = account.and_then(|account| account.password.clone());
         // INVARIANT: a caller who goes away here has guessed: the ticket is dropped, which counts
         // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
-        let verdict = match self.parts.passwords.verify(password, hash).await {
+        let passwords = &self.parts.passwords;
+        let verdict = match passwords.verify_evenly(password, hash, rounds).await {
             Ok(verdict) => verdict,
             Err(busy) => {
                 counters.give_back(ticket);
                 return Err(busy.into());
             }
         };
-        let is_active = account.is_some_and(|account| account.status == AccountStatus::Active);
-        if verdict.matches && is_active {
+        if verdict.matches && account.is_some() {
             counters.succeeded(ticket);
             return Ok(Guess::Right {
                 is_outdated: verdict.outdated,

@@ -6,6 +6,7 @@ use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
 use crate::mail::Mail;
+use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
 use crate::model::secret::Secret;
@@ -44,7 +45,7 @@ impl Accounts {
     ) -> Result<Administration, AccountError> {
         let outcome = match password {
             Some(password) => self.create_active(person, is_admin, password).await?,
-            None => self.create_pending(person, is_admin).await?,
+            None => self.create_pending(person, is_admin, Vec::new()).await?,
         };
         record(call, AuditAction::CreateAccount, &outcome, None);
         Ok(outcome)
@@ -72,19 +73,20 @@ impl Accounts {
         )
     }
 
-    async fn create_pending(
+    pub(in crate::account) async fn create_pending(
         &self,
         person: NewPerson,
         is_admin: bool,
+        roles: Vec<Role>,
     ) -> Result<Administration, AccountError> {
         let store = &self.parts.store;
-        if store.account_by_username(&person.username).await?.is_some() {
+        if store.username_taken(&person.username).await? {
             return Ok(refused(AdministrationRefusal::UsernameTaken));
         }
         if store.identity_taken(&person.identity).await? {
             return Ok(refused(AdministrationRefusal::IdentityTaken));
         }
-        let (account, token) = self.write_pending(person, is_admin).await?;
+        let (account, token) = self.write_pending(person, is_admin, roles).await?;
         self.send(&account.identity, Mail::ConfirmNew { token })
             .await;
         Ok(Administration::Done(Box::new(account)))

@@ -192,7 +192,9 @@ impl Accounts {
             return Ok(None);
         };
         let account = self.parts.store.account(&token.uid).await?;
-        let fitting = account.filter(|account| token.purpose.fits(account.status));
+        let sets_password = token.purpose != Purpose::ChangeIdentity;
+        let fits = |account: &Account| sets_password && token.purpose.fits(account.status);
+        let fitting = account.filter(fits);
         Ok(fitting.map(|account| (account, token.purpose)))
     }
 
@@ -297,6 +299,7 @@ mod tests {
             purpose: Purpose::Reset,
             uid: pending.uid.clone(),
             expires: kit.clock_in(60),
+            identity: None,
         });
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;

@@ -5,6 +5,7 @@ use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
 use crate::crypto::token;
 use crate::mail::Mail;
+use crate::model::access::Role;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
@@ -34,6 +35,10 @@ pub enum Register {
     Accepted,
     /// Strangers may not register here.
     Closed,
+    /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
+    UsernameTaken,
+    /// Another account has the address; told as above.
+    IdentityTaken,
 }
 
 impl NewPerson {
@@ -56,7 +61,7 @@ impl NewPerson {
     }
 }
 
-fn checked_name(name: &str) -> Result<String, InvalidField> {
+pub(in crate::account) fn checked_name(name: &str) -> Result<String, InvalidField> {
     if name.is_empty()
         || name.chars().any(char::is_control)
         || NAME_CHARS_MAX < name.chars().count()
@@ -84,8 +89,19 @@ impl Accounts {
         // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
         let owner = store.identity_owner(&person.identity).await?;
-        let username_taken = store.account_by_username(&person.username).await?.is_some();
+        let username_taken = store.username_taken(&person.username).await?;
+        let reveal = self.parts.account.reveal_existing;
 
+        // What is told needs no mail.
+        if reveal && let Some(owner) = &owner {
+            let subject = Some(owner.uid.as_str());
+            call.record(AuditAction::Register, "identity_taken", subject, None);
+            return Ok(Register::IdentityTaken);
+        }
+        if reveal && username_taken {
+            call.record(AuditAction::Register, "username_taken", None, None);
+            return Ok(Register::UsernameTaken);
+        }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
         if !may_mail || !self.may_mail(to) {
             // Nothing that no mail tells of is written either.
@@ -100,7 +116,7 @@ impl Accounts {
             self.send(&person.identity, Mail::UsernameTaken { username })
                 .await;
         } else {
-            let (account, secret) = self.write_pending(person, false).await?;
+            let (account, secret) = self.write_pending(person, false, Vec::new()).await?;
             call.record(
                 AuditAction::Register,
                 "ok",
@@ -118,15 +134,18 @@ impl Accounts {
         &self,
         person: NewPerson,
         is_admin: bool,
+        roles: Vec<Role>,
     ) -> Result<(Account, Secret), AccountError> {
         let now = self.parts.clock.now();
-        let account = new_account(person, is_admin, AccountStatus::Pending, now);
+        let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
+        account.roles = roles;
         let (secret, digest) = token::draw_one_time();
         let confirm = OneTimeToken {
             digest,
             purpose: Purpose::Confirm,
             uid: account.uid.clone(),
             expires: now.plus(self.parts.account.confirm_ttl),
+            identity: None,
         };
         self.parts.store.register(account.clone(), confirm).await?;
         Ok((account, secret))
@@ -221,6 +240,25 @@ mod tests {
                 crate::account::password::PasswordRefusal::TokenInvalid
             )
         ));
+    }
+
+    #[tokio::test]
+    async fn what_exists_is_told_to_the_caller_if_that_is_configured() {
+        let mut config = config();
+        config.account.reveal_existing = true;
+        let kit = Kit::with(config);
+        kit.person("anna").await;
+        let cases = [
+            ("Anna+2@Example.org", "bert", Register::IdentityTaken, 0),
+            ("bert@example.org", "anna", Register::UsernameTaken, 0),
+            ("bert@example.org", "bert", Register::Accepted, 1),
+        ];
+        for (identity, username, expected, mails) in cases {
+            let person = NewPerson::parse(identity, username, "N. N.").unwrap();
+            let outcome = kit.accounts.register(&Call::default(), person).await;
+            assert_eq!(outcome.unwrap(), expected, "{identity} {username}");
+            assert_eq!(kit.mailbox.take().len(), mails, "{identity} {username}");
+        }
     }
 
     #[tokio::test]

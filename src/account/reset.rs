@@ -7,19 +7,34 @@ use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::telemetry::audit::AuditAction;
 
+/// Outcome of asking for a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// What the caller is told whatever was found.
+    Accepted,
+    /// There is no such account; told only where `account.reveal_existing` is set.
+    Unknown,
+}
+
 impl Accounts {
-    /// Mails a reset token, if the name or address is that of an active account that is no administrator's.
+    /// Mails a reset token, if the name or address is that of an active account that is no administrator's, or of an
+    /// administrator's where `account.reset_administrators` is set.
     ///
-    /// Whatever was found, the caller is told the same; the token is in the mail only.
+    /// Whatever was found, the caller is told the same, unless `account.reveal_existing` is set; the token is in the
+    /// mail only.
     ///
     /// # Errors
     /// [`AccountError::Store`], [`AccountError::Uncounted`]
-    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), AccountError> {
+    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
         let may_mail = self.may_cause_mail(call)?;
         let found = self.account_named(name).await?;
         let Some(account) = found else {
             call.record(AuditAction::RequestReset, "unknown", None, None);
-            return Ok(());
+            return Ok(if self.parts.account.reveal_existing {
+                Reset::Unknown
+            } else {
+                Reset::Accepted
+            });
         };
         let outcome = if may_mail {
             self.mail_reset(&account).await?
@@ -32,7 +47,7 @@ impl Accounts {
             Some(account.uid.as_str()),
             None,
         );
-        Ok(())
+        Ok(Reset::Accepted)
     }
 
     async fn mail_reset(&self, account: &Account) -> Result<&'static str, AccountError> {
@@ -40,7 +55,7 @@ impl Accounts {
             return Ok("account_not_active");
         }
         // Whoever reads an administrator's mail must not become one.
-        if account.is_admin {
+        if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
         if !self.may_mail(&account.identity) {
@@ -52,6 +67,7 @@ impl Accounts {
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
             expires: self.parts.clock.now().plus(self.parts.account.reset_ttl),
+            identity: None,
         };
         if !self.parts.store.put_token(reset).await? {
             return Ok("account_not_active");
@@ -63,5 +79,41 @@ impl Accounts {
         };
         self.send(&account.identity, mail).await;
         Ok("ok")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, config};
+
+    #[tokio::test]
+    async fn administrators_get_a_mail_only_if_that_is_configured() {
+        for (reset_administrators, mails) in [(false, 0), (true, 1)] {
+            let mut config = config();
+            config.account.reset_administrators = reset_administrators;
+            let kit = Kit::with(config);
+            kit.administrator("root").await;
+            let outcome = kit.accounts.request_reset(&Call::default(), "root").await;
+            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            assert_eq!(kit.mailbox.take().len(), mails);
+        }
+    }
+
+    #[tokio::test]
+    async fn that_there_is_no_account_is_told_only_if_that_is_configured() {
+        for (reveal_existing, expected) in [(false, Reset::Accepted), (true, Reset::Unknown)] {
+            let mut config = config();
+            config.account.reveal_existing = reveal_existing;
+            let kit = Kit::with(config);
+            kit.person("anna").await;
+            let call = Call::default();
+            let outcome = kit.accounts.request_reset(&call, "nobody").await;
+            assert_eq!(outcome.unwrap(), expected);
+            assert!(kit.mailbox.take().is_empty());
+            let outcome = kit.accounts.request_reset(&call, "anna").await;
+            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            kit.mailbox.token();
+        }
     }
 }

@@ -54,9 +54,9 @@ impl Mailbox {
         let mut mails = self.take();
         assert_eq!(mails.len(), 1, "{mails:?}");
         match mails.remove(0).1 {
-            Mail::ConfirmNew { token } | Mail::PasswordReset { token, .. } => {
-                token.expose().to_owned()
-            }
+            Mail::ConfirmNew { token }
+            | Mail::PasswordReset { token, .. }
+            | Mail::ChangeIdentity { token, .. } => token.expose().to_owned(),
             other => panic!("no token in {other:?}"),
         }
     }

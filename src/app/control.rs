@@ -72,6 +72,14 @@ pub enum AccountCommand {
         #[serde(serialize_with = "exposed_one")]
         password: Secret,
     },
+    /// Imports people from an export.
+    Import {
+        /// The export: JSON lines.
+        #[serde(serialize_with = "exposed_one")]
+        export: Secret,
+        /// Imports the rest although lines are refused.
+        skip_refused: bool,
+    },
 }
 
 /// A command about API keys.

@@ -22,6 +22,7 @@ use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 
 /// Why a command gave no value: for the operator to read.
@@ -105,6 +106,10 @@ async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value,
         AccountCommand::Enable { account } => {
             set_status(accounts, &account, AccountStatus::Active).await
         }
+        AccountCommand::Import {
+            export,
+            skip_refused,
+        } => import(&export, skip_refused, accounts).await,
         AccountCommand::SetPassword { account, password } => {
             let account = find(accounts, &account).await?;
             administered(
@@ -114,6 +119,29 @@ async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value,
             )
         }
     }
+}
+
+async fn import(export: &Secret, skip_refused: bool, accounts: &Accounts) -> Result<Value, Stop> {
+    let report = accounts
+        .import(&Call::cli(), export.expose(), skip_refused)
+        .await?;
+    let lines: Vec<_> = report
+        .refused
+        .iter()
+        .map(|line| format!("line {}: {}", line.line, line.reason))
+        .collect();
+    if !skip_refused && !lines.is_empty() {
+        let count = lines.len();
+        let lines = lines.join("\n");
+        let why = format!("nothing is imported: {count} lines are refused\n{lines}");
+        return Err(Stop::Refused(why));
+    }
+    Ok(json!({
+        "accounts": report.accounts,
+        "api_keys": report.api_keys,
+        "memberships": report.memberships,
+        "refused": lines,
+    }))
 }
 
 async fn list(accounts: &Accounts) -> Result<Value, Stop> {
@@ -331,6 +359,15 @@ fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
             .rotate(snapshot.services.clock.now())
             .map_err(|error| Stop::Failed(with_causes(&error)))?;
         tracing::info!("signing keys rotated");
+        audit::record(&AuditEvent {
+            action: AuditAction::RotateKeys,
+            outcome: "ok",
+            actor: Some("cli"),
+            subject: None,
+            from: None,
+            request_id: None,
+            object: None,
+        });
     }
     let shown = |key: KeyInfo| {
         json!({

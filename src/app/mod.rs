@@ -25,7 +25,7 @@ use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
 use crate::snapshot::{Obstacle, Snapshot, obstacles};
-use crate::telemetry::log::{self, LogError};
+use crate::telemetry::log::{self, AuditOutput, LogError};
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    log::init(&config.log.level)?;
+    log::init(&config.log.level, AuditOutput::Stdout)?;
     log_warnings(&warnings);
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
@@ -133,10 +133,21 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         if needs_records && config.store.engine == StoreEngine::Memory {
             return Err(AppError::NoRecords);
         }
+        // No gateway runs, so this process tells what it does.
+        log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
         let services = services::open(&config)?;
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         Ok(execute::execute(command, &snapshot).await)
     })
+}
+
+/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
+fn command_level(level: &str) -> &str {
+    if level.starts_with("off") || level.contains("audit=") {
+        level
+    } else {
+        "warn"
+    }
 }
 
 fn start(runtime: &mut Builder) -> Result<Runtime, AppError> {

@@ -12,16 +12,18 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::app::control::{Command, Reply};
+use crate::app::control::{AccountCommand, Command, Reply};
 use crate::app::execute::execute;
 use crate::snapshot::Current;
 
-/// Longest command, in bytes.
-const COMMAND_BYTES_MAX: u64 = 64 * 1024;
+/// Longest command, in bytes: an import carries its whole export, which grows by half or so as a JSON text.
+const COMMAND_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest answer, in bytes.
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a peer may take to say what it wants, and a command to be carried out.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an import may take to be carried out.
+const IMPORT_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The server's side could not be set up, or the client's side got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +100,15 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>) {
             tracing::warn!("refused a peer of another user on admin.sock");
             continue;
         }
-        match tokio::time::timeout(PATIENCE, answer(stream, &current)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(
+        match answer(stream, &current).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                tracing::warn!("a peer on admin.sock took too long");
+            }
+            Err(error) => tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "a peer on admin.sock went away"
             ),
-            Err(_) => tracing::warn!("a peer on admin.sock took too long"),
         }
     }
 }
@@ -118,19 +122,27 @@ fn is_own_or_root(stream: &UnixStream) -> bool {
 async fn answer(stream: UnixStream, current: &Current) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = zeroize::Zeroizing::new(String::new());
-    BufReader::new(reader.take(COMMAND_BYTES_MAX))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = BufReader::new(reader.take(COMMAND_BYTES_MAX));
+    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let reply = match serde_json::from_str::<Command>(&line) {
-        Ok(command) => execute(command, &current.load()).await,
+        Ok(command) => {
+            let patience = match &command {
+                Command::Account(AccountCommand::Import { .. }) => IMPORT_PATIENCE,
+                _ => PATIENCE,
+            };
+            tokio::time::timeout(patience, execute(command, &current.load())).await?
+        }
         Err(_) => Reply::Refused(
             "the command is not understood: is the gateway of another version?".to_owned(),
         ),
     };
     let mut text = serde_json::to_vec(&reply)?;
     text.push(b'\n');
-    writer.write_all(&text).await?;
-    writer.shutdown().await
+    let told = async {
+        writer.write_all(&text).await?;
+        writer.shutdown().await
+    };
+    tokio::time::timeout(PATIENCE, told).await?
 }
 
 /// Asks the server that has this directory; `None`: no server runs there.

@@ -169,6 +169,17 @@ pub(super) enum AccountTask {
         /// Its name, address, uid or record id.
         account: String,
     },
+    /// Imports apicrud's people, accounts, API keys and memberships from a JSON-lines export, all of it or nothing.
+    #[command(
+        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nEach refused line is told with its reason. docs/import.md shows the form and how to make an export."
+    )]
+    Import {
+        /// The export, at most 32 MiB.
+        file: PathBuf,
+        /// Imports the rest although lines are refused.
+        #[arg(long)]
+        skip_refused: bool,
+    },
     /// Sets a password, read from standard input: every session ends.
     #[command(after_help = "Examples:\n  doorward account set-password anna < password")]
     SetPassword {

@@ -10,6 +10,9 @@ use crate::app::control::{
 use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, MemberTask};
 use crate::cli::{output, secrets};
 
+/// Longest export, in bytes: it is held in memory and written in one piece.
+const EXPORT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
 pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCode> {
     let command = match task {
         AccountTask::Add {
@@ -30,6 +33,7 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
                 password,
             }
         }
+        AccountTask::Import { file, skip_refused } => return import(config, &file, skip_refused),
         AccountTask::List => AccountCommand::List,
         AccountTask::Show { account } => AccountCommand::Show { account },
         AccountTask::Disable { account } => AccountCommand::Disable { account },
@@ -43,6 +47,31 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
         },
     };
     show(config, Command::Account(command))
+}
+
+/// Hands an export over; the lines that were refused are told on standard error.
+fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<ExitCode> {
+    let export = secrets::from_file(file, EXPORT_BYTES_MAX)?;
+    let command = Command::Account(AccountCommand::Import {
+        export,
+        skip_refused,
+    });
+    match app::command(config, command)? {
+        Reply::Done(mut value) => {
+            let refused = value.get_mut("refused").map(serde_json::Value::take);
+            let lines = refused.as_ref().and_then(serde_json::Value::as_array);
+            for line in lines.into_iter().flatten() {
+                output::note(line.as_str().unwrap_or_default());
+            }
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("refused".to_owned(), lines.map_or(0, Vec::len).into());
+            }
+            output::value(&value);
+            Ok(ExitCode::SUCCESS)
+        }
+        Reply::Explained(_) => Ok(ExitCode::SUCCESS),
+        Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
+    }
 }
 
 pub(super) fn apikey(config: &Path, task: ApikeyTask) -> anyhow::Result<ExitCode> {

@@ -37,6 +37,10 @@ pub struct AccountSettings {
     pub confirm_ttl: Duration,
     /// Life of a reset token. Default 15 min.
     pub reset_ttl: Duration,
+    /// Whether register and forgot say what exists. Default no.
+    pub reveal_existing: bool,
+    /// Whether administrators get reset tokens by mail. Default no.
+    pub reset_administrators: bool,
     /// Threads that hash passwords; default: processors less one, at least 1.
     pub hash_threads: usize,
     /// Name of the header that carries an API key, lower case. Default `x-api-key`.
@@ -68,6 +72,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
         reset_ttl: reader
             .seconds("reset_ttl_s", 1..=86_400)
             .unwrap_or(Duration::from_mins(15)),
+        reveal_existing: reader.flag("reveal_existing").unwrap_or(false),
+        reset_administrators: reader.flag("reset_administrators").unwrap_or(false),
         hash_threads: reader
             .count("hash_threads", 1..=256)
             .unwrap_or_else(|| processors().saturating_sub(1).max(1)),

@@ -111,6 +111,8 @@ const SECTIONS: &[Section] = &[
             ("password_length_min", Scalar),
             ("password_classes_min", Scalar),
             ("confirm_ttl_s", Scalar),
+            ("reveal_existing", Scalar),
+            ("reset_administrators", Scalar),
             ("reset_ttl_s", Scalar),
             ("hash_threads", Scalar),
             ("api_key_header", Text),
@@ -192,7 +194,6 @@ const LATER: &[(&str, &[&str])] = &[
             "stale_max_s",
         ],
     ),
-    ("account", &["reveal_existing"]),
 ];
 
 /// What is said of a key or value that the contract has and this release has not.

@@ -11,13 +11,16 @@ const API_KEY_RANDOM_CHARS: usize = 27;
 /// Characters of its checksum.
 const API_KEY_CHECKSUM_CHARS: usize = 5;
 
-/// An API key as it is presented: `dwk_<key id, 8>.<secret, 32>`, its checksum already checked.
+/// An API key as it is presented: `dwk_<key id, 8>.<secret, 32>`, its checksum already checked, or an imported one,
+/// `<key id, 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
 #[derive(Clone, Debug)]
 pub struct ApiKeyText {
     /// The public part.
     pub id: KeyId,
     /// The 32 characters behind the dot.
     secret: Secret,
+    /// Without the prefix, as apicrud made it.
+    is_imported: bool,
 }
 
 impl ApiKeyText {
@@ -32,23 +35,37 @@ impl ApiKeyText {
         Self {
             id,
             secret: Secret::new(secret),
+            is_imported: false,
         }
     }
 
     /// Reads a presented key; `None` if the form or the checksum is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(API_KEY_PREFIX)?.split_once('.')?;
-        let id = KeyId::parse(id).ok()?;
+        let (own, is_imported) = match text.strip_prefix(API_KEY_PREFIX) {
+            Some(own) => (own, false),
+            None => (text, true),
+        };
+        let (id, secret) = own.split_once('.')?;
         let length_fits = secret.len() == API_KEY_RANDOM_CHARS + API_KEY_CHECKSUM_CHARS;
-        if !length_fits || !secret.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        let char_fits =
+            |b: u8| b.is_ascii_alphanumeric() || (is_imported && matches!(b, b'-' | b'_'));
+        if !length_fits || !id.bytes().chain(secret.bytes()).all(char_fits) {
             return None;
         }
+        let id = KeyId::parse(id).ok()?;
         let (random, checksum) = secret.split_at_checked(API_KEY_RANDOM_CHARS)?;
-        (checksum.as_bytes() == api_key_checksum(id, random)).then(|| Self {
+        (is_imported || checksum.as_bytes() == api_key_checksum(id, random)).then(|| Self {
             id,
             secret: Secret::new(secret.to_owned()),
+            is_imported,
         })
+    }
+
+    /// Whether it came without the prefix: it can be an imported key only.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.is_imported
     }
 
     /// The 32 characters behind the dot.
@@ -56,14 +73,11 @@ impl ApiKeyText {
         &self.secret
     }
 
-    /// The whole key, to be shown once: 45 characters.
+    /// The whole key, to be shown once: 45 characters; 41 of an imported one.
     #[must_use]
     pub fn text(&self) -> Secret {
-        Secret::new(format!(
-            "{API_KEY_PREFIX}{}.{}",
-            self.id,
-            self.secret.expose()
-        ))
+        let prefix = if self.is_imported { "" } else { API_KEY_PREFIX };
+        Secret::new(format!("{prefix}{}.{}", self.id, self.secret.expose()))
     }
 }
 
@@ -117,7 +131,6 @@ mod tests {
             "dwk_",
             "dwk_abcd1234",
             "dwk_abcd1234.",
-            good.trim_start_matches("dwk_"),
             &good.chars().take(44).collect::<String>(),
             &format!("{good}0"),
             &format!(" {good}"),
@@ -126,9 +139,27 @@ mod tests {
             &good.replace("abcd1234", "abcd1235"),
             &good.replace("abcd1234", "abcd\u{e9}12"),
             &format!("dwk_abcd1234.{}", "\u{e9}".repeat(16)),
+            &good.replace("abcd1234", "abcd-234"),
+            &format!("abcd1234.{}", "x".repeat(31)),
+            &format!("abcd1234.{}.", "x".repeat(31)),
+            &format!("abcd123.{}", "x".repeat(32)),
         ] {
             assert!(ApiKeyText::parse(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_imported_key_has_neither_prefix_nor_checksum() {
+        let text = format!("-b_d1234.{}", "-x_9".repeat(8));
+        let read = ApiKeyText::parse(&text).unwrap();
+        assert!(read.is_imported());
+        assert_eq!(read.text().expose(), text);
+        let own = ApiKeyText::draw(key_id("abcd1234"));
+        assert!(
+            !ApiKeyText::parse(own.text().expose())
+                .unwrap()
+                .is_imported()
+        );
     }
 
     proptest! {

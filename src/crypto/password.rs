@@ -1,4 +1,4 @@
-//! Argon2id on a bounded pool of threads.
+//! Argon2id on a bounded pool of threads, and what old hashes need.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 
 use crate::crypto::random;
+use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
@@ -30,6 +31,10 @@ const OUTPUT_BYTES: usize = 32;
 /// Bounds of a hash that was made elsewhere, so that no record can ask for more than this machine has.
 const MEMORY_KIB_MAX: u32 = 128 * 1024;
 const PASSES_MAX: u32 = 16;
+/// What one hash of ours costs: blocks of memory filled, over all passes.
+const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
+/// Fewest blocks that Argon2 fills in a pass.
+const BLOCKS_MIN: u32 = 8;
 const LANES_MAX: u32 = 16;
 
 /// Threads that hash passwords, behind a short queue.
@@ -61,6 +66,35 @@ pub enum HashError {
     Length,
 }
 
+/// Why a hash that was made elsewhere is not taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Neither SHA-256-crypt nor Argon2, or not whole.
+    Unknown,
+    /// SHA-256-crypt of more than 1,000,000 rounds: each login would take too long.
+    TooManyRounds,
+    /// Argon2 that costs more than a hash of ours: a failed login would tell by its time whose it was.
+    TooCostly,
+}
+
+/// Whether a hash that was made elsewhere can be verified here, and rewritten at the next login.
+///
+/// # Errors
+/// [`Unfit`] says why not.
+pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
+    if hash
+        .sha_crypt_rounds()
+        .is_some_and(|rounds| sha_crypt::ROUNDS_MAX < rounds)
+    {
+        return Err(Unfit::TooManyRounds);
+    }
+    match Known::read(hash) {
+        Some(Known::Argon2(stored)) if BLOCKS_WORK < stored.work() => Err(Unfit::TooCostly),
+        Some(_) => Ok(()),
+        None => Err(Unfit::Unknown),
+    }
+}
+
 enum Job {
     Hash {
         password: Secret,
@@ -69,6 +103,7 @@ enum Job {
     Verify {
         password: Secret,
         hash: Option<PasswordHash>,
+        rounds: u32,
         reply: oneshot::Sender<Verdict>,
     },
 }
@@ -81,12 +116,11 @@ impl PasswordPool {
     pub fn start(threads: usize, queue: usize) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(queue);
         let waiting = Arc::new(Mutex::new(waiting));
-        let decoy = Arc::new(draw_decoy());
         for number in 0..threads.max(1) {
-            let (waiting, decoy) = (Arc::clone(&waiting), Arc::clone(&decoy));
+            let waiting = Arc::clone(&waiting);
             thread::Builder::new()
                 .name(format!("hash-{number}"))
-                .spawn(move || work(&waiting, &decoy))?;
+                .spawn(move || work(&waiting))?;
         }
         Ok(Self { jobs })
     }
@@ -107,10 +141,10 @@ impl PasswordPool {
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Compares a password with a hash; without one it does the same work on a decoy and never matches.
+    /// Compares a password with a hash; without one it does the same work for nothing and never matches.
     ///
-    /// A hash that is no Argon2 string, or asks for more than 128 MiB, 16 passes or 16 lanes, is treated as none, and
-    /// so is a password of a length that [`Self::hash`] refuses.
+    /// A hash that is neither Argon2 nor SHA-256-crypt, or asks for more than 128 MiB, 16 passes or 16 lanes, or for
+    /// more than 1,000,000 rounds, is treated as none, and so is a password of a length that [`Self::hash`] refuses.
     ///
     /// # Errors
     /// [`HashError::Busy`]
@@ -118,6 +152,22 @@ impl PasswordPool {
         &self,
         password: Secret,
         hash: Option<PasswordHash>,
+    ) -> Result<Verdict, HashError> {
+        self.verify_evenly(password, hash, 0).await
+    }
+
+    /// [`Self::verify`] among accounts of which some have SHA-256-crypt hashes of up to `rounds` rounds.
+    ///
+    /// What does not match has cost one hash of ours and `rounds` rounds in the end, whichever hash there was: the kind
+    /// of hash that an account has, and whether there is one, cannot be told by the time.
+    ///
+    /// # Errors
+    /// [`HashError::Busy`]
+    pub async fn verify_evenly(
+        &self,
+        password: Secret,
+        hash: Option<PasswordHash>,
+        rounds: u32,
     ) -> Result<Verdict, HashError> {
         let (password, hash) = if length_fits(&password) {
             (password, hash)
@@ -128,6 +178,7 @@ impl PasswordPool {
         self.enqueue(Job::Verify {
             password,
             hash,
+            rounds,
             reply,
         })?;
         answer.await.map_err(|_| HashError::Busy)
@@ -143,7 +194,7 @@ fn length_fits(password: &Secret) -> bool {
 }
 
 /// One thread of the pool: takes jobs until the pool is dropped.
-fn work(waiting: &Mutex<Receiver<Job>>, decoy: &PasswordHash) {
+fn work(waiting: &Mutex<Receiver<Job>>) {
     let mut hasher = Hasher::new();
     loop {
         // One thread waits in `recv`, the others for the lock: each job wakes one.
@@ -154,20 +205,12 @@ fn work(waiting: &Mutex<Receiver<Job>>, decoy: &PasswordHash) {
         let Ok(job) = job else { return };
         // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
         // and its caller reads that as busy.
-        let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job, decoy)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
         if outcome.is_err() {
             tracing::error!("a password could not be hashed: the hash function panicked");
             hasher = Hasher::new();
         }
     }
-}
-
-/// A PHC string that no password is known to have, with today's parameters.
-fn draw_decoy() -> PasswordHash {
-    let (mut salt, mut output) = ([0; SALT_BYTES], [0; OUTPUT_BYTES]);
-    random::fill(&mut salt);
-    random::fill(&mut output);
-    phc_string(&salt, &output)
 }
 
 fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
@@ -188,7 +231,7 @@ impl Hasher {
         Self { blocks: Vec::new() }
     }
 
-    fn run(&mut self, job: Job, decoy: &PasswordHash) {
+    fn run(&mut self, job: Job) {
         match job {
             // A caller who has gone away gets no work done: under pressure that is most of the queue.
             Job::Hash { reply, .. } if reply.is_closed() => {}
@@ -201,18 +244,45 @@ impl Hasher {
             Job::Verify {
                 password,
                 hash,
+                rounds,
                 reply,
             } => {
-                let known = hash.as_ref().and_then(Stored::read);
-                let has_hash = known.is_some();
-                let Some(against) = known.or_else(|| Stored::read(decoy)) else {
-                    return;
-                };
-                let is_equal = self.verify(&password, &against);
-                let matches = has_hash && is_equal;
-                let outdated = matches && !against.is_current();
-                let _ = reply.send(Verdict { matches, outdated });
+                let verdict = self.judge(&password, hash.as_ref(), rounds);
+                let _ = reply.send(verdict);
             }
+        }
+    }
+
+    fn judge(&mut self, password: &Secret, hash: Option<&PasswordHash>, rounds: u32) -> Verdict {
+        let (matches, outdated, blocks_spent, rounds_spent) = match hash.and_then(Known::read) {
+            Some(Known::Argon2(stored)) => {
+                let matches = self.verify(password, &stored);
+                (matches, !stored.is_current(), stored.work(), 0)
+            }
+            Some(Known::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
+            None => (false, false, 0, 0),
+        };
+        if !matches {
+            self.spend(password, BLOCKS_WORK.saturating_sub(blocks_spent));
+            sha_crypt::spend(password, rounds.saturating_sub(rounds_spent));
+        }
+        Verdict {
+            matches,
+            outdated: matches && outdated,
+        }
+    }
+
+    /// Fills so many blocks, in as many passes as a hash of ours, for nothing.
+    fn spend(&mut self, password: &Secret, blocks: u32) {
+        let memory = blocks / PASSES;
+        if memory < BLOCKS_MIN {
+            return;
+        }
+        if let Ok(params) = Params::new(memory, PASSES, LANES, Some(OUTPUT_BYTES)) {
+            let context = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let mut output = [0; OUTPUT_BYTES];
+            let filled = self.fill(&context, password, &[0; SALT_BYTES], &mut output);
+            std::hint::black_box((filled, output));
         }
     }
 
@@ -255,6 +325,21 @@ impl Hasher {
     }
 }
 
+/// A hash of a kind that can be verified.
+enum Known {
+    Argon2(Stored),
+    ShaCrypt(ShaCrypt),
+}
+
+impl Known {
+    fn read(hash: &PasswordHash) -> Option<Self> {
+        match ShaCrypt::read(hash) {
+            Some(old) => Some(Self::ShaCrypt(old)),
+            None => Stored::read(hash).map(Self::Argon2),
+        }
+    }
+}
+
 /// A PHC string taken apart.
 struct Stored {
     context: Argon2<'static>,
@@ -285,6 +370,12 @@ impl Stored {
             salt: parsed.salt?.as_ref().to_vec(),
             output: parsed.hash?.as_bytes().to_vec(),
         })
+    }
+
+    /// Blocks filled, over all passes.
+    fn work(&self) -> u32 {
+        let params = self.context.params();
+        params.m_cost().saturating_mul(params.t_cost())
     }
 
     /// Whether it is of the kind that [`PasswordPool::hash`] makes.
@@ -318,9 +409,10 @@ mod tests {
         let job = Job::Verify {
             password: secret(password),
             hash: hash.map(|text| PasswordHash::new(text.to_owned())),
+            rounds: 0,
             reply,
         };
-        Hasher::new().run(job, &draw_decoy());
+        Hasher::new().run(job);
         answer.try_recv().unwrap()
     }
 
@@ -408,17 +500,66 @@ mod tests {
     }
 
     #[test]
-    fn the_decoy_never_matches_even_with_its_own_password() {
-        let mut hasher = Hasher::new();
-        let decoy = hasher.hash(&secret("password")).unwrap();
-        let (reply, mut answer) = oneshot::channel();
-        let job = Job::Verify {
-            password: secret("password"),
-            hash: None,
-            reply,
+    fn an_old_hash_matches_and_is_outdated() {
+        let hash = "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1";
+        let right =
+            "a very much longer text to encrypt.  This one even stretches over morethan one line.";
+        let expected = Verdict {
+            matches: true,
+            outdated: true,
         };
-        hasher.run(job, &decoy);
-        assert_eq!(answer.try_recv(), Ok(NO));
+        assert_eq!(verdict(right, Some(hash)), expected);
+        assert_eq!(verdict("password", Some(hash)), NO);
+    }
+
+    /// What a failed check costs is counted, not timed: here the blocks.
+    #[test]
+    fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
+        let weak =
+            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let old = "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1";
+        for (hash, memory) in [
+            (None, MEMORY_KIB),
+            (Some(old), MEMORY_KIB),
+            (Some(weak), MEMORY_KIB - 256),
+        ] {
+            let hash = hash.map(|text| PasswordHash::new(text.to_owned()));
+            let mut hasher = Hasher::new();
+            let judged = hasher.judge(&secret("wrong"), hash.as_ref(), 2000);
+            assert_eq!(judged, NO);
+            // The blocks stay with the thread: as many as were filled in one pass.
+            assert_eq!(hasher.blocks.len(), memory as usize, "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn foreign_hashes_within_our_own_cost_are_taken_over() {
+        let output = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let crypt = "5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+        for (hash, expected) in [
+            (
+                format!("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ${output}"),
+                Ok(()),
+            ),
+            (
+                format!("$argon2id$v=19$m=65536,t=1,p=1$c29tZXNhbHQ${output}"),
+                Err(Unfit::TooCostly),
+            ),
+            (format!("$5$rounds=1000000$salt${crypt}"), Ok(())),
+            (
+                format!("$5$rounds=1000001$salt${crypt}"),
+                Err(Unfit::TooManyRounds),
+            ),
+            (format!("$6$salt${crypt}"), Err(Unfit::Unknown)),
+            ("$5$salt$short".to_owned(), Err(Unfit::Unknown)),
+            (String::new(), Err(Unfit::Unknown)),
+        ] {
+            assert_eq!(
+                check_foreign(&PasswordHash::new(hash.clone())),
+                expected,
+                "{hash}"
+            );
+        }
     }
 
     #[test]
@@ -447,7 +588,7 @@ mod tests {
         });
         // The select has dropped the first caller: its job is passed over without memory being taken.
         let mut hasher = Hasher::new();
-        hasher.run(waiting.recv().unwrap(), &draw_decoy());
+        hasher.run(waiting.recv().unwrap());
         assert!(hasher.blocks.is_empty());
 
         drop(waiting);

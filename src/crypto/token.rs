@@ -196,7 +196,20 @@ impl TokenKeys {
     #[must_use]
     pub fn api_key_digest(&self, key: &ApiKeyText) -> Digest {
         let inner = digest(key.secret().expose());
+        if key.is_imported() {
+            return self.imported_key_digest(&inner);
+        }
         Digest(copy_32(hmac::sign(&self.api_key, &inner.0).as_ref()))
+    }
+
+    /// The keyed digest of an imported key of which the SHA-256 of the secret is known. It differs from that of an own
+    /// key with the same secret, so that an own key without its prefix and checksum opens nothing.
+    #[must_use]
+    pub fn imported_key_digest(&self, inner: &Digest) -> Digest {
+        let mut context = hmac::Context::with_key(&self.api_key);
+        context.update(b"imported:");
+        context.update(&inner.0);
+        Digest(copy_32(context.sign().as_ref()))
     }
 
     /// Whether a presented key is the one of that digest, in constant time.
@@ -312,6 +325,15 @@ mod tests {
             digest(key.secret().expose()),
             "the plain SHA-256 is not at rest"
         );
+        let text = key.text();
+        let bare = ApiKeyText::parse(text.expose().trim_start_matches("dwk_")).unwrap();
+        assert!(
+            !keys.api_key_matches(&bare, &at_rest),
+            "an own key comes whole"
+        );
+        let imported = keys.imported_key_digest(&digest(key.secret().expose()));
+        assert!(keys.api_key_matches(&bare, &imported));
+        assert!(!keys.api_key_matches(&key, &imported));
     }
 
     #[test]

@@ -47,6 +47,23 @@ pub enum Mail {
         /// Whose account.
         username: String,
     },
+    /// To a new address: the token that makes it count.
+    ChangeIdentity {
+        /// One-time token of the link.
+        token: Secret,
+        /// Whose account.
+        username: String,
+    },
+    /// To the address that counts: another one was asked for.
+    IdentityChanging {
+        /// Whose account.
+        username: String,
+    },
+    /// To the address that counted: another one does now.
+    IdentityChanged {
+        /// Whose account.
+        username: String,
+    },
 }
 
 /// A mail that did not leave. Its cause holds no address and no token.

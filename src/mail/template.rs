@@ -7,7 +7,7 @@ use crate::mail::Mail;
 use crate::model::secret::Secret;
 
 /// Each template under its name. Plain text: a link stands on a line of its own.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("confirm_new", include_str!("templates/confirm_new.txt")),
     (
         "identity_taken",
@@ -24,6 +24,18 @@ const TEMPLATES: [(&str, &str); 5] = [
     (
         "password_changed",
         include_str!("templates/password_changed.txt"),
+    ),
+    (
+        "change_identity",
+        include_str!("templates/change_identity.txt"),
+    ),
+    (
+        "identity_changing",
+        include_str!("templates/identity_changing.txt"),
+    ),
+    (
+        "identity_changed",
+        include_str!("templates/identity_changed.txt"),
     ),
 ];
 
@@ -87,6 +99,13 @@ impl Templates {
                 username.as_str(),
             ),
             Mail::PasswordChanged { username } => ("password_changed", None, username.as_str()),
+            Mail::ChangeIdentity { token, username } => (
+                "change_identity",
+                Some(self.link(&self.confirm_link, token)),
+                username.as_str(),
+            ),
+            Mail::IdentityChanging { username } => ("identity_changing", None, username.as_str()),
+            Mail::IdentityChanged { username } => ("identity_changed", None, username.as_str()),
         };
         let link = link.as_ref().map(|link| link.as_str());
         let public_url = self.public_url.as_str();
@@ -165,6 +184,24 @@ mod tests {
                 "Your password was changed",
                 "\"anna&co\"",
             ),
+            (
+                Mail::ChangeIdentity {
+                    token: token(),
+                    username: name(),
+                },
+                "Confirm your new address",
+                "\nhttps://door.test/auth/confirm?token=Abc-_token\n",
+            ),
+            (
+                Mail::IdentityChanging { username: name() },
+                "Another address was asked for",
+                "\"anna&co\"",
+            ),
+            (
+                Mail::IdentityChanged { username: name() },
+                "Your address was changed",
+                "\"anna&co\"",
+            ),
         ];
         for (mail, subject, part) in cases {
             let text = templates().render(&mail).unwrap();
@@ -176,11 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_two_that_need_it_hold_a_token() {
+    fn only_those_that_need_it_hold_a_token() {
         for mail in [
             Mail::IdentityTaken,
             Mail::UsernameTaken { username: name() },
             Mail::PasswordChanged { username: name() },
+            Mail::IdentityChanging { username: name() },
+            Mail::IdentityChanged { username: name() },
         ] {
             let text = templates().render(&mail).unwrap();
             assert!(!text.body.contains("token"), "{}", *text.body);

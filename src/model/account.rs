@@ -104,7 +104,7 @@ impl EmailAddress {
 text_conversions!(Username, Invalid);
 text_conversions!(EmailAddress, Invalid);
 
-/// An Argon2id string with its parameters (PHC form). Its `Debug` tells nothing.
+/// An Argon2id string with its parameters (PHC form), or an imported SHA-crypt string. Its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PasswordHash(String);
@@ -120,6 +120,18 @@ impl PasswordHash {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The rounds that an old hash `$5$…` (SHA-256-crypt) says it has; `None`: it is of another kind.
+    ///
+    /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>, where 5,000 rounds hold when none are named.
+    #[must_use]
+    pub fn sha_crypt_rounds(&self) -> Option<u32> {
+        let rest = self.0.strip_prefix("$5$")?;
+        match rest.strip_prefix("rounds=") {
+            Some(named) => named.split_once('$')?.0.parse().ok(),
+            None => Some(5000),
+        }
     }
 }
 
@@ -272,6 +284,8 @@ pub enum Purpose {
     Confirm,
     /// Sets a new password of an active account.
     Reset,
+    /// Makes an active account's address the one that the token was mailed to.
+    ChangeIdentity,
 }
 
 impl Purpose {
@@ -280,7 +294,7 @@ impl Purpose {
     pub fn fits(self, status: AccountStatus) -> bool {
         match self {
             Self::Confirm => status == AccountStatus::Pending,
-            Self::Reset => status == AccountStatus::Active,
+            Self::Reset | Self::ChangeIdentity => status == AccountStatus::Active,
         }
     }
 }
@@ -296,6 +310,9 @@ pub struct OneTimeToken {
     pub uid: UserId,
     /// Void from then on.
     pub expires: Timestamp,
+    /// The address it was mailed to, where it makes that address count: [`Purpose::ChangeIdentity`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<EmailAddress>,
 }
 
 #[cfg(test)]

@@ -62,19 +62,20 @@ id! {
     SettingsId, "set-"
 }
 
-/// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62.
+/// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62; imported ones may hold `-` and `_`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId([u8; 8]);
 
 impl KeyId {
-    /// Checks 8 characters of `0-9A-Za-z`.
+    /// Checks 8 characters of `0-9A-Za-z_-`.
     ///
     /// # Errors
     /// [`InvalidId`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let bytes: [u8; 8] = text.as_bytes().try_into().map_err(|_| InvalidId)?;
-        if bytes.iter().all(u8::is_ascii_alphanumeric) {
+        let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if bytes.iter().all(fits) {
             Ok(Self(bytes))
         } else {
             Err(InvalidId)
@@ -155,9 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_are_eight_of_base_62() {
-        assert_eq!(KeyId::parse("aZ09aZ09").unwrap().as_str(), "aZ09aZ09");
-        for bad in ["", "aZ09aZ0", "aZ09aZ090", "aZ09aZ0-"] {
+    fn key_ids_are_eight_of_base_64() {
+        for good in ["aZ09aZ09", "aZ09_Z0-"] {
+            assert_eq!(KeyId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "aZ09aZ0", "aZ09aZ090", "aZ09aZ0.", "aZ09aZ0+"] {
             assert!(KeyId::parse(bad).is_err(), "{bad}");
         }
     }

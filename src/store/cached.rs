@@ -378,8 +378,7 @@ mod tests {
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 2);
         assert_eq!(subjects.cache.weighted_size(), 2);
-        let stamp = store.generations().stamp(&uid(1));
-        assert!(subjects.kept(&uid(1), stamp).is_none());
+        assert!(!is_kept(&subjects, &uid(1)));
     }
 
     #[tokio::test]

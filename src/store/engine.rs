@@ -10,14 +10,16 @@ use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, Username,
 };
 use crate::model::clock::Timestamp;
-use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
-use crate::store::intents::{accounts, keys, members, passwords, purge, sessions};
+use crate::store::intents::{
+    accounts, import, keys, members, old_hashes, passwords, people, purge, sessions, settings,
+};
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
-    AccountChange, Creation, Guarded, MembershipChange, NewPassword, RefreshRotation, Rotation,
-    Store, layout, reads, record,
+    AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportedPerson,
+    MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -80,6 +82,12 @@ impl<E: Engine> Store for E {
     ) -> Result<Option<Account>, StoreError> {
         let index = layout::folded(identity);
         self.read(move |records| reads::account_by(records, &index))
+            .await
+    }
+
+    async fn username_taken(&self, username: &Username) -> Result<bool, StoreError> {
+        let username = username.clone();
+        self.read(move |records| reads::username_taken(records, &username))
             .await
     }
 
@@ -148,6 +156,15 @@ impl<E: Engine> Store for E {
         self.read(move |records| records.load(&key)).await
     }
 
+    async fn settings(&self, id: Option<&SettingsId>) -> Result<Option<String>, StoreError> {
+        let key = layout::settings(id);
+        self.read(move |records| records.load(&key)).await
+    }
+
+    async fn old_hash_rounds_max(&self) -> Result<u32, StoreError> {
+        self.read(old_hashes::rounds_max).await
+    }
+
     async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError> {
         self.write(move |tx| accounts::register(tx, &account, &token))
             .await
@@ -193,6 +210,51 @@ impl<E: Engine> Store for E {
         let uid = uid.clone();
         self.write(move |tx| accounts::update(tx, &uid, change))
             .await
+    }
+
+    async fn rename(&self, uid: &UserId, name: String) -> Result<Option<Account>, StoreError> {
+        let uid = uid.clone();
+        self.write(move |tx| people::rename(tx, &uid, name)).await
+    }
+
+    async fn change_identity(
+        &self,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<IdentityChange, StoreError> {
+        let digest = *digest;
+        self.write(move |tx| people::change_identity(tx, &digest, now))
+            .await
+    }
+
+    async fn remove_account(&self, uid: &UserId) -> Result<Option<Account>, StoreError> {
+        let uid = uid.clone();
+        self.write(move |tx| people::remove(tx, &uid)).await
+    }
+
+    async fn put_settings(
+        &self,
+        uid: Option<&UserId>,
+        document: String,
+    ) -> Result<bool, StoreError> {
+        let uid = uid.cloned();
+        self.write(move |tx| settings::put(tx, uid.as_ref(), &document))
+            .await
+    }
+
+    async fn import(
+        &self,
+        people: Vec<ImportedPerson>,
+        write: bool,
+    ) -> Result<Vec<(usize, ImportConflict)>, StoreError> {
+        self.write(move |tx| {
+            if write {
+                import::write(tx, &people)
+            } else {
+                import::conflicts(tx, &people)
+            }
+        })
+        .await
     }
 
     async fn create_session(

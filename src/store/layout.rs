@@ -3,6 +3,7 @@
 //! A key is one byte for its kind, then the parts with a zero byte between them. No part but a digest, which is always
 //! last, can hold a zero byte, so prefixes cut between parts and the order is that of the parts.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use crate::limit::Kept;
@@ -10,7 +11,7 @@ use crate::model::access::{Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
 };
-use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use crate::store::error::StoreError;
 
 pub(crate) const ACCOUNT: u8 = b'a';
@@ -26,7 +27,10 @@ const API_KEY_OF: u8 = b'K';
 const TOKEN_OF: u8 = b'T';
 const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
+const REMOVED: u8 = b'x';
+const SETTINGS: u8 = b'p';
 const READY: u8 = b'!';
+const OLD_HASHES: u8 = b'h';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -79,7 +83,10 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(TOKEN | TOKEN_OF) => "one-time tokens",
         Some(MEMBERSHIP) => "memberships",
         Some(MEMBER) => "members",
+        Some(REMOVED) => "removed accounts",
+        Some(SETTINGS) => "settings",
         Some(READY) => "readiness",
+        Some(OLD_HASHES) => "old hashes",
         Some(CENSUS) => "census",
         Some(COUNTER) => "counters",
         _ => "an unknown tree",
@@ -146,6 +153,24 @@ pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> Key<
 pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name> {
     let parts = [resource.as_str(), id.as_str(), uid.as_str()];
     Key::of(MEMBER, &parts.map(str::as_bytes))
+}
+
+/// Uids of accounts that were removed: none of them is ever given out again.
+pub(crate) fn removed(uid: &UserId) -> Key<()> {
+    Key::of(REMOVED, &[uid.as_str().as_bytes()])
+}
+
+/// The settings document of an account, or the shared one.
+pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
+    Key::of(
+        SETTINGS,
+        &[id.map_or("global", SettingsId::as_str).as_bytes()],
+    )
+}
+
+/// How many accounts have an old hash, by its rounds.
+pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
+    Key::of(OLD_HASHES, &[])
 }
 
 /// What `ready` writes.

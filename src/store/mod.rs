@@ -27,7 +27,7 @@ use crate::model::account::{
     Username,
 };
 use crate::model::clock::Timestamp;
-use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 
@@ -82,6 +82,47 @@ pub enum MembershipChange {
     NoAccount,
 }
 
+/// Outcome of [`Store::change_identity`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum IdentityChange {
+    /// The new address counts.
+    Done {
+        /// As it stands now.
+        account: Account,
+        /// The address it had.
+        before: EmailAddress,
+    },
+    /// Another account has the new address meanwhile: the token is void.
+    Taken,
+    /// Unknown, used or expired, of another purpose, or its account is not active.
+    Invalid,
+}
+
+/// An account that comes from elsewhere, active or disabled, and what is its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedPerson {
+    /// The record.
+    pub account: Account,
+    /// Its keys, each with the account's uid.
+    pub keys: Vec<ApiKey>,
+    /// Its memberships, no two of the same resource and id.
+    pub memberships: Vec<Membership>,
+}
+
+/// What stands in the way of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportConflict {
+    /// There is, or was, an account of that uid or record id.
+    Uid,
+    /// Another account has, or had, the name.
+    Username,
+    /// Another account has the address, in its normalized form.
+    Identity,
+    /// There is a key of that id.
+    KeyId(KeyId),
+}
+
 /// What an administrator changes; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountChange {
@@ -125,6 +166,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         &self,
         identity: &EmailAddress,
     ) -> Result<Option<Account>, StoreError>;
+    /// Whether an active or disabled account has this name, or one that was removed had it.
+    async fn username_taken(&self, username: &Username) -> Result<bool, StoreError>;
     /// Whether an active or disabled account has this address in its normalized form.
     async fn identity_taken(&self, identity: &EmailAddress) -> Result<bool, StoreError>;
     /// The active or disabled account that has this address in its normalized form: to tell its owner, at the stored
@@ -154,10 +197,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Vec<(UserId, Name)>, StoreError>;
     /// A one-time token that has not been consumed; it may have expired.
     async fn one_time_token(&self, digest: &Digest) -> Result<Option<OneTimeToken>, StoreError>;
+    /// The settings document of an account, or the shared one, as JSON text.
+    async fn settings(&self, id: Option<&SettingsId>) -> Result<Option<String>, StoreError>;
+    /// The most rounds of an account's old password hash, `$5$…`; 0: no account has one.
+    async fn old_hash_rounds_max(&self) -> Result<u32, StoreError>;
 
     /// Writes a pending account together with its confirm token.
     async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError>;
-    /// Writes a reset token if its account is active, or a confirm token if it is pending; `false`: it is not.
+    /// Writes a reset token if its account is active, or a confirm token if it is pending; `false`: it is not. A token
+    /// that changes the address takes the place of the one before.
     async fn put_token(&self, token: OneTimeToken) -> Result<bool, StoreError>;
     /// Writes an account that is active from the start (or pending, with a token put beside it later).
     async fn create_account(&self, account: Account) -> Result<Creation, StoreError>;
@@ -189,6 +237,31 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         uid: &UserId,
         change: AccountChange,
     ) -> Result<Option<Account>, StoreError>;
+    /// Gives an active account another display name. `None`: no such account.
+    async fn rename(&self, uid: &UserId, name: String) -> Result<Option<Account>, StoreError>;
+    /// Consumes a token of [`Purpose::ChangeIdentity`](crate::model::account::Purpose) that has not expired at `now`:
+    /// its address becomes the account's, every other token of the account is void.
+    async fn change_identity(
+        &self,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<IdentityChange, StoreError>;
+    /// Removes an account for ever, with its password, sessions, keys, memberships, tokens and settings. Its uid is
+    /// never given out again, nor is its name if it was ever active; its address is free. `None`: no such account.
+    async fn remove_account(&self, uid: &UserId) -> Result<Option<Account>, StoreError>;
+    /// Writes the settings document of an active account, or with `None` the shared one; `false`: it is not active.
+    async fn put_settings(
+        &self,
+        uid: Option<&UserId>,
+        document: String,
+    ) -> Result<bool, StoreError>;
+    /// Writes accounts that come from elsewhere, all of them, or none if anything stands in the way of any; what does,
+    /// by the person's place. With `write` unset nothing is written in any case.
+    async fn import(
+        &self,
+        people: Vec<ImportedPerson>,
+        write: bool,
+    ) -> Result<Vec<(usize, ImportConflict)>, StoreError>;
     /// Writes a session, and `rehash` if given, if the account is active and its standing still is `standing`.
     /// Moves no generation.
     async fn create_session(

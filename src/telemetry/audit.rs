@@ -1,4 +1,20 @@
-//! Audit events: one line for each change or attempt on an account.
+//! Audit events: one JSON line for each change or attempt on an account.
+//!
+//! Events travel through `tracing`, so that whoever writes one needs nothing in hand; [`AuditLines`] writes them down.
+//! `docs/audit.md` tells each field and each action.
+
+use std::fmt::Debug;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::Context;
+
+use crate::model::clock::Clock;
+
+/// The target of audit events: nothing else may use it.
+pub(crate) const TARGET: &str = "audit";
 
 /// What was done or tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +35,42 @@ pub enum AuditAction {
     EndMembership,
     CreateAccount,
     ChangeAccount,
+    RemoveAccount,
+    ImportAccount,
+    ChangeName,
+    RequestIdentity,
+    ChangeIdentity,
+    ChangeSettings,
     RotateKeys,
 }
 
 impl AuditAction {
+    /// Every action once.
+    pub const ALL: [Self; 22] = [
+        Self::Register,
+        Self::SetPassword,
+        Self::ChangePassword,
+        Self::RequestReset,
+        Self::LogIn,
+        Self::Refresh,
+        Self::RefreshReuse,
+        Self::LogOut,
+        Self::EndSession,
+        Self::CreateApiKey,
+        Self::RevokeApiKey,
+        Self::SetMembership,
+        Self::EndMembership,
+        Self::CreateAccount,
+        Self::ChangeAccount,
+        Self::RemoveAccount,
+        Self::ImportAccount,
+        Self::ChangeName,
+        Self::RequestIdentity,
+        Self::ChangeIdentity,
+        Self::ChangeSettings,
+        Self::RotateKeys,
+    ];
+
     /// The name in the log: stable, `snake_case`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +90,12 @@ impl AuditAction {
             Self::EndMembership => "end_membership",
             Self::CreateAccount => "create_account",
             Self::ChangeAccount => "change_account",
+            Self::RemoveAccount => "remove_account",
+            Self::ImportAccount => "import_account",
+            Self::ChangeName => "change_name",
+            Self::RequestIdentity => "request_identity",
+            Self::ChangeIdentity => "change_identity",
+            Self::ChangeSettings => "change_settings",
             Self::RotateKeys => "rotate_keys",
         }
     }
@@ -66,10 +120,10 @@ pub struct AuditEvent<'a> {
     pub object: Option<&'a str>,
 }
 
-/// Writes one event to the log, under the target `audit`; what is not known is left out. Texts are escaped there.
+/// Sends one event to whoever writes it down: [`AuditLines`], under the target `audit`.
 pub fn record(event: &AuditEvent<'_>) {
     tracing::info!(
-        target: "audit",
+        target: TARGET,
         action = event.action.as_str(),
         outcome = event.outcome,
         actor = event.actor,
@@ -77,65 +131,151 @@ pub fn record(event: &AuditEvent<'_>) {
         from = event.from,
         request_id = event.request_id,
         object = event.object,
-        "account event"
     );
+}
+
+/// One event as it is written: every field in every line, `null` for what is not known.
+#[derive(Default, serde::Serialize)]
+struct Line {
+    time: String,
+    audit: String,
+    outcome: String,
+    actor: Option<String>,
+    subject: Option<String>,
+    from: Option<String>,
+    request_id: Option<String>,
+    object: Option<String>,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let value = value.to_owned();
+        match field.name() {
+            "action" => self.audit = value,
+            "outcome" => self.outcome = value,
+            "actor" => self.actor = Some(value),
+            "subject" => self.subject = Some(value),
+            "from" => self.from = Some(value),
+            "request_id" => self.request_id = Some(value),
+            "object" => self.object = Some(value),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn Debug) {
+        // All fields of an event are texts.
+    }
+}
+
+/// Writes audit events as JSON, one line each, before whoever caused one goes on.
+#[derive(Debug)]
+pub(crate) struct AuditLines<W, C> {
+    writer: W,
+    clock: C,
+}
+
+impl<W, C> AuditLines<W, C> {
+    /// Onto a writer, with the time of this clock.
+    pub(crate) fn onto(writer: W, clock: C) -> Self {
+        Self { writer, clock }
+    }
+}
+
+impl<S, W, C> Layer<S> for AuditLines<W, C>
+where
+    S: Subscriber,
+    W: for<'w> MakeWriter<'w> + 'static,
+    C: Clock,
+{
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut line = Line {
+            time: self.clock.now().to_rfc3339(),
+            ..Line::default()
+        };
+        event.record(&mut line);
+        if let Ok(mut bytes) = serde_json::to_vec(&line) {
+            bytes.push(b'\n');
+            // In one piece, so that the lines of other writers stay whole. There is nobody to tell of a failure.
+            let _ = std::io::Write::write_all(&mut self.writer.make_writer(), &bytes);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-    use std::sync::{Arc, Mutex};
+    use std::collections::BTreeSet;
 
+    use serde_json::{Value, json};
+    use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::{Layer, Registry};
 
     use super::*;
+    use crate::model::clock::{ManualClock, Timestamp};
+    use crate::telemetry::test_kit::Lines;
 
-    /// Keeps target and fields of each event.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<String>>>);
+    /// What operators read.
+    const PAGE: &str = include_str!("../../docs/audit.md");
 
-    struct Fields(String);
-
-    impl tracing::field::Visit for Fields {
-        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-            // Writing into a `String` does not fail.
-            let _ = write!(self.0, " {field}={value:?}");
-        }
+    fn written(event: &AuditEvent<'_>) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
+        let layer = AuditLines::onto(move || writer.clone(), clock);
+        tracing::subscriber::with_default(Registry::default().with(layer), || record(event));
+        lines.text()
     }
 
-    impl<S: tracing::Subscriber> Layer<S> for Kept {
-        fn on_event(
-            &self,
-            event: &tracing::Event<'_>,
-            _context: tracing_subscriber::layer::Context<'_, S>,
-        ) {
-            let mut fields = Fields(event.metadata().target().to_owned());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
+    fn event<'a>() -> AuditEvent<'a> {
+        AuditEvent {
+            action: AuditAction::SetMembership,
+            outcome: "ok",
+            actor: Some("u-aaaaaaaa"),
+            subject: None,
+            from: None,
+            request_id: None,
+            object: Some("list/42\n{\"forged\":1}\u{1b}[31m"),
         }
     }
 
     #[test]
-    fn an_event_is_one_line_of_what_is_known() {
-        let kept = Kept::default();
-        tracing::subscriber::with_default(Registry::default().with(kept.clone()), || {
-            record(&AuditEvent {
-                action: AuditAction::SetMembership,
-                outcome: "ok",
-                actor: Some("u-aaaaaaaa"),
-                subject: None,
-                from: None,
-                request_id: None,
-                object: Some("list/42\nforged"),
-            });
-        });
+    fn an_event_is_one_line_whatever_is_in_it() {
+        let text = written(&event());
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.ends_with('\n') && !text.contains('\u{1b}'));
         assert_eq!(
-            *kept.0.lock().unwrap(),
-            [
-                "audit message=account event action=\"set_membership\" outcome=\"ok\" actor=\"u-aaaaaaaa\" \
-              object=\"list/42\\nforged\""
-            ]
+            serde_json::from_str::<Value>(&text).unwrap(),
+            json!({
+                "time": "2027-01-15T08:00:00Z",
+                "audit": "set_membership",
+                "outcome": "ok",
+                "actor": "u-aaaaaaaa",
+                "subject": null,
+                "from": null,
+                "request_id": null,
+                "object": "list/42\n{\"forged\":1}\u{1b}[31m",
+            })
         );
+    }
+
+    /// The words between backquotes that begin a row of a table.
+    fn rows(section: &str) -> BTreeSet<String> {
+        let (_, after) = PAGE.split_once(section).unwrap();
+        let table = after.split("\n## ").next().unwrap();
+        let word = |line: &str| {
+            let (word, _) = line.strip_prefix("| `")?.split_once('`')?;
+            Some(word.to_owned())
+        };
+        table.lines().filter_map(word).collect()
+    }
+
+    #[test]
+    fn the_page_tells_every_field_and_every_action_and_no_other() {
+        let line: Value = serde_json::from_str(&written(&event())).unwrap();
+        let fields = line.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(rows("\n## Fields\n"), fields);
+        let actions = AuditAction::ALL.iter().map(|it| it.as_str().to_owned());
+        let actions: BTreeSet<_> = actions.collect();
+        assert_eq!(actions.len(), AuditAction::ALL.len());
+        assert_eq!(rows("\n## Actions\n"), actions);
     }
 }

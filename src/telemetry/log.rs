@@ -3,12 +3,15 @@
 use std::error::Error;
 use std::io::IsTerminal;
 
-use tracing::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
+
+use crate::model::clock::SystemClock;
+use crate::telemetry::audit::{self, AuditLines};
 
 /// Why there is no log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,35 +37,57 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included.
+/// Where audit events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// Standard output, beside the access records: the gateway.
+    Stdout,
+    /// Standard error: a command, whose standard output is its answer.
+    Stderr,
+}
+
+/// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON.
 ///
 /// `level` is what `log.level` takes. Pingora's crates and sled are held at `warn`, and audit events pass at every level
 /// but `off`, unless filters in `level` name their targets.
 ///
 /// # Errors
 /// [`LogError::Level`] for a text that is no filter, [`LogError::Installed`] at the second call.
-pub fn init(level: &str) -> Result<(), LogError> {
+pub fn init(level: &str, audit: AuditOutput) -> Result<(), LogError> {
     let is_terminal = std::io::stderr().is_terminal();
-    subscriber(level, std::io::stderr, is_terminal)?
-        .try_init()
-        .map_err(|_| LogError::Installed)
+    let installed = match audit {
+        AuditOutput::Stdout => {
+            subscriber(level, std::io::stderr, is_terminal, std::io::stdout)?.try_init()
+        }
+        AuditOutput::Stderr => {
+            subscriber(level, std::io::stderr, is_terminal, std::io::stderr)?.try_init()
+        }
+    };
+    installed.map_err(|_| LogError::Installed)
 }
 
-fn subscriber<W>(
+fn subscriber<W, A>(
     level: &str,
     writer: W,
     ansi: bool,
+    audit: A,
 ) -> Result<impl Subscriber + Send + Sync + 'static, LogError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    A: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let is_audit = |metadata: &Metadata<'_>| metadata.target() == audit::TARGET;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(ansi)
         // A line that cannot be written would be reported on standard error, which panics when that is closed.
         .log_internal_errors(false)
+        .with_filter(filter_fn(move |metadata| !is_audit(metadata)))
         .with_filter(filter(level)?);
-    Ok(Registry::default().with(lines))
+    let events = AuditLines::onto(audit, SystemClock::new())
+        .with_filter(filter_fn(is_audit))
+        .with_filter(filter(level)?);
+    Ok(Registry::default().with(lines).with(events))
 }
 
 /// Reads a level, with defaults for some targets before it: later directives replace earlier ones.
@@ -81,31 +106,17 @@ fn filter(level: &str) -> Result<Targets, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
+    use crate::telemetry::test_kit::Lines;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(level: &str, events: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = subscriber(level, move || writer.clone(), false).unwrap();
+    /// What stands in the log, and what in the audit trail.
+    fn logged(level: &str, events: impl FnOnce()) -> (String, String) {
+        let (lines, trail) = (Lines::default(), Lines::default());
+        let (writer, audit) = (lines.clone(), trail.clone());
+        let subscriber =
+            subscriber(level, move || writer.clone(), false, move || audit.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, events);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        (lines.text(), trail.text())
     }
 
     #[test]
@@ -159,18 +170,19 @@ mod tests {
             ("warn,audit=off,pingora=error,sled=off", &["ours error"]),
         ];
         for (level, expected) in cases {
-            let text = logged(level, events);
-            let found: Vec<_> = text
+            let (text, trail) = logged(level, events);
+            let mut found: Vec<_> = text
                 .lines()
                 .map(|line| line.rsplit(": ").next().unwrap())
                 .collect();
-            assert_eq!(found, expected, "{level}\n{text}");
+            found.extend(trail.lines().map(|_| "audit"));
+            assert_eq!(found, expected, "{level}\n{text}\n{trail}");
         }
     }
 
     #[test]
     fn a_line_is_plain_in_utc_and_its_fields_are_escaped() {
-        let text = logged("info", || {
+        let (text, _) = logged("info", || {
             tracing::info!(account.name = "a\nforged \u{1b}[31m", "login refused");
         });
         assert_eq!(text.lines().count(), 1, "{text}");

@@ -5,3 +5,5 @@ pub mod audit;
 mod histogram;
 pub mod log;
 pub mod metrics;
+#[cfg(test)]
+mod test_kit;

@@ -9,6 +9,21 @@ use serde::de::DeserializeOwned;
 use crate::model::deny::DenyReason;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
+/// A body of type JSON, as it came: for who keeps it as written.
+pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !has_type(request.headers(), is_json) {
+            let detail = "the content type must be application/json";
+            return Err(Problem::because(Kind::ContentType, detail));
+        }
+        read(request, state).await.map(Self)
+    }
+}
+
 /// A JSON body. Unknown members, members that come twice and anything but JSON are refused; what was sent is never
 /// repeated in the answer.
 pub(in crate::web) struct JsonBody<T>(pub(in crate::web) T);
@@ -17,11 +32,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !has_type(request.headers(), is_json) {
-            let detail = "the content type must be application/json";
-            return Err(Problem::because(Kind::ContentType, detail));
-        }
-        let bytes = read(request, state).await?;
+        let JsonText(bytes) = JsonText::from_request(request, state).await?;
         // The parser would take an array for the members in their order.
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         if !is_object {

@@ -22,7 +22,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::JWKS_PATH;
 use crate::snapshot::OWN_BODY_BYTES_MAX;
-use crate::web::api::{accounts, jwks, keys, me, members, password, registration, roles, session};
+use crate::web::api::{
+    accounts, jwks, keys, me, members, password, registration, roles, session, settings,
+};
 
 /// Every path that the gateway serves itself, below `prefix` (such as `/auth`) and at [`JWKS_PATH`].
 ///
@@ -37,7 +39,8 @@ pub fn router(prefix: &str) -> Router {
         .route("/logout", post(session::log_out))
         .route("/sessions", get(session::list).delete(session::end_all))
         .route("/sessions/{id}", get(session::show).delete(session::end))
-        .route("/me", get(me::show))
+        .route("/me", get(me::show).patch(me::change))
+        .route("/me/identity", put(me::confirm_identity))
         .route("/methods", get(me::methods))
         .route("/introspect", post(api::introspect::introspect))
         .route("/apikeys", get(keys::list).post(keys::create))
@@ -48,10 +51,17 @@ pub fn router(prefix: &str) -> Router {
             "/members/{resource}/{id}/{uid}",
             get(members::show).put(members::set).delete(members::end),
         )
-        .route("/accounts", get(accounts::list))
+        .route("/settings/{id}", get(settings::show).put(settings::put))
+        .route("/accounts", get(accounts::list).post(accounts::invite))
         .route(
             "/accounts/{account_id}",
-            get(accounts::show).patch(accounts::change),
+            get(accounts::show)
+                .patch(accounts::change)
+                .delete(accounts::remove),
+        )
+        .route(
+            "/accounts/{account_id}/sessions",
+            get(accounts::sessions).delete(accounts::end_sessions),
         );
     dressed(
         Router::new()

@@ -1,9 +1,11 @@
 //! Accounts coming to be and changed by administrators, and the tokens mailed for them.
 
-use crate::model::account::{Account, AccountStatus, OneTimeToken};
+use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
 use crate::store::error::StoreError;
-use crate::store::intents::{put_token, remove_sessions, reserve, save_revoked, void_tokens};
+use crate::store::intents::{
+    old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked, void_tokens,
+};
 use crate::store::transaction::Transaction;
 use crate::store::{AccountChange, Creation, layout, reads};
 
@@ -27,6 +29,7 @@ pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Crea
         }
     }
     insert(tx, account)?;
+    old_hashes::replaced(tx, None, account.password.as_ref())?;
     if reads::reserves(account.status) {
         reserve(tx, account)?;
     }
@@ -40,6 +43,15 @@ pub(crate) fn put_token_of_account(
     let account = tx.load(&layout::account(&token.uid))?;
     if !account.is_some_and(|account| token.purpose.fits(account.status)) {
         return Ok(false);
+    }
+    if token.purpose == Purpose::ChangeIdentity {
+        // One change at a time: who asks again means the last one.
+        for digest in reads::token_digests(tx.records(), &token.uid)? {
+            let other: Option<OneTimeToken> = tx.load(&layout::token(&digest))?;
+            if let Some(other) = other.filter(|other| other.purpose == token.purpose) {
+                remove_token(tx, &other);
+            }
+        }
     }
     put_token(tx, token)?;
     Ok(true)
@@ -80,7 +92,7 @@ pub(crate) fn update(
     Ok(Some(account))
 }
 
-fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+pub(crate) fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
     tx.touch(&account.uid);
     tx.put_new(&layout::account_id(&account.account_id), &account.uid)?;
     tx.put_new(&layout::account(&account.uid), account)

@@ -1,11 +1,15 @@
 //! What each intent of the trait does: pure steps on a transaction, the same for every engine that keeps bytes.
 
 pub(crate) mod accounts;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod members;
+pub(crate) mod old_hashes;
 pub(crate) mod passwords;
+pub(crate) mod people;
 pub(crate) mod purge;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken};
 use crate::model::id::{SessionId, UserId};

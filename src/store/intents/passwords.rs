@@ -5,7 +5,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    keys, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
+    keys, old_hashes, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, NewPassword, layout, reads};
@@ -37,6 +37,7 @@ pub(crate) fn set_by_token(
             account.status = AccountStatus::Active;
         }
         Purpose::Reset => account.password_must_change = false,
+        Purpose::ChangeIdentity => return Ok(None),
     }
     renew(tx, &mut account, password, None)?;
     Ok(Some(account))
@@ -64,6 +65,7 @@ fn renew(
     password: NewPassword,
     keep: Option<&SessionId>,
 ) -> Result<(), StoreError> {
+    old_hashes::replaced(tx, account.password.as_ref(), Some(&password.hash))?;
     account.password = Some(password.hash);
     void_tokens(tx, &account.uid)?;
     remove_sessions(tx, &account.uid, keep)?;

@@ -5,7 +5,7 @@ use crate::model::account::{Digest, PasswordHash, Session};
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    active, move_generation, remove_session, remove_sessions, save, unchanged,
+    active, move_generation, old_hashes, remove_session, remove_sessions, save, unchanged,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, RefreshRotation, Rotation, layout};
@@ -26,6 +26,7 @@ pub(crate) fn create(
     tx.put_new(&layout::session(&session.id), &session)?;
     tx.put(&layout::session_of(&session.uid, &session.id), &())?;
     if rehash.is_some() {
+        old_hashes::replaced(tx, account.password.as_ref(), rehash.as_ref())?;
         account.password = rehash;
         save(tx, &account)?;
     }

@@ -1,17 +1,21 @@
-//! GET /accounts; GET, PATCH /accounts/{id}: for administrators.
+//! GET, POST /accounts; GET, PATCH, DELETE /accounts/{id}; GET, DELETE /accounts/{id}/sessions: for administrators.
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::account::InvalidField;
 use crate::account::admin::{Administration, AdministrationRefusal};
+use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::AccountId;
+use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::web::answer::{Json, List};
 use crate::web::api::password;
+use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
-use crate::web::caller::Administrator;
+use crate::web::caller::{Administrator, Recognised};
 use crate::web::error::{Kind, Problem};
 
 #[derive(Deserialize)]
@@ -73,9 +77,7 @@ pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
     Place(id): Place<String>,
 ) -> Result<Json<AccountAnswer>, Problem> {
-    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
-    let found = caller.accounts().account_by_id(&id).await?;
-    Ok(Json(found.ok_or(Kind::NotFound)?.into()))
+    Ok(Json(found(&caller, &id).await?.into()))
 }
 
 #[derive(Deserialize)]
@@ -108,6 +110,87 @@ pub(in crate::web) async fn change(
         Administration::Done(account) => Ok(Json((*account).into())),
         Administration::Refused(refusal) => Err(problem(&refusal)),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct InvitationBody {
+    identity: String,
+    username: String,
+    name: String,
+    is_admin: Option<bool>,
+    roles: Option<Vec<String>>,
+}
+
+/// Makes a pending account and mails an invitation.
+pub(in crate::web) async fn invite(
+    Administrator(caller): Administrator,
+    JsonBody(body): JsonBody<InvitationBody>,
+) -> Result<(StatusCode, Json<AccountAnswer>), Problem> {
+    let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
+    let roles = roles(body.roles.unwrap_or_default())?;
+    let is_admin = body.is_admin.unwrap_or(false);
+    let outcome = caller
+        .accounts()
+        .invite(&caller.call(), person, is_admin, roles)
+        .await?;
+    match outcome {
+        Administration::Done(account) => Ok((StatusCode::CREATED, Json((*account).into()))),
+        Administration::Refused(refusal) => Err(problem(&refusal)),
+    }
+}
+
+/// Removes an account for ever.
+pub(in crate::web) async fn remove(
+    Administrator(caller): Administrator,
+    Place(id): Place<String>,
+) -> Result<StatusCode, Problem> {
+    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
+    let outcome = caller
+        .accounts()
+        .remove(&caller.call(), caller.actor(), &id)
+        .await?;
+    match outcome {
+        Administration::Done(_) => Ok(StatusCode::NO_CONTENT),
+        Administration::Refused(refusal) => Err(problem(&refusal)),
+    }
+}
+
+/// The sessions of one account.
+pub(in crate::web) async fn sessions(
+    Administrator(caller): Administrator,
+    Place(id): Place<String>,
+) -> Result<Json<List<SessionAnswer>>, Problem> {
+    let account = found(&caller, &id).await?;
+    let asking = match &caller.identity.principal {
+        Principal::Own { session, .. } => session.as_ref(),
+        Principal::Foreign { .. } => None,
+    };
+    let sessions = caller.accounts().sessions(&account.uid).await?;
+    let items = sessions
+        .into_iter()
+        .map(|session| SessionAnswer::new(session, asking))
+        .collect();
+    Ok(Json(List::whole(items)))
+}
+
+/// Ends all sessions of one account.
+pub(in crate::web) async fn end_sessions(
+    Administrator(caller): Administrator,
+    Place(id): Place<String>,
+) -> Result<StatusCode, Problem> {
+    let account = found(&caller, &id).await?;
+    caller
+        .accounts()
+        .end_all_sessions(&caller.call(), &account.uid)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn found(caller: &Recognised, id: &str) -> Result<Account, Problem> {
+    let id = AccountId::parse(id).map_err(|_| Kind::NotFound)?;
+    let found = caller.accounts().account_by_id(&id).await?;
+    found.ok_or_else(|| Kind::NotFound.into())
 }
 
 fn status(text: &str) -> Result<AccountStatus, InvalidField> {

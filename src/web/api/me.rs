@@ -1,16 +1,23 @@
-//! GET /me, GET /methods.
+//! GET, PATCH /me; PUT /me/identity; GET /methods.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::account::Accounts;
+use crate::account::me::{IdentityConfirmed, Me, MeRefusal, OwnChange};
 use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
-use crate::model::identity::Principal;
+use crate::model::identity::{Identity, Principal};
+use crate::model::secret::Secret;
 use crate::web::answer::{Json, List};
+use crate::web::api::password::PasswordAnswer;
 use crate::web::api::session::PASSWORD_METHOD;
-use crate::web::caller::{Anybody, Recognised};
+use crate::web::body::JsonBody;
+use crate::web::caller::{Anybody, OwnLogin, Recognised, call};
+use crate::web::error::{Kind, Problem};
+use crate::web::pace::even_out;
 
 #[derive(Serialize)]
 pub(in crate::web) struct MeAnswer {
@@ -29,24 +36,89 @@ pub(in crate::web) struct MeAnswer {
 
 /// Who the caller is, as recognised for this request. A foreign identity has no account here.
 pub(in crate::web) async fn show(caller: Recognised) -> Json<MeAnswer> {
-    let identity = &caller.identity;
+    Json(answer(caller.accounts(), &caller.identity))
+}
+
+fn answer(accounts: &Accounts, identity: &Identity) -> MeAnswer {
     let account = match &identity.principal {
         Principal::Own { account, .. } => Some(account),
         Principal::Foreign { .. } => None,
     };
     let scopes = identity.scopes.iter().map(Scope::as_str);
-    Json(MeAnswer {
+    MeAnswer {
         uid: identity.subject().to_owned(),
         account_id: account.map(|account| account.account_id.as_str().to_owned()),
         username: identity.username().map(str::to_owned),
-        roles: caller
-            .accounts()
-            .roles_of_caller(identity, &RoleFilter::default()),
+        roles: accounts.roles_of_caller(identity, &RoleFilter::default()),
         scopes: scopes.map(str::to_owned).collect(),
         settings_id: account.map(|account| account.settings_id.as_str().to_owned()),
-        resources: caller.accounts().resources().clone(),
+        resources: accounts.resources().clone(),
         method: identity.method.as_str(),
-    })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct ChangeBody {
+    name: Option<String>,
+    identity: Option<String>,
+    password: Option<Secret>,
+}
+
+/// Changes what the caller is called, or mails a token to another address: 200 with `me`, at the same time whether or
+/// not somebody has the address.
+pub(in crate::web) async fn change(
+    OwnLogin(login): OwnLogin,
+    JsonBody(body): JsonBody<ChangeBody>,
+) -> Result<Json<MeAnswer>, Problem> {
+    let clock = &login.scope.snapshot.services.clock;
+    let started = clock.elapsed();
+    let identity = match (&body.identity, body.password) {
+        (Some(identity), Some(password)) => Some((identity.as_str(), password)),
+        (None, None) if body.name.is_some() => None,
+        _ => {
+            let detail = "name, or identity with password";
+            return Err(Problem::because(Kind::BodyMalformed, detail));
+        }
+    };
+    let is_mailed = identity.is_some();
+    let change = OwnChange::parse(body.name.as_deref(), identity)?;
+    let outcome = login
+        .accounts()
+        .change_me(&login.call(), &login.account.uid, change)
+        .await?;
+    match outcome {
+        Me::Done => {}
+        Me::Refused(MeRefusal::WrongPassword) => return Err(Kind::PasswordWrong.into()),
+        Me::Refused(MeRefusal::Limited(limit)) => return Err(Kind::LoginLimited(limit).into()),
+        Me::Refused(MeRefusal::IdentityTaken) => return Err(Kind::IdentityTaken.into()),
+        Me::Refused(MeRefusal::Changed) => return Err(Kind::AccountChanged.into()),
+    }
+    if is_mailed {
+        even_out(clock.as_ref(), started).await;
+    }
+    Ok(Json(answer(login.accounts(), &login.identity)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct IdentityBody {
+    token: Secret,
+}
+
+/// Makes the address count that a token was mailed to. The token is enough: the mail may be read elsewhere.
+pub(in crate::web) async fn confirm_identity(
+    Anybody(scope): Anybody,
+    JsonBody(body): JsonBody<IdentityBody>,
+) -> Result<Json<PasswordAnswer>, Problem> {
+    let accounts = &scope.snapshot.accounts;
+    let outcome = accounts
+        .confirm_identity(&call(&scope, None), body.token.expose())
+        .await?;
+    match outcome {
+        IdentityConfirmed::Done(account) => Ok(Json((*account).into())),
+        IdentityConfirmed::Refused => Err(Kind::TokenInvalid.into()),
+    }
 }
 
 #[derive(Serialize)]

@@ -10,6 +10,7 @@ pub(in crate::web) mod password;
 pub(in crate::web) mod registration;
 pub(in crate::web) mod roles;
 pub(in crate::web) mod session;
+pub(in crate::web) mod settings;
 
 use crate::web::error::{Kind, Problem};
 

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
+use crate::account::reset::Reset;
+use crate::model::account::Account;
 use crate::model::secret::Secret;
 use crate::web::answer::Json;
 use crate::web::body::JsonBody;
@@ -28,6 +30,16 @@ pub(in crate::web) struct PasswordAnswer {
     account_id: String,
     uid: String,
     username: String,
+}
+
+impl From<Account> for PasswordAnswer {
+    fn from(account: Account) -> Self {
+        Self {
+            account_id: account.account_id.into(),
+            uid: account.uid.into(),
+            username: account.username.into(),
+        }
+    }
 }
 
 /// Sets a password, by a mailed token or by the old password and a login.
@@ -68,11 +80,7 @@ pub(in crate::web) async fn set(
         }
     };
     match outcome {
-        PasswordSet::Done(account) => Ok(Json(PasswordAnswer {
-            account_id: account.account_id.into(),
-            uid: account.uid.into(),
-            username: account.username.into(),
-        })),
+        PasswordSet::Done(account) => Ok(Json((*account).into())),
         PasswordSet::Refused(refusal) => Err(problem(&refusal)),
     }
 }
@@ -97,7 +105,8 @@ pub(in crate::web) struct ForgotBody {
     template: Option<String>,
 }
 
-/// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time.
+/// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time, unless
+/// `account.reveal_existing` is set.
 pub(in crate::web) async fn forgot(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<ForgotBody>,
@@ -114,11 +123,14 @@ pub(in crate::web) async fn forgot(
         let detail = "one of identity and username";
         return Err(Problem::because(Kind::BodyMalformed, detail));
     };
-    scope
+    let outcome = scope
         .snapshot
         .accounts
         .request_reset(&call(&scope, None), &name)
         .await?;
+    if outcome == Reset::Unknown {
+        return Err(Kind::NotFound.into());
+    }
     even_out(clock.as_ref(), started).await;
     let message = "If there is such an account, a mail has been sent to its address.";
     Ok((StatusCode::ACCEPTED, Json(json!({ "message": message }))))

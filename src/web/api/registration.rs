@@ -20,7 +20,7 @@ pub(in crate::web) struct RegisterBody {
     template: Option<String>,
 }
 
-/// Registers somebody: 202 whether or not the name or the address is taken.
+/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set.
 pub(in crate::web) async fn register(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<RegisterBody>,
@@ -41,6 +41,8 @@ pub(in crate::web) async fn register(
         .await?;
     match outcome {
         Register::Closed => Err(Kind::RegistrationClosed.into()),
+        Register::UsernameTaken => Err(Kind::UsernameTaken.into()),
+        Register::IdentityTaken => Err(Kind::IdentityTaken.into()),
         Register::Accepted => {
             even_out(clock.as_ref(), started).await;
             let message = "A mail has been sent to the address. It says what to do next.";

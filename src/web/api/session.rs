@@ -134,10 +134,10 @@ pub(in crate::web) struct SessionAnswer {
 }
 
 impl SessionAnswer {
-    fn new(session: Session, asking: &SessionId) -> Self {
+    pub(in crate::web) fn new(session: Session, asking: Option<&SessionId>) -> Self {
         let expires = session.idle_end.min(session.absolute_end);
         Self {
-            current: session.id == *asking,
+            current: asking == Some(&session.id),
             created: session.created.to_rfc3339(),
             last_seen: session.last_seen.to_rfc3339(),
             from: session.from,
@@ -154,7 +154,7 @@ pub(in crate::web) async fn list(
     let sessions = login.accounts().sessions(&login.account.uid).await?;
     let items = sessions
         .into_iter()
-        .map(|session| SessionAnswer::new(session, &login.session))
+        .map(|session| SessionAnswer::new(session, Some(&login.session)))
         .collect();
     Ok(Json(List::whole(items)))
 }
@@ -167,7 +167,7 @@ pub(in crate::web) async fn show(
     let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().session(&login.account.uid, &id).await?;
     let session = found.ok_or(Kind::NotFound)?;
-    Ok(Json(SessionAnswer::new(session, &login.session)))
+    Ok(Json(SessionAnswer::new(session, Some(&login.session))))
 }
 
 /// Ends one of one's own sessions.

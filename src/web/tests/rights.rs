@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use crate::account::test_kit::PASSWORD;
 use crate::web::test_kit::Gateway;
 
-/// Every caller kind against every endpoint that needs one (contract, section 2, last paragraph).
-#[tokio::test]
-async fn who_may_call_what() {
-    let gateway = Gateway::start();
+/// Nobody, a person, an administrator; a person's key, and an administrator's with `auth:members` and `auth:admin`.
+async fn callers(gateway: &Gateway) -> [String; 6] {
     let anna = gateway.person("anna").await.text_of("jwt_token");
     let root = gateway.administrator("root").await.text_of("jwt_token");
     let key = async |maker: &str, scopes: Value| {
@@ -20,7 +18,14 @@ async fn who_may_call_what() {
     let plain = key(&anna, json!([])).await;
     let members = key(&root, json!(["auth:members"])).await;
     let admin = key(&root, json!(["auth:admin"])).await;
-    let callers = ["", &anna, &root, &plain, &members, &admin];
+    [String::new(), anna, root, plain, members, admin]
+}
+
+/// Every caller kind against every endpoint that needs one (contract, section 2, last paragraph).
+#[tokio::test]
+async fn who_may_call_what() {
+    let gateway = Gateway::start();
+    let callers = callers(&gateway).await;
     let cases = [
         ("GET", "/auth/me", [401, 200, 200, 200, 200, 200]),
         ("GET", "/auth/roles", [401, 200, 200, 200, 200, 200]),
@@ -69,6 +74,47 @@ async fn who_may_call_what() {
             [401, 404, 404, 403, 403, 403],
         ),
         ("POST", "/auth/logout", [401, 204, 204, 403, 403, 403]),
+    ];
+    for (method, path, statuses) in cases {
+        for (caller, status) in callers.iter().zip(statuses) {
+            let answer = gateway.ask(method, path, caller, Value::Null).await;
+            assert_eq!(answer.status, status, "{method} {path} {caller}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_may_change_themselves_and_administer_others() {
+    let gateway = Gateway::start();
+    let callers = callers(&gateway).await;
+    let cases = [
+        ("PATCH", "/auth/me", [401, 415, 415, 403, 403, 403]),
+        (
+            "GET",
+            "/auth/settings/global",
+            [401, 200, 200, 403, 403, 403],
+        ),
+        (
+            "PUT",
+            "/auth/settings/global",
+            [401, 415, 415, 403, 403, 403],
+        ),
+        ("POST", "/auth/accounts", [401, 403, 415, 403, 403, 415]),
+        (
+            "DELETE",
+            "/auth/accounts/a-unknown-one",
+            [401, 403, 404, 403, 403, 404],
+        ),
+        (
+            "GET",
+            "/auth/accounts/a-unknown-one/sessions",
+            [401, 403, 404, 403, 403, 404],
+        ),
+        (
+            "DELETE",
+            "/auth/accounts/a-unknown-one/sessions",
+            [401, 403, 404, 403, 403, 404],
+        ),
     ];
     for (method, path, statuses) in cases {
         for (caller, status) in callers.iter().zip(statuses) {

@@ -134,6 +134,7 @@ pub(crate) fn token(number: u32, of: u32, purpose: Purpose) -> OneTimeToken {
         purpose,
         uid: uid(of),
         expires: at(100),
+        identity: None,
     }
 }
 

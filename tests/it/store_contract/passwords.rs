@@ -82,7 +82,7 @@ pub(crate) async fn a_one_time_token_has_its_purpose_and_its_time(store: Arc<dyn
         for purpose in [Purpose::Confirm, Purpose::Reset] {
             let fits = match purpose {
                 Purpose::Confirm => status == AccountStatus::Pending,
-                Purpose::Reset => status == AccountStatus::Active,
+                Purpose::Reset | Purpose::ChangeIdentity => status == AccountStatus::Active,
             };
             let number = number * 10 + u32::from(purpose == Purpose::Reset);
             let token = token(number, number / 10, purpose);

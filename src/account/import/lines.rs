@@ -1,0 +1,247 @@
+//! One line of an export: apicrud's own fields, by the names of its models.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::model::account::Digest;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+
+/// What a line holds.
+pub(super) enum Line {
+    Person(PersonLine),
+    Account(Box<AccountLine>),
+    Key(KeyLine),
+    Member(MemberLine),
+}
+
+/// Model `Person`.
+#[derive(Deserialize)]
+pub(super) struct PersonLine {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) identity: String,
+    status: Option<String>,
+}
+
+/// Model `Account`.
+#[derive(Deserialize)]
+pub(super) struct AccountLine {
+    pub(super) id: String,
+    pub(super) uid: String,
+    pub(super) name: String,
+    pub(super) password: Secret,
+    pub(super) password_must_change: Option<bool>,
+    pub(super) is_admin: Option<bool>,
+    pub(super) totp_secret: Option<Secret>,
+    pub(super) created: Option<String>,
+    status: Option<String>,
+}
+
+/// Model `APIkey`, with the names of its scopes.
+#[derive(Deserialize)]
+pub(super) struct KeyLine {
+    pub(super) uid: String,
+    pub(super) name: Option<String>,
+    pub(super) prefix: String,
+    hashvalue: Secret,
+    #[serde(default)]
+    pub(super) scopes: Vec<String>,
+    pub(super) created: Option<String>,
+    pub(super) expires: Option<String>,
+    status: Option<String>,
+}
+
+/// A model of members, such as `ListMember`: `<resource>_id` names which.
+pub(super) struct MemberLine {
+    pub(super) uid: String,
+    pub(super) resource: String,
+    pub(super) id: String,
+    pub(super) level: String,
+}
+
+/// Fields that every model may have, then those of each; what is not read here is of no use to the gateway.
+const COMMON: [&str; 6] = ["model", "id", "uid", "created", "modified", "status"];
+const PERSON: [&str; 4] = ["name", "identity", "referrer_id", "privacy"];
+const ACCOUNT: [&str; 8] = [
+    "name",
+    "password",
+    "password_must_change",
+    "is_admin",
+    "totp_secret",
+    "backup_codes",
+    "settings_id",
+    "last_login",
+];
+const KEY: [&str; 6] = [
+    "name",
+    "prefix",
+    "hashvalue",
+    "scopes",
+    "expires",
+    "last_used",
+];
+
+/// Reads one line; the error says what would be right, and never what stands there.
+pub(super) fn read(text: &str) -> Result<Line, String> {
+    let fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|_| "not a JSON object".to_owned())?;
+    let model = fields.get("model").and_then(Value::as_str);
+    match model {
+        Some("Person") => {
+            known(&fields, &PERSON)?;
+            let line: PersonLine = typed(text)?;
+            Ok(Line::Person(line))
+        }
+        Some("Account") => {
+            known(&fields, &ACCOUNT)?;
+            let line: AccountLine = typed(text)?;
+            Ok(Line::Account(Box::new(line)))
+        }
+        Some("APIkey") => {
+            known(&fields, &KEY)?;
+            let line: KeyLine = typed(text)?;
+            Ok(Line::Key(line))
+        }
+        Some(model) => match model.strip_suffix("Member") {
+            Some(resource) if !resource.is_empty() => member(&fields, resource).map(Line::Member),
+            _ => Err(MODELS.to_owned()),
+        },
+        None => Err(MODELS.to_owned()),
+    }
+}
+
+const MODELS: &str =
+    "model must be Person, Account, APIkey or a resource and Member, such as ListMember";
+
+fn member(fields: &Map<String, Value>, resource: &str) -> Result<MemberLine, String> {
+    let resource = resource.to_ascii_lowercase();
+    let column = format!("{resource}_id");
+    known(fields, &[column.as_str(), "authorization"])?;
+    let text = |name: &str| match fields.get(name) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        _ => Err(format!("{name} must be a text")),
+    };
+    if !is_active(fields.get("status").and_then(Value::as_str)) {
+        return Err("a membership that is not active".to_owned());
+    }
+    Ok(MemberLine {
+        uid: text("uid")?,
+        id: text(&column)?,
+        level: text("authorization")?,
+        resource,
+    })
+}
+
+fn known(fields: &Map<String, Value>, own: &[&str]) -> Result<(), String> {
+    let is_known = |name: &str| COMMON.contains(&name) || own.contains(&name);
+    if fields.keys().all(|name| is_known(name)) {
+        Ok(())
+    } else {
+        Err(format!(
+            "a field that the model does not have; known are {} and {}",
+            COMMON.join(", "),
+            own.join(", ")
+        ))
+    }
+}
+
+/// From the text again, so that a field that comes twice is seen. The parser's own words may hold a value.
+fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| {
+        let column = error.column();
+        format!("a field is missing, comes twice or is of another type (column {column})")
+    })
+}
+
+fn is_active(status: Option<&str>) -> bool {
+    status.is_none_or(|status| status == "active")
+}
+
+impl PersonLine {
+    pub(super) fn is_active(&self) -> bool {
+        is_active(self.status.as_deref())
+    }
+}
+
+impl AccountLine {
+    pub(super) fn is_active(&self) -> bool {
+        is_active(self.status.as_deref())
+    }
+}
+
+impl KeyLine {
+    pub(super) fn is_active(&self) -> bool {
+        is_active(self.status.as_deref())
+    }
+
+    /// SHA-256 of the secret, which stands there in base 64.
+    pub(super) fn hash(&self) -> Option<Digest> {
+        let bytes = STANDARD.decode(self.hashvalue.expose()).ok()?;
+        bytes.try_into().ok().map(Digest)
+    }
+}
+
+/// A point in time as Python writes it, `2026-01-31 12:00:00`, or as RFC 3339; one without an offset is UTC.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    let text = text.replacen(' ', "T", 1);
+    Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_pythons_or_rfc_3339() {
+        let expected = Timestamp::parse_rfc3339("2026-01-31T12:00:00Z");
+        for text in [
+            "2026-01-31 12:00:00",
+            "2026-01-31T12:00:00",
+            "2026-01-31T12:00:00Z",
+            "2026-01-31T13:00:00+01:00",
+        ] {
+            assert_eq!(time(text), expected, "{text}");
+        }
+        assert_eq!(time("31.1.2026"), None);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_told_without_its_values() {
+        for (text, part) in [
+            ("", "JSON"),
+            ("[]", "JSON"),
+            ("{\"model\":\"Contact\"}", "model must be"),
+            ("{\"model\":\"Member\"}", "model must be"),
+            ("{\"id\":\"hunter2\"}", "model must be"),
+            (
+                "{\"model\":\"Person\",\"hunter2\":1}",
+                "the model does not have",
+            ),
+            (
+                "{\"model\":\"Person\",\"id\":\"hunter2\",\"name\":\"A\",\"identity\":7}",
+                "another type",
+            ),
+            (
+                "{\"model\":\"Person\",\"id\":\"1\",\"id\":\"hunter2\",\"name\":\"A\",\"identity\":\"a@b\"}",
+                "comes twice",
+            ),
+            (
+                "{\"model\":\"ListMember\",\"uid\":\"hunter2\",\"list_id\":42,\"authorization\":\"member\"}",
+                "list_id must be a text",
+            ),
+            (
+                "{\"model\":\"ListMember\",\"uid\":\"1\",\"event_id\":\"42\",\"authorization\":\"member\"}",
+                "the model does not have",
+            ),
+        ] {
+            let Err(reason) = read(text) else {
+                panic!("taken: {text}");
+            };
+            assert!(reason.contains(part), "{text}: {reason}");
+            assert!(!reason.contains("hunter2"), "{reason}");
+        }
+    }
+}

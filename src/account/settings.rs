@@ -1,0 +1,205 @@
+//! Settings: a small JSON document for each account, and the shared one, `global`, that administrators write.
+
+use serde_json::value::RawValue;
+
+use crate::account::call::Call;
+use crate::account::{AccountError, Accounts, is_administrator};
+use crate::model::account::Account;
+use crate::model::id::SettingsId;
+use crate::model::identity::Identity;
+use crate::telemetry::audit::AuditAction;
+
+/// Longest document, in bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
+
+/// The id of the shared document.
+const GLOBAL: &str = "global";
+
+/// What a document reads before anybody has written it.
+const EMPTY: &str = "{}";
+
+/// A document that can be stored: one JSON object of at most [`DOCUMENT_BYTES_MAX`] bytes, kept as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document(String);
+
+/// Why a text is no document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidDocument {
+    /// Longer than [`DOCUMENT_BYTES_MAX`].
+    TooLong,
+    /// Anything but one JSON object.
+    NoObject,
+}
+
+impl Document {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// [`InvalidDocument`]
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidDocument> {
+        if DOCUMENT_BYTES_MAX < bytes.len() {
+            return Err(InvalidDocument::TooLong);
+        }
+        // Kept as written: numbers of any length stay what they are.
+        let raw: &RawValue =
+            serde_json::from_slice(bytes).map_err(|_| InvalidDocument::NoObject)?;
+        let text = raw.get();
+        if text.starts_with('{') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidDocument::NoObject)
+        }
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Outcome of writing a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum SettingsWritten {
+    /// Written.
+    Done,
+    /// There is no document of that id, or it is somebody else's.
+    NotFound,
+    /// Only administrators write the shared one.
+    AdministratorsOnly,
+    /// The account is not active any more.
+    Changed,
+}
+
+/// Which document an id means to an account.
+enum Which<'a> {
+    Own(&'a SettingsId),
+    Shared,
+}
+
+fn which<'a>(account: &'a Account, id: &str) -> Option<Which<'a>> {
+    if id == GLOBAL {
+        Some(Which::Shared)
+    } else {
+        (id == account.settings_id.as_str()).then_some(Which::Own(&account.settings_id))
+    }
+}
+
+impl Accounts {
+    /// A document, by the id that login tells or `global`, as JSON text; one that nobody has written is `{}`. `None`:
+    /// there is none of that id, or it is somebody else's.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn settings_document(
+        &self,
+        account: &Account,
+        id: &str,
+    ) -> Result<Option<String>, AccountError> {
+        let id = match which(account, id) {
+            None => return Ok(None),
+            Some(Which::Own(id)) => Some(id),
+            Some(Which::Shared) => None,
+        };
+        let found = self.parts.store.settings(id).await?;
+        Ok(Some(found.unwrap_or_else(|| EMPTY.to_owned())))
+    }
+
+    /// Writes a document in place of the one before.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn write_settings(
+        &self,
+        call: &Call,
+        (account, identity): (&Account, &Identity),
+        id: &str,
+        document: Document,
+    ) -> Result<SettingsWritten, AccountError> {
+        let (owner, object) = match which(account, id) {
+            None => return Ok(SettingsWritten::NotFound),
+            Some(Which::Own(id)) => (Some(&account.uid), id.as_str()),
+            Some(Which::Shared) => (None, GLOBAL),
+        };
+        let subject = owner.map(crate::model::id::UserId::as_str);
+        let action = AuditAction::ChangeSettings;
+        if owner.is_none() && !is_administrator(identity) {
+            call.record(action, "role_missing", subject, Some(object));
+            return Ok(SettingsWritten::AdministratorsOnly);
+        }
+        let written = self.parts.store.put_settings(owner, document.0).await?;
+        let (outcome, code) = if written {
+            (SettingsWritten::Done, "ok")
+        } else {
+            (SettingsWritten::Changed, "account_changed")
+        };
+        call.record(action, code, subject, Some(object));
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::test_kit::{Kit, PASSWORD, identity};
+
+    fn document(text: &str) -> Document {
+        Document::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_document_is_one_object_of_16_kib_at_most() {
+        let padded = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+        assert_eq!(document(" {\"a\": 1e400}\n").as_str(), "{\"a\": 1e400}");
+        assert!(Document::parse(padded(DOCUMENT_BYTES_MAX).as_bytes()).is_ok());
+        for (text, expected) in [
+            (padded(DOCUMENT_BYTES_MAX + 1), InvalidDocument::TooLong),
+            (String::new(), InvalidDocument::NoObject),
+            ("[]".to_owned(), InvalidDocument::NoObject),
+            ("{} {}".to_owned(), InvalidDocument::NoObject),
+            ("{\"a\":}".to_owned(), InvalidDocument::NoObject),
+        ] {
+            assert_eq!(Document::parse(text.as_bytes()), Err(expected));
+        }
+        assert_eq!(
+            Document::parse(b"{\"\xff\":1}"),
+            Err(InvalidDocument::NoObject)
+        );
+    }
+
+    #[tokio::test]
+    async fn documents_are_ones_own_and_the_shared_one_is_administrators() {
+        let kit = Kit::new();
+        let anna = kit.person("anna").await;
+        let bert = kit.person("bert").await;
+        let root = kit.administrator("root").await;
+        let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
+        let cases = [
+            (&anna, anna.settings_id.as_str(), SettingsWritten::Done),
+            (&bert, anna.settings_id.as_str(), SettingsWritten::NotFound),
+            (&root, anna.settings_id.as_str(), SettingsWritten::NotFound),
+            (&anna, "global", SettingsWritten::AdministratorsOnly),
+            (&root, "global", SettingsWritten::Done),
+            (&root, "set-nothing0", SettingsWritten::NotFound),
+        ];
+        for (who, id, expected) in cases {
+            let caller = identity(who, Some(&session), &[]);
+            let text = format!("{{\"by\":\"{}\"}}", who.username);
+            let written = kit
+                .accounts
+                .write_settings(&Call::default(), (who, &caller), id, document(&text))
+                .await;
+            assert_eq!(written.unwrap(), expected, "{} {id}", who.username);
+        }
+        let read =
+            async |who: &Account, id: &str| kit.accounts.settings_document(who, id).await.unwrap();
+        assert_eq!(
+            read(&anna, anna.settings_id.as_str()).await.unwrap(),
+            "{\"by\":\"anna\"}"
+        );
+        assert_eq!(read(&bert, "global").await.unwrap(), "{\"by\":\"root\"}");
+        assert_eq!(read(&bert, bert.settings_id.as_str()).await.unwrap(), "{}");
+        assert_eq!(read(&bert, anna.settings_id.as_str()).await, None);
+    }
+}

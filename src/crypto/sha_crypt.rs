@@ -1,0 +1,192 @@
+//! SHA-256-crypt, `$5$…`: old hashes that are verified once and never made.
+
+use sha_crypt::Params;
+use subtle::ConstantTimeEq as _;
+
+use crate::model::account::PasswordHash;
+use crate::model::secret::Secret;
+
+/// Most rounds of a hash that is verified: about half a second. The scheme itself allows a thousand times as many.
+pub(crate) const ROUNDS_MAX: u32 = 1_000_000;
+/// Longest password that is compared with such a hash. Each round reads it whole, so a longer one would multiply the work.
+const PASSWORD_BYTES_MAX: usize = 256;
+const SALT_BYTES_MAX: usize = 16;
+const OUTPUT_CHARS: usize = 43;
+
+/// Digits of the scheme's own base 64, lowest first.
+const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Which bytes of the digest make each group of four digits, highest first; the last group makes three.
+const GROUPS: [[usize; 3]; 10] = [
+    [0, 10, 20],
+    [21, 1, 11],
+    [12, 22, 2],
+    [3, 13, 23],
+    [24, 4, 14],
+    [15, 25, 5],
+    [6, 16, 26],
+    [27, 7, 17],
+    [18, 28, 8],
+    [9, 19, 29],
+];
+
+/// An old hash taken apart.
+pub(crate) struct ShaCrypt {
+    rounds: u32,
+    salt: Vec<u8>,
+    /// 43 digits.
+    output: Vec<u8>,
+}
+
+impl ShaCrypt {
+    /// Reads `$5$[rounds=N$]salt$output` with 1,000 to [`ROUNDS_MAX`] rounds; `None` for anything else.
+    ///
+    /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>
+    pub(crate) fn read(hash: &PasswordHash) -> Option<Self> {
+        let rounds = hash.sha_crypt_rounds()?;
+        let mut parts = hash.as_str().strip_prefix("$5$")?.split('$');
+        let mut salt = parts.next()?;
+        if salt.starts_with("rounds=") {
+            salt = parts.next()?;
+        }
+        let output = parts.next()?;
+        let fits = (Params::ROUNDS_MIN..=ROUNDS_MAX).contains(&rounds)
+            && parts.next().is_none()
+            && salt.len() <= SALT_BYTES_MAX
+            && salt.bytes().all(|b| b.is_ascii_graphic())
+            && output.len() == OUTPUT_CHARS
+            && output.bytes().all(|b| DIGITS.contains(&b));
+        fits.then(|| Self {
+            rounds,
+            salt: salt.as_bytes().to_vec(),
+            output: output.as_bytes().to_vec(),
+        })
+    }
+
+    /// How many rounds it takes.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
+    /// Whether it is the hash of this password.
+    pub(crate) fn matches(&self, password: &Secret) -> bool {
+        let Some(digest) = run(password, &self.salt, self.rounds) else {
+            return false;
+        };
+        encode(&digest).ct_eq(&self.output).into()
+    }
+}
+
+/// Does the work of so many rounds; fewer than 1,000 are none.
+pub(crate) fn spend(password: &Secret, rounds: u32) {
+    if Params::ROUNDS_MIN <= rounds {
+        std::hint::black_box(run(password, &[b'.'; SALT_BYTES_MAX], rounds));
+    }
+}
+
+/// The digest; `None`, without any work, for a password that is longer than is compared.
+fn run(password: &Secret, salt: &[u8], rounds: u32) -> Option<[u8; 32]> {
+    let password = password.expose().as_bytes();
+    if PASSWORD_BYTES_MAX < password.len() {
+        return None;
+    }
+    let params = Params::new(rounds).ok()?;
+    Some(sha_crypt::sha256_crypt(password, salt, params))
+}
+
+/// The scheme's own base 64 of a digest: 43 digits.
+fn encode(digest: &[u8; 32]) -> Vec<u8> {
+    let byte = |place: usize| u32::from(digest.get(place).copied().unwrap_or(0));
+    let mut text = Vec::with_capacity(OUTPUT_CHARS);
+    let mut put = |mut word: u32, count: usize| {
+        for _ in 0..count {
+            let digit = DIGITS.get((word & 0x3f) as usize);
+            text.push(digit.copied().unwrap_or(b'.'));
+            word >>= 6;
+        }
+    };
+    for [high, middle, low] in GROUPS {
+        put(byte(high) << 16 | byte(middle) << 8 | byte(low), 4);
+    }
+    put(byte(31) << 8 | byte(30), 3);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<ShaCrypt> {
+        ShaCrypt::read(&PasswordHash::new(text.to_owned()))
+    }
+
+    #[test]
+    fn the_published_vectors_match() {
+        // From the reference implementation in SHA-crypt.txt.
+        let cases = [
+            (
+                "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
+                "Hello world!",
+            ),
+            (
+                "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA",
+                "Hello world!",
+            ),
+            (
+                "$5$rounds=5000$toolongsaltstrin$Un/5jzAHMgOGZ5.mWJpuVolil07guHPvOW8mGRcvxa5",
+                "This is just a test",
+            ),
+            (
+                "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1",
+                "a very much longer text to encrypt.  This one even stretches over morethan one line.",
+            ),
+            (
+                "$5$rounds=77777$short$JiO1O3ZpDAxGJeaDIuqCoEFysAe1mZNJRs3pw0KQRd/",
+                "we have a short salt string but not a short password",
+            ),
+            (
+                "$5$rounds=123456$asaltof16chars..$gP3VQ/6X7UUEW3HkBn2w1/Ptq2jxPyzV/cZKmF/wJvD",
+                "a short string",
+            ),
+        ];
+        for (hash, password) in cases {
+            let hash = read(hash).unwrap();
+            assert!(
+                hash.matches(&Secret::new(password.to_owned())),
+                "{password}"
+            );
+            let wrong = format!("{password}.");
+            assert!(!hash.matches(&Secret::new(wrong)), "{password}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_within_bounds_is_none() {
+        let output = "5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEl8";
+        assert!(read(&format!("$5$saltstring${output}")).is_some());
+        assert!(read(&format!("$5$rounds=1000000$saltstring${output}")).is_some());
+        for bad in [
+            "$5$saltstring".to_owned(),
+            format!("$6$saltstring${output}"),
+            format!("$5$saltstring${output}$"),
+            format!("$5$saltstring${output}."),
+            format!("$5$saltstringsaltstring${output}"),
+            format!("$5$rounds=999$saltstring${output}"),
+            format!("$5$rounds=1000001$saltstring${output}"),
+            format!("$5$rounds=99999999999$saltstring${output}"),
+            format!("$5$rounds=$saltstring${output}"),
+            format!("$5$rounds=5000${output}"),
+            format!("$5$salt string${output}"),
+        ] {
+            assert!(read(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_would_multiply_the_work_is_not_compared() {
+        let longest = Secret::new("x".repeat(PASSWORD_BYTES_MAX));
+        assert!(run(&longest, b"salt", 1000).is_some());
+        let longer = Secret::new("x".repeat(PASSWORD_BYTES_MAX + 1));
+        assert!(run(&longer, b"salt", 1000).is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! What people change about themselves, and how an account goes for ever.
+
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
+use crate::model::clock::Timestamp;
+use crate::model::id::UserId;
+use crate::store::error::StoreError;
+use crate::store::intents::{
+    active, keys, old_hashes, remove_sessions, remove_token, save, void_tokens,
+};
+use crate::store::transaction::Transaction;
+use crate::store::{IdentityChange, layout, reads};
+
+pub(crate) fn rename(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    name: String,
+) -> Result<Option<Account>, StoreError> {
+    let Some(mut account) = active(tx, uid)? else {
+        return Ok(None);
+    };
+    account.name = name;
+    save(tx, &account)?;
+    Ok(Some(account))
+}
+
+pub(crate) fn change_identity(
+    tx: &mut Transaction<'_>,
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<IdentityChange, StoreError> {
+    let token: Option<OneTimeToken> = tx.load(&layout::token(digest))?;
+    let fits =
+        |token: &OneTimeToken| token.purpose == Purpose::ChangeIdentity && now < token.expires;
+    let Some(token) = token.filter(fits) else {
+        return Ok(IdentityChange::Invalid);
+    };
+    let (Some(mut account), Some(identity)) = (active(tx, &token.uid)?, token.identity.clone())
+    else {
+        return Ok(IdentityChange::Invalid);
+    };
+    // Its own other spelling is no other account's.
+    let owner = tx.load(&layout::normalized(&identity))?;
+    if owner.is_some_and(|owner| owner != account.uid) {
+        remove_token(tx, &token);
+        return Ok(IdentityChange::Taken);
+    }
+    tx.remove(&layout::folded(&account.identity));
+    tx.remove(&layout::normalized(&account.identity));
+    tx.put(&layout::folded(&identity), &account.uid)?;
+    tx.put(&layout::normalized(&identity), &account.uid)?;
+    let before = std::mem::replace(&mut account.identity, identity);
+    // A reset token that lies in the old mailbox must not open the account any more.
+    void_tokens(tx, &account.uid)?;
+    save(tx, &account)?;
+    Ok(IdentityChange::Done { account, before })
+}
+
+/// Removes an account with all that hangs on it. Its uid, and its name if it was ever active, stay taken for ever.
+pub(crate) fn remove(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+) -> Result<Option<Account>, StoreError> {
+    let Some(account) = tx.load::<Account>(&layout::account(uid))? else {
+        return Ok(None);
+    };
+    tx.touch(uid);
+    void_tokens(tx, uid)?;
+    remove_sessions(tx, uid, None)?;
+    keys::remove_all(tx, uid)?;
+    for membership in reads::memberships_of(tx.records(), uid)? {
+        let (resource, id) = (&membership.resource, &membership.id);
+        tx.remove(&layout::membership(uid, resource, id));
+        tx.remove(&layout::member(resource, id, uid));
+    }
+    tx.remove(&layout::settings(Some(&account.settings_id)));
+    if account.status != AccountStatus::Pending {
+        tx.remove(&layout::folded(&account.identity));
+        tx.remove(&layout::normalized(&account.identity));
+    }
+    old_hashes::replaced(tx, account.password.as_ref(), None)?;
+    tx.remove(&layout::account_id(&account.account_id));
+    tx.remove(&layout::account(uid));
+    tx.put(&layout::removed(uid), &())?;
+    Ok(Some(account))
+}

@@ -1,0 +1,24 @@
+//! Settings documents: one for each account, and one that all share.
+
+use crate::model::id::UserId;
+use crate::store::error::StoreError;
+use crate::store::intents::active;
+use crate::store::layout;
+use crate::store::transaction::Transaction;
+
+/// Writes the document of an account, or the shared one; `false`: the account is not active.
+pub(crate) fn put(
+    tx: &mut Transaction<'_>,
+    uid: Option<&UserId>,
+    document: &String,
+) -> Result<bool, StoreError> {
+    let id = match uid {
+        None => None,
+        Some(uid) => match active(tx, uid)? {
+            Some(account) => Some(account.settings_id),
+            None => return Ok(false),
+        },
+    };
+    tx.put(&layout::settings(id.as_ref()), document)?;
+    Ok(true)
+}

@@ -1,0 +1,211 @@
+//! People come over from apicrud with the password and the keys that they had, all of them or none.
+
+use serde_json::json;
+
+use crate::harness::gateway::Gateway;
+use crate::harness::people::Caller;
+use crate::harness::routes::routes;
+use crate::harness::upstream::Upstream;
+
+/// What `docs/import.md` shows.
+const EXAMPLE: &str = include_str!("../fixtures/import/apicrud.jsonl");
+/// Anna's and Bert's.
+const PASSWORD: &str = "Hello world!";
+/// Anna's key.
+const KEY: &str = "3eD_x-9Q.Zr81aB-4f9Qm2_Zr81aBcDeFgHiJkLm0";
+const SCOPES: &str = "[roles]\nscopes = [\"lists:read\"]\n";
+
+fn gateway(engine: &'static str) -> (Upstream, Gateway) {
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare(engine, &format!("{SCOPES}{}", routes(&upstream)));
+    gateway.secret(PASSWORD);
+    gateway.secret(KEY);
+    (upstream, gateway)
+}
+
+fn export(gateway: &Gateway, text: &str) -> String {
+    let path = gateway.dir().join("export.jsonl");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn imported_people_log_in_and_their_keys_work_on() {
+    let (upstream, gateway) = gateway("memory");
+    gateway.run();
+    let file = export(&gateway, EXAMPLE);
+    let ended = gateway.cli(&["account", "import", &file], "").done();
+    for (name, count) in [
+        ("accounts", "2"),
+        ("api_keys", "1"),
+        ("memberships", "2"),
+        ("refused", "0"),
+    ] {
+        assert_eq!(ended.value(name), count);
+    }
+    gateway.try_login("anna", "Hello world?").expect(401);
+    // Bert was disabled.
+    gateway.try_login("bert", PASSWORD).expect(401);
+    let login = gateway.try_login("ANNA@example.org", PASSWORD).expect(200);
+    assert_eq!(
+        (login.member("uid"), login.member("account_id")),
+        ("u-x-6jGmEh7u".to_owned(), "a-x-7kHnFi8v".to_owned())
+    );
+    gateway.try_login("anna", PASSWORD).expect(200);
+
+    let key = Caller::Key(KEY.to_owned());
+    gateway
+        .get("/member/x-4hQo2Lp1/items")
+        .by(&key)
+        .send()
+        .expect(200);
+    let seen = upstream.last();
+    assert_eq!(seen.header("x-auth-uid"), Some("u-x-6jGmEh7u"));
+    assert_eq!(seen.header("x-auth-key-id"), Some("3eD_x-9Q"));
+    assert_eq!(seen.header("x-auth-scopes"), Some("lists:read"));
+    assert!(
+        seen.header("x-auth-roles")
+            .unwrap()
+            .contains("list-x-4hQo2Lp1-member")
+    );
+    let jwt = Caller::Session(login.member("jwt_token"));
+    let active = gateway
+        .post("/auth/introspect")
+        .by(&key)
+        .form(&[("token", KEY)])
+        .send()
+        .expect(200);
+    assert_eq!(active.json()["active"], true);
+    for wrong in [
+        KEY.replace("Zr81", "Zr82"),
+        format!("dwk_{KEY}"),
+        KEY.replace("3eD_x-9Q", "3eD_x-9R"),
+    ] {
+        gateway
+            .get("/member/x-4hQo2Lp1/items")
+            .by(&Caller::Key(wrong))
+            .send()
+            .expect(401);
+    }
+    gateway
+        .delete("/auth/apikeys/3eD_x-9Q")
+        .by(&jwt)
+        .send()
+        .expect(204);
+    gateway
+        .get("/member/x-4hQo2Lp1/items")
+        .by(&key)
+        .send()
+        .expect(401);
+}
+
+#[test]
+fn an_own_key_without_its_prefix_and_checksum_opens_nothing() {
+    let (_upstream, gateway) = gateway("memory");
+    gateway.run();
+    let anna = gateway.person("anna");
+    let key = gateway.key(&anna, &[]);
+    let bare = key.text.trim_start_matches("dwk_").to_owned();
+    gateway
+        .get("/protected/x")
+        .by(&key.caller())
+        .send()
+        .expect(200);
+    gateway
+        .get("/protected/x")
+        .by(&Caller::Key(bare))
+        .send()
+        .expect(401);
+}
+
+#[test]
+fn without_a_gateway_the_command_opens_the_store_and_rests_are_rewritten() {
+    let (_upstream, gateway) = gateway("sled");
+    let file = export(&gateway, EXAMPLE);
+    let ended = gateway.cli(&["account", "import", &file], "").done();
+    // What it did is told where nobody takes it for its answer.
+    assert!(
+        ended.stderr.contains("\"audit\":\"import_account\""),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stdout.contains("audit"), "{}", ended.stdout);
+    gateway.run();
+    gateway.try_login("anna", PASSWORD).expect(200);
+    gateway.stop();
+    gateway.run();
+    gateway.try_login("anna", PASSWORD).expect(200);
+    // A second time everything is here already.
+    let ended = gateway.cli(&["account", "import", &file], "").with(1);
+    assert!(
+        ended.stderr.contains("7 lines are refused"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_refused_line_is_told_and_keeps_all_out_unless_it_is_skipped() {
+    let (_upstream, gateway) = gateway("memory");
+    gateway.run();
+    let text = EXAMPLE.replace("$5$rounds=10000$", "$5$rounds=1000001$");
+    let file = export(&gateway, &text);
+    let ended = gateway.cli(&["account", "import", &file], "").with(1);
+    assert!(
+        ended
+            .stderr
+            .contains("line 2: password has more than 1,000,000 rounds"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended
+            .stderr
+            .contains("line 1: there is no line of its account"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.all().contains("saltstring"), "{}", ended.all());
+    assert_eq!(gateway.cli(&["account", "list"], "").done().stdout, "");
+    let ended = gateway
+        .cli(&["account", "import", &file, "--skip-refused"], "")
+        .done();
+    assert_eq!(
+        (ended.value("accounts"), ended.value("refused")),
+        ("1".to_owned(), "4".to_owned())
+    );
+    assert!(ended.stderr.contains("line 6: "), "{}", ended.stderr);
+    let list = gateway.cli(&["account", "list"], "").done().stdout;
+    assert!(
+        list.contains("username=bert") && !list.contains("username=anna"),
+        "{list}"
+    );
+}
+
+#[test]
+fn thousands_come_through_the_socket_at_once() {
+    let (_upstream, gateway) = gateway("sled");
+    gateway.run();
+    let mut text = String::new();
+    for number in 0..3000 {
+        let (person, account) = (format!("x-p{number:07}"), format!("x-a{number:07}"));
+        let lines = [
+            json!({"model": "Person", "id": person, "name": "N.", "identity": format!("p{number}@example.org")}),
+            json!({
+                "model": "Account", "id": account, "uid": person, "name": format!("p{number}"),
+                "password": "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
+            }),
+        ];
+        for line in lines {
+            text.push_str(&line.to_string());
+            text.push('\n');
+        }
+    }
+    let file = export(&gateway, &text);
+    let ended = gateway.cli(&["account", "import", &file], "").done();
+    assert_eq!(ended.value("accounts"), "3000");
+    gateway.try_login("p2999", PASSWORD).expect(200);
+    assert!(gateway.stop().success());
+    gateway.run();
+    gateway.try_login("p0", PASSWORD).expect(200);
+}
