@@ -5,7 +5,6 @@ use crate::account::call::Call;
 use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
-use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
 use crate::model::secret::Secret;
@@ -84,9 +83,7 @@ impl Accounts {
         if store.identity_taken(&person.identity).await? {
             return Ok(refused(AdministrationRefusal::IdentityTaken));
         }
-        let (account, token) = self.write_pending(person, is_admin).await?;
-        self.send(&account.identity, Mail::ConfirmNew { token })
-            .await;
+        let account = self.write_pending(person, is_admin).await?;
         Ok(Administration::Done(Box::new(account)))
     }
 

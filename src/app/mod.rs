@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod control;
+pub mod delivery;
 pub mod echo;
 mod execute;
 pub mod explain;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::control::{Command, Reply};
+use crate::app::delivery::Scope;
 use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
@@ -143,8 +145,17 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             return Ok(reply);
         }
         let services = services::open(&config)?;
+        let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
-        Ok(execute::execute(command, &snapshot).await)
+        let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
+        let carried_out = async {
+            let reply = execute::execute(command, &snapshot).await;
+            post.end().await;
+            reply
+        };
+        // A mail that does not leave now waits for the gateway.
+        let (reply, ()) = tokio::join!(carried_out, delivery);
+        Ok(reply)
     })
 }
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Config, EnvOverlay};
-use crate::mail::mailer;
-use crate::snapshot::{Current, Services, Snapshot};
+use crate::snapshot::{Current, Obstacle, Services, Snapshot};
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
 pub(super) fn reload(path: &Path, current: &Current) {
@@ -15,6 +14,7 @@ pub(super) fn reload(path: &Path, current: &Current) {
                 tracing::warn!(key, "changed, but needs a restart to count");
             }
             current.replace(snapshot);
+            current.load().services.mailer.adopt();
             tracing::info!("configuration reloaded");
         }
         Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
@@ -26,20 +26,26 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     let (mut config, _) =
         Config::load(path, &EnvOverlay::from_process()).map_err(|error| error.to_string())?;
     let fixed = keep_fixed(&mut config, &old.config);
-    let mailer =
-        mailer(&config.mail, &config.listen.public_url.text).map_err(|error| error.to_string())?;
+    // What is wrong with it is told by the snapshot's own check, key by key.
+    let obstacles = crate::snapshot::obstacles(&config);
+    if !obstacles.is_empty() {
+        return Err(lines(&obstacles));
+    }
+    let post = &old.services.post;
+    let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
+    let mailer = mailer.map_err(|error| format!("{error}: {}", error.source))?;
     let services = Services {
         mailer,
         ..old.services.clone()
     };
-    let snapshot = Snapshot::build(Arc::new(config), services).map_err(|obstacles| {
-        obstacles
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-    })?;
+    let snapshot =
+        Snapshot::build(Arc::new(config), services).map_err(|obstacles| lines(&obstacles))?;
     Ok((snapshot, fixed))
+}
+
+fn lines(obstacles: &[Obstacle]) -> String {
+    let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 /// Keeps what the process has already bound, opened or started; names what would have changed.

@@ -8,6 +8,7 @@ mod key_file;
 pub mod password;
 mod random;
 mod ring_file;
+pub mod seal;
 pub mod signing;
 mod signing_key;
 pub mod strict_json;

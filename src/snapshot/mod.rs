@@ -15,7 +15,7 @@ use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::issuer;
-use crate::mail::Mailer;
+use crate::mail::{self, Mailer, post::Post};
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
@@ -38,8 +38,10 @@ pub struct Services {
     pub token_keys: Arc<TokenKeys>,
     /// Signing keys.
     pub signing: Arc<SigningKeys>,
-    /// Mail.
+    /// Mail, as this configuration makes it.
     pub mailer: Arc<dyn Mailer>,
+    /// What its delivery knows.
+    pub post: Arc<Post>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -138,7 +140,7 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
     prepare(config).err().unwrap_or_default()
 }
 
-/// Loads the issuers' keys, in the order of the configuration, and sees that the routes make a table.
+/// Loads the issuers' keys, in the order of the configuration, and sees that the routes make a table and mails go out.
 fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
     let mut issuer_keys = Vec::new();
@@ -154,6 +156,11 @@ fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
     if let Err(errors) = RouteTable::build(&routes) {
         obstacles.extend(table_obstacles(config, &errors));
+    }
+    let public_url = &config.listen.public_url.text;
+    for (at, expected) in mail::check(&config.mail, public_url) {
+        let at = at.to_owned();
+        obstacles.push(Obstacle { at, expected });
     }
     if obstacles.is_empty() {
         Ok(issuer_keys)

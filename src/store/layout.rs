@@ -9,7 +9,9 @@ use crate::model::access::{Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
 };
-use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
+use crate::model::mail::QueuedMail;
 
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
@@ -24,6 +26,8 @@ const API_KEY_OF: u8 = b'K';
 const TOKEN_OF: u8 = b'T';
 const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
+const MAIL: u8 = b'o';
+const MAIL_DUE: u8 = b'O';
 const READY: u8 = b'!';
 const CENSUS: u8 = b'#';
 
@@ -71,6 +75,7 @@ pub(crate) fn tree_of(key: &[u8]) -> &'static str {
         Some(TOKEN | TOKEN_OF) => "one-time tokens",
         Some(MEMBERSHIP) => "memberships",
         Some(MEMBER) => "members",
+        Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(CENSUS) => "census",
         _ => "an unknown tree",
@@ -139,6 +144,16 @@ pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name
     Key::of(MEMBER, &parts.map(str::as_bytes))
 }
 
+pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
+    Key::of(MAIL, &[id.as_str().as_bytes()])
+}
+
+/// In the order of time: sixteen digits of milliseconds.
+pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
+    let millis = format!("{:016}", next_try.millis().max(0));
+    Key::of(MAIL_DUE, &[millis.as_bytes(), id.as_str().as_bytes()])
+}
+
 /// What `ready` writes.
 pub(crate) fn ready() -> Key<u64> {
     Key::of(READY, &[])
@@ -176,6 +191,10 @@ impl Prefix {
     pub(crate) fn rest<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         key.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
+}
+
+pub(crate) fn mails_due() -> Prefix {
+    Prefix::kind(MAIL_DUE)
 }
 
 pub(crate) fn account_ids() -> Prefix {

@@ -25,6 +25,7 @@ use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::mail::Mailer;
+use crate::mail::post::Post;
 use crate::model::access::Name;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
@@ -82,14 +83,21 @@ impl Gateway {
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
         let store = MemoryStore::new(Arc::new(Generations::new()));
+        let metrics = Arc::new(Metrics::new());
         let services = Services {
             store: Arc::new(store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
+            post: Post::open(
+                None,
+                Arc::clone(&clock) as Arc<dyn Clock>,
+                Arc::clone(&metrics),
+            )
+            .unwrap(),
             clock: clock as Arc<dyn Clock>,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
         Self {
@@ -251,6 +259,7 @@ fn config() -> Config {
             from: "Doorward <noreply@localhost>".to_owned(),
             confirm_link: String::new(),
             reset_link: String::new(),
+            templates: None,
         },
         log: LogSettings {
             level: "info".to_owned(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod keys;
+pub(crate) mod mails;
 pub(crate) mod members;
 pub(crate) mod passwords;
 pub(crate) mod purge;
