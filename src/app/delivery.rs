@@ -34,7 +34,7 @@ const REFUSALS_MAX: u32 = 5;
 /// The outbox is looked at this often even if nobody has said that there is something in it.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How often the transport is probed while it works.
-const PROBE_EVERY: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_mins(1);
 /// How long after a failure it is probed first; twice as long each time, up to the above.
 const PROBE_FIRST: Duration = Duration::from_secs(5);
 /// A store in trouble is left in peace for so long.
@@ -180,7 +180,7 @@ impl Delivery {
         };
         let elapsed = self.post.clock().elapsed();
         if elapsed < self.paused_until {
-            return self.paused_until - elapsed;
+            return self.paused_until.saturating_sub(elapsed);
         }
         let until_probe = self.probe_when_due(&transport, elapsed);
         let slots = if self.post.is_reached() { AT_ONCE } else { 1 };
@@ -263,7 +263,7 @@ impl Delivery {
                 .spawn(async move { Done::Probe(transport.probe().await) });
             return LOOK_EVERY;
         }
-        self.probe_at - elapsed
+        self.probe_at.saturating_sub(elapsed)
     }
 
     fn settle(&mut self, done: Result<Done, JoinError>) {
@@ -598,16 +598,16 @@ mod tests {
         }
     }
 
-    fn unreachable() -> Option<DeliveryError> {
-        Some(DeliveryError::Unreachable("nobody there".to_owned()))
+    fn unreachable() -> DeliveryError {
+        DeliveryError::Unreachable("nobody there".to_owned())
     }
 
-    fn failed() -> Option<DeliveryError> {
-        Some(DeliveryError::Failed("451".to_owned()))
+    fn failed() -> DeliveryError {
+        DeliveryError::Failed("451".to_owned())
     }
 
-    fn refused() -> Option<DeliveryError> {
-        Some(DeliveryError::Refused("550".to_owned()))
+    fn refused() -> DeliveryError {
+        DeliveryError::Refused("550".to_owned())
     }
 
     #[tokio::test]
@@ -629,7 +629,7 @@ mod tests {
     #[tokio::test]
     async fn a_mail_that_is_not_taken_comes_again_later_and_later_until_it_expires() {
         let mut kit = Kit::new();
-        kit.say(failed());
+        kit.say(Some(failed()));
         kit.put("anna@example.org", 86_400).await;
         let mut pauses = Vec::new();
         let mut last = kit.clock.now();
@@ -638,7 +638,8 @@ mod tests {
             assert_eq!(kit.tried().len(), 1, "once, however often it is looked at");
             let queued = kit.queued().await.remove(0);
             pauses.push(queued.next_try.since(last).as_secs());
-            kit.clock.advance(queued.next_try.since(last) + Duration::from_millis(1));
+            kit.clock
+                .advance(queued.next_try.since(last) + Duration::from_millis(1));
             last = kit.clock.now();
         }
         for (pause, about) in pauses.iter().zip([5, 30, 120, 600, 1800, 3600, 3600, 3600]) {
@@ -648,7 +649,10 @@ mod tests {
         kit.wait(86_400);
         kit.say(None);
         kit.rounds(2).await;
-        assert!(kit.tried().is_empty(), "expired: not sent, although it could be");
+        assert!(
+            kit.tried().is_empty(),
+            "expired: not sent, although it could be"
+        );
         assert!(kit.queued().await.is_empty());
         assert!(kit.counted("doorward_mails_total{event=\"dropped\"} 1"));
         assert!(kit.counted("doorward_mails_total{event=\"sent\"} 0"));
@@ -682,7 +686,7 @@ mod tests {
     #[tokio::test]
     async fn while_nothing_gets_through_one_is_tried_at_a_time_and_then_all_follow_at_once() {
         let mut kit = Kit::new();
-        kit.say(unreachable());
+        kit.say(Some(unreachable()));
         for number in 0..6 {
             kit.put(&format!("{number}@example.org"), 86_400).await;
         }
@@ -708,21 +712,24 @@ mod tests {
     #[tokio::test]
     async fn catching_up_tries_each_once() {
         let mut kit = Kit::new();
-        kit.say(unreachable());
+        kit.say(Some(unreachable()));
         kit.put("anna@example.org", 86_400).await;
         kit.rounds(3).await;
         kit.tried();
         // The server is back, and does not take this one.
-        kit.say(failed());
+        kit.say(Some(failed()));
         kit.wait(11);
         kit.rounds(20).await;
-        assert!(kit.tried().len() <= 2, "no faster than its pauses and one more");
+        assert!(
+            kit.tried().len() <= 2,
+            "no faster than its pauses and one more"
+        );
     }
 
     #[tokio::test]
     async fn a_recipient_that_is_refused_again_and_again_is_given_up() {
         let mut kit = Kit::new();
-        kit.say(refused());
+        kit.say(Some(refused()));
         kit.put("nobody@example.org", 86_400).await;
         for _ in 0..10 {
             kit.rounds(2).await;
@@ -730,7 +737,10 @@ mod tests {
         }
         assert_eq!(kit.tried().len(), 5);
         assert!(kit.queued().await.is_empty());
-        assert!(kit.delivery.post.is_reached(), "it is about them, not about us");
+        assert!(
+            kit.delivery.post.is_reached(),
+            "it is about them, not about us"
+        );
     }
 
     #[tokio::test]
@@ -749,7 +759,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_the_first_try_hears_of_it_whatever_came_of_it() {
-        for says in [None, failed(), unreachable()] {
+        for says in [None, Some(failed()), Some(unreachable())] {
             let mut kit = Kit::new();
             kit.say(says);
             let id = kit.put("anna@example.org", 900).await;
@@ -758,9 +768,15 @@ mod tests {
                 id,
                 tried: Some(tried),
             });
-            assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+            assert!(matches!(
+                answer.try_recv(),
+                Err(oneshot::error::TryRecvError::Empty)
+            ));
             kit.round().await;
-            assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+            assert!(matches!(
+                answer.try_recv(),
+                Err(oneshot::error::TryRecvError::Closed)
+            ));
             // One that is long gone.
             let (tried, mut answer) = oneshot::channel();
             kit.delivery.hear(PostCall::Posted {
@@ -768,7 +784,10 @@ mod tests {
                 tried: Some(tried),
             });
             kit.round().await;
-            assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+            assert!(matches!(
+                answer.try_recv(),
+                Err(oneshot::error::TryRecvError::Closed)
+            ));
         }
     }
 
@@ -787,7 +806,7 @@ mod tests {
     #[tokio::test]
     async fn a_transport_is_probed_at_the_start_and_now_and_then() {
         let mut kit = Kit::new();
-        kit.say(unreachable());
+        kit.say(Some(unreachable()));
         kit.rounds(3).await;
         assert_eq!(*kit.script.probes.lock().unwrap(), 1);
         assert!(!kit.delivery.post.is_reached());

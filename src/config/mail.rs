@@ -88,13 +88,11 @@ pub(super) fn read(
             .unwrap_or_else(|| "Doorward <noreply@localhost>".to_owned()),
         confirm_link,
         reset_link,
-        templates: reader
-            .text(
-                "templates",
-                "the path of a directory, or \"\"",
-                smtp::optional_path,
-            )
-            .flatten(),
+        templates: smtp::optional_path(
+            &mut reader,
+            "templates",
+            "the path of a directory, or \"\"",
+        ),
     };
     reader.finish();
     settings

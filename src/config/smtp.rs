@@ -126,20 +126,18 @@ fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin>
 }
 
 fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let path = reader.text("ca_file", "the path of a file, or \"\"", optional_path)?;
-    if let Some(path) = &path {
-        secrets::check_readable(reader, "ca_file", path);
-    }
-    path
+    let path = optional_path(reader, "ca_file", "the path of a file, or \"\"")?;
+    secrets::check_readable(reader, "ca_file", &path);
+    Some(path)
 }
 
 /// Takes a path, or an empty text for none.
-pub(super) fn optional_path(text: &str) -> Option<Option<PathBuf>> {
-    if text.is_empty() {
-        Some(None)
-    } else {
-        secrets::path(text).map(Some)
-    }
+pub(super) fn optional_path(reader: &mut Reader<'_>, key: &str, expected: &str) -> Option<PathBuf> {
+    let path = reader.text(key, expected, |text| {
+        let is_none = text.is_empty();
+        is_none.then(PathBuf::new).or_else(|| secrets::path(text))
+    });
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn is_password(text: &str) -> bool {

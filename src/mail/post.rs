@@ -298,7 +298,7 @@ mod tests {
             .mailer(&settings(directory.path()), public_url)
             .unwrap();
         let to = EmailAddress::parse(to).unwrap();
-        let expires = clock().now().plus(Duration::from_secs(60));
+        let expires = clock().now().plus(Duration::from_mins(1));
         let queued = mailer.seal(&to, mail, expires)?;
         assert_eq!((queued.expires, queued.next_try), (expires, clock().now()));
         let letter = post.open_mail(&queued).unwrap();
@@ -392,7 +392,10 @@ mod tests {
             .into_iter()
             .map(|(key, _)| key)
             .collect();
-        assert_eq!(keys, ["mail.from", "mail.templates", "mail.sendmail_command"]);
+        assert_eq!(
+            keys,
+            ["mail.from", "mail.templates", "mail.sendmail_command"]
+        );
         let file = directory.path().join("file");
         std::fs::write(&file, b"").unwrap();
         let wrong = settings(&file);

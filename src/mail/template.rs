@@ -125,9 +125,9 @@ impl Templates {
                 (Some(_), None) => None,
             };
             let text = text.unwrap_or_else(|| builtin.text.to_owned());
-            add(&mut environment, format!("{}.txt", builtin.name), text)?;
+            add(&mut environment, &format!("{}.txt", builtin.name), text)?;
             if let Some(html) = html {
-                add(&mut environment, format!("{}.html", builtin.name), html)?;
+                add(&mut environment, &format!("{}.html", builtin.name), html)?;
             }
         }
         let templates = Self {
@@ -248,12 +248,12 @@ impl Templates {
 
 fn add(
     environment: &mut Environment<'static>,
-    file: String,
+    file: &str,
     text: String,
 ) -> Result<(), TemplateError> {
     environment
-        .add_template_owned(file.clone(), text)
-        .map_err(|error| TemplateError::new(&file, format!("a template ({error})")))
+        .add_template_owned(file.to_owned(), text)
+        .map_err(|error| TemplateError::new(file, format!("a template ({error})")))
 }
 
 fn is_of(file: &str, ending: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport, is_program};
 
 /// One mail, from the program's start to its end: it only puts the mail into a queue.
-const RUN_MAX: Duration = Duration::from_secs(60);
+const RUN_MAX: Duration = Duration::from_mins(1);
 /// All that the program sees of our environment, which may hold secrets.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The recipient does not exist, as `sysexits.h` says it.
