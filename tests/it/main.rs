@@ -15,6 +15,7 @@ mod foreign;
 mod framing;
 mod harness;
 mod keys;
+mod mail;
 mod password;
 mod paths;
 mod proxy;

@@ -5,6 +5,7 @@ mod at_rest;
 mod damage;
 mod fixture;
 mod kill;
+mod outbox;
 mod passwords;
 mod rights;
 mod sessions;
@@ -64,6 +65,9 @@ promises! {
         api_keys_are_guarded_listed_and_revoked
         a_membership_changes_from_the_level_that_was_seen
         memberships_are_listed_both_ways;
+    outbox:
+        mails_wait_in_the_order_of_time
+        a_mail_is_there_exactly_if_its_token_is;
     whole:
         a_purge_takes_what_has_expired_and_no_more
         every_change_of_rights_voids_what_was_cached
