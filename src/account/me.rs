@@ -147,7 +147,6 @@ impl Accounts {
         let Some(account) = active else {
             return Ok(Some(MeRefusal::Changed));
         };
-        let name = account.username.as_str();
         let password = wanted.password;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
@@ -169,31 +168,31 @@ impl Accounts {
         }
         if let Some(other) = other {
             call.record(action, "identity_taken", Some(uid.as_str()), None);
-            self.send(&other.identity, Mail::IdentityTaken).await;
+            // Fails as the writing of a token would.
+            self.post(&other.identity, &Mail::IdentityTaken).await?;
             return Ok(None);
         }
+        let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
-        let written = self
-            .parts
-            .store
-            .put_token(OneTimeToken {
-                digest,
-                purpose: Purpose::ChangeIdentity,
-                uid: uid.clone(),
-                expires: self.parts.clock.now().plus(self.parts.account.confirm_ttl),
-                identity: Some(wanted.identity.clone()),
-            })
-            .await?;
-        if !written {
-            return Ok(Some(MeRefusal::Changed));
-        }
-        call.record(action, "ok", Some(uid.as_str()), None);
-        let username = name.to_owned();
+        let username = account.username.as_str().to_owned();
         let mail = Mail::ChangeIdentity {
             token: secret,
             username: username.clone(),
         };
-        self.send(&wanted.identity, mail).await;
+        let mail = self.seal(&wanted.identity, &mail, now);
+        let id = mail.as_ref().map(|mail| mail.id.clone());
+        let token = OneTimeToken {
+            digest,
+            purpose: Purpose::ChangeIdentity,
+            uid: uid.clone(),
+            expires: now.plus(self.parts.account.confirm_ttl),
+            identity: Some(wanted.identity.clone()),
+        };
+        if !self.parts.store.put_token(token, mail).await? {
+            return Ok(Some(MeRefusal::Changed));
+        }
+        call.record(action, "ok", Some(uid.as_str()), None);
+        self.posted(id).await;
         self.send(&account.identity, Mail::IdentityChanging { username })
             .await;
         Ok(None)

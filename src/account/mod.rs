@@ -28,6 +28,7 @@ mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{AccountSettings, MailLimits, PublicUrl, RoleSettings, Tokens};
 use crate::crypto::password::{HashError, PasswordPool};
@@ -37,11 +38,17 @@ use crate::limit::CounterSets;
 use crate::mail::{Mail, Mailer};
 use crate::model::access::{Invalid, Scope};
 use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
-use crate::model::clock::Clock;
+use crate::model::clock::{Clock, Timestamp};
+use crate::model::id::MailId;
 use crate::model::identity::{Identity, Principal};
+use crate::model::mail::QueuedMail;
 use crate::model::route::Upstream;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::telemetry::log::with_causes;
+
+/// How long the delivery of a mail without a token is tried: three days, as mail servers do.
+const NOTICE_LIFE: Duration = Duration::from_hours(72);
 
 /// What the use cases share, as the snapshot hands it over.
 #[derive(Debug)]
@@ -163,12 +170,51 @@ impl Accounts {
         Ok(found)
     }
 
-    /// Hands a mail over. A mail that does not leave neither delays nor changes the answer: the answer would tell who
-    /// has an account. It is the operator who must act.
+    /// Puts a mail into the outbox, where nothing hangs on it: the change that it tells of is made. If it is lost it is
+    /// the operator who must act.
     async fn send(&self, to: &EmailAddress, mail: Mail) {
-        if let Err(error) = self.parts.mailer.send(to, mail).await {
-            let cause = error.source.to_string();
-            tracing::error!(error = %error, cause, "a mail was not handed over and is lost");
+        if let Err(error) = self.post(to, &mail).await {
+            let cause = with_causes(&error);
+            tracing::error!(cause, "a mail did not get into the outbox and is lost");
+        }
+    }
+
+    /// Puts a mail into the outbox. Its delivery neither delays nor changes an answer: that would tell who has an account.
+    async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
+        let Some(queued) = self.seal(to, mail, self.parts.clock.now()) else {
+            return Ok(());
+        };
+        let id = queued.id.clone();
+        self.parts.store.put_mail(queued).await?;
+        self.parts.mailer.posted(&id).await;
+        Ok(())
+    }
+
+    /// Makes a mail for the outbox. One that cannot be made, to an address that mails cannot carry for example, changes no
+    /// answer either. `now`: when the life of the token in it began.
+    fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
+        let life = match mail {
+            Mail::ConfirmNew { .. } | Mail::ChangeIdentity { .. } => self.parts.account.confirm_ttl,
+            Mail::PasswordReset { .. } => self.parts.account.reset_ttl,
+            Mail::IdentityTaken
+            | Mail::UsernameTaken { .. }
+            | Mail::PasswordChanged { .. }
+            | Mail::IdentityChanging { .. }
+            | Mail::IdentityChanged { .. } => NOTICE_LIFE,
+        };
+        let sealed = self.parts.mailer.seal(to, mail, now.plus(life));
+        sealed
+            .inspect_err(|error| {
+                let cause = error.source.to_string();
+                tracing::error!(cause, "a mail was not made and is lost");
+            })
+            .ok()
+    }
+
+    /// Says that a mail is in the outbox now, if there is one.
+    async fn posted(&self, id: Option<MailId>) {
+        if let Some(id) = id {
+            self.parts.mailer.posted(&id).await;
         }
     }
 }

@@ -5,7 +5,6 @@ use crate::account::call::Call;
 use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
-use crate::mail::Mail;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
@@ -86,9 +85,7 @@ impl Accounts {
         if store.identity_taken(&person.identity).await? {
             return Ok(refused(AdministrationRefusal::IdentityTaken));
         }
-        let (account, token) = self.write_pending(person, is_admin, roles).await?;
-        self.send(&account.identity, Mail::ConfirmNew { token })
-            .await;
+        let account = self.write_pending(person, is_admin, roles).await?;
         Ok(Administration::Done(Box::new(account)))
     }
 

@@ -294,13 +294,16 @@ mod tests {
         let confirm = kit.register("anna").await;
         let pending = kit.store.accounts(None, 1).await.unwrap().remove(0);
         let reset = crate::crypto::token::draw_one_time();
-        let written = kit.store.put_token(OneTimeToken {
-            digest: reset.1,
-            purpose: Purpose::Reset,
-            uid: pending.uid.clone(),
-            expires: kit.clock_in(60),
-            identity: None,
-        });
+        let written = kit.store.put_token(
+            OneTimeToken {
+                digest: reset.1,
+                purpose: Purpose::Reset,
+                uid: pending.uid.clone(),
+                expires: kit.clock_in(60),
+                identity: None,
+            },
+            None,
+        );
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;
         assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);

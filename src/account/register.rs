@@ -10,7 +10,6 @@ use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
 use crate::model::clock::Timestamp;
-use crate::model::secret::Secret;
 use crate::telemetry::audit::AuditAction;
 
 /// Longest `name` of a person, in characters.
@@ -109,33 +108,32 @@ impl Accounts {
         } else if let Some(owner) = owner {
             let subject = Some(owner.uid.as_str());
             call.record(AuditAction::Register, "identity_taken", subject, None);
-            self.send(&owner.identity, Mail::IdentityTaken).await;
+            // Fails as the writing of an account would.
+            self.post(&owner.identity, &Mail::IdentityTaken).await?;
         } else if username_taken {
             call.record(AuditAction::Register, "username_taken", None, None);
             let username = person.username.as_str().to_owned();
-            self.send(&person.identity, Mail::UsernameTaken { username })
-                .await;
+            self.post(&person.identity, &Mail::UsernameTaken { username })
+                .await?;
         } else {
-            let (account, secret) = self.write_pending(person, false, Vec::new()).await?;
+            let account = self.write_pending(person, false, Vec::new()).await?;
             call.record(
                 AuditAction::Register,
                 "ok",
                 Some(account.uid.as_str()),
                 None,
             );
-            self.send(&account.identity, Mail::ConfirmNew { token: secret })
-                .await;
         }
         Ok(Register::Accepted)
     }
 
-    /// Writes a pending account with its confirm token, and gives the token to be mailed: to nobody else.
+    /// Writes a pending account with its confirm token and the mail that carries it, all or nothing.
     pub(in crate::account) async fn write_pending(
         &self,
         person: NewPerson,
         is_admin: bool,
         roles: Vec<Role>,
-    ) -> Result<(Account, Secret), AccountError> {
+    ) -> Result<Account, AccountError> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
@@ -147,8 +145,15 @@ impl Accounts {
             expires: now.plus(self.parts.account.confirm_ttl),
             identity: None,
         };
-        self.parts.store.register(account.clone(), confirm).await?;
-        Ok((account, secret))
+        let mail = Mail::ConfirmNew { token: secret };
+        let mail = self.seal(&account.identity, &mail, now);
+        let id = mail.as_ref().map(|mail| mail.id.clone());
+        self.parts
+            .store
+            .register(account.clone(), confirm, mail)
+            .await?;
+        self.posted(id).await;
+        Ok(account)
     }
 }
 

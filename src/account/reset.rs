@@ -61,23 +61,26 @@ impl Accounts {
         if !self.may_mail(&account.identity) {
             return Ok("mail_limited");
         }
+        let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
         let reset = OneTimeToken {
             digest,
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
-            expires: self.parts.clock.now().plus(self.parts.account.reset_ttl),
+            expires: now.plus(self.parts.account.reset_ttl),
             identity: None,
         };
-        if !self.parts.store.put_token(reset).await? {
-            return Ok("account_not_active");
-        }
         let username = account.username.as_str().to_owned();
         let mail = Mail::PasswordReset {
             token: secret,
             username,
         };
-        self.send(&account.identity, mail).await;
+        let mail = self.seal(&account.identity, &mail, now);
+        let id = mail.as_ref().map(|mail| mail.id.clone());
+        if !self.parts.store.put_token(reset, mail).await? {
+            return Ok("account_not_active");
+        }
+        self.posted(id).await;
         Ok("ok")
     }
 }

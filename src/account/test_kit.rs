@@ -20,7 +20,9 @@ use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::Scope;
 use crate::model::account::{Account, EmailAddress};
 use crate::model::clock::{Clock, ManualClock, Timestamp};
+use crate::model::id::MailId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::mail::{QueuedMail, Sealed};
 use crate::model::secret::Secret;
 use crate::store::Store;
 use crate::store::generations::Generations;
@@ -37,10 +39,25 @@ pub(crate) struct Mailbox(Mutex<Vec<(String, Mail)>>);
 
 #[async_trait]
 impl Mailer for Mailbox {
-    async fn send(&self, to: &EmailAddress, mail: Mail) -> Result<(), MailError> {
-        self.0.lock().unwrap().push((to.to_string(), mail));
-        Ok(())
+    fn seal(
+        &self,
+        to: &EmailAddress,
+        mail: &Mail,
+        expires: Timestamp,
+    ) -> Result<QueuedMail, MailError> {
+        self.0.lock().unwrap().push((to.to_string(), mail.clone()));
+        Ok(QueuedMail {
+            id: crate::crypto::token::draw_mail_id(),
+            sealed: Sealed(Vec::new()),
+            created: expires,
+            expires,
+            next_try: expires,
+            attempts: 0,
+            refusals: 0,
+        })
     }
+
+    async fn posted(&self, _: &MailId) {}
 }
 
 impl Mailbox {

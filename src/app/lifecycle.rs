@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::app::admin::{Admin, Component};
+use crate::app::delivery::{self, Scope};
 use crate::app::listen::{self, Door};
 use crate::app::{AppError, counting, echo, reload, services, socket};
 use crate::config::Config;
@@ -25,6 +26,11 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Opens everything, serves until a signal ends it, drains.
 pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
+    // Before anything is opened or made.
+    let obstacles = crate::snapshot::obstacles(&config);
+    if !obstacles.is_empty() {
+        return Err(AppError::Obstacles(obstacles));
+    }
     let services = services::open(&config)?;
     counting::restore(&services)
         .await
@@ -60,6 +66,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     tasks.spawn(purge(services.clone()));
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
+    let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
+    let delivery = tokio::spawn(delivery::run(post, store, Scope::All));
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
@@ -84,6 +92,9 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     tasks.shutdown().await;
     drop(end_counting);
     let _ = counting.await;
+    services.post.end().await;
+    // It bounds its own end; a panic in it has been told of.
+    let _ = delivery.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
     if ended {
         Ok(())
@@ -139,6 +150,7 @@ fn components(
     let can_write = Arc::new(AtomicBool::new(true));
     tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
+    let post = Arc::clone(&services.post);
     vec![
         Component {
             name: "store",
@@ -149,6 +161,11 @@ fn components(
             name: "listeners",
             is_vital: true,
             is_ready: Box::new(move || is_serving.load(Ordering::Acquire)),
+        },
+        Component {
+            name: "mail",
+            is_vital: false,
+            is_ready: Box::new(move || post.is_reached()),
         },
     ]
 }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod control;
 mod counting;
+pub mod delivery;
 pub mod echo;
 mod execute;
 pub mod explain;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::app::control::{Command, Reply};
+use crate::app::delivery::Scope;
 use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
@@ -136,8 +138,17 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         // No gateway runs, so this process tells what it does.
         log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
         let services = services::open(&config)?;
+        let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
-        Ok(execute::execute(command, &snapshot).await)
+        let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
+        let carried_out = async {
+            let reply = execute::execute(command, &snapshot).await;
+            post.end().await;
+            reply
+        };
+        // A mail that does not leave now waits for the gateway.
+        let (reply, ()) = tokio::join!(carried_out, delivery);
+        Ok(reply)
     })
 }
 

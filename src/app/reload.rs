@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::app::{load, log_warnings};
 use crate::config::Config;
-use crate::mail::mailer;
-use crate::snapshot::{Current, Services, Snapshot};
+use crate::snapshot::{Current, Obstacle, Services, Snapshot};
 use crate::telemetry::log::with_causes;
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
@@ -17,6 +16,7 @@ pub(super) fn reload(path: &Path, current: &Current) {
                 tracing::warn!(key, "changed, but needs a restart to count");
             }
             current.replace(snapshot);
+            current.load().services.mailer.adopt();
             tracing::info!("configuration reloaded");
         }
         Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
@@ -28,20 +28,26 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     let (mut config, warnings) = load(path).map_err(|error| error.to_string())?;
     log_warnings(&warnings);
     let fixed = keep_fixed(&mut config, &old.config);
-    let mailer = mailer(&config.mail, &config.listen.public_url.text)
-        .map_err(|error| with_causes(&error))?;
+    // What is wrong with it is told by the snapshot's own check, key by key.
+    let obstacles = crate::snapshot::obstacles(&config);
+    if !obstacles.is_empty() {
+        return Err(lines(&obstacles));
+    }
+    let post = &old.services.post;
+    let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
+    let mailer = mailer.map_err(|error| with_causes(&error))?;
     let services = Services {
         mailer,
         ..old.services.clone()
     };
-    let snapshot = Snapshot::build(Arc::new(config), services).map_err(|obstacles| {
-        obstacles
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-    })?;
+    let snapshot =
+        Snapshot::build(Arc::new(config), services).map_err(|obstacles| lines(&obstacles))?;
     Ok((snapshot, fixed))
+}
+
+fn lines(obstacles: &[Obstacle]) -> String {
+    let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 /// Sets fields back to their old values; gives the keys of those that were different.

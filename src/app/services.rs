@@ -9,7 +9,8 @@ use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::limit::CounterSets;
-use crate::mail::{MailError, mailer};
+use crate::mail::MailError;
+use crate::mail::post::Post;
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
 use crate::store::Store;
@@ -87,6 +88,8 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
     let keys = keys.as_deref();
     let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
     let threads = config.account.hash_threads;
+    let post = Post::open(keys, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
     Ok(Services {
         store,
         token_keys: Arc::new(TokenKeys::open(keys)?),
@@ -100,7 +103,8 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             threads,
             threads * HASH_QUEUE_PER_THREAD,
         )?),
-        mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
+        mailer: mailer.map_err(OpenError::Mail)?,
+        post,
         counters: Arc::new(CounterSets::new(&clock)),
         clock,
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::reader::Reader;
-use crate::config::secrets;
+use crate::config::secrets::{self, Surroundings};
+use crate::config::smtp::{self, SmtpSettings};
 use crate::model::account::EmailAddress;
 
 /// How mails leave.
@@ -13,6 +14,10 @@ pub enum MailTransport {
     File(PathBuf),
     /// Onto standard output: for trying things out.
     Stdout,
+    /// To a program that takes mails on its standard input, as sendmail does.
+    Sendmail(PathBuf),
+    /// To a mail server.
+    Smtp(SmtpSettings),
 }
 
 /// Mails that strangers can cause.
@@ -37,22 +42,40 @@ pub struct MailSettings {
     pub reset_link: String,
     /// Mails that strangers can cause.
     pub limits: MailLimits,
+    /// Directory with texts that replace the built-in ones.
+    pub templates: Option<PathBuf>,
 }
 
 const LINK: &str = "a link such as {public_url}/auth/confirm?token={token}: it begins with {public_url}/, http:// or \
      https:// and holds {token} once";
 
-pub(super) fn read(mut reader: Reader<'_>, auth_prefix: &str) -> MailSettings {
-    let is_stdout = reader
-        .choice(
-            "transport",
-            &[("file", false), ("stdout", true)],
-            &["smtp", "sendmail"],
-        )
-        .unwrap_or(false);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    File,
+    Stdout,
+    Sendmail,
+    Smtp,
+}
+
+pub(super) fn read(
+    mut reader: Reader<'_>,
+    auth_prefix: &str,
+    around: Surroundings<'_>,
+) -> MailSettings {
+    let ways = [
+        ("file", Way::File),
+        ("smtp", Way::Smtp),
+        ("sendmail", Way::Sendmail),
+        ("stdout", Way::Stdout),
+    ];
+    let way = reader.choice("transport", &ways, &[]).unwrap_or(Way::File);
     let directory = reader
         .text("directory", "the path of a directory", secrets::path)
         .unwrap_or_else(|| PathBuf::from("data/mail"));
+    let command = reader
+        .text("sendmail_command", "the whole path of a program", program)
+        .unwrap_or_else(|| PathBuf::from("/usr/sbin/sendmail"));
+    let smtp = smtp::read(&mut reader, way == Way::Smtp, around);
     let mut link_of = |key: &str, page: &str| {
         reader
             .text(key, LINK, link)
@@ -61,10 +84,11 @@ pub(super) fn read(mut reader: Reader<'_>, auth_prefix: &str) -> MailSettings {
     let confirm_link = link_of("confirm_link", "confirm");
     let reset_link = link_of("reset_link", "reset");
     let settings = MailSettings {
-        transport: if is_stdout {
-            MailTransport::Stdout
-        } else {
-            MailTransport::File(directory)
+        transport: match way {
+            Way::File => MailTransport::File(directory),
+            Way::Stdout => MailTransport::Stdout,
+            Way::Sendmail => MailTransport::Sendmail(command),
+            Way::Smtp => MailTransport::Smtp(smtp),
         },
         from: reader
             .text(
@@ -79,6 +103,11 @@ pub(super) fn read(mut reader: Reader<'_>, auth_prefix: &str) -> MailSettings {
             per_address_per_hour: per_hour(&mut reader, "per_address_per_hour", 3),
             per_network_per_hour: per_hour(&mut reader, "per_network_per_hour", 10),
         },
+        templates: smtp::optional_path(
+            &mut reader,
+            "templates",
+            "the path of a directory, or \"\"",
+        ),
     };
     reader.finish();
     settings
@@ -89,6 +118,11 @@ fn per_hour(reader: &mut Reader<'_>, key: &str, default: u32) -> u32 {
     number
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or(default)
+}
+
+/// Takes the whole path of a program.
+fn program(text: &str) -> Option<PathBuf> {
+    secrets::path(text).filter(|path| path.is_absolute())
 }
 
 /// Takes an address, alone or behind a name.

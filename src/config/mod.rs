@@ -21,6 +21,7 @@ mod requirement;
 mod roles;
 mod routes;
 mod secrets;
+mod smtp;
 mod store;
 mod tokens;
 mod upstreams;
@@ -41,6 +42,7 @@ pub use crate::config::mail::{MailLimits, MailSettings, MailTransport};
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;
+pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
@@ -177,7 +179,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     let config = Config {
         limits: limits::read(root.table("limits")),
         store: store::read(root.table("store")),
-        mail: mail::read(root.table("mail"), &listen.auth_prefix),
+        mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
         upstreams: upstreams.list,
         listen,
@@ -218,14 +220,19 @@ fn warn_before_strangers(config: &Config, problems: &Problems) {
             );
         }
     }
-    if matches!(
-        config.mail.transport,
-        MailTransport::File(_) | MailTransport::Stdout
-    ) {
-        problems.warn(
+    match config.mail.transport {
+        MailTransport::File(_) | MailTransport::Stdout => problems.warn(
             &Place::new("mail.transport", Origin::Default),
             "a transport that reaches people: file and stdout are for trying things out, and public_url is not on \
              loopback",
-        );
+        ),
+        MailTransport::Sendmail(_) | MailTransport::Smtp(_) => {
+            if config.mail.from.contains("@localhost") {
+                problems.warn(
+                    &Place::new("mail.from", Origin::Default),
+                    "a sender that people's mail servers take: nothing may come from localhost there",
+                );
+            }
+        }
     }
 }

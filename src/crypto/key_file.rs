@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
-use crate::crypto::random;
+use crate::crypto::random::{self, SECRET_BYTES};
 use crate::crypto::signing::KeyFileError;
 
 /// More than any key file of ours holds.
@@ -94,6 +94,28 @@ fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// A key of 32 bytes from its file, drawn and written if there is none; without a directory it lives as long as the
+/// process.
+pub(crate) fn secret(
+    dir: Option<&Path>,
+    name: &str,
+) -> Result<Zeroizing<[u8; SECRET_BYTES]>, KeyFileError> {
+    let mut secret = Zeroizing::new([0; SECRET_BYTES]);
+    let path = dir.map(|dir| dir.join(name));
+    if let Some(path) = &path
+        && let Some(stored) = read(path)?
+    {
+        let fits = stored.as_slice().try_into();
+        *secret = fits.map_err(|_| unfit(path, "32 bytes; restore it from a backup"))?;
+        return Ok(secret);
+    }
+    random::fill(secret.as_mut_slice());
+    if let Some(path) = &path {
+        write(path, secret.as_slice())?;
+    }
+    Ok(secret)
 }
 
 /// Writes a key file with mode 0600 so that after a crash there is the old one or the new one, never a part.

@@ -8,6 +8,7 @@ mod key_file;
 pub mod password;
 mod random;
 mod ring_file;
+pub mod seal;
 mod sha_crypt;
 pub mod signing;
 mod signing_key;

@@ -13,7 +13,7 @@ use crate::crypto::random::SECRET_BYTES;
 use crate::crypto::signing::KeyFileError;
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::secret::Secret;
 
 /// What a refresh token begins with.
@@ -86,6 +86,10 @@ draw_id! {
 draw_id! {
     /// Draws a fresh settings id: 128 random bits.
     draw_settings_id, SettingsId
+}
+draw_id! {
+    /// Draws a fresh id of a mail: 128 random bits.
+    draw_mail_id, MailId
 }
 
 /// Draws a text for a claim `jti`: 128 random bits in 22 characters of base64url.
@@ -238,23 +242,10 @@ impl TokenKeys {
     }
 }
 
-/// Reads one HMAC key from a file, making it if there is none.
+/// One HMAC key, from its file.
 fn open_key(dir: Option<&Path>, name: &str) -> Result<hmac::Key, KeyFileError> {
-    let mut fresh = Zeroizing::new([0; SECRET_BYTES]);
-    let Some(dir) = dir else {
-        random::fill(fresh.as_mut_slice());
-        return Ok(hmac::Key::new(hmac::HMAC_SHA256, fresh.as_slice()));
-    };
-    let path = dir.join(name);
-    if let Some(stored) = key_file::read(&path)? {
-        if stored.len() != SECRET_BYTES {
-            return Err(key_file::unfit(&path, "32 bytes; restore it from a backup"));
-        }
-        return Ok(hmac::Key::new(hmac::HMAC_SHA256, &stored));
-    }
-    random::fill(fresh.as_mut_slice());
-    key_file::write(&path, fresh.as_slice())?;
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, fresh.as_slice()))
+    let secret = key_file::secret(dir, name)?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice()))
 }
 
 #[cfg(test)]

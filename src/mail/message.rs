@@ -6,10 +6,11 @@ use lettre::Message;
 use lettre::message::header::{
     ContentTransferEncoding, ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0,
 };
-use lettre::message::{Body, Mailbox};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use zeroize::Zeroizing;
 
 use crate::crypto::token;
+use crate::mail::letter::Letter;
 use crate::mail::template::Text;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;
@@ -17,8 +18,11 @@ use crate::model::clock::Timestamp;
 /// Longest line of a message without its end (RFC 5322 section 2.1.1).
 const LINE_BYTES_MAX: usize = 998;
 
-/// Builds a message of one plain part, its lines ended by `\n` as files and terminals of this system want it; a
-/// transport over SMTP ends them by CRLF itself.
+/// Longest message, so that it fits into a record of the store when it is sealed.
+const MESSAGE_BYTES_MAX: usize = 40 * 1024;
+
+/// Builds a message of a plain part and, if there is one, an HTML part that says the same. Its lines are ended by `\n`, as
+/// files and programs of this system want it; a transport over SMTP ends them by CRLF itself.
 ///
 /// An error says what does not fit, and holds no address.
 pub(crate) fn build(
@@ -26,14 +30,14 @@ pub(crate) fn build(
     to: &EmailAddress,
     text: &Text,
     now: Timestamp,
-) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-    let to = to.as_str().parse();
+) -> Result<Letter, &'static str> {
+    let to = to.as_str().parse::<lettre::Address>();
     let to = to.map_err(|_| "the recipient's address is none that a mail can carry")?;
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or_default());
     let id = format!("<{}@{}>", token::draw_jti(), from.email.domain());
-    let message = Message::builder()
+    let builder = Message::builder()
         .from(from.clone())
-        .to(Mailbox::new(None, to))
+        .to(Mailbox::new(None, to.clone()))
         .subject(text.subject.as_str())
         .date(at)
         .message_id(Some(id))
@@ -42,13 +46,29 @@ pub(crate) fn build(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
         ))
-        .header(MIME_VERSION_1_0)
-        .header(ContentType::TEXT_PLAIN)
-        .body(body(&text.body))
-        .map_err(|_| "the message cannot be built")?;
+        .header(MIME_VERSION_1_0);
+    let message = match &text.html {
+        None => builder
+            .header(ContentType::TEXT_PLAIN)
+            .body(body(&text.body)),
+        Some(html) => builder.multipart(
+            MultiPart::alternative()
+                .singlepart(SinglePart::plain(body(&text.body)))
+                .singlepart(SinglePart::html(body(html))),
+        ),
+    };
+    let message = message.map_err(|_| "the message cannot be built")?;
     let mut bytes = Zeroizing::new(message.formatted());
     bytes.retain(|byte| *byte != b'\r');
-    Ok(bytes)
+    if MESSAGE_BYTES_MAX < bytes.len() {
+        return Err("the message is too long");
+    }
+    let message = std::str::from_utf8(&bytes).map_err(|_| "the message is no text")?;
+    Ok(Letter {
+        from: from.email.to_string(),
+        to: to.to_string(),
+        message: Zeroizing::new(message.to_owned()),
+    })
 }
 
 /// The text as it is, in 7 or 8 bits.
@@ -77,10 +97,11 @@ mod tests {
         let text = Text {
             subject: "T\u{fc}r".to_owned(),
             body: Zeroizing::new(body.to_owned()),
+            html: None,
         };
         let to = EmailAddress::parse("anna@example.org").unwrap();
-        let message = build(&from, &to, &text, Timestamp::from_secs(0)).unwrap();
-        String::from_utf8(message.to_vec()).unwrap()
+        let letter = build(&from, &to, &text, Timestamp::from_secs(0)).unwrap();
+        letter.message.to_string()
     }
 
     #[test]
@@ -92,6 +113,34 @@ mod tests {
             longer.lines().all(|line| line.len() <= LINE_BYTES_MAX),
             "{longer}"
         );
+    }
+
+    #[test]
+    fn html_stands_beside_the_plain_part_and_neither_is_encoded() {
+        let from = "Doorward <noreply@localhost>".parse().unwrap();
+        let long = "x".repeat(300);
+        let text = Text {
+            subject: "Both".to_owned(),
+            body: Zeroizing::new(format!("plain={long}\n")),
+            html: Some(Zeroizing::new(format!("<p>html={long}</p>\n"))),
+        };
+        let to = EmailAddress::parse("Anna@Example.org").unwrap();
+        let letter = build(&from, &to, &text, Timestamp::from_secs(0)).unwrap();
+        let message = letter.message.as_str();
+        assert!(message.contains("Content-Type: multipart/alternative;"));
+        let plain = message.find(&format!("\n\nplain={long}\n")).unwrap();
+        let html = message.find(&format!("\n\n<p>html={long}</p>\n")).unwrap();
+        assert!(
+            plain < html,
+            "readers take the last part that they understand"
+        );
+        assert_eq!(letter.from, "noreply@localhost");
+        assert_eq!(letter.to, "Anna@Example.org");
+        let text = Text {
+            html: Some(Zeroizing::new("<p>".repeat(MESSAGE_BYTES_MAX / 3))),
+            ..text
+        };
+        assert!(build(&from, &to, &text, Timestamp::from_secs(0)).is_err());
     }
 
     #[test]

@@ -1,23 +1,22 @@
 //! Floor 2: messages to people.
+//!
+//! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. Who takes
+//! it from the outbox is `app`: an answer never waits for a mail server.
 
-mod file;
+mod letter;
 mod message;
-mod outbox;
-mod stdout;
+pub mod post;
 mod template;
-
-use std::fmt;
-use std::sync::Arc;
+pub mod transport;
 
 use async_trait::async_trait;
-use lettre::message::Mailbox;
 
-use crate::config::{MailSettings, MailTransport};
-use crate::mail::file::MailFiles;
-use crate::mail::outbox::Outbox;
-use crate::mail::template::Templates;
+pub use crate::mail::letter::Letter;
+pub use crate::mail::post::check;
 use crate::model::account::EmailAddress;
-use crate::model::clock::{Clock, SystemClock};
+use crate::model::clock::Timestamp;
+use crate::model::id::MailId;
+use crate::model::mail::QueuedMail;
 use crate::model::secret::Secret;
 
 /// What a mail is about; each is a template.
@@ -66,11 +65,11 @@ pub enum Mail {
     },
 }
 
-/// A mail that did not leave. Its cause holds no address and no token.
+/// A mail that cannot be sent. Its cause holds no address and no token.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot hand a mail to its transport")]
+#[error("cannot make a mail")]
 pub struct MailError {
-    /// The system's words.
+    /// What is in the way.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -83,199 +82,32 @@ impl MailError {
     }
 
     /// An error in our own words, where the library's might hold an address.
-    fn because(why: &'static str) -> Self {
-        Self { source: why.into() }
+    fn because(why: impl Into<String>) -> Self {
+        Self {
+            source: why.into().into(),
+        }
     }
 }
 
-/// Hands messages over.
+/// Makes mails for the outbox.
 #[async_trait]
 pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
-    /// Renders a mail and hands it to the transport; returns once it has it.
-    async fn send(&self, to: &EmailAddress, mail: Mail) -> Result<(), MailError>;
-}
+    /// Renders a mail and seals it. Whoever calls writes it into the outbox, best in the transaction that makes it true,
+    /// and then says so by [`Mailer::posted`].
+    ///
+    /// # Errors
+    /// [`MailError`] when the address is none that a mail can carry, or too many mails wait.
+    fn seal(
+        &self,
+        to: &EmailAddress,
+        mail: &Mail,
+        expires: Timestamp,
+    ) -> Result<QueuedMail, MailError>;
 
-/// Builds the mailer that the configuration asks for.
-///
-/// Files and standard output are written by a thread of their own behind a queue of 256 messages: a full queue is an
-/// error of `send`.
-///
-/// # Errors
-/// When the sender is no mailbox, the directory cannot be made, or the system gives no thread.
-pub fn mailer(settings: &MailSettings, public_url: &str) -> Result<Arc<dyn Mailer>, MailError> {
-    build(settings, public_url, Arc::new(SystemClock::new()))
-}
+    /// Says that a mail is in the outbox now. Returns at once where mails leave the machine; where they stay on it, once
+    /// it has been tried, and after 2 s at the latest.
+    async fn posted(&self, id: &MailId);
 
-fn build(
-    settings: &MailSettings,
-    public_url: &str,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Mailer>, MailError> {
-    let from = settings.from.parse();
-    let from: Mailbox = from.map_err(|_| MailError::because("the sender is no mailbox"))?;
-    let templates = Templates::new(public_url, &settings.confirm_link, &settings.reset_link);
-    let outbox = match &settings.transport {
-        MailTransport::File(directory) => {
-            let mut files =
-                MailFiles::open(directory, Arc::clone(&clock)).map_err(MailError::new)?;
-            Outbox::start(move |message| files.write(message))
-        }
-        MailTransport::Stdout => {
-            Outbox::start(|message| stdout::write(&mut std::io::stdout().lock(), message))
-        }
-    };
-    Ok(Arc::new(LocalMailer {
-        from,
-        templates: templates.map_err(MailError::new)?,
-        outbox: outbox.map_err(MailError::new)?,
-        clock,
-    }))
-}
-
-/// Renders mails and gives them to a transport of this machine.
-struct LocalMailer {
-    from: Mailbox,
-    templates: Templates,
-    outbox: Outbox,
-    clock: Arc<dyn Clock>,
-}
-
-impl fmt::Debug for LocalMailer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LocalMailer(..)")
-    }
-}
-
-#[async_trait]
-impl Mailer for LocalMailer {
-    async fn send(&self, to: &EmailAddress, mail: Mail) -> Result<(), MailError> {
-        let text = self.templates.render(&mail).map_err(MailError::new)?;
-        let message =
-            message::build(&self.from, to, &text, self.clock.now()).map_err(MailError::because)?;
-        self.outbox.deliver(message).await.map_err(MailError::new)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::{MailLimits, MailTransport};
-    use crate::model::clock::{ManualClock, Timestamp};
-
-    fn settings(directory: &Path) -> MailSettings {
-        MailSettings {
-            transport: MailTransport::File(directory.to_owned()),
-            from: "Doorward <noreply@localhost>".to_owned(),
-            confirm_link: "{public_url}/auth/confirm?token={token}".to_owned(),
-            reset_link: "{public_url}/auth/reset?token={token}".to_owned(),
-            limits: MailLimits {
-                per_address_per_hour: 3,
-                per_network_per_hour: 10,
-            },
-        }
-    }
-
-    fn token() -> Secret {
-        Secret::new("q0Zt_-".repeat(7) + "A")
-    }
-
-    /// Sends with a clock that stands at 2030-01-31T12:00:00Z and reads what came.
-    fn sent(public_url: &str, to: &str, mail: Mail) -> Result<String, MailError> {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = ManualClock::at(Timestamp::parse_rfc3339("2030-01-31T12:00:00Z").unwrap());
-        let mailer = build(&settings(directory.path()), public_url, Arc::new(clock)).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let to = EmailAddress::parse(to).unwrap();
-        runtime.block_on(mailer.send(&to, mail))?;
-        let mut entries = std::fs::read_dir(directory.path()).unwrap();
-        let path = entries.next().unwrap().unwrap().path();
-        assert!(entries.next().is_none());
-        Ok(std::fs::read_to_string(path).unwrap())
-    }
-
-    #[test]
-    fn the_link_stands_on_a_line_of_its_own_as_it_is() {
-        for (public_url, encoding) in [
-            ("http://127.0.0.1:8080", "7bit"),
-            (
-                "https://a-rather-long-name-of-a-host.in-some-department.example.org:8443",
-                "7bit",
-            ),
-            ("https://t\u{fc}r.example", "8bit"),
-        ] {
-            let text = sent(
-                public_url,
-                "anna@example.org",
-                Mail::ConfirmNew { token: token() },
-            );
-            let text = text.unwrap();
-            let link = format!("{public_url}/auth/confirm?token={}", token().expose());
-            assert!(text.lines().any(|line| line == link), "{text}");
-            let header = format!("Content-Transfer-Encoding: {encoding}");
-            assert!(text.lines().any(|line| line == header), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_message_has_the_headers_that_it_needs() {
-        let mail = Mail::PasswordReset {
-            token: token(),
-            username: "anna".to_owned(),
-        };
-        let text = sent("http://door.test", "Anna.B+x@Example.org", mail).unwrap();
-        let (head, body) = text.split_once("\n\n").unwrap();
-        for line in [
-            "From: Doorward <noreply@localhost>",
-            "To: Anna.B+x@Example.org",
-            "Subject: Set a new password",
-            "Date: Thu, 31 Jan 2030 12:00:00 +0000",
-            "MIME-Version: 1.0",
-            "Content-Type: text/plain; charset=utf-8",
-            "Auto-Submitted: auto-generated",
-        ] {
-            assert!(head.lines().any(|found| found == line), "{line}: {head}");
-        }
-        assert!(
-            head.contains("\nMessage-ID: <") && head.contains("@localhost>"),
-            "{head}"
-        );
-        assert!(body.contains("\"anna\""));
-        assert!(!text.contains('\r'));
-    }
-
-    #[test]
-    fn odd_addresses_are_an_error_or_a_mail_but_no_panic() {
-        for (address, is_sent) in [
-            ("a@b", true),
-            ("anna@localhost", true),
-            ("anna@[127.0.0.1]", false),
-            ("J\u{fc}rgen@t\u{fc}r.example", true),
-            ("..@-", false),
-            ("anna@b..c", false),
-            ("an:na@example.org", false),
-            ("anna@exa[mple", false),
-            ("'@'", false),
-        ] {
-            let outcome = sent("http://door.test", address, Mail::IdentityTaken);
-            assert_eq!(outcome.is_ok(), is_sent, "{address}");
-            if let Err(error) = outcome {
-                assert!(!format!("{error:?}").contains(address), "{error:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut wrong = settings(directory.path());
-        wrong.from = "nobody".to_owned();
-        assert!(mailer(&wrong, "http://door.test").is_err());
-        let file = directory.path().join("file");
-        std::fs::write(&file, b"").unwrap();
-        assert!(mailer(&settings(&file), "http://door.test").is_err());
-    }
+    /// From now on what waits goes out the way of this mailer: another configuration counts.
+    fn adopt(&self) {}
 }

@@ -61,6 +61,10 @@ id! {
     /// The id of a settings document that belongs to one account.
     SettingsId, "set-"
 }
+id! {
+    /// The id of a mail in the outbox.
+    MailId, "mail-"
+}
 
 /// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62; imported ones may hold `-` and `_`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

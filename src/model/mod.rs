@@ -9,6 +9,7 @@ pub mod clock;
 pub mod deny;
 pub mod id;
 pub mod identity;
+pub mod mail;
 pub mod path;
 pub mod problem;
 pub mod route;

@@ -279,7 +279,7 @@ mod tests {
     use crate::crypto::signing::SigningKeys;
     use crate::crypto::token::TokenKeys;
     use crate::limit::CounterSets;
-    use crate::mail::mailer;
+    use crate::mail::post::Post;
     use crate::model::clock::{Clock, ManualClock, Timestamp};
     use crate::snapshot::Services;
     use crate::store::generations::Generations;
@@ -355,15 +355,21 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
         let life = Duration::from_mins(15);
         let algorithm = config.tokens.algorithm;
+        let metrics = Arc::new(Metrics::new());
+        let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let post = Post::open(None, same_clock, Arc::clone(&metrics)).unwrap();
         let services = Services {
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
-            mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
+            mailer: post
+                .mailer(&config.mail, &config.listen.public_url.text)
+                .unwrap(),
+            post,
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
         Arc::new(Snapshot::build(Arc::new(config), services).unwrap())

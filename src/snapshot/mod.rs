@@ -16,7 +16,7 @@ use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::issuer;
 use crate::limit::CounterSets;
-use crate::mail::Mailer;
+use crate::mail::{self, Mailer, post::Post};
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
@@ -42,10 +42,12 @@ pub struct Services {
     pub token_keys: Arc<TokenKeys>,
     /// Signing keys.
     pub signing: Arc<SigningKeys>,
-    /// Mail.
+    /// Mail, as this configuration makes it.
     pub mailer: Arc<dyn Mailer>,
     /// What is counted against limits.
     pub counters: Arc<CounterSets>,
+    /// What its delivery knows.
+    pub post: Arc<Post>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -156,7 +158,7 @@ struct Prepared {
     table: RouteTable,
 }
 
-/// Loads the issuers' keys and builds the table of routes.
+/// Loads the issuers' keys, builds the table of routes, and sees that mails go out.
 fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
     let mut issuer_keys = Vec::new();
@@ -174,6 +176,11 @@ fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
         obstacles.extend(errors.iter().map(|error| table_obstacle(config, error)));
         RouteTable::default()
     });
+    let public_url = &config.listen.public_url.text;
+    for (at, expected) in mail::check(&config.mail, public_url) {
+        let at = at.to_owned();
+        obstacles.push(Obstacle { at, expected });
+    }
     if obstacles.is_empty() {
         Ok(Prepared {
             issuer_keys,

@@ -10,11 +10,12 @@ use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, Username,
 };
 use crate::model::clock::Timestamp;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
+use crate::model::mail::{DueMails, QueuedMail};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::intents::{
-    accounts, import, keys, members, old_hashes, passwords, people, purge, sessions, settings,
+    accounts, import, keys, mails, members, old_hashes, passwords, people, purge, sessions, settings,
 };
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
@@ -165,14 +166,52 @@ impl<E: Engine> Store for E {
         self.read(old_hashes::rounds_max).await
     }
 
-    async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError> {
-        self.write(move |tx| accounts::register(tx, &account, &token))
+    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<DueMails, StoreError> {
+        self.read(move |records| reads::due_mails(records, now, limit))
             .await
     }
 
-    async fn put_token(&self, token: OneTimeToken) -> Result<bool, StoreError> {
-        self.write(move |tx| accounts::put_token_of_account(tx, &token))
+    async fn mail_count(&self) -> Result<usize, StoreError> {
+        self.read(|records| reads::mail_count(records)).await
+    }
+
+    async fn register(
+        &self,
+        account: Account,
+        token: OneTimeToken,
+        mail: Option<QueuedMail>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| accounts::register(tx, &account, &token, mail.as_ref()))
             .await
+    }
+
+    async fn put_token(
+        &self,
+        token: OneTimeToken,
+        mail: Option<QueuedMail>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| accounts::put_token_of_account(tx, &token, mail.as_ref()))
+            .await
+    }
+
+    async fn put_mail(&self, mail: QueuedMail) -> Result<(), StoreError> {
+        self.write(move |tx| mails::put(tx, &mail)).await
+    }
+
+    async fn postpone_mail(
+        &self,
+        id: &MailId,
+        next_try: Timestamp,
+        was_refused: bool,
+    ) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.write(move |tx| mails::postpone(tx, &id, next_try, was_refused))
+            .await
+    }
+
+    async fn remove_mail(&self, id: &MailId) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.write(move |tx| mails::remove(tx, &id)).await
     }
 
     async fn create_account(&self, account: Account) -> Result<Creation, StoreError> {

@@ -11,7 +11,9 @@ use crate::model::access::{Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
 };
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
+use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 
 pub(crate) const ACCOUNT: u8 = b'a';
@@ -29,6 +31,8 @@ const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
 const REMOVED: u8 = b'x';
 const SETTINGS: u8 = b'p';
+const MAIL: u8 = b'o';
+const MAIL_DUE: u8 = b'O';
 const READY: u8 = b'!';
 const OLD_HASHES: u8 = b'h';
 const CENSUS: u8 = b'#';
@@ -85,6 +89,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBER) => "members",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
+        Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
         Some(CENSUS) => "census",
@@ -173,6 +178,16 @@ pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
     Key::of(OLD_HASHES, &[])
 }
 
+pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
+    Key::of(MAIL, &[id.as_str().as_bytes()])
+}
+
+/// In the order of time: sixteen digits of milliseconds.
+pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
+    let millis = format!("{:016}", next_try.millis().max(0));
+    Key::of(MAIL_DUE, &[millis.as_bytes(), id.as_str().as_bytes()])
+}
+
 /// What `ready` writes.
 pub(crate) fn ready() -> Key<u64> {
     Key::of(READY, &[])
@@ -215,6 +230,10 @@ impl Prefix {
     pub(crate) fn rest<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         key.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
+}
+
+pub(crate) fn mails_due() -> Prefix {
+    Prefix::kind(MAIL_DUE)
 }
 
 pub(crate) fn account_ids() -> Prefix {

@@ -27,7 +27,8 @@ use crate::model::account::{
     Username,
 };
 use crate::model::clock::Timestamp;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
+use crate::model::mail::{DueMails, QueuedMail};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 
@@ -145,7 +146,7 @@ pub struct NewPassword {
     pub revoke_keys: bool,
 }
 
-/// Accounts, sessions, API keys, one-time tokens and memberships.
+/// Accounts, sessions, API keys, one-time tokens, memberships, and the outbox of mails.
 ///
 /// Reads give `Ok(None)` for what is not there. "Taken" means: by an active or disabled account; pending ones reserve
 /// neither name nor address. All of it is safe to call from any task; nothing blocks the caller's thread.
@@ -202,11 +203,37 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The most rounds of an account's old password hash, `$5$…`; 0: no account has one.
     async fn old_hash_rounds_max(&self) -> Result<u32, StoreError>;
 
-    /// Writes a pending account together with its confirm token.
-    async fn register(&self, account: Account, token: OneTimeToken) -> Result<(), StoreError>;
-    /// Writes a reset token if its account is active, or a confirm token if it is pending; `false`: it is not. A token
-    /// that changes the address takes the place of the one before.
-    async fn put_token(&self, token: OneTimeToken) -> Result<bool, StoreError>;
+    /// Mails of the outbox that are due at `now`, those that have waited longest first, at most `limit`.
+    async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<DueMails, StoreError>;
+    /// How many mails are in the outbox. Looks at each of them.
+    async fn mail_count(&self) -> Result<usize, StoreError>;
+
+    /// Writes a pending account together with its confirm token and the mail that carries it.
+    async fn register(
+        &self,
+        account: Account,
+        token: OneTimeToken,
+        mail: Option<QueuedMail>,
+    ) -> Result<(), StoreError>;
+    /// Writes a reset token if its account is active, or a confirm token if it is pending, together with the mail that
+    /// carries it; `false`: the account is not, and nothing was written. A token that changes the address, of an active
+    /// account too, takes the place of the one before.
+    async fn put_token(
+        &self,
+        token: OneTimeToken,
+        mail: Option<QueuedMail>,
+    ) -> Result<bool, StoreError>;
+    /// Puts a mail into the outbox.
+    async fn put_mail(&self, mail: QueuedMail) -> Result<(), StoreError>;
+    /// Counts an attempt in vain and says when the next may be; `false`: there is no such mail any more.
+    async fn postpone_mail(
+        &self,
+        id: &MailId,
+        next_try: Timestamp,
+        was_refused: bool,
+    ) -> Result<bool, StoreError>;
+    /// Takes a mail out of the outbox; `false`: there is none.
+    async fn remove_mail(&self, id: &MailId) -> Result<bool, StoreError>;
     /// Writes an account that is active from the start (or pending, with a token put beside it later).
     async fn create_account(&self, account: Account) -> Result<Creation, StoreError>;
     /// Consumes a one-time token that has not expired at `now` and sets the password.

@@ -7,7 +7,9 @@ use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
     Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
 };
-use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
+use crate::model::mail::DueMails;
 use crate::store::error::StoreError;
 use crate::store::layout::{self, Key, damaged};
 use crate::store::record;
@@ -149,6 +151,33 @@ pub(crate) fn members_of(
         members.push((uid, level));
     }
     Ok(members)
+}
+
+pub(crate) fn due_mails(
+    records: &dyn Records,
+    now: Timestamp,
+    limit: usize,
+) -> Result<DueMails, StoreError> {
+    let prefix = layout::mails_due();
+    let entries = records.scan(prefix.bytes(), None, limit.saturating_add(1))?;
+    let mut due = DueMails::default();
+    for (key, _) in entries {
+        let rest = text(&key, prefix.rest(&key))?;
+        let (millis, id) = rest.split_once('\0').ok_or_else(|| damaged(&key))?;
+        let millis = millis.parse().map_err(|_| damaged(&key))?;
+        let next_try = Timestamp::from_millis(millis);
+        if now < next_try || limit <= due.mails.len() {
+            due.next = Some(next_try);
+            break;
+        }
+        let id = MailId::parse(id).map_err(|_| damaged(&key))?;
+        due.mails.extend(records.load(&layout::mail(&id))?);
+    }
+    Ok(due)
+}
+
+pub(crate) fn mail_count(records: &dyn Records) -> Result<usize, StoreError> {
+    Ok(records.names(&layout::mails_due())?.len())
 }
 
 fn text<'a>(key: &[u8], part: &'a [u8]) -> Result<&'a str, StoreError> {

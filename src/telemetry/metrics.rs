@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -60,6 +61,31 @@ impl Outcome {
 impl EncodeLabelValue for Outcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(self.as_str())
+    }
+}
+
+/// What became of a mail, or of one try to deliver it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MailEvent {
+    /// The transport has it.
+    Sent,
+    /// A try in vain; it stays in the outbox.
+    Failed,
+    /// Given up: expired, or its recipient refused again and again.
+    Dropped,
+}
+
+impl MailEvent {
+    const ALL: [Self; 3] = [Self::Sent, Self::Failed, Self::Dropped];
+}
+
+impl EncodeLabelValue for MailEvent {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        })
     }
 }
 
@@ -135,6 +161,11 @@ struct OutcomeLabels {
     outcome: Outcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MailLabels {
+    event: MailEvent,
+}
+
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -150,6 +181,8 @@ pub struct Metrics {
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
+    mails: [Counter; MailEvent::ALL.len()],
+    mails_queued: Gauge,
 }
 
 impl Metrics {
@@ -178,6 +211,14 @@ impl Metrics {
             "request_duration_seconds",
             "From the head of a request to the end of its answer, by outcome",
             durations.clone(),
+        );
+        let mails = Family::<MailLabels, Counter>::default();
+        registry.register("mails", "What became of mails", mails.clone());
+        let mails_queued = Gauge::default();
+        registry.register(
+            "mails_queued",
+            "Mails that wait in the outbox",
+            mails_queued.clone(),
         );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -220,6 +261,8 @@ impl Metrics {
             }),
             durations: Outcome::ALL
                 .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
+            mails: MailEvent::ALL.map(|event| mails.get_or_create_owned(&MailLabels { event })),
+            mails_queued,
             registry,
         }
     }
@@ -275,6 +318,19 @@ impl Metrics {
         self.identity_cache_misses.inc();
     }
 
+    /// Counts what became of a mail.
+    pub fn mail(&self, event: MailEvent) {
+        if let Some(counter) = self.mails.get(event as usize) {
+            counter.inc();
+        }
+    }
+
+    /// How many mails wait in the outbox.
+    #[must_use]
+    pub fn mails_queued(&self) -> &Gauge {
+        &self.mails_queued
+    }
+
     /// The counter of lost access records, for the one who loses them.
     pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
         &self.access_records_dropped
@@ -325,6 +381,8 @@ mod tests {
         );
         metrics.request(Outcome::Aborted, 0, None, Duration::from_secs(99));
         metrics.store_error();
+        metrics.mail(MailEvent::Dropped);
+        metrics.mails_queued().set(7);
         metrics.identity_cache_hit();
         let text = metrics.render();
         for line in [
@@ -337,6 +395,9 @@ mod tests {
             "doorward_refusals_total{reason=\"no_route\"} 0",
             "doorward_request_duration_seconds_count{outcome=\"allowed\"} 1",
             "doorward_store_errors_total 1",
+            "doorward_mails_total{event=\"dropped\"} 1",
+            "doorward_mails_total{event=\"sent\"} 0",
+            "doorward_mails_queued 7",
             "doorward_identity_cache_hits_total 1",
             "doorward_identity_cache_misses_total 0",
             "doorward_password_pool_busy_total 0",

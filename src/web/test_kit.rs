@@ -18,6 +18,7 @@ use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::limit::CounterSets;
 use crate::mail::Mailer;
+use crate::mail::post::Post;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
 use crate::model::secret::Secret;
@@ -73,15 +74,17 @@ impl Gateway {
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
         let store = MemoryStore::new(Arc::new(Generations::new()));
+        let metrics = Arc::new(Metrics::new());
         let services = Services {
             store: Arc::new(store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
+            post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
         Self {

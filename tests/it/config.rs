@@ -42,7 +42,8 @@ fn uncommented(keys: &Path) -> String {
         } else {
             line
         };
-        if line.starts_with("secret_jwk_file") || line.starts_with("admin_token_file") {
+        let excluded = ["secret_jwk_file", "admin_token_file", "smtp_password_file"];
+        if excluded.iter().any(|key| line.starts_with(key)) {
             continue;
         }
         text.push_str(&line.replace("keys/corp.jwks.json", &keys.display().to_string()));

@@ -24,6 +24,7 @@ mod import;
 mod key_scopes;
 mod keys;
 mod limits;
+mod mail;
 mod password;
 mod paths;
 mod people;

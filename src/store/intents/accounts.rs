@@ -2,9 +2,10 @@
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
+use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked, void_tokens,
+    mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked, void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{AccountChange, Creation, layout, reads};
@@ -13,10 +14,12 @@ pub(crate) fn register(
     tx: &mut Transaction<'_>,
     account: &Account,
     token: &OneTimeToken,
+    mail: Option<&QueuedMail>,
 ) -> Result<(), StoreError> {
     debug_assert!(account.status == AccountStatus::Pending && account.uid == token.uid);
     insert(tx, account)?;
-    put_token(tx, token)
+    put_token(tx, token)?;
+    mail.map_or(Ok(()), |mail| mails::put(tx, mail))
 }
 
 pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Creation, StoreError> {
@@ -39,6 +42,7 @@ pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Crea
 pub(crate) fn put_token_of_account(
     tx: &mut Transaction<'_>,
     token: &OneTimeToken,
+    mail: Option<&QueuedMail>,
 ) -> Result<bool, StoreError> {
     let account = tx.load(&layout::account(&token.uid))?;
     if !account.is_some_and(|account| token.purpose.fits(account.status)) {
@@ -54,6 +58,7 @@ pub(crate) fn put_token_of_account(
         }
     }
     put_token(tx, token)?;
+    mail.map_or(Ok(()), |mail| mails::put(tx, mail))?;
     Ok(true)
 }
 

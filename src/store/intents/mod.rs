@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod mails;
 pub(crate) mod members;
 pub(crate) mod old_hashes;
 pub(crate) mod passwords;

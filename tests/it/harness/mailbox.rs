@@ -102,7 +102,8 @@ impl<'g> Mailbox<'g> {
     }
 }
 
-fn parse(raw: &str) -> Mail {
+/// A message taken apart.
+pub(crate) fn parse(raw: &str) -> Mail {
     let (headers, body) = split(raw);
     let kind = field(&headers, "content-type");
     let text = match kind.split_once("boundary=") {

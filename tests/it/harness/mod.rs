@@ -7,6 +7,7 @@ pub(crate) mod mailbox;
 pub(crate) mod people;
 pub(crate) mod request;
 pub(crate) mod routes;
+pub(crate) mod smtp;
 pub(crate) mod tokens;
 pub(crate) mod upstream;
 

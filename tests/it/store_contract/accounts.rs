@@ -119,7 +119,7 @@ pub(crate) async fn ids_are_never_written_over(store: Arc<dyn Store>) {
             uid: collider.uid.clone(),
             ..token
         };
-        let registered = store.register(collider.clone(), token).await;
+        let registered = store.register(collider.clone(), token, None).await;
         assert!(matches!(registered, Err(StoreError::Collision { .. })));
         let created = store.create_account(collider).await;
         assert!(matches!(created, Err(StoreError::Collision { .. })));
@@ -135,7 +135,12 @@ pub(crate) async fn disabling_ends_sessions_and_tokens_and_keeps_the_rest(store:
     put_active(&*store, 1).await;
     put_session(&*store, 1, 1).await;
     put_key(&*store, 1, 1).await;
-    assert!(store.put_token(token(1, 1, Purpose::Reset)).await.unwrap());
+    assert!(
+        store
+            .put_token(token(1, 1, Purpose::Reset), None)
+            .await
+            .unwrap()
+    );
     let set = async |status| {
         let change = AccountChange {
             status: Some(status),
@@ -199,7 +204,7 @@ pub(crate) async fn administrators_change_what_they_name(store: Arc<dyn Store>) 
 
     let pending = account(3, AccountStatus::Pending);
     let token = token(3, 3, Purpose::Confirm);
-    store.register(pending.clone(), token).await.unwrap();
+    store.register(pending.clone(), token, None).await.unwrap();
     for status in [AccountStatus::Active, AccountStatus::Disabled] {
         let change = AccountChange {
             status: Some(status),

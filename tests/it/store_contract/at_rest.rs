@@ -46,7 +46,12 @@ async fn all_is_there_after_a_close() {
     let store = open(dir.path()).unwrap();
     put_active(&store, 1).await;
     put_key(&store, 1, 1).await;
-    assert!(store.put_token(token(1, 1, Purpose::Reset)).await.unwrap());
+    assert!(
+        store
+            .put_token(token(1, 1, Purpose::Reset), None)
+            .await
+            .unwrap()
+    );
     let set = store
         .set_membership(&uid(1), membership("42", "member"), None)
         .await;

@@ -5,6 +5,7 @@ mod at_rest;
 mod damage;
 mod fixture;
 mod kill;
+mod outbox;
 mod passwords;
 mod rights;
 mod sessions;
@@ -65,6 +66,9 @@ promises! {
         a_membership_changes_from_the_level_that_was_seen
         memberships_are_listed_both_ways
         a_level_that_others_set_hinders_no_slow_write;
+    outbox:
+        mails_wait_in_the_order_of_time
+        a_mail_is_there_exactly_if_its_token_is;
     whole:
         a_purge_takes_what_has_expired_and_no_more
         every_change_of_rights_voids_what_was_cached

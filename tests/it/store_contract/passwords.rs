@@ -17,7 +17,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
     for number in 1..=3 {
         let rival = rival(number, &first);
         let token = token(number, number, Purpose::Confirm);
-        store.register(rival, token).await.unwrap();
+        store.register(rival, token, None).await.unwrap();
     }
     assert!(!store.identity_taken(&first.identity).await.unwrap());
     let set = async |number| {
@@ -48,7 +48,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
     other_address.identity = EmailAddress::parse("other@example.org").unwrap();
     for (number, rival) in [(4, other_name), (5, other_address)] {
         let token = token(number, number, Purpose::Confirm);
-        store.register(rival, token).await.unwrap();
+        store.register(rival, token, None).await.unwrap();
         assert_eq!(set(number).await, None, "{number}");
     }
 }
@@ -56,7 +56,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
 pub(crate) async fn a_one_time_token_is_used_once(store: Arc<dyn Store>) {
     put_active(&*store, 1).await;
     let token = token(1, 1, Purpose::Reset);
-    assert!(store.put_token(token).await.unwrap());
+    assert!(store.put_token(token, None).await.unwrap());
     let outcomes = fifty(&store, |store, number| async move {
         let password = password(&number.to_string());
         let set = store.set_password_by_token(&digest(1), password, NOW).await;
@@ -86,7 +86,7 @@ pub(crate) async fn a_one_time_token_has_its_purpose_and_its_time(store: Arc<dyn
             };
             let number = number * 10 + u32::from(purpose == Purpose::Reset);
             let token = token(number, number / 10, purpose);
-            let put = store.put_token(token.clone()).await.unwrap();
+            let put = store.put_token(token.clone(), None).await.unwrap();
             assert_eq!(put, fits, "{status:?} {purpose:?}");
             let found = store.one_time_token(&token.digest).await.unwrap();
             assert_eq!(found, Some(token).filter(|_| fits));
@@ -94,7 +94,7 @@ pub(crate) async fn a_one_time_token_has_its_purpose_and_its_time(store: Arc<dyn
     }
     assert!(
         !store
-            .put_token(token(99, 99, Purpose::Reset))
+            .put_token(token(99, 99, Purpose::Reset), None)
             .await
             .unwrap()
     );
@@ -125,7 +125,7 @@ pub(crate) async fn a_password_by_token_ends_what_was_before(store: Arc<dyn Stor
         put_key(&*store, number, number).await;
         for token_number in [number * 10, number * 10 + 1] {
             let token = token(token_number, number, Purpose::Reset);
-            assert!(store.put_token(token).await.unwrap());
+            assert!(store.put_token(token, None).await.unwrap());
         }
         let before = generation(&*store, number).await;
         let password = NewPassword {
@@ -157,7 +157,12 @@ pub(crate) async fn a_password_change_is_refused_after_any_other_change(store: A
     for number in [1, 2, 3] {
         put_session(&*store, number, 1).await;
     }
-    assert!(store.put_token(token(1, 1, Purpose::Reset)).await.unwrap());
+    assert!(
+        store
+            .put_token(token(1, 1, Purpose::Reset), None)
+            .await
+            .unwrap()
+    );
     let keep = session_id(2);
     let change = async |generation| {
         let changed = store

@@ -55,11 +55,11 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     for number in [2, 3] {
         let pending = account(number, AccountStatus::Pending);
         let token = token(number, number, Purpose::Confirm);
-        store.register(pending, token).await.unwrap();
+        store.register(pending, token, None).await.unwrap();
     }
     let mut later = token(4, 3, Purpose::Confirm);
     later.expires = at(101);
-    assert!(store.put_token(later).await.unwrap());
+    assert!(store.put_token(later, None).await.unwrap());
     let rotated = store.rotate_refresh(rotation(1, 1000, 1)).await.unwrap();
     assert!(matches!(rotated, Rotation::Rotated(_)));
 
@@ -144,7 +144,12 @@ pub(crate) async fn every_end_of_logins_voids_what_was_cached(store: Arc<dyn Sto
     for number in 1..=4 {
         put_session(&*store, number, 1).await;
     }
-    assert!(store.put_token(token(9, 1, Purpose::Reset)).await.unwrap());
+    assert!(
+        store
+            .put_token(token(9, 1, Purpose::Reset), None)
+            .await
+            .unwrap()
+    );
     let mut cached = Cached::of(&store).await;
 
     let rotated = store.rotate_refresh(rotation(1, 2, 1)).await.unwrap();

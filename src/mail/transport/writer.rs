@@ -17,16 +17,16 @@ struct Job {
 
 /// A bounded queue of messages with one thread behind it.
 ///
-/// What is queued is delivered even if its caller stops waiting: a mail that was promised goes out. When the outbox is
+/// What is queued is delivered even if its caller stops waiting: a mail that was promised goes out. When the writer is
 /// dropped the thread ends after what is queued.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(in crate::mail) struct Writer {
     jobs: SyncSender<Job>,
 }
 
-impl Outbox {
+impl Writer {
     /// Starts the thread; `deliver` writes one whole message.
-    pub(crate) fn start(
+    pub(in crate::mail) fn start(
         deliver: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(WAITING_MAX);
@@ -37,7 +37,7 @@ impl Outbox {
     }
 
     /// Hands a message over; returns once it is delivered.
-    pub(crate) async fn deliver(&self, message: Zeroizing<Vec<u8>>) -> io::Result<()> {
+    pub(in crate::mail) async fn deliver(&self, message: Zeroizing<Vec<u8>>) -> io::Result<()> {
         let (reply, answer) = oneshot::channel();
         let job = Job { message, reply };
         self.jobs

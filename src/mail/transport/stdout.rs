@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// Writes a message whole, between lines that show where it begins and ends.
-pub(crate) fn write(to: &mut impl Write, message: &[u8]) -> io::Result<()> {
+pub(in crate::mail) fn write(to: &mut impl Write, message: &[u8]) -> io::Result<()> {
     to.write_all(b"----- mail -----\n")?;
     to.write_all(message)?;
     to.write_all(b"----- end of mail -----\n")?;

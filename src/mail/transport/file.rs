@@ -10,7 +10,7 @@ use crate::crypto::token;
 use crate::model::clock::Clock;
 
 /// A directory that messages are written into.
-pub(crate) struct MailFiles {
+pub(in crate::mail) struct MailFiles {
     directory: PathBuf,
     clock: Arc<dyn Clock>,
     /// Milliseconds in the name of the last message.
@@ -19,7 +19,7 @@ pub(crate) struct MailFiles {
 
 impl MailFiles {
     /// Makes the directory, with mode 0700, if there is none.
-    pub(crate) fn open(directory: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub(in crate::mail) fn open(directory: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -31,10 +31,15 @@ impl MailFiles {
         })
     }
 
+    /// Whether the directory is still there.
+    pub(in crate::mail) fn probe(directory: &Path) -> io::Result<()> {
+        std::fs::read_dir(directory).map(drop)
+    }
+
     /// Writes a message, mode 0600, under its name at once and whole: a reader never sees half a mail.
     ///
     /// Names sort in the order of writing: milliseconds since the epoch, then a random part.
-    pub(crate) fn write(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(in crate::mail) fn write(&mut self, message: &[u8]) -> io::Result<()> {
         let now = self.clock.now().millis();
         self.last_millis = now.max(self.last_millis.saturating_add(1));
         let name = format!("{:013}-{}.eml", self.last_millis, token::draw_jti());

@@ -1,0 +1,192 @@
+//! The keys of `[mail]` that tell how to reach a mail server.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::reader::{Reader, is_visible};
+use crate::config::secrets::{self, Surroundings};
+use crate::model::secret::Secret;
+
+/// How the connection to the mail server is kept from others. Its certificate is verified in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// TLS from the first byte.
+    Required,
+    /// STARTTLS; a server that does not offer it gets nothing.
+    Starttls,
+    /// In clear: on loopback only.
+    None,
+}
+
+impl SmtpTls {
+    /// The port for it, if none is named.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Required => 465,
+            Self::Starttls => 587,
+            Self::None => 25,
+        }
+    }
+}
+
+/// With what to log in to the mail server.
+#[derive(Clone, Debug)]
+pub struct SmtpLogin {
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+impl PartialEq for SmtpLogin {
+    /// Two configurations are compared by tests and at a reload; this runs on no request.
+    fn eq(&self, other: &Self) -> bool {
+        self.username == other.username && self.password.expose() == other.password.expose()
+    }
+}
+impl Eq for SmtpLogin {}
+
+/// How to reach the mail server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpSettings {
+    /// Its name, to which its certificate must belong, or its address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept from others.
+    pub tls: SmtpTls,
+    /// With what to log in; `None`: without.
+    pub login: Option<SmtpLogin>,
+    /// Longest time of one delivery, from connecting to the server's last word.
+    pub timeout: Duration,
+    /// PEM file with the certificates that the server's must come from; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+const HOST: &str = "the name or address of a mail server";
+const PASSWORD: &str = "1 to 512 characters, none of them a control character";
+
+/// Reads the keys; `is_wanted`: whether mails go this way.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    is_wanted: bool,
+    around: Surroundings<'_>,
+) -> SmtpSettings {
+    let words = [
+        ("required", SmtpTls::Required),
+        ("starttls", SmtpTls::Starttls),
+        ("none", SmtpTls::None),
+    ];
+    let tls = reader.choice("smtp_tls", &words, &[]);
+    let settings = SmtpSettings {
+        host: reader.text("smtp_host", HOST, host).unwrap_or_default(),
+        port: reader
+            .number("smtp_port", 1..=65_535)
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(tls.unwrap_or(SmtpTls::Required).port()),
+        tls: tls.unwrap_or(SmtpTls::Required),
+        login: login(reader, around),
+        timeout: reader
+            .seconds("smtp_timeout_s", 1..=300)
+            .unwrap_or(Duration::from_secs(30)),
+        ca_file: ca_file(reader),
+    };
+    if is_wanted && settings.host.is_empty() && !reader.has("smtp_host") {
+        reader.add("smtp_host", HOST);
+    }
+    if is_wanted && settings.tls == SmtpTls::None && !is_loopback(&settings.host) {
+        reader.add(
+            "smtp_tls",
+            "\"required\" or \"starttls\": \"none\" is for a mail server on loopback only",
+        );
+    }
+    settings
+}
+
+fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin> {
+    let username = reader.text(
+        "smtp_username",
+        "1 to 254 visible ASCII characters",
+        |text| is_visible(text, 254).then(|| text.to_owned()),
+    );
+    let password = secrets::secret(reader, "smtp_password", PASSWORD, is_password, around);
+    let is_named = reader.has("smtp_username");
+    let has_key = reader.has("smtp_password") || reader.has("smtp_password_file");
+    if is_named && password.is_none() && !has_key {
+        reader.add("smtp_password", "the password of smtp_username");
+    }
+    if !is_named && has_key {
+        reader.add("smtp_username", "the name that smtp_password belongs to");
+    }
+    Some(SmtpLogin {
+        username: username?,
+        password: password?,
+    })
+}
+
+fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let path = optional_path(reader, "ca_file", "the path of a file, or \"\"")?;
+    secrets::check_readable(reader, "ca_file", &path);
+    Some(path)
+}
+
+/// Takes a path, or an empty text for none.
+pub(super) fn optional_path(reader: &mut Reader<'_>, key: &str, expected: &str) -> Option<PathBuf> {
+    let path = reader.text(key, expected, |text| {
+        let is_none = text.is_empty();
+        is_none.then(PathBuf::new).or_else(|| secrets::path(text))
+    });
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+fn is_password(text: &str) -> bool {
+    (1..=512).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+/// Takes a name of letters, digits, dots and dashes, or an address; "" for none.
+fn host(text: &str) -> Option<String> {
+    let text = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let is_name = text.len() <= 253
+        && !text.starts_with(['.', '-'])
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    (is_name || text.parse::<Ipv6Addr>().is_ok()).then(|| text.to_owned())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        for (text, taken) in [
+            ("smtp.example.com", Some("smtp.example.com")),
+            ("localhost", Some("localhost")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("[::1]", Some("::1")),
+            ("", Some("")),
+            ("smtp.example.com:25", None),
+            ("smtps://example.com", None),
+            ("a b", None),
+            (".example.com", None),
+        ] {
+            assert_eq!(host(text).as_deref(), taken, "{text}");
+        }
+        for (text, is) in [("127.9.9.9", true), ("::1", true), ("localhost", true)] {
+            assert_eq!(is_loopback(text), is, "{text}");
+        }
+        for text in ["", "192.0.2.1", "localhost.example.com", "mail"] {
+            assert!(!is_loopback(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! How mails go out.
+
+mod file;
+mod sendmail;
+mod smtp;
+mod stdout;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::config::MailTransport;
+use crate::mail::transport::file::MailFiles;
+use crate::mail::transport::sendmail::Sendmail;
+use crate::mail::transport::smtp::Smtp;
+use crate::mail::transport::writer::Writer;
+use crate::mail::{Letter, MailError};
+use crate::model::clock::Clock;
+
+/// A try in vain. The texts are ours or the system's: a server's words may repeat an address, or a link with its token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// No mail gets through at present.
+    #[error("cannot reach it: {0}")]
+    Unreachable(String),
+    /// This mail did not get through.
+    #[error("not taken: {0}")]
+    Failed(String),
+    /// The recipient is refused for good.
+    #[error("recipient refused: {0}")]
+    Refused(String),
+}
+
+/// A way out. Each call ends within a bounded time, and may be dropped at any point.
+#[async_trait]
+pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
+    /// Hands a mail over; returns once the other side has taken it.
+    ///
+    /// # Errors
+    /// [`DeliveryError`]; the other side may have taken it all the same.
+    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError>;
+
+    /// Whether mails would get through, as far as that can be told without one.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Unreachable`]
+    async fn probe(&self) -> Result<(), DeliveryError>;
+
+    /// Whether mails stay on this machine, written in some milliseconds.
+    fn is_local(&self) -> bool;
+}
+
+/// Builds the transport that the configuration asks for.
+pub(in crate::mail) fn build(
+    settings: &MailTransport,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Transport>, MailError> {
+    Ok(match settings {
+        MailTransport::File(directory) => {
+            let mut files =
+                MailFiles::open(directory, Arc::clone(clock)).map_err(MailError::new)?;
+            Arc::new(Local {
+                directory: Some(directory.clone()),
+                writer: Writer::start(move |message| files.write(message))
+                    .map_err(MailError::new)?,
+            })
+        }
+        MailTransport::Stdout => Arc::new(Local {
+            directory: None,
+            writer: Writer::start(|message| stdout::write(&mut io::stdout().lock(), message))
+                .map_err(MailError::new)?,
+        }),
+        MailTransport::Sendmail(program) => Arc::new(Sendmail::new(program)),
+        MailTransport::Smtp(settings) => {
+            Arc::new(Smtp::new(settings, Arc::clone(clock)).map_err(MailError::because)?)
+        }
+    })
+}
+
+/// What keeps a transport from being built, or would keep it from delivering anything: key, and what would be right.
+pub(in crate::mail) fn check(settings: &MailTransport) -> Option<(&'static str, String)> {
+    match settings {
+        MailTransport::File(_) | MailTransport::Stdout => None,
+        MailTransport::Sendmail(program) => {
+            let error = is_program(program).err()?;
+            let expected = format!("a program that can be run: {error}");
+            Some(("mail.sendmail_command", expected))
+        }
+        MailTransport::Smtp(settings) => {
+            let why = smtp::check(settings).err()?;
+            Some(("mail.ca_file", format!("a usable PEM file: {why}")))
+        }
+    }
+}
+
+fn is_program(path: &Path) -> io::Result<()> {
+    let is_file = path.metadata()?.is_file();
+    if !is_file {
+        return Err(io::Error::other("it is no file"));
+    }
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+}
+
+/// Files and standard output: a thread writes, since writing blocks.
+#[derive(Debug)]
+struct Local {
+    directory: Option<PathBuf>,
+    writer: Writer,
+}
+
+#[async_trait]
+impl Transport for Local {
+    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+        let message = Zeroizing::new(letter.message.as_bytes().to_vec());
+        let written = self.writer.deliver(message).await;
+        written.map_err(|error| DeliveryError::Unreachable(error.to_string()))
+    }
+
+    async fn probe(&self) -> Result<(), DeliveryError> {
+        match &self.directory {
+            Some(directory) => MailFiles::probe(directory)
+                .map_err(|error| DeliveryError::Unreachable(error.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}

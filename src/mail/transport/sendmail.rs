@@ -1,0 +1,166 @@
+//! A program that takes a mail on its standard input.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::mail::Letter;
+use crate::mail::transport::{DeliveryError, Transport, is_program};
+
+/// One mail, from the program's start to its end: it only puts the mail into a queue.
+const RUN_MAX: Duration = Duration::from_mins(1);
+/// All that the program sees of our environment, which may hold secrets.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The recipient does not exist, as `sysexits.h` says it.
+const EX_NOUSER: i32 = 67;
+
+/// Calls a program as sendmail is called: `-i -f SENDER -- RECIPIENT`.
+#[derive(Debug)]
+pub(in crate::mail) struct Sendmail {
+    program: PathBuf,
+}
+
+impl Sendmail {
+    pub(in crate::mail) fn new(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+        }
+    }
+
+    async fn run(&self, letter: &Letter) -> io::Result<ExitStatus> {
+        let mut child = Command::new(&self.program)
+            // A dot alone on a line is no end. What follows the dashes is no option, whatever it begins with.
+            .args(["-i", "-f", &letter.from, "--", &letter.to])
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // If it takes too long, or we are ended.
+            .kill_on_drop(true)
+            .spawn()?;
+        let fed = match child.stdin.take() {
+            Some(mut stdin) => {
+                let fed = stdin.write_all(letter.message.as_bytes()).await;
+                // Closed, since the end of the mail is the end of the input.
+                drop(stdin);
+                fed
+            }
+            None => Err(io::Error::other("it has no standard input")),
+        };
+        let status = child.wait().await?;
+        // A program that has not read all of it has not taken it, whatever it says at its end.
+        if status.success() {
+            fed?;
+        }
+        Ok(status)
+    }
+}
+
+#[async_trait]
+impl Transport for Sendmail {
+    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+        match tokio::time::timeout(RUN_MAX, self.run(letter)).await {
+            Err(_) => Err(DeliveryError::Failed(format!(
+                "the program did not end within {} s",
+                RUN_MAX.as_secs()
+            ))),
+            Ok(Err(error)) => Err(DeliveryError::Unreachable(error.to_string())),
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) if status.code() == Some(EX_NOUSER) => {
+                Err(DeliveryError::Refused(status.to_string()))
+            }
+            Ok(Ok(status)) => Err(DeliveryError::Failed(status.to_string())),
+        }
+    }
+
+    async fn probe(&self) -> Result<(), DeliveryError> {
+        is_program(&self.program).map_err(|error| DeliveryError::Unreachable(error.to_string()))
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    /// A program of these lines of shell, in a directory of its own.
+    fn program(dir: &Path, lines: &str) -> Sendmail {
+        let path = dir.join("sendmail");
+        // Written under another name and renamed: a file that is open for writing cannot be run, and a test beside this
+        // one may have forked meanwhile.
+        std::fs::write(dir.join("new"), format!("#!/bin/sh\n{lines}\n")).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(dir.join("new"), mode).unwrap();
+        std::fs::copy(dir.join("new"), &path).unwrap();
+        Sendmail::new(&path)
+    }
+
+    fn letter() -> Letter {
+        Letter {
+            from: "door@example.org".to_owned(),
+            to: "-oQ@example.org".to_owned(),
+            message: Zeroizing::new("To: a\n\n.\nend\n".to_owned()),
+        }
+    }
+
+    async fn deliver(sendmail: &Sendmail) -> Result<(), DeliveryError> {
+        // A fork beside us may hold the program open for writing for a moment.
+        loop {
+            match sendmail.deliver(&letter()).await {
+                Err(DeliveryError::Unreachable(why)) if why.contains("busy") => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_program_gets_sender_recipient_and_the_whole_mail() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = "cd \"$(dirname \"$0\")\"; printf '%s\\n' \"$@\" >args; cat >mail; env >env";
+        let sendmail = program(dir.path(), lines);
+        sendmail.probe().await.unwrap();
+        deliver(&sendmail).await.unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(
+            read("args"),
+            "-i\n-f\ndoor@example.org\n--\n-oQ@example.org\n"
+        );
+        assert_eq!(read("mail"), "To: a\n\n.\nend\n");
+        assert!(!read("env").contains("CARGO"), "{}", read("env"));
+    }
+
+    #[tokio::test]
+    async fn how_it_ends_tells_what_became_of_the_mail() {
+        let dir = tempfile::tempdir().unwrap();
+        for (lines, is_refused) in [
+            ("cat >/dev/null; exit 75", false),
+            ("exit 1", false),
+            ("kill -9 $$", false),
+            ("cat >/dev/null; exit 67", true),
+        ] {
+            let error = deliver(&program(dir.path(), lines)).await.unwrap_err();
+            match error {
+                DeliveryError::Refused(_) => assert!(is_refused, "{lines}"),
+                DeliveryError::Failed(_) => assert!(!is_refused, "{lines}"),
+                DeliveryError::Unreachable(_) => panic!("{lines}"),
+            }
+        }
+        let missing = Sendmail::new(&dir.path().join("missing"));
+        let error = missing.deliver(&letter()).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::Unreachable(_)));
+        assert!(missing.probe().await.is_err());
+    }
+}

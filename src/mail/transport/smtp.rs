@@ -1,0 +1,221 @@
+//! A mail server: connections kept for the next mail, every wait bounded.
+//!
+//! lettre's own pool is not used: its connections wait for an answer without a limit, and one whose user has gone in
+//! the middle of a dialogue goes back into it, out of step with the server.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lettre::address::Envelope;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters,
+};
+use lettre::transport::smtp::extension::ClientId;
+
+use crate::config::{SmtpSettings, SmtpTls};
+use crate::mail::Letter;
+use crate::mail::transport::{DeliveryError, Transport};
+use crate::model::clock::Clock;
+
+/// Connections kept.
+const IDLE_MAX: usize = 4;
+/// A connection that was idle for longer is not used again: servers close them, the first after some minutes.
+const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
+/// What a server says of a recipient that it will never take: no such mailbox, not here, not of this name, domain takes no
+/// mail. Other permanent answers may be about us, and end when somebody mends that.
+const RECIPIENT_REFUSED: [&str; 4] = ["550", "551", "553", "556"];
+
+/// A mail server.
+pub(in crate::mail) struct Smtp {
+    settings: SmtpSettings,
+    tls: Option<TlsParameters>,
+    hello: ClientId,
+    clock: Arc<dyn Clock>,
+    /// Connections that wait, and since when on the monotonic clock. Never held across an await.
+    idle: Mutex<Vec<(AsyncSmtpConnection, Duration)>>,
+}
+
+impl fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Smtp")
+            .field("host", &self.settings.host)
+            .field("port", &self.settings.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the certificates that the settings name can be used.
+pub(in crate::mail) fn check(settings: &SmtpSettings) -> Result<(), String> {
+    tls(settings).map(drop)
+}
+
+/// What TLS to the server asks of its certificate: that it belongs to the configured name, by a trusted authority, always.
+fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
+    if settings.tls == SmtpTls::None {
+        return Ok(None);
+    }
+    let mut builder = TlsParameters::builder(settings.host.clone());
+    if let Some(path) = &settings.ca_file {
+        let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+        let begins = b"-----BEGIN CERTIFICATE-----";
+        if !pem.windows(begins.len()).any(|part| part == begins) {
+            return Err("it holds no certificate".to_owned());
+        }
+        let certificate = Certificate::from_pem(&pem);
+        let certificate = certificate.map_err(|_| "it is not PEM throughout".to_owned())?;
+        // This authority and no other.
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(certificate);
+    }
+    let built = builder.build();
+    built
+        .map(Some)
+        .map_err(|_| "its certificates cannot be used".to_owned())
+}
+
+impl Smtp {
+    pub(in crate::mail) fn new(
+        settings: &SmtpSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            tls: tls(settings)?,
+            settings: settings.clone(),
+            hello: ClientId::default(),
+            clock,
+            idle: Mutex::default(),
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(AsyncSmtpConnection, Duration)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that works: one that waits, or a new one.
+    async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
+        loop {
+            let Some((mut connection, since)) = self.idle().pop() else {
+                return self.connect().await;
+            };
+            let is_fresh = self.clock.elapsed().saturating_sub(since) < IDLE_FOR_MAX;
+            if is_fresh && connection.test_connected().await {
+                return Ok(connection);
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+        let settings = &self.settings;
+        let server = (settings.host.as_str(), settings.port);
+        let wrapper = self
+            .tls
+            .clone()
+            .filter(|_| settings.tls == SmtpTls::Required);
+        let timeout = Some(settings.timeout);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, timeout, &self.hello, wrapper, None)
+                .await?;
+        if settings.tls == SmtpTls::Starttls
+            && let Some(tls) = &self.tls
+        {
+            // An error if the server does not offer it: nothing goes on in clear.
+            connection.starttls(tls.clone(), &self.hello).await?;
+        }
+        if let Some(login) = &settings.login {
+            let credentials =
+                Credentials::new(login.username.clone(), login.password.expose().to_owned());
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
+        }
+        Ok(connection)
+    }
+
+    fn keep(&self, connection: AsyncSmtpConnection) {
+        let now = self.clock.elapsed();
+        let mut idle = self.idle();
+        if !connection.has_broken() && idle.len() < IDLE_MAX {
+            idle.push((connection, now));
+        }
+    }
+
+    async fn send(&self, letter: &Letter) -> Result<(), DeliveryError> {
+        let address = |text: &str| text.parse::<lettre::Address>();
+        let (Ok(from), Ok(to)) = (address(&letter.from), address(&letter.to)) else {
+            return Err(DeliveryError::Refused("it is no address".to_owned()));
+        };
+        let envelope = Envelope::new(Some(from), vec![to])
+            .map_err(|_| DeliveryError::Refused("it is no envelope".to_owned()))?;
+        let connection = self.connection().await;
+        let mut connection =
+            connection.map_err(|error| DeliveryError::Unreachable(words(&error)))?;
+        let sent = connection.send(&envelope, &letter.on_the_wire()).await;
+        match sent {
+            Ok(_) => {
+                self.keep(connection);
+                Ok(())
+            }
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Smtp {
+    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+        // The connection of a dialogue that takes too long is dropped with it.
+        let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
+        sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))
+    }
+
+    async fn probe(&self) -> Result<(), DeliveryError> {
+        let connected = tokio::time::timeout(self.settings.timeout, self.connection()).await;
+        match connected {
+            Err(_) => Err(DeliveryError::Unreachable(self.too_slow())),
+            Ok(Err(error)) => Err(DeliveryError::Unreachable(words(&error))),
+            Ok(Ok(connection)) => {
+                self.keep(connection);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+}
+
+impl Smtp {
+    fn too_slow(&self) -> String {
+        format!("no answer within {} s", self.settings.timeout.as_secs())
+    }
+}
+
+/// What became of a mail on a connection that worked.
+fn failure(error: &Error) -> DeliveryError {
+    let code = error.status().map(|code| code.to_string());
+    match code {
+        Some(code) if RECIPIENT_REFUSED.contains(&code.as_str()) => {
+            DeliveryError::Refused(words(error))
+        }
+        Some(_) => DeliveryError::Failed(words(error)),
+        None if error.is_client() => DeliveryError::Failed(words(error)),
+        None => DeliveryError::Unreachable(words(error)),
+    }
+}
+
+/// An error in words that hold nothing of the server's: its code, or what the system says.
+fn words(error: &Error) -> String {
+    if let Some(code) = error.status() {
+        return format!("the server answered {code}");
+    }
+    if error.is_response() {
+        return "the server's answer is no SMTP, or it hung up".to_owned();
+    }
+    let cause = error.source().map(ToString::to_string);
+    cause.unwrap_or_else(|| error.to_string())
+}

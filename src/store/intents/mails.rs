@@ -1,0 +1,40 @@
+//! The outbox: mails that wait, each beside an entry in the order of time.
+
+use crate::model::clock::Timestamp;
+use crate::model::id::MailId;
+use crate::model::mail::QueuedMail;
+use crate::store::error::StoreError;
+use crate::store::layout;
+use crate::store::transaction::Transaction;
+
+pub(crate) fn put(tx: &mut Transaction<'_>, mail: &QueuedMail) -> Result<(), StoreError> {
+    tx.put_new(&layout::mail(&mail.id), mail)?;
+    tx.put(&layout::mail_due(mail.next_try, &mail.id), &())
+}
+
+pub(crate) fn postpone(
+    tx: &mut Transaction<'_>,
+    id: &MailId,
+    next_try: Timestamp,
+    was_refused: bool,
+) -> Result<bool, StoreError> {
+    let Some(mut mail) = tx.load(&layout::mail(id))? else {
+        return Ok(false);
+    };
+    tx.remove(&layout::mail_due(mail.next_try, id));
+    mail.next_try = next_try;
+    mail.attempts = mail.attempts.saturating_add(1);
+    mail.refusals = mail.refusals.saturating_add(u32::from(was_refused));
+    tx.put(&layout::mail(id), &mail)?;
+    tx.put(&layout::mail_due(next_try, id), &())?;
+    Ok(true)
+}
+
+pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool, StoreError> {
+    let Some(mail) = tx.load(&layout::mail(id))? else {
+        return Ok(false);
+    };
+    tx.remove(&layout::mail(id));
+    tx.remove(&layout::mail_due(mail.next_try, id));
+    Ok(true)
+}
