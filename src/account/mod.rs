@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use crate::config::{AccountSettings, PublicUrl, RoleSettings, Tokens};
+use crate::config::{AccountSettings, PublicUrl, RoleSettings, SessionSettings, Tokens};
 use crate::crypto::password::{HashError, PasswordPool};
 use crate::crypto::signing::{SignError, SigningKeys};
 use crate::crypto::token::TokenKeys;
@@ -57,6 +57,8 @@ pub struct AccountsParts {
     pub account: AccountSettings,
     /// `[tokens]`
     pub tokens: Tokens,
+    /// `[session]`
+    pub sessions: SessionSettings,
     /// `[roles]`
     pub roles: RoleSettings,
     /// Resource name to URL of the service that serves it; see [`resource_map`].

@@ -10,7 +10,7 @@ use crate::account::login::{Login, Opened};
 use crate::account::password::{PasswordSet, WantedPassword};
 use crate::account::register::{NewPerson, Register};
 use crate::account::{Accounts, AccountsParts};
-use crate::config::{AccountSettings, Registration, RoleSettings, Tokens};
+use crate::config::{AccountSettings, Registration, RoleSettings, SessionSettings, Tokens};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
@@ -137,6 +137,7 @@ impl Kit {
             clock: Arc::clone(&clock) as Arc<dyn crate::model::clock::Clock>,
             account,
             tokens,
+            sessions: SessionSettings::default(),
             roles: role_settings(),
             resources: std::iter::once(("list".to_owned(), "http://door/l".to_owned())).collect(),
         });

@@ -110,6 +110,10 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
             warning.expected
         );
     }
+    // Elsewhere the configuration's own check has said so.
+    if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
+        tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.listen.workers)
         .thread_name("doorward")

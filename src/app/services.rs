@@ -18,6 +18,7 @@ use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -101,6 +102,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         )?),
         mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
         clock,
+        session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
         metrics,
     })

@@ -8,6 +8,7 @@ mod key_file;
 pub mod password;
 mod random;
 mod ring_file;
+mod session_cookie;
 pub mod signing;
 mod signing_key;
 pub mod strict_json;

@@ -361,6 +361,7 @@ mod tests {
             signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
             mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
             clock,
+            session_uses: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),
         };

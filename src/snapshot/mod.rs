@@ -21,6 +21,7 @@ use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
 use crate::route::table::{RouteTable, TableError};
 use crate::store::Store;
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -42,6 +43,8 @@ pub struct Services {
     pub mailer: Arc<dyn Mailer>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Uses of session cookies on their way into the store.
+    pub session_uses: Arc<SessionUses>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Access records.
@@ -88,13 +91,18 @@ impl Snapshot {
             store: Arc::clone(&services.store),
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
+            session_uses: Arc::clone(&services.session_uses),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
         };
         let authorizer =
             Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
         Ok(Self {
-            strip: StripSet::new(&config.routes, &config.account.api_key_header),
+            strip: StripSet::new(
+                &config.routes,
+                &config.account.api_key_header,
+                authorizer.cookies(),
+            ),
             authorizer,
             accounts: accounts(&config, &services),
             config,
@@ -127,6 +135,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         clock: Arc::clone(&services.clock),
         account: config.account.clone(),
         tokens: config.tokens.clone(),
+        sessions: config.session.clone(),
         roles: config.roles.clone(),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
     })
@@ -234,6 +243,8 @@ pub struct RequestScope {
     pub id: RequestId,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
+    /// The origin that the request was sent to, as browsers write it.
+    pub origin: String,
     /// The configuration this request sees.
     pub snapshot: Arc<Snapshot>,
 }

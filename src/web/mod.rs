@@ -7,12 +7,17 @@ mod answer;
 mod api;
 mod body;
 mod caller;
+mod cookie;
+mod cors;
 mod error;
 mod pace;
+mod portal;
 #[cfg(test)]
 mod test_kit;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -22,6 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::snapshot::JWKS_PATH;
 use crate::web::api::{accounts, jwks, keys, me, members, password, registration, roles, session};
+use crate::web::portal::{Portal, login};
 
 /// Longest body that an endpoint reads, in bytes. The longest that makes sense, a password of 256 characters twice with
 /// a token, has 3 KiB.
@@ -35,11 +41,20 @@ pub fn router(prefix: &str) -> Router {
         .route("/register", post(registration::register))
         .route("/password", put(password::set))
         .route("/forgot", post(password::forgot))
-        .route("/login", post(session::log_in))
+        .route("/login", get(login::show).post(session::log_in))
         .route("/token", post(session::refresh))
         .route("/logout", post(session::log_out))
         .route("/sessions", get(session::list).delete(session::end_all))
         .route("/sessions/{id}", get(session::show).delete(session::end))
+        .route(
+            "/confirm",
+            get(portal::password::show_confirm).post(portal::password::confirm),
+        )
+        .route(
+            "/reset",
+            get(portal::password::show_reset).post(portal::password::reset),
+        )
+        .route("/assets/portal.css", get(portal::style))
         .route("/me", get(me::show))
         .route("/methods", get(me::methods))
         .route("/introspect", post(api::introspect::introspect))
@@ -58,7 +73,7 @@ pub fn router(prefix: &str) -> Router {
         );
     dressed(
         Router::new()
-            .nest(prefix, own)
+            .nest(prefix, own.with_state(Arc::new(Portal::new(prefix))))
             .route(JWKS_PATH, get(jwks::show)),
     )
 }
@@ -69,5 +84,6 @@ fn dressed(router: Router) -> Router {
         .fallback(api::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn(cors::share))
         .layer(middleware::from_fn(answer::finish))
 }

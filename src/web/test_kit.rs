@@ -18,8 +18,8 @@ use crate::account::test_kit::{
     Mailbox, PASSWORD, account_settings, role_settings, token_settings,
 };
 use crate::config::{
-    Config, Limits, Listen, LogSettings, MailSettings, MailTransport, PublicUrl, StoreEngine,
-    StoreSettings,
+    Config, Limits, Listen, LogSettings, MailSettings, MailTransport, PublicUrl, SessionSettings,
+    StoreEngine, StoreSettings,
 };
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
@@ -34,6 +34,7 @@ use crate::snapshot::{RequestScope, Services, Snapshot};
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -89,6 +90,7 @@ impl Gateway {
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             clock: clock as Arc<dyn Clock>,
+            session_uses: Arc::new(SessionUses::new()),
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
@@ -119,6 +121,7 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
+            origin: "http://door".to_owned(),
             snapshot: Arc::clone(&self.snapshot),
         };
         let request = request.extension(scope).body(Body::from(body)).unwrap();
@@ -245,6 +248,7 @@ fn config() -> Config {
         },
         tokens: token_settings(),
         issuers: Vec::new(),
+        session: SessionSettings::default(),
         account: account_settings(),
         mail: MailSettings {
             transport: MailTransport::Stdout,

@@ -6,14 +6,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::auth::strip::{StripSet, is_own_cookie};
+use crate::auth::strip::StripSet;
 use crate::model::id::RequestId;
 use crate::proxy::guard::host_of;
-use crate::proxy::view::FORWARDED_FOR;
+use crate::proxy::view::{FORWARDED_FOR, FORWARDED_PROTO};
 
 /// The request's id, towards upstreams and callers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Fields that the gateway adds at most: room for them is made once.
@@ -81,14 +80,13 @@ fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
     for name in names {
         headers.remove(name);
     }
-    if !forwarding.pass_credentials {
-        strip_cookies(headers);
-    }
+    strip_cookies(headers, forwarding);
 }
 
 /// Takes our cookies out; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-fn strip_cookies(headers: &mut HeaderMap) {
-    let is_ours = |pair: &[u8]| is_own_cookie(cookie_name(pair));
+fn strip_cookies(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
+    let passes = forwarding.pass_credentials;
+    let is_ours = |pair: &[u8]| forwarding.strip.strips_cookie(cookie_name(pair), passes);
     let pairs = |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
     let mut fields = headers.get_all(COOKIE).iter();
     let is_one = fields.next().is_some_and(|field| !pairs(field)) && fields.next().is_none();
@@ -120,6 +118,20 @@ fn cookie_name(pair: &[u8]) -> &[u8] {
     pair.get(..end.unwrap_or(pair.len()))
         .unwrap_or_default()
         .trim_ascii()
+}
+
+/// The name under which a cookie that is set will come back. One without a name comes back as its value alone, which
+/// reads as a name again: `=a=b` as `a=b`.
+fn set_name(set_cookie: &[u8]) -> &[u8] {
+    let end = set_cookie.iter().position(|byte| *byte == b';');
+    let mut pair = set_cookie
+        .get(..end.unwrap_or(set_cookie.len()))
+        .unwrap_or_default()
+        .trim_ascii();
+    while let Some(value) = pair.strip_prefix(b"=") {
+        pair = value.trim_ascii_start();
+    }
+    cookie_name(pair)
 }
 
 /// The hops so far: a trusted proxy's list and the peer behind it, anybody else's peer alone.
@@ -202,7 +214,7 @@ pub fn to_caller(
     for name in names {
         head.remove_header(&name);
     }
-    let sets_ours = |value: &HeaderValue| is_own_cookie(cookie_name(value.as_bytes()));
+    let sets_ours = |value: &HeaderValue| strip.strips_cookie(set_name(value.as_bytes()), false);
     if head.headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         head.remove_header(&SET_COOKIE);

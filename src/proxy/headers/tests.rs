@@ -3,10 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::cookie::CookieNames;
 use crate::model::route::IdentityHeaderNames;
 
 fn set() -> StripSet {
-    StripSet::new([], &HeaderName::from_static("x-api-key"))
+    let cookies = CookieNames {
+        is_secure: true,
+        has_domain: true,
+    };
+    StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
 }
 
 struct Sent<'a> {
