@@ -76,10 +76,16 @@ impl Answer {
 
 impl Gateway {
     pub(in crate::web) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With another configuration.
+    pub(in crate::web) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let mailbox = Arc::new(Mailbox::default());
         let clock = Arc::new(ManualClock::at(now));
-        let config = config();
+        let mut config = config();
+        change(&mut config);
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
         let store = MemoryStore::new(Arc::new(Generations::new()));
@@ -121,7 +127,7 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
-            origin: "http://door".to_owned(),
+            origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
         };
         let request = request.extension(scope).body(Body::from(body)).unwrap();

@@ -136,7 +136,11 @@ fn credentials_and_our_cookies_end_here() {
     assert_eq!(passing.values("authorization"), ["Bearer x"]);
     assert_eq!(passing.values("x-api-key"), ["k"]);
     assert!(passing.values("proxy-authorization").is_empty());
-    assert_eq!(passing.values("cookie").len(), 2);
+    // Of our cookies only the one that routes read is the route's to have.
+    assert_eq!(
+        passing.values("cookie"),
+        ["a=1; b=2; c=3; __Secure-doorward=s"]
+    );
 
     for (cookie, left) in [
         ("doorward_session=s", vec![]),
@@ -173,6 +177,14 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("Set-Cookie", "a=1"),
         ("Set-Cookie", " __host-doorward=x; Path=/"),
         ("Set-Cookie", "b=2"),
+        ("Set-Cookie", "__Host-doorward=x; Path=/; Secure"),
+        ("Set-Cookie", "__Secure-doorward=x; Domain=example.com"),
+        ("Set-Cookie", "doorward_session =x"),
+        // Without a name the value comes back as if it had one.
+        ("Set-Cookie", "=__Host-doorward=x; Path=/"),
+        ("Set-Cookie", " = =doorward_session=x"),
+        ("Set-Cookie", "doorward_session; a=b"),
+        ("Set-Cookie", "c=doorward_session=x"),
         ("X-Request-Id", "theirs"),
         ("Keep-Alive", "timeout=5"),
     ] {
@@ -190,6 +202,7 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         [
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
+            ("set-cookie", "c=doorward_session=x"),
             ("x-request-id", "0000000000000007")
         ]
     );
