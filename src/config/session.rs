@@ -50,7 +50,7 @@ pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSet
             .unwrap_or(default.admin_idle_ttl),
         cookie_domain: reader
             .text("cookie_domain", DOMAIN, |text| domain(text, public_url))
-            .flatten(),
+            .filter(|domain| !domain.is_empty()),
         return_to: reader
             .texts("return_to", ORIGIN, origin)
             .unwrap_or_default(),
@@ -74,11 +74,11 @@ fn origin(text: &str) -> Option<String> {
     PublicUrl::parse(text).map(|url| url.text)
 }
 
-/// Reads a domain above or at the host of `public_url`; nothing is none. A name without a dot is nobody's to share, and
+/// Reads a domain above or at the host of `public_url`; an empty text means none. A name without a dot is nobody's to share, and
 /// browsers take no domain for an address.
-fn domain(text: &str, public_url: &PublicUrl) -> Option<Option<String>> {
+fn domain(text: &str, public_url: &PublicUrl) -> Option<String> {
     if text.is_empty() {
-        return Some(None);
+        return Some(String::new());
     }
     let domain = listen::host(text)?;
     let own = public_url.authority.split(':').next().unwrap_or_default();
@@ -86,7 +86,7 @@ fn domain(text: &str, public_url: &PublicUrl) -> Option<Option<String>> {
         .strip_suffix(domain.as_str())
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let is_address = own.parse::<std::net::IpAddr>().is_ok() || own.starts_with('[');
-    (is_above && domain.contains('.') && !is_address).then_some(Some(domain))
+    (is_above && domain.contains('.') && !is_address).then_some(domain)
 }
 
 #[cfg(test)]
@@ -122,9 +122,12 @@ mod tests {
         let url = |text: &str| PublicUrl::parse(text).unwrap();
         let auth = url("https://auth.example.com:8443");
         for fits in ["example.com", "EXAMPLE.com", "auth.example.com"] {
-            assert!(domain(fits, &auth).flatten().is_some(), "{fits}");
+            assert!(
+                domain(fits, &auth).is_some_and(|it| !it.is_empty()),
+                "{fits}"
+            );
         }
-        assert_eq!(domain("", &auth), Some(None));
+        assert_eq!(domain("", &auth), Some(String::new()));
         for bad in [
             "com",
             "ample.com",

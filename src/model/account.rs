@@ -310,6 +310,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sessions_from_before_there_were_cookies_are_read() {
+        let text = r#"{"id":"s-abcdefgh","uid":"u-abcdefgh","created":1,"last_seen":1,"from":"","idle_end":2,
+            "absolute_end":3,"refresh":REFRESH,"spent":[],"rotated":1}"#;
+        let text = text.replace("REFRESH", &format!("{:?}", [7; 32]));
+        let session: Session = serde_json::from_str(&text).unwrap();
+        assert_eq!(session.cookies, None);
+    }
+
+    #[test]
     fn usernames_fold_and_keep_their_rule() {
         assert_eq!(Username::parse("Anna.B").unwrap().as_str(), "anna.b");
         for bad in [

@@ -10,6 +10,8 @@
     reason = "a test fails by panicking, and tells what the gateway last said"
 )]
 
+mod browser;
+mod chromium;
 mod config;
 mod foreign;
 mod framing;
