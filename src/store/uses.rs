@@ -62,3 +62,24 @@ impl Default for SessionUses {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::token::draw_session_id;
+    use crate::model::clock::Timestamp;
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let uses = SessionUses::new();
+        let used = SessionUse {
+            session: draw_session_id(),
+            at: Timestamp::from_secs(1),
+            idle_end: Timestamp::from_secs(2),
+        };
+        for _ in 0..WAITING_MAX {
+            assert!(uses.note(used.clone()));
+        }
+        assert!(!uses.note(used));
+    }
+}
