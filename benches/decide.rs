@@ -148,6 +148,8 @@ impl Setup {
         let view = RequestView {
             method: &Method::GET,
             host: "api.example.com",
+            scheme: "http",
+            authority: "api.example.com",
             path,
             headers,
         };
@@ -171,6 +173,8 @@ impl Setup {
         let view = RequestView {
             method: &Method::GET,
             host: "api.example.com",
+            scheme: "http",
+            authority: "api.example.com",
             path: &path,
             headers,
         };

@@ -116,5 +116,6 @@ fn session(number: u64) -> Session {
         refresh: Digest([7; 32]),
         spent: Vec::new(),
         rotated: at,
+        cookies: None,
     }
 }

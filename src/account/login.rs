@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
 use crate::account::{AccountError, Accounts};
-use crate::crypto::token::{self, RefreshToken};
+use crate::crypto::token::{self, RefreshToken, SessionCookie};
 use crate::limit::Limit;
-use crate::model::account::{Account, Session};
-use crate::model::id::UserId;
+use crate::model::account::{Account, CookieDigests, Session};
+use crate::model::clock::Timestamp;
+use crate::model::id::{SessionId, UserId};
 use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
@@ -39,6 +40,33 @@ pub struct Opened {
     pub expires_in: Duration,
     /// The first refresh token.
     pub refresh_token: Secret,
+    /// The session's cookies, if it was opened for a browser; then nobody is given the tokens.
+    pub cookies: Option<Cookies>,
+}
+
+/// The values of the cookies that stand for a session.
+#[derive(Debug)]
+pub struct Cookies {
+    /// For the gateway's own host.
+    pub own: Secret,
+    /// For the subdomains, if `[session] cookie_domain` names them.
+    pub domain: Option<Secret>,
+}
+
+/// Who will carry the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// A program: an access token and a refresh token.
+    Program,
+    /// A browser: a cookie, or two.
+    Browser,
+}
+
+/// A session that is about to be written, and what its carrier is given.
+struct Draft {
+    session: Session,
+    refresh: RefreshToken,
+    cookies: Option<Cookies>,
 }
 
 impl Accounts {
@@ -51,6 +79,29 @@ impl Accounts {
         call: &Call,
         name: &str,
         password: Secret,
+    ) -> Result<Login, AccountError> {
+        self.open(call, name, password, Carrier::Program).await
+    }
+
+    /// Logs a browser in: the session is carried by cookies, and ends when it is not used for `[session] idle_ttl_s`.
+    ///
+    /// # Errors
+    /// [`AccountError`]; then no session has begun.
+    pub async fn login_of_browser(
+        &self,
+        call: &Call,
+        name: &str,
+        password: Secret,
+    ) -> Result<Login, AccountError> {
+        self.open(call, name, password, Carrier::Browser).await
+    }
+
+    async fn open(
+        &self,
+        call: &Call,
+        name: &str,
+        password: Secret,
+        carrier: Carrier,
     ) -> Result<Login, AccountError> {
         if let Some(limit) = self.name_limit(call, name) {
             return Ok(limited(call, limit));
@@ -76,21 +127,11 @@ impl Accounts {
         };
 
         let now = self.parts.clock.now();
-        let tokens = &self.parts.tokens;
-        let id = token::draw_session_id();
-        let refresh = RefreshToken::draw(id.clone());
-        let session = Session {
-            id,
-            uid: account.uid.clone(),
-            created: now,
-            last_seen: now,
-            from: call.from.clone().unwrap_or_default(),
-            idle_end: now.plus(tokens.refresh_ttl),
-            absolute_end: now.plus(tokens.absolute_ttl),
-            refresh: refresh.digest(),
-            spent: Vec::new(),
-            rotated: now,
-        };
+        let Draft {
+            session,
+            refresh,
+            cookies,
+        } = self.draft(call, account, carrier, now);
         let access = self.access_token(account, &session, now)?;
         // INVARIANT: what happened to the account while the password was hashed wins
         // (test `a_reset_during_the_login_wins`).
@@ -115,7 +156,57 @@ impl Accounts {
             access_token: access.text,
             expires_in: access.expires_in,
             refresh_token: refresh.text(),
+            cookies,
         })))
+    }
+
+    fn draft(&self, call: &Call, account: &Account, carrier: Carrier, now: Timestamp) -> Draft {
+        let (tokens, sessions) = (&self.parts.tokens, &self.parts.sessions);
+        let id = token::draw_session_id();
+        let (idle_ttl, cookies) = match carrier {
+            Carrier::Program => (tokens.refresh_ttl, None),
+            Carrier::Browser if account.is_admin => {
+                (sessions.admin_idle_ttl, Some(self.cookies(&id)))
+            }
+            Carrier::Browser => (sessions.idle_ttl, Some(self.cookies(&id))),
+        };
+        let (cookies, digests) = cookies.unzip();
+        // Of a browser's session too, since every session has one; nobody ever learns it.
+        let refresh = RefreshToken::draw(id.clone());
+        let session = Session {
+            id,
+            uid: account.uid.clone(),
+            created: now,
+            last_seen: now,
+            from: call.from.clone().unwrap_or_default(),
+            idle_end: now.plus(idle_ttl),
+            absolute_end: now.plus(tokens.absolute_ttl),
+            refresh: refresh.digest(),
+            spent: Vec::new(),
+            rotated: now,
+            cookies: digests,
+        };
+        Draft {
+            session,
+            refresh,
+            cookies,
+        }
+    }
+
+    /// Draws the cookies of a session.
+    fn cookies(&self, session: &SessionId) -> (Cookies, CookieDigests) {
+        let own = SessionCookie::draw(session.clone());
+        let domain = self.parts.sessions.cookie_domain.as_ref();
+        let domain = domain.map(|_| SessionCookie::draw(session.clone()));
+        let digests = CookieDigests {
+            own: own.digest(),
+            domain: domain.as_ref().map(SessionCookie::digest),
+        };
+        let cookies = Cookies {
+            own: own.text(),
+            domain: domain.as_ref().map(SessionCookie::text),
+        };
+        (cookies, digests)
     }
 }
 

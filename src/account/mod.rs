@@ -30,7 +30,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{AccountSettings, MailLimits, PublicUrl, RoleSettings, Tokens};
+use crate::config::{
+    AccountSettings, MailLimits, PublicUrl, RoleSettings, SessionSettings, Tokens,
+};
 use crate::crypto::password::{HashError, PasswordPool};
 use crate::crypto::signing::{SignError, SigningKeys};
 use crate::crypto::token::TokenKeys;
@@ -73,6 +75,8 @@ pub struct AccountsParts {
     pub mail_limits: MailLimits,
     /// `[tokens]`
     pub tokens: Tokens,
+    /// `[session]`
+    pub sessions: SessionSettings,
     /// `[roles]`
     pub roles: RoleSettings,
     /// Resource name to URL of the service that serves it; see [`resource_map`].

@@ -79,8 +79,36 @@ impl Accounts {
         uid: Option<&str>,
         wanted: WantedPassword,
     ) -> Result<PasswordSet, AccountError> {
+        self.set_by_token(call, presented, (uid, None), wanted)
+            .await
+    }
+
+    /// Sets a password by the token of a link: as [`Accounts::set_password_by_token`], but the token must be one for
+    /// that purpose, whoever's it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn set_password_by_link(
+        &self,
+        call: &Call,
+        presented: &str,
+        purpose: Purpose,
+        wanted: WantedPassword,
+    ) -> Result<PasswordSet, AccountError> {
+        let asked = (None, Some(purpose));
+        self.set_by_token(call, presented, asked, wanted).await
+    }
+
+    async fn set_by_token(
+        &self,
+        call: &Call,
+        presented: &str,
+        (uid, purpose): (Option<&str>, Option<Purpose>),
+        wanted: WantedPassword,
+    ) -> Result<PasswordSet, AccountError> {
         let digest = token::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
+        let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
             return Ok(refuse(
                 call,

@@ -129,6 +129,7 @@ impl Kit {
             account: config.account,
             mail_limits: config.mail.limits,
             tokens,
+            sessions: config.session,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
         });

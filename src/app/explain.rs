@@ -97,6 +97,8 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     let view = RequestView {
         method: &method,
         host: &host,
+        scheme: &snapshot.config.listen.public_url.scheme,
+        authority: &host,
         path: &target.path,
         headers: &headers,
     };

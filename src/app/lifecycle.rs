@@ -64,6 +64,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
     tasks.spawn(purge(services.clone()));
+    tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));

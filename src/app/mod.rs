@@ -111,6 +111,10 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
     log::init(&config.log.level, AuditOutput::Stdout)?;
     log_warnings(&warnings);
+    // Elsewhere the configuration's own check has said so.
+    if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
+        tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
+    }
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;

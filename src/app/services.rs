@@ -18,6 +18,7 @@ use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::{SledStore, make_private};
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -107,6 +108,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         post,
         counters: Arc::new(CounterSets::new(&clock)),
         clock,
+        session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
         metrics,
     })

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::auth::cookie::{CookieKind, CookieName, VALUE_BYTES_MAX};
 use crate::model::deny::DenyReason;
 
 /// Longest API key that is looked at, in bytes.
@@ -14,19 +15,25 @@ pub enum Credential<'a> {
     Bearer(&'a str),
     /// An API key.
     ApiKey(&'a str),
+    /// The value of a session cookie.
+    Cookie(CookieKind, &'a str),
 }
 
 /// Finds the one credential among the header fields; `None`: none came.
 ///
-/// An `Authorization` of another scheme than Bearer is not for us and counts as none. Nothing but these two fields, in
-/// their exact names, can carry a credential.
+/// An `Authorization` of another scheme than Bearer is not for us and counts as none. Nothing but these two fields and the
+/// one cookie, in their exact names, can carry a credential. Beside a bearer token or an API key the cookie is ignored; a
+/// cookie that comes twice counts as none, since nobody can tell who has set the other.
+///
+/// `cookie`: which cookie counts here, if any.
 ///
 /// # Errors
-/// [`DenyReason::CredentialConflict`] for two at once or one twice; [`DenyReason::BearerInvalid`] and
-/// [`DenyReason::ApiKeyInvalid`] for a field that cannot hold one.
+/// [`DenyReason::CredentialConflict`] for two at once or one twice; [`DenyReason::BearerInvalid`],
+/// [`DenyReason::ApiKeyInvalid`] and [`DenyReason::SessionEnded`] for a field that cannot hold one.
 pub fn extract<'a>(
     headers: &'a HeaderMap,
     api_key_header: &HeaderName,
+    cookie: Option<CookieName>,
 ) -> Result<Option<Credential<'a>>, DenyReason> {
     let authorization = only(headers, &header::AUTHORIZATION)?;
     let api_key = only(headers, api_key_header)?;
@@ -41,8 +48,30 @@ pub fn extract<'a>(
             Ok(text) if text.len() <= API_KEY_BYTES_MAX => Ok(Some(Credential::ApiKey(text))),
             _ => Err(DenyReason::ApiKeyInvalid),
         },
-        (None, None) => Ok(None),
+        (None, None) => match cookie.and_then(|cookie| only_cookie(headers, cookie)) {
+            Some(Credential::Cookie(_, text)) if VALUE_BYTES_MAX <= text.len() => {
+                Err(DenyReason::SessionEnded)
+            }
+            found => Ok(found),
+        },
     }
+}
+
+/// The cookie of that name (RFC 6265 section 5.4; in HTTP/2 it may come in several fields).
+fn only_cookie(headers: &HeaderMap, (name, kind): CookieName) -> Option<Credential<'_>> {
+    let fields = headers.get_all(header::COOKIE).iter();
+    let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    let mut values = pairs.filter_map(|pair| {
+        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+        rest.trim_ascii_start().strip_prefix(b"=")
+    });
+    let first = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    // What is no text is no value of ours, but it is there.
+    let text = std::str::from_utf8(first.trim_ascii()).unwrap_or_default();
+    Some(Credential::Cookie(kind, text))
 }
 
 fn only<'a>(
@@ -98,7 +127,8 @@ mod tests {
     }
 
     fn extracted(map: &HeaderMap) -> Result<Option<Credential<'_>>, DenyReason> {
-        extract(map, &HeaderName::from_static("x-api-key"))
+        let cookie = Some(("doorward_session", CookieKind::Own));
+        extract(map, &HeaderName::from_static("x-api-key"), cookie)
     }
 
     #[test]
@@ -170,6 +200,77 @@ mod tests {
         for (fields, reason) in cases {
             assert_eq!(extracted(&headers(fields)), Err(reason), "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_cookie_counts_once_and_alone() {
+        let own = |text| Some(Credential::Cookie(CookieKind::Own, text));
+        let cases = [
+            (&[("cookie", "doorward_session=x")][..], own("x")),
+            (&[("cookie", "a=b; doorward_session=x; c=d")], own("x")),
+            (
+                &[("cookie", "a=b"), ("cookie", "doorward_session=x")],
+                own("x"),
+            ),
+            (&[("cookie", "a=b;doorward_session = x ;")], own("x")),
+            (&[("cookie", "doorward_session=")], own("")),
+            (&[("cookie", "doorward_session=x=y")], own("x=y")),
+            (
+                &[("cookie", "doorward_session=x; doorward_session=x")],
+                None,
+            ),
+            (
+                &[
+                    ("cookie", "doorward_session=x"),
+                    ("cookie", "doorward_session=y"),
+                ],
+                None,
+            ),
+            (&[("cookie", "doorward_session=x; doorward_session=")], None),
+            (
+                &[(
+                    "cookie",
+                    "Doorward_session=x; xdoorward_session=y; doorward_session2=z",
+                )],
+                None,
+            ),
+            (
+                &[("cookie", "__Host-doorward=x; __Secure-doorward=y")],
+                None,
+            ),
+            (&[("cookie", "a=doorward_session=x")], None),
+            (&[("cookie", "doorward_session")], None),
+            (&[("cookie2", "doorward_session=x")], None),
+            (
+                &[
+                    ("cookie", "doorward_session=x"),
+                    ("authorization", "Bearer t"),
+                ],
+                Some(Credential::Bearer("t")),
+            ),
+            (
+                &[("cookie", "doorward_session=x"), ("x-api-key", "k")],
+                Some(Credential::ApiKey("k")),
+            ),
+            (
+                &[
+                    ("cookie", "doorward_session=x"),
+                    ("authorization", "Basic dTpw"),
+                ],
+                own("x"),
+            ),
+        ];
+        for (fields, credential) in cases {
+            assert_eq!(extracted(&headers(fields)), Ok(credential), "{fields:?}");
+        }
+        let long = format!("doorward_session={}", "x".repeat(200));
+        let refused = extracted(&headers(&[("cookie", &long)])).map(|_| ());
+        assert_eq!(refused, Err(DenyReason::SessionEnded));
+        let map = headers(&[("cookie", "doorward_session=x")]);
+        assert_eq!(
+            extract(&map, &HeaderName::from_static("x-api-key"), None),
+            Ok(None)
+        );
     }
 
     proptest! {

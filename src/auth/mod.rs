@@ -1,9 +1,13 @@
 //! Floor 3: the decision core. Nobody else decides.
 
 pub mod caller;
+pub mod cookie;
 pub mod extract;
 pub mod grant;
+mod navigation;
+pub mod origin;
 mod policy;
+pub mod return_to;
 pub mod strip;
 pub mod trace;
 pub mod verify;
@@ -15,16 +19,19 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::caller::Caller;
-use crate::auth::extract::extract;
+use crate::auth::cookie::CookieNames;
+use crate::auth::extract::{Credential, extract};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
+use crate::auth::navigation::LoginPage;
 use crate::auth::policy::{CompiledRoute, roles_on};
+use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::{Verifier, VerifierParts};
-use crate::auth::view::RequestView;
+use crate::auth::view::{OwnView, RequestView};
 use crate::model::access::{Ladder, Name, Requirement, Role};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
-use crate::model::identity::Identity;
+use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
 use crate::route::normalize::without_parameters;
 use crate::route::table::{Captures, RouteTable};
@@ -35,6 +42,13 @@ pub struct Authorizer {
     routes: Vec<CompiledRoute>,
     verifier: Verifier,
     api_key_header: HeaderName,
+    cookies: CookieNames,
+    /// From which a cookie may authenticate what is guarded.
+    origins: Vec<String>,
+    /// Counts as the own origin of the gateway's endpoints, whatever `Host` a proxy in front makes of it.
+    public_origin: String,
+    return_to: ReturnTo,
+    login_page: LoginPage,
     resources: Vec<Name>,
     ladder: Ladder,
 }
@@ -68,6 +82,11 @@ impl Authorizer {
                 .map(|route| CompiledRoute::new(route, &roles.resources, &roles.ladder))
                 .collect(),
             api_key_header: parts.config.account.api_key_header.clone(),
+            cookies: CookieNames::new(&parts.config.listen.public_url, &parts.config.session),
+            origins: parts.config.session.origins.clone(),
+            public_origin: parts.config.listen.public_url.text.clone(),
+            return_to: ReturnTo::new(&parts.config.listen.public_url, &parts.config.session),
+            login_page: LoginPage::new(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             verifier: Verifier::new(parts),
@@ -102,16 +121,91 @@ impl Authorizer {
         }
     }
 
-    /// The first half: who sends these headers; `None`: no credential came.
+    /// The first half: whose bearer token or API key these headers carry; `None`: none came. Cookies are not looked at.
     ///
     /// # Errors
     /// [`Stop::Deny`] for a credential that is not accepted, [`Stop::Fail`] when that cannot be told.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Stop> {
-        let Some(credential) = extract(headers, &self.api_key_header)? else {
+        let Some(credential) = extract(headers, &self.api_key_header, None)? else {
             return Ok(None);
         };
         let caller = self.verifier.verify(credential).await?;
         Ok(Some(Arc::clone(&caller.identity)))
+    }
+
+    /// The first half for the gateway's own endpoints: who sends this request; `None`: no credential came.
+    ///
+    /// # Errors
+    /// As [`Authorizer::authenticate`], and [`DenyReason::OriginRefused`] where only a cookie authenticates what a page
+    /// of a foreign origin may not send.
+    pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Stop> {
+        let found = extract(view.headers, &self.api_key_header, Some(self.cookies.own()))?;
+        let Some(credential) = found else {
+            return Ok(None);
+        };
+        let caller = self.verifier.verify(credential).await?;
+        if caller.identity.method == AuthnMethod::Session
+            && origin::is_guarded(view.method, view.headers)
+            && !self.own_page_sent(view)
+        {
+            return Err(DenyReason::OriginRefused.into());
+        }
+        Ok(Some(Arc::clone(&caller.identity)))
+    }
+
+    /// Whether a request to one of the gateway's own endpoints was sent by a page that may act for its user there: one
+    /// of the gateway's own, or of a configured origin.
+    #[must_use]
+    pub fn own_page_sent(&self, view: &OwnView<'_>) -> bool {
+        let own = [view.origin, self.public_origin.as_str()];
+        let allowed = own.into_iter().chain(self.origins());
+        origin::comes_from(view.headers, allowed)
+    }
+
+    /// The configured origins from which a cookie may authenticate anything.
+    pub fn origins(&self) -> impl Iterator<Item = &str> {
+        self.origins.iter().map(String::as_str)
+    }
+
+    /// What the session cookies are called.
+    #[must_use]
+    pub const fn cookies(&self) -> CookieNames {
+        self.cookies
+    }
+
+    /// Where a login may lead.
+    #[must_use]
+    pub const fn return_to(&self) -> &ReturnTo {
+        &self.return_to
+    }
+
+    /// The URL that the caller of a refused request is sent to instead; `None`: it is told the reason. A browser that
+    /// lacks a login is sent to the login page.
+    #[must_use]
+    pub fn instead_of(
+        &self,
+        reason: DenyReason,
+        view: &RequestView<'_>,
+        path_and_query: &str,
+    ) -> Option<String> {
+        // Whoever presents another credential than a cookie is no browser that lacks a login.
+        let is_browser = matches!(
+            self.credential(view.headers),
+            Ok(None | Some(Credential::Cookie(..))) | Err(DenyReason::SessionEnded)
+        );
+        let page = self
+            .login_page
+            .instead_of(reason, view, path_and_query, &self.return_to);
+        page.filter(|_| is_browser)
+    }
+
+    /// The credential of a request to a route.
+    fn credential<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Credential<'a>>, DenyReason> {
+        extract(
+            headers,
+            &self.api_key_header,
+            Some(self.cookies.on_routes()),
+        )
     }
 
     async fn run<T: Trace>(
@@ -137,6 +231,7 @@ impl Authorizer {
             return anonymous.ok_or(Stop::Deny(DenyReason::CredentialMissing));
         };
         let caller = known.caller.insert(caller);
+        self.check_origin(view, &caller.identity, trace)?;
         let permitted = compiled.permit(&caller.identity, captures.as_slice());
         trace.step("requirement", permitted.is_ok(), &|| match permitted {
             Ok(()) => format!("{}: met", route.require),
@@ -197,7 +292,7 @@ impl Authorizer {
                     Ok(Some(caller))
                 })
             }),
-            Asking::Credential => match extract(view.headers, &self.api_key_header) {
+            Asking::Credential => match self.credential(view.headers) {
                 Ok(None) => return Ok(None),
                 Ok(Some(credential)) => self.verifier.verify(credential).await.map(Some),
                 Err(reason) => Err(reason.into()),
@@ -214,6 +309,30 @@ impl Authorizer {
             Err(Stop::Fail(cause)) => cause.code().to_owned(),
         });
         found
+    }
+
+    /// What a cookie authenticates must come from a page that may send it.
+    fn check_origin<T: Trace>(
+        &self,
+        view: &RequestView<'_>,
+        identity: &Identity,
+        trace: &mut T,
+    ) -> Result<(), DenyReason> {
+        if identity.method != AuthnMethod::Session || !origin::is_guarded(view.method, view.headers)
+        {
+            return Ok(());
+        }
+        let own = origin::origin_of(view.scheme, view.authority);
+        let allowed = std::iter::once(own.as_str()).chain(self.origins());
+        let is_allowed = origin::comes_from(view.headers, allowed);
+        trace.step("origin", is_allowed, &|| {
+            "a cookie counts for pages of the target's own origin and of session.origins".to_owned()
+        });
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(DenyReason::OriginRefused)
+        }
     }
 
     /// `X-Auth-Roles`: the global roles and those on resources whose id is in the path; all of them if the route asks.

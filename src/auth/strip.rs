@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::HeaderName;
 
+use crate::auth::cookie::{self, CookieNames};
 use crate::model::route::{IdentityHeaderNames, Route};
 
 /// Longest name in the set, in bytes; a longer one is compared with nothing.
@@ -98,12 +99,11 @@ const LOOKALIKE: &[&str] = &[
 /// All names that begin like this are stripped.
 const PREFIXES: &[&str] = &["x-auth-request-"];
 
-/// The gateway's own cookies, over https, over plain http, and for the subdomains.
-const OWN_COOKIES: &[&str] = &["__Host-doorward", "doorward_session", "__Secure-doorward"];
+/// The gateway's own cookies.
+const OWN_COOKIES: &[&str] = &[cookie::HOST, cookie::PLAIN, cookie::DOMAIN];
 
 /// Whether a cookie of this name is the gateway's. Without case, as browsers treat the prefixes.
-#[must_use]
-pub fn is_own_cookie(name: &[u8]) -> bool {
+fn is_own_cookie(name: &[u8]) -> bool {
     OWN_COOKIES
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
@@ -128,6 +128,8 @@ pub struct StripSet {
     names: Vec<(Box<[u8]>, Class)>,
     /// For each first byte (the low five bits) the lengths that occur: most names are told apart by this alone.
     lengths: [u64; 32],
+    /// The cookie that routes read: the only one of ours that a route may want passed on.
+    route_cookie: &'static str,
 }
 
 impl StripSet {
@@ -137,6 +139,7 @@ impl StripSet {
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
         api_key_header: &HeaderName,
+        cookies: CookieNames,
     ) -> Self {
         let mut classes = BTreeMap::new();
         let mut add = |name: &str, class| {
@@ -166,7 +169,11 @@ impl StripSet {
         for (name, _) in &names {
             mark(&mut lengths, name);
         }
-        Self { names, lengths }
+        Self {
+            names,
+            lengths,
+            route_cookie: cookies.on_routes().0,
+        }
     }
 
     /// Whether a caller's field of this name is removed. `pass_credentials`: the route wants the caller's credentials as
@@ -180,6 +187,14 @@ impl StripSet {
             Some((Class::Credential, as_written)) => !pass_credentials || !as_written,
             Some((Class::Lookalike, as_written)) => !as_written,
         }
+    }
+
+    /// Whether a cookie of this name is taken out of a request to an upstream, and of what an upstream sets. The cookie of
+    /// the gateway's own endpoints is never passed on where there is another for routes.
+    #[must_use]
+    pub fn strips_cookie(&self, name: &[u8], pass_credentials: bool) -> bool {
+        let is_wanted = pass_credentials && name == self.route_cookie.as_bytes();
+        is_own_cookie(name) && !is_wanted
     }
 
     /// Whether this name tells who calls: an upstream's answer may not carry it to a caller.
@@ -245,7 +260,11 @@ mod tests {
     use super::*;
 
     fn set() -> StripSet {
-        StripSet::new([], &HeaderName::from_static("x-api-key"))
+        let cookies = CookieNames {
+            is_secure: true,
+            has_domain: true,
+        };
+        StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
     }
 
     fn name(text: &str) -> HeaderName {

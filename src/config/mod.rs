@@ -21,6 +21,7 @@ mod requirement;
 mod roles;
 mod routes;
 mod secrets;
+mod session;
 mod smtp;
 mod store;
 mod tokens;
@@ -43,6 +44,7 @@ pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;
 pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
+pub use crate::config::session::SessionSettings;
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// `[[issuer]]`
     pub issuers: Vec<Issuer>,
+    /// `[session]`
+    pub session: SessionSettings,
     /// `[account]`
     pub account: AccountSettings,
     /// `[mail]`
@@ -181,6 +185,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
+        session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,
         listen,
         tokens,
@@ -211,6 +216,12 @@ fn warn_before_strangers(config: &Config, problems: &Problems) {
     }
     if config.listen.public_url.is_loopback {
         return;
+    }
+    if config.listen.public_url.scheme == "http" {
+        problems.warn(
+            &Place::new("listen.public_url", Origin::Default),
+            "an https URL: over plain http the session cookie is sent without Secure",
+        );
     }
     for (index, upstream) in config.upstreams.iter().enumerate() {
         if upstream.addresses.contains(&UpstreamAddress::BuiltinEcho) {

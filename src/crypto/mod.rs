@@ -9,6 +9,7 @@ pub mod password;
 mod random;
 mod ring_file;
 pub mod seal;
+mod session_cookie;
 mod sha_crypt;
 pub mod signing;
 mod signing_key;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 pub use crate::crypto::api_key::ApiKeyText;
 use crate::crypto::random::SECRET_BYTES;
+pub use crate::crypto::session_cookie::SessionCookie;
 use crate::crypto::signing::KeyFileError;
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
@@ -128,23 +129,14 @@ impl RefreshToken {
     }
 
     fn new(session: SessionId, secret: &str) -> Self {
-        let id = session.as_str();
-        let id = id.strip_prefix(SessionId::PREFIX).unwrap_or(id);
-        let text = Secret::new(format!("{REFRESH_PREFIX}{id}.{secret}"));
+        let text = session_text(REFRESH_PREFIX, &session, secret);
         Self { session, text }
     }
 
     /// Reads a presented token; `None` if the form is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(REFRESH_PREFIX)?.split_once('.')?;
-        // The length first: nobody gets megabytes decoded.
-        if secret.len() != 43 || 64 < id.len() {
-            return None;
-        }
-        let session = SessionId::parse(&format!("{}{id}", SessionId::PREFIX)).ok()?;
-        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret).ok()?);
-        (bytes.len() == SECRET_BYTES).then(|| Self {
+        session_of(REFRESH_PREFIX, text).map(|session| Self {
             session,
             text: Secret::new(text.to_owned()),
         })
@@ -161,6 +153,25 @@ impl RefreshToken {
     pub fn digest(&self) -> Digest {
         digest(self.text.expose())
     }
+}
+
+/// A secret of 256 bits that names its session: `<prefix><session id without its prefix>.<43 characters of base64url>`.
+pub(in crate::crypto) fn session_text(prefix: &str, session: &SessionId, secret: &str) -> Secret {
+    let id = session.as_str();
+    let id = id.strip_prefix(SessionId::PREFIX).unwrap_or(id);
+    Secret::new(format!("{prefix}{id}.{secret}"))
+}
+
+/// The session that a text of the form of [`session_text`] names; `None` if the form is wrong.
+pub(in crate::crypto) fn session_of(prefix: &str, text: &str) -> Option<SessionId> {
+    let (id, secret) = text.strip_prefix(prefix)?.split_once('.')?;
+    // The length first: nobody gets megabytes decoded.
+    if secret.len() != 43 || 64 < id.len() {
+        return None;
+    }
+    let session = SessionId::parse(&format!("{}{id}", SessionId::PREFIX)).ok()?;
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret).ok()?);
+    (bytes.len() == SECRET_BYTES).then_some(session)
 }
 
 /// The secret keys under which tokens are digested and derived, kept in the key directory with mode 0600.

@@ -233,7 +233,7 @@ pub struct Session {
     pub uid: UserId,
     /// When the login was.
     pub created: Timestamp,
-    /// When a refresh token was last used.
+    /// When a refresh token was last used; for a session cookie some use within the last minute of use.
     pub last_seen: Timestamp,
     /// From which client network, as text.
     pub from: String,
@@ -247,6 +247,29 @@ pub struct Session {
     pub spent: Vec<Digest>,
     /// When the last rotation was.
     pub rotated: Timestamp,
+    /// The session cookies; `None`: the login was not by the form, and no cookie stands for it.
+    #[serde(default)]
+    pub cookies: Option<CookieDigests>,
+}
+
+/// Digests of the cookies that stand for one session. Each counts in its own place only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieDigests {
+    /// Of the cookie of the gateway's own host.
+    pub own: Digest,
+    /// Of the cookie for the subdomains, if there is one.
+    pub domain: Option<Digest>,
+}
+
+/// A use of a session cookie, on its way to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionUse {
+    /// Which session.
+    pub session: SessionId,
+    /// When.
+    pub at: Timestamp,
+    /// When the session ends now if it is not used again.
+    pub idle_end: Timestamp,
 }
 
 impl Session {
@@ -318,6 +341,15 @@ pub struct OneTimeToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_from_before_there_were_cookies_are_read() {
+        let text = r#"{"id":"s-abcdefgh","uid":"u-abcdefgh","created":1,"last_seen":1,"from":"","idle_end":2,
+            "absolute_end":3,"refresh":REFRESH,"spent":[],"rotated":1}"#;
+        let text = text.replace("REFRESH", &format!("{:?}", [7; 32]));
+        let session: Session = serde_json::from_str(&text).unwrap();
+        assert_eq!(session.cookies, None);
+    }
 
     #[test]
     fn usernames_fold_and_keep_their_rule() {

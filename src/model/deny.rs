@@ -23,10 +23,12 @@ pub enum DenyReason {
     BearerInvalid,
     /// The bearer token was good once.
     BearerExpired,
-    /// The session behind the bearer token has ended, or its account may not act any more.
+    /// The session behind the bearer token or cookie has ended, or its account may not act any more.
     SessionEnded,
     /// Unknown, wrong, revoked or expired API key: the caller is told no more than that.
     ApiKeyInvalid,
+    /// A cookie may not authenticate this: it changes something, and was sent from a page of a foreign origin.
+    OriginRefused,
     /// Recognised, but none of the roles asked for.
     RoleMissing,
     /// Recognised, but a scope is missing.
@@ -41,7 +43,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -54,6 +56,7 @@ impl DenyReason {
         Self::BearerExpired,
         Self::SessionEnded,
         Self::ApiKeyInvalid,
+        Self::OriginRefused,
         Self::RoleMissing,
         Self::ScopeMissing,
         Self::PasswordMustChange,
@@ -77,6 +80,7 @@ impl DenyReason {
             Self::BearerExpired => "bearer_expired",
             Self::SessionEnded => "session_ended",
             Self::ApiKeyInvalid => "api_key_invalid",
+            Self::OriginRefused => "origin_refused",
             Self::RoleMissing => "role_missing",
             Self::ScopeMissing => "scope_missing",
             Self::PasswordMustChange => "password_must_change",
@@ -99,7 +103,10 @@ impl DenyReason {
             | Self::BearerExpired
             | Self::SessionEnded
             | Self::ApiKeyInvalid => 401,
-            Self::RoleMissing | Self::ScopeMissing | Self::PasswordMustChange => 403,
+            Self::OriginRefused
+            | Self::RoleMissing
+            | Self::ScopeMissing
+            | Self::PasswordMustChange => 403,
             Self::BodyTooLarge => 413,
             Self::BodyTimeout => 408,
         }
@@ -121,6 +128,7 @@ impl DenyReason {
             Self::BearerExpired => "The bearer token has expired",
             Self::SessionEnded => "The session has ended",
             Self::ApiKeyInvalid => "The API key is not accepted",
+            Self::OriginRefused => "A page of this origin may not do this",
             Self::RoleMissing => "None of the roles that this needs",
             Self::ScopeMissing => "A scope that this needs is missing",
             Self::PasswordMustChange => "The password must be changed first",

@@ -369,6 +369,7 @@ mod tests {
             post,
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
+            session_uses: Arc::default(),
             metrics,
             access: Arc::new(AccessLog::start(false).unwrap()),
         };

@@ -32,6 +32,7 @@ use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
 use crate::auth::grant::Decision;
+use crate::auth::origin::origin_of;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
 use crate::model::route::Upstream;
@@ -130,9 +131,12 @@ impl Gateway {
         let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return Ok(false);
         };
+        let public = &ctx.snapshot.config.listen.public_url;
+        let scheme = client.scheme(&session.req_header().headers, &public.scheme);
         let scope = RequestScope {
             id: ctx.id,
             client: client.address,
+            origin: origin_of(scheme, &target.authority),
             snapshot: Arc::clone(&ctx.snapshot),
         };
         ctx.verdict = Verdict::Local;
@@ -151,11 +155,13 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        let Some(target) = &ctx.target else {
+        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return Ok(false);
         };
         let head = session.req_header();
-        let view = target.view(&head.method, &head.headers);
+        let public = &ctx.snapshot.config.listen.public_url;
+        let scheme = client.scheme(&head.headers, &public.scheme);
+        let view = target.view(&head.method, scheme, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
                 ctx.first_address = self.turns.take(grant.route().upstream);
@@ -168,7 +174,15 @@ impl Gateway {
             }
             Decision::Deny(denial) => {
                 let problem = Problem::from(denial.reason);
+                let target = target.path_and_query.as_str();
+                let instead = ctx
+                    .snapshot
+                    .authorizer
+                    .instead_of(denial.reason, &view, target);
                 ctx.verdict = Verdict::Denied(denial);
+                if let Some(location) = instead {
+                    return redirect(session, ctx, &location).await;
+                }
                 answer(session, ctx, &problem).await
             }
             Decision::Fail(cause) => {
@@ -206,6 +220,19 @@ async fn answer(
 ) -> pingora::Result<bool> {
     ctx.status = problem.status;
     respond::problem(session, problem, ctx.id)
+        .await
+        .map_err(Error::into_down)?;
+    Ok(true)
+}
+
+/// Sends a browser elsewhere.
+async fn redirect(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    location: &str,
+) -> pingora::Result<bool> {
+    ctx.status = 302;
+    respond::redirect(session, location, ctx.id)
         .await
         .map_err(Error::into_down)?;
     Ok(true)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -181,6 +182,20 @@ pub async fn problem(
             .await?;
     }
     Ok(())
+}
+
+/// Sends a browser to the login page, and leaves the connection as [`problem`] does.
+///
+/// # Errors
+/// When the caller is gone.
+pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> pingora::Result<()> {
+    settle_body(session);
+    let mut head = ResponseHeader::build(302, Some(5))?;
+    head.insert_header(LOCATION, location)?;
+    head.insert_header(CONTENT_LENGTH, 0)?;
+    head.insert_header(CACHE_CONTROL, "no-store")?;
+    head.insert_header(REQUEST_ID, id_value(id))?;
+    session.write_response_header(Box::new(head), true).await
 }
 
 /// Decides what becomes of a body that nobody will read.

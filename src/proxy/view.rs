@@ -16,6 +16,9 @@ use crate::route::normalize::canonical;
 /// Where hops write whom they had the request from.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// By which scheme it came to a hop.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 /// Most hops of a forwarding header that are looked at.
 const HOPS_MAX: usize = 32;
 
@@ -24,6 +27,8 @@ const HOPS_MAX: usize = 32;
 pub struct Target {
     /// The host: lower case, without port and trailing dot.
     pub host: String,
+    /// The host with its port, as sent.
+    pub authority: String,
     /// The path that is matched.
     pub path: CanonicalPath,
     /// The path that is matched, and the query as it came: what is sent on.
@@ -39,11 +44,10 @@ impl Target {
     pub fn read(head: &RequestHeader) -> Result<Self, DenyReason> {
         let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
         let host_field = head.headers.get(http::header::HOST);
-        let host = host_field
-            .map(HeaderValue::as_bytes)
-            .or(authority)
-            .and_then(host_of)
-            .ok_or(DenyReason::RequestMalformed)?;
+        let authority = host_field.map(HeaderValue::as_bytes).or(authority);
+        let authority = authority.and_then(|it| std::str::from_utf8(it).ok());
+        let authority = authority.ok_or(DenyReason::RequestMalformed)?;
+        let host = host_of(authority.as_bytes()).ok_or(DenyReason::RequestMalformed)?;
         let raw = std::str::from_utf8(head.raw_path()).map_err(|_| DenyReason::RequestMalformed)?;
         let origin_form = origin_form(raw).ok_or(DenyReason::PathRefused)?;
         let read = canonical(&origin_form).map_err(|_| DenyReason::PathRefused)?;
@@ -55,17 +59,25 @@ impl Target {
             PathAndQuery::from_maybe_shared(text).map_err(|_| DenyReason::PathRefused)?;
         Ok(Self {
             host: host.to_ascii_lowercase(),
+            authority: authority.to_owned(),
             path: read.path,
             path_and_query,
         })
     }
 
-    /// The request as the decision sees it.
+    /// The request as the decision sees it. `scheme`: as [`Client::scheme`] finds it.
     #[must_use]
-    pub fn view<'a>(&'a self, method: &'a Method, headers: &'a HeaderMap) -> RequestView<'a> {
+    pub fn view<'a>(
+        &'a self,
+        method: &'a Method,
+        scheme: &'a str,
+        headers: &'a HeaderMap,
+    ) -> RequestView<'a> {
         RequestView {
             method,
             host: &self.host,
+            scheme,
+            authority: &self.authority,
             path: &self.path,
             headers,
         }
@@ -125,6 +137,24 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The scheme that the caller used: what a trusted proxy says, if it says it once and well; else that of
+    /// `public_url`, since TLS may end at a proxy that says nothing.
+    #[must_use]
+    pub fn scheme<'a>(self, headers: &'a HeaderMap, public: &'a str) -> &'a str {
+        let mut values = headers.get_all(FORWARDED_PROTO).iter();
+        let told = self.peer_is_trusted.then(|| values.next()).flatten();
+        match told
+            .filter(|_| values.next().is_none())
+            .map(HeaderValue::as_bytes)
+        {
+            Some(b"http") => "http",
+            Some(b"https") => "https",
+            _ => public,
+        }
+    }
+}
+
 /// An address as hops write it: bare, with a port, in brackets or in quotes.
 fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
@@ -177,6 +207,34 @@ mod tests {
         }
         let refused = Target::read(&head("/", "a b")).unwrap_err();
         assert_eq!(refused, DenyReason::RequestMalformed);
+    }
+
+    #[test]
+    fn only_trusted_proxies_name_the_scheme() {
+        let cases = [
+            (true, &["https"][..], "https"),
+            (true, &["http"], "http"),
+            (true, &["https", "http"], "public"),
+            (true, &["HTTPS"], "public"),
+            (true, &["https, http"], "public"),
+            (true, &[], "public"),
+            (false, &["https"], "public"),
+        ];
+        for (peer_is_trusted, fields, wanted) in cases {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(FORWARDED_PROTO, HeaderValue::from_static(field));
+            }
+            let client = Client {
+                address: "192.0.2.1".parse().unwrap(),
+                peer_is_trusted,
+            };
+            assert_eq!(
+                client.scheme(&headers, "public"),
+                wanted,
+                "{peer_is_trusted} {fields:?}"
+            );
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::model::path::CanonicalPath;
 use crate::model::route::Route;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
 use crate::store::Store;
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Services {
     pub post: Arc<Post>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Uses of session cookies on their way into the store.
+    pub session_uses: Arc<SessionUses>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Access records.
@@ -100,12 +103,18 @@ impl Snapshot {
             store: Arc::clone(&services.store),
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
+            session_uses: Arc::clone(&services.session_uses),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
         };
+        let authorizer = Authorizer::new(routes, table, parts);
         Ok(Self {
-            strip: StripSet::new(&config.routes, &config.account.api_key_header),
-            authorizer: Authorizer::new(routes, table, parts),
+            strip: StripSet::new(
+                &config.routes,
+                &config.account.api_key_header,
+                authorizer.cookies(),
+            ),
+            authorizer,
             accounts: accounts(&config, &services),
             config,
             services,
@@ -139,6 +148,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         account: config.account.clone(),
         mail_limits: config.mail.limits,
         tokens: config.tokens.clone(),
+        sessions: config.session.clone(),
         roles: config.roles.clone(),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
     })
@@ -245,6 +255,8 @@ pub struct RequestScope {
     pub id: RequestId,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
+    /// The origin that the request was sent to, as browsers write it.
+    pub origin: String,
     /// The configuration this request sees.
     pub snapshot: Arc<Snapshot>,
 }

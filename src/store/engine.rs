@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use crate::limit::{Change, Kept, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
-    Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, Username,
+    Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse,
+    Username,
 };
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
@@ -308,6 +309,10 @@ impl<E: Engine> Store for E {
 
     async fn rotate_refresh(&self, rotation: RefreshRotation) -> Result<Rotation, StoreError> {
         self.write(move |tx| sessions::rotate(tx, &rotation)).await
+    }
+
+    async fn note_session_uses(&self, uses: Vec<SessionUse>) -> Result<(), StoreError> {
+        self.write(move |tx| sessions::note_uses(tx, &uses)).await
     }
 
     async fn end_session(&self, uid: &UserId, id: &SessionId) -> Result<bool, StoreError> {

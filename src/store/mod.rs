@@ -15,6 +15,7 @@ mod reads;
 mod record;
 pub mod sled;
 mod transaction;
+pub mod uses;
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::limit::{Change, Kept, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId, Role};
 use crate::model::account::{
     Account, AccountStatus, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session,
-    Username,
+    SessionUse, Username,
 };
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
@@ -301,6 +302,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// `idle_end` replaces the session's own. A session that is not live at `now`, or whose account is not active, is
     /// unknown.
     async fn rotate_refresh(&self, rotation: RefreshRotation) -> Result<Rotation, StoreError>;
+    /// Writes down uses of session cookies: `last_seen` and `idle_end` of each session that is live at its use, has a
+    /// cookie and was not seen later. Moves no generation and voids nothing that is cached: no right comes of it.
+    async fn note_session_uses(&self, uses: Vec<SessionUse>) -> Result<(), StoreError>;
     /// Ends one session of a uid and moves the account's generation; `false`: there is none.
     async fn end_session(&self, uid: &UserId, id: &SessionId) -> Result<bool, StoreError>;
     /// Ends all sessions of a uid except `keep`, moves the generation if there was one; how many there were.

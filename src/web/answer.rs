@@ -15,8 +15,15 @@ use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
 use crate::snapshot::RequestScope;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
+/// For a year browsers come by https only, once they came so.
+const HSTS: &str = "max-age=31536000";
+
 /// JSON of our own making.
 pub(in crate::web) struct Json<T>(pub(in crate::web) T);
+
+/// Says of an answer that its body stands as it is, though it tells of a problem: a page for people.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::web) struct Written;
 
 /// A list: `{items, count}` and, where there is more, `next`.
 #[derive(Debug, Serialize)]
@@ -70,6 +77,8 @@ pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
     let scope = request.extensions().get::<RequestScope>();
     let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
     let metrics = scope.map(|scope| Arc::clone(&scope.snapshot.services.metrics));
+    let is_https =
+        scope.is_some_and(|scope| scope.snapshot.config.listen.public_url.scheme == "https");
     let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
     if let (Some(metrics), Some(problem)) = (metrics, response.extensions().get::<Problem>()) {
@@ -93,11 +102,18 @@ pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
             .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     put_common_fields(response.headers_mut(), id);
+    if is_https {
+        let value = HeaderValue::from_static(HSTS);
+        response
+            .headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
     response
 }
 
 /// The body of an error, with its content type set; `None`: the answer is none, or is written already.
 fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
+    let is_written = response.extensions_mut().remove::<Written>().is_some();
     let (body, media_type, cause) =
         if let Some(oauth) = response.extensions_mut().remove::<OAuthProblem>() {
             let body = serde_json::to_string(&OAuthBody {
@@ -117,6 +133,9 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
         };
     if let Some(cause) = cause {
         tracing::error!(request_id = id.as_str(), cause, "a request failed");
+    }
+    if is_written {
+        return None;
     }
     response
         .headers_mut()
@@ -141,14 +160,22 @@ fn put_common_fields(headers: &mut HeaderMap, id: RequestId) {
     let fields = [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Pages for people have their own.
+    let defaults = [
         (header::REFERRER_POLICY, "no-referrer"),
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; frame-ancestors 'none'",
         ),
     ];
-    for (name, value) in fields {
-        headers.insert(name, HeaderValue::from_static(value));
+    for (name, value) in defaults {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(HeaderName::from_static("x-request-id"), value);

@@ -80,6 +80,49 @@ impl OAuthForm {
     }
 }
 
+/// The form of a page for people: whatever it does not ask for, and whatever comes twice, is refused.
+pub(in crate::web) struct PageForm(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequest<S> for PageForm {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_form_sent(request.headers()) {
+            let detail = "the content type must be application/x-www-form-urlencoded";
+            return Err(Problem::because(Kind::ContentType, detail));
+        }
+        let bytes = read(request, state).await?;
+        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
+        Ok(Self(pairs))
+    }
+}
+
+impl PageForm {
+    /// Sees that there are no other fields than these, and each once at most.
+    pub(in crate::web) fn only(&self, names: &[&str]) -> Result<(), Problem> {
+        let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
+        let fits =
+            |(name, _): &(String, String)| names.contains(&name.as_str()) && count(name) == 1;
+        if self.0.iter().all(fits) {
+            Ok(())
+        } else {
+            let detail = format!("a form with {}, each once", names.join(", "));
+            Err(Problem::because(Kind::BodyMalformed, detail))
+        }
+    }
+
+    /// Takes a field out.
+    pub(in crate::web) fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.0.iter().position(|(have, _)| have == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+}
+
+/// Whether a request carries a form.
+pub(in crate::web) fn is_form_sent(headers: &HeaderMap) -> bool {
+    has_type(headers, is_form)
+}
+
 /// The query. Unknown parameters and those that come twice are refused.
 pub(in crate::web) struct Query<T>(pub(in crate::web) T);
 

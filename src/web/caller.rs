@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 
 use crate::account::call::{Call, client_network};
 use crate::account::{Accounts, Actor, is_administrator};
+use crate::auth::view::OwnView;
 use crate::model::access::Scope;
 use crate::model::account::Account;
 use crate::model::deny::DenyReason;
@@ -14,6 +16,9 @@ use crate::model::id::SessionId;
 use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
 use crate::web::error::{Kind, Problem};
+
+/// A post of one of our own pages, whoever is logged in: of a foreign page it is refused.
+pub(in crate::web) struct OwnPage(pub(in crate::web) RequestScope);
 
 /// The request's surroundings; anybody may call.
 pub(in crate::web) struct Anybody(pub(in crate::web) RequestScope);
@@ -82,6 +87,19 @@ impl LoginLater {
     }
 }
 
+/// The request as far as its caller is told by it.
+pub(in crate::web) fn own_view<'a>(
+    scope: &'a RequestScope,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+) -> OwnView<'a> {
+    OwnView {
+        method,
+        headers,
+        origin: &scope.origin,
+    }
+}
+
 /// The circumstances of a request, for the audit trail.
 pub(in crate::web) fn call(scope: &RequestScope, caller: Option<&Identity>) -> Call {
     Call {
@@ -103,16 +121,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Anybody {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
+        let view = own_view(&scope, &parts.method, &parts.headers);
+        if !scope.snapshot.authorizer.own_page_sent(&view) {
+            return Err(DenyReason::OriginRefused.into());
+        }
+        Ok(Self(scope))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Recognised {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
-        let found = scope
-            .snapshot
-            .authorizer
-            .authenticate(&parts.headers)
-            .await?;
+        let view = own_view(&scope, &parts.method, &parts.headers);
+        let found = scope.snapshot.authorizer.recognise(&view).await?;
         let identity = found.ok_or(DenyReason::CredentialMissing)?;
         Ok(Self { scope, identity })
     }

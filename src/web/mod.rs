@@ -7,12 +7,17 @@ mod answer;
 mod api;
 mod body;
 mod caller;
+mod cookie;
+mod cors;
 mod error;
 mod pace;
+mod portal;
 #[cfg(test)]
 mod test_kit;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -25,6 +30,7 @@ use crate::snapshot::OWN_BODY_BYTES_MAX;
 use crate::web::api::{
     accounts, jwks, keys, me, members, password, registration, roles, session, settings,
 };
+use crate::web::portal::{Portal, login};
 
 /// Every path that the gateway serves itself, below `prefix` (such as `/auth`) and at [`JWKS_PATH`].
 ///
@@ -34,11 +40,20 @@ pub fn router(prefix: &str) -> Router {
         .route("/register", post(registration::register))
         .route("/password", put(password::set))
         .route("/forgot", post(password::forgot))
-        .route("/login", post(session::log_in))
+        .route("/login", get(login::show).post(session::log_in))
         .route("/token", post(session::refresh))
         .route("/logout", post(session::log_out))
         .route("/sessions", get(session::list).delete(session::end_all))
         .route("/sessions/{id}", get(session::show).delete(session::end))
+        .route(
+            "/confirm",
+            get(portal::password::show_confirm).post(portal::password::confirm),
+        )
+        .route(
+            "/reset",
+            get(portal::password::show_reset).post(portal::password::reset),
+        )
+        .route("/assets/portal.css", get(portal::style))
         .route("/me", get(me::show).patch(me::change))
         .route("/me/identity", put(me::confirm_identity))
         .route("/methods", get(me::methods))
@@ -65,7 +80,7 @@ pub fn router(prefix: &str) -> Router {
         );
     dressed(
         Router::new()
-            .nest(prefix, own)
+            .nest(prefix, own.with_state(Arc::new(Portal::new(prefix))))
             .route(JWKS_PATH, get(jwks::show)),
     )
 }
@@ -76,5 +91,6 @@ fn dressed(router: Router) -> Router {
         .fallback(api::not_found)
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn(cors::share))
         .layer(middleware::from_fn(answer::finish))
 }

@@ -13,6 +13,7 @@ use tower::ServiceExt;
 use crate::account::call::Call;
 use crate::account::register::NewPerson;
 use crate::account::test_kit::{Mailbox, PASSWORD, config};
+use crate::config::Config;
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
@@ -26,6 +27,7 @@ use crate::snapshot::{RequestScope, Services, Snapshot};
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
+use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -67,10 +69,16 @@ impl Answer {
 
 impl Gateway {
     pub(in crate::web) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With another configuration.
+    pub(in crate::web) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let mailbox = Arc::new(Mailbox::default());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
-        let config = config();
+        let mut config = config();
+        change(&mut config);
         let tokens = &config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
         let store = MemoryStore::new(Arc::new(Generations::new()));
@@ -84,6 +92,7 @@ impl Gateway {
             post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
+            session_uses: Arc::new(SessionUses::new()),
             metrics,
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
@@ -114,6 +123,7 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
+            origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
         };
         let request = request.extension(scope).body(Body::from(body)).unwrap();

@@ -11,6 +11,8 @@
 )]
 
 mod administration;
+mod browser;
+mod chromium;
 mod cli;
 mod config;
 mod drain;

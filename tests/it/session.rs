@@ -406,11 +406,9 @@ fn kinds_of_secrets_cannot_stand_for_each_other() {
             .set_password(token, &password_of("other"))
             .refused(400, "token_invalid");
     }
-    for name in ["doorward_session", "__Host-doorward"] {
-        let request = gateway
-            .get("/protected/x")
-            .header("Cookie", format!("{name}={}", anna.jwt));
-        request.send().refused(401, "credential_missing");
+    for token in [&anna.jwt, &anna.refresh, &key.text, &reset] {
+        let request = gateway.get("/protected/x").header("Cookie", format!("doorward_session={token}"));
+        request.send().refused(401, "session_ended");
     }
     gateway
         .set_password(&reset, &password_of("newer"))

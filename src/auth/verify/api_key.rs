@@ -75,6 +75,7 @@ impl Verifier {
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
             until,
+            uses: None,
         })
     }
 }

@@ -47,6 +47,7 @@ impl Verifier {
             caller: Arc::new(Caller::new(identity)),
             stamp: None,
             until,
+            uses: None,
         })
     }
 
@@ -104,6 +105,7 @@ impl Verifier {
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
             until,
+            uses: None,
         })
     }
 

@@ -4,14 +4,17 @@ mod api_key;
 mod bearer;
 mod claims;
 mod foreign;
+mod session;
 
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
+use crate::auth::cookie::CookieKind;
 use crate::auth::extract::Credential;
 use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::verify::foreign::ForeignIssuer;
-use crate::config::Config;
+use crate::auth::verify::session::Use;
+use crate::config::{Config, SessionSettings};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
@@ -23,6 +26,7 @@ use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
 use crate::store::generations::Stamp;
+use crate::store::uses::SessionUses;
 use crate::telemetry::metrics::Metrics;
 
 /// What verifying needs; each part outlives the configuration or is built from it.
@@ -37,6 +41,8 @@ pub struct VerifierParts<'a> {
     pub token_keys: Arc<TokenKeys>,
     /// Our own signing keys.
     pub signing: Arc<SigningKeys>,
+    /// Uses of session cookies, to be written down.
+    pub session_uses: Arc<SessionUses>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counters.
@@ -55,6 +61,8 @@ pub(crate) struct Verifier {
     subjects: Subjects,
     token_keys: Arc<TokenKeys>,
     signing: Arc<SigningKeys>,
+    sessions: SessionSettings,
+    session_uses: Arc<SessionUses>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
@@ -68,6 +76,15 @@ struct Remembered {
     stamp: Option<Stamp>,
     /// Verified again from then on.
     until: Timestamp,
+    /// For a session cookie: verified again when it was not used for too long, too.
+    uses: Option<Use>,
+}
+
+impl Remembered {
+    fn counts_at(&self, now: Timestamp) -> bool {
+        let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
+        now < self.until && is_in_use
+    }
 }
 
 /// A text remembered as one kind of credential never stands for the other.
@@ -75,6 +92,7 @@ struct Remembered {
 enum Kind {
     Bearer,
     ApiKey,
+    Cookie(CookieKind),
 }
 
 impl Verifier {
@@ -94,6 +112,8 @@ impl Verifier {
             store: parts.store,
             token_keys: parts.token_keys,
             signing: parts.signing,
+            sessions: config.session.clone(),
+            session_uses: parts.session_uses,
             clock: parts.clock,
             metrics: parts.metrics,
             // New callers must get in when the cache is full and hot, so the least recently used goes.
@@ -112,24 +132,28 @@ impl Verifier {
         let (kind, text) = match credential {
             Credential::Bearer(text) => (Kind::Bearer, text),
             Credential::ApiKey(text) => (Kind::ApiKey, text),
+            Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
         };
         let digest = token::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
             && remembered.kind == kind
-            && now < remembered.until
+            && remembered.counts_at(now)
             && remembered
                 .stamp
                 .is_none_or(|stamp| self.store.generations().is_current(stamp))
         {
             self.metrics.identity_cache_hit();
+            self.note_use(&remembered, now);
             return Ok(Arc::clone(&remembered.caller));
         }
         self.metrics.identity_cache_miss();
         let fresh = match kind {
             Kind::Bearer => self.bearer(text, now).await?,
             Kind::ApiKey => self.api_key(text, now).await?,
+            Kind::Cookie(kind) => self.session(kind, text, now).await?,
         };
+        self.note_use(&fresh, now);
         let caller = Arc::clone(&fresh.caller);
         self.verified.insert(digest, Arc::new(fresh));
         Ok(caller)
@@ -161,13 +185,7 @@ impl Verifier {
         else {
             return Ok(None);
         };
-        let scopes = self
-            .scopes
-            .iter()
-            .filter(|scope| !scope.is_own())
-            .cloned()
-            .collect();
-        let identity = self.login_identity(&subject, None, scopes, None);
+        let identity = self.login_identity(&subject, None, self.login_scopes(), None);
         Ok(Some(Arc::new(Caller::new(identity))))
     }
 
@@ -179,5 +197,11 @@ impl Verifier {
             .collect();
         roles.sort_unstable();
         roles
+    }
+
+    /// What a login carries: every declared scope but the gateway's own.
+    fn login_scopes(&self) -> Vec<Scope> {
+        let scopes = self.scopes.iter().filter(|scope| !scope.is_own());
+        scopes.cloned().collect()
     }
 }

@@ -8,14 +8,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::auth::strip::{StripSet, is_own_cookie};
+use crate::auth::strip::StripSet;
 use crate::model::id::RequestId;
 use crate::proxy::guard::host_of;
-use crate::proxy::view::FORWARDED_FOR;
+use crate::proxy::view::{FORWARDED_FOR, FORWARDED_PROTO};
 
 /// The request's id, towards upstreams and callers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Fields that the gateway adds at most: room for them is made once.
@@ -83,14 +82,13 @@ fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
     for name in names {
         headers.remove(name);
     }
-    if !forwarding.pass_credentials {
-        strip_cookies(headers);
-    }
+    strip_cookies(headers, forwarding);
 }
 
 /// Takes our cookies out; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-fn strip_cookies(headers: &mut HeaderMap) {
-    let is_ours = |pair: &[u8]| is_own_cookie(cookie_name(pair));
+fn strip_cookies(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
+    let passes = forwarding.pass_credentials;
+    let is_ours = |pair: &[u8]| forwarding.strip.strips_cookie(cookie_name(pair), passes);
     let pairs = |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
     let mut fields = headers.get_all(COOKIE).iter();
     let is_one = fields.next().is_some_and(|field| !pairs(field)) && fields.next().is_none();
@@ -228,7 +226,7 @@ pub fn to_caller(
         head.remove_header(&CONTENT_LENGTH);
         head.remove_header(&TRANSFER_ENCODING);
     }
-    let sets_ours = |value: &HeaderValue| is_own_cookie(cookie_set(value.as_bytes()));
+    let sets_ours = |value: &HeaderValue| strip.strips_cookie(cookie_set(value.as_bytes()), false);
     if head.headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         head.remove_header(&SET_COOKIE);

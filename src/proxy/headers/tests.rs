@@ -3,10 +3,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::cookie::CookieNames;
 use crate::model::route::IdentityHeaderNames;
 
 fn set() -> StripSet {
-    StripSet::new([], &HeaderName::from_static("x-api-key"))
+    let cookies = CookieNames {
+        is_secure: true,
+        has_domain: true,
+    };
+    StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
 }
 
 struct Sent<'a> {
@@ -131,7 +136,11 @@ fn credentials_and_our_cookies_end_here() {
     assert_eq!(passing.values("authorization"), ["Bearer x"]);
     assert_eq!(passing.values("x-api-key"), ["k"]);
     assert!(passing.values("proxy-authorization").is_empty());
-    assert_eq!(passing.values("cookie").len(), 2);
+    // Of our cookies only the one that routes read is the route's to have.
+    assert_eq!(
+        passing.values("cookie"),
+        ["a=1; b=2; c=3; __Secure-doorward=s"]
+    );
 
     for (cookie, left) in [
         ("doorward_session=s", vec![]),
@@ -171,6 +180,14 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("Set-Cookie", " = = doorward_session=evil"),
         ("Set-Cookie", "doorward_session ; Path=/"),
         ("Set-Cookie", "b=2"),
+        ("Set-Cookie", "__Host-doorward=x; Path=/; Secure"),
+        ("Set-Cookie", "__Secure-doorward=x; Domain=example.com"),
+        ("Set-Cookie", "doorward_session =x"),
+        // Without a name the value comes back as if it had one.
+        ("Set-Cookie", "=__Host-doorward=x; Path=/"),
+        ("Set-Cookie", " = =doorward_session=x"),
+        ("Set-Cookie", "doorward_session; a=b"),
+        ("Set-Cookie", "c=doorward_session=x"),
         ("X-Request-Id", "theirs"),
         ("Keep-Alive", "timeout=5"),
     ] {
@@ -188,6 +205,7 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         [
             ("set-cookie", "a=1"),
             ("set-cookie", "b=2"),
+            ("set-cookie", "c=doorward_session=x"),
             ("x-request-id", "0000000000000007")
         ]
     );

@@ -1,7 +1,7 @@
 //! Logins, their refresh tokens and their end.
 
 use crate::crypto::token::digests_match;
-use crate::model::account::{Digest, PasswordHash, Session};
+use crate::model::account::{Digest, PasswordHash, Session, SessionUse};
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{
@@ -71,6 +71,21 @@ pub(crate) fn rotate(
         return Ok(Rotation::Reused(session));
     }
     Ok(Rotation::Unknown)
+}
+
+pub(crate) fn note_uses(tx: &mut Transaction<'_>, uses: &[SessionUse]) -> Result<(), StoreError> {
+    for used in uses {
+        let key = layout::session(&used.session);
+        let counts = |session: &Session| {
+            session.is_live(used.at) && session.cookies.is_some() && session.last_seen < used.at
+        };
+        if let Some(mut session) = tx.load(&key)?.filter(counts) {
+            session.last_seen = used.at;
+            session.idle_end = used.idle_end;
+            tx.put(&key, &session)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn end(

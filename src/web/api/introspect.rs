@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::account::is_administrator;
@@ -16,7 +16,7 @@ use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::Json;
 use crate::web::body::OAuthForm;
-use crate::web::caller::Anybody;
+use crate::web::caller::{Anybody, own_view};
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
 /// What a token says. All but `active` is there for active tokens only.
@@ -52,7 +52,8 @@ pub(in crate::web) async fn introspect(
     let authorizer = &scope.snapshot.authorizer;
     let api_key_header = &scope.snapshot.config.account.api_key_header;
     let credentials = with_basic(headers, api_key_header).map_err(Problem::from)?;
-    let found = authorizer.authenticate(&credentials).await;
+    let view = own_view(&scope, &Method::POST, &credentials);
+    let found = authorizer.recognise(&view).await;
     let found = found.map_err(Problem::from)?;
     let caller = found.ok_or_else(|| Problem::from(DenyReason::CredentialMissing))?;
     if let Principal::Own { account, .. } = &caller.principal

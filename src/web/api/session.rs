@@ -1,19 +1,27 @@
 //! POST /login, /token, /logout; GET, DELETE /sessions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use http::StatusCode;
+use axum::extract::{FromRequest, FromRequestParts, RawQuery, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::account::login::Login;
+use crate::account::login::{Login, Opened};
 use crate::account::refresh::Refresh;
 use crate::model::account::Session;
+use crate::model::deny::DenyReason;
 use crate::model::id::SessionId;
+use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
+use crate::snapshot::RequestScope;
 use crate::web::answer::{Json, List};
-use crate::web::body::{JsonBody, OAuthForm, Place};
-use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call};
+use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, is_form_sent};
+use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_view};
+use crate::web::cookie;
 use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::portal::{Portal, login};
 
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
@@ -39,23 +47,53 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
-/// Logs in by name or address and password.
+/// What came of a login.
+pub(in crate::web) fn opened(outcome: Login) -> Result<Box<Opened>, Problem> {
+    match outcome {
+        Login::Opened(opened) => Ok(opened),
+        Login::Refused => Err(Kind::LoginRefused.into()),
+        Login::Limited(limit) => Err(Kind::LoginLimited(limit).into()),
+    }
+}
+
+/// Logs in by name or address and password: a program by JSON, a browser by a form.
 pub(in crate::web) async fn log_in(
+    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    JsonBody(body): JsonBody<LoginBody>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    if is_form_sent(request.headers()) {
+        let headers = own_page(&scope, &request)?;
+        let form = PageForm::from_request(request, &()).await?;
+        return login::log_in(&portal, &scope, query.as_deref(), &headers, form).await;
+    }
+    let JsonBody(body) = JsonBody::from_request(request, &()).await?;
+    let answer = log_in_by_json(&scope, body).await?;
+    Ok(answer.into_response())
+}
+
+/// The fields of a form that one of our own pages has sent.
+fn own_page(scope: &RequestScope, request: &Request) -> Result<HeaderMap, Problem> {
+    let view = own_view(scope, request.method(), request.headers());
+    if !scope.snapshot.authorizer.own_page_sent(&view) {
+        return Err(DenyReason::OriginRefused.into());
+    }
+    Ok(request.headers().clone())
+}
+
+async fn log_in_by_json(
+    scope: &RequestScope,
+    body: LoginBody,
 ) -> Result<Json<LoginAnswer>, Problem> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
         return Err(Kind::MethodUnknown.into());
     }
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
-        .login(&call(&scope, None), &body.username, body.password)
+        .login(&call(scope, None), &body.username, body.password)
         .await?;
-    let opened = match outcome {
-        Login::Opened(opened) => opened,
-        Login::Refused => return Err(Kind::LoginRefused.into()),
-        Login::Limited(limit) => return Err(Kind::LoginLimited(limit).into()),
-    };
+    let opened = *opened(outcome)?;
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),
         token_type: "Bearer",
@@ -112,13 +150,28 @@ pub(in crate::web) async fn refresh(
     }
 }
 
-/// Ends the session of the login that asks.
-pub(in crate::web) async fn log_out(login: AnyLogin) -> Result<StatusCode, Problem> {
+/// Ends the session of the login that asks. A form comes from a browser, which is led on.
+pub(in crate::web) async fn log_out(
+    State(portal): State<Arc<Portal>>,
+    Anybody(scope): Anybody,
+    request: Request,
+) -> Result<Response, Problem> {
+    if is_form_sent(request.headers()) {
+        let headers = own_page(&scope, &request)?;
+        let form = PageForm::from_request(request, &()).await?;
+        return login::log_out(&portal, &scope, &headers, form).await;
+    }
+    let (mut parts, _) = request.into_parts();
+    let login = AnyLogin::from_request_parts(&mut parts, &()).await?;
     login
         .accounts()
         .log_out(&login.call(), &login.account.uid, &login.session)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if login.identity.method == AuthnMethod::Session {
+        cookie::clear(response.headers_mut(), &scope.snapshot);
+    }
+    Ok(response)
 }
 
 #[derive(Serialize)]

@@ -80,7 +80,7 @@ async fn every_error_is_a_problem_and_every_answer_has_the_common_fields() {
         ("GET", "/auth", 404, "not_found"),
         ("GET", "/auth/", 404, "not_found"),
         ("GET", "/auth/nothing", 404, "not_found"),
-        ("GET", "/auth/login", 405, "method_refused"),
+        ("PUT", "/auth/login", 405, "method_refused"),
         ("DELETE", "/auth/me", 405, "method_refused"),
         ("GET", "/auth/me", 401, "credential_missing"),
         ("POST", "/auth/login", 415, "content_type"),

@@ -1,5 +1,6 @@
 //! What the tests stand on: the real binary, a recording upstream, raw sockets, and nothing of the gateway's own code.
 
+pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod gateway;
 pub(crate) mod http;

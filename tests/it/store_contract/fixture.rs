@@ -113,6 +113,7 @@ pub(crate) fn session(number: u32, of: u32) -> Session {
         refresh: digest(number),
         spent: Vec::new(),
         rotated: NOW,
+        cookies: None,
     }
 }
 

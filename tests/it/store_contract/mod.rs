@@ -60,7 +60,8 @@ promises! {
         fifty_refreshes_at_once_give_one_successor
         a_refresh_token_that_comes_again_after_the_grace_ends_the_session
         a_refresh_of_anything_not_live_is_unknown
-        sessions_end_one_by_one_and_together;
+        sessions_end_one_by_one_and_together
+        uses_of_cookies_move_the_end_and_void_nothing;
     rights:
         api_keys_are_guarded_listed_and_revoked
         a_membership_changes_from_the_level_that_was_seen

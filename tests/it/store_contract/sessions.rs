@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::model::account::{AccountStatus, Session};
+use doorward::model::account::{AccountStatus, CookieDigests, Session, SessionUse};
 use doorward::store::{AccountChange, Guarded, RefreshRotation, Rotation, Store};
 
 use crate::store_contract::fixture::{
@@ -167,4 +167,43 @@ pub(crate) async fn sessions_end_one_by_one_and_together(store: Arc<dyn Store>) 
     assert_eq!(end_all(None).await, (0, 3));
     assert_eq!(session_ids(&*store, 2).await, [session_id(4)]);
     assert_eq!(generation(&*store, 2).await, 0);
+}
+
+pub(crate) async fn uses_of_cookies_move_the_end_and_void_nothing(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    let cookies = |number| CookieDigests {
+        own: digest(number),
+        domain: None,
+    };
+    for (number, cookies) in [(1, Some(cookies(7))), (2, None), (3, Some(cookies(8)))] {
+        let session = Session {
+            cookies,
+            ..session(number, 1)
+        };
+        let written = store.create_session(session, 0, None).await;
+        assert_eq!(written.unwrap(), Guarded::Done(()));
+    }
+    let use_of = |number, secs| SessionUse {
+        session: session_id(number),
+        at: at(secs),
+        idle_end: at(secs + 100),
+    };
+    let stamp = store.generations().stamp(&uid(1));
+    let uses = vec![use_of(1, 60), use_of(2, 60), use_of(3, 100), use_of(9, 60)];
+    store.note_session_uses(uses).await.unwrap();
+    let ends = async || {
+        let mut ends = Vec::new();
+        for number in [1, 2, 3] {
+            let found = store.session(&session_id(number)).await.unwrap().unwrap();
+            ends.push((found.last_seen, found.idle_end));
+        }
+        ends
+    };
+    let untouched = (at(0), at(100));
+    // The second has no cookie, the third had ended by then, the last is not there.
+    assert_eq!(ends().await, [(at(60), at(160)), untouched, untouched]);
+    store.note_session_uses(vec![use_of(1, 30)]).await.unwrap();
+    assert_eq!(ends().await, [(at(60), at(160)), untouched, untouched]);
+    assert!(store.generations().is_current(stamp));
+    assert_eq!(generation(&*store, 1).await, 0);
 }

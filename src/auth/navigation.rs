@@ -1,0 +1,98 @@
+//! Browsers that lack a login are sent to the page that has one; every other caller gets its 401.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use url::form_urlencoded;
+
+use crate::auth::origin::origin_of;
+use crate::auth::return_to::ReturnTo;
+use crate::auth::view::RequestView;
+use crate::config::Config;
+use crate::model::deny::DenyReason;
+
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// The login page, if navigations are sent there.
+#[derive(Debug)]
+pub(crate) struct LoginPage(Option<String>);
+
+impl LoginPage {
+    pub(crate) fn new(config: &Config) -> Self {
+        let listen = &config.listen;
+        let url = format!("{}{}/login", listen.public_url.text, listen.auth_prefix);
+        Self(config.session.login_redirect.then_some(url))
+    }
+
+    /// Where the caller of a refused request is sent; `None`: it is told what it was refused for.
+    ///
+    /// The page is told the way back if a login may lead there.
+    pub(crate) fn instead_of(
+        &self,
+        reason: DenyReason,
+        view: &RequestView<'_>,
+        path_and_query: &str,
+        return_to: &ReturnTo,
+    ) -> Option<String> {
+        let lacks_login = matches!(
+            reason,
+            DenyReason::CredentialMissing | DenyReason::SessionEnded
+        );
+        if !lacks_login || !is_navigation(view.method, view.headers) {
+            return None;
+        }
+        let page = self.0.as_ref()?;
+        let asked = format!("{}{path_and_query}", origin_of(view.scheme, view.authority));
+        Some(match return_to.accept(&asked) {
+            Some(back) => {
+                let back: String = form_urlencoded::byte_serialize(back.url.as_bytes()).collect();
+                format!("{page}?rd={back}")
+            }
+            None => page.clone(),
+        })
+    }
+}
+
+/// Whether a person waits for a page: nothing else asks for HTML by GET.
+fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let is_html = |value: &HeaderValue| {
+        let text = value.as_bytes().to_ascii_lowercase();
+        text.windows(9).any(|window| window == b"text/html")
+    };
+    let mode = headers.get(FETCH_MODE);
+    *method == Method::GET
+        && mode.is_none_or(|mode| mode.as_bytes() == b"navigate")
+        && headers.get_all(header::ACCEPT).iter().any(is_html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_navigation_is_a_get_for_html_that_no_script_made() {
+        let html = ("accept", "text/html,application/xhtml+xml;q=0.9");
+        let cases = [
+            ("GET", &[html][..], true),
+            ("GET", &[html, ("sec-fetch-mode", "navigate")], true),
+            ("GET", &[("accept", "*/*"), ("accept", "Text/HTML")], true),
+            ("GET", &[html, ("sec-fetch-mode", "cors")], false),
+            ("GET", &[html, ("sec-fetch-mode", "websocket")], false),
+            ("GET", &[("accept", "*/*")], false),
+            ("GET", &[("accept", "application/json")], false),
+            ("GET", &[], false),
+            ("HEAD", &[html], false),
+            ("POST", &[html], false),
+        ];
+        for (method, fields, wanted) in cases {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(
+                is_navigation(&method, &headers),
+                wanted,
+                "{method} {fields:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From which pages a browser may be made to send what.
+//!
+//! A browser adds its cookies to whatever a page makes it send, so what changes something counts only if the `Origin`
+//! that the browser names is one that may do so.
+
+use http::{HeaderMap, HeaderName, Method, header};
+
+/// A WebSocket handshake has it even where a proxy has taken `Upgrade` away.
+const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+
+/// Whether a request that a cookie authenticates must come from a page that may send it: it changes something, or it
+/// opens a channel that could, which no rule of the browser confines to its own origin.
+///
+/// Source: RFC 9110 section 9.2.1; RFC 6455 section 10.2.
+#[must_use]
+pub fn is_guarded(method: &Method, headers: &HeaderMap) -> bool {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let upgrades = |value: &http::HeaderValue| {
+        let text = value.as_bytes().to_ascii_lowercase();
+        text.windows(9).any(|window| window == b"websocket")
+    };
+    !is_safe
+        || headers.contains_key(WEBSOCKET_KEY)
+        || headers.get_all(header::UPGRADE).iter().any(upgrades)
+}
+
+/// An origin as browsers write it (RFC 6454 section 6.2): lower case, without the scheme's own port.
+///
+/// `authority`: host, with a port or without, as `Host` names it.
+#[must_use]
+pub fn origin_of(scheme: &str, authority: &str) -> String {
+    let own_port = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(own_port).unwrap_or(authority);
+    format!("{scheme}://{}", authority.to_ascii_lowercase())
+}
+
+/// Whether the one `Origin` of a request is among those that may.
+pub(crate) fn comes_from<'a>(
+    headers: &HeaderMap,
+    mut allowed: impl Iterator<Item = &'a str>,
+) -> bool {
+    let mut values = headers.get_all(header::ORIGIN).iter();
+    let (Some(origin), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    allowed.any(|allowed| origin.as_bytes() == allowed.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn what_changes_something_and_websockets_are_guarded() {
+        let cases = [
+            ("GET", &[][..], false),
+            ("HEAD", &[], false),
+            ("OPTIONS", &[], false),
+            ("POST", &[], true),
+            ("DELETE", &[], true),
+            ("PURGE", &[], true),
+            ("get", &[], true),
+            ("GET", &[("sec-websocket-key", "x")], true),
+            ("GET", &[("upgrade", "h2c, WebSocket")], true),
+            ("GET", &[("upgrade", "h2c")], false),
+        ];
+        for (method, fields, guarded) in cases {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert_eq!(
+                is_guarded(&method, &headers(fields)),
+                guarded,
+                "{method} {fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_whole() {
+        let own = origin_of("https", "App.Example.com:443");
+        assert_eq!(own, "https://app.example.com");
+        assert_eq!(origin_of("http", "a:80"), "http://a");
+        assert_eq!(origin_of("https", "a:80"), "https://a:80");
+        assert_eq!(origin_of("http", "[::1]:8080"), "http://[::1]:8080");
+        let cases = [
+            (&[("origin", "https://app.example.com")][..], true),
+            (&[("origin", "https://other.example.com")], true),
+            (&[("origin", "https://app.example.com.evil.org")], false),
+            (&[("origin", "https://app.example.co")], false),
+            (&[("origin", "https://app.example.com:443")], false),
+            (&[("origin", "http://app.example.com")], false),
+            (&[("origin", "null")], false),
+            (&[("origin", "")], false),
+            (&[], false),
+            (
+                &[
+                    ("origin", "https://app.example.com"),
+                    ("origin", "https://app.example.com"),
+                ],
+                false,
+            ),
+        ];
+        for (fields, allowed) in cases {
+            let list = [own.as_str(), "https://other.example.com"];
+            assert_eq!(
+                comes_from(&headers(fields), list.into_iter()),
+                allowed,
+                "{fields:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Where a login may lead: the answer to open redirects.
+
+use crate::config::{PublicUrl, SessionSettings};
+
+/// Longest URL that a login leads back to, in bytes: encoded into another query it still fits a request target.
+const URL_BYTES_MAX: usize = 2048;
+
+/// The origins that a login may lead to.
+#[derive(Clone, Debug)]
+pub struct ReturnTo {
+    /// `public_url` first.
+    origins: Vec<String>,
+}
+
+/// A URL that a login may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The absolute URL: visible ASCII.
+    pub url: String,
+    /// Its origin, as configured.
+    pub origin: String,
+}
+
+impl ReturnTo {
+    pub(crate) fn new(public_url: &PublicUrl, settings: &SessionSettings) -> Self {
+        let mut origins = vec![public_url.text.clone()];
+        origins.extend(settings.return_to.iter().cloned());
+        Self { origins }
+    }
+
+    /// Takes a URL that a caller names, if it is on one of the origins; a path alone is on `public_url`.
+    ///
+    /// No parser is asked: the text must begin with an origin as it is configured, so nothing can be read in two ways.
+    #[must_use]
+    pub fn accept(&self, url: &str) -> Option<Destination> {
+        let reads_one_way = url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+        if !reads_one_way || URL_BYTES_MAX < url.len() {
+            return None;
+        }
+        let (origin, rest) = if url.starts_with('/') {
+            (self.origins.first()?, url)
+        } else {
+            self.origins
+                .iter()
+                .find_map(|origin| Some((origin, behind(origin, url)?)))?
+        };
+        let is_one_path = !rest.starts_with("//");
+        is_one_path.then(|| Destination {
+            url: format!("{origin}{rest}"),
+            origin: origin.clone(),
+        })
+    }
+}
+
+/// What follows an origin in a URL: nothing, a path, a query or a fragment, so that the authority ends there.
+fn behind<'a>(origin: &str, url: &'a str) -> Option<&'a str> {
+    let rest = url.strip_prefix(origin)?;
+    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn return_to() -> ReturnTo {
+        let settings = SessionSettings {
+            return_to: vec![
+                "https://app.example.com".to_owned(),
+                "http://dev:3000".to_owned(),
+            ],
+            ..SessionSettings::default()
+        };
+        ReturnTo::new(
+            &PublicUrl::parse("https://auth.example.com").unwrap(),
+            &settings,
+        )
+    }
+
+    #[test]
+    fn exact_origins_are_taken() {
+        let cases = [
+            ("https://app.example.com", "https://app.example.com"),
+            (
+                "https://app.example.com/a?b=c#d",
+                "https://app.example.com/a?b=c#d",
+            ),
+            (
+                "https://app.example.com?x=//evil.org",
+                "https://app.example.com?x=//evil.org",
+            ),
+            (
+                "https://app.example.com/a//b",
+                "https://app.example.com/a//b",
+            ),
+            ("http://dev:3000/", "http://dev:3000/"),
+            ("https://auth.example.com/x", "https://auth.example.com/x"),
+            ("/x?y", "https://auth.example.com/x?y"),
+            ("/", "https://auth.example.com/"),
+        ];
+        for (url, wanted) in cases {
+            assert_eq!(return_to().accept(url).unwrap().url, wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is() {
+        let long = format!("https://app.example.com/{}", "x".repeat(2048));
+        for url in [
+            "",
+            "x",
+            "evil.org",
+            "//evil.org",
+            "//app.example.com",
+            "///evil.org",
+            "/\\evil.org",
+            "\\\\evil.org",
+            "https:evil.org",
+            "https:/app.example.com",
+            "https:///app.example.com",
+            "https://evil.org",
+            "https://app.example.com.evil.org",
+            "https://app.example.com@evil.org",
+            "https://app.example.com:443/",
+            "https://app.example.com:@evil.org",
+            "https://app.example.com%2eevil.org",
+            "https://app.example.com\\.evil.org",
+            "https://app.example.com//evil.org",
+            "https://user@app.example.com/",
+            "https://app.example.co",
+            "http://app.example.com/",
+            "HTTPS://app.example.com/",
+            "http://dev/",
+            "http://dev:30000/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            " https://app.example.com/",
+            "https://app.example.com/\u{e9}",
+            "https://app.example.com/a b",
+            "https://app.example.com/\r\nSet-Cookie: a=b",
+            "https://app.example.com/\t",
+            "https://app.example.com/a\\b",
+            "/\tevil.org",
+            &long,
+        ] {
+            assert_eq!(return_to().accept(url), None, "{url:?}");
+        }
+    }
+}

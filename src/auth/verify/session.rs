@@ -1,0 +1,169 @@
+//! Session cookies: look-up, secret, owner, and the idle end that use moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::auth::caller::Caller;
+use crate::auth::cookie::CookieKind;
+use crate::auth::grant::Stop;
+use crate::auth::verify::{Kind, Remembered, Verifier};
+use crate::crypto::token::{SessionCookie, digests_match};
+use crate::model::account::{Digest, Session, SessionUse};
+use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::id::SessionId;
+use crate::model::identity::AuthnMethod;
+
+/// Compared where there is no session, so that an unknown one costs what a wrong one costs.
+const NO_SESSION: Digest = Digest([0; 32]);
+/// A session's use is written down at most this often.
+const STEP_MAX: Duration = Duration::from_mins(1);
+
+/// How long a session goes on, in memory; at rest it is at most a step behind.
+pub(super) struct Use {
+    session: SessionId,
+    ttl: Duration,
+    /// The use that was written down last, as milliseconds since the epoch.
+    seen: AtomicI64,
+}
+
+impl Use {
+    fn new(session: &Session, ttl: Duration) -> Self {
+        Self {
+            session: session.id.clone(),
+            ttl,
+            seen: AtomicI64::new(session.last_seen.millis()),
+        }
+    }
+
+    /// When the session ends if it is not used again.
+    pub(super) fn idle_end(&self) -> Timestamp {
+        Timestamp::from_millis(self.seen.load(Ordering::Relaxed)).plus(self.ttl)
+    }
+
+    /// A use that is to be written down: the last one is long ago, and nobody else has taken it on.
+    fn due(&self, now: Timestamp) -> Option<SessionUse> {
+        // A short life is counted in finer steps, so that what is at rest stays true.
+        let step = STEP_MAX.min(self.ttl / 4);
+        let seen = self.seen.load(Ordering::Relaxed);
+        let is_due = step <= now.since(Timestamp::from_millis(seen))
+            && self
+                .seen
+                .compare_exchange(seen, now.millis(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        is_due.then(|| SessionUse {
+            session: self.session.clone(),
+            at: now,
+            idle_end: now.plus(self.ttl),
+        })
+    }
+}
+
+impl Verifier {
+    pub(super) async fn session(
+        &self,
+        kind: CookieKind,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Remembered, Stop> {
+        let ended = || Stop::Deny(DenyReason::SessionEnded);
+        let presented = SessionCookie::parse(text).ok_or_else(ended)?;
+        let digest = presented.digest();
+        let is_it = |session: Option<&Session>| {
+            let at_rest = session
+                .and_then(|session| session.cookies.as_ref())
+                .and_then(|cookies| match kind {
+                    CookieKind::Own => Some(&cookies.own),
+                    CookieKind::Domain => cookies.domain.as_ref(),
+                });
+            digests_match(&digest, at_rest.unwrap_or(&NO_SESSION))
+        };
+        let found = self.session_at_rest(&presented.session).await?;
+        let matches = is_it(found.as_ref());
+        let Some(found) = found.filter(|_| matches) else {
+            return Err(ended());
+        };
+        // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
+        // (tests/it/browser.rs).
+        let stamp = self.store.generations().stamp(&found.uid);
+        let again = self.session_at_rest(&found.id).await?;
+        let Some(found) = again.filter(|again| is_it(Some(again)) && again.is_live(now)) else {
+            return Err(ended());
+        };
+        let subject = self
+            .active(&found.uid)
+            .await
+            .map_err(|error| self.unavailable(&error))?;
+        let Some(subject) = subject else {
+            return Err(ended());
+        };
+        let ttl = if subject.account.is_admin {
+            self.sessions.admin_idle_ttl
+        } else {
+            self.sessions.idle_ttl
+        };
+        let uses = Use::new(&found, ttl);
+        // The record says when it ends by the rule of its last use; a shorter one of today counts at once.
+        if uses.idle_end() <= now {
+            return Err(ended());
+        }
+        let mut identity = self.login_identity(
+            &subject,
+            Some(found.id),
+            self.login_scopes(),
+            Some(found.absolute_end),
+        );
+        identity.method = AuthnMethod::Session;
+        Ok(Remembered {
+            kind: Kind::Cookie(kind),
+            caller: Arc::new(Caller::new(identity)),
+            stamp: Some(stamp),
+            until: found.absolute_end,
+            uses: Some(uses),
+        })
+    }
+
+    async fn session_at_rest(&self, id: &SessionId) -> Result<Option<Session>, Stop> {
+        let found = self.store.session(id).await;
+        found.map_err(|error| self.unavailable(&error))
+    }
+
+    /// Notes that a session was used, off the request's path. If the queue is full the next use is noted instead.
+    pub(super) fn note_use(&self, remembered: &Remembered, now: Timestamp) {
+        let Some(uses) = &remembered.uses else { return };
+        let before = uses.seen.load(Ordering::Relaxed);
+        if let Some(due) = uses.due(now)
+            && !self.session_uses.note(due)
+        {
+            uses.seen.store(before, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_moves_the_end_and_is_due_once_a_step() {
+        let at = Timestamp::from_secs;
+        let uses = |ttl| Use {
+            session: crate::crypto::token::draw_session_id(),
+            ttl: Duration::from_secs(ttl),
+            seen: AtomicI64::new(at(1000).millis()),
+        };
+        let long = uses(7200);
+        assert_eq!(long.idle_end(), at(8200));
+        assert!(long.due(at(1059)).is_none());
+        let due = long.due(at(1060)).unwrap();
+        assert_eq!((due.at, due.idle_end), (at(1060), at(8260)));
+        assert_eq!(long.idle_end(), at(8260));
+        assert!(long.due(at(1060)).is_none() && long.due(at(1119)).is_none());
+        // A clock that goes back makes nothing due.
+        assert!(long.due(at(5)).is_none());
+        let short = uses(8);
+        assert!(short.due(at(1001)).is_none());
+        assert!(short.due(at(1002)).is_some());
+    }
+}

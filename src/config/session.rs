@@ -1,0 +1,144 @@
+//! `[session]`: browsers, which carry one opaque cookie instead of a JWT.
+
+use std::time::Duration;
+
+use crate::config::listen::{self, PublicUrl};
+use crate::config::reader::Reader;
+
+/// Sessions of browsers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// Unused that long, a session ends. Default 2 h.
+    pub idle_ttl: Duration,
+    /// The same for administrators. Default 15 min.
+    pub admin_idle_ttl: Duration,
+    /// The domain for whose hosts a second cookie is set, lower case; `None`: there is none.
+    pub cookie_domain: Option<String>,
+    /// Origins that a login may lead back to, beside `public_url`.
+    pub return_to: Vec<String>,
+    /// Send navigations that lack a login to the login page. Default true.
+    pub login_redirect: bool,
+    /// Origins from which a cookie may authenticate unsafe requests, and which CORS lets read answers of ours.
+    pub origins: Vec<String>,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            idle_ttl: Duration::from_hours(2),
+            admin_idle_ttl: Duration::from_mins(15),
+            cookie_domain: None,
+            return_to: Vec::new(),
+            login_redirect: true,
+            origins: Vec::new(),
+        }
+    }
+}
+
+const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
+const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
+const MONTH_S: u64 = 30 * 86_400;
+
+pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSettings {
+    let default = SessionSettings::default();
+    let settings = SessionSettings {
+        idle_ttl: reader
+            .seconds("idle_ttl_s", 1..=MONTH_S)
+            .unwrap_or(default.idle_ttl),
+        admin_idle_ttl: reader
+            .seconds("admin_idle_ttl_s", 1..=MONTH_S)
+            .unwrap_or(default.admin_idle_ttl),
+        cookie_domain: reader
+            .text("cookie_domain", DOMAIN, |text| domain(text, public_url))
+            .filter(|domain| !domain.is_empty()),
+        return_to: reader
+            .texts("return_to", ORIGIN, origin)
+            .unwrap_or_default(),
+        login_redirect: reader
+            .flag("login_redirect")
+            .unwrap_or(default.login_redirect),
+        origins: reader.texts("origins", ORIGIN, origin).unwrap_or_default(),
+    };
+    if settings.cookie_domain.is_some() && public_url.scheme != "https" {
+        reader.add(
+            "cookie_domain",
+            "to find it left out, or a public_url that begins with https://",
+        );
+    }
+    reader.finish();
+    settings
+}
+
+/// Reads an origin as browsers write it (RFC 6454 section 6.2).
+fn origin(text: &str) -> Option<String> {
+    PublicUrl::parse(text).map(|url| url.text)
+}
+
+/// Reads a domain above or at the host of `public_url`; an empty text means none. A name without a dot is nobody's to share, and
+/// browsers take no domain for an address.
+fn domain(text: &str, public_url: &PublicUrl) -> Option<String> {
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let domain = listen::host(text)?;
+    let own = public_url.authority.split(':').next().unwrap_or_default();
+    let is_above = own
+        .strip_suffix(domain.as_str())
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let is_address = own.parse::<std::net::IpAddr>().is_ok() || own.starts_with('[');
+    (is_above && domain.contains('.') && !is_address).then_some(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        let cases = [
+            ("https://App.example.com", "https://app.example.com"),
+            ("https://app.example.com/", "https://app.example.com"),
+            ("https://app.example.com:443", "https://app.example.com"),
+            ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(origin(text).as_deref(), Some(wanted), "{text}");
+        }
+        for bad in [
+            "",
+            "*",
+            "null",
+            "app.example.com",
+            "https://a/x",
+            "https://u@a",
+            "ftp://a",
+        ] {
+            assert_eq!(origin(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_domain_is_above_the_public_host() {
+        let url = |text: &str| PublicUrl::parse(text).unwrap();
+        let auth = url("https://auth.example.com:8443");
+        for fits in ["example.com", "EXAMPLE.com", "auth.example.com"] {
+            assert!(
+                domain(fits, &auth).is_some_and(|it| !it.is_empty()),
+                "{fits}"
+            );
+        }
+        assert_eq!(domain("", &auth), Some(String::new()));
+        for bad in [
+            "com",
+            "ample.com",
+            "other.com",
+            ".example.com",
+            "*.example.com",
+            "x.auth.example.com",
+        ] {
+            assert_eq!(domain(bad, &auth), None, "{bad}");
+        }
+        assert_eq!(domain("0.0.1", &url("https://127.0.0.1")), None);
+        assert_eq!(domain("localhost", &url("https://localhost")), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Which pages of other origins may read answers of the gateway's own endpoints (CORS).
+//!
+//! Source: Fetch standard, section 3.3; OWASP ASVS 5.0 section 3.4.2. The list is exact, and what is answered is an entry
+//! of the list, never what the caller wrote.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::model::deny::DenyReason;
+use crate::snapshot::RequestScope;
+use crate::web::error::Problem;
+
+/// What scripts may read beside the body.
+const EXPOSED: &str =
+    "Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-Id";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+/// How long a browser may remember the answer to a preflight, in seconds.
+const PREFLIGHT_LIFE_S: &str = "600";
+
+/// Answers preflights, and tells browsers which pages may read the other answers.
+pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
+    let allowed = allowed(&request);
+    let is_preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ORIGIN)
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = match &allowed {
+        Some((_, api_key_header)) if is_preflight => preflight(api_key_header),
+        None if is_preflight => Problem::from(DenyReason::OriginRefused).into_response(),
+        _ => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some((origin, _)) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let yes = HeaderValue::from_static("true");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        let exposed = HeaderValue::from_static(EXPOSED);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+    response
+}
+
+/// The entry of the list that the one `Origin` of the request is, and the name of the header for API keys.
+fn allowed(request: &Request) -> Option<(HeaderValue, String)> {
+    let snapshot = &request.extensions().get::<RequestScope>()?.snapshot;
+    let origin = only(request.headers())?;
+    let entry = snapshot
+        .authorizer
+        .origins()
+        .find(|entry| entry.as_bytes() == origin)?;
+    let api_key_header = snapshot.config.account.api_key_header.as_str();
+    Some((
+        HeaderValue::from_str(entry).ok()?,
+        api_key_header.to_owned(),
+    ))
+}
+
+fn only(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::ORIGIN).iter();
+    let first = values.next()?;
+    values.next().is_none().then_some(first.as_bytes())
+}
+
+fn preflight(api_key_header: &str) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    let asked = format!("Authorization, Content-Type, {api_key_header}");
+    let fields = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.as_str()),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_LIFE_S),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}

@@ -1,0 +1,205 @@
+//! GET /login; POST /login and /logout as forms.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::{HeaderMap, Method};
+use serde::Serialize;
+
+use crate::account::login::Opened;
+use crate::auth::grant::Stop;
+use crate::auth::return_to::Destination;
+use crate::model::deny::DenyReason;
+use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::secret::Secret;
+use crate::snapshot::RequestScope;
+use crate::web::api::session::opened;
+use crate::web::body::PageForm;
+use crate::web::caller::{Anybody, call, own_view};
+use crate::web::cookie;
+use crate::web::error::{Kind, Problem};
+use crate::web::portal::{LOGIN, Portal, parameter, see_other, words_of};
+
+/// Longest name that is shown again, in characters: that of an e-mail address.
+const NAME_CHARS_MAX: usize = 254;
+
+/// What the page is filled with.
+#[derive(Default, Serialize)]
+struct Filled<'a> {
+    prefix: &'a str,
+    /// Who is logged in.
+    person: Option<&'a str>,
+    must_change: bool,
+    /// What went wrong.
+    message: Option<String>,
+    /// What went well.
+    notice: Option<&'static str>,
+    username: &'a str,
+    back: Option<&'a str>,
+    back_origin: Option<&'a str>,
+}
+
+impl<'a> Filled<'a> {
+    fn new(portal: &'a Portal, back: Option<&'a Destination>) -> Self {
+        Self {
+            prefix: &portal.prefix,
+            back: back.map(|back| back.url.as_str()),
+            back_origin: back.map(|back| back.origin.as_str()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The login page, or who is logged in. It never leads anywhere by itself: whatever sends a browser here again and again,
+/// it comes to rest.
+pub(in crate::web) async fn show(
+    State(portal): State<Arc<Portal>>,
+    Anybody(scope): Anybody,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let authorizer = &scope.snapshot.authorizer;
+    let found = authorizer
+        .recognise(&own_view(&scope, &Method::GET, &headers))
+        .await;
+    let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
+    let mut filled = Filled::new(&portal, back.as_ref());
+    filled.notice = match parameter(query.as_deref(), "notice").as_deref() {
+        Some("password_set") => Some("The password is set. Log in with it."),
+        Some("address_changed") => Some("The new address counts from now on."),
+        Some("logged_out") => Some("You are logged out."),
+        _ => None,
+    };
+    match found {
+        Ok(Some(identity)) if identity.method == AuthnMethod::Session => {
+            filled.person = identity.username();
+            filled.must_change = owes_password(&identity);
+            Ok(portal.page(LOGIN, &filled, back.as_ref()))
+        }
+        Err(Stop::Deny(DenyReason::SessionEnded)) => {
+            let mut page = portal.page(LOGIN, &filled, back.as_ref());
+            cookie::clear(page.headers_mut(), &scope.snapshot);
+            Ok(page)
+        }
+        Ok(_) | Err(Stop::Deny(_)) => Ok(portal.page(LOGIN, &filled, back.as_ref())),
+        Err(stop @ Stop::Fail(_)) => Err(stop.into()),
+    }
+}
+
+fn owes_password(identity: &Identity) -> bool {
+    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
+}
+
+/// Logs in by the form: sets the cookies, and leads back.
+pub(in crate::web) async fn log_in(
+    portal: &Portal,
+    scope: &RequestScope,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    mut form: PageForm,
+) -> Result<Response, Problem> {
+    form.only(&["username", "password", "rd"])?;
+    let (Some(name), Some(password)) = (form.take("username"), form.take("password")) else {
+        let detail = "username and password are needed";
+        return Err(Problem::because(Kind::BodyMalformed, detail));
+    };
+    let rd = form.take("rd").or_else(|| parameter(query, "rd"));
+    let back = rd.and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
+    let accounts = &scope.snapshot.accounts;
+    let outcome = accounts
+        .login_of_browser(&call(scope, None), &name, Secret::new(password))
+        .await;
+    match outcome.map_err(Problem::from).and_then(opened) {
+        Ok(opened) => {
+            end_former(scope, headers).await;
+            lead_back(portal, scope, &opened, back.as_ref())
+        }
+        Err(problem) => {
+            let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
+            let filled = Filled {
+                message: Some(words_of(&problem)),
+                username: &shown,
+                ..Filled::new(portal, back.as_ref())
+            };
+            Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
+        }
+    }
+}
+
+fn lead_back(
+    portal: &Portal,
+    scope: &RequestScope,
+    opened: &Opened,
+    back: Option<&Destination>,
+) -> Result<Response, Problem> {
+    // Nothing else is open before an owed change of password: the page says so.
+    let back = back.filter(|_| !opened.account.password_must_change);
+    let mut response = match back {
+        Some(back) => see_other(&back.url)?,
+        None => see_other(&portal.login_path())?,
+    };
+    let cookies = opened.cookies.as_ref().ok_or(Kind::Internal)?;
+    cookie::set(response.headers_mut(), &scope.snapshot, cookies);
+    Ok(response)
+}
+
+/// Ends the session that the browser had before: its cookie is gone now. If that fails it ends by itself.
+async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
+    let view = own_view(scope, &Method::POST, headers);
+    let Ok(Some(identity)) = scope.snapshot.authorizer.recognise(&view).await else {
+        return;
+    };
+    if let Principal::Own {
+        account,
+        session: Some(session),
+    } = &identity.principal
+        && identity.method == AuthnMethod::Session
+    {
+        let call = call(scope, Some(&identity));
+        let _ = scope
+            .snapshot
+            .accounts
+            .log_out(&call, &account.uid, session)
+            .await;
+    }
+}
+
+/// Logs out by the form, whoever is logged in or nobody: the cookies go, and the browser is led on.
+pub(in crate::web) async fn log_out(
+    portal: &Portal,
+    scope: &RequestScope,
+    headers: &HeaderMap,
+    mut form: PageForm,
+) -> Result<Response, Problem> {
+    form.only(&["rd"])?;
+    let authorizer = &scope.snapshot.authorizer;
+    let back = form
+        .take("rd")
+        .and_then(|rd| authorizer.return_to().accept(&rd));
+    let view = own_view(scope, &Method::POST, headers);
+    match authorizer.recognise(&view).await {
+        Ok(Some(identity)) => {
+            if let Principal::Own {
+                account,
+                session: Some(session),
+            } = &identity.principal
+            {
+                let call = call(scope, Some(&identity));
+                scope
+                    .snapshot
+                    .accounts
+                    .log_out(&call, &account.uid, session)
+                    .await?;
+            }
+        }
+        Ok(None) | Err(Stop::Deny(DenyReason::SessionEnded)) => {}
+        Err(stop) => return Err(stop.into()),
+    }
+    let mut response = match back {
+        Some(back) => see_other(&back.url)?,
+        None => see_other(&format!("{}?notice=logged_out", portal.login_path()))?,
+    };
+    cookie::clear(response.headers_mut(), &scope.snapshot);
+    Ok(response)
+}

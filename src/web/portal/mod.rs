@@ -1,0 +1,139 @@
+//! The small pages for browsers: log in, confirm, reset. They need no JavaScript and have none.
+//!
+//! A page prints nothing but fixed words, the caller's own name and a URL that a login may lead to; the engine escapes
+//! them. The token of a link stays in the URL of the page, to which its form posts.
+
+pub(in crate::web) mod login;
+pub(in crate::web) mod password;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::auth::return_to::Destination;
+use crate::web::answer::Written;
+use crate::web::error::{Kind, Problem};
+
+const LOGIN: &str = "login.html";
+const PASSWORD: &str = "password.html";
+const STYLE: &str = include_str!("portal.css");
+
+/// The pages, parsed.
+pub(in crate::web) struct Portal {
+    environment: Environment<'static>,
+    /// Path of the gateway's own endpoints.
+    prefix: String,
+}
+
+impl Portal {
+    pub(in crate::web) fn new(prefix: &str) -> Self {
+        let mut environment = Environment::empty();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        for (name, source) in [
+            (LOGIN, include_str!("templates/login.html")),
+            (PASSWORD, include_str!("templates/password.html")),
+        ] {
+            // A template that does not parse is found missing when it is shown (test `every_page_is_shown`).
+            if let Err(error) = environment.add_template(name, source) {
+                tracing::error!(error = &error as &dyn std::error::Error, "a page is broken");
+            }
+        }
+        Self {
+            environment,
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// A page as an answer. `back`: where its form may lead to.
+    fn page(&self, name: &str, filled: &impl Serialize, back: Option<&Destination>) -> Response {
+        let html = self
+            .environment
+            .get_template(name)
+            .and_then(|template| template.render(Serde(filled)));
+        let Ok(html) = html else {
+            return Problem::from(Kind::Internal).into_response();
+        };
+        let mut response = html.into_response();
+        dress(response.headers_mut(), back);
+        response.extensions_mut().insert(Written);
+        response
+    }
+
+    /// A page that tells what is wrong: with the status and fields of the problem.
+    fn page_of_problem(
+        &self,
+        problem: Problem,
+        name: &str,
+        filled: &impl Serialize,
+        back: Option<&Destination>,
+    ) -> Response {
+        let page = self.page(name, filled, back);
+        if page.status() != StatusCode::OK {
+            return page;
+        }
+        let (head, body) = page.into_parts();
+        let mut response = problem.into_response();
+        *response.body_mut() = body;
+        response.headers_mut().extend(head.headers);
+        response.extensions_mut().insert(Written);
+        response
+    }
+
+    /// The path of the login page.
+    fn login_path(&self) -> String {
+        format!("{}/login", self.prefix)
+    }
+}
+
+/// What every page carries. The redirect that follows a form is held to `form-action` too, so it names the way back.
+///
+/// With `no-referrer` browsers would send `Origin: null` with a form, and nobody could tell whose page it was.
+fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
+    let back = back.map_or(String::new(), |back| format!(" {}", back.origin));
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; form-action 'self'{back}; frame-ancestors 'none'; base-uri 'none'"
+    );
+    let fields = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+    ];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// What is said of a problem on a page.
+fn words_of(problem: &Problem) -> String {
+    let (_, _, title) = problem.kind.row();
+    match &problem.detail {
+        Some(detail) => format!("{title}: {detail}."),
+        None => format!("{title}."),
+    }
+}
+
+/// Sends a browser to another page, by GET.
+fn see_other(location: &str) -> Result<Response, Problem> {
+    let location = HeaderValue::from_str(location).map_err(|_| Kind::Internal)?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// The style of the pages.
+pub(in crate::web) async fn style() -> Response {
+    let kind = HeaderValue::from_static("text/css; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], STYLE).into_response()
+}
+
+/// The one value of a parameter of a raw query; none if it comes twice.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut values = pairs.filter(|(have, _)| have == name);
+    let first = values.next()?;
+    values.next().is_none().then(|| first.1.into_owned())
+}

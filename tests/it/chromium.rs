@@ -1,0 +1,170 @@
+//! The pages in a real browser, with JavaScript and without.
+
+use crate::harness::browser::Browser;
+use crate::harness::gateway::Gateway;
+use crate::harness::people::{address_of, password_of};
+use crate::harness::routes::routes;
+use crate::harness::upstream::{Exchange, Upstream};
+
+/// A page whose script changes its title, and whose form posts to the gateway from another origin.
+fn pages(exchange: &mut Exchange) {
+    exchange.body();
+    let target = exchange.seen.target.clone();
+    let gateway = target.split_once("?to=").map_or("", |(_, to)| to);
+    let page = format!(
+        "<!DOCTYPE html><title>still</title><h1>{}</h1><script>document.title = \"moved\"</script>\
+        <form method=post action=\"http://{gateway}/protected/x\"><button>Win</button></form>",
+        exchange.seen.header("x-auth-username").unwrap_or("nobody")
+    );
+    let length = page.len();
+    exchange.write(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n{page}"
+    ));
+}
+
+#[test]
+fn people_register_and_log_in_without_javascript() {
+    life(false);
+}
+
+#[test]
+fn people_register_and_log_in_with_javascript() {
+    life(true);
+}
+
+fn life(javascript: bool) {
+    let upstream = Upstream::serving(pages);
+    let app = format!("http://{}", upstream.address);
+    let gateway = Gateway::start(&format!(
+        "[session]\nreturn_to = [\"{app}\"]\n{}",
+        routes(&upstream)
+    ));
+    let door = format!("http://{}", gateway.address);
+    let browser = Browser::start(javascript);
+    browser.open(&format!("{door}/public/x"));
+    assert_eq!(browser.title(), if javascript { "moved" } else { "still" });
+
+    confirm(&gateway, &browser, &door);
+
+    // A page that needs a login leads to the login, and the login back to it.
+    let asked = format!("{door}/protected/page?a=b");
+    browser.open(&asked);
+    browser.arrives(&format!("{door}/auth/login?rd="));
+    log_in(&browser, "entirely Wrong 9 words");
+    assert_eq!(
+        browser.text(".message"),
+        "The name or the password is wrong."
+    );
+    assert_eq!(browser.cookies().len(), 0);
+    log_in(&browser, &password_of("anna"));
+    browser.arrives(&asked);
+    assert_eq!(browser.text("h1"), "anna");
+    let cookies = browser.cookies();
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    gateway.secret(cookies[0]["value"].as_str().unwrap());
+    assert_eq!(
+        (
+            cookies[0]["name"].as_str(),
+            cookies[0]["httpOnly"].as_bool()
+        ),
+        (Some("doorward_session"), Some(true))
+    );
+    assert_eq!(
+        (
+            cookies[0]["sameSite"].as_str(),
+            cookies[0]["secure"].as_bool()
+        ),
+        (Some("Lax"), Some(false))
+    );
+
+    // A page of another origin of the same site has the cookie sent, and it counts for nothing.
+    browser.open(&format!("{app}/?to={}", gateway.address));
+    browser.click("button");
+    browser.arrives(&format!("{door}/protected/x"));
+    assert!(
+        browser.source().contains("origin_refused"),
+        "{}",
+        browser.source()
+    );
+    assert!(upstream.seen().iter().all(|seen| seen.method == "GET"));
+
+    browser.open(&format!("{door}/auth/login"));
+    assert_eq!(browser.text("#person"), "anna");
+    browser.click("button");
+    browser.arrives(&format!("{door}/auth/login?notice=logged_out"));
+    assert_eq!(browser.cookies().len(), 0);
+    browser.open(&asked);
+    browser.arrives(&format!("{door}/auth/login?rd="));
+
+    // The redirect after the form may lead to another origin, since the page's policy names it.
+    browser.open(&format!("{door}/auth/login?rd={app}/landing"));
+    log_in(&browser, &password_of("anna"));
+    browser.arrives(&format!("{app}/landing"));
+
+    reset(&gateway, &browser, &door);
+}
+
+/// Types over what the page has kept, and sends it.
+fn log_in(browser: &Browser, password: &str) {
+    if browser.value("username").is_empty() {
+        browser.fill("username", "anna");
+    }
+    assert_eq!(browser.value("username"), "anna");
+    browser.fill("password", password);
+    browser.click("button");
+}
+
+/// Registers anna, and sets her password by the mailed link.
+fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
+    let token = gateway.register("anna");
+    browser.open(&format!("{door}/auth/confirm?token={token}"));
+    assert_eq!(
+        browser.style("main", "border-radius"),
+        "8px",
+        "the style is loaded under the page's policy"
+    );
+    browser.fill("new_password", "password");
+    browser.fill("verify_password", "password");
+    browser.click("button");
+    assert!(
+        browser
+            .text(".message")
+            .starts_with("The new password is not taken"),
+        "{}",
+        browser.source()
+    );
+    assert!(!browser.source().contains(&token));
+    browser.fill("new_password", &password_of("anna"));
+    browser.fill("verify_password", &password_of("anna"));
+    browser.click("button");
+    browser.arrives(&format!("{door}/auth/login"));
+    assert_eq!(
+        browser.text(".notice"),
+        "The password is set. Log in with it."
+    );
+    browser.open(&format!("{door}/auth/confirm?token={token}"));
+    browser.fill("new_password", &password_of("mallory"));
+    browser.fill("verify_password", &password_of("mallory"));
+    browser.click("button");
+    assert_eq!(
+        browser.text(".message"),
+        "This link was used already, or it is too old."
+    );
+}
+
+/// Replaces anna's password by the mailed link; the session that she had is over.
+fn reset(gateway: &Gateway, browser: &Browser, door: &str) {
+    let mailbox = gateway.mailbox();
+    let body = serde_json::json!({"username": "anna"});
+    gateway.post("/auth/forgot").json(&body).send().expect(202);
+    let token = mailbox.token(&address_of("anna"));
+    browser.open(&format!("{door}/auth/reset?token={token}"));
+    browser.fill("new_password", &password_of("newer"));
+    browser.fill("verify_password", &password_of("newer"));
+    browser.click("button");
+    browser.arrives(&format!("{door}/auth/login"));
+    browser.open(&format!("{door}/protected/x"));
+    browser.arrives(&format!("{door}/auth/login?rd="));
+    gateway.secret(&password_of("newer"));
+    gateway.try_login("anna", &password_of("newer")).expect(200);
+}

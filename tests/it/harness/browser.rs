@@ -1,0 +1,211 @@
+//! A real browser: headless Chromium, driven by chromedriver over HTTP (W3C, `WebDriver`).
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{free_port, wait_for};
+
+/// A browser with a profile of its own. It is closed when this goes.
+pub(crate) struct Browser {
+    driver: Child,
+    agent: ureq::Agent,
+    /// The URL of the driver's session.
+    session: String,
+    profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one, with JavaScript or without.
+    pub(crate) fn start(javascript: bool) -> Self {
+        let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
+        let chromedriver = installed(&["chromedriver"]);
+        let profile = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let driver = Command::new(chromedriver)
+            .arg(format!("--port={port}"))
+            .env("HOME", profile.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_mins(1)))
+            .build();
+        let base = format!("http://127.0.0.1:{port}");
+        let mut browser = Self {
+            driver,
+            agent: config.into(),
+            session: base.clone(),
+            profile,
+        };
+        wait_for("chromedriver", || {
+            let answer = browser.agent.get(format!("{base}/status")).call().ok()?;
+            (answer.status() == 200).then_some(())
+        });
+        let content = if javascript { 1 } else { 2 };
+        let options = json!({
+            "binary": chromium,
+            "args": [
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+                "--no-proxy-server", "--disable-background-networking", "--disable-component-update",
+                format!("--user-data-dir={}", browser.profile.path().join("profile").display()),
+            ],
+            "prefs": {"profile": {"managed_default_content_settings": {"javascript": content}}},
+        });
+        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let made = browser.post("/session", &wanted);
+        let id = made["sessionId"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no session: {made}"));
+        browser.session = format!("{base}/session/{id}");
+        browser
+    }
+
+    /// Opens a URL and waits until it is loaded.
+    pub(crate) fn open(&self, url: &str) {
+        self.post("/url", &json!({"url": url}));
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.get("/url").as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn title(&self) -> String {
+        self.get("/title").as_str().unwrap().to_owned()
+    }
+
+    /// The source of the page as the browser sees it.
+    pub(crate) fn source(&self) -> String {
+        self.get("/source").as_str().unwrap().to_owned()
+    }
+
+    /// All cookies of the page.
+    pub(crate) fn cookies(&self) -> Vec<Value> {
+        self.get("/cookie").as_array().unwrap().clone()
+    }
+
+    /// Types into the field of that name.
+    #[track_caller]
+    pub(crate) fn fill(&self, name: &str, text: &str) {
+        let element = self.element(&format!("input[name={name}]"));
+        self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// Clicks on the first element that the selector finds.
+    #[track_caller]
+    pub(crate) fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.post(&format!("{element}/click"), &json!({}));
+    }
+
+    /// The visible text of the first element that the selector finds.
+    #[track_caller]
+    pub(crate) fn text(&self, selector: &str) -> String {
+        let element = self.element(selector);
+        self.get(&format!("{element}/text"))
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// What stands in the field of that name.
+    #[track_caller]
+    pub(crate) fn value(&self, name: &str) -> String {
+        let element = self.element(&format!("input[name={name}]"));
+        self.get(&format!("{element}/property/value"))
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A property of style, as computed.
+    #[track_caller]
+    pub(crate) fn style(&self, selector: &str, property: &str) -> String {
+        let element = self.element(selector);
+        self.get(&format!("{element}/css/{property}"))
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits until the browser is at a URL that begins so.
+    #[track_caller]
+    pub(crate) fn arrives(&self, url: &str) {
+        wait_for(
+            &format!("the browser at {url}, it is at {}", self.url()),
+            || self.url().starts_with(url).then_some(()),
+        );
+    }
+
+    #[track_caller]
+    fn element(&self, selector: &str) -> String {
+        let find = || {
+            let found = self.try_post(
+                "/element",
+                &json!({"using": "css selector", "value": selector}),
+            );
+            let found = found.as_object()?.values().next()?.as_str()?.to_owned();
+            // Of an error the first member is no id; ids have no spaces.
+            (!found.contains(' ')).then_some(found)
+        };
+        let id = wait_for(&format!("{selector} in {}", self.source()), find);
+        format!("/element/{id}")
+    }
+
+    #[track_caller]
+    fn get(&self, path: &str) -> Value {
+        let mut answer = self
+            .agent
+            .get(format!("{}{path}", self.session))
+            .call()
+            .unwrap();
+        let json: Value = answer.body_mut().read_json().unwrap();
+        assert_eq!(answer.status(), 200, "GET {path}: {json}");
+        json["value"].clone()
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let value = self.try_post(path, body);
+        assert!(value.get("error").is_none(), "POST {path}: {value}");
+        value
+    }
+
+    fn try_post(&self, path: &str, body: &Value) -> Value {
+        let mut answer = self
+            .agent
+            .post(format!("{}{path}", self.session))
+            .send_json(body)
+            .unwrap();
+        let json: Value = answer.body_mut().read_json().unwrap();
+        json["value"].clone()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Closing the session ends Chromium; the driver alone would leave it behind.
+        let _ = self.agent.delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// The first of these commands that is installed.
+fn installed(names: &[&str]) -> String {
+    let folders = ["/usr/bin", "/usr/local/bin", "/usr/lib/chromium"];
+    let paths = names
+        .iter()
+        .flat_map(|name| folders.map(|folder| format!("{folder}/{name}")));
+    let mut found = paths.filter(|path| Path::new(path).exists());
+    found.next().unwrap_or_else(|| {
+        panic!(
+            "{} is not installed: apt-get install chromium chromium-driver, as scripts/test does",
+            names[0]
+        )
+    })
+}
