@@ -150,6 +150,7 @@ impl Setup {
             host: "api.example.com",
             path,
             headers,
+            client: std::net::IpAddr::from([127, 0, 0, 1]),
         };
         let Poll::Ready(Decision::Allow(grant)) = pin!(self.snapshot.authorizer.decide(&view))
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -173,6 +174,7 @@ impl Setup {
             host: "api.example.com",
             path: &path,
             headers,
+            client: std::net::IpAddr::from([127, 0, 0, 1]),
         };
         let warm = runtime.block_on(self.snapshot.authorizer.decide(&view));
         assert!(matches!(warm, Decision::Allow(_)));

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod api_keys;
 pub mod call;
+pub mod key_terms;
 pub mod login;
 pub mod logout;
 pub mod members;
@@ -35,6 +36,7 @@ use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
 use crate::model::clock::Clock;
 use crate::model::identity::{Identity, Principal};
 use crate::model::route::Upstream;
+use crate::role_source::{RoleSources, SourceDown};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
@@ -59,6 +61,8 @@ pub struct AccountsParts {
     pub tokens: Tokens,
     /// `[roles]`
     pub roles: RoleSettings,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
     /// Resource name to URL of the service that serves it; see [`resource_map`].
     pub resources: BTreeMap<String, String>,
 }
@@ -80,6 +84,9 @@ pub enum AccountError {
     /// The hashing pool is full.
     #[error("cannot hash a password now")]
     Busy(#[from] HashError),
+    /// A role source did not answer, and its last answer is too old or may not be taken.
+    #[error("cannot read roles")]
+    RoleSource(#[from] SourceDown),
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),

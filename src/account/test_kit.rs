@@ -21,6 +21,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::{ManualClock, Timestamp};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
+use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
@@ -110,6 +111,7 @@ pub(crate) fn role_settings() -> RoleSettings {
     RoleSettings {
         ladder: Ladder::new(levels.map(name).to_vec()).unwrap(),
         resources: vec![name("list")],
+        sourced: Vec::new(),
         scopes,
         manage_level: name("manager"),
     }
@@ -138,6 +140,7 @@ impl Kit {
             account,
             tokens,
             roles: role_settings(),
+            role_sources: no_sources(&clock),
             resources: std::iter::once(("list".to_owned(), "http://door/l".to_owned())).collect(),
         });
         Self {
@@ -214,6 +217,13 @@ impl Kit {
     }
 }
 
+/// No role sources.
+pub(crate) fn no_sources(clock: &Arc<ManualClock>) -> Arc<RoleSources> {
+    let clock = Arc::clone(clock) as Arc<dyn crate::model::clock::Clock>;
+    let ladder = role_settings().ladder;
+    Arc::new(RoleSources::new(&[], &ladder, 10, clock, Arc::default()))
+}
+
 pub(crate) fn wanted(password: &str) -> WantedPassword {
     WantedPassword {
         new: Secret::new(password.to_owned()),
@@ -245,6 +255,7 @@ pub(crate) fn identity(
         },
         key_id: None,
         roles: Vec::new(),
+        only: None,
         resource_roles: Vec::new(),
         scopes,
         expires: None,

@@ -1,10 +1,13 @@
 //! Commands carried out: the use cases of `account`, asked by the operator.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::{Value, json};
 
 use crate::account::admin::{Administration, AdministrationRefusal};
-use crate::account::api_keys::{KeyCreation, WantedKey};
+use crate::account::api_keys::{KeyCreation, KeyRefusal, WantedKey};
 use crate::account::call::Call;
+use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
@@ -19,6 +22,9 @@ use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
+
+/// From where the operator at the machine asks.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Why a command gave no value: for the operator to read.
 enum Stop {
@@ -169,6 +175,9 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
             name,
             scopes,
             expires,
+            allow_from,
+            rate_per_minute,
+            resources,
         } => {
             let owner = find(accounts, &account).await?;
             let unreadable =
@@ -180,31 +189,33 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
                 name,
                 scopes,
                 expires,
+                allow_from: (!allow_from.is_empty()).then_some(allow_from),
+                rate_per_minute,
+                resources: wanted_roles(&resources)?,
             };
             match accounts
                 .create_api_key_for(&Call::cli(), &owner, wanted)
                 .await?
             {
                 KeyCreation::Created { key, secret } => {
-                    let mut value = shown_key(&key);
+                    let mut value = shown_key(&key, None);
                     if let Some(fields) = value.as_object_mut() {
                         fields.insert("apikey".to_owned(), Value::from(secret.expose()));
                     }
                     Ok(value)
                 }
-                KeyCreation::Refused(refusal) => {
-                    Err(Stop::Refused(format!("refused: {}", refusal.code())))
-                }
+                KeyCreation::Refused(refusal) => Err(Stop::Refused(refused_key(refusal))),
             }
         }
         Command::ApikeyList { account } => {
             let owner = find(accounts, &account).await?;
-            Ok(accounts
-                .api_keys(&owner.uid)
-                .await?
+            let keys = accounts.api_keys(&owner.uid).await?;
+            let used = accounts.keys_used(&keys).await?;
+            let shown = keys
                 .iter()
-                .map(shown_key)
-                .collect())
+                .zip(used)
+                .map(|(key, used)| shown_key(key, used));
+            Ok(shown.collect())
         }
         Command::ApikeyRevoke { account, id } => {
             let owner = find(accounts, &account).await?;
@@ -225,13 +236,40 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
     }
 }
 
-fn shown_key(key: &ApiKey) -> Value {
+fn refused_key(refusal: KeyRefusal) -> String {
+    match refusal {
+        KeyRefusal::Invalid(invalid) => format!("{}: {}", invalid.field, invalid.expected),
+        other => format!("refused: {}", other.code()),
+    }
+}
+
+/// Resource roles as the command line writes them: `list/42/member`; none: no limits.
+fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
+    let wrong =
+        || Stop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned());
+    let read = |text: &String| match text.split('/').collect::<Vec<_>>().as_slice() {
+        [resource, id, level] => Ok(WantedRole {
+            resource: (*resource).to_owned(),
+            id: (*id).to_owned(),
+            level: (*level).to_owned(),
+        }),
+        _ => Err(wrong()),
+    };
+    let roles: Vec<_> = texts.iter().map(read).collect::<Result<_, _>>()?;
+    Ok((!roles.is_empty()).then_some(roles))
+}
+
+fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
     json!({
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes,
         "created": key.created.to_rfc3339(),
         "expires": key.expires.map(Timestamp::to_rfc3339),
+        "allow_from": key.allow_from,
+        "rate_per_minute": key.rate_per_minute,
+        "resources": key.resources,
+        "last_used": used.map(Timestamp::to_rfc3339),
     })
 }
 
@@ -298,7 +336,7 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
     let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
     let value = value.map_err(|_| Stop::Refused(DenyReason::BearerInvalid.code().to_owned()))?;
     let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
-    match snapshot.authorizer.authenticate(&headers).await {
+    match snapshot.authorizer.authenticate(&headers, HERE).await {
         Ok(Some(identity)) => Ok(json!({
             "subject": identity.subject(),
             "username": identity.username(),
@@ -310,6 +348,9 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
             DenyReason::CredentialMissing.code().to_owned(),
         )),
         Err(auth::grant::Stop::Deny(reason)) => Err(Stop::Refused(reason.code().to_owned())),
+        Err(auth::grant::Stop::Wait(_)) => {
+            Err(Stop::Refused(DenyReason::RateLimited.code().to_owned()))
+        }
         Err(auth::grant::Stop::Fail(cause)) => Err(Stop::Failed(cause.code().to_owned())),
     }
 }

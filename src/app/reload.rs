@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::services;
 use crate::config::{Config, EnvOverlay};
 use crate::mail::mailer;
 use crate::snapshot::{Current, Services, Snapshot};
@@ -28,8 +29,17 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     let fixed = keep_fixed(&mut config, &old.config);
     let mailer =
         mailer(&config.mail, &config.listen.public_url.text).map_err(|error| error.to_string())?;
+    // What the sources have said stays: a reload while one is away must not forget it.
+    let are_sources_same = config.role_sources == old.config.role_sources
+        && config.roles.ladder == old.config.roles.ladder;
+    let role_sources = if are_sources_same {
+        Arc::clone(&old.services.role_sources)
+    } else {
+        services::role_sources(&config, &old.services.clock, &old.services.metrics)
+    };
     let services = Services {
         mailer,
+        role_sources,
         ..old.services.clone()
     };
     let snapshot = Snapshot::build(Arc::new(config), services).map_err(|obstacles| {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::key_use::KeyUse;
 use crate::config::{Config, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::mail::{MailError, mailer};
 use crate::model::clock::{Clock, SystemClock};
+use crate::role_source::RoleSources;
 use crate::snapshot::Services;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -100,10 +102,27 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             threads * HASH_QUEUE_PER_THREAD,
         )?),
         mailer: mailer(&config.mail, &config.listen.public_url.text).map_err(OpenError::Mail)?,
+        role_sources: role_sources(config, &clock, &metrics),
+        key_use: Arc::new(KeyUse::new()),
         clock,
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
         metrics,
     })
+}
+
+/// The sources of a configuration, which have said nothing yet.
+pub(super) fn role_sources(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<RoleSources> {
+    Arc::new(RoleSources::new(
+        &config.role_sources,
+        &config.roles.ladder,
+        config.store.cache_entries,
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    ))
 }
 
 /// Makes a directory that nobody else can enter, or takes everybody else out of one that is there.

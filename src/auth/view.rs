@@ -1,5 +1,7 @@
 //! What the decision sees of a request.
 
+use std::net::IpAddr;
+
 use crate::model::path::CanonicalPath;
 
 /// A request, as the proxy and forward-auth alike hand it to the decision.
@@ -11,6 +13,8 @@ pub struct RequestView<'a> {
     pub host: &'a str,
     /// The one path that is matched and sent.
     pub path: &'a CanonicalPath,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
     /// All header fields as the caller sent them.
     pub headers: &'a http::HeaderMap,
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::access::{Invalid, Role, Scope};
+use crate::model::access::{Invalid, Membership, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 
@@ -257,6 +258,27 @@ pub struct ApiKey {
     pub created: Timestamp,
     /// When it ends; `None`: never.
     pub expires: Option<Timestamp>,
+    /// The secret before the last rotation, good for a while.
+    #[serde(default)]
+    pub previous: Option<PreviousSecret>,
+    /// Networks that it may come from; empty: all.
+    #[serde(default)]
+    pub allow_from: Vec<IpNet>,
+    /// Requests in a minute, from 1 to 100,000; `None`: no limit of its own.
+    #[serde(default)]
+    pub rate_per_minute: Option<u32>,
+    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
+    #[serde(default)]
+    pub resources: Option<Vec<Membership>>,
+}
+
+/// The secret that a rotation replaced, at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// As [`ApiKey::digest`].
+    pub digest: Digest,
+    /// Void from then on.
+    pub until: Timestamp,
 }
 
 /// What a one-time token may be used for. One never stands for the other.

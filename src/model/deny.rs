@@ -35,11 +35,13 @@ pub enum DenyReason {
     PasswordMustChange,
     /// The body is larger than the limit.
     BodyTooLarge,
+    /// More requests than the credential or the caller may send.
+    RateLimited,
 }
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -56,6 +58,7 @@ impl DenyReason {
         Self::ScopeMissing,
         Self::PasswordMustChange,
         Self::BodyTooLarge,
+        Self::RateLimited,
     ];
 
     /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
@@ -78,6 +81,7 @@ impl DenyReason {
             Self::ScopeMissing => "scope_missing",
             Self::PasswordMustChange => "password_must_change",
             Self::BodyTooLarge => "body_too_large",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -97,6 +101,7 @@ impl DenyReason {
             | Self::ApiKeyInvalid => 401,
             Self::RoleMissing | Self::ScopeMissing | Self::PasswordMustChange => 403,
             Self::BodyTooLarge => 413,
+            Self::RateLimited => 429,
         }
     }
 
@@ -120,6 +125,7 @@ impl DenyReason {
             Self::ScopeMissing => "A scope that this needs is missing",
             Self::PasswordMustChange => "The password must be changed first",
             Self::BodyTooLarge => "The body is too large",
+            Self::RateLimited => "Too many requests: wait a while",
         }
     }
 

@@ -5,11 +5,13 @@
 pub mod access;
 pub mod account;
 pub mod algorithm;
+pub mod bucket;
 pub mod clock;
 pub mod deny;
 pub mod id;
 pub mod identity;
 pub mod path;
 pub mod problem;
+pub mod role_source;
 pub mod route;
 pub mod secret;

@@ -163,6 +163,7 @@ impl RequestContext {
             reason,
             route,
             identity,
+            retry_after_s: None,
         });
     }
 
@@ -360,6 +361,8 @@ mod tests {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
             mailer: mailer(&config.mail, &config.listen.public_url.text).unwrap(),
+            key_use: Arc::default(),
+            role_sources: crate::account::test_kit::no_sources(&clock),
             clock,
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),

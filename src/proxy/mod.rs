@@ -151,11 +151,11 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        let Some(target) = &ctx.target else {
+        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return Ok(false);
         };
         let head = session.req_header();
-        let view = target.view(&head.method, &head.headers);
+        let view = target.view(&head.method, client.address, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
                 ctx.first_address = self.turns.take(grant.route().upstream);
@@ -167,7 +167,7 @@ impl Gateway {
                 Ok(false)
             }
             Decision::Deny(denial) => {
-                let problem = Problem::from(denial.reason);
+                let problem = Problem::from(&denial);
                 ctx.verdict = Verdict::Denied(denial);
                 answer(session, ctx, &problem).await
             }

@@ -11,7 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::auth::grant::Unavailable;
+use crate::auth::grant::{Denial, Unavailable};
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
@@ -43,8 +43,8 @@ enum Extra {
     Challenge(Option<&'static str>),
     /// `Allow`
     Allow,
-    /// `Retry-After`, in a second.
-    Retry,
+    /// `Retry-After`, in so many seconds.
+    Retry(u32),
 }
 
 impl From<DenyReason> for Problem {
@@ -53,6 +53,7 @@ impl From<DenyReason> for Problem {
         let extra = match reason.status() {
             401 => Some(Extra::Challenge(challenge)),
             405 => Some(Extra::Allow),
+            429 => Some(Extra::Retry(1)),
             _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
             _ => None,
         };
@@ -65,13 +66,24 @@ impl From<DenyReason> for Problem {
     }
 }
 
+impl From<&Denial> for Problem {
+    fn from(denial: &Denial) -> Self {
+        let problem = Self::from(denial.reason);
+        let wait = denial.retry_after_s.map(Extra::Retry);
+        Self {
+            extra: wait.or(problem.extra),
+            ..problem
+        }
+    }
+}
+
 impl From<Unavailable> for Problem {
     fn from(cause: Unavailable) -> Self {
         Self {
             status: 503,
             code: cause.code(),
             title: "This cannot be decided right now",
-            extra: Some(Extra::Retry),
+            extra: Some(Extra::Retry(1)),
         }
     }
 }
@@ -168,7 +180,7 @@ pub async fn problem(
     match problem.extra {
         Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(error))?,
         Some(Extra::Allow) => head.insert_header(ALLOW, METHODS)?,
-        Some(Extra::Retry) => head.insert_header(RETRY_AFTER, "1")?,
+        Some(Extra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
     let is_bodyless = session.req_header().method == Method::HEAD;
@@ -224,6 +236,7 @@ mod tests {
                 (401, error) => Some(Extra::Challenge(error)),
                 (_, Some(error)) => Some(Extra::Challenge(Some(error))),
                 (405, None) => Some(Extra::Allow),
+                (429, None) => Some(Extra::Retry(1)),
                 (_, None) => None,
             };
             assert_eq!(problem.extra, wanted, "{reason:?}");

@@ -60,13 +60,19 @@ impl Target {
         })
     }
 
-    /// The request as the decision sees it.
+    /// The request of a client, known by its address after trusted proxies, as the decision sees it.
     #[must_use]
-    pub fn view<'a>(&'a self, method: &'a Method, headers: &'a HeaderMap) -> RequestView<'a> {
+    pub fn view<'a>(
+        &'a self,
+        method: &'a Method,
+        client: IpAddr,
+        headers: &'a HeaderMap,
+    ) -> RequestView<'a> {
         RequestView {
             method,
             host: &self.host,
             path: &self.path,
+            client,
             headers,
         }
     }

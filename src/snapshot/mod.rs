@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
+use crate::auth::key_use::KeyUse;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::mail::Mailer;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
+use crate::role_source::RoleSources;
 use crate::route::table::{RouteTable, TableError};
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
@@ -46,6 +48,10 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Access records.
     pub access: Arc<AccessLog>,
+    /// What is counted of API keys.
+    pub key_use: Arc<KeyUse>,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
 }
 
 /// One configuration made ready: a request sees exactly one.
@@ -90,6 +96,8 @@ impl Snapshot {
             signing: Arc::clone(&services.signing),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
+            key_use: Arc::clone(&services.key_use),
+            role_sources: Arc::clone(&services.role_sources),
         };
         let authorizer =
             Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
@@ -128,6 +136,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         account: config.account.clone(),
         tokens: config.tokens.clone(),
         roles: config.roles.clone(),
+        role_sources: Arc::clone(&services.role_sources),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
     })
 }

@@ -15,8 +15,8 @@ use crate::store::generations::Generations;
 use crate::store::intents::{accounts, keys, members, passwords, purge, sessions};
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{
-    AccountChange, Creation, Guarded, MembershipChange, NewPassword, RefreshRotation, Rotation,
-    Store, layout, reads,
+    AccountChange, Creation, Guarded, KeyChange, MembershipChange, NewPassword, RefreshRotation,
+    Rotation, Store, layout, reads,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -224,6 +224,33 @@ impl<E: Engine> Store for E {
     ) -> Result<Guarded<()>, StoreError> {
         self.write(move |tx| keys::create(tx, &key, generation))
             .await
+    }
+
+    async fn update_api_key(
+        &self,
+        uid: &UserId,
+        id: &KeyId,
+        generation: u64,
+        change: KeyChange,
+    ) -> Result<Guarded<Option<ApiKey>>, StoreError> {
+        let (uid, id) = (uid.clone(), *id);
+        self.write(move |tx| keys::update(tx, &uid, id, generation, change))
+            .await
+    }
+
+    async fn note_keys_used(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), StoreError> {
+        self.write(move |tx| keys::note_used(tx, &uses)).await
+    }
+
+    async fn keys_used(&self, ids: &[KeyId]) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |records| {
+            let used = ids
+                .iter()
+                .map(|id| records.load(&layout::api_key_used(*id)));
+            used.collect()
+        })
+        .await
     }
 
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {

@@ -9,6 +9,7 @@ use crate::model::access::{Name, ResourceId};
 use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
 };
+use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 
 pub(crate) const ACCOUNT: u8 = b'a';
@@ -21,6 +22,7 @@ const NORMALIZED: u8 = b'd';
 const SESSION_OF: u8 = b'S';
 const API_KEY: u8 = b'k';
 const API_KEY_OF: u8 = b'K';
+const API_KEY_USED: u8 = b'u';
 const TOKEN_OF: u8 = b'T';
 const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
@@ -67,7 +69,7 @@ pub(crate) fn tree_of(key: &[u8]) -> &'static str {
         Some(USERNAME) => "usernames",
         Some(FOLDED | NORMALIZED) => "identities",
         Some(SESSION | SESSION_OF) => "sessions",
-        Some(API_KEY | API_KEY_OF) => "api keys",
+        Some(API_KEY | API_KEY_OF | API_KEY_USED) => "api keys",
         Some(TOKEN | TOKEN_OF) => "one-time tokens",
         Some(MEMBERSHIP) => "memberships",
         Some(MEMBER) => "members",
@@ -119,6 +121,11 @@ pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
         API_KEY_OF,
         &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
     )
+}
+
+/// When a key was used last: apart from its record, so that noting it changes nothing that a decision reads.
+pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
+    Key::of(API_KEY_USED, &[id.as_str().as_bytes()])
 }
 
 pub(crate) fn token(digest: &Digest) -> Key<OneTimeToken> {

@@ -145,6 +145,8 @@ pub struct Metrics {
     durations: [Histogram; Outcome::ALL.len()],
     password_pool_busy: Counter,
     store_errors: Counter,
+    role_source_requests: Counter,
+    role_source_errors: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
@@ -188,6 +190,14 @@ impl Metrics {
                 "Passwords that were not looked at because too many waited",
             ),
             store_errors: counter("store_errors", "Reads and writes of the store that failed"),
+            role_source_requests: counter(
+                "role_source_requests",
+                "Questions that role sources were asked",
+            ),
+            role_source_errors: counter(
+                "role_source_errors",
+                "Questions that role sources did not answer as they should",
+            ),
             identity_cache_hits: counter(
                 "identity_cache_hits",
                 "Credentials whose identity was cached and current",
@@ -243,6 +253,16 @@ impl Metrics {
     /// Counts a read or write of the store that failed.
     pub fn store_error(&self) {
         self.store_errors.inc();
+    }
+
+    /// Counts a question that a role source was asked.
+    pub fn role_source_request(&self) {
+        self.role_source_requests.inc();
+    }
+
+    /// Counts a question that a role source did not answer as it should.
+    pub fn role_source_error(&self) {
+        self.role_source_errors.inc();
     }
 
     /// Counts a credential whose identity was cached and current.

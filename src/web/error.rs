@@ -39,6 +39,7 @@ pub(in crate::web) enum Kind {
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
+    RoleSourceUnavailable,
     HashingBusy,
     Internal,
 }
@@ -89,6 +90,7 @@ impl Kind {
                 "The membership has changed: try again",
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::Internal => (500, "internal_error", "Something went wrong here"),
         }
@@ -103,14 +105,25 @@ pub(in crate::web) struct Problem {
     pub(in crate::web) detail: Option<String>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
+    /// In how many seconds it is worth another try, where that is known.
+    pub(in crate::web) retry_after_s: Option<u32>,
 }
 
 impl Problem {
+    /// Too many requests.
+    pub(in crate::web) fn wait(secs: u32) -> Self {
+        Self {
+            retry_after_s: Some(secs),
+            ..DenyReason::RateLimited.into()
+        }
+    }
+
     pub(in crate::web) fn because(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,
             detail: Some(detail.into()),
             cause: None,
+            retry_after_s: None,
         }
     }
 
@@ -119,6 +132,7 @@ impl Problem {
             kind,
             detail: None,
             cause: Some(cause),
+            retry_after_s: None,
         }
     }
 }
@@ -129,6 +143,7 @@ impl From<Kind> for Problem {
             kind,
             detail: None,
             cause: None,
+            retry_after_s: None,
         }
     }
 }
@@ -143,8 +158,10 @@ impl From<Stop> for Problem {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Deny(reason) => reason.into(),
+            Stop::Wait(secs) => Self::wait(secs),
             // The cause is in the log already: it was found by `auth`.
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
+            Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
         }
     }
 }
@@ -160,6 +177,8 @@ impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         let kind = match error {
             AccountError::Store(_) => Kind::StoreUnavailable,
+            // The cause is in the log already.
+            AccountError::RoleSource(_) => return Kind::RoleSourceUnavailable.into(),
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
         };
@@ -179,8 +198,9 @@ impl IntoResponse for Problem {
         if status == 401 || error.is_some() {
             headers.insert(header::WWW_AUTHENTICATE, challenge(error));
         }
-        if status == 503 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(status, 429 | 503) {
+            let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
+            headers.insert(header::RETRY_AFTER, secs);
         }
         response.extensions_mut().insert(self);
         response
@@ -198,6 +218,7 @@ pub(in crate::web) struct OAuthProblem {
     challenge: Option<HeaderValue>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
+    retry_after_s: Option<u32>,
 }
 
 impl OAuthProblem {
@@ -208,6 +229,7 @@ impl OAuthProblem {
             code,
             challenge: None,
             cause: None,
+            retry_after_s: None,
         }
     }
 }
@@ -232,6 +254,7 @@ impl From<Problem> for OAuthProblem {
             code,
             challenge: (status == 401).then(|| challenge(challenged)),
             cause: problem.cause,
+            retry_after_s: problem.retry_after_s,
         }
     }
 }
@@ -244,10 +267,9 @@ impl IntoResponse for OAuthProblem {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, challenge.clone());
         }
-        if self.status == 503 {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(self.status, 429 | 503) {
+            let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
+            response.headers_mut().insert(header::RETRY_AFTER, secs);
         }
         response.extensions_mut().insert(self);
         response

@@ -88,6 +88,8 @@ impl Gateway {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
+            role_sources: crate::account::test_kit::no_sources(&clock),
+            key_use: Arc::new(crate::auth::key_use::KeyUse::new()),
             clock: clock as Arc<dyn Clock>,
             metrics: Arc::new(Metrics::new()),
             access: Arc::new(AccessLog::start(false).unwrap()),
@@ -263,6 +265,7 @@ fn config() -> Config {
             resources: vec![Name::parse("list").unwrap()],
             public_path: "/l".to_owned(),
         }],
+        role_sources: Vec::new(),
         routes: Vec::new(),
     }
 }

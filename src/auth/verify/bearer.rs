@@ -9,8 +9,9 @@ use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
 use crate::auth::verify::claims::{Expected, text};
 use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles};
+use crate::config::RoleSettings;
 use crate::crypto::jwt::UnverifiedToken;
-use crate::model::access::{Ladder, Role, Scope};
+use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{SessionId, UserId};
@@ -47,6 +48,7 @@ impl Verifier {
             caller: Arc::new(Caller::new(identity)),
             stamp: None,
             until,
+            terms: None,
         })
     }
 
@@ -93,17 +95,18 @@ impl Verifier {
             .split(' ')
             .filter_map(|scope| Scope::parse(scope).ok());
         let mut scopes: Vec<_> = carried
-            .filter(|scope| !scope.is_own() && self.scopes.contains(scope))
+            .filter(|scope| !scope.is_own() && self.roles.scopes.contains(scope))
             .collect();
         scopes.sort_unstable();
         scopes.dedup();
-        let identity = login_identity(&subject, Some(session), scopes, Some(expires), &self.ladder);
+        let identity = login_identity(&subject, Some(session), scopes, Some(expires), &self.roles);
         let until = expires.min(found.idle_end).min(found.absolute_end);
         Ok(Remembered {
             kind: Kind::Bearer,
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
             until,
+            terms: None,
         })
     }
 }
@@ -114,7 +117,7 @@ pub(super) fn login_identity(
     session: Option<SessionId>,
     scopes: Vec<Scope>,
     expires: Option<Timestamp>,
-    ladder: &Ladder,
+    settings: &RoleSettings,
 ) -> Identity {
     let account = Arc::clone(&subject.account);
     let (roles, resource_roles, scopes) = if account.password_must_change {
@@ -126,7 +129,7 @@ pub(super) fn login_identity(
     } else {
         (
             global_roles(&account, account.is_admin),
-            resource_roles(subject, ladder),
+            resource_roles(subject, settings),
             scopes,
         )
     };
@@ -136,6 +139,7 @@ pub(super) fn login_identity(
         key_id: None,
         roles,
         resource_roles,
+        only: None,
         scopes,
         expires,
     }

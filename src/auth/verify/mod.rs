@@ -5,20 +5,27 @@ mod bearer;
 mod claims;
 mod foreign;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::auth::caller::Caller;
 use crate::auth::extract::Credential;
 use crate::auth::grant::{Stop, Unavailable};
+use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
-use crate::config::Config;
+use crate::config::{Config, RoleSettings};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
-use crate::model::access::{Ladder, Rank, ResourceRole, Role, Scope};
+use crate::model::access::{Membership, Rank, ResourceRole, Role};
 use crate::model::account::{Account, AccountStatus, Digest};
+use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
+use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
+use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects};
 use crate::store::error::StoreError;
@@ -41,6 +48,19 @@ pub struct VerifierParts<'a> {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted of API keys.
+    pub key_use: Arc<KeyUse>,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
+}
+
+/// From where a credential comes, and whether its use counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The client's address, after trusted proxies.
+    pub(crate) client: IpAddr,
+    /// `false`: a trial, which takes nothing from a rate and notes no use.
+    pub(crate) counts: bool,
 }
 
 /// Turns credentials into verified callers, and remembers them while nothing has touched their rights.
@@ -48,14 +68,14 @@ pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
     foreign: Vec<ForeignIssuer>,
-    ladder: Ladder,
-    scopes: Vec<Scope>,
+    roles: RoleSettings,
     store: Arc<dyn Store>,
     subjects: Subjects,
     token_keys: Arc<TokenKeys>,
     signing: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    key_use: Arc<KeyUse>,
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
 }
 
@@ -67,6 +87,23 @@ struct Remembered {
     stamp: Option<Stamp>,
     /// Verified again from then on.
     until: Timestamp,
+    /// What each use of an API key is held to.
+    terms: Option<Terms>,
+}
+
+/// What each use of an API key is held to, whether it is taken from memory or not.
+struct Terms {
+    state: Arc<KeyState>,
+    /// Empty: from everywhere.
+    allow_from: Vec<IpNet>,
+    rate_per_minute: Option<u32>,
+}
+
+impl Terms {
+    fn admit_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&client))
+    }
 }
 
 /// A text remembered as one kind of credential never stands for the other.
@@ -86,14 +123,14 @@ impl Verifier {
             foreign: foreign
                 .map(|(issuer, keys)| ForeignIssuer::new(issuer, keys, &config.roles))
                 .collect(),
-            ladder: config.roles.ladder.clone(),
-            scopes: config.roles.scopes.clone(),
+            roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
             store: parts.store,
             token_keys: parts.token_keys,
             signing: parts.signing,
             clock: parts.clock,
             metrics: parts.metrics,
+            key_use: parts.key_use,
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
@@ -105,11 +142,12 @@ impl Verifier {
     /// Verifies a credential, from memory if it was verified before and nothing has changed since.
     ///
     /// The memory is keyed by the digest of the whole credential, so a hit proves every character of it.
-    pub(crate) async fn verify(&self, credential: Credential<'_>) -> Result<Arc<Caller>, Stop> {
-        let (kind, text) = match credential {
-            Credential::Bearer(text) => (Kind::Bearer, text),
-            Credential::ApiKey(text) => (Kind::ApiKey, text),
-        };
+    pub(crate) async fn verify(
+        &self,
+        credential: Credential<'_>,
+        origin: Origin,
+    ) -> Result<Arc<Caller>, Stop> {
+        let (kind, text) = parts_of(credential);
         let digest = token::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
@@ -120,6 +158,7 @@ impl Verifier {
                 .is_none_or(|stamp| self.store.generations().is_current(stamp))
         {
             self.metrics.identity_cache_hit();
+            self.admit(&remembered, origin, now)?;
             return Ok(Arc::clone(&remembered.caller));
         }
         self.metrics.identity_cache_miss();
@@ -127,9 +166,37 @@ impl Verifier {
             Kind::Bearer => self.bearer(text, now).await?,
             Kind::ApiKey => self.api_key(text, now).await?,
         };
-        let caller = Arc::clone(&fresh.caller);
-        self.verified.insert(digest, Arc::new(fresh));
-        Ok(caller)
+        let fresh = Arc::new(fresh);
+        self.verified.insert(digest, Arc::clone(&fresh));
+        self.admit(&fresh, origin, now)?;
+        Ok(Arc::clone(&fresh.caller))
+    }
+
+    /// Who presented this credential last, with the rights of then, whether they still count or not.
+    pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
+        let (kind, text) = parts_of(credential);
+        let remembered = self.verified.get(&token::digest(text))?;
+        (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
+    }
+
+    /// Holds one use of a verified credential to its terms.
+    // INVARIANT: on every request, also on one whose identity is taken from memory (tests/it/apikeys.rs).
+    fn admit(&self, remembered: &Remembered, origin: Origin, now: Timestamp) -> Result<(), Stop> {
+        let Some(terms) = &remembered.terms else {
+            return Ok(());
+        };
+        if !terms.admit_from(origin.client) {
+            return Err(DenyReason::ApiKeyInvalid.into());
+        }
+        if !origin.counts {
+            return Ok(());
+        }
+        if let Some(rate) = terms.rate_per_minute {
+            let taken = terms.state.bucket.take(self.clock.elapsed(), rate);
+            taken.map_err(|wait| Stop::Wait(retry_after_s(wait)))?;
+        }
+        self.key_use.note(&terms.state, now);
+        Ok(())
     }
 
     /// The account of a uid with its memberships, if it may act.
@@ -159,6 +226,7 @@ impl Verifier {
             return Ok(None);
         };
         let scopes = self
+            .roles
             .scopes
             .iter()
             .filter(|scope| !scope.is_own())
@@ -169,7 +237,7 @@ impl Verifier {
             None,
             scopes,
             None,
-            &self.ladder,
+            &self.roles,
         )))))
     }
 }
@@ -186,10 +254,24 @@ fn global_roles(account: &Account, as_admin: bool) -> Vec<Role> {
     roles
 }
 
-/// The resource roles of memberships, sorted; a level that is not declared, or is the lowest, yields nothing.
-fn resource_roles(subject: &Subject, ladder: &Ladder) -> Vec<ResourceRole> {
-    let yielding = subject.memberships.iter().filter_map(|membership| {
-        let rank = ladder
+/// The resource roles of an account's memberships, sorted. What is not declared, or the lowest level, yields nothing; nor
+/// does a membership in the store of a resource that a role source speaks for.
+fn resource_roles(subject: &Subject, settings: &RoleSettings) -> Vec<ResourceRole> {
+    let stored = subject
+        .memberships
+        .iter()
+        .filter(|membership| settings.is_stored(&membership.resource));
+    yielded(stored, settings)
+}
+
+/// What memberships yield, sorted.
+fn yielded<'m>(
+    memberships: impl Iterator<Item = &'m Membership>,
+    settings: &RoleSettings,
+) -> Vec<ResourceRole> {
+    let yielding = memberships.filter_map(|membership| {
+        let rank = settings
+            .ladder
             .rank(membership.level.as_str())
             .filter(|rank| Rank(0) < *rank)?;
         Some(ResourceRole {
@@ -202,4 +284,11 @@ fn resource_roles(subject: &Subject, ladder: &Ladder) -> Vec<ResourceRole> {
     let mut roles: Vec<_> = yielding.collect();
     roles.sort_unstable();
     roles
+}
+
+fn parts_of(credential: Credential<'_>) -> (Kind, &str) {
+    match credential {
+        Credential::Bearer(text) => (Kind::Bearer, text),
+        Credential::ApiKey(text) => (Kind::ApiKey, text),
+    }
 }

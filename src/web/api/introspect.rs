@@ -52,7 +52,7 @@ pub(in crate::web) async fn introspect(
     let authorizer = &scope.snapshot.authorizer;
     let api_key_header = &scope.snapshot.config.account.api_key_header;
     let credentials = with_basic(headers, api_key_header).map_err(Problem::from)?;
-    let found = authorizer.authenticate(&credentials).await;
+    let found = authorizer.authenticate(&credentials, scope.client).await;
     let found = found.map_err(Problem::from)?;
     let caller = found.ok_or_else(|| Problem::from(DenyReason::CredentialMissing))?;
     if let Principal::Own { account, .. } = &caller.principal
@@ -67,9 +67,9 @@ pub(in crate::web) async fn introspect(
     let Some(as_sent) = as_headers(token, api_key_header) else {
         return Ok(Json(IntrospectionAnswer::default()));
     };
-    let asked = match authorizer.authenticate(&as_sent).await {
+    let asked = match authorizer.authenticate(&as_sent, scope.client).await {
         Ok(asked) => asked,
-        Err(Stop::Deny(_)) => None,
+        Err(Stop::Deny(_) | Stop::Wait(_)) => None,
         Err(stop @ Stop::Fail(_)) => return Err(Problem::from(stop).into()),
     };
     let known = asked

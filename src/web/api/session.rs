@@ -54,6 +54,11 @@ pub(in crate::web) async fn log_in(
     let Login::Opened(opened) = outcome else {
         return Err(Kind::LoginRefused.into());
     };
+    scope
+        .snapshot
+        .authorizer
+        .foresee(opened.access_token.expose())
+        .await;
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),
         token_type: "Bearer",
@@ -97,12 +102,19 @@ pub(in crate::web) async fn refresh(
             access_token,
             expires_in,
             refresh_token,
-        } => Ok(Json(TokenAnswer {
-            access_token: access_token.expose().to_owned(),
-            token_type: "Bearer",
-            expires_in: expires_in.as_secs(),
-            refresh_token: refresh_token.expose().to_owned(),
-        })),
+        } => {
+            scope
+                .snapshot
+                .authorizer
+                .foresee(access_token.expose())
+                .await;
+            Ok(Json(TokenAnswer {
+                access_token: access_token.expose().to_owned(),
+                token_type: "Bearer",
+                expires_in: expires_in.as_secs(),
+                refresh_token: refresh_token.expose().to_owned(),
+            }))
+        }
         Refresh::Invalid => {
             let code = "refresh_token_invalid";
             Err(OAuthProblem::new(400, "invalid_grant", code))
