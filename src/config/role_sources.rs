@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::config::keys;
 use crate::config::reader::Reader;
-use crate::config::roles;
+use crate::config::roles::{self, Sourced};
 use crate::model::access::Name;
 use crate::model::role_source::{Piece, RoleSource, TargetTemplate};
 
@@ -15,8 +14,8 @@ const URL: &str = "http://, a loopback address or localhost, and a path or query
      where they are wanted, such as http://127.0.0.1:9101/members?uid={uid}&resource={resource}&id={id}";
 const DAY_S: u64 = 86_400;
 
-/// Reads all sources, and the kinds of resources that they declare; `None` if those are wrong themselves.
-pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Option<Vec<Name>>) {
+/// Reads all sources, and what they declare.
+pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Sourced) {
     let mut sources = Vec::new();
     let mut declared = Vec::new();
     let mut are_sound = true;
@@ -32,7 +31,11 @@ pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Option<Vec<Nam
         }
         sources.extend(one(reader, resources));
     }
-    (sources, are_sound.then_some(declared))
+    let words = Sourced {
+        resources: declared,
+        are_sound,
+    };
+    (sources, words)
 }
 
 fn one(mut reader: Reader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSource> {
@@ -74,7 +77,7 @@ fn place(
 ) -> Result<(Vec<SocketAddr>, String, TargetTemplate), String> {
     let Some(rest) = text.strip_prefix("http://") else {
         return Err(if text.starts_with("https://") {
-            format!("{URL}; https:// is {}", keys::NOT_IN_RELEASE)
+            format!("{URL}; https:// is not in this release")
         } else {
             URL.to_owned()
         });

@@ -47,11 +47,17 @@ pub(super) fn name(text: &str) -> Option<Name> {
     Name::parse(text).ok()
 }
 
-/// `sourced`: the kinds of resources that role sources declare; `None` if something is wrong with them.
-pub(super) fn read(mut reader: Reader<'_>, sourced: Option<Vec<Name>>) -> Words {
+/// What role sources declare.
+pub(super) struct Sourced {
+    pub(super) resources: Vec<Name>,
+    /// `false`: some of it is wrong itself.
+    pub(super) are_sound: bool,
+}
+
+pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
     let before = reader.problem_count();
-    let are_sourced_sound = sourced.is_some();
-    let sourced = sourced.unwrap_or_default();
+    let are_sourced_sound = sourced.are_sound;
+    let sourced = sourced.resources;
     let levels = reader.texts("levels", NAME, name);
     let ladder = levels
         .and_then(|levels| {

@@ -350,6 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_from_before_it_had_terms_has_none() {
+        let digest = serde_json::to_value(Digest([7; 32])).unwrap();
+        let old = serde_json::json!({
+            "id": "abcdefgh", "uid": "u-abcdefgh", "name": "", "digest": digest, "scopes": [], "created": 0,
+            "expires": null,
+        });
+        let key: ApiKey = serde_json::from_value(old).unwrap();
+        assert_eq!(
+            (key.previous, key.rate_per_minute, key.resources),
+            (None, None, None)
+        );
+        assert!(key.allow_from.is_empty());
+    }
+
+    #[test]
     fn the_normalized_form_finds_duplicates_only() {
         let address = EmailAddress::parse("An.Na+tag@GMail.com").unwrap();
         assert_eq!(address.normalized(), "anna@gmail.com");

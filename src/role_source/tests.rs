@@ -74,8 +74,8 @@ async fn scene(target: &str) -> Scene {
         addresses: vec![address],
         authority: address.to_string(),
         target: TargetTemplate::parse(target).unwrap(),
-        ttl: Duration::from_secs(60),
-        stale_max: Duration::from_secs(300),
+        ttl: Duration::from_mins(1),
+        stale_max: Duration::from_mins(5),
     };
     let levels = ["public", "member", "manager"].map(|text| Name::parse(text).unwrap());
     let ladder = Ladder::new(levels.to_vec()).unwrap();

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and tells what the gateway last said"
 )]
 
+mod apikeys;
 mod config;
 mod foreign;
 mod framing;
@@ -21,6 +22,7 @@ mod proxy;
 mod registration;
 mod rfc6750;
 mod rfc7519;
+mod role_source;
 mod roles;
 mod session;
 mod spoofing;

@@ -78,12 +78,12 @@ impl Verifier {
             only.map(|limits| yielded(limits.iter(), &self.roles).into());
         // The gateway's own scopes are an administrator's gift: they end with the owner's administration. A key that is
         // limited to resources opens nothing that has none.
-        let may_carry = |scope: &Scope| {
-            self.roles.scopes.contains(scope)
+        let may_carry = |scope: &&Scope| {
+            self.roles.scopes.contains(*scope)
                 && (!scope.is_own() || account.is_admin)
                 && (only.is_none() || scope.as_str() != Scope::ADMIN)
         };
-        let scopes: Vec<_> = key.scopes.iter().cloned().filter(may_carry).collect();
+        let scopes: Vec<_> = key.scopes.iter().filter(may_carry).cloned().collect();
         let as_admin =
             account.is_admin && scopes.iter().any(|scope| scope.as_str() == Scope::ADMIN);
         let mut roles = global_roles(&account, as_admin);

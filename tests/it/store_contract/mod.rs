@@ -62,6 +62,8 @@ promises! {
         sessions_end_one_by_one_and_together;
     rights:
         api_keys_are_guarded_listed_and_revoked
+        api_keys_change_under_the_generation_that_was_read
+        uses_of_keys_are_noted_beside_their_records
         a_membership_changes_from_the_level_that_was_seen
         memberships_are_listed_both_ways;
     whole:
