@@ -152,6 +152,7 @@ impl Setup {
             authority: "api.example.com",
             path,
             headers,
+            client: std::net::IpAddr::from([127, 0, 0, 1]),
         };
         let Poll::Ready(Decision::Allow(grant)) = pin!(self.snapshot.authorizer.decide(&view))
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -177,6 +178,7 @@ impl Setup {
             authority: "api.example.com",
             path: &path,
             headers,
+            client: std::net::IpAddr::from([127, 0, 0, 1]),
         };
         let warm = runtime.block_on(self.snapshot.authorizer.decide(&view));
         assert!(matches!(warm, Decision::Allow(_)));

@@ -5,12 +5,14 @@ pub mod model;
 // Floor 1
 pub mod config;
 pub mod crypto;
+pub mod fetch;
 pub mod limit;
 pub mod route;
 pub mod telemetry;
 // Floor 2
 pub mod issuer;
 pub mod mail;
+pub mod role_source;
 pub mod store;
 // Floor 3
 pub mod account;

@@ -1,21 +1,26 @@
-//! API keys: made, listed, revoked. The secret is shown once and rests as a keyed digest.
+//! API keys: made, changed, rotated, listed, revoked. A secret is shown once and rests as a keyed digest.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::account::call::Call;
+use crate::account::key_terms::{Terms, WantedRole, is_too_strong};
 use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
-use crate::model::access::Scope;
+use crate::model::access::{Membership, Scope};
 use crate::model::account::{Account, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
-use crate::store::Guarded;
+use crate::store::{Guarded, KeyChange, NewSecret};
 use crate::telemetry::audit::AuditAction;
 
 /// How many keys one account may have: each is looked at when they are listed and when a password ends them.
 pub const KEYS_MAX: usize = 50;
-/// Longest name of a key, in characters.
-pub const NAME_CHARS_MAX: usize = 64;
+/// Longest time for which an old secret is good beside the new one, in seconds.
+pub const OVERLAP_S_MAX: u64 = 86_400;
 
 /// A key to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,9 +31,42 @@ pub struct WantedKey {
     pub scopes: Vec<String>,
     /// When it ends; `None`: never.
     pub expires: Option<Timestamp>,
+    /// Networks (CIDR) or addresses that it may come from; `None`: all.
+    pub allow_from: Option<Vec<String>>,
+    /// Requests in a minute; `None`: no limit of its own.
+    pub rate_per_minute: Option<u64>,
+    /// The resource roles that it is limited to; `None`: all of its owner's.
+    pub resources: Option<Vec<WantedRole>>,
 }
 
-/// Outcome of making a key.
+/// A change of a key; `None` leaves a field as it is, `Some(None)` takes it away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedChange {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// All that it may be used for from now on.
+    pub scopes: Option<Vec<String>>,
+    /// When it ends.
+    pub expires: Option<Option<Timestamp>>,
+    /// Networks or addresses that it may come from.
+    pub allow_from: Option<Option<Vec<String>>>,
+    /// Requests in a minute.
+    pub rate_per_minute: Option<Option<u64>>,
+    /// The resource roles that it is limited to.
+    pub resources: Option<Option<Vec<WantedRole>>>,
+}
+
+/// Outcome of changing a key.
+#[derive(Debug)]
+#[must_use]
+pub enum KeyUpdate {
+    /// As it stands now.
+    Done(Box<ApiKey>),
+    /// Nothing was written.
+    Refused(KeyRefusal),
+}
+
+/// Outcome of making a key, or another secret for one.
 #[derive(Debug)]
 #[must_use]
 pub enum KeyCreation {
@@ -56,6 +94,8 @@ pub enum KeyRefusal {
     TooMany,
     /// The maker is no account of ours.
     NoAccount,
+    /// The account has no such key.
+    NoKey,
     /// The account has changed since the caller was recognised.
     Changed,
 }
@@ -69,7 +109,7 @@ impl KeyRefusal {
             Self::ScopeUnknown => "scope_unknown",
             Self::ScopeMissing => "scope_missing",
             Self::TooMany => "apikey_limit",
-            Self::NoAccount => "not_found",
+            Self::NoAccount | Self::NoKey => "not_found",
             Self::Changed => "account_changed",
         }
     }
@@ -89,13 +129,7 @@ impl Accounts {
         let Principal::Own { account, .. } = &maker.principal else {
             return Ok(KeyCreation::Refused(KeyRefusal::NoAccount));
         };
-        let may_give = |scope: &Scope| {
-            if scope.is_own() {
-                is_administrator(maker)
-            } else {
-                maker.has_scope(scope.as_str())
-            }
-        };
+        let may_give = |scope: &Scope| may_give(maker, scope);
         self.write_key(call, account, wanted, &may_give).await
     }
 
@@ -126,8 +160,8 @@ impl Accounts {
             Ok(KeyCreation::Refused(refusal))
         };
         let now = self.parts.clock.now();
-        let scopes = match self.checked_key(&wanted, may_give, now) {
-            Ok(scopes) => scopes,
+        let terms = match self.checked(&wanted, may_give, now) {
+            Ok(terms) => terms,
             Err(refusal) => return refuse(refusal),
         };
         if KEYS_MAX <= self.parts.store.api_keys_of(&owner.uid).await?.len() {
@@ -139,9 +173,13 @@ impl Accounts {
             uid: owner.uid.clone(),
             name: wanted.name,
             digest: self.parts.token_keys.api_key_digest(&text),
-            scopes,
+            scopes: terms.scopes,
             created: now,
             expires: wanted.expires,
+            previous: None,
+            allow_from: terms.allow_from,
+            rate_per_minute: terms.rate_per_minute,
+            resources: terms.resources,
         };
         let written = self
             .parts
@@ -163,39 +201,173 @@ impl Accounts {
         })
     }
 
-    /// Checks all values of a wanted key and gives its scopes, sorted, no two alike.
-    fn checked_key(
+    /// Changes one of the caller's keys, with scopes that the caller's login carries. It counts on the next request.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn update_api_key(
+        &self,
+        call: &Call,
+        maker: &Identity,
+        id: &KeyId,
+        wanted: WantedChange,
+    ) -> Result<KeyUpdate, AccountError> {
+        let Principal::Own { account, .. } = &maker.principal else {
+            return Ok(KeyUpdate::Refused(KeyRefusal::NoAccount));
+        };
+        let written = match self.api_key(&account.uid, id).await? {
+            None => Err(KeyRefusal::NoKey),
+            Some(key) => match self.checked_key_change(maker, &key, wanted) {
+                Err(refusal) => Err(refusal),
+                Ok(change) => self.change_key(account, id, change).await?,
+            },
+        };
+        let outcome = written
+            .as_ref()
+            .err()
+            .map_or("ok", |refusal| refusal.code());
+        let subject = Some(account.uid.as_str());
+        call.record(
+            AuditAction::ChangeApiKey,
+            outcome,
+            subject,
+            Some(id.as_str()),
+        );
+        Ok(match written {
+            Ok(key) => KeyUpdate::Done(key),
+            Err(refusal) => KeyUpdate::Refused(refusal),
+        })
+    }
+
+    /// Makes another secret for one of the caller's keys; the old one stays good for `overlap_s` seconds, at most
+    /// [`OVERLAP_S_MAX`], and one older still is void.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn rotate_api_key(
+        &self,
+        call: &Call,
+        owner: &Account,
+        id: &KeyId,
+        overlap_s: u64,
+    ) -> Result<KeyCreation, AccountError> {
+        let text = ApiKeyText::draw(*id);
+        let now = self.parts.clock.now();
+        let overlap = Duration::from_secs(overlap_s);
+        let secret = NewSecret {
+            digest: self.parts.token_keys.api_key_digest(&text),
+            overlap_until: (!overlap.is_zero()).then(|| now.plus(overlap)),
+        };
+        let change = KeyChange {
+            secret: Some(secret),
+            ..KeyChange::default()
+        };
+        let written = if OVERLAP_S_MAX < overlap_s {
+            Err(KeyRefusal::Invalid(InvalidField {
+                field: "overlap_s",
+                expected: "whole seconds from 0 to 86400",
+            }))
+        } else {
+            self.change_key(owner, id, change).await?
+        };
+        let outcome = written
+            .as_ref()
+            .err()
+            .map_or("ok", |refusal| refusal.code());
+        let subject = Some(owner.uid.as_str());
+        call.record(
+            AuditAction::RotateApiKey,
+            outcome,
+            subject,
+            Some(id.as_str()),
+        );
+        Ok(match written {
+            Ok(key) => KeyCreation::Created {
+                key,
+                secret: text.text(),
+            },
+            Err(refusal) => KeyCreation::Refused(refusal),
+        })
+    }
+
+    async fn change_key(
+        &self,
+        owner: &Account,
+        id: &KeyId,
+        change: KeyChange,
+    ) -> Result<Result<Box<ApiKey>, KeyRefusal>, AccountError> {
+        let store = &self.parts.store;
+        let written = store
+            .update_api_key(&owner.uid, id, owner.generation, change)
+            .await?;
+        Ok(match written {
+            Guarded::Done(Some(key)) => Ok(Box::new(key)),
+            Guarded::Done(None) => Err(KeyRefusal::NoKey),
+            Guarded::Stale => Err(KeyRefusal::Changed),
+        })
+    }
+
+    fn checked_key_change(
+        &self,
+        maker: &Identity,
+        key: &ApiKey,
+        wanted: WantedChange,
+    ) -> Result<KeyChange, KeyRefusal> {
+        let terms = self.terms();
+        let may_give = |scope: &Scope| may_give(maker, scope);
+        let scopes = wanted.scopes.as_deref();
+        let change = KeyChange {
+            name: wanted.name.map(Terms::name).transpose()?,
+            scopes: scopes
+                .map(|scopes| terms.scopes(scopes, &may_give))
+                .transpose()?,
+            expires: wanted
+                .expires
+                .map(|expires| Terms::expires(expires, self.parts.clock.now()))
+                .transpose()?,
+            allow_from: wanted
+                .allow_from
+                .map(|networks| Terms::networks(networks.as_deref()))
+                .transpose()?,
+            rate_per_minute: wanted.rate_per_minute.map(Terms::rate).transpose()?,
+            resources: wanted
+                .resources
+                .map(|resources| terms.resources(resources.as_deref()))
+                .transpose()?,
+            secret: None,
+        };
+        let scopes = change.scopes.as_ref().unwrap_or(&key.scopes);
+        let resources = change.resources.as_ref().unwrap_or(&key.resources);
+        if is_too_strong(scopes, resources.as_deref()) {
+            return Err(KeyRefusal::Invalid(TOO_STRONG));
+        }
+        Ok(change)
+    }
+
+    /// Checks all values of a wanted key.
+    fn checked(
         &self,
         wanted: &WantedKey,
         may_give: &dyn Fn(&Scope) -> bool,
         now: Timestamp,
-    ) -> Result<Vec<Scope>, KeyRefusal> {
-        let name = &wanted.name;
-        if name.chars().any(char::is_control) || NAME_CHARS_MAX < name.chars().count() {
-            return Err(KeyRefusal::Invalid(InvalidField {
-                field: "name",
-                expected: "at most 64 characters, none of them a control character",
-            }));
+    ) -> Result<CheckedTerms, KeyRefusal> {
+        let terms = self.terms();
+        Terms::name(wanted.name.clone())?;
+        Terms::expires(wanted.expires, now)?;
+        let checked = CheckedTerms {
+            scopes: terms.scopes(&wanted.scopes, may_give)?,
+            allow_from: Terms::networks(wanted.allow_from.as_deref())?,
+            rate_per_minute: Terms::rate(wanted.rate_per_minute)?,
+            resources: terms.resources(wanted.resources.as_deref())?,
+        };
+        if is_too_strong(&checked.scopes, checked.resources.as_deref()) {
+            return Err(KeyRefusal::Invalid(TOO_STRONG));
         }
-        if wanted.expires.is_some_and(|expires| expires <= now) {
-            return Err(KeyRefusal::Invalid(InvalidField {
-                field: "expires",
-                expected: "a time in the future",
-            }));
-        }
-        let declared = &self.parts.roles.scopes;
-        let mut scopes = Vec::new();
-        for text in &wanted.scopes {
-            let known = declared.iter().find(|scope| scope.as_str() == text);
-            scopes.push(known.ok_or(KeyRefusal::ScopeUnknown)?.clone());
-        }
-        scopes.sort();
-        scopes.dedup();
-        if scopes.iter().all(may_give) {
-            Ok(scopes)
-        } else {
-            Err(KeyRefusal::ScopeMissing)
-        }
+        Ok(checked)
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms(&self.parts.roles)
     }
 
     /// All keys of a uid, expired ones included, in the order of their ids.
@@ -204,6 +376,15 @@ impl Accounts {
     /// [`AccountError::Store`]
     pub async fn api_keys(&self, uid: &UserId) -> Result<Vec<ApiKey>, AccountError> {
         Ok(self.parts.store.api_keys_of(uid).await?)
+    }
+
+    /// When keys were used last, in their order; `None`: that is not known. It may be a minute behind.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn keys_used(&self, keys: &[ApiKey]) -> Result<Vec<Option<Timestamp>>, AccountError> {
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        Ok(self.parts.store.keys_used(&ids).await?)
     }
 
     /// One key of a uid; somebody else's is not there.
@@ -237,6 +418,28 @@ impl Accounts {
     }
 }
 
+/// What of a [`WantedKey`] needs checking, checked.
+struct CheckedTerms {
+    scopes: Vec<Scope>,
+    allow_from: Vec<IpNet>,
+    rate_per_minute: Option<u32>,
+    resources: Option<Vec<Membership>>,
+}
+
+const TOO_STRONG: InvalidField = InvalidField {
+    field: "resources",
+    expected: "to be left out beside the scope auth:admin, which knows no limits",
+};
+
+/// Whether a login may give a scope to a key.
+fn may_give(maker: &Identity, scope: &Scope) -> bool {
+    if scope.is_own() {
+        is_administrator(maker)
+    } else {
+        maker.has_scope(scope.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +449,7 @@ mod tests {
         let wanted = WantedKey {
             name: "script".to_owned(),
             scopes: scopes.iter().map(|text| (*text).to_owned()).collect(),
-            expires: None,
+            ..WantedKey::default()
         };
         let call = Call::default();
         kit.accounts

@@ -80,12 +80,14 @@ impl Power {
 }
 
 impl Accounts {
-    /// The resource that two texts name; `None`: the kind is not declared or the id breaks its rule.
+    /// The resource that two texts name; `None`: the kind is not declared, its memberships are another service's, or the
+    /// id breaks its rule.
     #[must_use]
     pub fn resource(&self, kind: &str, id: &str) -> Option<Resource> {
-        let declared = &self.parts.roles.resources;
+        let roles = &self.parts.roles;
+        let mut stored = roles.resources.iter().filter(|name| roles.is_stored(name));
         Some(Resource {
-            kind: declared.iter().find(|name| name.as_str() == kind)?.clone(),
+            kind: stored.find(|name| name.as_str() == kind)?.clone(),
             id: ResourceId::parse(id).ok()?,
         })
     }
@@ -117,7 +119,7 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<Members<Name>, AccountError> {
-        let is_self = actor_uid(actor) == Some(uid);
+        let is_self = actor_uid(actor) == Some(uid) && limit(actor, resource) != Limit::Shut;
         if !is_self && self.power(actor, resource).await? == Power::None {
             return Ok(Members::Refused(MemberRefusal::NotAllowed));
         }
@@ -208,7 +210,8 @@ impl Accounts {
         uid: &UserId,
     ) -> Result<Members<()>, AccountError> {
         let ladder = &self.parts.roles.ladder;
-        let power = if actor_uid(actor) == Some(uid) {
+        let is_self = actor_uid(actor) == Some(uid);
+        let power = if is_self && limit(actor, resource) == Limit::None {
             Power::All
         } else {
             self.power(actor, resource).await?
@@ -250,6 +253,11 @@ impl Accounts {
         let ladder = &self.parts.roles.ladder;
         let own = self.level(uid, resource).await?;
         let own = own.and_then(|level| ladder.rank(level.as_str()));
+        let own = match limit(actor, resource) {
+            Limit::None => own,
+            Limit::UpTo(rank) => own.map(|own| own.min(rank)),
+            Limit::Shut => None,
+        };
         let manage = ladder.rank(self.parts.roles.manage_level.as_str());
         Ok(match (own, manage) {
             (Some(own), Some(manage)) if manage <= own => Power::UpTo(own),
@@ -264,6 +272,31 @@ impl Accounts {
         });
         Ok(found.map(|membership| membership.level))
     }
+}
+
+/// How far a credential reaches on one resource, whatever its owner may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// It has none.
+    None,
+    UpTo(Rank),
+    /// It does not reach there.
+    Shut,
+}
+
+fn limit(actor: Actor<'_>, resource: &Resource) -> Limit {
+    let Actor::Caller(identity) = actor else {
+        return Limit::None;
+    };
+    let Some(only) = &identity.only else {
+        return Limit::None;
+    };
+    let mut on_it = only
+        .iter()
+        .filter(|role| role.resource == resource.kind && role.id == resource.id);
+    on_it
+        .next()
+        .map_or(Limit::Shut, |role| Limit::UpTo(role.rank))
 }
 
 fn actor_uid(actor: Actor<'_>) -> Option<&UserId> {

@@ -8,6 +8,7 @@ pub mod api_keys;
 pub mod call;
 pub mod guess;
 pub mod import;
+pub mod key_terms;
 pub mod login;
 pub mod logout;
 mod mail_limit;
@@ -45,6 +46,7 @@ use crate::model::id::MailId;
 use crate::model::identity::{Identity, Principal};
 use crate::model::mail::QueuedMail;
 use crate::model::route::Upstream;
+use crate::role_source::{RoleSources, SourceDown};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
@@ -79,6 +81,8 @@ pub struct AccountsParts {
     pub sessions: SessionSettings,
     /// `[roles]`
     pub roles: RoleSettings,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
     /// Resource name to URL of the service that serves it; see [`resource_map`].
     pub resources: BTreeMap<String, String>,
 }
@@ -100,6 +104,9 @@ pub enum AccountError {
     /// The hashing pool is full.
     #[error("cannot hash a password now")]
     Busy(#[from] HashError),
+    /// A role source did not answer, and its last answer is too old or may not be taken.
+    #[error("cannot read roles")]
+    RoleSource(#[from] SourceDown),
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),

@@ -1,10 +1,14 @@
 //! Roles as text: those of a caller, or of an account that an administrator asks about.
 
+use std::time::Duration;
+
+use crate::account::members::Resource;
 use crate::account::{AccountError, Accounts};
-use crate::model::access::{ResourceRole, Role};
+use crate::model::access::{Membership, ResourceId, ResourceRole, Role};
 use crate::model::account::AccountStatus;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
+use crate::role_source::Reading;
 
 /// Which roles are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +17,15 @@ pub struct RoleFilter {
     pub resource: Option<String>,
     /// And of this one.
     pub id: Option<String>,
+}
+
+/// Roles on one resource, read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshedRoles {
+    /// As they are now.
+    pub roles: Vec<String>,
+    /// Whether the caller's last request had others.
+    pub changed: bool,
 }
 
 impl RoleFilter {
@@ -44,10 +57,156 @@ impl Accounts {
         roles
     }
 
-    /// The roles that an account has now; `None`: there is no such account. One that is not active has none.
+    /// The roles that an account has by the word of other services, on the resources that the filter takes: on one id
+    /// from every source, without an id from those that can be asked without one. Empty for a foreign identity, which
+    /// no source is asked about.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AccountError::RoleSource`]
+    pub async fn given_roles_of_caller(
+        &self,
+        identity: &Identity,
+        filter: &RoleFilter,
+    ) -> Result<Vec<String>, AccountError> {
+        let Some(uid) = identity.own_uid() else {
+            return Ok(Vec::new());
+        };
+        self.given_roles(uid, Some(identity), filter).await
+    }
+
+    async fn given_roles(
+        &self,
+        uid: &UserId,
+        identity: Option<&Identity>,
+        filter: &RoleFilter,
+    ) -> Result<Vec<String>, AccountError> {
+        let sources = &self.parts.role_sources;
+        let mut names = Vec::new();
+        for resource in sources.resources() {
+            let want = filter.resource.as_deref();
+            if want.is_some_and(|want| want != resource.as_str()) {
+                continue;
+            }
+            let found = sources
+                .roles(uid, resource, filter.id.as_deref(), Reading::Cached)
+                .await?;
+            self.push_given(&mut names, &found, identity, filter);
+        }
+        Ok(names)
+    }
+
+    fn push_given(
+        &self,
+        names: &mut Vec<String>,
+        given: &[ResourceRole],
+        identity: Option<&Identity>,
+        filter: &RoleFilter,
+    ) {
+        let taken = given
+            .iter()
+            .filter(|role| filter.takes(role.resource.as_str(), role.id.as_str()));
+        for role in taken {
+            let narrowed = match identity {
+                Some(identity) => identity.narrowed(role.clone()),
+                None => Some(role.clone()),
+            };
+            if let Some(role) = narrowed {
+                names.extend(role.names(&self.parts.roles.ladder));
+            }
+        }
+    }
+
+    /// The roles of a caller on one resource as they are now, and whether they are other than those of `before`, the
+    /// identity that the caller's last request had.
+    ///
+    /// # Errors
+    /// [`AccountError::RoleSource`] and, for a forced reading, [`AccountError::Store`]
+    pub async fn refresh_roles(
+        &self,
+        identity: &Identity,
+        before: Option<&Identity>,
+        resource: &Resource,
+        reading: Reading,
+    ) -> Result<RefreshedRoles, AccountError> {
+        let Resource { kind, id } = resource;
+        let filter = RoleFilter {
+            resource: Some(kind.as_str().to_owned()),
+            id: Some(id.as_str().to_owned()),
+        };
+        let mut roles = Vec::new();
+        let mut last = Vec::new();
+        if let Some(uid) = identity
+            .own_uid()
+            .filter(|_| self.parts.role_sources.speaks_for(kind))
+        {
+            let sources = &self.parts.role_sources;
+            let known = sources.last(uid, kind, id.as_str());
+            let given = sources.roles(uid, kind, Some(id.as_str()), reading).await?;
+            self.push_given(
+                &mut last,
+                known.as_deref().unwrap_or_default(),
+                Some(identity),
+                &filter,
+            );
+            self.push_given(&mut roles, &given, Some(identity), &filter);
+        } else {
+            last = before.map_or_else(Vec::new, |before| self.roles_of_caller(before, &filter));
+            roles = match identity.own_uid().filter(|_| reading == Reading::Forced) {
+                Some(uid) => self.stored_roles(uid, identity, resource).await?,
+                None => self.roles_of_caller(identity, &filter),
+            };
+        }
+        Ok(RefreshedRoles {
+            changed: roles != last,
+            roles,
+        })
+    }
+
+    /// What the store says now, past all that is cached of it.
+    async fn stored_roles(
+        &self,
+        uid: &UserId,
+        identity: &Identity,
+        resource: &Resource,
+    ) -> Result<Vec<String>, AccountError> {
+        let store = &self.parts.store;
+        // Whoever reads after this reads anew.
+        store.generations().touch(uid);
+        let mut roles = Vec::new();
+        for membership in store.memberships_of(uid).await? {
+            let is_it = membership.resource == resource.kind && membership.id == resource.id;
+            let role = self.stored_role(&membership).filter(|_| is_it);
+            if let Some(role) = role.and_then(|role| identity.narrowed(role)) {
+                roles.extend(role.names(&self.parts.roles.ladder));
+            }
+        }
+        Ok(roles)
+    }
+
+    /// Counts a forced reading of a caller.
+    ///
+    /// # Errors
+    /// How long they have to wait, who have had as many as there are in a minute.
+    pub fn count_forced(&self, identity: &Identity) -> Result<(), Duration> {
+        self.parts.role_sources.count_forced(identity.subject())
+    }
+
+    /// The resource that two texts name, whoever owns its memberships; `None`: the kind is not declared or the id breaks
+    /// its rule.
+    #[must_use]
+    pub fn declared_resource(&self, kind: &str, id: &str) -> Option<Resource> {
+        let mut declared = self.parts.roles.resources.iter();
+        Some(Resource {
+            kind: declared.find(|name| name.as_str() == kind)?.clone(),
+            id: ResourceId::parse(id).ok()?,
+        })
+    }
+
+    /// The roles that an account has now, those of [`Accounts::given_roles_of_caller`] among them; `None`: there is no
+    /// such account. One that is not active has none.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`] and [`AccountError::RoleSource`]
     pub async fn roles_of_account(
         &self,
         uid: &UserId,
@@ -75,7 +234,15 @@ impl Accounts {
                 roles.extend(role.iter().flat_map(|role| role.names(&settings.ladder)));
             }
         }
+        roles.extend(self.given_roles(uid, None, filter).await?);
         Ok(Some(roles))
+    }
+
+    /// What a membership in the store amounts to; `None` where another service speaks for its resource.
+    fn stored_role(&self, membership: &Membership) -> Option<ResourceRole> {
+        let settings = &self.parts.roles;
+        let role = ResourceRole::of(membership, &settings.resources, &settings.ladder);
+        role.filter(|role| settings.is_stored(&role.resource))
     }
 }
 

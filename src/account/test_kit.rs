@@ -24,6 +24,7 @@ use crate::model::id::MailId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::mail::{QueuedMail, Sealed};
 use crate::model::secret::Secret;
+use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
@@ -129,6 +130,7 @@ impl Kit {
             account: config.account,
             mail_limits: config.mail.limits,
             tokens,
+            role_sources: no_sources(&(Arc::clone(&clock) as Arc<dyn Clock>)),
             sessions: config.session,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
@@ -205,6 +207,13 @@ impl Kit {
     }
 }
 
+/// No role sources.
+pub(crate) fn no_sources(clock: &Arc<dyn Clock>) -> Arc<RoleSources> {
+    let ladder = config().roles.ladder;
+    let clock = Arc::clone(clock);
+    Arc::new(RoleSources::new(&[], &ladder, 10, clock, Arc::default()))
+}
+
 /// Why an account was neither made nor changed; `None`: it was.
 pub(crate) fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
     match outcome {
@@ -244,6 +253,7 @@ pub(crate) fn identity(
         },
         key_id: None,
         roles: Vec::new(),
+        only: None,
         resource_roles: Vec::new(),
         scopes,
         expires: None,

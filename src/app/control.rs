@@ -96,6 +96,15 @@ pub enum ApikeyCommand {
         scopes: Vec<String>,
         /// When it ends, RFC 3339.
         expires: Option<String>,
+        /// Networks or addresses that it may come from; none: all.
+        #[serde(default)]
+        allow_from: Vec<String>,
+        /// Requests in a minute.
+        #[serde(default)]
+        rate_per_minute: Option<u64>,
+        /// The resource roles that it is limited to, such as `list/42/member`; none: all of its owner's.
+        #[serde(default)]
+        resources: Vec<String>,
     },
     /// Lists the API keys of an account.
     List {

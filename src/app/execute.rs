@@ -1,10 +1,13 @@
 //! Commands carried out: the use cases of `account`, asked by the operator.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::{Value, json};
 
 use crate::account::admin::{Administration, AdministrationRefusal};
 use crate::account::api_keys::{KeyCreation, KeyRefusal, WantedKey};
 use crate::account::call::Call;
+use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
@@ -24,6 +27,9 @@ use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
+
+/// From where the operator at the machine asks.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Why a command gave no value: for the operator to read.
 enum Stop {
@@ -212,6 +218,9 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             name,
             scopes,
             expires,
+            allow_from,
+            rate_per_minute,
+            resources,
         } => {
             let owner = find(accounts, &account).await?;
             let unreadable =
@@ -223,13 +232,16 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 name,
                 scopes,
                 expires,
+                allow_from: (!allow_from.is_empty()).then_some(allow_from),
+                rate_per_minute,
+                resources: wanted_roles(&resources)?,
             };
             match accounts
                 .create_api_key_for(&Call::cli(), &owner, wanted)
                 .await?
             {
                 KeyCreation::Created { key, secret } => {
-                    let mut value = shown_key(&key);
+                    let mut value = shown_key(&key, None);
                     if let Some(fields) = value.as_object_mut() {
                         fields.insert("apikey".to_owned(), Value::from(secret.expose()));
                     }
@@ -241,12 +253,13 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
-            Ok(accounts
-                .api_keys(&owner.uid)
-                .await?
+            let keys = accounts.api_keys(&owner.uid).await?;
+            let used = accounts.keys_used(&keys).await?;
+            let shown = keys
                 .iter()
-                .map(shown_key)
-                .collect())
+                .zip(used)
+                .map(|(key, used)| shown_key(key, used));
+            Ok(shown.collect())
         }
         ApikeyCommand::Revoke { account, id } => {
             let owner = find(accounts, &account).await?;
@@ -264,13 +277,33 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
     }
 }
 
-fn shown_key(key: &ApiKey) -> Value {
+/// Resource roles as the command line writes them: `list/42/member`; none: no limits.
+fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
+    let wrong =
+        || Stop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned());
+    let read = |text: &String| match text.split('/').collect::<Vec<_>>().as_slice() {
+        [resource, id, level] => Ok(WantedRole {
+            resource: (*resource).to_owned(),
+            id: (*id).to_owned(),
+            level: (*level).to_owned(),
+        }),
+        _ => Err(wrong()),
+    };
+    let roles: Vec<_> = texts.iter().map(read).collect::<Result<_, _>>()?;
+    Ok((!roles.is_empty()).then_some(roles))
+}
+
+fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
     json!({
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes,
         "created": key.created.to_rfc3339(),
         "expires": key.expires.map(Timestamp::to_rfc3339),
+        "allow_from": key.allow_from,
+        "rate_per_minute": key.rate_per_minute,
+        "resources": key.resources,
+        "last_used": used.map(Timestamp::to_rfc3339),
     })
 }
 
@@ -336,7 +369,7 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
     let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
     let value = value.map_err(|_| Stop::Refused(DenyReason::BearerInvalid.code().to_owned()))?;
     let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
-    match snapshot.authorizer.authenticate(&headers).await {
+    match snapshot.authorizer.authenticate(&headers, HERE).await {
         Ok(Some(identity)) => Ok(json!({
             "subject": identity.subject(),
             "username": identity.username(),
@@ -348,6 +381,9 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
             DenyReason::CredentialMissing.code().to_owned(),
         )),
         Err(auth::grant::Stop::Deny(reason)) => Err(Stop::Refused(reason.code().to_owned())),
+        Err(auth::grant::Stop::Wait(_)) => {
+            Err(Stop::Refused(DenyReason::RateLimited.code().to_owned()))
+        }
         Err(auth::grant::Stop::Fail(cause)) => Err(Stop::Failed(cause.code().to_owned())),
     }
 }

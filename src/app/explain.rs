@@ -1,5 +1,7 @@
 //! `explain`: the live decision about a request that is not sent, step by step.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,13 @@ pub struct Explain {
     pub url: String,
     /// Who asks.
     pub caller: ExplainedCaller,
+    /// The client's address, after trusted proxies.
+    #[serde(default = "loopback")]
+    pub from: IpAddr,
+}
+
+const fn loopback() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
 /// Who asks.
@@ -93,13 +102,14 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     }
     let mut headers = HeaderMap::new();
     let account = credential(&question.caller, snapshot, &mut headers)?;
-    let asking = account.as_ref().map_or(Asking::Credential, Asking::Account);
+    let asking = account.as_ref().map_or(Asking::Trial, Asking::Account);
     let view = RequestView {
         method: &method,
         host: &host,
         scheme: &snapshot.config.listen.public_url.scheme,
         authority: &host,
         path: &target.path,
+        client: question.from,
         headers: &headers,
     };
     Ok(

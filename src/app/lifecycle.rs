@@ -21,6 +21,10 @@ use crate::web;
 
 /// How often the store is asked whether it can write.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How long uses of API keys are gathered for one write.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Most uses in one write.
+const NOTES_MAX: usize = 512;
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
@@ -64,6 +68,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
     tasks.spawn(purge(services.clone()));
+    tasks.spawn(note_key_use(services.clone()));
     tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
@@ -200,6 +205,27 @@ async fn purge(services: Services) {
             ),
         }
         tokio::time::sleep(PURGE_EVERY).await;
+    }
+}
+
+/// Writes when API keys were used. What cannot be written is lost: it is a help to their owners and nothing more.
+async fn note_key_use(services: Services) {
+    let Some(mut notes) = services.key_use.take_notes() else {
+        return;
+    };
+    let mut uses = Vec::new();
+    while 0 < notes.recv_many(&mut uses, NOTES_MAX).await {
+        if let Err(error) = services
+            .store
+            .note_keys_used(std::mem::take(&mut uses))
+            .await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot note when API keys were used"
+            );
+        }
+        tokio::time::sleep(NOTE_EVERY).await;
     }
 }
 

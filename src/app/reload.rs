@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::app::{load, log_warnings};
+use crate::app::{load, log_warnings, services};
 use crate::config::Config;
 use crate::snapshot::{Current, Obstacle, Services, Snapshot};
 use crate::telemetry::log::with_causes;
@@ -36,8 +36,17 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     let post = &old.services.post;
     let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
     let mailer = mailer.map_err(|error| with_causes(&error))?;
+    // What the sources have said stays: a reload while one is away must not forget it.
+    let are_sources_same = config.role_sources == old.config.role_sources
+        && config.roles.ladder == old.config.roles.ladder;
+    let role_sources = if are_sources_same {
+        Arc::clone(&old.services.role_sources)
+    } else {
+        services::role_sources(&config, &old.services.clock, &old.services.metrics)
+    };
     let services = Services {
         mailer,
+        role_sources,
         ..old.services.clone()
     };
     let snapshot =

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::key_use::KeyUse;
 use crate::config::{Config, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, SigningKeys};
@@ -12,6 +13,7 @@ use crate::limit::CounterSets;
 use crate::mail::MailError;
 use crate::mail::post::Post;
 use crate::model::clock::{Clock, SystemClock};
+use crate::role_source::RoleSources;
 use crate::snapshot::Services;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -107,11 +109,28 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
         counters: Arc::new(CounterSets::new(&clock)),
+        role_sources: role_sources(config, &clock, &metrics),
+        key_use: Arc::new(KeyUse::new()),
         clock,
         session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
         metrics,
     })
+}
+
+/// The sources of a configuration, which have said nothing yet.
+pub(super) fn role_sources(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<RoleSources> {
+    Arc::new(RoleSources::new(
+        &config.role_sources,
+        &config.roles.ladder,
+        config.store.cache_entries,
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    ))
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {

@@ -30,6 +30,8 @@ pub struct Denial {
     pub route: Option<Arc<Route>>,
     /// The caller, if recognised.
     pub identity: Option<Arc<Identity>>,
+    /// In how many seconds it is worth another try, if it is known.
+    pub retry_after_s: Option<u32>,
 }
 
 /// Why no decision could be made. The cause is logged where it is found; the caller learns only that it happened.
@@ -37,6 +39,8 @@ pub struct Denial {
 pub enum Unavailable {
     /// The store did not answer.
     Store,
+    /// A role source did not answer, and its last answer is too old.
+    RoleSource,
 }
 
 impl Unavailable {
@@ -45,15 +49,18 @@ impl Unavailable {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Store => "store_unavailable",
+            Self::RoleSource => "role_source_unavailable",
         }
     }
 }
 
-/// The two ways a step of the pipeline stops.
+/// The ways a step of the pipeline stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A refusal.
     Deny(DenyReason),
+    /// A refusal as [`DenyReason::RateLimited`], for so many whole seconds.
+    Wait(u32),
     /// A failure.
     Fail(Unavailable),
 }

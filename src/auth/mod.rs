@@ -4,6 +4,7 @@ pub mod caller;
 pub mod cookie;
 pub mod extract;
 pub mod grant;
+pub mod key_use;
 mod navigation;
 pub mod origin;
 mod policy;
@@ -14,6 +15,7 @@ pub mod verify;
 pub mod view;
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,18 +23,19 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieNames;
 use crate::auth::extract::{Credential, extract};
-use crate::auth::grant::{Decision, Denial, Grant, Stop};
+use crate::auth::grant::{Decision, Denial, Grant, Stop, Unavailable};
 use crate::auth::navigation::LoginPage;
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
-use crate::auth::verify::{Verifier, VerifierParts};
+use crate::auth::verify::{Origin, Verifier, VerifierParts};
 use crate::auth::view::{OwnView, RequestView};
-use crate::model::access::{Ladder, Name, Requirement, Role};
+use crate::model::access::{Ladder, Name, Requirement, ResourceRole, Role};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
+use crate::role_source::{Reading, RoleSources, SourceDown};
 use crate::route::normalize::without_parameters;
 use crate::route::table::{Captures, RouteTable};
 
@@ -49,6 +52,7 @@ pub struct Authorizer {
     public_origin: String,
     return_to: ReturnTo,
     login_page: LoginPage,
+    role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
 }
@@ -58,6 +62,8 @@ pub struct Authorizer {
 pub enum Asking<'a> {
     /// Whoever the request's own credential says.
     Credential,
+    /// The same, but nothing is counted for it: for a request that is not sent.
+    Trial,
     /// An account, as if it had logged in: for `explain --as`.
     Account(&'a UserId),
 }
@@ -79,7 +85,7 @@ impl Authorizer {
             table,
             routes: routes
                 .into_iter()
-                .map(|route| CompiledRoute::new(route, &roles.resources, &roles.ladder))
+                .map(|route| CompiledRoute::new(route, roles))
                 .collect(),
             api_key_header: parts.config.account.api_key_header.clone(),
             cookies: CookieNames::new(&parts.config.listen.public_url, &parts.config.session),
@@ -89,6 +95,7 @@ impl Authorizer {
             login_page: LoginPage::new(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
+            role_sources: Arc::clone(&parts.role_sources),
             verifier: Verifier::new(parts),
         }
     }
@@ -109,27 +116,33 @@ impl Authorizer {
         let mut known = Known::default();
         match self.run(view, asking, &mut known, trace).await {
             Ok(grant) => Decision::Allow(grant),
-            Err(Stop::Deny(reason)) => {
-                let identity = known.caller.map(|caller| Arc::clone(&caller.identity));
-                Decision::Deny(Denial {
-                    reason,
-                    route: known.route,
-                    identity,
-                })
+            Err(Stop::Deny(reason)) => Decision::Deny(known.denial(reason, None)),
+            Err(Stop::Wait(secs)) => {
+                Decision::Deny(known.denial(DenyReason::RateLimited, Some(secs)))
             }
             Err(Stop::Fail(cause)) => Decision::Fail(cause),
         }
     }
 
-    /// The first half: whose bearer token or API key these headers carry; `None`: none came. Cookies are not looked at.
+    /// The first half: whose bearer token or API key these headers carry, sent from this address; `None`: none came.
+    /// Cookies are not looked at.
     ///
     /// # Errors
-    /// [`Stop::Deny`] for a credential that is not accepted, [`Stop::Fail`] when that cannot be told.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, Stop> {
+    /// [`Stop::Deny`] for a credential that is not accepted, [`Stop::Wait`] for one that comes too often, [`Stop::Fail`]
+    /// when that cannot be told.
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Option<Arc<Identity>>, Stop> {
         let Some(credential) = extract(headers, &self.api_key_header, None)? else {
             return Ok(None);
         };
-        let caller = self.verifier.verify(credential).await?;
+        let origin = Origin {
+            client,
+            counts: true,
+        };
+        let caller = self.verifier.verify(credential, origin).await?;
         Ok(Some(Arc::clone(&caller.identity)))
     }
 
@@ -143,7 +156,11 @@ impl Authorizer {
         let Some(credential) = found else {
             return Ok(None);
         };
-        let caller = self.verifier.verify(credential).await?;
+        let origin = Origin {
+            client: view.client,
+            counts: true,
+        };
+        let caller = self.verifier.verify(credential, origin).await?;
         if caller.identity.method == AuthnMethod::Session
             && origin::is_guarded(view.method, view.headers)
             && !self.own_page_sent(view)
@@ -208,6 +225,28 @@ impl Authorizer {
         )
     }
 
+    /// Makes ready for the first request with a bearer token that was just given out: what it would be recognised as
+    /// counts as its last identity from now on. Fails in silence, and the first request finds out.
+    pub async fn foresee(&self, token: &str) {
+        let origin = Origin {
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            counts: false,
+        };
+        let _ = self
+            .verifier
+            .verify(Credential::Bearer(token), origin)
+            .await;
+    }
+
+    /// The identity that the last request with the credential of these headers had, with the rights of then; `None`:
+    /// there was none, or it is forgotten. Proves nothing about this request.
+    #[must_use]
+    pub fn last_identity(&self, headers: &HeaderMap) -> Option<Arc<Identity>> {
+        let credential = extract(headers, &self.api_key_header, Some(self.cookies.own())).ok()??;
+        let caller = self.verifier.remembered(credential)?;
+        Some(Arc::clone(&caller.identity))
+    }
+
     async fn run<T: Trace>(
         &self,
         view: &RequestView<'_>,
@@ -232,18 +271,63 @@ impl Authorizer {
         };
         let caller = known.caller.insert(caller);
         self.check_origin(view, &caller.identity, trace)?;
-        let permitted = compiled.permit(&caller.identity, captures.as_slice());
+        let given = self
+            .given(compiled, caller, captures.as_slice(), trace)
+            .await;
+        let permitted = compiled.permit(&caller.identity, &given.roles, captures.as_slice());
+        if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
+            return Err(Unavailable::RoleSource.into());
+        }
         trace.step("requirement", permitted.is_ok(), &|| match permitted {
             Ok(()) => format!("{}: met", route.require),
             Err(reason) => format!("{}: {}", route.require, reason.code()),
         });
         permitted?;
-        let roles = self.roles_header(route.all_roles, caller, captures.as_slice());
+        let roles = self.roles_header(route.all_roles, caller, &given.roles, captures.as_slice());
         Ok(Grant::new(
             Arc::clone(route),
             Some(Arc::clone(caller)),
             roles,
         ))
+    }
+
+    /// The roles that other services give an account on the resources that the requirement names.
+    async fn given<T: Trace>(
+        &self,
+        compiled: &CompiledRoute,
+        caller: &Caller,
+        captures: &[&str],
+        trace: &mut T,
+    ) -> Given {
+        let mut given = Given::default();
+        let identity = &caller.identity;
+        let asked_about = identity
+            .own_uid()
+            .filter(|_| !identity.has_role(Role::PWCHANGE));
+        let Some(uid) = asked_about else {
+            return given;
+        };
+        for (resource, id) in compiled.sourced(captures) {
+            let found = self
+                .role_sources
+                .roles(uid, resource, Some(id), Reading::Cached)
+                .await;
+            trace.step("role source", found.is_ok(), &|| match &found {
+                Ok(_) => format!("asked about {resource} {id}"),
+                Err(_) => format!("does not answer about {resource} {id}"),
+            });
+            match found {
+                Ok(roles) => {
+                    let on_it = roles_on(&roles, resource, id).cloned();
+                    given
+                        .roles
+                        .extend(on_it.filter_map(|role| identity.narrowed(role)));
+                }
+                Err(SourceDown) => given.is_partial = true,
+            }
+        }
+        given.roles.sort_unstable();
+        given
     }
 
     fn find<'p, T: Trace>(
@@ -292,11 +376,19 @@ impl Authorizer {
                     Ok(Some(caller))
                 })
             }),
-            Asking::Credential => match self.credential(view.headers) {
-                Ok(None) => return Ok(None),
-                Ok(Some(credential)) => self.verifier.verify(credential).await.map(Some),
-                Err(reason) => Err(reason.into()),
-            },
+            Asking::Credential | Asking::Trial => {
+                let origin = Origin {
+                    client: view.client,
+                    counts: matches!(asking, Asking::Credential),
+                };
+                match self.credential(view.headers) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(credential)) => {
+                        self.verifier.verify(credential, origin).await.map(Some)
+                    }
+                    Err(reason) => Err(reason.into()),
+                }
+            }
         };
         trace.step("credential", found.is_ok(), &|| match &found {
             Ok(Some(caller)) => format!(
@@ -306,6 +398,7 @@ impl Authorizer {
             ),
             Ok(None) => "none came".to_owned(),
             Err(Stop::Deny(reason)) => reason.code().to_owned(),
+            Err(Stop::Wait(_)) => DenyReason::RateLimited.code().to_owned(),
             Err(Stop::Fail(cause)) => cause.code().to_owned(),
         });
         found
@@ -336,15 +429,24 @@ impl Authorizer {
     }
 
     /// `X-Auth-Roles`: the global roles and those on resources whose id is in the path; all of them if the route asks.
-    fn roles_header(&self, all: bool, caller: &Caller, captures: &[&str]) -> Option<HeaderValue> {
+    /// `given`: those that other services give on the resources of the requirement.
+    fn roles_header(
+        &self,
+        all: bool,
+        caller: &Caller,
+        given: &[ResourceRole],
+        captures: &[&str],
+    ) -> Option<HeaderValue> {
         let identity = &caller.identity;
+        let roles_held = &identity.resource_roles;
         let concerns =
-            |resource: &Name, id: &&str| roles_on(identity, resource, id).next().is_some();
+            |resource: &Name, id: &&str| roles_on(roles_held, resource, id).next().is_some();
         let is_concerned = self
             .resources
             .iter()
             .any(|resource| captures.iter().any(|id| concerns(resource, id)));
-        if identity.resource_roles.is_empty() || !(all || is_concerned) {
+        let has_own = !roles_held.is_empty() && (all || is_concerned);
+        if !has_own && given.is_empty() {
             return caller.roles.clone();
         }
         let concerned = identity
@@ -352,6 +454,7 @@ impl Authorizer {
             .iter()
             .filter(|role| all || captures.contains(&role.id.as_str()));
         let names: Vec<_> = concerned
+            .chain(given)
             .flat_map(|role| role.names(&self.ladder))
             .collect();
         caller::list(
@@ -364,9 +467,29 @@ impl Authorizer {
     }
 }
 
+/// Roles that other services give.
+#[derive(Default)]
+struct Given {
+    /// Sorted.
+    roles: Vec<ResourceRole>,
+    /// A source did not answer: there may be more.
+    is_partial: bool,
+}
+
 /// What the pipeline has learned by the time it stops, for the record.
 #[derive(Default)]
 struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
+}
+
+impl Known {
+    fn denial(self, reason: DenyReason, retry_after_s: Option<u32>) -> Denial {
+        Denial {
+            reason,
+            route: self.route,
+            identity: self.caller.map(|caller| Arc::clone(&caller.identity)),
+            retry_after_s,
+        }
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::access::{
-    Ladder, Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate,
-};
+use crate::config::RoleSettings;
+use crate::model::access::{Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate};
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 use crate::model::route::{Route, Segment};
@@ -14,6 +13,21 @@ use crate::model::route::{Route, Segment};
 pub(crate) struct CompiledRoute {
     pub(crate) route: Arc<Route>,
     any_role: Vec<CompiledRole>,
+    /// The resources of `any_role` whose roles another service gives.
+    sourced: Vec<Concern>,
+}
+
+/// One resource that a requirement names.
+#[derive(Debug, PartialEq, Eq)]
+struct Concern {
+    resource: Name,
+    id: ConcernedId,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum ConcernedId {
+    Fixed(ResourceId),
+    Captured(usize),
 }
 
 #[derive(Debug)]
@@ -32,7 +46,10 @@ enum CompiledRole {
 }
 
 impl CompiledRoute {
-    pub(crate) fn new(route: Arc<Route>, resources: &[Name], ladder: &Ladder) -> Self {
+    pub(crate) fn new(route: Arc<Route>, settings: &RoleSettings) -> Self {
+        let RoleSettings {
+            ladder, resources, ..
+        } = settings;
         let captures: Vec<_> = route
             .path
             .segments
@@ -42,7 +59,7 @@ impl CompiledRoute {
                 Segment::Literal(_) => None,
             })
             .collect();
-        let any_role = match &route.require {
+        let any_role: Vec<_> = match &route.require {
             Requirement::Rights { any_role, .. } => any_role
                 .iter()
                 .map(|template| match template {
@@ -72,13 +89,43 @@ impl CompiledRoute {
                 .collect(),
             _ => Vec::new(),
         };
-        Self { route, any_role }
+        let mut sourced = Vec::new();
+        for concern in any_role.iter().filter_map(CompiledRole::concern) {
+            if settings.sourced.contains(&concern.resource) && !sourced.contains(&concern) {
+                sourced.push(concern);
+            }
+        }
+        Self {
+            route,
+            any_role,
+            sourced,
+        }
+    }
+
+    /// The resources of the requirement, by kind and id, whose roles another service gives.
+    pub(crate) fn sourced<'c>(
+        &'c self,
+        captures: &'c [&str],
+    ) -> impl Iterator<Item = (&'c Name, &'c str)> {
+        self.sourced.iter().filter_map(|concern| {
+            let id = match &concern.id {
+                ConcernedId::Fixed(id) => id.as_str(),
+                ConcernedId::Captured(place) => captures.get(*place)?,
+            };
+            Some((&concern.resource, id))
+        })
     }
 
     /// Whether the identity meets the requirement, the roles first.
     ///
-    /// `captures`: the captured segments of the path that matched, in order.
-    pub(crate) fn permit(&self, identity: &Identity, captures: &[&str]) -> Result<(), DenyReason> {
+    /// `given`: the roles that other services give on [`CompiledRoute::sourced`]. `captures`: the captured segments of
+    /// the path that matched, in order.
+    pub(crate) fn permit(
+        &self,
+        identity: &Identity,
+        given: &[ResourceRole],
+        captures: &[&str],
+    ) -> Result<(), DenyReason> {
         if identity.has_role(Role::PWCHANGE) && identity.own_uid().is_some() {
             return Err(DenyReason::PasswordMustChange);
         }
@@ -93,7 +140,7 @@ impl CompiledRoute {
             || self
                 .any_role
                 .iter()
-                .any(|role| role.is_met(identity, captures));
+                .any(|role| role.is_met(identity, given, captures));
         if !has_role {
             return Err(DenyReason::RoleMissing);
         }
@@ -109,10 +156,30 @@ impl CompiledRoute {
 }
 
 impl CompiledRole {
-    fn is_met(&self, identity: &Identity, captures: &[&str]) -> bool {
+    fn concern(&self) -> Option<Concern> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Fixed { resource, id, .. } => Some(Concern {
+                resource: resource.clone(),
+                id: ConcernedId::Fixed(id.clone()),
+            }),
+            Self::Captured {
+                resource, capture, ..
+            } => Some(Concern {
+                resource: resource.clone(),
+                id: ConcernedId::Captured(*capture),
+            }),
+        }
+    }
+
+    fn is_met(&self, identity: &Identity, given: &[ResourceRole], captures: &[&str]) -> bool {
+        let has_level = |resource: &Name, id: &str, rank: Rank| {
+            has_level(&identity.resource_roles, resource, id, rank)
+                || has_level(given, resource, id, rank)
+        };
         match self {
             Self::Plain(role) => identity.has_role(role.as_str()),
-            Self::Fixed { resource, id, rank } => has_level(identity, resource, id.as_str(), *rank),
+            Self::Fixed { resource, id, rank } => has_level(resource, id.as_str(), *rank),
             Self::Captured {
                 resource,
                 capture,
@@ -121,15 +188,15 @@ impl CompiledRole {
                 // A captured text that is no id (a percent sign in it, say) equals no stored id.
                 captures
                     .get(*capture)
-                    .is_some_and(|id| has_level(identity, resource, id, *rank))
+                    .is_some_and(|id| has_level(resource, id, *rank))
             }
         }
     }
 }
 
-/// Whether the identity has the role of a level on one resource. The lowest level yields no role, whoever asks.
-pub(crate) fn has_level(identity: &Identity, resource: &Name, id: &str, rank: Rank) -> bool {
-    roles_on(identity, resource, id).any(|role| {
+/// Whether the role of a level on one resource is among sorted roles. The lowest level yields no role, whoever asks.
+fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: Rank) -> bool {
+    roles_on(roles, resource, id).any(|role| {
         Rank(0) < rank
             && if role.exact {
                 role.rank == rank
@@ -139,13 +206,12 @@ pub(crate) fn has_level(identity: &Identity, resource: &Name, id: &str, rank: Ra
     })
 }
 
-/// All resource roles on one resource: they stand side by side.
+/// All of sorted resource roles that are on one resource: they stand side by side.
 pub(crate) fn roles_on<'i>(
-    identity: &'i Identity,
+    roles: &'i [ResourceRole],
     resource: &Name,
     id: &str,
 ) -> impl Iterator<Item = &'i ResourceRole> {
-    let roles = &identity.resource_roles;
     let key = (resource.as_str(), id);
     let start = roles.partition_point(|role| (role.resource.as_str(), role.id.as_str()) < key);
     let rest = roles.get(start..).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! What the decision sees of a request.
 
+use std::net::IpAddr;
+
 use crate::model::path::CanonicalPath;
 
 /// A request to one of the gateway's own endpoints, as far as its caller is told by it.
@@ -9,6 +11,8 @@ pub struct OwnView<'a> {
     pub method: &'a http::Method,
     /// All header fields as the caller sent them.
     pub headers: &'a http::HeaderMap,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
     /// The origin that the request was sent to, as [`crate::auth::origin::origin_of`] writes it.
     pub origin: &'a str,
 }
@@ -26,6 +30,8 @@ pub struct RequestView<'a> {
     pub authority: &'a str,
     /// The one path that is matched and sent.
     pub path: &'a CanonicalPath,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
     /// All header fields as the caller sent them.
     pub headers: &'a http::HeaderMap,
 }

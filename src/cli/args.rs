@@ -103,6 +103,9 @@ pub(super) struct ExplainArgs {
     /// The account of this uid, as if it had logged in.
     #[arg(long = "as", value_name = "UID")]
     pub(super) account: Option<String>,
+    /// Address of the caller, after trusted proxies.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(super) from: std::net::IpAddr,
 }
 
 #[derive(Debug, Subcommand)]
@@ -195,7 +198,7 @@ pub(super) enum AccountTask {
 pub(super) enum ApikeyTask {
     /// Makes an API key and shows it, once.
     #[command(
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z"
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member --allow-from 192.0.2.0/24 --rate-per-minute 60"
     )]
     Create {
         /// Whose: name, address, uid or record id.
@@ -209,6 +212,15 @@ pub(super) enum ApikeyTask {
         /// When it ends (RFC 3339); left out: never.
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
+        /// Network or address that it may come from; repeatable; left out: all.
+        #[arg(long, value_name = "CIDR")]
+        allow_from: Vec<String>,
+        /// Requests in a minute; left out: no limit of its own.
+        #[arg(long, value_name = "COUNT")]
+        rate_per_minute: Option<u64>,
+        /// Resource role that it is limited to, such as list/42/member; repeatable; left out: all that its owner has.
+        #[arg(long = "resource", value_name = "ROLE")]
+        resources: Vec<String>,
     },
     /// Lists the API keys of an account.
     #[command(after_help = "Examples:\n  doorward apikey list anna")]

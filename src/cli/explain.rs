@@ -23,6 +23,7 @@ pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCo
         method: question.method,
         url: question.url,
         caller,
+        from: question.from,
     };
     match app::command(config, Command::Explain(explain))? {
         Reply::Explained(explained) => Ok(show(&explained)),

@@ -34,6 +34,7 @@ const SECTIONS: &[Section] = &[
             ("mail", Tables),
             ("log", Tables),
             ("roles", Tables),
+            ("role_source", Tables),
             ("upstream", Tables),
             ("route", Tables),
         ],
@@ -163,6 +164,15 @@ const SECTIONS: &[Section] = &[
         ],
     ),
     (
+        "role_source[]",
+        &[
+            ("resources", Texts),
+            ("url", Text),
+            ("ttl_s", Scalar),
+            ("stale_max_s", Scalar),
+        ],
+    ),
+    (
         "upstream[]",
         &[
             ("name", Text),
@@ -203,7 +213,7 @@ const SECTIONS: &[Section] = &[
 
 /// Keys with a meaning that this release does not have yet: nobody should look for a slip of the pen there.
 const LATER: &[(&str, &[&str])] = &[
-    ("", &["forward_auth", "role_source"]),
+    ("", &["forward_auth"]),
     ("listen", &["tls"]),
     ("store", &["url", "backup_every_s", "backup_keep"]),
     (

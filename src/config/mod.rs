@@ -18,6 +18,7 @@ mod pattern;
 mod problem;
 mod reader;
 mod requirement;
+mod role_sources;
 mod roles;
 mod routes;
 mod secrets;
@@ -52,6 +53,7 @@ use crate::config::problem::{Origin, Place, Problems};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::model::access::{Requirement, Scope};
+use crate::model::role_source::RoleSource;
 use crate::model::route::{Route, Upstream, UpstreamAddress};
 
 /// A configuration longer than this is refused, so that a wrong path does not fill the memory.
@@ -80,6 +82,8 @@ pub struct Config {
     pub log: LogSettings,
     /// `[roles]`
     pub roles: RoleSettings,
+    /// `[[role_source]]`
+    pub role_sources: Vec<RoleSource>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
     /// `[[route]]`, in file order.
@@ -161,7 +165,8 @@ fn build(
 }
 
 fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
-    let words = roles::read(root.table("roles"));
+    let (role_sources, sourced) = role_sources::read(root.tables("role_source"));
+    let words = roles::read(root.table("roles"), sourced);
     let listen = listen::read(root.table("listen"), around);
     let account = account::read(root.table("account"));
     let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
@@ -192,6 +197,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         issuers,
         account,
         roles,
+        role_sources,
         routes,
     };
     root.finish();

@@ -91,7 +91,7 @@ fn template(text: &str, captures: Option<&[&str]>, words: &Words) -> Result<Role
         .iter()
         .find(|name| name.as_str() == resource)
         .ok_or(format!(
-            "{TEMPLATE}, its resource one of [roles] `resources`"
+            "{TEMPLATE}, its resource one of [roles] `resources` or of a [[role_source]]"
         ))?;
     let rank = settings
         .ladder

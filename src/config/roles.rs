@@ -8,12 +8,22 @@ use crate::model::access::{Ladder, Name, Scope};
 pub struct RoleSettings {
     /// The ladder of levels.
     pub ladder: Ladder,
-    /// Declared kinds of resources.
+    /// Declared kinds of resources, those of role sources among them.
     pub resources: Vec<Name>,
+    /// Those whose memberships other services own: the store has none that count.
+    pub sourced: Vec<Name>,
     /// All declared scopes, sorted: those of `[roles] scopes`, those that routes name, and the gateway's own.
     pub scopes: Vec<Scope>,
     /// The level that may change memberships of its resource.
     pub manage_level: Name,
+}
+
+impl RoleSettings {
+    /// Whether the memberships of this kind of resource are those of the store.
+    #[must_use]
+    pub fn is_stored(&self, resource: &Name) -> bool {
+        self.resources.contains(resource) && !self.sourced.contains(resource)
+    }
 }
 
 /// What `[roles]` says, and whether routes can be held against it.
@@ -37,8 +47,17 @@ pub(super) fn name(text: &str) -> Option<Name> {
     Name::parse(text).ok()
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> Words {
+/// What role sources declare.
+pub(super) struct Sourced {
+    pub(super) resources: Vec<Name>,
+    /// `false`: some of it is wrong itself.
+    pub(super) are_sound: bool,
+}
+
+pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
     let before = reader.problem_count();
+    let are_sourced_sound = sourced.are_sound;
+    let sourced = sourced.resources;
     let levels = reader.texts("levels", NAME, name);
     let ladder = levels
         .and_then(|levels| {
@@ -49,10 +68,21 @@ pub(super) fn read(mut reader: Reader<'_>) -> Words {
             ladder
         })
         .unwrap_or_else(default_ladder);
-    let resources = reader
+    let is_written = reader.has("resources");
+    let mut resources = reader
         .texts("resources", NAME, name)
-        .unwrap_or_else(|| vec![constant("list")]);
-    let are_sound = reader.problem_count() == before;
+        .unwrap_or_else(|| vec![constant("list")])
+        .into_iter()
+        .filter(|name| is_written || !sourced.contains(name))
+        .collect::<Vec<_>>();
+    if resources.iter().any(|name| sourced.contains(name)) {
+        reader.add(
+            "resources",
+            "none that a [[role_source]] declares: memberships have one owner",
+        );
+    }
+    resources.extend(sourced.iter().cloned());
+    let are_sound = are_sourced_sound && reader.problem_count() == before;
     let mut scopes = reader
         .texts("scopes", SCOPE, |text| {
             Scope::parse(text).ok().filter(|scope| !scope.is_own())
@@ -71,6 +101,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Words {
         settings: RoleSettings {
             ladder,
             resources,
+            sourced,
             scopes,
             manage_level,
         },

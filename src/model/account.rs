@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::access::{Invalid, Role, Scope};
+use crate::model::access::{Invalid, Membership, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use crate::model::text::text_conversions;
@@ -297,6 +298,27 @@ pub struct ApiKey {
     pub created: Timestamp,
     /// When it ends; `None`: never.
     pub expires: Option<Timestamp>,
+    /// The secret before the last rotation, good for a while.
+    #[serde(default)]
+    pub previous: Option<PreviousSecret>,
+    /// Networks that it may come from; empty: all.
+    #[serde(default)]
+    pub allow_from: Vec<IpNet>,
+    /// Requests in a minute, from 1 to 100,000; `None`: no limit of its own.
+    #[serde(default)]
+    pub rate_per_minute: Option<u32>,
+    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
+    #[serde(default)]
+    pub resources: Option<Vec<Membership>>,
+}
+
+/// The secret that a rotation replaced, at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// As [`ApiKey::digest`].
+    pub digest: Digest,
+    /// Void from then on.
+    pub until: Timestamp,
 }
 
 /// What a one-time token may be used for. One never stands for the other.
@@ -390,6 +412,21 @@ mod tests {
         ] {
             assert!(EmailAddress::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_from_before_it_had_terms_has_none() {
+        let digest = serde_json::to_value(Digest([7; 32])).unwrap();
+        let old = serde_json::json!({
+            "id": "abcdefgh", "uid": "u-abcdefgh", "name": "", "digest": digest, "scopes": [], "created": 0,
+            "expires": null,
+        });
+        let key: ApiKey = serde_json::from_value(old).unwrap();
+        assert_eq!(
+            (key.previous, key.rate_per_minute, key.resources),
+            (None, None, None)
+        );
+        assert!(key.allow_from.is_empty());
     }
 
     #[test]

@@ -39,11 +39,13 @@ pub enum DenyReason {
     BodyTooLarge,
     /// The body did not come in time.
     BodyTimeout,
+    /// More requests than the credential or the caller may send.
+    RateLimited,
 }
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -62,6 +64,7 @@ impl DenyReason {
         Self::PasswordMustChange,
         Self::BodyTooLarge,
         Self::BodyTimeout,
+        Self::RateLimited,
     ];
 
     /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
@@ -86,6 +89,7 @@ impl DenyReason {
             Self::PasswordMustChange => "password_must_change",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -109,6 +113,7 @@ impl DenyReason {
             | Self::PasswordMustChange => 403,
             Self::BodyTooLarge => 413,
             Self::BodyTimeout => 408,
+            Self::RateLimited => 429,
         }
     }
 
@@ -134,6 +139,7 @@ impl DenyReason {
             Self::PasswordMustChange => "The password must be changed first",
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTimeout => "The body did not come in time",
+            Self::RateLimited => "Too many requests: wait a while",
         }
     }
 

@@ -65,6 +65,8 @@ pub struct Identity {
     pub roles: Vec<Role>,
     /// Resource roles, sorted by resource, then id.
     pub resource_roles: Vec<ResourceRole>,
+    /// The resource roles that the credential is limited to, sorted; `None`: it is limited to none.
+    pub only: Option<std::sync::Arc<[ResourceRole]>>,
     /// Scopes, sorted, no two alike.
     pub scopes: Vec<Scope>,
     /// When the credential ends; `None`: it does not by itself.
@@ -111,6 +113,20 @@ impl Identity {
         self.roles
             .binary_search_by(|have| have.as_str().cmp(role))
             .is_ok()
+    }
+
+    /// What is left of a resource role under the limits of the credential; `None`: nothing.
+    #[must_use]
+    pub fn narrowed(&self, role: ResourceRole) -> Option<ResourceRole> {
+        let Some(only) = &self.only else {
+            return Some(role);
+        };
+        let is_it = |limit: &&ResourceRole| limit.resource == role.resource && limit.id == role.id;
+        let limit = only.iter().find(is_it)?;
+        Some(ResourceRole {
+            rank: role.rank.min(limit.rank),
+            ..role
+        })
     }
 
     /// Whether it has this scope.

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod account;
 pub mod algorithm;
+pub mod bucket;
 pub mod clock;
 pub mod deny;
 pub mod id;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod mail;
 pub mod path;
 pub mod problem;
+pub mod role_source;
 pub mod route;
 pub mod secret;
 mod text;

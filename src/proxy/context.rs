@@ -163,6 +163,7 @@ impl RequestContext {
             reason,
             route,
             identity,
+            retry_after_s: None,
         });
     }
 
@@ -368,6 +369,8 @@ mod tests {
                 .unwrap(),
             post,
             counters: Arc::new(CounterSets::new(&clock)),
+            key_use: Arc::default(),
+            role_sources: crate::account::test_kit::no_sources(&clock),
             clock,
             session_uses: Arc::default(),
             metrics,

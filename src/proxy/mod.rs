@@ -161,7 +161,7 @@ impl Gateway {
         let head = session.req_header();
         let public = &ctx.snapshot.config.listen.public_url;
         let scheme = client.scheme(&head.headers, &public.scheme);
-        let view = target.view(&head.method, scheme, &head.headers);
+        let view = target.view(&head.method, scheme, client.address, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
                 ctx.first_address = self.turns.take(grant.route().upstream);
@@ -173,7 +173,7 @@ impl Gateway {
                 Ok(false)
             }
             Decision::Deny(denial) => {
-                let problem = Problem::from(denial.reason);
+                let problem = Problem::from(&denial);
                 let target = target.path_and_query.as_str();
                 let instead = ctx
                     .snapshot

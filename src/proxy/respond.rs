@@ -12,7 +12,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::auth::grant::Unavailable;
+use crate::auth::grant::{Denial, Unavailable};
 use crate::model::deny::{DenyReason, challenge};
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
@@ -44,8 +44,8 @@ enum Extra {
     Challenge(Option<&'static str>),
     /// `Allow`
     Allow,
-    /// `Retry-After`, in a second.
-    Retry,
+    /// `Retry-After`, in so many seconds.
+    Retry(u32),
 }
 
 impl From<DenyReason> for Problem {
@@ -54,6 +54,7 @@ impl From<DenyReason> for Problem {
         let extra = match reason.status() {
             401 => Some(Extra::Challenge(challenge)),
             405 => Some(Extra::Allow),
+            429 => Some(Extra::Retry(1)),
             _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
             _ => None,
         };
@@ -66,13 +67,24 @@ impl From<DenyReason> for Problem {
     }
 }
 
+impl From<&Denial> for Problem {
+    fn from(denial: &Denial) -> Self {
+        let problem = Self::from(denial.reason);
+        let wait = denial.retry_after_s.map(Extra::Retry);
+        Self {
+            extra: wait.or(problem.extra),
+            ..problem
+        }
+    }
+}
+
 impl From<Unavailable> for Problem {
     fn from(cause: Unavailable) -> Self {
         Self {
             status: 503,
             code: cause.code(),
             title: "This cannot be decided right now",
-            extra: Some(Extra::Retry),
+            extra: Some(Extra::Retry(1)),
         }
     }
 }
@@ -169,7 +181,7 @@ pub async fn problem(
     match problem.extra {
         Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(error))?,
         Some(Extra::Allow) => head.insert_header(ALLOW, METHODS)?,
-        Some(Extra::Retry) => head.insert_header(RETRY_AFTER, "1")?,
+        Some(Extra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
     let is_bodyless = session.req_header().method == Method::HEAD;
@@ -229,6 +241,7 @@ mod tests {
                 (401, error) => Some(Extra::Challenge(error)),
                 (_, Some(error)) => Some(Extra::Challenge(Some(error))),
                 (405, None) => Some(Extra::Allow),
+                (429, None) => Some(Extra::Retry(1)),
                 (_, None) => None,
             };
             assert_eq!(problem.extra, wanted, "{reason:?}");

@@ -65,12 +65,14 @@ impl Target {
         })
     }
 
-    /// The request as the decision sees it. `scheme`: as [`Client::scheme`] finds it.
+    /// The request of a client, known by its address after trusted proxies, as the decision sees it. `scheme`: as
+    /// [`Client::scheme`] finds it.
     #[must_use]
     pub fn view<'a>(
         &'a self,
         method: &'a Method,
         scheme: &'a str,
+        client: IpAddr,
         headers: &'a HeaderMap,
     ) -> RequestView<'a> {
         RequestView {
@@ -79,6 +81,7 @@ impl Target {
             scheme,
             authority: &self.authority,
             path: &self.path,
+            client,
             headers,
         }
     }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
+use crate::auth::key_use::KeyUse;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::{Config, JWKS_PATH};
@@ -21,6 +22,7 @@ use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
 use crate::model::route::Route;
+use crate::role_source::RoleSources;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
 use crate::store::Store;
 use crate::store::uses::SessionUses;
@@ -57,6 +59,10 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Access records.
     pub access: Arc<AccessLog>,
+    /// What is counted of API keys.
+    pub key_use: Arc<KeyUse>,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
 }
 
 /// One configuration made ready: a request sees exactly one.
@@ -106,6 +112,8 @@ impl Snapshot {
             session_uses: Arc::clone(&services.session_uses),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
+            key_use: Arc::clone(&services.key_use),
+            role_sources: Arc::clone(&services.role_sources),
         };
         let authorizer = Authorizer::new(routes, table, parts);
         Ok(Self {
@@ -150,6 +158,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         tokens: config.tokens.clone(),
         sessions: config.session.clone(),
         roles: config.roles.clone(),
+        role_sources: Arc::clone(&services.role_sources),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
     })
 }

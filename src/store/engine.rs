@@ -21,7 +21,7 @@ use crate::store::intents::{
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
     AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportedPerson,
-    MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
+    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -332,6 +332,33 @@ impl<E: Engine> Store for E {
 
     async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError> {
         self.write(move |tx| keys::create(tx, &key, standing)).await
+    }
+
+    async fn update_api_key(
+        &self,
+        uid: &UserId,
+        id: &KeyId,
+        standing: u64,
+        change: KeyChange,
+    ) -> Result<Guarded<Option<ApiKey>>, StoreError> {
+        let (uid, id) = (uid.clone(), *id);
+        self.write(move |tx| keys::update(tx, &uid, id, standing, change))
+            .await
+    }
+
+    async fn note_keys_used(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), StoreError> {
+        self.write(move |tx| keys::note_used(tx, &uses)).await
+    }
+
+    async fn keys_used(&self, ids: &[KeyId]) -> Result<Vec<Option<Timestamp>>, StoreError> {
+        let ids = ids.to_vec();
+        self.read(move |records| {
+            let used = ids
+                .iter()
+                .map(|id| records.load(&layout::api_key_used(*id)));
+            used.collect()
+        })
+        .await
     }
 
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError> {

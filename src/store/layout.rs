@@ -26,6 +26,7 @@ const NORMALIZED: u8 = b'd';
 const SESSION_OF: u8 = b'S';
 const API_KEY: u8 = b'k';
 const API_KEY_OF: u8 = b'K';
+const API_KEY_USED: u8 = b'u';
 const TOKEN_OF: u8 = b'T';
 const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
@@ -83,7 +84,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(USERNAME) => "usernames",
         Some(FOLDED | NORMALIZED) => "identities",
         Some(SESSION | SESSION_OF) => "sessions",
-        Some(API_KEY | API_KEY_OF) => "api keys",
+        Some(API_KEY | API_KEY_OF | API_KEY_USED) => "api keys",
         Some(TOKEN | TOKEN_OF) => "one-time tokens",
         Some(MEMBERSHIP) => "memberships",
         Some(MEMBER) => "members",
@@ -140,6 +141,11 @@ pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
         API_KEY_OF,
         &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
     )
+}
+
+/// When a key was used last: apart from its record, so that noting it changes nothing that a decision reads.
+pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
+    Key::of(API_KEY_USED, &[id.as_str().as_bytes()])
 }
 
 pub(crate) fn token(digest: &Digest) -> Key<OneTimeToken> {

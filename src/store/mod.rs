@@ -20,9 +20,10 @@ pub mod uses;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 
 use crate::limit::{Change, Kept, KeptKey};
-use crate::model::access::{Membership, Name, ResourceId, Role};
+use crate::model::access::{Membership, Name, ResourceId, Role, Scope};
 use crate::model::account::{
     Account, AccountStatus, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session,
     SessionUse, Username,
@@ -136,6 +137,34 @@ pub struct AccountChange {
     pub roles: Option<Vec<Role>>,
     /// The next login has the single role `pwchange`.
     pub password_must_change: Option<bool>,
+}
+
+/// What changes about an API key; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// What it may be used for; sorted.
+    pub scopes: Option<Vec<Scope>>,
+    /// When it ends; `Some(None)`: never.
+    pub expires: Option<Option<Timestamp>>,
+    /// Networks that it may come from; empty: all.
+    pub allow_from: Option<Vec<IpNet>>,
+    /// Requests in a minute; `Some(None)`: no limit.
+    pub rate_per_minute: Option<Option<u32>>,
+    /// The resource roles that it is limited to; `Some(None)`: all of its owner's.
+    pub resources: Option<Option<Vec<Membership>>>,
+    /// Another secret.
+    pub secret: Option<NewSecret>,
+}
+
+/// The secret that replaces another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewSecret {
+    /// Of the new one.
+    pub digest: Digest,
+    /// Until when the old one is good beside it; `None`: no longer. One older still is void.
+    pub overlap_until: Option<Timestamp>,
 }
 
 /// The new password that an intent sets, and what goes with it.
@@ -315,6 +344,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<usize, StoreError>;
     /// Writes an API key, if its owner is active, its standing still is `standing` and the key id is free.
     async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError>;
+    /// Changes an API key of a uid, if its owner is active and its standing still is `standing`, and moves its
+    /// generation.
+    /// `None`: there is no such key.
+    async fn update_api_key(
+        &self,
+        uid: &UserId,
+        id: &KeyId,
+        standing: u64,
+        change: KeyChange,
+    ) -> Result<Guarded<Option<ApiKey>>, StoreError>;
+    /// Notes when API keys were used: beside their records, one time for each and none more often than once a minute. A
+    /// key that is gone is passed over. Moves no generation.
+    async fn note_keys_used(&self, uses: Vec<(KeyId, Timestamp)>) -> Result<(), StoreError>;
+    /// When API keys were used last, in the order of `ids`; `None`: that is not known.
+    async fn keys_used(&self, ids: &[KeyId]) -> Result<Vec<Option<Timestamp>>, StoreError>;
     /// Ends an API key of a uid and moves the account's generation; `false`: there is none.
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError>;
     /// Sets a membership if the level there is `expected`, and moves the generation.

@@ -178,6 +178,8 @@ pub struct Metrics {
     store_errors: Counter,
     logins_limited: Counter,
     limits_full: Counter,
+    role_source_requests: Counter,
+    role_source_errors: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
@@ -238,6 +240,14 @@ impl Metrics {
             limits_full: counter(
                 "limits_full",
                 "Requests that were refused because there was no room to count them",
+            ),
+            role_source_requests: counter(
+                "role_source_requests",
+                "Questions that role sources were asked",
+            ),
+            role_source_errors: counter(
+                "role_source_errors",
+                "Questions that role sources did not answer as they should",
             ),
             identity_cache_hits: counter(
                 "identity_cache_hits",
@@ -306,6 +316,16 @@ impl Metrics {
     /// Counts a request that was refused because there was no room to count it.
     pub fn limits_full(&self) {
         self.limits_full.inc();
+    }
+
+    /// Counts a question that a role source was asked.
+    pub fn role_source_request(&self) {
+        self.role_source_requests.inc();
+    }
+
+    /// Counts a question that a role source did not answer as it should.
+    pub fn role_source_error(&self) {
+        self.role_source_errors.inc();
     }
 
     /// Counts a credential whose identity was cached and current.

@@ -53,6 +53,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// A JSON body that may be left out: then it is as if an empty object had come.
+pub(in crate::web) struct JsonOrNothing<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if request.headers().contains_key(header::CONTENT_TYPE) {
+            return JsonBody::from_request(request, state)
+                .await
+                .map(|JsonBody(value)| Self(value));
+        }
+        if read(request, state).await?.is_empty() {
+            Ok(Self(T::default()))
+        } else {
+            let detail = "the content type must be application/json";
+            Err(Problem::because(Kind::ContentType, detail))
+        }
+    }
+}
+
 /// The form of an OAuth call. Unknown parameters are ignored; none that is asked for may come twice (RFC 6749 3.2).
 pub(in crate::web) struct OAuthForm(Vec<(String, String)>);
 

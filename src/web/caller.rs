@@ -29,6 +29,9 @@ pub(in crate::web) struct Recognised {
     pub(in crate::web) identity: Arc<Identity>,
 }
 
+/// Whom the caller's credential stood for at its last request: taken before the caller is recognised anew.
+pub(in crate::web) struct LastIdentity(pub(in crate::web) Option<Arc<Identity>>);
+
 /// Whoever is recognised and owes no change of password.
 pub(in crate::web) struct AnyCaller(pub(in crate::web) Recognised);
 
@@ -96,6 +99,7 @@ pub(in crate::web) fn own_view<'a>(
     OwnView {
         method,
         headers,
+        client: scope.client,
         origin: &scope.origin,
     }
 }
@@ -143,6 +147,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Recognised {
         let found = scope.snapshot.authorizer.recognise(&view).await?;
         let identity = found.ok_or(DenyReason::CredentialMissing)?;
         Ok(Self { scope, identity })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for LastIdentity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
+        Ok(Self(
+            scope.snapshot.authorizer.last_identity(&parts.headers),
+        ))
     }
 }
 

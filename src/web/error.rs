@@ -45,6 +45,7 @@ pub(in crate::web) enum Kind {
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
+    RoleSourceUnavailable,
     HashingBusy,
     LimitsFull,
     Internal,
@@ -97,6 +98,7 @@ impl Kind {
                 "The membership has changed: try again",
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::LimitsFull => (503, "limits_full", "Try again soon"),
             Self::Internal => (500, "internal_error", "Something went wrong here"),
@@ -112,14 +114,25 @@ pub(in crate::web) struct Problem {
     pub(in crate::web) detail: Option<String>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
+    /// In how many seconds it is worth another try, where that is known.
+    pub(in crate::web) retry_after_s: Option<u32>,
 }
 
 impl Problem {
+    /// Too many requests.
+    pub(in crate::web) fn wait(secs: u32) -> Self {
+        Self {
+            retry_after_s: Some(secs),
+            ..DenyReason::RateLimited.into()
+        }
+    }
+
     pub(in crate::web) fn because(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,
             detail: Some(detail.into()),
             cause: None,
+            retry_after_s: None,
         }
     }
 
@@ -128,6 +141,7 @@ impl Problem {
             kind,
             detail: None,
             cause: Some(cause),
+            retry_after_s: None,
         }
     }
 }
@@ -138,6 +152,7 @@ impl From<Kind> for Problem {
             kind,
             detail: None,
             cause: None,
+            retry_after_s: None,
         }
     }
 }
@@ -152,8 +167,10 @@ impl From<Stop> for Problem {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Deny(reason) => reason.into(),
+            Stop::Wait(secs) => Self::wait(secs),
             // The cause is in the log already: it was found by `auth`.
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
+            Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
         }
     }
 }
@@ -169,6 +186,8 @@ impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         let kind = match error {
             AccountError::Store(_) => Kind::StoreUnavailable,
+            // The cause is in the log already.
+            AccountError::RoleSource(_) => return Kind::RoleSourceUnavailable.into(),
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
             // No fault of ours, and under attack there are many: the metrics tell.
@@ -193,8 +212,9 @@ impl IntoResponse for Problem {
                 HeaderValue::from_static(challenge(error)),
             );
         }
-        if status == 503 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(status, 429 | 503) {
+            let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
+            headers.insert(header::RETRY_AFTER, secs);
         }
         if let Kind::LoginLimited(limit) = self.kind {
             put_limit(headers, limit);
@@ -236,6 +256,7 @@ pub(in crate::web) struct OAuthProblem {
     challenge: Option<&'static str>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
+    retry_after_s: Option<u32>,
 }
 
 impl OAuthProblem {
@@ -246,6 +267,7 @@ impl OAuthProblem {
             code,
             challenge: None,
             cause: None,
+            retry_after_s: None,
         }
     }
 }
@@ -270,6 +292,7 @@ impl From<Problem> for OAuthProblem {
             code,
             challenge: (status == 401).then(|| challenge(challenged)),
             cause: problem.cause,
+            retry_after_s: problem.retry_after_s,
         }
     }
 }
@@ -284,8 +307,9 @@ impl IntoResponse for OAuthProblem {
                 HeaderValue::from_static(challenge),
             );
         }
-        if self.status == 503 {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(self.status, 429 | 503) {
+            let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
+            headers.insert(header::RETRY_AFTER, secs);
         }
         response.extensions_mut().insert(self);
         response

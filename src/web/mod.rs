@@ -59,8 +59,13 @@ pub fn router(prefix: &str) -> Router {
         .route("/methods", get(me::methods))
         .route("/introspect", post(api::introspect::introspect))
         .route("/apikeys", get(keys::list).post(keys::create))
-        .route("/apikeys/{id}", get(keys::show).delete(keys::revoke))
+        .route(
+            "/apikeys/{id}",
+            get(keys::show).patch(keys::change).delete(keys::revoke),
+        )
+        .route("/apikeys/{id}/rotate", post(keys::rotate))
         .route("/roles", get(roles::show))
+        .route("/roles/refresh", post(roles::refresh))
         .route("/members/{resource}/{id}", get(members::list))
         .route(
             "/members/{resource}/{id}/{uid}",

@@ -89,6 +89,8 @@ impl Gateway {
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
+            role_sources: crate::account::test_kit::no_sources(&clock),
+            key_use: Arc::default(),
             post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::harness::gateway::{Gateway, Request};
+use crate::harness::gateway::Gateway;
+use crate::harness::request::Request;
 use crate::harness::http::Response;
 use crate::harness::people::password_of;
 use crate::harness::routes::routes;

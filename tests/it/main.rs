@@ -11,6 +11,7 @@
 )]
 
 mod administration;
+mod apikeys;
 mod browser;
 mod chromium;
 mod cli;
@@ -37,6 +38,7 @@ mod registration;
 mod reload;
 mod rfc6750;
 mod rfc7519;
+mod role_source;
 mod roles;
 mod session;
 mod spoofing;

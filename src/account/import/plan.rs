@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::AccountsParts;
-use crate::account::api_keys::{KEYS_MAX, NAME_CHARS_MAX};
+use crate::account::api_keys::KEYS_MAX;
+use crate::account::key_terms::NAME_CHARS_MAX;
 use crate::account::import::RefusedLine;
 use crate::account::import::lines::{self, AccountLine, KeyLine, Line, MemberLine, PersonLine};
 use crate::account::register::checked_name;
@@ -409,13 +410,17 @@ fn key(
         scopes,
         created: created.ok_or("created must be a time")?,
         expires,
+        previous: None,
+        allow_from: Vec::new(),
+        rate_per_minute: None,
+        resources: None,
     })
 }
 
 fn membership(line: &MemberLine, parts: &AccountsParts) -> Result<Membership, String> {
     let settings = &parts.roles;
     let resource = Name::parse(&line.resource).ok();
-    let resource = resource.filter(|resource| settings.resources.contains(resource));
+    let resource = resource.filter(|resource| settings.is_stored(resource));
     let resource = resource.ok_or("a resource that is not declared in [roles] resources")?;
     let level = Name::parse(&line.level).ok();
     let level = level.filter(|level| settings.ladder.rank(level.as_str()).is_some());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
-use crate::auth::verify::{Kind, Remembered, Verifier};
+use crate::auth::verify::{Kind, Remembered, Terms, Verifier};
 use crate::crypto::token::ApiKeyText;
-use crate::model::access::Scope;
-use crate::model::account::Digest;
+use crate::model::access::{ResourceRole, Role, Scope};
+use crate::model::account::{ApiKey, Digest};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::store::cached::Subject;
 
 /// Compared where there is no key, so that an unknown one costs what a wrong one costs.
 const NO_KEY: Digest = Digest([0; 32]);
@@ -24,11 +25,14 @@ impl Verifier {
             .api_key(&presented.id)
             .await
             .map_err(|error| self.unavailable(&error))?;
-        let matches = self.token_keys.api_key_matches(
-            &presented,
-            found.as_ref().map_or(&NO_KEY, |key| &key.digest),
-        );
-        let Some(found) = found.filter(|_| matches) else {
+        let matched = match &found {
+            Some(key) => self.matched(&presented, key),
+            None => self
+                .token_keys
+                .api_key_matches(&presented, &NO_KEY)
+                .then_some(NO_KEY),
+        };
+        let (Some(found), Some(matched)) = (found, matched) else {
             return Err(refused());
         };
         // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
@@ -39,8 +43,8 @@ impl Verifier {
             .api_key(&found.id)
             .await
             .map_err(|error| self.unavailable(&error))?
-            .filter(|key| key.digest == found.digest);
-        let Some(key) = key.filter(|key| key.expires.is_none_or(|at| now < at)) else {
+            .and_then(|key| secret_end(&key, &matched).map(|end| (key, end)));
+        let Some((key, until)) = key.filter(|(_, end)| now < *end) else {
             return Err(refused());
         };
         let Some(subject) = self
@@ -50,16 +54,45 @@ impl Verifier {
         else {
             return Err(refused());
         };
+        let identity = self.key_identity(&key, &subject);
+        Ok(Remembered {
+            kind: Kind::ApiKey,
+            caller: Arc::new(Caller::new(identity)),
+            stamp: Some(stamp),
+            until,
+            uses: None,
+            terms: Some(Terms {
+                state: self.key_use.state(key.id),
+                allow_from: key.allow_from,
+                rate_per_minute: key.rate_per_minute,
+            }),
+        })
+    }
+
+    /// What a key of an account that may act amounts to.
+    fn key_identity(&self, key: &ApiKey, subject: &Subject) -> Identity {
         let account = Arc::clone(&subject.account);
-        // The gateway's own scopes are an administrator's gift: they end with the owner's administration.
-        let may_carry =
-            |scope: &Scope| self.scopes.contains(scope) && (!scope.is_own() || account.is_admin);
-        let scopes: Vec<_> = key.scopes.into_iter().filter(may_carry).collect();
+        let only = key.resources.as_ref();
+        let only: Option<Arc<[ResourceRole]>> =
+            only.map(|limits| self.yielded(limits.iter()).into());
+        // The gateway's own scopes are an administrator's gift: they end with the owner's administration. A key that is
+        // limited to resources opens nothing that has none.
+        let may_carry = |scope: &&Scope| {
+            self.roles.scopes.contains(*scope)
+                && (!scope.is_own() || account.is_admin)
+                && (only.is_none() || scope.as_str() != Scope::ADMIN)
+        };
+        let scopes: Vec<_> = key.scopes.iter().filter(may_carry).cloned().collect();
         let as_admin =
             account.is_admin && scopes.iter().any(|scope| scope.as_str() == Scope::ADMIN);
-        let identity = Identity {
-            roles: account.global_roles(as_admin),
-            resource_roles: self.resource_roles(&subject),
+        let mut roles = account.global_roles(as_admin);
+        if only.is_some() {
+            roles.retain(|role| role.as_str() == Role::USER);
+        }
+        let mut identity = Identity {
+            roles,
+            resource_roles: Vec::new(),
+            only,
             principal: Principal::Own {
                 account,
                 session: None,
@@ -69,13 +102,27 @@ impl Verifier {
             scopes,
             expires: key.expires,
         };
-        let until = key.expires.unwrap_or(Timestamp::from_millis(i64::MAX));
-        Ok(Remembered {
-            kind: Kind::ApiKey,
-            caller: Arc::new(Caller::new(identity)),
-            stamp: Some(stamp),
-            until,
-            uses: None,
-        })
+        let owned = self.resource_roles(subject).into_iter();
+        identity.resource_roles = owned.filter_map(|role| identity.narrowed(role)).collect();
+        identity
     }
+
+    /// The digest of the key that the presented secret has, the present one or the one before; all are compared.
+    fn matched(&self, presented: &ApiKeyText, key: &ApiKey) -> Option<Digest> {
+        let previous = key.previous.as_ref().map(|previous| previous.digest);
+        let has = |digest: &Digest| self.token_keys.api_key_matches(presented, digest);
+        let is_present = has(&key.digest);
+        let previous = previous.filter(has);
+        is_present.then_some(key.digest).or(previous)
+    }
+}
+
+/// When the secret of this digest ends as one of a key; `None`: it is none of them any more.
+fn secret_end(key: &ApiKey, digest: &Digest) -> Option<Timestamp> {
+    let end = key.expires.unwrap_or(Timestamp::from_millis(i64::MAX));
+    if key.digest == *digest {
+        return Some(end);
+    }
+    let previous = key.previous.as_ref()?;
+    (previous.digest == *digest).then(|| end.min(previous.until))
 }

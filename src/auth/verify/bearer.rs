@@ -48,6 +48,7 @@ impl Verifier {
             stamp: None,
             until,
             uses: None,
+            terms: None,
         })
     }
 
@@ -94,7 +95,7 @@ impl Verifier {
             .split(' ')
             .filter_map(|scope| Scope::parse(scope).ok());
         let mut scopes: Vec<_> = carried
-            .filter(|scope| !scope.is_own() && self.scopes.contains(scope))
+            .filter(|scope| !scope.is_own() && self.roles.scopes.contains(scope))
             .collect();
         scopes.sort_unstable();
         scopes.dedup();
@@ -106,6 +107,7 @@ impl Verifier {
             stamp: Some(stamp),
             until,
             uses: None,
+            terms: None,
         })
     }
 
@@ -137,6 +139,7 @@ impl Verifier {
             key_id: None,
             roles,
             resource_roles,
+            only: None,
             scopes,
             expires,
         }

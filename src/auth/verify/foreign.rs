@@ -82,6 +82,7 @@ impl ForeignIssuer {
             key_id: None,
             roles,
             resource_roles,
+            only: None,
             scopes: self.scopes(&token.claims),
             expires: Some(until),
         };
@@ -201,6 +202,7 @@ mod tests {
             )
             .unwrap(),
             resources: vec![name("list")],
+            sourced: Vec::new(),
             scopes: Vec::new(),
             manage_level: name("manager"),
         };

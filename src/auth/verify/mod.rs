@@ -6,22 +6,29 @@ mod claims;
 mod foreign;
 mod session;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
 use crate::auth::extract::Credential;
 use crate::auth::grant::{Stop, Unavailable};
+use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::session::Use;
-use crate::config::{Config, SessionSettings};
+use crate::config::{Config, RoleSettings, SessionSettings};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
-use crate::model::access::{Ladder, Name, ResourceRole, Scope};
+use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::{AccountStatus, Digest};
+use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
+use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
+use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
@@ -47,6 +54,19 @@ pub struct VerifierParts<'a> {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What is counted of API keys.
+    pub key_use: Arc<KeyUse>,
+    /// Roles that other services give.
+    pub role_sources: Arc<RoleSources>,
+}
+
+/// From where a credential comes, and whether its use counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The client's address, after trusted proxies.
+    pub(crate) client: IpAddr,
+    /// `false`: a trial, which takes nothing from a rate and notes no use.
+    pub(crate) counts: bool,
 }
 
 /// Turns credentials into verified callers, and remembers them while nothing has touched their rights.
@@ -54,9 +74,7 @@ pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
     foreign: Vec<ForeignIssuer>,
-    resources: Vec<Name>,
-    ladder: Ladder,
-    scopes: Vec<Scope>,
+    roles: RoleSettings,
     store: Arc<dyn Store>,
     subjects: Subjects,
     token_keys: Arc<TokenKeys>,
@@ -65,6 +83,7 @@ pub(crate) struct Verifier {
     session_uses: Arc<SessionUses>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    key_use: Arc<KeyUse>,
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
 }
 
@@ -76,8 +95,25 @@ struct Remembered {
     stamp: Option<Stamp>,
     /// Verified again from then on.
     until: Timestamp,
+    /// What each use of an API key is held to.
+    terms: Option<Terms>,
     /// For a session cookie: verified again when it was not used for too long, too.
     uses: Option<Use>,
+}
+
+/// What each use of an API key is held to, whether it is taken from memory or not.
+struct Terms {
+    state: Arc<KeyState>,
+    /// Empty: from everywhere.
+    allow_from: Vec<IpNet>,
+    rate_per_minute: Option<u32>,
+}
+
+impl Terms {
+    fn admit_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&client))
+    }
 }
 
 impl Remembered {
@@ -105,9 +141,7 @@ impl Verifier {
             foreign: foreign
                 .map(|(issuer, keys)| ForeignIssuer::new(issuer, keys, &config.roles))
                 .collect(),
-            resources: config.roles.resources.clone(),
-            ladder: config.roles.ladder.clone(),
-            scopes: config.roles.scopes.clone(),
+            roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
             store: parts.store,
             token_keys: parts.token_keys,
@@ -116,6 +150,7 @@ impl Verifier {
             session_uses: parts.session_uses,
             clock: parts.clock,
             metrics: parts.metrics,
+            key_use: parts.key_use,
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
@@ -128,12 +163,12 @@ impl Verifier {
     /// Verifies a credential, from memory if it was verified before and nothing has changed since.
     ///
     /// The memory is keyed by the digest of the whole credential, so a hit proves every character of it.
-    pub(crate) async fn verify(&self, credential: Credential<'_>) -> Result<Arc<Caller>, Stop> {
-        let (kind, text) = match credential {
-            Credential::Bearer(text) => (Kind::Bearer, text),
-            Credential::ApiKey(text) => (Kind::ApiKey, text),
-            Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
-        };
+    pub(crate) async fn verify(
+        &self,
+        credential: Credential<'_>,
+        origin: Origin,
+    ) -> Result<Arc<Caller>, Stop> {
+        let (kind, text) = parts_of(credential);
         let digest = token::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
@@ -144,7 +179,7 @@ impl Verifier {
                 .is_none_or(|stamp| self.store.generations().is_current(stamp))
         {
             self.metrics.identity_cache_hit();
-            self.note_use(&remembered, now);
+            self.admit(&remembered, origin, now)?;
             return Ok(Arc::clone(&remembered.caller));
         }
         self.metrics.identity_cache_miss();
@@ -153,10 +188,38 @@ impl Verifier {
             Kind::ApiKey => self.api_key(text, now).await?,
             Kind::Cookie(kind) => self.session(kind, text, now).await?,
         };
-        self.note_use(&fresh, now);
-        let caller = Arc::clone(&fresh.caller);
-        self.verified.insert(digest, Arc::new(fresh));
-        Ok(caller)
+        let fresh = Arc::new(fresh);
+        self.verified.insert(digest, Arc::clone(&fresh));
+        self.admit(&fresh, origin, now)?;
+        Ok(Arc::clone(&fresh.caller))
+    }
+
+    /// Who presented this credential last, with the rights of then, whether they still count or not.
+    pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
+        let (kind, text) = parts_of(credential);
+        let remembered = self.verified.get(&token::digest(text))?;
+        (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
+    }
+
+    /// Holds one use of a verified credential to its terms, and notes it.
+    // INVARIANT: on every request, also on one whose identity is taken from memory (tests/it/apikeys.rs).
+    fn admit(&self, remembered: &Remembered, origin: Origin, now: Timestamp) -> Result<(), Stop> {
+        if let Some(terms) = &remembered.terms {
+            if !terms.admit_from(origin.client) {
+                return Err(DenyReason::ApiKeyInvalid.into());
+            }
+            if origin.counts {
+                if let Some(rate) = terms.rate_per_minute {
+                    let taken = terms.state.bucket.take(self.clock.elapsed(), rate);
+                    taken.map_err(|wait| Stop::Wait(retry_after_s(wait)))?;
+                }
+                self.key_use.note(&terms.state, now);
+            }
+        }
+        if origin.counts {
+            self.note_use(remembered, now);
+        }
+        Ok(())
     }
 
     /// The account of a uid with its memberships, if it may act.
@@ -189,11 +252,21 @@ impl Verifier {
         Ok(Some(Arc::new(Caller::new(identity))))
     }
 
-    /// The resource roles of an account's memberships, sorted.
+    /// The resource roles of an account's memberships, sorted; a membership in the store of a resource that a role source
+    /// speaks for is none.
     fn resource_roles(&self, subject: &Subject) -> Vec<ResourceRole> {
-        let memberships = subject.memberships.iter();
+        let stored = subject.memberships.iter();
+        self.yielded(stored.filter(|membership| self.roles.is_stored(&membership.resource)))
+    }
+
+    /// What memberships amount to, sorted.
+    fn yielded<'m>(
+        &self,
+        memberships: impl Iterator<Item = &'m Membership>,
+    ) -> Vec<ResourceRole> {
+        let (resources, ladder) = (&self.roles.resources, &self.roles.ladder);
         let mut roles: Vec<_> = memberships
-            .filter_map(|membership| ResourceRole::of(membership, &self.resources, &self.ladder))
+            .filter_map(|membership| ResourceRole::of(membership, resources, ladder))
             .collect();
         roles.sort_unstable();
         roles
@@ -201,7 +274,15 @@ impl Verifier {
 
     /// What a login carries: every declared scope but the gateway's own.
     fn login_scopes(&self) -> Vec<Scope> {
-        let scopes = self.scopes.iter().filter(|scope| !scope.is_own());
+        let scopes = self.roles.scopes.iter().filter(|scope| !scope.is_own());
         scopes.cloned().collect()
+    }
+}
+
+fn parts_of(credential: Credential<'_>) -> (Kind, &str) {
+    match credential {
+        Credential::Bearer(text) => (Kind::Bearer, text),
+        Credential::ApiKey(text) => (Kind::ApiKey, text),
+        Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
     }
 }

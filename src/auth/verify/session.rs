@@ -121,6 +121,7 @@ impl Verifier {
             stamp: Some(stamp),
             until: found.absolute_end,
             uses: Some(uses),
+            terms: None,
         })
     }
 

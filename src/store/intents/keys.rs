@@ -1,11 +1,17 @@
 //! API keys.
 
-use crate::model::account::ApiKey;
+use std::time::Duration;
+
+use crate::model::account::{ApiKey, PreviousSecret};
+use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{move_generation, unchanged};
 use crate::store::transaction::Transaction;
-use crate::store::{Guarded, layout, reads};
+use crate::store::{Guarded, KeyChange, layout, reads};
+
+/// The time of one key is written no more often than this, whoever notes it.
+const NOTE_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) fn create(
     tx: &mut Transaction<'_>,
@@ -19,6 +25,53 @@ pub(crate) fn create(
     tx.put(&place, key)?;
     tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
     Ok(Guarded::Done(()))
+}
+
+pub(crate) fn update(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    id: KeyId,
+    standing: u64,
+    change: KeyChange,
+) -> Result<Guarded<Option<ApiKey>>, StoreError> {
+    if unchanged(tx, uid, standing)?.is_none() {
+        return Ok(Guarded::Stale);
+    }
+    let place = layout::api_key(id);
+    let Some(mut key) = tx.load(&place)?.filter(|key| key.uid == *uid) else {
+        return Ok(Guarded::Done(None));
+    };
+    key.name = change.name.unwrap_or(key.name);
+    key.scopes = change.scopes.unwrap_or(key.scopes);
+    key.expires = change.expires.unwrap_or(key.expires);
+    key.allow_from = change.allow_from.unwrap_or(key.allow_from);
+    key.rate_per_minute = change.rate_per_minute.unwrap_or(key.rate_per_minute);
+    key.resources = change.resources.unwrap_or(key.resources);
+    if let Some(secret) = change.secret {
+        let old = key.digest;
+        key.previous = secret
+            .overlap_until
+            .map(|until| PreviousSecret { digest: old, until });
+        key.digest = secret.digest;
+    }
+    tx.put(&place, &key)?;
+    move_generation(tx, uid)?;
+    Ok(Guarded::Done(Some(key)))
+}
+
+pub(crate) fn note_used(
+    tx: &mut Transaction<'_>,
+    uses: &[(KeyId, Timestamp)],
+) -> Result<(), StoreError> {
+    for (id, at) in uses {
+        let place = layout::api_key_used(*id);
+        let noted = tx.load(&place)?;
+        let is_due = noted.is_none_or(|noted| noted.plus(NOTE_EVERY) <= *at);
+        if is_due && tx.load(&layout::api_key(*id))?.is_some() {
+            tx.put(&place, at)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn revoke(
@@ -46,4 +99,5 @@ fn remove(tx: &mut Transaction<'_>, uid: &UserId, id: KeyId) {
     tx.touch(uid);
     tx.remove(&layout::api_key(id));
     tx.remove(&layout::api_key_of(uid, id));
+    tx.remove(&layout::api_key_used(id));
 }

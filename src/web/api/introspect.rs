@@ -68,9 +68,9 @@ pub(in crate::web) async fn introspect(
     let Some(as_sent) = as_headers(token, api_key_header) else {
         return Ok(Json(IntrospectionAnswer::default()));
     };
-    let asked = match authorizer.authenticate(&as_sent).await {
+    let asked = match authorizer.authenticate(&as_sent, scope.client).await {
         Ok(asked) => asked,
-        Err(Stop::Deny(_)) => None,
+        Err(Stop::Deny(_) | Stop::Wait(_)) => None,
         Err(stop @ Stop::Fail(_)) => return Err(Problem::from(stop).into()),
     };
     let known = asked

@@ -1,17 +1,18 @@
-//! GET, POST /apikeys; GET, DELETE /apikeys/{id}.
+//! GET, POST /apikeys; GET, PATCH, DELETE /apikeys/{id}; POST /apikeys/{id}/rotate.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::account::InvalidField;
-use crate::account::api_keys::{KeyCreation, KeyRefusal, WantedKey};
-use crate::model::access::Scope;
+use crate::account::api_keys::{KeyCreation, KeyRefusal, KeyUpdate, WantedChange, WantedKey};
+use crate::account::key_terms::WantedRole;
+use crate::account::{Accounts, InvalidField};
+use crate::model::access::{Membership, Scope};
 use crate::model::account::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::KeyId;
 use crate::web::answer::{Json, List};
-use crate::web::body::{JsonBody, Place};
+use crate::web::body::{JsonBody, JsonOrNothing, Place};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
 
@@ -21,6 +22,60 @@ pub(in crate::web) struct KeyBody {
     name: Option<String>,
     scopes: Option<Vec<String>>,
     expires: Option<String>,
+    allow_from: Option<Vec<String>>,
+    rate_per_minute: Option<u64>,
+    resources: Option<Vec<RoleBody>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleBody {
+    resource: String,
+    id: String,
+    level: String,
+}
+
+/// What is left out stays; `null` takes away.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out and null are two things")]
+pub(in crate::web) struct ChangeBody {
+    name: Option<String>,
+    scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    expires: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    allow_from: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    rate_per_minute: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "present")]
+    resources: Option<Option<Vec<RoleBody>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct RotateBody {
+    overlap_s: Option<u64>,
+}
+
+/// How long the old secret is good beside the new one, if nobody says.
+const OVERLAP_S: u64 = 3600;
+
+/// A member that is there, `null` or not.
+#[expect(clippy::option_option, reason = "left out and null are two things")]
+fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[derive(Serialize)]
+pub(in crate::web) struct RoleAnswer {
+    resource: String,
+    id: String,
+    level: String,
 }
 
 #[derive(Serialize)]
@@ -33,12 +88,28 @@ pub(in crate::web) struct KeyAnswer {
     scopes: Vec<String>,
     created: String,
     expires: Option<String>,
+    allow_from: Option<Vec<String>>,
+    rate_per_minute: Option<u32>,
+    resources: Option<Vec<RoleAnswer>>,
+    /// Until when the secret before the last rotation is good.
+    overlap_until: Option<String>,
+    /// It may be a minute behind.
+    last_used: Option<String>,
 }
 
 impl KeyAnswer {
-    fn new(key: ApiKey, apikey: Option<String>) -> Self {
+    fn new(key: ApiKey, apikey: Option<String>, last_used: Option<Timestamp>) -> Self {
         let scopes = key.scopes.iter().map(Scope::as_str);
+        let networks = key.allow_from.iter().map(ToString::to_string);
+        let limits = key
+            .resources
+            .map(|limits| limits.into_iter().map(RoleAnswer::from));
         Self {
+            allow_from: (!key.allow_from.is_empty()).then(|| networks.collect()),
+            rate_per_minute: key.rate_per_minute,
+            resources: limits.map(Iterator::collect),
+            overlap_until: key.previous.map(|previous| previous.until.to_rfc3339()),
+            last_used: last_used.map(Timestamp::to_rfc3339),
             id: key.id.into(),
             apikey,
             scopes: scopes.map(str::to_owned).collect(),
@@ -49,35 +120,121 @@ impl KeyAnswer {
     }
 }
 
+impl From<Membership> for RoleAnswer {
+    fn from(role: Membership) -> Self {
+        Self {
+            resource: role.resource.into(),
+            id: role.id.into(),
+            level: role.level.into(),
+        }
+    }
+}
+
+impl From<RoleBody> for WantedRole {
+    fn from(body: RoleBody) -> Self {
+        Self {
+            resource: body.resource,
+            id: body.id,
+            level: body.level,
+        }
+    }
+}
+
+fn roles(bodies: Vec<RoleBody>) -> Vec<WantedRole> {
+    bodies.into_iter().map(WantedRole::from).collect()
+}
+
+fn time(text: &str) -> Result<Timestamp, InvalidField> {
+    Timestamp::parse_rfc3339(text).ok_or(InvalidField {
+        field: "expires",
+        expected: "a time of RFC 3339 such as 2030-01-31T12:00:00Z",
+    })
+}
+
 /// Makes a key.
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<KeyBody>,
 ) -> Result<(StatusCode, Json<KeyAnswer>), Problem> {
-    let expires = match body.expires {
-        None => None,
-        Some(text) => Some(Timestamp::parse_rfc3339(&text).ok_or(InvalidField {
-            field: "expires",
-            expected: "a time of RFC 3339 such as 2030-01-31T12:00:00Z",
-        })?),
-    };
     let wanted = WantedKey {
         name: body.name.unwrap_or_default(),
         scopes: body.scopes.unwrap_or_default(),
-        expires,
+        expires: body.expires.as_deref().map(time).transpose()?,
+        allow_from: body.allow_from,
+        rate_per_minute: body.rate_per_minute,
+        resources: body.resources.map(roles),
     };
     let outcome = login
         .accounts()
         .create_api_key(&login.call(), &login.identity, wanted)
         .await?;
+    let answer = with_secret(outcome, None)?;
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Changes one of one's own keys.
+pub(in crate::web) async fn change(
+    OwnLogin(login): OwnLogin,
+    Place(id): Place<String>,
+    JsonBody(body): JsonBody<ChangeBody>,
+) -> Result<Json<KeyAnswer>, Problem> {
+    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
+    let expires = body
+        .expires
+        .map(|expires| expires.as_deref().map(time).transpose());
+    let wanted = WantedChange {
+        name: body.name,
+        scopes: body.scopes,
+        expires: expires.transpose()?,
+        allow_from: body.allow_from,
+        rate_per_minute: body.rate_per_minute,
+        resources: body.resources.map(|resources| resources.map(roles)),
+    };
+    let accounts = login.accounts();
+    let outcome = accounts
+        .update_api_key(&login.call(), &login.identity, &id, wanted)
+        .await?;
+    match outcome {
+        KeyUpdate::Done(key) => {
+            let used = last_used(accounts, &key).await?;
+            Ok(Json(KeyAnswer::new(*key, None, used)))
+        }
+        KeyUpdate::Refused(refusal) => Err(problem(refusal)),
+    }
+}
+
+/// Makes another secret for one of one's own keys, shown in this answer only.
+pub(in crate::web) async fn rotate(
+    OwnLogin(login): OwnLogin,
+    Place(id): Place<String>,
+    JsonOrNothing(body): JsonOrNothing<RotateBody>,
+) -> Result<Json<KeyAnswer>, Problem> {
+    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
+    let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
+    let accounts = login.accounts();
+    let outcome = accounts
+        .rotate_api_key(&login.call(), &login.account, &id, overlap_s)
+        .await?;
+    let used = match &outcome {
+        KeyCreation::Created { key, .. } => last_used(accounts, key).await?,
+        KeyCreation::Refused(_) => None,
+    };
+    Ok(Json(with_secret(outcome, used)?))
+}
+
+fn with_secret(outcome: KeyCreation, used: Option<Timestamp>) -> Result<KeyAnswer, Problem> {
     match outcome {
         KeyCreation::Created { key, secret } => {
             let shown = secret.expose().to_owned();
-            let answer = KeyAnswer::new(*key, Some(shown));
-            Ok((StatusCode::CREATED, Json(answer)))
+            Ok(KeyAnswer::new(*key, Some(shown), used))
         }
         KeyCreation::Refused(refusal) => Err(problem(refusal)),
     }
+}
+
+async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp>, Problem> {
+    let used = accounts.keys_used(std::slice::from_ref(key)).await?;
+    Ok(used.into_iter().next().flatten())
 }
 
 fn problem(refusal: KeyRefusal) -> Problem {
@@ -86,7 +243,7 @@ fn problem(refusal: KeyRefusal) -> Problem {
         KeyRefusal::ScopeUnknown => Kind::ScopeUnknown.into(),
         KeyRefusal::ScopeMissing => DenyReason::ScopeMissing.into(),
         KeyRefusal::TooMany => Kind::KeyLimit.into(),
-        KeyRefusal::NoAccount => Kind::NotFound.into(),
+        KeyRefusal::NoAccount | KeyRefusal::NoKey => Kind::NotFound.into(),
         KeyRefusal::Changed => Kind::AccountChanged.into(),
     }
 }
@@ -96,9 +253,11 @@ pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
 ) -> Result<Json<List<KeyAnswer>>, Problem> {
     let keys = login.accounts().api_keys(&login.account.uid).await?;
+    let used = login.accounts().keys_used(&keys).await?;
     let items = keys
         .into_iter()
-        .map(|key| KeyAnswer::new(key, None))
+        .zip(used)
+        .map(|(key, used)| KeyAnswer::new(key, None, used))
         .collect();
     Ok(Json(List::whole(items)))
 }
@@ -110,7 +269,9 @@ pub(in crate::web) async fn show(
 ) -> Result<Json<KeyAnswer>, Problem> {
     let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().api_key(&login.account.uid, &id).await?;
-    Ok(Json(KeyAnswer::new(found.ok_or(Kind::NotFound)?, None)))
+    let key = found.ok_or(Kind::NotFound)?;
+    let used = last_used(login.accounts(), &key).await?;
+    Ok(Json(KeyAnswer::new(key, None, used)))
 }
 
 /// Revokes one of one's own keys.

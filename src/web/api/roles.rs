@@ -1,4 +1,4 @@
-//! GET /roles.
+//! GET /roles; POST /roles/refresh.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,11 +6,13 @@ use crate::account::InvalidField;
 use crate::account::is_administrator;
 use crate::account::roles::RoleFilter;
 use crate::model::access::{Name, ResourceId};
+use crate::model::bucket::retry_after_s;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
+use crate::role_source::Reading;
 use crate::web::answer::Json;
-use crate::web::body::Query;
-use crate::web::caller::AnyCaller;
+use crate::web::body::{JsonBody, Query};
+use crate::web::caller::{AnyCaller, LastIdentity};
 use crate::web::error::{Kind, Problem};
 
 #[derive(Deserialize)]
@@ -37,7 +39,13 @@ pub(in crate::web) async fn show(
         .as_deref()
         .is_none_or(|uid| caller.identity.own_uid().map(UserId::as_str) == Some(uid));
     if is_self {
-        let roles = caller.accounts().roles_of_caller(&caller.identity, &filter);
+        let accounts = caller.accounts();
+        let mut roles = accounts.roles_of_caller(&caller.identity, &filter);
+        roles.extend(
+            accounts
+                .given_roles_of_caller(&caller.identity, &filter)
+                .await?,
+        );
         return Ok(Json(RolesAnswer { roles }));
     }
     if !is_administrator(&caller.identity) {
@@ -48,6 +56,52 @@ pub(in crate::web) async fn show(
     let found = caller.accounts().roles_of_account(&uid, &filter).await?;
     let roles = found.ok_or(Kind::NotFound)?;
     Ok(Json(RolesAnswer { roles }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct RefreshBody {
+    resource: String,
+    id: String,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+pub(in crate::web) struct RefreshAnswer {
+    roles: Vec<String>,
+    changed: bool,
+}
+
+/// The caller's roles on one resource, and whether their last request had others.
+pub(in crate::web) async fn refresh(
+    LastIdentity(before): LastIdentity,
+    AnyCaller(caller): AnyCaller,
+    JsonBody(body): JsonBody<RefreshBody>,
+) -> Result<Json<RefreshAnswer>, Problem> {
+    let accounts = caller.accounts();
+    checked(Some(body.resource.clone()), Some(body.id.clone()))?;
+    let Some(resource) = accounts.declared_resource(&body.resource, &body.id) else {
+        return Err(InvalidField {
+            field: "resource",
+            expected: "a kind of resource that is declared",
+        }
+        .into());
+    };
+    let reading = if body.force {
+        let counted = accounts.count_forced(&caller.identity);
+        counted.map_err(|wait| Problem::wait(retry_after_s(wait)))?;
+        Reading::Forced
+    } else {
+        Reading::Cached
+    };
+    let refreshed = accounts
+        .refresh_roles(&caller.identity, before.as_deref(), &resource, reading)
+        .await?;
+    Ok(Json(RefreshAnswer {
+        roles: refreshed.roles,
+        changed: refreshed.changed,
+    }))
 }
 
 fn checked(resource: Option<String>, id: Option<String>) -> Result<RoleFilter, InvalidField> {

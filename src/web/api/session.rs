@@ -94,6 +94,11 @@ async fn log_in_by_json(
         .login(&call(scope, None), &body.username, body.password)
         .await?;
     let opened = *opened(outcome)?;
+    scope
+        .snapshot
+        .authorizer
+        .foresee(opened.access_token.expose())
+        .await;
     Ok(Json(LoginAnswer {
         jwt_token: opened.access_token.expose().to_owned(),
         token_type: "Bearer",
@@ -137,12 +142,19 @@ pub(in crate::web) async fn refresh(
             access_token,
             expires_in,
             refresh_token,
-        } => Ok(Json(TokenAnswer {
-            access_token: access_token.expose().to_owned(),
-            token_type: "Bearer",
-            expires_in: expires_in.as_secs(),
-            refresh_token: refresh_token.expose().to_owned(),
-        })),
+        } => {
+            scope
+                .snapshot
+                .authorizer
+                .foresee(access_token.expose())
+                .await;
+            Ok(Json(TokenAnswer {
+                access_token: access_token.expose().to_owned(),
+                token_type: "Bearer",
+                expires_in: expires_in.as_secs(),
+                refresh_token: refresh_token.expose().to_owned(),
+            }))
+        }
         Refresh::Invalid => {
             let code = "refresh_token_invalid";
             Err(OAuthProblem::new(400, "invalid_grant", code))

@@ -83,7 +83,7 @@ pub(in crate::web) async fn show(
             Ok(page)
         }
         Ok(_) | Err(Stop::Deny(_)) => Ok(portal.page(LOGIN, &filled, back.as_ref())),
-        Err(stop @ Stop::Fail(_)) => Err(stop.into()),
+        Err(stop @ (Stop::Wait(_) | Stop::Fail(_))) => Err(stop.into()),
     }
 }
 

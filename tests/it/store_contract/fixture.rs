@@ -126,6 +126,10 @@ pub(crate) fn api_key(number: u32, of: u32) -> ApiKey {
         scopes: Vec::new(),
         created: NOW,
         expires: None,
+        previous: None,
+        allow_from: Vec::new(),
+        rate_per_minute: None,
+        resources: None,
     }
 }
 

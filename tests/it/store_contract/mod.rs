@@ -64,6 +64,8 @@ promises! {
         uses_of_cookies_move_the_end_and_void_nothing;
     rights:
         api_keys_are_guarded_listed_and_revoked
+        api_keys_change_under_the_generation_that_was_read
+        uses_of_keys_are_noted_beside_their_records
         a_membership_changes_from_the_level_that_was_seen
         memberships_are_listed_both_ways
         a_level_that_others_set_hinders_no_slow_write;

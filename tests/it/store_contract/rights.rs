@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use doorward::model::account::AccountStatus;
-use doorward::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
+use doorward::model::account::{AccountStatus, PreviousSecret};
+use doorward::store::{
+    AccountChange, Creation, Guarded, KeyChange, MembershipChange, NewSecret, Store,
+};
 
 use crate::store_contract::fixture::{
-    account, api_key, digest, fifty, generation, key_id, membership, name, password, put_active,
+    account, api_key, at, digest, fifty, generation, key_id, membership, name, password, put_active,
     put_key, resource_id, session, standing, uid,
 };
 
@@ -47,6 +49,106 @@ pub(crate) async fn api_keys_are_guarded_listed_and_revoked(store: Arc<dyn Store
     assert_eq!(listed(2).await, [key_id(5)]);
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
     assert_eq!(generation(&*store, 1).await, 1);
+}
+
+pub(crate) async fn api_keys_change_under_the_generation_that_was_read(store: Arc<dyn Store>) {
+    for number in [1, 2] {
+        put_active(&*store, number).await;
+        put_key(&*store, number, number).await;
+    }
+    let update = async |of, number, generation, change| {
+        let (uid, id) = (uid(of), key_id(number));
+        let updated = store.update_api_key(&uid, &id, generation, change).await;
+        updated.unwrap()
+    };
+    let named = || KeyChange {
+        name: Some("other".to_owned()),
+        ..KeyChange::default()
+    };
+    for (of, number, generation) in [(1, 1, 1), (9, 1, 0)] {
+        let outcome = update(of, number, generation, named()).await;
+        assert_eq!(outcome, Guarded::Stale, "{of} {number}");
+    }
+    for (of, number) in [(1, 2), (1, 9)] {
+        let outcome = update(of, number, 0, named()).await;
+        assert_eq!(outcome, Guarded::Done(None), "{of} {number}");
+    }
+    assert_eq!(generation(&*store, 1).await, 0);
+    let stamp = store.generations().stamp(&uid(1));
+    let mut expected = api_key(1, 1);
+    expected.name = "other".to_owned();
+    let outcome = update(1, 1, 0, named()).await;
+    assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
+    assert!(!store.generations().is_current(stamp));
+    let terms = KeyChange {
+        expires: Some(Some(at(50))),
+        allow_from: Some(vec!["192.0.2.0/24".parse().unwrap()]),
+        rate_per_minute: Some(Some(7)),
+        resources: Some(Some(vec![membership("42", "member")])),
+        ..KeyChange::default()
+    };
+    expected.expires = Some(at(50));
+    expected.allow_from = vec!["192.0.2.0/24".parse().unwrap()];
+    expected.rate_per_minute = Some(7);
+    expected.resources = Some(vec![membership("42", "member")]);
+    let outcome = update(1, 1, 1, terms).await;
+    assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
+    let rotated = |number, overlap_until| KeyChange {
+        secret: Some(NewSecret {
+            digest: digest(number),
+            overlap_until,
+        }),
+        ..KeyChange::default()
+    };
+    let old = expected.digest;
+    expected.digest = digest(8);
+    expected.previous = Some(PreviousSecret {
+        digest: old,
+        until: at(60),
+    });
+    let outcome = update(1, 1, 2, rotated(8, Some(at(60)))).await;
+    assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
+    expected.digest = digest(9);
+    expected.previous = None;
+    let outcome = update(1, 1, 3, rotated(9, None)).await;
+    assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
+    assert_eq!(store.api_key(&key_id(1)).await.unwrap(), Some(expected));
+    assert_eq!(generation(&*store, 1).await, 4);
+    assert_eq!(generation(&*store, 2).await, 0);
+}
+
+pub(crate) async fn uses_of_keys_are_noted_beside_their_records(store: Arc<dyn Store>) {
+    put_active(&*store, 1).await;
+    for number in [1, 2] {
+        put_key(&*store, number, 1).await;
+    }
+    let ids = [key_id(1), key_id(2), key_id(9)];
+    let used = async || store.keys_used(&ids).await.unwrap();
+    assert_eq!(used().await, [None, None, None]);
+    let stamp = store.generations().stamp(&uid(1));
+    let note = async |notes: &[(u32, u64)]| {
+        let notes = notes
+            .iter()
+            .map(|(number, secs)| (key_id(*number), at(*secs)));
+        store.note_keys_used(notes.collect()).await.unwrap();
+    };
+    note(&[(1, 10), (9, 10), (2, 20)]).await;
+    assert_eq!(used().await, [Some(at(10)), Some(at(20)), None]);
+    // Once a minute, and never backwards.
+    note(&[(1, 69), (2, 5)]).await;
+    assert_eq!(used().await, [Some(at(10)), Some(at(20)), None]);
+    note(&[(1, 70), (1, 71)]).await;
+    assert_eq!(used().await, [Some(at(70)), Some(at(20)), None]);
+    assert!(store.generations().is_current(stamp));
+    assert_eq!(generation(&*store, 1).await, 0);
+    assert_eq!(
+        store.api_key(&key_id(1)).await.unwrap(),
+        Some(api_key(1, 1))
+    );
+    // A key takes its time along, and a late note brings nothing back.
+    assert!(store.revoke_api_key(&uid(1), &key_id(1)).await.unwrap());
+    note(&[(1, 500)]).await;
+    assert_eq!(used().await, [None, Some(at(20)), None]);
 }
 
 pub(crate) async fn a_membership_changes_from_the_level_that_was_seen(store: Arc<dyn Store>) {

@@ -1,0 +1,254 @@
+//! Floor 1: the one outgoing HTTP client, with limits of size and time.
+//!
+//! It asks loopback addresses over plain HTTP, follows no redirect, and opens a connection of its own for each question:
+//! nothing that one answer leaves behind can be taken for the next.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Most bytes of an answer's head that are looked at.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A question that got no answer that counts. What came instead is not part of it.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Only loopback is asked over plain HTTP.
+    #[error("is not on loopback")]
+    NotLoopback,
+    /// Nobody listens there.
+    #[error("cannot be connected to")]
+    Connect(#[source] std::io::Error),
+    /// The whole of it took too long.
+    #[error("did not answer within {} ms", .0.as_millis())]
+    TooSlow(Duration),
+    /// What came is no HTTP, or it broke off.
+    #[error("did not answer in HTTP")]
+    Protocol(#[source] hyper::Error),
+    /// The question cannot be written.
+    #[error("cannot be asked for that target")]
+    Target(#[source] http::Error),
+    /// Another status than 200, a redirect included.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// The answer is too long.
+    #[error("answered with more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Asks questions within limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetcher {
+    /// From the first connect to the last byte.
+    pub timeout: Duration,
+    /// Longest body.
+    pub body_bytes_max: usize,
+}
+
+impl Fetcher {
+    /// Sends `GET target` to the first of the addresses that can be connected to, and gives the body of a 200.
+    ///
+    /// `authority`: host and port for `Host`. `target`: path and query as they are sent.
+    ///
+    /// # Errors
+    /// [`FetchError`] for everything else, and as soon as a limit is reached.
+    pub async fn get(
+        &self,
+        addresses: &[SocketAddr],
+        authority: &str,
+        target: &str,
+    ) -> Result<Bytes, FetchError> {
+        let answer = self.ask(addresses, authority, target);
+        let answered = tokio::time::timeout(self.timeout, answer).await;
+        answered.unwrap_or(Err(FetchError::TooSlow(self.timeout)))
+    }
+
+    async fn ask(
+        &self,
+        addresses: &[SocketAddr],
+        authority: &str,
+        target: &str,
+    ) -> Result<Bytes, FetchError> {
+        let request = Request::get(target)
+            .header(header::HOST, authority)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONNECTION, "close")
+            .header(
+                header::USER_AGENT,
+                concat!("doorward/", env!("CARGO_PKG_VERSION")),
+            )
+            .body(Empty::<Bytes>::new())
+            .map_err(FetchError::Target)?;
+        let stream = connect(addresses).await?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(FetchError::Protocol)?;
+        let mut connection = pin!(connection);
+        let mut answer = pin!(async {
+            let response = sender.send_request(request).await;
+            self.read(response.map_err(FetchError::Protocol)?).await
+        });
+        // The connection moves only while it is polled; what ends it is told by the answer.
+        tokio::select! {
+            answer = &mut answer => return answer,
+            _ = &mut connection => {}
+        }
+        answer.await
+    }
+
+    async fn read(&self, response: http::Response<Incoming>) -> Result<Bytes, FetchError> {
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        let mut body = response.into_body();
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(FetchError::Protocol)?.into_data() else {
+                continue;
+            };
+            if self.body_bytes_max < bytes.len() + piece.len() {
+                return Err(FetchError::TooLarge(self.body_bytes_max));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
+    let mut failed = FetchError::NotLoopback;
+    for address in addresses {
+        if !address.ip().is_loopback() {
+            return Err(FetchError::NotLoopback);
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = FetchError::Connect(error),
+        }
+    }
+    Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const FETCHER: Fetcher = Fetcher {
+        timeout: Duration::from_millis(300),
+        body_bytes_max: 64,
+    };
+
+    /// Answers one question with these bytes; gives the outcome and the question.
+    async fn outcome(answer: &str, stays_open: bool) -> (Result<Bytes, FetchError>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let count = stream.read(&mut head).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            head.truncate(count);
+            (
+                stays_open.then_some(stream),
+                String::from_utf8(head).unwrap(),
+            )
+        };
+        let addresses = [address];
+        // The stream stays open until the question is over.
+        let (answered, (_stream, question)) =
+            tokio::join!(FETCHER.get(&addresses, "door:1", "/a?b=%2F"), serve);
+        (answered, question)
+    }
+
+    #[tokio::test]
+    async fn a_200_is_given_and_asked_for_as_told() {
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n";
+        for (answer, stays_open) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", true),
+            (chunked, true),
+            ("HTTP/1.1 200 OK\r\n\r\n[]", false),
+        ] {
+            let (answered, question) = outcome(answer, stays_open).await;
+            assert_eq!(answered.unwrap(), "[]", "{answer}");
+            assert!(
+                question.starts_with("GET /a?b=%2F HTTP/1.1\r\n"),
+                "{question}"
+            );
+            assert!(
+                question.to_lowercase().contains("host: door:1\r\n"),
+                "{question}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_an_error_within_the_limits() {
+        let long = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n{}",
+            "x".repeat(65)
+        );
+        let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(100));
+        let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+        let cases = [
+            (
+                "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n",
+                true,
+                "answered with status 302",
+            ),
+            (
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+                true,
+                "answered with status 404",
+            ),
+            (
+                "HTTP/1.1 204 No Content\r\n\r\n",
+                true,
+                "answered with status 204",
+            ),
+            (long.as_str(), true, "answered with more than 64 bytes"),
+            (endless.as_str(), true, "answered with more than 64 bytes"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]",
+                false,
+                "did not answer in HTTP",
+            ),
+            ("SSH-2.0-x\r\n\r\n", false, "did not answer in HTTP"),
+            (head.as_str(), true, "did not answer in HTTP"),
+            ("", false, "did not answer in HTTP"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]",
+                true,
+                "did not answer within 300 ms",
+            ),
+        ];
+        for (answer, stays_open, said) in cases {
+            let error = outcome(answer, stays_open).await.0.unwrap_err();
+            assert_eq!(error.to_string(), said, "{answer:.60}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_and_none_off_loopback() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = FETCHER.get(&[closed], "a", "/").await.unwrap_err();
+        assert!(matches!(refused, FetchError::Connect(_)), "{refused}");
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 80));
+        let refused = FETCHER.get(&[elsewhere], "a", "/").await.unwrap_err();
+        assert!(matches!(refused, FetchError::NotLoopback), "{refused}");
+    }
+}

@@ -1,0 +1,436 @@
+//! Floor 2: memberships that other services own, asked for over HTTP.
+//!
+//! A source speaks only for its own resources and for the uid that it was asked about. An answer counts for its `ttl`;
+//! while the source does not answer the last one counts for `stale_max` more, and after that the roles are unknown:
+//! whoever needs them fails closed.
+
+mod answer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::fetch::{FetchError, Fetcher};
+use crate::model::access::{Ladder, Name, ResourceId, ResourceRole};
+use crate::model::bucket::Bucket;
+use crate::model::clock::Clock;
+use crate::model::id::UserId;
+use crate::model::role_source::{Piece, RoleSource};
+use crate::role_source::answer::{Garbage, Question};
+use crate::telemetry::metrics::Metrics;
+
+/// A question may take this long; the request that needs it waits.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest answer: some 15,000 memberships.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Questions to one source at once: what is slow must not pile up.
+const AT_ONCE_MAX: usize = 64;
+/// After a question failed, the same is not asked again for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A source that fails is told of no more often than this.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+/// Readings past all caches that one caller may have in a minute.
+const FORCED_PER_MINUTE: u32 = 10;
+/// Callers whose forced readings are counted.
+const FORCED_CALLERS_MAX: u64 = 10_000;
+
+/// The roles cannot be known: the source does not answer, and what it said last is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role source does not answer")]
+pub struct SourceDown;
+
+/// Whether an answer may come from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It may.
+    Cached,
+    /// The source is asked now, and no question that was under way already is shared.
+    Forced,
+}
+
+/// Why a question got no answer; the source of it says what happened.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Garbage(#[from] Garbage),
+    #[error("has too many questions to answer")]
+    Crowded,
+}
+
+/// All configured sources, with what they said.
+pub struct RoleSources {
+    sources: Vec<Source>,
+    ladder: Ladder,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    known: Cache<String, Arc<Known>>,
+    /// Never held across an await. As many as there are questions under way.
+    flights: Mutex<HashMap<String, Arc<OnceCell<Asked>>>>,
+    /// Numbers the questions in the order in which they began.
+    begun: AtomicU64,
+    forced: Cache<String, Arc<Bucket>>,
+}
+
+struct Source {
+    settings: RoleSource,
+    at_once: Semaphore,
+    /// The kinds of excess that were told of.
+    told: AtomicU8,
+    /// When a failure was told of last, in milliseconds of the clock; 0: never.
+    warned_ms: AtomicU64,
+}
+
+type Roles = Arc<[ResourceRole]>;
+
+/// What a question brought, for all who waited for it.
+type Asked = Result<Roles, SourceDown>;
+
+/// What is known of one question.
+struct Known {
+    /// The number of the question that told it.
+    begun: u64,
+    /// The last answer, and when the question for it began.
+    answer: Option<(Duration, Roles)>,
+    /// When it was asked in vain since.
+    failed: Option<Duration>,
+}
+
+impl RoleSources {
+    /// `ladder`: the declared levels. Keeps answers with together at most `entries` memberships, those used last.
+    #[must_use]
+    pub fn new(
+        sources: &[RoleSource],
+        ladder: &Ladder,
+        entries: u64,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let life = sources
+            .iter()
+            .map(|source| source.ttl + source.stale_max)
+            .max();
+        let weight = |_: &String, known: &Arc<Known>| {
+            let roles = known.answer.as_ref().map_or(0, |(_, roles)| roles.len());
+            u32::try_from(roles).unwrap_or(u32::MAX).saturating_add(1)
+        };
+        Self {
+            sources: sources.iter().map(Source::new).collect(),
+            ladder: ladder.clone(),
+            fetcher: Fetcher {
+                timeout: TIMEOUT,
+                body_bytes_max: BODY_BYTES_MAX,
+            },
+            clock,
+            metrics,
+            known: Cache::builder()
+                .max_capacity(entries)
+                .weigher(weight)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(life.unwrap_or_default().max(PAUSE))
+                .build(),
+            flights: Mutex::default(),
+            begun: AtomicU64::new(0),
+            forced: Cache::builder().max_capacity(FORCED_CALLERS_MAX).build(),
+        }
+    }
+
+    /// Whether a source speaks for this kind of resource.
+    #[must_use]
+    pub fn speaks_for(&self, resource: &Name) -> bool {
+        self.source_of(resource).is_some()
+    }
+
+    /// The kinds of resources that sources speak for.
+    pub fn resources(&self) -> impl Iterator<Item = &Name> {
+        self.sources
+            .iter()
+            .flat_map(|source| &source.settings.resources)
+    }
+
+    /// The roles of a uid on one resource, or with `id` left out on all of a kind, sorted.
+    ///
+    /// A source whose URL has a place for the id is not asked without one, and one id is all it is asked about: then
+    /// there are none. Waits at most some seconds.
+    ///
+    /// # Errors
+    /// [`SourceDown`] when the source does not answer, and its last answer is too old or may not be taken.
+    pub async fn roles(
+        &self,
+        uid: &UserId,
+        resource: &Name,
+        id: Option<&str>,
+        reading: Reading,
+    ) -> Result<Roles, SourceDown> {
+        let Some((source, id)) = self.askable(resource, id) else {
+            return Ok(Roles::default());
+        };
+        let question = Question {
+            uid: uid.as_str(),
+            resource,
+            id,
+        };
+        let key = key_of(question);
+        if reading == Reading::Forced {
+            return self.ask(source, question, &key, reading).await;
+        }
+        if let Some(settled) = self.settled(source, &key) {
+            return settled;
+        }
+        let seat = self.board(&key);
+        let Some(cell) = &seat.cell else {
+            return Err(SourceDown);
+        };
+        let asked = cell.get_or_init(|| async {
+            // Another flight may have landed since the first look.
+            match self.settled(source, &key) {
+                Some(settled) => settled,
+                None => self.ask(source, question, &key, reading).await,
+            }
+        });
+        asked.await.clone()
+    }
+
+    /// What the last answer to a question was, however old; `None`: it was not asked, or that is forgotten.
+    #[must_use]
+    pub fn last(&self, uid: &UserId, resource: &Name, id: &str) -> Option<Roles> {
+        let (_, id) = self.askable(resource, Some(id))?;
+        let question = Question {
+            uid: uid.as_str(),
+            resource,
+            id,
+        };
+        let known = self.known.get(&key_of(question))?;
+        known.answer.as_ref().map(|(_, roles)| Arc::clone(roles))
+    }
+
+    /// Counts a reading past all caches by a caller.
+    ///
+    /// # Errors
+    /// How long the caller has to wait, who has had as many as there are in a minute.
+    pub fn count_forced(&self, subject: &str) -> Result<(), Duration> {
+        let bucket = self.forced.entry_by_ref(subject).or_default();
+        bucket
+            .into_value()
+            .take(self.clock.elapsed(), FORCED_PER_MINUTE)
+    }
+
+    fn source_of(&self, resource: &Name) -> Option<&Source> {
+        let speaks = |source: &&Source| source.settings.resources.contains(resource);
+        self.sources.iter().find(speaks)
+    }
+
+    /// The source of a resource and the id that it is asked about; `None`: it is not asked.
+    fn askable<'i>(
+        &self,
+        resource: &Name,
+        id: Option<&'i str>,
+    ) -> Option<(&Source, Option<&'i str>)> {
+        let source = self.source_of(resource)?;
+        if !source.settings.target.has(&Piece::Id) {
+            return Some((source, None));
+        }
+        // Dots alone would lead elsewhere in a path, however they are encoded.
+        let id = id.filter(|id| ResourceId::fits(id) && !matches!(*id, "." | ".."))?;
+        Some((source, Some(id)))
+    }
+
+    /// What can be said without asking: the answer still counts, or the question has just failed.
+    fn settled(&self, source: &Source, key: &str) -> Option<Asked> {
+        let known = self.known.get(key)?;
+        let now = self.clock.elapsed();
+        if let Some((at, roles)) = &known.answer
+            && now < *at + source.settings.ttl
+        {
+            return Some(Ok(Arc::clone(roles)));
+        }
+        let failed = known.failed?;
+        (now < failed + PAUSE).then(|| known.stale(source, now))
+    }
+
+    async fn ask(
+        &self,
+        source: &Source,
+        question: Question<'_>,
+        key: &str,
+        reading: Reading,
+    ) -> Asked {
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let at = self.clock.elapsed();
+        self.metrics.role_source_request();
+        let outcome = self.fetch(source, question).await;
+        let now = self.clock.elapsed();
+        let flights = self.lock();
+        let before = self.known.get(key);
+        let outdated = before.as_ref().is_some_and(|before| begun < before.begun);
+        match outcome {
+            Ok(roles) => {
+                if !outdated {
+                    let known = Known {
+                        begun,
+                        answer: Some((at, Arc::clone(&roles))),
+                        failed: None,
+                    };
+                    self.known.insert(key.to_owned(), Arc::new(known));
+                }
+                Ok(roles)
+            }
+            Err(error) => {
+                let known = Arc::new(Known {
+                    begun,
+                    answer: before.as_ref().and_then(|before| before.answer.clone()),
+                    failed: Some(now),
+                });
+                if !outdated {
+                    self.known.insert(key.to_owned(), Arc::clone(&known));
+                }
+                drop(flights);
+                self.metrics.role_source_error();
+                source.warn(&error, now);
+                match reading {
+                    Reading::Cached => known.stale(source, now),
+                    Reading::Forced => Err(SourceDown),
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self, source: &Source, question: Question<'_>) -> Result<Roles, AskError> {
+        let settings = &source.settings;
+        let turn = tokio::time::timeout(TIMEOUT, source.at_once.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(AskError::Crowded);
+        };
+        let id = question.id.unwrap_or_default();
+        let target = settings
+            .target
+            .fill(question.uid, question.resource.as_str(), id);
+        let fetched = self
+            .fetcher
+            .get(&settings.addresses, &settings.authority, &target);
+        let body = fetched.await?;
+        let roles = answer::read(&body, question, &self.ladder, |excess| {
+            if source.told.fetch_or(excess.bit(), Ordering::Relaxed) & excess.bit() == 0 {
+                tracing::warn!(
+                    source = settings.authority,
+                    resource = question.resource.as_str(),
+                    excess = excess.what(),
+                    "a role source speaks of what it was not asked: dropped, and not told again"
+                );
+            }
+        })?;
+        Ok(roles)
+    }
+
+    /// Joins the question that is under way, or begins one.
+    fn board<'a>(&'a self, key: &'a str) -> Seat<'a> {
+        let mut flights = self.lock();
+        let cell = match flights.get(key) {
+            Some(cell) => Arc::clone(cell),
+            None => Arc::clone(flights.entry(key.to_owned()).or_default()),
+        };
+        Seat {
+            sources: self,
+            key,
+            cell: Some(cell),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<Asked>>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for RoleSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoleSources")
+            .field("sources", &self.sources.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    fn new(settings: &RoleSource) -> Self {
+        Self {
+            settings: settings.clone(),
+            at_once: Semaphore::new(AT_ONCE_MAX),
+            told: AtomicU8::new(0),
+            warned_ms: AtomicU64::new(0),
+        }
+    }
+
+    fn warn(&self, error: &AskError, now: Duration) {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
+        let pause = u64::try_from(WARN_EVERY.as_millis()).unwrap_or(u64::MAX);
+        let last = self.warned_ms.load(Ordering::Relaxed);
+        let is_due = last == 0 || last.saturating_add(pause) <= now;
+        let exchanged =
+            self.warned_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && exchanged.is_ok() {
+            tracing::warn!(
+                source = self.settings.authority,
+                error = error as &dyn std::error::Error,
+                "a role source does not answer as it should"
+            );
+        }
+    }
+}
+
+impl Known {
+    /// The last answer, if it may stand in.
+    fn stale(&self, source: &Source, now: Duration) -> Asked {
+        let settings = &source.settings;
+        match &self.answer {
+            Some((at, roles)) if now < *at + settings.ttl + settings.stale_max => {
+                Ok(Arc::clone(roles))
+            }
+            _ => Err(SourceDown),
+        }
+    }
+}
+
+/// No part holds a zero byte.
+fn key_of(question: Question<'_>) -> String {
+    [
+        question.uid,
+        question.resource.as_str(),
+        question.id.unwrap_or_default(),
+    ]
+    .join("\0")
+}
+
+/// One caller's part in a flight: the last to leave takes it off the list, whether it landed or was given up.
+struct Seat<'a> {
+    sources: &'a RoleSources,
+    key: &'a str,
+    cell: Option<Arc<OnceCell<Asked>>>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut flights = self.sources.lock();
+        let Some(mine) = self.cell.take() else {
+            return;
+        };
+        let is_listed = flights
+            .get(self.key)
+            .is_some_and(|cell| Arc::ptr_eq(cell, &mine));
+        // Clones are made and dropped under the lock only: the list's own and this one are the last two.
+        if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
+            flights.remove(self.key);
+        }
+        drop(mine);
+    }
+}
+
+#[cfg(test)]
+mod tests;
