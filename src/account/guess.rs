@@ -243,6 +243,8 @@ mod tests {
     use crate::account::login::Login;
     use crate::account::password::PasswordSet;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, wanted};
+    use crate::limit::CounterSets;
+    use crate::model::clock::Clock;
 
     fn from(network: &str) -> Call {
         Call {
@@ -478,6 +480,25 @@ mod tests {
         .await;
         assert!(150 < busy, "{busy}");
         // They would have been a hundred in a row.
+        assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
+    }
+
+    #[tokio::test]
+    async fn without_room_to_count_nothing_is_looked_at() {
+        let mut kit = Kit::new();
+        kit.person("anna").await;
+        let clock = Arc::clone(&kit.clock) as Arc<dyn Clock>;
+        kit.accounts.parts.counters = Arc::new(CounterSets::with_room(&clock, 4));
+        // Network, name, account and row.
+        fail(&kit, HOME, "anna", 1).await;
+        for name in ["anna", "nobody"] {
+            let password = Secret::new(PASSWORD.to_owned());
+            let outcome = kit.accounts.login(&from(AWAY), name, password).await;
+            assert!(matches!(outcome, Err(AccountError::Uncounted)), "{name}");
+        }
+        fail(&kit, HOME, "anna", 4).await;
+        assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "600");
+        kit.clock.advance(Duration::from_secs(3001));
         assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
     }
 

@@ -97,6 +97,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_mailbox_has_one_count_whatever_the_tag() {
+        let kit = kit();
+        for number in 0..9 {
+            let identity = format!("b.en+{number}@gmail.com");
+            register(&kit, &from(number), &identity, "ben").await;
+        }
+        assert_eq!(kit.mailbox.take().len(), 3);
+    }
+
+    #[tokio::test]
     async fn a_network_causes_ten_an_hour_and_leaves_nothing_behind_above() {
         let kit = kit();
         for number in 0..15 {

@@ -60,9 +60,15 @@ impl CounterSets {
     /// None yet.
     #[must_use]
     pub fn new(clock: &Arc<dyn Clock>) -> Self {
+        Self::with_room(clock, KEYS_MAX)
+    }
+
+    /// None yet, and room for so many keys in each set.
+    #[must_use]
+    pub fn with_room(clock: &Arc<dyn Clock>, keys_max: usize) -> Self {
         Self {
-            logins: Counters::new(Arc::clone(clock), KEYS_MAX),
-            mails: Counters::new(Arc::clone(clock), KEYS_MAX),
+            logins: Counters::new(Arc::clone(clock), keys_max),
+            mails: Counters::new(Arc::clone(clock), keys_max),
         }
     }
 

@@ -326,3 +326,35 @@ pub(in crate::web) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Respons
 fn status_code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_in_whole_seconds_that_suffice() {
+        for (wait_ms, told) in [(1, "1"), (1000, "1"), (411_001, "412")] {
+            let limit = Limit {
+                policy: "login",
+                quota: 5,
+                window: Duration::from_mins(10),
+                wait: Duration::from_millis(wait_ms),
+            };
+            let response = Problem::from(Kind::LoginLimited(limit)).into_response();
+            assert_eq!(response.status(), 429);
+            let headers = response.headers();
+            assert_eq!(headers[header::RETRY_AFTER], told);
+            assert_eq!(headers[RATE_LIMIT_POLICY], "\"login\";q=5;w=600");
+            assert_eq!(headers[RATE_LIMIT], format!("\"login\";r=0;t={told}"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_counted_is_503() {
+        let response = Problem::from(AccountError::Uncounted).into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+}
