@@ -257,8 +257,8 @@ fn config() -> Config {
         mail: MailSettings {
             transport: MailTransport::Stdout,
             from: "Doorward <noreply@localhost>".to_owned(),
-            confirm_link: String::new(),
-            reset_link: String::new(),
+            confirm_link: "{public_url}/auth/confirm?token={token}".to_owned(),
+            reset_link: "{public_url}/auth/reset?token={token}".to_owned(),
             templates: None,
         },
         log: LogSettings {
