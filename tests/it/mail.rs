@@ -35,9 +35,9 @@ fn register(gateway: &Gateway, username: &str) -> Duration {
 
 /// The mail that was sent to somebody, its token named as a secret.
 #[track_caller]
-fn mail_to(gateway: &Gateway, taken: &[Taken], username: &str) -> (Taken, String) {
+fn mail_to(gateway: &Gateway, mails: &[Taken], username: &str) -> (Taken, String) {
     let to = address_of(username);
-    let found: Vec<_> = taken.iter().filter(|taken| taken.to == to).collect();
+    let found: Vec<_> = mails.iter().filter(|mail| mail.to == to).collect();
     assert_eq!(found.len(), 1, "mails to {to}: {found:?}");
     let token = found[0].mail.token().unwrap();
     gateway.secret(&token);
@@ -61,13 +61,13 @@ fn a_mail_goes_out_once_with_all_that_it_needs() {
     let server = MailServer::start(Tls::None);
     let gateway = Gateway::start(&server.config(""));
     register(&gateway, "anna");
-    let (taken, token) = mail_to(&gateway, &server.wait_for(1), "anna");
+    let (found, token) = mail_to(&gateway, &server.wait_for(1), "anna");
     assert_eq!(
-        (taken.from.as_str(), taken.was_encrypted),
+        (found.from.as_str(), found.was_encrypted),
         ("door@example.org", false)
     );
-    assert_eq!(taken.mail.subject, "Confirm your registration");
-    let raw = &taken.mail.raw;
+    assert_eq!(found.mail.subject, "Confirm your registration");
+    let raw = &found.mail.raw;
     for head in [
         "From: Door <door@example.org>\r\n",
         "To: anna@example.org\r\n",
@@ -80,7 +80,7 @@ fn a_mail_goes_out_once_with_all_that_it_needs() {
         assert!(raw.contains(head), "no {head:?} in {raw}");
     }
     let link = format!("http://{}/auth/confirm?token={token}", gateway.address);
-    assert!(taken.mail.text.lines().any(|line| line == link), "{raw}");
+    assert!(found.mail.text.lines().any(|line| line == link), "{raw}");
     let bare = raw.replace("\r\n", "");
     assert!(
         !bare.contains(['\r', '\n']),
@@ -238,9 +238,9 @@ fn what_waits_survives_the_process_and_is_sealed() {
     let at_rest = bytes_below(&gateway.dir().join("store"));
     server.run();
     gateway.run();
-    let taken = server.wait_for(2);
+    let mails = server.wait_for(2);
     for name in ["anna", "ben"] {
-        let (_, token) = mail_to(&gateway, &taken, name);
+        let (_, token) = mail_to(&gateway, &mails, name);
         for clear in [token.as_str(), "token=", "Content-Type: multipart"] {
             for form in in_all_forms(clear) {
                 let is_there = at_rest

@@ -115,7 +115,12 @@ impl MailServer {
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
         let said = || std::fs::read_to_string(&log).unwrap();
-        assert_eq!(line, "ready\n", "the mail server does not start: {}", said());
+        assert_eq!(
+            line,
+            "ready\n",
+            "the mail server does not start: {}",
+            said()
+        );
         *self.running.lock().unwrap() = Some(child);
     }
 
