@@ -186,15 +186,8 @@ pub(in crate::account) fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, identity};
+    use crate::account::test_kit::{Kit, identity, refusal};
     use crate::store::Store;
-
-    fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
-        match outcome {
-            Administration::Done(_) => None,
-            Administration::Refused(refusal) => Some(refusal),
-        }
-    }
 
     fn role(text: &str) -> Role {
         Role::parse(text).unwrap()

@@ -6,6 +6,7 @@ use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token::{self, RefreshToken};
 use crate::model::account::{Account, AccountStatus, Session};
+use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
@@ -34,8 +35,6 @@ pub struct Opened {
     pub expires_in: Duration,
     /// The first refresh token.
     pub refresh_token: Secret,
-    /// The password hash had old parameters and was written anew.
-    pub rehashed: bool,
 }
 
 impl Accounts {
@@ -53,7 +52,7 @@ impl Accounts {
         let hash = found.as_ref().and_then(|account| account.password.clone());
         let verdict = self.parts.passwords.verify(password.clone(), hash).await?;
         let subject = found.as_ref().map(|account| account.uid.clone());
-        let subject = subject.as_ref().map(crate::model::id::UserId::as_str);
+        let subject = subject.as_ref().map(UserId::as_str);
         let fits = |account: &Account| verdict.matches && account.status == AccountStatus::Active;
         let Some(account) = found.filter(fits) else {
             call.record(AuditAction::LogIn, "login_refused", subject, None);
@@ -65,7 +64,6 @@ impl Accounts {
         } else {
             None
         };
-        let rehashed = rehash.is_some();
 
         let now = self.parts.clock.now();
         let tokens = &self.parts.tokens;
@@ -107,7 +105,6 @@ impl Accounts {
             access_token: access.text,
             expires_in: access.expires_in,
             refresh_token: refresh.text(),
-            rehashed,
         })))
     }
 }

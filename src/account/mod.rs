@@ -22,7 +22,6 @@ pub(crate) mod test_kit;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::Arc;
 
 use crate::config::{AccountSettings, PublicUrl, RoleSettings, Tokens};
@@ -199,19 +198,6 @@ pub fn resource_map(public_url: &PublicUrl, upstreams: &[Upstream]) -> BTreeMap<
         }
     }
     map
-}
-
-/// Everything below an error, for a log line; none of our causes holds a secret.
-#[must_use]
-pub fn causes(error: &AccountError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(below) = cause {
-        text.push_str(": ");
-        text.push_str(&below.to_string());
-        cause = below.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -151,15 +151,8 @@ fn typed_once(password: Secret) -> WantedPassword {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, OTHER, PASSWORD};
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, refusal};
     use crate::store::Store;
-
-    fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
-        match outcome {
-            Administration::Done(_) => None,
-            Administration::Refused(refusal) => Some(refusal),
-        }
-    }
 
     #[tokio::test]
     async fn an_account_is_made_with_a_password_or_invited() {

@@ -5,7 +5,7 @@ use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
-use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::id::{SessionId, UserId};
 use crate::model::secret::Secret;
 use crate::store::{Guarded, NewPassword};
@@ -169,7 +169,7 @@ impl Accounts {
     /// The account that a token may set the password of, and what the token is for. Consumes nothing.
     async fn token_owner(
         &self,
-        digest: &crate::model::account::Digest,
+        digest: &Digest,
         uid: Option<&str>,
     ) -> Result<Option<(Account, Purpose)>, AccountError> {
         let now = self.parts.clock.now();
@@ -181,11 +181,8 @@ impl Accounts {
             return Ok(None);
         };
         let account = self.parts.store.account(&token.uid).await?;
-        let fits = |account: &Account| match token.purpose {
-            Purpose::Confirm => account.status == AccountStatus::Pending,
-            Purpose::Reset => account.status == AccountStatus::Active,
-        };
-        Ok(account.filter(fits).map(|account| (account, token.purpose)))
+        let fitting = account.filter(|account| token.purpose.fits(account.status));
+        Ok(fitting.map(|account| (account, token.purpose)))
     }
 
     /// Whether the new password may be taken for this account.

@@ -3,13 +3,12 @@
 use std::sync::LazyLock;
 
 use crate::config::AccountSettings;
+use crate::crypto::password::PASSWORD_BYTES_MAX;
 use crate::model::account::{EmailAddress, Username};
 use crate::model::secret::Secret;
 
-/// Longest password, in characters (NIST SP 800-63B-4 section 3.1.1.2 asks for at least 64).
+/// Longest password, in characters; so many of UTF-8 can be hashed (NIST SP 800-63B-4 section 3.1.1.2 asks for at least 64).
 const CHARS_MAX: usize = 256;
-/// Longest password, in bytes: 256 characters of UTF-8 fit.
-const BYTES_MAX: usize = 1024;
 /// From this length on no classes are asked for, and the core of a password is not looked up.
 const LONG: usize = 15;
 /// Fewer different characters than these are a pattern, not a password.
@@ -117,7 +116,7 @@ impl PasswordRules {
                 min: self.length_min.max(1),
             });
         }
-        if CHARS_MAX < length || BYTES_MAX < text.len() {
+        if CHARS_MAX < length || PASSWORD_BYTES_MAX < text.len() {
             return Err(PasswordFault::TooLong);
         }
         let folded = Secret::new(text.to_lowercase());

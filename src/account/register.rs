@@ -8,6 +8,7 @@ use crate::mail::Mail;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
+use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use crate::telemetry::audit::AuditAction;
 
@@ -131,7 +132,7 @@ pub(in crate::account) fn new_account(
     person: NewPerson,
     is_admin: bool,
     status: AccountStatus,
-    now: crate::model::clock::Timestamp,
+    now: Timestamp,
 ) -> Account {
     Account {
         uid: token::draw_user_id(),
@@ -154,8 +155,7 @@ pub(in crate::account) fn new_account(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, PASSWORD, account_settings};
-    use crate::config::AccountSettings;
+    use crate::account::test_kit::{Kit, PASSWORD, config};
     use crate::store::Store;
 
     async fn register(kit: &Kit, identity: &str, username: &str) -> Vec<(String, Mail)> {
@@ -220,10 +220,9 @@ mod tests {
     #[tokio::test]
     async fn closed_is_closed() {
         for registration in [Registration::Closed, Registration::Invite] {
-            let kit = Kit::with(AccountSettings {
-                registration,
-                ..account_settings()
-            });
+            let mut config = config();
+            config.account.registration = registration;
+            let kit = Kit::with(config);
             let person = NewPerson::parse("a@b", "anna", "Anna").unwrap();
             let outcome = kit.accounts.register(&Call::default(), person).await;
             assert_eq!(outcome.unwrap(), Register::Closed);

@@ -1,8 +1,8 @@
 //! Roles as text: those of a caller, or of an account that an administrator asks about.
 
 use crate::account::{AccountError, Accounts};
-use crate::model::access::{Membership, Name, ResourceRole, Role};
-use crate::model::account::{Account, AccountStatus};
+use crate::model::access::{ResourceRole, Role};
+use crate::model::account::AccountStatus;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
 
@@ -35,9 +35,10 @@ impl Accounts {
         if filter.takes_global() {
             roles.extend(identity.roles.iter().map(|role| role.as_str().to_owned()));
         }
+        let ladder = &self.parts.roles.ladder;
         for role in &identity.resource_roles {
             if filter.takes(role.resource.as_str(), role.id.as_str()) {
-                self.push_resource_role(&mut roles, role);
+                roles.extend(role.names(ladder));
             }
         }
         roles
@@ -59,66 +60,23 @@ impl Accounts {
             return Ok(Some(Vec::new()));
         }
         let mut roles = Vec::new();
-        if filter.takes_global() {
-            roles = global_roles(&account);
-        }
         if account.password_must_change {
+            roles.extend(filter.takes_global().then(|| Role::PWCHANGE.to_owned()));
             return Ok(Some(roles));
         }
+        if filter.takes_global() {
+            let global = account.global_roles(account.is_admin);
+            roles.extend(global.into_iter().map(String::from));
+        }
+        let settings = &self.parts.roles;
         for membership in self.parts.store.memberships_of(uid).await? {
-            let wanted = filter.takes(membership.resource.as_str(), membership.id.as_str());
-            if let Some(role) = self.yielded(membership).filter(|_| wanted) {
-                self.push_resource_role(&mut roles, &role);
+            if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
+                let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
+                roles.extend(role.iter().flat_map(|role| role.names(&settings.ladder)));
             }
         }
         Ok(Some(roles))
     }
-
-    /// What a membership yields; nothing if its level or resource is no longer declared.
-    fn yielded(&self, membership: Membership) -> Option<ResourceRole> {
-        let settings = &self.parts.roles;
-        let rank = settings.ladder.rank(membership.level.as_str())?;
-        settings
-            .resources
-            .contains(&membership.resource)
-            .then_some(ResourceRole {
-                resource: membership.resource,
-                id: membership.id,
-                rank,
-                exact: false,
-            })
-    }
-
-    fn push_resource_role(&self, roles: &mut Vec<String>, role: &ResourceRole) {
-        let ladder = &self.parts.roles.ladder;
-        let mut push = |level: &Name| {
-            roles.push(format!("{}-{}-{level}", role.resource, role.id));
-        };
-        if role.exact {
-            ladder.name(role.rank).into_iter().for_each(&mut push);
-        } else {
-            ladder.yielded(role.rank).for_each(&mut push);
-        }
-    }
-}
-
-/// The global roles of an active account, sorted.
-fn global_roles(account: &Account) -> Vec<String> {
-    if account.password_must_change {
-        return vec![Role::PWCHANGE.to_owned()];
-    }
-    let mut roles: Vec<String> = account
-        .roles
-        .iter()
-        .map(|role| role.as_str().to_owned())
-        .collect();
-    roles.push(Role::USER.to_owned());
-    if account.is_admin {
-        roles.push(Role::ADMIN.to_owned());
-    }
-    roles.sort();
-    roles.dedup();
-    roles
 }
 
 #[cfg(test)]

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::account::admin::{Administration, AdministrationRefusal};
 use crate::account::call::Call;
 use crate::account::login::{Login, Opened};
 use crate::account::password::{PasswordSet, WantedPassword};
 use crate::account::register::{NewPerson, Register};
-use crate::account::{Accounts, AccountsParts};
-use crate::config::{AccountSettings, Registration, RoleSettings, Tokens};
+use crate::account::{Accounts, AccountsParts, resource_map};
+use crate::config::{Config, EnvOverlay};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::mail::{Mail, MailError, Mailer};
-use crate::model::access::{Ladder, Name, Scope};
+use crate::model::access::Scope;
 use crate::model::account::{Account, EmailAddress};
-use crate::model::algorithm::Algorithm;
 use crate::model::clock::{ManualClock, Timestamp};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
@@ -71,62 +71,33 @@ pub(crate) struct Kit {
     pub(crate) token_keys: Arc<TokenKeys>,
 }
 
-pub(crate) fn account_settings() -> AccountSettings {
-    AccountSettings {
-        registration: Registration::Open,
-        password_length_min: 8,
-        password_classes_min: 3,
-        confirm_ttl: Duration::from_hours(24),
-        reset_ttl: Duration::from_mins(15),
-        hash_threads: 1,
-        api_key_header: http::HeaderName::from_static("x-api-key"),
-    }
-}
-
-pub(crate) fn token_settings() -> Tokens {
-    Tokens {
-        issuer: "http://door".to_owned(),
-        audience: "doorward".to_owned(),
-        algorithm: Algorithm::ES256,
-        access_ttl: Duration::from_mins(15),
-        refresh_ttl: Duration::from_hours(336),
-        absolute_ttl: Duration::from_hours(720),
-    }
-}
-
-pub(crate) fn role_settings() -> RoleSettings {
-    let name = |text: &str| Name::parse(text).unwrap();
-    let levels = ["public", "invitee", "member", "manager", "secret"];
-    let mut scopes: Vec<_> = [
-        "lists:read",
-        "lists:write",
-        Scope::ADMIN,
-        Scope::INTROSPECT,
-        Scope::MEMBERS,
-    ]
-    .map(|text| Scope::parse(text).unwrap())
-    .to_vec();
-    scopes.sort();
-    RoleSettings {
-        ladder: Ladder::new(levels.map(name).to_vec()).unwrap(),
-        resources: vec![name("list")],
-        scopes,
-        manage_level: name("manager"),
-    }
+/// The configuration of the tests: the defaults, two scopes and a service for lists.
+pub(crate) fn config() -> Config {
+    let text = "\
+        listen = { public_url = 'http://door' }\n\
+        store = { engine = 'memory' }\n\
+        account = { hash_threads = 1 }\n\
+        roles = { scopes = ['lists:read', 'lists:write'] }\n\
+        [[upstream]]\n\
+        name = 'lists'\n\
+        addresses = ['builtin:echo']\n\
+        resources = ['list']\n\
+        public_path = '/l'\n";
+    Config::parse(text, &EnvOverlay::default()).unwrap().0
 }
 
 impl Kit {
     pub(crate) fn new() -> Self {
-        Self::with(account_settings())
+        Self::with(config())
     }
 
-    pub(crate) fn with(account: AccountSettings) -> Self {
+    pub(crate) fn with(config: Config) -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let store = Arc::new(MemoryStore::new(Arc::new(Generations::new())));
         let mailbox = Arc::new(Mailbox::default());
         let clock = Arc::new(ManualClock::at(now));
         let token_keys = Arc::new(TokenKeys::open(None).unwrap());
-        let tokens = token_settings();
+        let tokens = config.tokens;
         let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
         let accounts = Accounts::new(AccountsParts {
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -135,10 +106,10 @@ impl Kit {
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             clock: Arc::clone(&clock) as Arc<dyn crate::model::clock::Clock>,
-            account,
+            account: config.account,
             tokens,
-            roles: role_settings(),
-            resources: std::iter::once(("list".to_owned(), "http://door/l".to_owned())).collect(),
+            roles: config.roles,
+            resources: resource_map(&config.listen.public_url, &config.upstreams),
         });
         Self {
             accounts,
@@ -168,7 +139,6 @@ impl Kit {
 
     /// Makes an administrator with [`PASSWORD`].
     pub(crate) async fn administrator(&self, name: &str) -> Account {
-        use crate::account::admin::Administration;
         let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
         let password = Some(Secret::new(PASSWORD.to_owned()));
         let created = self
@@ -211,6 +181,14 @@ impl Kit {
     /// The account as the store has it now.
     pub(crate) async fn stored(&self, account: &Account) -> Account {
         self.store.account(&account.uid).await.unwrap().unwrap()
+    }
+}
+
+/// Why an account was neither made nor changed; `None`: it was.
+pub(crate) fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
+    match outcome {
+        Administration::Done(_) => None,
+        Administration::Refused(refusal) => Some(refusal),
     }
 }
 

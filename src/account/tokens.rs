@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use crate::account::{AccountError, Accounts};
@@ -45,9 +43,6 @@ impl Accounts {
     ) -> Result<AccessToken, AccountError> {
         let tokens = &self.parts.tokens;
         let expires_in = tokens.access_ttl.min(session.absolute_end.since(now));
-        // Half of a digest of 256 random bits: 128 bits that nobody has seen before.
-        let (_, drawn) = token::draw_one_time();
-        let jti = URL_SAFE_NO_PAD.encode(drawn.0.get(..16).unwrap_or(&drawn.0));
         let text = self.parts.signing.sign(&AccessClaims {
             iss: &tokens.issuer,
             aud: &tokens.audience,
@@ -56,7 +51,7 @@ impl Accounts {
             sid: session.id.as_str(),
             iat: now.secs(),
             exp: now.plus(expires_in).secs(),
-            jti: &jti,
+            jti: &token::draw_jti(),
             scope: &self.login_scope,
         })?;
         Ok(AccessToken { text, expires_in })

@@ -9,12 +9,11 @@ use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHEN
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 
 use crate::app::plain::{self, Bounds};
 use crate::config::AdminToken;
-use crate::crypto::token::digest;
+use crate::crypto::token::{digest, digests_match};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
 
@@ -23,9 +22,6 @@ const BOUNDS: Bounds = Bounds {
     connections_max: 64,
     head_timeout: Duration::from_secs(10),
 };
-
-/// The media type of the metrics.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One part of the gateway, and whether it does its work.
 pub struct Component {
@@ -101,7 +97,7 @@ impl Admin {
         match path {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readiness(),
-            "/metrics" => with_type(StatusCode::OK, OPENMETRICS, self.metrics.render()),
+            "/metrics" => with_type(StatusCode::OK, Metrics::CONTENT_TYPE, self.metrics.render()),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "nothing here: /healthz, /readyz, /metrics\n",
@@ -119,7 +115,7 @@ impl Admin {
         let token = sent.and_then(|sent| sent.split_once(' '));
         token
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .is_some_and(|(_, token)| digest(token.trim()).0.ct_eq(&wanted.0).into())
+            .is_some_and(|(_, token)| digests_match(&digest(token.trim()), wanted))
     }
 
     /// 200 when all that is vital works; names what does not.

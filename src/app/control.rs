@@ -9,10 +9,32 @@ use crate::model::secret::Secret;
 
 /// A command. Travels as one line of JSON over `admin.sock`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
+    /// About accounts.
+    Account(AccountCommand),
+    /// About API keys.
+    Apikey(ApikeyCommand),
+    /// About memberships.
+    Member(MemberCommand),
+    /// About the signing keys.
+    Keys(KeysCommand),
+    /// Verifies a bearer token as a request's would be.
+    TokenVerify {
+        /// The token.
+        #[serde(serialize_with = "exposed_one")]
+        token: Secret,
+    },
+    /// Decides about a request that is not sent.
+    Explain(Explain),
+}
+
+/// A command about accounts.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AccountCommand {
     /// Makes an account: active with a password, else pending with an invitation by mail.
-    AccountAdd {
+    Add {
         /// Its name.
         username: String,
         /// Its address.
@@ -26,32 +48,38 @@ pub enum Command {
         password: Option<Secret>,
     },
     /// Lists accounts.
-    AccountList,
+    List,
     /// Shows one account: by name, address, uid or record id.
-    AccountShow {
+    Show {
         /// Which.
         account: String,
     },
     /// Disables one account: its sessions end.
-    AccountDisable {
+    Disable {
         /// Which.
         account: String,
     },
     /// Enables an account that was disabled.
-    AccountEnable {
+    Enable {
         /// Which.
         account: String,
     },
     /// Sets a password: every session ends.
-    AccountSetPassword {
+    SetPassword {
         /// Whose.
         account: String,
         /// The password.
-        #[serde(serialize_with = "exposed", default)]
-        password: Option<Secret>,
+        #[serde(serialize_with = "exposed_one")]
+        password: Secret,
     },
+}
+
+/// A command about API keys.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ApikeyCommand {
     /// Makes an API key; the answer has it once.
-    ApikeyCreate {
+    Create {
         /// Whose.
         account: String,
         /// What it is called.
@@ -62,19 +90,25 @@ pub enum Command {
         expires: Option<String>,
     },
     /// Lists the API keys of an account.
-    ApikeyList {
+    List {
         /// Whose.
         account: String,
     },
     /// Revokes an API key.
-    ApikeyRevoke {
+    Revoke {
         /// Whose.
         account: String,
         /// Which: the eight characters of its id.
         id: String,
     },
+}
+
+/// A command about memberships.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum MemberCommand {
     /// Sets a membership.
-    MemberSet {
+    Set {
         /// Who.
         account: String,
         /// Kind of resource.
@@ -85,7 +119,7 @@ pub enum Command {
         level: String,
     },
     /// Ends a membership.
-    MemberRemove {
+    Remove {
         /// Who.
         account: String,
         /// Kind of resource.
@@ -94,24 +128,22 @@ pub enum Command {
         id: String,
     },
     /// Lists the members of one resource.
-    MemberList {
+    List {
         /// Kind of resource.
         resource: String,
         /// Which one.
         id: String,
     },
+}
+
+/// A command about the signing keys.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum KeysCommand {
     /// Lists the signing keys.
-    KeysList,
+    List,
     /// Rotates the signing keys.
-    KeysRotate,
-    /// Verifies a bearer token as a request's would be.
-    TokenVerify {
-        /// The token.
-        #[serde(serialize_with = "exposed_one")]
-        token: Secret,
-    },
-    /// Decides about a request that is not sent.
-    Explain(Explain),
+    Rotate,
 }
 
 /// Goes over the socket of our own user only, to the process that will hash it.

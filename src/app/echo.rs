@@ -1,5 +1,6 @@
 //! The built-in echo: an upstream that answers with what reached it, for trying things out.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 
+use crate::app::listen::bind_one;
 use crate::app::plain::{self, Bounds};
+use crate::app::{AppError, start};
 
 /// As many connections as a gateway may open, and idle ones are the gateway's to close: it keeps them for a minute.
 const BOUNDS: Bounds = Bounds {
@@ -26,17 +30,36 @@ const REDACTED: &str = "(redacted)";
 /// Answers every request with JSON: `method`, `path`, `query`, `headers` and `body_bytes`. Credentials are named, never
 /// shown.
 ///
-/// Runs until the task is dropped.
-pub async fn serve(listener: TcpListener) {
-    serve_behind(listener, HeaderName::from_static("x-api-key")).await;
-}
-
-/// [`serve`] where API keys come in a header of this name.
-pub async fn serve_behind(listener: TcpListener, api_key_header: HeaderName) {
+/// Runs until the task is dropped. `api_key_header`: where API keys come.
+pub(super) async fn serve(listener: TcpListener, api_key_header: HeaderName) {
     plain::serve(listener, BOUNDS, move |request| {
         answer(request, api_key_header.clone())
     })
     .await;
+}
+
+/// Runs the service on its own until SIGINT; tells `bound` the address once it listens.
+///
+/// # Errors
+/// [`AppError`] if the address is taken or not ours.
+pub fn run(address: SocketAddr, bound: impl FnOnce(SocketAddr)) -> Result<(), AppError> {
+    start(&mut Builder::new_current_thread())?.block_on(async {
+        let listener = bind_one(address)?;
+        bound(local_address(&listener)?);
+        tokio::select! {
+            () = serve(listener, HeaderName::from_static("x-api-key")) => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        Ok(())
+    })
+}
+
+/// The address of a listener, with the port that the system chose where 0 was asked for.
+pub(super) fn local_address(listener: &TcpListener) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|source| AppError::System {
+        what: "learn the port of the echo service",
+        source,
+    })
 }
 
 async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Response<Full<Bytes>> {

@@ -3,15 +3,18 @@
 use serde_json::{Value, json};
 
 use crate::account::admin::{Administration, AdministrationRefusal};
-use crate::account::api_keys::{KeyCreation, WantedKey};
+use crate::account::api_keys::{KeyCreation, KeyRefusal, WantedKey};
 use crate::account::call::Call;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
-use crate::account::{AccountError, Accounts, Actor, causes};
-use crate::app::control::{Command, Reply};
+use crate::account::{AccountError, Accounts, Actor, InvalidField};
+use crate::app::control::{
+    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
+};
 use crate::app::explain::explain;
 use crate::auth;
+use crate::crypto::signing::KeyInfo;
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
@@ -19,6 +22,7 @@ use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
+use crate::telemetry::log::with_causes;
 
 /// Why a command gave no value: for the operator to read.
 enum Stop {
@@ -28,8 +32,31 @@ enum Stop {
 
 impl From<AccountError> for Stop {
     fn from(error: AccountError) -> Self {
-        Self::Failed(causes(&error))
+        Self::Failed(with_causes(&error))
     }
+}
+
+impl From<InvalidField> for Stop {
+    fn from(invalid: InvalidField) -> Self {
+        Self::Refused(format!("{}: {}", invalid.field, invalid.expected))
+    }
+}
+
+/// A refusal as the operator reads it: what stands in the way and what would help, then the code.
+fn refused(code: &str) -> Stop {
+    let why = match code {
+        "not_found" => "there is no such account or membership",
+        "username_taken" => "the name belongs to another account",
+        "identity_taken" => "the address belongs to another account",
+        "account_pending" => "the account is pending: the link in its mail sets the first password",
+        "account_changed" | "membership_changed" => "it has changed meanwhile: try again",
+        "scope_unknown" => "each scope must be named by a route or by [roles] scopes",
+        "scope_missing" => "scopes that begin with auth: go to administrators only",
+        "apikey_limit" => "the account has as many keys as it may have: revoke one first",
+        "level_unknown" => "the level must be one of [roles] levels",
+        _ => "this is refused",
+    };
+    Stop::Refused(format!("{why} ({code})"))
 }
 
 /// Carries a command out.
@@ -42,14 +69,10 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
             };
         }
         Command::TokenVerify { token } => verify(&token, snapshot).await,
-        Command::KeysList | Command::KeysRotate => keys(&command, snapshot),
-        Command::ApikeyCreate { .. }
-        | Command::ApikeyList { .. }
-        | Command::ApikeyRevoke { .. } => api_keys(command, &snapshot.accounts).await,
-        Command::MemberSet { .. } | Command::MemberRemove { .. } | Command::MemberList { .. } => {
-            members(command, &snapshot.accounts).await
-        }
-        other => accounts(other, &snapshot.accounts).await,
+        Command::Account(command) => accounts(command, &snapshot.accounts).await,
+        Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
+        Command::Member(command) => members(command, &snapshot.accounts).await,
+        Command::Keys(command) => keys(&command, snapshot),
     };
     match ended {
         Ok(value) => Reply::Done(value),
@@ -58,44 +81,38 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     }
 }
 
-async fn accounts(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value, Stop> {
     match command {
-        Command::AccountAdd {
+        AccountCommand::Add {
             username,
             identity,
             name,
             admin,
             password,
         } => {
-            let person = NewPerson::parse(&identity, &username, &name).map_err(|invalid| {
-                Stop::Refused(format!("{}: {}", invalid.field, invalid.expected))
-            })?;
+            let person = NewPerson::parse(&identity, &username, &name)?;
             administered(
                 accounts
                     .create(&Call::cli(), person, admin, password)
                     .await?,
             )
         }
-        Command::AccountList => list(accounts).await,
-        Command::AccountShow { account } => Ok(shown(&find(accounts, &account).await?)),
-        Command::AccountDisable { account } => {
+        AccountCommand::List => list(accounts).await,
+        AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
+        AccountCommand::Disable { account } => {
             set_status(accounts, &account, AccountStatus::Disabled).await
         }
-        Command::AccountEnable { account } => {
+        AccountCommand::Enable { account } => {
             set_status(accounts, &account, AccountStatus::Active).await
         }
-        Command::AccountSetPassword { account, password } => {
+        AccountCommand::SetPassword { account, password } => {
             let account = find(accounts, &account).await?;
-            let password = password.unwrap_or_else(|| Secret::new(String::new()));
             administered(
                 accounts
                     .set_password(&Call::cli(), &account.uid, password)
                     .await?,
             )
         }
-        _ => Err(Stop::Refused(
-            "this is no command about accounts".to_owned(),
-        )),
     }
 }
 
@@ -141,9 +158,7 @@ fn administered(outcome: Administration) -> Result<Value, Stop> {
         Administration::Refused(AdministrationRefusal::Password(PasswordRefusal::Rule(fault))) => {
             Err(Stop::Refused(fault.detail()))
         }
-        Administration::Refused(refusal) => {
-            Err(Stop::Refused(format!("refused: {}", refusal.code())))
-        }
+        Administration::Refused(refusal) => Err(refused(refusal.code())),
     }
 }
 
@@ -162,9 +177,9 @@ fn shown(account: &Account) -> Value {
     })
 }
 
-async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, Stop> {
     match command {
-        Command::ApikeyCreate {
+        ApikeyCommand::Create {
             account,
             name,
             scopes,
@@ -192,12 +207,11 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
                     }
                     Ok(value)
                 }
-                KeyCreation::Refused(refusal) => {
-                    Err(Stop::Refused(format!("refused: {}", refusal.code())))
-                }
+                KeyCreation::Refused(KeyRefusal::Invalid(invalid)) => Err(invalid.into()),
+                KeyCreation::Refused(refusal) => Err(refused(refusal.code())),
             }
         }
-        Command::ApikeyList { account } => {
+        ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
             Ok(accounts
                 .api_keys(&owner.uid)
@@ -206,7 +220,7 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
                 .map(shown_key)
                 .collect())
         }
-        Command::ApikeyRevoke { account, id } => {
+        ApikeyCommand::Revoke { account, id } => {
             let owner = find(accounts, &account).await?;
             let unknown = || Stop::Refused("the account has no such key".to_owned());
             let id = KeyId::parse(&id).map_err(|_| unknown())?;
@@ -219,9 +233,6 @@ async fn api_keys(command: Command, accounts: &Accounts) -> Result<Value, Stop> 
                 Err(unknown())
             }
         }
-        _ => Err(Stop::Refused(
-            "this is no command about API keys".to_owned(),
-        )),
     }
 }
 
@@ -235,10 +246,10 @@ fn shown_key(key: &ApiKey) -> Value {
     })
 }
 
-async fn members(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
+async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, Stop> {
     let call = Call::cli();
     match command {
-        Command::MemberSet {
+        MemberCommand::Set {
             account,
             resource,
             id,
@@ -253,7 +264,7 @@ async fn members(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
             )?;
             Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "level": level }))
         }
-        Command::MemberRemove {
+        MemberCommand::Remove {
             account,
             resource,
             id,
@@ -267,7 +278,7 @@ async fn members(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
             )?;
             Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "ended": true }))
         }
-        Command::MemberList { resource, id } => {
+        MemberCommand::List { resource, id } => {
             let resource = declared(accounts, &resource, &id)?;
             let found = done(accounts.members(Actor::Operator, &resource).await?)?;
             Ok(found
@@ -275,7 +286,6 @@ async fn members(command: Command, accounts: &Accounts) -> Result<Value, Stop> {
                 .map(|(uid, level)| json!({ "uid": uid, "level": level }))
                 .collect())
         }
-        _ => Err(Stop::Refused("this is no command about members".to_owned())),
     }
 }
 
@@ -289,7 +299,7 @@ fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Stop>
 fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
     match outcome {
         Members::Done(value) => Ok(value),
-        Members::Refused(refusal) => Err(Stop::Refused(format!("refused: {}", refusal.code()))),
+        Members::Refused(refusal) => Err(refused(refusal.code())),
     }
 }
 
@@ -314,15 +324,15 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
     }
 }
 
-fn keys(command: &Command, snapshot: &Snapshot) -> Result<Value, Stop> {
+fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
     let signing = &snapshot.services.signing;
-    if matches!(command, Command::KeysRotate) {
+    if matches!(command, KeysCommand::Rotate) {
         signing
             .rotate(snapshot.services.clock.now())
-            .map_err(|error| Stop::Failed(error.to_string()))?;
+            .map_err(|error| Stop::Failed(with_causes(&error)))?;
         tracing::info!("signing keys rotated");
     }
-    let shown = |key: crate::crypto::signing::KeyInfo| {
+    let shown = |key: KeyInfo| {
         json!({
             "kid": key.kid,
             "algorithm": key.algorithm,

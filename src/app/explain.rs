@@ -7,8 +7,10 @@ use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
 use crate::auth::trace::{Step, Steps, Trace};
 use crate::auth::view::RequestView;
+use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
+use crate::proxy::guard::{check_method, host_of};
 use crate::route::normalize::canonical;
 use crate::snapshot::Snapshot;
 
@@ -72,26 +74,22 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
         .map_err(|_| "METHOD must be an HTTP method such as GET".to_owned())?;
     let (host, target) = split(&question.url, &snapshot.config.listen.public_url.authority)?;
     let mut steps = Steps::default();
+    if let Err(reason) = check_method(question.method.as_bytes()) {
+        steps.step("method", false, &|| "it never passes".to_owned());
+        return Ok(refused(steps, reason.code()));
+    }
     let Ok(target) = canonical(&target) else {
         steps.step("path", false, &|| {
             "it can be read in more than one way".to_owned()
         });
-        return Ok(refused(
-            steps,
-            crate::model::deny::DenyReason::PathRefused.code(),
-        ));
+        return Ok(refused(steps, DenyReason::PathRefused.code()));
     };
     steps.step("path", true, &|| target.path.to_string());
     if snapshot.serves_itself(&host, &target.path) {
         steps.step("route", true, &|| {
             "one of the gateway's own endpoints, which decide for themselves".to_owned()
         });
-        return Ok(Explained {
-            verdict: Verdict::Allow,
-            steps: steps.0,
-            headers: Vec::new(),
-            upstream: None,
-        });
+        return Ok(ended(Verdict::Allow, steps));
     }
     let mut headers = HeaderMap::new();
     let account = credential(&question.caller, snapshot, &mut headers)?;
@@ -110,12 +108,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
         {
             Decision::Allow(grant) => allowed(steps, &grant, snapshot),
             Decision::Deny(denial) => refused(steps, denial.reason.code()),
-            Decision::Fail(cause) => Explained {
-                verdict: Verdict::Fail(cause.code().to_owned()),
-                steps: steps.0,
-                headers: Vec::new(),
-                upstream: None,
-            },
+            Decision::Fail(cause) => ended(Verdict::Fail(cause.code().to_owned()), steps),
         },
     )
 }
@@ -172,8 +165,13 @@ fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {
 }
 
 fn refused(steps: Steps, code: &str) -> Explained {
+    ended(Verdict::Deny(code.to_owned()), steps)
+}
+
+/// What reaches no upstream.
+fn ended(verdict: Verdict, steps: Steps) -> Explained {
     Explained {
-        verdict: Verdict::Deny(code.to_owned()),
+        verdict,
         steps: steps.0,
         headers: Vec::new(),
         upstream: None,
@@ -195,8 +193,8 @@ fn split(text: &str, own_authority: &str) -> Result<(String, String), String> {
             None => (rest, "/".to_owned()),
         }
     };
-    let authority: http::uri::Authority = authority.parse().map_err(|_| wrong())?;
-    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let host = host_of(authority.as_bytes()).ok_or_else(wrong)?;
+    let host = host.to_ascii_lowercase();
     // The fragment never leaves a client, and here it would only hide a mistake.
     if target.contains('#') {
         Err(wrong())
@@ -223,7 +221,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["a", "ftp://a/b", "http:///x", "/a#b"] {
+        for text in ["a", "ftp://a/b", "http:///x", "http://u@a/x", "/a#b"] {
             assert!(split(text, "own").is_err(), "{text}");
         }
     }

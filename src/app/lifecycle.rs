@@ -90,14 +90,8 @@ fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketA
         return Ok(None);
     }
     let listener = listen::bind_one(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let address = listener.local_addr().map_err(|source| AppError::System {
-        what: "learn the port of the echo service",
-        source,
-    })?;
-    tasks.spawn(echo::serve_behind(
-        listener,
-        config.account.api_key_header.clone(),
-    ));
+    let address = echo::local_address(&listener)?;
+    tasks.spawn(echo::serve(listener, config.account.api_key_header.clone()));
     Ok(Some(address))
 }
 

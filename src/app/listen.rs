@@ -197,12 +197,6 @@ impl Door {
         self.proxy.http_cleanup().await;
         timeout(limit, self.connections.wait()).await.is_ok()
     }
-
-    /// Connections that are open now.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.len()
-    }
 }
 
 impl std::fmt::Debug for Door {

@@ -16,24 +16,26 @@ pub mod stream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::app::control::{Command, Reply};
 use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
-use crate::snapshot::{Obstacle, Snapshot};
-use crate::telemetry::log::LogError;
+use crate::snapshot::{Obstacle, Snapshot, obstacles};
+use crate::telemetry::log::{self, LogError};
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The configuration cannot be used.
-    #[error("{path} cannot be used:\n{source}")]
+    #[error("{path} cannot be used:\n{problems}")]
     Config {
         /// The file.
         path: PathBuf,
         /// All that is wrong.
-        source: ConfigError,
+        problems: ConfigError,
     },
     /// The configuration reads well but cannot be made ready.
     #[error("the configuration cannot be made ready:\n{}", lines(.0))]
@@ -88,10 +90,7 @@ pub struct Report {
 pub fn check(path: &Path) -> Report {
     match Config::load(path, &EnvOverlay::from_process()) {
         Ok((config, warnings)) => Report {
-            problems: crate::snapshot::obstacles(&config)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: obstacles(&config).iter().map(ToString::to_string).collect(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
         },
         Err(error) => Report {
@@ -107,23 +106,11 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    crate::telemetry::log::init(&config.log.level)?;
-    for warning in &warnings {
-        tracing::warn!(
-            at = warning.at,
-            "configuration: expected {}",
-            warning.expected
-        );
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.listen.workers)
-        .thread_name("doorward")
-        .enable_all()
-        .build()
-        .map_err(|source| AppError::System {
-            what: "start the runtime",
-            source,
-        })?;
+    log::init(&config.log.level)?;
+    log_warnings(&warnings);
+    let mut threads = Builder::new_multi_thread();
+    threads.worker_threads(config.listen.workers);
+    let runtime = start(threads.thread_name("doorward"))?;
     let ended = runtime.block_on(lifecycle::run(path, config));
     // What is still running has had its time.
     runtime.shutdown_background();
@@ -136,14 +123,7 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
 /// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
 pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
     let (config, _) = load(path)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| AppError::System {
-            what: "start the runtime",
-            source,
-        })?;
-    runtime.block_on(async {
+    start(&mut Builder::new_current_thread())?.block_on(async {
         if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
             return Ok(reply);
         }
@@ -158,9 +138,27 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
     })
 }
 
-fn load(path: &Path) -> Result<(Config, Vec<Problem>), AppError> {
-    Config::load(path, &EnvOverlay::from_process()).map_err(|source| AppError::Config {
-        path: path.to_owned(),
+fn start(runtime: &mut Builder) -> Result<Runtime, AppError> {
+    let started = runtime.enable_all().build();
+    started.map_err(|source| AppError::System {
+        what: "start the runtime",
         source,
+    })
+}
+
+fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!(
+            at = warning.at,
+            expected = warning.expected,
+            "the configuration works, but is no state to serve the world in"
+        );
+    }
+}
+
+fn load(path: &Path) -> Result<(Config, Vec<Problem>), AppError> {
+    Config::load(path, &EnvOverlay::from_process()).map_err(|problems| AppError::Config {
+        path: path.to_owned(),
+        problems,
     })
 }

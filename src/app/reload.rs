@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, EnvOverlay};
+use crate::app::{load, log_warnings};
+use crate::config::Config;
 use crate::mail::mailer;
 use crate::snapshot::{Current, Services, Snapshot};
+use crate::telemetry::log::with_causes;
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
 pub(super) fn reload(path: &Path, current: &Current) {
@@ -23,11 +25,11 @@ pub(super) fn reload(path: &Path, current: &Current) {
 
 fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str>), String> {
     let old = current.load();
-    let (mut config, _) =
-        Config::load(path, &EnvOverlay::from_process()).map_err(|error| error.to_string())?;
+    let (mut config, warnings) = load(path).map_err(|error| error.to_string())?;
+    log_warnings(&warnings);
     let fixed = keep_fixed(&mut config, &old.config);
-    let mailer =
-        mailer(&config.mail, &config.listen.public_url.text).map_err(|error| error.to_string())?;
+    let mailer = mailer(&config.mail, &config.listen.public_url.text)
+        .map_err(|error| with_causes(&error))?;
     let services = Services {
         mailer,
         ..old.services.clone()
@@ -42,64 +44,69 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     Ok((snapshot, fixed))
 }
 
+/// Sets fields back to their old values; gives the keys of those that were different.
+macro_rules! keep {
+    ($config:ident, $old:ident, { $($key:literal: $($field:ident).+,)+ }) => {{
+        let mut changed = Vec::new();
+        $(if $config.$($field).+ != $old.$($field).+ {
+            $config.$($field).+.clone_from(&$old.$($field).+);
+            changed.push($key);
+        })+
+        changed
+    }};
+}
+
 /// Keeps what the process has already bound, opened or started; names what would have changed.
 fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
-    fn keep<T: PartialEq + Clone>(key: &'static str, new: &mut T, old: &T) -> Option<&'static str> {
-        (*new != *old).then(|| {
-            new.clone_from(old);
-            key
-        })
+    keep!(config, old, {
+        "listen.address": listen.addresses,
+        "listen.admin_address": listen.admin_address,
+        "listen.admin_token": listen.admin_token,
+        "listen.auth_prefix": listen.auth_prefix,
+        "listen.workers": listen.workers,
+        "limits.head_bytes_max": limits.head_bytes_max,
+        "limits.head_fields_max": limits.head_fields_max,
+        "limits.target_bytes_max": limits.target_bytes_max,
+        "limits.head_timeout_ms": limits.head_timeout,
+        "limits.connections_max": limits.connections_max,
+        "limits.upstream_idle_max": limits.upstream_idle_max,
+        "store": store,
+        "tokens.algorithm": tokens.algorithm,
+        "account.hash_threads": account.hash_threads,
+        "log": log,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EnvOverlay;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, &EnvOverlay::default()).unwrap().0
     }
-    [
-        keep(
-            "listen.address",
-            &mut config.listen.addresses,
-            &old.listen.addresses,
-        ),
-        keep(
-            "listen.admin_address",
-            &mut config.listen.admin_address,
-            &old.listen.admin_address,
-        ),
-        keep(
-            "listen.admin_token",
-            &mut config.listen.admin_token,
-            &old.listen.admin_token,
-        ),
-        keep(
-            "listen.auth_prefix",
-            &mut config.listen.auth_prefix,
-            &old.listen.auth_prefix,
-        ),
-        keep(
-            "listen.workers",
-            &mut config.listen.workers,
-            &old.listen.workers,
-        ),
-        keep("store", &mut config.store, &old.store),
-        keep(
-            "tokens.algorithm",
-            &mut config.tokens.algorithm,
-            &old.tokens.algorithm,
-        ),
-        keep(
-            "account.hash_threads",
-            &mut config.account.hash_threads,
-            &old.account.hash_threads,
-        ),
-        keep("log", &mut config.log, &old.log),
-        keep(
-            "limits.connections_max",
-            &mut config.limits.connections_max,
-            &old.limits.connections_max,
-        ),
-        keep(
-            "limits.head_timeout_ms",
-            &mut config.limits.head_timeout,
-            &old.limits.head_timeout,
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+
+    #[test]
+    fn what_is_bound_or_started_keeps_its_value_and_is_named() {
+        let old = config("");
+        let mut new = config(
+            "[listen]\naddress = '127.0.0.1:9'\n[limits]\nhead_bytes_max = 9000\nbody_bytes_max = 7\n\
+             [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n",
+        );
+        let named = keep_fixed(&mut new, &old);
+        assert_eq!(
+            named,
+            [
+                "listen.address",
+                "limits.head_bytes_max",
+                "tokens.algorithm"
+            ]
+        );
+        assert_eq!(new.listen.addresses, old.listen.addresses);
+        assert_eq!(new.limits.head_bytes_max, old.limits.head_bytes_max);
+        // The rest counts from the next request on.
+        assert_eq!(new.limits.body_bytes_max, 7);
+        assert_eq!(new.tokens.access_ttl.as_secs(), 60);
+        assert!(keep_fixed(&mut config(""), &old).is_empty());
+    }
 }

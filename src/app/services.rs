@@ -1,7 +1,5 @@
 //! What lives longer than one configuration, opened in order.
 
-use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::store::sled::SledStore;
+use crate::store::sled::{SledStore, make_private};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -108,19 +106,36 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
     })
 }
 
-/// Makes a directory that nobody else can enter, or takes everybody else out of one that is there.
 fn private_directory(path: &Path) -> Result<(), OpenError> {
-    let make = || {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let mode = std::fs::metadata(path)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            std::fs::set_permissions(path, Permissions::from_mode(0o700))
-        } else {
-            Ok(())
-        }
-    };
-    make().map_err(|source| OpenError::Directory {
+    make_private(path).map_err(|source| OpenError::Directory {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::EnvOverlay;
+
+    #[test]
+    fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
+        for engine in ["memory", "sled"] {
+            let outer = tempfile::tempdir().unwrap();
+            let shared = outer.path().join("shared");
+            std::fs::create_dir(&shared).unwrap();
+            std::fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+            let text = format!(
+                "[store]\nengine = '{engine}'\npath = '{}'\n",
+                shared.display()
+            );
+            let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
+            assert!(open(&config).is_err(), "{engine}");
+            let mode = shared.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o1777, "{engine}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::model::access::{Role, Scope};
 use crate::model::identity::Identity;
 
 /// An identity and the values of its identity headers, made once and cloned per request.
@@ -24,18 +25,8 @@ impl Caller {
         Self {
             uid: value(identity.subject()),
             username: identity.username().and_then(value),
-            roles: list(
-                identity
-                    .roles
-                    .iter()
-                    .map(crate::model::access::Role::as_str),
-            ),
-            scopes: list(
-                identity
-                    .scopes
-                    .iter()
-                    .map(crate::model::access::Scope::as_str),
-            ),
+            roles: list(identity.roles.iter().map(Role::as_str)),
+            scopes: list(identity.scopes.iter().map(Scope::as_str)),
             key_id: identity.key_id.as_ref().and_then(|id| value(id.as_str())),
             identity: Arc::new(identity),
         }

@@ -21,12 +21,13 @@ use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::{Verifier, VerifierParts};
 use crate::auth::view::RequestView;
-use crate::model::access::{Ladder, Name, Requirement, ResourceRole};
+use crate::model::access::{Ladder, Name, Requirement, Role};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
+use crate::model::route::Route;
 use crate::route::normalize::without_parameters;
-use crate::route::table::{Captures, RouteTable, TableError};
+use crate::route::table::{Captures, RouteTable};
 
 /// Decides, for every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
 pub struct Authorizer {
@@ -56,15 +57,12 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Compiles the routes and readies the verification of credentials.
-    ///
-    /// # Errors
-    /// All [`TableError`]s, by the places of routes in the configuration.
-    pub fn new(parts: VerifierParts<'_>) -> Result<Self, Vec<TableError>> {
+    /// Readies the requirements of the routes and the verification of credentials. `table`: built from these routes.
+    #[must_use]
+    pub fn new(routes: Vec<Arc<Route>>, table: RouteTable, parts: VerifierParts<'_>) -> Self {
         let roles = &parts.config.roles;
-        let routes: Vec<_> = parts.config.routes.iter().cloned().map(Arc::new).collect();
-        Ok(Self {
-            table: RouteTable::build(&routes)?,
+        Self {
+            table,
             routes: routes
                 .into_iter()
                 .map(|route| CompiledRoute::new(route, &roles.resources, &roles.ladder))
@@ -73,7 +71,7 @@ impl Authorizer {
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             verifier: Verifier::new(parts),
-        })
+        }
     }
 
     /// The one decision: route, credential, identity, roles, requirement.
@@ -141,8 +139,8 @@ impl Authorizer {
         let caller = known.caller.insert(caller);
         let permitted = compiled.permit(&caller.identity, captures.as_slice());
         trace.step("requirement", permitted.is_ok(), &|| match permitted {
-            Ok(()) => format!("{:?} is met", route.require),
-            Err(reason) => format!("{:?}: {}", route.require, reason.code()),
+            Ok(()) => format!("{}: met", route.require),
+            Err(reason) => format!("{}: {}", route.require, reason.code()),
         });
         permitted?;
         let roles = self.roles_header(route.all_roles, caller, captures.as_slice());
@@ -235,34 +233,21 @@ impl Authorizer {
             .iter()
             .filter(|role| all || captures.contains(&role.id.as_str()));
         let names: Vec<_> = concerned
-            .flat_map(|role| names_of(role, &self.ladder))
+            .flat_map(|role| role.names(&self.ladder))
             .collect();
         caller::list(
             identity
                 .roles
                 .iter()
-                .map(crate::model::access::Role::as_str)
+                .map(Role::as_str)
                 .chain(names.iter().map(String::as_str)),
         )
     }
 }
 
-/// The names of the roles that one resource role amounts to.
-pub fn names_of<'a>(
-    role: &'a ResourceRole,
-    ladder: &'a Ladder,
-) -> impl Iterator<Item = String> + 'a {
-    let exact = role.exact.then(|| ladder.name(role.rank)).flatten();
-    let ladder = (!role.exact).then(|| ladder.yielded(role.rank));
-    exact
-        .into_iter()
-        .chain(ladder.into_iter().flatten())
-        .map(|level| format!("{}-{}-{level}", role.resource, role.id))
-}
-
 /// What the pipeline has learned by the time it stops, for the record.
 #[derive(Default)]
 struct Known {
-    route: Option<Arc<crate::model::route::Route>>,
+    route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
 }

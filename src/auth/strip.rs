@@ -9,17 +9,8 @@ use crate::model::route::{IdentityHeaderNames, Route};
 /// Longest name in the set, in bytes; a longer one is compared with nothing.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Names that tell an upstream who calls, whatever the routes are configured to send.
-const IDENTITY: &[&str] = &[
-    "x-auth-uid",
-    "x-auth-username",
-    "x-auth-roles",
-    "x-auth-scopes",
-    "x-auth-scope",
-    "x-auth-method",
-    "x-auth-key-id",
-    "x-auth-assertion",
-];
+/// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
+const IDENTITY: &[&str] = &["x-auth-scope", "x-auth-assertion"];
 
 /// Names by which other gateways and identity-aware proxies tell the same, or by which a request claims to be another
 /// one than it is: where it was sent, with which method, for which peer.

@@ -24,7 +24,8 @@ pub(super) struct Cli {
 const EXAMPLES: &str = "Examples:
   doorward serve
   doorward check --strict --config /etc/doorward/doorward.toml
-  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password
+  doorward account add anna --identity anna@example.org --name Anna --admin \\
+    --password-stdin < password
   doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB";
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +46,7 @@ pub(super) enum Task {
     },
     /// Tells how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
     #[command(
-        after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey -  < key"
+        after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey - < key"
     )]
     Explain(ExplainArgs),
     /// Runs the built-in echo service on its own: it answers with what reached it.
@@ -56,19 +57,34 @@ pub(super) enum Task {
         listen: SocketAddr,
     },
     /// Takes tokens apart and verifies them.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward token inspect - < token"
+    )]
     Token(TokenTask),
     /// Accounts, beside a running gateway or without one.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward account list\n  doorward account disable anna"
+    )]
     Account(AccountTask),
     /// API keys, beside a running gateway or without one.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read\n  doorward apikey list anna"
+    )]
     Apikey(ApikeyTask),
     /// Memberships, beside a running gateway or without one.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward member set anna list 42 member\n  doorward member list list 42"
+    )]
     Member(MemberTask),
     /// The gateway's own signing keys, beside a running gateway or without one.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward keys list\n  doorward keys rotate"
+    )]
     Keys(KeysTask),
 }
 
@@ -114,7 +130,7 @@ pub(super) enum TokenTask {
 pub(super) enum AccountTask {
     /// Makes an account: active with a password, else pending with an invitation by mail.
     #[command(
-        after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name 'Anna' --admin --password-stdin < password\n  doorward account add ben --identity ben@example.org --name 'Ben'"
+        after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name Anna --admin \\\n    --password-stdin < password\n  doorward account add ben --identity ben@example.org --name Ben"
     )]
     Add {
         /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
@@ -133,18 +149,22 @@ pub(super) enum AccountTask {
         password_stdin: bool,
     },
     /// Lists all accounts.
+    #[command(after_help = "Examples:\n  doorward account list")]
     List,
     /// Shows one account.
+    #[command(after_help = "Examples:\n  doorward account show anna@example.org")]
     Show {
         /// Its name, address, uid or record id.
         account: String,
     },
     /// Disables one account: its sessions end at once.
+    #[command(after_help = "Examples:\n  doorward account disable anna")]
     Disable {
         /// Its name, address, uid or record id.
         account: String,
     },
     /// Enables an account that was disabled.
+    #[command(after_help = "Examples:\n  doorward account enable anna")]
     Enable {
         /// Its name, address, uid or record id.
         account: String,
@@ -164,7 +184,7 @@ pub(super) enum AccountTask {
 pub(super) enum ApikeyTask {
     /// Makes an API key and shows it, once.
     #[command(
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read --expires 2030-01-01T00:00:00Z"
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z"
     )]
     Create {
         /// Whose: name, address, uid or record id.
@@ -180,11 +200,13 @@ pub(super) enum ApikeyTask {
         expires: Option<String>,
     },
     /// Lists the API keys of an account.
+    #[command(after_help = "Examples:\n  doorward apikey list anna")]
     List {
         /// Whose: name, address, uid or record id.
         account: String,
     },
     /// Revokes an API key: the next request with it is refused.
+    #[command(after_help = "Examples:\n  doorward apikey revoke anna aZ09aZ09")]
     Revoke {
         /// Whose: name, address, uid or record id.
         account: String,
@@ -208,6 +230,7 @@ pub(super) enum MemberTask {
         level: String,
     },
     /// Ends a membership.
+    #[command(after_help = "Examples:\n  doorward member remove anna list 42")]
     Remove {
         /// Who: name, address, uid or record id.
         account: String,
@@ -217,6 +240,7 @@ pub(super) enum MemberTask {
         id: String,
     },
     /// Lists the members of one resource.
+    #[command(after_help = "Examples:\n  doorward member list list 42")]
     List {
         /// Kind of resource.
         resource: String,
@@ -228,7 +252,42 @@ pub(super) enum MemberTask {
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysTask {
     /// Lists the signing keys.
+    #[command(after_help = "Examples:\n  doorward keys list")]
     List,
     /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
+    #[command(after_help = "Examples:\n  doorward keys rotate")]
     Rotate,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The longest line that a terminal of the least width shows as it is written.
+    const LINE_CHARS_MAX: usize = 80;
+
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        assert!(help.starts_with("Examples:\n  doorward "), "{name}: {help}");
+        for line in help.lines() {
+            assert!(line.len() <= LINE_CHARS_MAX, "{name}: {line}");
+        }
+        for inner in command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "help")
+        {
+            check(inner);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_that_can_be_copied() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        check(&command);
+    }
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::app;
-use crate::app::control::{Command, Reply};
+use crate::app::control::{
+    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
+};
 use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, MemberTask};
 use crate::cli::{output, secrets};
 
@@ -20,7 +22,7 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
             let password = password_stdin
                 .then(|| secrets::from_stdin("password"))
                 .transpose()?;
-            Command::AccountAdd {
+            AccountCommand::Add {
                 username,
                 identity,
                 name,
@@ -28,79 +30,73 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
                 password,
             }
         }
-        AccountTask::List => Command::AccountList,
-        AccountTask::Show { account } => Command::AccountShow { account },
-        AccountTask::Disable { account } => Command::AccountDisable { account },
-        AccountTask::Enable { account } => Command::AccountEnable { account },
+        AccountTask::List => AccountCommand::List,
+        AccountTask::Show { account } => AccountCommand::Show { account },
+        AccountTask::Disable { account } => AccountCommand::Disable { account },
+        AccountTask::Enable { account } => AccountCommand::Enable { account },
         AccountTask::SetPassword {
             account,
             password_stdin: _,
-        } => Command::AccountSetPassword {
+        } => AccountCommand::SetPassword {
             account,
-            password: Some(secrets::from_stdin("password")?),
+            password: secrets::from_stdin("password")?,
         },
     };
-    show(config, command)
+    show(config, Command::Account(command))
 }
 
 pub(super) fn apikey(config: &Path, task: ApikeyTask) -> anyhow::Result<ExitCode> {
-    show(
-        config,
-        match task {
-            ApikeyTask::Create {
-                account,
-                name,
-                scopes,
-                expires,
-            } => Command::ApikeyCreate {
-                account,
-                name,
-                scopes,
-                expires,
-            },
-            ApikeyTask::List { account } => Command::ApikeyList { account },
-            ApikeyTask::Revoke { account, id } => Command::ApikeyRevoke { account, id },
+    let command = match task {
+        ApikeyTask::Create {
+            account,
+            name,
+            scopes,
+            expires,
+        } => ApikeyCommand::Create {
+            account,
+            name,
+            scopes,
+            expires,
         },
-    )
+        ApikeyTask::List { account } => ApikeyCommand::List { account },
+        ApikeyTask::Revoke { account, id } => ApikeyCommand::Revoke { account, id },
+    };
+    show(config, Command::Apikey(command))
 }
 
 pub(super) fn member(config: &Path, task: MemberTask) -> anyhow::Result<ExitCode> {
-    show(
-        config,
-        match task {
-            MemberTask::Set {
-                account,
-                resource,
-                id,
-                level,
-            } => Command::MemberSet {
-                account,
-                resource,
-                id,
-                level,
-            },
-            MemberTask::Remove {
-                account,
-                resource,
-                id,
-            } => Command::MemberRemove {
-                account,
-                resource,
-                id,
-            },
-            MemberTask::List { resource, id } => Command::MemberList { resource, id },
+    let command = match task {
+        MemberTask::Set {
+            account,
+            resource,
+            id,
+            level,
+        } => MemberCommand::Set {
+            account,
+            resource,
+            id,
+            level,
         },
-    )
+        MemberTask::Remove {
+            account,
+            resource,
+            id,
+        } => MemberCommand::Remove {
+            account,
+            resource,
+            id,
+        },
+        MemberTask::List { resource, id } => MemberCommand::List { resource, id },
+    };
+    show(config, Command::Member(command))
 }
 
 pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
-    show(
-        config,
-        match task {
-            KeysTask::List => Command::KeysList,
-            KeysTask::Rotate => Command::KeysRotate,
-        },
-    )
+    let command = match task {
+        KeysTask::List => KeysCommand::List,
+        KeysTask::Rotate => KeysCommand::Rotate,
+    };
+    show(config, Command::Keys(command))
 }
 
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {

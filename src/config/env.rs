@@ -37,6 +37,10 @@ enum Step<'a> {
 impl EnvOverlay {
     /// The environment of this process: the only place that reads it.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
     pub fn from_process() -> Self {
         Self::from_pairs(
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))),

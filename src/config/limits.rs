@@ -13,7 +13,7 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// The request target. Default 8 KiB.
     pub target_bytes_max: usize,
-    /// From a head's first byte to its last. Default 10 s.
+    /// From a head's first byte to its last, and again for a body to the gateway's own endpoints. Default 10 s.
     pub head_timeout: Duration,
     /// A request body towards an upstream; 0: no limit. Default 10 MiB.
     pub body_bytes_max: u64,

@@ -40,6 +40,7 @@ pub use crate::config::log::LogSettings;
 pub use crate::config::mail::{MailSettings, MailTransport};
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
+pub use crate::config::routes::JWKS_PATH;
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 

@@ -10,8 +10,8 @@ use crate::config::requirement;
 use crate::config::roles::Words;
 use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern, Route};
 
-/// Where everybody finds the public signing keys; no route may stand there.
-const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// Where everybody finds the public signing keys (RFC 7517; the place is the usual one). No route may stand there.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
 
 /// What routes are held against.

@@ -18,6 +18,7 @@ use crate::model::secret::Secret;
 
 /// What a refresh token begins with.
 const REFRESH_PREFIX: &str = "dwr_";
+
 /// SHA-256 of a text.
 #[must_use]
 pub fn digest(text: &str) -> Digest {

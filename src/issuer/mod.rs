@@ -1,12 +1,13 @@
 //! Floor 2: foreign issuers and their keys.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use crate::config::{Issuer, KeySource};
-use crate::crypto::jwks::{KeySet, KeySetError};
+use zeroize::Zeroizing;
 
-/// Largest key file, in bytes.
-const KEY_FILE_BYTES_MAX: u64 = 1 << 20;
+use crate::config::{Issuer, KeySource};
+use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 
 /// Why an issuer's keys could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +21,6 @@ pub enum IssuerError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is larger than 1 MiB.
-    #[error("{path} is larger than 1 MiB")]
-    TooLarge {
-        /// Which file.
-        path: String,
-    },
     /// The file is no usable key set.
     #[error("{path} cannot be used")]
     Keys {
@@ -37,7 +32,7 @@ pub enum IssuerError {
     },
 }
 
-/// Loads the keys of one issuer from the file that the configuration names.
+/// Loads the keys of one issuer from the file that the configuration names. Keys of it that cannot be used are logged.
 ///
 /// # Errors
 /// [`IssuerError`] when there is no key that could verify anything.
@@ -46,26 +41,30 @@ pub fn load(issuer: &Issuer) -> Result<KeySet, IssuerError> {
         KeySource::JwksFile(path) => (path, KeySet::from_jwks),
         KeySource::SecretJwkFile(path) => (path, KeySet::from_secret_jwk),
     };
-    let document = read(path)?;
-    parse(&document, &issuer.algorithms).map_err(|source| IssuerError::Keys {
-        path: path.display().to_string(),
-        source,
-    })
-}
-
-fn read(path: &Path) -> Result<String, IssuerError> {
     let place = || path.display().to_string();
-    let size = std::fs::metadata(path)
-        .map_err(|source| IssuerError::Read {
-            path: place(),
-            source,
-        })?
-        .len();
-    if KEY_FILE_BYTES_MAX < size {
-        return Err(IssuerError::TooLarge { path: place() });
-    }
-    std::fs::read_to_string(path).map_err(|source| IssuerError::Read {
+    let document = read(path).map_err(|source| IssuerError::Read {
         path: place(),
         source,
-    })
+    })?;
+    let keys = parse(&document, &issuer.algorithms).map_err(|source| IssuerError::Keys {
+        path: place(),
+        source,
+    })?;
+    for left_out in keys.left_out() {
+        tracing::warn!(
+            issuer.name = issuer.name,
+            left_out,
+            "a key of an issuer is not used"
+        );
+    }
+    Ok(keys)
+}
+
+/// The text of a file, up to one byte more than a key set may have: that one is refused for its length.
+fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    File::open(path)?
+        .take(DOCUMENT_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::text::text_conversions;
+
 /// A text that breaks the rule of the word it should become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a {0}")]
@@ -34,24 +36,7 @@ macro_rules! word {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
+        text_conversions!($name, Invalid);
     };
 }
 
@@ -203,6 +188,30 @@ impl ResourceRole {
             exact: true,
         })
     }
+
+    /// What a membership amounts to; `None` if its resource or its level is no longer declared, or if the level is the
+    /// lowest, which yields no role.
+    #[must_use]
+    pub fn of(membership: &Membership, resources: &[Name], ladder: &Ladder) -> Option<Self> {
+        let rank = ladder.rank(membership.level.as_str())?;
+        let yields = Rank(0) < rank && resources.contains(&membership.resource);
+        yields.then(|| Self {
+            resource: membership.resource.clone(),
+            id: membership.id.clone(),
+            rank,
+            exact: false,
+        })
+    }
+
+    /// The names of the roles that it amounts to, lowest level first.
+    pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = String> + 'a {
+        let alone = self.exact.then(|| ladder.name(self.rank)).flatten();
+        let all = (!self.exact).then(|| ladder.yielded(self.rank));
+        alone
+            .into_iter()
+            .chain(all.into_iter().flatten())
+            .map(|level| format!("{}-{}-{level}", self.resource, self.id))
+    }
 }
 
 /// What a route asks of its caller.
@@ -221,6 +230,33 @@ pub enum Requirement {
         /// All of these.
         all_scopes: Vec<Scope>,
     },
+}
+
+impl fmt::Display for Requirement {
+    /// As `explain` tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (any_role, all_scopes) = match self {
+            Self::Public => return f.write_str("public"),
+            Self::Optional => return f.write_str("optional"),
+            Self::Authenticated => return f.write_str("authenticated"),
+            Self::Rights {
+                any_role,
+                all_scopes,
+            } => (any_role, all_scopes),
+        };
+        let roles: Vec<_> = any_role.iter().map(ToString::to_string).collect();
+        let scopes: Vec<_> = all_scopes.iter().map(Scope::as_str).collect();
+        let lists = [
+            ("any role of ", roles.join(", ")),
+            ("all scopes of ", scopes.join(", ")),
+        ];
+        let parts: Vec<_> = lists
+            .iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(what, list)| format!("{what}{list}"))
+            .collect();
+        f.write_str(&parts.join("; "))
+    }
 }
 
 /// A role as a route asks for it: plain, or with one whole id taken from the path.
@@ -291,6 +327,50 @@ mod tests {
         assert!(yielded("public").is_empty());
         assert_eq!(yielded("manager"), ["invitee", "member", "manager"]);
         assert_eq!(ladder.rank("owner"), None);
+    }
+
+    #[test]
+    fn a_membership_of_what_is_no_longer_declared_yields_nothing() {
+        let cases = [
+            ("list", "member", &["list-4-invitee", "list-4-member"][..]),
+            ("list", "public", &[]),
+            ("list", "owner", &[]),
+            ("event", "member", &[]),
+        ];
+        for (resource, level, expected) in cases {
+            let membership = Membership {
+                resource: Name::parse(resource).unwrap(),
+                id: ResourceId::parse("4").unwrap(),
+                level: Name::parse(level).unwrap(),
+            };
+            let role = ResourceRole::of(&membership, &names(&["list"]), &ladder());
+            let found: Vec<_> = role
+                .iter()
+                .flat_map(|role| role.names(&ladder()).collect::<Vec<_>>())
+                .collect();
+            assert_eq!(found, expected, "{resource} {level}");
+        }
+    }
+
+    #[test]
+    fn a_requirement_reads_as_it_is_asked() {
+        let rights = Requirement::Rights {
+            any_role: vec![
+                RoleTemplate::Plain(Role::parse("admin").unwrap()),
+                RoleTemplate::Resource {
+                    resource: Name::parse("list").unwrap(),
+                    capture: "id".to_owned(),
+                    rank: Rank(2),
+                    text: "list-{id}-member".into(),
+                },
+            ],
+            all_scopes: vec![Scope::parse("lists:read").unwrap()],
+        };
+        assert_eq!(
+            rights.to_string(),
+            "any role of admin, list-{id}-member; all scopes of lists:read"
+        );
+        assert_eq!(Requirement::Authenticated.to_string(), "authenticated");
     }
 
     #[test]

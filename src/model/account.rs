@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::access::{Invalid, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::text::text_conversions;
 
 /// What an account is called: 2 to 64 of `[a-z0-9._-]`, first a letter or digit, never `u-…`; upper case is folded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,31 +101,8 @@ impl EmailAddress {
     }
 }
 
-macro_rules! text_conversions {
-    ($name:ident) => {
-        impl TryFrom<String> for $name {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-text_conversions!(Username);
-text_conversions!(EmailAddress);
+text_conversions!(Username, Invalid);
+text_conversions!(EmailAddress, Invalid);
 
 /// An Argon2id string with its parameters (PHC form). Its `Debug` tells nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +189,19 @@ pub struct Account {
 }
 
 impl Account {
+    /// Its global roles, sorted, no two alike: `user`, what administrators gave it, and with `as_admin` also `admin`.
+    #[must_use]
+    pub fn global_roles(&self, as_admin: bool) -> Vec<Role> {
+        let own = std::iter::once(Role::USER).chain(as_admin.then_some(Role::ADMIN));
+        let mut roles: Vec<_> = own
+            .filter_map(|text| Role::parse(text).ok())
+            .chain(self.roles.iter().cloned())
+            .collect();
+        roles.sort_unstable();
+        roles.dedup();
+        roles
+    }
+
     /// What a write that follows a slow check carries: the generation without the changes of levels.
     ///
     /// Neither a login nor a new password or key depends on a level, which is read for each request. And others set
@@ -281,6 +272,17 @@ pub enum Purpose {
     Confirm,
     /// Sets a new password of an active account.
     Reset,
+}
+
+impl Purpose {
+    /// Whether a token of this purpose may act on an account of this status: each purpose has its one status.
+    #[must_use]
+    pub fn fits(self, status: AccountStatus) -> bool {
+        match self {
+            Self::Confirm => status == AccountStatus::Pending,
+            Self::Reset => status == AccountStatus::Active,
+        }
+    }
 }
 
 /// A secret that was mailed, at rest: bound to one account and one purpose, consumed once.

@@ -35,11 +35,13 @@ pub enum DenyReason {
     PasswordMustChange,
     /// The body is larger than the limit.
     BodyTooLarge,
+    /// The body did not come in time.
+    BodyTimeout,
 }
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -56,6 +58,7 @@ impl DenyReason {
         Self::ScopeMissing,
         Self::PasswordMustChange,
         Self::BodyTooLarge,
+        Self::BodyTimeout,
     ];
 
     /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
@@ -78,6 +81,7 @@ impl DenyReason {
             Self::ScopeMissing => "scope_missing",
             Self::PasswordMustChange => "password_must_change",
             Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
         }
     }
 
@@ -97,6 +101,7 @@ impl DenyReason {
             | Self::ApiKeyInvalid => 401,
             Self::RoleMissing | Self::ScopeMissing | Self::PasswordMustChange => 403,
             Self::BodyTooLarge => 413,
+            Self::BodyTimeout => 408,
         }
     }
 
@@ -120,6 +125,7 @@ impl DenyReason {
             Self::ScopeMissing => "A scope that this needs is missing",
             Self::PasswordMustChange => "The password must be changed first",
             Self::BodyTooLarge => "The body is too large",
+            Self::BodyTimeout => "The body did not come in time",
         }
     }
 
@@ -132,6 +138,17 @@ impl DenyReason {
             Self::ScopeMissing => Some("insufficient_scope"),
             _ => None,
         }
+    }
+}
+
+/// The challenge of a `WWW-Authenticate` field (RFC 6750 section 3): with the error, or bare where no token came.
+#[must_use]
+pub fn challenge(error: Option<&str>) -> &'static str {
+    match error {
+        Some("invalid_token") => "Bearer realm=\"doorward\", error=\"invalid_token\"",
+        Some("invalid_request") => "Bearer realm=\"doorward\", error=\"invalid_request\"",
+        Some("insufficient_scope") => "Bearer realm=\"doorward\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"doorward\"",
     }
 }
 
@@ -153,6 +170,9 @@ mod tests {
                 "{reason:?}"
             );
             assert!((400..500).contains(&reason.status()), "{reason:?}");
+            let written = challenge(reason.challenge_error());
+            let expected = reason.challenge_error().unwrap_or("realm=\"doorward");
+            assert!(written.ends_with(&format!("{expected}\"")), "{reason:?}");
         }
     }
 }

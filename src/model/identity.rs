@@ -99,6 +99,12 @@ impl Identity {
         }
     }
 
+    /// How many roles and scopes it has: what it takes of memory beyond the few that everybody has.
+    #[must_use]
+    pub const fn words(&self) -> usize {
+        self.roles.len() + self.resource_roles.len() + self.scopes.len()
+    }
+
     /// Whether it has this global role.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {

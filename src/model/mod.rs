@@ -13,3 +13,4 @@ pub mod path;
 pub mod problem;
 pub mod route;
 pub mod secret;
+mod text;

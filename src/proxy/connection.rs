@@ -24,14 +24,17 @@ const STAND_IN_HEAD: &[u8] =
 pub struct RefusedHead {
     /// Why.
     pub reason: DenyReason,
-    /// Its method, as far as there was one.
+    /// Its method; empty where there is none.
     pub method: String,
-    /// Its target without the query, cut off where it is long.
+    /// Its path, cut off where it is long; empty where there is none.
     pub target: String,
 }
 
 impl RefusedHead {
     /// Reads what the record tells from the first bytes of a refused head.
+    ///
+    /// What does not read as a request line is not kept: it may be the rest of a body whose length was wrong, or a field
+    /// that slipped to the top, and so a password or a key. Nor is an authority, which may hold a password too.
     #[must_use]
     pub fn new(reason: DenyReason, head: &[u8]) -> Self {
         let line = head.trim_ascii_start();
@@ -40,9 +43,12 @@ impl RefusedHead {
         let line = String::from_utf8_lossy(line.get(..kept).unwrap_or_default());
         let (method, rest) = line.split_once(' ').unwrap_or((line.as_ref(), ""));
         let target = rest.split([' ', '?', '#']).next().unwrap_or_default();
+        let target = if target.starts_with('/') { target } else { "" };
+        let is_word = method.bytes().all(|byte| byte.is_ascii_uppercase());
+        let has_method = !target.is_empty() || (is_word && !rest.is_empty());
         Self {
             reason,
-            method: method.to_owned(),
+            method: if has_method { method } else { "" }.to_owned(),
             target: target.to_owned(),
         }
     }
@@ -183,7 +189,14 @@ mod tests {
         let cases = [
             ("GET /x?secret=1 HTTP/1.1\r\n", "GET", "/x"),
             ("\r\nHEAD /a b HTTP/1.1\r\n", "HEAD", "/a"),
-            ("SSH-2.0-x\r\n", "SSH-2.0-x", ""),
+            ("get /a HTTP/1.1\r\n", "get", "/a"),
+            ("CONNECT a:80 HTTP/1.1\r\n", "CONNECT", ""),
+            ("GET http://anna:secret@a/x HTTP/1.1\r\n", "GET", ""),
+            ("SSH-2.0-x\r\n", "", ""),
+            ("X-Api-Key: dwk_abcdefgh.secret\r\n", "", ""),
+            (r#"word": "secret", "a": "/b"}"#, "", ""),
+            ("username=anna&password=secret", "", ""),
+            ("SECRET", "", ""),
             ("", "", ""),
         ];
         for (head, method, target) in cases {

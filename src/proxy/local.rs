@@ -9,16 +9,14 @@ use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};
 use crate::proxy::view::Target;
-use crate::snapshot::RequestScope;
-
-/// Largest body that the gateway's own endpoints take.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+use crate::snapshot::{OWN_BODY_BYTES_MAX, RequestScope};
 
 /// How a request to the gateway's own endpoints ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,13 @@ pub async fn serve(
     target: &Target,
     scope: RequestScope,
 ) -> pingora::Result<Local> {
-    let Some(body) = read_body(session).await.map_err(Error::into_down)? else {
+    // A body here is as short as a head, and has as long to come: nobody holds a connection, or a hundred streams of one,
+    // by a body without an end.
+    let patience = scope.snapshot.config.limits.head_timeout;
+    let Ok(read) = timeout(patience, read_body(session)).await else {
+        return Ok(Local::Refused(DenyReason::BodyTimeout));
+    };
+    let Some(body) = read.map_err(Error::into_down)? else {
         return Ok(Local::Refused(DenyReason::BodyTooLarge));
     };
     let id = scope.id;
@@ -74,7 +78,7 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| BODY_BYTES_MAX < length) {
+    if length.is_some_and(|length| OWN_BODY_BYTES_MAX < length) {
         return Ok(None);
     }
     if head.headers.contains_key(EXPECT) {
@@ -82,7 +86,7 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     }
     let mut body = BytesMut::with_capacity(length.unwrap_or(0));
     while let Some(piece) = session.downstream_session.read_request_body().await? {
-        if BODY_BYTES_MAX < body.len() + piece.len() {
+        if OWN_BODY_BYTES_MAX < body.len() + piece.len() {
             return Ok(None);
         }
         body.extend_from_slice(&piece);

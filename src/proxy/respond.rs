@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Method};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::auth::grant::Unavailable;
-use crate::model::deny::DenyReason;
+use crate::model::deny::{DenyReason, challenge};
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
@@ -183,16 +183,6 @@ pub async fn problem(
     Ok(())
 }
 
-/// The challenge of RFC 6750 section 3: without an error where no token came.
-fn challenge(error: Option<&'static str>) -> HeaderValue {
-    HeaderValue::from_static(match error {
-        Some("invalid_token") => "Bearer realm=\"doorward\", error=\"invalid_token\"",
-        Some("invalid_request") => "Bearer realm=\"doorward\", error=\"invalid_request\"",
-        Some("insufficient_scope") => "Bearer realm=\"doorward\", error=\"insufficient_scope\"",
-        _ => "Bearer realm=\"doorward\"",
-    })
-}
-
 /// Decides what becomes of a body that nobody will read.
 fn settle_body(session: &mut Session) {
     if session.as_http1().is_none() || session.is_body_done() {
@@ -227,15 +217,6 @@ mod tests {
                 (_, None) => None,
             };
             assert_eq!(problem.extra, wanted, "{reason:?}");
-            if let Some(error) = reason.challenge_error() {
-                let value = challenge(Some(error));
-                assert!(
-                    value
-                        .to_str()
-                        .unwrap()
-                        .ends_with(&format!("error=\"{error}\""))
-                );
-            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
-use crate::config::Config;
+use crate::config::{Config, JWKS_PATH};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
@@ -19,13 +19,16 @@ use crate::mail::Mailer;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
-use crate::route::table::{RouteTable, TableError};
+use crate::model::route::Route;
+use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
 use crate::store::Store;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::log::with_causes;
 use crate::telemetry::metrics::Metrics;
 
-/// Path of the published signing keys (RFC 7517; the place is the usual one).
-pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
+/// characters twice with a token, has 3 KiB.
+pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What lives longer than one configuration.
 #[derive(Clone, Debug)]
@@ -81,7 +84,11 @@ impl Snapshot {
     /// # Errors
     /// All [`Obstacle`]s there are; then nothing has changed.
     pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
-        let issuer_keys = prepare(&config)?;
+        let Prepared {
+            issuer_keys,
+            routes,
+            table,
+        } = prepare(&config)?;
         let parts = VerifierParts {
             config: &config,
             issuer_keys,
@@ -91,11 +98,9 @@ impl Snapshot {
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
         };
-        let authorizer =
-            Authorizer::new(parts).map_err(|errors| table_obstacles(&config, &errors))?;
         Ok(Self {
             strip: StripSet::new(&config.routes, &config.account.api_key_header),
-            authorizer,
+            authorizer: Authorizer::new(routes, table, parts),
             accounts: accounts(&config, &services),
             config,
             services,
@@ -138,8 +143,16 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
     prepare(config).err().unwrap_or_default()
 }
 
-/// Loads the issuers' keys, in the order of the configuration, and sees that the routes make a table.
-fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
+/// What of a configuration can be made ready without the store.
+struct Prepared {
+    /// In the order of the configuration.
+    issuer_keys: Vec<KeySet>,
+    routes: Vec<Arc<Route>>,
+    table: RouteTable,
+}
+
+/// Loads the issuers' keys and builds the table of routes.
+fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
     let mut issuer_keys = Vec::new();
     for settings in &config.issuers {
@@ -147,26 +160,24 @@ fn prepare(config: &Config) -> Result<Vec<KeySet>, Vec<Obstacle>> {
             Ok(keys) => issuer_keys.push(keys),
             Err(error) => obstacles.push(Obstacle {
                 at: format!("issuer \"{}\"", settings.name),
-                expected: format!("a file with usable keys: {}", chain(&error)),
+                expected: format!("a file with usable keys: {}", with_causes(&error)),
             }),
         }
     }
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
-    if let Err(errors) = RouteTable::build(&routes) {
-        obstacles.extend(table_obstacles(config, &errors));
-    }
+    let table = RouteTable::build(&routes).unwrap_or_else(|errors| {
+        obstacles.extend(errors.iter().map(|error| table_obstacle(config, error)));
+        RouteTable::default()
+    });
     if obstacles.is_empty() {
-        Ok(issuer_keys)
+        Ok(Prepared {
+            issuer_keys,
+            routes,
+            table,
+        })
     } else {
         Err(obstacles)
     }
-}
-
-fn table_obstacles(config: &Config, errors: &[TableError]) -> Vec<Obstacle> {
-    errors
-        .iter()
-        .map(|error| table_obstacle(config, error))
-        .collect()
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
@@ -187,21 +198,9 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
         },
         TableError::TooManyCaptures { route } => Obstacle {
             at: format!("route[{route}].path"),
-            expected: format!("at most {} captures", crate::route::table::CAPTURES_MAX),
+            expected: format!("at most {CAPTURES_MAX} captures"),
         },
     }
-}
-
-/// An error with its causes in one line: for texts that have no place for a chain.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 /// The snapshot that new requests see.

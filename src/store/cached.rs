@@ -27,6 +27,16 @@ pub struct Subject {
     pub memberships: Vec<Membership>,
 }
 
+/// Memberships, roles and scopes that one entry of a cache may hold for the room of one.
+const WORDS_PER_ENTRY: usize = 16;
+
+/// For how many entries of a cache something with this many memberships, roles and scopes counts: about 1 KiB each. Else
+/// somebody with thousands of them, and a fresh token for each request, could fill the memory with few entries.
+#[must_use]
+pub fn weight_of(words: usize) -> u32 {
+    u32::try_from(1 + words / WORDS_PER_ENTRY).unwrap_or(u32::MAX)
+}
+
 /// What a load brought; a failure is shared by all who waited for it.
 type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 
@@ -48,11 +58,13 @@ pub struct Subjects {
 }
 
 impl Subjects {
-    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships.
+    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships, and fewer of them if they
+    /// have many ([`weight_of`]).
     #[must_use]
     pub fn new(store: Arc<dyn Store>, entries: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(entries)
+            .weigher(|_, (_, subject): &(Stamp, Arc<Subject>)| weight_of(subject.memberships.len()))
             // The default policy keeps new keys out of a full, hot cache.
             .eviction_policy(EvictionPolicy::lru())
             .build();
@@ -87,13 +99,6 @@ impl Subjects {
                 source: Box::new(shared),
             }),
         }
-    }
-
-    /// The subject of a uid if it is in memory and still counts, without a wait: the path of nearly every request.
-    #[must_use]
-    pub fn peek(&self, uid: &UserId) -> Option<(Arc<Subject>, Stamp)> {
-        let stamp = self.store.generations().stamp(uid);
-        self.kept(uid, stamp).map(|subject| (subject, stamp))
     }
 
     fn kept(&self, uid: &UserId, stamp: Stamp) -> Option<Arc<Subject>> {
@@ -178,6 +183,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::model::access::{Name, ResourceId};
     use crate::model::account::{AccountStatus, EmailAddress, Username};
     use crate::model::clock::Timestamp;
     use crate::model::id::{AccountId, SettingsId};
@@ -266,6 +272,11 @@ mod tests {
         changed.unwrap().unwrap().generation
     }
 
+    fn is_kept(subjects: &Subjects, uid: &UserId) -> bool {
+        let stamp = subjects.store.generations().stamp(uid);
+        subjects.kept(uid, stamp).is_some()
+    }
+
     /// Lets everything else on this thread run until it waits.
     async fn settle() {
         for _ in 0..100 {
@@ -290,7 +301,7 @@ mod tests {
         }
         // The account and its memberships.
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
-        assert!(subjects.peek(&uid(1)).is_some());
+        assert!(is_kept(&subjects, &uid(1)));
         assert_eq!(generation(subjects.get(&uid(1)).await), 0);
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
         assert!(subjects.lock().is_empty());
@@ -341,6 +352,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_has_much_takes_the_room_of_many() {
+        let store = SlowStore::with(&[uid(1), uid(2), uid(3)], 1).await;
+        for number in 0..100 {
+            let membership = Membership {
+                resource: Name::parse("list").unwrap(),
+                id: ResourceId::parse(&number.to_string()).unwrap(),
+                level: Name::parse("member").unwrap(),
+            };
+            let set = store.set_membership(&uid(1), membership, None).await;
+            assert_eq!(set.unwrap(), crate::store::MembershipChange::Done);
+        }
+        let subjects = Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 8);
+        for number in 1..=3 {
+            subjects.get(&uid(number)).await.unwrap();
+        }
+        subjects.cache.run_pending_tasks();
+        assert_eq!(subjects.cache.entry_count(), 2);
+        assert_eq!(subjects.cache.weighted_size(), 2);
+        assert!(subjects.peek(&uid(1)).is_none());
+    }
+
+    #[tokio::test]
     async fn who_is_not_there_is_asked_for_again_and_the_bound_holds() {
         let uids: Vec<_> = (0..20).map(uid).collect();
         let store = SlowStore::with(&uids, 1).await;
@@ -354,7 +387,7 @@ mod tests {
         }
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 5);
-        assert!(subjects.peek(&uid(19)).is_some());
+        assert!(is_kept(&subjects, &uid(19)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,6 +10,7 @@ use crate::model::account::{
     Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
 };
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
+use crate::store::error::StoreError;
 
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
@@ -59,8 +60,13 @@ impl<T> Key<T> {
     }
 }
 
+/// The error of a record under this key, or of an entry that leads to one, that cannot be right.
+pub(crate) fn damaged(key: &[u8]) -> StoreError {
+    StoreError::Damaged { tree: tree_of(key) }
+}
+
 /// What the kind of a key is called.
-pub(crate) fn tree_of(key: &[u8]) -> &'static str {
+fn tree_of(key: &[u8]) -> &'static str {
     match key.first().copied() {
         Some(ACCOUNT) => "accounts",
         Some(ACCOUNT_ID) => "account ids",

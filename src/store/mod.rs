@@ -16,8 +16,9 @@ mod record;
 pub mod sled;
 mod transaction;
 
-use async_trait::async_trait;
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use crate::model::access::{Membership, Name, ResourceId, Role};
 use crate::model::account::{
@@ -227,8 +228,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         id: &ResourceId,
         expected: &Name,
     ) -> Result<MembershipChange, StoreError>;
-    /// Removes what has expired at `now`: sessions, API keys stay; one-time tokens, and pending accounts without one.
-    /// How many records went. Works in slices, each a transaction of its own, so that it holds nobody up.
+    /// Removes what has expired at `now`: sessions, one-time tokens, and pending accounts that have none left. API keys
+    /// stay. How many records went. Works in slices, each a transaction of its own, so that it holds nobody up.
     async fn purge(&self, now: Timestamp) -> Result<usize, StoreError>;
     /// Whether the engine can write: it writes and syncs a record of its own.
     async fn ready(&self) -> Result<(), StoreError>;

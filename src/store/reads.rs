@@ -9,7 +9,7 @@ use crate::model::account::{
 };
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 use crate::store::error::StoreError;
-use crate::store::layout::{self, Key};
+use crate::store::layout::{self, Key, damaged};
 use crate::store::record;
 use crate::store::transaction::Records;
 
@@ -153,10 +153,4 @@ pub(crate) fn members_of(
 
 fn text<'a>(key: &[u8], part: &'a [u8]) -> Result<&'a str, StoreError> {
     std::str::from_utf8(part).map_err(|_| damaged(key))
-}
-
-fn damaged(key: &[u8]) -> StoreError {
-    StoreError::Damaged {
-        tree: layout::tree_of(key),
-    }
 }

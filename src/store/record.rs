@@ -34,14 +34,12 @@ pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>, S
 /// The record that these bytes are, if they pass [`check`].
 pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T, StoreError> {
     let body = check(key.bytes(), bytes)?;
-    serde_json::from_slice(body).map_err(|_| StoreError::Damaged { tree: key.tree() })
+    serde_json::from_slice(body).map_err(|_| layout::damaged(key.bytes()))
 }
 
 /// Compares the checksum, then the version; gives the JSON.
 pub(crate) fn check<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    let damaged = || StoreError::Damaged {
-        tree: layout::tree_of(key),
-    };
+    let damaged = || layout::damaged(key);
     let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
     let (sum, body) = rest.split_first_chunk().ok_or_else(damaged)?;
     if u32::from_le_bytes(*sum) != checksum(version, key, body) {

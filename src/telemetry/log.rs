@@ -1,5 +1,6 @@
 //! The program's own log.
 
+use std::error::Error;
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
@@ -20,10 +21,23 @@ pub enum LogError {
     Installed,
 }
 
+/// An error and everything below it in one line, for texts that have no place for a chain.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        cause = below.source();
+    }
+    text
+}
+
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included.
 ///
-/// `level` is what `log.level` takes. Pingora's crates are held at `warn`, and audit events pass at every level but
-/// `off`, unless filters in `level` name their targets.
+/// `level` is what `log.level` takes. Pingora's crates and sled are held at `warn`, and audit events pass at every level
+/// but `off`, unless filters in `level` name their targets.
 ///
 /// # Errors
 /// [`LogError::Level`] for a text that is no filter, [`LogError::Installed`] at the second call.
@@ -57,7 +71,8 @@ fn filter(level: &str) -> Result<Targets, LogError> {
         Some("off") => "",
         // Nothing may be told of Pingora that would not be told of ourselves.
         Some("error") => "audit=info,",
-        _ => "audit=info,pingora=warn,",
+        // Nor of sled, which writes whole records out below that: addresses, hashes, digests.
+        _ => "audit=info,pingora=warn,sled=warn,",
     };
     format!("{before}{level}")
         .parse()
@@ -102,11 +117,30 @@ mod tests {
             tracing::info!(target: "pingora_core::protocols", "pingora info");
             tracing::warn!(target: "pingora_proxy", "pingora warn");
             tracing::info!(target: "audit", "audit");
+            tracing::trace!(target: "sled::tree", "sled trace");
+            tracing::warn!(target: "sled::pagecache", "sled warn");
         };
-        let cases: [(&str, &[&str]); 6] = [
+        let cases: [(&str, &[&str]); 7] = [
             (
                 "info",
-                &["ours info", "ours error", "pingora warn", "audit"],
+                &[
+                    "ours info",
+                    "ours error",
+                    "pingora warn",
+                    "audit",
+                    "sled warn",
+                ],
+            ),
+            (
+                "trace",
+                &[
+                    "ours debug",
+                    "ours info",
+                    "ours error",
+                    "pingora warn",
+                    "audit",
+                    "sled warn",
+                ],
             ),
             ("error", &["ours error", "audit"]),
             ("off", &[]),
@@ -119,9 +153,10 @@ mod tests {
                     "pingora info",
                     "pingora warn",
                     "audit",
+                    "sled warn",
                 ],
             ),
-            ("warn,audit=off,pingora=error", &["ours error"]),
+            ("warn,audit=off,pingora=error,sled=off", &["ours error"]),
         ];
         for (level, expected) in cases {
             let text = logged(level, events);

@@ -22,6 +22,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             return Err(Problem::because(Kind::ContentType, detail));
         }
         let bytes = read(request, state).await?;
+        // The parser would take an array for the members in their order.
+        let is_object = bytes.trim_ascii_start().starts_with(b"{");
+        if !is_object {
+            return Err(Kind::BodyMalformed.into());
+        }
         // The parser's own words may hold a part of the body, and that may be a password: only the place is told.
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::because(

@@ -5,9 +5,10 @@ use std::any::Any;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::account::{AccountError, InvalidField, causes};
+use crate::account::{AccountError, InvalidField};
 use crate::auth::grant::{Stop, Unavailable};
-use crate::model::deny::DenyReason;
+use crate::model::deny::{DenyReason, challenge};
+use crate::telemetry::log::with_causes;
 
 /// What is wrong, as the table below tells callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ impl From<AccountError> for Problem {
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
         };
-        Self::failed(kind, causes(&error))
+        Self::failed(kind, with_causes(&error))
     }
 }
 
@@ -177,7 +178,10 @@ impl IntoResponse for Problem {
             _ => None,
         };
         if status == 401 || error.is_some() {
-            headers.insert(header::WWW_AUTHENTICATE, challenge(error));
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge(error)),
+            );
         }
         if status == 503 {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -195,7 +199,7 @@ pub(in crate::web) struct OAuthProblem {
     pub(in crate::web) error: &'static str,
     /// Ours.
     pub(in crate::web) code: &'static str,
-    challenge: Option<HeaderValue>,
+    challenge: Option<&'static str>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
 }
@@ -239,34 +243,18 @@ impl From<Problem> for OAuthProblem {
 impl IntoResponse for OAuthProblem {
     fn into_response(self) -> Response {
         let mut response = status_code(self.status).into_response();
-        if let Some(challenge) = &self.challenge {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, challenge.clone());
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         if self.status == 503 {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-/// RFC 6750 section 3.
-fn challenge(error: Option<&'static str>) -> HeaderValue {
-    match error {
-        Some("invalid_token") => {
-            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"invalid_token\"")
-        }
-        Some("invalid_request") => {
-            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"invalid_request\"")
-        }
-        Some("insufficient_scope") => {
-            HeaderValue::from_static("Bearer realm=\"doorward\", error=\"insufficient_scope\"")
-        }
-        _ => HeaderValue::from_static("Bearer realm=\"doorward\""),
     }
 }
 

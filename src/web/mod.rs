@@ -1,7 +1,7 @@
 //! Floor 5: the gateway's own endpoints over HTTP.
 //!
 //! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
-//! [`caller`], what a refusal looks like by the table in [`error`], what every answer carries by [`answer`].
+//! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `answer`.
 
 mod answer;
 mod api;
@@ -20,12 +20,9 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::snapshot::JWKS_PATH;
+use crate::config::JWKS_PATH;
+use crate::snapshot::OWN_BODY_BYTES_MAX;
 use crate::web::api::{accounts, jwks, keys, me, members, password, registration, roles, session};
-
-/// Longest body that an endpoint reads, in bytes. The longest that makes sense, a password of 256 characters twice with
-/// a token, has 3 KiB.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Every path that the gateway serves itself, below `prefix` (such as `/auth`) and at [`JWKS_PATH`].
 ///
@@ -67,7 +64,7 @@ pub fn router(prefix: &str) -> Router {
 fn dressed(router: Router) -> Router {
     router
         .fallback(api::not_found)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn(answer::finish))
 }

@@ -1,9 +1,7 @@
 //! A gateway of the tests: the router on a snapshot of real parts, asked without a socket.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,21 +12,13 @@ use tower::ServiceExt;
 
 use crate::account::call::Call;
 use crate::account::register::NewPerson;
-use crate::account::test_kit::{
-    Mailbox, PASSWORD, account_settings, role_settings, token_settings,
-};
-use crate::config::{
-    Config, Limits, Listen, LogSettings, MailSettings, MailTransport, PublicUrl, StoreEngine,
-    StoreSettings,
-};
+use crate::account::test_kit::{Mailbox, PASSWORD, config};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::mail::Mailer;
-use crate::model::access::Name;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
-use crate::model::route::{Upstream, UpstreamAddress};
 use crate::model::secret::Secret;
 use crate::snapshot::{RequestScope, Services, Snapshot};
 use crate::store::Store;
@@ -143,12 +133,7 @@ impl Gateway {
         body: Value,
     ) -> Answer {
         let bearer = format!("Bearer {credential}");
-        let mut headers = Vec::new();
-        if credential.starts_with("dwk_") {
-            headers.push(("x-api-key", credential));
-        } else if !credential.is_empty() {
-            headers.push(("authorization", bearer.as_str()));
-        }
+        let mut headers = carrying(credential, &bearer);
         let text = if body.is_null() {
             String::new()
         } else {
@@ -165,12 +150,8 @@ impl Gateway {
     /// Sends a form.
     pub(in crate::web) async fn form(&self, path: &str, credential: &str, form: &str) -> Answer {
         let bearer = format!("Bearer {credential}");
-        let mut headers = vec![("content-type", "application/x-www-form-urlencoded")];
-        if credential.starts_with("dwk_") {
-            headers.push(("x-api-key", credential));
-        } else if !credential.is_empty() {
-            headers.push(("authorization", bearer.as_str()));
-        }
+        let mut headers = carrying(credential, &bearer);
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
         self.send("POST", path, &headers, form.to_owned()).await
     }
 
@@ -205,64 +186,11 @@ impl Gateway {
     }
 }
 
-fn config() -> Config {
-    let second = Duration::from_secs(1);
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    Config {
-        listen: Listen {
-            addresses: vec![address],
-            admin_address: address,
-            admin_token: None,
-            public_url: PublicUrl {
-                text: "http://door".to_owned(),
-                scheme: "http".to_owned(),
-                authority: "door".to_owned(),
-                is_loopback: false,
-            },
-            trusted_proxies: Vec::new(),
-            auth_hosts: Vec::new(),
-            auth_prefix: "/auth".to_owned(),
-            workers: 1,
-        },
-        limits: Limits {
-            head_bytes_max: 32 * 1024,
-            head_fields_max: 100,
-            target_bytes_max: 8 * 1024,
-            head_timeout: second,
-            body_bytes_max: 1 << 20,
-            keepalive_timeout: second,
-            connections_max: 10,
-            upstream_connect_timeout: second,
-            upstream_read_timeout: second,
-            upstream_write_timeout: second,
-            upstream_idle_max: 1,
-            drain_timeout: second,
-        },
-        store: StoreSettings {
-            engine: StoreEngine::Memory,
-            path: PathBuf::new(),
-            cache_entries: 1000,
-        },
-        tokens: token_settings(),
-        issuers: Vec::new(),
-        account: account_settings(),
-        mail: MailSettings {
-            transport: MailTransport::Stdout,
-            from: "Doorward <noreply@localhost>".to_owned(),
-            confirm_link: String::new(),
-            reset_link: String::new(),
-        },
-        log: LogSettings {
-            level: "info".to_owned(),
-            access: false,
-        },
-        roles: role_settings(),
-        upstreams: vec![Upstream {
-            name: "lists".to_owned(),
-            addresses: vec![UpstreamAddress::BuiltinEcho],
-            resources: vec![Name::parse("list").unwrap()],
-            public_path: "/l".to_owned(),
-        }],
-        routes: Vec::new(),
+/// The field that carries a credential, if there is one.
+fn carrying<'a>(credential: &'a str, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
+    match credential {
+        "" => Vec::new(),
+        key if key.starts_with("dwk_") => vec![("x-api-key", key)],
+        _ => vec![("authorization", bearer)],
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
-use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles};
+use crate::auth::verify::{Kind, Remembered, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::Scope;
 use crate::model::account::Digest;
@@ -58,8 +58,8 @@ impl Verifier {
         let as_admin =
             account.is_admin && scopes.iter().any(|scope| scope.as_str() == Scope::ADMIN);
         let identity = Identity {
-            roles: global_roles(&account, as_admin),
-            resource_roles: resource_roles(&subject, &self.ladder),
+            roles: account.global_roles(as_admin),
+            resource_roles: self.resource_roles(&subject),
             principal: Principal::Own {
                 account,
                 session: None,

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use crate::auth::caller::Caller;
 use crate::auth::grant::Stop;
 use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::{Kind, Remembered, Verifier, global_roles, resource_roles};
-use crate::crypto::jwt::UnverifiedToken;
-use crate::model::access::{Ladder, Role, Scope};
+use crate::auth::verify::{Kind, Remembered, Verifier};
+use crate::crypto::jwt::{JwtError, UnverifiedToken};
+use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{SessionId, UserId};
@@ -97,7 +97,7 @@ impl Verifier {
             .collect();
         scopes.sort_unstable();
         scopes.dedup();
-        let identity = login_identity(&subject, Some(session), scopes, Some(expires), &self.ladder);
+        let identity = self.login_identity(&subject, Some(session), scopes, Some(expires));
         let until = expires.min(found.idle_end).min(found.absolute_end);
         Ok(Remembered {
             kind: Kind::Bearer,
@@ -106,43 +106,43 @@ impl Verifier {
             until,
         })
     }
-}
 
-/// What a login of an account amounts to.
-pub(super) fn login_identity(
-    subject: &Subject,
-    session: Option<SessionId>,
-    scopes: Vec<Scope>,
-    expires: Option<Timestamp>,
-    ladder: &Ladder,
-) -> Identity {
-    let account = Arc::clone(&subject.account);
-    let (roles, resource_roles, scopes) = if account.password_must_change {
-        (
-            Role::parse(Role::PWCHANGE).into_iter().collect(),
-            Vec::new(),
-            Vec::new(),
-        )
-    } else {
-        (
-            global_roles(&account, account.is_admin),
-            resource_roles(subject, ladder),
+    /// What a login of an account amounts to.
+    pub(super) fn login_identity(
+        &self,
+        subject: &Subject,
+        session: Option<SessionId>,
+        scopes: Vec<Scope>,
+        expires: Option<Timestamp>,
+    ) -> Identity {
+        let account = Arc::clone(&subject.account);
+        let (roles, resource_roles, scopes) = if account.password_must_change {
+            (
+                Role::parse(Role::PWCHANGE).into_iter().collect(),
+                Vec::new(),
+                Vec::new(),
+            )
+        } else {
+            (
+                account.global_roles(account.is_admin),
+                self.resource_roles(subject),
+                scopes,
+            )
+        };
+        Identity {
+            principal: Principal::Own { account, session },
+            method: AuthnMethod::Jwt,
+            key_id: None,
+            roles,
+            resource_roles,
             scopes,
-        )
-    };
-    Identity {
-        principal: Principal::Own { account, session },
-        method: AuthnMethod::Jwt,
-        key_id: None,
-        roles,
-        resource_roles,
-        scopes,
-        expires,
+            expires,
+        }
     }
 }
 
 /// Why a token was not taken is for the log; the caller learns only that it was not.
-fn refused(error: crate::crypto::jwt::JwtError) -> Stop {
+fn refused(error: JwtError) -> Stop {
     tracing::debug!(
         error = &error as &dyn std::error::Error,
         "bearer token refused"

@@ -15,12 +15,12 @@ use crate::config::Config;
 use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
-use crate::model::access::{Ladder, Rank, ResourceRole, Role, Scope};
-use crate::model::account::{Account, AccountStatus, Digest};
+use crate::model::access::{Ladder, Name, ResourceRole, Scope};
+use crate::model::account::{AccountStatus, Digest};
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::id::UserId;
 use crate::store::Store;
-use crate::store::cached::{Subject, Subjects};
+use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
 use crate::store::generations::Stamp;
 use crate::telemetry::metrics::Metrics;
@@ -48,6 +48,7 @@ pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
     foreign: Vec<ForeignIssuer>,
+    resources: Vec<Name>,
     ladder: Ladder,
     scopes: Vec<Scope>,
     store: Arc<dyn Store>,
@@ -86,6 +87,7 @@ impl Verifier {
             foreign: foreign
                 .map(|(issuer, keys)| ForeignIssuer::new(issuer, keys, &config.roles))
                 .collect(),
+            resources: config.roles.resources.clone(),
             ladder: config.roles.ladder.clone(),
             scopes: config.roles.scopes.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
@@ -97,6 +99,7 @@ impl Verifier {
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
+                .weigher(|_, kept: &Arc<Remembered>| weight_of(kept.caller.identity.words()))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build(),
         }
@@ -164,42 +167,17 @@ impl Verifier {
             .filter(|scope| !scope.is_own())
             .cloned()
             .collect();
-        Ok(Some(Arc::new(Caller::new(bearer::login_identity(
-            &subject,
-            None,
-            scopes,
-            None,
-            &self.ladder,
-        )))))
+        let identity = self.login_identity(&subject, None, scopes, None);
+        Ok(Some(Arc::new(Caller::new(identity))))
     }
-}
 
-/// The global roles of an account, sorted.
-fn global_roles(account: &Account, as_admin: bool) -> Vec<Role> {
-    let own = std::iter::once(Role::USER).chain(as_admin.then_some(Role::ADMIN));
-    let mut roles: Vec<_> = own
-        .filter_map(|text| Role::parse(text).ok())
-        .chain(account.roles.iter().cloned())
-        .collect();
-    roles.sort_unstable();
-    roles.dedup();
-    roles
-}
-
-/// The resource roles of memberships, sorted; a level that is not declared, or is the lowest, yields nothing.
-fn resource_roles(subject: &Subject, ladder: &Ladder) -> Vec<ResourceRole> {
-    let yielding = subject.memberships.iter().filter_map(|membership| {
-        let rank = ladder
-            .rank(membership.level.as_str())
-            .filter(|rank| Rank(0) < *rank)?;
-        Some(ResourceRole {
-            resource: membership.resource.clone(),
-            id: membership.id.clone(),
-            rank,
-            exact: false,
-        })
-    });
-    let mut roles: Vec<_> = yielding.collect();
-    roles.sort_unstable();
-    roles
+    /// The resource roles of an account's memberships, sorted.
+    fn resource_roles(&self, subject: &Subject) -> Vec<ResourceRole> {
+        let memberships = subject.memberships.iter();
+        let mut roles: Vec<_> = memberships
+            .filter_map(|membership| ResourceRole::of(membership, &self.resources, &self.ladder))
+            .collect();
+        roles.sort_unstable();
+        roles
+    }
 }

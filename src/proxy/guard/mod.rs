@@ -171,6 +171,7 @@ impl HeadCheck {
         }
         let is_sound = match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value.trim_ascii()),
+            6 if name.eq_ignore_ascii_case(b"expect") => is_known_expectation(value),
             10 if name.eq_ignore_ascii_case(b"connection") => names_no_framing(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths += 1;
@@ -216,6 +217,12 @@ fn names_no_framing(value: &[u8]) -> bool {
         let token = token.trim_ascii();
         !framing.iter().any(|name| token.eq_ignore_ascii_case(name))
     })
+}
+
+/// Whether this is the one expectation that there is. Servers disagree about the body behind any other (RFC 9110 section
+/// 10.1.1 lets each refuse or ignore it).
+fn is_known_expectation(value: &[u8]) -> bool {
+    value.trim_ascii().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Judges an HTTP/2 head. Its framing is h2's own; what is left are the names, the authority and the sizes.
@@ -265,6 +272,7 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
         "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" => false,
         "te" => value.eq_ignore_ascii_case(b"trailers"),
         "content-length" => length_of(value).is_some(),
+        "expect" => is_known_expectation(value),
         name => name.bytes().all(is_token),
     };
     is_allowed && is_field_value(value)
@@ -303,7 +311,11 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-fn check_method(method: &[u8]) -> Result<(), DenyReason> {
+/// Judges a method.
+///
+/// # Errors
+/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::MethodRefused`] for one that never passes.
+pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return Err(DenyReason::RequestMalformed);
     }

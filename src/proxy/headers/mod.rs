@@ -1,9 +1,11 @@
 //! Header edits: strip first, then insert what the gateway says.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::auth::strip::{StripSet, is_own_cookie};
@@ -122,6 +124,17 @@ fn cookie_name(pair: &[u8]) -> &[u8] {
         .trim_ascii()
 }
 
+/// The name under which a browser sends back what a `Set-Cookie` sets. It sends a cookie without a name as its bare value,
+/// so in `=name=value` the value names one (RFC 6265bis section 5.8.3).
+fn cookie_set(field: &[u8]) -> &[u8] {
+    let pair = field.split(|byte| *byte == b';').next().unwrap_or_default();
+    let mut pair = pair.trim_ascii();
+    while let Some(value) = pair.strip_prefix(b"=") {
+        pair = value.trim_ascii();
+    }
+    cookie_name(pair)
+}
+
 /// The hops so far: a trusted proxy's list and the peer behind it, anybody else's peer alone.
 fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValue {
     if !forwarding.peer_is_trusted || !headers.contains_key(FORWARDED_FOR) {
@@ -177,7 +190,8 @@ pub fn is_framed_once(head: &ResponseHeader) -> bool {
     let is_sound = match (lengths.next(), codings.next()) {
         (None, None) => true,
         (Some(length), None) => is_length(length),
-        (None, Some(coding)) => is_chunked(coding),
+        // In HTTP/1.0 there are no chunks (RFC 9112 section 6.1).
+        (None, Some(coding)) => is_chunked(coding) && head.version != http::Version::HTTP_10,
         (Some(_), Some(_)) => false,
     };
     is_sound && lengths.next().is_none() && codings.next().is_none()
@@ -193,16 +207,28 @@ pub fn to_caller(
     strip: &StripSet,
     id: RequestId,
 ) -> pingora::Result<()> {
+    // Asked once: most answers name nothing.
+    let may_name = head.headers.contains_key(CONNECTION);
     let names: Vec<_> = head
         .headers
         .keys()
-        .filter(|name| is_hop_field(name) || strip.is_identity(name))
+        .filter(|name| {
+            is_hop_field(name)
+                || strip.is_identity(name)
+                || (may_name && is_named(name, &head.headers))
+        })
         .cloned()
         .collect();
     for name in names {
         head.remove_header(&name);
     }
-    let sets_ours = |value: &HeaderValue| is_own_cookie(cookie_name(value.as_bytes()));
+    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+        // No body follows, whatever these say, and a reader who believed them would take the next answer for it
+        // (RFC 9110 section 8.6; RFC 9112 section 6.1).
+        head.remove_header(&CONTENT_LENGTH);
+        head.remove_header(&TRANSFER_ENCODING);
+    }
+    let sets_ours = |value: &HeaderValue| is_own_cookie(cookie_set(value.as_bytes()));
     if head.headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         head.remove_header(&SET_COOKIE);
@@ -211,6 +237,21 @@ pub fn to_caller(
         }
     }
     head.insert_header(REQUEST_ID, id_value(id))
+}
+
+/// Whether `Connection` names this field: then it ends here (RFC 9110 section 7.6.1). The framing and the switch to another
+/// protocol are Pingora's to write anew.
+fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
+    let is_pingoras = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name);
+    let named = |field: &HeaderValue| {
+        let mut tokens = field.as_bytes().split(|byte| *byte == b',');
+        tokens.any(|token| {
+            token
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_str().as_bytes())
+        })
+    };
+    !is_pingoras && headers.get_all(CONNECTION).iter().any(named)
 }
 
 /// Fields about the connection to the upstream that Pingora lets pass.

@@ -167,6 +167,9 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("x_auth_roles", "admin"),
         ("Set-Cookie", "a=1"),
         ("Set-Cookie", " __host-doorward=x; Path=/"),
+        ("Set-Cookie", "=__host-Doorward=evil; Path=/"),
+        ("Set-Cookie", " = = doorward_session=evil"),
+        ("Set-Cookie", "doorward_session ; Path=/"),
         ("Set-Cookie", "b=2"),
         ("X-Request-Id", "theirs"),
         ("Keep-Alive", "timeout=5"),
@@ -218,6 +221,52 @@ fn answers_end_in_one_way() {
             head.append_header(*name, *value).unwrap();
         }
         assert_eq!(is_framed_once(&head), is_sound, "{fields:?}");
+    }
+}
+
+#[test]
+fn answers_of_http_1_0_have_no_chunks() {
+    let mut head = ResponseHeader::build(200, None).unwrap();
+    head.append_header("Transfer-Encoding", "chunked").unwrap();
+    assert!(is_framed_once(&head));
+    head.set_version(http::Version::HTTP_10);
+    assert!(!is_framed_once(&head));
+}
+
+#[test]
+fn answers_without_a_body_tell_no_length() {
+    for (status, length) in [(200, true), (204, false), (103, false), (304, true)] {
+        let mut head = ResponseHeader::build(status, None).unwrap();
+        head.append_header("Content-Length", "5").unwrap();
+        to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
+        assert_eq!(
+            head.headers.contains_key(CONTENT_LENGTH),
+            length,
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn what_an_answer_names_in_connection_ends_here() {
+    let mut head = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in [
+        ("Connection", "close, X-Hop"),
+        ("Connection", "content-length,x-request-id"),
+        ("X-Hop", "1"),
+        ("X-Stays", "1"),
+        ("Content-Length", "5"),
+    ] {
+        head.append_header(name, value).unwrap();
+    }
+    to_caller(&mut head, &set(), RequestId::from_number(7)).unwrap();
+    for (name, stays) in [
+        ("x-hop", false),
+        ("x-stays", true),
+        ("content-length", true),
+        ("x-request-id", true),
+    ] {
+        assert_eq!(head.headers.contains_key(name), stays, "{name}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Accounts coming to be and changed by administrators, and the tokens mailed for them.
 
-use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
+use crate::model::account::{Account, AccountStatus, OneTimeToken};
 use crate::model::id::UserId;
 use crate::store::error::StoreError;
 use crate::store::intents::{put_token, remove_sessions, reserve, save_revoked, void_tokens};
@@ -38,7 +38,7 @@ pub(crate) fn put_token_of_account(
     token: &OneTimeToken,
 ) -> Result<bool, StoreError> {
     let account = tx.load(&layout::account(&token.uid))?;
-    if !account.is_some_and(|account| fits(token.purpose, account.status)) {
+    if !account.is_some_and(|account| token.purpose.fits(account.status)) {
         return Ok(false);
     }
     put_token(tx, token)?;
@@ -78,14 +78,6 @@ pub(crate) fn update(
     }
     save_revoked(tx, &mut account)?;
     Ok(Some(account))
-}
-
-/// Whether a token of this purpose may act on an account of this status: each purpose has its one status.
-pub(crate) fn fits(purpose: Purpose, status: AccountStatus) -> bool {
-    match purpose {
-        Purpose::Confirm => status == AccountStatus::Pending,
-        Purpose::Reset => status == AccountStatus::Active,
-    }
 }
 
 fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    accounts, keys, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
+    keys, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, NewPassword, layout, reads};
@@ -20,7 +20,7 @@ pub(crate) fn set_by_token(
         return Ok(None);
     };
     let account = tx.load(&layout::account(&token.uid))?;
-    let fitting = account.filter(|account| accounts::fits(token.purpose, account.status));
+    let fitting = account.filter(|account| token.purpose.fits(account.status));
     let (Some(mut account), true) = (fitting, now < token.expires) else {
         return Ok(None);
     };

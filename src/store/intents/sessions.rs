@@ -1,7 +1,6 @@
 //! Logins, their refresh tokens and their end.
 
-use subtle::ConstantTimeEq;
-
+use crate::crypto::token::digests_match;
 use crate::model::account::{Digest, PasswordHash, Session};
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
@@ -43,7 +42,7 @@ pub(crate) fn rotate(
     if !session.is_live(rotation.now) || active(tx, &session.uid)?.is_none() {
         return Ok(Rotation::Unknown);
     }
-    if same(&session.refresh, &rotation.presented) {
+    if digests_match(&session.refresh, &rotation.presented) {
         session.spent.push(rotation.presented);
         keep_newest(&mut session.spent);
         session.refresh = rotation.successor;
@@ -57,13 +56,13 @@ pub(crate) fn rotate(
     }
     let newest = session.spent.last();
     let in_grace = rotation.now.since(session.rotated) < rotation.grace;
-    if in_grace && newest.is_some_and(|spent| same(spent, &rotation.presented)) {
+    if in_grace && newest.is_some_and(|spent| digests_match(spent, &rotation.presented)) {
         return Ok(Rotation::Repeated(session));
     }
     if session
         .spent
         .iter()
-        .any(|spent| same(spent, &rotation.presented))
+        .any(|spent| digests_match(spent, &rotation.presented))
     {
         // Two hold the same token, and nobody can tell which of them is the thief.
         remove_session(tx, &session.uid, &session.id);
@@ -97,10 +96,6 @@ pub(crate) fn end_all(
         move_generation(tx, uid)?;
     }
     Ok(ended)
-}
-
-fn same(one: &Digest, other: &Digest) -> bool {
-    one.0.ct_eq(&other.0).into()
 }
 
 fn keep_newest(spent: &mut Vec<Digest>) {

@@ -16,11 +16,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Somewhat more than sled asks of the disk for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
 
-/// Makes the directory, or makes it private if it is there.
+/// Makes a directory with mode 0700, or takes everybody else out of one that is there.
 ///
 /// # Errors
 /// Whatever the file system says; a directory that all share, such as `/tmp`, is refused.
-pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+pub fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mode = fs::metadata(dir)?.permissions().mode();
     if mode & 0o1000 != 0 {

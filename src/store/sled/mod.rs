@@ -12,7 +12,6 @@ mod writer;
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -21,10 +20,12 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+pub use crate::store::sled::files::make_private;
+
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
-use crate::store::sled::open::Database;
+use crate::store::sled::open::{Database, cannot_open};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
 use crate::store::sled::writer::{Ticket, Work, Writer};
@@ -179,13 +180,6 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("dir", &self.dir)
             .finish_non_exhaustive()
-    }
-}
-
-fn cannot_open(source: io::Error) -> StoreError {
-    StoreError::Engine {
-        action: "open",
-        source: Box::new(source),
     }
 }
 

@@ -213,7 +213,8 @@ fn refused(dir: &Path, found: impl Into<String>) -> StoreError {
     }
 }
 
-fn cannot_open(source: io::Error) -> StoreError {
+/// The file system does not let the store be opened.
+pub(crate) fn cannot_open(source: io::Error) -> StoreError {
     StoreError::Engine {
         action: "open",
         source: Box::new(source),

@@ -40,9 +40,7 @@ impl Records for SledRecords<'_> {
 
 fn unreadable(key: &[u8], error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Corruption { .. } => StoreError::Damaged {
-            tree: layout::tree_of(key),
-        },
+        sled::Error::Corruption { .. } => layout::damaged(key),
         error => StoreError::Engine {
             action: "read",
             source: Box::new(error),

@@ -16,6 +16,12 @@ async fn bodies_are_what_the_contract_says_and_nothing_else() {
         ("/auth/register", json, format!("{register}}}"), 202),
         ("/auth/register", json, format!("{register}}} {{}}"), 400),
         ("/auth/register", json, "[]".to_owned(), 400),
+        (
+            "/auth/register",
+            json,
+            r#"["c@example.org","carl","C",null]"#.to_owned(),
+            400,
+        ),
         ("/auth/register", json, String::new(), 400),
         ("/auth/register", json, r#"{"identity":1}"#.to_owned(), 400),
         ("/auth/register", "text/plain", format!("{register}}}"), 415),

@@ -25,6 +25,10 @@ const TASKS: u32 = 8;
 
 /// Not a test by itself: what the children of the next one run.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the parent tells its children by the environment"
+)]
 fn child() {
     let Some(dir) = env::var_os(DIR_VARIABLE) else {
         return;
