@@ -370,7 +370,7 @@ mod tests {
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 2);
         assert_eq!(subjects.cache.weighted_size(), 2);
-        assert!(subjects.peek(&uid(1)).is_none());
+        assert!(!is_kept(&subjects, &uid(1)));
     }
 
     #[tokio::test]
