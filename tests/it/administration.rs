@@ -196,3 +196,35 @@ fn who_must_change_the_password_can_do_nothing_else() {
         .expect(200);
     gateway.get_by(&anna.caller(), "/member/42/x").expect(200);
 }
+
+#[test]
+fn a_key_sets_memberships_only_with_the_scope_for_it() {
+    let (_upstream, gateway) = gateway();
+    let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
+    let (plain, able) = (
+        gateway.key(&root, &[]),
+        gateway.key(&root, &["auth:members"]),
+    );
+    let put = |key: &crate::harness::people::Key| {
+        gateway
+            .put(&format!("/auth/members/list/5/{}", anna.uid))
+            .by(&key.caller())
+            .json(&json!({"level": "member"}))
+            .send()
+    };
+    put(&plain).refused_as(403);
+    gateway
+        .get_by(&anna.caller(), "/member/5/x")
+        .refused_as(403);
+    let answer = put(&able);
+    // The role admin comes with auth:admin alone; whether the scope suffices by itself is its owner's rights' matter.
+    if answer.status < 300 {
+        gateway.get_by(&anna.caller(), "/member/5/x").expect(200);
+    } else {
+        answer.refused_as(403);
+    }
+    gateway
+        .get_by(&able.caller(), "/auth/accounts")
+        .refused_as(403);
+    gateway.get_by(&able.caller(), "/admin/x").refused_as(403);
+}

@@ -351,6 +351,12 @@ fn explain_tells_what_the_gateway_does() {
             "deny scope_missing",
         ),
         ("/nowhere", vec!["--as", &anna.uid], 3, "deny no_route"),
+        (
+            "/protected/x",
+            vec!["--as", "u-nobody000"],
+            3,
+            "deny session_ended",
+        ),
         ("/public/../protected/x", vec![], 3, "deny path_refused"),
     ];
     for (url, caller, code, first) in cases {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::harness::gateway::Gateway;
-use crate::harness::now;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
+use crate::harness::{at_once, now};
 
 #[test]
 fn heads_have_limits() {
@@ -127,6 +127,38 @@ fn one_caller_with_many_connections_does_not_shut_out_readiness() {
             .try_answer(false)
             .filter(|answer| answer.status == 200)
     });
+}
+
+#[test]
+fn a_storm_of_logins_is_refused_and_harms_nobody_else() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&format!(
+        "[account]\nhash_threads = 1\n{}",
+        routes(&upstream)
+    ));
+    let body = serde_json::json!({"username": "nobody", "password": "entirely Wrong 9 words"});
+    let storm = at_once(60, |index| {
+        if index == 0 {
+            // Beside them, one who only passes.
+            let start = now();
+            gateway.get("/public/a").send().expect(200);
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                start.elapsed()
+            );
+            return 0;
+        }
+        let answer = gateway.post("/auth/login").json(&body).send();
+        if answer.status == 503 {
+            answer.refused_as(503);
+            assert!(answer.header("retry-after").is_some());
+        }
+        answer.status
+    });
+    let count = |status: u16| storm.iter().filter(|it| **it == status).count();
+    assert_eq!(count(401) + count(503), 59, "{storm:?}");
+    assert!(0 < count(401) && 0 < count(503), "{storm:?}");
 }
 
 #[test]

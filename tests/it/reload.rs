@@ -4,8 +4,11 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::{route, routes};
+use crate::harness::tokens::{AUDIENCE, ISSUER, Signer, claims, key_set};
 use crate::harness::upstream::{Exchange, Upstream};
 use crate::harness::wait_for;
 
@@ -163,4 +166,59 @@ fn reloads_under_load_fail_no_request() {
                 > 10
         );
     });
+}
+
+/// An issuer whose keys stand in a file of the gateway's directory.
+fn issuer(gateway: &Gateway, more: &str) -> String {
+    let file = gateway.dir().join("keys.json");
+    format!(
+        "[[issuer]]\nname = \"corp\"\nissuer = \"{ISSUER}\"\naudience = [\"{AUDIENCE}\"]\njwks_file = \"{}\"\nroles_claim = \"groups\"\n{more}\n",
+        file.display()
+    )
+}
+
+#[test]
+fn whoever_was_recognised_before_is_judged_by_the_new_rules() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("memory", "");
+    let (old, new) = (Signer::es256(), Signer::es256());
+    key_set(gateway.dir(), "keys.json", &[old.jwk("k")]);
+    let generous = format!(
+        "{}{}",
+        issuer(&gateway, "roles_allow = [\"admin\"]"),
+        routes(&upstream)
+    );
+    gateway.configure(&generous);
+    gateway.run();
+    let anna = gateway.person("anna");
+    gateway.member("anna", "42", "secret");
+    let token = old.token("k", &claims(&json!({"groups": ["admin"]})));
+    let statuses = || {
+        let path = |path, token: &str| gateway.get(path).bearer(token).send().status;
+        [
+            path("/admin/x", &token),
+            path("/protected/x", &token),
+            path("/secret/42/x", &anna.jwt),
+            path("/member/42/x", &anna.jwt),
+        ]
+    };
+    assert_eq!(statuses(), [200, 200, 200, 200]);
+    let strict = format!("{}{}", issuer(&gateway, ""), routes(&upstream));
+    // The issuer may no longer say who is an administrator.
+    gateway.configure(&strict);
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 1);
+    assert_eq!(statuses(), [403, 200, 200, 200]);
+    // It has another key.
+    key_set(gateway.dir(), "keys.json", &[new.jwk("k")]);
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 2);
+    assert_eq!(statuses(), [401, 401, 200, 200]);
+    // A level is no longer declared: it yields nothing, not even what was below it.
+    let levels = "[roles]\nlevels = [\"public\", \"invitee\", \"member\", \"manager\"]\n";
+    let without = routes(&upstream).replace("list-{id}-secret", "admin");
+    gateway.configure(&format!("{levels}{without}"));
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 3);
+    assert_eq!(statuses(), [401, 401, 403, 403]);
 }

@@ -67,6 +67,8 @@ fn forged_identities_are_removed_on_every_route_and_ours_stand_once() {
                     None
                 };
                 assert_eq!(seen.header("x-auth-uid"), ours, "{path} {spelling}");
+                let method = ours.map_or("anonymous", |_| "jwt");
+                assert_eq!(seen.header("x-auth-method"), Some(method), "{path}");
             }
         }
     }

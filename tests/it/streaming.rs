@@ -234,3 +234,60 @@ fn a_caller_who_leaves_takes_nobody_along() {
     let mut caller = Connection::open(gateway.address);
     gateway.get("/public/x").send_on(&mut caller).expect(200);
 }
+
+#[test]
+fn no_other_upgrade_reaches_an_upstream() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    for protocol in [
+        "h2c",
+        "TLS/1.0",
+        "HTTP/2.0, SHTTP/1.3",
+        "websocket, h2c",
+        "foo",
+    ] {
+        let answer = gateway
+            .get("/public/x")
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("Upgrade", protocol)
+            .header("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA")
+            .send();
+        assert!(
+            matches!(answer.status, 200 | 400),
+            "{protocol}: {}",
+            answer.status
+        );
+        let seen = upstream.seen().into_iter().last();
+        let passed = seen.and_then(|seen| seen.header("upgrade").map(str::to_owned));
+        assert_eq!(passed, None, "{protocol}");
+    }
+    // An upstream that switches unasked is not followed.
+    let upstream = Upstream::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+    let gateway = Gateway::start(&routes(&upstream));
+    gateway
+        .get("/public/x")
+        .send()
+        .refused(502, "upstream_error");
+}
+
+#[test]
+fn interim_answers_pass_without_an_identity() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.write(
+            "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Auth-Uid: fixed\r\nSet-Cookie: doorward_session=fixed\r\n\r\n",
+        );
+        exchange.answer("hello");
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    caller.write(format!(
+        "GET /public/x HTTP/1.1\r\nHost: {}\r\n\r\n",
+        gateway.address
+    ));
+    let hints = caller.head().unwrap();
+    assert_eq!((hints.status, hints.header("link")), (103, Some("</x>")));
+    assert!(!format!("{hints:?}").contains("fixed"), "{hints:?}");
+    assert_eq!(caller.answer().text(), "hello");
+}

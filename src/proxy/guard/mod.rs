@@ -329,8 +329,11 @@ pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
 
 /// Checks a target's form; gives the authority of one in absolute-form.
 fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, DenyReason> {
-    let is_visible = |byte: &u8| byte.is_ascii_graphic() && *byte != b'#';
-    if !target.iter().all(is_visible) {
+    // What no URI holds, and what the parser behind this would refuse without a word.
+    let is_sound =
+        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>');
+    let mut path = target.iter().take_while(|byte| **byte != b'?');
+    if !target.iter().all(is_sound) || path.any(|byte| *byte == b'`') {
         return Err(DenyReason::RequestMalformed);
     }
     if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {

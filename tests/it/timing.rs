@@ -1,0 +1,78 @@
+//! Whoever does not know a name learns nothing from how long an answer takes.
+//!
+//! The work that must not be left out is a password hash, some ten times as long as all the rest of a login: its absence
+//! shows on a busy machine too.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::gateway::Gateway;
+use crate::harness::now;
+use crate::harness::people::{address_of, password_of};
+use crate::harness::routes::routes;
+use crate::harness::upstream::Upstream;
+
+const TRIES: usize = 15;
+
+/// The median time of each request, asked in turns.
+fn medians(gateway: &Gateway, path: &str, status: u16, bodies: &[Value]) -> Vec<Duration> {
+    let mut times = vec![Vec::new(); bodies.len()];
+    for _ in 0..TRIES {
+        for (body, times) in bodies.iter().zip(&mut times) {
+            let start = now();
+            gateway.post(path).json(body).send().expect(status);
+            times.push(start.elapsed());
+        }
+    }
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[TRIES / 2]
+    };
+    times.iter_mut().map(median).collect()
+}
+
+fn alike(medians: &[Duration]) {
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    assert!(*most < 2 * *least, "told apart by time: {medians:?}");
+}
+
+#[test]
+fn a_login_takes_as_long_whether_or_not_there_is_an_account() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    gateway.person("anna");
+    gateway.register("pending");
+    gateway.person("gone");
+    gateway.cli(&["account", "disable", "gone"], "").done();
+    let login = |name: &str, password: &str| json!({"username": name, "password": password});
+    let wrong = "entirely Wrong 9 words";
+    alike(&medians(
+        &gateway,
+        "/auth/login",
+        401,
+        &[
+            login("anna", wrong),
+            login("anna@example.org", wrong),
+            login("nobody", wrong),
+            login("nobody@example.org", wrong),
+            login("pending", wrong),
+            login("gone", &password_of("gone")),
+            login("not a name", wrong),
+        ],
+    ));
+}
+
+#[test]
+fn forgetting_and_registering_take_as_long_whether_or_not_there_is_an_account() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    gateway.person("anna");
+    let forgot = ["anna", "nobody"].map(|name| json!({"username": name}));
+    alike(&medians(&gateway, "/auth/forgot", 202, &forgot));
+    let register = [("anna", "other"), ("free", "anna"), ("free", "free")];
+    let register = register.map(|(address, name)| {
+        json!({"identity": address_of(address), "username": name, "name": "Somebody"})
+    });
+    alike(&medians(&gateway, "/auth/register", 202, &register));
+}
