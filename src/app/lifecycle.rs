@@ -30,18 +30,7 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Opens everything, serves until a signal ends it, drains.
 pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
-    // Before anything is opened or made.
-    let obstacles = crate::snapshot::obstacles(&config);
-    if !obstacles.is_empty() {
-        return Err(AppError::Obstacles(obstacles));
-    }
-    let services = services::open(&config)?;
-    counting::restore(&services)
-        .await
-        .map_err(|source| services::OpenError::Store {
-            path: config.store.path.clone(),
-            source,
-        })?;
+    let services = open(&config).await?;
     let config = Arc::new(config);
     let snapshot =
         Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
@@ -107,6 +96,21 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     } else {
         Err(AppError::DrainCut)
     }
+}
+
+async fn open(config: &Config) -> Result<Services, AppError> {
+    // Before anything is opened or made.
+    let obstacles = crate::snapshot::obstacles(config);
+    if !obstacles.is_empty() {
+        return Err(AppError::Obstacles(obstacles));
+    }
+    let services = services::open(config)?;
+    let restored = counting::restore(&services).await;
+    restored.map_err(|source| services::OpenError::Store {
+        path: config.store.path.clone(),
+        source,
+    })?;
+    Ok(services)
 }
 
 /// The built-in echo service on a loopback port of its own, if an upstream wants it.

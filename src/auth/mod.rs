@@ -242,7 +242,8 @@ impl Authorizer {
     /// there was none, or it is forgotten. Proves nothing about this request.
     #[must_use]
     pub fn last_identity(&self, headers: &HeaderMap) -> Option<Arc<Identity>> {
-        let credential = extract(headers, &self.api_key_header, Some(self.cookies.own())).ok()??;
+        let credential =
+            extract(headers, &self.api_key_header, Some(self.cookies.own())).ok()??;
         let caller = self.verifier.remembered(credential)?;
         Some(Arc::clone(&caller.identity))
     }

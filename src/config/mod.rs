@@ -44,8 +44,8 @@ pub use crate::config::mail::{MailLimits, MailSettings, MailTransport};
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;
-pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::session::SessionSettings;
+pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 

@@ -16,12 +16,13 @@ use crate::model::mail::{DueMails, QueuedMail};
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::intents::{
-    accounts, import, keys, mails, members, old_hashes, passwords, people, purge, sessions, settings,
+    accounts, import, keys, mails, members, old_hashes, passwords, people, purge, sessions,
+    settings,
 };
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
-    AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportedPerson,
-    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
+    AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportedPerson, KeyChange,
+    MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.

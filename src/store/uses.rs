@@ -72,14 +72,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told() {
         let uses = SessionUses::new();
-        let used = SessionUse {
+        let one = SessionUse {
             session: draw_session_id(),
             at: Timestamp::from_secs(1),
             idle_end: Timestamp::from_secs(2),
         };
         for _ in 0..WAITING_MAX {
-            assert!(uses.note(used.clone()));
+            assert!(uses.note(one.clone()));
         }
-        assert!(!uses.note(used));
+        assert!(!uses.note(one));
     }
 }

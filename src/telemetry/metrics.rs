@@ -166,43 +166,22 @@ struct MailLabels {
     event: MailEvent,
 }
 
-/// All metrics.
+/// The metrics that have labels, one for each that there can be.
 #[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
+struct Labelled {
     /// By outcome, then by status class.
     requests: [[Counter; StatusClass::ALL.len()]; Outcome::ALL.len()],
     refusals: [Counter; DenyReason::ALL.len()],
     durations: [Histogram; Outcome::ALL.len()],
-    password_pool_busy: Counter,
-    store_errors: Counter,
-    logins_limited: Counter,
-    limits_full: Counter,
-    role_source_requests: Counter,
-    role_source_errors: Counter,
-    identity_cache_hits: Counter,
-    identity_cache_misses: Counter,
-    access_records_dropped: Counter,
     mails: [Counter; MailEvent::ALL.len()],
-    mails_queued: Gauge,
 }
 
-impl Metrics {
-    /// What [`Metrics::render`] writes, for `Content-Type`.
-    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-    /// All at zero.
-    #[must_use]
-    pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("doorward");
+impl Labelled {
+    fn register(registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
         let refusals = Family::<ReasonLabels, Counter>::default();
         let durations = Family::<OutcomeLabels, Histogram>::default();
-        registry.register(
-            "build",
-            "What is running",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        let mails = Family::<MailLabels, Counter>::default();
         registry.register(
             "requests",
             "Finished requests by outcome and class of status; none: no answer was sent",
@@ -214,8 +193,54 @@ impl Metrics {
             "From the head of a request to the end of its answer, by outcome",
             durations.clone(),
         );
-        let mails = Family::<MailLabels, Counter>::default();
         registry.register("mails", "What became of mails", mails.clone());
+        Self {
+            requests: Outcome::ALL.map(|outcome| {
+                StatusClass::ALL
+                    .map(|status| requests.get_or_create_owned(&RequestLabels { outcome, status }))
+            }),
+            refusals: DenyReason::ALL.map(|reason| {
+                let reason = Reason(reason);
+                refusals.get_or_create_owned(&ReasonLabels { reason })
+            }),
+            durations: Outcome::ALL
+                .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
+            mails: MailEvent::ALL.map(|event| mails.get_or_create_owned(&MailLabels { event })),
+        }
+    }
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    labelled: Labelled,
+    password_pool_busy: Counter,
+    store_errors: Counter,
+    logins_limited: Counter,
+    limits_full: Counter,
+    role_source_requests: Counter,
+    role_source_errors: Counter,
+    identity_cache_hits: Counter,
+    identity_cache_misses: Counter,
+    access_records_dropped: Counter,
+    mails_queued: Gauge,
+}
+
+impl Metrics {
+    /// What [`Metrics::render`] writes, for `Content-Type`.
+    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("doorward");
+        registry.register(
+            "build",
+            "What is running",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let labelled = Labelled::register(&mut registry);
         let mails_queued = Gauge::default();
         registry.register(
             "mails_queued",
@@ -261,18 +286,8 @@ impl Metrics {
                 "access_records_dropped",
                 "Access records that could not be written",
             ),
-            requests: Outcome::ALL.map(|outcome| {
-                StatusClass::ALL
-                    .map(|status| requests.get_or_create_owned(&RequestLabels { outcome, status }))
-            }),
-            refusals: DenyReason::ALL.map(|reason| {
-                let reason = Reason(reason);
-                refusals.get_or_create_owned(&ReasonLabels { reason })
-            }),
-            durations: Outcome::ALL
-                .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
-            mails: MailEvent::ALL.map(|event| mails.get_or_create_owned(&MailLabels { event })),
             mails_queued,
+            labelled,
             registry,
         }
     }
@@ -285,15 +300,16 @@ impl Metrics {
         reason: Option<DenyReason>,
         took: Duration,
     ) {
-        let of_outcome = self.requests.get(outcome as usize);
+        let of_outcome = self.labelled.requests.get(outcome as usize);
         if let Some(counter) = of_outcome.and_then(|all| all.get(StatusClass::of(status) as usize))
         {
             counter.inc();
         }
-        if let Some(histogram) = self.durations.get(outcome as usize) {
+        if let Some(histogram) = self.labelled.durations.get(outcome as usize) {
             histogram.observe(took);
         }
-        if let Some(counter) = reason.and_then(|reason| self.refusals.get(reason as usize)) {
+        if let Some(counter) = reason.and_then(|reason| self.labelled.refusals.get(reason as usize))
+        {
             counter.inc();
         }
     }
@@ -340,7 +356,7 @@ impl Metrics {
 
     /// Counts what became of a mail.
     pub fn mail(&self, event: MailEvent) {
-        if let Some(counter) = self.mails.get(event as usize) {
+        if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::harness::gateway::Gateway;
-use crate::harness::request::Request;
 use crate::harness::http::Response;
 use crate::harness::people::password_of;
+use crate::harness::request::Request;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::{at_once, now, wait_for};

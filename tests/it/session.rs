@@ -407,7 +407,9 @@ fn kinds_of_secrets_cannot_stand_for_each_other() {
             .refused(400, "token_invalid");
     }
     for token in [&anna.jwt, &anna.refresh, &key.text, &reset] {
-        let request = gateway.get("/protected/x").header("Cookie", format!("doorward_session={token}"));
+        let request = gateway
+            .get("/protected/x")
+            .header("Cookie", format!("doorward_session={token}"));
         request.send().refused(401, "session_ended");
     }
     gateway

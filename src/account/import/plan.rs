@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::AccountsParts;
 use crate::account::api_keys::KEYS_MAX;
-use crate::account::key_terms::NAME_CHARS_MAX;
 use crate::account::import::RefusedLine;
 use crate::account::import::lines::{self, AccountLine, KeyLine, Line, MemberLine, PersonLine};
+use crate::account::key_terms::NAME_CHARS_MAX;
 use crate::account::register::checked_name;
 use crate::crypto::password::{Unfit, check_foreign};
 use crate::model::access::{Membership, Name, ResourceId};

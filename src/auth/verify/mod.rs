@@ -260,10 +260,7 @@ impl Verifier {
     }
 
     /// What memberships amount to, sorted.
-    fn yielded<'m>(
-        &self,
-        memberships: impl Iterator<Item = &'m Membership>,
-    ) -> Vec<ResourceRole> {
+    fn yielded<'m>(&self, memberships: impl Iterator<Item = &'m Membership>) -> Vec<ResourceRole> {
         let (resources, ladder) = (&self.roles.resources, &self.roles.ladder);
         let mut roles: Vec<_> = memberships
             .filter_map(|membership| ResourceRole::of(membership, resources, ladder))

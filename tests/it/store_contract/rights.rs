@@ -8,8 +8,8 @@ use doorward::store::{
 };
 
 use crate::store_contract::fixture::{
-    account, api_key, at, digest, fifty, generation, key_id, membership, name, password, put_active,
-    put_key, resource_id, session, standing, uid,
+    account, api_key, at, digest, fifty, generation, key_id, membership, name, password,
+    put_active, put_key, resource_id, session, standing, uid,
 };
 
 pub(crate) async fn api_keys_are_guarded_listed_and_revoked(store: Arc<dyn Store>) {
