@@ -10,11 +10,14 @@
 )]
 
 use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
+use doorward::account::Accounts;
 use doorward::account::admin::Administration;
 use doorward::account::api_keys::{KeyCreation, WantedKey};
 use doorward::account::call::Call;
@@ -24,6 +27,7 @@ use doorward::auth::grant::Decision;
 use doorward::auth::view::RequestView;
 use doorward::config::{Config, EnvOverlay};
 use doorward::model::access::{Membership, Name, ResourceId};
+use doorward::model::account::Account;
 use doorward::model::path::CanonicalPath;
 use doorward::model::secret::Secret;
 use doorward::route::normalize::canonical;
@@ -55,7 +59,37 @@ require = "authenticated"
 path = "/lists/{id}/**"
 upstream = "echo"
 require = { any_role = ["admin", "list-{id}-member"] }
+[[route]]
+path = "/events/{id}/**"
+upstream = "echo"
+require = { any_role = ["admin", "event-{id}-member"] }
+[[role_source]]
+resources = ["event"]
+url = "http://SOURCE/m?uid={uid}&id={id}"
+ttl_s = 86400
 "#;
+
+/// What the role source of [`CONFIG`] says to every question.
+const ANSWER: &str = r#"[{"resource":"event","id":"7","level":"manager"}]"#;
+
+/// A role source on a port of its own; it ends with the process.
+fn source() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let length = ANSWER.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{ANSWER}"
+            )
+            .unwrap();
+        }
+    });
+    address
+}
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -64,6 +98,8 @@ struct Setup {
     snapshot: Snapshot,
     bearer: HeaderMap,
     api_key: HeaderMap,
+    /// Of a key that is bound to networks.
+    bound_key: HeaderMap,
 }
 
 /// The fields of a small request with one credential.
@@ -81,6 +117,18 @@ fn headers(name: &'static str, credential: &str) -> HeaderMap {
     ])
 }
 
+/// The fields of a request with a key of its own.
+async fn key(accounts: &Accounts, owner: &Account, wanted: WantedKey) -> HeaderMap {
+    let created = accounts
+        .create_api_key_for(&Call::cli(), owner, wanted)
+        .await
+        .unwrap();
+    let KeyCreation::Created { secret, .. } = created else {
+        panic!("no key")
+    };
+    headers("x-api-key", secret.expose())
+}
+
 impl Setup {
     fn new(memberships: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -88,8 +136,9 @@ impl Setup {
             .build()
             .unwrap();
         runtime.block_on(async {
+            let text = CONFIG.replace("SOURCE", &source().to_string());
             let (config, _) =
-                Config::parse(CONFIG, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
+                Config::parse(&text, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
             let services = doorward::app::services::open(&config).unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
@@ -124,22 +173,24 @@ impl Setup {
             else {
                 panic!("no login")
             };
-            let created = accounts
-                .create_api_key_for(&Call::cli(), &account, WantedKey::default())
-                .await
-                .unwrap();
-            let KeyCreation::Created { secret, .. } = created else {
-                panic!("no key")
+            // As it is now: each membership has moved its generation.
+            let account = store.account(&account.uid).await.unwrap().unwrap();
+            let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
+            let bound = WantedKey {
+                allow_from: Some(networks.map(str::to_owned).to_vec()),
+                ..WantedKey::default()
             };
+            let bound_key = key(accounts, &account, bound).await;
+            let api_key = key(accounts, &account, WantedKey::default()).await;
             let bearer = headers(
                 "authorization",
                 &format!("Bearer {}", opened.access_token.expose()),
             );
-            let api_key = headers("x-api-key", secret.expose());
             Self {
                 snapshot,
                 bearer,
                 api_key,
+                bound_key,
             }
         })
     }
@@ -169,6 +220,7 @@ impl Setup {
         let path = canonical(path).unwrap().path;
         // The first verifies and fills the caches.
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
             .build()
             .unwrap();
         let view = RequestView {
@@ -205,6 +257,20 @@ fn jwt_hit(bencher: Bencher<'_, '_>, memberships: usize) {
 fn api_key_hit(bencher: Bencher<'_, '_>, memberships: usize) {
     let setup = Setup::new(memberships);
     setup.bench(bencher, "/hello/world", &setup.api_key);
+}
+
+/// An API key that is bound to networks and was verified before.
+#[divan::bench]
+fn bound_api_key_hit(bencher: Bencher<'_, '_>) {
+    let setup = Setup::new(0);
+    setup.bench(bencher, "/hello/world", &setup.bound_key);
+}
+
+/// A role that another service gave a moment ago.
+#[divan::bench(args = [0, 10_000])]
+fn sourced_role(bencher: Bencher<'_, '_>, memberships: usize) {
+    let setup = Setup::new(memberships);
+    setup.bench(bencher, "/events/7/items", &setup.bearer);
 }
 
 /// A role bound to the resource of the path, with this many memberships.

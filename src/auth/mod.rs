@@ -439,23 +439,27 @@ impl Authorizer {
         captures: &[&str],
     ) -> Option<HeaderValue> {
         let identity = &caller.identity;
-        let roles_held = &identity.resource_roles;
-        let concerns =
-            |resource: &Name, id: &&str| roles_on(roles_held, resource, id).next().is_some();
-        let is_concerned = self
-            .resources
-            .iter()
-            .any(|resource| captures.iter().any(|id| concerns(resource, id)));
-        let has_own = !roles_held.is_empty() && (all || is_concerned);
-        if !has_own && given.is_empty() {
+        let held = &identity.resource_roles;
+        // By search: who has ten thousand of them waits no longer for the one of this path.
+        let mut concerned: Vec<&ResourceRole> = if all {
+            held.iter().collect()
+        } else {
+            let of_kind = |resource| {
+                captures
+                    .iter()
+                    .flat_map(move |id| roles_on(held, resource, id))
+            };
+            self.resources.iter().flat_map(of_kind).collect()
+        };
+        concerned.extend(given);
+        if concerned.is_empty() {
             return caller.roles.clone();
         }
-        let concerned = identity
-            .resource_roles
-            .iter()
-            .filter(|role| all || captures.contains(&role.id.as_str()));
+        concerned.sort_unstable();
+        // Two captures may hold the same id.
+        concerned.dedup();
         let names: Vec<_> = concerned
-            .chain(given)
+            .into_iter()
             .flat_map(|role| role.names(&self.ladder))
             .collect();
         caller::list(
