@@ -12,6 +12,9 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::wait_for;
 
+/// The test stands where a trusted proxy would.
+const TRUSTED: &str = "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
+
 fn gateway() -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
@@ -144,11 +147,7 @@ fn a_change_counts_on_the_next_request() {
 #[test]
 fn a_change_keeps_all_rules_and_changes_nothing_when_refused() {
     let (_upstream, gateway) = gateway();
-    let (anna, ben, root) = (
-        gateway.person("anna"),
-        gateway.person("ben"),
-        gateway.administrator("root"),
-    );
+    let (anna, root) = (gateway.person("anna"), gateway.administrator("root"));
     let key = gateway.key(&anna, &["reports:read"]);
     let cases = [
         (json!({"scopes": ["auth:admin"]}), 403),
@@ -189,6 +188,18 @@ fn a_change_keeps_all_rules_and_changes_nothing_when_refused() {
                 .refused_as(status);
         }
     }
+    assert_eq!(gateway.status_of("/reports/x", &key), 200);
+}
+
+#[test]
+fn a_key_is_changed_by_a_login_of_its_owner_only() {
+    let (_upstream, gateway) = gateway();
+    let (anna, ben, root) = (
+        gateway.person("anna"),
+        gateway.person("ben"),
+        gateway.administrator("root"),
+    );
+    let key = gateway.key(&anna, &["reports:read"]);
     for stranger in [ben.caller(), root.caller()] {
         gateway
             .patch(&stranger, &key, &json!({"name": "mine"}))
@@ -297,10 +308,7 @@ fn a_rotation_shows_the_new_secret_once_and_keeps_the_old_for_the_overlap() {
 #[test]
 fn a_key_is_good_from_its_networks_only_warm_or_not() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&format!(
-        "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n{}",
-        routes(&upstream)
-    ));
+    let gateway = Gateway::start(&format!("{TRUSTED}{}", routes(&upstream)));
     let anna = gateway.person("anna");
     let body = json!({"allow_from": ["192.0.2.0/24", "2001:db8::/32"]});
     let (key, free) = (gateway.key_with(&anna, &body), gateway.key(&anna, &[]));
@@ -345,7 +353,18 @@ fn a_key_is_good_from_its_networks_only_warm_or_not() {
             }
         }
     }
-    // Whoever brings it to be looked at brings it from where they are.
+}
+
+#[test]
+fn whoever_asks_about_a_key_asks_from_where_they_are() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&format!("{TRUSTED}{}", routes(&upstream)));
+    let anna = gateway.person("anna");
+    let key = gateway.key_with(&anna, &json!({"allow_from": ["192.0.2.0/24"]}));
+    let from = |address: &str| {
+        let request = gateway.get("/protected/x").by(&key.caller());
+        request.header("X-Forwarded-For", address).send()
+    };
     let ask = |address: &str| {
         let request = gateway
             .post("/auth/introspect")
@@ -378,8 +397,8 @@ fn a_key_is_good_from_its_networks_only_warm_or_not() {
             &json!({"allow_from": ["192.0.3.0/24"]}),
         )
         .expect(200);
-    from("192.0.2.7", "/protected/x", &key).refused(401, "api_key_invalid");
-    from("192.0.3.7", "/protected/x", &key).expect(200);
+    from("192.0.2.7").refused(401, "api_key_invalid");
+    from("192.0.3.7").expect(200);
 }
 
 #[test]
@@ -450,7 +469,6 @@ fn a_key_with_resources_has_those_and_never_more_than_its_owner() {
     let root = gateway.administrator("root");
     gateway.member("root", "42", "manager");
     gateway.member("root", "43", "manager");
-    let limit = |id: &str, level: &str| json!({"resource": "list", "id": id, "level": level});
     let body = json!({"scopes": ["auth:members"], "resources": [limit("42", "member"), limit("44", "secret")]});
     let key = gateway.key_with(&root, &body);
     let cases = [
@@ -484,6 +502,21 @@ fn a_key_with_resources_has_those_and_never_more_than_its_owner() {
         roles["roles"],
         json!(["user", "list-42-invitee", "list-42-member"])
     );
+}
+
+/// A resource role of a list, as keys are limited to it.
+fn limit(id: &str, level: &str) -> Value {
+    json!({"resource": "list", "id": id, "level": level})
+}
+
+#[test]
+fn a_key_with_resources_manages_no_others() {
+    let (_upstream, gateway) = gateway();
+    let root = gateway.administrator("root");
+    gateway.member("root", "42", "manager");
+    gateway.member("root", "43", "manager");
+    let body = json!({"scopes": ["auth:members"], "resources": [limit("42", "member")]});
+    let key = gateway.key_with(&root, &body);
     // Nor does it manage what it is not limited to, whatever its owner may.
     let ben = gateway.person("ben");
     for (id, status) in [("42", 403), ("43", 403)] {
@@ -514,6 +547,16 @@ fn a_key_with_resources_has_those_and_never_more_than_its_owner() {
         .by(&key.caller())
         .send()
         .refused_as(403);
+}
+
+#[test]
+fn a_key_with_resources_loses_what_its_owner_loses() {
+    let (_upstream, gateway) = gateway();
+    let root = gateway.administrator("root");
+    gateway.member("root", "42", "manager");
+    gateway.member("root", "43", "manager");
+    let key = gateway.key_with(&root, &json!({"resources": [limit("42", "manager")]}));
+    assert_eq!(gateway.status_of("/manager/42/x", &key), 200);
     // The owner loses it: so does the key, at once; and has it again with the owner.
     gateway.member("root", "42", "invitee");
     assert_eq!(
@@ -644,78 +687,63 @@ fn the_operator_makes_keys_with_all_of_it() {
     }
 }
 
+/// Asks on four threads while a key ends; how many requests passed on each, and how many of them late.
+fn while_it_ends(gateway: &Gateway, key: &Key, end: impl FnOnce()) -> Vec<(usize, usize)> {
+    let (is_ended, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let ask = || {
+        let mut connection = gateway.connect();
+        let (mut passed, mut late) = (0, 0);
+        while !is_over.load(Ordering::SeqCst) {
+            let was_ended = is_ended.load(Ordering::SeqCst);
+            let request = gateway.get("/protected/x").by(&key.caller());
+            let status = request.send_on(&mut connection).status;
+            assert!(matches!(status, 200 | 401), "{status}");
+            passed += usize::from(status == 200);
+            late += usize::from(was_ended && status == 200);
+        }
+        (passed, late)
+    };
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        std::thread::sleep(Duration::from_millis(200));
+        end();
+        is_ended.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+        is_over.store(true, Ordering::SeqCst);
+        let counts = callers.into_iter().map(|caller| caller.join().unwrap());
+        counts.collect()
+    })
+}
+
 /// What ends or narrows a key counts for every request that begins after its answer.
 #[test]
 fn nothing_passes_late_under_load_from_four_threads() {
     let (_upstream, gateway) = gateway();
     let anna = gateway.person("anna");
-    let target = |key: &Key| format!("/auth/apikeys/{}", key.id);
-    let ends: [(&str, &dyn Fn(&Key)); 4] = [
-        ("deleted", &|key| {
-            drop(
-                gateway
-                    .delete(&target(key))
-                    .by(&anna.caller())
-                    .send()
-                    .expect(204),
-            )
-        }),
-        ("rotated", &|key| {
-            drop(gateway.rotate(&anna, key, &json!({"overlap_s": 0})))
-        }),
-        ("moved", &|key| {
-            drop(
-                gateway
-                    .patch(&anna.caller(), key, &json!({"allow_from": ["192.0.2.1"]}))
-                    .expect(200),
-            )
-        }),
-        ("deleted again", &|key| {
-            drop(
-                gateway
-                    .delete(&target(key))
-                    .by(&anna.caller())
-                    .send()
-                    .expect(204),
-            )
-        }),
-    ];
-    for (what, end) in ends {
+    for way in ["deleted", "rotated", "moved", "deleted again"] {
         let key = gateway.key(&anna, &[]);
-        let (is_ended, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            let callers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut connection = gateway.connect();
-                        let (mut passed, mut late) = (0, 0);
-                        while !is_over.load(Ordering::SeqCst) {
-                            let was_ended = is_ended.load(Ordering::SeqCst);
-                            let status = gateway
-                                .get("/protected/x")
-                                .by(&key.caller())
-                                .send_on(&mut connection)
-                                .status;
-                            assert!(matches!(status, 200 | 401), "{status}");
-                            passed += usize::from(status == 200);
-                            late += usize::from(was_ended && status == 200);
-                        }
-                        (passed, late)
-                    })
-                })
-                .collect();
-            std::thread::sleep(Duration::from_millis(200));
-            end(&key);
-            is_ended.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(200));
-            is_over.store(true, Ordering::SeqCst);
-            for caller in callers {
-                let (passed, late) = caller.join().unwrap();
-                assert!(
-                    0 < passed && late == 0,
-                    "{what}: {late} of {passed} passed late"
-                );
+        let counts = while_it_ends(&gateway, &key, || match way {
+            "rotated" => {
+                gateway.rotate(&anna, &key, &json!({"overlap_s": 0}));
+            }
+            "moved" => {
+                let elsewhere = json!({"allow_from": ["192.0.2.1"]});
+                gateway.patch(&anna.caller(), &key, &elsewhere).expect(200);
+            }
+            _ => {
+                let target = format!("/auth/apikeys/{}", key.id);
+                gateway
+                    .delete(&target)
+                    .by(&anna.caller())
+                    .send()
+                    .expect(204);
             }
         });
+        for (passed, late) in counts {
+            assert!(
+                0 < passed && late == 0,
+                "{way}: {late} of {passed} passed late"
+            );
+        }
     }
 }

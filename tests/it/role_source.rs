@@ -341,7 +341,11 @@ fn what_is_no_answer_closes_the_route_and_leads_nowhere() {
         answer.refused_as(503);
     }
     assert_eq!(elsewhere.count(), 0);
-    // Too slow: given up after some seconds, while all else goes on.
+}
+
+#[test]
+fn a_slow_source_is_given_up_and_holds_nobody_else_up() {
+    let scene = scene(Says::Nothing, PER_ID, 60, 300);
     scene.source.says(Says::Slowly(
         Duration::from_secs(6),
         json!([role("slow", "member")]),

@@ -76,7 +76,7 @@ pub(crate) async fn api_keys_change_under_the_generation_that_was_read(store: Ar
     assert_eq!(generation(&*store, 1).await, 0);
     let stamp = store.generations().stamp(&uid(1));
     let mut expected = api_key(1, 1);
-    expected.name = "other".to_owned();
+    "other".clone_into(&mut expected.name);
     let outcome = update(1, 1, 0, named()).await;
     assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
     assert!(!store.generations().is_current(stamp));
