@@ -298,7 +298,7 @@ impl Accounts {
     ) -> Result<Result<Box<ApiKey>, KeyRefusal>, AccountError> {
         let store = &self.parts.store;
         let written = store
-            .update_api_key(&owner.uid, id, owner.generation, change)
+            .update_api_key(&owner.uid, id, owner.standing(), change)
             .await?;
         Ok(match written {
             Guarded::Done(Some(key)) => Ok(Box::new(key)),

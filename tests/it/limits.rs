@@ -133,7 +133,7 @@ fn one_caller_with_many_connections_does_not_shut_out_readiness() {
 fn a_storm_of_logins_is_refused_and_harms_nobody_else() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!(
-        "[account]\nhash_threads = 1\n{}",
+        "[account]\nhash_threads = 1\nlockout_attempts = 1000\n{}",
         routes(&upstream)
     ));
     let body = serde_json::json!({"username": "nobody", "password": "entirely Wrong 9 words"});
