@@ -198,7 +198,7 @@ pub(super) enum AccountTask {
 pub(super) enum ApikeyTask {
     /// Makes an API key and shows it, once.
     #[command(
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member --allow-from 192.0.2.0/24 --rate-per-minute 60"
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
     )]
     Create {
         /// Whose: name, address, uid or record id.

@@ -1,9 +1,11 @@
 //! Pages, cookies, origins and CORS.
 
 use http::header::SET_COOKIE;
+use serde_json::json;
 
 use crate::account::test_kit::PASSWORD;
 use crate::config::{Config, PublicUrl, SessionSettings};
+use crate::mail::Mail;
 use crate::web::test_kit::{Answer, Gateway};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -539,4 +541,83 @@ async fn who_owes_a_password_is_told_and_led_nowhere() {
         )
         .await;
     assert!(page.text.contains("This password must be changed"));
+}
+
+#[tokio::test]
+async fn the_link_of_a_new_address_is_confirmed_on_the_same_page() {
+    let gateway = gateway("http://door", listed());
+    let jwt = gateway.person("anna").await.text_of("jwt_token");
+    gateway.mailbox.take();
+    let wanted = json!({"identity": "new@example.org", "password": PASSWORD});
+    let asked = gateway.ask("PATCH", "/auth/me", &jwt, wanted).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    let token = gateway
+        .mailbox
+        .take()
+        .into_iter()
+        .find_map(|(_, mail)| match mail {
+            Mail::ChangeIdentity { token, .. } => Some(token.expose().to_owned()),
+            _ => None,
+        });
+    let path = format!("/auth/confirm?token={}", token.unwrap());
+    let page = gateway.send("GET", &path, &[], String::new()).await;
+    assert!(page.text.contains("Use this address"), "{}", page.text);
+    assert!(!page.text.contains("password"), "{}", page.text);
+    let post = async |form: &str| {
+        gateway
+            .send("POST", &path, &[FORM, OWN], form.to_owned())
+            .await
+    };
+    let password = format!("new_password={PASSWORD}&verify_password={PASSWORD}");
+    let refused = post(&password).await;
+    assert_eq!(refused.status, 400, "it sets no password");
+    let done = post("").await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    assert_eq!(
+        done.header("location"),
+        "/auth/login?notice=address_changed"
+    );
+    let page = gateway
+        .send("GET", done.header("location"), &[], String::new())
+        .await;
+    assert!(page.text.contains("The new address counts from now on."));
+    let login = gateway.login("new@example.org", PASSWORD).await;
+    assert_eq!(login.status, 200);
+    let again = post(&password).await;
+    assert_eq!(again.status, 400, "{}", again.text);
+    assert!(again.text.contains("This link was used already"));
+}
+
+#[tokio::test]
+async fn whoever_guesses_by_form_json_and_change_of_address_is_counted_once() {
+    let gateway = gateway("http://door", listed());
+    let jwt = gateway.person("anna").await.text_of("jwt_token");
+    let wrong = "entirely Wrong 9 words";
+    let guess = json!({"identity": "new@example.org", "password": wrong});
+    for _ in 0..2 {
+        let refused = gateway.ask("PATCH", "/auth/me", &jwt, guess.clone()).await;
+        assert_eq!(refused.code(), "password_wrong");
+        assert_eq!(gateway.login("anna", wrong).await.status, 401);
+    }
+    let form = format!("username=anna&password={}", wrong.replace(' ', "+"));
+    let by_form = async || {
+        gateway
+            .send("POST", "/auth/login", &[FORM, OWN], form.clone())
+            .await
+    };
+    assert_eq!(by_form().await.status, 401);
+    let limited = gateway.ask("PATCH", "/auth/me", &jwt, guess).await;
+    assert_eq!(
+        (limited.status, limited.code()),
+        (429, "login_limited".to_owned())
+    );
+    assert_ne!(limited.header("retry-after"), "");
+    for _ in 0..2 {
+        assert_eq!(by_form().await.status, 401);
+    }
+    let page = by_form().await;
+    assert_eq!(page.status, 429, "{}", page.text);
+    assert_ne!(page.header("retry-after"), "");
+    assert!(page.text.contains("Quota exceeded: try again later."));
+    assert!(page.text.contains("<form"));
 }
