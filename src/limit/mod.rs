@@ -3,7 +3,7 @@
 //! A key is a digest, so that nothing can be read from a counter; what it stands for is known to whoever makes it. What
 //! is inside its window is never evicted: when there is no room, a new key is refused rather than let through uncounted.
 //! Times are the monotonic clock's; for a restart they are handed out and taken back as times of the wall clock
-//! ([`Counters::changes`], [`Counters::restore`]).
+//! (`Counters::changes`, `Counters::restore`).
 
 mod cell;
 mod kept;

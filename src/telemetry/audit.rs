@@ -1,6 +1,6 @@
 //! Audit events: one JSON line for each change or attempt on an account.
 //!
-//! Events travel through `tracing`, so that whoever writes one needs nothing in hand; [`AuditLines`] writes them down.
+//! Events travel through `tracing`, so that whoever writes one needs nothing in hand; `AuditLines` writes them down.
 //! `docs/audit.md` tells each field and each action.
 
 use std::fmt::Debug;
@@ -124,7 +124,7 @@ pub struct AuditEvent<'a> {
     pub object: Option<&'a str>,
 }
 
-/// Sends one event to whoever writes it down: [`AuditLines`], under the target `audit`.
+/// Sends one event to whoever writes it down: `AuditLines`, under the target `audit`.
 pub fn record(event: &AuditEvent<'_>) {
     tracing::info!(
         target: TARGET,
