@@ -72,7 +72,13 @@ const SECTIONS: &[Section] = &[
     ),
     (
         "store",
-        &[("engine", Text), ("path", Text), ("cache_entries", Scalar)],
+        &[
+            ("engine", Text),
+            ("path", Text),
+            ("cache_entries", Scalar),
+            ("backup_every_s", Scalar),
+            ("backup_keep", Scalar),
+        ],
     ),
     (
         "tokens",
@@ -215,7 +221,7 @@ const SECTIONS: &[Section] = &[
 const LATER: &[(&str, &[&str])] = &[
     ("", &["forward_auth"]),
     ("listen", &["tls"]),
-    ("store", &["url", "backup_every_s", "backup_keep"]),
+    ("store", &["url"]),
     (
         "issuer[]",
         &[

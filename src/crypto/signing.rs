@@ -98,6 +98,14 @@ impl Ring {
     }
 }
 
+/// The name of the file that keeps the signing keys.
+pub(crate) const FILE: &str = "signing.json";
+
+/// Whether a file holds signing keys that can be used.
+pub(crate) fn is_readable(path: &Path) -> bool {
+    matches!(ring_file::read(path), Ok(Some(_)))
+}
+
 impl SigningKeys {
     /// Opens the ring in `dir`, making keys at the first start; without a directory they live as long as the process.
     ///
@@ -113,7 +121,7 @@ impl SigningKeys {
         token_life: Duration,
         now: Timestamp,
     ) -> Result<Self, KeyFileError> {
-        let path = dir.map(|dir| dir.join("signing.json"));
+        let path = dir.map(|dir| dir.join(FILE));
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
         }
@@ -243,7 +251,7 @@ fn generate(
 }
 
 fn unsupported(path: Option<&Path>) -> KeyFileError {
-    let path = path.unwrap_or(Path::new("signing.json"));
+    let path = path.unwrap_or(Path::new(FILE));
     key_file::unfit(path, "an algorithm of ES256, EdDSA, RS256 and HS256")
 }
 

@@ -19,23 +19,23 @@ use crate::store::error::StoreError;
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
 pub(crate) const TOKEN: u8 = b't';
-const ACCOUNT_ID: u8 = b'i';
-const USERNAME: u8 = b'n';
-const FOLDED: u8 = b'f';
-const NORMALIZED: u8 = b'd';
-const SESSION_OF: u8 = b'S';
-const API_KEY: u8 = b'k';
-const API_KEY_OF: u8 = b'K';
-const API_KEY_USED: u8 = b'u';
-const TOKEN_OF: u8 = b'T';
-const MEMBERSHIP: u8 = b'm';
-const MEMBER: u8 = b'M';
-const REMOVED: u8 = b'x';
-const SETTINGS: u8 = b'p';
-const MAIL: u8 = b'o';
-const MAIL_DUE: u8 = b'O';
-const READY: u8 = b'!';
-const OLD_HASHES: u8 = b'h';
+pub(crate) const ACCOUNT_ID: u8 = b'i';
+pub(crate) const USERNAME: u8 = b'n';
+pub(crate) const FOLDED: u8 = b'f';
+pub(crate) const NORMALIZED: u8 = b'd';
+pub(crate) const SESSION_OF: u8 = b'S';
+pub(crate) const API_KEY: u8 = b'k';
+pub(crate) const API_KEY_OF: u8 = b'K';
+pub(crate) const API_KEY_USED: u8 = b'u';
+pub(crate) const TOKEN_OF: u8 = b'T';
+pub(crate) const MEMBERSHIP: u8 = b'm';
+pub(crate) const MEMBER: u8 = b'M';
+pub(crate) const REMOVED: u8 = b'x';
+pub(crate) const SETTINGS: u8 = b'p';
+pub(crate) const MAIL: u8 = b'o';
+pub(crate) const MAIL_DUE: u8 = b'O';
+pub(crate) const READY: u8 = b'!';
+pub(crate) const OLD_HASHES: u8 = b'h';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -74,6 +74,29 @@ impl<T> Key<T> {
 /// The error of a record under this key, or of an entry that leads to one, that cannot be right.
 pub(crate) fn damaged(key: &[u8]) -> StoreError {
     StoreError::Damaged { tree: tree_of(key) }
+}
+
+/// Which record a key is for, as an operator reads it: no digest, and on one line.
+pub(crate) fn label(key: &[u8]) -> String {
+    let tree = tree_of(key);
+    let Some((kind, rest)) = key.split_first() else {
+        return tree.to_owned();
+    };
+    let shown = match *kind {
+        // The digest stands last and may hold any byte.
+        TOKEN => &[],
+        TOKEN_OF => rest.split(|byte| *byte == 0).next().unwrap_or_default(),
+        _ => rest,
+    };
+    if shown.is_empty() {
+        return tree.to_owned();
+    }
+    let text: Vec<_> = shown
+        .split(|byte| *byte == 0)
+        .map(<[u8]>::escape_ascii)
+        .collect();
+    let text: Vec<_> = text.iter().map(ToString::to_string).collect();
+    format!("{tree}: {}", text.join(" "))
 }
 
 /// What the kind of a key is called.

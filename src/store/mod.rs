@@ -4,10 +4,12 @@
 //! it is durable. After the commit and before the answer the engine moves the generation of every uid whose rights may
 //! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
 
+pub mod backup;
 pub mod cached;
 mod engine;
 pub mod error;
 pub mod generations;
+mod inspect;
 mod intents;
 mod layout;
 pub mod memory;
@@ -137,6 +139,8 @@ pub struct AccountChange {
     pub roles: Option<Vec<Role>>,
     /// The next login has the single role `pwchange`.
     pub password_must_change: Option<bool>,
+    /// Whether its API keys are refused: all it has now.
+    pub keys_suspended: Option<bool>,
 }
 
 /// What changes about an API key; `None` leaves a field as it is.
@@ -156,6 +160,8 @@ pub struct KeyChange {
     pub resources: Option<Option<Vec<Membership>>>,
     /// Another secret.
     pub secret: Option<NewSecret>,
+    /// Whether it is refused.
+    pub suspended: Option<bool>,
 }
 
 /// The secret that replaces another.

@@ -84,6 +84,7 @@ impl Gateway {
         let store = MemoryStore::new(Arc::new(Generations::new()));
         let metrics = Arc::new(Metrics::new());
         let services = Services {
+            backups: None,
             store: Arc::new(store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),

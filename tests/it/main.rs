@@ -12,6 +12,7 @@
 
 mod administration;
 mod apikeys;
+mod backup;
 mod browser;
 mod chromium;
 mod cli;

@@ -43,6 +43,7 @@ impl Verifier {
             .api_key(&found.id)
             .await
             .map_err(|error| self.unavailable(&error))?
+            .filter(|key| !key.suspended)
             .and_then(|key| secret_end(&key, &matched).map(|end| (key, end)));
         let Some((key, until)) = key.filter(|(_, end)| now < *end) else {
             return Err(refused());

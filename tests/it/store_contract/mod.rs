@@ -2,8 +2,9 @@
 
 mod accounts;
 mod at_rest;
+mod backups;
 mod damage;
-mod fixture;
+pub(crate) mod fixture;
 mod kill;
 mod outbox;
 mod passwords;
