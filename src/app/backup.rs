@@ -7,9 +7,11 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::app::control::{Command, Reply, StoreCommand};
 use crate::app::{AppError, command, command_level, load};
@@ -82,12 +84,21 @@ async fn make(
     made
 }
 
+/// The socket serves one command at a time, and one is made now and then: so there are two of these threads at most, or
+/// some more where a command was given up.
 async fn blocking<T: Send + 'static>(
     backups: &Arc<Backups>,
     act: impl FnOnce(&Backups) -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, BackupError> {
     let backups = Arc::clone(backups);
-    let ended = tokio::task::spawn_blocking(move || act(&backups)).await;
+    let (caller, answer) = oneshot::channel();
+    let thread = thread::Builder::new().name("store-backup".to_owned());
+    let started = thread.spawn(move || {
+        // A caller who went away wants no answer.
+        drop(caller.send(act(&backups)));
+    });
+    started.map_err(BackupError::Thread)?;
+    let ended = answer.await;
     ended.unwrap_or(Err(BackupError::Store(StoreError::Busy)))
 }
 

@@ -12,7 +12,7 @@ use doorward::store::{ImportedPerson, Store};
 use serde_json::{Value, json};
 
 use crate::harness::gateway::Gateway;
-use crate::harness::people::{Key, password_of};
+use crate::harness::people::{Caller, Key, password_of};
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::wait_for;
@@ -35,6 +35,10 @@ fn names(gateway: &Gateway) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+fn is_partial(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|it| it == "part")
 }
 
 fn place(gateway: &Gateway) -> PathBuf {
@@ -145,7 +149,8 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
 #[test]
 fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     let (_upstream, gateway) = gateway("");
-    let (anna, root) = (gateway.person("anna"), gateway.administrator("root"));
+    let anna = gateway.person("anna");
+    gateway.administrator("root");
     let keys: Vec<_> = (0..4)
         .map(|_| gateway.key(&anna, &["reports:read"]))
         .collect();
@@ -168,7 +173,7 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     );
     assert_eq!(items.len(), 4);
     let status = |key: &Key| gateway.get_by(&key.caller(), "/reports/x").status;
-    let confirm = |caller, key: &Key, body: &Value| {
+    let confirm = |caller: &Caller, key: &Key, body: &Value| {
         let target = format!("/auth/apikeys/{}", key.id);
         gateway
             .request("PATCH", &target)
@@ -214,7 +219,6 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     assert_eq!(keys.iter().map(status).collect::<Vec<_>>(), [200; 4]);
     change(true);
     assert_eq!(keys.iter().map(status).collect::<Vec<_>>(), [401; 4]);
-    assert_eq!(root.account_id.is_empty(), false);
 }
 
 #[test]
@@ -235,13 +239,13 @@ fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
         let before = names(&gateway).len();
         // From the first byte of it on, and somewhat later each time.
         wait_for("a backup that has begun", || {
-            let has_begun = names(&gateway).iter().any(|name| name.ends_with(".part"));
+            let has_begun = names(&gateway).iter().any(|name| is_partial(name));
             (has_begun || before < names(&gateway).len()).then_some(())
         });
         std::thread::sleep(Duration::from_millis(7 * round));
         gateway.kill();
         child.wait().unwrap();
-        cut += usize::from(names(&gateway).iter().any(|name| name.ends_with(".part")));
+        cut += usize::from(names(&gateway).iter().any(|name| is_partial(name)));
         for name in names(&gateway) {
             if name.ends_with(".backup") {
                 let file = place(&gateway).join(name);
@@ -358,7 +362,7 @@ fn a_lost_directory_comes_back_with_its_keys() {
         told.value("key_files").contains("signing.json (kept)"),
         "{told:?}"
     );
-    assert_eq!(std::fs::read(&ring).unwrap(), rotated);
+    assert!(std::fs::read(&ring).unwrap() == rotated);
     gateway.run();
     gateway.login("anna");
 }
@@ -379,11 +383,17 @@ fn a_damaged_store_is_told_and_restored() {
     std::fs::write(&db, &bytes).unwrap();
     let told = gateway.cli(&["store", "check"], "").with(1);
     assert!(told.stderr.contains("not all is well"), "{told:?}");
+    assert!(
+        std::fs::read(&db).unwrap() == bytes,
+        "the check has written"
+    );
     let refused = gateway.cli(&["account", "list"], "").with(1);
     assert!(
         refused.stderr.contains("doorward store restore"),
         "{refused:?}"
     );
+    // The engine may have written when it was opened.
+    let bytes = std::fs::read(&db).unwrap();
     // Damaged backups change nothing.
     let whole = std::fs::read(&file).unwrap();
     let bad = gateway.dir().join("bad.backup");
@@ -405,10 +415,13 @@ fn a_damaged_store_is_told_and_restored() {
         }
         assert!(!gateway.dir().join("store/restore.new").exists());
     }
-    assert_eq!(std::fs::read(&db).unwrap(), bytes);
+    assert!(
+        std::fs::read(&db).unwrap() == bytes,
+        "a refused restore has written"
+    );
     let told = restore(&gateway, &file).done();
     let kept = PathBuf::from(told.value("kept_aside"));
-    assert_eq!(std::fs::read(kept.join("db/db")).unwrap(), bytes);
+    assert!(std::fs::read(kept.join("db/db")).unwrap() == bytes);
     gateway.run();
     gateway.login("anna");
 }
@@ -418,7 +431,8 @@ fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
     let (_upstream, gateway) = gateway("[store]\nbackup_every_s = 1\nbackup_keep = 2\n");
     let anna = gateway.person("anna");
     let metric = |name: &str| {
-        let text = gateway.admin_get("/metrics").text();
+        let answer = gateway.admin_get("/metrics");
+        let text = answer.text();
         let line = text.lines().find(|line| line.starts_with(name));
         line.unwrap()
             .rsplit(' ')
@@ -501,7 +515,7 @@ fn an_export_holds_everything_but_secrets() {
             .collect();
         assert_eq!(lines[0]["kind"], "doorward_export");
         assert_eq!(lines[0]["version"], 1);
-        let of = |kind: &str| lines.iter().filter(move |line| line["kind"] == kind);
+        let of = |kind: &'static str| lines.iter().filter(move |line| line["kind"] == kind);
         for (kind, count) in [
             ("account", 2),
             ("apikey", 1),

@@ -143,6 +143,9 @@ impl Writer {
     }
 }
 
+/// Kind, key and value.
+type Frame = (u8, Vec<u8>, Zeroizing<Vec<u8>>);
+
 /// Reads a backup and compares everything in it with what it should be.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -253,21 +256,23 @@ impl Reader {
         Ok(())
     }
 
-    fn frame(&mut self) -> Result<(u8, Vec<u8>, Zeroizing<Vec<u8>>), BackupError> {
-        let mut head = [0; 9];
-        self.take(&mut head)?;
-        let [kind, a, b, c, d, e, f, g, h] = head;
-        let length = |bytes, max: usize| {
-            let length = usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
-            (length <= max)
-                .then_some(length)
-                .ok_or_else(|| self.damaged("a frame is longer than any can be"))
-        };
-        let mut key = vec![0; length([a, b, c, d], KEY_BYTES_MAX)?];
-        let mut value = Zeroizing::new(vec![0; length([e, f, g, h], VALUE_BYTES_MAX)?]);
+    fn frame(&mut self) -> Result<Frame, BackupError> {
+        let mut kind = [0];
+        self.take(&mut kind)?;
+        let (of_key, of_value) = (self.length(KEY_BYTES_MAX)?, self.length(VALUE_BYTES_MAX)?);
+        let mut key = vec![0; of_key];
+        let mut value = Zeroizing::new(vec![0; of_value]);
         self.take(&mut key)?;
         self.take(&mut value)?;
-        Ok((kind, key, value))
+        Ok((kind[0], key, value))
+    }
+
+    fn length(&mut self, max: usize) -> Result<usize, BackupError> {
+        let mut length = [0; 4];
+        self.take(&mut length)?;
+        let length = usize::try_from(u32::from_le_bytes(length)).ok();
+        let length = length.filter(|length| *length <= max);
+        length.ok_or_else(|| self.damaged("a frame is longer than any can be"))
     }
 
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), BackupError> {

@@ -102,6 +102,9 @@ pub enum BackupError {
         /// The store's directory.
         path: PathBuf,
     },
+    /// The system gave no thread for it.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -332,8 +335,11 @@ pub fn passing(dir: &Path, name: &str) -> PathBuf {
     dir.join(DIRECTORY).join(name)
 }
 
+/// Names of key files, and what they hold.
+type KeyFiles = Vec<(String, Zeroizing<Vec<u8>>)>;
+
 /// The files of the key directory, whatever they are called, but those that are being written.
-fn key_files(dir: &Path) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, BackupError> {
+fn key_files(dir: &Path) -> Result<KeyFiles, BackupError> {
     let mut found = Vec::new();
     for name in names_in(dir)? {
         let path = dir.join(&name);

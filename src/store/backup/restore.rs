@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::crypto::signing;
 use crate::model::clock::Timestamp;
 use crate::store::backup::file::{Item, Reader};
-use crate::store::backup::{BackupError, Contents, KEYS, io_error, look_through, stamp};
+use crate::store::backup::{BackupError, Contents, KEYS, KeyFiles, io_error, look_through, stamp};
 use crate::store::error::StoreError;
 use crate::store::inspect::{self, Record};
 use crate::store::sled::census::{Census, SIDE_FILE};
@@ -114,8 +114,6 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
     open::remove_all(&stage).map_err(io_error("remove", &stage))?;
     Ok(restored)
 }
-
-type KeyFiles = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 /// Makes the database ready in the stage, and reads it back.
 fn build(
