@@ -8,6 +8,8 @@ pub mod backup;
 pub mod cached;
 mod engine;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod generations;
 mod inspect;
 mod intents;
