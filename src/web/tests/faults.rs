@@ -12,14 +12,16 @@ use crate::web::test_kit::{Answer, Gateway};
 /// More reads and writes than any request makes.
 const STEPS_MAX: i64 = 40;
 
+/// What goes on when all is done, reading ahead for the next request or writing a notice: a failure there undoes nothing.
+const GO_ON: [&str; 2] = ["login", "change"];
+
 fn start() -> (Arc<FaultyStore>, Gateway) {
     let store = Arc::new(FaultyStore::new());
     let gateway = Gateway::start_on(Arc::clone(&store) as Arc<dyn Store>, |_| {});
     (store, gateway)
 }
 
-/// Asks with each read and write failing in turn, until the request makes fewer; gives that last answer. `changed`: what a
-/// failed request may leave behind.
+/// Asks with each read and write failing in turn, until the request makes fewer; gives that last answer.
 async fn fail_each(
     (store, gateway): &(Arc<FaultyStore>, Gateway),
     what: &str,
@@ -28,6 +30,8 @@ async fn fail_each(
     let mut failed = 0;
     for step in 0..STEPS_MAX {
         let before = store.everything().await;
+        // What a failed try has written is in no outbox.
+        gateway.mailbox.take();
         store.fail_after(step);
         let answer = ask(gateway).await;
         if !store.has_failed() {
@@ -36,6 +40,9 @@ async fn fail_each(
             return answer;
         }
         failed += 1;
+        if answer.status == 200 && GO_ON.contains(&what) {
+            return answer;
+        }
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (503, "store_unavailable"),
