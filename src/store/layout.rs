@@ -16,6 +16,7 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 
+// A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
 pub(crate) const TOKEN: u8 = b't';
