@@ -11,7 +11,7 @@ use crate::model::route::{IdentityHeaderNames, Route};
 const NAME_BYTES_MAX: usize = 64;
 
 /// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
-const IDENTITY: &[&str] = &["x-auth-scope", "x-auth-assertion"];
+const IDENTITY: &[&str] = &["x-auth-scope"];
 
 /// Names by which other gateways and identity-aware proxies tell the same, or by which a request claims to be another
 /// one than it is: where it was sent, with which method, for which peer.

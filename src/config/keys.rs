@@ -192,6 +192,7 @@ const SECTIONS: &[Section] = &[
             ("identity_headers", Tables),
             ("all_roles", Scalar),
             ("pass_credentials", Scalar),
+            ("assertion", Scalar),
         ],
     ),
     (
@@ -207,6 +208,7 @@ const SECTIONS: &[Section] = &[
             ("scopes", Text),
             ("method", Text),
             ("key_id", Text),
+            ("assertion", Text),
         ],
     ),
 ];

@@ -41,6 +41,8 @@ pub struct IdentityHeaderNames {
     pub method: http::HeaderName,
     /// Default `x-auth-key-id`.
     pub key_id: http::HeaderName,
+    /// Default `x-auth-assertion`.
+    pub assertion: http::HeaderName,
 }
 
 impl Default for IdentityHeaderNames {
@@ -53,14 +55,15 @@ impl Default for IdentityHeaderNames {
             scopes: HeaderName::from_static("x-auth-scopes"),
             method: HeaderName::from_static("x-auth-method"),
             key_id: HeaderName::from_static("x-auth-key-id"),
+            assertion: HeaderName::from_static("x-auth-assertion"),
         }
     }
 }
 
 impl IdentityHeaderNames {
-    /// All six, in a fixed order.
+    /// All seven, in a fixed order.
     #[must_use]
-    pub fn all(&self) -> [&http::HeaderName; 6] {
+    pub fn all(&self) -> [&http::HeaderName; 7] {
         [
             &self.uid,
             &self.username,
@@ -68,6 +71,7 @@ impl IdentityHeaderNames {
             &self.scopes,
             &self.method,
             &self.key_id,
+            &self.assertion,
         ]
     }
 }
@@ -93,6 +97,8 @@ pub struct Route {
     pub all_roles: bool,
     /// The caller's `Authorization`, API key and session cookie are passed on.
     pub pass_credentials: bool,
+    /// `X-Auth-Assertion` is added.
+    pub assertion: bool,
 }
 
 /// Where an upstream answers.
