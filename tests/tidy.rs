@@ -31,7 +31,7 @@ const EXPOSING: &[&str] = &[
     "app/execute.rs",
     "app/explain.rs",
     "cli/token.rs",
-    "config/listen.rs",
+    "config/secrets.rs",
     "config/smtp.rs",
     "crypto/api_key.rs",
     "crypto/password.rs",

@@ -45,6 +45,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let identity_headers = identity_headers(&mut reader, rest.api_key_header);
     let all_roles = reader.flag("all_roles").unwrap_or(false);
     let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
+    let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
     let (text, path) = path?;
     Some(Route {
@@ -57,6 +58,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         identity_headers,
         all_roles,
         pass_credentials,
+        cors_preflight,
     })
 }
 

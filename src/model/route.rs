@@ -93,6 +93,8 @@ pub struct Route {
     pub all_roles: bool,
     /// The caller's `Authorization`, API key and session cookie are passed on.
     pub pass_credentials: bool,
+    /// CORS preflights for its methods pass without a credential, which browsers never send with one.
+    pub cors_preflight: bool,
 }
 
 /// Where an upstream answers.
