@@ -32,7 +32,7 @@ const EXPOSING: &[&str] = &[
     "app/explain.rs",
     "auth/assertion.rs",
     "cli/token.rs",
-    "config/listen.rs",
+    "config/secrets.rs",
     "config/smtp.rs",
     "crypto/api_key.rs",
     "crypto/password.rs",

@@ -46,6 +46,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let all_roles = reader.flag("all_roles").unwrap_or(false);
     let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
     let assertion = reader.flag("assertion").unwrap_or(false);
+    let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
     let (text, path) = path?;
     Some(Route {
@@ -59,6 +60,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         all_roles,
         pass_credentials,
         assertion,
+        cors_preflight,
     })
 }
 

@@ -78,6 +78,10 @@ impl IdentityHeaderNames {
 
 /// A route: what matches, what it asks, where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the configuration, each by itself"
+)]
 pub struct Route {
     /// The pattern as written: names the route in logs and metrics.
     pub text: String,
@@ -99,6 +103,8 @@ pub struct Route {
     pub pass_credentials: bool,
     /// `X-Auth-Assertion` is added.
     pub assertion: bool,
+    /// CORS preflights for its methods pass without a credential, which browsers never send with one.
+    pub cors_preflight: bool,
 }
 
 /// Where an upstream answers.

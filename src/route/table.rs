@@ -260,6 +260,7 @@ mod tests {
             all_roles: false,
             pass_credentials: false,
             assertion: false,
+            cors_preflight: false,
         })
     }
 

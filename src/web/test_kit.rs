@@ -133,6 +133,7 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
+            peer_is_trusted: false,
             origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
         };

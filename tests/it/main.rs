@@ -20,6 +20,7 @@ mod config;
 mod drain;
 mod durability;
 mod foreign;
+mod forward_auth;
 mod framing;
 mod guesses;
 mod harness;
