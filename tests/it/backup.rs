@@ -347,6 +347,11 @@ fn a_lost_directory_comes_back_with_its_keys() {
         told.value("key_files").contains("signing.json (restored)"),
         "{told:?}"
     );
+    assert!(
+        told.value("key_files")
+            .contains("assertion.json (restored)"),
+        "{told:?}"
+    );
     assert_eq!(told.value("kept_aside"), "nothing was there before");
     gateway.run();
     gateway.login("anna");
@@ -361,6 +366,11 @@ fn a_lost_directory_comes_back_with_its_keys() {
     assert!(
         told.value("key_files").contains("signing.json (kept)"),
         "{told:?}"
+    );
+    assert!(
+        !told
+            .value("key_files")
+            .contains("assertion.json (replaced)")
     );
     assert!(std::fs::read(&ring).unwrap() == rotated);
     gateway.run();

@@ -12,6 +12,7 @@
 
 mod administration;
 mod apikeys;
+mod assertion;
 mod backup;
 mod browser;
 mod chromium;
@@ -20,6 +21,7 @@ mod config;
 mod drain;
 mod durability;
 mod foreign;
+mod forward_auth;
 mod framing;
 mod guesses;
 mod harness;

@@ -24,10 +24,6 @@ use crate::store::{layout, record};
 
 /// Where a restored store is made ready.
 const STAGE: &str = "restore.new";
-/// The one key file that rotates. A present one is never older than a backup's, and must not be taken back: a key that
-/// was retired for a reason would sign again.
-const SIGNING: &str = signing::FILE;
-
 /// What became of a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFileFate {
@@ -235,7 +231,8 @@ fn put_key_file(
     };
     let fate = match &present {
         Some(present) if present.as_slice() == bytes => return Ok(KeyFileFate::Same),
-        Some(_) if name == SIGNING && signing::is_readable(&path) => return Ok(KeyFileFate::Kept),
+        // It rotates, and is never older than the backup's: a key that was retired for a reason would sign again.
+        Some(_) if signing::is_usable_ring(&path) => return Ok(KeyFileFate::Kept),
         Some(_) => KeyFileFate::Replaced,
         None => KeyFileFate::Restored,
     };
