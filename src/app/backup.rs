@@ -78,8 +78,9 @@ async fn make(
     .await;
     match &made {
         Ok(made) if is_own => services.metrics.backup_made(made.contents.as_of),
-        Ok(_) => {}
-        Err(_) => services.metrics.backup_failed(),
+        Err(_) if is_own => services.metrics.backup_failed(),
+        // Elsewhere it is the operator's own affair.
+        Ok(_) | Err(_) => {}
     }
     made
 }
