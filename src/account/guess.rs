@@ -36,6 +36,8 @@ pub enum Guess {
     Right {
         /// The hash has old parameters: hash the password again.
         is_outdated: bool,
+        /// How many failures in a row, from wherever, this one has ended.
+        failures: u32,
     },
     /// It is not, or there is no such account, or none that is active.
     Wrong,
@@ -100,10 +102,13 @@ impl Accounts {
                 return Err(busy.into());
             }
         };
-        if verdict.matches && account.is_some() {
+        if let Some(account) = account.filter(|_| verdict.matches) {
+            // The guess itself is counted as well until it is settled.
+            let row = counters.count(&self.of_row(account).key);
             counters.succeeded(ticket);
             return Ok(Guess::Right {
                 is_outdated: verdict.outdated,
+                failures: row.saturating_sub(1),
             });
         }
         counters.failed(ticket);

@@ -31,10 +31,12 @@ macro_rules! builtin {
 /// Every mail there is. In the plain text a link stands on a line of its own.
 const BUILTIN: &[Builtin] = builtin! {
     "confirm_new"
+    "invitation"
     "identity_taken"
     "username_taken"
     "password_reset"
     "password_changed"
+    "new_login"
     "change_identity"
     "identity_changing"
     "identity_changed"
@@ -78,17 +80,25 @@ pub(crate) struct Text {
 struct Fields<'a> {
     link: Option<&'a str>,
     username: Option<&'a str>,
+    /// From where a login was, and after how many failures.
+    login: Option<(&'a str, u32)>,
     public_url: &'a str,
 }
 
 impl Fields<'_> {
     /// Those that there are, for the engine.
     fn value(self) -> Value {
-        let optional = [("link", self.link), ("username", self.username)];
-        let optional = optional
+        let optional = [
+            ("link", self.link.map(Value::from)),
+            ("username", self.username.map(Value::from)),
+            ("network", self.login.map(|(network, _)| network.into())),
+            ("failures", self.login.map(|(_, failures)| failures.into())),
+            ("public_url", Some(self.public_url.into())),
+        ];
+        let filled_in = optional
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
-        Value::from_pairs(optional.chain([("public_url", self.public_url)]))
+        Value::from_pairs(filled_in)
     }
 }
 
@@ -151,6 +161,11 @@ impl Templates {
                 Some(self.link(&self.confirm_link, token)),
                 None,
             ),
+            Mail::Invitation { token, username } => (
+                "invitation",
+                Some(self.link(&self.confirm_link, token)),
+                Some(username.as_str()),
+            ),
             Mail::IdentityTaken => ("identity_taken", None, None),
             Mail::UsernameTaken { username } => ("username_taken", None, Some(username.as_str())),
             Mail::PasswordReset { token, username } => (
@@ -161,6 +176,7 @@ impl Templates {
             Mail::PasswordChanged { username } => {
                 ("password_changed", None, Some(username.as_str()))
             }
+            Mail::NewLogin { username, .. } => ("new_login", None, Some(username.as_str())),
             Mail::ChangeIdentity { token, username } => (
                 "change_identity",
                 Some(self.link(&self.confirm_link, token)),
@@ -173,7 +189,14 @@ impl Templates {
                 ("identity_changed", None, Some(username.as_str()))
             }
         };
+        let login = match mail {
+            Mail::NewLogin {
+                network, failures, ..
+            } => Some((network.as_str(), *failures)),
+            _ => None,
+        };
         let fields = Fields {
+            login,
             link: link.as_ref().map(|link| link.as_str()),
             username,
             public_url: &self.public_url,
@@ -205,7 +228,7 @@ impl Templates {
         let text = rendered.map_err(|error| {
             let line = error.line().unwrap_or_default();
             let names =
-                "fields that this mail has: public_url, and link or username where it is about one";
+                "fields that this mail has: public_url, and link, username, network or failures where it is about one";
             TemplateError::new(file, format!("{names} (line {line}: {})", error.kind()))
         })?;
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))
@@ -216,8 +239,17 @@ impl Templates {
         let token = || Secret::new("A".repeat(43));
         // As long as one can be.
         let username = || "n".repeat(64);
+        let new_login = |failures| Mail::NewLogin {
+            username: username(),
+            network: "2001:db8:1234:5678::/64".to_owned(),
+            failures,
+        };
         let mails = [
             Mail::ConfirmNew { token: token() },
+            Mail::Invitation {
+                token: token(),
+                username: username(),
+            },
             Mail::IdentityTaken,
             Mail::UsernameTaken {
                 username: username(),
@@ -229,6 +261,8 @@ impl Templates {
             Mail::PasswordChanged {
                 username: username(),
             },
+            new_login(0),
+            new_login(u32::MAX),
             Mail::ChangeIdentity {
                 token: token(),
                 username: username(),
@@ -244,6 +278,7 @@ impl Templates {
             let text = self.render(mail)?;
             let (name, link) = match mail {
                 Mail::ConfirmNew { .. } => ("confirm_new", &self.confirm_link),
+                Mail::Invitation { .. } => ("invitation", &self.confirm_link),
                 Mail::PasswordReset { .. } => ("password_reset", &self.reset_link),
                 Mail::ChangeIdentity { .. } => ("change_identity", &self.confirm_link),
                 _ => continue,
@@ -380,74 +415,89 @@ mod tests {
         "anna&co".to_owned()
     }
 
+    fn new_login(failures: u32) -> Mail {
+        Mail::NewLogin {
+            username: name(),
+            network: "2001:db8::/64".to_owned(),
+            failures,
+        }
+    }
+
+    /// Whether a mail has this subject, and these words in its two parts.
+    #[track_caller]
+    fn has(mail: &Mail, subject: &str, part: &str, html_part: &str) {
+        let text = templates().render(mail).unwrap();
+        assert_eq!(text.subject, subject);
+        assert!(text.body.contains(part), "{}", *text.body);
+        assert!(text.body.contains("https://door.test") || text.body.contains("app.test"));
+        assert!(text.body.ends_with(".\n") && !text.body.contains('{'));
+        let html = text.html.unwrap();
+        assert!(html.contains(html_part), "{}", *html);
+        assert!(html.ends_with("</html>\n") && !html.contains('{'));
+    }
+
     #[test]
-    fn each_mail_has_a_subject_and_what_it_is_about() {
+    fn mails_with_a_token_have_its_link() {
+        let confirm = "\nhttps://door.test/auth/confirm?token=Abc-_token\n";
+        let confirm_html = "https:&#x2f;&#x2f;door.test&#x2f;auth&#x2f;confirm?token=Abc-_token\"";
+        let mail = Mail::ConfirmNew { token: token() };
+        has(&mail, "Confirm your registration", confirm, confirm_html);
+        let mail = Mail::Invitation {
+            token: token(),
+            username: name(),
+        };
+        let subject = "An account has been made for you";
+        has(&mail, subject, confirm, confirm_html);
+        has(&mail, subject, "\"anna&co\"", "<b>anna&amp;co</b>");
+        let mail = Mail::ChangeIdentity {
+            token: token(),
+            username: name(),
+        };
+        has(&mail, "Confirm your new address", confirm, confirm_html);
+        let mail = Mail::PasswordReset {
+            token: token(),
+            username: name(),
+        };
+        let link = "\nhttps://app.test/#reset&a=<1>;Abc-_token\n";
+        let link_html = "#reset&amp;a=&lt;1&gt;;Abc-_token\"";
+        has(&mail, "Set a new password", link, link_html);
+    }
+
+    #[test]
+    fn notices_say_what_they_are_about() {
+        let mail = Mail::IdentityTaken;
+        let (url, url_html) = ("https://door.test", "https:&#x2f;&#x2f;door.test");
+        has(&mail, "You already have an account", url, url_html);
         let cases = [
-            (
-                Mail::ConfirmNew { token: token() },
-                "Confirm your registration",
-                "\nhttps://door.test/auth/confirm?token=Abc-_token\n",
-                "https:&#x2f;&#x2f;door.test&#x2f;auth&#x2f;confirm?token=Abc-_token\"",
-            ),
-            (
-                Mail::IdentityTaken,
-                "You already have an account",
-                "https://door.test",
-                "https:&#x2f;&#x2f;door.test",
-            ),
             (
                 Mail::UsernameTaken { username: name() },
                 "Choose another user name",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-            (
-                Mail::PasswordReset {
-                    token: token(),
-                    username: name(),
-                },
-                "Set a new password",
-                "\nhttps://app.test/#reset&a=<1>;Abc-_token\n",
-                "#reset&amp;a=&lt;1&gt;;Abc-_token\"",
             ),
             (
                 Mail::PasswordChanged { username: name() },
                 "Your password was changed",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-            (
-                Mail::ChangeIdentity {
-                    token: token(),
-                    username: name(),
-                },
-                "Confirm your new address",
-                "\nhttps://door.test/auth/confirm?token=Abc-_token\n",
-                "https:&#x2f;&#x2f;door.test&#x2f;auth&#x2f;confirm?token=Abc-_token\"",
             ),
             (
                 Mail::IdentityChanging { username: name() },
                 "Another address was asked for",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
             ),
             (
                 Mail::IdentityChanged { username: name() },
                 "Your address was changed",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
             ),
+            (new_login(0), "A login to your account"),
         ];
-        for (mail, subject, part, html_part) in cases {
-            let text = templates().render(&mail).unwrap();
-            assert_eq!(text.subject, subject);
-            assert!(text.body.contains(part), "{}", *text.body);
-            assert!(text.body.contains("https://door.test") || text.body.contains("app.test"));
-            assert!(text.body.ends_with(".\n") && !text.body.contains('{'));
-            let html = text.html.unwrap();
-            assert!(html.contains(html_part), "{}", *html);
-            assert!(html.ends_with("</html>\n") && !html.contains('{'));
+        for (mail, subject) in cases {
+            has(&mail, subject, "\"anna&co\"", "<b>anna&amp;co</b>");
         }
+        let subject = "A login to your account";
+        let (text, html) = ("\n2001:db8::/64\n\nNobody has", "2001:db8::&#x2f;64.</p>");
+        has(&new_login(0), subject, text, html);
+        let (text, html) = (
+            "given 7 times in a row.\n\nIf it",
+            "given 7 times in a row.</p>",
+        );
+        has(&new_login(7), subject, text, html);
     }
 
     #[test]
@@ -456,6 +506,7 @@ mod tests {
             Mail::IdentityTaken,
             Mail::UsernameTaken { username: name() },
             Mail::PasswordChanged { username: name() },
+            new_login(7),
             Mail::IdentityChanging { username: name() },
             Mail::IdentityChanged { username: name() },
         ] {

@@ -32,6 +32,7 @@ const MEMBERSHIP: u8 = b'm';
 const MEMBER: u8 = b'M';
 const REMOVED: u8 = b'x';
 const SETTINGS: u8 = b'p';
+const NETWORKS: u8 = b'w';
 const MAIL: u8 = b'o';
 const MAIL_DUE: u8 = b'O';
 const READY: u8 = b'!';
@@ -90,6 +91,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBER) => "members",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
+        Some(NETWORKS) => "known networks",
         Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
@@ -177,6 +179,11 @@ pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
         SETTINGS,
         &[id.map_or("global", SettingsId::as_str).as_bytes()],
     )
+}
+
+/// Where an account has logged in from, oldest first.
+pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
+    Key::of(NETWORKS, &[uid.as_str().as_bytes()])
 }
 
 /// How many accounts have an old hash, by its rounds.

@@ -61,7 +61,8 @@ promises! {
         a_refresh_token_that_comes_again_after_the_grace_ends_the_session
         a_refresh_of_anything_not_live_is_unknown
         sessions_end_one_by_one_and_together
-        uses_of_cookies_move_the_end_and_void_nothing;
+        uses_of_cookies_move_the_end_and_void_nothing
+        networks_are_remembered_with_the_mail_that_tells_of_them;
     rights:
         api_keys_are_guarded_listed_and_revoked
         api_keys_change_under_the_generation_that_was_read
