@@ -53,6 +53,7 @@ promises! {
         pending_accounts_reserve_nothing_and_the_first_password_wins
         a_one_time_token_is_used_once
         a_one_time_token_has_its_purpose_and_its_time
+        an_address_changes_once_by_a_token_of_its_own
         a_password_by_token_ends_what_was_before
         a_password_change_is_refused_after_any_other_change;
     sessions:
