@@ -147,6 +147,11 @@ fn check(door: &Door, callers: &[Credential; 10], rows: &[Row]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A login of an account of ours gets this status, nobody else passes.
+const fn logins(status: u16) -> [u16; 10] {
+    [401, status, status, status, 403, 403, 403, 403, 403, 403]
+}
+
 #[test]
 fn what_is_open_to_all_looks_at_no_credential() {
     let door = Door::start();
@@ -195,7 +200,6 @@ fn what_is_ones_own_is_for_logins() {
     let door = Door::start();
     let callers = door.callers(1);
     let change = || json!({"old_password": "x", "new_password": "a", "verify_password": "b"});
-    let logins = |status| [401, status, status, status, 403, 403, 403, 403, 403, 403];
     let rows = [
         (
             "GET",
@@ -240,6 +244,15 @@ fn what_is_ones_own_is_for_logins() {
             Sent::Nothing,
             logins(404),
         ),
+    ];
+    check(&door, &callers, &rows);
+}
+
+#[test]
+fn keys_and_settings_are_for_logins() {
+    let door = Door::start();
+    let callers = door.callers(1);
+    let rows = [
         ("GET", "/auth/apikeys", Sent::Nothing, logins(200)),
         (
             "POST",
