@@ -159,6 +159,8 @@ fn what_is_open_to_all_looks_at_no_credential() {
     let token = || json!({"reset_token": "x", "new_password": "p", "verify_password": "p"});
     let rows = [
         ("GET", "/auth/methods", Sent::Nothing, [200; 10]),
+        // A trusted proxy asks this one, and nobody else.
+        ("GET", "/auth/verify", Sent::Nothing, [403; 10]),
         ("GET", "/.well-known/jwks.json", Sent::Nothing, [200; 10]),
         ("GET", "/auth/assets/portal.css", Sent::Nothing, [200; 10]),
         ("GET", "/auth/login", Sent::Nothing, [200; 10]),
