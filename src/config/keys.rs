@@ -134,6 +134,7 @@ const SECTIONS: &[Section] = &[
             ("reveal_existing", Scalar),
             ("reset_administrators", Scalar),
             ("reset_ttl_s", Scalar),
+            ("notify_logins", Scalar),
             ("hash_threads", Scalar),
             ("api_key_header", Text),
         ],

@@ -33,6 +33,7 @@ pub(crate) const MEMBERSHIP: u8 = b'm';
 pub(crate) const MEMBER: u8 = b'M';
 pub(crate) const REMOVED: u8 = b'x';
 pub(crate) const SETTINGS: u8 = b'p';
+pub(crate) const NETWORKS: u8 = b'w';
 pub(crate) const MAIL: u8 = b'o';
 pub(crate) const MAIL_DUE: u8 = b'O';
 pub(crate) const READY: u8 = b'!';
@@ -114,6 +115,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBER) => "members",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
+        Some(NETWORKS) => "known networks",
         Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
@@ -201,6 +203,11 @@ pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
         SETTINGS,
         &[id.map_or("global", SettingsId::as_str).as_bytes()],
     )
+}
+
+/// Where an account has logged in from, oldest first.
+pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
+    Key::of(NETWORKS, &[uid.as_str().as_bytes()])
 }
 
 /// How many accounts have an old hash, by its rounds.

@@ -1,6 +1,7 @@
 //! The endpoints as callers see them.
 
 mod browser;
+mod change_page;
 mod faults;
 mod people;
 mod rights;
