@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::account::test_kit::{OTHER, PASSWORD};
+use crate::model::id::UserId;
 use crate::store::Store;
 use crate::store::faulty::FaultyStore;
 use crate::web::test_kit::{Answer, Gateway};
@@ -83,7 +84,9 @@ async fn a_failing_store_lets_nobody_in_and_leaves_nothing_half_done() {
     assert_eq!(login.status, 200, "{login:?}");
     let jwt = login.text_of("jwt_token");
 
-    // Seen for the first time: nothing of it is cached.
+    // Nothing of it is cached any more.
+    let uid = UserId::parse(&login.text_of("uid")).unwrap();
+    parts.0.generations().touch(&uid);
     let ask = async |gateway: &Gateway| gateway.get("/auth/roles", &jwt).await;
     assert_eq!(fail_each(&parts, "a decision", ask).await.status, 200);
 
