@@ -302,6 +302,13 @@ fn forged_request(behind: &Behind) {
         ("X-Forwarded-Path", "/public/x".to_owned()),
     ];
     for (name, value) in &to_public {
+        // Who may be there all the same is not harmed by it.
+        let anna = behind.get("/x").by(&behind.anna.caller());
+        let seen = arrived(behind, anna.header(name, value));
+        let request_id = seen.header("x-request-id").unwrap();
+        assert_eq!(behind.gateway.record(request_id)["path"], "/x", "{name}");
+    }
+    for (name, value) in &to_public {
         for spelling in spellings(name) {
             stopped(behind, behind.get("/x").header(&spelling, value));
             stopped(
@@ -597,6 +604,14 @@ fn outsiders(behind: &Behind) {
         stopped(behind, about_public(path));
         stopped(behind, behind.get(path));
     }
+    let records = behind.gateway.records();
+    let asked = records
+        .iter()
+        .find(|record| record["reason"] == "forwarder_refused");
+    assert_eq!(
+        asked, None,
+        "the question of an outsider came to the gateway"
+    );
     // The rest of the gateway is open.
     assert_eq!(
         behind.get("/auth/methods").send().expect(200).json()["count"].as_u64(),
