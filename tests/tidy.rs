@@ -30,6 +30,7 @@ const EXPOSING: &[&str] = &[
     "app/control.rs",
     "app/execute.rs",
     "app/explain.rs",
+    "auth/assertion.rs",
     "cli/token.rs",
     "config/secrets.rs",
     "config/smtp.rs",

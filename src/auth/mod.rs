@@ -1,6 +1,7 @@
 //! Floor 3: the decision core. Nobody else decides.
 
 pub mod asked;
+pub mod assertion;
 pub mod caller;
 pub mod cookie;
 pub mod extract;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 
 use crate::auth::asked::Asked;
+use crate::auth::assertion::Assertions;
 use crate::auth::cookie::CookieNames;
 use crate::auth::extract::{Credential, extract};
 use crate::auth::grant::{Decision, Stop};
@@ -60,6 +62,7 @@ pub struct Authorizer {
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
+    assertions: Assertions,
 }
 
 /// Whom a decision is about.
@@ -102,6 +105,11 @@ impl Authorizer {
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             role_sources: Arc::clone(&parts.role_sources),
+            assertions: Assertions::new(
+                parts.config,
+                Arc::clone(&parts.assertion_keys),
+                Arc::clone(&parts.clock),
+            ),
             verifier: Verifier::new(parts),
         }
     }

@@ -8,7 +8,7 @@ use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::trace::Trace;
 use crate::auth::verify::Origin;
 use crate::auth::view::RequestView;
-use crate::auth::{Asking, Authorizer, origin, preflight};
+use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity};
@@ -19,6 +19,24 @@ use crate::route::table::Captures;
 
 impl Authorizer {
     pub(super) async fn run<T: Trace>(
+        &self,
+        view: &RequestView<'_>,
+        asking: Asking<'_>,
+        known: &mut Known,
+        trace: &mut T,
+    ) -> Result<Grant, Stop> {
+        let grant = self.grant(view, asking, known, trace).await?;
+        if !grant.route().assertion {
+            return Ok(grant);
+        }
+        let assertion = match asking {
+            Asking::Credential => self.assertions.about(&grant, view)?,
+            Asking::Trial | Asking::Account(_) => assertion::UNSIGNED,
+        };
+        Ok(grant.with_assertion(assertion))
+    }
+
+    async fn grant<T: Trace>(
         &self,
         view: &RequestView<'_>,
         asking: Asking<'_>,

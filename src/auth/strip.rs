@@ -13,9 +13,6 @@ const NAME_BYTES_MAX: usize = 64;
 /// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
 const IDENTITY: &[&str] = &["x-auth-scope"];
 
-/// The signed form of the same.
-const ASSERTION: HeaderName = HeaderName::from_static("x-auth-assertion");
-
 /// Names by which other gateways and identity-aware proxies tell the same, or by which a request claims to be another
 /// one than it is: where it was sent, with which method, for which peer.
 const FORGEABLE: &[&str] = &[
@@ -165,7 +162,6 @@ impl StripSet {
             .all()
             .map(Clone::clone)
             .into();
-        told.push(ASSERTION);
         for route in routes {
             told.extend(route.identity_headers.all().map(Clone::clone));
         }

@@ -197,6 +197,7 @@ const SECTIONS: &[Section] = &[
             ("identity_headers", Tables),
             ("all_roles", Scalar),
             ("pass_credentials", Scalar),
+            ("assertion", Scalar),
             ("cors_preflight", Scalar),
         ],
     ),
@@ -213,6 +214,7 @@ const SECTIONS: &[Section] = &[
             ("scopes", Text),
             ("method", Text),
             ("key_id", Text),
+            ("assertion", Text),
         ],
     ),
 ];

@@ -318,7 +318,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, EnvOverlay};
     use crate::crypto::password::PasswordPool;
-    use crate::crypto::signing::SigningKeys;
+    use crate::crypto::signing::{Signed, SigningKeys};
     use crate::crypto::token::TokenKeys;
     use crate::limit::CounterSets;
     use crate::mail::post::Post;
@@ -404,7 +404,10 @@ mod tests {
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
+            signing: Arc::new(
+                SigningKeys::open(None, Signed::AccessToken, algorithm, life, clock.now()).unwrap(),
+            ),
+            assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: post
                 .mailer(&config.mail, &config.listen.public_url.text)
                 .unwrap(),

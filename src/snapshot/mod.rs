@@ -46,8 +46,10 @@ pub struct Services {
     pub passwords: Arc<PasswordPool>,
     /// Keys of digests and refresh tokens.
     pub token_keys: Arc<TokenKeys>,
-    /// Signing keys.
+    /// Keys that sign access tokens.
     pub signing: Arc<SigningKeys>,
+    /// Keys that sign assertions.
+    pub assertion_keys: Arc<SigningKeys>,
     /// Mail, as this configuration makes it.
     pub mailer: Arc<dyn Mailer>,
     /// What is counted against limits.
@@ -112,6 +114,7 @@ impl Snapshot {
             store: Arc::clone(&services.store),
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
+            assertion_keys: Arc::clone(&services.assertion_keys),
             session_uses: Arc::clone(&services.session_uses),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),

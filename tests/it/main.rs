@@ -12,6 +12,7 @@
 
 mod administration;
 mod apikeys;
+mod assertion;
 mod browser;
 mod chromium;
 mod cli;

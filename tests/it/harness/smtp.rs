@@ -1,7 +1,7 @@
 //! A real mail server, aiosmtpd, that does with mails what a test says.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::mailbox::{Mail, parse};
-use crate::harness::{free_port, python, wait_for};
+use crate::harness::tools::python;
+use crate::harness::{free_port, wait_for};
 
 /// How the server keeps a connection from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,12 +179,13 @@ fn taken(line: &str) -> Taken {
     }
 }
 
-/// The server's program in a Python environment that has what it needs.
+/// The server's program.
 fn script() -> Command {
-    let python = python::program("python", &["aiosmtpd", "cryptography"]);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(python);
-    command.arg(root.join("tests/it/harness/smtp_server.py"));
+    let mut command = Command::new(python("python"));
+    command.arg(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/harness/smtp_server.py"
+    ));
     command
 }
 
