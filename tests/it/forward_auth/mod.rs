@@ -1,3 +1,4 @@
 //! Forward-auth: other proxies ask, and let through what the gateway itself would.
 
+mod callers;
 mod questions;
