@@ -35,6 +35,12 @@ pub(crate) struct Behind {
     pub(crate) proxy: SocketAddr,
     pub(crate) anna: Person,
     cookie: OnceLock<String>,
+    process: Proxy,
+}
+
+/// A running proxy. It is ended when this goes, and tells its last words if the test fails.
+pub(crate) struct Proxy {
+    kind: Kind,
     process: Child,
     dir: tempfile::TempDir,
 }
@@ -70,7 +76,6 @@ impl Behind {
     pub(crate) fn start(kind: Kind) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
-        let dir = tempfile::tempdir().unwrap();
         let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let ports = [
             ("8000", proxy.port()),
@@ -83,7 +88,7 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let process = spawn(kind, dir.path(), &ports);
+        let process = Proxy::start(kind, &ports, &|text| text);
         let mut behind = Self {
             kind,
             gateway,
@@ -92,7 +97,6 @@ impl Behind {
             anna,
             cookie: OnceLock::new(),
             process,
-            dir,
         };
         behind.wait_until_ready();
         behind
@@ -100,19 +104,10 @@ impl Behind {
 
     fn wait_until_ready(&mut self) {
         wait_for("a proxy that is ready", || {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                panic!("{:?} ended with {status}: {}", self.kind, self.log());
-            }
+            self.process.lives();
             TcpStream::connect(self.proxy).ok()?;
             (self.get("/public/ready").send().status == 200).then_some(())
         });
-    }
-
-    /// What the proxy has written.
-    fn log(&self) -> String {
-        let names = ["out.log", "error.log"];
-        let texts = names.map(|name| fs::read_to_string(self.dir.path().join(name)));
-        texts.into_iter().flatten().collect()
     }
 
     pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {
@@ -149,7 +144,34 @@ impl Behind {
     }
 }
 
-impl Drop for Behind {
+impl Proxy {
+    /// Starts a proxy with its example, on these ports and with this change.
+    pub(crate) fn start(
+        kind: Kind,
+        ports: &[(&str, u16)],
+        change: &dyn Fn(String) -> String,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let process = spawn(kind, dir.path(), ports, change);
+        Self { kind, process, dir }
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn lives(&mut self) {
+        if let Some(status) = self.process.try_wait().unwrap() {
+            panic!("{:?} ended with {status}: {}", self.kind, self.log());
+        }
+    }
+
+    /// What the proxy has written.
+    fn log(&self) -> String {
+        let names = ["out.log", "error.log"];
+        let texts = names.map(|name| fs::read_to_string(self.dir.path().join(name)));
+        texts.into_iter().flatten().collect()
+    }
+}
+
+impl Drop for Proxy {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.process);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -184,7 +206,7 @@ fn serve(exchange: &mut Exchange) {
 }
 
 /// Lays the example over the base of all tests. What the example says of addresses is the same.
-fn merged(base: &str, example: &str) -> String {
+pub(crate) fn merged(base: &str, example: &str) -> String {
     let mut config: toml::Table = base.parse().unwrap();
     let example: toml::Table = example
         .parse()
@@ -201,7 +223,7 @@ fn merged(base: &str, example: &str) -> String {
 }
 
 /// An example with other ports than it shows.
-fn filled(name: &str, ports: &[(&str, u16)]) -> String {
+pub(crate) fn filled(name: &str, ports: &[(&str, u16)]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("config/examples").join(name);
     let mut text = fs::read_to_string(&path).unwrap();
@@ -215,10 +237,19 @@ fn filled(name: &str, ports: &[(&str, u16)]) -> String {
 }
 
 /// Starts a proxy with its example.
-fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)]) -> Child {
+fn spawn(
+    kind: Kind,
+    dir: &Path,
+    ports: &[(&str, u16)],
+    change: &dyn Fn(String) -> String,
+) -> Child {
     let write = |name: &str| {
         let path = dir.join(name);
-        fs::write(&path, filled(&format!("forward-auth/{name}"), ports)).unwrap();
+        fs::write(
+            &path,
+            change(filled(&format!("forward-auth/{name}"), ports)),
+        )
+        .unwrap();
         path
     };
     let mut command = match kind {
