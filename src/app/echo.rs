@@ -110,7 +110,8 @@ fn told_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String,
     let mut told = Map::new();
     for name in headers.keys() {
         let show = |value: &HeaderValue| {
-            if is_secret(name) {
+            // Where there is nothing, there is nothing to hide.
+            if is_secret(name) && !value.is_empty() {
                 Value::from(REDACTED)
             } else {
                 Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -140,6 +141,7 @@ mod tests {
             ("authorization", "Bearer secret"),
             ("cookie", "a=secret"),
             ("x-key", "secret"),
+            ("x-auth-assertion", ""),
             ("x-auth-uid", "u-12345678"),
             ("accept", "a"),
             ("accept", "b"),
@@ -153,6 +155,7 @@ mod tests {
                 "authorization": "(redacted)",
                 "cookie": "(redacted)",
                 "x-key": "(redacted)",
+                "x-auth-assertion": "",
                 "x-auth-uid": "u-12345678",
                 "accept": ["a", "b"],
             })

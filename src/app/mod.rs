@@ -5,6 +5,7 @@ pub mod backup;
 pub mod control;
 mod counting;
 pub mod delivery;
+pub mod doctor;
 pub mod echo;
 mod execute;
 pub mod explain;

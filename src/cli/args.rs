@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::doctor::Proxy;
+
 /// A reverse-proxy auth gateway: one binary at the door of your services.
 #[derive(Debug, Parser)]
 #[command(name = "doorward", version, about, after_help = EXAMPLES)]
@@ -92,6 +94,57 @@ pub(super) enum Task {
         after_help = "Examples:\n  doorward store backup\n  doorward store check"
     )]
     Store(StoreTask),
+    /// Finds out what is wrong around the gateway.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward doctor forward-auth --proxy nginx\n  doorward doctor forward-auth --through http://app.example.com"
+    )]
+    Doctor(DoctorTask),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DoctorTask {
+    /// Prints what a proxy in front needs, and probes the one that runs: exit 0 nothing found, 3 mistakes found, 1 it could not be probed.
+    #[command(
+        after_help = "Examples:\n  doorward doctor forward-auth --proxy caddy > printed\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --apikey - < key\n  systemctl stop doorward\n  doorward doctor forward-auth --through http://127.0.0.1:8000 \\\n    --echo 127.0.0.1:9001 --while-down\n\nThe probe needs an echo in place of the service: docs/doctor.md tells how."
+    )]
+    ForwardAuth(ForwardAuthArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForwardAuthArgs {
+    /// Probes the proxy that callers reach at this URL: scheme, host and port.
+    #[arg(long, value_name = "URL", required_unless_present = "proxy")]
+    pub(super) through: Option<String>,
+    /// Prints the configuration for nginx, traefik, caddy, envoy or haproxy, and names its lines in what to mend.
+    #[arg(long, value_name = "NAME", value_parser = proxy)]
+    pub(super) proxy: Option<Proxy>,
+    /// Path that anybody may GET, with the echo behind it; left out: one of the public routes.
+    #[arg(long, value_name = "PATH")]
+    pub(super) open: Option<String>,
+    /// Path that asks for a login, with the echo behind it; left out: one of the other routes.
+    #[arg(long, value_name = "PATH")]
+    pub(super) closed: Option<String>,
+    /// Serves the echo at this address for the time of the probe, where the proxy expects the service.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) echo: Option<SocketAddr>,
+    /// Bearer token of a caller who may GET the closed path; `-` reads it from standard input.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "apikey")]
+    pub(super) token: Option<String>,
+    /// API key of such a caller; `-` reads it from standard input.
+    #[arg(long, value_name = "KEY")]
+    pub(super) apikey: Option<String>,
+    /// Standard output of the gateway as a file: shows whom it took for the caller.
+    #[arg(long, value_name = "FILE")]
+    pub(super) access_log: Option<PathBuf>,
+    /// The gateway is stopped: looks at nothing but whether the proxy lets anything through.
+    #[arg(long, requires = "through")]
+    pub(super) while_down: bool,
+}
+
+fn proxy(name: &str) -> Result<Proxy, String> {
+    let names = Proxy::ALL.map(Proxy::name).join(", ");
+    Proxy::parse(name).ok_or_else(|| format!("one of {names}"))
 }
 
 #[derive(Debug, Args)]

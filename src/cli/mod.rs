@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod doctor;
 mod echo;
 mod explain;
 mod output;
@@ -20,7 +21,7 @@ use crate::cli::args::{Cli, Task};
 /// Reads the command line and carries it out.
 ///
 /// Exit codes: 0 done; 1 not done, with the reason on standard error; 2 the command line is not understood; `explain`
-/// and `token verify` also 3: refused.
+/// and `token verify` also 3: refused; `doctor` also 3: something is wrong.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -33,6 +34,7 @@ pub fn run() -> ExitCode {
         Task::Account(task) => remote::account(&cli.config, task),
         Task::Apikey(task) => remote::apikey(&cli.config, task),
         Task::Member(task) => remote::member(&cli.config, task),
+        Task::Doctor(task) => doctor::run(&cli.config, task),
         Task::Keys(task) => remote::keys(&cli.config, &task),
         Task::Store(task) => store::run(&cli.config, task),
     };

@@ -2,6 +2,7 @@
 
 mod browser;
 mod callers;
+mod doctor;
 mod promises;
 mod proxies;
 mod questions;

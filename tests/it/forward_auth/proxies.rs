@@ -71,6 +71,16 @@ fn more_routes() -> String {
     text
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Nginx,
+        Self::Traefik,
+        Self::Caddy,
+        Self::Envoy,
+        Self::Haproxy,
+    ];
+}
+
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {

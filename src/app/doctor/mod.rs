@@ -1,0 +1,327 @@
+//! `doorward doctor forward-auth`: the configuration that a proxy in front needs, and what is wrong with the one it has.
+//!
+//! The probe speaks to the proxy as a stranger would, spelled byte by byte, and reads from an echo that stands in for the
+//! service what came of it. The routes of the operator's own configuration say what should have come.
+
+mod away;
+mod baseline;
+mod ground;
+mod identity;
+mod outsiders;
+mod paths;
+mod probe;
+mod question;
+mod refusals;
+mod remedy;
+mod report;
+mod snippet;
+mod traffic;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::HeaderName;
+use tokio::runtime::Builder;
+use url::Url;
+
+use crate::app::doctor::baseline::Standing;
+use crate::app::doctor::ground::Ground;
+use crate::app::doctor::probe::Probe;
+pub use crate::app::doctor::report::{Entry, Fault, Finding, Report};
+use crate::app::doctor::wire::Wire;
+use crate::app::listen::bind_one;
+use crate::app::{AppError, echo, load, start};
+use crate::config::Config;
+use crate::model::route::IdentityHeaderNames;
+use crate::model::secret::Secret;
+
+/// A proxy that has a tested configuration in `config/examples/forward-auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// By `auth_request`.
+    Nginx,
+    /// By the `forwardAuth` middleware.
+    Traefik,
+    /// By `forward_auth`.
+    Caddy,
+    /// By `ext_authz` over HTTP.
+    Envoy,
+    /// By Lua.
+    Haproxy,
+}
+
+impl Proxy {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Nginx,
+        Self::Traefik,
+        Self::Caddy,
+        Self::Envoy,
+        Self::Haproxy,
+    ];
+
+    /// As the command line writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Traefik => "traefik",
+            Self::Caddy => "caddy",
+            Self::Envoy => "envoy",
+            Self::Haproxy => "haproxy",
+        }
+    }
+
+    /// As it writes itself.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Traefik => "Traefik",
+            Self::Caddy => "Caddy",
+            Self::Envoy => "Envoy",
+            Self::Haproxy => "HAProxy",
+        }
+    }
+
+    /// Reads a name of the command line.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proxy| proxy.name() == name)
+    }
+}
+
+/// By what the probe is recognised where it must be.
+#[derive(Debug)]
+pub enum Credential {
+    /// A bearer token.
+    Token(Secret),
+    /// An API key and the header it goes in.
+    ApiKey(HeaderName, Secret),
+}
+
+/// What to probe, and how.
+#[derive(Debug)]
+pub struct Examination {
+    /// The proxy as callers reach it: scheme, host and port.
+    pub through: String,
+    /// Which one it is, for the words of a remedy.
+    pub proxy: Option<Proxy>,
+    /// A path that anybody may GET and that leads to the echo; `None`: one of the routes.
+    pub open: Option<String>,
+    /// A path that asks for a login and leads to the echo; `None`: one of the routes.
+    pub closed: Option<String>,
+    /// A caller who may GET the closed path: a bearer token.
+    pub token: Option<Secret>,
+    /// The same: an API key.
+    pub api_key: Option<Secret>,
+    /// Where to stand in for the service with an echo; `None`: one runs already.
+    pub echo: Option<SocketAddr>,
+    /// Standard output of the gateway as a file, to see whom it took for the caller.
+    pub access_log: Option<PathBuf>,
+    /// The gateway is stopped: look at nothing but whether the proxy lets anything through.
+    pub while_down: bool,
+}
+
+/// Why nothing could be probed.
+#[derive(Debug, thiserror::Error)]
+pub enum DoctorError {
+    /// The configuration, the runtime or the echo's address.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The configuration reads well but its routes are in each other's way.
+    #[error("the routes of the configuration are ambiguous: `doorward check` tells where")]
+    Routes,
+    /// The URL is none to send to.
+    #[error(
+        "--through takes the URL of the proxy, such as http://app.example.com: scheme, host and port"
+    )]
+    Through,
+    /// The URL leads nowhere.
+    #[error("{0} cannot be found")]
+    Resolve(String, #[source] std::io::Error),
+    /// Nobody answers there.
+    #[error("{0} cannot be connected to")]
+    Connect(String, #[source] std::io::Error),
+    /// A path of the operator is not what it is for.
+    #[error("{option} takes a path that {expected}, by the routes of the configuration")]
+    Path {
+        /// The option.
+        option: &'static str,
+        /// What the path must be.
+        expected: &'static str,
+    },
+    /// Nothing passes, so nothing can be seen.
+    #[error(
+        "there is nothing to send: no route without captures is open to anybody, and there is no credential. Add a \
+         public route for the probe (docs/doctor.md), or give --token or --apikey"
+    )]
+    NothingPasses,
+    /// What passes does not reach an echo.
+    #[error(
+        "{0} does not lead to `doorward echo`: {1}. Have it stand where the proxy expects the service, as --echo ADDR \
+         does for the time of the probe, or name other paths with --open and --closed"
+    )]
+    NoEcho(String, String),
+    /// The gateway is there where it must not be.
+    #[error("the gateway answers at {0}: --while-down needs it stopped")]
+    NotDown(SocketAddr),
+}
+
+/// Probes the proxy.
+///
+/// Sends some hundred small requests through it, none of which changes anything.
+///
+/// # Errors
+/// [`DoctorError`] if nothing could be probed.
+pub fn examine(config: &Path, examination: &Examination) -> Result<Report, DoctorError> {
+    let (config, _) = load(config)?;
+    start(&mut Builder::new_current_thread())?.block_on(async {
+        let probe = prepare(&config, examination).await?;
+        let echo = match examination.echo {
+            Some(address) => {
+                let listener = bind_one(address).map_err(AppError::from)?;
+                let header = config.account.api_key_header.clone();
+                Some(tokio::spawn(echo::serve(listener, header)))
+            }
+            None => None,
+        };
+        let examined = if examination.while_down {
+            away::examine(&probe).await
+        } else {
+            examine_running(&probe).await
+        };
+        if let Some(echo) = echo {
+            echo.abort();
+        }
+        examined
+    })
+}
+
+/// The configuration that this proxy needs for the gateway's own, as text with comments.
+///
+/// `through`: where the proxy is reached, if that is known. The secret stands in it by a place to fill only.
+///
+/// # Errors
+/// [`DoctorError`] if the gateway's configuration cannot be used, or the URL.
+pub fn snippet(config: &Path, proxy: Proxy, through: Option<&str>) -> Result<String, DoctorError> {
+    let (config, _) = load(config)?;
+    let port = through.map(parse).transpose()?.map(|(_, port, _)| port);
+    Ok(snippet::write(&config, proxy, port))
+}
+
+async fn examine_running(probe: &Probe<'_>) -> Result<Report, DoctorError> {
+    let mut report = Report::default();
+    let standing = baseline::check(probe, &mut report).await?;
+    let mut skip = |why: &str| {
+        report.entries.push(Entry::Skipped {
+            check: "rest",
+            why: why.to_owned(),
+        });
+    };
+    match standing {
+        Standing::NotAsking => skip("the proxy asks nobody: mend that first"),
+        Standing::Refusing => skip("nothing passes: mend that first"),
+        Standing::Passing => {
+            identity::check(probe, &mut report).await;
+            question::check(probe, &mut report).await;
+            paths::check(probe, &mut report).await;
+            traffic::check(probe, &mut report).await;
+            refusals::check(probe, &mut report).await;
+        }
+    }
+    outsiders::check(probe, standing, &mut report).await;
+    report.entries.push(Entry::Skipped {
+        check: "away",
+        why: "whether anything passes without the gateway: stop it and run this with --while-down"
+            .to_owned(),
+    });
+    Ok(report)
+}
+
+async fn prepare<'a>(
+    config: &'a Config,
+    examination: &Examination,
+) -> Result<Probe<'a>, DoctorError> {
+    let (host, port, authority) = parse(&examination.through)?;
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let resolved = tokio::net::lookup_host((bare, port)).await;
+    let address = resolved
+        .and_then(|mut found| {
+            found
+                .next()
+                .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        })
+        .map_err(|source| DoctorError::Resolve(authority.clone(), source))?;
+    let ground = Ground::find(
+        config,
+        &host,
+        examination.open.as_deref(),
+        examination.closed.as_deref(),
+    )?;
+    let api_key_header = &config.account.api_key_header;
+    let copy = |secret: &Secret| Secret::new(secret.expose().to_owned());
+    let token = examination
+        .token
+        .as_ref()
+        .map(|token| Credential::Token(copy(token)));
+    let api_key = examination.api_key.as_ref();
+    let api_key = api_key.map(|key| Credential::ApiKey(api_key_header.clone(), copy(key)));
+    let probe = Probe {
+        config,
+        proxy: examination.proxy,
+        wire: Wire {
+            address,
+            authority: authority.clone(),
+            source: None,
+        },
+        origin: format!("http://{authority}"),
+        ground,
+        credential: token.or(api_key),
+        identity: identity_names(config),
+        access_log: examination.access_log.clone(),
+    };
+    if let Err(source) = probe.wire.source().await {
+        return Err(DoctorError::Connect(authority, source));
+    }
+    if probe.passing().is_none() {
+        return Err(DoctorError::NothingPasses);
+    }
+    Ok(probe)
+}
+
+/// Host, port, and both as `Host` names them.
+fn parse(through: &str) -> Result<(String, u16, String), DoctorError> {
+    let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
+    let is_plain = url.scheme() == "http"
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.username().is_empty();
+    let host = url
+        .host_str()
+        .filter(|_| is_plain)
+        .ok_or(DoctorError::Through)?;
+    let port = url.port_or_known_default().ok_or(DoctorError::Through)?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    Ok((host.to_owned(), port, authority))
+}
+
+/// What the routes call their identity headers, and the default names.
+fn identity_names(config: &Config) -> Vec<HeaderName> {
+    let default = IdentityHeaderNames::default();
+    let of_routes = config.routes.iter().map(|route| &route.identity_headers);
+    let names: BTreeSet<_> = of_routes
+        .chain([&default])
+        .flat_map(IdentityHeaderNames::all)
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    names
+        .iter()
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! What all checks need: the way in, the paths, and how to tell what arrived.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use serde_json::Value;
+
+use crate::app::doctor::ground::{Ground, Spot};
+use crate::app::doctor::wire::{Answer, Ask, Wire};
+use crate::app::doctor::{Credential, Proxy};
+use crate::config::Config;
+
+/// The newest part of an access log that is looked through.
+const RECORDS_BYTES_MAX: u64 = 4 << 20;
+/// Records are written a moment after the answer.
+const RECORD_LOOKS: u32 = 30;
+const RECORD_LOOK: Duration = Duration::from_millis(100);
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// It reached the echo, which tells how.
+    Arrived(Arrival),
+    /// Something else answered.
+    Stopped(Answer),
+    /// Nothing answered.
+    Silent,
+}
+
+impl Outcome {
+    pub(super) const fn arrived(&self) -> Option<&Arrival> {
+        match self {
+            Self::Arrived(arrival) => Some(arrival),
+            Self::Stopped(_) | Self::Silent => None,
+        }
+    }
+
+    /// How a report names it.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Arrived(_) => "it reached the service".to_owned(),
+            Self::Stopped(answer) => format!("the answer is {}", answer.told()),
+            Self::Silent => "there is no answer".to_owned(),
+        }
+    }
+}
+
+/// A request as the echo got it.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival(Value);
+
+impl Arrival {
+    /// Reads an answer of the echo; `None`: somebody else's.
+    fn read(answer: &Answer) -> Option<Self> {
+        let told: Value = serde_json::from_slice(&answer.body).ok()?;
+        let is_echo = ["method", "path", "query", "headers", "body_bytes"]
+            .iter()
+            .all(|name| told.get(name).is_some());
+        (answer.status == 200 && is_echo).then_some(Self(told))
+    }
+
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.0
+            .get("body_bytes")
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    }
+
+    /// All fields with their values.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.0.get("headers").and_then(Value::as_object);
+        fields.into_iter().flatten().flat_map(|(name, value)| {
+            let several = value.as_array().into_iter().flatten();
+            let values = value
+                .as_str()
+                .into_iter()
+                .chain(several.filter_map(Value::as_str));
+            values.map(move |value| (name.as_str(), value))
+        })
+    }
+
+    /// The values of one field; `name` in lower case.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.fields().filter(move |(field, _)| *field == name);
+        named.map(|(_, value)| value)
+    }
+
+    /// Whether a field says something.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values(name).any(|value| !value.is_empty())
+    }
+}
+
+/// One run against one proxy.
+#[derive(Debug)]
+pub(super) struct Probe<'a> {
+    pub(super) config: &'a Config,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) wire: Wire,
+    /// `http://host:port`, as callers write it.
+    pub(super) origin: String,
+    pub(super) ground: Ground,
+    pub(super) credential: Option<Credential>,
+    /// Every identity header of every route.
+    pub(super) identity: Vec<HeaderName>,
+    pub(super) access_log: Option<PathBuf>,
+}
+
+impl Probe<'_> {
+    pub(super) async fn send(&self, ask: &Ask) -> Outcome {
+        match self.wire.send(ask).await {
+            None => Outcome::Silent,
+            Some(answer) => match Arrival::read(&answer) {
+                Some(arrival) => Outcome::Arrived(arrival),
+                None => Outcome::Stopped(answer),
+            },
+        }
+    }
+
+    /// Where a request passes, and who must send it.
+    pub(super) fn passing(&self) -> Option<(&Spot, Option<&Credential>)> {
+        let open = self.ground.open.as_ref().map(|spot| (spot, None));
+        open.or_else(|| {
+            Some((
+                self.ground.closed.as_ref()?,
+                Some(self.credential.as_ref()?),
+            ))
+        })
+    }
+
+    /// A request that passes where all is well: to an open path, else to a closed one with the credential.
+    pub(super) fn carrier(&self) -> Ask {
+        match self.passing() {
+            Some((spot, Some(credential))) => Ask::get(&spot.path).by(credential),
+            Some((spot, None)) => Ask::get(&spot.path),
+            None => Ask::get("/"),
+        }
+    }
+
+    /// What the gateway wrote about a request, by its id; `None`: there is no log, or nothing in it in time.
+    pub(super) async fn record(&self, request_id: &str) -> Option<Value> {
+        let path = self.access_log.as_ref()?;
+        for _ in 0..RECORD_LOOKS {
+            if let Some(record) = newest(path, request_id) {
+                return Some(record);
+            }
+            tokio::time::sleep(RECORD_LOOK).await;
+        }
+        None
+    }
+}
+
+/// The access record with this id in the newest part of a log.
+fn newest(path: &std::path::Path, request_id: &str) -> Option<Value> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(RECORDS_BYTES_MAX)))
+        .ok()?;
+    let mut bytes = Vec::new();
+    file.take(RECORDS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines().rev().find_map(|line| {
+        // What wraps the line, such as a container's log, is not looked into.
+        let record: Value = serde_json::from_str(line).ok()?;
+        let is_it =
+            record.get("request_id")?.as_str()? == request_id && record.get("client").is_some();
+        is_it.then_some(record)
+    })
+}

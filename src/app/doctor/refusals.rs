@@ -1,0 +1,90 @@
+//! Whether each kind of caller is told the refusal that it understands.
+
+use crate::app::doctor::Fault;
+use crate::app::doctor::probe::{Outcome, Probe};
+use crate::app::doctor::report::{Check, Report};
+use crate::app::doctor::wire::{Answer, Ask};
+
+pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
+    let mut check = Check::new("refusals", probe.proxy);
+    let Some(closed) = &probe.ground.closed else {
+        check.skipped("no path that asks for a login");
+        check.into(report);
+        return;
+    };
+    let get = || Ask::get(&closed.path);
+    let program = "a program without a login";
+    if let Some(answer) = refused(probe, &get(), program, &mut check).await {
+        program_is_told(&answer, program, &mut check);
+        if answer.status == 401 && answer.field("www-authenticate").is_none() {
+            check.found(
+                Fault::ChallengeLost,
+                format!("{program} gets 401 without WWW-Authenticate"),
+            );
+        }
+    }
+    let malformed = get().with("Authorization", "Bearer a b c");
+    let posting = Ask::new("POST", &closed.path).body(vec![b'x'; 5_000]);
+    for (ask, who) in [
+        (malformed, "a caller with a malformed credential"),
+        (posting, "a POST without a login"),
+    ] {
+        if let Some(answer) = refused(probe, &ask, who, &mut check).await {
+            program_is_told(&answer, who, &mut check);
+        }
+    }
+    let who = "a browser without a login";
+    let navigation = get()
+        .with("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+        .with("Sec-Fetch-Mode", "navigate");
+    if let Some(answer) = refused(probe, &navigation, who, &mut check).await {
+        let is_redirect =
+            matches!(answer.status, 302 | 303 | 307) && answer.field("location").is_some();
+        if probe.config.session.login_redirect && !is_redirect {
+            check.found(
+                Fault::LoginNotOffered,
+                format!("{who} gets {} and no Location", answer.told()),
+            );
+        }
+    }
+    check.saw("programs get 401 and browsers the login page");
+    check.into(report);
+}
+
+/// A refusal that is one; what else it can be is noted.
+async fn refused(probe: &Probe<'_>, ask: &Ask, who: &str, check: &mut Check) -> Option<Answer> {
+    match probe.send(ask).await {
+        Outcome::Arrived(_) => {
+            check.found(Fault::NotAsked, format!("{who} reached the service"));
+            None
+        }
+        Outcome::Silent => {
+            check.found(Fault::RefusalBroken, format!("{who} gets no answer"));
+            None
+        }
+        Outcome::Stopped(answer) if 500 <= answer.status => {
+            check.found(
+                Fault::RefusalBroken,
+                format!("{who} gets {}", answer.told()),
+            );
+            None
+        }
+        Outcome::Stopped(answer) if answer.status < 300 => {
+            check.found(
+                Fault::RefusalIsSuccess,
+                format!("{who} gets {}", answer.told()),
+            );
+            None
+        }
+        Outcome::Stopped(answer) => Some(answer),
+    }
+}
+
+fn program_is_told(answer: &Answer, who: &str, check: &mut Check) {
+    if answer.status < 400 {
+        check.found(
+            Fault::ApiRedirected,
+            format!("{who} gets {}", answer.told()),
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! `doorward doctor`
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::app::doctor::{self, Entry, Examination, Finding, Report};
+use crate::cli::args::{DoctorTask, ForwardAuthArgs};
+use crate::cli::{output, secrets};
+
+/// Exit code where something is wrong.
+const FOUND: u8 = 3;
+
+pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
+    let DoctorTask::ForwardAuth(args) = task;
+    if let Some(proxy) = args.proxy {
+        let text = doctor::snippet(config, proxy, args.through.as_deref())?;
+        output::line(text.trim_end());
+    }
+    match args.through.clone() {
+        Some(through) => {
+            let report = doctor::examine(config, &examination(through, args)?)?;
+            Ok(show(&report))
+        }
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn examination(through: String, args: ForwardAuthArgs) -> anyhow::Result<Examination> {
+    let token = args.token.map(|token| secrets::from_value(token, "token"));
+    let api_key = args.apikey.map(|key| secrets::from_value(key, "API key"));
+    Ok(Examination {
+        through,
+        proxy: args.proxy,
+        open: args.open,
+        closed: args.closed,
+        token: token.transpose()?,
+        api_key: api_key.transpose()?,
+        echo: args.echo,
+        access_log: args.access_log,
+        while_down: args.while_down,
+    })
+}
+
+fn show(report: &Report) -> ExitCode {
+    for entry in &report.entries {
+        match entry {
+            Entry::Passed { check, seen } => output::line(&format!("ok    {check:<11} {seen}")),
+            Entry::Skipped { check, why } => output::line(&format!("skip  {check:<11} {why}")),
+            Entry::Found(finding) => found(finding),
+        }
+    }
+    match report.findings() {
+        0 => {
+            output::line("nothing found");
+            ExitCode::SUCCESS
+        }
+        count => {
+            let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+            output::line(&format!("{count} {mistakes} found"));
+            ExitCode::from(FOUND)
+        }
+    }
+}
+
+fn found(finding: &Finding) {
+    output::line(&format!("FOUND {}", finding.fault.code()));
+    output::line(&format!("        what  {}", finding.what));
+    output::line(&format!("        why   {}", finding.why));
+    output::line(&format!("        mend  {}", finding.mend));
+}
