@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::login::{Login, Opened};
@@ -16,7 +17,7 @@ use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::answer::{Json, List};
+use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, is_form_sent};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_view};
 use crate::web::cookie;
@@ -26,15 +27,21 @@ use crate::web::portal::{Portal, login};
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Credentials")]
 pub(in crate::web) struct LoginBody {
+    /// The name or the address.
     username: String,
+    #[schemars(with = "String")]
     password: Secret,
+    /// The way to log in: there is one.
+    #[schemars(extend("enum" = [PASSWORD_METHOD, null]))]
     method: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Login")]
 pub(in crate::web) struct LoginAnswer {
     jwt_token: String,
     token_type: &'static str,
@@ -44,6 +51,7 @@ pub(in crate::web) struct LoginAnswer {
     account_id: String,
     username: String,
     settings_id: String,
+    /// The kinds of resources, and the URL of the service of each.
     resources: BTreeMap<String, String>,
 }
 
@@ -113,7 +121,8 @@ async fn log_in_by_json(
 }
 
 /// RFC 6749 section 5.1.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
 pub(in crate::web) struct TokenAnswer {
     access_token: String,
     token_type: &'static str,
@@ -127,8 +136,7 @@ pub(in crate::web) async fn refresh(
     form: OAuthForm,
 ) -> Result<Json<TokenAnswer>, OAuthProblem> {
     if form.one("grant_type")? != "refresh_token" {
-        let code = "grant_type_unsupported";
-        return Err(OAuthProblem::new(400, "unsupported_grant_type", code));
+        return Err(OAuthProblem::GRANT_TYPE);
     }
     let presented = form.one("refresh_token")?;
     let outcome = scope
@@ -155,10 +163,7 @@ pub(in crate::web) async fn refresh(
                 refresh_token: refresh_token.expose().to_owned(),
             }))
         }
-        Refresh::Invalid => {
-            let code = "refresh_token_invalid";
-            Err(OAuthProblem::new(400, "invalid_grant", code))
-        }
+        Refresh::Invalid => Err(OAuthProblem::REFRESH_TOKEN),
     }
 }
 
@@ -186,7 +191,8 @@ pub(in crate::web) async fn log_out(
     Ok(response)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub(in crate::web) struct SessionAnswer {
     id: String,
     created: String,
@@ -239,7 +245,7 @@ pub(in crate::web) async fn show(
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
     Place(id): Place<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     if login
@@ -247,17 +253,17 @@ pub(in crate::web) async fn end(
         .end_session(&login.call(), uid, &id)
         .await?
     {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(NoContent)
     } else {
         Err(Kind::NotFound.into())
     }
 }
 
 /// Ends all of one's own sessions, the one that asks included.
-pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<StatusCode, Problem> {
+pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<NoContent, Problem> {
     login
         .accounts()
         .end_all_sessions(&login.call(), &login.account.uid)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

@@ -6,6 +6,7 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mailbox;
 pub(crate) mod people;
+pub(crate) mod python;
 pub(crate) mod request;
 pub(crate) mod routes;
 pub(crate) mod smtp;
