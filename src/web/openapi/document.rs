@@ -168,9 +168,10 @@ fn in_path(path: &str) -> Vec<Value> {
     pairs
         .filter_map(|(before, piece)| Some((before, piece.strip_prefix('{')?.strip_suffix('}')?)))
         .map(|(before, name)| {
+            let (pattern, example) = rules::of_piece(before, name);
             json!({
                 "name": name, "in": "path", "required": true,
-                "schema": { "type": "string", "pattern": rules::of_piece(before, name) },
+                "schema": { "type": "string", "pattern": pattern }, "example": example,
             })
         })
         .collect()
@@ -282,9 +283,8 @@ fn bad_response(operation: &Operation, refusals: &BTreeSet<Refusal>, status: u16
     if operation.pages.contains(&status) {
         content.insert(HTML.to_owned(), json!({ "schema": { "type": "string" } }));
     }
-    let named: Vec<_> = fields_of(status).iter().map(|(name, _)| *name).collect();
     let lines: Vec<_> = lines.into_iter().collect();
-    json!({ "description": lines.join(" "), "headers": fields(&named), "content": content })
+    json!({ "description": lines.join(" "), "headers": fields(fields_of(status)), "content": content })
 }
 
 fn problem_media(status: u16, problems: &[&Refusal]) -> Value {

@@ -401,17 +401,13 @@ impl Documented {
     }
 }
 
-/// The header fields that an answer of this status carries beside those of every answer, and whether it always does.
-pub(in crate::web::openapi) fn fields_of(status: u16) -> &'static [(&'static str, bool)] {
+/// The header fields that a refusal of this status carries beside those of every answer.
+pub(in crate::web::openapi) fn fields_of(status: u16) -> &'static [&'static str] {
     match status {
-        401 => &[("WWW-Authenticate", true)],
-        405 => &[("Allow", true)],
-        429 => &[
-            ("Retry-After", true),
-            ("RateLimit", false),
-            ("RateLimit-Policy", false),
-        ],
-        503 => &[("Retry-After", true)],
+        401 => &["WWW-Authenticate"],
+        405 => &["Allow"],
+        429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
+        503 => &["Retry-After"],
         _ => &[],
     }
 }

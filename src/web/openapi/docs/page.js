@@ -61,6 +61,7 @@ function bodyFields(operation) {
 function parameterField(parameter) {
   const field = make("input", { name: parameter.name, required: parameter.in === "path" });
   field.dataset.in = parameter.in;
+  field.placeholder = parameter.example ?? "";
   const words = [parameter.name, parameter.description].filter(Boolean).join(": ");
   return make("label", {}, words, field);
 }
