@@ -51,7 +51,7 @@ impl Accounts {
         let ladder = &self.parts.roles.ladder;
         for role in &identity.resource_roles {
             if filter.takes(role.resource.as_str(), role.id.as_str()) {
-                roles.extend(role.names(ladder));
+                roles.extend(role.names(ladder).map(|name| name.to_string()));
             }
         }
         roles
@@ -111,7 +111,8 @@ impl Accounts {
                 None => Some(role.clone()),
             };
             if let Some(role) = narrowed {
-                names.extend(role.names(&self.parts.roles.ladder));
+                let yielded = role.names(&self.parts.roles.ladder);
+                names.extend(yielded.map(|name| name.to_string()));
             }
         }
     }
@@ -177,7 +178,8 @@ impl Accounts {
             let is_it = membership.resource == resource.kind && membership.id == resource.id;
             let role = self.stored_role(&membership).filter(|_| is_it);
             if let Some(role) = role.and_then(|role| identity.narrowed(role)) {
-                roles.extend(role.names(&self.parts.roles.ladder));
+                let names = role.names(&self.parts.roles.ladder);
+                roles.extend(names.map(|name| name.to_string()));
             }
         }
         Ok(roles)
@@ -231,7 +233,8 @@ impl Accounts {
         for membership in self.parts.store.memberships_of(uid).await? {
             if filter.takes(membership.resource.as_str(), membership.id.as_str()) {
                 let role = ResourceRole::of(&membership, &settings.resources, &settings.ladder);
-                roles.extend(role.iter().flat_map(|role| role.names(&settings.ladder)));
+                let names = role.iter().flat_map(|role| role.names(&settings.ladder));
+                roles.extend(names.map(|name| name.to_string()));
             }
         }
         roles.extend(self.given_roles(uid, None, filter).await?);

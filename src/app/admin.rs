@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::app::plain::{self, Bounds};
-use crate::config::AdminToken;
+use crate::config::SharedSecret;
 use crate::crypto::token::{digest, digests_match};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
@@ -56,7 +56,7 @@ impl Admin {
     pub fn new(
         metrics: Arc<Metrics>,
         components: Vec<Component>,
-        token: Option<&AdminToken>,
+        token: Option<&SharedSecret>,
     ) -> Self {
         Self {
             metrics,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn admin(components: Vec<Component>, token: Option<&str>) -> Admin {
-        let token = token.map(|token| AdminToken(Secret::new(token.to_owned())));
+        let token = token.map(|token| SharedSecret(Secret::new(token.to_owned())));
         Admin::new(Arc::new(Metrics::new()), components, token.as_ref())
     }
 

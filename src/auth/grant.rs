@@ -41,6 +41,8 @@ pub enum Unavailable {
     Store,
     /// A role source did not answer, and its last answer is too old.
     RoleSource,
+    /// What the route promises its upstream could not be signed.
+    Signing,
 }
 
 impl Unavailable {
@@ -50,6 +52,7 @@ impl Unavailable {
         match self {
             Self::Store => "store_unavailable",
             Self::RoleSource => "role_source_unavailable",
+            Self::Signing => "signing_unavailable",
         }
     }
 }
@@ -83,6 +86,7 @@ pub struct Grant {
     route: Arc<Route>,
     caller: Option<Arc<Caller>>,
     roles: Option<HeaderValue>,
+    assertion: Option<HeaderValue>,
 }
 
 impl Grant {
@@ -96,7 +100,21 @@ impl Grant {
             route,
             caller,
             roles,
+            assertion: None,
         }
+    }
+
+    /// The same, vouched for towards the upstream.
+    pub(super) fn with_assertion(self, assertion: HeaderValue) -> Self {
+        Self {
+            assertion: Some(assertion),
+            ..self
+        }
+    }
+
+    /// What the upstream is told of the caller, as the values of identity headers.
+    pub(super) const fn told(&self) -> (Option<&Arc<Caller>>, Option<&HeaderValue>) {
+        (self.caller.as_ref(), self.roles.as_ref())
     }
 
     /// The route that matched.
@@ -135,6 +153,7 @@ impl Grant {
                 &names.key_id,
                 caller.and_then(|caller| caller.key_id.clone()),
             ),
+            (&names.assertion, self.assertion.clone()),
         ]
         .into_iter()
         .filter_map(|(name, value)| value.map(|value| (name, value)))

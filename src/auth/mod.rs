@@ -1,5 +1,7 @@
 //! Floor 3: the decision core. Nobody else decides.
 
+pub mod asked;
+pub mod assertion;
 pub mod caller;
 pub mod cookie;
 pub mod extract;
@@ -7,8 +9,11 @@ pub mod grant;
 pub mod key_use;
 mod navigation;
 pub mod origin;
+mod pipeline;
 mod policy;
+mod preflight;
 pub mod return_to;
+mod roles;
 pub mod strip;
 pub mod trace;
 pub mod verify;
@@ -18,26 +23,27 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
-use crate::auth::caller::Caller;
+use crate::auth::asked::Asked;
+use crate::auth::assertion::Assertions;
 use crate::auth::cookie::CookieNames;
 use crate::auth::extract::{Credential, extract};
-use crate::auth::grant::{Decision, Denial, Grant, Stop, Unavailable};
+use crate::auth::grant::{Decision, Stop};
 use crate::auth::navigation::LoginPage;
-use crate::auth::policy::{CompiledRoute, roles_on};
+use crate::auth::pipeline::Known;
+use crate::auth::policy::CompiledRoute;
 use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::{Origin, Verifier, VerifierParts};
 use crate::auth::view::{OwnView, RequestView};
-use crate::model::access::{Ladder, Name, Requirement, ResourceRole, Role};
+use crate::model::access::{Ladder, Name};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
-use crate::role_source::{Reading, RoleSources, SourceDown};
-use crate::route::normalize::without_parameters;
-use crate::route::table::{Captures, RouteTable};
+use crate::role_source::RoleSources;
+use crate::route::table::RouteTable;
 
 /// Decides, for every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
 pub struct Authorizer {
@@ -52,9 +58,11 @@ pub struct Authorizer {
     public_origin: String,
     return_to: ReturnTo,
     login_page: LoginPage,
+    login_page_behind_proxies: LoginPage,
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
+    assertions: Assertions,
 }
 
 /// Whom a decision is about.
@@ -93,9 +101,15 @@ impl Authorizer {
             public_origin: parts.config.listen.public_url.text.clone(),
             return_to: ReturnTo::new(&parts.config.listen.public_url, &parts.config.session),
             login_page: LoginPage::new(parts.config),
+            login_page_behind_proxies: LoginPage::behind_proxies(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             role_sources: Arc::clone(&parts.role_sources),
+            assertions: Assertions::new(
+                parts.config,
+                Arc::clone(&parts.assertion_keys),
+                Arc::clone(&parts.clock),
+            ),
             verifier: Verifier::new(parts),
         }
     }
@@ -205,15 +219,31 @@ impl Authorizer {
         view: &RequestView<'_>,
         path_and_query: &str,
     ) -> Option<String> {
+        self.led_to(&self.login_page, reason, view, path_and_query)
+    }
+
+    /// As [`Authorizer::instead_of`], for a request that another proxy asks about.
+    #[must_use]
+    pub fn instead_of_behind_proxy(&self, reason: DenyReason, asked: &Asked<'_>) -> Option<String> {
+        let page = &self.login_page_behind_proxies;
+        let path_and_query = asked.target.path_and_query.as_str();
+        self.led_to(page, reason, &asked.view(), path_and_query)
+    }
+
+    fn led_to(
+        &self,
+        page: &LoginPage,
+        reason: DenyReason,
+        view: &RequestView<'_>,
+        path_and_query: &str,
+    ) -> Option<String> {
         // Whoever presents another credential than a cookie is no browser that lacks a login.
         let is_browser = matches!(
             self.credential(view.headers),
             Ok(None | Some(Credential::Cookie(..))) | Err(DenyReason::SessionEnded)
         );
-        let page = self
-            .login_page
-            .instead_of(reason, view, path_and_query, &self.return_to);
-        page.filter(|_| is_browser)
+        let led = page.instead_of(reason, view, path_and_query, &self.return_to);
+        led.filter(|_| is_browser)
     }
 
     /// The credential of a request to a route.
@@ -246,255 +276,5 @@ impl Authorizer {
             extract(headers, &self.api_key_header, Some(self.cookies.own())).ok()??;
         let caller = self.verifier.remembered(credential)?;
         Some(Arc::clone(&caller.identity))
-    }
-
-    async fn run<T: Trace>(
-        &self,
-        view: &RequestView<'_>,
-        asking: Asking<'_>,
-        known: &mut Known,
-        trace: &mut T,
-    ) -> Result<Grant, Stop> {
-        let (compiled, captures) = self.find(view, trace)?;
-        let route = known.route.insert(Arc::clone(&compiled.route));
-        if route.require == Requirement::Public {
-            trace.step("requirement", true, &|| {
-                "public: no credential is looked at".to_owned()
-            });
-            return Ok(Grant::new(Arc::clone(route), None, None));
-        }
-        let caller = self.caller(view, asking, trace).await?;
-        let Some(caller) = caller else {
-            let is_optional = route.require == Requirement::Optional;
-            trace.step("credential", is_optional, &|| "none came".to_owned());
-            let anonymous = is_optional.then(|| Grant::new(Arc::clone(route), None, None));
-            return anonymous.ok_or(Stop::Deny(DenyReason::CredentialMissing));
-        };
-        let caller = known.caller.insert(caller);
-        self.check_origin(view, &caller.identity, trace)?;
-        let given = self
-            .given(compiled, caller, captures.as_slice(), trace)
-            .await;
-        let permitted = compiled.permit(&caller.identity, &given.roles, captures.as_slice());
-        if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
-            return Err(Unavailable::RoleSource.into());
-        }
-        trace.step("requirement", permitted.is_ok(), &|| match permitted {
-            Ok(()) => format!("{}: met", route.require),
-            Err(reason) => format!("{}: {}", route.require, reason.code()),
-        });
-        permitted?;
-        let roles = self.roles_header(route.all_roles, caller, &given.roles, captures.as_slice());
-        Ok(Grant::new(
-            Arc::clone(route),
-            Some(Arc::clone(caller)),
-            roles,
-        ))
-    }
-
-    /// The roles that other services give an account on the resources that the requirement names.
-    async fn given<T: Trace>(
-        &self,
-        compiled: &CompiledRoute,
-        caller: &Caller,
-        captures: &[&str],
-        trace: &mut T,
-    ) -> Given {
-        let mut given = Given::default();
-        let identity = &caller.identity;
-        let asked_about = identity
-            .own_uid()
-            .filter(|_| !identity.has_role(Role::PWCHANGE));
-        let Some(uid) = asked_about else {
-            return given;
-        };
-        for (resource, id) in compiled.sourced(captures) {
-            let found = self
-                .role_sources
-                .roles(uid, resource, Some(id), Reading::Cached)
-                .await;
-            trace.step("role source", found.is_ok(), &|| match &found {
-                Ok(_) => format!("asked about {resource} {id}"),
-                Err(_) => format!("does not answer about {resource} {id}"),
-            });
-            match found {
-                Ok(roles) => {
-                    let on_it = roles_on(&roles, resource, id).cloned();
-                    given
-                        .roles
-                        .extend(on_it.filter_map(|role| identity.narrowed(role)));
-                }
-                Err(SourceDown) => given.is_partial = true,
-            }
-        }
-        given.roles.sort_unstable();
-        given
-    }
-
-    fn find<'p, T: Trace>(
-        &self,
-        view: &RequestView<'p>,
-        trace: &mut T,
-    ) -> Result<(&CompiledRoute, Captures<'p>), DenyReason> {
-        let found = self.table.find(view.host, view.path, view.method);
-        // Some upstreams read `/admin;x/y` as `/admin/y`: if that would be another route, neither reading counts.
-        if let Some(bare) = without_parameters(view.path) {
-            let other = self
-                .table
-                .find(view.host, &bare, view.method)
-                .map(|found| found.route);
-            if other != found.map(|found| found.route) {
-                trace.step("path", false, &|| {
-                    format!("{} and {bare} are different routes", view.path)
-                });
-                return Err(DenyReason::PathRefused);
-            }
-        }
-        let route = found.and_then(|found| {
-            self.routes
-                .get(found.route)
-                .map(|route| (route, found.captures))
-        });
-        trace.step("route", route.is_some(), &|| match &route {
-            Some((compiled, _)) => compiled.route.text.clone(),
-            None => format!(
-                "none matches {} {} on host {}",
-                view.method, view.path, view.host
-            ),
-        });
-        route.ok_or(DenyReason::NoRoute)
-    }
-
-    async fn caller<T: Trace>(
-        &self,
-        view: &RequestView<'_>,
-        asking: Asking<'_>,
-        trace: &mut T,
-    ) -> Result<Option<Arc<Caller>>, Stop> {
-        let found = match asking {
-            Asking::Account(uid) => self.verifier.as_account(uid).await.and_then(|found| {
-                found.map_or(Err(DenyReason::SessionEnded.into()), |caller| {
-                    Ok(Some(caller))
-                })
-            }),
-            Asking::Credential | Asking::Trial => {
-                let origin = Origin {
-                    client: view.client,
-                    counts: matches!(asking, Asking::Credential),
-                };
-                match self.credential(view.headers) {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(credential)) => {
-                        self.verifier.verify(credential, origin).await.map(Some)
-                    }
-                    Err(reason) => Err(reason.into()),
-                }
-            }
-        };
-        trace.step("credential", found.is_ok(), &|| match &found {
-            Ok(Some(caller)) => format!(
-                "{} by {}",
-                caller.identity.subject(),
-                caller.identity.method.as_str()
-            ),
-            Ok(None) => "none came".to_owned(),
-            Err(Stop::Deny(reason)) => reason.code().to_owned(),
-            Err(Stop::Wait(_)) => DenyReason::RateLimited.code().to_owned(),
-            Err(Stop::Fail(cause)) => cause.code().to_owned(),
-        });
-        found
-    }
-
-    /// What a cookie authenticates must come from a page that may send it.
-    fn check_origin<T: Trace>(
-        &self,
-        view: &RequestView<'_>,
-        identity: &Identity,
-        trace: &mut T,
-    ) -> Result<(), DenyReason> {
-        if identity.method != AuthnMethod::Session || !origin::is_guarded(view.method, view.headers)
-        {
-            return Ok(());
-        }
-        let own = origin::origin_of(view.scheme, view.authority);
-        let allowed = std::iter::once(own.as_str()).chain(self.origins());
-        let is_allowed = origin::comes_from(view.headers, allowed);
-        trace.step("origin", is_allowed, &|| {
-            "a cookie counts for pages of the target's own origin and of session.origins".to_owned()
-        });
-        if is_allowed {
-            Ok(())
-        } else {
-            Err(DenyReason::OriginRefused)
-        }
-    }
-
-    /// `X-Auth-Roles`: the global roles and those on resources whose id is in the path; all of them if the route asks.
-    /// `given`: those that other services give on the resources of the requirement.
-    fn roles_header(
-        &self,
-        all: bool,
-        caller: &Caller,
-        given: &[ResourceRole],
-        captures: &[&str],
-    ) -> Option<HeaderValue> {
-        let identity = &caller.identity;
-        let held = &identity.resource_roles;
-        // By search: who has ten thousand of them waits no longer for the one of this path.
-        let mut concerned: Vec<&ResourceRole> = if all {
-            held.iter().collect()
-        } else {
-            let of_kind = |resource| {
-                captures
-                    .iter()
-                    .flat_map(move |id| roles_on(held, resource, id))
-            };
-            self.resources.iter().flat_map(of_kind).collect()
-        };
-        concerned.extend(given);
-        if concerned.is_empty() {
-            return caller.roles.clone();
-        }
-        concerned.sort_unstable();
-        // Two captures may hold the same id.
-        concerned.dedup();
-        let names: Vec<_> = concerned
-            .into_iter()
-            .flat_map(|role| role.names(&self.ladder))
-            .collect();
-        caller::list(
-            identity
-                .roles
-                .iter()
-                .map(Role::as_str)
-                .chain(names.iter().map(String::as_str)),
-        )
-    }
-}
-
-/// Roles that other services give.
-#[derive(Default)]
-struct Given {
-    /// Sorted.
-    roles: Vec<ResourceRole>,
-    /// A source did not answer: there may be more.
-    is_partial: bool,
-}
-
-/// What the pipeline has learned by the time it stops, for the record.
-#[derive(Default)]
-struct Known {
-    route: Option<Arc<Route>>,
-    caller: Option<Arc<Caller>>,
-}
-
-impl Known {
-    fn denial(self, reason: DenyReason, retry_after_s: Option<u32>) -> Denial {
-        Denial {
-            reason,
-            route: self.route,
-            identity: self.caller.map(|caller| Arc::clone(&caller.identity)),
-            retry_after_s,
-        }
     }
 }

@@ -204,13 +204,37 @@ impl ResourceRole {
     }
 
     /// The names of the roles that it amounts to, lowest level first.
-    pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = String> + 'a {
+    pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = RoleName<'a>> {
         let alone = self.exact.then(|| ladder.name(self.rank)).flatten();
         let all = (!self.exact).then(|| ladder.yielded(self.rank));
         alone
             .into_iter()
             .chain(all.into_iter().flatten())
-            .map(|level| format!("{}-{}-{level}", self.resource, self.id))
+            .map(|level| RoleName { role: self, level })
+    }
+}
+
+/// The name of one role on a resource, written only where it is needed: `list-42-member`.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleName<'a> {
+    role: &'a ResourceRole,
+    level: &'a Name,
+}
+
+impl fmt::Display for RoleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ResourceRole { resource, id, .. } = self.role;
+        // One write a part: this is written on the path of requests, and padding is nobody's wish.
+        for part in [
+            resource.as_str(),
+            "-",
+            id.as_str(),
+            "-",
+            self.level.as_str(),
+        ] {
+            f.write_str(part)?;
+        }
+        Ok(())
     }
 }
 
@@ -346,7 +370,11 @@ mod tests {
             let role = ResourceRole::of(&membership, &names(&["list"]), &ladder());
             let found: Vec<_> = role
                 .iter()
-                .flat_map(|role| role.names(&ladder()).collect::<Vec<_>>())
+                .flat_map(|role| {
+                    let ladder = ladder();
+                    let names = role.names(&ladder).map(|name| name.to_string());
+                    names.collect::<Vec<_>>()
+                })
                 .collect();
             assert_eq!(found, expected, "{resource} {level}");
         }

@@ -11,6 +11,7 @@ mod cookie;
 mod cors;
 mod endpoints;
 mod error;
+mod forward_auth;
 mod openapi;
 mod pace;
 mod portal;
@@ -33,16 +34,21 @@ use crate::web::portal::Portal;
 ///
 /// Each request must carry a [`crate::snapshot::RequestScope`] as an extension: there is no answer but 500 without it.
 pub fn router(prefix: &str) -> Router {
-    let (own, document) = endpoints::all(prefix).finish();
-    dressed(own.with_state(Arc::new(Portal::new(prefix, document))))
+    let (own, questions, document) = endpoints::all(prefix).finish();
+    let portal = Arc::new(Portal::new(prefix, document));
+    dressed(
+        own.with_state(Arc::clone(&portal)),
+        questions.with_state(portal),
+    )
 }
 
-/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them.
-fn dressed(router: Router) -> Router {
-    router
-        .fallback(api::not_found)
+/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them. Pages of other
+/// origins may call `own`; `questions` are about requests to others, so their CORS is none of ours.
+fn dressed(own: Router, questions: Router) -> Router {
+    own.fallback(api::not_found)
+        .layer(middleware::from_fn(cors::share))
+        .merge(questions)
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn(cors::share))
         .layer(middleware::from_fn(answer::finish))
 }

@@ -10,11 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::browser::Browser;
 use crate::harness::gateway::Gateway;
 use crate::harness::people::{Person, password_of};
-use crate::harness::python::python;
+use crate::harness::tools::python;
 use crate::harness::wait_for;
-
-const SCHEMATHESIS: &str = "schemathesis==4.32.5";
-const VALIDATOR: &str = "openapi-spec-validator==0.9.0";
 
 /// What is looked at. Left out is whether all that fits the schemas is accepted: a schema knows no declared scopes, no
 /// tokens and no time.
@@ -38,9 +35,8 @@ scopes = ["lists:read"]
 fn run(gateway: &Gateway, auth: &str) {
     let config = gateway.dir().join("schemathesis.toml");
     std::fs::write(&config, format!("[cache]\nenabled = false\n{auth}")).unwrap();
-    let program = python(&[SCHEMATHESIS]).with_file_name("schemathesis");
     let origin = format!("http://{}", gateway.address);
-    let output = Command::new(program)
+    let output = Command::new(python("schemathesis"))
         .current_dir(gateway.dir())
         .env("NO_COLOR", "1")
         .arg("--config-file")
@@ -124,7 +120,7 @@ fn an_api_key_finds_no_answer_that_is_not_documented() {
 fn the_document_is_valid_and_its_examples_fit() {
     let gateway = Gateway::start("[listen]\nauth_prefix = \"/id\"");
     let answer = gateway.get("/id/openapi.json").send().expect(200);
-    let mut command = Command::new(python(&[VALIDATOR]));
+    let mut command = Command::new(python("python"));
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/it/harness/openapi_check.py"

@@ -22,19 +22,21 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
         Kind::AccountChanged,
         Kind::HashingBusy,
     ];
-    let mut key = key_example();
-    key["apikey"] = "dwk_4fGh2kLm.the secret".into();
+    let mut shown_once = key_example();
+    if let Some(members) = shown_once.as_object_mut() {
+        members.insert("apikey".to_owned(), "dwk_4fGh2kLm.the secret".into());
+    }
     api.get(
         "/apikeys",
         keys::list,
-        about(KEYS, "One's own keys").gives(200, list_example(key_example())),
+        about(KEYS, "One's own keys").gives(200, list_example(&key_example())),
     )
     .post(
         "/apikeys",
         keys::create,
         about(KEYS, "Makes a key; it is shown in this answer only")
             .takes(json!({ "name": "first" }))
-            .gives(201, key.clone())
+            .gives(201, shown_once.clone())
             .refuses(&terms)
             .refuses(&[Kind::KeyLimit, Kind::NotFound]),
     )
@@ -65,7 +67,7 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
             "Makes another secret for one of one's own keys; it is shown in this answer only",
         )
         .takes(json!({ "overlap_s": 3600 }))
-        .gives(200, key)
+        .gives(200, shown_once)
         .refuses(&[Kind::ValueInvalid, Kind::AccountChanged]),
     )
 }
@@ -77,7 +79,7 @@ pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
         "/members/{resource}/{id}",
         members::list,
         about(MEMBERS, "All members of a resource")
-            .gives(200, list_example(member.clone()))
+            .gives(200, list_example(&member))
             .refuses(&refused),
     )
     .get(
@@ -114,7 +116,7 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
         "/accounts",
         accounts::list,
         about(ACCOUNTS, "One page of accounts")
-            .gives(200, list_example(account_example()))
+            .gives(200, list_example(&account_example()))
             .refuses(&[Kind::ValueInvalid]),
     )
     .post(
@@ -144,7 +146,7 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
     .get(
         "/accounts/{account_id}/sessions",
         accounts::sessions,
-        about(ACCOUNTS, "The sessions of one account").gives(200, list_example(session_example())),
+        about(ACCOUNTS, "The sessions of one account").gives(200, list_example(&session_example())),
     )
     .delete(
         "/accounts/{account_id}/sessions",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 pub(in crate::web::endpoints) const JWT: &str = "eyJhbGciOiJFUzI1NiIs…";
 pub(in crate::web::endpoints) const TIME: &str = "2026-11-24T08:30:00Z";
 
-pub(in crate::web::endpoints) fn list_example(item: Value) -> Value {
+pub(in crate::web::endpoints) fn list_example(item: &Value) -> Value {
     json!({ "items": [item], "count": 1 })
 }
 

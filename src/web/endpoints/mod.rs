@@ -4,6 +4,7 @@ mod access;
 mod examples;
 mod pages;
 mod people;
+mod questions;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub(in crate::web) fn all(prefix: &str) -> Api {
         access::administration,
         pages::pages,
         pages::documents,
+        questions::forward_auth,
     ];
     steps
         .into_iter()

@@ -146,7 +146,7 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
         "/sessions",
         session::list,
         about(LOGIN, "One's own sessions")
-            .gives(200, list_example(session_example()))
+            .gives(200, list_example(&session_example()))
             .refuses(&[Kind::StoreUnavailable]),
     )
     .delete(

@@ -1,6 +1,6 @@
 //! From told operations to the text of the document.
 //!
-//! Source: OpenAPI Specification 3.1.1; its schemas are JSON Schema 2020-12.
+//! Source: `OpenAPI` Specification 3.1.1; its schemas are JSON Schema 2020-12.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,20 +83,17 @@ fn share_responses(
 ) -> Map<String, Value> {
     let mut shared = Map::new();
     for operation in paths.values_mut().flat_map(BTreeMap::values_mut) {
-        let responses = operation["responses"].as_object_mut();
+        let responses = operation
+            .get_mut("responses")
+            .and_then(Value::as_object_mut);
         for (status, response) in responses.into_iter().flatten() {
             if status.as_str() < "400" {
                 continue;
             }
-            let codes = response["content"]
-                .as_object()
-                .into_iter()
-                .flatten()
-                .flat_map(|(_, media)| {
-                    let examples = media["examples"].as_object();
-                    examples.into_iter().flat_map(Map::keys).map(String::as_str)
-                });
-            let codes: BTreeSet<&str> = codes.collect();
+            let content = response.get("content").and_then(Value::as_object);
+            let examples = content.into_iter().flat_map(Map::values);
+            let examples = examples.filter_map(|media| media.get("examples")?.as_object());
+            let codes: BTreeSet<&str> = examples.flat_map(Map::keys).map(String::as_str).collect();
             let mut name = std::iter::once(status.as_str())
                 .chain(codes)
                 .collect::<Vec<_>>()
@@ -114,7 +111,8 @@ fn share_responses(
 /// The headings in use.
 fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
     let operations = paths.values().flat_map(BTreeMap::values);
-    let names = operations.filter_map(|operation| operation["tags"][0].as_str());
+    let names =
+        operations.filter_map(|operation| operation.pointer("/tags/0").and_then(Value::as_str));
     let names: BTreeSet<&str> = names.collect();
     names
         .into_iter()
@@ -123,13 +121,13 @@ fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
 }
 
 /// One operation as the document has it.
-pub(in crate::web::openapi) fn written(path: &str, method: &str, operation: Operation) -> Value {
+pub(in crate::web::openapi) fn written(path: &str, method: &str, operation: &Operation) -> Value {
     let mut value = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
         "operationId": operation_id(path, method),
-        "security": security(&operation),
-        "responses": responses(&operation),
+        "security": security(operation),
+        "responses": responses(operation),
     });
     let mut put = |name: &str, member: Value| {
         if let Some(object) = value.as_object_mut() {
@@ -143,11 +141,11 @@ pub(in crate::web::openapi) fn written(path: &str, method: &str, operation: Oper
         let required = !operation.may_lack_body;
         put(
             "requestBody",
-            json!({ "required": required, "content": bodies(&operation) }),
+            json!({ "required": required, "content": bodies(operation) }),
         );
     }
     let mut parameters = in_path(path);
-    parameters.extend(operation.parameters);
+    parameters.extend(operation.parameters.iter().cloned());
     if !parameters.is_empty() {
         put("parameters", parameters.into());
     }
@@ -159,7 +157,9 @@ fn operation_id(path: &str, method: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric());
     let words = words.filter(|word| !word.is_empty());
     let all: Vec<&str> = std::iter::once(method).chain(words).collect();
-    all.join("_")
+    // A path that ends with a slash is another one.
+    let end = if path.ends_with('/') { "_" } else { "" };
+    format!("{}{end}", all.join("_"))
 }
 
 fn in_path(path: &str) -> Vec<Value> {
@@ -194,15 +194,16 @@ fn bodies(operation: &Operation) -> Value {
         .iter()
         .map(|(media_type, (schema, example))| {
             let mut schema = schema.clone();
-            if *media_type == FORM {
-                schema["additionalProperties"] = operation.is_oauth.into();
+            if let Some(members) = schema.as_object_mut().filter(|_| *media_type == FORM) {
+                let is_open = operation.is_oauth.into();
+                members.insert("additionalProperties".to_owned(), is_open);
             }
-            ((*media_type).to_owned(), media(schema, example.clone()))
+            ((*media_type).to_owned(), media(&schema, example.as_ref()))
         });
     Value::Object(bodies.collect())
 }
 
-fn media(schema: Value, example: Option<Value>) -> Value {
+fn media(schema: &Value, example: Option<&Value>) -> Value {
     match example {
         Some(example) => json!({ "schema": schema, "example": example }),
         None => json!({ "schema": schema }),
@@ -238,20 +239,14 @@ fn good_response(answer: &Answer) -> Value {
         .content
         .iter()
         .map(|(media_type, (schema, example))| {
-            (
-                (*media_type).to_owned(),
-                media(schema.clone(), example.clone()),
-            )
+            ((*media_type).to_owned(), media(schema, example.as_ref()))
         });
     let content: Map<_, _> = content.collect();
-    let mut response = json!({
-        "description": answer.description,
-        "headers": fields(&answer.headers),
-    });
-    if !content.is_empty() {
-        response["content"] = content.into();
+    let headers = fields(&answer.headers);
+    if content.is_empty() {
+        return json!({ "description": answer.description, "headers": headers });
     }
-    response
+    json!({ "description": answer.description, "headers": headers, "content": content })
 }
 
 fn bad_response(operation: &Operation, refusals: &BTreeSet<Refusal>, status: u16) -> Value {

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the router itself: a path is served only through [`Api`], which writes it down.
+//! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which writes it down.
 //!
 //! What an operation takes, who may call it and what its arguments refuse is told by the types of its handler
 //! ([`tells`]); codes and statuses come from the one table of `error`. What is left to say by hand, the refusals of use
@@ -35,10 +35,15 @@ pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOK
 pub(in crate::web) struct Api {
     prefix: String,
     router: Router<Arc<Portal>>,
+    /// What other proxies ask about requests that are not ours.
+    questions: Router<Arc<Portal>>,
     schemas: Schemas,
     /// Operations by path and method.
     paths: BTreeMap<String, BTreeMap<&'static str, Value>>,
 }
+
+/// What a path that takes every method is asked with. TRACE and CONNECT never get as far.
+const EVERY: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "options"];
 
 macro_rules! method {
     ($name:ident) => {
@@ -65,6 +70,7 @@ impl Api {
         Self {
             prefix: prefix.to_owned(),
             router: Router::new(),
+            questions: Router::new(),
             schemas: Schemas::new(),
             paths: BTreeMap::new(),
         }
@@ -75,6 +81,28 @@ impl Api {
     method!(put);
     method!(patch);
     method!(delete);
+
+    /// Serves every method of a path below the prefix, apart from the others: what is asked there is about other requests.
+    pub(in crate::web) fn any<H, M, T>(
+        mut self,
+        path: &str,
+        handler: H,
+        operation: fn() -> Operation,
+    ) -> Self
+    where
+        H: Handler<T, Arc<Portal>> + Told<M>,
+        T: 'static,
+    {
+        let path = format!("{}{path}", self.prefix);
+        let mut operation = operation();
+        self.tell::<H, M>(&mut operation);
+        let route = checked(routing::any(handler), &path, "any", &operation);
+        for method in EVERY {
+            self.write(&path, method, &operation);
+        }
+        self.questions = self.questions.route(&path, route);
+        self
+    }
 
     /// Serves GET of a path of its own, wherever the prefix is.
     pub(in crate::web) fn get_outside<H, M, T>(
@@ -98,39 +126,45 @@ impl Api {
         mut operation: Operation,
     ) -> Self {
         operation.changes = method != "get";
-        H::tell_all(&mut operation, &mut self.schemas);
-        operation.complete(&mut self.schemas);
-        let route = if cfg!(debug_assertions) {
-            checked(route, path, method, &operation)
-        } else {
-            route
-        };
-        let value = written(path, method, operation);
-        self.paths
-            .entry(path.to_owned())
-            .or_default()
-            .insert(method, value);
+        self.tell::<H, M>(&mut operation);
+        let route = checked(route, path, method, &operation);
+        self.write(path, method, &operation);
         self.router = self.router.route(path, route);
         self
     }
 
-    /// The router, and the document of all of it.
-    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Document) {
+    fn tell<H: Told<M>, M>(&mut self, operation: &mut Operation) {
+        H::tell_all(operation, &mut self.schemas);
+        operation.complete(&mut self.schemas);
+    }
+
+    fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
+        // A rest of the path is one parameter like any other.
+        let path = path.replace("{*", "{");
+        let value = written(&path, method, operation);
+        self.paths.entry(path).or_default().insert(method, value);
+    }
+
+    /// The router, that of questions, and the document of both.
+    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Router<Arc<Portal>>, Document) {
         let document = Document::new(self.paths, self.schemas);
-        (self.router, document)
+        (self.router, self.questions, document)
     }
 }
 
-/// The route, with a look at each answer: whether the document knows it.
+/// The route; where debug assertions are on, with a look at each answer: whether the document knows it.
 fn checked(
     route: MethodRouter<Arc<Portal>>,
     path: &str,
     method: &'static str,
     operation: &Operation,
 ) -> MethodRouter<Arc<Portal>> {
+    if !cfg!(debug_assertions) {
+        return route;
+    }
     let documented = Arc::new(operation.documents());
     let place: Arc<str> = format!("{method} {path}").into();
-    route.route_layer(middleware::from_fn(move |request: Request, next: Next| {
+    let look = middleware::from_fn(move |request: Request, next: Next| {
         let (documented, place) = (Arc::clone(&documented), Arc::clone(&place));
         async move {
             let response = next.run(request).await;
@@ -138,5 +172,11 @@ fn checked(
             debug_assert!(lacks.is_none(), "the document lacks {lacks:?} of {place}");
             response
         }
-    }))
+    });
+    // A route of every method is nothing but a fallback, which `route_layer` leaves out.
+    if method == "any" {
+        route.layer(look)
+    } else {
+        route.route_layer(look)
+    }
 }

@@ -151,7 +151,6 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) pages: BTreeSet<u16>,
     /// What needs the schemas.
     later: Vec<Later>,
-    recognises: bool,
 }
 
 type Later = Box<dyn FnOnce(&mut Operation, &mut Schemas)>;
@@ -173,7 +172,6 @@ pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operati
         is_oauth: false,
         pages: BTreeSet::new(),
         later: Vec::new(),
-        recognises: false,
     }
 }
 
@@ -212,7 +210,7 @@ impl Operation {
     /// JSON that the handler reads by hand, with an example.
     pub(in crate::web) fn takes_json<T: JsonSchema + 'static>(mut self, example: Value) -> Self {
         self.later.push(Box::new(|operation, schemas| {
-            operation.body(schemas.taken::<T>())
+            operation.body(schemas.taken::<T>());
         }));
         self.takes(example)
     }
@@ -256,7 +254,7 @@ impl Operation {
         if let Some((media_type, schema)) = content {
             answer.content.entry(media_type).or_default().0 = schema;
         }
-        if status == 303 {
+        if matches!(status, 302 | 303) {
             answer.headers.push("Location");
         }
         self
@@ -281,9 +279,18 @@ impl Operation {
         self
     }
 
+    /// A header field that the handler reads by hand.
+    pub(in crate::web) fn reads_field(mut self, name: &str, description: &str) -> Self {
+        self.parameters.push(json!({
+            "name": name, "in": "header", "description": description, "schema": { "type": "string" },
+        }));
+        self
+    }
+
     /// It recognises the caller by hand.
     pub(in crate::web) fn recognises(mut self) -> Self {
-        self.recognises = true;
+        self.later
+            .push(Box::new(|operation, _| operation.recognise()));
         self
     }
 
@@ -297,9 +304,6 @@ impl Operation {
     pub(in crate::web::openapi) fn complete(&mut self, schemas: &mut Schemas) {
         for say in std::mem::take(&mut self.later) {
             say(self, schemas);
-        }
-        if self.recognises {
-            self.recognise();
         }
     }
 

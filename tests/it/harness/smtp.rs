@@ -1,7 +1,7 @@
 //! A real mail server, aiosmtpd, that does with mails what a test says.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::mailbox::{Mail, parse};
-use crate::harness::python::python;
+use crate::harness::tools::python;
 use crate::harness::{free_port, wait_for};
 
 /// How the server keeps a connection from others.
@@ -181,8 +181,11 @@ fn taken(line: &str) -> Taken {
 
 /// The server's program.
 fn script() -> Command {
-    let mut command = Command::new(python(&["aiosmtpd", "cryptography"]));
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/smtp_server.py"));
+    let mut command = Command::new(python("python"));
+    command.arg(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/it/harness/smtp_server.py"
+    ));
     command
 }
 

@@ -2,7 +2,7 @@
 
 // Shows the document of the gateway and sends requests to it. Whatever comes from outside becomes text, never markup.
 
-const METHODS = ["get", "post", "put", "patch", "delete"];
+const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"];
 
 /** An element with properties and children; texts become text nodes. */
 function make(name, properties, ...children) {
@@ -73,7 +73,7 @@ function target(path, fields) {
   for (const field of fields) {
     if (field.dataset.in === "path") {
       filled = filled.replace(`{${field.name}}`, encodeURIComponent(field.value));
-    } else if (field.value !== "") {
+    } else if (field.dataset.in === "query" && field.value !== "") {
       query.append(field.name, field.value);
     }
   }
@@ -97,6 +97,11 @@ async function send(whole, method, path, form, output) {
     credentials: kind === "cookie" ? "same-origin" : "omit",
     redirect: "manual",
   };
+  for (const field of fields) {
+    if (field.dataset.in === "header" && field.value !== "") {
+      headers[field.name] = field.value;
+    }
+  }
   const body = form.elements.body?.value;
   if (body) {
     headers["Content-Type"] = form.elements.type.value;
