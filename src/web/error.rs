@@ -164,6 +164,12 @@ impl From<Kind> for Problem {
     }
 }
 
+impl From<DenyReason> for Kind {
+    fn from(reason: DenyReason) -> Self {
+        Self::Denied(reason)
+    }
+}
+
 impl From<DenyReason> for Problem {
     fn from(reason: DenyReason) -> Self {
         Kind::Denied(reason).into()
@@ -268,7 +274,16 @@ pub(in crate::web) struct OAuthProblem {
 }
 
 impl OAuthProblem {
-    pub(in crate::web) const fn new(status: u16, error: &'static str, code: &'static str) -> Self {
+    /// The body is no form.
+    pub(in crate::web) const CONTENT_TYPE: Self = Self::new(400, "invalid_request", "content_type");
+    /// A parameter is missing, or there twice.
+    pub(in crate::web) const PARAMETER: Self = Self::new(400, "invalid_request", "body_malformed");
+    pub(in crate::web) const GRANT_TYPE: Self =
+        Self::new(400, "unsupported_grant_type", "grant_type_unsupported");
+    pub(in crate::web) const REFRESH_TOKEN: Self =
+        Self::new(400, "invalid_grant", "refresh_token_invalid");
+
+    const fn new(status: u16, error: &'static str, code: &'static str) -> Self {
         Self {
             status,
             error,
@@ -277,6 +292,10 @@ impl OAuthProblem {
             cause: None,
             retry_after_s: None,
         }
+    }
+
+    pub(in crate::web) const fn status(&self) -> u16 {
+        self.status
     }
 }
 

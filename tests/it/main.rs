@@ -32,6 +32,7 @@ mod key_scopes;
 mod keys;
 mod limits;
 mod mail;
+mod openapi;
 mod password;
 mod paths;
 mod people;
