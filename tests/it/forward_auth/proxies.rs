@@ -10,8 +10,9 @@ use crate::harness::gateway::Gateway;
 use crate::harness::people::{Person, password_of};
 use crate::harness::request::Request;
 use crate::harness::routes::route;
+use crate::harness::tools::python;
 use crate::harness::upstream::{Exchange, Upstream};
-use crate::harness::{free_port, now, tools, wait_for};
+use crate::harness::{free_port, now, wait_for};
 
 /// How long a proxy may take to end.
 const END_S: u64 = 10;
@@ -254,7 +255,7 @@ fn spawn(
     let mut command = match kind {
         Kind::Nginx => nginx(dir, &write("nginx.conf")),
         Kind::Traefik => {
-            let mut command = Command::new(tools::python("traefik"));
+            let mut command = Command::new(python("traefik"));
             let (_, port) = ports[0];
             command
                 .arg(format!("--entryPoints.web.address=127.0.0.1:{port}"))
@@ -269,14 +270,14 @@ fn spawn(
             command
         }
         Kind::Caddy => {
-            let mut command = Command::new(tools::python("caddy"));
+            let mut command = Command::new(python("caddy"));
             command
                 .args(["run", "--adapter", "caddyfile", "--config"])
                 .arg(write("Caddyfile"));
             command
         }
         Kind::Envoy => {
-            let mut command = Command::new(tools::python("envoy"));
+            let mut command = Command::new(python("envoy"));
             command
                 .args([
                     "--disable-hot-restart",
