@@ -91,8 +91,18 @@ const SECTIONS: &[Section] = &[
             ("name", Text),
             ("issuer", Text),
             ("audience", Texts),
+            ("jwks_url", Text),
+            ("discovery", Scalar),
+            ("jwks_hosts", Texts),
+            ("stale_max_s", Scalar),
+            ("ca_file", Text),
             ("jwks_file", Text),
             ("secret_jwk_file", Text),
+            ("introspection_url", Text),
+            ("introspection_ttl_s", Scalar),
+            ("client_id", Text),
+            ("client_secret", Text),
+            ("client_secret_file", Text),
             ("algorithms", Texts),
             ("leeway_s", Scalar),
             ("subject_claim", Text),
@@ -216,16 +226,6 @@ const LATER: &[(&str, &[&str])] = &[
     ("", &["forward_auth"]),
     ("listen", &["tls"]),
     ("store", &["url", "backup_every_s", "backup_keep"]),
-    (
-        "issuer[]",
-        &[
-            "jwks_url",
-            "jwks_hosts",
-            "discovery",
-            "introspection_url",
-            "stale_max_s",
-        ],
-    ),
 ];
 
 /// What is said of a key or value that the contract has and this release has not.

@@ -33,6 +33,19 @@ pub(super) fn secret(
     fits: fn(&str) -> bool,
     around: Surroundings<'_>,
 ) -> Option<Secret> {
+    let credential = format!("doorward.{key}");
+    secret_of(reader, key, Some(&credential), expected, fits, around)
+}
+
+/// As [`secret`], with another name of the credential, or none.
+pub(super) fn secret_of(
+    reader: &mut Reader<'_>,
+    key: &str,
+    credential: Option<&str>,
+    expected: &str,
+    fits: fn(&str) -> bool,
+    around: Surroundings<'_>,
+) -> Option<Secret> {
     let file_key = format!("{key}_file");
     let written = reader.text(key, expected, |text| {
         fits(text).then(|| Secret::new(text.to_owned()))
@@ -61,7 +74,7 @@ pub(super) fn secret(
         warn_if_readable(reader, &file_key, &file);
         return from_file(reader, &file_key, &file, expected, fits);
     }
-    let credential = around.env.credentials()?.join(format!("doorward.{key}"));
+    let credential = around.env.credentials()?.join(credential?);
     if !credential.exists() {
         return None;
     }

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::model::deny::DenyReason;
 use crate::telemetry::histogram::Histogram;
+use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,6 +226,7 @@ pub struct Metrics {
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
     mails_queued: Gauge,
+    issuers: IssuerFamilies,
 }
 
 impl Metrics {
@@ -247,6 +249,7 @@ impl Metrics {
             "Mails that wait in the outbox",
             mails_queued.clone(),
         );
+        let issuers = IssuerFamilies::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -287,6 +290,7 @@ impl Metrics {
                 "Access records that could not be written",
             ),
             mails_queued,
+            issuers,
             labelled,
             registry,
         }
@@ -359,6 +363,17 @@ impl Metrics {
         if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
+    }
+
+    /// The metrics of a foreign issuer, made when they are asked for first.
+    #[must_use]
+    pub fn issuer(&self, name: &str) -> IssuerMetrics {
+        self.issuers.of(name)
+    }
+
+    /// Tells no more of a foreign issuer: it is not configured any more.
+    pub fn forget_issuer(&self, name: &str) {
+        self.issuers.forget(name);
     }
 
     /// How many mails wait in the outbox.

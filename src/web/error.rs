@@ -46,6 +46,7 @@ pub(in crate::web) enum Kind {
     MembershipChanged,
     StoreUnavailable,
     RoleSourceUnavailable,
+    IssuerUnavailable,
     HashingBusy,
     LimitsFull,
     Internal,
@@ -99,6 +100,7 @@ impl Kind {
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
+            Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::LimitsFull => (503, "limits_full", "Try again soon"),
             Self::Internal => (500, "internal_error", "Something went wrong here"),
@@ -171,6 +173,7 @@ impl From<Stop> for Problem {
             // The cause is in the log already: it was found by `auth`.
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
             Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
+            Stop::Fail(Unavailable::Issuer) => Kind::IssuerUnavailable.into(),
         }
     }
 }

@@ -90,6 +90,7 @@ impl Gateway {
             signing: Arc::new(signing),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             role_sources: crate::account::test_kit::no_sources(&clock),
+            issuers: crate::account::test_kit::no_issuers(&clock),
             key_use: Arc::default(),
             post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),

@@ -4,6 +4,7 @@ mod api_key;
 mod bearer;
 mod claims;
 mod foreign;
+mod opaque;
 mod session;
 
 use std::net::IpAddr;
@@ -19,9 +20,9 @@ use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::session::Use;
 use crate::config::{Config, RoleSettings, SessionSettings};
-use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
+use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::{AccountStatus, Digest};
 use crate::model::bucket::retry_after_s;
@@ -40,8 +41,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct VerifierParts<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// Keys of the foreign issuers, in the order of the configuration.
-    pub issuer_keys: Vec<KeySet>,
+    /// The foreign issuers of this configuration.
+    pub issuers: Arc<Issuers>,
     /// Records at rest.
     pub store: Arc<dyn Store>,
     /// Keys of digests.
@@ -93,12 +94,20 @@ struct Remembered {
     caller: Arc<Caller>,
     /// Void once anything has touched the account; foreign callers have none.
     stamp: Option<Stamp>,
+    /// Void once a key of its issuer is gone, or all of them are too old; only what a foreign key has signed has one.
+    signed: Option<SignedBy>,
     /// Verified again from then on.
     until: Timestamp,
     /// What each use of an API key is held to.
     terms: Option<Terms>,
     /// For a session cookie: verified again when it was not used for too long, too.
     uses: Option<Use>,
+}
+
+/// Whose keys a token was verified with, and which generation of them.
+struct SignedBy {
+    issuer: Arc<IssuerState>,
+    generation: u64,
 }
 
 /// What each use of an API key is held to, whether it is taken from memory or not.
@@ -119,7 +128,11 @@ impl Terms {
 impl Remembered {
     fn counts_at(&self, now: Timestamp) -> bool {
         let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
-        now < self.until && is_in_use
+        let is_signed = self
+            .signed
+            .as_ref()
+            .is_none_or(|signed| signed.issuer.is_current(signed.generation, now));
+        now < self.until && is_in_use && is_signed
     }
 }
 
@@ -134,12 +147,12 @@ enum Kind {
 impl Verifier {
     pub(crate) fn new(parts: VerifierParts<'_>) -> Self {
         let config = parts.config;
-        let foreign = config.issuers.iter().zip(parts.issuer_keys);
+        let foreign = config.issuers.iter().zip(parts.issuers.iter());
         Self {
             own_issuer: config.tokens.issuer.clone(),
             own_audience: config.tokens.audience.clone(),
             foreign: foreign
-                .map(|(issuer, keys)| ForeignIssuer::new(issuer, keys, &config.roles))
+                .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
             roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
