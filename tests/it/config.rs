@@ -42,7 +42,13 @@ fn uncommented(keys: &Path) -> String {
         } else {
             line
         };
-        let excluded = ["secret_jwk_file", "admin_token_file", "smtp_password_file"];
+        let excluded = [
+            "jwks_url",
+            "secret_jwk_file",
+            "admin_token_file",
+            "smtp_password_file",
+            "client_secret_file",
+        ];
         if excluded.iter().any(|key| line.starts_with(key)) {
             continue;
         }

@@ -25,6 +25,7 @@ mod harness;
 mod http2;
 mod import;
 mod introspection;
+mod issuers;
 mod key_scopes;
 mod keys;
 mod limits;
