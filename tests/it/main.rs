@@ -30,6 +30,7 @@ mod key_scopes;
 mod keys;
 mod limits;
 mod mail;
+mod opaque;
 mod password;
 mod paths;
 mod people;
