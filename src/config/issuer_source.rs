@@ -74,9 +74,9 @@ pub struct Remote {
     pub ca_file: Option<PathBuf>,
 }
 
-const URL: &str = "an https:// URL without user, password and fragment; http:// on loopback addresses only";
-const ONE_SOURCE: &str =
-    "one source of keys and not more: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
+const URL: &str =
+    "an https:// URL without user, password and fragment; http:// on loopback addresses only";
+const ONE_SOURCE: &str = "one source of keys and not more: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
 const SECRET: &str = "1 to 1024 visible ASCII characters";
 
 /// Takes the one source of keys. Files are read later; that they can be is checked here, with everything else.
@@ -86,17 +86,13 @@ pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Optio
     let is_discovered = reader.flag("discovery").unwrap_or(false);
     let public = reader.text("jwks_file", FILE, secrets::path);
     let secret = reader.text("secret_jwk_file", FILE, secrets::path);
-    let hosts = reader.texts(
-        "jwks_hosts",
-        "the name or address of a host",
-        |text| {
-            let bare = text.trim_matches(['[', ']']);
-            let address = bare.parse::<std::net::IpAddr>().ok();
-            address
-                .map(|address| address.to_string())
-                .or_else(|| host_name(text))
-        },
-    );
+    let hosts = reader.texts("jwks_hosts", "the name or address of a host", |text| {
+        let bare = text.trim_matches(['[', ']']);
+        let address = bare.parse::<std::net::IpAddr>().ok();
+        address
+            .map(|address| address.to_string())
+            .or_else(|| host_name(text))
+    });
     let written = ["jwks_url", "discovery", "jwks_file", "secret_jwk_file"]
         .into_iter()
         .filter(|key| reader.has(key) && (*key != "discovery" || is_discovered));
@@ -105,7 +101,10 @@ pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Optio
         reader.add(key, ONE_SOURCE);
     }
     if !is_discovered && hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
-        reader.add("jwks_hosts", "to find it left out: it goes with `discovery = true`");
+        reader.add(
+            "jwks_hosts",
+            "to find it left out: it goes with `discovery = true`",
+        );
     }
     if written.is_empty() {
         if reader.has("introspection_url") {
@@ -156,7 +155,7 @@ pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
     Remote {
         stale_max: reader
             .seconds("stale_max_s", 1..=30 * 86_400)
-            .unwrap_or(Duration::from_secs(86_400)),
+            .unwrap_or(Duration::from_hours(24)),
         ca_file,
     }
 }
@@ -193,7 +192,10 @@ pub(super) fn introspection(
         reader.add("client_secret", "the secret of client_id");
     }
     if reader.has("client_id") && !is_wanted {
-        reader.add("client_id", "to find it left out: it goes with `introspection_url`");
+        reader.add(
+            "client_id",
+            "to find it left out: it goes with `introspection_url`",
+        );
     }
     let client = id.zip(secret).map(|(id, secret)| Client { id, secret });
     if is_wanted && !reader.has("client_id") && !has_secret {

@@ -48,11 +48,7 @@ pub struct Issuer {
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
 
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
-pub(super) fn read(
-    readers: Vec<Reader<'_>>,
-    own: &str,
-    around: Surroundings<'_>,
-) -> Vec<Issuer> {
+pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
     let mut without_prefix = 0;
     let mut introspects = false;

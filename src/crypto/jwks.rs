@@ -414,7 +414,7 @@ mod tests {
         let cases: [(&[Value], bool); 5] = [
             (&[RSA.jwk.clone(), EC256.jwk.clone()], true),
             (&[EC256.jwk.clone(), ED.jwk.clone(), RSA.jwk.clone()], true),
-            (&[EC256.jwk.clone()], false),
+            (std::slice::from_ref(&EC256.jwk), false),
             (
                 &[EC256.jwk.clone(), RSA.with(&json!({ "alg": "PS256" }))],
                 false,

@@ -68,9 +68,7 @@ pub fn is_own_form(text: &str) -> bool {
     let begins_as_ours = text
         .as_bytes()
         .first_chunk()
-        .is_some_and(|[d, w, kind, line]| {
-            [*d, *w, *line] == *b"dw_" && kind.is_ascii_lowercase()
-        });
+        .is_some_and(|[d, w, kind, line]| [*d, *w, *line] == *b"dw_" && kind.is_ascii_lowercase());
     begins_as_ours || ApiKeyText::parse(text).is_some()
 }
 
@@ -321,10 +319,23 @@ mod tests {
         for text in &ours {
             assert!(is_own_form(text.expose()));
         }
-        for ours in ["dwk_x", "dwo_", "dwz_later", &format!("abcd1234.{}", "x".repeat(32))] {
+        for ours in [
+            "dwk_x",
+            "dwo_",
+            "dwz_later",
+            &format!("abcd1234.{}", "x".repeat(32)),
+        ] {
             assert!(is_own_form(ours), "{ours}");
         }
-        for theirs in ["", "dw", "dwk", "DWK_x", "ya29.abc", "abcd1234.short", "xdwk_"] {
+        for theirs in [
+            "",
+            "dw",
+            "dwk",
+            "DWK_x",
+            "ya29.abc",
+            "abcd1234.short",
+            "xdwk_",
+        ] {
             assert!(!is_own_form(theirs), "{theirs}");
         }
     }

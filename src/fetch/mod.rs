@@ -108,11 +108,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] for everything but a whole 200, and as soon as a limit is reached.
-    pub async fn get_from(
-        &self,
-        endpoint: &Endpoint,
-        trust: &Trust,
-    ) -> Result<Answer, FetchError> {
+    pub async fn get_from(&self, endpoint: &Endpoint, trust: &Trust) -> Result<Answer, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
         let request = question(Method::GET, authority, target, Bytes::new())?;
         self.in_time(self.ask(endpoint, trust, request)).await

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -27,7 +29,7 @@ struct Head {
     issuer: String,
     source: String,
     fetched: Timestamp,
-    /// Of the set, in hexadecimal.
+    /// Of the set, in base64url.
     sha256: String,
 }
 
@@ -89,7 +91,7 @@ impl KeptFile {
         let text = std::str::from_utf8(&bytes).map_err(|_| Unfit::Damaged)?;
         let (head, document) = text.split_once('\n').ok_or(Unfit::Damaged)?;
         let head: Head = serde_json::from_str(head).map_err(|_| Unfit::Damaged)?;
-        if head.version != VERSION || head.sha256 != hex(document) {
+        if head.version != VERSION || head.sha256 != sum(document) {
             return Err(Unfit::Damaged);
         }
         if head.issuer != self.issuer || head.source != self.source {
@@ -110,7 +112,7 @@ impl KeptFile {
             issuer: self.issuer.clone(),
             source: self.source.clone(),
             fetched,
-            sha256: hex(document),
+            sha256: sum(document),
         };
         let Ok(mut text) = serde_json::to_string(&head) else {
             return;
@@ -157,9 +159,8 @@ fn warn_if_failed(path: &Path, outcome: Result<(), NotWritten>) {
     }
 }
 
-fn hex(document: &str) -> String {
-    let digest = token::sha256(document.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+fn sum(document: &str) -> String {
+    URL_SAFE_NO_PAD.encode(token::sha256(document.as_bytes()))
 }
 
 #[cfg(test)]
@@ -199,7 +200,10 @@ mod tests {
             assert!(other.read(at(1001)).is_none());
         }
         assert!(corp.read(at(600)).is_none());
-        assert!(corp.read(at(701)).is_some(), "a clock that went back a little");
+        assert!(
+            corp.read(at(701)).is_some(),
+            "a clock that went back a little"
+        );
 
         let whole = std::fs::read(&corp.path).unwrap();
         for length in [0, 5, whole.len() - 1] {

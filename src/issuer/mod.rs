@@ -3,6 +3,7 @@
 //! Nothing here is spawned: `app` runs [`IssuerState::keep_fresh`] of whatever [`Issuers::adopt`] has named last. A
 //! decision reads what that task has brought, and waits for it only where a token names a key that nobody knows.
 
+mod authorities;
 mod introspection;
 mod kept;
 mod remote;
@@ -22,8 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{Issuer, KeySource};
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
-use crate::crypto::token;
-use crate::fetch::{Trust, TrustError};
+use crate::fetch::TrustError;
+use crate::issuer::authorities::{Authorities, CaFile};
 use crate::issuer::introspection::Introspector;
 use crate::issuer::kept::KeptFile;
 use crate::issuer::remote::{Parts, RemoteKeys};
@@ -279,8 +280,8 @@ pub fn check(issuers: &[Issuer]) -> Vec<(String, IssuerError)> {
     let check = |settings: &Issuer| {
         let files = keys_of_file(settings).map(drop);
         let checked = files.and_then(|()| {
-            let pem = authorities_file(settings)?.map(|(_, pem)| pem);
-            authorities.of(settings, pem.as_deref()).map(drop)
+            let file = CaFile::read(settings)?;
+            authorities.of(settings, file.as_ref()).map(drop)
         });
         checked.err().map(|error| (settings.name.clone(), error))
     };
@@ -293,7 +294,8 @@ fn state(
     before: Option<&Issuers>,
     authorities: &mut Authorities,
 ) -> Result<Arc<IssuerState>, IssuerError> {
-    let (mark, pem) = authorities_file(settings)?.unzip();
+    let file = CaFile::read(settings)?;
+    let mark = file.as_ref().map(|file| file.mark);
     let is_same = |old: &&Arc<IssuerState>| {
         let old = (&old.settings, old.authorities);
         settings.keys.is_remote() && comes_from(settings) == comes_from(old.0) && mark == old.1
@@ -303,7 +305,7 @@ fn state(
     }
     let metrics = parts.metrics.issuer(&settings.name);
     let source = Source::of(&settings.keys, &settings.issuer);
-    let trust = authorities.of(settings, pem.as_deref())?;
+    let trust = authorities.of(settings, file.as_ref())?;
     let introspection = settings.introspection.as_ref().zip(trust.clone());
     let introspector = introspection.map(|(introspection, trust)| {
         let (clock, metrics) = (Arc::clone(parts.clock), metrics.clone());
@@ -346,56 +348,6 @@ fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
         (&settings.remote, &settings.algorithms),
         &settings.introspection,
     )
-}
-
-/// Who may vouch for issuers; what the system trusts is read once.
-#[derive(Default)]
-struct Authorities {
-    system: Option<Trust>,
-}
-
-impl Authorities {
-    /// `pem`: the text of the issuer's own file, if it has one. `None`: the issuer is asked nothing.
-    fn of(&mut self, settings: &Issuer, pem: Option<&[u8]>) -> Result<Option<Trust>, IssuerError> {
-        if let (Some(pem), Some(path)) = (pem, &settings.remote.ca_file) {
-            let trust = Trust::of_pem(pem).map_err(|source| IssuerError::Authorities {
-                path: path.display().to_string(),
-                source,
-            });
-            return trust.map(Some);
-        }
-        if !settings.keys.is_remote() && settings.introspection.is_none() {
-            return Ok(None);
-        }
-        let trust = match &self.system {
-            Some(trust) => trust.clone(),
-            None => Trust::of_system().map_err(IssuerError::Tls)?,
-        };
-        let trust = self.system.insert(trust);
-        if needs_tls(settings) && trust.authorities() == 0 {
-            return Err(IssuerError::NoAuthorities);
-        }
-        Ok(Some(trust.clone()))
-    }
-}
-
-fn needs_tls(settings: &Issuer) -> bool {
-    let keys = match &settings.keys {
-        KeySource::JwksUrl(endpoint) => endpoint.is_tls(),
-        KeySource::Discovery { document, .. } => document.is_tls(),
-        KeySource::JwksFile(_) | KeySource::SecretJwkFile(_) | KeySource::Nowhere => false,
-    };
-    let introspection = settings.introspection.as_ref();
-    keys || introspection.is_some_and(|introspection| introspection.endpoint.is_tls())
-}
-
-/// The file of authorities with its digest, if there is one.
-fn authorities_file(settings: &Issuer) -> Result<Option<([u8; 32], Vec<u8>)>, IssuerError> {
-    let Some(path) = &settings.remote.ca_file else {
-        return Ok(None);
-    };
-    let pem = read(path)?;
-    Ok(Some((token::sha256(pem.as_bytes()), pem.as_bytes().to_vec())))
 }
 
 /// The keys that a file of the configuration holds, if it names one. Keys of it that cannot be used are logged.

@@ -48,13 +48,9 @@ mod tests {
             (None, secs(10), 4.5, 5.5),
         ];
         for (max_age, stale_max, low, high) in cases {
-            let pauses: Vec<_> = (0..50)
-                .map(|_| refresh(max_age, stale_max).as_secs_f64())
-                .collect();
-            assert!(
-                pauses.iter().all(|p| (low..=high).contains(p)),
-                "{max_age:?}: {pauses:?}"
-            );
+            let pauses: Vec<_> = (0..50).map(|_| refresh(max_age, stale_max)).collect();
+            let fits = |pause: &Duration| (low..=high).contains(&pause.as_secs_f64());
+            assert!(pauses.iter().all(fits), "{max_age:?}: {pauses:?}");
             assert!(pauses.windows(2).any(|p| p[0] != p[1]), "{pauses:?}");
         }
         for (failures, low, high) in [

@@ -146,7 +146,10 @@ mod tests {
         ];
         for uri in good {
             let body = document(issuer, uri);
-            assert!(read_document(body.as_bytes(), issuer, &hosts).is_ok(), "{uri}");
+            assert!(
+                read_document(body.as_bytes(), issuer, &hosts).is_ok(),
+                "{uri}"
+            );
         }
         let cases = [
             (String::new(), "no JSON object"),

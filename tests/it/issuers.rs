@@ -69,17 +69,17 @@ impl Scene {
     }
 
     /// A token that was never seen before.
-    fn old(&self) -> String {
+    fn by_old(&self) -> String {
         self.old.token("old", &claims(&json!({ "jti": jti() })))
     }
 
-    fn new(&self) -> String {
+    fn by_new(&self) -> String {
         self.new.token("new", &claims(&json!({ "jti": jti() })))
     }
 
     fn until(&self, status: u16) -> Response {
         wait_for(&format!("a {status}"), || {
-            let answer = self.get(&self.old());
+            let answer = self.get(&self.by_old());
             (answer.status == status).then_some(answer)
         })
     }
@@ -130,7 +130,9 @@ fn the_gateway_starts_without_its_issuer_and_finds_it_later() {
     let unreached = "doorward_issuer_fetches_total{issuer=\"corp\",outcome=\"unreached\"}";
     assert!(0 < scene.gateway.metric(unreached));
     assert_eq!(
-        scene.gateway.metric("doorward_issuer_keys{issuer=\"corp\"}"),
+        scene
+            .gateway
+            .metric("doorward_issuer_keys{issuer=\"corp\"}"),
         1
     );
     let fetched = "doorward_issuer_keys_fetched_timestamp_seconds{issuer=\"corp\"}";
@@ -142,7 +144,7 @@ fn the_gateway_starts_without_its_issuer_and_finds_it_later() {
 fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it() {
     let scene = scene("memory", true, "");
     scene.until(200);
-    let kept = scene.old();
+    let kept = scene.by_old();
     scene.get(&kept).expect(200);
     let before = scene.keys.count();
     // Rotated: the old one is gone.
@@ -150,7 +152,7 @@ fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it()
         Duration::from_millis(200),
         json!({ "keys": [scene.new.jwk("new")] }),
     ));
-    let answers = at_once(16, |_| scene.get(&scene.new()).status);
+    let answers = at_once(16, |_| scene.get(&scene.by_new()).status);
     assert_eq!(answers, [200; 16], "no good token is refused meanwhile");
     assert_eq!(scene.keys.count(), before + 1, "one fetch for all");
     // What the old one signed is void, though it was verified before.
@@ -169,7 +171,7 @@ fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it()
     assert_eq!(scene.keys.count(), before + 1);
     let unknown = "doorward_issuer_unknown_kids_total{issuer=\"corp\"}";
     assert!(160 <= scene.gateway.metric(unknown));
-    scene.get(&scene.new()).expect(200);
+    scene.get(&scene.by_new()).expect(200);
     scene.rest_works();
 }
 
@@ -177,12 +179,12 @@ fn an_unknown_key_is_fetched_once_by_all_who_ask_and_takes_the_old_one_with_it()
 fn a_key_that_comes_beside_the_old_one_voids_nothing() {
     let scene = scene("memory", true, "");
     scene.until(200);
-    let kept = scene.old();
+    let kept = scene.by_old();
     scene.get(&kept).expect(200);
     scene
         .keys
         .says(set(&[scene.old.jwk("old"), scene.new.jwk("new")]));
-    scene.get(&scene.new()).expect(200);
+    scene.get(&scene.by_new()).expect(200);
     let misses = || scene.gateway.metric("doorward_identity_cache_misses_total");
     let before = misses();
     scene.get(&kept).expect(200);
@@ -203,20 +205,20 @@ fn a_token_that_nothing_could_make_good_fetches_no_keys() {
     scene
         .keys
         .says(set(&[scene.old.jwk("old"), scene.new.jwk("new")]));
-    scene.get(&scene.new()).expect(200);
+    scene.get(&scene.by_new()).expect(200);
 }
 
 #[test]
 fn the_last_good_keys_serve_while_the_issuer_is_away_and_not_for_ever() {
     let scene = scene("memory", true, "stale_max_s = 4");
     scene.until(200);
-    let kept = scene.old();
+    let kept = scene.by_old();
     scene.get(&kept).expect(200);
     scene.keys.says(Says::Nothing);
     wait_for("a fetch in vain", || {
         (scene.gateway.degraded() == ["issuer:corp"]).then_some(())
     });
-    scene.get(&scene.old()).expect(200);
+    scene.get(&scene.by_old()).expect(200);
     let closed = scene.until(503);
     assert_eq!(closed.code(), "issuer_unavailable");
     // What is remembered counts no longer than its key.
@@ -238,11 +240,11 @@ fn a_restart_while_the_issuer_is_away_finds_the_last_good_keys() {
     scene.gateway.stop();
     scene.keys.says(status(503));
     scene.gateway.run();
-    scene.get(&scene.old()).expect(200);
+    scene.get(&scene.by_old()).expect(200);
     wait_for("a fetch in vain", || {
         (scene.gateway.degraded() == ["issuer:corp"]).then_some(())
     });
-    scene.get(&scene.old()).expect(200);
+    scene.get(&scene.by_old()).expect(200);
     // Damaged, it is not used, and nothing else suffers.
     scene.gateway.stop();
     let text = std::fs::read_to_string(&file).unwrap();
@@ -276,7 +278,7 @@ fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
     // Even with its issuer away, and with another meaning of its claims.
     scene.keys.says(Says::Nothing);
     reload(&corp("subject_prefix = \"corp:\""), 1);
-    scene.get(&scene.old()).expect(200);
+    scene.get(&scene.by_old()).expect(200);
     assert_eq!(
         scene.upstream.last().header("x-auth-uid"),
         Some("corp:anna")
@@ -286,11 +288,11 @@ fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
     let moved = KeyServer::with(&[scene.new.jwk("new")]);
     reload(&moved.config("corp", ISSUER, ""), 2);
     wait_for("a fetch", || {
-        (scene.get(&scene.new()).status == 200).then_some(())
+        (scene.get(&scene.by_new()).status == 200).then_some(())
     });
-    scene.get(&scene.old()).refused(401, "bearer_invalid");
+    scene.get(&scene.by_old()).refused(401, "bearer_invalid");
     reload("", 3);
-    scene.get(&scene.new()).refused(401, "bearer_invalid");
+    scene.get(&scene.by_new()).refused(401, "bearer_invalid");
     let metrics = scene.gateway.admin_get("/metrics");
     assert!(!metrics.text().contains("issuer=\"corp\""));
     let count = moved.count();
@@ -331,7 +333,10 @@ fn discovery_names_the_keys_on_the_hosts_of_the_issuer_only() {
     name(format!("http://localhost:{port}/elsewhere"));
     let gateway = start("");
     wait_for("a refusal", || {
-        gateway.stderr().contains("may not serve them").then_some(())
+        gateway
+            .stderr()
+            .contains("may not serve them")
+            .then_some(())
     });
     assert_eq!(get(&gateway), 503);
     let refused = "doorward_issuer_fetches_total{issuer=\"corp\",outcome=\"refused\"}";

@@ -30,6 +30,8 @@ mod key_scopes;
 mod keys;
 mod limits;
 mod mail;
+mod minted;
+mod oidc_provider;
 mod opaque;
 mod password;
 mod paths;

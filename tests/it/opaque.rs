@@ -82,7 +82,10 @@ impl Introspector {
 
     fn config(&self, more: &str) -> String {
         let url = format!("http://{}/introspect", self.upstream.address);
-        let client = format!("client_id = \"door:ward\"\nclient_secret = \"{}\"", secret());
+        let client = format!(
+            "client_id = \"door:ward\"\nclient_secret = \"{}\"",
+            secret()
+        );
         issuer(
             "corp",
             ISSUER,
@@ -130,10 +133,13 @@ fn an_active_token_is_asked_about_once_and_held_to_its_scopes_each_time() {
     let scene = scene("subject_prefix = \"corp:\"");
     let (token, other) = ("opaque-token-of-anna", "opaque-token-of-ben");
     scene.gateway.secret(token);
+    scene.issuer.knows(
+        token,
+        &json!({"scope": "reports:read", "groups": ["admin", "dev"]}),
+    );
     scene
         .issuer
-        .knows(token, &json!({"scope": "reports:read", "groups": ["admin", "dev"]}));
-    scene.issuer.knows(other, &json!({"sub": "ben", "scope": "x"}));
+        .knows(other, &json!({"sub": "ben", "scope": "x"}));
     for _ in 0..3 {
         scene.get("/protected/x", token).expect(200);
         scene.get("/reports/x", token).expect(200);
@@ -151,13 +157,19 @@ fn an_active_token_is_asked_about_once_and_held_to_its_scopes_each_time() {
 
     assert_eq!(scene.issuer.count(), 2, "one question for each token");
     let asked = &scene.issuer.upstream.seen()[0];
-    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/introspect"));
+    assert_eq!(
+        (asked.method.as_str(), asked.target.as_str()),
+        ("POST", "/introspect")
+    );
     assert_eq!(
         String::from_utf8_lossy(&asked.body),
         format!("token_type_hint=access_token&token={token}")
     );
     let basic = STANDARD.encode("door%3Award:s3cr%25t%3Aof-the%2Bclient");
-    assert_eq!(asked.header("authorization"), Some(format!("Basic {basic}").as_str()));
+    assert_eq!(
+        asked.header("authorization"),
+        Some(format!("Basic {basic}").as_str())
+    );
     assert_eq!((scene.metric("active"), scene.metric("failed")), (2, 0));
     let me = scene.get("/auth/me", token).expect(200).json();
     assert_eq!(me["uid"], "corp:anna");
@@ -189,12 +201,18 @@ fn what_is_not_active_or_not_for_us_is_refused_and_not_asked_about_again_at_once
     assert_eq!(scene.upstream.count(), 0);
     let before = scene.issuer.count();
     for _ in 0..5 {
-        scene.get("/protected/x", "unknown").refused(401, "bearer_invalid");
-        scene.get("/protected/x", "inactive").refused(401, "bearer_invalid");
+        scene
+            .get("/protected/x", "unknown")
+            .refused(401, "bearer_invalid");
+        scene
+            .get("/protected/x", "inactive")
+            .refused(401, "bearer_invalid");
     }
     assert_eq!(scene.issuer.count(), before);
     // The issuer may leave these out.
-    scene.issuer.knows("bare", &json!({"iss": null, "exp": null, "iat": null}));
+    scene
+        .issuer
+        .knows("bare", &json!({"iss": null, "exp": null, "iat": null}));
     scene.get("/protected/x", "bare").expect(200);
 }
 
@@ -224,7 +242,8 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
     };
     let cases = [
         DOWN.to_owned(),
-        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+            .to_owned(),
         "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_owned(),
         head(""),
         head("true"),
@@ -232,7 +251,10 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
         head("{\"active\":\"true\",\"sub\":\"anna\",\"aud\":\"doorward-tests\"}"),
         head("{\"sub\":\"anna\"}"),
         head("{\"active\":false,\"active\":true}"),
-        head(&format!("{{\"active\":true,\"x\":\"{}\"}}", "x".repeat(70_000))),
+        head(&format!(
+            "{{\"active\":true,\"x\":\"{}\"}}",
+            "x".repeat(70_000)
+        )),
         String::new(),
     ];
     for (index, raw) in cases.iter().enumerate() {
@@ -250,11 +272,16 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
     }
     let count = scene.upstream.count();
     // What was remembered has had its time.
-    scene.get("/protected/x", "good").refused(503, "issuer_unavailable");
+    scene
+        .get("/protected/x", "good")
+        .refused(503, "issuer_unavailable");
     assert_eq!(scene.upstream.count(), count);
     assert_eq!(scene.gateway.degraded(), ["issuer:corp"]);
     scene.gateway.get("/public/x").send().expect(200);
-    scene.gateway.get_by(&anna.caller(), "/protected/x").expect(200);
+    scene
+        .gateway
+        .get_by(&anna.caller(), "/protected/x")
+        .expect(200);
     scene.issuer.says(None);
     wait_for("an answer", || {
         (scene.get("/protected/x", "good").status == 200).then_some(())
@@ -281,7 +308,9 @@ fn a_token_that_was_taken_back_ends_with_the_time_of_its_answer() {
     }
     assert_eq!(scene.issuer.count(), 3);
     scene.issuer.forgets("each-time");
-    scene.get("/protected/x", "each-time").refused(401, "bearer_invalid");
+    scene
+        .get("/protected/x", "each-time")
+        .refused(401, "bearer_invalid");
 }
 
 #[test]
@@ -325,10 +354,14 @@ fn nothing_of_our_own_form_is_shown_to_the_issuer() {
     let signer = Signer::es256();
     for iss in [json!("https://evil.test"), json!(null), json!(7)] {
         let token = signer.token("k", &claims(&json!({ "iss": iss })));
-        scene.get("/protected/x", &token).refused(401, "bearer_invalid");
+        scene
+            .get("/protected/x", &token)
+            .refused(401, "bearer_invalid");
     }
     let long = "x".repeat(9000);
-    scene.get("/protected/x", &long).refused(401, "bearer_invalid");
+    scene
+        .get("/protected/x", &long)
+        .refused(401, "bearer_invalid");
     assert_eq!(scene.issuer.count(), 0);
     assert_eq!(scene.upstream.count(), 0);
 }
@@ -353,7 +386,9 @@ fn a_jwt_is_verified_where_there_are_keys_and_asked_about_where_there_are_none()
     });
     let forged = Signer::es256().token("k", &claims(&json!({})));
     scene.issuer.knows(&forged, &json!({}));
-    scene.get("/protected/x", &forged).refused(401, "bearer_invalid");
+    scene
+        .get("/protected/x", &forged)
+        .refused(401, "bearer_invalid");
     assert_eq!(scene.issuer.count(), 0);
     scene.get("/protected/x", "opaque").expect(200);
     assert_eq!(scene.issuer.count(), 1);

@@ -41,9 +41,7 @@ impl Expected<'_> {
         let issued = time(claims, "iat")?;
         let latest = self.now.plus(self.leeway);
         let is_early = |at: Option<Timestamp>| at.is_some_and(|at| latest < at);
-        let is_never = not_before
-            .zip(expires)
-            .is_some_and(|(from, to)| to <= from);
+        let is_never = not_before.zip(expires).is_some_and(|(from, to)| to <= from);
         if is_early(not_before) || is_early(issued) || is_never {
             return Err(DenyReason::BearerInvalid);
         }

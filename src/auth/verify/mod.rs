@@ -29,6 +29,7 @@ use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
+use crate::model::identity::Identity;
 use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
@@ -167,7 +168,7 @@ impl Verifier {
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
-                .weigher(|_, kept: &Arc<Remembered>| weight_of(kept.caller.identity.words()))
+                .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build(),
         }
@@ -289,10 +290,50 @@ impl Verifier {
     }
 }
 
+/// For how many entries of about 1 KiB an identity counts: by its number of roles and scopes, and by the length of all its
+/// texts, each of which is there twice, once of them ready to be sent. An issuer may fill 8 KiB of a token with them.
+fn weight(identity: &Identity) -> u32 {
+    let texts = u32::try_from(identity.text_bytes() / 512).unwrap_or(u32::MAX);
+    weight_of(identity.words()).saturating_add(texts)
+}
+
 fn parts_of(credential: Credential<'_>) -> (Kind, &str) {
     match credential {
         Credential::Bearer(text) => (Kind::Bearer, text),
         Credential::ApiKey(text) => (Kind::ApiKey, text),
         Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::access::Role;
+    use crate::model::identity::{AuthnMethod, Principal};
+
+    #[test]
+    fn who_takes_more_room_counts_for_more() {
+        let identity = |roles: usize, length: usize| Identity {
+            principal: Principal::Foreign {
+                issuer: "corp".to_owned(),
+                subject: "anna".to_owned(),
+                username: None,
+            },
+            method: AuthnMethod::Jwt,
+            key_id: None,
+            roles: vec![Role::parse(&"x".repeat(length)).unwrap(); roles],
+            resource_roles: Vec::new(),
+            only: None,
+            scopes: Vec::new(),
+            expires: None,
+        };
+        for (roles, length, expected) in [(0, 1, 1), (4, 10, 1), (16, 10, 2), (24, 250, 1 + 1 + 11)]
+        {
+            assert_eq!(
+                weight(&identity(roles, length)),
+                expected,
+                "{roles} {length}"
+            );
+        }
     }
 }

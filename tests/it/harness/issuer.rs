@@ -110,7 +110,9 @@ pub(crate) fn status(status: u16) -> Says {
 fn ok(body: &Value, fields: &str) -> String {
     let body = body.to_string();
     let length = body.len();
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// `[[issuer]]` for the audience of the tests; `more`: lines with at least a source of keys.

@@ -11,6 +11,7 @@ pub(crate) mod request;
 pub(crate) mod routes;
 pub(crate) mod smtp;
 pub(crate) mod tokens;
+pub(crate) mod tools;
 pub(crate) mod upstream;
 
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::mailbox::{Mail, parse};
+use crate::harness::tools::{harness_file, python};
 use crate::harness::{free_port, wait_for};
 
 /// How the server keeps a connection from others.
@@ -178,38 +179,13 @@ fn taken(line: &str) -> Taken {
     }
 }
 
-/// The server's program in a Python environment that has what it needs, made at the first call.
+/// The server's program.
 fn script() -> Command {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let python = PYTHON.get_or_init(|| {
-        let env = root.join("target/python");
-        let python = env.join("bin/python");
-        let run = |command: &mut Command| {
-            let status = command.stdout(Stdio::null()).status();
-            assert!(status.is_ok_and(|status| status.success()), "{command:?}");
-        };
-        if !python.exists() {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&env));
-        }
-        let has_all = Command::new(&python)
-            .args(["-c", "import aiosmtpd, cryptography"])
-            .stderr(Stdio::null())
-            .status();
-        if !has_all.unwrap().success() {
-            run(Command::new(&python).args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "aiosmtpd",
-                "cryptography",
-            ]));
-        }
-        python
-    });
+    let packages = ["aiosmtpd", "cryptography"];
+    let python = PYTHON.get_or_init(|| python("aiosmtpd, cryptography", &packages));
     let mut command = Command::new(python);
-    command.arg(root.join("tests/it/harness/smtp_server.py"));
+    command.arg(harness_file("smtp_server.py"));
     command
 }
 

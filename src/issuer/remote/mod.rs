@@ -150,9 +150,7 @@ impl RemoteKeys {
 
     fn usable(&self) -> Option<Arc<Held>> {
         let now = self.parts.clock.now();
-        self.held
-            .load_full()
-            .filter(|held| now < held.usable_until)
+        self.held.load_full().filter(|held| now < held.usable_until)
     }
 
     /// Whether what was verified with the keys of a generation still counts.
@@ -242,7 +240,9 @@ impl RemoteKeys {
         let (at, began) = (parts.clock.now(), parts.clock.elapsed());
         self.progress.send_modify(|progress| progress.begun += 1);
         let discovered = &mut course.discovered;
-        let fetched = parts.source.fetch(&FETCHER, &parts.trust, discovered, began);
+        let fetched = parts
+            .source
+            .fetch(&FETCHER, &parts.trust, discovered, began);
         let taken = match fetched.await {
             Ok(answer) => self.take(&answer, at).map(|is_new| (answer, is_new)),
             Err(error) => Err(error),
@@ -254,7 +254,10 @@ impl RemoteKeys {
                 self.misses().absent.clear();
                 if 0 < std::mem::take(&mut course.failures) {
                     course.told = None;
-                    tracing::info!(issuer.name = parts.name, "the keys of an issuer are fetched again");
+                    tracing::info!(
+                        issuer.name = parts.name,
+                        "the keys of an issuer are fetched again"
+                    );
                 }
                 schedule::refresh(answer.max_age, parts.stale_max)
             }
@@ -370,3 +373,6 @@ impl RemoteKeys {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
