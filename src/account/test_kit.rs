@@ -13,13 +13,14 @@ use crate::account::register::{NewPerson, Register};
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::config::{Config, EnvOverlay};
 use crate::crypto::password::PasswordPool;
-use crate::crypto::signing::SigningKeys;
+use crate::crypto::signing::{Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::Scope;
 use crate::model::account::{Account, EmailAddress};
+use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::MailId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
@@ -119,7 +120,14 @@ impl Kit {
         let clock = Arc::new(ManualClock::at(now));
         let token_keys = Arc::new(TokenKeys::open(None).unwrap());
         let tokens = config.tokens;
-        let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
+        let signing = SigningKeys::open(
+            None,
+            Signed::AccessToken,
+            tokens.algorithm,
+            tokens.access_ttl,
+            now,
+        )
+        .unwrap();
         let accounts = Accounts::new(AccountsParts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
@@ -223,6 +231,14 @@ pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
         metrics: &Arc::default(),
     };
     Arc::new(Issuers::open(&[], parts, None).unwrap())
+}
+
+/// Keys that sign assertions, kept nowhere.
+pub(crate) fn assertion_keys() -> Arc<SigningKeys> {
+    let life = Duration::from_mins(1);
+    let now = Timestamp::from_secs(0);
+    let keys = SigningKeys::open(None, Signed::Assertion, Algorithm::EdDSA, life, now);
+    Arc::new(keys.unwrap())
 }
 
 /// Why an account was neither made nor changed; `None`: it was.

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::app::plain::{self, Bounds};
-use crate::config::AdminToken;
+use crate::config::SharedSecret;
 use crate::crypto::token::{digest, digests_match};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
@@ -69,7 +69,7 @@ impl Admin {
         metrics: Arc<Metrics>,
         components: Vec<Component>,
         degraded: Degraded,
-        token: Option<&AdminToken>,
+        token: Option<&SharedSecret>,
     ) -> Self {
         Self {
             metrics,
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn admin(components: Vec<Component>, token: Option<&str>) -> Admin {
-        let token = token.map(|token| AdminToken(Secret::new(token.to_owned())));
+        let token = token.map(|token| SharedSecret(Secret::new(token.to_owned())));
         let issuers = || vec!["issuer:corp".to_owned()];
         let metrics = Arc::new(Metrics::new());
         Admin::new(metrics, components, Box::new(issuers), token.as_ref())

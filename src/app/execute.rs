@@ -1,6 +1,7 @@
 //! Commands carried out: the use cases of `account`, asked by the operator.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::app::control::{
 };
 use crate::app::explain::explain;
 use crate::auth;
-use crate::crypto::signing::KeyInfo;
+use crate::crypto::signing::{KeyInfo, SigningKeys};
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
@@ -389,11 +390,16 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
 }
 
 fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
-    let signing = &snapshot.services.signing;
+    let services = &snapshot.services;
+    let rings = [
+        ("access_token", &services.signing),
+        ("assertion", &services.assertion_keys),
+    ];
     if matches!(command, KeysCommand::Rotate) {
-        signing
-            .rotate(snapshot.services.clock.now())
-            .map_err(|error| Stop::Failed(with_causes(&error)))?;
+        for (_, ring) in rings {
+            ring.rotate(services.clock.now())
+                .map_err(|error| Stop::Failed(with_causes(&error)))?;
+        }
         tracing::info!("signing keys rotated");
         audit::record(&AuditEvent {
             action: AuditAction::RotateKeys,
@@ -405,8 +411,9 @@ fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
             object: None,
         });
     }
-    let shown = |key: KeyInfo| {
+    let shown = |signs: &str, key: KeyInfo| {
         json!({
+            "signs": signs,
             "kid": key.kid,
             "algorithm": key.algorithm,
             "state": key.state,
@@ -414,5 +421,9 @@ fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
             "retires": key.retires.map(Timestamp::to_rfc3339),
         })
     };
-    Ok(signing.list().into_iter().map(shown).collect())
+    let of_ring = |(signs, ring): (&'static str, &Arc<SigningKeys>)| {
+        let keys = ring.list().into_iter();
+        keys.map(move |key| shown(signs, key))
+    };
+    Ok(rings.into_iter().flat_map(of_ring).collect())
 }

@@ -12,7 +12,7 @@ use crate::auth::view::RequestView;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
-use crate::proxy::guard::{check_method, host_of};
+use crate::route::head::{check_method, host_of};
 use crate::route::normalize::canonical;
 use crate::snapshot::Snapshot;
 

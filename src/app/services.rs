@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
 use crate::config::{Config, StoreEngine};
 use crate::crypto::password::PasswordPool;
-use crate::crypto::signing::{KeyFileError, SigningKeys};
+use crate::crypto::signing::{KeyFileError, Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
@@ -102,8 +103,16 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         token_keys: Arc::new(TokenKeys::open(keys)?),
         signing: Arc::new(SigningKeys::open(
             keys,
+            Signed::AccessToken,
             config.tokens.algorithm,
             token_life,
+            clock.now(),
+        )?),
+        assertion_keys: Arc::new(SigningKeys::open(
+            keys,
+            Signed::Assertion,
+            assertion::ALGORITHM,
+            assertion::LIFE + TOKEN_LEEWAY,
             clock.now(),
         )?),
         passwords: Arc::new(PasswordPool::start(

@@ -43,6 +43,8 @@ pub enum Unavailable {
     RoleSource,
     /// A foreign issuer does not answer, and what is known of it is too old.
     Issuer,
+    /// What the route promises its upstream could not be signed.
+    Signing,
 }
 
 impl Unavailable {
@@ -53,6 +55,7 @@ impl Unavailable {
             Self::Store => "store_unavailable",
             Self::RoleSource => "role_source_unavailable",
             Self::Issuer => "issuer_unavailable",
+            Self::Signing => "signing_unavailable",
         }
     }
 }
@@ -86,6 +89,7 @@ pub struct Grant {
     route: Arc<Route>,
     caller: Option<Arc<Caller>>,
     roles: Option<HeaderValue>,
+    assertion: Option<HeaderValue>,
 }
 
 impl Grant {
@@ -99,7 +103,21 @@ impl Grant {
             route,
             caller,
             roles,
+            assertion: None,
         }
+    }
+
+    /// The same, vouched for towards the upstream.
+    pub(super) fn with_assertion(self, assertion: HeaderValue) -> Self {
+        Self {
+            assertion: Some(assertion),
+            ..self
+        }
+    }
+
+    /// What the upstream is told of the caller, as the values of identity headers.
+    pub(super) const fn told(&self) -> (Option<&Arc<Caller>>, Option<&HeaderValue>) {
+        (self.caller.as_ref(), self.roles.as_ref())
     }
 
     /// The route that matched.
@@ -138,6 +156,7 @@ impl Grant {
                 &names.key_id,
                 caller.and_then(|caller| caller.key_id.clone()),
             ),
+            (&names.assertion, self.assertion.clone()),
         ]
         .into_iter()
         .filter_map(|(name, value)| value.map(|value| (name, value)))

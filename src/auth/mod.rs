@@ -1,5 +1,7 @@
 //! Floor 3: the decision core. Nobody else decides.
 
+pub mod asked;
+pub mod assertion;
 pub mod caller;
 pub mod cookie;
 pub mod extract;
@@ -9,6 +11,7 @@ mod navigation;
 pub mod origin;
 mod pipeline;
 mod policy;
+mod preflight;
 pub mod return_to;
 mod roles;
 pub mod strip;
@@ -22,6 +25,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::auth::asked::Asked;
+use crate::auth::assertion::Assertions;
 use crate::auth::cookie::CookieNames;
 use crate::auth::extract::{Credential, extract};
 use crate::auth::grant::{Decision, Stop};
@@ -53,9 +58,11 @@ pub struct Authorizer {
     public_origin: String,
     return_to: ReturnTo,
     login_page: LoginPage,
+    login_page_behind_proxies: LoginPage,
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
+    assertions: Assertions,
 }
 
 /// Whom a decision is about.
@@ -94,9 +101,15 @@ impl Authorizer {
             public_origin: parts.config.listen.public_url.text.clone(),
             return_to: ReturnTo::new(&parts.config.listen.public_url, &parts.config.session),
             login_page: LoginPage::new(parts.config),
+            login_page_behind_proxies: LoginPage::behind_proxies(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
             role_sources: Arc::clone(&parts.role_sources),
+            assertions: Assertions::new(
+                parts.config,
+                Arc::clone(&parts.assertion_keys),
+                Arc::clone(&parts.clock),
+            ),
             verifier: Verifier::new(parts),
         }
     }
@@ -206,15 +219,31 @@ impl Authorizer {
         view: &RequestView<'_>,
         path_and_query: &str,
     ) -> Option<String> {
+        self.led_to(&self.login_page, reason, view, path_and_query)
+    }
+
+    /// As [`Authorizer::instead_of`], for a request that another proxy asks about.
+    #[must_use]
+    pub fn instead_of_behind_proxy(&self, reason: DenyReason, asked: &Asked<'_>) -> Option<String> {
+        let page = &self.login_page_behind_proxies;
+        let path_and_query = asked.target.path_and_query.as_str();
+        self.led_to(page, reason, &asked.view(), path_and_query)
+    }
+
+    fn led_to(
+        &self,
+        page: &LoginPage,
+        reason: DenyReason,
+        view: &RequestView<'_>,
+        path_and_query: &str,
+    ) -> Option<String> {
         // Whoever presents another credential than a cookie is no browser that lacks a login.
         let is_browser = matches!(
             self.credential(view.headers),
             Ok(None | Some(Credential::Cookie(..))) | Err(DenyReason::SessionEnded)
         );
-        let page = self
-            .login_page
-            .instead_of(reason, view, path_and_query, &self.return_to);
-        page.filter(|_| is_browser)
+        let led = page.instead_of(reason, view, path_and_query, &self.return_to);
+        led.filter(|_| is_browser)
     }
 
     /// The credential of a request to a route.

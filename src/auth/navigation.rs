@@ -11,15 +11,24 @@ use crate::model::deny::DenyReason;
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// The login page, if navigations are sent there.
+/// A login page, if navigations are sent there.
 #[derive(Debug)]
 pub(crate) struct LoginPage(Option<String>);
 
 impl LoginPage {
+    /// The gateway's own.
     pub(crate) fn new(config: &Config) -> Self {
         let listen = &config.listen;
         let url = format!("{}{}/login", listen.public_url.text, listen.auth_prefix);
         Self(config.session.login_redirect.then_some(url))
+    }
+
+    /// The one for browsers in front of other proxies.
+    pub(crate) fn behind_proxies(config: &Config) -> Self {
+        match &config.forward_auth.login_url {
+            Some(url) => Self(config.session.login_redirect.then(|| url.clone())),
+            None => Self::new(config),
+        }
     }
 
     /// Where the caller of a refused request is sent; `None`: it is told what it was refused for.
@@ -44,7 +53,8 @@ impl LoginPage {
         Some(match return_to.accept(&asked) {
             Some(back) => {
                 let back: String = form_urlencoded::byte_serialize(back.url.as_bytes()).collect();
-                format!("{page}?rd={back}")
+                let join = if page.contains('?') { '&' } else { '?' };
+                format!("{page}{join}rd={back}")
             }
             None => page.clone(),
         })

@@ -8,7 +8,7 @@ use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::trace::Trace;
 use crate::auth::verify::Origin;
 use crate::auth::view::RequestView;
-use crate::auth::{Asking, Authorizer, origin};
+use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity};
@@ -25,6 +25,28 @@ impl Authorizer {
         known: &mut Known,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
+        let grant = self.grant(view, asking, known, trace).await?;
+        if !grant.route().assertion {
+            return Ok(grant);
+        }
+        let assertion = match asking {
+            Asking::Credential => self.assertions.about(&grant, view)?,
+            Asking::Trial | Asking::Account(_) => assertion::UNSIGNED,
+        };
+        Ok(grant.with_assertion(assertion))
+    }
+
+    async fn grant<T: Trace>(
+        &self,
+        view: &RequestView<'_>,
+        asking: Asking<'_>,
+        known: &mut Known,
+        trace: &mut T,
+    ) -> Result<Grant, Stop> {
+        if let Some(route) = self.preflighted(view, trace) {
+            known.route = Some(Arc::clone(&route));
+            return Ok(Grant::new(route, None, None));
+        }
         let (compiled, captures) = self.find(view, trace)?;
         let route = known.route.insert(Arc::clone(&compiled.route));
         if route.require == Requirement::Public {
@@ -60,6 +82,25 @@ impl Authorizer {
             Some(Arc::clone(caller)),
             roles,
         ))
+    }
+
+    /// The route that lets this CORS preflight pass: the one of the method that it announces, if that route says so. What
+    /// carries a credential is no preflight, and is decided like everything else.
+    fn preflighted<T: Trace>(&self, view: &RequestView<'_>, trace: &mut T) -> Option<Arc<Route>> {
+        let method = preflight::announced(view.method, view.headers)?;
+        if self.credential(view.headers) != Ok(None) {
+            return None;
+        }
+        let announced = RequestView {
+            method: &method,
+            ..*view
+        };
+        let (compiled, _) = self.find(&announced, trace).ok()?;
+        let passes = compiled.route.cors_preflight;
+        trace.step("preflight", passes, &|| {
+            format!("for {method}: the route says whether it passes without a credential")
+        });
+        passes.then(|| Arc::clone(&compiled.route))
     }
 
     /// The roles that other services give an account on the resources that the requirement names.

@@ -11,7 +11,7 @@ use crate::model::route::{IdentityHeaderNames, Route};
 const NAME_BYTES_MAX: usize = 64;
 
 /// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
-const IDENTITY: &[&str] = &["x-auth-scope", "x-auth-assertion"];
+const IDENTITY: &[&str] = &["x-auth-scope"];
 
 /// Names by which other gateways and identity-aware proxies tell the same, or by which a request claims to be another
 /// one than it is: where it was sent, with which method, for which peer.
@@ -128,6 +128,8 @@ pub struct StripSet {
     names: Vec<(Box<[u8]>, Class)>,
     /// For each first byte (the low five bits) the lengths that occur: most names are told apart by this alone.
     lengths: [u64; 32],
+    /// What the gateway itself tells upstreams under, whichever route: the default names and those of the routes.
+    told: Vec<HeaderName>,
     /// The cookie that routes read: the only one of ours that a route may want passed on.
     route_cookie: &'static str,
 }
@@ -156,12 +158,16 @@ impl StripSet {
         for name in IDENTITY {
             add(name, Class::Identity);
         }
+        let mut told: Vec<_> = IdentityHeaderNames::default()
+            .all()
+            .map(Clone::clone)
+            .into();
         for route in routes {
-            for name in route.identity_headers.all() {
-                add(name.as_str(), Class::Identity);
-            }
+            told.extend(route.identity_headers.all().map(Clone::clone));
         }
-        for name in IdentityHeaderNames::default().all() {
+        told.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        told.dedup();
+        for name in &told {
             add(name.as_str(), Class::Identity);
         }
         let names: Vec<_> = classes.into_iter().collect();
@@ -172,6 +178,7 @@ impl StripSet {
         Self {
             names,
             lengths,
+            told,
             route_cookie: cookies.on_routes().0,
         }
     }
@@ -201,6 +208,19 @@ impl StripSet {
     #[must_use]
     pub fn is_identity(&self, name: &HeaderName) -> bool {
         matches!(self.class(name.as_str()), Some((Class::Identity, _)))
+    }
+
+    /// Every name under which the gateway tells an upstream who calls, whichever route: a proxy that sets them all lets no
+    /// copy of the caller's through.
+    #[must_use]
+    pub fn told(&self) -> &[HeaderName] {
+        &self.told
+    }
+
+    /// Whether this is the name of an identity header in a spelling that some servers read as the same.
+    #[must_use]
+    pub fn is_disguised_identity(&self, name: &HeaderName) -> bool {
+        matches!(self.class(name.as_str()), Some((Class::Identity, false)))
     }
 
     /// The class of a name, and whether it is written as in the set.

@@ -37,7 +37,6 @@ const TAKEN: &[&str] = &[
     "vary",
     "via",
     "www-authenticate",
-    "x-auth-assertion",
     "x-doorward-secret",
     "x-http-method",
     "x-http-method-override",

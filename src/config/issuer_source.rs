@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::reader::{Reader, is_visible};
-use crate::config::secrets::{self, Surroundings};
+use crate::config::secrets::{self, SharedSecret, Surroundings};
 use crate::config::smtp::optional_path;
 use crate::model::endpoint::{Endpoint, host_name};
-use crate::model::secret::Secret;
 
 /// Where a foreign issuer's keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,21 +48,13 @@ pub struct Introspection {
 }
 
 /// A client of an issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its id.
     pub id: String,
     /// Its secret.
-    pub secret: Secret,
+    pub secret: SharedSecret,
 }
-
-impl PartialEq for Client {
-    /// Two configurations are compared by tests and at a reload; this runs on no request.
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id && self.secret.expose() == other.secret.expose()
-    }
-}
-impl Eq for Client {}
 
 /// How the network is used for an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,6 +188,7 @@ pub(super) fn introspection(
             "to find it left out: it goes with `introspection_url`",
         );
     }
+    let secret = secret.map(SharedSecret);
     let client = id.zip(secret).map(|(id, secret)| Client { id, secret });
     if is_wanted && !reader.has("client_id") && !has_secret {
         reader.warn(

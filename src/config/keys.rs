@@ -33,6 +33,7 @@ const SECTIONS: &[Section] = &[
             ("account", Tables),
             ("mail", Tables),
             ("log", Tables),
+            ("forward_auth", Tables),
             ("roles", Tables),
             ("role_source", Tables),
             ("upstream", Tables),
@@ -165,6 +166,10 @@ const SECTIONS: &[Section] = &[
     ),
     ("log", &[("level", Text), ("access", Scalar)]),
     (
+        "forward_auth",
+        &[("secret", Text), ("secret_file", Text), ("login_url", Text)],
+    ),
+    (
         "roles",
         &[
             ("levels", Texts),
@@ -202,6 +207,8 @@ const SECTIONS: &[Section] = &[
             ("identity_headers", Tables),
             ("all_roles", Scalar),
             ("pass_credentials", Scalar),
+            ("assertion", Scalar),
+            ("cors_preflight", Scalar),
         ],
     ),
     (
@@ -217,13 +224,14 @@ const SECTIONS: &[Section] = &[
             ("scopes", Text),
             ("method", Text),
             ("key_id", Text),
+            ("assertion", Text),
         ],
     ),
 ];
 
 /// Keys with a meaning that this release does not have yet: nobody should look for a slip of the pen there.
 const LATER: &[(&str, &[&str])] = &[
-    ("", &["forward_auth"]),
+    ("forward_auth", &["grpc_address"]),
     ("listen", &["tls"]),
     ("store", &["url", "backup_every_s", "backup_keep"]),
 ];
@@ -302,7 +310,7 @@ mod tests {
         let cases = [
             ("listen", "adress", "a known key; did you mean `address`?"),
             ("listen", "tls", NOT_IN_RELEASE),
-            ("", "forward_auth", NOT_IN_RELEASE),
+            ("forward_auth", "grpc_address", NOT_IN_RELEASE),
             ("", "routes", "a known key; did you mean `route`?"),
             (
                 "limits",

@@ -8,8 +8,7 @@ use url::{Host, Url};
 
 use crate::config::pattern;
 use crate::config::reader::{Reader, is_visible};
-use crate::config::secrets::{self, Surroundings};
-use crate::model::secret::Secret;
+use crate::config::secrets::{self, SharedSecret, Surroundings};
 
 /// Where requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct Listen {
     /// Address of health, readiness and metrics.
     pub admin_address: SocketAddr,
     /// The bearer token that the admin listener asks for; there must be one off loopback.
-    pub admin_token: Option<AdminToken>,
+    pub admin_token: Option<SharedSecret>,
     /// The only base of links and of the resource map: scheme, host and port, without a slash at the end.
     pub public_url: PublicUrl,
     /// Peers whose forwarding headers are believed.
@@ -31,19 +30,6 @@ pub struct Listen {
     /// Threads that proxy; default: the processors this process may use.
     pub workers: usize,
 }
-
-/// A token as configured; compared by digest.
-#[derive(Clone, Debug)]
-pub struct AdminToken(pub Secret);
-
-impl PartialEq for AdminToken {
-    /// Two configurations are compared to tell what needs a restart; this runs on no request.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.expose() == other.0.expose()
-    }
-}
-
-impl Eq for AdminToken {}
 
 /// The origin under which callers reach the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +91,7 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
     let admin_token = secrets::secret(&mut reader, "admin_token", TOKEN, token_fits, around);
     let listen = Listen {
         admin_address,
-        admin_token: admin_token.map(AdminToken),
+        admin_token: admin_token.map(SharedSecret),
         public_url: public_url(&mut reader, &addresses),
         trusted_proxies: reader
             .texts(

@@ -7,6 +7,7 @@
 mod account;
 mod document;
 mod env;
+mod forward_auth;
 mod headers;
 mod issuer_source;
 mod issuers;
@@ -36,16 +37,18 @@ use std::path::Path;
 
 pub use crate::config::account::{AccountSettings, Registration};
 pub use crate::config::env::EnvOverlay;
+pub use crate::config::forward_auth::ForwardAuth;
 pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
 pub use crate::config::issuers::Issuer;
 pub use crate::config::keys::known_keys;
 pub use crate::config::limits::Limits;
-pub use crate::config::listen::{AdminToken, Listen, PublicUrl};
+pub use crate::config::listen::{Listen, PublicUrl};
 pub use crate::config::log::LogSettings;
 pub use crate::config::mail::{MailLimits, MailSettings, MailTransport};
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;
+pub use crate::config::secrets::SharedSecret;
 pub use crate::config::session::SessionSettings;
 pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::store::{StoreEngine, StoreSettings};
@@ -82,6 +85,8 @@ pub struct Config {
     pub mail: MailSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[forward_auth]`
+    pub forward_auth: ForwardAuth,
     /// `[roles]`
     pub roles: RoleSettings,
     /// `[[role_source]]`
@@ -192,6 +197,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
+        forward_auth: forward_auth::read(root.table("forward_auth"), around),
         session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,
         listen,

@@ -45,6 +45,8 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let identity_headers = identity_headers(&mut reader, rest.api_key_header);
     let all_roles = reader.flag("all_roles").unwrap_or(false);
     let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
+    let assertion = reader.flag("assertion").unwrap_or(false);
+    let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
     let (text, path) = path?;
     Some(Route {
@@ -57,6 +59,8 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         identity_headers,
         all_roles,
         pass_credentials,
+        assertion,
+        cors_preflight,
     })
 }
 
@@ -106,6 +110,7 @@ fn identity_headers(route: &mut Reader<'_>, api_key_header: &HeaderName) -> Iden
         ("scopes", &mut names.scopes),
         ("method", &mut names.method),
         ("key_id", &mut names.key_id),
+        ("assertion", &mut names.assertion),
     ] {
         let chosen = reader.text(key, headers::EXPECTED, |text| {
             headers::name(text).filter(|name| name != api_key_header)
@@ -122,7 +127,7 @@ fn identity_headers(route: &mut Reader<'_>, api_key_header: &HeaderName) -> Iden
     if !are_distinct {
         route.add(
             "identity_headers",
-            "six different names, those left out included",
+            "seven different names, those left out included",
         );
     }
     reader.finish();

@@ -15,6 +15,19 @@ use crate::model::secret::Secret;
 /// No secret is longer than this.
 const SECRET_BYTES_MAX: u64 = 4096;
 
+/// A secret that two sides share, as configured; what callers send is compared by digest.
+#[derive(Clone, Debug)]
+pub struct SharedSecret(pub Secret);
+
+impl PartialEq for SharedSecret {
+    /// Two configurations are compared to tell what needs a restart; this runs on no request.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose() == other.0.expose()
+    }
+}
+
+impl Eq for SharedSecret {}
+
 /// What reading a secret depends on beside its section.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {

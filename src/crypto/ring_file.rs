@@ -1,4 +1,4 @@
-//! The file that keeps the signing keys: `signing.json`.
+//! A file that keeps a ring of signing keys: `signing.json`, `assertion.json`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::crypto::key_file;
-use crate::crypto::signing::{KeyFileError, KeyInfo, KeyState};
+use crate::crypto::signing::{KeyFileError, KeyInfo, KeyState, Signed};
 use crate::crypto::signing_key::SigningKey;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -53,7 +53,7 @@ struct KeyOut<'a> {
 }
 
 /// Reads the ring; `None` if there is no file yet.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<SigningKey>>, KeyFileError> {
+pub(crate) fn read(path: &Path, signed: Signed) -> Result<Option<Vec<SigningKey>>, KeyFileError> {
     let Some(text) = key_file::read(path)? else {
         return Ok(None);
     };
@@ -67,7 +67,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<SigningKey>>, KeyFileError>
     if file.version != VERSION {
         return Err(key_file::unfit(path, "version 1 of the file's form"));
     }
-    let keys: Option<Vec<_>> = file.keys.into_iter().map(read_key).collect();
+    let keys: Option<Vec<_>> = file
+        .keys
+        .into_iter()
+        .map(|key| read_key(key, signed))
+        .collect();
     let keys = keys.filter(|keys| is_ring(keys));
     keys.map(Some).ok_or_else(|| {
         key_file::unfit(
@@ -77,7 +81,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<SigningKey>>, KeyFileError>
     })
 }
 
-fn read_key(stored: KeyIn) -> Option<SigningKey> {
+fn read_key(stored: KeyIn, signed: Signed) -> Option<SigningKey> {
     let private = Zeroizing::new(STANDARD.decode(stored.private.expose()).ok()?);
     let algorithm = Algorithm::parse(&stored.algorithm)?;
     let info = KeyInfo {
@@ -87,7 +91,7 @@ fn read_key(stored: KeyIn) -> Option<SigningKey> {
         created: stored.created,
         retires: stored.retires,
     };
-    SigningKey::read(info, algorithm, private)
+    SigningKey::read(info, signed, algorithm, private)
 }
 
 fn is_ring(keys: &[SigningKey]) -> bool {

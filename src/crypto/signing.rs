@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde_json::{Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::KeySet;
@@ -33,6 +33,33 @@ pub struct KeyFileError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot sign a token")]
 pub struct SignError;
+
+/// What a ring of keys signs. Each kind has keys and a `typ` of its own, so that none can stand for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// The gateway's own access tokens (RFC 9068).
+    AccessToken,
+    /// What an upstream is told in `X-Auth-Assertion`; nobody's credential.
+    Assertion,
+}
+
+impl Signed {
+    /// The `typ` of the header.
+    #[must_use]
+    pub const fn typ(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::Assertion => "doorward-assertion+jwt",
+        }
+    }
+
+    const fn file_name(self) -> &'static str {
+        match self {
+            Self::AccessToken => "signing.json",
+            Self::Assertion => "assertion.json",
+        }
+    }
+}
 
 /// Where a signing key stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -63,6 +90,7 @@ pub struct KeyInfo {
 
 /// The ring of signing keys: one that signs, one that is published ahead, those that retire.
 pub struct SigningKeys {
+    signed: Signed,
     /// Where the ring is kept; `None`: nowhere.
     path: Option<PathBuf>,
     token_life: Duration,
@@ -81,20 +109,13 @@ impl fmt::Debug for SigningKeys {
 struct Ring {
     keys: Vec<SigningKey>,
     key_set: Arc<KeySet>,
-    jwks: Arc<str>,
 }
 
 impl Ring {
     fn new(keys: Vec<SigningKey>) -> Self {
         // The next key verifies too: a node that shares the directory may have begun to use it.
         let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
-        let public: Vec<&Value> = keys.iter().filter_map(SigningKey::public).collect();
-        let jwks = json!({ "keys": public }).to_string().into();
-        Self {
-            keys,
-            key_set,
-            jwks,
-        }
+        Self { keys, key_set }
     }
 }
 
@@ -103,22 +124,24 @@ impl SigningKeys {
     ///
     /// `token_life`: how long what a key signed may still be presented, leeway included. Keys whose time is over are
     /// dropped. If the active key has another algorithm than the one asked for, it retires and a new one signs.
-    /// `algorithm` is ES256, `EdDSA`, RS256 or HS256. The file is `signing.json`.
+    /// `algorithm` is ES256, `EdDSA`, RS256 or HS256. The file is `signing.json`, or `assertion.json`.
     ///
     /// # Errors
     /// [`KeyFileError`] for a file that cannot be read, written or understood.
     pub fn open(
         dir: Option<&Path>,
+        signed: Signed,
         algorithm: Algorithm,
         token_life: Duration,
         now: Timestamp,
     ) -> Result<Self, KeyFileError> {
-        let path = dir.map(|dir| dir.join("signing.json"));
+        let path = dir.map(|dir| dir.join(signed.file_name()));
+        let generate = |state| generate(path.as_deref(), signed, algorithm, state, now);
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
         }
         let stored = match &path {
-            Some(path) => ring_file::read(path)?,
+            Some(path) => ring_file::read(path, signed)?,
             None => None,
         };
         let stored = stored.unwrap_or_default();
@@ -132,15 +155,16 @@ impl SigningKeys {
             // A next key of the old algorithm has never signed.
             keys.retain(|key| key.info.state != KeyState::Next);
             retire_active(&mut keys, now.plus(token_life));
-            keys.push(generate(path.as_deref(), algorithm, KeyState::Active, now)?);
+            keys.push(generate(KeyState::Active)?);
         }
         if !keys.iter().any(|key| key.info.state == KeyState::Next) {
-            keys.push(generate(path.as_deref(), algorithm, KeyState::Next, now)?);
+            keys.push(generate(KeyState::Next)?);
         }
         if let Some(path) = path.as_deref().filter(|_| is_changed) {
             ring_file::write(path, &keys)?;
         }
         Ok(Self {
+            signed,
             path,
             token_life,
             change: Mutex::new(()),
@@ -148,7 +172,7 @@ impl SigningKeys {
         })
     }
 
-    /// Signs claims as a compact JWS with `typ: at+jwt` and the active key's id.
+    /// Signs claims as a compact JWS with the ring's `typ` and the active key's id.
     ///
     /// An RS256 signature takes about 0.7 ms, the others less than 0.05 ms.
     ///
@@ -169,10 +193,12 @@ impl SigningKeys {
         Arc::clone(&self.ring.load().key_set)
     }
 
-    /// The public keys as a JWK set document; empty for HMAC.
+    /// The public keys as JWKs; none for HMAC.
     #[must_use]
-    pub fn jwks(&self) -> Arc<str> {
-        Arc::clone(&self.ring.load().jwks)
+    pub fn public_keys(&self) -> Vec<Value> {
+        let ring = self.ring.load();
+        let public = ring.keys.iter().filter_map(SigningKey::public);
+        public.cloned().collect()
     }
 
     /// The published next key starts to sign, the active one retires, a new next one is made, on disk first.
@@ -189,7 +215,7 @@ impl SigningKeys {
             return Err(unsupported(self.path.as_deref()));
         };
         let path = self.path.as_deref();
-        let next = generate(path, algorithm, KeyState::Next, now)?;
+        let next = generate(path, self.signed, algorithm, KeyState::Next, now)?;
         retire_active(&mut keys, now.plus(self.token_life));
         for key in &mut keys {
             if key.info.state == KeyState::Next {
@@ -235,11 +261,12 @@ fn retire_active(keys: &mut [SigningKey], retires: Timestamp) {
 
 fn generate(
     path: Option<&Path>,
+    signed: Signed,
     algorithm: Algorithm,
     state: KeyState,
     now: Timestamp,
 ) -> Result<SigningKey, KeyFileError> {
-    SigningKey::generate(algorithm, state, now).ok_or_else(|| unsupported(path))
+    SigningKey::generate(signed, algorithm, state, now).ok_or_else(|| unsupported(path))
 }
 
 fn unsupported(path: Option<&Path>) -> KeyFileError {
@@ -251,6 +278,8 @@ fn unsupported(path: Option<&Path>) -> KeyFileError {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use serde_json::json;
+
     use super::*;
     use crate::crypto::jwt::{JwtError, UnverifiedToken, VerifiedToken};
 
@@ -261,7 +290,7 @@ mod tests {
     }
 
     fn open(dir: Option<&Path>, algorithm: Algorithm, secs: i64) -> SigningKeys {
-        SigningKeys::open(dir, algorithm, LIFE, at(secs)).unwrap()
+        SigningKeys::open(dir, Signed::AccessToken, algorithm, LIFE, at(secs)).unwrap()
     }
 
     fn sign(keys: &SigningKeys) -> Secret {
@@ -283,9 +312,12 @@ mod tests {
         list.find(|key| key.state == state).unwrap().kid
     }
 
+    fn jwks(keys: &SigningKeys) -> String {
+        json!({ "keys": keys.public_keys() }).to_string()
+    }
+
     fn published(keys: &SigningKeys) -> Vec<String> {
-        let document: Value = serde_json::from_str(&keys.jwks()).unwrap();
-        let keys = document["keys"].as_array().unwrap().iter();
+        let keys = keys.public_keys().into_iter();
         keys.map(|key| key["kid"].as_str().unwrap().to_owned())
             .collect()
     }
@@ -295,7 +327,7 @@ mod tests {
         for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256] {
             let keys = open(None, algorithm, 0);
             let token = sign(&keys);
-            let others = KeySet::from_jwks(&keys.jwks(), &[algorithm]).unwrap();
+            let others = KeySet::from_jwks(&jwks(&keys), &[algorithm]).unwrap();
             assert!(others.left_out().is_empty());
             let verified = verify(&token, &others).unwrap();
             assert_eq!(verified.typ.as_deref(), Some("at+jwt"));
@@ -314,14 +346,14 @@ mod tests {
     fn hmac_keys_are_never_published() {
         let keys = open(None, Algorithm::HS256, 0);
         assert!(verify(&sign(&keys), &keys.key_set()).is_ok());
-        assert_eq!(&*keys.jwks(), r#"{"keys":[]}"#);
+        assert!(keys.public_keys().is_empty());
         assert_eq!(keys.list().len(), 2);
     }
 
     #[test]
     fn other_algorithms_and_claims_that_are_no_object_are_errors() {
         for algorithm in [Algorithm::HS512, Algorithm::PS256, Algorithm::ES384] {
-            assert!(SigningKeys::open(None, algorithm, LIFE, at(0)).is_err());
+            assert!(SigningKeys::open(None, Signed::AccessToken, algorithm, LIFE, at(0)).is_err());
         }
         let keys = open(None, Algorithm::EdDSA, 0);
         for claims in [json!(1), json!([]), json!("{}")] {
@@ -332,8 +364,8 @@ mod tests {
     #[test]
     fn the_id_of_a_key_is_its_thumbprint() {
         let keys = open(None, Algorithm::EdDSA, 0);
-        let document: Value = serde_json::from_str(&keys.jwks()).unwrap();
-        let key = &document["keys"][0];
+        let public = keys.public_keys();
+        let key = &public[0];
         // RFC 8037, appendix A.3, gives the form.
         let text = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":{}}}"#, key["x"]);
         let digest = crate::crypto::token::sha256(text.as_bytes());
@@ -402,7 +434,10 @@ mod tests {
             0o600
         );
         let good = std::fs::read_to_string(&path).unwrap();
-        let reopen = || SigningKeys::open(Some(dir.path()), Algorithm::ES256, LIFE, at(0));
+        let reopen = || {
+            let dir = Some(dir.path());
+            SigningKeys::open(dir, Signed::AccessToken, Algorithm::ES256, LIFE, at(0))
+        };
 
         let file: Value = serde_json::from_str(&good).unwrap();
         let private = file["keys"][0]["private"].as_str().unwrap();

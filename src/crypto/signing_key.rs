@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::{VerificationKey, foreign};
-use crate::crypto::signing::{KeyInfo, KeyState, SignError};
+use crate::crypto::signing::{KeyInfo, KeyState, SignError, Signed};
 use crate::crypto::{jwk, random, token};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -43,6 +43,7 @@ impl SigningKey {
     ///
     /// An RSA key takes some tenths of a second.
     pub(crate) fn generate(
+        signed: Signed,
         algorithm: Algorithm,
         state: KeyState,
         created: Timestamp,
@@ -84,17 +85,18 @@ impl SigningKey {
             created,
             retires: None,
         };
-        Self::read(info, algorithm, private)
+        Self::read(info, signed, algorithm, private)
     }
 
     /// Takes a stored key; `None` if it is none of this algorithm or does not belong to its id.
     pub(crate) fn read(
         info: KeyInfo,
+        signed: Signed,
         algorithm: Algorithm,
         private: Zeroizing<Vec<u8>>,
     ) -> Option<Self> {
         let public = public_jwk(algorithm, &private)?;
-        let (signer, verifier) = match &public {
+        let (private_half, verifier) = match &public {
             Some(public) => {
                 if thumbprint(public) != info.kid {
                     return None;
@@ -107,11 +109,11 @@ impl SigningKey {
                 DecodingKey::from_secret(&private),
             ),
         };
-        let header = json!({ "typ": "at+jwt", "alg": algorithm.as_str(), "kid": info.kid });
+        let header = json!({ "typ": signed.typ(), "alg": algorithm.as_str(), "kid": info.kid });
         let public = public.map(|members| published(members, &info.kid, algorithm));
         Some(Self {
             algorithm,
-            signer,
+            signer: private_half,
             verifier: VerificationKey::new(Some(info.kid.clone()), algorithm, verifier),
             public,
             header: URL_SAFE_NO_PAD.encode(header.to_string()),

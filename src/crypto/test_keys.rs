@@ -10,7 +10,7 @@ use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 
 use crate::crypto::jwks::foreign;
-use crate::crypto::signing::KeyState;
+use crate::crypto::signing::{KeyState, Signed};
 use crate::crypto::signing_key::{SigningKey, encoding_key};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -23,8 +23,13 @@ pub(crate) struct TestKey {
 
 impl TestKey {
     fn generate(algorithm: Algorithm, kid: &str) -> Self {
-        let key =
-            SigningKey::generate(algorithm, KeyState::Active, Timestamp::from_secs(0)).unwrap();
+        let key = SigningKey::generate(
+            Signed::AccessToken,
+            algorithm,
+            KeyState::Active,
+            Timestamp::from_secs(0),
+        )
+        .unwrap();
         let mut jwk = key.public().unwrap().clone();
         jwk["kid"] = kid.into();
         let signer = encoding_key(algorithm, key.private()).unwrap();

@@ -48,6 +48,12 @@ pub fn digests_match(one: &Digest, other: &Digest) -> bool {
     one.0.ct_eq(&other.0).into()
 }
 
+/// Whether a text is the secret, in constant time whatever their lengths.
+#[must_use]
+pub fn is_secret(text: &str, secret: &Secret) -> bool {
+    digests_match(&digest(text), &digest(secret.expose()))
+}
+
 /// Draws a one-time token of 256 bits and its digest.
 ///
 /// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole.

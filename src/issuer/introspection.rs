@@ -197,7 +197,7 @@ fn basic(client: &Client) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::with_capacity(8192));
     push_encoded(&mut pair, &client.id);
     pair.push(':');
-    push_encoded(&mut pair, client.secret.expose());
+    push_encoded(&mut pair, client.secret.0.expose());
     let field = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&field).ok()?;
     value.set_sensitive(true);
@@ -212,13 +212,14 @@ fn push_encoded(form: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SharedSecret;
     use crate::model::secret::Secret;
 
     #[test]
     fn rfc6749_2_3_1_id_and_secret_are_encoded_before_they_are_joined() {
         let client = Client {
             id: "a:b c".to_owned(),
-            secret: Secret::new("p%&+=".to_owned()),
+            secret: SharedSecret(Secret::new("p%&+=".to_owned())),
         };
         let value = basic(&client).unwrap();
         assert!(value.is_sensitive());

@@ -41,11 +41,15 @@ pub enum DenyReason {
     BodyTimeout,
     /// More requests than the credential or the caller may send.
     RateLimited,
+    /// Who asks for a decision about another request is no proxy that may.
+    ForwarderRefused,
+    /// What a proxy asks about reads in no way, or in more than one.
+    ForwardMalformed,
 }
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -65,6 +69,8 @@ impl DenyReason {
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::RateLimited,
+        Self::ForwarderRefused,
+        Self::ForwardMalformed,
     ];
 
     /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
@@ -90,6 +96,8 @@ impl DenyReason {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::RateLimited => "rate_limited",
+            Self::ForwarderRefused => "forwarder_refused",
+            Self::ForwardMalformed => "forward_malformed",
         }
     }
 
@@ -97,7 +105,10 @@ impl DenyReason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::RequestMalformed | Self::PathRefused | Self::CredentialConflict => 400,
+            Self::RequestMalformed
+            | Self::PathRefused
+            | Self::CredentialConflict
+            | Self::ForwardMalformed => 400,
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::MethodRefused => 405,
@@ -110,10 +121,24 @@ impl DenyReason {
             Self::OriginRefused
             | Self::RoleMissing
             | Self::ScopeMissing
-            | Self::PasswordMustChange => 403,
+            | Self::PasswordMustChange
+            | Self::ForwarderRefused => 403,
             Self::BodyTooLarge => 413,
             Self::BodyTimeout => 408,
             Self::RateLimited => 429,
+        }
+    }
+
+    /// The HTTP status it is answered with to a proxy that asks about the request of another: 400 only for a mistake of
+    /// that proxy's; else 401 or 403, the two refusals that every proxy understands.
+    #[must_use]
+    pub const fn status_for_proxy(self) -> u16 {
+        match self {
+            Self::ForwardMalformed => 400,
+            other => match other.status() {
+                403..=405 | 429 => 403,
+                _ => 401,
+            },
         }
     }
 
@@ -140,6 +165,8 @@ impl DenyReason {
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTimeout => "The body did not come in time",
             Self::RateLimited => "Too many requests: wait a while",
+            Self::ForwarderRefused => "Only a trusted proxy may ask this",
+            Self::ForwardMalformed => "The proxy in front describes no one request",
         }
     }
 
@@ -184,6 +211,8 @@ mod tests {
                 "{reason:?}"
             );
             assert!((400..500).contains(&reason.status()), "{reason:?}");
+            let for_proxy = reason.status_for_proxy();
+            assert!(matches!(for_proxy, 401 | 403) || reason == DenyReason::ForwardMalformed);
             let written = challenge(reason.challenge_error());
             let expected = reason.challenge_error().unwrap_or("realm=\"doorward");
             assert!(written.ends_with(&format!("{expected}\"")), "{reason:?}");

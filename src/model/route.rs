@@ -41,6 +41,8 @@ pub struct IdentityHeaderNames {
     pub method: http::HeaderName,
     /// Default `x-auth-key-id`.
     pub key_id: http::HeaderName,
+    /// Default `x-auth-assertion`.
+    pub assertion: http::HeaderName,
 }
 
 impl Default for IdentityHeaderNames {
@@ -53,14 +55,15 @@ impl Default for IdentityHeaderNames {
             scopes: HeaderName::from_static("x-auth-scopes"),
             method: HeaderName::from_static("x-auth-method"),
             key_id: HeaderName::from_static("x-auth-key-id"),
+            assertion: HeaderName::from_static("x-auth-assertion"),
         }
     }
 }
 
 impl IdentityHeaderNames {
-    /// All six, in a fixed order.
+    /// All seven, in a fixed order.
     #[must_use]
-    pub fn all(&self) -> [&http::HeaderName; 6] {
+    pub fn all(&self) -> [&http::HeaderName; 7] {
         [
             &self.uid,
             &self.username,
@@ -68,12 +71,17 @@ impl IdentityHeaderNames {
             &self.scopes,
             &self.method,
             &self.key_id,
+            &self.assertion,
         ]
     }
 }
 
 /// A route: what matches, what it asks, where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the configuration, each by itself"
+)]
 pub struct Route {
     /// The pattern as written: names the route in logs and metrics.
     pub text: String,
@@ -93,6 +101,10 @@ pub struct Route {
     pub all_roles: bool,
     /// The caller's `Authorization`, API key and session cookie are passed on.
     pub pass_credentials: bool,
+    /// `X-Auth-Assertion` is added.
+    pub assertion: bool,
+    /// CORS preflights for its methods pass without a credential, which browsers never send with one.
+    pub cors_preflight: bool,
 }
 
 /// Where an upstream answers.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::auth::grant::{Denial, Grant, Unavailable};
+use crate::auth::asked::Judged;
+use crate::auth::grant::{Decision, Denial, Grant, Unavailable};
+use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
 use crate::model::identity::Identity;
 use crate::model::route::Route;
 use crate::proxy::connection::{Connection, RefusedHead};
-use crate::proxy::view::{Client, Target};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -59,6 +60,8 @@ pub enum Verdict {
     Denied(Denial),
     /// It could not be decided.
     Failed(Unavailable),
+    /// A proxy has asked about another request, and this was decided.
+    Asked(Arc<Judged>),
 }
 
 /// What broke on the way to an answer.
@@ -176,52 +179,93 @@ impl RequestContext {
         }
     }
 
-    fn outcome(&self) -> Outcome {
-        match (&self.verdict, self.fault) {
-            (Verdict::Denied(_), _) => Outcome::Denied,
-            (Verdict::Failed(_), _) | (_, Some(Fault::Own)) => Outcome::Failed,
-            (_, Some(Fault::Upstream(_))) => Outcome::UpstreamError,
-            (_, Some(Fault::Caller)) | (Verdict::Open, None) => Outcome::Aborted,
-            (Verdict::Local | Verdict::Granted(_), None) if self.status == 0 => Outcome::Aborted,
-            (Verdict::Local, None) => Outcome::Local,
-            (Verdict::Granted(_), None) => Outcome::Allowed,
+    /// What passes: the request itself, or the one that a proxy has asked about.
+    fn allowed(&self) -> Option<&Grant> {
+        match &self.verdict {
+            Verdict::Granted(grant) => Some(grant),
+            Verdict::Asked(judged) => match &judged.decision {
+                Decision::Allow(grant) => Some(grant),
+                Decision::Deny(_) | Decision::Fail(_) => None,
+            },
+            _ => None,
         }
     }
 
-    const fn deny_reason(&self) -> Option<DenyReason> {
+    fn denial(&self) -> Option<&Denial> {
         match &self.verdict {
-            Verdict::Denied(denial) => Some(denial.reason),
+            Verdict::Denied(denial) => Some(denial),
+            Verdict::Asked(judged) => match &judged.decision {
+                Decision::Deny(denial) => Some(denial),
+                Decision::Allow(_) | Decision::Fail(_) => None,
+            },
             _ => None,
         }
+    }
+
+    fn failure(&self) -> Option<Unavailable> {
+        match &self.verdict {
+            Verdict::Failed(cause) => Some(*cause),
+            Verdict::Asked(judged) => match &judged.decision {
+                Decision::Fail(cause) => Some(*cause),
+                Decision::Allow(_) | Decision::Deny(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.denial().is_some() {
+            return Outcome::Denied;
+        }
+        match self.fault {
+            _ if self.failure().is_some() => Outcome::Failed,
+            Some(Fault::Own) => Outcome::Failed,
+            Some(Fault::Upstream(_)) => Outcome::UpstreamError,
+            Some(Fault::Caller) => Outcome::Aborted,
+            None if self.status == 0 || matches!(self.verdict, Verdict::Open) => Outcome::Aborted,
+            None if self.allowed().is_some() => Outcome::Allowed,
+            None => Outcome::Local,
+        }
+    }
+
+    fn deny_reason(&self) -> Option<DenyReason> {
+        self.denial().map(|denial| denial.reason)
     }
 
     fn reason(&self) -> Option<&'static str> {
-        match &self.verdict {
-            Verdict::Denied(denial) => Some(denial.reason.code()),
-            Verdict::Failed(cause) => Some(cause.code()),
-            _ => self.fault.and_then(Fault::code),
-        }
+        let refused = self.deny_reason().map(DenyReason::code);
+        let failed = self.failure().map(Unavailable::code);
+        refused
+            .or(failed)
+            .or_else(|| self.fault.and_then(Fault::code))
     }
 
     fn route(&self) -> Option<&Route> {
-        match &self.verdict {
-            Verdict::Granted(grant) => Some(grant.route()),
-            Verdict::Denied(denial) => denial.route.as_deref(),
-            _ => None,
-        }
+        let allowed = self.allowed().map(|grant| grant.route().as_ref());
+        allowed.or_else(|| self.denial()?.route.as_deref())
     }
 
     fn identity(&self) -> Option<&Identity> {
+        let allowed = self.allowed().and_then(Grant::identity);
+        let known = allowed.or_else(|| self.denial()?.identity.as_ref());
+        known.map(AsRef::as_ref)
+    }
+
+    /// Method and target for the record: those of the request itself, or of the one that a proxy has asked about.
+    fn about(&self) -> (Option<&Method>, Option<&Target>) {
         match &self.verdict {
-            Verdict::Granted(grant) => grant.identity().map(AsRef::as_ref),
-            Verdict::Denied(denial) => denial.identity.as_deref(),
-            _ => None,
+            Verdict::Asked(judged) => match &judged.about {
+                Some((method, target)) => (Some(method), Some(target)),
+                None => (self.method.as_ref(), self.target.as_ref()),
+            },
+            _ => (self.method.as_ref(), self.target.as_ref()),
         }
     }
 
     fn write_record(&self, took: Duration) {
         let services = &self.snapshot.services;
         let identity = self.identity();
+        let (method, target) = self.about();
         // A refused request never came near an upstream.
         let upstream = self
             .grant()
@@ -230,12 +274,9 @@ impl RequestContext {
             time: services.clock.now().to_rfc3339(),
             request_id: self.id.as_str(),
             client: self.client.map(|client| client.address),
-            method: self.method.as_ref().map_or("", Method::as_str),
-            host: self.target.as_ref().map_or("", |target| &target.host),
-            path: self
-                .target
-                .as_ref()
-                .map_or(self.raw_target.as_str(), |target| target.path.as_str()),
+            method: method.map_or("", Method::as_str),
+            host: target.map_or("", |target| &target.host),
+            path: target.map_or(self.raw_target.as_str(), |target| target.path.as_str()),
             route: self.route().map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: self.reason(),
@@ -277,7 +318,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, EnvOverlay};
     use crate::crypto::password::PasswordPool;
-    use crate::crypto::signing::SigningKeys;
+    use crate::crypto::signing::{Signed, SigningKeys};
     use crate::crypto::token::TokenKeys;
     use crate::limit::CounterSets;
     use crate::mail::post::Post;
@@ -363,7 +404,10 @@ mod tests {
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: Arc::new(SigningKeys::open(None, algorithm, life, clock.now()).unwrap()),
+            signing: Arc::new(
+                SigningKeys::open(None, Signed::AccessToken, algorithm, life, clock.now()).unwrap(),
+            ),
+            assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: post
                 .mailer(&config.mail, &config.listen.public_url.text)
                 .unwrap(),

@@ -1,9 +1,13 @@
 //! The gateway's own endpoints: a request handed to their router, in process.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
@@ -12,18 +16,24 @@ use pingora::{Error, ErrorType, OrErr};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use crate::auth::asked::Judged;
+use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};
-use crate::proxy::view::Target;
 use crate::snapshot::{OWN_BODY_BYTES_MAX, RequestScope};
 
 /// How a request to the gateway's own endpoints ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use]
 pub enum Local {
-    /// It was answered, with this status.
-    Answered(u16),
+    /// It was answered.
+    Answered {
+        /// With this status.
+        status: u16,
+        /// What was decided, if it was a question about another request.
+        judged: Option<Arc<Judged>>,
+    },
     /// It is refused before any endpoint saw it; nothing was written yet.
     Refused(DenyReason),
 }
@@ -50,11 +60,12 @@ pub async fn serve(
     let id = scope.id;
     let request = request(session, target, scope, body);
     let is_head = request.method() == Method::HEAD;
-    let response = match router.clone().oneshot(request).await {
+    let mut response = match router.clone().oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
-    let status = response.status();
+    let status = response.status().as_u16();
+    let judged = response.extensions_mut().remove();
     let (head, body) = take_apart(response, is_head, id).await?;
     let is_bodyless = body.is_empty();
     session
@@ -67,7 +78,7 @@ pub async fn serve(
             .await
             .map_err(Error::into_down)?;
     }
-    Ok(Local::Answered(status.as_u16()))
+    Ok(Local::Answered { status, judged })
 }
 
 /// The whole body; `None` if it is larger than the limit.
@@ -101,6 +112,11 @@ fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes)
     // Origin-form, on HTTP/2 too: the endpoints see one form of everything.
     *request.uri_mut() = Uri::from(target.path_and_query.clone());
     *request.headers_mut() = head.headers.clone();
+    if !request.headers().contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(&target.authority)
+    {
+        request.headers_mut().insert(HOST, host);
+    }
     request.extensions_mut().insert(scope);
     request
 }

@@ -12,7 +12,7 @@ pub mod headers;
 pub mod local;
 pub mod respond;
 pub mod upstream;
-pub mod view;
+mod view;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -33,6 +33,7 @@ use tracing::{error, warn};
 
 use crate::auth::grant::Decision;
 use crate::auth::origin::origin_of;
+use crate::auth::view::{Client, Target};
 use crate::config::Config;
 use crate::model::deny::DenyReason;
 use crate::model::route::Upstream;
@@ -43,7 +44,7 @@ use crate::proxy::headers::Forwarding;
 use crate::proxy::local::Local;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Turns;
-use crate::proxy::view::{Client, Target};
+use crate::proxy::view::target_of;
 use crate::snapshot::{Current, RequestScope};
 
 /// A caller that takes nothing of its answer for this long is given up.
@@ -119,7 +120,7 @@ impl Gateway {
         if head.version == http::Version::HTTP_2 {
             check_h2(head, limits)?;
         }
-        Target::read(head)
+        target_of(head)
     }
 
     /// Answers by the gateway's own endpoints.
@@ -136,13 +137,17 @@ impl Gateway {
         let scope = RequestScope {
             id: ctx.id,
             client: client.address,
+            peer_is_trusted: client.peer_is_trusted,
             origin: origin_of(scheme, &target.authority),
             snapshot: Arc::clone(&ctx.snapshot),
         };
         ctx.verdict = Verdict::Local;
         match local::serve(session, &self.router, target, scope).await? {
-            Local::Answered(status) => {
+            Local::Answered { status, judged } => {
                 ctx.status = status;
+                if let Some(judged) = judged {
+                    ctx.verdict = Verdict::Asked(judged);
+                }
                 Ok(true)
             }
             Local::Refused(reason) => refuse(session, ctx, reason).await,
@@ -271,6 +276,10 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
         if let Err(reason) = Self::admit(session, ctx)? {
+            if ctx.snapshot.is_question(&ctx.raw_target) {
+                ctx.deny(reason);
+                return answer(session, ctx, &Problem::for_proxy(reason)).await;
+            }
             return refuse(session, ctx, reason).await;
         }
         let is_own = ctx

@@ -50,8 +50,20 @@ enum Extra {
 
 impl From<DenyReason> for Problem {
     fn from(reason: DenyReason) -> Self {
+        Self::with_status(reason, reason.status())
+    }
+}
+
+impl Problem {
+    /// What a proxy is told that asks about the request of another.
+    #[must_use]
+    pub fn for_proxy(reason: DenyReason) -> Self {
+        Self::with_status(reason, reason.status_for_proxy())
+    }
+
+    fn with_status(reason: DenyReason, status: u16) -> Self {
         let challenge = reason.challenge_error();
-        let extra = match reason.status() {
+        let extra = match status {
             401 => Some(Extra::Challenge(challenge)),
             405 => Some(Extra::Allow),
             429 => Some(Extra::Retry(1)),
@@ -59,7 +71,7 @@ impl From<DenyReason> for Problem {
             _ => None,
         };
         Self {
-            status: reason.status(),
+            status,
             code: reason.code(),
             title: reason.title(),
             extra,

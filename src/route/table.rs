@@ -259,6 +259,8 @@ mod tests {
             identity_headers: IdentityHeaderNames::default(),
             all_roles: false,
             pass_credentials: false,
+            assertion: false,
+            cors_preflight: false,
         })
     }
 

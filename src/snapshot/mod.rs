@@ -33,6 +33,9 @@ use crate::telemetry::metrics::Metrics;
 /// characters twice with a token, has 3 KiB.
 pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Where other proxies ask for a decision, behind the prefix of the gateway's own endpoints.
+pub const FORWARD_AUTH_PATH: &str = "/verify";
+
 /// What lives longer than one configuration.
 #[derive(Clone, Debug)]
 pub struct Services {
@@ -42,8 +45,10 @@ pub struct Services {
     pub passwords: Arc<PasswordPool>,
     /// Keys of digests and refresh tokens.
     pub token_keys: Arc<TokenKeys>,
-    /// Signing keys.
+    /// Keys that sign access tokens.
     pub signing: Arc<SigningKeys>,
+    /// Keys that sign assertions.
+    pub assertion_keys: Arc<SigningKeys>,
     /// Mail, as this configuration makes it.
     pub mailer: Arc<dyn Mailer>,
     /// What is counted against limits.
@@ -106,6 +111,7 @@ impl Snapshot {
             store: Arc::clone(&services.store),
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
+            assertion_keys: Arc::clone(&services.assertion_keys),
             session_uses: Arc::clone(&services.session_uses),
             clock: Arc::clone(&services.clock),
             metrics: Arc::clone(&services.metrics),
@@ -137,7 +143,16 @@ impl Snapshot {
         let behind_prefix = path.as_str().strip_prefix(listen.auth_prefix.as_str());
         let is_own_path = path.as_str() == JWKS_PATH
             || behind_prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        is_own_host && is_own_path
+        (is_own_host && is_own_path) || self.is_question(path.as_str())
+    }
+
+    /// Whether other proxies ask here about their requests: they do so under whatever host.
+    #[must_use]
+    pub fn is_question(&self, path: &str) -> bool {
+        let behind_prefix = path.strip_prefix(self.config.listen.auth_prefix.as_str());
+        behind_prefix
+            .and_then(|rest| rest.strip_prefix(FORWARD_AUTH_PATH))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -265,6 +280,8 @@ pub struct RequestScope {
     pub id: RequestId,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub peer_is_trusted: bool,
     /// The origin that the request was sent to, as browsers write it.
     pub origin: String,
     /// The configuration this request sees.

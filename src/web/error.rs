@@ -19,6 +19,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub(in crate::web) enum Kind {
     /// Refused by the decision core, under its own code.
     Denied(DenyReason),
+    /// The same, about a request that a proxy has asked about.
+    DeniedToProxy(DenyReason),
     NotFound,
     BodyMalformed,
     QueryMalformed,
@@ -47,6 +49,7 @@ pub(in crate::web) enum Kind {
     StoreUnavailable,
     RoleSourceUnavailable,
     IssuerUnavailable,
+    SigningUnavailable,
     HashingBusy,
     LimitsFull,
     Internal,
@@ -57,6 +60,9 @@ impl Kind {
     pub(in crate::web) const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::Denied(reason) => (reason.status(), reason.code(), reason.title()),
+            Self::DeniedToProxy(reason) => {
+                (reason.status_for_proxy(), reason.code(), reason.title())
+            }
             Self::NotFound => (404, "not_found", "There is nothing here"),
             Self::BodyMalformed => (400, "body_malformed", "The body is not what this takes"),
             Self::QueryMalformed => (400, "query_malformed", "The query is not what this takes"),
@@ -101,6 +107,7 @@ impl Kind {
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
+            Self::SigningUnavailable => (503, Unavailable::Signing.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::LimitsFull => (503, "limits_full", "Try again soon"),
             Self::Internal => (500, "internal_error", "Something went wrong here"),
@@ -174,6 +181,7 @@ impl From<Stop> for Problem {
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
             Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
             Stop::Fail(Unavailable::Issuer) => Kind::IssuerUnavailable.into(),
+            Stop::Fail(Unavailable::Signing) => Kind::SigningUnavailable.into(),
         }
     }
 }
@@ -206,7 +214,7 @@ impl IntoResponse for Problem {
         let mut response = status_code(status).into_response();
         let headers = response.headers_mut();
         let error = match self.kind {
-            Kind::Denied(reason) => reason.challenge_error(),
+            Kind::Denied(reason) | Kind::DeniedToProxy(reason) => reason.challenge_error(),
             _ => None,
         };
         if status == 401 || error.is_some() {
@@ -215,7 +223,7 @@ impl IntoResponse for Problem {
                 HeaderValue::from_static(challenge(error)),
             );
         }
-        if matches!(status, 429 | 503) {
+        if matches!(status, 429 | 503) || self.retry_after_s.is_some() {
             let secs = HeaderValue::from(self.retry_after_s.unwrap_or(1));
             headers.insert(header::RETRY_AFTER, secs);
         }

@@ -10,6 +10,7 @@ mod caller;
 mod cookie;
 mod cors;
 mod error;
+mod forward_auth;
 mod pace;
 mod portal;
 #[cfg(test)]
@@ -87,15 +88,17 @@ pub fn router(prefix: &str) -> Router {
         Router::new()
             .nest(prefix, own.with_state(Arc::new(Portal::new(prefix))))
             .route(JWKS_PATH, get(jwks::show)),
+        forward_auth::router(prefix),
     )
 }
 
-/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them.
-fn dressed(router: Router) -> Router {
-    router
-        .fallback(api::not_found)
+/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them. Pages of other
+/// origins may call `own`; `questions` are about requests to others, so their CORS is none of ours.
+fn dressed(own: Router, questions: Router) -> Router {
+    own.fallback(api::not_found)
+        .layer(middleware::from_fn(cors::share))
+        .merge(questions)
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn(cors::share))
         .layer(middleware::from_fn(answer::finish))
 }

@@ -15,7 +15,7 @@ use crate::account::register::NewPerson;
 use crate::account::test_kit::{Mailbox, PASSWORD, config};
 use crate::config::Config;
 use crate::crypto::password::PasswordPool;
-use crate::crypto::signing::SigningKeys;
+use crate::crypto::signing::{Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::limit::CounterSets;
 use crate::mail::Mailer;
@@ -80,7 +80,14 @@ impl Gateway {
         let mut config = config();
         change(&mut config);
         let tokens = &config.tokens;
-        let signing = SigningKeys::open(None, tokens.algorithm, tokens.access_ttl, now).unwrap();
+        let signing = SigningKeys::open(
+            None,
+            Signed::AccessToken,
+            tokens.algorithm,
+            tokens.access_ttl,
+            now,
+        )
+        .unwrap();
         let store = MemoryStore::new(Arc::new(Generations::new()));
         let metrics = Arc::new(Metrics::new());
         let services = Services {
@@ -88,6 +95,7 @@ impl Gateway {
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),
+            assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             role_sources: crate::account::test_kit::no_sources(&clock),
             issuers: crate::account::test_kit::no_issuers(&clock),
@@ -126,6 +134,7 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
+            peer_is_trusted: false,
             origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
         };

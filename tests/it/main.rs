@@ -12,6 +12,7 @@
 
 mod administration;
 mod apikeys;
+mod assertion;
 mod browser;
 mod chromium;
 mod cli;
@@ -19,6 +20,7 @@ mod config;
 mod drain;
 mod durability;
 mod foreign;
+mod forward_auth;
 mod framing;
 mod guesses;
 mod harness;

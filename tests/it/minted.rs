@@ -50,11 +50,12 @@ fn each_library_is_understood_in_each_algorithm() {
         hmac.insert(alg.to_owned(), json!({"iss": iss, "jwk": jwk}));
     }
     let asked = json!({"claims": claims(&json!({})), "hmac": hmac});
-    let packages = ["Authlib<2", "PyJWT", "cryptography", "jwcrypto"];
-    let mut with_python = Command::new(python("authlib, jwt, jwcrypto", &packages));
+    let mut with_python = Command::new(python("python"));
     with_python.arg(harness_file("mint.py"));
+    let mut with_node = node();
+    with_node.arg(harness_file("mint.mjs")).arg(".");
     let mut all = minted(with_python, &asked);
-    all.extend(minted(node("mint.mjs"), &asked));
+    all.extend(minted(with_node, &asked));
     assert_eq!(all.len(), 4 * 12);
 
     let keys: Vec<_> = all

@@ -13,7 +13,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http;
 use crate::harness::issuer::issuer;
 use crate::harness::routes::routes;
-use crate::harness::tools::node;
+use crate::harness::tools::{harness_file, node};
 use crate::harness::upstream::Upstream;
 use crate::harness::{free_port, wait_for};
 
@@ -31,8 +31,9 @@ struct Provider {
 impl Provider {
     fn start() -> Self {
         let port = free_port();
-        let mut child = node("provider.mjs")
-            .arg(port.to_string())
+        let mut child = node()
+            .arg(harness_file("provider.mjs"))
+            .args([".", &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -50,6 +50,8 @@ pub struct VerifierParts<'a> {
     pub token_keys: Arc<TokenKeys>,
     /// Our own signing keys.
     pub signing: Arc<SigningKeys>,
+    /// What signs assertions.
+    pub assertion_keys: Arc<SigningKeys>,
     /// Uses of session cookies, to be written down.
     pub session_uses: Arc<SessionUses>,
     /// Time.

@@ -3,7 +3,7 @@
 //! Source: RFC 9112 sections 6.3 and 7.1.
 
 use crate::model::deny::DenyReason;
-use crate::proxy::guard::is_token;
+use crate::route::head::is_token;
 
 /// Most hex digits of a chunk's size: what fits a `u64` with room to spare.
 const SIZE_DIGITS_MAX: usize = 15;

@@ -7,19 +7,14 @@
 
 pub mod body;
 
-use std::net::Ipv6Addr;
-
 use crate::model::deny::DenyReason;
 use crate::proxy::guard::body::Framing;
+use crate::route::head::{METHOD_BYTES_MAX, check_method, host_of, is_token};
 
-/// Longest method, in bytes. The longest registered one has 17.
-const METHOD_BYTES_MAX: usize = 32;
 /// What stands around the target in a request line: a method, two spaces, a version.
 const LINE_EXTRA_BYTES: usize = METHOD_BYTES_MAX + 12;
 /// Empty lines that may stand before a request line; RFC 9112 section 2.2 asks for one.
 const BLANK_LINES_MAX: usize = 2;
-/// Longest host with its port, in bytes.
-const HOST_BYTES_MAX: usize = 261;
 
 /// How large a head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,55 +273,6 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
     is_allowed && is_field_value(value)
 }
 
-/// Takes a `Host` or an authority apart; `None` if it is not a host name, an IPv4 address or an IPv6 address in brackets,
-/// with or without a port.
-///
-/// Letters, digits, `-`, `_` and single dots; one dot may stand at the end. The port is 1 to 5 digits up to 65535. Gives
-/// the host as written, brackets kept, without port and trailing dot.
-#[must_use]
-pub fn host_of(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    if HOST_BYTES_MAX < text.len() {
-        return None;
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        address.parse::<Ipv6Addr>().ok()?;
-        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return text.get(..address.len() + 2).filter(|_| is_port);
-    }
-    let host = match text.split_once(':') {
-        Some((host, port)) => is_port(port).then_some(host)?,
-        None => text,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let is_label = |label: &str| {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        !label.is_empty() && label.bytes().all(fits)
-    };
-    host.split('.').all(is_label).then_some(host)
-}
-
-fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
-}
-
-/// Judges a method.
-///
-/// # Errors
-/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::MethodRefused`] for one that never passes.
-pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
-    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
-        return Err(DenyReason::RequestMalformed);
-    }
-    let fits = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
-    // CONNECT would tunnel; TRACE and its old twin TRACK send credentials back.
-    let passes = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK")
-        && method.len() <= METHOD_BYTES_MAX
-        && method.iter().all(fits);
-    passes.then_some(()).ok_or(DenyReason::MethodRefused)
-}
-
 /// Checks a target's form; gives the authority of one in absolute-form.
 fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, DenyReason> {
     // What no URI holds, and what the parser behind this would refuse without a word.
@@ -379,28 +325,6 @@ fn is_field_value(value: &[u8]) -> bool {
     !value
         .iter()
         .fold(false, |found, byte| found | is_control(*byte))
-}
-
-/// A character of a token (RFC 9110 section 5.6.2).
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 #[cfg(test)]

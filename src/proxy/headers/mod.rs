@@ -9,13 +9,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::auth::strip::StripSet;
+use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
 use crate::model::id::RequestId;
-use crate::proxy::guard::host_of;
-use crate::proxy::view::{FORWARDED_FOR, FORWARDED_PROTO};
+use crate::route::head::host_of;
 
 /// The request's id, towards upstreams and callers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Fields that the gateway adds at most: room for them is made once.
 const ADDED_MAX: usize = 12;

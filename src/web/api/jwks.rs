@@ -2,15 +2,16 @@
 
 use axum::response::IntoResponse;
 use http::{HeaderValue, header};
+use serde_json::json;
 
 use crate::web::caller::Anybody;
 
-/// The public signing keys (RFC 7517).
+/// The public keys of access tokens and of assertions (RFC 7517).
 pub(in crate::web) async fn show(Anybody(scope): Anybody) -> impl IntoResponse {
     let media_type = HeaderValue::from_static("application/jwk-set+json");
-    let document = scope.snapshot.services.signing.jwks();
-    (
-        [(header::CONTENT_TYPE, media_type)],
-        document.as_ref().to_owned(),
-    )
+    let services = &scope.snapshot.services;
+    let rings = [&services.signing, &services.assertion_keys];
+    let keys: Vec<_> = rings.iter().flat_map(|ring| ring.public_keys()).collect();
+    let document = json!({ "keys": keys }).to_string();
+    ([(header::CONTENT_TYPE, media_type)], document)
 }

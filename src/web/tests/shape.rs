@@ -118,7 +118,7 @@ async fn every_error_is_a_problem_and_every_answer_has_the_common_fields() {
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem_too() {
     let router = Router::new().route("/boom", get(async || -> &'static str { panic!("hunter2") }));
-    let gateway = Gateway::start().with_router(dressed(router));
+    let gateway = Gateway::start().with_router(dressed(router, axum::Router::new()));
     let answer = gateway.get("/boom", "").await;
     assert_eq!(
         (answer.status, answer.code().as_str()),

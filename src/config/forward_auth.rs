@@ -1,0 +1,69 @@
+//! `[forward_auth]`: other proxies that ask for a decision.
+
+use url::Url;
+
+use crate::config::reader::{Reader, is_visible};
+use crate::config::secrets::{self, SharedSecret, Surroundings};
+
+/// What other proxies are held to, and where they send browsers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// What an asking proxy must send in `X-Doorward-Secret`; `None`: its address alone counts.
+    pub secret: Option<SharedSecret>,
+    /// Where a browser that lacks a login is sent; `None`: to the gateway's own page.
+    pub login_url: Option<String>,
+}
+
+const SECRET: &str = "16 to 512 visible ASCII characters";
+const LOGIN_URL: &str =
+    "a URL such as https://auth.example.com/login: http or https, without user and fragment";
+
+pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> ForwardAuth {
+    let fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
+    let secret = secrets::secret(&mut reader, "secret", SECRET, fits, around);
+    let login_url = reader.text("login_url", LOGIN_URL, login_url);
+    reader.finish();
+    ForwardAuth {
+        secret: secret.map(SharedSecret),
+        login_url: login_url.filter(|url| !url.is_empty()),
+    }
+}
+
+/// Reads the URL of a page; an empty text means none.
+fn login_url(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let url = Url::parse(text).ok()?;
+    let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    let is_plain = url.username().is_empty() && url.password().is_none() && !text.contains('#');
+    (is_visible(text, 512) && is_web && is_plain).then(|| url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_url_is_a_page_of_the_web() {
+        let cases = [
+            ("", ""),
+            ("https://a.test", "https://a.test/"),
+            ("https://a.test/login?x=1", "https://a.test/login?x=1"),
+            ("http://127.0.0.1:8080/l", "http://127.0.0.1:8080/l"),
+        ];
+        for (text, wanted) in cases {
+            assert_eq!(login_url(text).as_deref(), Some(wanted), "{text}");
+        }
+        for bad in [
+            "/login",
+            "a.test",
+            "ftp://a.test",
+            "https://u@a.test",
+            "https://a.test/#x",
+            "https://a.test/a b",
+        ] {
+            assert_eq!(login_url(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The words of a head that say what is asked for: host and method.
+
+use std::net::Ipv6Addr;
+
+use crate::model::deny::DenyReason;
+
+/// Longest method, in bytes. The longest registered one has 17.
+pub const METHOD_BYTES_MAX: usize = 32;
+/// Longest host with its port, in bytes.
+const HOST_BYTES_MAX: usize = 261;
+
+/// Takes a `Host` or an authority apart; `None` if it is not a host name, an IPv4 address or an IPv6 address in brackets,
+/// with or without a port.
+///
+/// Letters, digits, `-`, `_` and single dots; one dot may stand at the end. The port is 1 to 5 digits up to 65535. Gives
+/// the host as written, brackets kept, without port and trailing dot.
+#[must_use]
+pub fn host_of(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    if HOST_BYTES_MAX < text.len() {
+        return None;
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        address.parse::<Ipv6Addr>().ok()?;
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return text.get(..address.len() + 2).filter(|_| is_port);
+    }
+    let host = match text.split_once(':') {
+        Some((host, port)) => is_port(port).then_some(host)?,
+        None => text,
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        !label.is_empty() && label.bytes().all(fits)
+    };
+    host.split('.').all(is_label).then_some(host)
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
+/// Judges a method.
+///
+/// # Errors
+/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::MethodRefused`] for one that never passes.
+pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    let fits = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
+    // CONNECT would tunnel; TRACE and its old twin TRACK send credentials back.
+    let passes = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK")
+        && method.len() <= METHOD_BYTES_MAX
+        && method.iter().all(fits);
+    passes.then_some(()).ok_or(DenyReason::MethodRefused)
+}
+
+/// A character of a token (RFC 9110 section 5.6.2).
+#[must_use]
+pub const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        let cases = [
+            ("a", Some("a")),
+            ("A.b", Some("A.b")),
+            ("a.b.", Some("a.b")),
+            ("a_b-c:80", Some("a_b-c")),
+            ("127.0.0.1:8080", Some("127.0.0.1")),
+            ("[::1]", Some("[::1]")),
+            ("[::1]:80", Some("[::1]")),
+            ("", None),
+            (".", None),
+            ("a..b", None),
+            (".a", None),
+            ("a:", None),
+            ("a:65536", None),
+            ("a:8 0", None),
+            ("a:80:80", None),
+            ("a b", None),
+            ("a,b", None),
+            ("a/b", None),
+            ("a@b", None),
+            ("a%20b", None),
+            ("a\\b", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("[a]", None),
+            ("::1", None),
+            ("caf\u{e9}", None),
+        ];
+        for (value, host) in cases {
+            assert_eq!(host_of(value.as_bytes()), host, "{value:?}");
+        }
+    }
+}

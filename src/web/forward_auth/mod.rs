@@ -1,0 +1,151 @@
+//! ANY /verify: other proxies ask whether the request that they describe may pass.
+//!
+//! [`question`] reads what they describe, each in its dialect; [`judge`] decides it as the proxy here would and says what
+//! the asking one is to be told, whatever the dialect; what is left is the answer over HTTP.
+
+mod question;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::auth::asked::{Asked, Judged};
+use crate::auth::grant::{Decision, Denial, Grant, Stop};
+use crate::crypto::token::is_secret;
+use crate::model::deny::DenyReason;
+use crate::snapshot::{FORWARD_AUTH_PATH, RequestScope, Snapshot};
+use crate::web::caller::Anybody;
+use crate::web::error::{Kind, Problem};
+use crate::web::forward_auth::question::Family;
+
+/// By which a proxy shows that it is one of ours.
+const SECRET: HeaderName = HeaderName::from_static("x-doorward-secret");
+
+/// The paths at which proxies ask.
+pub(in crate::web) fn router(prefix: &str) -> Router {
+    let path = format!("{prefix}{FORWARD_AUTH_PATH}");
+    Router::new()
+        .route(&path, any(verify))
+        .route(&format!("{path}/"), any(verify))
+        .route(&format!("{path}/{{*target}}"), any(verify))
+}
+
+/// What the asking proxy is told, before it is written in its dialect.
+#[derive(Debug)]
+pub(in crate::web) enum Told {
+    /// The request may pass, with these fields in place of its own: every identity header there is, empty where there is
+    /// nothing.
+    Pass(HeaderMap),
+    /// A browser is to be sent to this URL instead.
+    LogIn(HeaderValue, Problem),
+    /// The request may not pass, or that cannot be told.
+    Refused(Problem),
+}
+
+/// Decides about the request that a proxy asks about, as the proxy here would about its own.
+pub(in crate::web) async fn judge(snapshot: &Snapshot, asked: &Asked<'_>) -> (Told, Decision) {
+    let decision = snapshot.authorizer.decide(&asked.view()).await;
+    let told = match &decision {
+        Decision::Allow(grant) => Told::Pass(identity_fields(snapshot.strip.told(), grant)),
+        Decision::Deny(denial) => refusal(snapshot, asked, denial),
+        Decision::Fail(cause) => Told::Refused(Stop::Fail(*cause).into()),
+    };
+    (told, decision)
+}
+
+/// A proxy that copies these fields over its caller's lets none of the caller's through, even where a route names its own.
+fn identity_fields(names: &[HeaderName], grant: &Grant) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(names.len());
+    for name in names {
+        fields.insert(name.clone(), HeaderValue::from_static(""));
+    }
+    for (name, value) in grant.identity_headers() {
+        fields.insert(name.clone(), value);
+    }
+    fields
+}
+
+fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
+    let problem = Problem {
+        retry_after_s: denial.retry_after_s,
+        ..Kind::DeniedToProxy(denial.reason).into()
+    };
+    let login = snapshot
+        .authorizer
+        .instead_of_behind_proxy(denial.reason, asked);
+    match login.and_then(|url| HeaderValue::from_str(&url).ok()) {
+        Some(url) => Told::LogIn(url, problem),
+        None => Told::Refused(problem),
+    }
+}
+
+async fn verify(Anybody(scope): Anybody, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let read = admit(&scope, &head.headers)
+        .and_then(|()| question::read(&head, &scope.snapshot, scope.client));
+    let (mut response, judged) = match read {
+        Ok((family, asked)) => {
+            let (told, decision) = judge(&scope.snapshot, &asked).await;
+            let judged = Judged {
+                about: Some((asked.method, asked.target)),
+                decision,
+            };
+            (written(told, family), judged)
+        }
+        Err(reason) => {
+            let problem = Problem::from(Kind::DeniedToProxy(reason));
+            let denial = Denial {
+                reason,
+                route: None,
+                identity: None,
+                retry_after_s: None,
+            };
+            let judged = Judged {
+                about: None,
+                decision: Decision::Deny(denial),
+            };
+            (problem.into_response(), judged)
+        }
+    };
+    response.extensions_mut().insert(Arc::new(judged));
+    response
+}
+
+/// Who may ask: proxies that the configuration lists, with the secret where there is one.
+fn admit(scope: &RequestScope, headers: &HeaderMap) -> Result<(), DenyReason> {
+    let mut sent = headers.get_all(SECRET).iter();
+    let shows_secret = match &scope.snapshot.config.forward_auth.secret {
+        None => true,
+        Some(secret) => match (sent.next().map(HeaderValue::to_str), sent.next()) {
+            (Some(Ok(sent)), None) => is_secret(sent, &secret.0),
+            _ => false,
+        },
+    };
+    if scope.peer_is_trusted && shows_secret {
+        Ok(())
+    } else {
+        Err(DenyReason::ForwarderRefused)
+    }
+}
+
+/// The answer as the proxies of a family understand it.
+fn written(told: Told, family: Family) -> Response {
+    match told {
+        // Envoy takes no other status of success.
+        Told::Pass(fields) => (StatusCode::OK, fields).into_response(),
+        Told::LogIn(url, problem) => {
+            let mut response = match family {
+                // Anything but 2xx, 401 and 403 is a failure to nginx.
+                Family::Nginx => problem.into_response(),
+                Family::Traefik | Family::Envoy => StatusCode::FOUND.into_response(),
+            };
+            response.headers_mut().insert(header::LOCATION, url);
+            response
+        }
+        Told::Refused(problem) => problem.into_response(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Forward-auth: other proxies ask, and let through what the gateway itself would.
+
+mod questions;

@@ -1,0 +1,736 @@
+//! The endpoint itself, asked as each family of proxies asks.
+
+use serde_json::{Value, json};
+
+use crate::harness::free_port;
+use crate::harness::gateway::Gateway;
+use crate::harness::http::Response;
+use crate::harness::people::{Person, password_of};
+use crate::harness::request::Request;
+use crate::harness::routes::{route, routes};
+use crate::harness::upstream::Upstream;
+
+const TRUSTED: &str = "[listen]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+
+/// Every identity header there is under [`ROUTES`].
+const IDENTITY: [&str; 10] = [
+    "x-auth-assertion",
+    "x-auth-key-id",
+    "x-auth-method",
+    "x-auth-roles",
+    "x-auth-scopes",
+    "x-auth-uid",
+    "x-auth-username",
+    "remote-user",
+    "remote-groups",
+    "remote-name",
+];
+
+const ROUTES: &str = r#"
+[[route]]
+path = "/renamed/**"
+upstream = "main"
+require = "optional"
+identity_headers = { uid = "Remote-User", roles = "Remote-Groups", username = "Remote-Name" }
+
+[[route]]
+path = "/methods/**"
+methods = ["PUT"]
+upstream = "main"
+require = "authenticated"
+cors_preflight = true
+
+[[route]]
+path = "/hosts/**"
+hosts = ["api.example.com"]
+upstream = "main"
+require = "public"
+"#;
+
+fn started(more: &str) -> (Upstream, Gateway) {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&format!("{TRUSTED}{more}{}{ROUTES}", routes(&upstream)));
+    (upstream, gateway)
+}
+
+/// A question without anything that describes a request.
+fn bare<'g>(gateway: &'g Gateway, path: &str) -> Request<'g> {
+    gateway.get(&format!("/auth/verify{path}"))
+}
+
+/// The ways to ask about one request.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Uri,
+    OriginalUri,
+    OriginalUrl,
+    Appended,
+}
+
+const WAYS: [Way; 4] = [Way::Uri, Way::OriginalUri, Way::OriginalUrl, Way::Appended];
+
+/// Asks about a request to `host`.
+fn about<'g>(
+    gateway: &'g Gateway,
+    way: Way,
+    method: &str,
+    host: &str,
+    target: &str,
+) -> Request<'g> {
+    match way {
+        Way::Uri => bare(gateway, "")
+            .header("X-Forwarded-Method", method)
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-Host", host)
+            .header("X-Forwarded-Uri", target),
+        Way::OriginalUri => bare(gateway, "")
+            .header("X-Original-Method", method)
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-Host", host)
+            .header("X-Original-URI", target),
+        Way::OriginalUrl => bare(gateway, "")
+            .header("X-Original-Method", method)
+            .header("X-Original-URL", format!("https://{host}{target}")),
+        Way::Appended => gateway
+            .request(method, &format!("/auth/verify{target}"))
+            .host(host)
+            .header("X-Forwarded-Proto", "https"),
+    }
+}
+
+/// The identity headers of an answer, all of which must be there once.
+#[track_caller]
+fn identity(answer: &Response) -> Value {
+    let fields = IDENTITY.map(|name| {
+        let value = answer.header(name);
+        let value = value.unwrap_or_else(|| panic!("no {name} in {answer:?}"));
+        (name.to_owned(), json!(value))
+    });
+    let told = fields.into_iter().filter(|(_, value)| value != "");
+    Value::Object(told.collect())
+}
+
+/// Logs in by the form of a page of this origin.
+fn log_in(gateway: &Gateway, origin: &str, username: &str) -> Response {
+    let password = password_of(username);
+    let password: String = url::form_urlencoded::byte_serialize(password.as_bytes()).collect();
+    gateway
+        .post("/auth/login")
+        .header("Origin", origin)
+        .form(&[("username", username), ("password", &password)])
+        .send()
+        .expect(303)
+}
+
+#[test]
+fn every_family_gets_the_decision_of_the_proxy() {
+    let (upstream, gateway) = started("");
+    let anna = gateway.person("anna");
+    gateway.member("anna", "42", "member");
+    let cases = [
+        ("GET", "/public/x", None, 200, ""),
+        ("GET", "/optional/x", None, 200, ""),
+        ("GET", "/protected/x?a=b", Some(&anna), 200, ""),
+        ("POST", "/protected/x", Some(&anna), 200, ""),
+        ("GET", "/member/42/x", Some(&anna), 200, ""),
+        ("GET", "/member/43/x", Some(&anna), 403, "role_missing"),
+        ("GET", "/protected/x", None, 401, "credential_missing"),
+        ("GET", "/nowhere", Some(&anna), 403, "no_route"),
+        ("GET", "/auth/me", Some(&anna), 403, "no_route"),
+        ("PUT", "/methods/x", Some(&anna), 200, ""),
+        ("GET", "/methods/x", Some(&anna), 403, "no_route"),
+        (
+            "GET",
+            "/public/../protected/x",
+            Some(&anna),
+            401,
+            "path_refused",
+        ),
+        (
+            "GET",
+            "/public/..%2fprotected/x",
+            Some(&anna),
+            401,
+            "path_refused",
+        ),
+        ("GET", "/public//x", None, 401, "path_refused"),
+        ("GET", "/public/%zz", None, 401, "path_refused"),
+        ("GET", "/public;x/y", None, 401, "path_refused"),
+    ];
+    for way in WAYS {
+        for (method, target, person, status, code) in cases {
+            let mut question = about(&gateway, way, method, "app.example.com", target);
+            if let Some(person) = person {
+                question = question.by(&person.caller());
+            }
+            let answer = question.send();
+            let what = format!("{way:?} {method} {target}: {answer:?}");
+            assert_eq!(answer.status, status, "{what}");
+            if status == 200 {
+                assert_eq!(
+                    identity(&answer)["x-auth-uid"].as_str(),
+                    uid(person),
+                    "{what}"
+                );
+            } else {
+                answer.refused(status, code);
+            }
+        }
+        let hosts = [
+            ("api.example.com", 200),
+            ("API.example.com:8443", 200),
+            ("other.example.com", 403),
+        ];
+        for (host, status) in hosts {
+            about(&gateway, way, "GET", host, "/hosts/x")
+                .send()
+                .expect(status);
+        }
+    }
+    assert_eq!(upstream.count(), 0, "a question leads to no upstream");
+}
+
+fn uid(person: Option<&Person>) -> Option<&str> {
+    person.map(|person| person.uid.as_str())
+}
+
+#[test]
+fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
+    let (_upstream, gateway) = started("");
+    let anna = gateway.person("anna");
+    let key = gateway.key(&anna, &["reports:read"]);
+    let ask = |target: &str| about(&gateway, Way::Uri, "GET", "app.example.com", target);
+    let nobody = ask("/public/x").send().expect(200);
+    assert_eq!(identity(&nobody), json!({"x-auth-method": "anonymous"}));
+    assert!(nobody.body.is_empty());
+    assert_eq!(nobody.header("cache-control"), Some("no-store"));
+    assert!(nobody.header("x-request-id").is_some());
+    let forged = ask("/renamed/x")
+        .header("X-Auth-Uid", "forged")
+        .header("Remote-User", "forged")
+        .send();
+    assert_eq!(identity(&forged), json!({"x-auth-method": "anonymous"}));
+    let by_jwt = ask("/protected/x").by(&anna.caller()).send().expect(200);
+    let scopes = "reports:read reports:write";
+    assert_eq!(
+        identity(&by_jwt),
+        json!({"x-auth-uid": anna.uid, "x-auth-username": "anna", "x-auth-method": "jwt", "x-auth-roles": "user", "x-auth-scopes": scopes})
+    );
+    let by_key = ask("/renamed/x").by(&key.caller()).send().expect(200);
+    assert_eq!(
+        identity(&by_key),
+        json!({"remote-user": anna.uid, "remote-name": "anna", "x-auth-method": "apikey", "remote-groups": "user", "x-auth-scopes": "reports:read", "x-auth-key-id": key.id})
+    );
+}
+
+#[test]
+fn a_question_that_describes_no_one_request_is_refused() {
+    let (_upstream, gateway) = started("");
+    let host = ("X-Forwarded-Host", "app.example.com");
+    let method = ("X-Forwarded-Method", "GET");
+    let uri = ("X-Forwarded-Uri", "/public/x");
+    let url = ("X-Original-URL", "https://app.example.com/public/x");
+    let cases: [(&str, &[(&str, &str)]); 24] = [
+        ("no target", &[method, host]),
+        ("no method", &[uri, host]),
+        (
+            "two families",
+            &[uri, method, host, ("X-Original-URI", "/public/x")],
+        ),
+        (
+            "two of nginx",
+            &[url, method, ("X-Original-URI", "/public/x")],
+        ),
+        ("an absolute one too", &[uri, url, method, host]),
+        (
+            "an empty one too",
+            &[uri, method, host, ("X-Original-URI", "")],
+        ),
+        ("the target twice", &[uri, uri, method, host]),
+        ("the method twice", &[uri, method, method, host]),
+        ("the host twice", &[uri, method, host, host]),
+        (
+            "two methods",
+            &[uri, method, host, ("X-Original-Method", "PUT")],
+        ),
+        (
+            "methods in a list",
+            &[uri, ("X-Forwarded-Method", "GET, PUT"), host],
+        ),
+        (
+            "hosts in a list",
+            &[uri, method, ("X-Forwarded-Host", "a.test, b.test")],
+        ),
+        (
+            "schemes in a list",
+            &[uri, method, host, ("X-Forwarded-Proto", "https,http")],
+        ),
+        (
+            "the scheme twice",
+            &[
+                uri,
+                method,
+                host,
+                ("X-Forwarded-Proto", "http"),
+                ("X-Forwarded-Proto", "http"),
+            ],
+        ),
+        (
+            "no scheme of the web",
+            &[uri, method, host, ("X-Forwarded-Proto", "gopher")],
+        ),
+        ("a relative URL", &[("X-Original-URL", "/public/x"), method]),
+        (
+            "a URL of another scheme",
+            &[("X-Original-URL", "file://a.test/public/x"), method],
+        ),
+        (
+            "a URL with two hosts",
+            &[("X-Original-URL", "https://a.test,b.test/public/x"), method],
+        ),
+        (
+            "a twin of the target",
+            &[uri, method, host, ("X_Forwarded_Uri", "/public/x")],
+        ),
+        (
+            "a twin of the method",
+            &[uri, method, host, ("X-Original_Method", "GET")],
+        ),
+        (
+            "a twin of the host",
+            &[uri, method, host, ("x.forwarded.host", "a.test")],
+        ),
+        (
+            "a twin of the scheme",
+            &[uri, method, host, ("X_Forwarded_Proto", "https")],
+        ),
+        (
+            "a twin of an identity",
+            &[uri, method, host, ("X_Auth_Uid", "u-1")],
+        ),
+        (
+            "a twin of a renamed one",
+            &[uri, method, host, ("Remote_User", "u-1")],
+        ),
+    ];
+    for (what, fields) in cases {
+        let mut question = bare(&gateway, "");
+        for (name, value) in fields {
+            question = question.header(name, *value);
+        }
+        let answer = question.send();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "forward_malformed"),
+            "{what}"
+        );
+        answer.refused(400, "forward_malformed");
+    }
+    let appended = bare(&gateway, "/public/x");
+    appended
+        .header("X-Forwarded-Uri", "/public/x")
+        .header("X-Forwarded-Method", "GET")
+        .send()
+        .refused(400, "forward_malformed");
+    let other_method = bare(&gateway, "/public/x").header("X-Forwarded-Method", "PUT");
+    other_method.send().refused(400, "forward_malformed");
+    let callers_mistakes: [(&str, &[(&str, &str)]); 6] = [
+        (
+            "path_refused",
+            &[("X-Forwarded-Uri", "http://a.test/public/x"), method, host],
+        ),
+        (
+            "path_refused",
+            &[("X-Forwarded-Uri", "/public/x#y"), method, host],
+        ),
+        ("path_refused", &[("X-Forwarded-Uri", "*"), method, host]),
+        (
+            "request_malformed",
+            &[uri, method, ("X-Forwarded-Host", "a b")],
+        ),
+        (
+            "request_malformed",
+            &[uri, ("X-Forwarded-Method", "G ET"), host],
+        ),
+        (
+            "request_malformed",
+            &[uri, ("X-Forwarded-Method", ""), host],
+        ),
+    ];
+    for (code, fields) in callers_mistakes {
+        let mut question = bare(&gateway, "");
+        for (name, value) in fields {
+            question = question.header(name, *value);
+        }
+        question.send().refused(401, code);
+    }
+    let both = about(&gateway, Way::Uri, "GET", "a.test", "/protected/x")
+        .bearer("a.b.c")
+        .header("X-Api-Key", "dwk_x");
+    both.send().refused(401, "credential_conflict");
+    about(&gateway, Way::Uri, "TRACE", "a.test", "/public/x")
+        .send()
+        .refused(403, "method_refused");
+    let long = format!("/public/{}", "x".repeat(9000));
+    about(&gateway, Way::Uri, "GET", "a.test", &long)
+        .send()
+        .refused(401, "target_too_long");
+    about(&gateway, Way::Appended, "GET", "a.test", &long)
+        .send()
+        .refused(401, "target_too_long");
+}
+
+#[test]
+fn where_the_target_is_comes_from_the_best_source() {
+    let (_upstream, gateway) = started("");
+    let api = "api.example.com";
+    let ask = || {
+        bare(&gateway, "")
+            .header("X-Original-Method", "GET")
+            .host("a.test")
+    };
+    // The absolute URL goes before the other fields, these before Host.
+    ask()
+        .header("X-Original-URL", format!("https://{api}/hosts/x"))
+        .header("X-Forwarded-Host", "b.test")
+        .send()
+        .expect(200);
+    ask()
+        .header("X-Original-URL", "https://b.test/hosts/x")
+        .header("X-Forwarded-Host", api)
+        .send()
+        .expect(403);
+    ask()
+        .header("X-Original-URI", "/hosts/x")
+        .header("X-Forwarded-Host", api)
+        .send()
+        .expect(200);
+    ask()
+        .header("X-Original-URI", "/hosts/x")
+        .send()
+        .expect(403);
+    ask()
+        .header("X-Original-URI", "/hosts/x")
+        .host(api)
+        .send()
+        .expect(200);
+}
+
+#[test]
+fn only_listed_proxies_with_the_secret_may_ask() {
+    let secret = "a secret of proxies".replace(' ', "-");
+    let (_upstream, gateway) = started(&format!("[forward_auth]\nsecret = \"{secret}\"\n"));
+    gateway.secret(&secret);
+    let ask = || about(&gateway, Way::Uri, "GET", "a.test", "/public/x");
+    ask().send().refused(403, "forwarder_refused");
+    for wrong in [
+        "",
+        "x",
+        &secret[1..],
+        &format!("{secret}x"),
+        &secret.to_uppercase(),
+    ] {
+        ask()
+            .header("X-Doorward-Secret", wrong)
+            .send()
+            .refused(403, "forwarder_refused");
+    }
+    ask()
+        .header("X-Doorward-Secret", &secret)
+        .header("X-Doorward-Secret", &secret)
+        .send()
+        .refused(403, "forwarder_refused");
+    ask()
+        .header("X_Doorward_Secret", &secret)
+        .send()
+        .refused(403, "forwarder_refused");
+    ask()
+        .header("X-Doorward-Secret", &secret)
+        .send()
+        .expect(200);
+
+    let upstream = Upstream::start();
+    let strangers = Gateway::start(&routes(&upstream));
+    for way in WAYS {
+        about(&strangers, way, "GET", "a.test", "/public/x")
+            .send()
+            .refused(403, "forwarder_refused");
+    }
+    bare(&strangers, "")
+        .send()
+        .refused(403, "forwarder_refused");
+}
+
+#[test]
+fn the_endpoint_answers_under_every_host() {
+    let (_upstream, gateway) = started("auth_hosts = [\"auth.example.com\"]\n");
+    gateway
+        .get("/auth/me")
+        .host("a.test")
+        .send()
+        .refused(404, "no_route");
+    for way in WAYS {
+        about(&gateway, way, "GET", "a.test", "/public/x")
+            .host("a.test")
+            .send()
+            .expect(200);
+    }
+}
+
+#[test]
+fn a_browser_is_sent_to_the_login_page_in_words_that_its_proxy_understands() {
+    let (_upstream, gateway) = started("[session]\nreturn_to = [\"https://app.example.com\"]\n");
+    let page = format!("http://{}/auth/login", gateway.address);
+    for way in WAYS {
+        let ask = |host: &str| {
+            about(&gateway, way, "GET", host, "/protected/x?a=b").header("Accept", "text/html")
+        };
+        let answer = ask("app.example.com").send();
+        let status = if matches!(way, Way::OriginalUri | Way::OriginalUrl) {
+            401
+        } else {
+            302
+        };
+        assert_eq!(answer.status, status, "{way:?}");
+        let back = "https%3A%2F%2Fapp.example.com%2Fprotected%2Fx%3Fa%3Db";
+        assert_eq!(
+            answer.header("location"),
+            Some(format!("{page}?rd={back}").as_str())
+        );
+        if status == 401 {
+            answer.refused(401, "credential_missing");
+        }
+        // A foreign host gets the page, and no way back.
+        let foreign = ask("evil.test").send();
+        assert_eq!(foreign.header("location"), Some(page.as_str()), "{way:?}");
+        // Whoever is no browser gets a status.
+        for (name, value) in [
+            ("Sec-Fetch-Mode", "cors"),
+            ("Authorization", "Bearer a.b.c"),
+        ] {
+            let answer = ask("app.example.com").header(name, value).send();
+            answer.refused_as(401);
+            assert_eq!(answer.header("location"), None, "{way:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_login_page_of_another_place_and_none_at_all() {
+    let elsewhere = "[forward_auth]\nlogin_url = \"https://login.example.com/?x=1\"\n";
+    let (_upstream, gateway) = started(&format!(
+        "{elsewhere}[session]\nreturn_to = [\"https://app.example.com\"]\n"
+    ));
+    let ask = |gateway: &Gateway, host: &str| {
+        about(gateway, Way::Uri, "GET", host, "/protected/x")
+            .header("Accept", "text/html")
+            .send()
+    };
+    let answer = ask(&gateway, "app.example.com").expect(302);
+    let wanted = "https://login.example.com/?x=1&rd=https%3A%2F%2Fapp.example.com%2Fprotected%2Fx";
+    assert_eq!(answer.header("location"), Some(wanted));
+    // On the gateway's own routes its own page counts.
+    let own = gateway
+        .get("/protected/x")
+        .header("Accept", "text/html")
+        .send()
+        .expect(302);
+    assert!(
+        own.header("location")
+            .unwrap()
+            .starts_with(&format!("http://{}/auth/login", gateway.address))
+    );
+    let (_upstream, gateway) = started(&format!("{elsewhere}[session]\nlogin_redirect = false\n"));
+    ask(&gateway, "app.example.com").refused(401, "credential_missing");
+}
+
+#[test]
+fn a_cookie_authenticates_what_pages_of_the_target_may_send() {
+    let (_upstream, gateway) = started("[session]\norigins = [\"https://spa.example.com\"]\n");
+    gateway.person("anna");
+    let answer = log_in(&gateway, &format!("http://{}", gateway.address), "anna");
+    let cookie = answer.header("set-cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let handshake = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let cases: [(&str, &[(&str, &str)], u16); 9] = [
+        ("GET", &[], 200),
+        ("GET", &[("Origin", "https://evil.test")], 200),
+        ("POST", &[], 403),
+        ("POST", &[("Origin", "https://evil.test")], 403),
+        ("POST", &[("Origin", "https://app.example.com")], 200),
+        ("POST", &[("Origin", "https://spa.example.com")], 200),
+        ("GET", &[handshake], 403),
+        ("GET", &[handshake, ("Origin", "https://evil.test")], 403),
+        (
+            "GET",
+            &[handshake, ("Origin", "https://app.example.com")],
+            200,
+        ),
+    ];
+    for way in WAYS {
+        for (method, fields, status) in cases {
+            let mut question = about(&gateway, way, method, "app.example.com", "/protected/x")
+                .header("Cookie", cookie);
+            for (name, value) in fields {
+                question = question.header(name, *value);
+            }
+            let answer = question.send();
+            assert_eq!(
+                answer.status, status,
+                "{way:?} {method} {fields:?}: {answer:?}"
+            );
+        }
+    }
+    // Some proxies pass the handshake on whole, and have schemes of their own for it.
+    let whole = bare(&gateway, "")
+        .header("X-Forwarded-Method", "GET")
+        .header("X-Forwarded-Proto", "wss")
+        .header("X-Forwarded-Host", "app.example.com")
+        .header("X-Forwarded-Uri", "/protected/x")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Origin", "https://app.example.com")
+        .header("Cookie", cookie);
+    let mut connection = gateway.connect();
+    whole
+        .header("Connection", "Upgrade")
+        .send_on(&mut connection)
+        .expect(200);
+}
+
+#[test]
+fn with_a_cookie_domain_only_the_cookie_of_the_domain_counts() {
+    let upstream = Upstream::start();
+    let listen =
+        "public_url = \"https://auth.example.com\"\n[session]\ncookie_domain = \"example.com\"\n";
+    let gateway = Gateway::start(&format!("{TRUSTED}{listen}{}{ROUTES}", routes(&upstream)));
+    gateway.person("anna");
+    let answer = log_in(&gateway, "https://auth.example.com", "anna");
+    let pairs = answer.all("set-cookie").into_iter();
+    let pairs: Vec<_> = pairs.map(|it| it.split(';').next().unwrap()).collect();
+    let [own, domain] = pairs[..] else {
+        panic!("{pairs:?}")
+    };
+    for way in WAYS {
+        let ask = |cookie: &str| {
+            let question = about(&gateway, way, "GET", "app.example.com", "/protected/x");
+            question.header("Cookie", cookie).send()
+        };
+        ask(own).refused(401, "credential_missing");
+        ask(domain).expect(200);
+        ask(&format!("{own}; {domain}")).expect(200);
+    }
+}
+
+#[test]
+fn preflights_pass_where_the_route_of_their_method_says_so() {
+    let (upstream, gateway) = started("");
+    let anna = gateway.person("anna");
+    let origin = ("Origin", "https://spa.example.com");
+    let put = ("Access-Control-Request-Method", "PUT");
+    let key = ("X-Api-Key", "dwk_1");
+    let cases: [(&str, &str, &[(&str, &str)], u16, u16); 8] = [
+        ("OPTIONS", "/methods/x", &[origin, put], 200, 200),
+        (
+            "OPTIONS",
+            "/methods/x",
+            &[origin, ("Access-Control-Request-Method", "GET")],
+            403,
+            404,
+        ),
+        ("OPTIONS", "/methods/x", &[origin], 403, 404),
+        ("OPTIONS", "/methods/x", &[put], 403, 404),
+        ("OPTIONS", "/methods/x", &[origin, put, key], 403, 404),
+        ("PUT", "/methods/x", &[origin, put], 401, 401),
+        ("OPTIONS", "/protected/x", &[origin, put], 401, 401),
+        ("OPTIONS", "/public/x", &[origin, put], 200, 200),
+    ];
+    for (method, target, fields, asked, proxied) in cases {
+        let with = |mut request: Request<'_>| {
+            for (name, value) in fields {
+                request = request.header(name, *value);
+            }
+            request.send()
+        };
+        for way in WAYS {
+            let answer = with(about(&gateway, way, method, "app.example.com", target));
+            assert_eq!(
+                answer.status, asked,
+                "{way:?} {method} {target} {fields:?}: {answer:?}"
+            );
+            if asked == 200 {
+                assert_eq!(identity(&answer), json!({"x-auth-method": "anonymous"}));
+            }
+        }
+        let before = upstream.count();
+        let answer = with(gateway.request(method, target));
+        assert_eq!(
+            answer.status, proxied,
+            "{method} {target} {fields:?}: {answer:?}"
+        );
+        assert_eq!(upstream.count() - before, usize::from(proxied == 200));
+    }
+    let put = about(&gateway, Way::Uri, "PUT", "app.example.com", "/methods/x");
+    put.by(&anna.caller()).send().expect(200);
+}
+
+#[test]
+fn a_question_is_recorded_and_counted_as_the_request_that_it_is_about() {
+    let (_upstream, gateway) = started("");
+    let anna = gateway.person("anna");
+    let ask = |target: &str| about(&gateway, Way::Uri, "PUT", "app.example.com", target);
+    let cases = [
+        (
+            ask("/protected/x?q")
+                .by(&anna.caller())
+                .header("X-Forwarded-For", "192.0.2.9"),
+            json!({"outcome": "allowed", "status": 200, "method": "PUT", "host": "app.example.com", "path": "/protected/x",
+                "route": "/protected/**", "subject": anna.uid, "client": "192.0.2.9", "upstream": null}),
+        ),
+        (
+            ask("/admin/x").by(&anna.caller()),
+            json!({"outcome": "denied", "status": 403, "reason": "role_missing", "path": "/admin/x", "subject": anna.uid}),
+        ),
+        (
+            bare(&gateway, ""),
+            json!({"outcome": "denied", "status": 400, "reason": "forward_malformed", "method": "GET", "path": "/auth/verify"}),
+        ),
+    ];
+    for (question, wanted) in cases {
+        let answer = question.send();
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        for (name, value) in wanted.as_object().unwrap() {
+            assert_eq!(&record[name], value, "{name} in {record}");
+        }
+    }
+    let metrics = gateway.admin_get("/metrics");
+    for line in [
+        "doorward_requests_total{outcome=\"allowed\",status=\"2xx\"} 1",
+        "doorward_requests_total{outcome=\"denied\",status=\"4xx\"} 2",
+    ] {
+        assert!(
+            metrics.text().contains(line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_decided_is_never_allowed() {
+    let gone = format!(
+        "http://127.0.0.1:{}/{{uid}}/{{resource}}/{{id}}",
+        free_port()
+    );
+    let source = format!("[[role_source]]\nresources = [\"event\"]\nurl = \"{gone}\"\n");
+    let event = route("/events/{id}/**", "{ any_role = [\"event-{id}-member\"] }");
+    let (_upstream, gateway) = started(&format!("{source}{event}"));
+    let anna = gateway.person("anna");
+    for way in WAYS {
+        let question = about(&gateway, way, "GET", "app.example.com", "/events/1/x");
+        let answer = question.by(&anna.caller()).send();
+        answer.refused(503, "role_source_unavailable");
+        assert!(answer.header("retry-after").is_some());
+    }
+}
