@@ -45,6 +45,7 @@ fn uncommented(keys: &Path) -> String {
         let excluded = [
             "jwks_url",
             "secret_jwk_file",
+            "secret_file",
             "admin_token_file",
             "smtp_password_file",
             "client_secret_file",
