@@ -73,7 +73,13 @@ const SECTIONS: &[Section] = &[
     ),
     (
         "store",
-        &[("engine", Text), ("path", Text), ("cache_entries", Scalar)],
+        &[
+            ("engine", Text),
+            ("path", Text),
+            ("cache_entries", Scalar),
+            ("backup_every_s", Scalar),
+            ("backup_keep", Scalar),
+        ],
     ),
     (
         "tokens",
@@ -128,6 +134,7 @@ const SECTIONS: &[Section] = &[
             ("reveal_existing", Scalar),
             ("reset_administrators", Scalar),
             ("reset_ttl_s", Scalar),
+            ("notify_logins", Scalar),
             ("hash_threads", Scalar),
             ("api_key_header", Text),
         ],
@@ -223,7 +230,7 @@ const SECTIONS: &[Section] = &[
 const LATER: &[(&str, &[&str])] = &[
     ("forward_auth", &["grpc_address"]),
     ("listen", &["tls"]),
-    ("store", &["url", "backup_every_s", "backup_keep"]),
+    ("store", &["url"]),
     (
         "issuer[]",
         &[

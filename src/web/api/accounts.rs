@@ -107,6 +107,8 @@ pub(in crate::web) struct ChangeBody {
     #[schemars(inner(regex(pattern = ROLE)))]
     roles: Option<Vec<String>>,
     password_must_change: Option<bool>,
+    /// Whether all of its API keys are refused until they are confirmed.
+    apikeys_suspended: Option<bool>,
 }
 
 /// Changes an account.
@@ -121,6 +123,7 @@ pub(in crate::web) async fn change(
         is_admin: body.is_admin,
         roles: body.roles.map(roles).transpose()?,
         password_must_change: body.password_must_change,
+        keys_suspended: body.apikeys_suspended,
     };
     let outcome = caller
         .accounts()

@@ -11,7 +11,7 @@ use crate::account::login::Opened;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::identity::{AuthnMethod, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
@@ -19,7 +19,7 @@ use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{LOGIN, Portal, parameter, see_other, words_of};
+use crate::web::portal::{LOGIN, Portal, owes_password, parameter, see_other, words_of};
 
 /// Longest name that is shown again, in characters: that of an e-mail address.
 const NAME_CHARS_MAX: usize = 254;
@@ -31,6 +31,10 @@ struct Filled<'a> {
     /// Who is logged in.
     person: Option<&'a str>,
     must_change: bool,
+    /// Where they change the password.
+    change: Option<&'a str>,
+    /// Why who is logged in may be sent here again.
+    astray: &'static str,
     /// What went wrong.
     message: Option<String>,
     /// What went well.
@@ -52,7 +56,7 @@ impl<'a> Filled<'a> {
 }
 
 /// The login page, or who is logged in. It never leads anywhere by itself: whatever sends a browser here again and again,
-/// it comes to rest.
+/// it comes to rest, and is told what may be wrong.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
@@ -60,12 +64,13 @@ pub(in crate::web) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let authorizer = &scope.snapshot.authorizer;
-    let found = authorizer
-        .recognise(&own_view(&scope, &Method::GET, &headers))
-        .await;
+    let view = own_view(&scope, &Method::GET, &headers);
+    let found = authorizer.recognise(&view).await;
     let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
+    let change = portal.change_path(back.as_ref());
+    let notice = parameter(query.as_deref(), "notice");
     let mut filled = Filled::new(&portal, back.as_ref());
-    filled.notice = match parameter(query.as_deref(), "notice").as_deref() {
+    filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
         Some("logged_out") => Some("You are logged out."),
@@ -75,6 +80,12 @@ pub(in crate::web) async fn show(
         Ok(Some(identity)) if identity.method == AuthnMethod::Session => {
             filled.person = identity.username();
             filled.must_change = owes_password(&identity);
+            filled.change = Some(&change);
+            let is_changed = notice.as_deref() == Some("password_changed");
+            filled.notice =
+                is_changed.then_some("The password is changed. All other logins have ended.");
+            let counts = authorizer.counts_on_routes(&view).await?;
+            filled.astray = astray(back.as_ref(), counts);
             Ok(portal.page(LOGIN, &filled, back.as_ref()))
         }
         Err(Stop::Deny(DenyReason::SessionEnded)) => {
@@ -87,8 +98,18 @@ pub(in crate::web) async fn show(
     }
 }
 
-fn owes_password(identity: &Identity) -> bool {
-    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
+/// What may be wrong where a login does not count. `counts`: whether this browser's cookie for routes is good.
+const fn astray(back: Option<&Destination>, counts: bool) -> &'static str {
+    match back {
+        Some(back) if !back.has_cookie => {
+            "your login does not reach it: its cookie is not for that address. Whoever runs this can change that."
+        }
+        _ if !counts => {
+            "your browser has no cookie for it that is good: log out, and log in again, with cookies allowed."
+        }
+        Some(_) => "your login is lost on the way: tell whoever runs it.",
+        None => "no login leads back to it, and perhaps none counts there: tell whoever runs it.",
+    }
 }
 
 /// Logs in by the form: sets the cookies, and leads back.
@@ -133,9 +154,9 @@ fn lead_back(
     opened: &Opened,
     back: Option<&Destination>,
 ) -> Result<Response, Problem> {
-    // Nothing else is open before an owed change of password: the page says so.
-    let back = back.filter(|_| !opened.account.password_must_change);
     let mut response = match back {
+        // Nothing else is open before an owed change of password.
+        _ if opened.account.password_must_change => see_other(&portal.change_path(back))?,
         Some(back) => see_other(&back.url)?,
         None => see_other(&portal.login_path())?,
     };
