@@ -1,3 +1,5 @@
 //! Forward-auth: other proxies ask, and let through what the gateway itself would.
 
+mod promises;
+mod proxies;
 mod questions;

@@ -1,6 +1,8 @@
 //! Requests that are put together field by field, each over a connection of its own unless the test says otherwise.
 
 use std::fmt::Write;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
@@ -11,7 +13,9 @@ use crate::harness::people::Caller;
 /// A request that is being put together; each goes over a connection of its own.
 #[must_use]
 pub(crate) struct Request<'g> {
-    gateway: &'g Gateway,
+    address: SocketAddr,
+    /// It goes on while this does.
+    gateway: PhantomData<&'g Gateway>,
     method: String,
     target: String,
     host: String,
@@ -22,7 +26,8 @@ pub(crate) struct Request<'g> {
 impl<'g> Request<'g> {
     pub(crate) fn new(gateway: &'g Gateway, method: &str, target: &str) -> Self {
         Self {
-            gateway,
+            address: gateway.address,
+            gateway: PhantomData,
             method: method.to_owned(),
             target: target.to_owned(),
             host: gateway.address.to_string(),
@@ -39,6 +44,17 @@ impl<'g> Request<'g> {
     pub(crate) fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
+    }
+
+    /// Sends it to a proxy in front of the gateway.
+    pub(crate) fn through(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self.host(&address.to_string())
+    }
+
+    /// What a message may say of it.
+    pub(crate) fn told(&self) -> String {
+        format!("{} {} {:?}", self.method, self.target, self.headers)
     }
 
     /// With the caller's credential.
@@ -74,7 +90,7 @@ impl<'g> Request<'g> {
     #[track_caller]
     pub(crate) fn send(self) -> Response {
         let is_head = self.method == "HEAD";
-        let mut connection = self.gateway.connect();
+        let mut connection = Connection::open(self.address);
         connection.write(self.bytes("Connection: close\r\n"));
         connection.try_answer(is_head).expect("no answer came")
     }

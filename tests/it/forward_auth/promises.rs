@@ -1,0 +1,683 @@
+//! One table of promises, kept behind each of the five proxies.
+
+use std::net::SocketAddr;
+
+use crate::forward_auth::proxies::{Behind, Kind};
+use crate::harness::gateway::Gateway;
+use crate::harness::http::{Connection, Response};
+use crate::harness::people::{Caller, Person};
+use crate::harness::request::Request;
+use crate::harness::upstream::Seen;
+use crate::harness::{at_once, wait_for};
+
+type Promise = fn(&Behind);
+
+const PROMISES: [(&str, Promise); 13] = [
+    ("what is allowed arrives with its identity", allowed),
+    ("what is refused reaches nobody, and is told why", refused),
+    (
+        "a browser is sent to the login page and comes back",
+        navigation,
+    ),
+    (
+        "no forged identity arrives in any spelling",
+        forged_identity,
+    ),
+    ("no forged method or target is judged", forged_request),
+    ("preflights pass where the route says so", preflight),
+    ("bodies arrive whole", bodies),
+    ("handshakes of WebSockets are judged", websocket),
+    ("big cookies arrive", big_cookies),
+    ("no path leads around the decision", path_tricks),
+    ("nobody asks through the proxy", outsiders),
+    (
+        "the caller's address is the one that the proxy sees",
+        client_address,
+    ),
+    ("without a decision nothing passes", fail_closed),
+];
+
+fn keeps_the_promises(kind: Kind) {
+    let behind = Behind::start(kind);
+    for (name, promise) in PROMISES {
+        eprintln!("{kind:?}: {name}");
+        promise(&behind);
+    }
+}
+
+#[test]
+fn nginx_keeps_the_promises() {
+    keeps_the_promises(Kind::Nginx);
+}
+
+#[test]
+fn traefik_keeps_the_promises() {
+    keeps_the_promises(Kind::Traefik);
+}
+
+#[test]
+fn caddy_keeps_the_promises() {
+    keeps_the_promises(Kind::Caddy);
+}
+
+#[test]
+fn envoy_keeps_the_promises() {
+    keeps_the_promises(Kind::Envoy);
+}
+
+#[test]
+fn haproxy_keeps_the_promises() {
+    keeps_the_promises(Kind::Haproxy);
+}
+
+/// What tells the service who calls.
+const IDENTITY: [&str; 7] = [
+    "X-Auth-Uid",
+    "X-Auth-Username",
+    "X-Auth-Roles",
+    "X-Auth-Scopes",
+    "X-Auth-Method",
+    "X-Auth-Key-Id",
+    "X-Auth-Assertion",
+];
+
+/// Sends, and gives what arrived at the service.
+#[track_caller]
+fn arrived(behind: &Behind, request: Request<'_>) -> Seen {
+    let before = behind.upstream.count();
+    let what = request.told();
+    let answer = request.send();
+    assert_eq!(answer.status, 200, "{what}: {answer:?}");
+    assert_eq!(behind.upstream.count(), before + 1, "{what}");
+    behind.upstream.last()
+}
+
+/// Sends, and expects that it is refused and reaches nobody.
+#[track_caller]
+fn stopped(behind: &Behind, request: Request<'_>) -> Response {
+    let before = behind.upstream.count();
+    let what = request.told();
+    let answer = request.send();
+    let reached = behind.upstream.count() != before;
+    assert!(
+        !reached,
+        "{what} reached the service: {}",
+        behind.upstream.last().text()
+    );
+    assert!((300..600).contains(&answer.status), "{what}: {answer:?}");
+    answer
+}
+
+/// The value of a field that holds something.
+fn told<'s>(seen: &'s Seen, name: &str) -> Option<&'s str> {
+    seen.header(name).filter(|value| !value.is_empty())
+}
+
+#[track_caller]
+fn is_anna(seen: &Seen, anna: &Person, method: &str) {
+    assert_eq!(
+        told(seen, "x-auth-uid"),
+        Some(anna.uid.as_str()),
+        "{}",
+        seen.text()
+    );
+    assert_eq!(told(seen, "x-auth-username"), Some("anna"));
+    assert_eq!(told(seen, "x-auth-method"), Some(method));
+}
+
+fn allowed(behind: &Behind) {
+    let anna = &behind.anna;
+    let key = behind.gateway.key(anna, &[]);
+    let target = "/x/a%20b;c=d/e?f=%2e%2e/&g=h";
+    let seen = arrived(behind, behind.get(target).by(&anna.caller()));
+    is_anna(&seen, anna, "jwt");
+    assert_eq!(seen.target, target);
+    assert_eq!(told(&seen, "x-auth-roles"), Some("user"));
+    assert_eq!(seen.header("host"), Some(behind.proxy.to_string().as_str()));
+    let request_id = seen.header("x-request-id").unwrap();
+    assert_eq!(behind.gateway.record(request_id)["path"], "/x/a%20b;c=d/e");
+    for field in ["authorization", "x-api-key", "x-doorward-secret"] {
+        assert_eq!(seen.header(field), None, "{}", seen.text());
+    }
+    let seen = arrived(behind, behind.get("/x").by(&key.caller()));
+    is_anna(&seen, anna, "apikey");
+    assert_eq!(told(&seen, "x-auth-key-id"), Some(key.id.as_str()));
+    assert_eq!(seen.header("x-api-key"), None, "{}", seen.text());
+    let seen = arrived(behind, behind.get("/x").header("Cookie", behind.cookie()));
+    is_anna(&seen, anna, "session");
+    let seen = arrived(behind, behind.get("/lists/42/x").by(&anna.caller()));
+    assert_eq!(
+        told(&seen, "x-auth-roles"),
+        Some("user list-42-invitee list-42-member")
+    );
+    for path in ["/public/x", "/optional/x"] {
+        let seen = arrived(behind, behind.get(path));
+        assert_eq!(told(&seen, "x-auth-method"), Some("anonymous"), "{path}");
+        assert_eq!(told(&seen, "x-auth-uid"), None, "{path}");
+    }
+    for method in ["HEAD", "PUT", "DELETE", "PATCH"] {
+        let seen = arrived(behind, behind.request(method, "/x").by(&anna.caller()));
+        assert_eq!(seen.method, method);
+    }
+}
+
+fn refused(behind: &Behind) {
+    let anna = behind.anna.caller();
+    let cases = [
+        ("GET", "/x", Caller::Anonymous, 401),
+        ("POST", "/x", Caller::Anonymous, 401),
+        ("GET", "/x", Caller::Session("a.b.c".to_owned()), 401),
+        ("GET", "/x", Caller::Key("dwk_x".to_owned()), 401),
+        (
+            "GET",
+            "/optional/x",
+            Caller::Session("a.b.c".to_owned()),
+            401,
+        ),
+        ("GET", "/admin/x", anna.clone(), 403),
+        ("GET", "/lists/43/x", anna.clone(), 403),
+        ("POST", "/readable/x", Caller::Anonymous, 401),
+        ("GET", "/elsewhere/x", Caller::Anonymous, 401),
+    ];
+    for (method, path, caller, status) in cases {
+        let answer = stopped(behind, behind.request(method, path).by(&caller));
+        assert_eq!(
+            answer.status, status,
+            "{method} {path} {caller:?}: {answer:?}"
+        );
+        let json = answer.json();
+        assert_eq!(json["status"], status, "{json}");
+        // nginx sees nothing of the gateway's body, and has its own.
+        let kind = match behind.kind {
+            Kind::Nginx => "about:blank",
+            _ => "urn:doorward:problem:",
+        };
+        assert!(json["type"].as_str().unwrap().starts_with(kind), "{json}");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(json["request_id"].as_str(), answer.header("x-request-id"));
+        assert_eq!(answer.header("location"), None);
+        if status == 401 {
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(
+                challenge.starts_with("Bearer realm=\"doorward\""),
+                "{challenge}"
+            );
+        }
+    }
+    let twice = behind.get("/x").by(&anna).header("X-Api-Key", "dwk_x");
+    assert_eq!(stopped(behind, twice).status, 401);
+    let elsewhere = behind.get("/elsewhere/x").host("elsewhere.example.com");
+    arrived(behind, elsewhere);
+}
+
+fn navigation(behind: &Behind) {
+    let html = |target: &str| behind.get(target).header("Accept", "text/html,*/*;q=0.8");
+    let answer = stopped(behind, html("/x/y?a=b&c=d"));
+    assert_eq!(answer.status, 302, "{answer:?}");
+    let back: String =
+        url::form_urlencoded::byte_serialize(format!("{}/x/y?a=b&c=d", behind.origin()).as_bytes())
+            .collect();
+    let page = format!("{}/auth/login", behind.origin());
+    assert_eq!(
+        answer.header("location"),
+        Some(format!("{page}?rd={back}").as_str())
+    );
+    let shown = behind
+        .get(&format!("/auth/login?rd={back}"))
+        .send()
+        .expect(200);
+    assert!(shown.text().contains("<form"), "{}", shown.text());
+    // Another host gets no way back.
+    let foreign = stopped(behind, html("/x").host("evil.test"));
+    assert_eq!(
+        (foreign.status, foreign.header("location")),
+        (302, Some(page.as_str()))
+    );
+    // A script's request is told.
+    let script = stopped(behind, html("/x").header("Sec-Fetch-Mode", "cors"));
+    assert_eq!((script.status, script.header("location")), (401, None));
+    arrived(behind, html("/x").header("Cookie", behind.cookie()));
+}
+
+/// Every way to write a name that somebody may read as the same.
+fn spellings(name: &str) -> [String; 8] {
+    let mixed = name.replacen('-', "_", 1);
+    [
+        name.to_owned(),
+        name.to_ascii_lowercase(),
+        name.to_ascii_uppercase(),
+        name.replace('-', "_"),
+        name.replace('-', "_").to_ascii_uppercase(),
+        name.replace('-', "."),
+        mixed.to_ascii_lowercase(),
+        mixed,
+    ]
+}
+
+fn forged_identity(behind: &Behind) {
+    let anna = &behind.anna;
+    let mut passed = 0;
+    for name in IDENTITY {
+        for spelling in spellings(name) {
+            for caller in [Caller::Anonymous, anna.caller()] {
+                let before = behind.upstream.count();
+                let request = behind.get("/optional/x").by(&caller);
+                let request = request
+                    .header(&spelling, "forged")
+                    .header(&spelling, "forged2");
+                let answer = request.send();
+                if answer.status != 200 {
+                    assert_eq!(behind.upstream.count(), before, "{spelling}: {answer:?}");
+                    continue;
+                }
+                passed += 1;
+                let seen = behind.upstream.last();
+                assert!(
+                    !seen.text().contains("forged"),
+                    "{spelling}: {}",
+                    seen.text()
+                );
+                match caller {
+                    Caller::Anonymous => assert_eq!(told(&seen, "x-auth-uid"), None, "{spelling}"),
+                    _ => is_anna(&seen, anna, "jwt"),
+                }
+            }
+        }
+    }
+    // In their own spelling they are replaced, not refused.
+    assert!(IDENTITY.len() * 6 <= passed, "only {passed} arrived");
+}
+
+fn forged_request(behind: &Behind) {
+    let to_public = [
+        ("X-Forwarded-Uri", "/public/x".to_owned()),
+        ("X-Original-URI", "/public/x".to_owned()),
+        ("X-Original-URL", format!("{}/public/x", behind.origin())),
+        ("X-Rewrite-URL", "/public/x".to_owned()),
+        ("X-Envoy-Original-Path", "/public/x".to_owned()),
+        ("X-Forwarded-Prefix", "/public".to_owned()),
+        ("X-Forwarded-Path", "/public/x".to_owned()),
+    ];
+    for (name, value) in &to_public {
+        // Who may be there all the same is not harmed by it.
+        let anna = behind.get("/x").by(&behind.anna.caller());
+        let seen = arrived(behind, anna.header(name, value));
+        let request_id = seen.header("x-request-id").unwrap();
+        assert_eq!(behind.gateway.record(request_id)["path"], "/x", "{name}");
+    }
+    for (name, value) in &to_public {
+        for spelling in spellings(name) {
+            stopped(behind, behind.get("/x").header(&spelling, value));
+            stopped(
+                behind,
+                behind
+                    .get("/x")
+                    .header(&spelling, value)
+                    .header(&spelling, value),
+            );
+        }
+    }
+    let methods = [
+        "X-Forwarded-Method",
+        "X-Original-Method",
+        "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+    ];
+    for name in methods {
+        for spelling in spellings(name) {
+            stopped(
+                behind,
+                behind
+                    .request("POST", "/readable/x")
+                    .header(&spelling, "GET"),
+            );
+            let preflight = behind
+                .request("POST", "/api/x")
+                .header(&spelling, "OPTIONS")
+                .header("Origin", "https://spa.example.com")
+                .header("Access-Control-Request-Method", "POST");
+            stopped(behind, preflight);
+        }
+    }
+    for name in ["X-Forwarded-Host", "X-Original-Host", "X-Host", "Forwarded"] {
+        for spelling in spellings(name) {
+            for value in ["elsewhere.example.com", "host=elsewhere.example.com"] {
+                stopped(behind, behind.get("/elsewhere/x").header(&spelling, value));
+            }
+        }
+    }
+    // A cookie counts for pages of the target's own origin, and its scheme is not the caller's to name.
+    for spelling in spellings("X-Forwarded-Proto") {
+        let post = behind
+            .request("POST", "/x")
+            .header("Cookie", behind.cookie());
+        let origin = behind.origin().replace("http:", "https:");
+        stopped(
+            behind,
+            post.header("Origin", origin).header(&spelling, "https"),
+        );
+    }
+}
+
+fn preflight(behind: &Behind) {
+    let ask = |path: &str| {
+        behind
+            .request("OPTIONS", path)
+            .header("Origin", "https://spa.example.com")
+            .header("Access-Control-Request-Method", "PUT")
+            .header("Access-Control-Request-Headers", "authorization")
+    };
+    let seen = arrived(behind, ask("/api/x"));
+    assert_eq!(
+        (seen.method.as_str(), told(&seen, "x-auth-method")),
+        ("OPTIONS", Some("anonymous"))
+    );
+    assert_eq!(seen.header("access-control-request-method"), Some("PUT"));
+    assert_eq!(stopped(behind, ask("/x")).status, 401);
+    assert_eq!(
+        stopped(behind, behind.request("OPTIONS", "/api/x")).status,
+        401
+    );
+    assert_eq!(
+        stopped(
+            behind,
+            behind
+                .request("PUT", "/api/x")
+                .header("Origin", "https://spa.example.com")
+        )
+        .status,
+        401
+    );
+}
+
+fn bodies(behind: &Behind) {
+    let anna = behind.anna.caller();
+    for size in [0, 1, 5000, 300_000] {
+        let body = "x".repeat(size);
+        let seen = arrived(
+            behind,
+            behind.request("POST", "/x").by(&anna).body(body.clone()),
+        );
+        assert_eq!((seen.method.as_str(), seen.body.len()), ("POST", size));
+        assert_eq!(seen.body, body.as_bytes());
+    }
+    let Caller::Session(jwt) = &anna else {
+        unreachable!()
+    };
+    let mut chunked = Connection::open(behind.proxy);
+    chunked.write(format!(
+        "POST /x HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {jwt}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+        behind.proxy
+    ));
+    assert_eq!(chunked.answer().status, 200);
+    assert_eq!(behind.upstream.last().body, b"hello world");
+    let refused = stopped(behind, behind.request("POST", "/x").body("x".repeat(5000)));
+    assert_eq!(refused.status, 401);
+}
+
+fn websocket(behind: &Behind) {
+    let handshake = || {
+        behind
+            .get("/x")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    let with_cookie = || handshake().header("Cookie", behind.cookie());
+    for request in [
+        handshake().by(&behind.anna.caller()),
+        with_cookie().header("Origin", behind.origin()),
+    ] {
+        let mut connection = Connection::open(behind.proxy);
+        let answer = request.send_on(&mut connection);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert_eq!(
+            told(&behind.upstream.last(), "x-auth-uid"),
+            Some(behind.anna.uid.as_str())
+        );
+        connection.write("ping");
+        assert_eq!(connection.read(4), b"ping");
+    }
+    let cases = [
+        (handshake(), 401),
+        (with_cookie(), 403),
+        (with_cookie().header("Origin", "https://evil.test"), 403),
+        (with_cookie().header("Origin", "null"), 403),
+    ];
+    for (request, status) in cases {
+        let before = behind.upstream.count();
+        let answer = request.send_on(&mut Connection::open(behind.proxy));
+        assert_eq!(
+            (answer.status, behind.upstream.count()),
+            (status, before),
+            "{answer:?}"
+        );
+    }
+}
+
+fn big_cookies(behind: &Behind) {
+    let own = behind.cookie();
+    let big = "x".repeat(12_000);
+    let cookies = format!("a={big}; {own}; c=d");
+    let seen = arrived(behind, behind.get("/x").header("Cookie", cookies));
+    is_anna(&seen, &behind.anna, "session");
+    let left = seen.header("cookie").unwrap();
+    assert!(left.contains(&big) && left.contains("c=d"));
+    // These two have no way to take one cookie out.
+    if !matches!(behind.kind, Kind::Traefik | Kind::Envoy) {
+        assert!(!left.contains("doorward"), "{left}");
+    }
+    for alone in [format!("{own}; c=d"), format!("c=d; {own}"), own] {
+        let seen = arrived(behind, behind.get("/x").header("Cookie", alone.clone()));
+        if !matches!(behind.kind, Kind::Traefik | Kind::Envoy) {
+            assert!(!seen.text().contains("doorward_session"), "{}", seen.text());
+        }
+    }
+    let many = "x".repeat(100_000);
+    stopped(
+        behind,
+        behind.get("/x").header("Cookie", format!("a={many}")),
+    );
+}
+
+/// What leads from a public path, or from the gateway's own, to one that is not, to whoever reads it loosely enough.
+const TRICKS: [&str; 29] = [
+    "/public/../x",
+    "/public/./../x",
+    "/public/%2e%2e/x",
+    "/public/.%2E/x",
+    "/public/..%2fx",
+    "/public/..%5cx",
+    "/public\\..\\x",
+    "/public/..;/x",
+    "/public/;/../../x",
+    "/public/%252e%252e/x",
+    "/public/..%00/x",
+    "/public/%c0%ae%c0%ae/x",
+    "/public/%ef%bc%8e%ef%bc%8e/x",
+    "//public/../x",
+    "/public/..",
+    "/auth/../x",
+    "/auth/..%2fx",
+    "/auth/%2e%2e/x",
+    "/auth/..;/x",
+    "/auth;/x",
+    "/Public/x",
+    "/x#/public/x",
+    "/x?/public/x",
+    "/%78",
+    "//x",
+    "/x/%2e%2e/public/x/../../x",
+    "*",
+    "public/x",
+    "http://elsewhere.example.com/elsewhere/../x",
+];
+
+/// Sends, and expects that it reaches nobody, or else with the very path that was judged.
+#[track_caller]
+fn arrives_as_judged(behind: &Behind, request: Request<'_>) {
+    let before = behind.upstream.count();
+    let what = request.told();
+    let answer = request.send();
+    if behind.upstream.count() == before {
+        assert!((300..600).contains(&answer.status), "{what}: {answer:?}");
+        return;
+    }
+    let seen = behind.upstream.last();
+    let record = behind.gateway.record(seen.header("x-request-id").unwrap());
+    let path = seen.target.split('?').next().unwrap();
+    // Escapes of unreserved characters mean these (RFC 3986 section 6.2.2.2): the gateway judges the one form, and a proxy
+    // may pass on the other.
+    let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x")];
+    let path = escapes
+        .iter()
+        .fold(path.to_owned(), |path, (escape, means)| {
+            path.replace(escape, means)
+        });
+    assert_eq!(record["path"], path, "{what}: {}", seen.text());
+    let host = seen.header("host").unwrap();
+    assert_eq!(
+        record["host"],
+        host.split(':').next().unwrap(),
+        "{what}: {}",
+        seen.text()
+    );
+}
+
+fn path_tricks(behind: &Behind) {
+    let anna = behind.anna.caller();
+    let absolute = format!("{}/x", behind.origin());
+    for target in TRICKS.into_iter().chain([absolute.as_str()]) {
+        stopped(behind, behind.get(target));
+        arrives_as_judged(behind, behind.get(target).by(&anna));
+    }
+    for target in [
+        "/x/..;/y",
+        "/x/%2e%2e/y",
+        "/x//y",
+        "/x/./y",
+        "/x/%2fy",
+        "/%7Ex/%61",
+        "/public/;/../x",
+    ] {
+        arrives_as_judged(behind, behind.get(target));
+        arrives_as_judged(behind, behind.get(target).by(&anna));
+    }
+    // A request line and a Host that disagree are judged by what the service sees.
+    for (line, host) in [
+        ("elsewhere.example.com", "a.test"),
+        ("a.test", "elsewhere.example.com"),
+    ] {
+        let target = format!("http://{line}/elsewhere/x");
+        arrives_as_judged(behind, behind.get(&target).host(host));
+        arrives_as_judged(behind, behind.get(&target).host(host).by(&anna));
+    }
+}
+
+fn outsiders(behind: &Behind) {
+    let about_public = |path: &str| {
+        behind
+            .get(path)
+            .header("X-Forwarded-Method", "GET")
+            .header("X-Forwarded-Uri", "/public/x")
+            .header("X-Forwarded-Host", "127.0.0.1")
+            .header("X-Doorward-Secret", "change-me-change-mf")
+    };
+    for path in [
+        "/auth/verify",
+        "/auth/verify/",
+        "/auth/verify/public/x",
+        "/auth/verify?x",
+        "/auth/%76erify",
+        "/auth/%76erify/public/x",
+        "/auth/x/../verify",
+        "/auth//verify",
+        "/auth/./verify",
+        "//auth/verify",
+        "/auth/VERIFY",
+        "/x/../auth/verify",
+    ] {
+        stopped(behind, about_public(path));
+        stopped(behind, behind.get(path));
+    }
+    let records = behind.gateway.records();
+    let asked = records
+        .iter()
+        .find(|record| record["reason"] == "forwarder_refused");
+    assert_eq!(
+        asked, None,
+        "the question of an outsider came to the gateway"
+    );
+    // The rest of the gateway is open.
+    assert_eq!(
+        behind.get("/auth/methods").send().expect(200).json()["count"].as_u64(),
+        Some(1)
+    );
+    behind
+        .get("/auth/me")
+        .by(&behind.anna.caller())
+        .send()
+        .expect(200);
+}
+
+/// A connection from another address than the proxy's own.
+fn from_elsewhere(to: SocketAddr) -> Connection {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    });
+    let stream = stream.into_std().unwrap();
+    stream.set_nonblocking(false).unwrap();
+    Connection::over(stream)
+}
+
+fn client_address(behind: &Behind) {
+    for forged in [None, Some("192.0.2.66"), Some("192.0.2.66, 127.0.0.1")] {
+        let mut request = behind.get("/admin/x").by(&behind.anna.caller());
+        if let Some(forged) = forged {
+            request = request
+                .header("X-Forwarded-For", forged)
+                .header("X-Real-Ip", forged);
+        }
+        let answer = request.send_on(&mut from_elsewhere(behind.proxy));
+        assert_eq!(answer.status, 403, "{answer:?}");
+        let record = behind
+            .gateway
+            .record(answer.header("x-request-id").unwrap());
+        assert_eq!(record["client"], "127.0.0.2", "{record}");
+    }
+}
+
+fn fail_closed(behind: &Behind) {
+    let anna = behind.anna.caller();
+    // It cannot decide.
+    let answer = stopped(behind, behind.get("/events/1/x").by(&anna));
+    assert!((500..600).contains(&answer.status), "{answer:?}");
+    // It is not there.
+    let status = behind.gateway.stop();
+    assert!(status.success());
+    let paths = ["/public/x", "/optional/x", "/x"];
+    // All at once: HAProxy tries to reach it for three seconds.
+    at_once(paths.len() * 2, |index| {
+        let mut request = behind.get(paths[index / 2]);
+        if index % 2 == 1 {
+            request = request.by(&anna);
+        }
+        let answer = stopped(behind, request);
+        assert!((500..600).contains(&answer.status), "{answer:?}");
+    });
+    // It is back.
+    Gateway::run(&behind.gateway);
+    wait_for("a proxy that asks again", || {
+        (behind.get("/public/x").send().status == 200).then_some(())
+    });
+}
