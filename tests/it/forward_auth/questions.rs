@@ -8,6 +8,7 @@ use crate::harness::http::Response;
 use crate::harness::people::{Person, password_of};
 use crate::harness::request::Request;
 use crate::harness::routes::{route, routes};
+use crate::harness::tokens::claims_of;
 use crate::harness::upstream::Upstream;
 
 const TRUSTED: &str = "[listen]\ntrusted_proxies = [\"127.0.0.1\"]\n";
@@ -39,6 +40,12 @@ methods = ["PUT"]
 upstream = "main"
 require = "authenticated"
 cors_preflight = true
+
+[[route]]
+path = "/signed/**"
+upstream = "main"
+require = "authenticated"
+assertion = true
 
 [[route]]
 path = "/hosts/**"
@@ -216,6 +223,9 @@ fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
         identity(&by_jwt),
         json!({"x-auth-uid": anna.uid, "x-auth-username": "anna", "x-auth-method": "jwt", "x-auth-roles": "user", "x-auth-scopes": scopes})
     );
+    let signed = ask("/signed/x").by(&anna.caller()).send().expect(200);
+    let claims = claims_of(signed.header("x-auth-assertion").unwrap());
+    assert_eq!(claims["sub"], anna.uid, "{claims}");
     let by_key = ask("/renamed/x").by(&key.caller()).send().expect(200);
     assert_eq!(
         identity(&by_key),
@@ -382,6 +392,26 @@ fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
                 .send()
                 .refused(403, "method_refused");
         }
+    }
+}
+
+#[test]
+fn a_key_over_its_rate_is_refused_as_every_proxy_understands_it() {
+    let (_upstream, gateway) = started("");
+    let anna = gateway.person("anna");
+    for way in WAYS {
+        let body = json!({"name": "slow", "rate_per_minute": 1});
+        let made = gateway.post("/auth/apikeys").by(&anna.caller()).json(&body);
+        let key = made.send().expect(201).member("apikey");
+        gateway.secret(&key);
+        let ask = || {
+            let question = about(&gateway, way, "GET", "app.example.com", "/protected/x");
+            question.header("X-Api-Key", key.clone()).send()
+        };
+        ask().expect(200);
+        let refused = ask();
+        refused.refused(403, "rate_limited");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real mail server, aiosmtpd, that does with mails what a test says.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
