@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod echo;
 mod execute;
 pub mod explain;
+mod grpc;
 mod lifecycle;
 pub mod listen;
 mod plain;
