@@ -95,7 +95,7 @@ impl Accounts {
         Ok(self.parts.store.account_by_id(id).await?)
     }
 
-    /// Invites somebody: a pending account with these rights, and a confirm token by mail. Open whatever
+    /// Invites somebody: a pending account with these rights, and a confirm token in a mail of its own. Open whatever
     /// `account.registration` says.
     ///
     /// # Errors

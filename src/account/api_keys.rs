@@ -54,6 +54,8 @@ pub struct WantedChange {
     pub rate_per_minute: Option<Option<u64>>,
     /// The resource roles that it is limited to.
     pub resources: Option<Option<Vec<WantedRole>>>,
+    /// Refused, or confirmed after a restore.
+    pub suspended: Option<bool>,
 }
 
 /// Outcome of changing a key.
@@ -180,6 +182,7 @@ impl Accounts {
             allow_from: terms.allow_from,
             rate_per_minute: terms.rate_per_minute,
             resources: terms.resources,
+            suspended: false,
         };
         let written = self
             .parts
@@ -290,6 +293,33 @@ impl Accounts {
         })
     }
 
+    /// Confirms one of an account's keys that a restore has suspended, as the operator does.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]
+    pub async fn confirm_api_key_for(
+        &self,
+        call: &Call,
+        owner: &Account,
+        id: &KeyId,
+    ) -> Result<KeyUpdate, AccountError> {
+        let change = KeyChange {
+            suspended: Some(false),
+            ..KeyChange::default()
+        };
+        let written = self.change_key(owner, id, change).await?;
+        let outcome = written
+            .as_ref()
+            .err()
+            .map_or("ok", |refusal| refusal.code());
+        let (subject, object) = (Some(owner.uid.as_str()), Some(id.as_str()));
+        call.record(AuditAction::ChangeApiKey, outcome, subject, object);
+        Ok(match written {
+            Ok(key) => KeyUpdate::Done(key),
+            Err(refusal) => KeyUpdate::Refused(refusal),
+        })
+    }
+
     async fn change_key(
         &self,
         owner: &Account,
@@ -335,6 +365,7 @@ impl Accounts {
                 .map(|resources| terms.resources(resources.as_deref()))
                 .transpose()?,
             secret: None,
+            suspended: wanted.suspended,
         };
         let scopes = change.scopes.as_ref().unwrap_or(&key.scopes);
         let resources = change.resources.as_ref().unwrap_or(&key.resources);

@@ -112,7 +112,14 @@ impl Accounts {
         let subject = subject.as_ref().map(UserId::as_str);
         let guesser = Guesser::Stranger { name, account };
         let guess = self.guess(call, guesser, password.clone()).await?;
-        let (Some(account), Guess::Right { is_outdated }) = (found.as_ref(), guess) else {
+        let (
+            Some(account),
+            Guess::Right {
+                is_outdated,
+                failures,
+            },
+        ) = (found.as_ref(), guess)
+        else {
             if let Guess::Limited(limit) = guess {
                 return Ok(limited(call, limit));
             }
@@ -150,6 +157,7 @@ impl Accounts {
             Some(account.uid.as_str()),
             Some(session.id.as_str()),
         );
+        self.notice_login(call, account, failures).await;
         Ok(Login::Opened(Box::new(Opened {
             account: account.clone(),
             session,

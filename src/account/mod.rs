@@ -10,6 +10,7 @@ pub mod guess;
 pub mod import;
 pub mod key_terms;
 pub mod login;
+mod login_notice;
 pub mod logout;
 mod mail_limit;
 pub mod me;
@@ -205,11 +206,14 @@ impl Accounts {
     /// answer either. `now`: when the life of the token in it began.
     fn seal(&self, to: &EmailAddress, mail: &Mail, now: Timestamp) -> Option<QueuedMail> {
         let life = match mail {
-            Mail::ConfirmNew { .. } | Mail::ChangeIdentity { .. } => self.parts.account.confirm_ttl,
+            Mail::ConfirmNew { .. } | Mail::Invitation { .. } | Mail::ChangeIdentity { .. } => {
+                self.parts.account.confirm_ttl
+            }
             Mail::PasswordReset { .. } => self.parts.account.reset_ttl,
             Mail::IdentityTaken
             | Mail::UsernameTaken { .. }
             | Mail::PasswordChanged { .. }
+            | Mail::NewLogin { .. }
             | Mail::IdentityChanging { .. }
             | Mail::IdentityChanged { .. } => NOTICE_LIFE,
         };

@@ -5,6 +5,7 @@ use crate::account::call::Call;
 use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
+use crate::mail::Mail;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
@@ -31,7 +32,7 @@ impl Accounts {
         self.account_named(text).await
     }
 
-    /// Makes an account: active at once with a password, else pending with a confirm token by mail.
+    /// Makes an account: active at once with a password, else pending with an invitation by mail.
     ///
     /// # Errors
     /// [`AccountError`]; then there is no account.
@@ -85,7 +86,11 @@ impl Accounts {
         if store.identity_taken(&person.identity).await? {
             return Ok(refused(AdministrationRefusal::IdentityTaken));
         }
-        let account = self.write_pending(person, is_admin, roles).await?;
+        let username = person.username.as_str().to_owned();
+        let invitation = |token| Mail::Invitation { token, username };
+        let account = self
+            .write_pending(person, is_admin, roles, invitation)
+            .await?;
         Ok(Administration::Done(Box::new(account)))
     }
 

@@ -10,6 +10,7 @@ use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
 use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
 use crate::telemetry::audit::AuditAction;
 
 /// Longest `name` of a person, in characters.
@@ -116,7 +117,11 @@ impl Accounts {
             self.post(&person.identity, &Mail::UsernameTaken { username })
                 .await?;
         } else {
-            let account = self.write_pending(person, false, Vec::new()).await?;
+            let account = self
+                .write_pending(person, false, Vec::new(), |token| Mail::ConfirmNew {
+                    token,
+                })
+                .await?;
             call.record(
                 AuditAction::Register,
                 "ok",
@@ -127,12 +132,13 @@ impl Accounts {
         Ok(Register::Accepted)
     }
 
-    /// Writes a pending account with its confirm token and the mail that carries it, all or nothing.
+    /// Writes a pending account with its confirm token and the mail that carries it, made of the token, all or nothing.
     pub(in crate::account) async fn write_pending(
         &self,
         person: NewPerson,
         is_admin: bool,
         roles: Vec<Role>,
+        mail: impl FnOnce(Secret) -> Mail,
     ) -> Result<Account, AccountError> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
@@ -145,8 +151,7 @@ impl Accounts {
             expires: now.plus(self.parts.account.confirm_ttl),
             identity: None,
         };
-        let mail = Mail::ConfirmNew { token: secret };
-        let mail = self.seal(&account.identity, &mail, now);
+        let mail = self.seal(&account.identity, &mail(secret), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
         self.parts
             .store

@@ -74,6 +74,7 @@ impl Mailbox {
         assert_eq!(mails.len(), 1, "{mails:?}");
         match mails.remove(0).1 {
             Mail::ConfirmNew { token }
+            | Mail::Invitation { token, .. }
             | Mail::PasswordReset { token, .. }
             | Mail::ChangeIdentity { token, .. } => token.expose().to_owned(),
             other => panic!("no token in {other:?}"),

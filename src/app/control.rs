@@ -2,6 +2,8 @@
 //!
 //! The same function runs in the server, behind `admin.sock`, and in the command itself where no server runs.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::app::explain::{Explain, Explained};
@@ -19,6 +21,8 @@ pub enum Command {
     Member(MemberCommand),
     /// About the signing keys.
     Keys(KeysCommand),
+    /// About the store as a whole.
+    Store(StoreCommand),
     /// Verifies a bearer token as a request's would be.
     TokenVerify {
         /// The token.
@@ -111,6 +115,13 @@ pub enum ApikeyCommand {
         /// Whose.
         account: String,
     },
+    /// Confirms API keys that a restore has suspended.
+    Confirm {
+        /// Whose.
+        account: String,
+        /// Which; `None`: all.
+        id: Option<String>,
+    },
     /// Revokes an API key.
     Revoke {
         /// Whose.
@@ -161,6 +172,21 @@ pub enum KeysCommand {
     List,
     /// Rotates the signing keys.
     Rotate,
+}
+
+/// A command about the store as a whole that needs the process that has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StoreCommand {
+    /// Makes a backup.
+    Backup {
+        /// A file that is not there yet, or a directory, absolute; `None`: the store's own place.
+        to: Option<PathBuf>,
+    },
+    /// Makes a copy that whoever asks reads and removes; the answer is its name.
+    Copy,
+    /// Looks at every record.
+    Check,
 }
 
 /// Goes over the socket of our own user only, to the process that will hash it.

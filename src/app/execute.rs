@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::account::admin::{Administration, AdministrationRefusal};
-use crate::account::api_keys::{KeyCreation, KeyRefusal, WantedKey};
+use crate::account::api_keys::{KeyCreation, KeyRefusal, KeyUpdate, WantedKey};
 use crate::account::call::Call;
 use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor, InvalidField};
+use crate::app::backup;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
@@ -76,6 +77,7 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
                 Err(wrong) => Reply::Refused(wrong),
             };
         }
+        Command::Store(command) => return backup::execute(command, &snapshot.services).await,
         Command::TokenVerify { token } => verify(&token, snapshot).await,
         Command::Account(command) => accounts(command, &snapshot.accounts).await,
         Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
@@ -262,6 +264,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 .map(|(key, used)| shown_key(key, used));
             Ok(shown.collect())
         }
+        ApikeyCommand::Confirm { account, id } => confirm(accounts, &account, id).await,
         ApikeyCommand::Revoke { account, id } => {
             let owner = find(accounts, &account).await?;
             let unknown = || Stop::Refused("the account has no such key".to_owned());
@@ -275,6 +278,29 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 Err(unknown())
             }
         }
+    }
+}
+
+/// Confirms one suspended key, or all that an account has.
+async fn confirm(accounts: &Accounts, account: &str, id: Option<String>) -> Result<Value, Stop> {
+    let owner = find(accounts, account).await?;
+    let call = Call::cli();
+    let Some(id) = id else {
+        let change = AccountChange {
+            keys_suspended: Some(false),
+            ..AccountChange::default()
+        };
+        let changed = accounts
+            .change(&call, Actor::Operator, &owner.account_id, change)
+            .await?;
+        return administered(changed).map(|_| json!({ "confirmed": "all" }));
+    };
+    let unknown = || Stop::Refused("the account has no such key".to_owned());
+    let id = KeyId::parse(&id).map_err(|_| unknown())?;
+    match accounts.confirm_api_key_for(&call, &owner, &id).await? {
+        KeyUpdate::Done(key) => Ok(json!({ "confirmed": key.id })),
+        KeyUpdate::Refused(KeyRefusal::NoKey) => Err(unknown()),
+        KeyUpdate::Refused(refusal) => Err(refused(refusal.code())),
     }
 }
 
@@ -304,6 +330,7 @@ fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
         "allow_from": key.allow_from,
         "rate_per_minute": key.rate_per_minute,
         "resources": key.resources,
+        "suspended": key.suspended,
         "last_used": used.map(Timestamp::to_rfc3339),
     })
 }

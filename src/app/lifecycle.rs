@@ -14,7 +14,7 @@ use crate::app::admin::{Admin, Component};
 use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
-use crate::app::{AppError, counting, echo, reload, services, socket};
+use crate::app::{AppError, backup, counting, echo, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -61,6 +61,9 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
     tasks.spawn(purge(services.clone()));
+    if let Some(every) = config.store.backup_every {
+        tasks.spawn(backup::keep_on(services.clone(), every));
+    }
     tasks.spawn(note_key_use(services.clone()));
     tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
     let (end_counting, ended) = tokio::sync::oneshot::channel();

@@ -1,6 +1,7 @@
 //! Floor 6: the only place that binds, spawns and wires.
 
 pub mod admin;
+pub mod backup;
 pub mod control;
 mod counting;
 pub mod delivery;
@@ -28,6 +29,7 @@ use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
 use crate::snapshot::{Obstacle, Snapshot, obstacles};
+use crate::store::backup::BackupError;
 use crate::telemetry::log::{self, AuditOutput, LogError};
 
 /// Why the gateway does not run, or a command was not carried out.
@@ -70,6 +72,12 @@ pub enum AppError {
         "no gateway is running, and its records would be in memory: there is nothing to work on"
     )]
     NoRecords,
+    /// A backup could not be made, read or brought back.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The gateway that has the store did not do what was asked.
+    #[error("{0}")]
+    Refused(String),
     /// Not everything was over when the time for it was.
     #[error("requests were still running when the drain ended; they were cut off")]
     DrainCut,
@@ -155,6 +163,13 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         let (reply, ()) = tokio::join!(carried_out, delivery);
         Ok(reply)
     })
+}
+
+/// Asks the gateway that has the store; `None`: none runs.
+fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
+    let path = socket::path_in(&config.store.path);
+    let asked = socket::ask(&path, command);
+    Ok(start(&mut Builder::new_current_thread())?.block_on(asked)?)
 }
 
 /// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.

@@ -17,6 +17,7 @@ use crate::model::clock::{Clock, SystemClock};
 use crate::role_source::RoleSources;
 use crate::snapshot::Services;
 use crate::store::Store;
+use crate::store::backup::Backups;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
@@ -75,8 +76,8 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     private_directory(directory)?;
     let generations = Arc::new(Generations::new());
-    let (store, keys): (Arc<dyn Store>, _) = match config.store.engine {
-        StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None),
+    let (store, keys, backups): (Arc<dyn Store>, _, _) = match config.store.engine {
+        StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None, None),
         StoreEngine::Sled => {
             let store =
                 SledStore::open(directory, generations).map_err(|source| OpenError::Store {
@@ -85,7 +86,9 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
                 })?;
             let keys = directory.join("keys");
             private_directory(&keys)?;
-            (Arc::new(store), Some(keys))
+            let store = Arc::new(store);
+            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
+            (store, Some(keys), Some(Arc::new(backups)))
         }
     };
     let metrics = Arc::new(Metrics::new());
@@ -120,6 +123,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         counters: Arc::new(CounterSets::new(&clock)),
         role_sources: role_sources(config, &clock, &metrics),
         key_use: Arc::new(KeyUse::new()),
+        backups,
         clock,
         session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),

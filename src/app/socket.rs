@@ -22,8 +22,8 @@ const COMMAND_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a peer may take to say what it wants, and a command to be carried out.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long an import may take to be carried out.
-const IMPORT_PATIENCE: Duration = Duration::from_mins(10);
+/// How long something about very many records may take to be carried out.
+const LONG_PATIENCE: Duration = Duration::from_mins(10);
 
 /// The server's side could not be set up, or the client's side got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,9 @@ async fn answer(stream: UnixStream, current: &Current) -> std::io::Result<()> {
     let reply = match serde_json::from_str::<Command>(&line) {
         Ok(command) => {
             let patience = match &command {
-                Command::Account(AccountCommand::Import { .. }) => IMPORT_PATIENCE,
+                Command::Account(AccountCommand::Import { .. }) | Command::Store(_) => {
+                    LONG_PATIENCE
+                }
                 _ => PATIENCE,
             };
             tokio::time::timeout(patience, execute(command, &current.load())).await?

@@ -86,6 +86,12 @@ pub(super) enum Task {
         after_help = "Examples:\n  doorward keys list\n  doorward keys rotate"
     )]
     Keys(KeysTask),
+    /// The records as a whole: saved, brought back, checked, written down.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  doorward store backup\n  doorward store check"
+    )]
+    Store(StoreTask),
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +234,16 @@ pub(super) enum ApikeyTask {
         /// Whose: name, address, uid or record id.
         account: String,
     },
+    /// Confirms API keys that a restore has suspended: one, or all of an account.
+    #[command(
+        after_help = "Examples:\n  doorward apikey confirm anna aZ09aZ09\n  doorward apikey confirm anna"
+    )]
+    Confirm {
+        /// Whose: name, address, uid or record id.
+        account: String,
+        /// The eight characters of its id; left out: all.
+        id: Option<String>,
+    },
     /// Revokes an API key: the next request with it is refused.
     #[command(after_help = "Examples:\n  doorward apikey revoke anna aZ09aZ09")]
     Revoke {
@@ -280,6 +296,48 @@ pub(super) enum KeysTask {
     /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
     #[command(after_help = "Examples:\n  doorward keys rotate")]
     Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreTask {
+    /// Saves all records and key files into one file and reads it back, beside a running gateway or without one.
+    #[command(
+        after_help = "Examples:\n  doorward store backup\n  doorward store backup --to /mnt/safe/\n\nThe file holds signing keys: keep it as safe as the store itself."
+    )]
+    Backup {
+        /// A new file, or a directory; left out: backup/ in the store's directory.
+        #[arg(long, value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Brings a backup back; the gateway must not run. What was there is kept beside it.
+    #[command(
+        after_help = "Examples:\n  doorward store restore data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
+    )]
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Looks at every record of the store or of a backup; exit 1 if anything is wrong.
+    #[command(
+        after_help = "Examples:\n  doorward store check\n  doorward store check --backup /mnt/safe/doorward.backup"
+    )]
+    Check {
+        /// Looks at this backup instead of the store.
+        #[arg(long, value_name = "FILE")]
+        backup: Option<PathBuf>,
+    },
+    /// Writes all records down as JSON lines, without secrets.
+    #[command(
+        after_help = "Examples:\n  doorward store export > records.jsonl\n  doorward store export --to records.jsonl --backup /mnt/safe/doorward.backup\n\ndocs/store.md tells each field."
+    )]
+    Export {
+        /// A new file, of mode 0600; left out: standard output.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Writes down this backup instead of the store.
+        #[arg(long, value_name = "FILE")]
+        backup: Option<PathBuf>,
+    },
 }
 
 #[cfg(test)]

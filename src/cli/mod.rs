@@ -8,6 +8,7 @@ mod output;
 mod remote;
 mod secrets;
 mod serve;
+mod store;
 mod token;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ pub fn run() -> ExitCode {
         Task::Apikey(task) => remote::apikey(&cli.config, task),
         Task::Member(task) => remote::member(&cli.config, task),
         Task::Keys(task) => remote::keys(&cli.config, &task),
+        Task::Store(task) => store::run(&cli.config, task),
     };
     match ended {
         Ok(code) => code,

@@ -9,6 +9,11 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// Standard output, for what has a form of its own.
+pub(super) fn stream() -> impl Write {
+    io::BufWriter::new(io::stdout().lock())
+}
+
 /// Writes an error with its causes to standard error.
 pub(super) fn problem(error: &anyhow::Error) {
     let mut err = io::stderr().lock();

@@ -94,6 +94,7 @@ pub(super) fn apikey(config: &Path, task: ApikeyTask) -> anyhow::Result<ExitCode
             resources,
         },
         ApikeyTask::List { account } => ApikeyCommand::List { account },
+        ApikeyTask::Confirm { account, id } => ApikeyCommand::Confirm { account, id },
         ApikeyTask::Revoke { account, id } => ApikeyCommand::Revoke { account, id },
     };
     show(config, Command::Apikey(command))
@@ -135,7 +136,12 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
 }
 
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    match app::command(config, command)? {
+    show_reply(app::command(config, command)?)
+}
+
+/// Shows what a command gave.
+pub(super) fn show_reply(reply: Reply) -> anyhow::Result<ExitCode> {
+    match reply {
         Reply::Done(value) => output::value(&value),
         Reply::Explained(_) => {}
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),

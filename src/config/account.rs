@@ -41,6 +41,8 @@ pub struct AccountSettings {
     pub reveal_existing: bool,
     /// Whether administrators get reset tokens by mail. Default no.
     pub reset_administrators: bool,
+    /// Whether owners are told of logins from new networks or after many failures. Default yes.
+    pub notify_logins: bool,
     /// Threads that hash passwords; default: processors less one, at least 1.
     pub hash_threads: usize,
     /// Name of the header that carries an API key, lower case. Default `x-api-key`.
@@ -74,6 +76,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
             .unwrap_or(Duration::from_mins(15)),
         reveal_existing: reader.flag("reveal_existing").unwrap_or(false),
         reset_administrators: reader.flag("reset_administrators").unwrap_or(false),
+        notify_logins: reader.flag("notify_logins").unwrap_or(true),
         hash_threads: reader
             .count("hash_threads", 1..=256)
             .unwrap_or_else(|| processors().saturating_sub(1).max(1)),

@@ -1,9 +1,14 @@
 //! `[store]`: where the records are kept.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::reader::Reader;
 use crate::config::secrets;
+
+/// How often backups are made if nobody says.
+const DAY: Duration = Duration::from_hours(24);
+const YEAR_S: u64 = 31_536_000;
 
 /// Which engine keeps the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +24,14 @@ pub enum StoreEngine {
 pub struct StoreSettings {
     /// The engine.
     pub engine: StoreEngine,
-    /// Our directory, 0700: `db/`, `keys/`, `admin.sock`.
+    /// Our directory, 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
     pub path: PathBuf,
     /// Bound of each cache in front of the store, in entries. Default 100,000.
     pub cache_entries: u64,
+    /// How often a backup is made into `path/backup`; `None`: never. Default one day.
+    pub backup_every: Option<Duration>,
+    /// How many of them are kept. Default 7.
+    pub backup_keep: usize,
 }
 
 pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
@@ -37,6 +46,10 @@ pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
         cache_entries: reader
             .number("cache_entries", 1..=100_000_000)
             .unwrap_or(100_000),
+        backup_every: reader
+            .seconds("backup_every_s", 0..=YEAR_S)
+            .map_or(Some(DAY), |every| (!every.is_zero()).then_some(every)),
+        backup_keep: reader.count("backup_keep", 1..=1000).unwrap_or(7),
     };
     reader.finish();
     settings

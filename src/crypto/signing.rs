@@ -119,6 +119,16 @@ impl Ring {
     }
 }
 
+/// Whether a file is a ring of signing keys, by its name, and can be used.
+pub(crate) fn is_usable_ring(path: &Path) -> bool {
+    let kinds = [Signed::AccessToken, Signed::Assertion];
+    let kind = kinds.into_iter().find(|kind| {
+        path.file_name()
+            .is_some_and(|name| name == kind.file_name())
+    });
+    kind.is_some_and(|kind| matches!(ring_file::read(path, kind), Ok(Some(_))))
+}
+
 impl SigningKeys {
     /// Opens the ring in `dir`, making keys at the first start; without a directory they live as long as the process.
     ///

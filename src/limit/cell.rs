@@ -161,6 +161,18 @@ impl Cell {
         }
     }
 
+    /// How many it says now.
+    pub(super) fn count(&self, now: Micros) -> u32 {
+        match self {
+            Self::Window { hits, window } => {
+                let live = hits.iter().filter(|(at, _)| now < at + window);
+                live.fold(0, |sum, (_, hits)| sum.saturating_add(*hits))
+            }
+            Self::Row { count, .. } if now < self.end() => *count,
+            Self::Row { .. } => 0,
+        }
+    }
+
     /// Whether what was counted at `at` is still there.
     pub(super) fn has(&self, at: Micros) -> bool {
         match self {

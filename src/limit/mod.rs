@@ -153,6 +153,17 @@ impl Counters {
         self.lock().limit(claims, now)
     }
 
+    /// How many are counted under a key now.
+    #[must_use]
+    pub fn count(&self, key: &Digest) -> u32 {
+        let now = self.now();
+        let state = self.lock();
+        state
+            .cells
+            .get(key)
+            .map_or(0, |stored| stored.cell.count(now))
+    }
+
     /// Counts one under every key at once, or under none.
     pub fn take(&self, claims: &[Claim]) -> Take {
         let now = self.now();

@@ -113,6 +113,23 @@ fn a_success_clears_or_gives_back_as_each_counter_says() {
 }
 
 #[test]
+fn a_count_is_told_as_long_as_it_counts() {
+    let clock = clock();
+    let counters = counters(&clock, 9);
+    for rule in [claim(1), row(3)] {
+        assert_eq!(counters.count(&rule.key), 0);
+        for number in 1..3 {
+            let (ticket, _) = taken(&counters, &[rule]);
+            assert_eq!(counters.count(&rule.key), number);
+            counters.failed(ticket);
+        }
+        assert_eq!(counters.count(&rule.key), 2);
+        clock.advance(Duration::from_hours(24));
+        assert_eq!(counters.count(&rule.key), 0, "{rule:?}");
+    }
+}
+
+#[test]
 fn a_failure_counts_though_a_success_has_cleared_the_counter_meanwhile() {
     let counters = counters(&clock(), 9);
     let (failing, _) = taken(&counters, &[claim(1)]);

@@ -27,6 +27,13 @@ pub enum Mail {
         /// One-time token of the link.
         token: Secret,
     },
+    /// An administrator has made an account: set the first password.
+    Invitation {
+        /// One-time token of the link.
+        token: Secret,
+        /// What the account is called.
+        username: String,
+    },
     /// Somebody registered with an address that has an account.
     IdentityTaken,
     /// The address is free, the name is not: ask for another.
@@ -45,6 +52,15 @@ pub enum Mail {
     PasswordChanged {
         /// Whose account.
         username: String,
+    },
+    /// Somebody has logged in, and it may not have been the owner.
+    NewLogin {
+        /// Whose account.
+        username: String,
+        /// From which client network.
+        network: String,
+        /// After so many failed passwords in a row; 0: too few to tell.
+        failures: u32,
     },
     /// To a new address: the token that makes it count.
     ChangeIdentity {

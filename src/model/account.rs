@@ -310,6 +310,9 @@ pub struct ApiKey {
     /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
     #[serde(default)]
     pub resources: Option<Vec<Membership>>,
+    /// Refused until its owner or an administrator confirms it: a restore has brought it back.
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 /// The secret that a rotation replaced, at rest.
@@ -426,6 +429,7 @@ mod tests {
             (key.previous, key.rate_per_minute, key.resources),
             (None, None, None)
         );
+        assert!(!key.suspended);
         assert!(key.allow_from.is_empty());
     }
 

@@ -351,6 +351,7 @@ mod tests {
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
         let post = Post::open(None, same_clock, Arc::clone(&metrics)).unwrap();
         let services = Services {
+            backups: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),

@@ -25,6 +25,7 @@ use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
 use crate::store::Store;
+use crate::store::backup::Backups;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::with_causes;
@@ -68,6 +69,8 @@ pub struct Services {
     pub key_use: Arc<KeyUse>,
     /// Roles that other services give.
     pub role_sources: Arc<RoleSources>,
+    /// Backups of the records; `None`: they are not at rest here.
+    pub backups: Option<Arc<Backups>>,
 }
 
 /// One configuration made ready: a request sees exactly one.

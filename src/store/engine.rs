@@ -159,6 +159,12 @@ impl<E: Engine> Store for E {
         self.read(move |records| records.load(&key)).await
     }
 
+    async fn networks_of(&self, uid: &UserId) -> Result<Vec<Digest>, StoreError> {
+        let key = layout::networks(uid);
+        self.read(move |records| Ok(records.load(&key)?.unwrap_or_default()))
+            .await
+    }
+
     async fn settings(&self, id: Option<&SettingsId>) -> Result<Option<String>, StoreError> {
         let key = layout::settings(id);
         self.read(move |records| records.load(&key)).await
@@ -305,6 +311,17 @@ impl<E: Engine> Store for E {
         rehash: Option<PasswordHash>,
     ) -> Result<Guarded<()>, StoreError> {
         self.write(move |tx| sessions::create(tx, session, standing, rehash))
+            .await
+    }
+
+    async fn remember_network(
+        &self,
+        uid: &UserId,
+        network: Digest,
+        mail: Option<QueuedMail>,
+    ) -> Result<bool, StoreError> {
+        let uid = uid.clone();
+        self.write(move |tx| sessions::remember_network(tx, &uid, network, mail.as_ref()))
             .await
     }
 

@@ -9,7 +9,7 @@ pub enum StoreError {
     /// the intent was done whole or not at all.
     #[error("cannot {action} the store")]
     Engine {
-        /// `read`, `write to`, `open`.
+        /// `read`, `write to`, `open`, `copy`.
         action: &'static str,
         /// The engine's own words.
         #[source]
@@ -54,8 +54,8 @@ pub enum StoreError {
     },
     /// What stands on the disk is not all that was once acknowledged: the start is refused.
     #[error(
-        "the store in {dir} is not whole: {found}; restore a backup of {dir}/db, or move {dir}/db and {dir}/census \
-         away to begin empty",
+        "the store in {dir} is not whole: {found}; bring a backup back with `doorward store restore FILE` (they are in \
+         {dir}/backup), or move {dir}/db and {dir}/census away to begin empty",
         dir = dir.display()
     )]
     Refused {

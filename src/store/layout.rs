@@ -16,26 +16,28 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 
+// A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
 pub(crate) const TOKEN: u8 = b't';
-const ACCOUNT_ID: u8 = b'i';
-const USERNAME: u8 = b'n';
-const FOLDED: u8 = b'f';
-const NORMALIZED: u8 = b'd';
-const SESSION_OF: u8 = b'S';
-const API_KEY: u8 = b'k';
-const API_KEY_OF: u8 = b'K';
-const API_KEY_USED: u8 = b'u';
-const TOKEN_OF: u8 = b'T';
-const MEMBERSHIP: u8 = b'm';
-const MEMBER: u8 = b'M';
-const REMOVED: u8 = b'x';
-const SETTINGS: u8 = b'p';
-const MAIL: u8 = b'o';
-const MAIL_DUE: u8 = b'O';
-const READY: u8 = b'!';
-const OLD_HASHES: u8 = b'h';
+pub(crate) const ACCOUNT_ID: u8 = b'i';
+pub(crate) const USERNAME: u8 = b'n';
+pub(crate) const FOLDED: u8 = b'f';
+pub(crate) const NORMALIZED: u8 = b'd';
+pub(crate) const SESSION_OF: u8 = b'S';
+pub(crate) const API_KEY: u8 = b'k';
+pub(crate) const API_KEY_OF: u8 = b'K';
+pub(crate) const API_KEY_USED: u8 = b'u';
+pub(crate) const TOKEN_OF: u8 = b'T';
+pub(crate) const MEMBERSHIP: u8 = b'm';
+pub(crate) const MEMBER: u8 = b'M';
+pub(crate) const REMOVED: u8 = b'x';
+pub(crate) const SETTINGS: u8 = b'p';
+pub(crate) const NETWORKS: u8 = b'w';
+pub(crate) const MAIL: u8 = b'o';
+pub(crate) const MAIL_DUE: u8 = b'O';
+pub(crate) const READY: u8 = b'!';
+pub(crate) const OLD_HASHES: u8 = b'h';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -76,6 +78,29 @@ pub(crate) fn damaged(key: &[u8]) -> StoreError {
     StoreError::Damaged { tree: tree_of(key) }
 }
 
+/// Which record a key is for, as an operator reads it: no digest, and on one line.
+pub(crate) fn label(key: &[u8]) -> String {
+    let tree = tree_of(key);
+    let Some((kind, rest)) = key.split_first() else {
+        return tree.to_owned();
+    };
+    let shown = match *kind {
+        // The digest stands last and may hold any byte.
+        TOKEN => &[],
+        TOKEN_OF => rest.split(|byte| *byte == 0).next().unwrap_or_default(),
+        _ => rest,
+    };
+    if shown.is_empty() {
+        return tree.to_owned();
+    }
+    let text: Vec<_> = shown
+        .split(|byte| *byte == 0)
+        .map(<[u8]>::escape_ascii)
+        .collect();
+    let text: Vec<_> = text.iter().map(ToString::to_string).collect();
+    format!("{tree}: {}", text.join(" "))
+}
+
 /// What the kind of a key is called.
 fn tree_of(key: &[u8]) -> &'static str {
     match key.first().copied() {
@@ -90,6 +115,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBER) => "members",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
+        Some(NETWORKS) => "known networks",
         Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
@@ -177,6 +203,11 @@ pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
         SETTINGS,
         &[id.map_or("global", SettingsId::as_str).as_bytes()],
     )
+}
+
+/// Where an account has logged in from, oldest first.
+pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
+    Key::of(NETWORKS, &[uid.as_str().as_bytes()])
 }
 
 /// How many accounts have an old hash, by its rounds.

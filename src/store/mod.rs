@@ -4,10 +4,14 @@
 //! it is durable. After the commit and before the answer the engine moves the generation of every uid whose rights may
 //! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
 
+pub mod backup;
 pub mod cached;
 mod engine;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod generations;
+mod inspect;
 mod intents;
 mod layout;
 pub mod memory;
@@ -137,6 +141,8 @@ pub struct AccountChange {
     pub roles: Option<Vec<Role>>,
     /// The next login has the single role `pwchange`.
     pub password_must_change: Option<bool>,
+    /// Whether its API keys are refused: all it has now.
+    pub keys_suspended: Option<bool>,
 }
 
 /// What changes about an API key; `None` leaves a field as it is.
@@ -156,6 +162,8 @@ pub struct KeyChange {
     pub resources: Option<Option<Vec<Membership>>>,
     /// Another secret.
     pub secret: Option<NewSecret>,
+    /// Whether it is refused.
+    pub suspended: Option<bool>,
 }
 
 /// The secret that replaces another.
@@ -228,6 +236,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<Vec<(UserId, Name)>, StoreError>;
     /// A one-time token that has not been consumed; it may have expired.
     async fn one_time_token(&self, digest: &Digest) -> Result<Option<OneTimeToken>, StoreError>;
+    /// The networks that an account is known to log in from, oldest first, at most 16.
+    async fn networks_of(&self, uid: &UserId) -> Result<Vec<Digest>, StoreError>;
     /// The settings document of an account, or the shared one, as JSON text.
     async fn settings(&self, id: Option<&SettingsId>) -> Result<Option<String>, StoreError>;
     /// The most rounds of an account's old password hash, `$5$…`; 0: no account has one.
@@ -327,6 +337,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         standing: u64,
         rehash: Option<PasswordHash>,
     ) -> Result<Guarded<()>, StoreError>;
+    /// Adds to the networks that an active account is known to log in from, and writes the mail that tells of it; the
+    /// oldest goes when there are more than 16. `false`: it is known already, or the account is not active, and nothing
+    /// was written. Moves no generation.
+    async fn remember_network(
+        &self,
+        uid: &UserId,
+        network: Digest,
+        mail: Option<QueuedMail>,
+    ) -> Result<bool, StoreError>;
     /// Spends a refresh token and makes its one successor current; see [`Rotation`]. `now` becomes `last_seen`,
     /// `idle_end` replaces the session's own. A session that is not live at `now`, or whose account is not active, is
     /// unknown.

@@ -44,11 +44,12 @@ pub enum AuditAction {
     ChangeIdentity,
     ChangeSettings,
     RotateKeys,
+    RestoreStore,
 }
 
 impl AuditAction {
     /// Every action once.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Register,
         Self::SetPassword,
         Self::ChangePassword,
@@ -59,6 +60,8 @@ impl AuditAction {
         Self::LogOut,
         Self::EndSession,
         Self::CreateApiKey,
+        Self::ChangeApiKey,
+        Self::RotateApiKey,
         Self::RevokeApiKey,
         Self::SetMembership,
         Self::EndMembership,
@@ -71,6 +74,7 @@ impl AuditAction {
         Self::ChangeIdentity,
         Self::ChangeSettings,
         Self::RotateKeys,
+        Self::RestoreStore,
     ];
 
     /// The name in the log: stable, `snake_case`.
@@ -101,6 +105,7 @@ impl AuditAction {
             Self::ChangeIdentity => "change_identity",
             Self::ChangeSettings => "change_settings",
             Self::RotateKeys => "rotate_keys",
+            Self::RestoreStore => "restore_store",
         }
     }
 }

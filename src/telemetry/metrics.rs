@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::telemetry::histogram::Histogram;
 
@@ -225,6 +226,8 @@ pub struct Metrics {
     identity_cache_misses: Counter,
     access_records_dropped: Counter,
     mails_queued: Gauge,
+    backup_made: Gauge,
+    backup_errors: Counter,
 }
 
 impl Metrics {
@@ -246,6 +249,12 @@ impl Metrics {
             "mails_queued",
             "Mails that wait in the outbox",
             mails_queued.clone(),
+        );
+        let backup_made = Gauge::default();
+        registry.register(
+            "backup_last_success_timestamp_seconds",
+            "When the newest backup of the store was made, since 1970; 0: there is none",
+            backup_made.clone(),
         );
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -286,7 +295,9 @@ impl Metrics {
                 "access_records_dropped",
                 "Access records that could not be written",
             ),
+            backup_errors: counter("backup_errors", "Backups that could not be made"),
             mails_queued,
+            backup_made,
             labelled,
             registry,
         }
@@ -367,6 +378,16 @@ impl Metrics {
         &self.mails_queued
     }
 
+    /// Tells when the newest backup was made.
+    pub fn backup_made(&self, at: Timestamp) {
+        self.backup_made.set(at.secs());
+    }
+
+    /// Counts a backup that could not be made.
+    pub fn backup_failed(&self) {
+        self.backup_errors.inc();
+    }
+
     /// The counter of lost access records, for the one who loses them.
     pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
         &self.access_records_dropped
@@ -420,6 +441,7 @@ mod tests {
         metrics.mail(MailEvent::Dropped);
         metrics.mails_queued().set(7);
         metrics.identity_cache_hit();
+        metrics.backup_made(Timestamp::from_secs(1_893_456_000));
         let text = metrics.render();
         for line in [
             "doorward_build_info{version=\"0.1.0\"} 1",
@@ -440,6 +462,8 @@ mod tests {
             "doorward_logins_limited_total 0",
             "doorward_limits_full_total 0",
             "doorward_access_records_dropped_total 0",
+            "doorward_backup_last_success_timestamp_seconds 1893456000",
+            "doorward_backup_errors_total 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

@@ -39,7 +39,12 @@ use crate::web::portal::{Portal, login};
 pub fn router(prefix: &str) -> Router {
     let own = Router::new()
         .route("/register", post(registration::register))
-        .route("/password", put(password::set))
+        .route(
+            "/password",
+            put(password::set)
+                .get(portal::change::show)
+                .post(portal::change::change),
+        )
         .route("/forgot", post(password::forgot))
         .route("/login", get(login::show).post(session::log_in))
         .route("/token", post(session::refresh))

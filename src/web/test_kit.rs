@@ -74,6 +74,15 @@ impl Gateway {
 
     /// With another configuration.
     pub(in crate::web) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let store = MemoryStore::new(Arc::new(Generations::new()));
+        Self::start_on(Arc::new(store), change)
+    }
+
+    /// On another store.
+    pub(in crate::web) fn start_on(
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let now = Timestamp::from_secs(1_800_000_000);
         let mailbox = Arc::new(Mailbox::default());
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
@@ -88,10 +97,10 @@ impl Gateway {
             now,
         )
         .unwrap();
-        let store = MemoryStore::new(Arc::new(Generations::new()));
         let metrics = Arc::new(Metrics::new());
         let services = Services {
-            store: Arc::new(store) as Arc<dyn Store>,
+            backups: None,
+            store,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: Arc::new(signing),

@@ -104,6 +104,74 @@ fn life(javascript: bool) {
     reset(&gateway, &browser, &door);
 }
 
+#[test]
+fn who_owes_a_password_changes_it_without_javascript() {
+    owed(false);
+}
+
+#[test]
+fn who_owes_a_password_changes_it_with_javascript() {
+    owed(true);
+}
+
+fn owed(javascript: bool) {
+    let upstream = Upstream::serving(pages);
+    let app = format!("http://{}", upstream.address);
+    let gateway = Gateway::start(&format!(
+        "[session]\nreturn_to = [\"{app}\"]\n{}",
+        routes(&upstream)
+    ));
+    let door = format!("http://{}", gateway.address);
+    let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
+    gateway
+        .request("PATCH", &format!("/auth/accounts/{}", anna.account_id))
+        .by(&root.caller())
+        .json(&serde_json::json!({"password_must_change": true}))
+        .send()
+        .expect(200);
+    let browser = Browser::start(javascript);
+    browser.open(&format!("{door}/auth/login?rd={app}/landing"));
+    log_in(&browser, &anna.password);
+    browser.arrives(&format!("{door}/auth/password?rd="));
+    gateway.secret(browser.cookies()[0]["value"].as_str().unwrap());
+    assert_eq!(browser.text("#person"), "anna");
+    // The login page leads here as well, and routes stay closed.
+    browser.open(&format!("{door}/auth/login"));
+    browser.click("#change");
+    browser.arrives(&format!("{door}/auth/password"));
+    browser.open(&format!("{door}/protected/x"));
+    assert!(browser.source().contains("password_must_change"));
+
+    browser.open(&format!("{door}/auth/password?rd={app}/landing"));
+    let newer = password_of("newer");
+    change(&browser, "entirely Wrong 9 words", &newer);
+    assert_eq!(browser.text(".message"), "The old password is wrong.");
+    change(&browser, &anna.password, &newer);
+    browser.arrives(&format!("{app}/landing"));
+    browser.open(&format!("{door}/protected/x"));
+    assert_eq!(browser.text("h1"), "anna", "the login goes on");
+
+    // Whoever may comes of their own accord, and learns what became of it.
+    browser.open(&format!("{door}/auth/password"));
+    change(&browser, &newer, &anna.password);
+    browser.arrives(&format!("{door}/auth/login?notice=password_changed"));
+    assert!(
+        browser
+            .text(".notice")
+            .starts_with("The password is changed.")
+    );
+    gateway.try_login("anna", &newer).expect(401);
+    gateway.try_login("anna", &anna.password).expect(200);
+}
+
+/// Fills in the page that changes the password, and sends it.
+fn change(browser: &Browser, old: &str, new: &str) {
+    browser.fill("old_password", old);
+    browser.fill("new_password", new);
+    browser.fill("verify_password", new);
+    browser.click("main form button");
+}
+
 /// Types over what the page has kept, and sends it.
 fn log_in(browser: &Browser, password: &str) {
     if browser.value("username").is_empty() {

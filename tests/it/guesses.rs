@@ -208,7 +208,7 @@ fn a_window_slides_and_counts_down() {
 
 #[test]
 fn a_restart_forgets_no_guess_and_no_mail() {
-    let more = "[mail]\nper_address_per_hour = 2";
+    let more = "[mail]\nper_address_per_hour = 2\n[account]\nnotify_logins = false";
     let gateway = Gateway::start_on("sled", &config(more));
     gateway.person("anna");
     let ask = |times: usize| {
@@ -285,4 +285,35 @@ fn mails_that_strangers_cause_are_few_and_nobody_sees_which_were_not_sent() {
         forgot("203.0.113.5", "nobody"),
         forgot("203.0.113.5", "anna")
     );
+}
+
+#[test]
+fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
+    let gateway = Gateway::start_on("sled", &config("[mail]\nper_address_per_hour = 1"));
+    let anna = gateway.person("anna");
+    let mailbox = gateway.mailbox();
+    let from = |network: &str| login(&gateway, network, "anna", &anna.password).expect(200);
+    let told = |words: &str| {
+        let mail = mailbox.next(&anna.identity);
+        assert_eq!(mail.subject, "A login to your account");
+        assert!(mail.text.contains(words), "{}", mail.text);
+        mail.text
+    };
+    // Where she logged in first is known. The one mail that strangers may cause has been sent, and notices do not count.
+    from("127.0.0.1");
+    from(HOME);
+    told(&format!("\n{HOME}\n\nNobody has logged in"));
+    from("2001:db8::7");
+    told("\n2001:db8::/64\n");
+    from("2001:db8::8");
+    fail(&gateway, AWAY, "anna", 4);
+    fail(&gateway, "203.0.113.1", "anna", 1);
+    from(HOME);
+    assert!(told("was given 5 times in a row").contains(HOME));
+    gateway.restart();
+    from(HOME);
+    from("2001:db8::9");
+    from(AWAY);
+    told(AWAY);
+    assert!(mailbox.unread(&anna.identity).is_none());
 }

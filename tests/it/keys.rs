@@ -332,3 +332,24 @@ fn a_key_ends_with_its_time_its_owner_or_a_password_that_says_so() {
         (status(&gateway, &short) == 401).then_some(())
     });
 }
+
+#[test]
+fn an_account_has_fifty_keys_and_no_more() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let make = || {
+        let request = gateway.post("/auth/apikeys").by(&anna.caller());
+        request.json(&json!({})).send()
+    };
+    let mut keys: Vec<_> = (0..50).map(|_| make().expect(201)).collect();
+    make().refused(422, "apikey_limit");
+    let id = keys.remove(0).member("id");
+    let place = format!("/auth/apikeys/{id}");
+    gateway.delete(&place).by(&anna.caller()).send().expect(204);
+    make().expect(201);
+    make().refused(422, "apikey_limit");
+    // Another account has its own fifty.
+    let ben = gateway.person("ben");
+    gateway.key(&ben, &[]);
+}

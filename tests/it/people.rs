@@ -136,7 +136,11 @@ fn administrators_invite_where_nobody_else_may_come() {
         (made.member("status"), &made.json()["roles"]),
         ("pending".to_owned(), &json!(["editor"]))
     );
-    let token = mailbox.token("anna@example.org");
+    let mail = mailbox.next("anna@example.org");
+    assert_eq!(mail.subject, "An account has been made for you");
+    assert!(mail.text.contains("\"anna\""), "{}", mail.text);
+    let token = mail.token().unwrap();
+    gateway.secret(&token);
     assert!(!made.text().contains(&token));
     gateway
         .set_password(&token, &password_of("anna"))

@@ -80,3 +80,27 @@ fn forgetting_and_registering_take_as_long_whether_or_not_there_is_an_account() 
     });
     alike(&medians(&gateway, "/auth/register", 202, &register));
 }
+
+#[test]
+fn a_login_takes_as_long_whichever_hash_is_stored() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&format!(
+        "[account]\nlockout_attempts = 1000\n{}",
+        routes(&upstream)
+    ));
+    gateway.person("anna");
+    // Of no password that anybody knows; its rounds take some times as long as a hash of ours.
+    let old = "$5$rounds=300000$asaltof16chars..$gP3VQ/6X7UUEW3HkBn2w1/Ptq2jxPyzV/cZKmF/wJvD";
+    let lines = [
+        json!({"model": "Person", "id": "x-00000001", "name": "B.", "identity": address_of("bert")}),
+        json!({"model": "Account", "id": "x-00000002", "uid": "x-00000001", "name": "bert", "password": old}),
+    ];
+    let file = gateway.dir().join("export.jsonl");
+    std::fs::write(&file, lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    gateway
+        .cli(&["account", "import", file.to_str().unwrap()], "")
+        .done();
+    let logins = ["anna", "bert", "nobody"]
+        .map(|name| json!({"username": name, "password": "entirely Wrong 9 words"}));
+    alike(&medians(&gateway, "/auth/login", 401, &logins));
+}

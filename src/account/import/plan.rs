@@ -414,6 +414,7 @@ fn key(
         allow_from: Vec::new(),
         rate_per_minute: None,
         resources: None,
+        suspended: false,
     })
 }
 

@@ -35,6 +35,10 @@ impl Verifier {
         let (Some(found), Some(matched)) = (found, matched) else {
             return Err(refused());
         };
+        // One that has ended goes no further than one that is not there, so that it takes no longer.
+        if secret_end(&found, &matched).is_none_or(|end| end <= now) {
+            return Err(refused());
+        }
         // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
         // (tests/it/keys.rs).
         let stamp = self.store.generations().stamp(&found.uid);
@@ -43,6 +47,7 @@ impl Verifier {
             .api_key(&found.id)
             .await
             .map_err(|error| self.unavailable(&error))?
+            .filter(|key| !key.suspended)
             .and_then(|key| secret_end(&key, &matched).map(|end| (key, end)));
         let Some((key, until)) = key.filter(|(_, end)| now < *end) else {
             return Err(refused());

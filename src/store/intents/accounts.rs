@@ -5,7 +5,8 @@ use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked, void_tokens,
+    keys, mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked,
+    void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{AccountChange, Creation, layout, reads};
@@ -92,6 +93,9 @@ pub(crate) fn update(
     }
     if let Some(must_change) = change.password_must_change {
         account.password_must_change = must_change;
+    }
+    if let Some(suspended) = change.keys_suspended {
+        keys::suspend_all(tx, uid, suspended)?;
     }
     save_revoked(tx, &mut account)?;
     Ok(Some(account))

@@ -47,6 +47,7 @@ pub(crate) fn update(
     key.allow_from = change.allow_from.unwrap_or(key.allow_from);
     key.rate_per_minute = change.rate_per_minute.unwrap_or(key.rate_per_minute);
     key.resources = change.resources.unwrap_or(key.resources);
+    key.suspended = change.suspended.unwrap_or(key.suspended);
     if let Some(secret) = change.secret {
         let old = key.digest;
         key.previous = secret
@@ -86,6 +87,22 @@ pub(crate) fn revoke(
     remove(tx, uid, id);
     move_generation(tx, uid)?;
     Ok(true)
+}
+
+/// Suspends all keys of a uid, or confirms them.
+pub(crate) fn suspend_all(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    suspended: bool,
+) -> Result<(), StoreError> {
+    for id in reads::key_ids(tx.records(), uid)? {
+        let place = layout::api_key(id);
+        if let Some(mut key) = tx.load(&place)?.filter(|key| key.suspended != suspended) {
+            key.suspended = suspended;
+            tx.put(&place, &key)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn remove_all(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {

@@ -73,6 +73,7 @@ pub(crate) fn remove(
         tx.remove(&layout::member(resource, id, uid));
     }
     tx.remove(&layout::settings(Some(&account.settings_id)));
+    tx.remove(&layout::networks(uid));
     if account.status != AccountStatus::Pending {
         tx.remove(&layout::folded(&account.identity));
         tx.remove(&layout::normalized(&account.identity));

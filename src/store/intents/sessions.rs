@@ -3,15 +3,18 @@
 use crate::crypto::token::digests_match;
 use crate::model::account::{Digest, PasswordHash, Session, SessionUse};
 use crate::model::id::{SessionId, UserId};
+use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    active, move_generation, old_hashes, remove_session, remove_sessions, save, unchanged,
+    active, mails, move_generation, old_hashes, remove_session, remove_sessions, save, unchanged,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, RefreshRotation, Rotation, layout};
 
 /// How many spent refresh tokens a session knows: an older one that comes again is unknown, not reused.
 const SPENT_MAX: usize = 8;
+/// How many networks an account is known to log in from.
+const NETWORKS_MAX: usize = 16;
 
 pub(crate) fn create(
     tx: &mut Transaction<'_>,
@@ -31,6 +34,24 @@ pub(crate) fn create(
         save(tx, &account)?;
     }
     Ok(Guarded::Done(()))
+}
+
+pub(crate) fn remember_network(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    network: Digest,
+    mail: Option<&QueuedMail>,
+) -> Result<bool, StoreError> {
+    let key = layout::networks(uid);
+    let mut known = tx.load(&key)?.unwrap_or_default();
+    if active(tx, uid)?.is_none() || known.contains(&network) {
+        return Ok(false);
+    }
+    known.push(network);
+    known.drain(..known.len().saturating_sub(NETWORKS_MAX));
+    tx.put(&key, &known)?;
+    mail.map_or(Ok(()), |mail| mails::put(tx, mail))?;
+    Ok(true)
 }
 
 pub(crate) fn rotate(

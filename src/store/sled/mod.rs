@@ -3,11 +3,13 @@
 //! The directory holds `db/` (sled's), `census` (a copy of what was counted last) and `lock`. Writes go through one
 //! thread (`writer`), reads through a few (`readers`); nothing here runs on the caller's thread but the hand-over.
 
-mod census;
-mod files;
-mod open;
+pub(crate) mod census;
+mod check;
+pub(crate) mod files;
+pub(crate) mod open;
 mod readers;
 mod records;
+mod walk;
 mod writer;
 
 use std::fmt;
@@ -15,11 +17,12 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+pub use crate::store::sled::check::{Findings, check};
 pub use crate::store::sled::files::make_private;
 
 use crate::store::engine::Engine;
@@ -28,7 +31,7 @@ use crate::store::generations::Generations;
 use crate::store::sled::open::{Database, cannot_open};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::writer::{Ticket, Work, Writer};
+use crate::store::sled::writer::{Task, Ticket, Writer};
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
 /// How many writes may wait before more are refused: at a bad disk's 400 syncs a second, still answered in time.
@@ -40,7 +43,9 @@ const QUEUE_MAX: usize = 1024;
 pub struct SledStore {
     generations: Arc<Generations>,
     shared: Arc<Shared>,
-    queue: Option<SyncSender<Box<dyn Work>>>,
+    queue: Option<SyncSender<Task>>,
+    /// Held by whoever walks over all records.
+    walks: Mutex<()>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
 }
@@ -69,15 +74,16 @@ impl SledStore {
             _lock: lock,
         });
         generations.touch_all();
-        let (queue, works) = sync_channel(QUEUE_MAX);
+        let (queue, tasks) = sync_channel(QUEUE_MAX);
         let readers = Readers::start(&shared).map_err(cannot_open)?;
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&generations), works, census);
+        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
         let thread = thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(cannot_open)?;
         Ok(Self {
             generations,
             shared,
             queue: Some(queue),
+            walks: Mutex::default(),
             writer: Some(writer),
             readers,
         })
@@ -136,7 +142,7 @@ impl Engine for SledStore {
         let (caller, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue
-            .try_send(Box::new(Ticket::new(intent, caller)))
+            .try_send(Task::Write(Box::new(Ticket::new(intent, caller))))
             .map_err(|_| StoreError::Busy)?;
         answer.await.unwrap_or(Err(StoreError::Busy))
     }

@@ -14,12 +14,17 @@ use sled::{Batch, Db};
 use crate::store::error::StoreError;
 use crate::store::sled::census::Census;
 use crate::store::sled::files;
+use crate::store::transaction::Entry;
 use crate::store::{layout, record};
 
 /// sled's default of 1 GiB is more than all else here needs; 20 µs a read when the set is larger (measured).
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-const NAME: &str = "db";
+/// The name of the database's directory.
+pub(crate) const NAME: &str = "db";
+/// Records that are written together while a database is built.
+const BUILD_BATCH: u64 = 1000;
+
 const NAME_UNBORN: &str = "db.new";
 
 /// sled with what makes its writes durable.
@@ -96,32 +101,72 @@ fn is_new(dir: &Path, has_census: bool) -> Result<bool, StoreError> {
 /// Makes an empty store beside its place, then moves it there.
 fn give_birth(dir: &Path) -> Result<(), StoreError> {
     let unborn = dir.join(NAME_UNBORN);
-    match fs::remove_dir_all(&unborn) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot_open(error)),
-        _ => {}
-    }
+    build(dir, &unborn, Census::EMPTY.sequence, || Ok(None))?;
+    fs::rename(&unborn, dir.join(NAME))
+        .and_then(|()| files::sync_dir(dir))
+        .map_err(cannot_open)
+}
+
+/// Makes a database of these records at a place of its own, durable when this returns; whatever was there goes first.
+///
+/// Gives its census, which has this sequence number.
+pub(crate) fn build<E: From<StoreError>>(
+    dir: &Path,
+    place: &Path,
+    sequence: u64,
+    mut next: impl FnMut() -> Result<Option<Entry>, E>,
+) -> Result<Census, E> {
+    remove_all(place).map_err(cannot_open)?;
     DirBuilder::new()
         .mode(0o700)
-        .create(&unborn)
+        .create(place)
         .map_err(cannot_open)?;
-    let database = open_path(dir, &unborn)?;
+    let database = open_path(dir, place)?;
+    let mut census = Census {
+        sequence,
+        ..Census::EMPTY
+    };
     let mut batch = Batch::default();
-    batch.insert(layout::census::<Census>().bytes(), Census::EMPTY.encode()?);
+    while let Some((key, value)) = next()? {
+        census.add(&key, &value);
+        batch.insert(key, value);
+        if census.records.is_multiple_of(BUILD_BATCH) {
+            let full = std::mem::take(&mut batch);
+            database.db.apply_batch(full).map_err(cannot_write)?;
+        }
+    }
+    batch.insert(layout::census::<Census>().bytes(), census.encode()?);
     database
         .commit(batch)
         .and_then(|()| {
             drop(database);
-            for file in fs::read_dir(&unborn)? {
+            for file in fs::read_dir(place)? {
                 File::open(file?.path())?.sync_all()?;
             }
-            files::sync_dir(&unborn)?;
-            fs::rename(&unborn, dir.join(NAME))?;
-            files::sync_dir(dir)
+            files::sync_dir(place)
         })
-        .map_err(cannot_open)
+        .map_err(cannot_open)?;
+    Ok(census)
 }
 
-fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError> {
+/// Opens the database at a place and compares it with its own census, as a start does.
+pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census, StoreError> {
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        let database = open_path(dir, place)?;
+        take_census(dir, &database.db)
+    }));
+    looked.unwrap_or_else(|_| Err(refused(dir, "the engine panicked while opening it")))
+}
+
+/// Removes a directory with all that is in it, if there is one.
+pub(crate) fn remove_all(place: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError> {
     let config = sled::Config::new()
         .path(path)
         .mode(sled::Mode::HighThroughput)
@@ -181,8 +226,15 @@ fn take_census(dir: &Path, db: &Db) -> Result<Census, StoreError> {
     Ok(written)
 }
 
+fn cannot_write(source: sled::Error) -> StoreError {
+    StoreError::Engine {
+        action: "write to",
+        source: Box::new(source),
+    }
+}
+
 /// A store ahead of the copy of its census is what a crash leaves; behind it, it has lost something.
-fn compare(side: &Census, census: &Census) -> Result<(), String> {
+pub(crate) fn compare(side: &Census, census: &Census) -> Result<(), String> {
     if census.sequence < side.sequence {
         return Err(format!(
             "it has gone back to write {} with {} records, synced was write {} with {}",

@@ -22,6 +22,7 @@ use crate::store::layout;
 use crate::store::sled::census::Census;
 use crate::store::sled::open::Database;
 use crate::store::sled::records::SledRecords;
+use crate::store::sled::walk::Watch;
 use crate::store::sled::{Shared, files, open};
 use crate::store::transaction::{Changes, Overlay, Records, Transaction};
 
@@ -41,6 +42,27 @@ pub(crate) trait Work: Send {
     fn run(&mut self, tx: &mut Transaction<'_>) -> bool;
     /// Tells the caller the outcome, or that the batch was lost.
     fn answer(self: Box<Self>, lost: Option<StoreError>);
+}
+
+/// What the writer does between two batches, on what is durable: it writes nothing.
+pub(crate) type Look = Box<dyn FnOnce(&mut Lookout<'_>) + Send>;
+
+/// What a [`Look`] sees.
+pub(crate) struct Lookout<'a> {
+    /// The records; `None` while they cannot be read with certainty.
+    pub(crate) records: Option<&'a SledRecords<'a>>,
+    /// As last synced: it counts these records.
+    pub(crate) census: Census,
+    /// The walk under way.
+    pub(crate) watch: &'a mut Option<Watch>,
+}
+
+/// What waits in the queue.
+pub(crate) enum Task {
+    /// To be written.
+    Write(Box<dyn Work>),
+    /// To be looked at.
+    Look(Look),
 }
 
 /// The only kind of [`Work`].
@@ -98,13 +120,24 @@ struct Broken {
     pause: Duration,
 }
 
+/// What a batch writes.
+struct Prepared {
+    batch: Batch,
+    /// As it is then.
+    census: Census,
+    /// What was under each key that it changes; kept only where somebody walks.
+    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
 /// The thread's state.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     generations: Arc<Generations>,
-    queue: Receiver<Box<dyn Work>>,
+    queue: Receiver<Task>,
     /// As last synced.
     census: Census,
+    /// Somebody who walks over all records, and must be told what changes ahead of them.
+    watch: Option<Watch>,
     /// Which sequence number the copy has, and when it was written or last tried.
     side: (u64, Duration),
     broken: Option<Broken>,
@@ -116,7 +149,7 @@ impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         generations: Arc<Generations>,
-        queue: Receiver<Box<dyn Work>>,
+        queue: Receiver<Task>,
         census: Census,
     ) -> Self {
         Self {
@@ -124,6 +157,7 @@ impl Writer {
             generations,
             queue,
             census,
+            watch: None,
             side: (census.sequence, Duration::ZERO),
             broken: None,
             clock: SystemClock::new(),
@@ -143,9 +177,9 @@ impl Writer {
             };
             match next {
                 Ok(first) => {
-                    let mut works = vec![first];
-                    works.extend(self.queue.try_iter().take(BATCH_MAX - 1));
-                    self.serve(works);
+                    let mut tasks = vec![first];
+                    tasks.extend(self.queue.try_iter().take(BATCH_MAX - 1));
+                    self.serve(tasks);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -157,7 +191,14 @@ impl Writer {
         self.shared.close();
     }
 
-    fn serve(&mut self, mut works: Vec<Box<dyn Work>>) {
+    fn serve(&mut self, tasks: Vec<Task>) {
+        let (mut works, mut looks) = (Vec::new(), Vec::new());
+        for task in tasks {
+            match task {
+                Task::Write(work) => works.push(work),
+                Task::Look(look) => looks.push(look),
+            }
+        }
         let outcome = match &self.broken {
             Some(broken) => Err(Arc::clone(&broken.cause)),
             None => self.write(&mut works),
@@ -169,6 +210,27 @@ impl Writer {
                     .err()
                     .map(|cause| failed(Arc::clone(cause))),
             );
+        }
+        for look in looks {
+            self.look(look);
+        }
+    }
+
+    fn look(&mut self, look: Look) {
+        let shared = Arc::clone(&self.shared);
+        let slot = shared.database();
+        let is_sound = self.broken.is_none();
+        let records = slot.as_ref().filter(|_| is_sound);
+        let records = records.map(|database| SledRecords(&database.db));
+        let mut lookout = Lookout {
+            records: records.as_ref(),
+            census: self.census,
+            watch: &mut self.watch,
+        };
+        // sled can panic on a damaged page: that is this walk's failure, not the writer's.
+        if catch_unwind(AssertUnwindSafe(|| look(&mut lookout))).is_err() {
+            self.watch = None;
+            tracing::error!("a walk over the store panicked");
         }
     }
 
@@ -204,7 +266,11 @@ impl Writer {
         records: &SledRecords<'_>,
         changes: &Changes,
     ) -> Result<(), Cause> {
-        let (batch, census) = match self.prepare(records, changes) {
+        let Prepared {
+            batch,
+            census,
+            before,
+        } = match self.prepare(records, changes) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Ok(()),
             Err(error) => return Err(Arc::new(error)),
@@ -213,6 +279,7 @@ impl Writer {
         let cause: Cause = match outcome {
             Ok(Ok(())) => {
                 self.census = census;
+                self.tell_watch(before);
                 return Ok(());
             }
             Ok(Err(error)) => Arc::new(error),
@@ -222,6 +289,7 @@ impl Writer {
             error = &*cause as &(dyn Error + 'static),
             "the store cannot be written and will be opened again"
         );
+        self.watch = None;
         self.broken = Some(Broken {
             cause: Arc::clone(&cause),
             tried_at: self.clock.elapsed(),
@@ -235,9 +303,10 @@ impl Writer {
         &self,
         records: &SledRecords<'_>,
         changes: &Changes,
-    ) -> Result<Option<(Batch, Census)>, StoreError> {
+    ) -> Result<Option<Prepared>, StoreError> {
         let mut census = self.census;
         let mut batch = Batch::default();
+        let mut watched = Vec::new();
         let mut is_changed = false;
         for (key, change) in changes {
             let before = records.get(key)?;
@@ -245,8 +314,11 @@ impl Writer {
                 continue;
             }
             is_changed = true;
-            if let Some(before) = before {
-                census.subtract(key, &before);
+            if let Some(before) = &before {
+                census.subtract(key, before);
+            }
+            if self.watch.is_some() {
+                watched.push((key.clone(), before));
             }
             match change {
                 Some(after) => {
@@ -258,7 +330,20 @@ impl Writer {
         }
         census.sequence += 1;
         batch.insert(layout::census::<Census>().bytes(), census.encode()?);
-        Ok(is_changed.then_some((batch, census)))
+        Ok(is_changed.then_some(Prepared {
+            batch,
+            census,
+            before: watched,
+        }))
+    }
+
+    fn tell_watch(&mut self, before: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+        if let Some(watch) = &mut self.watch {
+            for (key, before) in before {
+                watch.note(key, before);
+            }
+        }
+        self.watch.take_if(|watch| !watch.is_wanted());
     }
 
     fn heal_when_due(&mut self) {

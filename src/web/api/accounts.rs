@@ -87,6 +87,7 @@ pub(in crate::web) struct ChangeBody {
     is_admin: Option<bool>,
     roles: Option<Vec<String>>,
     password_must_change: Option<bool>,
+    apikeys_suspended: Option<bool>,
 }
 
 /// Changes an account.
@@ -101,6 +102,7 @@ pub(in crate::web) async fn change(
         is_admin: body.is_admin,
         roles: body.roles.map(roles).transpose()?,
         password_must_change: body.password_must_change,
+        keys_suspended: body.apikeys_suspended,
     };
     let outcome = caller
         .accounts()

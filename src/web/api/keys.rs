@@ -50,6 +50,7 @@ pub(in crate::web) struct ChangeBody {
     rate_per_minute: Option<Option<u64>>,
     #[serde(default, deserialize_with = "present")]
     resources: Option<Option<Vec<RoleBody>>>,
+    suspended: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,6 +94,8 @@ pub(in crate::web) struct KeyAnswer {
     resources: Option<Vec<RoleAnswer>>,
     /// Until when the secret before the last rotation is good.
     overlap_until: Option<String>,
+    /// Refused until it is confirmed.
+    suspended: bool,
     /// It may be a minute behind.
     last_used: Option<String>,
 }
@@ -109,6 +112,7 @@ impl KeyAnswer {
             rate_per_minute: key.rate_per_minute,
             resources: limits.map(Iterator::collect),
             overlap_until: key.previous.map(|previous| previous.until.to_rfc3339()),
+            suspended: key.suspended,
             last_used: last_used.map(Timestamp::to_rfc3339),
             id: key.id.into(),
             apikey,
@@ -189,6 +193,7 @@ pub(in crate::web) async fn change(
         allow_from: body.allow_from,
         rate_per_minute: body.rate_per_minute,
         resources: body.resources.map(|resources| resources.map(roles)),
+        suspended: body.suspended,
     };
     let accounts = login.accounts();
     let outcome = accounts

@@ -11,7 +11,7 @@ use crate::account::login::Opened;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::identity::{AuthnMethod, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
@@ -19,7 +19,7 @@ use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{LOGIN, Portal, parameter, see_other, words_of};
+use crate::web::portal::{LOGIN, Portal, owes_password, parameter, see_other, words_of};
 
 /// Longest name that is shown again, in characters: that of an e-mail address.
 const NAME_CHARS_MAX: usize = 254;
@@ -31,6 +31,8 @@ struct Filled<'a> {
     /// Who is logged in.
     person: Option<&'a str>,
     must_change: bool,
+    /// Where they change the password.
+    change: Option<&'a str>,
     /// What went wrong.
     message: Option<String>,
     /// What went well.
@@ -64,8 +66,10 @@ pub(in crate::web) async fn show(
         .recognise(&own_view(&scope, &Method::GET, &headers))
         .await;
     let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
+    let change = portal.change_path(back.as_ref());
+    let notice = parameter(query.as_deref(), "notice");
     let mut filled = Filled::new(&portal, back.as_ref());
-    filled.notice = match parameter(query.as_deref(), "notice").as_deref() {
+    filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
         Some("logged_out") => Some("You are logged out."),
@@ -75,6 +79,10 @@ pub(in crate::web) async fn show(
         Ok(Some(identity)) if identity.method == AuthnMethod::Session => {
             filled.person = identity.username();
             filled.must_change = owes_password(&identity);
+            filled.change = Some(&change);
+            let is_changed = notice.as_deref() == Some("password_changed");
+            filled.notice =
+                is_changed.then_some("The password is changed. All other logins have ended.");
             Ok(portal.page(LOGIN, &filled, back.as_ref()))
         }
         Err(Stop::Deny(DenyReason::SessionEnded)) => {
@@ -85,10 +93,6 @@ pub(in crate::web) async fn show(
         Ok(_) | Err(Stop::Deny(_)) => Ok(portal.page(LOGIN, &filled, back.as_ref())),
         Err(stop @ (Stop::Wait(_) | Stop::Fail(_))) => Err(stop.into()),
     }
-}
-
-fn owes_password(identity: &Identity) -> bool {
-    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
 }
 
 /// Logs in by the form: sets the cookies, and leads back.
@@ -133,9 +137,9 @@ fn lead_back(
     opened: &Opened,
     back: Option<&Destination>,
 ) -> Result<Response, Problem> {
-    // Nothing else is open before an owed change of password: the page says so.
-    let back = back.filter(|_| !opened.account.password_must_change);
     let mut response = match back {
+        // Nothing else is open before an owed change of password.
+        _ if opened.account.password_must_change => see_other(&portal.change_path(back))?,
         Some(back) => see_other(&back.url)?,
         None => see_other(&portal.login_path())?,
     };

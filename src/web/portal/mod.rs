@@ -1,8 +1,9 @@
-//! The small pages for browsers: log in, confirm, reset. They need no JavaScript and have none.
+//! The small pages for browsers: log in, confirm, reset, change the password. They need no JavaScript and have none.
 //!
 //! A page prints nothing but fixed words, the caller's own name and a URL that a login may lead to; the engine escapes
 //! them. The token of a link stays in the URL of the page, to which its form posts.
 
+pub(in crate::web) mod change;
 pub(in crate::web) mod login;
 pub(in crate::web) mod password;
 
@@ -11,13 +12,16 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
+use url::form_urlencoded::byte_serialize;
 
 use crate::auth::return_to::Destination;
+use crate::model::identity::{Identity, Principal};
 use crate::web::answer::Written;
 use crate::web::error::{Kind, Problem};
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
+const CHANGE: &str = "change.html";
 const STYLE: &str = include_str!("portal.css");
 
 /// The pages, parsed.
@@ -35,6 +39,7 @@ impl Portal {
         for (name, source) in [
             (LOGIN, include_str!("templates/login.html")),
             (PASSWORD, include_str!("templates/password.html")),
+            (CHANGE, include_str!("templates/change.html")),
         ] {
             // A template that does not parse is found missing when it is shown (test `every_page_is_shown`).
             if let Err(error) = environment.add_template(name, source) {
@@ -86,6 +91,18 @@ impl Portal {
     fn login_path(&self) -> String {
         format!("{}/login", self.prefix)
     }
+
+    /// The path of the page that changes the password, and then leads to `back`.
+    fn change_path(&self, back: Option<&Destination>) -> String {
+        let path = format!("{}/password", self.prefix);
+        match back {
+            Some(back) => {
+                let back: String = byte_serialize(back.url.as_bytes()).collect();
+                format!("{path}?rd={back}")
+            }
+            None => path,
+        }
+    }
 }
 
 /// What every page carries. The redirect that follows a form is held to `form-action` too, so it names the way back.
@@ -116,6 +133,11 @@ fn words_of(problem: &Problem) -> String {
         Some(detail) => format!("{title}: {detail}."),
         None => format!("{title}."),
     }
+}
+
+/// Whether nothing is open to a login before its password is changed.
+fn owes_password(identity: &Identity) -> bool {
+    matches!(&identity.principal, Principal::Own { account, .. } if account.password_must_change)
 }
 
 /// Sends a browser to another page, by GET.

@@ -1,6 +1,8 @@
 //! The endpoints as callers see them.
 
 mod browser;
+mod change_page;
+mod faults;
 mod people;
 mod rights;
 mod shape;

@@ -186,6 +186,7 @@ pub(crate) async fn administrators_change_what_they_name(store: Arc<dyn Store>) 
         is_admin: Some(true),
         roles: Some(vec![role("b"), role("a"), role("b")]),
         password_must_change: Some(true),
+        keys_suspended: None,
     };
     let changed = store.update_account(&uid(1), change.clone()).await;
     let mut expected = account(1, AccountStatus::Active);

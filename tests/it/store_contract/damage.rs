@@ -168,7 +168,7 @@ async fn a_missing_part_is_found_and_the_remedy_named() {
                 "{what}: {error:?}"
             );
             let text = error.to_string();
-            for part in ["restore a backup of", "to begin empty"] {
+            for part in ["`doorward store restore FILE`", "to begin empty"] {
                 assert!(text.contains(part), "{what}: {text}");
             }
         }

@@ -130,6 +130,7 @@ pub(crate) fn api_key(number: u32, of: u32) -> ApiKey {
         allow_from: Vec::new(),
         rate_per_minute: None,
         resources: None,
+        suspended: false,
     }
 }
 

@@ -2,8 +2,9 @@
 
 mod accounts;
 mod at_rest;
+mod backups;
 mod damage;
-mod fixture;
+pub(crate) mod fixture;
 mod kill;
 mod outbox;
 mod passwords;
@@ -53,6 +54,7 @@ promises! {
         pending_accounts_reserve_nothing_and_the_first_password_wins
         a_one_time_token_is_used_once
         a_one_time_token_has_its_purpose_and_its_time
+        an_address_changes_once_by_a_token_of_its_own
         a_password_by_token_ends_what_was_before
         a_password_change_is_refused_after_any_other_change;
     sessions:
@@ -61,7 +63,8 @@ promises! {
         a_refresh_token_that_comes_again_after_the_grace_ends_the_session
         a_refresh_of_anything_not_live_is_unknown
         sessions_end_one_by_one_and_together
-        uses_of_cookies_move_the_end_and_void_nothing;
+        uses_of_cookies_move_the_end_and_void_nothing
+        networks_are_remembered_with_the_mail_that_tells_of_them;
     rights:
         api_keys_are_guarded_listed_and_revoked
         api_keys_change_under_the_generation_that_was_read

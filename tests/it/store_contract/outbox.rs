@@ -15,7 +15,7 @@ fn mail_id(number: u32) -> MailId {
 }
 
 /// A mail that is due after so many seconds.
-fn mail(number: u32, secs: u64) -> QueuedMail {
+pub(crate) fn mail(number: u32, secs: u64) -> QueuedMail {
     QueuedMail {
         id: mail_id(number),
         sealed: Sealed(number.to_be_bytes().to_vec()),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use doorward::model::account::{AccountStatus, EmailAddress, Purpose, Username};
-use doorward::store::{AccountChange, Creation, Guarded, NewPassword, Store};
+use doorward::model::account::{AccountStatus, EmailAddress, OneTimeToken, Purpose, Username};
+use doorward::store::{AccountChange, Creation, Guarded, IdentityChange, NewPassword, Store};
 
 use crate::store_contract::fixture::{
     NOW, account, at, digest, fifty, generation, hash, key_id, password, put_active, put_key,
@@ -67,6 +67,41 @@ pub(crate) async fn a_one_time_token_is_used_once(store: Arc<dyn Store>) {
     let winner = done.next().unwrap();
     assert_eq!(done.next(), None);
     assert_eq!(store.account(&uid(1)).await.unwrap(), Some(winner));
+    assert_eq!(store.one_time_token(&digest(1)).await.unwrap(), None);
+}
+
+pub(crate) async fn an_address_changes_once_by_a_token_of_its_own(store: Arc<dyn Store>) {
+    for number in 1..=2 {
+        put_active(&*store, number).await;
+    }
+    let change = async |number| store.change_identity(&digest(number), NOW).await.unwrap();
+    let to = |number, purpose, address: &str| OneTimeToken {
+        identity: Some(EmailAddress::parse(address).unwrap()),
+        ..token(number, 1, purpose)
+    };
+    let put = async |token| assert!(store.put_token(token, None).await.unwrap());
+    // A reset token is none, and one of a taken address is void.
+    put(to(1, Purpose::Reset, "new@example.org")).await;
+    assert_eq!(change(1).await, IdentityChange::Invalid);
+    put(to(2, Purpose::ChangeIdentity, "Name2+x@example.org")).await;
+    assert_eq!(change(2).await, IdentityChange::Taken);
+    assert_eq!(change(2).await, IdentityChange::Invalid);
+
+    put(to(3, Purpose::ChangeIdentity, "new@example.org")).await;
+    let outcomes = fifty(&store, |store, _| async move {
+        store.change_identity(&digest(3), NOW).await.unwrap()
+    })
+    .await;
+    let is_done = |outcome: &&IdentityChange| matches!(outcome, IdentityChange::Done { .. });
+    assert_eq!(outcomes.iter().filter(is_done).count(), 1);
+    let others = outcomes.iter().filter(|outcome| !is_done(outcome));
+    assert!(others.into_iter().all(|it| *it == IdentityChange::Invalid));
+    let new = EmailAddress::parse("new@example.org").unwrap();
+    let found = store.account_by_identity(&new).await.unwrap().unwrap();
+    assert_eq!(found.uid, uid(1));
+    let before = account(1, AccountStatus::Active).identity;
+    assert!(!store.identity_taken(&before).await.unwrap());
+    // What lay in the old mailbox is void.
     assert_eq!(store.one_time_token(&digest(1)).await.unwrap(), None);
 }
 

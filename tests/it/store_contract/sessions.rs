@@ -9,6 +9,7 @@ use crate::store_contract::fixture::{
     GRACE, at, digest, fifty, generation, hash, put_active, put_session, rotation, session,
     session_id, session_ids, uid,
 };
+use crate::store_contract::outbox::mail;
 
 pub(crate) async fn a_session_is_written_under_the_generation_that_was_read(store: Arc<dyn Store>) {
     put_active(&*store, 1).await;
@@ -206,4 +207,37 @@ pub(crate) async fn uses_of_cookies_move_the_end_and_void_nothing(store: Arc<dyn
     assert_eq!(ends().await, [(at(60), at(160)), untouched, untouched]);
     assert!(store.generations().is_current(stamp));
     assert_eq!(generation(&*store, 1).await, 0);
+}
+
+pub(crate) async fn networks_are_remembered_with_the_mail_that_tells_of_them(
+    store: Arc<dyn Store>,
+) {
+    put_active(&*store, 1).await;
+    put_active(&*store, 2).await;
+    let stamp = store.generations().stamp(&uid(1));
+    let remember = async |of, number, mailed: Option<u32>| {
+        let mail = mailed.map(|mailed| mail(mailed, 0));
+        let network = digest(number);
+        store
+            .remember_network(&uid(of), network, mail)
+            .await
+            .unwrap()
+    };
+    assert!(store.networks_of(&uid(1)).await.unwrap().is_empty());
+    assert!(remember(1, 0, None).await);
+    assert!(remember(1, 1, Some(1)).await);
+    // Known already, or nobody's: neither it nor the mail is written.
+    assert!(!remember(1, 1, Some(2)).await);
+    assert!(!remember(9, 1, Some(3)).await);
+    assert_eq!(store.mail_count().await.unwrap(), 1);
+    for number in 2..=16 {
+        assert!(remember(1, number, None).await);
+    }
+    let known: Vec<_> = (1..=16).map(digest).collect();
+    assert_eq!(store.networks_of(&uid(1)).await.unwrap(), known);
+    assert!(store.networks_of(&uid(2)).await.unwrap().is_empty());
+    assert!(store.generations().is_current(stamp));
+    store.remove_account(&uid(1)).await.unwrap();
+    assert!(store.networks_of(&uid(1)).await.unwrap().is_empty());
+    assert!(!remember(1, 1, None).await);
 }

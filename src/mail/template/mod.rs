@@ -22,8 +22,8 @@ macro_rules! builtin {
     ($($name:literal)*) => {
         &[$(Builtin {
             name: $name,
-            text: include_str!(concat!("templates/", $name, ".txt")),
-            html: include_str!(concat!("templates/", $name, ".html")),
+            text: include_str!(concat!("../templates/", $name, ".txt")),
+            html: include_str!(concat!("../templates/", $name, ".html")),
         }),*]
     };
 }
@@ -31,10 +31,12 @@ macro_rules! builtin {
 /// Every mail there is. In the plain text a link stands on a line of its own.
 const BUILTIN: &[Builtin] = builtin! {
     "confirm_new"
+    "invitation"
     "identity_taken"
     "username_taken"
     "password_reset"
     "password_changed"
+    "new_login"
     "change_identity"
     "identity_changing"
     "identity_changed"
@@ -78,17 +80,25 @@ pub(crate) struct Text {
 struct Fields<'a> {
     link: Option<&'a str>,
     username: Option<&'a str>,
+    /// From where a login was, and after how many failures.
+    login: Option<(&'a str, u32)>,
     public_url: &'a str,
 }
 
 impl Fields<'_> {
     /// Those that there are, for the engine.
     fn value(self) -> Value {
-        let optional = [("link", self.link), ("username", self.username)];
-        let optional = optional
+        let optional = [
+            ("link", self.link.map(Value::from)),
+            ("username", self.username.map(Value::from)),
+            ("network", self.login.map(|(network, _)| network.into())),
+            ("failures", self.login.map(|(_, failures)| failures.into())),
+            ("public_url", Some(self.public_url.into())),
+        ];
+        let filled_in = optional
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
-        Value::from_pairs(optional.chain([("public_url", self.public_url)]))
+        Value::from_pairs(filled_in)
     }
 }
 
@@ -151,6 +161,11 @@ impl Templates {
                 Some(self.link(&self.confirm_link, token)),
                 None,
             ),
+            Mail::Invitation { token, username } => (
+                "invitation",
+                Some(self.link(&self.confirm_link, token)),
+                Some(username.as_str()),
+            ),
             Mail::IdentityTaken => ("identity_taken", None, None),
             Mail::UsernameTaken { username } => ("username_taken", None, Some(username.as_str())),
             Mail::PasswordReset { token, username } => (
@@ -161,6 +176,7 @@ impl Templates {
             Mail::PasswordChanged { username } => {
                 ("password_changed", None, Some(username.as_str()))
             }
+            Mail::NewLogin { username, .. } => ("new_login", None, Some(username.as_str())),
             Mail::ChangeIdentity { token, username } => (
                 "change_identity",
                 Some(self.link(&self.confirm_link, token)),
@@ -173,7 +189,14 @@ impl Templates {
                 ("identity_changed", None, Some(username.as_str()))
             }
         };
+        let login = match mail {
+            Mail::NewLogin {
+                network, failures, ..
+            } => Some((network.as_str(), *failures)),
+            _ => None,
+        };
         let fields = Fields {
+            login,
             link: link.as_ref().map(|link| link.as_str()),
             username,
             public_url: &self.public_url,
@@ -205,7 +228,7 @@ impl Templates {
         let text = rendered.map_err(|error| {
             let line = error.line().unwrap_or_default();
             let names =
-                "fields that this mail has: public_url, and link or username where it is about one";
+                "fields that this mail has: public_url, and link, username, network or failures where it is about one";
             TemplateError::new(file, format!("{names} (line {line}: {})", error.kind()))
         })?;
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))
@@ -216,8 +239,17 @@ impl Templates {
         let token = || Secret::new("A".repeat(43));
         // As long as one can be.
         let username = || "n".repeat(64);
+        let new_login = |failures| Mail::NewLogin {
+            username: username(),
+            network: "2001:db8:1234:5678::/64".to_owned(),
+            failures,
+        };
         let mails = [
             Mail::ConfirmNew { token: token() },
+            Mail::Invitation {
+                token: token(),
+                username: username(),
+            },
             Mail::IdentityTaken,
             Mail::UsernameTaken {
                 username: username(),
@@ -229,6 +261,8 @@ impl Templates {
             Mail::PasswordChanged {
                 username: username(),
             },
+            new_login(0),
+            new_login(u32::MAX),
             Mail::ChangeIdentity {
                 token: token(),
                 username: username(),
@@ -244,6 +278,7 @@ impl Templates {
             let text = self.render(mail)?;
             let (name, link) = match mail {
                 Mail::ConfirmNew { .. } => ("confirm_new", &self.confirm_link),
+                Mail::Invitation { .. } => ("invitation", &self.confirm_link),
                 Mail::PasswordReset { .. } => ("password_reset", &self.reset_link),
                 Mail::ChangeIdentity { .. } => ("change_identity", &self.confirm_link),
                 _ => continue,
@@ -350,210 +385,4 @@ fn check_names(directory: &Path) -> Result<(), TemplateError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{MailLimits, MailTransport};
-
-    fn settings(directory: Option<&Path>) -> MailSettings {
-        MailSettings {
-            transport: MailTransport::Stdout,
-            from: "door@door.test".to_owned(),
-            confirm_link: "{public_url}/auth/confirm?token={token}".to_owned(),
-            reset_link: "https://app.test/#reset&a=<1>;{token}".to_owned(),
-            templates: directory.map(Path::to_owned),
-            limits: MailLimits {
-                per_address_per_hour: 3,
-                per_network_per_hour: 10,
-            },
-        }
-    }
-
-    fn templates() -> Templates {
-        Templates::new(&settings(None), "https://door.test").unwrap()
-    }
-
-    fn token() -> Secret {
-        Secret::new("Abc-_token".to_owned())
-    }
-
-    fn name() -> String {
-        "anna&co".to_owned()
-    }
-
-    #[test]
-    fn each_mail_has_a_subject_and_what_it_is_about() {
-        let cases = [
-            (
-                Mail::ConfirmNew { token: token() },
-                "Confirm your registration",
-                "\nhttps://door.test/auth/confirm?token=Abc-_token\n",
-                "https:&#x2f;&#x2f;door.test&#x2f;auth&#x2f;confirm?token=Abc-_token\"",
-            ),
-            (
-                Mail::IdentityTaken,
-                "You already have an account",
-                "https://door.test",
-                "https:&#x2f;&#x2f;door.test",
-            ),
-            (
-                Mail::UsernameTaken { username: name() },
-                "Choose another user name",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-            (
-                Mail::PasswordReset {
-                    token: token(),
-                    username: name(),
-                },
-                "Set a new password",
-                "\nhttps://app.test/#reset&a=<1>;Abc-_token\n",
-                "#reset&amp;a=&lt;1&gt;;Abc-_token\"",
-            ),
-            (
-                Mail::PasswordChanged { username: name() },
-                "Your password was changed",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-            (
-                Mail::ChangeIdentity {
-                    token: token(),
-                    username: name(),
-                },
-                "Confirm your new address",
-                "\nhttps://door.test/auth/confirm?token=Abc-_token\n",
-                "https:&#x2f;&#x2f;door.test&#x2f;auth&#x2f;confirm?token=Abc-_token\"",
-            ),
-            (
-                Mail::IdentityChanging { username: name() },
-                "Another address was asked for",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-            (
-                Mail::IdentityChanged { username: name() },
-                "Your address was changed",
-                "\"anna&co\"",
-                "<b>anna&amp;co</b>",
-            ),
-        ];
-        for (mail, subject, part, html_part) in cases {
-            let text = templates().render(&mail).unwrap();
-            assert_eq!(text.subject, subject);
-            assert!(text.body.contains(part), "{}", *text.body);
-            assert!(text.body.contains("https://door.test") || text.body.contains("app.test"));
-            assert!(text.body.ends_with(".\n") && !text.body.contains('{'));
-            let html = text.html.unwrap();
-            assert!(html.contains(html_part), "{}", *html);
-            assert!(html.ends_with("</html>\n") && !html.contains('{'));
-        }
-    }
-
-    #[test]
-    fn only_those_that_need_it_hold_a_token() {
-        for mail in [
-            Mail::IdentityTaken,
-            Mail::UsernameTaken { username: name() },
-            Mail::PasswordChanged { username: name() },
-            Mail::IdentityChanging { username: name() },
-            Mail::IdentityChanged { username: name() },
-        ] {
-            let text = templates().render(&mail).unwrap();
-            assert!(!text.body.contains("token"), "{}", *text.body);
-            assert!(!text.html.unwrap().contains("token"));
-        }
-    }
-
-    #[test]
-    fn lines_of_a_template_are_short() {
-        for builtin in BUILTIN {
-            for line in builtin.text.lines().chain(builtin.html.lines()) {
-                assert!(
-                    line.len() <= 78 && line.is_ascii(),
-                    "{}: {line}",
-                    builtin.name
-                );
-            }
-        }
-    }
-
-    /// What becomes of a directory with these files.
-    fn replaced(files: &[(&str, &str)]) -> Result<Templates, TemplateError> {
-        let directory = tempfile::tempdir().unwrap();
-        for (file, text) in files {
-            std::fs::write(directory.path().join(file), text).unwrap();
-        }
-        Templates::new(&settings(Some(directory.path())), "https://door.test")
-    }
-
-    #[test]
-    fn an_operators_text_takes_the_place_of_the_built_in_one() {
-        let text = "Subject: Gr\u{fc}\u{df}e\r\n\r\nHier:\r\n{{ link }}\r\n";
-        let html = "<p>{{ username }} <a href=\"{{ link }}\">hier</a>";
-        let confirm = Mail::ConfirmNew { token: token() };
-        let both = replaced(&[("confirm_new.txt", text), ("password_reset.html", html)]).unwrap();
-        let rendered = both.render(&confirm).unwrap();
-        assert_eq!(rendered.subject, "Gr\u{fc}\u{df}e");
-        let link = "https://door.test/auth/confirm?token=Abc-_token";
-        assert_eq!(*rendered.body, format!("Hier:\n{link}\n"));
-        assert!(
-            rendered.html.is_none(),
-            "a built-in HTML would say something else"
-        );
-        let reset = Mail::PasswordReset {
-            token: token(),
-            username: "<anna>".to_owned(),
-        };
-        let rendered = both.render(&reset).unwrap();
-        assert_eq!(rendered.subject, "Set a new password");
-        assert!(rendered.html.unwrap().starts_with("<p>&lt;anna&gt; <a "));
-        let untouched = both.render(&Mail::IdentityTaken).unwrap();
-        assert!(untouched.html.is_some());
-    }
-
-    #[test]
-    fn a_replacement_that_would_fail_is_told_when_it_is_read() {
-        let link = "{{ link }}";
-        let cases: [(&str, &str, &str); 10] = [
-            (
-                "confirm_new.txt",
-                "Subject: x\n\nno link\n",
-                "line of its own",
-            ),
-            (
-                "confirm_new.txt",
-                "Subject: x\n\n<{{ link }}>\n",
-                "line of its own",
-            ),
-            ("confirm_new.html", "<p>no link", "{{ link }}"),
-            ("confirm_new.txt", link, "Subject"),
-            ("confirm_new.txt", "Subject: \n\n{{ link }}\n", "Subject"),
-            ("confirm_new.txt", "Subject: x\n\n{{ link }\n", "a template"),
-            (
-                "confirm_new.txt",
-                "Subject: x\n\n{{ link }}\n{{ name }}\n",
-                "line 4",
-            ),
-            ("identity_taken.txt", "Subject: x\n\n{{ link }}\n", "line 3"),
-            (
-                "confirm-new.txt",
-                "Subject: x\n\n{{ link }}\n",
-                "the name of a mail",
-            ),
-            ("confirm_new.html", &"x".repeat(17_000), "16 KiB"),
-        ];
-        for (file, text, expected) in cases {
-            let error = replaced(&[(file, text)]).err().unwrap();
-            let said = error.expected();
-            assert!(
-                said.starts_with(file) && said.contains(expected),
-                "{file}: {said}"
-            );
-        }
-        let missing = settings(Some(Path::new("/nonexistent/mails")));
-        let error = Templates::new(&missing, "https://door.test").err().unwrap();
-        assert!(error.expected().contains("/nonexistent/mails"));
-        assert!(replaced(&[("notes.md", "anything"), ("logo.png", "x")]).is_ok());
-    }
-}
+mod tests;

@@ -1,0 +1,243 @@
+//! Guesses at passwords: every place that looks at one asks [`Accounts::guess`], so that all count on the same counters.
+//!
+//! A guess is counted before the password is hashed and given back if it was none: of any number at once no more are
+//! looked at than allowed. What is counted is the name as typed and the account, each with the client network, the
+//! network, and the account's failures in a row.
+
+use crate::account::call::Call;
+use crate::account::{AccountError, Accounts};
+use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
+use crate::model::account::{Account, AccountStatus};
+use crate::model::secret::Secret;
+
+/// Failures that one client network may have in a window, whatever the names; and that an account may have in a row,
+/// from wherever, before it backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more than 100.
+const FAILURES_MAX: u32 = 100;
+
+/// Whose password is guessed at, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub enum Guesser<'a> {
+    /// Somebody who says a name.
+    Stranger {
+        /// The name or address as typed.
+        name: &'a str,
+        /// Whom it means, whatever the status.
+        account: Option<&'a Account>,
+    },
+    /// A login of the account, which may be told that its account has used up its guesses.
+    Owner(&'a Account),
+}
+
+/// What a guess showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Guess {
+    /// It is the password of the account, which is active.
+    Right {
+        /// The hash has old parameters: hash the password again.
+        is_outdated: bool,
+        /// How many failures in a row, from wherever, this one has ended.
+        failures: u32,
+    },
+    /// It is not, or there is no such account, or none that is active.
+    Wrong,
+    /// The account has used up its guesses, but the name that was typed has not: the password was not looked at. To
+    /// callers it is as wrong as [`Guess::Wrong`], and has taken the same time.
+    Unseen,
+    /// The name, or the client network, has used up its guesses: 429.
+    Limited(Limit),
+}
+
+impl Guess {
+    /// The outcome for the audit trail.
+    #[must_use]
+    pub const fn outcome(self) -> &'static str {
+        match self {
+            Self::Right { .. } => "ok",
+            Self::Wrong => "login_refused",
+            Self::Unseen => "account_limited",
+            Self::Limited(_) => "login_limited",
+        }
+    }
+}
+
+impl Accounts {
+    /// Looks at a password, unless too many have failed already.
+    ///
+    /// A failure counts for `lockout_s`; a success forgets those of the name and of the account with this client
+    /// network, and the account's row.
+    ///
+    /// # Errors
+    /// [`AccountError::Busy`] and [`AccountError::Store`]; then nothing was counted. [`AccountError::Uncounted`] when
+    /// there is no room to count; then nothing was looked at.
+    pub async fn guess(
+        &self,
+        call: &Call,
+        guesser: Guesser<'_>,
+        password: Secret,
+    ) -> Result<Guess, AccountError> {
+        let claims = self.claims(call, guesser).await?;
+        let rounds = self.parts.store.old_hash_rounds_max().await?;
+        let counters = &self.parts.counters.logins;
+        let (ticket, is_shadowed) = match counters.take(&claims) {
+            Take::Taken {
+                ticket,
+                is_shadowed,
+            } => (ticket, is_shadowed),
+            Take::Over(limit) => return Ok(Guess::Limited(limit)),
+            Take::Full => return Err(AccountError::Uncounted),
+        };
+        // A hash that may not open anything is not compared: a right password would be told by the shorter time.
+        let account = guesser
+            .account()
+            .filter(|account| !is_shadowed && account.status == AccountStatus::Active);
+        let hash = account.and_then(|account| account.password.clone());
+        // INVARIANT: a caller who goes away here has guessed: the ticket is dropped, which counts
+        // (what_is_given_back_was_not_counted_and_what_is_dropped_was).
+        let passwords = &self.parts.passwords;
+        let verdict = match passwords.verify_evenly(password, hash, rounds).await {
+            Ok(verdict) => verdict,
+            Err(busy) => {
+                counters.give_back(ticket);
+                return Err(busy.into());
+            }
+        };
+        if let Some(account) = account.filter(|_| verdict.matches) {
+            // The guess itself is counted as well until it is settled.
+            let row = counters.count(&self.of_row(account).key);
+            counters.succeeded(ticket);
+            return Ok(Guess::Right {
+                is_outdated: verdict.outdated,
+                failures: row.saturating_sub(1),
+            });
+        }
+        counters.failed(ticket);
+        Ok(if is_shadowed {
+            Guess::Unseen
+        } else {
+            Guess::Wrong
+        })
+    }
+
+    /// Whether a name or the client network has used up its guesses: before anything is read for it.
+    pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<Limit> {
+        let claims = [self.of_name(call, name), self.of_network(call)];
+        self.parts.counters.logins.limit(&claims)
+    }
+
+    /// Forgets the failures of an account and of its names with this client network, and the account's row: its owner
+    /// has shown to be it, or the operator vouches.
+    pub(in crate::account) fn forgive(&self, call: &Call, account: &Account) {
+        let claims = [
+            self.of_name(call, account.username.as_str()),
+            self.of_name(call, account.identity.as_str()),
+            self.of_account(call, account),
+            self.of_row(account),
+        ];
+        self.parts
+            .counters
+            .logins
+            .forget(&claims.map(|claim| claim.key));
+    }
+
+    async fn claims(&self, call: &Call, guesser: Guesser<'_>) -> Result<Vec<Claim>, AccountError> {
+        let mut claims = vec![self.of_network(call)];
+        let is_silent = match guesser {
+            Guesser::Stranger { name, .. } => {
+                claims.push(self.of_name(call, name));
+                true
+            }
+            Guesser::Owner(_) => false,
+        };
+        if let Some(account) = guesser.account() {
+            let of_account = self.of_account(call, account);
+            let mut of_row = self.of_row(account);
+            // Who attacks from many networks shuts nobody out where they are logged in.
+            let backs_off = self.parts.counters.logins.limit(&[of_row]).is_some();
+            if backs_off && self.is_at_home(call, account).await? {
+                of_row.rule = Rule::Row {
+                    free: u32::MAX,
+                    pause_max: self.parts.account.lockout,
+                };
+            }
+            claims.extend([of_account, of_row].map(|claim| Claim { is_silent, ..claim }));
+        }
+        Ok(claims)
+    }
+
+    /// Whether the account has a live session that began in this client network.
+    async fn is_at_home(&self, call: &Call, account: &Account) -> Result<bool, AccountError> {
+        let now = self.parts.clock.now();
+        let sessions = self.parts.store.sessions_of(&account.uid).await?;
+        Ok(sessions.iter().any(|session| {
+            call.from.as_deref() == Some(session.from.as_str())
+                && now < session.idle_end.min(session.absolute_end)
+        }))
+    }
+
+    /// Folded at least as far as the look-up of names folds: no spelling has a counter of its own.
+    fn of_name(&self, call: &Call, name: &str) -> Claim {
+        let name = name.trim().to_lowercase();
+        self.claim("login", &["name", &name, network(call)])
+    }
+
+    fn of_account(&self, call: &Call, account: &Account) -> Claim {
+        self.claim("login", &["account", account.uid.as_str(), network(call)])
+    }
+
+    fn of_network(&self, call: &Call) -> Claim {
+        Claim {
+            rule: Rule::Window {
+                max: self.failures_max(),
+                window: self.parts.account.lockout,
+            },
+            on_success: OnSuccess::GiveBack,
+            ..self.claim("login-network", &["network", network(call)])
+        }
+    }
+
+    fn of_row(&self, account: &Account) -> Claim {
+        Claim {
+            rule: Rule::Row {
+                free: self.failures_max(),
+                pause_max: self.parts.account.lockout,
+            },
+            ..self.claim("login-account", &["row", account.uid.as_str()])
+        }
+    }
+
+    fn claim(&self, policy: &'static str, parts: &[&str]) -> Claim {
+        Claim {
+            key: self.parts.token_keys.count_key(parts),
+            rule: Rule::Window {
+                max: self.parts.account.lockout_attempts,
+                window: self.parts.account.lockout,
+            },
+            policy,
+            is_silent: false,
+            on_success: OnSuccess::Clear,
+        }
+    }
+
+    /// A quota per name above it would be none.
+    fn failures_max(&self) -> u32 {
+        FAILURES_MAX.max(self.parts.account.lockout_attempts)
+    }
+}
+
+impl<'a> Guesser<'a> {
+    fn account(self) -> Option<&'a Account> {
+        match self {
+            Self::Stranger { account, .. } => account,
+            Self::Owner(account) => Some(account),
+        }
+    }
+}
+
+/// Who comes from no network is counted as one.
+pub(in crate::account) fn network(call: &Call) -> &str {
+    call.from.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

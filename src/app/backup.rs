@@ -1,0 +1,291 @@
+//! Backups made now and then, and what an operator asks of the store as a whole.
+//!
+//! Reading and writing whole stores blocks, so it runs on threads of its own; a backup that fails is told, and harms
+//! nobody.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::app::control::{Command, Reply, StoreCommand};
+use crate::app::{AppError, command, command_level, load};
+use crate::config::{Config, StoreEngine};
+use crate::model::clock::{Clock, SystemClock};
+use crate::snapshot::Services;
+use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Made, Restored};
+use crate::store::error::StoreError;
+use crate::store::sled::{self, Findings};
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+use crate::telemetry::log::{self, AuditOutput, with_causes};
+
+/// The first backup of a store that has none is made this long after the start, or sooner if they come more often.
+const FIRST_AFTER: Duration = Duration::from_mins(1);
+/// How long after one that failed the next is tried.
+const RETRY_AFTER: Duration = Duration::from_mins(10);
+
+/// Makes a backup now and then until it is dropped.
+pub(super) async fn keep_on(services: Services, every: Duration) {
+    let Some(backups) = services.backups.clone() else {
+        return;
+    };
+    let newest = backups.newest();
+    let mut pause = every.min(FIRST_AFTER);
+    if let Some(newest) = newest {
+        services.metrics.backup_made(newest);
+        pause = every.saturating_sub(services.clock.now().since(newest));
+    }
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = match make(&backups, &services, None).await {
+            Ok(made) => {
+                tracing::info!(
+                    path = %made.path.display(),
+                    records = made.contents.records,
+                    bytes = made.bytes,
+                    "backup made and read back"
+                );
+                every
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no backup could be made"
+                );
+                every.min(RETRY_AFTER)
+            }
+        };
+    }
+}
+
+/// Makes one, in its own place or in another, on a thread of its own.
+async fn make(
+    backups: &Arc<Backups>,
+    services: &Services,
+    to: Option<PathBuf>,
+) -> Result<Made, BackupError> {
+    let is_own = to.is_none();
+    let now = services.clock.now();
+    let made = blocking(backups, move |backups| match to {
+        None => backups.make(now),
+        Some(to) => backups.make_at(&to, now),
+    })
+    .await;
+    match &made {
+        Ok(made) if is_own => services.metrics.backup_made(made.contents.as_of),
+        Err(_) if is_own => services.metrics.backup_failed(),
+        // Elsewhere it is the operator's own affair.
+        Ok(_) | Err(_) => {}
+    }
+    made
+}
+
+/// The socket serves one command at a time, and one is made now and then: so there are two of these threads at most, or
+/// some more where a command was given up.
+async fn blocking<T: Send + 'static>(
+    backups: &Arc<Backups>,
+    act: impl FnOnce(&Backups) -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let backups = Arc::clone(backups);
+    let (caller, answer) = oneshot::channel();
+    let thread = thread::Builder::new().name("store-backup".to_owned());
+    let started = thread.spawn(move || {
+        // A caller who went away wants no answer.
+        drop(caller.send(act(&backups)));
+    });
+    started.map_err(BackupError::Thread)?;
+    let ended = answer.await;
+    ended.unwrap_or(Err(BackupError::Store(StoreError::Busy)))
+}
+
+/// Carries out what needs the process that has the store.
+pub(super) async fn execute(command: StoreCommand, services: &Services) -> Reply {
+    let Some(backups) = &services.backups else {
+        return Reply::Refused(
+            "the records are in memory: they are gone with the gateway".to_owned(),
+        );
+    };
+    let ended = match command {
+        StoreCommand::Backup { to } => make(backups, services, to).await.map(|it| told_made(&it)),
+        StoreCommand::Copy => {
+            let now = services.clock.now();
+            let name = blocking(backups, move |backups| backups.make_passing(now)).await;
+            name.map(Value::String)
+        }
+        StoreCommand::Check => match blocking(backups, Backups::check).await {
+            Ok(findings) => return found(&findings, json!({})),
+            Err(error) => Err(error),
+        },
+    };
+    match ended {
+        Ok(value) => Reply::Done(value),
+        Err(error @ (BackupError::Exists { .. } | BackupError::Owner { .. })) => {
+            Reply::Refused(with_causes(&error))
+        }
+        Err(error) => Reply::Failed(with_causes(&error)),
+    }
+}
+
+fn told_made(made: &Made) -> Value {
+    let mut told = json!({ "file": made.path, "bytes": made.bytes });
+    put_contents(&mut told, &made.contents);
+    if !made.removed.is_empty() {
+        put(&mut told, "removed", json!(made.removed));
+    }
+    told
+}
+
+fn put_contents(told: &mut Value, contents: &Contents) {
+    put(told, "as_of", json!(contents.as_of.to_rfc3339()));
+    put(told, "records", json!(contents.records));
+    put(told, "key_files", json!(contents.key_files.join(" ")));
+}
+
+fn put(told: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+}
+
+fn found(findings: &Findings, mut told: Value) -> Reply {
+    if findings.problems.is_empty() {
+        put(&mut told, "records", json!(findings.records));
+        put(&mut told, "problems", json!(0));
+        return Reply::Done(told);
+    }
+    let mut lines = findings.problems.clone();
+    if findings.more != 0 {
+        lines.push(format!("and {} more", findings.more));
+    }
+    Reply::Failed(format!(
+        "{} records were read, and not all is well:\n{}",
+        findings.records,
+        lines.join("\n")
+    ))
+}
+
+/// Looks at every record of a backup, or of the store: through the gateway that has it, or on a copy where none runs.
+///
+/// # Errors
+/// [`AppError`] when neither is possible; what is wrong with the records is a [`Reply`].
+pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
+    if let Some(file) = file {
+        let (contents, findings) = backup::check(file)?;
+        let mut told = json!({});
+        put_contents(&mut told, &contents);
+        return Ok(found(&findings, told));
+    }
+    let config = records_at_rest(path)?;
+    if let Some(reply) = crate::app::ask(&config, &Command::Store(StoreCommand::Check))? {
+        return Ok(reply);
+    }
+    let findings = sled::check(&config.store.path).map_err(BackupError::Store)?;
+    Ok(found(&findings, json!({})))
+}
+
+/// Brings a backup back where no gateway runs.
+///
+/// # Errors
+/// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
+pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
+    let config = records_at_rest(path)?;
+    log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
+    audit::record(&AuditEvent {
+        action: AuditAction::RestoreStore,
+        outcome: if restored.is_ok() { "ok" } else { "failed" },
+        actor: Some("cli"),
+        subject: None,
+        from: None,
+        request_id: None,
+        object: None,
+    });
+    match restored {
+        Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
+        Err(BackupError::Store(StoreError::Locked { .. })) => Ok(Reply::Refused(
+            "a gateway has the store open: stop it first, the backup takes the store's place"
+                .to_owned(),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn told_restored(restored: &Restored) -> Value {
+    let contents = &restored.contents;
+    let files = restored.key_files.iter().map(|(name, fate)| {
+        let fate = match fate {
+            KeyFileFate::Same => "same",
+            KeyFileFate::Restored => "restored",
+            KeyFileFate::Replaced => "replaced",
+            KeyFileFate::Kept => "kept",
+        };
+        format!("{name} ({fate})")
+    });
+    let kept = restored.kept.as_ref().map_or_else(
+        || "nothing was there before".to_owned(),
+        |kept| kept.display().to_string(),
+    );
+    json!({
+        "kept_aside": kept,
+        "missing_from": contents.as_of.to_rfc3339(),
+        "missing_to": restored.at.to_rfc3339(),
+        "missing_writes": restored.writes_missing,
+        "accounts": restored.accounts,
+        "sessions_ended": restored.sessions_ended,
+        "tokens_voided": restored.tokens_voided,
+        "mails_dropped": restored.mails_dropped,
+        "apikeys_suspended": restored.keys_suspended,
+        "key_files": files.collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Writes all records down as JSON lines, without secrets: those of a backup, or of the store as it is now. Into a new
+/// file of mode 0600, or onto `out`. Gives how many lines there are after the first.
+///
+/// # Errors
+/// [`AppError`]; then there is no file.
+pub fn export(
+    path: &Path,
+    file: Option<&Path>,
+    to: Option<&Path>,
+    out: &mut dyn Write,
+) -> Result<u64, AppError> {
+    let (source, is_passing) = match file {
+        Some(file) => (file.to_owned(), false),
+        None => (copy(path)?, true),
+    };
+    let written = match to {
+        None => backup::export(&source, out),
+        Some(to) => backup::export_to(&source, to),
+    };
+    if is_passing {
+        // The next backup would take it away too, an hour later.
+        let _ = fs::remove_file(&source);
+    }
+    Ok(written?)
+}
+
+/// Has the store copied to a file that is read once.
+fn copy(path: &Path) -> Result<PathBuf, AppError> {
+    let config = records_at_rest(path)?;
+    match command(path, Command::Store(StoreCommand::Copy))? {
+        Reply::Done(Value::String(name)) => Ok(backup::passing(&config.store.path, &name)),
+        Reply::Refused(why) | Reply::Failed(why) => Err(AppError::Refused(why)),
+        Reply::Done(_) | Reply::Explained(_) => Err(AppError::Refused(
+            "the gateway answered another question".to_owned(),
+        )),
+    }
+}
+
+fn records_at_rest(path: &Path) -> Result<Config, AppError> {
+    let (config, _) = load(path)?;
+    match config.store.engine {
+        StoreEngine::Sled => Ok(config),
+        StoreEngine::Memory => Err(AppError::NoRecords),
+    }
+}

@@ -1,0 +1,206 @@
+//! Hashes of every kind, and a pool that is full.
+
+use super::*;
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+}
+
+/// Verifies on this thread.
+fn verdict(password: &str, hash: Option<&str>) -> Verdict {
+    let (reply, mut answer) = oneshot::channel();
+    let job = Job::Verify {
+        password: secret(password),
+        hash: hash.map(|text| PasswordHash::new(text.to_owned())),
+        rounds: 0,
+        reply,
+    };
+    Hasher::new().run(job);
+    answer.try_recv().unwrap()
+}
+
+const NO: Verdict = Verdict {
+    matches: false,
+    outdated: false,
+};
+
+#[test]
+fn a_password_matches_its_own_hash_only() {
+    runtime().block_on(async {
+        let pool = PasswordPool::start(1, 4).unwrap();
+        let hash = pool.hash(secret("correct horse")).await.unwrap();
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_eq!(hash.as_str().len(), 97);
+        let again = pool.hash(secret("correct horse")).await.unwrap();
+        assert_ne!(hash, again, "each hash has its own salt");
+
+        let right = pool
+            .verify(secret("correct horse"), Some(hash.clone()))
+            .await;
+        let expected = Verdict {
+            matches: true,
+            outdated: false,
+        };
+        assert_eq!(right, Ok(expected));
+        for wrong in ["correct horsf", "", "correct horse ", &"x".repeat(1025)] {
+            let verdict = pool.verify(secret(wrong), Some(hash.clone())).await;
+            assert_eq!(verdict, Ok(NO), "{wrong}");
+        }
+        assert_eq!(pool.verify(secret("correct horse"), None).await, Ok(NO));
+    });
+}
+
+#[test]
+fn passwords_of_1_to_1024_bytes_are_hashed_whole() {
+    runtime().block_on(async {
+        let pool = PasswordPool::start(1, 4).unwrap();
+        let longest = "p".repeat(PASSWORD_BYTES_MAX);
+        let hash = pool.hash(secret(&longest)).await.unwrap();
+        let cut = "p".repeat(PASSWORD_BYTES_MAX - 1);
+        assert_eq!(pool.verify(secret(&cut), Some(hash)).await, Ok(NO));
+        for bad in ["", &"p".repeat(PASSWORD_BYTES_MAX + 1)] {
+            assert_eq!(pool.hash(secret(bad)).await, Err(HashError::Length));
+        }
+    });
+}
+
+#[test]
+fn hashes_of_other_parameters_match_and_are_outdated() {
+    // Of the password "password", from test.c of the reference implementation of Argon2.
+    for hash in [
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
+        "$argon2id$v=19$m=65536,t=1,p=1$c29tZXNhbHQ$9qWtwbpyPd3vm1rB1GThgPzZ3/ydHL92zKL+15XZypg",
+        "$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$T/XOJ2mh1/TIpJHfCdQan76Q5esCFVoT5MAeIM1Oq2E",
+        "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY",
+    ] {
+        let expected = Verdict {
+            matches: true,
+            outdated: true,
+        };
+        assert_eq!(verdict("password", Some(hash)), expected, "{hash}");
+        assert_eq!(verdict("Password", Some(hash)), NO, "{hash}");
+    }
+}
+
+#[test]
+fn what_is_no_hash_within_bounds_never_matches() {
+    for hash in [
+        "",
+        "$",
+        "password",
+        "$5$rounds=5000$salt$hash",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ",
+        "$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2id$v=19$m=256,t=4294967295,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2id$v=19$m=19456,t=2,p=0$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2id$v=20$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2x$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        "$argon2id$v=19$m=256,t=2,p=1$YQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+    ] {
+        assert_eq!(verdict("password", Some(hash)), NO, "{hash}");
+    }
+}
+
+#[test]
+fn an_old_hash_matches_and_is_outdated() {
+    let hash = "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1";
+    let right =
+        "a very much longer text to encrypt.  This one even stretches over morethan one line.";
+    let expected = Verdict {
+        matches: true,
+        outdated: true,
+    };
+    assert_eq!(verdict(right, Some(hash)), expected);
+    assert_eq!(verdict("password", Some(hash)), NO);
+}
+
+/// What a failed check costs is counted, not timed: here the blocks.
+#[test]
+fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
+    let weak =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let old = "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1";
+    for (hash, memory) in [
+        (None, MEMORY_KIB),
+        (Some(old), MEMORY_KIB),
+        (Some(weak), MEMORY_KIB - 256),
+    ] {
+        let hash = hash.map(|text| PasswordHash::new(text.to_owned()));
+        let mut hasher = Hasher::new();
+        let judged = hasher.judge(&secret("wrong"), hash.as_ref(), 2000);
+        assert_eq!(judged, NO);
+        // The blocks stay with the thread: as many as were filled in one pass.
+        assert_eq!(hasher.blocks.len(), memory as usize, "{hash:?}");
+    }
+}
+
+#[test]
+fn foreign_hashes_within_our_own_cost_are_taken_over() {
+    let output = "nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let crypt = "5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+    for (hash, expected) in [
+        (
+            format!("$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ${output}"),
+            Ok(()),
+        ),
+        (
+            format!("$argon2id$v=19$m=65536,t=1,p=1$c29tZXNhbHQ${output}"),
+            Err(Unfit::TooCostly),
+        ),
+        (format!("$5$rounds=1000000$salt${crypt}"), Ok(())),
+        (
+            format!("$5$rounds=1000001$salt${crypt}"),
+            Err(Unfit::TooManyRounds),
+        ),
+        (format!("$6$salt${crypt}"), Err(Unfit::Unknown)),
+        ("$5$salt$short".to_owned(), Err(Unfit::Unknown)),
+        (String::new(), Err(Unfit::Unknown)),
+    ] {
+        assert_eq!(
+            check_foreign(&PasswordHash::new(hash.clone())),
+            expected,
+            "{hash}"
+        );
+    }
+}
+
+#[test]
+fn memory_of_a_larger_hash_is_given_back() {
+    let params = Params::new(2 * MEMORY_KIB, 1, 1, None).unwrap();
+    let context = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let mut hasher = Hasher::new();
+    let filled = hasher.fill(&context, &secret("password"), b"somesalt", &mut [0; 32]);
+    assert!(filled.is_some());
+    assert_eq!(hasher.blocks.capacity(), MEMORY_KIB as usize);
+}
+
+#[test]
+fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
+    // No thread takes from this queue.
+    let (jobs, waiting) = sync_channel(1);
+    let pool = PasswordPool { jobs };
+    runtime().block_on(async {
+        let first = pool.hash(secret("first"));
+        let second = pool.hash(secret("second"));
+        tokio::select! {
+            biased;
+            _ = first => panic!("nobody answers"),
+            refused = second => assert_eq!(refused, Err(HashError::Busy)),
+        }
+    });
+    // The select has dropped the first caller: its job is passed over without memory being taken.
+    let mut hasher = Hasher::new();
+    hasher.run(waiting.recv().unwrap());
+    assert!(hasher.blocks.is_empty());
+
+    drop(waiting);
+    let ended = runtime().block_on(pool.verify(secret("third"), None));
+    assert_eq!(ended, Err(HashError::Busy));
+}

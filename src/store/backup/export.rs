@@ -1,0 +1,201 @@
+//! A backup written down as JSON lines, for other programs: everything that people and services have, and no secret.
+//!
+//! `docs/store.md` tells each field. What only finds or counts records again is left out.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::model::account::{Account, ApiKey, OneTimeToken, PasswordHash, Session};
+use crate::model::clock::Timestamp;
+use crate::model::mail::QueuedMail;
+use crate::store::backup::file::{Item, Reader};
+use crate::store::backup::{BackupError, Contents, create_private, io_error, look_through};
+use crate::store::inspect::{self, Record};
+
+/// The version of the form.
+const VERSION: u8 = 1;
+
+/// Writes a backup down; how many lines there are after the first.
+///
+/// # Errors
+/// [`BackupError`]: of the backup, of which nothing is written then, or of the output.
+pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
+    let contents = look_through(backup)?;
+    let mut reader = Reader::open(backup)?;
+    put(out, &first(&contents))?;
+    let mut lines = 0;
+    while let Some(item) = reader.next()? {
+        let Item::Record(key, value) = item else {
+            continue;
+        };
+        if let Some(line) = line(inspect::read(&key, &value)?) {
+            put(out, &line)?;
+            lines += 1;
+        }
+    }
+    out.flush().map_err(failed)?;
+    Ok(lines)
+}
+
+/// As [`export`], into a new file of mode 0600, durable when this returns.
+///
+/// # Errors
+/// [`BackupError`]; then there is no file.
+pub fn export_to(backup: &Path, to: &Path) -> Result<u64, BackupError> {
+    // Before anything is made.
+    look_through(backup)?;
+    let file = create_private(to).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists {
+            path: to.to_owned(),
+        },
+        _ => io_error("write", to)(error),
+    })?;
+    let mut out = BufWriter::new(file);
+    let written = export(backup, &mut out).and_then(|lines| {
+        let synced = out.get_ref().sync_all();
+        synced.map(|()| lines).map_err(io_error("write", to))
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(to);
+    }
+    written
+}
+
+fn first(contents: &Contents) -> Value {
+    json!({
+        "kind": "doorward_export",
+        "version": VERSION,
+        "as_of": contents.as_of.to_rfc3339(),
+        "gateway": contents.gateway,
+    })
+}
+
+fn put(out: &mut dyn Write, line: &Value) -> Result<(), BackupError> {
+    writeln!(out, "{line}").map_err(failed)
+}
+
+fn failed(source: io::Error) -> BackupError {
+    BackupError::Io {
+        action: "write",
+        path: "the export".into(),
+        source,
+    }
+}
+
+fn line(record: Record) -> Option<Value> {
+    Some(match record {
+        Record::Account(account) => of_account(&account),
+        Record::Session(session) => of_session(&session),
+        Record::ApiKey(key) => of_key(&key),
+        Record::ApiKeyUsed(id, at) => json!({
+            "kind": "apikey_used",
+            "id": id,
+            "at": at.to_rfc3339(),
+        }),
+        Record::Token(token) => of_token(&token),
+        Record::Membership {
+            uid,
+            resource,
+            id,
+            level,
+        } => json!({
+            "kind": "membership",
+            "uid": uid,
+            "resource": resource,
+            "id": id,
+            "level": level,
+        }),
+        Record::Settings(id, document) => json!({
+            "kind": "settings",
+            "id": id,
+            // It was checked when it was put in; text that is none any more comes as a text.
+            "document": serde_json::from_str(&document).unwrap_or(Value::String(document)),
+        }),
+        Record::Mail(mail) => of_mail(&mail),
+        Record::Removed(uid) => json!({ "kind": "removed_account", "uid": uid }),
+        Record::Derived => return None,
+    })
+}
+
+fn of_account(account: &Account) -> Value {
+    json!({
+        "kind": "account",
+        "uid": account.uid,
+        "account_id": account.account_id,
+        "username": account.username,
+        "identity": account.identity,
+        "name": account.name,
+        "status": account.status,
+        "is_admin": account.is_admin,
+        "roles": account.roles,
+        "settings_id": account.settings_id,
+        "password": account.password.as_ref().map(kind_of),
+        "password_must_change": account.password_must_change,
+        "created": account.created.to_rfc3339(),
+    })
+}
+
+/// How a password is hashed, never the hash.
+fn kind_of(hash: &PasswordHash) -> &'static str {
+    if hash.sha_crypt_rounds().is_some() {
+        "sha256_crypt"
+    } else {
+        "argon2id"
+    }
+}
+
+fn of_session(session: &Session) -> Value {
+    json!({
+        "kind": "session",
+        "id": session.id,
+        "uid": session.uid,
+        "created": session.created.to_rfc3339(),
+        "last_seen": session.last_seen.to_rfc3339(),
+        "from": session.from,
+        "idle_end": session.idle_end.to_rfc3339(),
+        "absolute_end": session.absolute_end.to_rfc3339(),
+        "by_cookie": session.cookies.is_some(),
+    })
+}
+
+fn of_key(key: &ApiKey) -> Value {
+    json!({
+        "kind": "apikey",
+        "id": key.id,
+        "uid": key.uid,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created": key.created.to_rfc3339(),
+        "expires": key.expires.map(Timestamp::to_rfc3339),
+        "allow_from": key.allow_from,
+        "rate_per_minute": key.rate_per_minute,
+        "resources": key.resources,
+        "overlap_until": key.previous.as_ref().map(|previous| previous.until.to_rfc3339()),
+        "suspended": key.suspended,
+    })
+}
+
+fn of_token(token: &OneTimeToken) -> Value {
+    json!({
+        "kind": "one_time_token",
+        "uid": token.uid,
+        "purpose": token.purpose,
+        "expires": token.expires.to_rfc3339(),
+        "identity": token.identity,
+    })
+}
+
+fn of_mail(mail: &QueuedMail) -> Value {
+    json!({
+        "kind": "mail",
+        "id": mail.id,
+        "created": mail.created.to_rfc3339(),
+        "expires": mail.expires.to_rfc3339(),
+        "next_try": mail.next_try.to_rfc3339(),
+        "attempts": mail.attempts,
+        "refusals": mail.refusals,
+    })
+}

@@ -1,0 +1,449 @@
+//! Backups: one file with every record as it was at one moment, and the key files beside it.
+//!
+//! A backup counts only once it has been written, synced and read back: until then it has another name. `file` tells the
+//! form, `restore` brings one back, `export` writes one down as JSON lines.
+
+mod export;
+mod file;
+mod restore;
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::model::clock::Timestamp;
+use crate::store::error::StoreError;
+use crate::store::sled::census::Census;
+use crate::store::sled::{Findings, SledStore, files};
+
+pub use crate::store::backup::export::{export, export_to};
+pub use crate::store::backup::restore::{KeyFileFate, Restored, restore};
+
+use crate::store::backup::file::{Header, Item, Reader, Writer};
+
+/// Where backups stand in the store's directory.
+const DIRECTORY: &str = "backup";
+/// Where key files stand in the store's directory.
+const KEYS: &str = "keys";
+/// What a backup's name ends in.
+const ENDING: &str = ".backup";
+/// What the name of an unfinished one ends in.
+const PARTIAL: &str = ".part";
+/// What the name of a copy begins with that is made for an export, and how long one may lie there.
+const PASSING: &str = "export-";
+const PASSING_MAX: Duration = Duration::from_hours(1);
+/// Longest key file in bytes.
+const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A backup that could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// `read`, `write`, `remove`.
+        action: &'static str,
+        /// What.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// Something of that name is there already, and nothing is written over.
+    #[error("{path} is there already")]
+    Exists {
+        /// What.
+        path: PathBuf,
+    },
+    /// The file is something else.
+    #[error("{path} is no backup of a doorward store")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer gateway has written it: stop rather than guess.
+    #[error(
+        "{path} was written by a newer doorward, in version {found} of the form; known here is {known}"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Version found.
+        found: u8,
+        /// Newest version known here.
+        known: u8,
+    },
+    /// It is not what was once written.
+    #[error("the backup {path} is damaged: {found}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and where.
+        found: String,
+    },
+    /// What is to be saved is not whole itself.
+    #[error(
+        "the store is not whole: its census tells of {told} records, found are {found} or others"
+    )]
+    Lossy {
+        /// Records that there should be.
+        told: u64,
+        /// Records found.
+        found: u64,
+    },
+    /// Another user's store: what is made here could not be read by its gateway.
+    #[error("{path} belongs to another user: run this as the user that runs doorward")]
+    Owner {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// The system gave no thread for it.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a backup holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Everything that was acknowledged before then is in it, and nothing later.
+    pub as_of: Timestamp,
+    /// Number of the last write in it.
+    pub sequence: u64,
+    /// Records.
+    pub records: u64,
+    /// Names of the key files.
+    pub key_files: Vec<String>,
+    /// The version of doorward that made it.
+    pub gateway: String,
+}
+
+/// A backup that has been made and read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub contents: Contents,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Older ones that were removed for it.
+    pub removed: Vec<PathBuf>,
+}
+
+/// The backups of one store. Everything here blocks its thread.
+#[derive(Debug)]
+pub struct Backups {
+    store: Arc<SledStore>,
+    dir: PathBuf,
+    keep: usize,
+    /// Held while one is made: one at a time.
+    turn: Mutex<()>,
+}
+
+impl Backups {
+    /// `dir`: the store's directory. `keep`: how many are kept in its `backup`, at least one.
+    #[must_use]
+    pub fn new(store: Arc<SledStore>, dir: &Path, keep: usize) -> Self {
+        Self {
+            store,
+            dir: dir.to_owned(),
+            keep: keep.max(1),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first.
+    ///
+    /// # Errors
+    /// [`BackupError`]; then nothing was removed but what others left unfinished.
+    pub fn make(&self, now: Timestamp) -> Result<Made, BackupError> {
+        let _turn = self.turn();
+        let place = self.place(now)?;
+        let mut made = self.make_file(place.join(name(now)), now)?;
+        made.removed = prune(&place, self.keep)?;
+        Ok(made)
+    }
+
+    /// Makes one in another place: a file that is not there yet, or with a name of its own in a directory.
+    ///
+    /// # Errors
+    /// [`BackupError`]; then nothing is there.
+    pub fn make_at(&self, to: &Path, now: Timestamp) -> Result<Made, BackupError> {
+        let path = if to.is_dir() {
+            to.join(name(now))
+        } else {
+            to.to_owned()
+        };
+        let _turn = self.turn();
+        self.make_file(path, now)
+    }
+
+    fn make_file(&self, path: PathBuf, now: Timestamp) -> Result<Made, BackupError> {
+        if path.exists() {
+            return Err(BackupError::Exists { path });
+        }
+        let partial = partial_of(&path);
+        // Left by one that was cut short.
+        let _ = fs::remove_file(&partial);
+        let made = self.write(&partial, now).and_then(|()| {
+            let contents = look_through(&partial)?;
+            let bytes = fs::metadata(&partial).map(|metadata| metadata.len());
+            let bytes = bytes.map_err(io_error("read", &partial))?;
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            fs::rename(&partial, &path)
+                .and_then(|()| files::sync_dir(dir.unwrap_or(Path::new("."))))
+                .map_err(io_error("write", &path))?;
+            Ok(Made {
+                path,
+                contents,
+                bytes,
+                removed: Vec::new(),
+            })
+        });
+        if made.is_err() {
+            // The reason is told; what is left of it is in nobody's way.
+            let _ = fs::remove_file(&partial);
+        }
+        made
+    }
+
+    /// Makes a copy in the store's own `backup` that no list of backups shows, for somebody who reads and removes it.
+    /// Gives its name there.
+    ///
+    /// # Errors
+    /// [`BackupError`]
+    pub fn make_passing(&self, now: Timestamp) -> Result<String, BackupError> {
+        let _turn = self.turn();
+        let name = format!("{PASSING}{}{PARTIAL}", stamp(now));
+        self.make_file(self.place(now)?.join(&name), now)?;
+        Ok(name)
+    }
+
+    /// When the newest one in the store's own `backup` was made, by its name; `None`: there is none.
+    #[must_use]
+    pub fn newest(&self) -> Option<Timestamp> {
+        let names = own_names(&self.dir.join(DIRECTORY)).unwrap_or_default();
+        names.last().and_then(|name| time_of(name))
+    }
+
+    /// Looks at every record of the store.
+    ///
+    /// # Errors
+    /// [`BackupError::Store`] if the engine cannot read at all.
+    pub fn check(&self) -> Result<Findings, BackupError> {
+        Ok(self.store.check()?)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store's own place, without what others left there unfinished: nobody else writes while we have the turn.
+    fn place(&self, now: Timestamp) -> Result<PathBuf, BackupError> {
+        let place = self.dir.join(DIRECTORY);
+        files::make_private(&place).map_err(io_error("write", &place))?;
+        for name in names_in(&place)? {
+            let is_over = match name.strip_prefix(PASSING) {
+                Some(stamp) => stamp
+                    .strip_suffix(PARTIAL)
+                    .and_then(time_in)
+                    .is_some_and(|at| PASSING_MAX < now.since(at)),
+                None => name.ends_with(PARTIAL),
+            };
+            if is_over {
+                let path = place.join(&name);
+                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        Ok(place)
+    }
+
+    fn write(&self, partial: &Path, now: Timestamp) -> Result<(), BackupError> {
+        let key_files = key_files(&self.dir.join(KEYS))?;
+        let mut walk = self.store.walk()?;
+        let census = walk.census();
+        let mut out = Writer::create(partial, &Header::new(now, &census))?;
+        for (name, bytes) in &key_files {
+            out.key_file(name, bytes)?;
+        }
+        let mut counted = Census::EMPTY;
+        while let Some(entries) = walk.next()? {
+            for (key, value) in entries {
+                counted.add(&key, &value);
+                out.record(&key, &value)?;
+            }
+        }
+        if !counted.counts_the_same(&census) {
+            return Err(BackupError::Lossy {
+                told: census.records,
+                found: counted.records,
+            });
+        }
+        out.finish()
+    }
+}
+
+/// Reads a whole backup and compares everything in it.
+///
+/// # Errors
+/// [`BackupError`] names what is wrong and where.
+pub fn look_through(path: &Path) -> Result<Contents, BackupError> {
+    let mut reader = Reader::open(path)?;
+    let mut key_files = Vec::new();
+    while let Some(item) = reader.next()? {
+        if let Item::KeyFile(name, _) = item {
+            key_files.push(name);
+        }
+    }
+    let header = reader.header();
+    Ok(Contents {
+        as_of: header.as_of,
+        sequence: header.census.sequence,
+        records: header.census.records,
+        gateway: header.gateway.clone(),
+        key_files,
+    })
+}
+
+/// As [`look_through`], but goes on after a record that cannot be read as what it is.
+///
+/// # Errors
+/// [`BackupError`] for a file that is not what was once written.
+pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
+    let contents = look_through(path)?;
+    let mut findings = Findings::default();
+    let mut reader = Reader::open(path)?;
+    while let Some(item) = reader.next()? {
+        if let Item::Record(key, value) = item {
+            findings.look_at(&key, &value);
+        }
+    }
+    Ok((contents, findings))
+}
+
+/// Where a copy that [`Backups::make_passing`] made stands.
+#[must_use]
+pub fn passing(dir: &Path, name: &str) -> PathBuf {
+    dir.join(DIRECTORY).join(name)
+}
+
+/// Names of key files, and what they hold.
+type KeyFiles = Vec<(String, Zeroizing<Vec<u8>>)>;
+
+/// The files of the key directory, whatever they are called, but those that are being written.
+fn key_files(dir: &Path) -> Result<KeyFiles, BackupError> {
+    let mut found = Vec::new();
+    for name in names_in(dir)? {
+        let path = dir.join(&name);
+        let metadata = fs::metadata(&path).map_err(io_error("read", &path))?;
+        if name.starts_with('.') || !metadata.is_file() {
+            continue;
+        }
+        if KEY_FILE_BYTES_MAX < metadata.len() {
+            let source = io::Error::other("it is too long for a key file");
+            return Err(io_error("read", &path)(source));
+        }
+        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+        found.push((name, Zeroizing::new(bytes)));
+    }
+    Ok(found)
+}
+
+/// Removes all of our own backups but the newest `keep`.
+fn prune(place: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
+    let names = own_names(place)?;
+    let surplus = names.len().saturating_sub(keep);
+    let mut removed = Vec::new();
+    for name in names.iter().take(surplus) {
+        let path = place.join(name);
+        fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        removed.push(path);
+    }
+    Ok(removed)
+}
+
+/// The names of our own backups in a directory, the oldest first.
+fn own_names(place: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names = names_in(place)?;
+    names.retain(|name| time_of(name).is_some());
+    Ok(names)
+}
+
+/// All names in a directory, sorted; none if there is no directory. A name that is no UTF-8 is none of ours.
+fn names_in(dir: &Path) -> Result<Vec<String>, BackupError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(io_error("read", dir))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io_error("read", dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// What a backup of this moment is called; names sort as their times do.
+fn name(now: Timestamp) -> String {
+    format!("doorward-{}{ENDING}", stamp(now))
+}
+
+/// A time as a part of a file name: `20300131T120000.000Z`.
+pub(crate) fn stamp(at: Timestamp) -> String {
+    let seconds = Timestamp::from_secs(at.secs()).to_rfc3339();
+    let seconds = seconds.replace(['-', ':', 'Z'], "");
+    format!("{seconds}.{:03}Z", at.millis().rem_euclid(1000))
+}
+
+/// When one of our own backups was made, by its name; `None`: it is none.
+fn time_of(name: &str) -> Option<Timestamp> {
+    time_in(name.strip_prefix("doorward-")?.strip_suffix(ENDING)?)
+}
+
+/// The time that [`stamp`] wrote.
+fn time_in(stamp: &str) -> Option<Timestamp> {
+    let (date, time) = stamp.split_once('T')?;
+    let mut text = String::with_capacity(stamp.len() + 4);
+    for (index, c) in date.chars().enumerate() {
+        text.extend(matches!(index, 4 | 6).then_some('-'));
+        text.push(c);
+    }
+    text.push('T');
+    for (index, c) in time.chars().enumerate() {
+        text.extend(matches!(index, 2 | 4).then_some(':'));
+        text.push(c);
+    }
+    Timestamp::parse_rfc3339(&text)
+}
+
+fn partial_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().display().to_string();
+    path.with_file_name(format!(".{name}{PARTIAL}"))
+}
+
+/// A new file for secrets: ours alone, and never over another.
+fn create_private(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io {
+        action,
+        path,
+        source,
+    }
+}

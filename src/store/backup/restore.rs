@@ -1,0 +1,254 @@
+//! A backup brought back, without reviving what was revoked since.
+//!
+//! What it makes stands in a directory of its own until it is whole and has been read back. Then it takes the store's
+//! place in steps, after each of which a start finds the old store, or the new one, or is refused: the census goes
+//! first, and no database but the new one fits it. A restore that was cut short is simply done again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use zeroize::Zeroizing;
+
+use crate::crypto::signing;
+use crate::model::clock::Timestamp;
+use crate::store::backup::file::{Item, Reader};
+use crate::store::backup::{BackupError, Contents, KEYS, KeyFiles, io_error, look_through, stamp};
+use crate::store::error::StoreError;
+use crate::store::inspect::{self, Record};
+use crate::store::sled::census::{Census, SIDE_FILE};
+use crate::store::sled::{files, open};
+use crate::store::{layout, record};
+
+/// Where a restored store is made ready.
+const STAGE: &str = "restore.new";
+/// What became of a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFileFate {
+    /// It is as it was in the backup.
+    Same,
+    /// It was missing, and is back.
+    Restored,
+    /// It was another one, which is kept aside now; the records need the one of the backup.
+    Replaced,
+    /// It stays as it is: signing keys that were rotated since are not taken back.
+    Kept,
+}
+
+/// What a restore has brought back, and what not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What the backup holds.
+    pub contents: Contents,
+    /// When it was restored: what was acknowledged between `contents.as_of` and this is missing.
+    pub at: Timestamp,
+    /// How many writes are known to be missing; `None`: there is nobody left to tell.
+    pub writes_missing: Option<u64>,
+    /// Where what was there before is kept; `None`: there was nothing.
+    pub kept: Option<PathBuf>,
+    /// Accounts that are back.
+    pub accounts: u64,
+    /// Sessions that were ended.
+    pub sessions_ended: u64,
+    /// One-time tokens that were voided.
+    pub tokens_voided: u64,
+    /// Mails that were dropped unsent.
+    pub mails_dropped: u64,
+    /// API keys that were suspended.
+    pub keys_suspended: u64,
+    /// Each key file.
+    pub key_files: Vec<(String, KeyFileFate)>,
+}
+
+/// Brings a backup back into the store's directory. Blocks.
+///
+/// Ends all sessions, voids all one-time tokens, empties the outbox, suspends every API key, moves every account's
+/// generation. What was there before is kept beside it. The directory must be nobody's at the moment.
+///
+/// # Errors
+/// [`BackupError`]; nothing has changed then, or a start is refused until this has been done again.
+pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+    // Everything that can be wrong with the file is found before anything is touched.
+    let contents = look_through(file)?;
+    if let Ok(metadata) = fs::metadata(dir)
+        && metadata.uid() != geteuid().as_raw()
+    {
+        return Err(BackupError::Owner {
+            path: dir.to_owned(),
+        });
+    }
+    files::make_private(dir).map_err(io_error("write", dir))?;
+    let lock = files::lock(dir).map_err(io_error("write", dir))?;
+    let _lock = lock.ok_or_else(|| StoreError::Locked {
+        dir: dir.to_owned(),
+    })?;
+    let side = Census::read_side(dir).map_err(io_error("read", dir))?;
+    let side = side.and_then(|bytes| Census::decode(&bytes).ok());
+    let sequence = side
+        .map_or(0, |side| side.sequence)
+        .max(contents.sequence)
+        .saturating_add(1);
+    let mut restored = Restored {
+        at: now,
+        writes_missing: side.map(|side| side.sequence.saturating_sub(contents.sequence)),
+        kept: None,
+        accounts: 0,
+        sessions_ended: 0,
+        tokens_voided: 0,
+        mails_dropped: 0,
+        keys_suspended: 0,
+        key_files: Vec::new(),
+        contents,
+    };
+    let stage = dir.join(STAGE);
+    open::remove_all(&stage).map_err(io_error("remove", &stage))?;
+    files::make_private(&stage).map_err(io_error("write", &stage))?;
+    let (census, key_files) = build(dir, file, sequence, &mut restored)?;
+    switch(dir, &census, &key_files, &mut restored)?;
+    open::remove_all(&stage).map_err(io_error("remove", &stage))?;
+    Ok(restored)
+}
+
+/// Makes the database ready in the stage, and reads it back.
+fn build(
+    dir: &Path,
+    file: &Path,
+    sequence: u64,
+    restored: &mut Restored,
+) -> Result<(Census, KeyFiles), BackupError> {
+    let place = dir.join(STAGE).join(open::NAME);
+    let mut reader = Reader::open(file)?;
+    let mut key_files = Vec::new();
+    let census = open::build(dir, &place, sequence, || {
+        loop {
+            match reader.next()? {
+                None => return Ok::<_, BackupError>(None),
+                Some(Item::KeyFile(name, bytes)) => key_files.push((name, bytes)),
+                Some(Item::Record(key, value)) => {
+                    if let Some(value) = brought_back(&key, value, restored)? {
+                        return Ok(Some((key, value)));
+                    }
+                }
+            }
+        }
+    })?;
+    let found = open::look_through(dir, &place)?;
+    if found != census {
+        return Err(BackupError::Lossy {
+            told: census.records,
+            found: found.records,
+        });
+    }
+    Ok((census, key_files))
+}
+
+/// A record as it stands after a restore; `None`: it does not come back.
+fn brought_back(
+    key: &[u8],
+    value: Vec<u8>,
+    restored: &mut Restored,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let kind = key.first().copied();
+    if let Some(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE) = kind {
+        return Ok(None);
+    }
+    Ok(match inspect::read(key, &value)? {
+        Record::Session(_) => {
+            restored.sessions_ended += 1;
+            None
+        }
+        Record::Token(_) => {
+            restored.tokens_voided += 1;
+            None
+        }
+        Record::Mail(_) => {
+            restored.mails_dropped += 1;
+            None
+        }
+        Record::ApiKey(mut api_key) => {
+            api_key.suspended = true;
+            restored.keys_suspended += 1;
+            Some(record::encode(&layout::api_key(api_key.id), &*api_key)?)
+        }
+        Record::Account(mut account) => {
+            account.generation = account.generation.saturating_add(1);
+            restored.accounts += 1;
+            Some(record::encode(&layout::account(&account.uid), &*account)?)
+        }
+        _ => Some(value),
+    })
+}
+
+/// Puts what is in the stage into the store's place, and what was there aside.
+fn switch(
+    dir: &Path,
+    census: &Census,
+    key_files: &KeyFiles,
+    restored: &mut Restored,
+) -> Result<(), BackupError> {
+    let aside = dir.join(format!("before-restore-{}", stamp(restored.at)));
+    let place = dir.join(open::NAME);
+    let side = dir.join(SIDE_FILE);
+    if place.exists() || side.exists() {
+        files::make_private(&aside).map_err(io_error("write", &aside))?;
+        restored.kept = Some(aside.clone());
+        copy_if_there(&side, &aside.join(SIDE_FILE))?;
+    }
+    // INVARIANT: from here on only the new database fits the census (a_restore_that_is_cut_short_is_done_again).
+    census.write_side(dir)?;
+    for (name, bytes) in key_files {
+        let fate = put_key_file(dir, &aside, name, bytes)?;
+        if fate == KeyFileFate::Replaced {
+            restored.kept = Some(aside.clone());
+        }
+        restored.key_files.push((name.clone(), fate));
+    }
+    if place.exists() {
+        let kept = aside.join(open::NAME);
+        fs::rename(&place, &kept)
+            .and_then(|()| files::sync_dir(&aside))
+            .map_err(io_error("write", &kept))?;
+    }
+    fs::rename(dir.join(STAGE).join(open::NAME), &place)
+        .and_then(|()| files::sync_dir(dir))
+        .map_err(io_error("write", &place))
+}
+
+fn put_key_file(
+    dir: &Path,
+    aside: &Path,
+    name: &str,
+    bytes: &[u8],
+) -> Result<KeyFileFate, BackupError> {
+    let keys = dir.join(KEYS);
+    let path = keys.join(name);
+    let present = match fs::read(&path) {
+        Ok(present) => Some(Zeroizing::new(present)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_error("read", &path)(error)),
+    };
+    let fate = match &present {
+        Some(present) if present.as_slice() == bytes => return Ok(KeyFileFate::Same),
+        // It rotates, and is never older than the backup's: a key that was retired for a reason would sign again.
+        Some(_) if signing::is_usable_ring(&path) => return Ok(KeyFileFate::Kept),
+        Some(_) => KeyFileFate::Replaced,
+        None => KeyFileFate::Restored,
+    };
+    files::make_private(&keys).map_err(io_error("write", &keys))?;
+    if let Some(present) = present {
+        let kept = aside.join(KEYS);
+        files::make_private(&kept).map_err(io_error("write", &kept))?;
+        files::replace(&kept, name, &present).map_err(io_error("write", &kept))?;
+    }
+    files::replace(&keys, name, bytes).map_err(io_error("write", &path))?;
+    Ok(fate)
+}
+
+fn copy_if_there(from: &Path, to: &Path) -> Result<(), BackupError> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("write", to)(error)),
+        _ => Ok(()),
+    }
+}

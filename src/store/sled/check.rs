@@ -1,0 +1,181 @@
+//! Whether all that was acknowledged is there: beside a running gateway, or on a copy where none runs.
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::store::error::StoreError;
+use crate::store::sled::census::{Census, SIDE_FILE};
+use crate::store::sled::open::{self, cannot_open};
+use crate::store::sled::{SledStore, files};
+use crate::store::{inspect, layout};
+
+/// Problems that are told one by one; more are counted.
+const TOLD_MAX: usize = 100;
+
+/// The copy that is looked at where no gateway runs.
+const COPY: &str = "check.new";
+
+/// What a check has found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Records that were read.
+    pub records: u64,
+    /// What is wrong and where, one line each, at most a hundred.
+    pub problems: Vec<String>,
+    /// Problems beyond those.
+    pub more: u64,
+}
+
+impl Findings {
+    /// Tells a problem.
+    pub(crate) fn add(&mut self, problem: String) {
+        if self.problems.len() < TOLD_MAX {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Looks at one record: checksum, version, and whether it reads as what it is.
+    pub(crate) fn look_at(&mut self, key: &[u8], value: &[u8]) {
+        self.records += 1;
+        if let Err(error) = inspect::read(key, value) {
+            self.add(format!("{}: {error}", layout::label(key)));
+        }
+    }
+
+    /// Compares what was counted with what its census tells.
+    pub(crate) fn compare(&mut self, told: &Census, counted: &Census) {
+        if !told.counts_the_same(counted) {
+            self.add(format!(
+                "the census tells of {} records, found are {} or others",
+                told.records, counted.records
+            ));
+        }
+    }
+}
+
+impl SledStore {
+    /// Looks at every record as it is now, while others read and write. Blocks its thread.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the engine cannot read at all.
+    pub fn check(&self) -> Result<Findings, StoreError> {
+        let mut walk = self.walk()?;
+        let (told, mut counted) = (walk.census(), Census::EMPTY);
+        let mut findings = Findings::default();
+        while let Some(entries) = walk.next()? {
+            for (key, value) in entries {
+                counted.add(&key, &value);
+                findings.look_at(&key, &value);
+            }
+        }
+        findings.compare(&told, &counted);
+        Ok(findings)
+    }
+}
+
+/// Looks at every record of a store that no gateway has open. Blocks.
+///
+/// The engine cannot open a database without writing to it, so it gets a copy, for which the disk needs room.
+///
+/// # Errors
+/// [`StoreError::Locked`] if a process has it open; [`StoreError::Engine`] if there is none or it cannot be copied.
+pub fn check(dir: &Path) -> Result<Findings, StoreError> {
+    fs::metadata(dir).map_err(cannot_open)?;
+    let lock = files::lock(dir).map_err(cannot_open)?;
+    let _lock = lock.ok_or_else(|| StoreError::Locked {
+        dir: dir.to_owned(),
+    })?;
+    if !dir.join(open::NAME).exists() {
+        let mut findings = Findings::default();
+        findings.add("the database is missing".to_owned());
+        return Ok(findings);
+    }
+    let copy = dir.join(COPY);
+    open::remove_all(&copy).map_err(cannot_open)?;
+    let findings = copy_tree(&dir.join(open::NAME), &copy)
+        .map_err(cannot_open)
+        .map(|()| survey(dir, &copy));
+    open::remove_all(&copy).map_err(cannot_open)?;
+    findings
+}
+
+fn survey(dir: &Path, copy: &Path) -> Findings {
+    let mut findings = Findings::default();
+    let side = match Census::read_side(dir) {
+        Ok(side) => side.map(|bytes| Census::decode(&bytes)),
+        Err(error) => {
+            findings.add(format!("{SIDE_FILE}: {error}"));
+            None
+        }
+    };
+    let side = side.transpose().unwrap_or_else(|error| {
+        findings.add(format!("the file {SIDE_FILE}: {error}"));
+        None
+    });
+    // sled begins an empty database where the file is gone.
+    let length = fs::metadata(copy.join(open::NAME)).map_or(0, |metadata| metadata.len());
+    if length == 0 {
+        findings.add("the database's file is missing or empty".to_owned());
+        return findings;
+    }
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        look_through(dir, copy, &mut findings, side.as_ref());
+    }));
+    if looked.is_err() {
+        findings.add("the engine panicked on what it read".to_owned());
+    }
+    findings
+}
+
+fn look_through(dir: &Path, copy: &Path, findings: &mut Findings, side: Option<&Census>) {
+    let database = match open::open_path(dir, copy) {
+        Ok(database) => database,
+        Err(StoreError::Refused { found, .. }) => return findings.add(found),
+        Err(error) => return findings.add(error.to_string()),
+    };
+    let place = layout::census::<Census>();
+    let (mut counted, mut told) = (Census::EMPTY, None);
+    for entry in database.db.iter() {
+        let (key, value) = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let records = counted.records;
+                return findings.add(format!("only {records} records can be read ({error})"));
+            }
+        };
+        if *key == *place.bytes() {
+            told = Some(Census::decode(&value));
+        } else {
+            counted.add(&key, &value);
+            findings.look_at(&key, &value);
+        }
+    }
+    match told {
+        None => findings.add("there is no census".to_owned()),
+        Some(Err(error)) => findings.add(error.to_string()),
+        Some(Ok(told)) => {
+            findings.compare(&told, &counted);
+            if let Some(Err(found)) = side.map(|side| open::compare(side, &told)) {
+                findings.add(found);
+            }
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    files::make_private(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! A store that fails at any one read or write: 503, nothing half done, and never an allow.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::account::test_kit::{OTHER, PASSWORD};
+use crate::model::id::UserId;
+use crate::store::Store;
+use crate::store::faulty::FaultyStore;
+use crate::web::test_kit::{Answer, Gateway};
+
+/// More reads and writes than any request makes.
+const STEPS_MAX: i64 = 40;
+
+/// What goes on when all is done, reading ahead for the next request or writing a notice: a failure there undoes nothing.
+const GO_ON: [&str; 2] = ["login", "change"];
+
+fn start() -> (Arc<FaultyStore>, Gateway) {
+    let store = Arc::new(FaultyStore::new());
+    let gateway = Gateway::start_on(Arc::clone(&store) as Arc<dyn Store>, |_| {});
+    (store, gateway)
+}
+
+/// Asks with each read and write failing in turn, until the request makes fewer; gives that last answer.
+async fn fail_each(
+    (store, gateway): &(Arc<FaultyStore>, Gateway),
+    what: &str,
+    mut ask: impl AsyncFnMut(&Gateway) -> Answer,
+) -> Answer {
+    for step in 0..STEPS_MAX {
+        let before = store.everything().await;
+        // What a failed try has written is in no outbox.
+        gateway.mailbox.take();
+        store.fail_after(step);
+        let answer = ask(gateway).await;
+        if !store.has_failed() {
+            store.fail_after(-1);
+            assert!(0 < step, "{what}: nothing has failed");
+            return answer;
+        }
+        if answer.status == 200 && GO_ON.contains(&what) {
+            return answer;
+        }
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "store_unavailable"),
+            "{what}, step {step}: {answer:?}"
+        );
+        assert!(
+            !answer.header("retry-after").is_empty(),
+            "{what}: {answer:?}"
+        );
+        assert!(!answer.text.contains("on purpose"), "{what}: {answer:?}");
+        assert!(
+            before == store.everything().await,
+            "{what}, step {step}: something is half done"
+        );
+    }
+    panic!("{what}: it never ends");
+}
+
+#[tokio::test]
+async fn a_failing_store_lets_nobody_in_and_leaves_nothing_half_done() {
+    let parts = start();
+    let body = json!({ "identity": "anna@example.org", "username": "anna", "name": "A" });
+    let ask = async |gateway: &Gateway| {
+        gateway
+            .ask("POST", "/auth/register", "", body.clone())
+            .await
+    };
+    assert_eq!(fail_each(&parts, "register", ask).await.status, 202);
+
+    let token = parts.1.mailbox.token();
+    let body = json!({
+        "new_password": PASSWORD, "verify_password": PASSWORD, "reset_token": token,
+    });
+    let ask =
+        async |gateway: &Gateway| gateway.ask("PUT", "/auth/password", "", body.clone()).await;
+    assert_eq!(fail_each(&parts, "confirm", ask).await.status, 200);
+
+    let ask = async |gateway: &Gateway| gateway.login("anna", PASSWORD).await;
+    let login = fail_each(&parts, "login", ask).await;
+    assert_eq!(login.status, 200, "{login:?}");
+    let jwt = login.text_of("jwt_token");
+
+    // Nothing of it is cached any more.
+    let uid = UserId::parse(&login.text_of("uid")).unwrap();
+    parts.0.generations().touch(&uid);
+    let ask = async |gateway: &Gateway| gateway.get("/auth/roles", &jwt).await;
+    assert_eq!(fail_each(&parts, "a decision", ask).await.status, 200);
+
+    let ask = async |gateway: &Gateway| {
+        let body = json!({ "name": "script", "scopes": ["lists:read"] });
+        gateway.ask("POST", "/auth/apikeys", &jwt, body).await
+    };
+    let made = fail_each(&parts, "an API key", ask).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let key = made.text_of("apikey");
+    let ask = async |gateway: &Gateway| gateway.get("/auth/me", &key).await;
+    assert_eq!(fail_each(&parts, "a key's decision", ask).await.status, 200);
+
+    let refresh = login.text_of("refresh_token");
+    let form = format!("grant_type=refresh_token&refresh_token={refresh}");
+    parts.0.fail_after(0);
+    let refused = parts.1.form("/auth/token", "", &form).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(parts.1.form("/auth/token", "", &form).await.status, 200);
+
+    let ask = async |gateway: &Gateway| {
+        let body = json!({
+            "new_password": OTHER, "verify_password": OTHER, "old_password": PASSWORD,
+        });
+        gateway.ask("PUT", "/auth/password", &jwt, body).await
+    };
+    assert_eq!(fail_each(&parts, "change", ask).await.status, 200);
+
+    let ask =
+        async |gateway: &Gateway| gateway.ask("POST", "/auth/logout", &jwt, Value::Null).await;
+    assert_eq!(fail_each(&parts, "logout", ask).await.status, 204);
+}
