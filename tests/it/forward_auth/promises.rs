@@ -66,6 +66,11 @@ fn envoy_keeps_the_promises() {
 }
 
 #[test]
+fn envoy_keeps_the_promises_over_grpc() {
+    keeps_the_promises(Kind::EnvoyGrpc);
+}
+
+#[test]
 fn haproxy_keeps_the_promises() {
     keeps_the_promises(Kind::Haproxy);
 }

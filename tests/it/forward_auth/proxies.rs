@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Traefik,
     Caddy,
     Envoy,
+    EnvoyGrpc,
     Haproxy,
 }
 
@@ -76,6 +77,7 @@ impl Behind {
             ("8000", proxy.port()),
             ("8080", gateway.address.port()),
             ("9001", upstream.address.port()),
+            ("9191", free_port()),
         ];
         let of_gateway = filled("forward-auth.toml", &ports);
         let base = fs::read_to_string(gateway.config()).unwrap();
@@ -245,20 +247,8 @@ fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)]) -> Child {
                 .arg(write("Caddyfile"));
             command
         }
-        Kind::Envoy => {
-            let mut command = Command::new(python("envoy"));
-            command
-                .args([
-                    "--disable-hot-restart",
-                    "--concurrency",
-                    "1",
-                    "--log-level",
-                    "warn",
-                    "-c",
-                ])
-                .arg(write("envoy.yaml"));
-            command
-        }
+        Kind::Envoy => envoy(&write("envoy.yaml")),
+        Kind::EnvoyGrpc => envoy(&write("envoy-grpc.yaml")),
         Kind::Haproxy => {
             write("doorward.lua");
             let mut command = Command::new(installed("haproxy"));
@@ -275,6 +265,15 @@ fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)]) -> Child {
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{kind:?}: {error}"))
+}
+
+fn envoy(example: &Path) -> Command {
+    let mut command = Command::new(python("envoy"));
+    command
+        .args(["--disable-hot-restart", "--concurrency", "1"])
+        .args(["--log-level", "warn", "-c"])
+        .arg(example);
+    command
 }
 
 /// nginx with the example included where it belongs, in one process, and with all that it writes in one folder.
