@@ -114,9 +114,10 @@ impl QuestionDoor {
         });
         async move {
             // A connection on which nothing is asked must not hold up a drain, nor for ever be waited for.
+            let mut first = [0];
             let is_asked = tokio::select! {
                 biased;
-                asked = timeout(patience, socket.readable()) => matches!(asked, Ok(Ok(()))),
+                asked = timeout(patience, socket.peek(&mut first)) => matches!(asked, Ok(Ok(1))),
                 _ = closing.wait_for(|is_closing| *is_closing) => false,
             };
             if !is_asked {

@@ -1,5 +1,6 @@
 //! Forward-auth: other proxies ask, and let through what the gateway itself would.
 
+mod grpc;
 mod promises;
 mod proxies;
 mod questions;

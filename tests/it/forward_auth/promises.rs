@@ -630,7 +630,7 @@ fn outsiders(behind: &Behind) {
 }
 
 /// A connection from another address than the proxy's own.
-fn from_elsewhere(to: SocketAddr) -> Connection {
+pub(crate) fn from_elsewhere(to: SocketAddr) -> Connection {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()

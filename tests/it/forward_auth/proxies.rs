@@ -69,6 +69,11 @@ fn more_routes() -> String {
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_edited(kind, &[])
+    }
+
+    /// The same with other texts in the place of some of the proxy's example.
+    pub(crate) fn start_edited(kind: Kind, edits: &[(&str, &str)]) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
         let dir = tempfile::tempdir().unwrap();
@@ -85,7 +90,7 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let process = spawn(kind, dir.path(), &ports);
+        let process = spawn(kind, dir.path(), &ports, edits);
         let mut behind = Self {
             kind,
             gateway,
@@ -217,10 +222,15 @@ fn filled(name: &str, ports: &[(&str, u16)]) -> String {
 }
 
 /// Starts a proxy with its example.
-fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)]) -> Child {
+fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)], edits: &[(&str, &str)]) -> Child {
     let write = |name: &str| {
         let path = dir.join(name);
-        fs::write(&path, filled(&format!("forward-auth/{name}"), ports)).unwrap();
+        let mut text = filled(&format!("forward-auth/{name}"), ports);
+        for (from, to) in edits {
+            assert!(text.contains(from), "no {from:?} in {name}");
+            text = text.replace(from, to);
+        }
+        fs::write(&path, text).unwrap();
         path
     };
     let mut command = match kind {
