@@ -24,7 +24,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::people::{Caller, Person};
 use crate::harness::routes::{route, routes};
 use crate::harness::upstream::{Exchange, Upstream};
-use crate::harness::{free_port, now};
+use crate::harness::{free_port, now, wait_for};
 
 /// Far longer than any answer takes.
 const SOON: Duration = Duration::from_secs(10);
@@ -634,25 +634,26 @@ fn a_question_in_flight_ends_and_no_connection_holds_the_drain_up() {
     ));
     let bearer = scene.bearer();
     let asked = question("GET", "/events/7/x", &[("Authorization", &bearer)]);
-    let answer = run(async {
-        let idle = scene.connect(LOOPBACK).await;
-        let channel = scene.connect(LOOPBACK).await;
-        let mut client = AuthorizationClient::new(channel);
-        let in_flight =
-            tokio::spawn(async move { client.check(with_secrets(&[SECRET], asked)).await });
-        while told.try_recv().is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        scene.gateway.signal(rustix::process::Signal::TERM);
-        while tokio::net::TcpStream::connect(scene.grpc).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        go.send(()).unwrap();
-        let answer = in_flight.await.unwrap();
-        drop(idle);
-        answer
+    // Its connections are open until the end of the test, and served.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let idle = runtime.block_on(scene.connect(LOOPBACK));
+    let mut client = AuthorizationClient::new(runtime.block_on(scene.connect(LOOPBACK)));
+    let mut same = client.clone();
+    let in_flight = runtime.spawn(async move { same.check(with_secrets(&[SECRET], asked)).await });
+    told.recv_timeout(SOON).unwrap();
+    scene.gateway.signal(rustix::process::Signal::TERM);
+    wait_for("the listener to close", || {
+        std::net::TcpStream::connect(scene.grpc)
+            .is_err()
+            .then_some(())
     });
-    let told = Told::read(answer.unwrap().into_inner());
+    go.send(()).unwrap();
+    let answer = runtime.block_on(in_flight).unwrap().unwrap();
+    let told = Told::read(answer.into_inner());
     assert!(told.passes, "{told:?}");
     let start = now();
     assert_eq!(scene.gateway.wait().code(), Some(0));
@@ -660,6 +661,10 @@ fn a_question_in_flight_ends_and_no_connection_holds_the_drain_up() {
         start.elapsed() < Duration::from_secs(3),
         "it waited for nothing"
     );
+    let after = question("GET", "/public/x", &[]);
+    let refused = runtime.block_on(client.check(with_secrets(&[SECRET], after)));
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::Unavailable);
+    drop(idle);
 }
 
 /// What operators forget, all at once.
