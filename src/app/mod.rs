@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod echo;
 mod execute;
 pub mod explain;
+mod grpc;
 mod keys;
 mod lifecycle;
 pub mod listen;

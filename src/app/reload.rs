@@ -97,6 +97,7 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "store": store,
         "tokens.algorithm": tokens.algorithm,
         "account.hash_threads": account.hash_threads,
+        "forward_auth.grpc_address": forward_auth.grpc_address,
         "log": log,
     })
 }
@@ -115,7 +116,8 @@ mod tests {
         let old = config("");
         let mut new = config(
             "[listen]\naddress = '127.0.0.1:9'\n[limits]\nhead_bytes_max = 9000\nbody_bytes_max = 7\n\
-             [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n",
+             [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n\
+             [forward_auth]\ngrpc_address = '127.0.0.1:7'\n",
         );
         let named = keep_fixed(&mut new, &old);
         assert_eq!(
@@ -123,7 +125,8 @@ mod tests {
             [
                 "listen.address",
                 "limits.head_bytes_max",
-                "tokens.algorithm"
+                "tokens.algorithm",
+                "forward_auth.grpc_address",
             ]
         );
         assert_eq!(new.listen.addresses, old.listen.addresses);

@@ -21,6 +21,35 @@ pub enum Decision {
     Fail(Unavailable),
 }
 
+impl Decision {
+    /// The proof of an allow.
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Allow(grant) => Some(grant),
+            Self::Deny(_) | Self::Fail(_) => None,
+        }
+    }
+
+    /// The refusal.
+    #[must_use]
+    pub const fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Deny(denial) => Some(denial),
+            Self::Allow(_) | Self::Fail(_) => None,
+        }
+    }
+
+    /// Why it could not be decided.
+    #[must_use]
+    pub const fn failure(&self) -> Option<Unavailable> {
+        match self {
+            Self::Fail(cause) => Some(*cause),
+            Self::Allow(_) | Self::Deny(_) => None,
+        }
+    }
+}
+
 /// A refusal, with what is known about the request, for the record.
 #[derive(Clone, Debug)]
 pub struct Denial {

@@ -197,7 +197,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
-        forward_auth: forward_auth::read(root.table("forward_auth"), around),
+        forward_auth: forward_auth::read(root.table("forward_auth"), &listen, around),
         session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,
         listen,

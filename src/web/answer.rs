@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
-use crate::snapshot::RequestScope;
+use crate::snapshot::{RequestScope, Snapshot};
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
 /// For a year browsers come by https only, once they came so.
@@ -108,16 +108,27 @@ struct OAuthBody<'a> {
     request_id: &'a str,
 }
 
-/// Outermost layer: writes the bodies of errors, whoever caused them, and the header fields of every answer.
+/// Outermost layer: [`finished`] for every answer.
 pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
     let scope = request.extensions().get::<RequestScope>();
     let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
-    let metrics = scope.map(|scope| Arc::clone(&scope.snapshot.services.metrics));
-    let is_https =
-        scope.is_some_and(|scope| scope.snapshot.config.listen.public_url.scheme == "https");
+    let snapshot = scope.map(|scope| Arc::clone(&scope.snapshot));
     let is_head = request.method() == Method::HEAD;
-    let mut response = next.run(request).await;
-    if let (Some(metrics), Some(problem)) = (metrics, response.extensions().get::<Problem>()) {
+    let mut response = finished(next.run(request).await, id, snapshot.as_deref());
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// Writes the bodies of errors, whoever caused them, and the header fields of every answer.
+pub(in crate::web) fn finished(
+    mut response: Response,
+    id: RequestId,
+    snapshot: Option<&Snapshot>,
+) -> Response {
+    if let (Some(snapshot), Some(problem)) = (snapshot, response.extensions().get::<Problem>()) {
+        let metrics = &snapshot.services.metrics;
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
             Kind::StoreUnavailable => metrics.store_error(),
@@ -127,18 +138,14 @@ pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
         }
     }
     if let Some(body) = error_body(&mut response, id) {
-        let length = body.len();
-        *response.body_mut() = if is_head {
-            Body::empty()
-        } else {
-            Body::from(body)
-        };
+        let length = HeaderValue::from(body.len());
+        *response.body_mut() = Body::from(body);
         response
             .headers_mut()
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            .insert(header::CONTENT_LENGTH, length);
     }
     put_common_fields(response.headers_mut(), id);
-    if is_https {
+    if snapshot.is_some_and(|it| it.config.listen.public_url.scheme == "https") {
         let value = HeaderValue::from_static(HSTS);
         response
             .headers_mut()

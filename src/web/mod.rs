@@ -1,4 +1,4 @@
-//! Floor 5: the gateway's own endpoints over HTTP.
+//! Floor 5: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
 //! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
 //! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `answer`.
@@ -11,7 +11,7 @@ mod cookie;
 mod cors;
 mod endpoints;
 mod error;
-mod forward_auth;
+pub mod forward_auth;
 mod openapi;
 mod pace;
 mod portal;

@@ -2,6 +2,7 @@
 
 mod browser;
 mod callers;
+mod grpc;
 mod promises;
 mod proxies;
 mod questions;

@@ -66,6 +66,11 @@ fn envoy_keeps_the_promises() {
 }
 
 #[test]
+fn envoy_keeps_the_promises_over_grpc() {
+    keeps_the_promises(Kind::EnvoyGrpc);
+}
+
+#[test]
 fn haproxy_keeps_the_promises() {
     keeps_the_promises(Kind::Haproxy);
 }
@@ -625,7 +630,7 @@ fn outsiders(behind: &Behind) {
 }
 
 /// A connection from another address than the proxy's own.
-fn from_elsewhere(to: SocketAddr) -> Connection {
+pub(crate) fn from_elsewhere(to: SocketAddr) -> Connection {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()

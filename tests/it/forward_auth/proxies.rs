@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Traefik,
     Caddy,
     Envoy,
+    EnvoyGrpc,
     Haproxy,
 }
 
@@ -74,6 +75,11 @@ fn more_routes() -> String {
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_edited(kind, &[])
+    }
+
+    /// The same with other texts in the place of some of the proxy's example.
+    pub(crate) fn start_edited(kind: Kind, edits: &[(&str, &str)]) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
         let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -81,6 +87,7 @@ impl Behind {
             ("8000", proxy.port()),
             ("8080", gateway.address.port()),
             ("9001", upstream.address.port()),
+            ("9191", free_port()),
         ];
         let of_gateway = filled("forward-auth.toml", &ports);
         let base = fs::read_to_string(gateway.config()).unwrap();
@@ -88,7 +95,14 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let process = Proxy::start(kind, &ports, &|text| text);
+        let edited = |mut text: String| {
+            for (from, to) in edits {
+                assert!(text.contains(from), "no {from:?} in the example");
+                text = text.replace(from, to);
+            }
+            text
+        };
+        let process = Proxy::start(kind, &ports, &edited);
         let mut behind = Self {
             kind,
             gateway,
@@ -276,20 +290,8 @@ fn spawn(
                 .arg(write("Caddyfile"));
             command
         }
-        Kind::Envoy => {
-            let mut command = Command::new(python("envoy"));
-            command
-                .args([
-                    "--disable-hot-restart",
-                    "--concurrency",
-                    "1",
-                    "--log-level",
-                    "warn",
-                    "-c",
-                ])
-                .arg(write("envoy.yaml"));
-            command
-        }
+        Kind::Envoy => envoy(&write("envoy.yaml")),
+        Kind::EnvoyGrpc => envoy(&write("envoy-grpc.yaml")),
         Kind::Haproxy => {
             write("doorward.lua");
             let mut command = Command::new(installed("haproxy"));
@@ -306,6 +308,15 @@ fn spawn(
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{kind:?}: {error}"))
+}
+
+fn envoy(example: &Path) -> Command {
+    let mut command = Command::new(python("envoy"));
+    command
+        .args(["--disable-hot-restart", "--concurrency", "1"])
+        .args(["--log-level", "warn", "-c"])
+        .arg(example);
+    command
 }
 
 /// nginx with the example included where it belongs, in one process, and with all that it writes in one folder.
