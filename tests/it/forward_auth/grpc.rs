@@ -325,98 +325,74 @@ type Change = fn(&mut CheckRequest);
 fn what_describes_no_one_request_is_refused() {
     let scene = Scene::start("");
     let bearer = scene.bearer();
-    let cases: [(&str, Change, i32, &str); 14] = [
-        (
-            "nothing",
-            |it| it.attributes = None,
-            400,
-            "forward_malformed",
-        ),
+    let cases: [(&str, Change, i32); 14] = [
+        ("nothing", |it| it.attributes = None, 400),
         (
             "no request",
             |it| it.attributes.as_mut().unwrap().request = None,
             400,
-            "forward_malformed",
         ),
-        (
-            "no path",
-            |it| http_of(it).path.clear(),
-            400,
-            "forward_malformed",
-        ),
-        (
-            "no method",
-            |it| http_of(it).method.clear(),
-            400,
-            "forward_malformed",
-        ),
-        (
-            "no scheme",
-            |it| http_of(it).scheme.clear(),
-            400,
-            "forward_malformed",
-        ),
-        (
-            "no host",
-            |it| has_host(http_of(it), ""),
-            401,
-            "request_malformed",
-        ),
+        ("no path", |it| http_of(it).path.clear(), 400),
+        ("no method", |it| http_of(it).method.clear(), 400),
+        ("no scheme", |it| http_of(it).scheme.clear(), 400),
+        ("no host", |it| has_host(http_of(it), ""), 401),
         (
             "two hosts",
             |it| has_host(http_of(it), "a.test,b.test"),
             400,
-            "forward_malformed",
         ),
         (
             "a second target",
             |it| http_of(it).query = "a".to_owned(),
             400,
-            "forward_malformed",
         ),
         (
             "a fragment",
             |it| http_of(it).fragment = "a".to_owned(),
             400,
-            "forward_malformed",
         ),
         (
             "another path",
             |it| http_of(it).path = "/public/y".to_owned(),
             400,
-            "forward_malformed",
         ),
         (
             "another method",
             |it| http_of(it).method = "POST".to_owned(),
             400,
-            "forward_malformed",
         ),
         (
             "fields twice",
             |it| drop(http_of(it).headers.insert("a".to_owned(), "b".to_owned())),
             400,
-            "forward_malformed",
         ),
         (
             "a name that is none",
             |it| push(http_of(it), "a b", "c"),
             401,
-            "request_malformed",
         ),
         (
             "a host beside the host",
             |it| push(http_of(it), "host", "b.test"),
             401,
-            "request_malformed",
         ),
     ];
-    for (what, change, status, code) in cases {
+    for (what, change, status) in cases {
+        let code = if status == 400 {
+            "forward_malformed"
+        } else {
+            "request_malformed"
+        };
         let mut asked = question("GET", "/protected/x", &[("Authorization", &bearer)]);
         change(&mut asked);
         eprintln!("{what}");
         scene.ask(asked).is_refused(status, code);
     }
+}
+
+#[test]
+fn names_that_may_mean_another_and_long_heads_are_refused() {
+    let scene = Scene::start("");
     for name in [
         "X_Auth_Uid",
         "x-auth_roles",
@@ -567,9 +543,10 @@ async fn call(grpc: SocketAddr, path: &str, frames: &[u8], ends: bool) -> (Bytes
         .unwrap();
     let (head, mut body) = answer.await.unwrap().into_parts();
     let message = body.data().await.map(Result::unwrap).unwrap_or_default();
-    let trailers = match head.headers.contains_key("grpc-status") {
-        true => head.headers,
-        false => body.trailers().await.unwrap().unwrap(),
+    let trailers = if head.headers.contains_key("grpc-status") {
+        head.headers
+    } else {
+        body.trailers().await.unwrap().unwrap()
     };
     let status = trailers["grpc-status"].to_str().unwrap().to_owned();
     drop(sender);
@@ -682,24 +659,24 @@ const CARELESS: [(&str, &str); 4] = [
 fn an_envoy_that_is_set_up_carelessly_lets_no_more_through() {
     let behind = Behind::start_edited(proxies::Kind::EnvoyGrpc, &CARELESS);
     let anna = behind.anna.caller();
-    let arrives = |request: crate::harness::request::Request<'_>| {
+    let reached = |request: crate::harness::request::Request<'_>| {
         let count = behind.upstream.count();
         let answer = request.send();
         (answer, behind.upstream.count() != count)
     };
     for name in ["X_Auth_Uid", "X-Auth_Uid", "x.auth.uid"] {
-        let (answer, arrived) = arrives(behind.get("/x").by(&anna).header(name, "forged"));
+        let (answer, arrived) = reached(behind.get("/x").by(&anna).header(name, "forged"));
         assert_eq!((answer.status, arrived), (400, false), "{name}");
     }
     let doubled = behind.get("/optional/x").header("X-Auth-Uid", "forged");
-    let (answer, arrived) = arrives(doubled.header("x-auth-uid", "forged"));
+    let (answer, arrived) = reached(doubled.header("x-auth-uid", "forged"));
     assert_eq!((answer.status, arrived), (200, true));
     assert!(!behind.upstream.last().text().contains("forged"));
-    let (answer, arrived) = arrives(behind.get("/x").by(&anna).by(&anna));
+    let (answer, arrived) = reached(behind.get("/x").by(&anna).by(&anna));
     assert_eq!((answer.status, arrived), (401, false));
     for field in ["Remote_User", "X-Original-Url", "X_Rewrite_Url"] {
         let request = behind.get("/x").by(&anna).header(field, "/public/forged");
-        assert_eq!(arrives(request).0.status, 200, "{field}");
+        assert_eq!(reached(request).0.status, 200, "{field}");
         assert!(!behind.upstream.last().text().contains("forged"), "{field}");
     }
     // Whom the caller claims to be in front of counts for nobody that is not trusted.
@@ -713,7 +690,7 @@ fn an_envoy_that_is_set_up_carelessly_lets_no_more_through() {
         .record(answer.header("x-request-id").unwrap());
     assert_eq!(record["client"], STRANGER.to_string(), "{record}");
     // It cannot be decided, and that is an answer: no failure that could be allowed.
-    let (answer, arrived) = arrives(behind.get("/events/1/x").by(&anna));
+    let (answer, arrived) = reached(behind.get("/events/1/x").by(&anna));
     assert_eq!((answer.status, arrived), (503, false), "{answer:?}");
     assert!(answer.header("retry-after").is_some());
 }
