@@ -107,6 +107,7 @@ pub(in crate::web) struct ChangeBody {
     #[schemars(inner(regex(pattern = ROLE)))]
     roles: Option<Vec<String>>,
     password_must_change: Option<bool>,
+    /// Whether all of its API keys are refused until they are confirmed.
     apikeys_suspended: Option<bool>,
 }
 

@@ -82,6 +82,7 @@ pub(in crate::web) struct ChangeBody {
     #[schemars(length(max = RESOURCES_MAX))]
     #[serde(default, deserialize_with = "present")]
     resources: Option<Option<Vec<RoleBody>>>,
+    /// `false` confirms a key that is suspended, `true` suspends it.
     suspended: Option<bool>,
 }
 

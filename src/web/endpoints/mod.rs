@@ -32,7 +32,6 @@ pub(in crate::web) fn all(prefix: &str) -> Api {
         access::memberships,
         access::administration,
         pages::pages,
-        pages::change_page,
         pages::documents,
         questions::forward_auth,
     ];

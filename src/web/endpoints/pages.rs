@@ -37,7 +37,7 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
         about(PAGES, "The login page, or who is logged in")
             .open_to(&["", COOKIE])
             .reads("rd", "Where the login leads back to, if the operator lists its origin.")
-            .reads("notice", "What went well: `password_set`, `password_changed`, `address_changed` or `logged_out`.")
+            .reads("notice", "What went well: `password_set`, `address_changed` or `logged_out`.")
             .shows_page()
             .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
     )
@@ -70,63 +70,47 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
             .more("For the page itself, by its `Origin`.")
             .takes_form(&passwords, &["new_password", "verify_password"]),
     )
+    .get(
+        "/password",
+        portal::change::show,
+        about(PAGES, "The page that changes the password of whoever is logged in")
+            .open_to(&["", COOKIE])
+            .reads("rd", "Where the change leads back to, if the operator lists its origin.")
+            .shows_page()
+            .answers(303, "Nobody is logged in: the browser is led to the login page, and back.", None)
+            .recognises(),
+    )
+    .post("/password", portal::change::change, change_of_password())
     .get("/assets/portal.css", portal::style, file("The style of the pages", "text/css"))
 }
 
-pub(in crate::web::endpoints) fn change_page(api: Api) -> Api {
-    let change = json!({
+fn change_of_password() -> Operation {
+    let form = json!({
         "old_password": { "type": "string" }, "new_password": { "type": "string" },
-        "verify_password": { "type": "string" }, "rd": { "type": "string" },
+        "verify_password": { "type": "string" },
+        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
     });
-    api.get(
-        "/password",
-        portal::change::show,
-        about(
-            PAGES,
-            "The page that changes the password of whoever is logged in",
-        )
+    about(PAGES, "Changes the password of whoever is logged in")
+        .more("For the page itself, by its `Origin`.")
         .open_to(&["", COOKIE])
-        .reads(
-            "rd",
-            "Where it leads on to, if the operator lists its origin.",
-        )
-        .shows_page()
+        .takes_form(&form, &["old_password", "new_password", "verify_password"])
         .answers(
             303,
-            "Nobody is logged in: the browser is led to the login page.",
+            "Done, or nobody is logged in; the browser is led on.",
             None,
         )
-        .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
-    )
-    .post(
-        "/password",
-        portal::change::change,
-        about(PAGES, "Changes the password of whoever is logged in")
-            .more("For the page itself, by its `Origin`.")
-            .open_to(&["", COOKIE])
-            .takes_form(
-                &change,
-                &["old_password", "new_password", "verify_password"],
-            )
-            .answers(
-                303,
-                "Done, or nobody is logged in: the browser is led on.",
-                None,
-            )
-            .refuses(&[
-                Kind::LoginNeeded,
-                Kind::PasswordWrong,
-                Kind::PasswordMismatch,
-                Kind::PasswordRefused,
-                Kind::AccountChanged,
-                DenyReason::RateLimited.into(),
-                LIMITED,
-                Kind::StoreUnavailable,
-                Kind::HashingBusy,
-                Kind::LimitsFull,
-            ])
-            .refuses_on_page(&[403, 409, 422, 429, 503]),
-    )
+        .recognises()
+        .refuses(&[
+            Kind::LoginNeeded,
+            Kind::PasswordWrong,
+            Kind::PasswordMismatch,
+            Kind::PasswordRefused,
+            Kind::AccountChanged,
+            LIMITED,
+            Kind::HashingBusy,
+            Kind::LimitsFull,
+        ])
+        .refuses_on_page(&[403, 409, 422, 429, 503])
 }
 
 pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
