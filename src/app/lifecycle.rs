@@ -10,11 +10,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::app::admin::{Admin, Component};
+use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
-use crate::app::{AppError, backup, counting, echo, reload, services, socket};
+use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -41,8 +41,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     // Everything is bound before anything is served: a start that fails has answered nobody.
     let listeners = listen::bind(&config.listen.addresses)?;
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
-    let grpc_address = config.forward_auth.grpc_address;
-    let grpc_listener = grpc_address.map(listen::bind_one).transpose()?;
+    let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
+    let grpc_listener = grpc_listener.transpose()?;
     let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
@@ -53,10 +53,13 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         Gateway::new(Arc::clone(&current), router, echo),
         &config,
     ));
+    services.issuers.adopt();
+    tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
         components(&services, &is_ready, &mut tasks),
+        degraded_issuers(&current),
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
@@ -75,14 +78,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
     }
-    tracing::info!(
-        addresses = ?config.listen.addresses,
-        admin_address = %config.listen.admin_address,
-        grpc_address = grpc_address.map(tracing::field::display),
-        public_url = config.listen.public_url.text,
-        "ready"
-    );
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    tell_ready(&config);
 
     signals.until_end(path, &current).await;
     is_ready.store(false, Ordering::Release);
@@ -207,6 +203,16 @@ fn components(
     ]
 }
 
+/// Tells which foreign issuers of the present configuration cannot be reached.
+fn degraded_issuers(current: &Arc<Current>) -> Degraded {
+    let current = Arc::clone(current);
+    Box::new(move || {
+        let snapshot = current.load();
+        let degraded = snapshot.services.issuers.iter().filter(|i| i.is_degraded());
+        degraded.map(|i| format!("issuer:{}", i.name())).collect()
+    })
+}
+
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
@@ -304,6 +310,18 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn tell_ready(config: &Config) {
+    let listen = &config.listen;
+    tracing::info!(
+        addresses = ?listen.addresses,
+        admin_address = %listen.admin_address,
+        grpc_address = config.forward_auth.grpc_address.map(tracing::field::display),
+        public_url = listen.public_url.text,
+        "ready"
+    );
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Where no systemd started us this does nothing.

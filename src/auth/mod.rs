@@ -184,6 +184,25 @@ impl Authorizer {
         Ok(Some(Arc::clone(&caller.identity)))
     }
 
+    /// Whether a browser that is logged in at the gateway's own endpoints is so on routes, by the cookie that counts there.
+    ///
+    /// # Errors
+    /// [`Stop::Wait`] and [`Stop::Fail`] as [`Authorizer::authenticate`].
+    pub async fn counts_on_routes(&self, view: &OwnView<'_>) -> Result<bool, Stop> {
+        let Ok(Some(credential @ Credential::Cookie(..))) = self.credential(view.headers) else {
+            return Ok(false);
+        };
+        let origin = Origin {
+            client: view.client,
+            counts: false,
+        };
+        match self.verifier.verify(credential, origin).await {
+            Ok(_) => Ok(true),
+            Err(Stop::Deny(_)) => Ok(false),
+            Err(stop) => Err(stop),
+        }
+    }
+
     /// Whether a request to one of the gateway's own endpoints was sent by a page that may act for its user there: one
     /// of the gateway's own, or of a configured origin.
     #[must_use]

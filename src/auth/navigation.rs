@@ -10,6 +10,8 @@ use crate::config::Config;
 use crate::model::deny::DenyReason;
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// By which older libraries mark a script's request; the views of Android's apps name the app by it in navigations.
+const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// A login page, if navigations are sent there.
 #[derive(Debug)]
@@ -33,7 +35,8 @@ impl LoginPage {
 
     /// Where the caller of a refused request is sent; `None`: it is told what it was refused for.
     ///
-    /// The page is told the way back if a login may lead there.
+    /// The page is told the way back if a login may lead there. It never leads to itself: a page that can be seen with a
+    /// login only would do so for ever.
     pub(crate) fn instead_of(
         &self,
         reason: DenyReason,
@@ -50,6 +53,9 @@ impl LoginPage {
         }
         let page = self.0.as_ref()?;
         let asked = format!("{}{path_and_query}", origin_of(view.scheme, view.authority));
+        if without_query(&asked) == without_query(page) {
+            return None;
+        }
         Some(match return_to.accept(&asked) {
             Some(back) => {
                 let back: String = form_urlencoded::byte_serialize(back.url.as_bytes()).collect();
@@ -61,15 +67,21 @@ impl LoginPage {
     }
 }
 
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(page, _)| page)
+}
+
 /// Whether a person waits for a page: nothing else asks for HTML by GET.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let is_html = |value: &HeaderValue| {
         let text = value.as_bytes().to_ascii_lowercase();
         text.windows(9).any(|window| window == b"text/html")
     };
+    let is_script = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");
     let mode = headers.get(FETCH_MODE);
     *method == Method::GET
         && mode.is_none_or(|mode| mode.as_bytes() == b"navigate")
+        && !headers.get(REQUESTED_WITH).is_some_and(is_script)
         && headers.get_all(header::ACCEPT).iter().any(is_html)
 }
 
@@ -84,6 +96,16 @@ mod tests {
             ("GET", &[html][..], true),
             ("GET", &[html, ("sec-fetch-mode", "navigate")], true),
             ("GET", &[("accept", "*/*"), ("accept", "Text/HTML")], true),
+            (
+                "GET",
+                &[html, ("x-requested-with", "com.example.mail")],
+                true,
+            ),
+            (
+                "GET",
+                &[html, ("x-requested-with", "xmlhttprequest")],
+                false,
+            ),
             ("GET", &[html, ("sec-fetch-mode", "cors")], false),
             ("GET", &[html, ("sec-fetch-mode", "websocket")], false),
             ("GET", &[("accept", "*/*")], false),

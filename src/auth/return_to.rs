@@ -1,5 +1,6 @@
 //! Where a login may lead: the answer to open redirects.
 
+use crate::auth::cookie::CookieNames;
 use crate::config::{PublicUrl, SessionSettings};
 
 /// Longest URL that a login leads back to, in bytes: encoded into another query it still fits a request target.
@@ -9,7 +10,14 @@ const URL_BYTES_MAX: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct ReturnTo {
     /// `public_url` first.
-    origins: Vec<String>,
+    origins: Vec<Origin>,
+}
+
+/// An origin, as configured.
+#[derive(Clone, Debug)]
+struct Origin {
+    text: String,
+    has_cookie: bool,
 }
 
 /// A URL that a login may lead to.
@@ -19,13 +27,20 @@ pub struct Destination {
     pub url: String,
     /// Its origin, as configured.
     pub origin: String,
+    /// Whether browsers send the cookie of a login there at all.
+    pub has_cookie: bool,
 }
 
 impl ReturnTo {
     pub(crate) fn new(public_url: &PublicUrl, settings: &SessionSettings) -> Self {
-        let mut origins = vec![public_url.text.clone()];
-        origins.extend(settings.return_to.iter().cloned());
-        Self { origins }
+        let origins = std::iter::once(&public_url.text).chain(&settings.return_to);
+        let origins = origins.map(|text| Origin {
+            text: text.clone(),
+            has_cookie: has_cookie(text, public_url, settings),
+        });
+        Self {
+            origins: origins.collect(),
+        }
     }
 
     /// Takes a URL that a caller names, if it is on one of the origins; a path alone is on `public_url`.
@@ -42,14 +57,35 @@ impl ReturnTo {
         } else {
             self.origins
                 .iter()
-                .find_map(|origin| Some((origin, behind(origin, url)?)))?
+                .find_map(|origin| Some((origin, behind(&origin.text, url)?)))?
         };
         let is_one_path = !rest.starts_with("//");
         is_one_path.then(|| Destination {
-            url: format!("{origin}{rest}"),
-            origin: origin.clone(),
+            url: format!("{}{rest}", origin.text),
+            origin: origin.text.clone(),
+            has_cookie: origin.has_cookie,
         })
     }
+}
+
+/// Whether browsers send the cookie that routes read to an origin. Cookies know no ports.
+///
+/// Source: RFC 6265bis section 5.7.3 (retrieval).
+fn has_cookie(origin: &str, public_url: &PublicUrl, settings: &SessionSettings) -> bool {
+    let Some(place) = PublicUrl::parse(origin) else {
+        return false;
+    };
+    let names = CookieNames::new(public_url, settings);
+    let host = place.host();
+    let is_in_domain = |domain: &String| {
+        let above = host.strip_suffix(domain.as_str());
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    let is_there = match settings.cookie_domain.as_ref().filter(|_| names.has_domain) {
+        Some(domain) => is_in_domain(domain),
+        None => host == public_url.host(),
+    };
+    is_there && (!names.is_secure || place.scheme == "https")
 }
 
 /// What follows an origin in a URL: nothing, a path, a query or a fragment, so that the authority ends there.
@@ -99,6 +135,36 @@ mod tests {
         ];
         for (url, wanted) in cases {
             assert_eq!(return_to().accept(url).unwrap().url, wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_of_a_login_goes_to_its_host_or_its_domain() {
+        let own = "https://auth.example.com";
+        let cases = [
+            (own, None, own, true),
+            (own, None, "https://auth.example.com:8443", true),
+            (own, None, "http://auth.example.com", false),
+            (own, None, "https://app.example.com", false),
+            ("http://a.test:80", None, "http://a.test:3000", true),
+            ("http://a.test", None, "https://a.test", true),
+            ("http://[::1]:8080", None, "http://[::1]:3000", true),
+            ("http://[::1]:8080", None, "http://[::2]:3000", false),
+            (own, Some("example.com"), own, true),
+            (own, Some("example.com"), "https://example.com:444", true),
+            (own, Some("example.com"), "https://a.b.example.com", true),
+            (own, Some("example.com"), "https://aexample.com", false),
+            (own, Some("example.com"), "http://app.example.com", false),
+        ];
+        for (public, domain, origin, wanted) in cases {
+            let settings = SessionSettings {
+                cookie_domain: domain.map(str::to_owned),
+                return_to: vec![origin.to_owned()],
+                ..SessionSettings::default()
+            };
+            let return_to = ReturnTo::new(&PublicUrl::parse(public).unwrap(), &settings);
+            let taken = return_to.accept(&format!("{origin}/x")).unwrap();
+            assert_eq!(taken.has_cookie, wanted, "{public} {domain:?} {origin}");
         }
     }
 

@@ -71,6 +71,15 @@ impl PublicUrl {
             authority,
         })
     }
+
+    /// Host without a port; an IPv6 address in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        match self.authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => &self.authority,
+        }
+    }
 }
 
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";

@@ -81,7 +81,7 @@ fn domain(text: &str, public_url: &PublicUrl) -> Option<String> {
         return Some(String::new());
     }
     let domain = listen::host(text)?;
-    let own = public_url.authority.split(':').next().unwrap_or_default();
+    let own = public_url.host();
     let is_above = own
         .strip_suffix(domain.as_str())
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));

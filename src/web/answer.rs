@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::deny::DenyReason;
@@ -21,12 +22,29 @@ const HSTS: &str = "max-age=31536000";
 /// JSON of our own making.
 pub(in crate::web) struct Json<T>(pub(in crate::web) T);
 
+/// JSON about what was made: 201.
+pub(in crate::web) struct Created<T>(pub(in crate::web) T);
+
+/// JSON about what will be done: 202.
+pub(in crate::web) struct Accepted<T>(pub(in crate::web) T);
+
+/// Nothing to say: 204.
+pub(in crate::web) struct NoContent;
+
+/// A sentence for people.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+pub(in crate::web) struct MessageAnswer {
+    pub(in crate::web) message: &'static str,
+}
+
 /// Says of an answer that its body stands as it is, though it tells of a problem: a page for people.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::web) struct Written;
 
-/// A list: `{items, count}` and, where there is more, `next`.
-#[derive(Debug, Serialize)]
+/// A list: `{items, count}` and, where there is more, `next` for `?cursor=`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(in crate::web) struct List<T> {
     items: Vec<T>,
     count: usize,
@@ -61,6 +79,24 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 .into_response(),
             Err(_) => Problem::from(Kind::Internal).into_response(),
         }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self.0)).into_response()
+    }
+}
+
+impl IntoResponse for NoContent {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
     }
 }
 

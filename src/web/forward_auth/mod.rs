@@ -8,32 +8,21 @@ mod question;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::auth::asked::{Asked, Judged};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
 use crate::crypto::token::is_secret;
 use crate::model::deny::DenyReason;
-use crate::snapshot::{FORWARD_AUTH_PATH, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::web::caller::Anybody;
 use crate::web::error::{Kind, Problem};
 use crate::web::forward_auth::question::Family;
 
 /// By which a proxy shows that it is one of ours.
 const SECRET: HeaderName = HeaderName::from_static("x-doorward-secret");
-
-/// The paths at which proxies ask.
-pub(in crate::web) fn router(prefix: &str) -> Router {
-    let path = format!("{prefix}{FORWARD_AUTH_PATH}");
-    Router::new()
-        .route(&path, any(verify))
-        .route(&format!("{path}/"), any(verify))
-        .route(&format!("{path}/{{*target}}"), any(verify))
-}
 
 /// What the asking proxy is told, before it is written in its dialect.
 #[derive(Debug)]
@@ -84,8 +73,8 @@ fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
     }
 }
 
-async fn verify(Anybody(scope): Anybody, request: Request) -> Response {
-    let (head, _) = request.into_parts();
+/// Answers a proxy that asks.
+pub(in crate::web) async fn verify(Anybody(scope): Anybody, head: Parts) -> Response {
     let read = admit(&scope.snapshot, scope.peer_is_trusted, &head.headers)
         .and_then(|()| question::read(&head, &scope.snapshot, scope.client));
     let (mut response, judged) = match read {

@@ -33,6 +33,8 @@ struct Filled<'a> {
     must_change: bool,
     /// Where they change the password.
     change: Option<&'a str>,
+    /// Why who is logged in may be sent here again.
+    astray: &'static str,
     /// What went wrong.
     message: Option<String>,
     /// What went well.
@@ -54,7 +56,7 @@ impl<'a> Filled<'a> {
 }
 
 /// The login page, or who is logged in. It never leads anywhere by itself: whatever sends a browser here again and again,
-/// it comes to rest.
+/// it comes to rest, and is told what may be wrong.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
@@ -62,9 +64,8 @@ pub(in crate::web) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let authorizer = &scope.snapshot.authorizer;
-    let found = authorizer
-        .recognise(&own_view(&scope, &Method::GET, &headers))
-        .await;
+    let view = own_view(&scope, &Method::GET, &headers);
+    let found = authorizer.recognise(&view).await;
     let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
@@ -83,6 +84,8 @@ pub(in crate::web) async fn show(
             let is_changed = notice.as_deref() == Some("password_changed");
             filled.notice =
                 is_changed.then_some("The password is changed. All other logins have ended.");
+            let counts = authorizer.counts_on_routes(&view).await?;
+            filled.astray = astray(back.as_ref(), counts);
             Ok(portal.page(LOGIN, &filled, back.as_ref()))
         }
         Err(Stop::Deny(DenyReason::SessionEnded)) => {
@@ -92,6 +95,20 @@ pub(in crate::web) async fn show(
         }
         Ok(_) | Err(Stop::Deny(_)) => Ok(portal.page(LOGIN, &filled, back.as_ref())),
         Err(stop @ (Stop::Wait(_) | Stop::Fail(_))) => Err(stop.into()),
+    }
+}
+
+/// What may be wrong where a login does not count. `counts`: whether this browser's cookie for routes is good.
+const fn astray(back: Option<&Destination>, counts: bool) -> &'static str {
+    match back {
+        Some(back) if !back.has_cookie => {
+            "your login does not reach it: its cookie is not for that address. Whoever runs this can change that."
+        }
+        _ if !counts => {
+            "your browser has no cookie for it that is good: log out, and log in again, with cookies allowed."
+        }
+        Some(_) => "your login is lost on the way: tell whoever runs it.",
+        None => "no login leads back to it, and perhaps none counts there: tell whoever runs it.",
     }
 }
 

@@ -342,6 +342,7 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
     let page = gateway.send("GET", rd, &[session], String::new()).await;
     assert_eq!(page.status, 200, "the page leads nowhere by itself");
     assert!(page.text.contains("<strong id=\"person\">anna</strong>"));
+    assert!(page.text.contains("its cookie is not for that address"));
     // Another login of the same browser ends the session that it had.
     let again = gateway
         .send(
@@ -597,4 +598,61 @@ async fn whoever_guesses_by_form_json_and_change_of_address_is_counted_once() {
     assert_ne!(page.header("retry-after"), "");
     assert!(page.text.contains("Quota exceeded: try again later."));
     assert!(page.text.contains("<form"));
+}
+
+#[tokio::test]
+async fn who_is_sent_to_log_in_again_and_again_is_told_why() {
+    let session = SessionSettings {
+        cookie_domain: Some("example.com".to_owned()),
+        return_to: vec![
+            "https://app.example.com".to_owned(),
+            "https://app.example.org".to_owned(),
+        ],
+        ..SessionSettings::default()
+    };
+    let gateway = gateway("https://auth.example.com", session);
+    gateway.person("anna").await;
+    let answer = log_in(&gateway, ("origin", "https://auth.example.com"), "").await;
+    let pairs: Vec<_> = cookies(&answer)
+        .iter()
+        .map(|cookie| cookie.split(';').next().unwrap().to_owned())
+        .collect();
+    let own = &pairs[0];
+    let both = pairs.join("; ");
+    let cases = [
+        (&both, "?rd=https://app.example.com/x", "lost on the way"),
+        (
+            &both,
+            "?rd=https://app.example.org/x",
+            "not for that address",
+        ),
+        (&both, "?rd=https://evil.org", "no login leads back"),
+        (&both, "", "no login leads back"),
+        (own, "?rd=https://app.example.com/x", "no cookie for it"),
+        (own, "", "no cookie for it"),
+        (
+            &format!("{both}; __Secure-doorward=x"),
+            "?rd=/x",
+            "no cookie for it",
+        ),
+        (
+            &format!("{own}; __Secure-doorward=x"),
+            "?rd=/x",
+            "no cookie for it",
+        ),
+    ];
+    for (cookie, query, reason) in cases {
+        let path = format!("/auth/login{query}");
+        let fields = [("cookie", cookie.as_str())];
+        let page = gateway.send("GET", &path, &fields, String::new()).await;
+        assert_eq!(page.status, 200, "{query}");
+        assert!(cookies(&page).is_empty());
+        assert!(
+            page.text.contains(reason),
+            "{cookie} {query}: {}",
+            page.text
+        );
+    }
+    let page = gateway.send("GET", "/auth/login", &[], String::new()).await;
+    assert!(!page.text.contains("sends you here again"));
 }

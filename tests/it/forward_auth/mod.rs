@@ -1,5 +1,7 @@
 //! Forward-auth: other proxies ask, and let through what the gateway itself would.
 
+mod browser;
+mod callers;
 mod grpc;
 mod promises;
 mod proxies;

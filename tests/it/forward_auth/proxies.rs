@@ -36,6 +36,12 @@ pub(crate) struct Behind {
     pub(crate) proxy: SocketAddr,
     pub(crate) anna: Person,
     cookie: OnceLock<String>,
+    process: Proxy,
+}
+
+/// A running proxy. It is ended when this goes, and tells its last words if the test fails.
+pub(crate) struct Proxy {
+    kind: Kind,
     process: Child,
     dir: tempfile::TempDir,
 }
@@ -69,14 +75,13 @@ fn more_routes() -> String {
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {
-        Self::start_edited(kind, &[])
+        Self::start_with(kind, &|text| text)
     }
 
-    /// The same with other texts in the place of some of the proxy's example.
-    pub(crate) fn start_edited(kind: Kind, edits: &[(&str, &str)]) -> Self {
+    /// The same with a change to the proxy's example.
+    pub(crate) fn start_with(kind: Kind, change: &dyn Fn(String) -> String) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
-        let dir = tempfile::tempdir().unwrap();
         let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let ports = [
             ("8000", proxy.port()),
@@ -90,7 +95,7 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let process = spawn(kind, dir.path(), &ports, edits);
+        let process = Proxy::start(kind, &ports, change);
         let mut behind = Self {
             kind,
             gateway,
@@ -99,7 +104,6 @@ impl Behind {
             anna,
             cookie: OnceLock::new(),
             process,
-            dir,
         };
         behind.wait_until_ready();
         behind
@@ -107,19 +111,10 @@ impl Behind {
 
     fn wait_until_ready(&mut self) {
         wait_for("a proxy that is ready", || {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                panic!("{:?} ended with {status}: {}", self.kind, self.log());
-            }
+            self.process.lives();
             TcpStream::connect(self.proxy).ok()?;
             (self.get("/public/ready").send().status == 200).then_some(())
         });
-    }
-
-    /// What the proxy has written.
-    fn log(&self) -> String {
-        let names = ["out.log", "error.log"];
-        let texts = names.map(|name| fs::read_to_string(self.dir.path().join(name)));
-        texts.into_iter().flatten().collect()
     }
 
     pub(crate) fn request(&self, method: &str, target: &str) -> Request<'_> {
@@ -156,7 +151,34 @@ impl Behind {
     }
 }
 
-impl Drop for Behind {
+impl Proxy {
+    /// Starts a proxy with its example, on these ports and with this change.
+    pub(crate) fn start(
+        kind: Kind,
+        ports: &[(&str, u16)],
+        change: &dyn Fn(String) -> String,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let process = spawn(kind, dir.path(), ports, change);
+        Self { kind, process, dir }
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn lives(&mut self) {
+        if let Some(status) = self.process.try_wait().unwrap() {
+            panic!("{:?} ended with {status}: {}", self.kind, self.log());
+        }
+    }
+
+    /// What the proxy has written.
+    fn log(&self) -> String {
+        let names = ["out.log", "error.log"];
+        let texts = names.map(|name| fs::read_to_string(self.dir.path().join(name)));
+        texts.into_iter().flatten().collect()
+    }
+}
+
+impl Drop for Proxy {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.process);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -191,7 +213,7 @@ fn serve(exchange: &mut Exchange) {
 }
 
 /// Lays the example over the base of all tests. What the example says of addresses is the same.
-fn merged(base: &str, example: &str) -> String {
+pub(crate) fn merged(base: &str, example: &str) -> String {
     let mut config: toml::Table = base.parse().unwrap();
     let example: toml::Table = example
         .parse()
@@ -208,7 +230,7 @@ fn merged(base: &str, example: &str) -> String {
 }
 
 /// An example with other ports than it shows.
-fn filled(name: &str, ports: &[(&str, u16)]) -> String {
+pub(crate) fn filled(name: &str, ports: &[(&str, u16)]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = root.join("config/examples").join(name);
     let mut text = fs::read_to_string(&path).unwrap();
@@ -222,15 +244,19 @@ fn filled(name: &str, ports: &[(&str, u16)]) -> String {
 }
 
 /// Starts a proxy with its example.
-fn spawn(kind: Kind, dir: &Path, ports: &[(&str, u16)], edits: &[(&str, &str)]) -> Child {
+fn spawn(
+    kind: Kind,
+    dir: &Path,
+    ports: &[(&str, u16)],
+    change: &dyn Fn(String) -> String,
+) -> Child {
     let write = |name: &str| {
         let path = dir.join(name);
-        let mut text = filled(&format!("forward-auth/{name}"), ports);
-        for (from, to) in edits {
-            assert!(text.contains(from), "no {from:?} in {name}");
-            text = text.replace(from, to);
-        }
-        fs::write(&path, text).unwrap();
+        fs::write(
+            &path,
+            change(filled(&format!("forward-auth/{name}"), ports)),
+        )
+        .unwrap();
         path
     };
     let mut command = match kind {

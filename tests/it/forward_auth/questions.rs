@@ -54,7 +54,7 @@ upstream = "main"
 require = "public"
 "#;
 
-fn started(more: &str) -> (Upstream, Gateway) {
+pub(super) fn started(more: &str) -> (Upstream, Gateway) {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!("{TRUSTED}{more}{}{ROUTES}", routes(&upstream)));
     (upstream, gateway)
@@ -67,17 +67,17 @@ fn bare<'g>(gateway: &'g Gateway, path: &str) -> Request<'g> {
 
 /// The ways to ask about one request.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(super) enum Way {
     Uri,
     OriginalUri,
     OriginalUrl,
     Appended,
 }
 
-const WAYS: [Way; 4] = [Way::Uri, Way::OriginalUri, Way::OriginalUrl, Way::Appended];
+pub(super) const WAYS: [Way; 4] = [Way::Uri, Way::OriginalUri, Way::OriginalUrl, Way::Appended];
 
 /// Asks about a request to `host`.
-fn about<'g>(
+pub(super) fn about<'g>(
     gateway: &'g Gateway,
     way: Way,
     method: &str,
@@ -118,7 +118,7 @@ fn identity(answer: &Response) -> Value {
 }
 
 /// Logs in by the form of a page of this origin.
-fn log_in(gateway: &Gateway, origin: &str, username: &str) -> Response {
+pub(super) fn log_in(gateway: &Gateway, origin: &str, username: &str) -> Response {
     let password = password_of(username);
     let password: String = url::form_urlencoded::byte_serialize(password.as_bytes()).collect();
     gateway

@@ -20,6 +20,19 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts one, with JavaScript or without.
     pub(crate) fn start(javascript: bool) -> Self {
+        Self::start_with(javascript, &[])
+    }
+
+    /// Starts one, with JavaScript, for which all names under `.test` are this machine, and this authority is trusted.
+    ///
+    /// `authority`: the digest of its public key.
+    pub(crate) fn start_trusting(authority: &str) -> Self {
+        let names = "--host-resolver-rules=MAP *.test 127.0.0.1".to_owned();
+        let authority = format!("--ignore-certificate-errors-spki-list={authority}");
+        Self::start_with(true, &[names, authority, "--disable-quic".to_owned()])
+    }
+
+    fn start_with(javascript: bool, more: &[String]) -> Self {
         let chromium = installed(&["chromium", "chromium-browser", "google-chrome"]);
         let chromedriver = installed(&["chromedriver"]);
         let profile = tempfile::tempdir().unwrap();
@@ -47,16 +60,30 @@ impl Browser {
             (answer.status() == 200).then_some(())
         });
         let content = if javascript { 1 } else { 2 };
+        let profile = browser.profile.path().join("profile");
+        let own = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-proxy-server",
+            "--disable-background-networking",
+            "--disable-component-update",
+            &format!("--user-data-dir={}", profile.display()),
+        ];
+        let args: Vec<_> = own
+            .into_iter()
+            .chain(more.iter().map(String::as_str))
+            .collect();
         let options = json!({
             "binary": chromium,
-            "args": [
-                "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--no-proxy-server", "--disable-background-networking", "--disable-component-update",
-                format!("--user-data-dir={}", browser.profile.path().join("profile").display()),
-            ],
+            "args": args,
             "prefs": {"profile": {"managed_default_content_settings": {"javascript": content}}},
         });
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
+        }}});
         let made = browser.post("/session", &wanted);
         let id = made["sessionId"]
             .as_str()
@@ -88,11 +115,52 @@ impl Browser {
         self.get("/cookie").as_array().unwrap().clone()
     }
 
+    /// Runs the body of an async function in the page, and gives what it returns.
+    #[track_caller]
+    pub(crate) fn run(&self, body: &str) -> Value {
+        let script = format!("return (async () => {{ {body} }})()");
+        self.post("/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// Opens another tab, and turns to it.
+    pub(crate) fn new_tab(&self) -> String {
+        let tab = self.post("/window/new", &json!({"type": "tab"}));
+        let tab = tab["handle"].as_str().unwrap().to_owned();
+        self.turn_to(&tab);
+        tab
+    }
+
+    /// Turns to a tab.
+    pub(crate) fn turn_to(&self, tab: &str) {
+        self.post("/window", &json!({"handle": tab}));
+    }
+
     /// Types into the field of that name.
     #[track_caller]
     pub(crate) fn fill(&self, name: &str, text: &str) {
         let element = self.element(&format!("input[name={name}]"));
         self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// Puts a text in place of what stands in the first field that the selector finds.
+    #[track_caller]
+    pub(crate) fn type_over(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.post(&format!("{element}/clear"), &json!({}));
+        self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// How many elements the selector finds.
+    pub(crate) fn count(&self, selector: &str) -> usize {
+        let wanted = json!({"using": "css selector", "value": selector});
+        self.post("/elements", &wanted).as_array().unwrap().len()
+    }
+
+    /// What the browser has said of its pages so far: errors of scripts, and what a policy has kept back.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({"type": "browser"}));
+        let entries = entries.as_array().unwrap().iter();
+        entries.map(|entry| entry["message"].to_string()).collect()
     }
 
     /// Clicks on the first element that the selector finds.
