@@ -41,8 +41,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     // Everything is bound before anything is served: a start that fails has answered nobody.
     let listeners = listen::bind(&config.listen.addresses)?;
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
-    let grpc_address = config.forward_auth.grpc_address;
-    let grpc_listener = grpc_address.map(listen::bind_one).transpose()?;
+    let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
+    let grpc_listener = grpc_listener.transpose()?;
     let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
@@ -73,14 +73,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
     }
-    tracing::info!(
-        addresses = ?config.listen.addresses,
-        admin_address = %config.listen.admin_address,
-        grpc_address = grpc_address.map(tracing::field::display),
-        public_url = config.listen.public_url.text,
-        "ready"
-    );
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    tell_ready(&config);
 
     signals.until_end(path, &current).await;
     is_ready.store(false, Ordering::Release);
@@ -322,6 +315,18 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn tell_ready(config: &Config) {
+    let listen = &config.listen;
+    tracing::info!(
+        addresses = ?listen.addresses,
+        admin_address = %listen.admin_address,
+        grpc_address = config.forward_auth.grpc_address.map(tracing::field::display),
+        public_url = listen.public_url.text,
+        "ready"
+    );
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Where no systemd started us this does nothing.

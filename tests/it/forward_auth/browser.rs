@@ -52,6 +52,7 @@ impl Front {
             ("8000", port),
             ("8080", gateway.address.port()),
             ("9001", upstream.address.port()),
+            ("9191", free_port()),
         ];
         let base = fs::read_to_string(gateway.config()).unwrap();
         let example = merged(&base, &filled("forward-auth.toml", &ports));

@@ -75,11 +75,11 @@ fn more_routes() -> String {
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {
-        Self::start_edited(kind, &[])
+        Self::start_with(kind, &|text| text)
     }
 
-    /// The same with other texts in the place of some of the proxy's example.
-    pub(crate) fn start_edited(kind: Kind, edits: &[(&str, &str)]) -> Self {
+    /// The same with a change to the proxy's example.
+    pub(crate) fn start_with(kind: Kind, change: &dyn Fn(String) -> String) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
         let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -95,14 +95,7 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let edited = |mut text: String| {
-            for (from, to) in edits {
-                assert!(text.contains(from), "no {from:?} in the example");
-                text = text.replace(from, to);
-            }
-            text
-        };
-        let process = Proxy::start(kind, &ports, &edited);
+        let process = Proxy::start(kind, &ports, change);
         let mut behind = Self {
             kind,
             gateway,
