@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::app::admin::{Admin, Component};
+use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::delivery::{self, Scope};
 use crate::app::listen::{self, Door};
-use crate::app::{AppError, backup, counting, echo, reload, services, socket};
+use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -49,10 +49,13 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         Gateway::new(Arc::clone(&current), router, echo),
         &config,
     ));
+    services.issuers.adopt();
+    tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
         components(&services, &is_ready, &mut tasks),
+        degraded_issuers(&current),
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
@@ -181,6 +184,16 @@ fn components(
             is_ready: Box::new(move || post.is_reached()),
         },
     ]
+}
+
+/// Tells which foreign issuers of the present configuration cannot be reached.
+fn degraded_issuers(current: &Arc<Current>) -> Degraded {
+    let current = Arc::clone(current);
+    Box::new(move || {
+        let snapshot = current.load();
+        let degraded = snapshot.services.issuers.iter().filter(|i| i.is_degraded());
+        degraded.map(|i| format!("issuer:{}", i.name())).collect()
+    })
 }
 
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {

@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod echo;
 mod execute;
 pub mod explain;
+mod keys;
 mod lifecycle;
 pub mod listen;
 mod plain;
@@ -152,6 +153,8 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         let services = services::open(&config)?;
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
+        let issuers = Arc::clone(&snapshot.services.issuers);
+        issuers.adopt();
         let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
         let carried_out = async {
             let reply = execute::execute(command, &snapshot).await;
@@ -159,8 +162,13 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             reply
         };
         // A mail that does not leave now waits for the gateway.
-        let (reply, ()) = tokio::join!(carried_out, delivery);
-        Ok(reply)
+        let ended = async { tokio::join!(carried_out, delivery).0 };
+        let kept_fresh = keys::keep_fresh(issuers.adopted());
+        tokio::select! {
+            reply = ended => Ok(reply),
+            // It goes on as long as the issuers are there.
+            () = kept_fresh => Err(AppError::NoRecords),
+        }
     })
 }
 

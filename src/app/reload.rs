@@ -16,7 +16,9 @@ pub(super) fn reload(path: &Path, current: &Current) {
                 tracing::warn!(key, "changed, but needs a restart to count");
             }
             current.replace(snapshot);
-            current.load().services.mailer.adopt();
+            let services = &current.load().services;
+            services.mailer.adopt();
+            services.issuers.adopt();
             tracing::info!("configuration reloaded");
         }
         Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
@@ -44,9 +46,16 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     } else {
         services::role_sources(&config, &old.services.clock, &old.services.metrics)
     };
+    let issuers = services::issuers(
+        &config,
+        &old.services.clock,
+        &old.services.metrics,
+        Some(&old.services.issuers),
+    );
     let services = Services {
         mailer,
         role_sources,
+        issuers: issuers.map_err(|obstacle| obstacle.to_string())?,
         ..old.services.clone()
     };
     let snapshot =

@@ -41,6 +41,8 @@ pub enum Unavailable {
     Store,
     /// A role source did not answer, and its last answer is too old.
     RoleSource,
+    /// A foreign issuer does not answer, and what is known of it is too old.
+    Issuer,
     /// What the route promises its upstream could not be signed.
     Signing,
 }
@@ -52,6 +54,7 @@ impl Unavailable {
         match self {
             Self::Store => "store_unavailable",
             Self::RoleSource => "role_source_unavailable",
+            Self::Issuer => "issuer_unavailable",
             Self::Signing => "signing_unavailable",
         }
     }

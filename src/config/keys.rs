@@ -98,8 +98,18 @@ const SECTIONS: &[Section] = &[
             ("name", Text),
             ("issuer", Text),
             ("audience", Texts),
+            ("jwks_url", Text),
+            ("discovery", Scalar),
+            ("jwks_hosts", Texts),
+            ("stale_max_s", Scalar),
+            ("ca_file", Text),
             ("jwks_file", Text),
             ("secret_jwk_file", Text),
+            ("introspection_url", Text),
+            ("introspection_ttl_s", Scalar),
+            ("client_id", Text),
+            ("client_secret", Text),
+            ("client_secret_file", Text),
             ("algorithms", Texts),
             ("leeway_s", Scalar),
             ("subject_claim", Text),
@@ -231,16 +241,6 @@ const LATER: &[(&str, &[&str])] = &[
     ("forward_auth", &["grpc_address"]),
     ("listen", &["tls"]),
     ("store", &["url"]),
-    (
-        "issuer[]",
-        &[
-            "jwks_url",
-            "jwks_hosts",
-            "discovery",
-            "introspection_url",
-            "stale_max_s",
-        ],
-    ),
 ];
 
 /// What is said of a key or value that the contract has and this release has not.

@@ -416,6 +416,7 @@ mod tests {
             counters: Arc::new(CounterSets::new(&clock)),
             key_use: Arc::default(),
             role_sources: crate::account::test_kit::no_sources(&clock),
+            issuers: crate::account::test_kit::no_issuers(&clock),
             clock,
             session_uses: Arc::default(),
             metrics,

@@ -48,6 +48,7 @@ pub(in crate::web) enum Kind {
     MembershipChanged,
     StoreUnavailable,
     RoleSourceUnavailable,
+    IssuerUnavailable,
     SigningUnavailable,
     HashingBusy,
     LimitsFull,
@@ -105,6 +106,7 @@ impl Kind {
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
+            Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
             Self::SigningUnavailable => (503, Unavailable::Signing.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::LimitsFull => (503, "limits_full", "Try again soon"),
@@ -184,6 +186,7 @@ impl From<Stop> for Problem {
             // The cause is in the log already: it was found by `auth`.
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
             Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
+            Stop::Fail(Unavailable::Issuer) => Kind::IssuerUnavailable.into(),
             Stop::Fail(Unavailable::Signing) => Kind::SigningUnavailable.into(),
         }
     }

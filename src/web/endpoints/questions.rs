@@ -35,4 +35,5 @@ fn question() -> Operation {
         .answers(302, "A browser is to be sent to the login page; to nginx that is 401 with `Location`.", None)
         .refuses(&DenyReason::ALL.map(Kind::DeniedToProxy))
         .refuses(&[Kind::StoreUnavailable, Kind::RoleSourceUnavailable, Kind::SigningUnavailable])
+        .refuses(&[Kind::IssuerUnavailable])
 }

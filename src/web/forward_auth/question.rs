@@ -133,7 +133,7 @@ fn method(headers: &HeaderMap, own: Option<&Method>) -> Result<Method, DenyReaso
 /// Scheme and authority of an absolute URL.
 fn split_url(url: &str) -> Result<(&'static str, &str), DenyReason> {
     let (scheme, rest) = url.split_once("://").ok_or(DenyReason::ForwardMalformed)?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
     if authority.contains(',') {
         return Err(DenyReason::ForwardMalformed);
     }

@@ -335,6 +335,7 @@ impl Operation {
             DenyReason::ApiKeyInvalid.into(),
             DenyReason::RateLimited.into(),
             Kind::StoreUnavailable,
+            Kind::IssuerUnavailable,
         ]);
         if self.changes {
             self.refuse(&[DenyReason::OriginRefused.into()]);
