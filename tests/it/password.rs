@@ -388,8 +388,11 @@ fn what_breaks_the_form_is_refused() {
             "the refusal repeats a secret"
         );
     }
+    // A POST is a form of the page that changes a password.
+    let post = gateway.post("/auth/password").json(&wanted(&token, &new));
+    post.send().refused(403, "origin_refused");
     let answer = gateway
-        .post("/auth/password")
+        .request("PATCH", "/auth/password")
         .json(&wanted(&token, &new))
         .send();
     answer.refused_as(405);
