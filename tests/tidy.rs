@@ -42,6 +42,7 @@ const EXPOSING: &[&str] = &[
     "crypto/session_cookie.rs",
     "crypto/sha_crypt.rs",
     "crypto/token.rs",
+    "issuer/introspection.rs",
     "mail/template/mod.rs",
     "mail/transport/smtp.rs",
     "web/api/introspect.rs",

@@ -2,7 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
-use crate::account::register::checked_name;
+use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::crypto::token;
 use crate::limit::Limit;
@@ -88,10 +88,7 @@ impl OwnChange {
         identity: Option<(&str, Secret)>,
     ) -> Result<Self, InvalidField> {
         let address = |(text, password): (&str, Secret)| {
-            let identity = EmailAddress::parse(text).map_err(|_| InvalidField {
-                field: "identity",
-                expected: "an e-mail address of at most 254 bytes",
-            })?;
+            let identity = checked_address(text)?;
             Ok(WantedIdentity { identity, password })
         };
         Ok(Self {

@@ -15,6 +15,7 @@ use crate::config::{Config, EnvOverlay};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
+use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::model::access::Scope;
@@ -221,6 +222,16 @@ pub(crate) fn no_sources(clock: &Arc<dyn Clock>) -> Arc<RoleSources> {
     let ladder = config().roles.ladder;
     let clock = Arc::clone(clock);
     Arc::new(RoleSources::new(&[], &ladder, 10, clock, Arc::default()))
+}
+
+/// A configuration without foreign issuers.
+pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
+    let parts = IssuerParts {
+        dir: std::path::Path::new("unused"),
+        clock,
+        metrics: &Arc::default(),
+    };
+    Arc::new(Issuers::open(&[], parts, None).unwrap())
 }
 
 /// Keys that sign assertions, kept nowhere.

@@ -33,6 +33,9 @@ pub struct Component {
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// Names what more is degraded now. Asked at each probe; must not wait.
+pub type Degraded = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component")
@@ -43,24 +46,35 @@ impl fmt::Debug for Component {
 }
 
 /// What the admin listener tells about.
-#[derive(Debug)]
 pub struct Admin {
     metrics: Arc<Metrics>,
     components: Vec<Component>,
+    degraded: Degraded,
     token: Option<Digest>,
 }
 
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("components", &self.components)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Admin {
-    /// `token`: asked of every caller, if there is one.
+    /// `degraded`: what is missing beside the components, and changes nothing. `token`: asked of every caller, if there
+    /// is one.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
         components: Vec<Component>,
+        degraded: Degraded,
         token: Option<&SharedSecret>,
     ) -> Self {
         Self {
             metrics,
             components,
+            degraded,
             token: token.map(|token| digest(token.0.expose())),
         }
     }
@@ -125,10 +139,11 @@ impl Admin {
             self.components
                 .iter()
                 .filter(lacks)
-                .map(|it| it.name)
+                .map(|it| it.name.to_owned())
                 .collect()
         };
-        let (missing, degraded) = (lacking(true), lacking(false));
+        let (missing, mut degraded) = (lacking(true), lacking(false));
+        degraded.extend((self.degraded)());
         let is_ready = missing.is_empty();
         let status = if is_ready {
             StatusCode::OK
@@ -167,7 +182,9 @@ mod tests {
 
     fn admin(components: Vec<Component>, token: Option<&str>) -> Admin {
         let token = token.map(|token| SharedSecret(Secret::new(token.to_owned())));
-        Admin::new(Arc::new(Metrics::new()), components, token.as_ref())
+        let issuers = || vec!["issuer:corp".to_owned()];
+        let metrics = Arc::new(Metrics::new());
+        Admin::new(metrics, components, Box::new(issuers), token.as_ref())
     }
 
     fn ask(admin: &Admin, method: &str, path: &str, authorization: Option<&str>) -> u16 {
@@ -202,7 +219,7 @@ mod tests {
             (
                 vec![component("mail", false, false)],
                 200,
-                r#"{"degraded":["mail"],"missing":[],"ready":true}"#,
+                r#"{"degraded":["mail","issuer:corp"],"missing":[],"ready":true}"#,
             ),
             (
                 vec![
@@ -210,7 +227,7 @@ mod tests {
                     component("mail", false, true),
                 ],
                 503,
-                r#"{"degraded":[],"missing":["store"],"ready":false}"#,
+                r#"{"degraded":["issuer:corp"],"missing":["store"],"ready":false}"#,
             ),
         ] {
             let response = admin(components, None).readiness();

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::app::admin::{Admin, Component};
+use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::delivery::{self, Scope};
+use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
-use crate::app::{AppError, backup, counting, echo, reload, services, socket};
+use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -39,6 +41,8 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     // Everything is bound before anything is served: a start that fails has answered nobody.
     let listeners = listen::bind(&config.listen.addresses)?;
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
+    let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
+    let grpc_listener = grpc_listener.transpose()?;
     let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
@@ -49,34 +53,27 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         Gateway::new(Arc::clone(&current), router, echo),
         &config,
     ));
+    services.issuers.adopt();
+    tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
         components(&services, &is_ready, &mut tasks),
+        degraded_issuers(&current),
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
-    tasks.spawn(purge(services.clone()));
-    if let Some(every) = config.store.backup_every {
-        tasks.spawn(backup::keep_on(services.clone(), every));
-    }
-    tasks.spawn(note_key_use(services.clone()));
-    tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
+    keep_house(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
     let delivery = tokio::spawn(delivery::run(post, store, Scope::All));
+    let question_door = open_to_questions(&current, grpc_listener, &mut tasks);
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
     }
-    tracing::info!(
-        addresses = ?config.listen.addresses,
-        admin_address = %config.listen.admin_address,
-        public_url = config.listen.public_url.text,
-        "ready"
-    );
-    tell_systemd(&[sd_notify::NotifyState::Ready]);
+    tell_ready(&config);
 
     signals.until_end(path, &current).await;
     is_ready.store(false, Ordering::Release);
@@ -84,7 +81,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     tracing::info!("draining: no new connections, requests in flight end");
     let limit = current.load().config.limits.drain_timeout;
     let ended = tokio::select! {
-        ended = door.drain(limit) => ended,
+        ended = drain(&door, &question_door, limit) => ended,
         () = signals.next_end() => false,
     };
     tasks.shutdown().await;
@@ -101,6 +98,16 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     }
 }
 
+/// What goes on in the store while the gateway serves.
+fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
+    tasks.spawn(purge(services.clone()));
+    if let Some(every) = config.store.backup_every {
+        tasks.spawn(backup::keep_on(services.clone(), every));
+    }
+    tasks.spawn(note_key_use(services.clone()));
+    tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
+}
+
 async fn open(config: &Config) -> Result<Services, AppError> {
     // Before anything is opened or made.
     let obstacles = crate::snapshot::obstacles(config);
@@ -114,6 +121,24 @@ async fn open(config: &Config) -> Result<Services, AppError> {
         source,
     })?;
     Ok(services)
+}
+
+fn open_to_questions(
+    current: &Arc<Current>,
+    listener: Option<TcpListener>,
+    tasks: &mut JoinSet<()>,
+) -> Arc<QuestionDoor> {
+    let door = Arc::new(QuestionDoor::new(Arc::clone(current)));
+    if let Some(listener) = listener {
+        let door = Arc::clone(&door);
+        tasks.spawn(async move { door.serve(listener).await });
+    }
+    door
+}
+
+/// Closes both doors at once; `true`: all that was in flight ended within `limit`.
+async fn drain(door: &Door, question_door: &QuestionDoor, limit: Duration) -> bool {
+    tokio::join!(door.drain(limit), question_door.drain(limit)) == (true, true)
 }
 
 /// The built-in echo service on a loopback port of its own, if an upstream wants it.
@@ -181,6 +206,16 @@ fn components(
             is_ready: Box::new(move || post.is_reached()),
         },
     ]
+}
+
+/// Tells which foreign issuers of the present configuration cannot be reached.
+fn degraded_issuers(current: &Arc<Current>) -> Degraded {
+    let current = Arc::clone(current);
+    Box::new(move || {
+        let snapshot = current.load();
+        let degraded = snapshot.services.issuers.iter().filter(|i| i.is_degraded());
+        degraded.map(|i| format!("issuer:{}", i.name())).collect()
+    })
 }
 
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
@@ -280,6 +315,18 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+fn tell_ready(config: &Config) {
+    let listen = &config.listen;
+    tracing::info!(
+        addresses = ?listen.addresses,
+        admin_address = %listen.admin_address,
+        grpc_address = config.forward_auth.grpc_address.map(tracing::field::display),
+        public_url = listen.public_url.text,
+        "ready"
+    );
+    tell_systemd(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Where no systemd started us this does nothing.

@@ -9,6 +9,8 @@ pub mod doctor;
 pub mod echo;
 mod execute;
 pub mod explain;
+mod grpc;
+mod keys;
 mod lifecycle;
 pub mod listen;
 mod plain;
@@ -18,6 +20,7 @@ pub mod socket;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -153,6 +156,11 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         let services = services::open(&config)?;
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
+        let issuers = Arc::clone(&snapshot.services.issuers);
+        // A decision may need their keys; nothing else asks for them.
+        if matches!(command, Command::Explain(_)) {
+            issuers.adopt();
+        }
         let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
         let carried_out = async {
             let reply = execute::execute(command, &snapshot).await;
@@ -160,7 +168,11 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             reply
         };
         // A mail that does not leave now waits for the gateway.
-        let (reply, ()) = tokio::join!(carried_out, delivery);
+        let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
+        let reply = tokio::select! {
+            reply = &mut ended => reply,
+            () = keys::keep_fresh(issuers.adopted()) => ended.await,
+        };
         Ok(reply)
     })
 }

@@ -16,7 +16,9 @@ pub(super) fn reload(path: &Path, current: &Current) {
                 tracing::warn!(key, "changed, but needs a restart to count");
             }
             current.replace(snapshot);
-            current.load().services.mailer.adopt();
+            let services = &current.load().services;
+            services.mailer.adopt();
+            services.issuers.adopt();
             tracing::info!("configuration reloaded");
         }
         Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
@@ -44,9 +46,16 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     } else {
         services::role_sources(&config, &old.services.clock, &old.services.metrics)
     };
+    let issuers = services::issuers(
+        &config,
+        &old.services.clock,
+        &old.services.metrics,
+        Some(&old.services.issuers),
+    );
     let services = Services {
         mailer,
         role_sources,
+        issuers: issuers.map_err(|obstacle| obstacle.to_string())?,
         ..old.services.clone()
     };
     let snapshot =
@@ -88,6 +97,7 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "store": store,
         "tokens.algorithm": tokens.algorithm,
         "account.hash_threads": account.hash_threads,
+        "forward_auth.grpc_address": forward_auth.grpc_address,
         "log": log,
     })
 }
@@ -106,7 +116,8 @@ mod tests {
         let old = config("");
         let mut new = config(
             "[listen]\naddress = '127.0.0.1:9'\n[limits]\nhead_bytes_max = 9000\nbody_bytes_max = 7\n\
-             [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n",
+             [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n\
+             [forward_auth]\ngrpc_address = '127.0.0.1:7'\n",
         );
         let named = keep_fixed(&mut new, &old);
         assert_eq!(
@@ -114,7 +125,8 @@ mod tests {
             [
                 "listen.address",
                 "limits.head_bytes_max",
-                "tokens.algorithm"
+                "tokens.algorithm",
+                "forward_auth.grpc_address",
             ]
         );
         assert_eq!(new.listen.addresses, old.listen.addresses);

@@ -10,12 +10,13 @@ use crate::config::{Config, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
+use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::MailError;
 use crate::mail::post::Post;
 use crate::model::clock::{Clock, SystemClock};
 use crate::role_source::RoleSources;
-use crate::snapshot::Services;
+use crate::snapshot::{Obstacle, Services, issuer_obstacle};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::error::StoreError;
@@ -58,6 +59,9 @@ pub enum OpenError {
     /// The mail transport.
     #[error("cannot ready the mail transport")]
     Mail(#[source] MailError),
+    /// A foreign issuer.
+    #[error(transparent)]
+    Issuer(#[from] Obstacle),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[from] std::io::Error),
@@ -122,6 +126,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         post,
         counters: Arc::new(CounterSets::new(&clock)),
         role_sources: role_sources(config, &clock, &metrics),
+        issuers: issuers(config, &clock, &metrics, None)?,
         key_use: Arc::new(KeyUse::new()),
         backups,
         clock,
@@ -144,6 +149,24 @@ pub(super) fn role_sources(
         Arc::clone(clock),
         Arc::clone(metrics),
     ))
+}
+
+/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are.
+pub(super) fn issuers(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+    before: Option<&Issuers>,
+) -> Result<Arc<Issuers>, Obstacle> {
+    let parts = IssuerParts {
+        dir: &config.store.path.join("jwks"),
+        clock,
+        metrics,
+    };
+    let opened = Issuers::open(&config.issuers, parts, before);
+    opened
+        .map(Arc::new)
+        .map_err(|(name, error)| issuer_obstacle(&name, &error))
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {

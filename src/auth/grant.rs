@@ -21,6 +21,35 @@ pub enum Decision {
     Fail(Unavailable),
 }
 
+impl Decision {
+    /// The proof of an allow.
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Allow(grant) => Some(grant),
+            Self::Deny(_) | Self::Fail(_) => None,
+        }
+    }
+
+    /// The refusal.
+    #[must_use]
+    pub const fn denial(&self) -> Option<&Denial> {
+        match self {
+            Self::Deny(denial) => Some(denial),
+            Self::Allow(_) | Self::Fail(_) => None,
+        }
+    }
+
+    /// Why it could not be decided.
+    #[must_use]
+    pub const fn failure(&self) -> Option<Unavailable> {
+        match self {
+            Self::Fail(cause) => Some(*cause),
+            Self::Allow(_) | Self::Deny(_) => None,
+        }
+    }
+}
+
 /// A refusal, with what is known about the request, for the record.
 #[derive(Clone, Debug)]
 pub struct Denial {
@@ -41,6 +70,8 @@ pub enum Unavailable {
     Store,
     /// A role source did not answer, and its last answer is too old.
     RoleSource,
+    /// A foreign issuer does not answer, and what is known of it is too old.
+    Issuer,
     /// What the route promises its upstream could not be signed.
     Signing,
 }
@@ -52,6 +83,7 @@ impl Unavailable {
         match self {
             Self::Store => "store_unavailable",
             Self::RoleSource => "role_source_unavailable",
+            Self::Issuer => "issuer_unavailable",
             Self::Signing => "signing_unavailable",
         }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderName;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::cookie::{self, CookieNames};
 use crate::model::route::{IdentityHeaderNames, Route};
@@ -204,6 +205,38 @@ impl StripSet {
         is_own_cookie(name) && !is_wanted
     }
 
+    /// Takes our cookies out of a request; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
+    /// `pass_credentials`: as for [`StripSet::strips_cookie`].
+    pub fn strip_cookies(&self, headers: &mut HeaderMap, pass_credentials: bool) {
+        let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), pass_credentials);
+        let holds_ours =
+            |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
+        let mut fields = headers.get_all(COOKIE).iter();
+        let is_clean =
+            fields.next().is_none_or(|field| !holds_ours(field)) && fields.next().is_none();
+        if is_clean {
+            return;
+        }
+        let mut left = Vec::new();
+        for field in headers.get_all(COOKIE) {
+            for pair in field.as_bytes().split(|byte| *byte == b';') {
+                let pair = pair.trim_ascii();
+                if !pair.is_empty() && !is_ours(pair) {
+                    if !left.is_empty() {
+                        left.extend_from_slice(b"; ");
+                    }
+                    left.extend_from_slice(pair);
+                }
+            }
+        }
+        headers.remove(COOKIE);
+        if !left.is_empty()
+            && let Ok(value) = HeaderValue::from_bytes(&left)
+        {
+            headers.insert(COOKIE, value);
+        }
+    }
+
     /// Whether this name tells who calls: an upstream's answer may not carry it to a caller.
     #[must_use]
     pub fn is_identity(&self, name: &HeaderName) -> bool {
@@ -252,6 +285,15 @@ impl StripSet {
         let lengths = self.lengths.get(usize::from(first & 31)).copied();
         name.len() < NAME_BYTES_MAX && lengths.unwrap_or(0) >> name.len() & 1 == 1
     }
+}
+
+/// The name in a pair of a `Cookie` field.
+#[must_use]
+pub fn cookie_name(pair: &[u8]) -> &[u8] {
+    let end = pair.iter().position(|byte| *byte == b'=');
+    pair.get(..end.unwrap_or(pair.len()))
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 fn mark(lengths: &mut [u64; 32], name: &[u8]) {

@@ -116,9 +116,12 @@ pub(super) struct ForwardAuthArgs {
     /// Probes the proxy that callers reach at this URL: scheme, host and port.
     #[arg(long, value_name = "URL", required_unless_present = "proxy")]
     pub(super) through: Option<String>,
-    /// Prints the configuration for nginx, traefik, caddy, envoy or haproxy, and names its lines in what to mend.
+    /// Prints the configuration for nginx, traefik, caddy, envoy, envoy-grpc or haproxy, and names its lines in what to mend.
     #[arg(long, value_name = "NAME", value_parser = proxy)]
     pub(super) proxy: Option<Proxy>,
+    /// Certificates in PEM of who vouches for an https proxy; left out: whom the system trusts.
+    #[arg(long, value_name = "FILE", requires = "through")]
+    pub(super) ca: Option<PathBuf>,
     /// Path that anybody may GET, with the echo behind it; left out: one of the public routes.
     #[arg(long, value_name = "PATH")]
     pub(super) open: Option<String>,

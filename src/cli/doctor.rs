@@ -13,8 +13,11 @@ const FOUND: u8 = 3;
 pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     let DoctorTask::ForwardAuth(args) = task;
     if let Some(proxy) = args.proxy {
-        let text = doctor::snippet(config, proxy, args.through.as_deref())?;
-        output::line(text.trim_end());
+        let snippet = doctor::snippet(config, proxy, args.through.as_deref())?;
+        output::line(snippet.text.trim_end());
+        for note in &snippet.notes {
+            output::note(note);
+        }
     }
     match args.through.clone() {
         Some(through) => {
@@ -31,6 +34,7 @@ fn examination(through: String, args: ForwardAuthArgs) -> anyhow::Result<Examina
     Ok(Examination {
         through,
         proxy: args.proxy,
+        ca: args.ca,
         open: args.open,
         closed: args.closed,
         token: token.transpose()?,

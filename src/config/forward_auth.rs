@@ -1,7 +1,10 @@
 //! `[forward_auth]`: other proxies that ask for a decision.
 
+use std::net::SocketAddr;
+
 use url::Url;
 
+use crate::config::listen::Listen;
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::{self, SharedSecret, Surroundings};
 
@@ -10,23 +13,51 @@ use crate::config::secrets::{self, SharedSecret, Surroundings};
 pub struct ForwardAuth {
     /// What an asking proxy must send in `X-Doorward-Secret`; `None`: its address alone counts.
     pub secret: Option<SharedSecret>,
+    /// Where Envoy asks over gRPC; `None`: nowhere.
+    pub grpc_address: Option<SocketAddr>,
     /// Where a browser that lacks a login is sent; `None`: to the gateway's own page.
     pub login_url: Option<String>,
 }
 
 const SECRET: &str = "16 to 512 visible ASCII characters";
+const GRPC_ADDRESS: &str =
+    "an address such as 127.0.0.1:9191, other than those in [listen], or \"\"";
 const LOGIN_URL: &str =
     "a URL such as https://auth.example.com/login: http or https, without user and fragment";
 
-pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> ForwardAuth {
+pub(super) fn read(
+    mut reader: Reader<'_>,
+    listen: &Listen,
+    around: Surroundings<'_>,
+) -> ForwardAuth {
     let fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
     let secret = secrets::secret(&mut reader, "secret", SECRET, fits, around);
+    let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
+    let grpc_address = reader
+        .text("grpc_address", GRPC_ADDRESS, |text| {
+            none_or(text).then(|| address(text, listen))
+        })
+        .flatten();
+    if grpc_address.is_some() && listen.trusted_proxies.is_empty() {
+        reader.warn(
+            "grpc_address",
+            "the asking proxies in listen.trusted_proxies: nobody may ask without",
+        );
+    }
     let login_url = reader.text("login_url", LOGIN_URL, login_url);
     reader.finish();
     ForwardAuth {
         secret: secret.map(SharedSecret),
+        grpc_address,
         login_url: login_url.filter(|url| !url.is_empty()),
     }
+}
+
+/// Reads an address that nothing else of ours has.
+fn address(text: &str, listen: &Listen) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    let is_taken = listen.admin_address == address || listen.addresses.contains(&address);
+    (address.port() == 0 || !is_taken).then_some(address)
 }
 
 /// Reads the URL of a page; an empty text means none.

@@ -1,23 +1,14 @@
 //! `[[issuer]]`: foreign issuers whose tokens are accepted.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::issuer_source::{self, Introspection, KeySource, Remote};
 use crate::config::reader::{Reader, is_visible};
-use crate::config::secrets;
+use crate::config::secrets::Surroundings;
 use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::UserId;
-
-/// Where a foreign issuer's keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// A file with a JWK set of public keys.
-    JwksFile(PathBuf),
-    /// A file with one oct JWK: the only way an HMAC key comes in.
-    SecretJwkFile(PathBuf),
-}
 
 /// A foreign issuer whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +21,10 @@ pub struct Issuer {
     pub audience: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// How they are fetched, if they are.
+    pub remote: Remote,
+    /// Where its opaque tokens are asked about; one issuer at most has this.
+    pub introspection: Option<Introspection>,
     /// Allowed algorithms; empty: those its keys declare.
     pub algorithms: Vec<Algorithm>,
     /// Clock difference allowed. Default 30 s, at most 300.
@@ -51,14 +46,12 @@ pub struct Issuer {
 }
 
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
-const ONE_SOURCE: &str = "one source of keys, `jwks_file` or `secret_jwk_file`, and not both";
-/// Ways to find keys that the contract has and this release has not.
-const SOURCES_LATER: [&str; 3] = ["jwks_url", "discovery", "introspection_url"];
 
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
-pub(super) fn read(readers: Vec<Reader<'_>>, own: &str) -> Vec<Issuer> {
+pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
     let mut without_prefix = 0;
+    let mut introspects = false;
     let mut issuers = Vec::new();
     for mut reader in readers {
         let name = reader.required("name", NAME, name);
@@ -84,14 +77,28 @@ pub(super) fn read(readers: Vec<Reader<'_>>, own: &str) -> Vec<Issuer> {
                  (\"\" says that this is wanted)",
             );
         }
-        issuers.extend(one(reader, name, issuer));
+        if introspects && reader.has("introspection_url") {
+            reader.add(
+                "introspection_url",
+                "to find it left out, since another issuer has one: an opaque token does not say whose it is",
+            );
+        }
+        introspects |= reader.has("introspection_url");
+        issuers.extend(one(reader, name, issuer, around));
     }
     issuers
 }
 
-fn one(mut reader: Reader<'_>, name: Option<String>, issuer: Option<String>) -> Option<Issuer> {
+fn one(
+    mut reader: Reader<'_>,
+    name: Option<String>,
+    issuer: Option<String>,
+    around: Surroundings<'_>,
+) -> Option<Issuer> {
     let audience = reader.required_texts("audience", CLAIM, claim);
-    let keys = key_source(&mut reader);
+    let keys = issuer_source::key_source(&mut reader, issuer.as_deref());
+    let remote = issuer_source::remote(&mut reader);
+    let introspection = issuer_source::introspection(&mut reader, name.as_deref(), around);
     let algorithms = algorithms(&mut reader, keys.as_ref());
     let leeway = reader.seconds("leeway_s", 0..=300);
     let subject_claim = reader.text("subject_claim", "the name of a claim", |text| {
@@ -122,6 +129,8 @@ fn one(mut reader: Reader<'_>, name: Option<String>, issuer: Option<String>) -> 
         issuer: issuer?,
         audience: audience?,
         keys: keys?,
+        remote,
+        introspection,
         algorithms,
         leeway: leeway.unwrap_or(Duration::from_secs(30)),
         subject_claim: subject_claim.unwrap_or_else(|| "sub".to_owned()),
@@ -134,36 +143,10 @@ fn one(mut reader: Reader<'_>, name: Option<String>, issuer: Option<String>) -> 
     })
 }
 
-/// Takes the one source of keys. The files are read later; that they can be is checked here, with everything else.
-fn key_source(reader: &mut Reader<'_>) -> Option<KeySource> {
-    const FILE: &str = "the path of a file";
-    let public = reader.text("jwks_file", FILE, secrets::path);
-    let secret = reader.text("secret_jwk_file", FILE, secrets::path);
-    let count = ["jwks_file", "secret_jwk_file"]
-        .iter()
-        .filter(|key| reader.has(key))
-        .count();
-    // A source that comes later is noted as such by `finish`.
-    let comes_later = SOURCES_LATER.iter().any(|key| reader.has(key));
-    if 1 < count {
-        reader.add("secret_jwk_file", ONE_SOURCE);
-    } else if count == 0 && !comes_later {
-        reader.add("jwks_file", ONE_SOURCE);
-    }
-    if let Some(path) = public {
-        secrets::check_readable(reader, "jwks_file", &path);
-        return Some(KeySource::JwksFile(path));
-    }
-    let path = secret?;
-    secrets::check_readable(reader, "secret_jwk_file", &path);
-    secrets::warn_if_readable(reader, "secret_jwk_file", &path);
-    Some(KeySource::SecretJwkFile(path))
-}
-
 fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorithm> {
     let fits = |algorithm: Algorithm| match keys {
-        Some(KeySource::JwksFile(_)) => !algorithm.is_hmac(),
         Some(KeySource::SecretJwkFile(_)) => algorithm.is_hmac(),
+        Some(_) => !algorithm.is_hmac(),
         None => true,
     };
     let expected = match keys {

@@ -9,6 +9,7 @@ mod document;
 mod env;
 mod forward_auth;
 mod headers;
+mod issuer_source;
 mod issuers;
 mod keys;
 mod limits;
@@ -37,7 +38,8 @@ use std::path::Path;
 pub use crate::config::account::{AccountSettings, Registration};
 pub use crate::config::env::EnvOverlay;
 pub use crate::config::forward_auth::ForwardAuth;
-pub use crate::config::issuers::{Issuer, KeySource};
+pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
+pub use crate::config::issuers::Issuer;
 pub use crate::config::keys::known_keys;
 pub use crate::config::limits::Limits;
 pub use crate::config::listen::{Listen, PublicUrl};
@@ -175,7 +177,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     let listen = listen::read(root.table("listen"), around);
     let account = account::read(root.table("account"));
     let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
-    let issuers = issuers::read(root.tables("issuer"), &tokens.issuer);
+    let issuers = issuers::read(root.tables("issuer"), &tokens.issuer, around);
     let upstreams = upstreams::read(root.tables("upstream"), &listen);
     let rest = routes::Rest {
         words: &words,
@@ -195,7 +197,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
-        forward_auth: forward_auth::read(root.table("forward_auth"), around),
+        forward_auth: forward_auth::read(root.table("forward_auth"), &listen, around),
         session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,
         listen,

@@ -15,7 +15,7 @@ use crate::model::secret::Secret;
 /// No secret is longer than this.
 const SECRET_BYTES_MAX: u64 = 4096;
 
-/// A secret that callers of one kind share, as configured; what they send is compared by digest.
+/// A secret that two sides share, as configured; what callers send is compared by digest.
 #[derive(Clone, Debug)]
 pub struct SharedSecret(pub Secret);
 
@@ -42,6 +42,19 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn secret(
     reader: &mut Reader<'_>,
     key: &str,
+    expected: &str,
+    fits: fn(&str) -> bool,
+    around: Surroundings<'_>,
+) -> Option<Secret> {
+    let credential = format!("doorward.{key}");
+    secret_of(reader, key, Some(&credential), expected, fits, around)
+}
+
+/// As [`secret`], with another name of the credential, or none.
+pub(super) fn secret_of(
+    reader: &mut Reader<'_>,
+    key: &str,
+    credential: Option<&str>,
     expected: &str,
     fits: fn(&str) -> bool,
     around: Surroundings<'_>,
@@ -74,7 +87,7 @@ pub(super) fn secret(
         warn_if_readable(reader, &file_key, &file);
         return from_file(reader, &file_key, &file, expected, fits);
     }
-    let credential = around.env.credentials()?.join(format!("doorward.{key}"));
+    let credential = around.env.credentials()?.join(credential?);
     if !credential.exists() {
         return None;
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use crate::crypto::{jwk, strict_json};
+use crate::crypto::{jwk, strict_json, token};
 use crate::model::algorithm::Algorithm;
 
 /// Longest document.
@@ -90,6 +90,8 @@ pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 pub struct KeySet {
     keys: Vec<VerificationKey>,
     left_out: Vec<String>,
+    /// A digest of each key that came in a set, id and algorithm included.
+    marks: BTreeSet<[u8; 32]>,
 }
 
 impl KeySet {
@@ -97,7 +99,7 @@ impl KeySet {
     pub(crate) fn of(keys: Vec<VerificationKey>) -> Self {
         Self {
             keys,
-            left_out: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -133,7 +135,12 @@ impl KeySet {
         let mut set = Self::default();
         for (place, key) in keys.into_iter().enumerate() {
             match read_public(key, allowed) {
-                Ok(key) => set.keys.push(key),
+                Ok(read) => {
+                    // Members stand in the order of their names.
+                    let text = serde_json::to_vec(key).unwrap_or_default();
+                    set.marks.insert(token::sha256(&text));
+                    set.keys.push(read);
+                }
                 Err(why) => set.left_out.push(format!("key {}: {why}", place + 1)),
             }
         }
@@ -178,6 +185,18 @@ impl KeySet {
             Some(kid) => fitting.find(|key| key.kid() == Some(kid)),
             None => fitting.next().filter(|_| fitting.next().is_none()),
         }
+    }
+
+    /// Whether a key has this id.
+    #[must_use]
+    pub fn has_kid(&self, kid: &str) -> bool {
+        self.keys.iter().any(|key| key.kid() == Some(kid))
+    }
+
+    /// Whether every key of an older set of the same issuer is in this one, unchanged.
+    #[must_use]
+    pub fn keeps_all_of(&self, older: &Self) -> bool {
+        older.marks.is_subset(&self.marks)
     }
 
     /// All keys, in the order of the document.
@@ -387,6 +406,28 @@ mod tests {
         let secret = HS.jwk.to_string();
         assert!(KeySet::from_secret_jwk(&secret, &[Algorithm::HS512]).is_err());
         assert!(KeySet::from_secret_jwk(&secret, &[Algorithm::HS256]).is_ok());
+    }
+
+    #[test]
+    fn a_set_that_lost_or_changed_a_key_is_told_from_one_that_grew() {
+        let older = read(&[EC256.jwk.clone(), RSA.jwk.clone()]).unwrap();
+        let cases: [(&[Value], bool); 5] = [
+            (&[RSA.jwk.clone(), EC256.jwk.clone()], true),
+            (&[EC256.jwk.clone(), ED.jwk.clone(), RSA.jwk.clone()], true),
+            (std::slice::from_ref(&EC256.jwk), false),
+            (
+                &[EC256.jwk.clone(), RSA.with(&json!({ "alg": "PS256" }))],
+                false,
+            ),
+            (
+                &[EC256.jwk.clone(), RSA.with(&json!({ "use": "enc" }))],
+                false,
+            ),
+        ];
+        for (keys, keeps) in cases {
+            assert_eq!(read(keys).unwrap().keeps_all_of(&older), keeps, "{keys:?}");
+        }
+        assert!(older.has_kid("rsa") && !older.has_kid("RSA"));
     }
 
     #[test]

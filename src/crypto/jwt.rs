@@ -108,6 +108,12 @@ impl<'a> UnverifiedToken<'a> {
         &self.claims
     }
 
+    /// The key id that it names.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.header.get("kid").and_then(Value::as_str)
+    }
+
     /// Verifies the signature with the key that header `kid` names, under that key's own algorithm.
     ///
     /// # Errors
@@ -116,7 +122,7 @@ impl<'a> UnverifiedToken<'a> {
         let text = |name| self.header.get(name).and_then(Value::as_str);
         let algorithm = text("alg").and_then(Algorithm::parse);
         let algorithm = algorithm.ok_or(JwtError::NoKey)?;
-        let key = keys.find(text("kid"), algorithm).ok_or(JwtError::NoKey)?;
+        let key = keys.find(self.kid(), algorithm).ok_or(JwtError::NoKey)?;
         if !key.verifies(self.signed.as_bytes(), self.signature) {
             return Err(JwtError::Signature);
         }

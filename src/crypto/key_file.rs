@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 use crate::crypto::random::{self, SECRET_BYTES};
 use crate::crypto::signing::KeyFileError;
 
-/// More than any key file of ours holds.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// More than any key file of ours holds, key sets of issuers included.
+const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Write permission of group and others.
 const WRITE_OF_OTHERS: u32 = 0o022;
 /// Read permission of group and others.
@@ -69,7 +69,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileErr
         .metadata()
         .map_err(failed(path, "a file that can be read"))?;
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
-        return Err(unfit(path, "a regular file of at most 1 MiB"));
+        return Err(unfit(path, "a regular file of at most 2 MiB"));
     }
     check_owner_and_mode(path, &metadata)?;
     if metadata.mode() & READ_OF_OTHERS != 0 {

@@ -19,6 +19,8 @@ use crate::model::secret::Secret;
 
 /// What a refresh token begins with.
 const REFRESH_PREFIX: &str = "dwr_";
+/// What a one-time token begins with.
+const ONE_TIME_PREFIX: &str = "dwo_";
 
 /// SHA-256 of a text.
 #[must_use]
@@ -54,12 +56,26 @@ pub fn is_secret(text: &str, secret: &Secret) -> bool {
 
 /// Draws a one-time token of 256 bits and its digest.
 ///
-/// The token is 43 characters of base64url; the digest is SHA-256 of these characters.
+/// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole.
 #[must_use]
 pub fn draw_one_time() -> (Secret, Digest) {
-    let token = random::secret_text();
-    let digest = digest(&token);
-    (Secret::new(token.to_string()), digest)
+    let secret = random::secret_text();
+    let token = Secret::new([ONE_TIME_PREFIX, &secret].concat());
+    let digest = digest(token.expose());
+    (token, digest)
+}
+
+/// Whether a text reads as one of our own credentials, whether it counts or not: what must not be shown to others.
+///
+/// That is whatever begins as our API keys, refresh tokens, one-time tokens and cookies do (`dwk_` and its like), and what
+/// has the form of an imported API key. Our own JWTs are told by their issuer.
+#[must_use]
+pub fn is_own_form(text: &str) -> bool {
+    let begins_as_ours = text
+        .as_bytes()
+        .first_chunk()
+        .is_some_and(|[d, w, kind, line]| [*d, *w, *line] == *b"dw_" && kind.is_ascii_lowercase());
+    begins_as_ours || ApiKeyText::parse(text).is_some()
 }
 
 macro_rules! draw_id {
@@ -293,9 +309,41 @@ mod tests {
     #[test]
     fn one_time_tokens_hold_256_bits_and_never_repeat() {
         let (token, of_token) = draw_one_time();
-        assert_eq!(URL_SAFE_NO_PAD.decode(token.expose()).unwrap().len(), 32);
+        let secret = token.expose().strip_prefix("dwo_").unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.decode(secret).unwrap().len(), 32);
         assert_eq!(digest(token.expose()), of_token);
         assert_ne!(draw_one_time().1, of_token);
+    }
+
+    #[test]
+    fn what_is_ours_is_known_by_its_form() {
+        let ours = [
+            draw_one_time().0,
+            RefreshToken::draw(session()).text(),
+            SessionCookie::draw(session()).text(),
+        ];
+        for text in &ours {
+            assert!(is_own_form(text.expose()));
+        }
+        for ours in [
+            "dwk_x",
+            "dwo_",
+            "dwz_later",
+            &format!("abcd1234.{}", "x".repeat(32)),
+        ] {
+            assert!(is_own_form(ours), "{ours}");
+        }
+        for theirs in [
+            "",
+            "dw",
+            "dwk",
+            "DWK_x",
+            "ya29.abc",
+            "abcd1234.short",
+            "xdwk_",
+        ] {
+            assert!(!is_own_form(theirs), "{theirs}");
+        }
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! Floor 1: the one outgoing HTTP client, with limits of size and time.
 //!
-//! It asks loopback addresses over plain HTTP, follows no redirect, and opens a connection of its own for each question:
-//! nothing that one answer leaves behind can be taken for the next.
+//! It asks over TLS with verified certificates, over plain HTTP on loopback only. It follows no redirect, and opens a
+//! connection of its own for each question: nothing that one answer leaves behind can be taken for the next.
+
+mod connect;
+mod trust;
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use crate::fetch::connect::secure;
+pub use crate::fetch::trust::{Trust, TrustError};
+use crate::model::endpoint::Endpoint;
 
 /// Most bytes of an answer's head that are looked at.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -24,9 +31,24 @@ pub enum FetchError {
     /// Only loopback is asked over plain HTTP.
     #[error("is not on loopback")]
     NotLoopback,
+    /// The host cannot have a certificate.
+    #[error("has no name that a certificate could be for")]
+    Name,
+    /// The name leads nowhere.
+    #[error("cannot be found by its name")]
+    Resolve(#[source] std::io::Error),
+    /// The name leads nowhere, and nothing went wrong.
+    #[error("has no address")]
+    NoAddress,
+    /// The name leads to where no server may be.
+    #[error("has an address that is asked for nothing: link-local, unspecified or multicast")]
+    Forbidden,
     /// Nobody listens there.
     #[error("cannot be connected to")]
     Connect(#[source] std::io::Error),
+    /// It could not prove who it is.
+    #[error("did not prove by TLS who it is")]
+    Tls(#[source] std::io::Error),
     /// The whole of it took too long.
     #[error("did not answer within {} ms", .0.as_millis())]
     TooSlow(Duration),
@@ -44,6 +66,15 @@ pub enum FetchError {
     TooLarge(usize),
 }
 
+/// An answer with status 200.
+#[derive(Debug)]
+pub struct Answer {
+    /// The whole body.
+    pub body: Bytes,
+    /// For how long `Cache-Control` lets it be kept, if it says so.
+    pub max_age: Option<Duration>,
+}
+
 /// Asks questions within limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetcher {
@@ -54,7 +85,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Sends `GET target` to the first of the addresses that can be connected to, and gives the body of a 200.
+    /// Sends `GET target` to the first of the loopback addresses that can be connected to, and gives the body of a 200.
     ///
     /// `authority`: host and port for `Host`. `target`: path and query as they are sent.
     ///
@@ -66,28 +97,76 @@ impl Fetcher {
         authority: &str,
         target: &str,
     ) -> Result<Bytes, FetchError> {
-        let answer = self.ask(addresses, authority, target);
-        let answered = tokio::time::timeout(self.timeout, answer).await;
+        let asked = self.in_time(async {
+            let request = question(Method::GET, authority, target, Bytes::new())?;
+            self.exchange(connect::loopback(addresses).await?, request)
+                .await
+        });
+        Ok(asked.await?.body)
+    }
+
+    /// Asks an endpoint with GET; `trust`: who may vouch for it where it is asked over TLS.
+    ///
+    /// # Errors
+    /// [`FetchError`] for everything but a whole 200, and as soon as a limit is reached.
+    pub async fn get_from(&self, endpoint: &Endpoint, trust: &Trust) -> Result<Answer, FetchError> {
+        let (authority, target) = (endpoint.authority(), endpoint.target());
+        let request = question(Method::GET, authority, target, Bytes::new())?;
+        self.in_time(self.ask(endpoint, trust, request)).await
+    }
+
+    /// Posts a form to an endpoint, with `Authorization` if it is given.
+    ///
+    /// # Errors
+    /// As [`Fetcher::get_from`].
+    pub async fn post_form(
+        &self,
+        endpoint: &Endpoint,
+        trust: &Trust,
+        authorization: Option<&HeaderValue>,
+        form: String,
+    ) -> Result<Answer, FetchError> {
+        let (authority, target) = (endpoint.authority(), endpoint.target());
+        let mut request = question(Method::POST, authority, target, form.into())?;
+        let headers = request.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        if let Some(value) = authorization {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        self.in_time(self.ask(endpoint, trust, request)).await
+    }
+
+    async fn in_time(
+        &self,
+        asking: impl Future<Output = Result<Answer, FetchError>>,
+    ) -> Result<Answer, FetchError> {
+        let answered = tokio::time::timeout(self.timeout, asking).await;
         answered.unwrap_or(Err(FetchError::TooSlow(self.timeout)))
     }
 
     async fn ask(
         &self,
-        addresses: &[SocketAddr],
-        authority: &str,
-        target: &str,
-    ) -> Result<Bytes, FetchError> {
-        let request = Request::get(target)
-            .header(header::HOST, authority)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONNECTION, "close")
-            .header(
-                header::USER_AGENT,
-                concat!("doorward/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Empty::<Bytes>::new())
-            .map_err(FetchError::Target)?;
-        let stream = connect(addresses).await?;
+        endpoint: &Endpoint,
+        trust: &Trust,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, FetchError> {
+        if endpoint.is_tls() {
+            let stream = connect::secured(endpoint, trust).await?;
+            self.exchange(stream, request).await
+        } else {
+            self.exchange(connect::plain(endpoint).await?, request)
+                .await
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, FetchError> {
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -106,10 +185,11 @@ impl Fetcher {
         answer.await
     }
 
-    async fn read(&self, response: http::Response<Incoming>) -> Result<Bytes, FetchError> {
+    async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, FetchError> {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status().as_u16()));
         }
+        let max_age = max_age(response.headers());
         let mut body = response.into_body();
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -121,22 +201,47 @@ impl Fetcher {
             }
             bytes.extend_from_slice(&piece);
         }
-        Ok(bytes.freeze())
+        let body = bytes.freeze();
+        Ok(Answer { body, max_age })
     }
 }
 
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
-    let mut failed = FetchError::NotLoopback;
-    for address in addresses {
-        if !address.ip().is_loopback() {
-            return Err(FetchError::NotLoopback);
+fn question(
+    method: Method,
+    authority: &str,
+    target: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, FetchError> {
+    Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, authority)
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONNECTION, "close")
+        .header(
+            header::USER_AGENT,
+            concat!("doorward/", env!("CARGO_PKG_VERSION")),
+        )
+        .body(Full::new(body))
+        .map_err(FetchError::Target)
+}
+
+/// What `Cache-Control` says (RFC 9111 section 5.2.2): the shortest `max-age` there is, and none at all for `no-store`
+/// and `no-cache`.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(header::CACHE_CONTROL).iter();
+    let directives = fields
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','));
+    let ages = directives.filter_map(|directive| {
+        let directive = directive.trim().to_ascii_lowercase();
+        if matches!(directive.as_str(), "no-store" | "no-cache") {
+            return Some(Duration::ZERO);
         }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = FetchError::Connect(error),
-        }
-    }
-    Err(failed)
+        let seconds = directive.strip_prefix("max-age=")?.trim_matches('"');
+        seconds.parse().ok().map(Duration::from_secs)
+    });
+    ages.min()
 }
 
 #[cfg(test)]
@@ -237,6 +342,31 @@ mod tests {
         for (answer, stays_open, said) in cases {
             let error = outcome(answer, stays_open).await.0.unwrap_err();
             assert_eq!(error.to_string(), said, "{answer:.60}");
+        }
+    }
+
+    #[test]
+    fn the_shortest_life_counts() {
+        let cases: [(&[&'static str], Option<u64>); 8] = [
+            (&[], None),
+            (&["public"], None),
+            (&["public, max-age=300"], Some(300)),
+            (&["Max-Age=300", "max-age=20"], Some(20)),
+            (&["max-age=\"60\""], Some(60)),
+            (&["max-age=300, no-store"], Some(0)),
+            (&["no-cache"], Some(0)),
+            (&["max-age=-1, s-maxage=5, max-age=x"], None),
+        ];
+        for (fields, seconds) in cases {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::CACHE_CONTROL, HeaderValue::from_static(field));
+            }
+            assert_eq!(
+                max_age(&headers),
+                seconds.map(Duration::from_secs),
+                "{fields:?}"
+            );
         }
     }
 

@@ -1,18 +1,41 @@
-//! Floor 2: foreign issuers and their keys.
+//! Floor 2: foreign issuers: their keys, from files or fetched and kept fresh, and what they say of opaque tokens.
+//!
+//! Nothing here is spawned: `app` runs [`IssuerState::keep_fresh`] of whatever [`Issuers::adopt`] has named last. A
+//! decision reads what that task has brought, and waits for it only where a token names a key that nobody knows.
 
+mod authorities;
+mod introspection;
+mod kept;
+mod remote;
+mod schedule;
+mod source;
+
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::{Map, Value};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::config::{Issuer, KeySource};
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
+use crate::fetch::TrustError;
+use crate::issuer::authorities::{Authorities, CaFile};
+use crate::issuer::introspection::Introspector;
+use crate::issuer::kept::KeptFile;
+use crate::issuer::remote::{Parts, RemoteKeys};
+use crate::issuer::source::Source;
+use crate::model::clock::{Clock, Timestamp};
+use crate::telemetry::metrics::Metrics;
 
-/// Why an issuer's keys could not be loaded.
+/// Why an issuer cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The file could not be read.
+    /// A file could not be read.
     #[error("cannot read {path}")]
     Read {
         /// Which file.
@@ -30,41 +53,337 @@ pub enum IssuerError {
         #[source]
         source: KeySetError,
     },
+    /// The file of authorities is none.
+    #[error("{path} cannot be used")]
+    Authorities {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: TrustError,
+    },
+    /// TLS is needed, and the system trusts nobody.
+    #[error(
+        "the system trusts no authority: install its certificates (package ca-certificates), or name a `ca_file`"
+    )]
+    NoAuthorities,
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[source] TrustError),
 }
 
-/// Loads the keys of one issuer from the file that the configuration names. Keys of it that cannot be used are logged.
-///
-/// # Errors
-/// [`IssuerError`] when there is no key that could verify anything.
-pub fn load(issuer: &Issuer) -> Result<KeySet, IssuerError> {
-    let (path, parse): (_, fn(&str, &[_]) -> _) = match &issuer.keys {
+/// It cannot be told whether the issuer stands for a token: it does not answer, and what is known of it is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an issuer is away")]
+pub struct IssuerDown;
+
+/// The keys of an issuer that count now, and by what it is known that they still do.
+#[derive(Clone, Debug)]
+pub struct KeysNow {
+    /// The keys.
+    pub keys: Arc<KeySet>,
+    /// For [`IssuerState::is_current`].
+    pub generation: u64,
+}
+
+/// What is known of one issuer. Outlives a reload that changes nothing about where it comes from.
+pub struct IssuerState {
+    settings: Issuer,
+    /// Of the file of authorities, if there is one.
+    authorities: Option<[u8; 32]>,
+    keys: Keys,
+    introspector: Option<Introspector>,
+}
+
+enum Keys {
+    Fixed(Arc<KeySet>),
+    Remote(Box<RemoteKeys>),
+    None,
+}
+
+impl fmt::Debug for IssuerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerState")
+            .field("name", &self.settings.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl IssuerState {
+    /// Its configured name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whether its tokens are verified with keys; else it is asked about each.
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        !matches!(self.keys, Keys::None)
+    }
+
+    /// Whether it can be asked about opaque tokens.
+    #[must_use]
+    pub const fn introspects(&self) -> bool {
+        self.introspector.is_some()
+    }
+
+    /// The keys that count now. Waits for nothing, but for the end of the very first fetch while it is under way.
+    ///
+    /// # Errors
+    /// [`IssuerDown`]: there are none, or they were confirmed too long ago.
+    pub async fn keys(&self) -> Result<KeysNow, IssuerDown> {
+        match &self.keys {
+            Keys::Fixed(keys) => Ok(KeysNow {
+                keys: Arc::clone(keys),
+                generation: 0,
+            }),
+            Keys::Remote(remote) => {
+                let held = remote.held().await.ok_or(IssuerDown)?;
+                Ok(KeysNow {
+                    keys: Arc::clone(&held.keys),
+                    generation: held.generation,
+                })
+            }
+            Keys::None => Err(IssuerDown),
+        }
+    }
+
+    /// Newer keys that hold one of this id, which [`IssuerState::keys`] lacked; `None`: there is no such key, as far as
+    /// can be told within 2 s. Causes at most one fetch each 30 s.
+    pub async fn keys_with(&self, kid: &str) -> Option<KeysNow> {
+        let Keys::Remote(remote) = &self.keys else {
+            return None;
+        };
+        let held = remote.refetched(kid).await?;
+        Some(KeysNow {
+            keys: Arc::clone(&held.keys),
+            generation: held.generation,
+        })
+    }
+
+    /// Whether what was verified with the keys of a generation still counts: no key is gone since, and they are not too
+    /// old.
+    #[must_use]
+    pub fn is_current(&self, generation: u64, now: Timestamp) -> bool {
+        match &self.keys {
+            Keys::Remote(remote) => remote.is_current(generation, now),
+            Keys::Fixed(_) | Keys::None => true,
+        }
+    }
+
+    /// Asks the issuer what an opaque token is worth: its claims, and for how long the answer counts at most. `None`: it
+    /// is not active, which is remembered for some seconds.
+    ///
+    /// # Errors
+    /// [`IssuerDown`]: it does not answer as it should.
+    pub async fn introspect(
+        &self,
+        text: &str,
+    ) -> Result<Option<(Arc<Map<String, Value>>, Duration)>, IssuerDown> {
+        let introspector = self.introspector.as_ref().ok_or(IssuerDown)?;
+        let said = introspector.ask(text).await?;
+        Ok(said.map(|claims| (claims, introspector.ttl())))
+    }
+
+    /// Whether it cannot be reached.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        let keys_are = matches!(&self.keys, Keys::Remote(remote) if remote.is_degraded());
+        keys_are
+            || self
+                .introspector
+                .as_ref()
+                .is_some_and(Introspector::is_degraded)
+    }
+
+    /// Fetches its keys again and again, as long as it is polled: by one task at a time. Returns at once where there is
+    /// nothing to fetch.
+    pub async fn keep_fresh(&self) {
+        if let Keys::Remote(remote) = &self.keys {
+            remote.keep_fresh().await;
+        }
+    }
+}
+
+/// All issuers of one configuration, in its order.
+#[derive(Debug)]
+pub struct Issuers {
+    all: Vec<Arc<IssuerState>>,
+    /// Those that are kept fresh; one for all configurations.
+    adopted: watch::Sender<Vec<Arc<IssuerState>>>,
+    metrics: Arc<Metrics>,
+}
+
+/// What issuers need beside their configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerParts<'a> {
+    /// Directory in which fetched key sets are kept; made at the first of them.
+    pub dir: &'a Path,
+    /// Time.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: &'a Arc<Metrics>,
+}
+
+impl Issuers {
+    /// Readies the issuers of a configuration: reads files, fetches nothing. Those that `before` had with the same
+    /// settings go on as they are.
+    ///
+    /// # Errors
+    /// The first issuer, by name, that cannot be made ready; [`check`] tells all.
+    pub fn open(
+        issuers: &[Issuer],
+        parts: IssuerParts<'_>,
+        before: Option<&Self>,
+    ) -> Result<Self, (String, IssuerError)> {
+        let mut authorities = Authorities::default();
+        let open = |settings: &Issuer| {
+            let made = state(settings, parts, before, &mut authorities);
+            made.map_err(|error| (settings.name.clone(), error))
+        };
+        Ok(Self {
+            all: issuers.iter().map(open).collect::<Result<_, _>>()?,
+            adopted: before.map_or_else(
+                || watch::Sender::new(Vec::new()),
+                |before| before.adopted.clone(),
+            ),
+            metrics: Arc::clone(parts.metrics),
+        })
+    }
+
+    /// The issuers.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<IssuerState>> {
+        self.all.iter()
+    }
+
+    /// From now on these are kept fresh, and no others.
+    pub fn adopt(&self) {
+        let before = self.adopted.send_replace(self.all.clone());
+        let is_gone = |old: &&Arc<IssuerState>| self.all.iter().all(|new| new.name() != old.name());
+        for gone in before.iter().filter(is_gone) {
+            self.metrics.forget_issuer(gone.name());
+        }
+    }
+
+    /// Those that are to be kept fresh, as they were adopted last.
+    #[must_use]
+    pub fn adopted(&self) -> watch::Receiver<Vec<Arc<IssuerState>>> {
+        self.adopted.subscribe()
+    }
+}
+
+/// What keeps issuers from being made ready, each under its name. Reads files, and nothing else.
+#[must_use]
+pub fn check(issuers: &[Issuer]) -> Vec<(String, IssuerError)> {
+    let mut authorities = Authorities::default();
+    let check = |settings: &Issuer| {
+        let files = keys_of_file(settings).map(drop);
+        let checked = files.and_then(|()| {
+            let file = CaFile::read(settings)?;
+            authorities.of(settings, file.as_ref()).map(drop)
+        });
+        checked.err().map(|error| (settings.name.clone(), error))
+    };
+    issuers.iter().filter_map(check).collect()
+}
+
+fn state(
+    settings: &Issuer,
+    parts: IssuerParts<'_>,
+    before: Option<&Issuers>,
+    authorities: &mut Authorities,
+) -> Result<Arc<IssuerState>, IssuerError> {
+    let file = CaFile::read(settings)?;
+    let mark = file.as_ref().map(|file| file.mark);
+    let is_same = |old: &&Arc<IssuerState>| {
+        let old = (&old.settings, old.authorities);
+        settings.keys.is_remote() && comes_from(settings) == comes_from(old.0) && mark == old.1
+    };
+    if let Some(old) = before.and_then(|before| before.all.iter().find(is_same)) {
+        return Ok(Arc::clone(old));
+    }
+    let metrics = parts.metrics.issuer(&settings.name);
+    let source = Source::of(&settings.keys, &settings.issuer);
+    let trust = authorities.of(settings, file.as_ref())?;
+    let introspection = settings.introspection.as_ref().zip(trust.clone());
+    let introspector = introspection.map(|(introspection, trust)| {
+        let (clock, metrics) = (Arc::clone(parts.clock), metrics.clone());
+        Introspector::new(&settings.name, introspection, trust, clock, metrics)
+    });
+    let keys = match (keys_of_file(settings)?, source.zip(trust)) {
+        (Some(keys), _) => {
+            metrics.keys(keys.keys().len());
+            Keys::Fixed(Arc::new(keys))
+        }
+        (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(Parts {
+            name: settings.name.clone(),
+            kept: KeptFile::new(
+                parts.dir,
+                &settings.name,
+                &settings.issuer,
+                source.place().url(),
+            ),
+            source,
+            algorithms: settings.algorithms.clone(),
+            stale_max: settings.remote.stale_max,
+            trust,
+            clock: Arc::clone(parts.clock),
+            metrics,
+        }))),
+        (None, None) => Keys::None,
+    };
+    Ok(Arc::new(IssuerState {
+        settings: settings.clone(),
+        authorities: mark,
+        keys,
+        introspector,
+    }))
+}
+
+/// The settings that say what an issuer is known by; claims and their meaning are read anew at each reload.
+fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
+    (
+        (&settings.name, &settings.issuer, &settings.keys),
+        (&settings.remote, &settings.algorithms),
+        &settings.introspection,
+    )
+}
+
+/// The keys that a file of the configuration holds, if it names one. Keys of it that cannot be used are logged.
+fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
+    let (path, parse): (&PathBuf, fn(&str, &[_]) -> _) = match &settings.keys {
         KeySource::JwksFile(path) => (path, KeySet::from_jwks),
         KeySource::SecretJwkFile(path) => (path, KeySet::from_secret_jwk),
+        KeySource::JwksUrl(_) | KeySource::Discovery { .. } | KeySource::Nowhere => {
+            return Ok(None);
+        }
     };
-    let place = || path.display().to_string();
-    let document = read(path).map_err(|source| IssuerError::Read {
-        path: place(),
-        source,
-    })?;
-    let keys = parse(&document, &issuer.algorithms).map_err(|source| IssuerError::Keys {
-        path: place(),
+    let document = read(path)?;
+    let keys = parse(&document, &settings.algorithms).map_err(|source| IssuerError::Keys {
+        path: path.display().to_string(),
         source,
     })?;
     for left_out in keys.left_out() {
         tracing::warn!(
-            issuer.name = issuer.name,
+            issuer.name = settings.name,
             left_out,
             "a key of an issuer is not used"
         );
     }
-    Ok(keys)
+    Ok(Some(keys))
 }
 
 /// The text of a file, up to one byte more than a key set may have: that one is refused for its length.
-fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+fn read(path: &Path) -> Result<Zeroizing<String>, IssuerError> {
     let mut text = Zeroizing::new(String::new());
-    File::open(path)?
-        .take(DOCUMENT_BYTES_MAX as u64 + 1)
-        .read_to_string(&mut text)?;
+    let outcome = File::open(path).and_then(|file| {
+        file.take(DOCUMENT_BYTES_MAX as u64 + 1)
+            .read_to_string(&mut text)
+    });
+    outcome.map_err(|source| IssuerError::Read {
+        path: path.display().to_string(),
+        source,
+    })?;
     Ok(text)
 }

@@ -21,6 +21,16 @@ const LINE_BYTES_MAX: usize = 998;
 /// Longest message, so that it fits into a record of the store when it is sealed.
 const MESSAGE_BYTES_MAX: usize = 40 * 1024;
 
+/// Whether a mail can get to this address, as far as its form tells.
+#[must_use]
+pub fn can_carry(address: &EmailAddress) -> bool {
+    carried(address).is_some()
+}
+
+fn carried(address: &EmailAddress) -> Option<lettre::Address> {
+    address.as_str().parse().ok()
+}
+
 /// Builds a message of a plain part and, if there is one, an HTML part that says the same. Its lines are ended by `\n`, as
 /// files and programs of this system want it; a transport over SMTP ends them by CRLF itself.
 ///
@@ -31,8 +41,7 @@ pub(crate) fn build(
     text: &Text,
     now: Timestamp,
 ) -> Result<Letter, &'static str> {
-    let to = to.as_str().parse::<lettre::Address>();
-    let to = to.map_err(|_| "the recipient's address is none that a mail can carry")?;
+    let to = carried(to).ok_or("the recipient's address is none that a mail can carry")?;
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or_default());
     let id = format!("<{}@{}>", token::draw_jti(), from.email.domain());
     let builder = Message::builder()

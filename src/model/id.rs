@@ -1,7 +1,9 @@
 //! Names that machines give: each kind its own type, so that one cannot stand for another.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -137,8 +139,42 @@ impl fmt::Debug for RequestId {
     }
 }
 
+/// An odd number without a pattern: multiplied by it, a counter visits every number once, in no visible order.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Draws the ids of requests: each of these draws different ones, unlike those of others.
+#[derive(Debug)]
+pub struct RequestIds {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// With a seed of its own. Ids need to differ, not to be secret; the standard library's seed comes from the system.
+    #[must_use]
+    pub fn seeded() -> Self {
+        Self::new(RandomState::new().build_hasher().finish())
+    }
+
+    const fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The next id.
+    #[must_use]
+    pub fn draw(&self) -> RequestId {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::from_number(self.seed ^ count.wrapping_mul(STRIDE))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -175,5 +211,15 @@ mod tests {
             RequestId::from_number(0x0123_4567_89ab_cdef).as_str(),
             "0123456789abcdef"
         );
+    }
+    #[test]
+    fn request_ids_do_not_repeat_and_processes_differ() {
+        let (one, other) = (RequestIds::new(1), RequestIds::new(2));
+        let mut seen = HashSet::new();
+        for _ in 0..10_000 {
+            assert!(seen.insert(one.draw()));
+        }
+        assert!(!seen.contains(&other.draw()));
+        assert_ne!(RequestIds::seeded().draw(), RequestIds::seeded().draw());
     }
 }

@@ -107,6 +107,19 @@ impl Identity {
         self.roles.len() + self.resource_roles.len() + self.scopes.len()
     }
 
+    /// The length of all its texts together: others choose how long they are.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let roles = self.roles.iter().map(|role| role.as_str().len());
+        let resource_roles = self
+            .resource_roles
+            .iter()
+            .map(|role| role.id.as_str().len());
+        let scopes = self.scopes.iter().map(|scope| scope.as_str().len());
+        let names = self.subject().len() + self.username().map_or(0, str::len);
+        names + roles.chain(resource_roles).chain(scopes).sum::<usize>()
+    }
+
     /// Whether it has this global role.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {

@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod bucket;
 pub mod clock;
 pub mod deny;
+pub mod endpoint;
 pub mod id;
 pub mod identity;
 pub mod mail;

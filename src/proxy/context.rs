@@ -1,13 +1,12 @@
 //! What is known about one request, from its birth to its record.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Method;
 
 use crate::auth::asked::Judged;
-use crate::auth::grant::{Decision, Denial, Grant, Unavailable};
+use crate::auth::grant::{Denial, Grant, Unavailable};
 use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
@@ -17,34 +16,6 @@ use crate::proxy::connection::{Connection, RefusedHead};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
-
-/// An odd number without a pattern: multiplied by it, a counter visits every number once, in no visible order.
-const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Draws the ids of requests: different within one process, unlike those of another.
-#[derive(Debug)]
-pub struct RequestIds {
-    seed: u64,
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    /// `seed` tells this process from others.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            next: AtomicU64::new(0),
-        }
-    }
-
-    /// The next id.
-    #[must_use]
-    pub fn draw(&self) -> RequestId {
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId::from_number(self.seed ^ count.wrapping_mul(STRIDE))
-    }
-}
 
 /// How far a request came.
 #[derive(Debug, Default)]
@@ -183,10 +154,7 @@ impl RequestContext {
     fn allowed(&self) -> Option<&Grant> {
         match &self.verdict {
             Verdict::Granted(grant) => Some(grant),
-            Verdict::Asked(judged) => match &judged.decision {
-                Decision::Allow(grant) => Some(grant),
-                Decision::Deny(_) | Decision::Fail(_) => None,
-            },
+            Verdict::Asked(judged) => judged.decision.grant(),
             _ => None,
         }
     }
@@ -194,10 +162,7 @@ impl RequestContext {
     fn denial(&self) -> Option<&Denial> {
         match &self.verdict {
             Verdict::Denied(denial) => Some(denial),
-            Verdict::Asked(judged) => match &judged.decision {
-                Decision::Deny(denial) => Some(denial),
-                Decision::Allow(_) | Decision::Fail(_) => None,
-            },
+            Verdict::Asked(judged) => judged.decision.denial(),
             _ => None,
         }
     }
@@ -205,10 +170,7 @@ impl RequestContext {
     fn failure(&self) -> Option<Unavailable> {
         match &self.verdict {
             Verdict::Failed(cause) => Some(*cause),
-            Verdict::Asked(judged) => match &judged.decision {
-                Decision::Fail(cause) => Some(*cause),
-                Decision::Allow(_) | Decision::Deny(_) => None,
-            },
+            Verdict::Asked(judged) => judged.decision.failure(),
             _ => None,
         }
     }
@@ -313,8 +275,6 @@ impl Drop for RequestContext {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
     use crate::config::{Config, EnvOverlay};
     use crate::crypto::password::PasswordPool;
@@ -328,16 +288,6 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::telemetry::access::AccessLog;
     use crate::telemetry::metrics::Metrics;
-
-    #[test]
-    fn ids_do_not_repeat_and_processes_differ() {
-        let (one, other) = (RequestIds::new(1), RequestIds::new(2));
-        let mut seen = HashSet::new();
-        for _ in 0..10_000 {
-            assert!(seen.insert(one.draw()));
-        }
-        assert!(!seen.contains(&other.draw()));
-    }
 
     #[test]
     fn each_way_out_counts_once_and_a_dropped_request_too() {
@@ -416,6 +366,7 @@ mod tests {
             counters: Arc::new(CounterSets::new(&clock)),
             key_use: Arc::default(),
             role_sources: crate::account::test_kit::no_sources(&clock),
+            issuers: crate::account::test_kit::no_issuers(&clock),
             clock,
             session_uses: Arc::default(),
             metrics,

@@ -14,7 +14,6 @@ pub mod respond;
 pub mod upstream;
 mod view;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +35,10 @@ use crate::auth::origin::origin_of;
 use crate::auth::view::{Client, Target};
 use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::model::id::RequestIds;
 use crate::model::route::Upstream;
 use crate::proxy::connection::Connection;
-use crate::proxy::context::{Fault, RequestContext, RequestIds, Verdict};
+use crate::proxy::context::{Fault, RequestContext, Verdict};
 use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::local::Local;
@@ -64,13 +64,11 @@ impl Gateway {
     /// where the built-in echo service listens, if it runs.
     #[must_use]
     pub fn new(current: Arc<Current>, router: Router, echo: Option<SocketAddr>) -> Self {
-        // Request ids need to differ, not to be secret; the standard library's seed comes from the system.
-        let seed = RandomState::new().build_hasher().finish();
         Self {
             current,
             router,
             turns: Turns::new(echo),
-            ids: RequestIds::new(seed),
+            ids: RequestIds::seeded(),
         }
     }
 

@@ -11,11 +11,10 @@ use crate::auth::key_use::KeyUse;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::{Config, JWKS_PATH};
-use crate::crypto::jwks::KeySet;
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
-use crate::issuer;
+use crate::issuer::{self, IssuerError, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::{self, Mailer, post::Post};
 use crate::model::clock::Clock;
@@ -71,6 +70,8 @@ pub struct Services {
     pub role_sources: Arc<RoleSources>,
     /// Backups of the records; `None`: they are not at rest here.
     pub backups: Option<Arc<Backups>>,
+    /// The foreign issuers of this configuration.
+    pub issuers: Arc<Issuers>,
 }
 
 /// One configuration made ready: a request sees exactly one.
@@ -99,21 +100,17 @@ pub struct Obstacle {
 }
 
 impl Snapshot {
-    /// Makes a configuration ready: loads the issuers' keys, compiles the routes.
+    /// Makes a configuration ready: compiles the routes. `services` has its mail, role sources and issuers.
     ///
     /// Used at the start, at each reload and by `check` alike.
     ///
     /// # Errors
     /// All [`Obstacle`]s there are; then nothing has changed.
     pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
-        let Prepared {
-            issuer_keys,
-            routes,
-            table,
-        } = prepare(&config)?;
+        let Prepared { routes, table } = prepare(&config)?;
         let parts = VerifierParts {
             config: &config,
-            issuer_keys,
+            issuers: Arc::clone(&services.issuers),
             store: Arc::clone(&services.store),
             token_keys: Arc::clone(&services.token_keys),
             signing: Arc::clone(&services.signing),
@@ -184,30 +181,38 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
 /// What keeps a configuration that reads well from being made ready; opens no store, so that it can be asked anywhere.
 #[must_use]
 pub fn obstacles(config: &Config) -> Vec<Obstacle> {
-    prepare(config).err().unwrap_or_default()
+    let mut obstacles: Vec<_> = issuer::check(&config.issuers)
+        .into_iter()
+        .map(|(name, error)| issuer_obstacle(&name, &error))
+        .collect();
+    obstacles.extend(prepare(config).err().unwrap_or_default());
+    obstacles
+}
+
+/// An issuer that cannot be made ready, by its name.
+#[must_use]
+pub fn issuer_obstacle(name: &str, error: &IssuerError) -> Obstacle {
+    let wanted = match error {
+        IssuerError::Read { .. } => "a file that can be read",
+        IssuerError::Keys { .. } => "a file with usable keys",
+        IssuerError::Authorities { .. } => "a ca_file with certificates in PEM",
+        IssuerError::NoAuthorities | IssuerError::Tls(_) => "authorities to verify it by",
+    };
+    Obstacle {
+        at: format!("issuer \"{name}\""),
+        expected: format!("{wanted}: {}", with_causes(error)),
+    }
 }
 
 /// What of a configuration can be made ready without the store.
 struct Prepared {
-    /// In the order of the configuration.
-    issuer_keys: Vec<KeySet>,
     routes: Vec<Arc<Route>>,
     table: RouteTable,
 }
 
-/// Loads the issuers' keys, builds the table of routes, and sees that mails go out.
+/// Builds the table of routes, and sees that mails go out.
 fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
-    let mut issuer_keys = Vec::new();
-    for settings in &config.issuers {
-        match issuer::load(settings) {
-            Ok(keys) => issuer_keys.push(keys),
-            Err(error) => obstacles.push(Obstacle {
-                at: format!("issuer \"{}\"", settings.name),
-                expected: format!("a file with usable keys: {}", with_causes(&error)),
-            }),
-        }
-    }
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
     let table = RouteTable::build(&routes).unwrap_or_else(|errors| {
         obstacles.extend(errors.iter().map(|error| table_obstacle(config, error)));
@@ -219,11 +224,7 @@ fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
         obstacles.push(Obstacle { at, expected });
     }
     if obstacles.is_empty() {
-        Ok(Prepared {
-            issuer_keys,
-            routes,
-            table,
-        })
+        Ok(Prepared { routes, table })
     } else {
         Err(obstacles)
     }

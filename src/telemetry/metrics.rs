@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::telemetry::histogram::Histogram;
+use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -228,6 +229,7 @@ pub struct Metrics {
     mails_queued: Gauge,
     backup_made: Gauge,
     backup_errors: Counter,
+    issuers: IssuerFamilies,
 }
 
 impl Metrics {
@@ -256,6 +258,7 @@ impl Metrics {
             "When the newest backup of the store was made, since 1970; 0: there is none",
             backup_made.clone(),
         );
+        let issuers = IssuerFamilies::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -298,6 +301,7 @@ impl Metrics {
             backup_errors: counter("backup_errors", "Backups that could not be made"),
             mails_queued,
             backup_made,
+            issuers,
             labelled,
             registry,
         }
@@ -370,6 +374,17 @@ impl Metrics {
         if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
+    }
+
+    /// The metrics of a foreign issuer, made when they are asked for first.
+    #[must_use]
+    pub fn issuer(&self, name: &str) -> IssuerMetrics {
+        self.issuers.of(name)
+    }
+
+    /// Tells no more of a foreign issuer: it is not configured any more.
+    pub fn forget_issuer(&self, name: &str) {
+        self.issuers.forget(name);
     }
 
     /// How many mails wait in the outbox.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 mod histogram;
+pub mod issuer;
 pub mod log;
 pub mod metrics;
 #[cfg(test)]

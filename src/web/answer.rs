@@ -7,12 +7,13 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
-use crate::snapshot::RequestScope;
+use crate::snapshot::{RequestScope, Snapshot};
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
 /// For a year browsers come by https only, once they came so.
@@ -21,12 +22,29 @@ const HSTS: &str = "max-age=31536000";
 /// JSON of our own making.
 pub(in crate::web) struct Json<T>(pub(in crate::web) T);
 
+/// JSON about what was made: 201.
+pub(in crate::web) struct Created<T>(pub(in crate::web) T);
+
+/// JSON about what will be done: 202.
+pub(in crate::web) struct Accepted<T>(pub(in crate::web) T);
+
+/// Nothing to say: 204.
+pub(in crate::web) struct NoContent;
+
+/// A sentence for people.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+pub(in crate::web) struct MessageAnswer {
+    pub(in crate::web) message: &'static str,
+}
+
 /// Says of an answer that its body stands as it is, though it tells of a problem: a page for people.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::web) struct Written;
 
-/// A list: `{items, count}` and, where there is more, `next`.
-#[derive(Debug, Serialize)]
+/// A list: `{items, count}` and, where there is more, `next` for `?cursor=`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub(in crate::web) struct List<T> {
     items: Vec<T>,
     count: usize,
@@ -64,6 +82,24 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self.0)).into_response()
+    }
+}
+
+impl IntoResponse for NoContent {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
 /// An OAuth error as it is written (RFC 6749 section 5.2).
 #[derive(Serialize)]
 struct OAuthBody<'a> {
@@ -72,16 +108,27 @@ struct OAuthBody<'a> {
     request_id: &'a str,
 }
 
-/// Outermost layer: writes the bodies of errors, whoever caused them, and the header fields of every answer.
+/// Outermost layer: [`finished`] for every answer.
 pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
     let scope = request.extensions().get::<RequestScope>();
     let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
-    let metrics = scope.map(|scope| Arc::clone(&scope.snapshot.services.metrics));
-    let is_https =
-        scope.is_some_and(|scope| scope.snapshot.config.listen.public_url.scheme == "https");
+    let snapshot = scope.map(|scope| Arc::clone(&scope.snapshot));
     let is_head = request.method() == Method::HEAD;
-    let mut response = next.run(request).await;
-    if let (Some(metrics), Some(problem)) = (metrics, response.extensions().get::<Problem>()) {
+    let mut response = finished(next.run(request).await, id, snapshot.as_deref());
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+/// Writes the bodies of errors, whoever caused them, and the header fields of every answer.
+pub(in crate::web) fn finished(
+    mut response: Response,
+    id: RequestId,
+    snapshot: Option<&Snapshot>,
+) -> Response {
+    if let (Some(snapshot), Some(problem)) = (snapshot, response.extensions().get::<Problem>()) {
+        let metrics = &snapshot.services.metrics;
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
             Kind::StoreUnavailable => metrics.store_error(),
@@ -91,18 +138,14 @@ pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
         }
     }
     if let Some(body) = error_body(&mut response, id) {
-        let length = body.len();
-        *response.body_mut() = if is_head {
-            Body::empty()
-        } else {
-            Body::from(body)
-        };
+        let length = HeaderValue::from(body.len());
+        *response.body_mut() = Body::from(body);
         response
             .headers_mut()
-            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            .insert(header::CONTENT_LENGTH, length);
     }
     put_common_fields(response.headers_mut(), id);
-    if is_https {
+    if snapshot.is_some_and(|it| it.config.listen.public_url.scheme == "https") {
         let value = HeaderValue::from_static(HSTS);
         response
             .headers_mut()

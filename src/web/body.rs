@@ -82,7 +82,7 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, OAuthProblem> {
         if !has_type(request.headers(), is_form) {
-            return Err(OAuthProblem::new(400, "invalid_request", "content_type"));
+            return Err(OAuthProblem::CONTENT_TYPE);
         }
         let bytes = read(request, state).await?;
         let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
@@ -96,7 +96,7 @@ impl OAuthForm {
         let mut values = self.0.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
             (Some((_, value)), None) if !value.is_empty() => Ok(value),
-            _ => Err(OAuthProblem::new(400, "invalid_request", "body_malformed")),
+            _ => Err(OAuthProblem::PARAMETER),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(in crate::web) enum Kind {
     MembershipChanged,
     StoreUnavailable,
     RoleSourceUnavailable,
+    IssuerUnavailable,
     SigningUnavailable,
     HashingBusy,
     LimitsFull,
@@ -105,6 +106,7 @@ impl Kind {
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
+            Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
             Self::SigningUnavailable => (503, Unavailable::Signing.code(), "Try again soon"),
             Self::HashingBusy => (503, "hashing_busy", "Try again soon"),
             Self::LimitsFull => (503, "limits_full", "Try again soon"),
@@ -164,6 +166,12 @@ impl From<Kind> for Problem {
     }
 }
 
+impl From<DenyReason> for Kind {
+    fn from(reason: DenyReason) -> Self {
+        Self::Denied(reason)
+    }
+}
+
 impl From<DenyReason> for Problem {
     fn from(reason: DenyReason) -> Self {
         Kind::Denied(reason).into()
@@ -178,6 +186,7 @@ impl From<Stop> for Problem {
             // The cause is in the log already: it was found by `auth`.
             Stop::Fail(Unavailable::Store) => Kind::StoreUnavailable.into(),
             Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
+            Stop::Fail(Unavailable::Issuer) => Kind::IssuerUnavailable.into(),
             Stop::Fail(Unavailable::Signing) => Kind::SigningUnavailable.into(),
         }
     }
@@ -268,7 +277,16 @@ pub(in crate::web) struct OAuthProblem {
 }
 
 impl OAuthProblem {
-    pub(in crate::web) const fn new(status: u16, error: &'static str, code: &'static str) -> Self {
+    /// The body is no form.
+    pub(in crate::web) const CONTENT_TYPE: Self = Self::new(400, "invalid_request", "content_type");
+    /// A parameter is missing, or there twice.
+    pub(in crate::web) const PARAMETER: Self = Self::new(400, "invalid_request", "body_malformed");
+    pub(in crate::web) const GRANT_TYPE: Self =
+        Self::new(400, "unsupported_grant_type", "grant_type_unsupported");
+    pub(in crate::web) const REFRESH_TOKEN: Self =
+        Self::new(400, "invalid_grant", "refresh_token_invalid");
+
+    const fn new(status: u16, error: &'static str, code: &'static str) -> Self {
         Self {
             status,
             error,
@@ -277,6 +295,10 @@ impl OAuthProblem {
             cause: None,
             retry_after_s: None,
         }
+    }
+
+    pub(in crate::web) const fn status(&self) -> u16 {
+        self.status
     }
 }
 

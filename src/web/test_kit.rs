@@ -107,6 +107,7 @@ impl Gateway {
             assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             role_sources: crate::account::test_kit::no_sources(&clock),
+            issuers: crate::account::test_kit::no_issuers(&clock),
             key_use: Arc::default(),
             post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),

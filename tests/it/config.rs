@@ -43,10 +43,12 @@ fn uncommented(keys: &Path) -> String {
             line
         };
         let excluded = [
+            "jwks_url",
             "secret_jwk_file",
             "secret_file",
             "admin_token_file",
             "smtp_password_file",
+            "client_secret_file",
         ];
         if excluded.iter().any(|key| line.starts_with(key)) {
             continue;

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::AppError;
 use crate::app::doctor::outsiders::reachable;
 use crate::app::doctor::probe::Probe;
 use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::{Ask, Wire};
-use crate::app::doctor::{DoctorError, Fault};
+use crate::app::doctor::{DoctorError, Fault, Proxy};
 use crate::app::listen::{accept, bind_one};
 
 /// What stands in for the gateway, and how a report names it.
@@ -54,7 +54,11 @@ const ALLOWS: &str =
 pub(super) async fn examine(probe: &Probe<'_>) -> Result<Report, DoctorError> {
     let mut report = Report::default();
     let mut check = Check::new("away", probe.proxy);
-    let Some(listen) = probe.config.listen.addresses.first().copied() else {
+    // Over gRPC no answer of the stand-in is one that allows.
+    let over_grpc = probe.config.forward_auth.grpc_address;
+    let over_grpc = over_grpc.filter(|_| probe.proxy == Some(Proxy::EnvoyGrpc));
+    let over_http = || probe.config.listen.addresses.first().copied();
+    let Some(listen) = over_grpc.or_else(over_http) else {
         return Ok(report);
     };
     let address = reachable(listen);
@@ -62,58 +66,62 @@ pub(super) async fn examine(probe: &Probe<'_>) -> Result<Report, DoctorError> {
         address,
         authority: address.to_string(),
         source: None,
+        tls: None,
     };
     if wire.source().await.is_ok() {
         return Err(DoctorError::NotDown(address));
     }
     passes(probe, "the gateway is away", &mut check).await;
-    stand_in(probe, listen, &mut check).await?;
+    if over_grpc.is_some() {
+        check.skipped("that the echo stands behind the proxy is not seen here: probe it without --while-down too");
+    } else {
+        seen_when_allowed(probe, listen).await?;
+    }
+    for (state, answer) in ANSWERS {
+        let serving = stand_in(listen, answer)?;
+        passes(probe, state, &mut check).await;
+        end(serving).await;
+    }
     check.saw("nothing passes when the gateway is away, fails, hangs up or speaks in tongues");
     check.into(&mut report);
     Ok(report)
 }
 
-async fn stand_in(
-    probe: &Probe<'_>,
-    listen: SocketAddr,
-    check: &mut Check,
-) -> Result<(), DoctorError> {
-    let all = ANSWERS
-        .iter()
-        .map(|(state, answer)| (Some(*state), *answer));
-    for (state, answer) in [(None, ALLOWS)].into_iter().chain(all) {
-        let listener = bind_one(listen).map_err(AppError::from)?;
-        let serving = tokio::spawn(serve(listener, answer));
-        if let Some(state) = state {
-            passes(probe, state, check).await;
-        } else {
-            seen_when_allowed(probe).await?;
-        }
-        serving.abort();
-        // The address is free again only when the task is gone.
-        let _ = serving.await;
-    }
-    Ok(())
+/// Takes the gateway's place.
+fn stand_in(listen: SocketAddr, answer: &'static str) -> Result<JoinHandle<()>, DoctorError> {
+    let listener = bind_one(listen).map_err(AppError::from)?;
+    Ok(tokio::spawn(serve(listener, answer)))
 }
 
-/// A proxy that has just missed the gateway may take a moment to try again.
-async fn seen_when_allowed(probe: &Probe<'_>) -> Result<(), DoctorError> {
+/// Ends a stand-in. The address is free again only when its task is gone.
+async fn end(serving: JoinHandle<()>) {
+    serving.abort();
+    let _ = serving.await;
+}
+
+/// Shows that what passes would be seen. A proxy that has just missed the gateway may take a moment to try again.
+async fn seen_when_allowed(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), DoctorError> {
     const TRIES: usize = 15;
+    let serving = stand_in(listen, ALLOWS)?;
     let carrier = probe.carrier();
-    let mut told = String::new();
+    let mut told = None;
     for _ in 0..TRIES {
         let outcome = probe.send(&carrier).await;
         if outcome.arrived().is_some() {
-            return Ok(());
+            told = None;
+            break;
         }
-        told = outcome.told();
+        told = Some(outcome.told());
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
-    let what = format!("GET {}", carrier.target);
-    Err(DoctorError::NoEcho(
-        what,
-        format!("{told}, even when every question is answered with 200"),
-    ))
+    end(serving).await;
+    match told {
+        None => Ok(()),
+        Some(told) => Err(DoctorError::NoEcho(
+            format!("GET {}", carrier.target),
+            format!("{told}, even when every question is answered with 200"),
+        )),
+    }
 }
 
 async fn passes(probe: &Probe<'_>, state: &str, check: &mut Check) {

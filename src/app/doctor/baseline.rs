@@ -157,7 +157,10 @@ async fn diagnose(
     }
     // What a proxy says when there is no service behind it, or when it knows no such path.
     let is_elsewhere = answer.status < 400 || matches!(answer.status, 404 | 405 | 502 | 503 | 504);
-    if is_elsewhere && code.is_none() {
+    let by_service = code
+        .as_deref()
+        .is_none_or(|code| code.starts_with("upstream_"));
+    if is_elsewhere && by_service {
         let who = if 500 <= answer.status {
             ", as it may be when the proxy cannot reach the service, or the gateway"
         } else {

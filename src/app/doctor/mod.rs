@@ -30,10 +30,12 @@ use crate::app::doctor::baseline::Standing;
 use crate::app::doctor::ground::Ground;
 use crate::app::doctor::probe::Probe;
 pub use crate::app::doctor::report::{Entry, Fault, Finding, Report};
+pub use crate::app::doctor::snippet::Snippet;
 use crate::app::doctor::wire::Wire;
 use crate::app::listen::bind_one;
 use crate::app::{AppError, echo, load, start};
 use crate::config::Config;
+use crate::fetch::{Trust, TrustError};
 use crate::model::route::IdentityHeaderNames;
 use crate::model::secret::Secret;
 
@@ -48,17 +50,20 @@ pub enum Proxy {
     Caddy,
     /// By `ext_authz` over HTTP.
     Envoy,
+    /// By `ext_authz` over gRPC.
+    EnvoyGrpc,
     /// By Lua.
     Haproxy,
 }
 
 impl Proxy {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Nginx,
         Self::Traefik,
         Self::Caddy,
         Self::Envoy,
+        Self::EnvoyGrpc,
         Self::Haproxy,
     ];
 
@@ -70,6 +75,7 @@ impl Proxy {
             Self::Traefik => "traefik",
             Self::Caddy => "caddy",
             Self::Envoy => "envoy",
+            Self::EnvoyGrpc => "envoy-grpc",
             Self::Haproxy => "haproxy",
         }
     }
@@ -81,7 +87,7 @@ impl Proxy {
             Self::Nginx => "nginx",
             Self::Traefik => "Traefik",
             Self::Caddy => "Caddy",
-            Self::Envoy => "Envoy",
+            Self::Envoy | Self::EnvoyGrpc => "Envoy",
             Self::Haproxy => "HAProxy",
         }
     }
@@ -109,6 +115,8 @@ pub struct Examination {
     pub through: String,
     /// Which one it is, for the words of a remedy.
     pub proxy: Option<Proxy>,
+    /// Certificates, in PEM, of who vouches for an https proxy; `None`: whom the system trusts.
+    pub ca: Option<PathBuf>,
     /// A path that anybody may GET and that leads to the echo; `None`: one of the routes.
     pub open: Option<String>,
     /// A path that asks for a login and leads to the echo; `None`: one of the routes.
@@ -136,7 +144,7 @@ pub enum DoctorError {
     Routes,
     /// The URL is none to send to.
     #[error(
-        "--through takes the URL of the proxy, such as http://app.example.com: scheme, host and port"
+        "--through takes the URL of the proxy, such as https://app.example.com: scheme, host and port"
     )]
     Through,
     /// The URL leads nowhere.
@@ -145,6 +153,9 @@ pub enum DoctorError {
     /// Nobody answers there.
     #[error("{0} cannot be connected to")]
     Connect(String, #[source] std::io::Error),
+    /// Nobody can vouch for it.
+    #[error("the certificates cannot be used: {0}")]
+    Trust(String),
     /// A path of the operator is not what it is for.
     #[error("{option} takes a path that {expected}, by the routes of the configuration")]
     Path {
@@ -200,15 +211,15 @@ pub fn examine(config: &Path, examination: &Examination) -> Result<Report, Docto
     })
 }
 
-/// The configuration that this proxy needs for the gateway's own, as text with comments.
+/// The configuration that this proxy needs for the gateway's own.
 ///
 /// `through`: where the proxy is reached, if that is known. The secret stands in it by a place to fill only.
 ///
 /// # Errors
 /// [`DoctorError`] if the gateway's configuration cannot be used, or the URL.
-pub fn snippet(config: &Path, proxy: Proxy, through: Option<&str>) -> Result<String, DoctorError> {
+pub fn snippet(config: &Path, proxy: Proxy, through: Option<&str>) -> Result<Snippet, DoctorError> {
     let (config, _) = load(config)?;
-    let port = through.map(parse).transpose()?.map(|(_, port, _)| port);
+    let port = through.map(Way::parse).transpose()?.map(|way| way.port);
     Ok(snippet::write(&config, proxy, port))
 }
 
@@ -245,19 +256,17 @@ async fn prepare<'a>(
     config: &'a Config,
     examination: &Examination,
 ) -> Result<Probe<'a>, DoctorError> {
-    let (host, port, authority) = parse(&examination.through)?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let resolved = tokio::net::lookup_host((bare, port)).await;
-    let address = resolved
-        .and_then(|mut found| {
-            found
-                .next()
-                .ok_or_else(|| std::io::ErrorKind::NotFound.into())
-        })
-        .map_err(|source| DoctorError::Resolve(authority.clone(), source))?;
+    let way = Way::parse(&examination.through)?;
+    let bare = way.host.trim_start_matches('[').trim_end_matches(']');
+    let tls = if way.scheme == "https" {
+        Some((bare.to_owned(), trust(examination.ca.as_deref())?))
+    } else {
+        None
+    };
+    let wire = connect(&way, bare, tls).await?;
     let ground = Ground::find(
         config,
-        &host,
+        &way.host,
         examination.open.as_deref(),
         examination.closed.as_deref(),
     )?;
@@ -272,43 +281,87 @@ async fn prepare<'a>(
     let probe = Probe {
         config,
         proxy: examination.proxy,
-        wire: Wire {
-            address,
-            authority: authority.clone(),
-            source: None,
-        },
-        origin: format!("http://{authority}"),
+        wire,
+        origin: format!("{}://{}", way.scheme, way.authority),
         ground,
         credential: token.or(api_key),
         identity: identity_names(config),
         access_log: examination.access_log.clone(),
     };
-    if let Err(source) = probe.wire.source().await {
-        return Err(DoctorError::Connect(authority, source));
-    }
     if probe.passing().is_none() {
         return Err(DoctorError::NothingPasses);
     }
     Ok(probe)
 }
 
-/// Host, port, and both as `Host` names them.
-fn parse(through: &str) -> Result<(String, u16, String), DoctorError> {
-    let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
-    let is_plain = url.scheme() == "http"
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.username().is_empty();
-    let host = url
-        .host_str()
-        .filter(|_| is_plain)
-        .ok_or(DoctorError::Through)?;
-    let port = url.port_or_known_default().ok_or(DoctorError::Through)?;
-    let authority = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
+/// A way to the first address of the proxy's name that can be spoken to.
+async fn connect(way: &Way, host: &str, tls: Option<(String, Trust)>) -> Result<Wire, DoctorError> {
+    let resolved = tokio::net::lookup_host((host, way.port)).await;
+    let resolved =
+        resolved.map_err(|source| DoctorError::Resolve(way.authority.clone(), source))?;
+    let mut failed = std::io::Error::from(std::io::ErrorKind::NotFound);
+    for address in resolved {
+        let wire = Wire {
+            address,
+            authority: way.authority.clone(),
+            source: None,
+            tls: tls.clone(),
+        };
+        match wire.check().await {
+            Ok(()) => return Ok(wire),
+            Err(error) => failed = error,
+        }
+    }
+    Err(DoctorError::Connect(way.authority.clone(), failed))
+}
+
+/// Whom to believe that the proxy is who it says.
+fn trust(ca: Option<&Path>) -> Result<Trust, DoctorError> {
+    let unusable = |error: TrustError| DoctorError::Trust(error.to_string());
+    let Some(ca) = ca else {
+        return Trust::of_system().map_err(unusable);
     };
-    Ok((host.to_owned(), port, authority))
+    let pem = std::fs::read(ca).map_err(|error| {
+        DoctorError::Trust(format!(
+            "{} cannot be read ({})",
+            ca.display(),
+            error.kind()
+        ))
+    })?;
+    Trust::of_pem(&pem).map_err(unusable)
+}
+
+/// A URL taken apart.
+struct Way {
+    scheme: String,
+    /// With brackets where it is an IPv6 address.
+    host: String,
+    port: u16,
+    /// Host and port, as `Host` names them.
+    authority: String,
+}
+
+impl Way {
+    fn parse(through: &str) -> Result<Self, DoctorError> {
+        let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
+        let is_plain = matches!(url.scheme(), "http" | "https")
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.username().is_empty();
+        let host = url
+            .host_str()
+            .filter(|_| is_plain)
+            .ok_or(DoctorError::Through)?;
+        Ok(Self {
+            scheme: url.scheme().to_owned(),
+            host: host.to_owned(),
+            port: url.port_or_known_default().ok_or(DoctorError::Through)?,
+            authority: match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            },
+        })
+    }
 }
 
 /// What the routes call their identity headers, and the default names.

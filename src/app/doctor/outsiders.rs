@@ -104,6 +104,7 @@ async fn past(probe: &Probe<'_>, check: &mut Check) {
         address,
         authority: address.to_string(),
         source: None,
+        tls: None,
     };
     let Ok(own) = wire.source().await else {
         check.skipped(format!(

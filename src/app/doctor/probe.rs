@@ -102,7 +102,7 @@ pub(super) struct Probe<'a> {
     pub(super) config: &'a Config,
     pub(super) proxy: Option<Proxy>,
     pub(super) wire: Wire,
-    /// `http://host:port`, as callers write it.
+    /// `https://host:port`, as callers write it.
     pub(super) origin: String,
     pub(super) ground: Ground,
     pub(super) credential: Option<Credential>,

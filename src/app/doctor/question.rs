@@ -180,7 +180,7 @@ async fn origins(probe: &Probe<'_>, check: &mut Check) {
         let same = if name == "X-Forwarded-Host" {
             probe.wire.authority.as_str()
         } else {
-            "http"
+            probe.origin.split(':').next().unwrap_or_default()
         };
         if !matches!(effect(probe, name, never, same).await, Effect::None) {
             check.found(

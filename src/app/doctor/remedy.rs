@@ -303,7 +303,17 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
         "failure_mode_allow: false",
     ),
     (
+        Proxy::EnvoyGrpc,
+        &[Fault::FailsOpen],
+        "failure_mode_allow: false",
+    ),
+    (
         Proxy::Envoy,
+        &[Fault::ClientBelieved],
+        "use_remote_address: true",
+    ),
+    (
+        Proxy::EnvoyGrpc,
         &[Fault::ClientBelieved],
         "use_remote_address: true",
     ),
@@ -329,7 +339,17 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
         "upgrade_configs with websocket",
     ),
     (
+        Proxy::EnvoyGrpc,
+        &[Fault::WebsocketLost],
+        "upgrade_configs with websocket",
+    ),
+    (
         Proxy::Envoy,
+        &[Fault::VerifyReachable],
+        "a route for /auth/verify with direct_response 404, first",
+    ),
+    (
+        Proxy::EnvoyGrpc,
         &[Fault::VerifyReachable],
         "a route for /auth/verify with direct_response 404, first",
     ),

@@ -30,11 +30,13 @@ const NGINX: [Example; 1] = [example!("nginx.conf", "#")];
 const TRAEFIK: [Example; 1] = [example!("traefik-dynamic.yml", "#")];
 const CADDY: [Example; 1] = [example!("Caddyfile", "#")];
 const ENVOY: [Example; 1] = [example!("envoy.yaml", "#")];
+const ENVOY_GRPC: [Example; 1] = [example!("envoy-grpc.yaml", "#")];
 const HAPROXY: [Example; 2] = [example!("haproxy.cfg", "#"), example!("doorward.lua", "--")];
 
 /// What the examples say, and a configuration may say otherwise.
 const LISTEN_PORT: &str = "8000";
 const GATEWAY: &str = "127.0.0.1:8080";
+const GRPC: &str = "127.0.0.1:9191";
 const SERVICE: &str = "127.0.0.1:9001";
 const SECRET: &str = "change-me-change-me";
 const PREFIX: &str = "/auth/";
@@ -51,60 +53,73 @@ const fn examples(proxy: Proxy) -> &'static [Example] {
         Proxy::Traefik => &TRAEFIK,
         Proxy::Caddy => &CADDY,
         Proxy::Envoy => &ENVOY,
+        Proxy::EnvoyGrpc => &ENVOY_GRPC,
         Proxy::Haproxy => &HAPROXY,
     }
 }
 
-/// Writes the files of a proxy, one after the other. `port`: on which it listens.
-pub(super) fn write(config: &Config, proxy: Proxy, port: Option<u16>) -> String {
-    let mut all = String::new();
-    for example in examples(proxy) {
-        all.push_str(&head(config, proxy, example));
-        let text = fill(config, example.text, port);
-        all.push_str(&with_more_names(config, proxy, text));
-    }
-    all
+/// What a proxy needs, and what is left to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snippet {
+    /// Its files; where there are several each begins with a comment that names it.
+    pub text: String,
+    /// For the operator to read.
+    pub notes: Vec<String>,
 }
 
-/// What the operator has to do beside copying it.
-fn head(config: &Config, proxy: Proxy, example: &Example) -> String {
-    let (mut text, comment) = (String::new(), example.comment);
-    let mut line = |words: &str| {
-        // A text takes whatever is written.
-        let _ = writeln!(text, "{comment} {words}");
-    };
-    line(&format!("==== {} ====", example.name));
-    line(&format!(
-        "The secret is not in here, but its place {SECRET_PLACE} is. To fill it from the file that"
-    ));
-    line("[forward_auth] secret_file names, keep this in a file and run:");
-    line(&format!(
-        "  umask 077; awk 'NR==FNR{{s=$0;next}}{{gsub(\"{SECRET_PLACE}\",s)}}1' SECRET_FILE PRINTED > {}",
-        example.name
-    ));
+/// Writes the files of a proxy. `port`: on which it listens.
+pub(super) fn write(config: &Config, proxy: Proxy, port: Option<u16>) -> Snippet {
+    let examples = examples(proxy);
+    let mut text = String::new();
+    for example in examples {
+        if 1 < examples.len() {
+            // A text takes whatever is written.
+            let _ = writeln!(text, "{} ==== {} ====", example.comment, example.name);
+        }
+        let filled = fill(config, example.text, port);
+        text.push_str(&with_more_names(config, proxy, filled));
+    }
+    Snippet {
+        text,
+        notes: notes(config, proxy),
+    }
+}
+
+fn notes(config: &Config, proxy: Proxy) -> Vec<String> {
+    let mut notes = Vec::new();
     if config.forward_auth.secret.is_none() {
-        line("No secret is set. Draw one: umask 077; openssl rand -hex 32 > SECRET_FILE");
+        notes.push(
+            "No secret is set. Draw one, and name its file in [forward_auth] secret_file: \
+             umask 077; openssl rand -hex 32 > SECRET_FILE"
+                .to_owned(),
+        );
+    }
+    notes.push(format!(
+        "The secret is not in what is printed. To write it in its place: umask 077; awk \
+         'NR==FNR{{s=$0;next}}i=index($0,\"{SECRET_PLACE}\"){{$0=substr($0,1,i-1) s substr($0,i+{})}}1' \
+         SECRET_FILE PRINTED > CONFIGURATION",
+        SECRET_PLACE.len()
+    ));
+    if proxy == Proxy::EnvoyGrpc && config.forward_auth.grpc_address.is_none() {
+        notes.push(format!(
+            "Nothing listens for gRPC. Set [forward_auth] grpc_address, to {GRPC} for one."
+        ));
     }
     let trusted = &config.listen.trusted_proxies;
     let nets: Vec<_> = trusted.iter().map(ToString::to_string).collect();
     let now = if nets.is_empty() {
-        "nobody: no question is answered".to_owned()
+        "nobody, so that no question is answered".to_owned()
     } else {
         nets.join(", ")
     };
-    line(&format!(
-        "[listen] trusted_proxies must have the address from which {} asks; it has {now}.",
+    notes.push(format!(
+        "[listen] trusted_proxies must have the address from which {} asks. It has {now}.",
         proxy.title()
     ));
-    text
+    notes
 }
 
 fn fill(config: &Config, text: &str, port: Option<u16>) -> String {
-    let mut text = text.to_owned();
-    if let Some(port) = port {
-        text = text.replace(LISTEN_PORT, &port.to_string());
-    }
-    let gateway = config.listen.addresses.first().copied().map(reachable);
     let service = config
         .upstreams
         .iter()
@@ -113,23 +128,27 @@ fn fill(config: &Config, text: &str, port: Option<u16>) -> String {
             UpstreamAddress::Socket(address) => Some(*address),
             UpstreamAddress::BuiltinEcho => None,
         });
-    // In two steps, since one may be what the other was.
-    text = text
-        .replace(GATEWAY, "<gateway>")
-        .replace(&in_envoy(GATEWAY), "<envoy gateway>");
-    text = text
-        .replace(SERVICE, "<service>")
-        .replace(&in_envoy(SERVICE), "<envoy service>");
-    let told = |address: Option<SocketAddr>, shown: &str| {
+    let gateway = config.listen.addresses.first().copied().map(reachable);
+    let grpc = config.forward_auth.grpc_address.map(reachable);
+    let told = |shown: &str, address: Option<SocketAddr>| {
         address.map_or_else(|| shown.to_owned(), |address| address.to_string())
     };
-    for (place, address) in [
-        ("gateway", told(gateway, GATEWAY)),
-        ("service", told(service, SERVICE)),
-    ] {
-        text = text
-            .replace(&format!("<{place}>"), &address)
-            .replace(&format!("<envoy {place}>"), &in_envoy(&address));
+    let mut changes = vec![(
+        LISTEN_PORT.to_owned(),
+        port.map_or_else(|| LISTEN_PORT.to_owned(), |port| port.to_string()),
+    )];
+    for (shown, address) in [(GATEWAY, gateway), (GRPC, grpc), (SERVICE, service)] {
+        let address = told(shown, address);
+        changes.push((in_envoy(shown), in_envoy(&address)));
+        changes.push((shown.to_owned(), address));
+    }
+    // In two steps, since what is written for one may be what another one was.
+    let mut text = text.to_owned();
+    for (place, (shown, _)) in changes.iter().enumerate() {
+        text = text.replace(shown, &format!("<{place}>"));
+    }
+    for (place, (_, written)) in changes.iter().enumerate() {
+        text = text.replace(&format!("<{place}>"), written);
     }
     let prefix = format!("{}/", config.listen.auth_prefix);
     let api_key = config.account.api_key_header.as_str();
@@ -242,6 +261,7 @@ api_key_header = "X-Our-Key"
 
 [forward_auth]
 secret = "not-to-be-printed"
+grpc_address = "0.0.0.0:9300"
 
 [[upstream]]
 name = "a"
@@ -258,12 +278,31 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
     fn the_example_is_printed_as_it_is_but_for_the_secret() {
         let config = config(PLAIN);
         for proxy in Proxy::ALL {
-            let printed = write(&config, proxy, None);
+            let Snippet {
+                text: printed,
+                notes,
+            } = write(&config, proxy, None);
             for example in examples(proxy) {
                 let text = example.text.replace(SECRET, SECRET_PLACE);
                 assert!(printed.contains(&text), "{proxy:?}: {printed}");
             }
-            assert!(printed.contains("it has 127.0.0.1/32."), "{printed}");
+            assert!(notes.concat().contains("It has 127.0.0.1/32."), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_may_be_those_that_another_has_in_the_example() {
+        let text = PLAIN.replace("127.0.0.1:8080", "127.0.0.1:9001").replace(
+            "addresses = [\"127.0.0.1:9001\"]",
+            "addresses = [\"127.0.0.1:8000\"]",
+        );
+        let printed = write(&config(&text), Proxy::Caddy, Some(8080)).text;
+        for line in [
+            "http://:8080 {",
+            "forward_auth 127.0.0.1:9001 {",
+            "\treverse_proxy 127.0.0.1:8000\n",
+        ] {
+            assert!(printed.contains(line), "{line}: {printed}");
         }
     }
 
@@ -271,7 +310,10 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
     fn an_operators_own_words_take_the_place_of_the_examples() {
         let config = config(OTHER);
         for proxy in Proxy::ALL {
-            let printed = write(&config, proxy, Some(7000));
+            let Snippet {
+                text: printed,
+                notes,
+            } = write(&config, proxy, Some(7000));
             for gone in [
                 "8000",
                 "8080",
@@ -284,16 +326,10 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
             ] {
                 assert!(!printed.contains(gone), "{proxy:?} {gone}: {printed}");
             }
-            for there in [
-                "7000",
-                "9000",
-                "8443",
-                "/door/verify",
-                SECRET_PLACE,
-                "10.0.0.0/8",
-            ] {
+            for there in ["7000", "9000", "8443", "/door/verify", SECRET_PLACE] {
                 assert!(printed.contains(there), "{proxy:?} {there}: {printed}");
             }
+            assert!(notes.concat().contains("10.0.0.0/8"), "{notes:?}");
             // As often as the default ones: in each list, and where callers' copies are removed.
             let lower = printed.to_ascii_lowercase();
             let count = |name: &str| lower.matches(name).count();

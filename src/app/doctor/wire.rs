@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 use crate::app::doctor::Credential;
+use crate::fetch::{Trust, secure};
 
 /// How long a probe waits for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,6 +137,8 @@ pub(super) struct Wire {
     pub(super) authority: String,
     /// From which address of this machine; `None`: the system chooses.
     pub(super) source: Option<IpAddr>,
+    /// Whose name it must prove by TLS, and who may vouch for it; `None`: plain.
+    pub(super) tls: Option<(String, Trust)>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -164,8 +167,23 @@ impl Wire {
         Ok(stream.local_addr()?.ip())
     }
 
+    /// Whether it can be spoken to: connected, and secured where it must be.
+    pub(super) async fn check(&self) -> std::io::Result<()> {
+        let connecting = tokio::time::timeout(TIMEOUT, self.connect());
+        let connected = connecting.await;
+        connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        Ok(())
+    }
+
     async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
-        Ok(Box::new(self.dial().await?))
+        let stream = self.dial().await?;
+        match &self.tls {
+            None => Ok(Box::new(stream)),
+            Some((host, trust)) => {
+                let secured = secure(host, stream, trust).await;
+                Ok(Box::new(secured.map_err(std::io::Error::other)?))
+            }
+        }
     }
 
     async fn dial(&self) -> std::io::Result<tokio::net::TcpStream> {

@@ -64,6 +64,7 @@ impl Verifier {
             kind: Kind::ApiKey,
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
+            signed: None,
             until,
             uses: None,
             terms: Some(Terms {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
-use crate::auth::grant::Stop;
+use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::{Kind, Remembered, Verifier};
+use crate::auth::verify::foreign::ForeignIssuer;
+use crate::auth::verify::opaque::is_opaque;
+use crate::auth::verify::{Kind, Remembered, SignedBy, Verifier};
 use crate::crypto::jwt::{JwtError, UnverifiedToken};
 use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
@@ -24,6 +26,9 @@ const OWN_LEEWAY: Duration = Duration::from_secs(30);
 
 impl Verifier {
     pub(super) async fn bearer(&self, token: &str, now: Timestamp) -> Result<Remembered, Stop> {
+        if is_opaque(token) {
+            return self.opaque(token, now).await;
+        }
         let unverified = UnverifiedToken::parse(token).map_err(refused)?;
         let Some(issuer) = unverified.issuer() else {
             return Err(DenyReason::BearerInvalid.into());
@@ -40,16 +45,10 @@ impl Verifier {
         let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
             return Err(DenyReason::BearerInvalid.into());
         };
-        let verified = unverified.verify(foreign.keys()).map_err(refused)?;
-        let (identity, until) = foreign.identity(&verified, now)?;
-        Ok(Remembered {
-            kind: Kind::Bearer,
-            caller: Arc::new(Caller::new(identity)),
-            stamp: None,
-            until,
-            uses: None,
-            terms: None,
-        })
+        if !foreign.state().has_keys() {
+            return self.introspected(foreign, token, now).await;
+        }
+        foreign_login(foreign, unverified, now).await
     }
 
     /// A token of our own: its session must be alive and its account active, whatever the token says.
@@ -105,6 +104,7 @@ impl Verifier {
             kind: Kind::Bearer,
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
+            signed: None,
             until,
             uses: None,
             terms: None,
@@ -146,8 +146,44 @@ impl Verifier {
     }
 }
 
+/// A JWT of a foreign issuer, verified with its keys. Nothing is waited for unless it names a key that nobody knows.
+async fn foreign_login(
+    foreign: &ForeignIssuer,
+    unverified: UnverifiedToken<'_>,
+    now: Timestamp,
+) -> Result<Remembered, Stop> {
+    let issuer = foreign.state();
+    let Ok(mut found) = issuer.keys().await else {
+        // What is wrong whoever has signed it is refused all the same.
+        foreign.check(unverified.claims(), now)?;
+        return Err(Unavailable::Issuer.into());
+    };
+    if let Some(kid) = unverified.kid()
+        && !found.keys.has_kid(kid)
+    {
+        // Nobody gets keys fetched by what would not be taken with any key.
+        foreign.check(unverified.claims(), now)?;
+        let newer = issuer.keys_with(kid).await;
+        found = newer.ok_or_else(|| refused(JwtError::NoKey))?;
+    }
+    let verified = unverified.verify(&found.keys).map_err(refused)?;
+    let (identity, until) = foreign.identity(&verified, now)?;
+    Ok(Remembered {
+        kind: Kind::Bearer,
+        caller: Arc::new(Caller::new(identity)),
+        stamp: None,
+        signed: Some(SignedBy {
+            issuer: Arc::clone(issuer),
+            generation: found.generation,
+        }),
+        until,
+        uses: None,
+        terms: None,
+    })
+}
+
 /// Why a token was not taken is for the log; the caller learns only that it was not.
-fn refused(error: JwtError) -> Stop {
+pub(super) fn refused(error: JwtError) -> Stop {
     tracing::debug!(
         error = &error as &dyn std::error::Error,
         "bearer token refused"

@@ -23,20 +23,30 @@ pub(super) struct Expected<'a> {
 impl Expected<'_> {
     /// Checks `iss`, `aud`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1) and gives the moment from which the token is void.
     pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Timestamp, DenyReason> {
+        let until = self.check_unbounded(claims)?;
+        until.ok_or(DenyReason::BearerInvalid)
+    }
+
+    /// The same for claims that may be without an end.
+    pub(super) fn check_unbounded(
+        &self,
+        claims: &Map<String, Value>,
+    ) -> Result<Option<Timestamp>, DenyReason> {
         let has_issuer = text(claims, "iss") == Some(self.issuer);
         if !has_issuer || !self.has_audience(claims.get("aud")) {
             return Err(DenyReason::BearerInvalid);
         }
-        let expires = time(claims, "exp")?.ok_or(DenyReason::BearerInvalid)?;
+        let expires = time(claims, "exp")?;
         let not_before = time(claims, "nbf")?;
         let issued = time(claims, "iat")?;
         let latest = self.now.plus(self.leeway);
         let is_early = |at: Option<Timestamp>| at.is_some_and(|at| latest < at);
-        if is_early(not_before) || is_early(issued) || not_before.is_some_and(|at| expires <= at) {
+        let is_never = not_before.zip(expires).is_some_and(|(from, to)| to <= from);
+        if is_early(not_before) || is_early(issued) || is_never {
             return Err(DenyReason::BearerInvalid);
         }
-        let until = expires.plus(self.expiry_leeway);
-        if self.now < until {
+        let until = expires.map(|expires| expires.plus(self.expiry_leeway));
+        if until.is_none_or(|until| self.now < until) {
             Ok(until)
         } else {
             Err(DenyReason::BearerExpired)

@@ -1,13 +1,13 @@
 //! Tokens of foreign issuers: what their claims may say, and what not.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::auth::verify::claims::{Expected, at};
+use crate::auth::verify::claims::{Expected, at, text};
 use crate::config::{Issuer, RoleSettings};
-use crate::crypto::jwks::KeySet;
 use crate::crypto::jwt::VerifiedToken;
+use crate::issuer::IssuerState;
 use crate::model::access::{Ladder, Name, Rank, ResourceRole, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
@@ -17,19 +17,22 @@ use crate::model::identity::{AuthnMethod, Identity, Principal};
 /// Longest subject or username, in bytes, prefix included.
 const SUBJECT_BYTES_MAX: usize = 255;
 
-/// A foreign issuer with its keys and the rules of its claims.
+/// Without `exp`, what an issuer says of an opaque token counts for as long as it may be remembered.
+const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
+
+/// A foreign issuer with what is known of it and the rules of its claims.
 pub(super) struct ForeignIssuer {
     issuer: Issuer,
-    keys: KeySet,
+    state: Arc<IssuerState>,
     resources: Vec<Name>,
     ladder: Ladder,
 }
 
 impl ForeignIssuer {
-    pub(super) fn new(issuer: &Issuer, keys: KeySet, roles: &RoleSettings) -> Self {
+    pub(super) fn new(issuer: &Issuer, state: &Arc<IssuerState>, roles: &RoleSettings) -> Self {
         Self {
             issuer: issuer.clone(),
-            keys,
+            state: Arc::clone(state),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
         }
@@ -40,8 +43,27 @@ impl ForeignIssuer {
         self.issuer.issuer == issuer
     }
 
-    pub(super) fn keys(&self) -> &KeySet {
-        &self.keys
+    pub(super) fn state(&self) -> &Arc<IssuerState> {
+        &self.state
+    }
+
+    /// What the registered claims must say; gives the moment from which the token is void.
+    pub(super) fn check(
+        &self,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<Timestamp, DenyReason> {
+        self.expected(now).check(claims)
+    }
+
+    fn expected(&self, now: Timestamp) -> Expected<'_> {
+        Expected {
+            issuer: &self.issuer.issuer,
+            audience: &self.issuer.audience,
+            leeway: self.issuer.leeway,
+            expiry_leeway: self.issuer.leeway,
+            now,
+        }
     }
 
     /// The identity that a verified token stands for, and from when on it must not be used any more.
@@ -53,26 +75,50 @@ impl ForeignIssuer {
         if !is_access_token(token.typ.as_deref()) {
             return Err(DenyReason::BearerInvalid);
         }
-        let leeway: Duration = self.issuer.leeway;
-        let expected = Expected {
-            issuer: &self.issuer.issuer,
-            audience: &self.issuer.audience,
-            leeway,
-            expiry_leeway: leeway,
-            now,
+        let until = self.check(&token.claims, now)?;
+        Ok((self.identity_of(&token.claims, Some(until))?, until))
+    }
+
+    /// The identity of an opaque token that the issuer calls active, and from when on it must not be used any more.
+    ///
+    /// The issuer may leave out `iss` and `exp`, not the audience: a token for somebody else is none for us.
+    pub(super) fn introspected(
+        &self,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(Identity, Timestamp), DenyReason> {
+        if !is_bearer_access(claims) {
+            return Err(DenyReason::BearerInvalid);
+        }
+        let mut whole;
+        let checked = if claims.contains_key("iss") {
+            claims
+        } else {
+            whole = claims.clone();
+            whole.insert("iss".to_owned(), self.issuer.issuer.clone().into());
+            &whole
         };
-        let until = expected.check(&token.claims)?;
-        let subject = at(&token.claims, &self.issuer.subject_claim).and_then(Value::as_str);
+        let until = self.expected(now).check_unbounded(checked)?;
+        let identity = self.identity_of(claims, until)?;
+        Ok((identity, until.unwrap_or(NEVER)))
+    }
+
+    fn identity_of(
+        &self,
+        claims: &Map<String, Value>,
+        expires: Option<Timestamp>,
+    ) -> Result<Identity, DenyReason> {
+        let subject = at(claims, &self.issuer.subject_claim).and_then(Value::as_str);
         let subject = subject
             .and_then(|subject| self.name(subject))
             .ok_or(DenyReason::BearerInvalid)?;
         // A name for people may hold anything: what cannot stand in a header is left out.
         let username = (!self.issuer.username_claim.is_empty())
-            .then(|| at(&token.claims, &self.issuer.username_claim).and_then(Value::as_str))
+            .then(|| at(claims, &self.issuer.username_claim).and_then(Value::as_str))
             .flatten()
             .and_then(|username| self.name(username));
-        let (roles, resource_roles) = self.roles(&token.claims);
-        let identity = Identity {
+        let (roles, resource_roles) = self.roles(claims);
+        Ok(Identity {
             principal: Principal::Foreign {
                 issuer: self.issuer.name.clone(),
                 subject,
@@ -83,10 +129,9 @@ impl ForeignIssuer {
             roles,
             resource_roles,
             only: None,
-            scopes: self.scopes(&token.claims),
-            expires: Some(until),
-        };
-        Ok((identity, until))
+            scopes: self.scopes(claims),
+            expires,
+        })
     }
 
     /// A subject or username with the issuer's prefix: visible ASCII without comma, and none of ours.
@@ -170,12 +215,31 @@ fn is_access_token(typ: Option<&str>) -> bool {
     )
 }
 
+/// Whether what introspection says is of an access token that its bearer may use: a refresh token is none, and neither is
+/// one that is bound to a key. Issuers say so in different words, and some in none.
+fn is_bearer_access(claims: &Map<String, Value>) -> bool {
+    let says = |name, words: &[&str]| {
+        let fits = |said: &str| words.iter().any(|word| said.eq_ignore_ascii_case(word));
+        !claims.contains_key(name) || text(claims, name).is_some_and(fits)
+    };
+    says("token_type", &["bearer", "access_token"])
+        && says("token_use", &["access_token", "access"])
+        && says("typ", &["bearer", "jwt", "at+jwt"])
+        && !claims.contains_key("cnf")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
-    use crate::config::KeySource;
+    use crate::config::{KeySource, Remote};
+    use crate::issuer::{IssuerParts, Issuers};
+    use crate::model::clock::{Clock, SystemClock};
+    use crate::telemetry::metrics::Metrics;
 
     fn issuer(prefix: &str, allow: &[&str]) -> ForeignIssuer {
         let name = |text: &str| Name::parse(text).unwrap();
@@ -183,7 +247,12 @@ mod tests {
             name: "corp".to_owned(),
             issuer: "https://id.test".to_owned(),
             audience: vec!["api".to_owned()],
-            keys: KeySource::JwksFile("unused".into()),
+            keys: KeySource::Nowhere,
+            remote: Remote {
+                stale_max: Duration::from_secs(1),
+                ca_file: None,
+            },
+            introspection: None,
             algorithms: Vec::new(),
             leeway: Duration::from_secs(30),
             subject_claim: "sub".to_owned(),
@@ -206,7 +275,14 @@ mod tests {
             scopes: Vec::new(),
             manage_level: name("manager"),
         };
-        ForeignIssuer::new(&settings, KeySet::default(), &roles)
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let parts = IssuerParts {
+            dir: Path::new("unused"),
+            clock: &clock,
+            metrics: &Arc::new(Metrics::new()),
+        };
+        let issuers = Issuers::open(std::slice::from_ref(&settings), parts, None).unwrap();
+        ForeignIssuer::new(&settings, issuers.iter().next().unwrap(), &roles)
     }
 
     fn identity(
@@ -312,6 +388,50 @@ mod tests {
             (role.id.as_str(), role.rank, role.exact),
             ("4-2", Rank(2), true)
         );
+    }
+
+    #[test]
+    fn rfc7662_2_2_only_access_tokens_for_us_count() {
+        let issuer = issuer("corp:", &[]);
+        let active = json!({"active": true, "aud": ["other", "api"], "sub": "anna", "scope": "a b", "exp": 2000});
+        let with = |changes: &Value| {
+            let mut claims = active.as_object().unwrap().clone();
+            for (name, value) in changes.as_object().unwrap() {
+                if value.is_null() {
+                    claims.remove(name);
+                } else {
+                    claims.insert(name.clone(), value.clone());
+                }
+            }
+            issuer.introspected(&claims, Timestamp::from_secs(1000))
+        };
+        for good in [
+            json!({}),
+            json!({"iss": "https://id.test", "token_type": "Bearer"}),
+            json!({"token_use": "access_token", "typ": "Bearer"}),
+            json!({"exp": null}),
+        ] {
+            let (identity, _) = with(&good).unwrap();
+            assert_eq!(identity.subject(), "corp:anna", "{good}");
+            assert_eq!(identity.scopes.len(), 2);
+        }
+        for bad in [
+            json!({"iss": "https://evil.test"}),
+            json!({"iss": 7}),
+            json!({"aud": null}),
+            json!({"aud": "other"}),
+            json!({"sub": null}),
+            json!({"nbf": 1100}),
+            json!({"token_type": "DPoP"}),
+            json!({"token_type": "refresh_token"}),
+            json!({"token_use": "refresh_token"}),
+            json!({"typ": "Refresh"}),
+            json!({"typ": 7}),
+            json!({"cnf": {"jkt": "x"}}),
+        ] {
+            assert_eq!(with(&bad), Err(DenyReason::BearerInvalid), "{bad}");
+        }
+        assert_eq!(with(&json!({"exp": 900})), Err(DenyReason::BearerExpired));
     }
 
     #[test]

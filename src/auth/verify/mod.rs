@@ -4,6 +4,7 @@ mod api_key;
 mod bearer;
 mod claims;
 mod foreign;
+mod opaque;
 mod session;
 
 use std::net::IpAddr;
@@ -19,15 +20,16 @@ use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::session::Use;
 use crate::config::{Config, RoleSettings, SessionSettings};
-use crate::crypto::jwks::KeySet;
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
+use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::{AccountStatus, Digest};
 use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
+use crate::model::identity::Identity;
 use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
@@ -40,8 +42,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct VerifierParts<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// Keys of the foreign issuers, in the order of the configuration.
-    pub issuer_keys: Vec<KeySet>,
+    /// The foreign issuers of this configuration.
+    pub issuers: Arc<Issuers>,
     /// Records at rest.
     pub store: Arc<dyn Store>,
     /// Keys of digests.
@@ -95,12 +97,20 @@ struct Remembered {
     caller: Arc<Caller>,
     /// Void once anything has touched the account; foreign callers have none.
     stamp: Option<Stamp>,
+    /// Void once a key of its issuer is gone, or all of them are too old; only what a foreign key has signed has one.
+    signed: Option<SignedBy>,
     /// Verified again from then on.
     until: Timestamp,
     /// What each use of an API key is held to.
     terms: Option<Terms>,
     /// For a session cookie: verified again when it was not used for too long, too.
     uses: Option<Use>,
+}
+
+/// Whose keys a token was verified with, and which generation of them.
+struct SignedBy {
+    issuer: Arc<IssuerState>,
+    generation: u64,
 }
 
 /// What each use of an API key is held to, whether it is taken from memory or not.
@@ -121,7 +131,11 @@ impl Terms {
 impl Remembered {
     fn counts_at(&self, now: Timestamp) -> bool {
         let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
-        now < self.until && is_in_use
+        let is_signed = self
+            .signed
+            .as_ref()
+            .is_none_or(|signed| signed.issuer.is_current(signed.generation, now));
+        now < self.until && is_in_use && is_signed
     }
 }
 
@@ -136,12 +150,12 @@ enum Kind {
 impl Verifier {
     pub(crate) fn new(parts: VerifierParts<'_>) -> Self {
         let config = parts.config;
-        let foreign = config.issuers.iter().zip(parts.issuer_keys);
+        let foreign = config.issuers.iter().zip(parts.issuers.iter());
         Self {
             own_issuer: config.tokens.issuer.clone(),
             own_audience: config.tokens.audience.clone(),
             foreign: foreign
-                .map(|(issuer, keys)| ForeignIssuer::new(issuer, keys, &config.roles))
+                .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
             roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
@@ -156,7 +170,7 @@ impl Verifier {
             // New callers must get in when the cache is full and hot, so the least recently used goes.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
-                .weigher(|_, kept: &Arc<Remembered>| weight_of(kept.caller.identity.words()))
+                .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
                 .eviction_policy(moka::policy::EvictionPolicy::lru())
                 .build(),
         }
@@ -278,10 +292,50 @@ impl Verifier {
     }
 }
 
+/// For how many entries of about 1 KiB an identity counts: by its number of roles and scopes, and by the length of all its
+/// texts, each of which is there twice, once of them ready to be sent. An issuer may fill 8 KiB of a token with them.
+fn weight(identity: &Identity) -> u32 {
+    let texts = u32::try_from(identity.text_bytes() / 512).unwrap_or(u32::MAX);
+    weight_of(identity.words()).saturating_add(texts)
+}
+
 fn parts_of(credential: Credential<'_>) -> (Kind, &str) {
     match credential {
         Credential::Bearer(text) => (Kind::Bearer, text),
         Credential::ApiKey(text) => (Kind::ApiKey, text),
         Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::access::Role;
+    use crate::model::identity::{AuthnMethod, Principal};
+
+    #[test]
+    fn who_takes_more_room_counts_for_more() {
+        let identity = |roles: usize, length: usize| Identity {
+            principal: Principal::Foreign {
+                issuer: "corp".to_owned(),
+                subject: "anna".to_owned(),
+                username: None,
+            },
+            method: AuthnMethod::Jwt,
+            key_id: None,
+            roles: vec![Role::parse(&"x".repeat(length)).unwrap(); roles],
+            resource_roles: Vec::new(),
+            only: None,
+            scopes: Vec::new(),
+            expires: None,
+        };
+        for (roles, length, expected) in [(0, 1, 1), (4, 10, 1), (16, 10, 2), (24, 250, 1 + 1 + 11)]
+        {
+            assert_eq!(
+                weight(&identity(roles, length)),
+                expected,
+                "{roles} {length}"
+            );
+        }
     }
 }

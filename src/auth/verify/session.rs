@@ -119,6 +119,7 @@ impl Verifier {
             kind: Kind::Cookie(kind),
             caller: Arc::new(Caller::new(identity)),
             stamp: Some(stamp),
+            signed: None,
             until: found.absolute_end,
             uses: Some(uses),
             terms: None,

@@ -1,14 +1,12 @@
 //! Header edits: strip first, then insert what the gateway says.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::auth::strip::StripSet;
+use crate::auth::strip::{StripSet, cookie_name};
 use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
 use crate::model::id::RequestId;
 use crate::route::head::host_of;
@@ -81,44 +79,9 @@ fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
     for name in names {
         headers.remove(name);
     }
-    strip_cookies(headers, forwarding);
-}
-
-/// Takes our cookies out; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-fn strip_cookies(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
-    let passes = forwarding.pass_credentials;
-    let is_ours = |pair: &[u8]| forwarding.strip.strips_cookie(cookie_name(pair), passes);
-    let pairs = |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
-    let mut fields = headers.get_all(COOKIE).iter();
-    let is_one = fields.next().is_some_and(|field| !pairs(field)) && fields.next().is_none();
-    if is_one || !headers.contains_key(COOKIE) {
-        return;
-    }
-    let mut left = Vec::new();
-    for field in headers.get_all(COOKIE) {
-        for pair in field.as_bytes().split(|byte| *byte == b';') {
-            let pair = pair.trim_ascii();
-            if !pair.is_empty() && !is_ours(pair) {
-                if !left.is_empty() {
-                    left.extend_from_slice(b"; ");
-                }
-                left.extend_from_slice(pair);
-            }
-        }
-    }
-    headers.remove(COOKIE);
-    if !left.is_empty()
-        && let Ok(value) = HeaderValue::from_bytes(&left)
-    {
-        headers.insert(COOKIE, value);
-    }
-}
-
-fn cookie_name(pair: &[u8]) -> &[u8] {
-    let end = pair.iter().position(|byte| *byte == b'=');
-    pair.get(..end.unwrap_or(pair.len()))
-        .unwrap_or_default()
-        .trim_ascii()
+    forwarding
+        .strip
+        .strip_cookies(headers, forwarding.pass_credentials);
 }
 
 /// The name under which a browser sends back what a `Set-Cookie` sets. It sends a cookie without a name as its bare value,

@@ -1,6 +1,6 @@
 //! GET, POST /accounts; GET, PATCH, DELETE /accounts/{id}; GET, DELETE /accounts/{id}/sessions: for administrators.
 
-use http::StatusCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::account::InvalidField;
@@ -11,32 +11,48 @@ use crate::model::account::{Account, AccountStatus};
 use crate::model::id::AccountId;
 use crate::model::identity::Principal;
 use crate::store::AccountChange;
-use crate::web::answer::{Json, List};
+use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::api::password;
 use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{Administrator, Recognised};
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::rules::{ACCOUNT_ID, EMAIL, PRINTED, ROLE, USERNAME};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web) struct ListQuery {
+    /// The `next` of the page before.
+    #[schemars(regex(pattern = ACCOUNT_ID))]
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
 pub(in crate::web) struct AccountAnswer {
     account_id: String,
     uid: String,
     username: String,
     identity: String,
     name: String,
+    #[schemars(schema_with = "status_schema")]
     status: AccountStatus,
     is_admin: bool,
+    #[schemars(with = "Vec<String>")]
     roles: Vec<Role>,
     settings_id: String,
     password_must_change: bool,
+    #[schemars(extend("format" = "date-time"))]
     created: String,
+}
+
+fn status_schema(_: &mut SchemaGenerator) -> Schema {
+    let all = [
+        AccountStatus::Pending,
+        AccountStatus::Active,
+        AccountStatus::Disabled,
+    ];
+    json_schema!({ "type": "string", "enum": all })
 }
 
 impl From<Account> for AccountAnswer {
@@ -80,13 +96,18 @@ pub(in crate::web) async fn show(
     Ok(Json(found(&caller, &id).await?.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "AccountChange")]
 pub(in crate::web) struct ChangeBody {
+    #[schemars(extend("enum" = ["active", "disabled", null]))]
     status: Option<String>,
     is_admin: Option<bool>,
+    /// Global roles beside `user` and `admin`, in place of those it has.
+    #[schemars(inner(regex(pattern = ROLE)))]
     roles: Option<Vec<String>>,
     password_must_change: Option<bool>,
+    /// Whether all of its API keys are refused until they are confirmed.
     apikeys_suspended: Option<bool>,
 }
 
@@ -114,13 +135,22 @@ pub(in crate::web) async fn change(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Invitation")]
 pub(in crate::web) struct InvitationBody {
+    /// An e-mail address of at most 254 bytes.
+    #[schemars(length(max = 254), regex(pattern = EMAIL))]
     identity: String,
+    /// 2 to 64 of `a-z 0-9 . _ -`, first a letter or digit, not beginning with `u-`; upper case is folded.
+    #[schemars(regex(pattern = USERNAME))]
     username: String,
+    /// What the person is called: 1 to 128 characters, none of them a control character.
+    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
     name: String,
     is_admin: Option<bool>,
+    /// Global roles beside `user` and `admin`; those of the form `<resource>-<id>-<level>` are given by memberships.
+    #[schemars(inner(regex(pattern = ROLE)))]
     roles: Option<Vec<String>>,
 }
 
@@ -128,7 +158,7 @@ pub(in crate::web) struct InvitationBody {
 pub(in crate::web) async fn invite(
     Administrator(caller): Administrator,
     JsonBody(body): JsonBody<InvitationBody>,
-) -> Result<(StatusCode, Json<AccountAnswer>), Problem> {
+) -> Result<Created<AccountAnswer>, Problem> {
     let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
     let roles = roles(body.roles.unwrap_or_default())?;
     let is_admin = body.is_admin.unwrap_or(false);
@@ -137,7 +167,7 @@ pub(in crate::web) async fn invite(
         .invite(&caller.call(), person, is_admin, roles)
         .await?;
     match outcome {
-        Administration::Done(account) => Ok((StatusCode::CREATED, Json((*account).into()))),
+        Administration::Done(account) => Ok(Created((*account).into())),
         Administration::Refused(refusal) => Err(problem(&refusal)),
     }
 }
@@ -146,14 +176,14 @@ pub(in crate::web) async fn invite(
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
     Place(id): Place<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
     let outcome = caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)
         .await?;
     match outcome {
-        Administration::Done(_) => Ok(StatusCode::NO_CONTENT),
+        Administration::Done(_) => Ok(NoContent),
         Administration::Refused(refusal) => Err(problem(&refusal)),
     }
 }
@@ -180,13 +210,13 @@ pub(in crate::web) async fn sessions(
 pub(in crate::web) async fn end_sessions(
     Administrator(caller): Administrator,
     Place(id): Place<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let account = found(&caller, &id).await?;
     caller
         .accounts()
         .end_all_sessions(&caller.call(), &account.uid)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 async fn found(caller: &Recognised, id: &str) -> Result<Account, Problem> {

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::account::is_administrator;
@@ -20,14 +21,16 @@ use crate::web::caller::{Anybody, own_view};
 use crate::web::error::{Kind, OAuthProblem, Problem};
 
 /// What a token says. All but `active` is there for active tokens only.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "Introspection")]
 pub(in crate::web) struct IntrospectionAnswer {
     active: bool,
     #[serde(flatten)]
     known: Option<Known>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KnownToken")]
 struct Known {
     sub: String,
     scope: String,

@@ -1,61 +1,97 @@
 //! GET, POST /apikeys; GET, PATCH, DELETE /apikeys/{id}; POST /apikeys/{id}/rotate.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::account::api_keys::{KeyCreation, KeyRefusal, KeyUpdate, WantedChange, WantedKey};
-use crate::account::key_terms::WantedRole;
+use crate::account::api_keys::{
+    KeyCreation, KeyRefusal, KeyUpdate, OVERLAP_S_MAX, WantedChange, WantedKey,
+};
+use crate::account::key_terms::{
+    NAME_CHARS_MAX, NETWORKS_MAX, RATE_MAX, RESOURCES_MAX, WantedRole,
+};
 use crate::account::{Accounts, InvalidField};
 use crate::model::access::{Membership, Scope};
 use crate::model::account::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::KeyId;
-use crate::web::answer::{Json, List};
+use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::body::{JsonBody, JsonOrNothing, Place};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::rules::{NAME as RESOURCE_NAME, PRINTED_OR_NOTHING, RESOURCE_ID};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewApiKey")]
 pub(in crate::web) struct KeyBody {
+    /// At most 64 characters, none of them a control character.
+    #[schemars(length(max = NAME_CHARS_MAX), regex(pattern = PRINTED_OR_NOTHING))]
     name: Option<String>,
+    /// Declared scopes, none that the login lacks; an administrator may add `auth:*`.
     scopes: Option<Vec<String>>,
+    /// When it ends by itself; not at all if nobody says.
+    #[schemars(extend("format" = "date-time"))]
     expires: Option<String>,
+    /// Addresses and networks from which it may be used.
+    #[schemars(length(min = 1, max = NETWORKS_MAX))]
     allow_from: Option<Vec<String>>,
+    /// Requests that it may send in a minute.
+    #[schemars(range(min = 1, max = RATE_MAX))]
     rate_per_minute: Option<u64>,
+    /// The resource roles that it may use, of those of its owner.
+    #[schemars(length(max = RESOURCES_MAX))]
     resources: Option<Vec<RoleBody>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "WantedKeyRole")]
 struct RoleBody {
+    #[schemars(regex(pattern = RESOURCE_NAME))]
     resource: String,
+    #[schemars(regex(pattern = RESOURCE_ID))]
     id: String,
     level: String,
 }
 
 /// What is left out stays; `null` takes away.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeyChange")]
 #[expect(clippy::option_option, reason = "left out and null are two things")]
 pub(in crate::web) struct ChangeBody {
+    /// At most 64 characters, none of them a control character.
+    #[schemars(length(max = NAME_CHARS_MAX), regex(pattern = PRINTED_OR_NOTHING))]
     name: Option<String>,
+    /// Declared scopes, none that the login lacks; an administrator may add `auth:*`.
     scopes: Option<Vec<String>>,
+    /// When it ends by itself; not at all if nobody says.
+    #[schemars(extend("format" = "date-time"))]
     #[serde(default, deserialize_with = "present")]
     expires: Option<Option<String>>,
+    /// Addresses and networks from which it may be used.
+    #[schemars(length(min = 1, max = NETWORKS_MAX))]
     #[serde(default, deserialize_with = "present")]
     allow_from: Option<Option<Vec<String>>>,
+    /// Requests that it may send in a minute.
+    #[schemars(range(min = 1, max = RATE_MAX))]
     #[serde(default, deserialize_with = "present")]
     rate_per_minute: Option<Option<u64>>,
+    /// The resource roles that it may use, of those of its owner.
+    #[schemars(length(max = RESOURCES_MAX))]
     #[serde(default, deserialize_with = "present")]
     resources: Option<Option<Vec<RoleBody>>>,
+    /// `false` confirms a key that is suspended, `true` suspends it.
     suspended: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeyRotation")]
 pub(in crate::web) struct RotateBody {
+    /// How many seconds the old secret is good beside the new one; an hour if nobody says.
+    #[schemars(range(max = OVERLAP_S_MAX))]
     overlap_s: Option<u64>,
 }
 
@@ -72,14 +108,16 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeyRole")]
 pub(in crate::web) struct RoleAnswer {
     resource: String,
     id: String,
     level: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey")]
 pub(in crate::web) struct KeyAnswer {
     id: String,
     /// The whole key: when it is made, and never again.
@@ -159,7 +197,7 @@ fn time(text: &str) -> Result<Timestamp, InvalidField> {
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<KeyBody>,
-) -> Result<(StatusCode, Json<KeyAnswer>), Problem> {
+) -> Result<Created<KeyAnswer>, Problem> {
     let wanted = WantedKey {
         name: body.name.unwrap_or_default(),
         scopes: body.scopes.unwrap_or_default(),
@@ -172,8 +210,7 @@ pub(in crate::web) async fn create(
         .accounts()
         .create_api_key(&login.call(), &login.identity, wanted)
         .await?;
-    let answer = with_secret(outcome, None)?;
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok(Created(with_secret(outcome, None)?))
 }
 
 /// Changes one of one's own keys.
@@ -283,7 +320,7 @@ pub(in crate::web) async fn show(
 pub(in crate::web) async fn revoke(
     OwnLogin(login): OwnLogin,
     Place(id): Place<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     if login
@@ -291,7 +328,7 @@ pub(in crate::web) async fn revoke(
         .revoke_api_key(&login.call(), uid, &id)
         .await?
     {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(NoContent)
     } else {
         Err(Kind::NotFound.into())
     }

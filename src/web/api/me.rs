@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Accounts;
@@ -17,9 +18,11 @@ use crate::web::api::session::PASSWORD_METHOD;
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, OwnLogin, Recognised, call};
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::rules::{EMAIL, PRINTED};
 use crate::web::pace::even_out;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Me")]
 pub(in crate::web) struct MeAnswer {
     uid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,11 +60,17 @@ fn answer(accounts: &Accounts, identity: &Identity) -> MeAnswer {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MeChange")]
 pub(in crate::web) struct ChangeBody {
+    /// What the person is called: 1 to 128 characters, none of them a control character.
+    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
     name: Option<String>,
+    /// An e-mail address of at most 254 bytes; it needs the password beside it, and counts once its token is posted.
+    #[schemars(length(max = 254), regex(pattern = EMAIL))]
     identity: Option<String>,
+    #[schemars(with = "Option<String>")]
     password: Option<Secret>,
 }
 
@@ -100,9 +109,11 @@ pub(in crate::web) async fn change(
     Ok(Json(answer(login.accounts(), &login.identity)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "IdentityConfirmation")]
 pub(in crate::web) struct IdentityBody {
+    #[schemars(with = "String")]
     token: Secret,
 }
 
@@ -121,19 +132,21 @@ pub(in crate::web) async fn confirm_identity(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Method")]
 pub(in crate::web) struct MethodAnswer {
     name: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(in crate::web) struct Policies {
     registration: &'static str,
     password_length_min: usize,
     password_classes_min: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Methods")]
 pub(in crate::web) struct MethodsAnswer {
     #[serde(flatten)]
     methods: List<MethodAnswer>,

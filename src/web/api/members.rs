@@ -1,23 +1,26 @@
 //! GET /members/{resource}/{id}; GET, PUT, DELETE /members/{resource}/{id}/{uid}.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::members::{MemberRefusal, Members, Resource};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
-use crate::web::answer::{Json, List};
+use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place};
 use crate::web::caller::{MemberCaller, Recognised};
 use crate::web::error::{Kind, Problem};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Level")]
 pub(in crate::web) struct LevelBody {
+    /// One of the levels that are declared, by default `public`, `invitee`, `member`, `manager`, `secret`.
     level: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Member")]
 pub(in crate::web) struct MemberAnswer {
     uid: String,
     level: String,
@@ -77,14 +80,14 @@ pub(in crate::web) async fn set(
 pub(in crate::web) async fn end(
     MemberCaller(caller): MemberCaller,
     Place((kind, id, uid)): Place<(String, String, String)>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
     let outcome = caller
         .accounts()
         .end_member(&caller.call(), caller.actor(), &resource, &uid)
         .await?;
     done(outcome)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 fn resource(caller: &Recognised, kind: &str, id: &str) -> Result<Resource, Problem> {

@@ -1,31 +1,38 @@
 //! PUT /password, POST /forgot.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
 use crate::account::reset::Reset;
 use crate::model::account::Account;
 use crate::model::secret::Secret;
-use crate::web::answer::Json;
+use crate::web::answer::{Accepted, Json, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, LoginLater, call};
 use crate::web::error::{Kind, Problem};
 use crate::web::pace::even_out;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewPassword")]
 pub(in crate::web) struct PasswordBody {
+    #[schemars(with = "String")]
     new_password: Secret,
+    #[schemars(with = "String")]
     verify_password: Secret,
+    /// Whose password; it must be the owner.
     uid: Option<String>,
+    #[schemars(with = "Option<String>")]
     reset_token: Option<Secret>,
+    #[schemars(with = "Option<String>")]
     old_password: Option<Secret>,
+    /// Whether the API keys end too.
     revoke_keys: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Person")]
 pub(in crate::web) struct PasswordAnswer {
     account_id: String,
     uid: String,
@@ -97,11 +104,14 @@ pub(in crate::web) fn problem(refusal: &PasswordRefusal) -> Problem {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ForgottenPassword")]
 pub(in crate::web) struct ForgotBody {
     identity: Option<String>,
     username: Option<String>,
+    /// The mail: there is one.
+    #[schemars(extend("enum" = ["password_reset", null]))]
     template: Option<String>,
 }
 
@@ -110,7 +120,7 @@ pub(in crate::web) struct ForgotBody {
 pub(in crate::web) async fn forgot(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<ForgotBody>,
-) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
+) -> Result<Accepted<MessageAnswer>, Problem> {
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     if body
@@ -133,5 +143,5 @@ pub(in crate::web) async fn forgot(
     }
     even_out(clock.as_ref(), started).await;
     let message = "If there is such an account, a mail has been sent to its address.";
-    Ok((StatusCode::ACCEPTED, Json(json!({ "message": message }))))
+    Ok(Accepted(MessageAnswer { message }))
 }

@@ -1,22 +1,31 @@
 //! POST /register.
 
-use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::account::register::{NewPerson, Register};
-use crate::web::answer::Json;
+use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, call};
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Registration")]
 pub(in crate::web) struct RegisterBody {
+    /// An e-mail address of at most 254 bytes.
+    #[schemars(length(max = 254), regex(pattern = EMAIL))]
     identity: String,
+    /// 2 to 64 of `a-z 0-9 . _ -`, first a letter or digit, not beginning with `u-`; upper case is folded.
+    #[schemars(regex(pattern = USERNAME))]
     username: String,
+    /// What the person is called: 1 to 128 characters, none of them a control character.
+    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
     name: String,
+    /// The mail: there is one.
+    #[schemars(extend("enum" = ["confirm_new", null]))]
     template: Option<String>,
 }
 
@@ -24,7 +33,7 @@ pub(in crate::web) struct RegisterBody {
 pub(in crate::web) async fn register(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<(StatusCode, Json<serde_json::Value>), Problem> {
+) -> Result<Accepted<MessageAnswer>, Problem> {
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     if body
@@ -46,7 +55,7 @@ pub(in crate::web) async fn register(
         Register::Accepted => {
             even_out(clock.as_ref(), started).await;
             let message = "A mail has been sent to the address. It says what to do next.";
-            Ok((StatusCode::ACCEPTED, Json(json!({ "message": message }))))
+            Ok(Accepted(MessageAnswer { message }))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! GET /roles; POST /roles/refresh.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::InvalidField;
@@ -14,16 +15,24 @@ use crate::web::answer::Json;
 use crate::web::body::{JsonBody, Query};
 use crate::web::caller::{AnyCaller, LastIdentity};
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::rules::{NAME, RESOURCE_ID, UID};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web) struct RolesQuery {
+    /// The kind of resource.
+    #[schemars(regex(pattern = NAME))]
     resource: Option<String>,
+    /// Which one; beside `resource` only.
+    #[schemars(regex(pattern = RESOURCE_ID))]
     id: Option<String>,
+    /// Whose roles, if not the caller's: for administrators.
+    #[schemars(regex(pattern = UID))]
     uid: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Roles")]
 pub(in crate::web) struct RolesAnswer {
     roles: Vec<String>,
 }
@@ -58,16 +67,23 @@ pub(in crate::web) async fn show(
     Ok(Json(RolesAnswer { roles }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RolesRefresh")]
 pub(in crate::web) struct RefreshBody {
+    /// The kind of resource: one that is declared.
+    #[schemars(regex(pattern = NAME))]
     resource: String,
+    /// Which one.
+    #[schemars(regex(pattern = RESOURCE_ID))]
     id: String,
+    /// Whether to read past every cache.
     #[serde(default)]
     force: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RefreshedRoles")]
 pub(in crate::web) struct RefreshAnswer {
     roles: Vec<String>,
     changed: bool,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::login::{Login, Opened};
@@ -16,7 +17,7 @@ use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::answer::{Json, List};
+use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, is_form_sent};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_view};
 use crate::web::cookie;
@@ -26,18 +27,25 @@ use crate::web::portal::{Portal, login};
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Credentials")]
 pub(in crate::web) struct LoginBody {
+    /// The name or the address.
     username: String,
+    #[schemars(with = "String")]
     password: Secret,
     /// Taken and not looked at: no account has a second factor, so that no code makes a login any better or worse.
     #[serde(rename = "otp")]
+    #[schemars(with = "Option<String>")]
     _otp: Option<Secret>,
+    /// The way to log in: there is one.
+    #[schemars(extend("enum" = [PASSWORD_METHOD, null]))]
     method: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Login")]
 pub(in crate::web) struct LoginAnswer {
     jwt_token: String,
     token_type: &'static str,
@@ -47,6 +55,7 @@ pub(in crate::web) struct LoginAnswer {
     account_id: String,
     username: String,
     settings_id: String,
+    /// The kinds of resources, and the URL of the service of each.
     resources: BTreeMap<String, String>,
 }
 
@@ -116,7 +125,8 @@ async fn log_in_by_json(
 }
 
 /// RFC 6749 section 5.1.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
 pub(in crate::web) struct TokenAnswer {
     access_token: String,
     token_type: &'static str,
@@ -130,8 +140,7 @@ pub(in crate::web) async fn refresh(
     form: OAuthForm,
 ) -> Result<Json<TokenAnswer>, OAuthProblem> {
     if form.one("grant_type")? != "refresh_token" {
-        let code = "grant_type_unsupported";
-        return Err(OAuthProblem::new(400, "unsupported_grant_type", code));
+        return Err(OAuthProblem::GRANT_TYPE);
     }
     let presented = form.one("refresh_token")?;
     let outcome = scope
@@ -158,10 +167,7 @@ pub(in crate::web) async fn refresh(
                 refresh_token: refresh_token.expose().to_owned(),
             }))
         }
-        Refresh::Invalid => {
-            let code = "refresh_token_invalid";
-            Err(OAuthProblem::new(400, "invalid_grant", code))
-        }
+        Refresh::Invalid => Err(OAuthProblem::REFRESH_TOKEN),
     }
 }
 
@@ -189,7 +195,8 @@ pub(in crate::web) async fn log_out(
     Ok(response)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub(in crate::web) struct SessionAnswer {
     id: String,
     created: String,
@@ -242,7 +249,7 @@ pub(in crate::web) async fn show(
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
     Place(id): Place<String>,
-) -> Result<StatusCode, Problem> {
+) -> Result<NoContent, Problem> {
     let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     if login
@@ -250,17 +257,17 @@ pub(in crate::web) async fn end(
         .end_session(&login.call(), uid, &id)
         .await?
     {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(NoContent)
     } else {
         Err(Kind::NotFound.into())
     }
 }
 
 /// Ends all of one's own sessions, the one that asks included.
-pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<StatusCode, Problem> {
+pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<NoContent, Problem> {
     login
         .accounts()
         .end_all_sessions(&login.call(), &login.account.uid)
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

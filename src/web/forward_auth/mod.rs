@@ -1,38 +1,28 @@
 //! ANY /verify: other proxies ask whether the request that they describe may pass.
 //!
-//! [`question`] reads what they describe, each in its dialect; [`judge`] decides it as the proxy here would and says what
-//! the asking one is to be told, whatever the dialect; what is left is the answer over HTTP.
+//! `question` reads what they describe, each in its dialect; `judge` decides it as the proxy here would and says what
+//! the asking one is to be told, whatever the dialect; what is left is the answer over HTTP, and over gRPC in [`grpc`].
 
+pub mod grpc;
 mod question;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::auth::asked::{Asked, Judged};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
 use crate::crypto::token::is_secret;
 use crate::model::deny::DenyReason;
-use crate::snapshot::{FORWARD_AUTH_PATH, RequestScope, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::web::caller::Anybody;
 use crate::web::error::{Kind, Problem};
 use crate::web::forward_auth::question::Family;
 
 /// By which a proxy shows that it is one of ours.
 const SECRET: HeaderName = HeaderName::from_static("x-doorward-secret");
-
-/// The paths at which proxies ask.
-pub(in crate::web) fn router(prefix: &str) -> Router {
-    let path = format!("{prefix}{FORWARD_AUTH_PATH}");
-    Router::new()
-        .route(&path, any(verify))
-        .route(&format!("{path}/"), any(verify))
-        .route(&format!("{path}/{{*target}}"), any(verify))
-}
 
 /// What the asking proxy is told, before it is written in its dialect.
 #[derive(Debug)]
@@ -83,9 +73,9 @@ fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
     }
 }
 
-async fn verify(Anybody(scope): Anybody, request: Request) -> Response {
-    let (head, _) = request.into_parts();
-    let read = admit(&scope, &head.headers)
+/// Answers a proxy that asks.
+pub(in crate::web) async fn verify(Anybody(scope): Anybody, head: Parts) -> Response {
+    let read = admit(&scope.snapshot, scope.peer_is_trusted, &head.headers)
         .and_then(|()| question::read(&head, &scope.snapshot, scope.client));
     let (mut response, judged) = match read {
         Ok((family, asked)) => {
@@ -116,16 +106,20 @@ async fn verify(Anybody(scope): Anybody, request: Request) -> Response {
 }
 
 /// Who may ask: proxies that the configuration lists, with the secret where there is one.
-fn admit(scope: &RequestScope, headers: &HeaderMap) -> Result<(), DenyReason> {
+fn admit(
+    snapshot: &Snapshot,
+    peer_is_trusted: bool,
+    headers: &HeaderMap,
+) -> Result<(), DenyReason> {
     let mut sent = headers.get_all(SECRET).iter();
-    let shows_secret = match &scope.snapshot.config.forward_auth.secret {
+    let shows_secret = match &snapshot.config.forward_auth.secret {
         None => true,
         Some(secret) => match (sent.next().map(HeaderValue::to_str), sent.next()) {
             (Some(Ok(sent)), None) => is_secret(sent, &secret.0),
             _ => false,
         },
     };
-    if scope.peer_is_trusted && shows_secret {
+    if peer_is_trusted && shows_secret {
         Ok(())
     } else {
         Err(DenyReason::ForwarderRefused)

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::auth::asked::Asked;
+use crate::auth::strip::StripSet;
 use crate::auth::view::{FORWARDED_HOST, FORWARDED_PROTO, Target};
 use crate::model::deny::DenyReason;
 use crate::route::head::check_method;
@@ -53,9 +54,10 @@ pub(super) fn read<'a>(
     client: IpAddr,
 ) -> Result<(Family, Asked<'a>), DenyReason> {
     let headers = &head.headers;
-    let is_disguised =
-        |name: &HeaderName| snapshot.strip.is_disguised_identity(name) || is_twin(name);
-    if headers.keys().any(is_disguised) {
+    if headers
+        .keys()
+        .any(|name| is_disguised(&snapshot.strip, name))
+    {
         return Err(DenyReason::ForwardMalformed);
     }
     let config = &snapshot.config;
@@ -133,7 +135,7 @@ fn method(headers: &HeaderMap, own: Option<&Method>) -> Result<Method, DenyReaso
 /// Scheme and authority of an absolute URL.
 fn split_url(url: &str) -> Result<(&'static str, &str), DenyReason> {
     let (scheme, rest) = url.split_once("://").ok_or(DenyReason::ForwardMalformed)?;
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
     if authority.contains(',') {
         return Err(DenyReason::ForwardMalformed);
     }
@@ -141,12 +143,17 @@ fn split_url(url: &str) -> Result<(&'static str, &str), DenyReason> {
 }
 
 /// A scheme as it stands in an `Origin`: some proxies tell WebSocket handshakes by schemes of their own.
-fn web_scheme(text: &str) -> Result<&'static str, DenyReason> {
+pub(super) fn web_scheme(text: &str) -> Result<&'static str, DenyReason> {
     match text {
         "http" | "ws" => Ok("http"),
         "https" | "wss" => Ok("https"),
         _ => Err(DenyReason::ForwardMalformed),
     }
+}
+
+/// Whether a name is that of an identity header, or one that describes, in a spelling that some servers read as the same.
+pub(super) fn is_disguised(strip: &StripSet, name: &HeaderName) -> bool {
+    strip.is_disguised_identity(name) || is_twin(name)
 }
 
 /// Whether a name is one of [`DESCRIBING`] to servers that read `_` and `.` as `-`, but not to us.

@@ -18,6 +18,7 @@ use crate::auth::return_to::Destination;
 use crate::model::identity::{Identity, Principal};
 use crate::web::answer::Written;
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::Document;
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
@@ -29,10 +30,12 @@ pub(in crate::web) struct Portal {
     environment: Environment<'static>,
     /// Path of the gateway's own endpoints.
     prefix: String,
+    /// What is written of all endpoints.
+    pub(in crate::web) document: Document,
 }
 
 impl Portal {
-    pub(in crate::web) fn new(prefix: &str) -> Self {
+    pub(in crate::web) fn new(prefix: &str, document: Document) -> Self {
         let mut environment = Environment::empty();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -49,6 +52,7 @@ impl Portal {
         Self {
             environment,
             prefix: prefix.to_owned(),
+            document,
         }
     }
 

@@ -52,10 +52,16 @@ impl Front {
             ("8000", port),
             ("8080", gateway.address.port()),
             ("9001", upstream.address.port()),
+            ("9191", free_port()),
         ];
         let base = fs::read_to_string(gateway.config()).unwrap();
         let example = merged(&base, &filled("forward-auth.toml", &ports));
-        gateway.write_config(&merged(&example, &place.config(port)));
+        let origins = format!(
+            "[session]\norigins = [\"{}\"]",
+            origin("spa.example.test", port)
+        );
+        let config = merged(&merged(&example, &place.config(port)), &origins);
+        gateway.write_config(&config);
         gateway.run();
         let anna = gateway.person("anna");
         let names = ["*.example.test", "evil.test"];
@@ -158,16 +164,35 @@ impl Place {
         }
     }
 
+    /// What docs/browsers.md says, on the hosts of the tests.
     fn config(self, port: u16) -> String {
-        let [own, app, spa] =
-            [self.host(), "app.example.test", "spa.example.test"].map(|host| origin(host, port));
-        let domain = match self {
-            Self::OfItsOwn => "cookie_domain = \"example.test\"\n",
-            Self::OfTheApp | Self::WithoutDomain => "",
+        let docs = include_str!("../../../docs/browsers.md");
+        let mut blocks = docs.split("```toml\n").skip(1);
+        let block = match self {
+            Self::OfTheApp => blocks.next(),
+            Self::OfItsOwn | Self::WithoutDomain => blocks.nth(1),
         };
-        format!(
-            "[listen]\npublic_url = \"{own}\"\n[session]\nreturn_to = [\"{app}\"]\norigins = [\"{spa}\"]\n{domain}"
-        )
+        let (block, _) = block.unwrap().split_once("```").unwrap();
+        let mut text = block.to_owned();
+        for host in ["app", "auth"] {
+            let told = format!("https://{host}.example.com\"");
+            let here = format!("{}\"", origin(&format!("{host}.example.test"), port));
+            text = text.replace(&told, &here);
+        }
+        text = text.replace("example.com", "example.test");
+        if self == Self::OfTheApp {
+            return text;
+        }
+        // The harness makes accounts without going through the proxy.
+        text = replaced(
+            &text,
+            "[\"auth.example.test\"]",
+            "[\"auth.example.test\", \"127.0.0.1\"]",
+        );
+        match self {
+            Self::WithoutDomain => replaced(&text, "cookie_domain = \"example.test\"", ""),
+            Self::OfTheApp | Self::OfItsOwn => text,
+        }
     }
 }
 
@@ -176,7 +201,7 @@ fn origin(host: &str, port: u16) -> String {
 }
 
 /// Writes a certificate for these names beside the gateway's configuration; the digest of its authority's key.
-fn write_certificate(gateway: &Gateway, names: &[&str]) -> String {
+pub(crate) fn write_certificate(gateway: &Gateway, names: &[&str]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/harness/authority.py");
     let mut command = Command::new(tools::python("python"));
     let output = command
@@ -190,7 +215,7 @@ fn write_certificate(gateway: &Gateway, names: &[&str]) -> String {
 }
 
 /// A proxy's example, over TLS.
-fn with_tls(kind: Kind, text: &str, port: u16, dir: &str) -> String {
+pub(crate) fn with_tls(kind: Kind, text: &str, port: u16, dir: &str) -> String {
     let (plain, secure) = match kind {
         Kind::Nginx => (
             format!("listen 127.0.0.1:{port};"),

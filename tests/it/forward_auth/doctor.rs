@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::forward_auth::browser::{with_tls, write_certificate};
 use crate::forward_auth::proxies::{Kind, Proxy, filled, merged};
 use crate::harness::cli::Ended;
 use crate::harness::gateway::Gateway;
@@ -49,6 +51,7 @@ impl Stage {
             ("8000", proxy.port()),
             ("8080", gateway.address.port()),
             ("9001", echo.port()),
+            ("9191", free_port()),
         ];
         let example = filled("forward-auth.toml", &ports).replace("change-me-change-me", SECRET);
         let renamed = "[[route]]\npath = \"/renamed/**\"\nupstream = \"app\"\nrequire = \"optional\"\nidentity_headers = { uid = \"Remote-User\" }\n";
@@ -68,18 +71,39 @@ impl Stage {
 
     /// What is printed for a proxy, file after file, filled in as it says.
     fn printed(&self, kind: Kind) -> Vec<String> {
-        let name = format!("{kind:?}").to_lowercase();
-        let task = ["doctor", "forward-auth", "--proxy", &name];
+        let name = match kind {
+            Kind::Nginx => "nginx",
+            Kind::Traefik => "traefik",
+            Kind::Caddy => "caddy",
+            Kind::Envoy => "envoy",
+            Kind::EnvoyGrpc => "envoy-grpc",
+            Kind::Haproxy => "haproxy",
+        };
+        let task = ["doctor", "forward-auth", "--proxy", name];
         let printed = self.gateway.cli(&task, "").done();
         assert!(!printed.all().contains(SECRET), "{}", printed.all());
         let text = printed
             .stdout
             .replace("8000", &self.proxy.port().to_string());
-        let text = text.replace("@DOORWARD_SECRET@", SECRET);
+        let text = self.with_secret(&text, &printed.stderr);
         match text.split_once("-- ==== doorward.lua") {
             Some((config, lua)) => vec![config.to_owned(), format!("--{lua}")],
             None => vec![text],
         }
+    }
+
+    /// Fills the secret in with the very command that is told.
+    fn with_secret(&self, text: &str, notes: &str) -> String {
+        let dir = self.gateway.dir();
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+        write("SECRET_FILE", &format!("{SECRET}\n"));
+        write("PRINTED", text);
+        let command = notes.lines().find_map(|note| note.split_once(": umask"));
+        let (_, command) = command.unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("umask {command}")]);
+        assert!(shell.current_dir(dir).status().unwrap().success());
+        fs::read_to_string(dir.join("CONFIGURATION")).unwrap()
     }
 
     /// Starts the proxy with what is printed, changed as a mistake has it.
@@ -193,11 +217,16 @@ fn finds(kind: Kind, mistakes: &[Mistake], open_failures: &[Mistake]) {
     }
     assert!(stage.gateway.stop().success());
     let proxy = stage.proxy_without_gateway(kind, None);
-    stage.examine(&["--while-down"]).with(0);
+    // What stands in for the gateway speaks as the proxy expects it.
+    let while_down: &[&str] = match kind {
+        Kind::EnvoyGrpc => &["--while-down", "--proxy", "envoy-grpc"],
+        _ => &["--while-down"],
+    };
+    stage.examine(while_down).with(0);
     drop(proxy);
     for mistake in open_failures {
         let _proxy = stage.proxy_without_gateway(kind, Some(mistake));
-        see(mistake, &stage.examine(&["--while-down"]));
+        see(mistake, &stage.examine(while_down));
     }
     assert!(missed.is_empty(), "{kind:?}: {}", missed.join("\n"));
 }
@@ -264,7 +293,7 @@ fn mistakes_of_nginx_are_found() {
             &["refusal_is_success"],
         ),
         mistake(
-            "        proxy_set_header Upgrade $http_upgrade;\n",
+            "        proxy_set_header Upgrade $doorward_upgrade;\n",
             "",
             &["websocket_lost"],
         ),
@@ -315,11 +344,7 @@ fn mistakes_of_caddy_are_found() {
             "copy_headers X-Auth-Uid X-Auth-Username",
             &["identity_lost"],
         ),
-        mistake(
-            "request_header @no_upgrade -Connection",
-            "",
-            &["identity_dropped"],
-        ),
+        mistake("request_header -Connection\n", "", &["identity_dropped"]),
         mistake(
             "uri /auth/verify\n",
             "uri /auth/verify\n\t\t\t\theader_up X-Forwarded-Method {header.X-Forwarded-Method}\n",
@@ -409,6 +434,28 @@ fn mistakes_of_envoy_are_found() {
 }
 
 #[test]
+fn mistakes_of_envoy_over_grpc_are_found() {
+    let mistakes = [
+        mistake(
+            "- match: { prefix: /auth/verify }",
+            "- match: { prefix: /auth/other }",
+            &["verify_reachable"],
+        ),
+        mistake(
+            "- { key: x-doorward-secret, value: a-secret-of-these-tests }",
+            "- { key: x-other, value: a-secret-of-these-tests }",
+            &["forwarder_refused"],
+        ),
+    ];
+    let open_failures = [mistake(
+        "failure_mode_allow: false",
+        "failure_mode_allow: true",
+        &["fails_open"],
+    )];
+    finds(Kind::EnvoyGrpc, &mistakes, &open_failures);
+}
+
+#[test]
 fn mistakes_of_haproxy_are_found() {
     let mistakes = [
         mistake(
@@ -463,11 +510,11 @@ fn a_proxy_that_is_not_listed_and_a_gateway_that_lists_too_many_are_found() {
     let listed = "trusted_proxies = [\"127.0.0.1\"]";
     assert!(right.contains(listed), "{right}");
     let _proxy = stage.proxy(Kind::Haproxy, None);
-    let restart_with = |text: &str| {
-        stage.gateway.write_config(&right.replace(listed, text));
-        stage.gateway.restart();
-    };
-    restart_with("trusted_proxies = []");
+    let nobody = right.replace(listed, "trusted_proxies = []");
+    stage
+        .gateway
+        .write_config(&nobody.replace("grpc_address = ", "login_url = \"\" #"));
+    stage.gateway.restart();
     let ended = stage.run(&[], "").with(3);
     assert_eq!(found(&ended), ["forwarder_refused"], "{}", ended.all());
     assert!(
@@ -476,7 +523,11 @@ fn a_proxy_that_is_not_listed_and_a_gateway_that_lists_too_many_are_found() {
         ended.all()
     );
     // The file is right by now, but the gateway has not read it.
-    restart_with("trusted_proxies = [\"127.0.0.0/8\"]");
+    let all = right.replace(listed, "trusted_proxies = [\"127.0.0.0/8\"]");
+    stage
+        .gateway
+        .write_config(&all.replace("secret = ", "login_url = \"\" #"));
+    stage.gateway.restart();
     stage.gateway.write_config(&right);
     let ended = stage.run(&[], "").with(3);
     assert_eq!(found(&ended), ["verify_open"], "{}", ended.all());
@@ -535,5 +586,45 @@ fn what_cannot_be_probed_ends_with_1_and_says_why() {
             .gateway
             .cli(&[&["doctor", "forward-auth"], options].concat(), "")
             .with(2);
+    }
+}
+
+#[test]
+fn a_proxy_is_probed_over_tls_once_it_has_proved_who_it_is() {
+    let stage = Stage::new();
+    let port = stage.proxy.port();
+    let dir = stage.gateway.dir().to_str().unwrap();
+    write_certificate(&stage.gateway, &["localhost"]);
+    let [printed] = stage.printed(Kind::Nginx).try_into().unwrap();
+    let change = |_| with_tls(Kind::Nginx, &printed, port, dir);
+    let mut proxy = Proxy::start(Kind::Nginx, &[("8000", port)], &change);
+    wait_for("a proxy", || {
+        proxy.lives();
+        TcpStream::connect(stage.proxy).ok()
+    });
+    let (ca, echo) = (format!("{dir}/chain.pem"), stage.echo.to_string());
+    let (named, numbered) = (
+        format!("https://localhost:{port}"),
+        format!("https://127.0.0.1:{port}"),
+    );
+    let run = |through: &str, more: &[&str]| {
+        let task = [
+            "doctor",
+            "forward-auth",
+            "--echo",
+            &echo,
+            "--through",
+            through,
+        ];
+        stage.gateway.cli(&[&task[..], more].concat(), "")
+    };
+    run(&named, &["--ca", &ca]).with(0);
+    for (through, more) in [(&named, &[][..]), (&numbered, &["--ca", &ca])] {
+        let ended = run(through, more).with(1);
+        assert!(
+            ended.stderr.contains("cannot be connected to"),
+            "{}",
+            ended.all()
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod browser;
 mod callers;
 mod doctor;
+mod grpc;
 mod promises;
 mod proxies;
 mod questions;

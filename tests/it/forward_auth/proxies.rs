@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Traefik,
     Caddy,
     Envoy,
+    EnvoyGrpc,
     Haproxy,
 }
 
@@ -71,19 +72,14 @@ fn more_routes() -> String {
     text
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Nginx,
-        Self::Traefik,
-        Self::Caddy,
-        Self::Envoy,
-        Self::Haproxy,
-    ];
-}
-
 impl Behind {
     /// Starts the gateway, the service and the proxy.
     pub(crate) fn start(kind: Kind) -> Self {
+        Self::start_with(kind, &|text| text)
+    }
+
+    /// The same with a change to the proxy's example.
+    pub(crate) fn start_with(kind: Kind, change: &dyn Fn(String) -> String) -> Self {
         let upstream = Upstream::serving(serve);
         let gateway = Gateway::prepare("memory", "");
         let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -91,6 +87,7 @@ impl Behind {
             ("8000", proxy.port()),
             ("8080", gateway.address.port()),
             ("9001", upstream.address.port()),
+            ("9191", free_port()),
         ];
         let of_gateway = filled("forward-auth.toml", &ports);
         let base = fs::read_to_string(gateway.config()).unwrap();
@@ -98,7 +95,7 @@ impl Behind {
         gateway.run();
         let anna = gateway.person("anna");
         gateway.member("anna", "42", "member");
-        let process = Proxy::start(kind, &ports, &|text| text);
+        let process = Proxy::start(kind, &ports, change);
         let mut behind = Self {
             kind,
             gateway,
@@ -286,20 +283,8 @@ fn spawn(
                 .arg(write("Caddyfile"));
             command
         }
-        Kind::Envoy => {
-            let mut command = Command::new(python("envoy"));
-            command
-                .args([
-                    "--disable-hot-restart",
-                    "--concurrency",
-                    "1",
-                    "--log-level",
-                    "warn",
-                    "-c",
-                ])
-                .arg(write("envoy.yaml"));
-            command
-        }
+        Kind::Envoy => envoy(&write("envoy.yaml")),
+        Kind::EnvoyGrpc => envoy(&write("envoy-grpc.yaml")),
         Kind::Haproxy => {
             write("doorward.lua");
             let mut command = Command::new(installed("haproxy"));
@@ -316,6 +301,15 @@ fn spawn(
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{kind:?}: {error}"))
+}
+
+fn envoy(example: &Path) -> Command {
+    let mut command = Command::new(python("envoy"));
+    command
+        .args(["--disable-hot-restart", "--concurrency", "1"])
+        .args(["--log-level", "warn", "-c"])
+        .arg(example);
+    command
 }
 
 /// nginx with the example included where it belongs, in one process, and with all that it writes in one folder.

@@ -353,7 +353,11 @@ fn a_question_that_describes_no_one_request_is_refused() {
 #[test]
 fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
     let (_upstream, gateway) = started("");
-    let cases: [(&str, Fields<'_>); 6] = [
+    let hidden = ("X-Original-URL", "https://a.test#/public/x");
+    let user = ("X-Original-URL", "https://u@a.test/public/x");
+    let cases: [(&str, Fields<'_>); 8] = [
+        ("request_malformed", &[hidden, METHOD]),
+        ("request_malformed", &[user, METHOD]),
         (
             "path_refused",
             &[("X-Forwarded-Uri", "http://a.test/public/x"), METHOD, HOST],

@@ -81,7 +81,9 @@ impl Browser {
             "args": args,
             "prefs": {"profile": {"managed_default_content_settings": {"javascript": content}}},
         });
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
+        }}});
         let made = browser.post("/session", &wanted);
         let id = made["sessionId"]
             .as_str()
@@ -138,6 +140,27 @@ impl Browser {
     pub(crate) fn fill(&self, name: &str, text: &str) {
         let element = self.element(&format!("input[name={name}]"));
         self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// Puts a text in place of what stands in the first field that the selector finds.
+    #[track_caller]
+    pub(crate) fn type_over(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.post(&format!("{element}/clear"), &json!({}));
+        self.post(&format!("{element}/value"), &json!({"text": text}));
+    }
+
+    /// How many elements the selector finds.
+    pub(crate) fn count(&self, selector: &str) -> usize {
+        let wanted = json!({"using": "css selector", "value": selector});
+        self.post("/elements", &wanted).as_array().unwrap().len()
+    }
+
+    /// What the browser has said of its pages so far: errors of scripts, and what a policy has kept back.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({"type": "browser"}));
+        let entries = entries.as_array().unwrap().iter();
+        entries.map(|entry| entry["message"].to_string()).collect()
     }
 
     /// Clicks on the first element that the selector finds.

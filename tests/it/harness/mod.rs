@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod issuer;
 pub(crate) mod mailbox;
 pub(crate) mod people;
 pub(crate) mod request;

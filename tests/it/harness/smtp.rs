@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::mailbox::{Mail, parse};
-use crate::harness::tools::python;
+use crate::harness::tools::{harness_file, python};
 use crate::harness::{free_port, wait_for};
 
 /// How the server keeps a connection from others.
@@ -182,10 +182,7 @@ fn taken(line: &str) -> Taken {
 /// The server's program.
 fn script() -> Command {
     let mut command = Command::new(python("python"));
-    command.arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/it/harness/smtp_server.py"
-    ));
+    command.arg(harness_file("smtp_server.py"));
     command
 }
 

@@ -9,6 +9,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A program of the tests.
+pub(crate) fn harness_file(name: &str) -> PathBuf {
+    root().join("tests/it/harness").join(name)
+}
+
 fn run(command: &mut Command) {
     let status = command.stdout(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "{command:?}");

@@ -1,0 +1,157 @@
+//! The listener of gRPC: accept, serve, drain.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::app::listen::accept;
+use crate::auth::view::Client;
+use crate::snapshot::Current;
+use crate::web::forward_auth::grpc::ExtAuthz;
+
+/// Connections of proxies at once: one has as many as it has threads.
+const PROXIES_MAX: usize = 256;
+/// Connections at once of those who may not ask: enough to be told so.
+const STRANGERS_MAX: usize = 16;
+/// How long they are told so.
+const STRANGER_LIFE: Duration = Duration::from_secs(10);
+/// Questions at once on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Heads hold a secret, and little else.
+const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of a question that may be under way before any was read.
+const WINDOW_BYTES: u32 = 64 * 1024;
+/// A proxy that is gone without a word is found out by this, and after [`PING_TIMEOUT`] let go.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The entrance for questions over gRPC.
+#[derive(Debug)]
+pub(super) struct QuestionDoor {
+    current: Arc<Current>,
+    questions: ExtAuthz,
+    proxies: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    connections: TaskTracker,
+    closing: watch::Sender<bool>,
+}
+
+impl QuestionDoor {
+    pub(super) fn new(current: Arc<Current>) -> Self {
+        Self {
+            questions: ExtAuthz::new(Arc::clone(&current)),
+            current,
+            proxies: Arc::new(Semaphore::new(PROXIES_MAX)),
+            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            connections: TaskTracker::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Serves a listener until [`QuestionDoor::drain`] is called.
+    pub(super) async fn serve(&self, listener: TcpListener) {
+        let mut closing = self.closing.subscribe();
+        let mut is_closing = pin!(closing.wait_for(|is_closing| *is_closing));
+        loop {
+            let (socket, peer) = tokio::select! {
+                biased;
+                _ = &mut is_closing => return,
+                accepted = accept(&listener) => accepted,
+            };
+            self.enter(socket, peer);
+        }
+    }
+
+    fn enter(&self, socket: TcpStream, peer: SocketAddr) {
+        let peer = peer.ip().to_canonical();
+        let trusted = &self.current.load().config.listen.trusted_proxies;
+        let is_proxy = Client::find(peer, &http::HeaderMap::new(), trusted).peer_is_trusted;
+        // Strangers cannot take the room of those who may ask.
+        let room = if is_proxy {
+            &self.proxies
+        } else {
+            &self.strangers
+        };
+        let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+            return debug!(client = %peer, "no room for another connection of gRPC");
+        };
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let life = (!is_proxy).then_some(STRANGER_LIFE);
+        let served = self.connection(socket, peer, permit);
+        self.connections.spawn(async move {
+            match life {
+                Some(life) => drop(timeout(life, served).await),
+                None => served.await,
+            }
+        });
+    }
+
+    /// Serves one connection to its end.
+    fn connection(
+        &self,
+        socket: TcpStream,
+        peer: IpAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let questions = self.questions.clone();
+        let mut closing = self.closing.subscribe();
+        let patience = self.current.load().config.limits.head_timeout;
+        let service = service_fn(move |request| {
+            let questions = questions.clone();
+            async move { Ok::<_, Infallible>(questions.answer(peer, request).await) }
+        });
+        async move {
+            // A connection on which nothing is asked must not hold up a drain, nor for ever be waited for.
+            let mut first = [0];
+            let is_asked = tokio::select! {
+                biased;
+                asked = timeout(patience, socket.peek(&mut first)) => matches!(asked, Ok(Ok(1))),
+                _ = closing.wait_for(|is_closing| *is_closing) => false,
+            };
+            if !is_asked {
+                return;
+            }
+            let serving = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(HEAD_BYTES_MAX)
+                .initial_stream_window_size(WINDOW_BYTES)
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .serve_connection(TokioIo::new(socket), service);
+            let mut serving = pin!(serving);
+            let mut served = tokio::select! {
+                biased;
+                served = &mut serving => Some(served),
+                _ = closing.wait_for(|is_closing| *is_closing) => None,
+            };
+            if served.is_none() {
+                serving.as_mut().graceful_shutdown();
+                served = Some(serving.await);
+            }
+            if let Some(Err(error)) = served {
+                debug!(error = %error, "a connection of gRPC broke");
+            }
+            drop(permit);
+        }
+    }
+
+    /// Stops accepting, tells proxies to go elsewhere, and lets questions in flight end. `true`: all ended within `limit`.
+    pub(super) async fn drain(&self, limit: Duration) -> bool {
+        self.closing.send_replace(true);
+        self.connections.close();
+        timeout(limit, self.connections.wait()).await.is_ok()
+    }
+}

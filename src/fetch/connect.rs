@@ -1,0 +1,134 @@
+//! From an endpoint to a connection that proves where it leads.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::fetch::{FetchError, Trust};
+use crate::model::endpoint::Endpoint;
+
+/// One address of several may take this long: the next one may be the one that answers.
+const ONE_OF_SEVERAL: Duration = Duration::from_millis(1500);
+
+/// Connects to the first loopback address that takes it.
+pub(in crate::fetch) async fn loopback(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
+    if !addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Err(FetchError::NotLoopback);
+    }
+    first(addresses).await
+}
+
+/// Connects to where an endpoint is: over plain HTTP on loopback only.
+pub(in crate::fetch) async fn plain(endpoint: &Endpoint) -> Result<TcpStream, FetchError> {
+    loopback(&endpoint.addresses().ok_or(FetchError::NotLoopback)?).await
+}
+
+/// Connects to where an endpoint is, over TLS with a verified certificate.
+pub(in crate::fetch) async fn secured(
+    endpoint: &Endpoint,
+    trust: &Trust,
+) -> Result<TlsStream<TcpStream>, FetchError> {
+    let host = endpoint.host();
+    let name = name_of(&host)?;
+    let addresses = match endpoint.addresses() {
+        Some(addresses) => addresses,
+        None => tokio::net::lookup_host((host, endpoint.port()))
+            .await
+            .map_err(FetchError::Resolve)?
+            .collect(),
+    };
+    if addresses.iter().any(|address| is_nobody(address.ip())) {
+        return Err(FetchError::Forbidden);
+    }
+    handshake(name, first(&addresses).await?, trust).await
+}
+
+/// Makes an open connection prove that it leads to `host`, a name or an address without brackets.
+///
+/// # Errors
+/// [`FetchError::Name`] and [`FetchError::Tls`].
+pub async fn secure(
+    host: &str,
+    stream: TcpStream,
+    trust: &Trust,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FetchError> {
+    handshake(name_of(host)?, stream, trust).await
+}
+
+fn name_of(host: &str) -> Result<ServerName<'static>, FetchError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| FetchError::Name)
+}
+
+async fn handshake(
+    name: ServerName<'static>,
+    stream: TcpStream,
+    trust: &Trust,
+) -> Result<TlsStream<TcpStream>, FetchError> {
+    let connector = TlsConnector::from(trust.config());
+    connector
+        .connect(name, stream)
+        .await
+        .map_err(FetchError::Tls)
+}
+
+/// Addresses that no server of a name has, and that a name must not lead to: metadata services of clouds among them.
+fn is_nobody(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_unspecified() || v4.is_link_local() || v4.is_multicast() || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_multicast(),
+    }
+}
+
+async fn first(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
+    let mut failed = FetchError::NoAddress;
+    for (index, address) in addresses.iter().enumerate() {
+        let connecting = TcpStream::connect(address);
+        let is_last = index + 1 == addresses.len();
+        let connected = if is_last {
+            connecting.await
+        } else {
+            let within = tokio::time::timeout(ONE_OF_SEVERAL, connecting).await;
+            within.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        };
+        match connected {
+            Ok(stream) => {
+                // Small questions are to leave at once; where that cannot be set they leave a little later.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => failed = FetchError::Connect(error),
+        }
+    }
+    Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_no_address_that_belongs_to_nobody() {
+        for bad in [
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+        ] {
+            assert!(is_nobody(bad.parse().unwrap()), "{bad}");
+        }
+        for good in ["127.0.0.1", "10.0.0.1", "192.0.2.1", "::1", "2001:db8::1"] {
+            assert!(!is_nobody(good.parse().unwrap()), "{good}");
+        }
+    }
+}

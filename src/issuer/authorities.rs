@@ -1,0 +1,74 @@
+//! Who may vouch for issuers: what the system trusts, or a file of the issuer's own.
+
+use crate::config::{Issuer, KeySource};
+use crate::crypto::token;
+use crate::fetch::Trust;
+use crate::issuer::{IssuerError, read};
+
+/// The file of an issuer's own authorities.
+pub(in crate::issuer) struct CaFile {
+    /// A digest of it.
+    pub(in crate::issuer) mark: [u8; 32],
+    pem: Vec<u8>,
+    path: String,
+}
+
+impl CaFile {
+    /// Reads it; `None` if there is none.
+    pub(in crate::issuer) fn read(settings: &Issuer) -> Result<Option<Self>, IssuerError> {
+        let Some(path) = &settings.remote.ca_file else {
+            return Ok(None);
+        };
+        let pem = read(path)?.as_bytes().to_vec();
+        Ok(Some(Self {
+            mark: token::sha256(&pem),
+            pem,
+            path: path.display().to_string(),
+        }))
+    }
+}
+
+/// What the system trusts is read once, and only if somebody needs it.
+#[derive(Default)]
+pub(in crate::issuer) struct Authorities {
+    system: Option<Trust>,
+}
+
+impl Authorities {
+    /// `file`: the issuer's own, if it has one. `None`: the issuer is asked nothing.
+    pub(in crate::issuer) fn of(
+        &mut self,
+        settings: &Issuer,
+        file: Option<&CaFile>,
+    ) -> Result<Option<Trust>, IssuerError> {
+        if let Some(file) = file {
+            let trust = Trust::of_pem(&file.pem).map_err(|source| IssuerError::Authorities {
+                path: file.path.clone(),
+                source,
+            });
+            return trust.map(Some);
+        }
+        if !settings.keys.is_remote() && settings.introspection.is_none() {
+            return Ok(None);
+        }
+        let trust = match &self.system {
+            Some(trust) => trust.clone(),
+            None => Trust::of_system().map_err(IssuerError::Tls)?,
+        };
+        let trust = self.system.insert(trust);
+        if needs_tls(settings) && trust.authorities() == 0 {
+            return Err(IssuerError::NoAuthorities);
+        }
+        Ok(Some(trust.clone()))
+    }
+}
+
+fn needs_tls(settings: &Issuer) -> bool {
+    let keys = match &settings.keys {
+        KeySource::JwksUrl(endpoint) => endpoint.is_tls(),
+        KeySource::Discovery { document, .. } => document.is_tls(),
+        KeySource::JwksFile(_) | KeySource::SecretJwkFile(_) | KeySource::Nowhere => false,
+    };
+    let introspection = settings.introspection.as_ref();
+    keys || introspection.is_some_and(|introspection| introspection.endpoint.is_tls())
+}

@@ -1,0 +1,204 @@
+//! From where an issuer's keys are fetched, and how.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::KeySource;
+use crate::crypto::jwks::KeySetError;
+use crate::crypto::strict_json;
+use crate::fetch::{Answer, FetchError, Fetcher, Trust};
+use crate::model::endpoint::Endpoint;
+use crate::telemetry::issuer::FetchOutcome;
+
+/// How long the place that discovery has named is taken for granted, while keys come from there.
+const DISCOVERED_FOR: Duration = Duration::from_hours(1);
+
+/// Why a fetch brought no keys. Nothing of what came is part of it.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::issuer) enum SourceError {
+    #[error("the place of its keys {0}")]
+    Keys(#[source] FetchError),
+    #[error("its discovery document's place {0}")]
+    Discovery(#[source] FetchError),
+    #[error("its discovery document is no JSON object with a text jwks_uri")]
+    NoDocument,
+    #[error("its discovery document is of another issuer")]
+    OtherIssuer,
+    #[error("its discovery document names keys on a host that may not serve them")]
+    OtherHost,
+    #[error("its discovery document names keys by a URL that is not asked")]
+    OtherUrl,
+    #[error("what came is no usable key set")]
+    Unusable(#[from] KeySetError),
+}
+
+impl SourceError {
+    pub(in crate::issuer) const fn outcome(&self) -> FetchOutcome {
+        match self {
+            Self::Keys(_) | Self::Discovery(_) => FetchOutcome::Unreached,
+            _ => FetchOutcome::Refused,
+        }
+    }
+}
+
+/// Where an issuer's keys are.
+pub(in crate::issuer) enum Source {
+    Url(Endpoint),
+    Discovery {
+        document: Endpoint,
+        hosts: Vec<String>,
+        issuer: String,
+    },
+}
+
+/// What discovery has named, and until when that is taken for granted.
+pub(in crate::issuer) type Discovered = Option<(Endpoint, Duration)>;
+
+impl Source {
+    /// `None`: its keys are not fetched.
+    pub(in crate::issuer) fn of(keys: &KeySource, issuer: &str) -> Option<Self> {
+        match keys {
+            KeySource::JwksUrl(endpoint) => Some(Self::Url(endpoint.clone())),
+            KeySource::Discovery { document, hosts } => Some(Self::Discovery {
+                document: document.clone(),
+                hosts: hosts.clone(),
+                issuer: issuer.to_owned(),
+            }),
+            KeySource::JwksFile(_) | KeySource::SecretJwkFile(_) | KeySource::Nowhere => None,
+        }
+    }
+
+    /// The place that the configuration names.
+    pub(in crate::issuer) const fn place(&self) -> &Endpoint {
+        match self {
+            Self::Url(endpoint) => endpoint,
+            Self::Discovery { document, .. } => document,
+        }
+    }
+
+    /// Fetches the key set as it is now, unread. `now`: the monotonic clock.
+    pub(in crate::issuer) async fn fetch(
+        &self,
+        fetcher: &Fetcher,
+        trust: &Trust,
+        discovered: &mut Discovered,
+        now: Duration,
+    ) -> Result<Answer, SourceError> {
+        let known = discovered.take().filter(|(_, until)| now < *until);
+        let (place, until) = match (self, known) {
+            (Self::Url(endpoint), _) => (endpoint.clone(), now),
+            (Self::Discovery { .. }, Some(known)) => known,
+            (
+                Self::Discovery {
+                    document,
+                    hosts,
+                    issuer,
+                },
+                None,
+            ) => {
+                let answer = fetcher.get_from(document, trust).await;
+                let answer = answer.map_err(SourceError::Discovery)?;
+                let place = read_document(&answer.body, issuer, hosts)?;
+                (place, now + DISCOVERED_FOR)
+            }
+        };
+        let answer = fetcher.get_from(&place, trust).await;
+        let answer = answer.map_err(SourceError::Keys)?;
+        // Only where keys come from is remembered: a place that fails is asked for anew.
+        *discovered = Some((place, until));
+        Ok(answer)
+    }
+}
+
+/// The place of the keys in a document of OpenID Connect discovery (section 3), which must be of this issuer (4.3) and
+/// stay on its hosts.
+fn read_document(body: &[u8], issuer: &str, hosts: &[String]) -> Result<Endpoint, SourceError> {
+    let document = strict_json::object(body).ok_or(SourceError::NoDocument)?;
+    let text = |name| document.get(name).and_then(Value::as_str);
+    if text("issuer") != Some(issuer) {
+        return Err(SourceError::OtherIssuer);
+    }
+    let place = text("jwks_uri").ok_or(SourceError::NoDocument)?;
+    let place = Endpoint::parse(place).ok_or(SourceError::OtherUrl)?;
+    if hosts.contains(&place.host()) {
+        Ok(place)
+    } else {
+        Err(SourceError::OtherHost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_counts_for_its_issuer_and_its_hosts_only() {
+        let issuer = "https://id.test/realm";
+        let hosts = ["id.test".to_owned(), "keys.test".to_owned()];
+        let document = |issuer: &str, uri: &str| {
+            format!(r#"{{"issuer":"{issuer}","jwks_uri":"{uri}","more":[1]}}"#)
+        };
+        let good = [
+            "https://id.test/keys",
+            "https://ID.test:8443/keys?a=b",
+            "https://keys.test/k",
+        ];
+        for uri in good {
+            let body = document(issuer, uri);
+            assert!(
+                read_document(body.as_bytes(), issuer, &hosts).is_ok(),
+                "{uri}"
+            );
+        }
+        let cases = [
+            (String::new(), "no JSON object"),
+            ("[]".to_owned(), "no JSON object"),
+            (format!(r#"{{"issuer":"{issuer}"}}"#), "no JSON object"),
+            (
+                format!(r#"{{"issuer":"{issuer}","jwks_uri":7}}"#),
+                "no JSON object",
+            ),
+            (
+                document("https://id.test/realm/", "https://id.test/keys"),
+                "another issuer",
+            ),
+            (
+                document("https://evil.test", "https://id.test/keys"),
+                "another issuer",
+            ),
+            (
+                r#"{"jwks_uri":"https://id.test/keys"}"#.to_owned(),
+                "another issuer",
+            ),
+            (
+                document(issuer, "https://evil.test/keys"),
+                "a host that may not",
+            ),
+            (
+                document(issuer, "https://id.test.evil.test/keys"),
+                "a host that may not",
+            ),
+            (
+                document(issuer, "http://127.0.0.1/keys"),
+                "a host that may not",
+            ),
+            (
+                document(issuer, "http://id.test/keys"),
+                "a URL that is not asked",
+            ),
+            (
+                document(issuer, "https://a@id.test/keys"),
+                "a URL that is not asked",
+            ),
+            (
+                document(issuer, "file:///etc/keys"),
+                "a URL that is not asked",
+            ),
+        ];
+        for (body, said) in cases {
+            let error = read_document(body.as_bytes(), issuer, &hosts).unwrap_err();
+            assert!(error.to_string().contains(said), "{body}: {error}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Metrics of foreign issuers: one set of series for each, under its configured name.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::model::clock::Timestamp;
+
+/// How a fetch of an issuer's keys ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FetchOutcome {
+    /// A key set that can be used.
+    Taken,
+    /// No answer, or none that counts: away, too slow, too long, another status.
+    Unreached,
+    /// An answer that is no usable key set; the last good one stays.
+    Refused,
+}
+
+impl FetchOutcome {
+    const ALL: [Self; 3] = [Self::Taken, Self::Unreached, Self::Refused];
+}
+
+impl EncodeLabelValue for FetchOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use std::fmt::Write;
+        encoder.write_str(match self {
+            Self::Taken => "taken",
+            Self::Unreached => "unreached",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// What an issuer said of a token that it was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Introspected {
+    /// It is active.
+    Active,
+    /// It is not.
+    Inactive,
+    /// Nothing that counts.
+    Failed,
+}
+
+impl Introspected {
+    const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Failed];
+}
+
+impl EncodeLabelValue for Introspected {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use std::fmt::Write;
+        encoder.write_str(match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FetchLabels {
+    issuer: String,
+    outcome: FetchOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IntrospectionLabels {
+    issuer: String,
+    result: Introspected,
+}
+
+/// The metrics of all issuers.
+#[derive(Debug, Default)]
+pub(in crate::telemetry) struct IssuerFamilies {
+    keys: Family<IssuerLabels, Gauge>,
+    fetched: Family<IssuerLabels, Gauge>,
+    unknown_kids: Family<IssuerLabels, Counter>,
+    fetches: Family<FetchLabels, Counter>,
+    introspections: Family<IntrospectionLabels, Counter>,
+}
+
+impl IssuerFamilies {
+    pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register(
+            "issuer_keys",
+            "Keys of an issuer that verify signatures now",
+            all.keys.clone(),
+        );
+        registry.register(
+            "issuer_keys_fetched_timestamp_seconds",
+            "When an issuer's keys were fetched last, in seconds since 1970; 0: never",
+            all.fetched.clone(),
+        );
+        registry.register(
+            "issuer_unknown_kids",
+            "Tokens that named a key which the issuer's key set did not hold",
+            all.unknown_kids.clone(),
+        );
+        registry.register(
+            "issuer_fetches",
+            "Fetches of an issuer's keys by outcome",
+            all.fetches.clone(),
+        );
+        registry.register(
+            "issuer_introspections",
+            "Questions to an issuer about opaque tokens by result",
+            all.introspections.clone(),
+        );
+        all
+    }
+
+    pub(in crate::telemetry) fn of(&self, name: &str) -> IssuerMetrics {
+        let labels = IssuerLabels {
+            issuer: name.to_owned(),
+        };
+        IssuerMetrics {
+            keys: self.keys.get_or_create_owned(&labels),
+            fetched: self.fetched.get_or_create_owned(&labels),
+            unknown_kids: self.unknown_kids.get_or_create_owned(&labels),
+            fetches: FetchOutcome::ALL.map(|outcome| {
+                let issuer = name.to_owned();
+                self.fetches
+                    .get_or_create_owned(&FetchLabels { issuer, outcome })
+            }),
+            introspections: Introspected::ALL.map(|result| {
+                let issuer = name.to_owned();
+                self.introspections
+                    .get_or_create_owned(&IntrospectionLabels { issuer, result })
+            }),
+        }
+    }
+
+    pub(in crate::telemetry) fn forget(&self, name: &str) {
+        let labels = IssuerLabels {
+            issuer: name.to_owned(),
+        };
+        self.keys.remove(&labels);
+        self.fetched.remove(&labels);
+        self.unknown_kids.remove(&labels);
+        for outcome in FetchOutcome::ALL {
+            let issuer = name.to_owned();
+            self.fetches.remove(&FetchLabels { issuer, outcome });
+        }
+        for result in Introspected::ALL {
+            let issuer = name.to_owned();
+            self.introspections
+                .remove(&IntrospectionLabels { issuer, result });
+        }
+    }
+}
+
+/// The metrics of one issuer; its clones count together.
+#[derive(Clone, Debug)]
+pub struct IssuerMetrics {
+    keys: Gauge,
+    fetched: Gauge,
+    unknown_kids: Counter,
+    fetches: [Counter; FetchOutcome::ALL.len()],
+    introspections: [Counter; Introspected::ALL.len()],
+}
+
+impl IssuerMetrics {
+    /// Tells how many keys count now.
+    pub fn keys(&self, count: usize) {
+        self.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Tells when the keys were fetched last.
+    pub fn fetched(&self, at: Timestamp) {
+        self.fetched.set(at.secs());
+    }
+
+    /// Counts a token with the id of a key that is not there.
+    pub fn unknown_kid(&self) {
+        self.unknown_kids.inc();
+    }
+
+    /// Counts a fetch of keys.
+    pub fn fetch(&self, outcome: FetchOutcome) {
+        if let Some(counter) = self.fetches.get(outcome as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Counts a question about a token.
+    pub fn introspection(&self, result: Introspected) {
+        if let Some(counter) = self.introspections.get(result as usize) {
+            counter.inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+
+    #[test]
+    fn each_issuer_has_its_series_until_it_is_forgotten() {
+        let mut registry = Registry::default();
+        let families = IssuerFamilies::register(&mut registry);
+        let told = |registry: &Registry| {
+            let mut text = String::new();
+            text::encode(&mut text, registry).unwrap();
+            text
+        };
+        let corp = families.of("corp");
+        corp.keys(2);
+        corp.fetched(Timestamp::from_secs(1_800_000_000));
+        corp.unknown_kid();
+        for outcome in FetchOutcome::ALL {
+            corp.fetch(outcome);
+        }
+        families.of("corp").fetch(FetchOutcome::Refused);
+        corp.introspection(Introspected::Failed);
+        let text = told(&registry);
+        for line in [
+            "issuer_keys{issuer=\"corp\"} 2",
+            "issuer_keys_fetched_timestamp_seconds{issuer=\"corp\"} 1800000000",
+            "issuer_unknown_kids_total{issuer=\"corp\"} 1",
+            "issuer_fetches_total{issuer=\"corp\",outcome=\"taken\"} 1",
+            "issuer_fetches_total{issuer=\"corp\",outcome=\"unreached\"} 1",
+            "issuer_fetches_total{issuer=\"corp\",outcome=\"refused\"} 2",
+            "issuer_introspections_total{issuer=\"corp\",result=\"active\"} 0",
+            "issuer_introspections_total{issuer=\"corp\",result=\"failed\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        families.forget("corp");
+        assert!(!told(&registry).contains("corp"));
+    }
+}

@@ -1,0 +1,156 @@
+//! API keys, memberships, and what is for administrators.
+
+use serde_json::json;
+
+use crate::model::deny::DenyReason;
+use crate::web::api::{accounts, keys, members};
+use crate::web::endpoints::examples::{
+    account_example, key_example, list_example, session_example,
+};
+use crate::web::error::Kind;
+use crate::web::openapi::{Api, about};
+
+const KEYS: &str = "API keys";
+const MEMBERS: &str = "Memberships";
+const ACCOUNTS: &str = "Administration";
+
+pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
+    let terms = [
+        Kind::ValueInvalid,
+        Kind::ScopeUnknown,
+        DenyReason::ScopeMissing.into(),
+        Kind::AccountChanged,
+        Kind::HashingBusy,
+    ];
+    let mut shown_once = key_example();
+    if let Some(members) = shown_once.as_object_mut() {
+        members.insert("apikey".to_owned(), "dwk_4fGh2kLm.the secret".into());
+    }
+    api.get(
+        "/apikeys",
+        keys::list,
+        about(KEYS, "One's own keys").gives(200, list_example(&key_example())),
+    )
+    .post(
+        "/apikeys",
+        keys::create,
+        about(KEYS, "Makes a key; it is shown in this answer only")
+            .takes(json!({ "name": "first" }))
+            .gives(201, shown_once.clone())
+            .refuses(&terms)
+            .refuses(&[Kind::KeyLimit, Kind::NotFound]),
+    )
+    .get(
+        "/apikeys/{id}",
+        keys::show,
+        about(KEYS, "One of one's own keys").gives(200, key_example()),
+    )
+    .patch(
+        "/apikeys/{id}",
+        keys::change,
+        about(KEYS, "Changes one of one's own keys")
+            .more("What is left out stays; `null` takes a limit away.")
+            .takes(json!({ "name": "second", "expires": null }))
+            .gives(200, key_example())
+            .refuses(&terms),
+    )
+    .delete(
+        "/apikeys/{id}",
+        keys::revoke,
+        about(KEYS, "Revokes one of one's own keys"),
+    )
+    .post(
+        "/apikeys/{id}/rotate",
+        keys::rotate,
+        about(
+            KEYS,
+            "Makes another secret for one of one's own keys; it is shown in this answer only",
+        )
+        .takes(json!({ "overlap_s": 3600 }))
+        .gives(200, shown_once)
+        .refuses(&[Kind::ValueInvalid, Kind::AccountChanged]),
+    )
+}
+
+pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
+    let member = json!({ "uid": "u-4fGh2kLm9p", "level": "member" });
+    let refused = [DenyReason::RoleMissing.into(), Kind::RoleSourceUnavailable];
+    api.get(
+        "/members/{resource}/{id}",
+        members::list,
+        about(MEMBERS, "All members of a resource")
+            .gives(200, list_example(&member))
+            .refuses(&refused),
+    )
+    .get(
+        "/members/{resource}/{id}/{uid}",
+        members::show,
+        about(MEMBERS, "One member").gives(200, member.clone()).refuses(&refused),
+    )
+    .put(
+        "/members/{resource}/{id}/{uid}",
+        members::set,
+        about(MEMBERS, "Sets a level")
+            .more("For managers of that very resource and administrators; nobody sets a level above their own.")
+            .takes(json!({ "level": "member" }))
+            .gives(200, member)
+            .refuses(&refused)
+            .refuses(&[Kind::LevelUnknown, Kind::MembershipChanged]),
+    )
+    .delete(
+        "/members/{resource}/{id}/{uid}",
+        members::end,
+        about(MEMBERS, "Ends a membership").refuses(&refused).refuses(&[Kind::MembershipChanged]),
+    )
+}
+
+pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
+    let refused = [
+        Kind::OwnAccount,
+        Kind::AccountPending,
+        Kind::AccountChanged,
+        Kind::RoleReserved,
+        Kind::ValueInvalid,
+    ];
+    api.get(
+        "/accounts",
+        accounts::list,
+        about(ACCOUNTS, "One page of accounts")
+            .gives(200, list_example(&account_example()))
+            .refuses(&[Kind::ValueInvalid]),
+    )
+    .post(
+        "/accounts",
+        accounts::invite,
+        about(ACCOUNTS, "Makes a pending account, and mails an invitation")
+            .takes(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
+            .gives(201, account_example())
+            .refuses(&[
+                Kind::ValueInvalid, Kind::RoleReserved, Kind::UsernameTaken, Kind::IdentityTaken, Kind::AccountChanged,
+            ]),
+    )
+    .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "One account").gives(200, account_example()))
+    .patch(
+        "/accounts/{account_id}",
+        accounts::change,
+        about(ACCOUNTS, "Changes an account")
+            .takes(json!({ "status": "disabled" }))
+            .gives(200, account_example())
+            .refuses(&refused),
+    )
+    .delete(
+        "/accounts/{account_id}",
+        accounts::remove,
+        about(ACCOUNTS, "Removes an account for ever").refuses(&refused),
+    )
+    .get(
+        "/accounts/{account_id}/sessions",
+        accounts::sessions,
+        about(ACCOUNTS, "The sessions of one account").gives(200, list_example(&session_example())),
+    )
+    .delete(
+        "/accounts/{account_id}/sessions",
+        accounts::end_sessions,
+        about(ACCOUNTS, "Ends all sessions of one account"),
+    )
+}

@@ -1,0 +1,41 @@
+//! Every path of the gateway, and what is said of it that its handler's types do not tell.
+
+mod access;
+mod examples;
+mod pages;
+mod people;
+mod questions;
+
+use std::time::Duration;
+
+use crate::limit::Limit;
+use crate::web::error::Kind;
+use crate::web::openapi::Api;
+
+/// Stands for every limit that is told.
+const LIMITED: Kind = Kind::LoginLimited(Limit {
+    policy: "login",
+    quota: 5,
+    window: Duration::from_mins(10),
+    wait: Duration::from_mins(10),
+});
+
+/// All endpoints below the prefix, and the key set.
+pub(in crate::web) fn all(prefix: &str) -> Api {
+    let steps = [
+        people::registrations,
+        people::logins,
+        people::sessions,
+        people::callers,
+        people::roles,
+        access::api_keys,
+        access::memberships,
+        access::administration,
+        pages::pages,
+        pages::documents,
+        questions::forward_auth,
+    ];
+    steps
+        .into_iter()
+        .fold(Api::new(prefix), |api, step| step(api))
+}

@@ -1,0 +1,162 @@
+//! Pages for people, and documents.
+
+use serde_json::json;
+
+use crate::config::JWKS_PATH;
+use crate::model::deny::DenyReason;
+use crate::web::api::jwks;
+use crate::web::endpoints::LIMITED;
+use crate::web::error::Kind;
+use crate::web::openapi::{self, Api, COOKIE, JSON, Operation, about};
+use crate::web::portal;
+
+const PAGES: &str = "Pages";
+const DOCUMENTS: &str = "Documents";
+
+pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
+    let token = |operation: Operation| operation.reads("token", "The token of the link.");
+    let passwords =
+        json!({ "new_password": { "type": "string" }, "verify_password": { "type": "string" } });
+    let posts = |summary| {
+        token(about(PAGES, summary))
+            .answers(303, "Done; the browser is led to the login page.", None)
+            .refuses(&[
+                Kind::TokenInvalid,
+                Kind::PasswordMismatch,
+                Kind::PasswordRefused,
+                Kind::AccountChanged,
+                Kind::StoreUnavailable,
+                Kind::HashingBusy,
+                Kind::LimitsFull,
+            ])
+            .refuses_on_page(&[400, 409, 422, 503])
+    };
+    api.get(
+        "/login",
+        portal::login::show,
+        about(PAGES, "The login page, or who is logged in")
+            .open_to(&["", COOKIE])
+            .reads("rd", "Where the login leads back to, if the operator lists its origin.")
+            .reads("notice", "What went well: `password_set`, `address_changed` or `logged_out`.")
+            .shows_page()
+            .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
+    )
+    .get(
+        "/confirm",
+        portal::password::show_confirm,
+        token(about(PAGES, "The page that ends a registration, or makes a new address count"))
+            .more("It consumes nothing.")
+            .shows_page()
+            .refuses(&[Kind::StoreUnavailable]),
+    )
+    .post(
+        "/confirm",
+        portal::password::confirm,
+        posts("Sets the first password, or makes a new address count")
+            .more("For the page itself, by its `Origin`. The two passwords for a registration, nothing for an address.")
+            .takes_form(&passwords, &[]),
+    )
+    .get(
+        "/reset",
+        portal::password::show_reset,
+        token(about(PAGES, "The page that replaces a forgotten password"))
+            .more("It consumes nothing.")
+            .shows_page(),
+    )
+    .post(
+        "/reset",
+        portal::password::reset,
+        posts("Sets a new password")
+            .more("For the page itself, by its `Origin`.")
+            .takes_form(&passwords, &["new_password", "verify_password"]),
+    )
+    .get(
+        "/password",
+        portal::change::show,
+        about(PAGES, "The page that changes the password of whoever is logged in")
+            .open_to(&["", COOKIE])
+            .reads("rd", "Where the change leads back to, if the operator lists its origin.")
+            .shows_page()
+            .answers(303, "Nobody is logged in: the browser is led to the login page, and back.", None)
+            .recognises(),
+    )
+    .post("/password", portal::change::change, change_of_password())
+    .get("/assets/portal.css", portal::style, file("The style of the pages", "text/css"))
+}
+
+fn change_of_password() -> Operation {
+    let form = json!({
+        "old_password": { "type": "string" }, "new_password": { "type": "string" },
+        "verify_password": { "type": "string" },
+        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
+    });
+    about(PAGES, "Changes the password of whoever is logged in")
+        .more("For the page itself, by its `Origin`.")
+        .open_to(&["", COOKIE])
+        .takes_form(&form, &["old_password", "new_password", "verify_password"])
+        .answers(
+            303,
+            "Done, or nobody is logged in; the browser is led on.",
+            None,
+        )
+        .recognises()
+        .refuses(&[
+            Kind::LoginNeeded,
+            Kind::PasswordWrong,
+            Kind::PasswordMismatch,
+            Kind::PasswordRefused,
+            Kind::AccountChanged,
+            LIMITED,
+            Kind::HashingBusy,
+            Kind::LimitsFull,
+        ])
+        .refuses_on_page(&[403, 409, 422, 429, 503])
+}
+
+pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
+    let key_set = json!({
+        "type": "object", "required": ["keys"],
+        "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"] } } },
+    });
+    api.get_outside(
+        JWKS_PATH,
+        jwks::show,
+        about(DOCUMENTS, "The public signing keys (RFC 7517)").answers(
+            200,
+            "The key set.",
+            Some(("application/jwk-set+json", key_set)),
+        ),
+    )
+    .get(
+        "/openapi.json",
+        openapi::document,
+        about(DOCUMENTS, "This document").answers(
+            200,
+            "The document.",
+            Some((JSON, json!({ "type": "object", "required": ["openapi"] }))),
+        ),
+    )
+    .get(
+        "/docs",
+        openapi::show,
+        about(DOCUMENTS, "A page to try the endpoints").shows_page(),
+    )
+    .get(
+        "/assets/docs.js",
+        openapi::script,
+        file("The script of that page", "text/javascript"),
+    )
+    .get(
+        "/assets/docs.css",
+        openapi::style,
+        file("The style of that page", "text/css"),
+    )
+}
+
+fn file(summary: &'static str, media_type: &'static str) -> Operation {
+    about(DOCUMENTS, summary).answers(
+        200,
+        "The file.",
+        Some((media_type, json!({ "type": "string" }))),
+    )
+}

@@ -1,0 +1,39 @@
+//! What other proxies ask.
+
+use crate::model::deny::DenyReason;
+use crate::snapshot::FORWARD_AUTH_PATH;
+use crate::web::error::Kind;
+use crate::web::forward_auth::verify;
+use crate::web::openapi::{API_KEY, Api, BEARER, COOKIE, Operation, about};
+
+/// The paths at which proxies ask.
+pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
+    let path = FORWARD_AUTH_PATH;
+    api.any(path, verify, question)
+        .any(&format!("{path}/"), verify, question)
+        .any(&format!("{path}/{{*target}}"), verify, question)
+}
+
+fn question() -> Operation {
+    about("Forward-auth", "Asks whether a request may pass that another proxy has got")
+        .more("Only proxies in `listen.trusted_proxies` may ask, with the secret if one is set. One field carries the \
+            target's path and names the dialect: `X-Forwarded-Uri` (Traefik, Caddy, HAProxy), `X-Original-URI` or \
+            `X-Original-URL` (nginx); without any, the path appended to this one (Envoy), and the request's own method. \
+            400 is a mistake of the asking proxy, 401 and 403 are about the request.")
+        .open_to(&["", BEARER, COOKIE, API_KEY])
+        .reads_field("X-Doorward-Secret", "Shows that the asking proxy is one of ours, if the operator has set a secret.")
+        .reads_field("X-Forwarded-Uri", "The target.")
+        .reads_field("X-Forwarded-Method", "The method, beside `X-Forwarded-Uri`.")
+        .reads_field("X-Original-URI", "The target.")
+        .reads_field("X-Original-URL", "The target, absolute.")
+        .reads_field("X-Original-Method", "The method, beside the two of nginx.")
+        .answers(
+            200,
+            "It may pass, with these identity headers in place of its own: each is there, empty where there is nothing.",
+            None,
+        )
+        .answers(302, "A browser is to be sent to the login page; to nginx that is 401 with `Location`.", None)
+        .refuses(&DenyReason::ALL.map(Kind::DeniedToProxy))
+        .refuses(&[Kind::StoreUnavailable, Kind::RoleSourceUnavailable, Kind::SigningUnavailable])
+        .refuses(&[Kind::IssuerUnavailable])
+}

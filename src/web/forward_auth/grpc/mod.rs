@@ -1,0 +1,231 @@
+//! Envoy's external authorization over gRPC: the same questions and answers, in messages instead of header fields.
+//!
+//! `question` reads what Envoy describes, `judge` decides it, `answer` writes what Envoy is told. Whatever is wrong is
+//! told in an answer that refuses: an error of gRPC would let the request pass where Envoy is set to allow on failures.
+//!
+//! Source: `envoy.service.auth.v3`; `grpc.health.v1`.
+
+mod answer;
+mod question;
+mod record;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::{
+    Authorization, AuthorizationServer,
+};
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{self, Service};
+
+use crate::auth::asked::{Asked, Judged};
+use crate::auth::grant::{Decision, Denial};
+use crate::auth::view::Client;
+use crate::model::deny::DenyReason;
+use crate::model::id::{RequestId, RequestIds};
+use crate::snapshot::{Current, Snapshot};
+use crate::web::error::{Kind, Problem};
+use crate::web::forward_auth::grpc::answer::Identified;
+use crate::web::forward_auth::grpc::record::{Answered, Record};
+use crate::web::forward_auth::{Told, admit, judge};
+
+/// Bytes of a question beside the head that it describes: names of ends and their certificates, and a head that is
+/// somewhat too large, so that its caller is told. Bodies are not asked for.
+const MORE_BYTES_MAX: usize = 128 * 1024;
+/// Where gRPC asks whether a server serves.
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+/// A `HealthCheckResponse` that says SERVING, in the frame of gRPC.
+const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 1];
+/// An empty message in the frame of gRPC.
+const EMPTY: &[u8] = &[0; 5];
+
+/// Answers Envoy's questions.
+#[derive(Clone, Debug)]
+pub struct ExtAuthz {
+    current: Arc<Current>,
+    ids: Arc<RequestIds>,
+    server: AuthorizationServer<Questions>,
+}
+
+impl ExtAuthz {
+    /// Decides by whatever snapshot is the current one when a question comes. How large one may be hangs on
+    /// `limits.head_bytes_max` as it is now.
+    #[must_use]
+    pub fn new(current: Arc<Current>) -> Self {
+        // The target stands in it twice.
+        let head_bytes_max = current.load().config.limits.head_bytes_max;
+        let bytes_max = 2 * head_bytes_max + MORE_BYTES_MAX;
+        Self {
+            current,
+            ids: Arc::new(RequestIds::seeded()),
+            server: AuthorizationServer::new(Questions).max_decoding_message_size(bytes_max),
+        }
+    }
+
+    /// Answers one call. Of a peer that may not ask nothing but the head is read.
+    ///
+    /// `peer`: who has connected. A question that is too large, or does not come within
+    /// `limits.head_timeout_ms`, is an error of gRPC; health is told to everybody.
+    pub async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Response<Body>
+    where
+        B: codegen::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<codegen::StdError>,
+    {
+        if request.uri().path() == HEALTH {
+            return serving();
+        }
+        let snapshot = self.current.load();
+        let id = self.ids.draw();
+        let patience = snapshot.config.limits.head_timeout;
+        let mut record = Record::begin(id, Arc::clone(&snapshot), peer);
+        let peer = Client::find(
+            peer,
+            &HeaderMap::new(),
+            &snapshot.config.listen.trusted_proxies,
+        );
+        let admitted = admit(&snapshot, peer.peer_is_trusted, request.headers());
+        let mut request = match admitted {
+            Ok(()) => request.map(Body::new),
+            Err(_) => request.map(|_| Body::new(Full::from(EMPTY))),
+        };
+        request.extensions_mut().insert(Arrival {
+            id,
+            snapshot,
+            peer: peer.address,
+            admitted,
+        });
+        let mut response = self.in_time(patience, request).await;
+        if let Some(answered) = response.extensions_mut().remove::<Arc<Answered>>() {
+            record.answered(answered);
+        }
+        response
+    }
+
+    async fn in_time(&self, patience: Duration, request: Request<Body>) -> Response<Body> {
+        match timeout(patience, self.server.clone().call(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => Status::deadline_exceeded("the question did not come in time").into_http(),
+        }
+    }
+}
+
+/// gRPC's own word for alive.
+fn serving() -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::from(SERVING).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(Body::new(body));
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// What is known of a question before its message is read.
+#[derive(Clone, Debug)]
+struct Arrival {
+    id: RequestId,
+    snapshot: Arc<Snapshot>,
+    peer: IpAddr,
+    admitted: Result<(), DenyReason>,
+}
+
+#[derive(Debug)]
+struct Questions;
+
+#[async_trait]
+impl Authorization for Questions {
+    async fn check(
+        &self,
+        request: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, Status> {
+        let (_, extensions, question) = request.into_parts();
+        let arrival = extensions
+            .get::<Arrival>()
+            .ok_or_else(|| Status::internal("a question from nowhere"))?;
+        let (message, answered) = arrival.check(&question).await;
+        let mut response = tonic::Response::new(message);
+        response.extensions_mut().insert(Arc::new(answered));
+        Ok(response)
+    }
+}
+
+impl Arrival {
+    async fn check(&self, question: &CheckRequest) -> (CheckResponse, Answered) {
+        let read = self
+            .admitted
+            .and_then(|()| question::fields(question, &self.snapshot.config.limits));
+        let asked = read
+            .as_ref()
+            .map_err(|reason| *reason)
+            .and_then(|fields| question::read(question, fields, &self.snapshot, self.peer));
+        match asked {
+            Ok((asked, client)) => self.judged(asked, client).await,
+            Err(reason) => self.unread(reason).await,
+        }
+    }
+
+    async fn judged(&self, asked: Asked<'_>, client: Client) -> (CheckResponse, Answered) {
+        let (told, decision) = judge(&self.snapshot, &asked).await;
+        let written = match (told, &decision) {
+            (Told::Pass(fields), Decision::Allow(grant)) => answer::passed(&Identified {
+                id: self.id,
+                fields: &fields,
+                strip: &self.snapshot.strip,
+                asked: asked.headers,
+                pass_credentials: grant.route().pass_credentials,
+                source_is_trusted: client.peer_is_trusted,
+            }),
+            // Nothing passes without its proof.
+            (Told::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
+                self.refused(Told::Refused(Problem::from(Kind::Internal)))
+                    .await
+            }
+            (told, _) => self.refused(told).await,
+        };
+        let answered = Answered {
+            status: written.status,
+            body_bytes: written.body_bytes,
+            client: Some(client.address),
+            judged: Judged {
+                about: Some((asked.method, asked.target)),
+                decision,
+            },
+        };
+        (written.message, answered)
+    }
+
+    /// Nothing could be judged.
+    async fn unread(&self, reason: DenyReason) -> (CheckResponse, Answered) {
+        let problem = Problem::from(Kind::DeniedToProxy(reason));
+        let written = self.refused(Told::Refused(problem)).await;
+        let denial = Denial {
+            reason,
+            route: None,
+            identity: None,
+            retry_after_s: None,
+        };
+        let answered = Answered {
+            status: written.status,
+            body_bytes: written.body_bytes,
+            client: None,
+            judged: Judged {
+                about: None,
+                decision: Decision::Deny(denial),
+            },
+        };
+        (written.message, answered)
+    }
+
+    async fn refused(&self, told: Told) -> answer::Written {
+        answer::refused(told, self.id, &self.snapshot).await
+    }
+}

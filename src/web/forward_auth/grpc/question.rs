@@ -1,0 +1,143 @@
+//! What Envoy describes.
+
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::config::core::v3::address::Address;
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::auth::asked::Asked;
+use crate::auth::view::{Client, Target};
+use crate::config::Limits;
+use crate::model::deny::DenyReason;
+use crate::route::head::check_method;
+use crate::snapshot::Snapshot;
+use crate::web::forward_auth::question::{is_disguised, web_scheme};
+
+/// The header fields of the request that is asked about. Fields that come more than once stay apart where Envoy is set to
+/// `encode_raw_headers`; else it has joined them by commas.
+///
+/// # Errors
+/// [`DenyReason::ForwardMalformed`] without a request, or with its fields twice; [`DenyReason::HeadTooLarge`] and
+/// [`DenyReason::RequestMalformed`] as for a request of our own.
+pub(super) fn fields(question: &CheckRequest, limits: &Limits) -> Result<HeaderMap, DenyReason> {
+    let http = described(question)?;
+    let raw = http.header_map.as_ref().map(|map| map.headers.as_slice());
+    if raw.is_some() && !http.headers.is_empty() {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    let raw = raw.unwrap_or_default().iter().map(|field| {
+        let value = if field.raw_value.is_empty() {
+            field.value.as_bytes()
+        } else {
+            &field.raw_value
+        };
+        (field.key.as_str(), value)
+    });
+    let joined = http.headers.iter();
+    let joined = joined.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut headers = HeaderMap::with_capacity(raw.len() + joined.len());
+    let mut bytes = http.path.len();
+    for (name, value) in raw.chain(joined) {
+        if let Some(pseudo) = name.strip_prefix(':') {
+            agrees(http, pseudo, value)?;
+            continue;
+        }
+        bytes += name.len() + value.len() + 4;
+        if limits.head_bytes_max < bytes || limits.head_fields_max <= headers.len() {
+            return Err(DenyReason::HeadTooLarge);
+        }
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let value = HeaderValue::from_bytes(value);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(DenyReason::RequestMalformed);
+        };
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// Reads the question. `peer`: who asks; `headers`: as [`fields`] gives them.
+///
+/// The client is found from where Envoy says that the request came to it: a caller's own `X-Forwarded-For` counts behind
+/// another trusted proxy only, whichever way Envoy treats that field.
+///
+/// # Errors
+/// [`DenyReason::ForwardMalformed`] where Envoy describes no one request; the other reasons are mistakes of its caller's.
+pub(super) fn read<'a>(
+    question: &'a CheckRequest,
+    headers: &'a HeaderMap,
+    snapshot: &'a Snapshot,
+    peer: IpAddr,
+) -> Result<(Asked<'a>, Client), DenyReason> {
+    let http = described(question)?;
+    if headers
+        .keys()
+        .any(|name| is_disguised(&snapshot.strip, name))
+    {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    // Both are part of the path; what stands here too would be another target.
+    let is_one_target = http.query.is_empty() && http.fragment.is_empty();
+    let is_one_host = !http.host.contains(',');
+    if !is_one_target || !is_one_host || http.path.is_empty() || http.method.is_empty() {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    if snapshot.config.limits.target_bytes_max < http.path.len() {
+        return Err(DenyReason::TargetTooLong);
+    }
+    // The authority has taken its place, and whoever sends both could mean two.
+    let mut hosts = headers.get_all(header::HOST).iter();
+    if hosts.any(|host| !host.as_bytes().eq_ignore_ascii_case(http.host.as_bytes())) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    check_method(http.method.as_bytes())?;
+    let method =
+        Method::from_bytes(http.method.as_bytes()).map_err(|_| DenyReason::RequestMalformed)?;
+    if !http.path.starts_with('/') {
+        return Err(DenyReason::PathRefused);
+    }
+    let trusted = &snapshot.config.listen.trusted_proxies;
+    let client = Client::find(source(question).unwrap_or(peer), headers, trusted);
+    let asked = Asked {
+        method,
+        scheme: client.scheme(headers, web_scheme(&http.scheme)?),
+        target: Target::read(http.host.as_bytes(), http.path.as_bytes())?,
+        client: client.address,
+        headers,
+    };
+    Ok((asked, client))
+}
+
+fn described(question: &CheckRequest) -> Result<&HttpRequest, DenyReason> {
+    let attributes = question.attributes.as_ref();
+    let request = attributes.and_then(|it| it.request.as_ref());
+    let http = request.and_then(|it| it.http.as_ref());
+    http.ok_or(DenyReason::ForwardMalformed)
+}
+
+/// Holds that a pseudo-header says what the description says.
+fn agrees(http: &HttpRequest, name: &str, value: &[u8]) -> Result<(), DenyReason> {
+    let described = match name {
+        "method" => &http.method,
+        "path" => &http.path,
+        "authority" => &http.host,
+        _ => return Ok(()),
+    };
+    (value == described.as_bytes())
+        .then_some(())
+        .ok_or(DenyReason::ForwardMalformed)
+}
+
+/// Who has connected to Envoy; `None` for what has no address, such as a local socket.
+fn source(question: &CheckRequest) -> Option<IpAddr> {
+    let source = question.attributes.as_ref()?.source.as_ref()?;
+    match source.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => {
+            let address: IpAddr = socket.address.parse().ok()?;
+            Some(address.to_canonical())
+        }
+        Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
+    }
+}

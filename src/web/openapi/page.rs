@@ -1,0 +1,67 @@
+//! The document as it is served, and the page to try the endpoints, from files inside the binary.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, header};
+
+use crate::web::caller::Anybody;
+use crate::web::openapi::JSON;
+use crate::web::portal::Portal;
+
+/// The page runs its own script and nothing else, talks to its own origin only, and never makes markup of text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
+    frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// The document, with the names that this configuration has.
+pub(in crate::web) async fn document(
+    State(portal): State<Arc<Portal>>,
+    Anybody(scope): Anybody,
+) -> Response {
+    let api_key_header = scope.snapshot.config.account.api_key_header.as_str();
+    let (cookie, _) = scope.snapshot.authorizer.cookies().own();
+    file(JSON, portal.document.text(api_key_header, cookie))
+}
+
+/// The page.
+pub(in crate::web) async fn show() -> Response {
+    let mut response = file("text/html; charset=utf-8", include_str!("docs/page.html"));
+    let fields = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // With `no-referrer` a browser may keep the origin to itself, which a cookie needs beside it.
+        (header::REFERRER_POLICY, "same-origin"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+    ];
+    for (name, value) in fields {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Its script.
+pub(in crate::web) async fn script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("docs/page.js"),
+    )
+}
+
+/// Its style.
+pub(in crate::web) async fn style() -> Response {
+    file("text/css; charset=utf-8", include_str!("docs/page.css"))
+}
+
+fn file(media_type: &'static str, text: impl IntoResponse) -> Response {
+    (
+        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
+        text,
+    )
+        .into_response()
+}
