@@ -28,7 +28,6 @@ const EXPOSING: &[&str] = &[
     "account/password_rules.rs",
     "app/admin.rs",
     "app/control.rs",
-    "app/doctor/mod.rs",
     "app/doctor/wire.rs",
     "app/execute.rs",
     "app/explain.rs",

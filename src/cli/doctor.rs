@@ -21,7 +21,7 @@ pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     }
     match args.through.clone() {
         Some(through) => {
-            let report = doctor::examine(config, &examination(through, args)?)?;
+            let report = doctor::examine(config, examination(through, args)?)?;
             Ok(show(&report))
         }
         None => Ok(ExitCode::SUCCESS),

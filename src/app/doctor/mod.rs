@@ -187,11 +187,12 @@ pub enum DoctorError {
 ///
 /// # Errors
 /// [`DoctorError`] if nothing could be probed.
-pub fn examine(config: &Path, examination: &Examination) -> Result<Report, DoctorError> {
+pub fn examine(config: &Path, examination: Examination) -> Result<Report, DoctorError> {
     let (config, _) = load(config)?;
     start(&mut Builder::new_current_thread())?.block_on(async {
+        let (echo, while_down) = (examination.echo, examination.while_down);
         let probe = prepare(&config, examination).await?;
-        let echo = match examination.echo {
+        let echo = match echo {
             Some(address) => {
                 let listener = bind_one(address).map_err(AppError::from)?;
                 let header = config.account.api_key_header.clone();
@@ -199,7 +200,7 @@ pub fn examine(config: &Path, examination: &Examination) -> Result<Report, Docto
             }
             None => None,
         };
-        let examined = if examination.while_down {
+        let examined = if while_down {
             away::examine(&probe).await
         } else {
             examine_running(&probe).await
@@ -252,10 +253,7 @@ async fn examine_running(probe: &Probe<'_>) -> Result<Report, DoctorError> {
     Ok(report)
 }
 
-async fn prepare<'a>(
-    config: &'a Config,
-    examination: &Examination,
-) -> Result<Probe<'a>, DoctorError> {
+async fn prepare(config: &Config, examination: Examination) -> Result<Probe<'_>, DoctorError> {
     let way = Way::parse(&examination.through)?;
     let bare = way.host.trim_start_matches('[').trim_end_matches(']');
     let tls = if way.scheme == "https" {
@@ -270,14 +268,11 @@ async fn prepare<'a>(
         examination.open.as_deref(),
         examination.closed.as_deref(),
     )?;
-    let api_key_header = &config.account.api_key_header;
-    let copy = |secret: &Secret| Secret::new(secret.expose().to_owned());
-    let token = examination
-        .token
-        .as_ref()
-        .map(|token| Credential::Token(copy(token)));
-    let api_key = examination.api_key.as_ref();
-    let api_key = api_key.map(|key| Credential::ApiKey(api_key_header.clone(), copy(key)));
+    let token = examination.token.map(Credential::Token);
+    let header = || config.account.api_key_header.clone();
+    let api_key = examination
+        .api_key
+        .map(|key| Credential::ApiKey(header(), key));
     let probe = Probe {
         config,
         proxy: examination.proxy,
@@ -286,7 +281,7 @@ async fn prepare<'a>(
         ground,
         credential: token.or(api_key),
         identity: identity_names(config),
-        access_log: examination.access_log.clone(),
+        access_log: examination.access_log,
     };
     if probe.passing().is_none() {
         return Err(DoctorError::NothingPasses);

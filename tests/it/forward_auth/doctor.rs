@@ -28,6 +28,8 @@ struct Mistake {
     line: &'static str,
     instead: &'static str,
     found: &'static [&'static str],
+    /// What the command line of the proxy says besides.
+    options: &'static [&'static str],
 }
 
 const fn mistake(
@@ -39,6 +41,7 @@ const fn mistake(
         line,
         instead,
         found,
+        options: &[],
     }
 }
 
@@ -123,7 +126,9 @@ impl Stage {
             let file = files.find(|file| file.contains("core.register_action") == is_lua);
             file.unwrap().clone()
         };
-        let mut proxy = Proxy::start(kind, &[("8000", self.proxy.port())], &change);
+        let options = mistake.map_or(&[][..], |mistake| mistake.options);
+        let ports = [("8000", self.proxy.port())];
+        let mut proxy = Proxy::start_with(kind, &ports, &change, options);
         wait_for("a proxy with its configuration", || {
             proxy.lives();
             TcpStream::connect(self.proxy).ok()?;
@@ -314,6 +319,18 @@ fn mistakes_of_nginx_are_found() {
 #[test]
 fn mistakes_of_traefik_are_found() {
     let mistakes = [
+        // At the entry point and here: each of the two alone is made good by the other.
+        Mistake {
+            line: "trustForwardHeader: false",
+            instead: "trustForwardHeader: true",
+            found: &[
+                "method_believed",
+                "target_believed",
+                "description_passed",
+                "client_believed",
+            ],
+            options: &["--entryPoints.web.forwardedHeaders.insecure=true"],
+        },
         mistake(
             "[doorward-before, doorward, doorward-after]",
             "[doorward-after]",

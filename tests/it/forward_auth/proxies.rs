@@ -158,8 +158,21 @@ impl Proxy {
         ports: &[(&str, u16)],
         change: &dyn Fn(String) -> String,
     ) -> Self {
+        Self::start_with(kind, ports, change, &[])
+    }
+
+    /// The same, with options for its command line.
+    pub(crate) fn start_with(
+        kind: Kind,
+        ports: &[(&str, u16)],
+        change: &dyn Fn(String) -> String,
+        options: &[&str],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let process = spawn(kind, dir.path(), ports, change);
+        let process = command(kind, dir.path(), ports, change)
+            .args(options)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{kind:?}: {error}"));
         Self { kind, process, dir }
     }
 
@@ -243,13 +256,13 @@ pub(crate) fn filled(name: &str, ports: &[(&str, u16)]) -> String {
     text
 }
 
-/// Starts a proxy with its example.
-fn spawn(
+/// The command that starts a proxy with its example.
+fn command(
     kind: Kind,
     dir: &Path,
     ports: &[(&str, u16)],
     change: &dyn Fn(String) -> String,
-) -> Child {
+) -> Command {
     let write = |name: &str| {
         let path = dir.join(name);
         fs::write(
@@ -298,9 +311,8 @@ fn spawn(
         .env("HOME", dir)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{kind:?}: {error}"))
+        .stderr(log);
+    command
 }
 
 fn envoy(example: &Path) -> Command {
