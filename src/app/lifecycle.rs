@@ -63,12 +63,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener));
-    tasks.spawn(purge(services.clone()));
-    if let Some(every) = config.store.backup_every {
-        tasks.spawn(backup::keep_on(services.clone(), every));
-    }
-    tasks.spawn(note_key_use(services.clone()));
-    tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
+    keep_house(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
@@ -101,6 +96,16 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     } else {
         Err(AppError::DrainCut)
     }
+}
+
+/// What goes on in the store while the gateway serves.
+fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
+    tasks.spawn(purge(services.clone()));
+    if let Some(every) = config.store.backup_every {
+        tasks.spawn(backup::keep_on(services.clone(), every));
+    }
+    tasks.spawn(note_key_use(services.clone()));
+    tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
 }
 
 async fn open(config: &Config) -> Result<Services, AppError> {

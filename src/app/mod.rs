@@ -19,6 +19,7 @@ pub mod socket;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -155,7 +156,10 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         let issuers = Arc::clone(&snapshot.services.issuers);
-        issuers.adopt();
+        // A decision may need their keys; nothing else asks for them.
+        if matches!(command, Command::Explain(_)) {
+            issuers.adopt();
+        }
         let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
         let carried_out = async {
             let reply = execute::execute(command, &snapshot).await;
@@ -163,13 +167,12 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             reply
         };
         // A mail that does not leave now waits for the gateway.
-        let ended = async { tokio::join!(carried_out, delivery).0 };
-        let kept_fresh = keys::keep_fresh(issuers.adopted());
-        tokio::select! {
-            reply = ended => Ok(reply),
-            // It goes on as long as the issuers are there.
-            () = kept_fresh => Err(AppError::NoRecords),
-        }
+        let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
+        let reply = tokio::select! {
+            reply = &mut ended => reply,
+            () = keys::keep_fresh(issuers.adopted()) => ended.await,
+        };
+        Ok(reply)
     })
 }
 

@@ -260,6 +260,22 @@ fn a_restart_while_the_issuer_is_away_finds_the_last_good_keys() {
 }
 
 #[test]
+fn explain_finds_the_keys_where_no_gateway_runs() {
+    let scene = scene("memory", true, "");
+    let token = scene.by_old();
+    let kept = scene.gateway.dir().join("store/jwks/corp.jwks");
+    wait_for("the kept keys", || kept.exists().then_some(()));
+    scene.gateway.stop();
+    std::fs::remove_file(kept).unwrap();
+    let before = scene.keys.count();
+    let explain = ["explain", "GET", "/protected/x", "--token", &token];
+    let said = scene.gateway.command(&explain).output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.starts_with("allow"), "{text}");
+    assert_eq!(scene.keys.count(), before + 1);
+}
+
+#[test]
 fn a_reload_leaves_an_issuer_as_it_is_unless_it_has_changed() {
     let scene = scene("memory", true, "");
     scene.until(200);

@@ -75,8 +75,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
         "grant_type": { "const": "refresh_token" },
         "refresh_token": { "type": "string", "minLength": 1 },
     });
-    api
-        .post(
+    api.post(
             "/login",
             session::log_in,
             about(LOGIN, "Logs in by name or address and password")
@@ -88,8 +87,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
                 .gives_json::<session::LoginAnswer>(200, "Logged in.", login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
                 .refuses(&[
-                    Kind::BodyMalformed, Kind::ContentType, DenyReason::OriginRefused.into(), Kind::MethodUnknown,
-                    Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                    DenyReason::OriginRefused.into(), Kind::MethodUnknown, Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
                 ])
                 .refuses_on_page(&[401, 429, 503]),
         )

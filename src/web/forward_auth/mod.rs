@@ -1,6 +1,6 @@
 //! ANY /verify: other proxies ask whether the request that they describe may pass.
 //!
-//! [`question`] reads what they describe, each in its dialect; [`judge`] decides it as the proxy here would and says what
+//! `question` reads what they describe, each in its dialect; `judge` decides it as the proxy here would and says what
 //! the asking one is to be told, whatever the dialect; what is left is the answer over HTTP, and over gRPC in [`grpc`].
 
 pub mod grpc;

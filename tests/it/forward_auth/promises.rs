@@ -12,7 +12,7 @@ use crate::harness::{at_once, wait_for};
 
 type Promise = fn(&Behind);
 
-const PROMISES: [(&str, Promise); 13] = [
+const PROMISES: [(&str, Promise); 15] = [
     ("what is allowed arrives with its identity", allowed),
     ("what is refused reaches nobody, and is told why", refused),
     (
@@ -27,6 +27,11 @@ const PROMISES: [(&str, Promise); 13] = [
     ("preflights pass where the route says so", preflight),
     ("bodies arrive whole", bodies),
     ("handshakes of WebSockets are judged", websocket),
+    ("no HTTP/2 follows that nobody judges", h2c),
+    (
+        "no caller has its identity taken away on the next hop",
+        named_in_connection,
+    ),
     ("big cookies arrive", big_cookies),
     ("no path leads around the decision", path_tricks),
     ("nobody asks through the proxy", outsiders),
@@ -461,6 +466,66 @@ fn websocket(behind: &Behind) {
             (status, before),
             "{answer:?}"
         );
+    }
+}
+
+/// Sends what a proxy may refuse by itself; what arrived at the service if it did not.
+#[track_caller]
+fn arrived_or_refused(behind: &Behind, request: Request<'_>) -> Option<Seen> {
+    let before = behind.upstream.count();
+    let what = request.told();
+    let answer = request.send_on(&mut Connection::open(behind.proxy));
+    if behind.upstream.count() != before {
+        return Some(behind.upstream.last());
+    }
+    assert!((400..500).contains(&answer.status), "{what}: {answer:?}");
+    None
+}
+
+/// Nobody would judge the requests in it, nor clear their headers.
+fn h2c(behind: &Behind) {
+    let cases = [
+        ("h2c", "Upgrade, HTTP2-Settings"),
+        ("H2C", "upgrade"),
+        ("websocket, h2c", "Upgrade"),
+        ("h2c, websocket", "Upgrade"),
+    ];
+    for (protocol, connection) in cases {
+        let request = behind
+            .get("/public/x")
+            .header("Upgrade", protocol)
+            .header("Connection", connection)
+            .header("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let Some(seen) = arrived_or_refused(behind, request) else {
+            continue;
+        };
+        // Whoever lists several may be left the one that is harmless.
+        let upgrade = told(&seen, "upgrade").filter(|left| *left != "websocket");
+        assert_eq!(upgrade, None, "{protocol}: {}", seen.text());
+    }
+}
+
+/// What `Connection` names is for one hop only, so whoever takes a name out of it takes the field away too.
+fn named_in_connection(behind: &Behind) {
+    let names = format!("{}, X-Request-Id", IDENTITY.join(", "));
+    for connection in [
+        names.clone(),
+        format!("close, {names}"),
+        names.to_ascii_lowercase(),
+    ] {
+        let request = behind
+            .get("/x")
+            .by(&behind.anna.caller())
+            .header("Connection", connection);
+        let Some(seen) = arrived_or_refused(behind, request) else {
+            continue;
+        };
+        is_anna(&seen, &behind.anna, "jwt");
+        assert!(told(&seen, "x-request-id").is_some(), "{}", seen.text());
+        let left = seen.header("connection").unwrap_or_default();
+        assert!(!left.to_ascii_lowercase().contains("x-"), "{}", seen.text());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Envoy's external authorization over gRPC: the same questions and answers, in messages instead of header fields.
 //!
-//! [`question`] reads what Envoy describes, [`judge`] decides it, [`answer`] writes what Envoy is told. Whatever is wrong is
+//! `question` reads what Envoy describes, `judge` decides it, `answer` writes what Envoy is told. Whatever is wrong is
 //! told in an answer that refuses: an error of gRPC would let the request pass where Envoy is set to allow on failures.
 //!
 //! Source: `envoy.service.auth.v3`; `grpc.health.v1`.
