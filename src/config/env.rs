@@ -344,7 +344,6 @@ mod tests {
                 "DOORWARD__LISTN__ADDRESS",
                 "a known key; did you mean `listen`?",
             ),
-            ("DOORWARD__FORWARD_AUTH__GRPC_ADDRESS", keys::NOT_IN_RELEASE),
             ("DOORWARD__STORE__URL", keys::NOT_IN_RELEASE),
             (
                 "DOORWARD__ROUTE__X__PATH",

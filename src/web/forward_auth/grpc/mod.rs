@@ -27,7 +27,7 @@ use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
 use crate::auth::asked::{Asked, Judged};
-use crate::auth::grant::{Decision, Denial};
+use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Client;
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
@@ -181,7 +181,7 @@ impl Arrival {
                 fields: &fields,
                 strip: &self.snapshot.strip,
                 asked: asked.headers,
-                pass_credentials: grant.route().pass_credentials,
+                pass_credentials: Grant::route(grant).pass_credentials,
                 source_is_trusted: client.peer_is_trusted,
             }),
             // Nothing passes without its proof.

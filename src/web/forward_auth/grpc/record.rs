@@ -80,7 +80,7 @@ impl Record {
         self.deny_reason().map(DenyReason::code).or_else(failed)
     }
 
-    fn route(&self) -> Option<&Route> {
+    fn matched(&self) -> Option<&Route> {
         let decision = self.decision()?;
         let route = match decision.denial() {
             Some(denial) => denial.route.as_ref(),
@@ -110,7 +110,7 @@ impl Record {
             method: about.map_or("", |(method, _)| Method::as_str(method)),
             host: about.map_or("", |(_, target)| &target.host),
             path: about.map_or("", |(_, target)| target.path.as_str()),
-            route: self.route().map(|route| route.text.as_str()),
+            route: self.matched().map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: self.reason(),
             status: self.status(),
