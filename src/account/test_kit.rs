@@ -11,7 +11,7 @@ use crate::account::login::{Login, Opened};
 use crate::account::password::{PasswordSet, WantedPassword};
 use crate::account::register::{NewPerson, Register};
 use crate::account::{Accounts, AccountsParts, resource_map};
-use crate::config::{Config, EnvOverlay};
+use crate::config::{Config, EnvOverlay, Tokens};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
@@ -121,19 +121,11 @@ impl Kit {
         let clock = Arc::new(ManualClock::at(now));
         let token_keys = Arc::new(TokenKeys::open(None).unwrap());
         let tokens = config.tokens;
-        let signing = SigningKeys::open(
-            None,
-            Signed::AccessToken,
-            tokens.algorithm,
-            tokens.access_ttl,
-            now,
-        )
-        .unwrap();
         let accounts = Accounts::new(AccountsParts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::clone(&token_keys),
-            signing: Arc::new(signing),
+            signing: signing_keys(&tokens, now),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             counters: Arc::new(CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>))),
@@ -232,6 +224,13 @@ pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
         metrics: &Arc::default(),
     };
     Arc::new(Issuers::open(&[], parts, None).unwrap())
+}
+
+/// Keys that sign access tokens, kept nowhere.
+pub(crate) fn signing_keys(tokens: &Tokens, now: Timestamp) -> Arc<SigningKeys> {
+    let (algorithm, life) = (tokens.algorithm, tokens.access_ttl);
+    let keys = SigningKeys::open(None, Signed::AccessToken, algorithm, life, now);
+    Arc::new(keys.unwrap())
 }
 
 /// Keys that sign assertions, kept nowhere.

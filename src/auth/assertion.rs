@@ -92,7 +92,6 @@ impl Assertions {
                 .max_capacity(CACHE_BYTES)
                 .weigher(weight)
                 .eviction_policy(EvictionPolicy::lru())
-                .time_to_live(REUSE)
                 .build(),
         }
     }

@@ -278,7 +278,6 @@ mod tests {
     use super::*;
     use crate::config::{Config, EnvOverlay};
     use crate::crypto::password::PasswordPool;
-    use crate::crypto::signing::{Signed, SigningKeys};
     use crate::crypto::token::TokenKeys;
     use crate::limit::CounterSets;
     use crate::mail::post::Post;
@@ -345,8 +344,6 @@ mod tests {
     fn snapshot() -> Arc<Snapshot> {
         let (config, _) = Config::parse("", &EnvOverlay::default()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
-        let life = Duration::from_mins(15);
-        let algorithm = config.tokens.algorithm;
         let metrics = Arc::new(Metrics::new());
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
         let post = Post::open(None, same_clock, Arc::clone(&metrics)).unwrap();
@@ -355,9 +352,7 @@ mod tests {
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: Arc::new(
-                SigningKeys::open(None, Signed::AccessToken, algorithm, life, clock.now()).unwrap(),
-            ),
+            signing: crate::account::test_kit::signing_keys(&config.tokens, clock.now()),
             assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: post
                 .mailer(&config.mail, &config.listen.public_url.text)

@@ -15,7 +15,6 @@ use crate::account::register::NewPerson;
 use crate::account::test_kit::{Mailbox, PASSWORD, config};
 use crate::config::Config;
 use crate::crypto::password::PasswordPool;
-use crate::crypto::signing::{Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::limit::CounterSets;
 use crate::mail::Mailer;
@@ -88,22 +87,13 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
         let mut config = config();
         change(&mut config);
-        let tokens = &config.tokens;
-        let signing = SigningKeys::open(
-            None,
-            Signed::AccessToken,
-            tokens.algorithm,
-            tokens.access_ttl,
-            now,
-        )
-        .unwrap();
         let metrics = Arc::new(Metrics::new());
         let services = Services {
             backups: None,
             store,
             passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
-            signing: Arc::new(signing),
+            signing: crate::account::test_kit::signing_keys(&config.tokens, now),
             assertion_keys: crate::account::test_kit::assertion_keys(),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
             role_sources: crate::account::test_kit::no_sources(&clock),

@@ -22,6 +22,17 @@ fn pages(exchange: &mut Exchange) {
     ));
 }
 
+/// A gateway whose login may lead to the upstream itself.
+fn gateway() -> (Upstream, Gateway) {
+    let upstream = Upstream::serving(pages);
+    let gateway = Gateway::start(&format!(
+        "[session]\nreturn_to = [\"http://{}\"]\n{}",
+        upstream.address,
+        routes(&upstream)
+    ));
+    (upstream, gateway)
+}
+
 #[test]
 fn people_register_and_log_in_without_javascript() {
     life(false);
@@ -33,12 +44,8 @@ fn people_register_and_log_in_with_javascript() {
 }
 
 fn life(javascript: bool) {
-    let upstream = Upstream::serving(pages);
+    let (upstream, gateway) = gateway();
     let app = format!("http://{}", upstream.address);
-    let gateway = Gateway::start(&format!(
-        "[session]\nreturn_to = [\"{app}\"]\n{}",
-        routes(&upstream)
-    ));
     let door = format!("http://{}", gateway.address);
     let browser = Browser::start(javascript);
     browser.open(&format!("{door}/public/x"));
@@ -115,12 +122,8 @@ fn who_owes_a_password_changes_it_with_javascript() {
 }
 
 fn owed(javascript: bool) {
-    let upstream = Upstream::serving(pages);
+    let (upstream, gateway) = gateway();
     let app = format!("http://{}", upstream.address);
-    let gateway = Gateway::start(&format!(
-        "[session]\nreturn_to = [\"{app}\"]\n{}",
-        routes(&upstream)
-    ));
     let door = format!("http://{}", gateway.address);
     let (root, anna) = (gateway.administrator("root"), gateway.person("anna"));
     gateway

@@ -1,17 +1,13 @@
 //! HTTP/2 in clear text on the same listener: the same decisions, the same rules for heads.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::routes;
+use crate::harness::run;
 use crate::harness::upstream::Upstream;
-
-/// Far longer than any answer takes.
-const SOON: Duration = Duration::from_secs(10);
 
 /// Names and values.
 type Fields<'f> = &'f [(&'f str, &'f str)];
@@ -21,18 +17,6 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
-}
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(SOON, work)
-            .await
-            .expect("HTTP/2 took too long")
-    })
 }
 
 async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {

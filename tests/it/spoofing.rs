@@ -4,18 +4,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http::all_of;
 use crate::harness::people::Person;
 use crate::harness::routes::routes;
-use crate::harness::upstream::{Exchange, Upstream};
-
-/// What tells an upstream who calls.
-const IDENTITY: [&str; 7] = [
-    "X-Auth-Uid",
-    "X-Auth-Username",
-    "X-Auth-Roles",
-    "X-Auth-Scopes",
-    "X-Auth-Method",
-    "X-Auth-Key-Id",
-    "X-Auth-Assertion",
-];
+use crate::harness::upstream::{Exchange, IDENTITY, Upstream};
 
 /// Every way to write a name that somebody may read as the same.
 fn spellings(name: &str) -> Vec<String> {

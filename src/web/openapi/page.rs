@@ -55,7 +55,13 @@ pub(in crate::web) async fn script() -> Response {
 
 /// Its style.
 pub(in crate::web) async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("docs/page.css"))
+    file(
+        "text/css; charset=utf-8",
+        concat!(
+            include_str!("../portal/palette.css"),
+            include_str!("docs/page.css")
+        ),
+    )
 }
 
 fn file(media_type: &'static str, text: impl IntoResponse) -> Response {

@@ -23,7 +23,7 @@ use crate::web::openapi::Document;
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
 const CHANGE: &str = "change.html";
-const STYLE: &str = include_str!("portal.css");
+const STYLE: &str = concat!(include_str!("palette.css"), include_str!("portal.css"));
 
 /// The pages, parsed.
 pub(in crate::web) struct Portal {

@@ -25,10 +25,8 @@ use crate::harness::people::{Caller, Person};
 use crate::harness::request::Request as CallerRequest;
 use crate::harness::routes::{route, routes};
 use crate::harness::upstream::{Exchange, Upstream};
-use crate::harness::{free_port, now, wait_for};
+use crate::harness::{SOON, free_port, now, run, wait_for};
 
-/// Far longer than any answer takes.
-const SOON: Duration = Duration::from_secs(10);
 const SECRET: &str = "change-me-change-me";
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Another address of this machine, which no configuration here trusts.
@@ -87,18 +85,6 @@ impl Scene {
     fn record(&self, told: &Told) -> Value {
         self.gateway.record(told.field("x-request-id").unwrap())
     }
-}
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(SOON, work)
-            .await
-            .expect("gRPC took too long")
-    })
 }
 
 fn with_secrets(secrets: &[&str], question: CheckRequest) -> tonic::Request<CheckRequest> {

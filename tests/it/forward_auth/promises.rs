@@ -7,7 +7,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http::{Connection, Response};
 use crate::harness::people::{Caller, Person};
 use crate::harness::request::Request;
-use crate::harness::upstream::Seen;
+use crate::harness::upstream::{IDENTITY, Seen};
 use crate::harness::{at_once, wait_for};
 
 type Promise = fn(&Behind);
@@ -79,17 +79,6 @@ fn envoy_keeps_the_promises_over_grpc() {
 fn haproxy_keeps_the_promises() {
     keeps_the_promises(Kind::Haproxy);
 }
-
-/// What tells the service who calls.
-const IDENTITY: [&str; 7] = [
-    "X-Auth-Uid",
-    "X-Auth-Username",
-    "X-Auth-Roles",
-    "X-Auth-Scopes",
-    "X-Auth-Method",
-    "X-Auth-Key-Id",
-    "X-Auth-Assertion",
-];
 
 /// Sends, and gives what arrived at the service.
 #[track_caller]

@@ -173,11 +173,12 @@ impl Browser {
     /// The visible text of the first element that the selector finds.
     #[track_caller]
     pub(crate) fn text(&self, selector: &str) -> String {
-        let element = self.element(selector);
-        self.get(&format!("{element}/text"))
-            .as_str()
-            .unwrap()
-            .to_owned()
+        // Between the finding and the reading a script may put another element in its place.
+        wait_for(&format!("the text of {selector}"), || {
+            let element = self.element(selector);
+            let text = self.try_get(&format!("{element}/text")).ok()?;
+            Some(text.as_str().unwrap().to_owned())
+        })
     }
 
     /// What stands in the field of that name.
@@ -226,14 +227,25 @@ impl Browser {
 
     #[track_caller]
     fn get(&self, path: &str) -> Value {
+        match self.try_get(path) {
+            Ok(value) => value,
+            Err(json) => panic!("GET {path}: {json}"),
+        }
+    }
+
+    /// The value of a 200, or all of another answer.
+    fn try_get(&self, path: &str) -> Result<Value, Value> {
         let mut answer = self
             .agent
             .get(format!("{}{path}", self.session))
             .call()
             .unwrap();
         let json: Value = answer.body_mut().read_json().unwrap();
-        assert_eq!(answer.status(), 200, "GET {path}: {json}");
-        json["value"].clone()
+        if answer.status() == 200 {
+            Ok(json["value"].clone())
+        } else {
+            Err(json)
+        }
     }
 
     #[track_caller]

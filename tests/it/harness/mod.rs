@@ -55,6 +55,22 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// Far longer than any answer takes.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Runs what is asynchronous to its end, on this thread, and within [`SOON`].
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(SOON, work)
+            .await
+            .expect("it took too long")
+    })
+}
+
 /// A port that nobody uses: below the range from which the system takes those of outgoing connections, and none twice in
 /// one process.
 pub(crate) fn free_port() -> u16 {

@@ -7,6 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use crate::harness::http::{all_of, parse_head, read_chunk, read_head};
 
+/// What tells an upstream who calls.
+pub(crate) const IDENTITY: [&str; 7] = [
+    "X-Auth-Uid",
+    "X-Auth-Username",
+    "X-Auth-Roles",
+    "X-Auth-Scopes",
+    "X-Auth-Method",
+    "X-Auth-Key-Id",
+    "X-Auth-Assertion",
+];
+
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
