@@ -81,10 +81,17 @@ struct Progress {
 
 #[derive(Default)]
 struct Misses {
-    /// When a token caused a fetch last.
-    wished: Option<Duration>,
+    /// The fetch that a token caused last.
+    wish: Option<Wish>,
     /// Key ids that the present set was fetched for in vain.
     absent: BTreeSet<String>,
+}
+
+/// A fetch before its time: when it was asked for, and its number.
+#[derive(Clone, Copy)]
+struct Wish {
+    at: Duration,
+    number: u64,
 }
 
 /// What the one task that fetches remembers from turn to turn.
@@ -167,9 +174,12 @@ impl RemoteKeys {
         self.parts.metrics.unknown_kid();
         // A fetch that was under way already may have begun before the key was there: then one more.
         for _ in 0..2 {
-            let (number, is_new) = self.board(kid)?;
+            let Some((number, is_new)) = self.board(kid) else {
+                // The present set may have come while the last one was looked into.
+                return self.with(kid);
+            };
             let has_ended = self.wait(number).await;
-            let found = self.usable().filter(|held| held.keys.has_kid(kid));
+            let found = self.with(kid);
             if found.is_some() || !has_ended {
                 return found;
             }
@@ -192,13 +202,23 @@ impl RemoteKeys {
             return Some((progress.begun, false));
         }
         let now = self.parts.clock.elapsed();
-        let may_wish = misses.wished.is_none_or(|last| last + WISH_EVERY <= now);
-        if !may_wish {
-            return None;
-        }
-        misses.wished = Some(now);
-        self.wishes.send_modify(|count| *count += 1);
-        Some((progress.begun + 1, true))
+        let number = match misses.wish {
+            // Another one's, which has not begun: it does for this one too.
+            Some(wish) if progress.begun < wish.number => wish.number,
+            Some(wish) if now < wish.at + WISH_EVERY => return None,
+            _ => {
+                let number = progress.begun + 1;
+                misses.wish = Some(Wish { at: now, number });
+                self.wishes.send_modify(|count| *count += 1);
+                number
+            }
+        };
+        Some((number, true))
+    }
+
+    /// The present set, if it has a key of this id.
+    fn with(&self, kid: &str) -> Option<Arc<Held>> {
+        self.usable().filter(|held| held.keys.has_kid(kid))
     }
 
     /// Waits for the end of a fetch, not for long; whether it came.

@@ -213,3 +213,23 @@ async fn a_missing_key_is_looked_for_each_30_s_and_a_known_gap_not_until_the_nex
     assert_eq!(asked(), 4);
     fetching.abort();
 }
+
+#[tokio::test]
+async fn all_who_miss_a_key_at_once_get_it() {
+    let mut server = Server::start(&keys(&["a"])).await;
+    server.turn().await;
+    server.says(&keys(&["b"]));
+    let keys = Arc::clone(&server.keys);
+    // The second asks when the fetch is wished for and has not begun.
+    let (first, second, _) = tokio::join!(
+        biased;
+        keys.refetched("b"),
+        keys.refetched("b"),
+        server.turn(),
+    );
+    assert!(first.is_some() && second.is_some());
+    assert_eq!(server.asked.load(Ordering::SeqCst), 2);
+    // The third has looked into the set before, and asks after it was replaced.
+    assert!(keys.refetched("b").await.is_some());
+    assert_eq!(server.asked.load(Ordering::SeqCst), 2);
+}
