@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
 use crate::snapshot::{Current, Services, Snapshot};
-use crate::web;
+use crate::web::Endpoints;
 
 /// How often the store is asked whether it can write.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -48,9 +48,9 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     let echo = start_echo(&config, &mut tasks)?;
     start_socket(&config, &current, &mut tasks).await?;
 
-    let router = web::router(&config.listen.auth_prefix);
+    let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let door = Arc::new(Door::new(
-        Gateway::new(Arc::clone(&current), router, echo),
+        Gateway::new(Arc::clone(&current), own, echo),
         &config,
     ));
     services.issuers.adopt();

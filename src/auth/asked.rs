@@ -2,10 +2,26 @@
 
 use std::net::IpAddr;
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 use crate::auth::grant::Decision;
-use crate::auth::view::{RequestView, Target};
+use crate::auth::view::{Client, RequestView, Target};
+
+/// What a proxy sends when it asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The question's own method.
+    pub method: &'a Method,
+    /// The host with its port that the question was sent to.
+    pub authority: &'a str,
+    /// The endpoint's path, with what the proxy appends to it.
+    pub path_and_query: &'a PathAndQuery,
+    /// All header fields: those that describe the request, and those of its caller.
+    pub headers: &'a HeaderMap,
+    /// Whose request it is, and whether the peer is trusted.
+    pub client: Client,
+}
 
 /// A request as a trusted proxy describes it.
 #[derive(Debug)]

@@ -31,21 +31,42 @@ impl Decision {
         }
     }
 
-    /// The refusal.
+    /// Why it may not pass.
     #[must_use]
-    pub const fn denial(&self) -> Option<&Denial> {
+    pub const fn deny_reason(&self) -> Option<DenyReason> {
         match self {
-            Self::Deny(denial) => Some(denial),
+            Self::Deny(denial) => Some(denial.reason),
             Self::Allow(_) | Self::Fail(_) => None,
         }
     }
 
-    /// Why it could not be decided.
+    /// The stable code of what keeps it from passing.
     #[must_use]
-    pub const fn failure(&self) -> Option<Unavailable> {
+    pub const fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Fail(cause) => Some(*cause),
-            Self::Allow(_) | Self::Deny(_) => None,
+            Self::Allow(_) => None,
+            Self::Deny(denial) => Some(denial.reason.code()),
+            Self::Fail(cause) => Some(cause.code()),
+        }
+    }
+
+    /// The route that matched, as far as that is known.
+    #[must_use]
+    pub const fn route(&self) -> Option<&Arc<Route>> {
+        match self {
+            Self::Allow(grant) => Some(&grant.route),
+            Self::Deny(denial) => denial.route.as_ref(),
+            Self::Fail(_) => None,
+        }
+    }
+
+    /// The caller, as far as that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        match self {
+            Self::Allow(grant) => grant.identity(),
+            Self::Deny(denial) => denial.identity.as_ref(),
+            Self::Fail(_) => None,
         }
     }
 }
@@ -163,6 +184,13 @@ impl Grant {
 
     /// The identity headers to set, after every copy of the caller's has been removed: those that hold something.
     pub fn identity_headers(&self) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
+        let fields = self.identity_fields().into_iter();
+        fields.filter_map(|(name, value)| value.map(|value| (name, value)))
+    }
+
+    /// All identity headers of the route; `None`: there is nothing to tell under this name.
+    #[must_use]
+    pub fn identity_fields(&self) -> [(&HeaderName, Option<HeaderValue>); 7] {
         let names = &self.route.identity_headers;
         let caller = self.caller.as_deref();
         let method = caller.map_or(AuthnMethod::Anonymous, |caller| caller.identity.method);
@@ -187,7 +215,5 @@ impl Grant {
             ),
             (&names.assertion, self.assertion.clone()),
         ]
-        .into_iter()
-        .filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 }

@@ -183,11 +183,16 @@ impl Authorizer {
         trace: &mut T,
     ) -> Result<Option<Arc<Caller>>, Stop> {
         let found = match asking {
-            Asking::Account(uid) => self.verifier.as_account(uid).await.and_then(|found| {
-                found.map_or(Err(DenyReason::SessionEnded.into()), |caller| {
-                    Ok(Some(caller))
-                })
-            }),
+            // Asked by `explain` alone, so no request carries it.
+            Asking::Account(uid) => {
+                Box::pin(self.verifier.as_account(uid))
+                    .await
+                    .and_then(|found| {
+                        found.map_or(Err(DenyReason::SessionEnded.into()), |caller| {
+                            Ok(Some(caller))
+                        })
+                    })
+            }
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
                     client: view.client,

@@ -6,12 +6,10 @@ use std::time::Duration;
 use http::Method;
 
 use crate::auth::asked::Judged;
-use crate::auth::grant::{Denial, Grant, Unavailable};
+use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
-use crate::model::identity::Identity;
-use crate::model::route::Route;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
@@ -25,14 +23,10 @@ pub enum Verdict {
     Open,
     /// The gateway's own endpoints answer.
     Local,
-    /// It passes.
-    Granted(Grant),
-    /// It does not.
-    Denied(Denial),
-    /// It could not be decided.
-    Failed(Unavailable),
+    /// This was decided.
+    Decided(Decision),
     /// A proxy has asked about another request, and this was decided.
-    Asked(Arc<Judged>),
+    Asked(Box<Judged>),
 }
 
 /// What broke on the way to an answer.
@@ -129,88 +123,48 @@ impl RequestContext {
 
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
     pub fn deny(&mut self, reason: DenyReason) {
-        let (route, identity) = match &self.verdict {
-            Verdict::Granted(grant) => (Some(Arc::clone(grant.route())), grant.identity().cloned()),
-            _ => (None, None),
-        };
-        self.verdict = Verdict::Denied(Denial {
+        let grant = self.grant();
+        self.verdict = Verdict::Decided(Decision::Deny(Denial {
             reason,
-            route,
-            identity,
+            route: grant.map(Grant::route).cloned(),
+            identity: grant.and_then(Grant::identity).cloned(),
             retry_after_s: None,
-        });
+        }));
     }
 
     /// The proof of an allow, if there is one.
     #[must_use]
     pub const fn grant(&self) -> Option<&Grant> {
         match &self.verdict {
-            Verdict::Granted(grant) => Some(grant),
+            Verdict::Decided(decision) => decision.grant(),
             _ => None,
         }
     }
 
-    /// What passes: the request itself, or the one that a proxy has asked about.
-    fn allowed(&self) -> Option<&Grant> {
+    /// What was decided: about the request itself, or the one that a proxy has asked about.
+    fn decision(&self) -> Option<&Decision> {
         match &self.verdict {
-            Verdict::Granted(grant) => Some(grant),
-            Verdict::Asked(judged) => judged.decision.grant(),
-            _ => None,
-        }
-    }
-
-    fn denial(&self) -> Option<&Denial> {
-        match &self.verdict {
-            Verdict::Denied(denial) => Some(denial),
-            Verdict::Asked(judged) => judged.decision.denial(),
-            _ => None,
-        }
-    }
-
-    fn failure(&self) -> Option<Unavailable> {
-        match &self.verdict {
-            Verdict::Failed(cause) => Some(*cause),
-            Verdict::Asked(judged) => judged.decision.failure(),
-            _ => None,
+            Verdict::Decided(decision) => Some(decision),
+            Verdict::Asked(judged) => Some(&judged.decision),
+            Verdict::Open | Verdict::Local => None,
         }
     }
 
     fn outcome(&self) -> Outcome {
-        if self.denial().is_some() {
-            return Outcome::Denied;
-        }
-        match self.fault {
-            _ if self.failure().is_some() => Outcome::Failed,
-            Some(Fault::Own) => Outcome::Failed,
-            Some(Fault::Upstream(_)) => Outcome::UpstreamError,
-            Some(Fault::Caller) => Outcome::Aborted,
-            None if self.status == 0 || matches!(self.verdict, Verdict::Open) => Outcome::Aborted,
-            None if self.allowed().is_some() => Outcome::Allowed,
-            None => Outcome::Local,
+        let is_open = self.status == 0 || matches!(self.verdict, Verdict::Open);
+        match (self.decision(), self.fault) {
+            (Some(Decision::Deny(_)), _) => Outcome::Denied,
+            (Some(Decision::Fail(_)), _) | (_, Some(Fault::Own)) => Outcome::Failed,
+            (_, Some(Fault::Upstream(_))) => Outcome::UpstreamError,
+            (_, Some(Fault::Caller)) => Outcome::Aborted,
+            (_, None) if is_open => Outcome::Aborted,
+            (Some(Decision::Allow(_)), None) => Outcome::Allowed,
+            (None, None) => Outcome::Local,
         }
     }
 
     fn deny_reason(&self) -> Option<DenyReason> {
-        self.denial().map(|denial| denial.reason)
-    }
-
-    fn reason(&self) -> Option<&'static str> {
-        let refused = self.deny_reason().map(DenyReason::code);
-        let failed = self.failure().map(Unavailable::code);
-        refused
-            .or(failed)
-            .or_else(|| self.fault.and_then(Fault::code))
-    }
-
-    fn route(&self) -> Option<&Route> {
-        let allowed = self.allowed().map(|grant| grant.route().as_ref());
-        allowed.or_else(|| self.denial()?.route.as_deref())
-    }
-
-    fn identity(&self) -> Option<&Identity> {
-        let allowed = self.allowed().and_then(Grant::identity);
-        let known = allowed.or_else(|| self.denial()?.identity.as_ref());
-        known.map(AsRef::as_ref)
+        self.decision().and_then(Decision::deny_reason)
     }
 
     /// Method and target for the record: those of the request itself, or of the one that a proxy has asked about.
@@ -226,7 +180,9 @@ impl RequestContext {
 
     fn write_record(&self, took: Duration) {
         let services = &self.snapshot.services;
-        let identity = self.identity();
+        let decision = self.decision();
+        let identity = decision.and_then(Decision::identity);
+        let code = decision.and_then(Decision::code);
         let (method, target) = self.about();
         // A refused request never came near an upstream.
         let upstream = self
@@ -239,11 +195,13 @@ impl RequestContext {
             method: method.map_or("", Method::as_str),
             host: target.map_or("", |target| &target.host),
             path: target.map_or(self.raw_target.as_str(), |target| target.path.as_str()),
-            route: self.route().map(|route| route.text.as_str()),
+            route: decision
+                .and_then(Decision::route)
+                .map(|route| route.text.as_str()),
             outcome: self.outcome(),
-            reason: self.reason(),
+            reason: code.or_else(|| self.fault.and_then(Fault::code)),
             status: self.status,
-            subject: identity.map(Identity::subject),
+            subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),
             key_id: identity
                 .and_then(|it| it.key_id.as_ref())

@@ -1,9 +1,6 @@
-//! The gateway's own endpoints: a request handed to their router, in process.
+//! The gateway's own endpoints: a request handed to them, in process.
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE,
@@ -14,58 +11,70 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr};
 use tokio::time::timeout;
-use tower::ServiceExt;
 
-use crate::auth::asked::Judged;
-use crate::auth::view::Target;
+use crate::auth::asked::{Judged, Question};
+use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};
-use crate::snapshot::{OWN_BODY_BYTES_MAX, RequestScope};
+use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 
-/// How a request to the gateway's own endpoints ended.
-#[derive(Debug)]
-#[must_use]
-pub enum Local {
-    /// It was answered.
-    Answered {
-        /// With this status.
-        status: u16,
-        /// What was decided, if it was a question about another request.
-        judged: Option<Arc<Judged>>,
-    },
-    /// It is refused before any endpoint saw it; nothing was written yet.
-    Refused(DenyReason),
-}
-
-/// Reads the whole request, asks the router, writes its answer.
+/// Reads the whole request, has it answered, writes the answer: its status. [`DenyReason`]: it is refused before any
+/// endpoint saw it, and nothing was written yet.
 ///
 /// # Errors
 /// When the caller is gone or its body breaks HTTP's rules.
 pub async fn serve(
     session: &mut Session,
-    router: &Router,
+    own: &dyn OwnEndpoints,
     target: &Target,
     scope: RequestScope,
-) -> pingora::Result<Local> {
-    // A body here is as short as a head, and has as long to come: nobody holds a connection, or a hundred streams of one,
-    // by a body without an end.
-    let patience = scope.snapshot.config.limits.head_timeout;
-    let Ok(read) = timeout(patience, read_body(session)).await else {
-        return Ok(Local::Refused(DenyReason::BodyTimeout));
-    };
-    let Some(body) = read.map_err(Error::into_down)? else {
-        return Ok(Local::Refused(DenyReason::BodyTooLarge));
+) -> pingora::Result<Result<u16, DenyReason>> {
+    let body = match whole_body(session, &scope.snapshot).await? {
+        Ok(body) => body,
+        Err(reason) => return Ok(Err(reason)),
     };
     let id = scope.id;
-    let request = request(session, target, scope, body);
-    let is_head = request.method() == Method::HEAD;
-    let mut response = match router.clone().oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    let response = own.answer(request(session, target, scope, body)).await;
+    write(session, response, id).await.map(Ok)
+}
+
+/// The same for what a proxy asks about a request of its own, and what was decided about that. What comes as a body is
+/// dropped.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn verify(
+    session: &mut Session,
+    own: &dyn OwnEndpoints,
+    target: &Target,
+    client: Client,
+    (id, snapshot): (RequestId, &Snapshot),
+) -> pingora::Result<Result<(u16, Judged), DenyReason>> {
+    if let Err(reason) = whole_body(session, snapshot).await? {
+        return Ok(Err(reason));
+    }
+    let head = session.req_header();
+    let question = Question {
+        method: &head.method,
+        authority: &target.authority,
+        path_and_query: &target.path_and_query,
+        headers: &head.headers,
+        client,
     };
+    let (response, judged) = own.verify(&question, id, snapshot).await;
+    let status = write(session, response, id).await?;
+    Ok(Ok((status, judged)))
+}
+
+/// Writes an answer; its status.
+async fn write(
+    session: &mut Session,
+    response: Response<Body>,
+    id: RequestId,
+) -> pingora::Result<u16> {
+    let is_head = session.req_header().method == Method::HEAD;
     let status = response.status().as_u16();
-    let judged = response.extensions_mut().remove();
     let (head, body) = take_apart(response, is_head, id).await?;
     let is_bodyless = body.is_empty();
     session
@@ -78,14 +87,29 @@ pub async fn serve(
             .await
             .map_err(Error::into_down)?;
     }
-    Ok(Local::Answered { status, judged })
+    Ok(status)
 }
 
-/// The whole body; `None` if it is larger than the limit.
-async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
+/// The whole body of a request.
+async fn whole_body(
+    session: &mut Session,
+    snapshot: &Snapshot,
+) -> pingora::Result<Result<Bytes, DenyReason>> {
     if session.is_body_empty() {
-        return Ok(Some(Bytes::new()));
+        return Ok(Ok(Bytes::new()));
     }
+    // A body here is as short as a head, and has as long to come: nobody holds a connection, or a hundred streams of one,
+    // by a body without an end.
+    let patience = snapshot.config.limits.head_timeout;
+    let Ok(read) = timeout(patience, read_body(session)).await else {
+        return Ok(Err(DenyReason::BodyTimeout));
+    };
+    let body = read.map_err(Error::into_down)?;
+    Ok(body.ok_or(DenyReason::BodyTooLarge))
+}
+
+/// The body that follows; `None` if it is larger than the limit.
+async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -105,9 +129,9 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes) -> Request<Body> {
+fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes) -> Request<Bytes> {
     let head = session.req_header();
-    let mut request = Request::new(Body::from(body));
+    let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     // Origin-form, on HTTP/2 too: the endpoints see one form of everything.
     *request.uri_mut() = Uri::from(target.path_and_query.clone());
@@ -127,21 +151,21 @@ async fn take_apart(
     is_head: bool,
     id: RequestId,
 ) -> pingora::Result<(ResponseHeader, Bytes)> {
-    let (parts, body) = response.into_parts();
-    let body = body
-        .collect()
-        .await
-        .or_err(ErrorType::InternalError, "the body of an own answer")
-        .map_err(Error::into_in)?
-        .to_bytes();
-    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 3))?;
-    for (name, value) in &parts.headers {
-        // The framing is written below; the others belong to a connection that this answer never had.
-        let is_framing =
-            [&CONTENT_LENGTH, &TRANSFER_ENCODING, &CONNECTION, &UPGRADE].contains(&name);
-        if !is_framing {
-            head.append_header(name.clone(), value.clone())?;
-        }
+    let (mut parts, body) = response.into_parts();
+    let body = if body.is_end_stream() {
+        Bytes::new()
+    } else {
+        body.collect()
+            .await
+            .or_err(ErrorType::InternalError, "the body of an own answer")
+            .map_err(Error::into_in)?
+            .to_bytes()
+    };
+    let headers = &mut parts.headers;
+    // The framing is written below; the others belong to a connection that this answer never had.
+    let length = headers.remove(CONTENT_LENGTH);
+    for name in [TRANSFER_ENCODING, CONNECTION, UPGRADE] {
+        headers.remove(name);
     }
     let has_no_body = matches!(
         parts.status,
@@ -156,22 +180,21 @@ async fn take_apart(
     }
     if !has_no_body {
         // axum has emptied the body of an answer to HEAD, and told its length.
-        let told = parts.headers.get(CONTENT_LENGTH).filter(|_| is_head);
-        let length = told
-            .cloned()
-            .unwrap_or_else(|| HeaderValue::from(body.len()));
-        head.insert_header(CONTENT_LENGTH, length)?;
+        let told = length.filter(|_| is_head);
+        let length = told.unwrap_or_else(|| HeaderValue::from(body.len()));
+        headers.insert(CONTENT_LENGTH, length);
     }
-    if !parts.headers.contains_key(CACHE_CONTROL) {
-        head.insert_header(CACHE_CONTROL, "no-store")?;
-    }
-    head.insert_header(REQUEST_ID, id_value(id))?;
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(REQUEST_ID, id_value(id));
     let body = if is_head || has_no_body {
         Bytes::new()
     } else {
         body
     };
-    Ok((head, body))
+    // Names stay in lower case: the map that keeps another costs as much as the rest.
+    Ok((parts.into(), body))
 }
 
 #[cfg(test)]

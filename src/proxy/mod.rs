@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::Router;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
@@ -41,11 +40,10 @@ use crate::proxy::connection::Connection;
 use crate::proxy::context::{Fault, RequestContext, Verdict};
 use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::Forwarding;
-use crate::proxy::local::Local;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Turns;
 use crate::proxy::view::target_of;
-use crate::snapshot::{Current, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, RequestScope};
 
 /// A caller that takes nothing of its answer for this long is given up.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -54,19 +52,22 @@ const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Gateway {
     current: Arc<Current>,
-    router: Router,
+    own: Arc<dyn OwnEndpoints>,
     turns: Turns,
     ids: RequestIds,
 }
 
 impl Gateway {
-    /// `router`: the gateway's own endpoints, which find a [`RequestScope`] in the extensions of each request. `echo`:
-    /// where the built-in echo service listens, if it runs.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs.
     #[must_use]
-    pub fn new(current: Arc<Current>, router: Router, echo: Option<SocketAddr>) -> Self {
+    pub fn new(
+        current: Arc<Current>,
+        own: Arc<dyn OwnEndpoints>,
+        echo: Option<SocketAddr>,
+    ) -> Self {
         Self {
             current,
-            router,
+            own,
             turns: Turns::new(echo),
             ids: RequestIds::seeded(),
         }
@@ -135,20 +136,37 @@ impl Gateway {
         let scope = RequestScope {
             id: ctx.id,
             client: client.address,
-            peer_is_trusted: client.peer_is_trusted,
             origin: origin_of(scheme, &target.authority),
             snapshot: Arc::clone(&ctx.snapshot),
         };
         ctx.verdict = Verdict::Local;
-        match local::serve(session, &self.router, target, scope).await? {
-            Local::Answered { status, judged } => {
+        match local::serve(session, &*self.own, target, scope).await? {
+            Ok(status) => {
                 ctx.status = status;
-                if let Some(judged) = judged {
-                    ctx.verdict = Verdict::Asked(judged);
-                }
                 Ok(true)
             }
-            Local::Refused(reason) => refuse(session, ctx, reason).await,
+            Err(reason) => refuse(session, ctx, reason).await,
+        }
+    }
+
+    /// Answers a proxy that asks about a request of its own.
+    async fn verify(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<bool> {
+        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
+            return Ok(false);
+        };
+        ctx.verdict = Verdict::Local;
+        let about = (ctx.id, &*ctx.snapshot);
+        match local::verify(session, &*self.own, target, client, about).await? {
+            Ok((status, judged)) => {
+                ctx.status = status;
+                ctx.verdict = Verdict::Asked(Box::new(judged));
+                Ok(true)
+            }
+            Err(reason) => refuse(session, ctx, reason).await,
         }
     }
 
@@ -169,7 +187,7 @@ impl Gateway {
             Decision::Allow(grant) => {
                 ctx.first_address = self.turns.take(grant.route().upstream);
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
-                ctx.verdict = Verdict::Granted(grant);
+                ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
                     return refuse(session, ctx, DenyReason::BodyTooLarge).await;
                 }
@@ -182,14 +200,14 @@ impl Gateway {
                     .snapshot
                     .authorizer
                     .instead_of(denial.reason, &view, target);
-                ctx.verdict = Verdict::Denied(denial);
+                ctx.verdict = Verdict::Decided(Decision::Deny(denial));
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;
                 }
                 answer(session, ctx, &problem).await
             }
             Decision::Fail(cause) => {
-                ctx.verdict = Verdict::Failed(cause);
+                ctx.verdict = Verdict::Decided(Decision::Fail(cause));
                 answer(session, ctx, &Problem::from(cause)).await
             }
         }
@@ -280,14 +298,15 @@ impl ProxyHttp for Gateway {
             }
             return refuse(session, ctx, reason).await;
         }
-        let is_own = ctx
-            .target
-            .as_ref()
-            .is_some_and(|target| ctx.snapshot.serves_itself(&target.host, &target.path));
-        if is_own {
-            self.serve_itself(session, ctx).await
-        } else {
-            self.decide(session, ctx).await
+        let snapshot = &ctx.snapshot;
+        match &ctx.target {
+            Some(target) if snapshot.is_question(target.path.as_str()) => {
+                self.verify(session, ctx).await
+            }
+            Some(target) if snapshot.serves_itself(&target.host, &target.path) => {
+                self.serve_itself(session, ctx).await
+            }
+            _ => self.decide(session, ctx).await,
         }
     }
 

@@ -179,21 +179,35 @@ impl RoleSources {
             id,
         };
         let key = key_of(question);
-        if reading == Reading::Forced {
-            return self.ask(source, question, &key, reading).await;
-        }
-        if let Some(settled) = self.settled(source, &key) {
+        if reading == Reading::Cached
+            && let Some(settled) = self.settled(source, &key)
+        {
             return settled;
         }
-        let seat = self.board(&key);
+        // On the heap, for it is rare and long: a request whose answer is known does not carry it.
+        Box::pin(self.wait_for(source, question, &key, reading)).await
+    }
+
+    /// Asks, together with all who ask the same.
+    async fn wait_for(
+        &self,
+        source: &Source,
+        question: Question<'_>,
+        key: &str,
+        reading: Reading,
+    ) -> Asked {
+        if reading == Reading::Forced {
+            return self.ask(source, question, key, reading).await;
+        }
+        let seat = self.board(key);
         let Some(cell) = &seat.cell else {
             return Err(SourceDown);
         };
         let asked = cell.get_or_init(|| async {
             // Another flight may have landed since the first look.
-            match self.settled(source, &key) {
+            match self.settled(source, key) {
                 Some(settled) => settled,
-                None => self.ask(source, question, &key, reading).await,
+                None => self.ask(source, question, key, reading).await,
             }
         });
         asked.await.clone()

@@ -4,9 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
+use crate::auth::asked::{Judged, Question};
 use crate::auth::key_use::KeyUse;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
@@ -276,6 +281,21 @@ impl Current {
     }
 }
 
+/// The gateway's own endpoints, as the proxy reaches them: in process.
+#[async_trait]
+pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
+    /// Answers a request, which carries a [`RequestScope`] as an extension.
+    async fn answer(&self, request: Request<Bytes>) -> Response<Body>;
+
+    /// Answers a proxy that asks about a request of its own, at [`FORWARD_AUTH_PATH`].
+    async fn verify(
+        &self,
+        question: &Question<'_>,
+        id: RequestId,
+        snapshot: &Snapshot,
+    ) -> (Response<Body>, Judged);
+}
+
 /// What the gateway's own endpoints know about the request beside its HTTP: an extension of each request.
 #[derive(Clone, Debug)]
 pub struct RequestScope {
@@ -283,8 +303,6 @@ pub struct RequestScope {
     pub id: RequestId,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
-    /// Whether the peer is a trusted proxy.
-    pub peer_is_trusted: bool,
     /// The origin that the request was sent to, as browsers write it.
     pub origin: String,
     /// The configuration this request sees.

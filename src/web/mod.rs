@@ -22,32 +22,73 @@ mod tests;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::response::Response;
+use bytes::Bytes;
+use http::Request;
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::snapshot::OWN_BODY_BYTES_MAX;
+use crate::auth::asked::{Judged, Question};
+use crate::model::id::RequestId;
+use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Snapshot};
+use crate::web::openapi::Documented;
 use crate::web::portal::Portal;
 
-/// Every path that the gateway serves itself, below `prefix` (such as `/auth`) and at [`crate::config::JWKS_PATH`].
-///
-/// Each request must carry a [`crate::snapshot::RequestScope`] as an extension: there is no answer but 500 without it.
-pub fn router(prefix: &str) -> Router {
-    let (own, questions, document) = endpoints::all(prefix).finish();
-    let portal = Arc::new(Portal::new(prefix, document));
-    dressed(
-        own.with_state(Arc::clone(&portal)),
-        questions.with_state(portal),
-    )
+/// Everything that the gateway serves itself, below a prefix and at [`crate::config::JWKS_PATH`].
+#[derive(Debug)]
+pub struct Endpoints {
+    router: Router,
+    questions: Documented,
 }
 
-/// Puts around handlers what every answer needs: limits, and errors as problems whoever causes them. Pages of other
-/// origins may call `own`; `questions` are about requests to others, so their CORS is none of ours.
-fn dressed(own: Router, questions: Router) -> Router {
+impl Endpoints {
+    /// `prefix`: such as `/auth`.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        let (router, questions, document) = endpoints::all(prefix).finish();
+        let portal = Arc::new(Portal::new(prefix, document));
+        Self {
+            router: dressed(router.with_state(portal)),
+            questions,
+        }
+    }
+}
+
+#[async_trait]
+impl OwnEndpoints for Endpoints {
+    /// There is no answer but 500 to a request without a [`crate::snapshot::RequestScope`].
+    async fn answer(&self, request: Request<Bytes>) -> Response {
+        match self.router.clone().oneshot(request.map(Body::from)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn verify(
+        &self,
+        question: &Question<'_>,
+        id: RequestId,
+        snapshot: &Snapshot,
+    ) -> (Response, Judged) {
+        let (response, judged) = forward_auth::verify(question, snapshot).await;
+        self.questions.look(&response, "forward-auth");
+        // What lets a request pass is for no browser, and is read once for each request: it says no more than it must.
+        if response.status().is_success() {
+            return (response, judged);
+        }
+        (answer::finished(response, id, Some(snapshot)), judged)
+    }
+}
+
+/// Puts around handlers what every answer needs: limits, CORS, and errors as problems whoever causes them.
+fn dressed(own: Router) -> Router {
     own.fallback(api::not_found)
         .layer(middleware::from_fn(cors::share))
-        .merge(questions)
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn(answer::finish))

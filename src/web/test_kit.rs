@@ -3,12 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::account::call::Call;
 use crate::account::register::NewPerson;
@@ -22,16 +19,17 @@ use crate::mail::post::Post;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::RequestId;
 use crate::model::secret::Secret;
-use crate::snapshot::{RequestScope, Services, Snapshot};
+use crate::snapshot::{OwnEndpoints, RequestScope, Services, Snapshot};
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::web::Endpoints;
 
 pub(in crate::web) struct Gateway {
-    router: Router,
+    endpoints: Endpoints,
     pub(in crate::web) snapshot: Arc<Snapshot>,
     pub(in crate::web) mailbox: Arc<Mailbox>,
 }
@@ -107,15 +105,15 @@ impl Gateway {
             access: Arc::new(AccessLog::start(false).unwrap()),
         };
         Self {
-            router: crate::web::router("/auth"),
+            endpoints: Endpoints::new("/auth"),
             snapshot: Arc::new(Snapshot::build(Arc::new(config), services).unwrap()),
             mailbox,
         }
     }
 
-    /// The same snapshot behind another router.
-    pub(in crate::web) fn with_router(self, router: Router) -> Self {
-        Self { router, ..self }
+    /// The same snapshot behind other endpoints.
+    pub(in crate::web) fn with(self, endpoints: Endpoints) -> Self {
+        Self { endpoints, ..self }
     }
 
     /// Sends a request with these header fields and this body.
@@ -133,12 +131,11 @@ impl Gateway {
         let scope = RequestScope {
             id: RequestId::from_number(7),
             client: IpAddr::from([192, 0, 2, 7]),
-            peer_is_trusted: false,
             origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
         };
-        let request = request.extension(scope).body(Body::from(body)).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let request = request.extension(scope).body(body.into()).unwrap();
+        let response = self.endpoints.answer(request).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -199,15 +199,20 @@ impl Verifier {
             return Ok(Arc::clone(&remembered.caller));
         }
         self.metrics.identity_cache_miss();
-        let fresh = match kind {
-            Kind::Bearer => self.bearer(text, now).await?,
-            Kind::ApiKey => self.api_key(text, now).await?,
-            Kind::Cookie(kind) => self.session(kind, text, now).await?,
-        };
+        // On the heap, for it is rare and long: what waits here would make the future of every request ten times as large.
+        let fresh = Box::pin(self.afresh(kind, text, now)).await?;
         let fresh = Arc::new(fresh);
         self.verified.insert(digest, Arc::clone(&fresh));
         self.admit(&fresh, origin, now)?;
         Ok(Arc::clone(&fresh.caller))
+    }
+
+    async fn afresh(&self, kind: Kind, text: &str, now: Timestamp) -> Result<Remembered, Stop> {
+        match kind {
+            Kind::Bearer => self.bearer(text, now).await,
+            Kind::ApiKey => self.api_key(text, now).await,
+            Kind::Cookie(kind) => self.session(kind, text, now).await,
+        }
     }
 
     /// Who presented this credential last, with the rights of then, whether they still count or not.

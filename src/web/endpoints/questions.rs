@@ -3,15 +3,14 @@
 use crate::model::deny::DenyReason;
 use crate::snapshot::FORWARD_AUTH_PATH;
 use crate::web::error::Kind;
-use crate::web::forward_auth::verify;
 use crate::web::openapi::{API_KEY, Api, BEARER, COOKIE, Operation, about};
 
 /// The paths at which proxies ask.
 pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
     let path = FORWARD_AUTH_PATH;
-    api.any(path, verify, question)
-        .any(&format!("{path}/"), verify, question)
-        .any(&format!("{path}/{{*target}}"), verify, question)
+    api.questions(path, question())
+        .questions(&format!("{path}/"), question())
+        .questions(&format!("{path}/{{*target}}"), question())
 }
 
 fn question() -> Operation {

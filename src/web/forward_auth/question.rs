@@ -3,12 +3,9 @@
 //! The field that carries the target's path names the family, and there must be exactly one: whoever can add a second one
 //! would choose what is judged. Nothing is guessed, and nothing that reads in two ways is believed.
 
-use std::net::IpAddr;
+use http::{HeaderMap, HeaderName, Method};
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, header};
-
-use crate::auth::asked::Asked;
+use crate::auth::asked::{Asked, Question};
 use crate::auth::strip::StripSet;
 use crate::auth::view::{FORWARDED_HOST, FORWARDED_PROTO, Target};
 use crate::model::deny::DenyReason;
@@ -49,11 +46,10 @@ pub(super) enum Family {
 /// [`DenyReason::ForwardMalformed`] where the proxy describes no one request; the other reasons are mistakes of its
 /// caller's.
 pub(super) fn read<'a>(
-    head: &'a Parts,
+    question: &Question<'a>,
     snapshot: &'a Snapshot,
-    client: IpAddr,
 ) -> Result<(Family, Asked<'a>), DenyReason> {
-    let headers = &head.headers;
+    let headers = question.headers;
     if headers
         .keys()
         .any(|name| is_disguised(&snapshot.strip, name))
@@ -61,11 +57,14 @@ pub(super) fn read<'a>(
         return Err(DenyReason::ForwardMalformed);
     }
     let config = &snapshot.config;
-    let (family, raw) = target(head, &config.listen.auth_prefix)?;
+    let (family, raw) = target(question, &config.listen.auth_prefix)?;
     if config.limits.target_bytes_max < raw.len() {
         return Err(DenyReason::TargetTooLong);
     }
-    let method = method(headers, (family == Family::Envoy).then_some(&head.method))?;
+    let method = method(
+        headers,
+        (family == Family::Envoy).then_some(question.method),
+    )?;
     let host = single(headers, &FORWARDED_HOST)?;
     let scheme = single(headers, &FORWARDED_PROTO)?
         .map(web_scheme)
@@ -73,9 +72,8 @@ pub(super) fn read<'a>(
     let (scheme, authority) = if headers.contains_key(ORIGINAL_URL) {
         split_url(raw)?
     } else if raw.starts_with('/') {
-        let own_host = || only(headers, &header::HOST).map(Option::unwrap_or_default);
         let public = config.listen.public_url.scheme.as_str();
-        (scheme.unwrap_or(public), host.map_or_else(own_host, Ok)?)
+        (scheme.unwrap_or(public), host.unwrap_or(question.authority))
     } else {
         return Err(DenyReason::PathRefused);
     };
@@ -83,20 +81,20 @@ pub(super) fn read<'a>(
         method,
         scheme,
         target: Target::read(authority.as_bytes(), raw.as_bytes())?,
-        client,
+        client: question.client.address,
         headers,
     };
     Ok((family, asked))
 }
 
 /// The one target that is described, as it was written, and by which family.
-fn target<'a>(head: &'a Parts, prefix: &str) -> Result<(Family, &'a str), DenyReason> {
-    let headers = &head.headers;
+fn target<'a>(question: &Question<'a>, prefix: &str) -> Result<(Family, &'a str), DenyReason> {
+    let headers = question.headers;
     let places = [
         (Family::Traefik, only(headers, &FORWARDED_URI)?),
         (Family::Nginx, only(headers, &ORIGINAL_URI)?),
         (Family::Nginx, only(headers, &ORIGINAL_URL)?),
-        (Family::Envoy, appended(head, prefix)),
+        (Family::Envoy, appended(question, prefix)),
     ];
     let mut found = places
         .into_iter()
@@ -108,8 +106,8 @@ fn target<'a>(head: &'a Parts, prefix: &str) -> Result<(Family, &'a str), DenyRe
 }
 
 /// What is appended to the endpoint's own path: a path from its slash on, and the query.
-fn appended<'a>(head: &'a Parts, prefix: &str) -> Option<&'a str> {
-    let asked = head.uri.path_and_query()?.as_str();
+fn appended<'a>(question: &Question<'a>, prefix: &str) -> Option<&'a str> {
+    let asked = question.path_and_query.as_str();
     let rest = asked
         .strip_prefix(prefix)?
         .strip_prefix(FORWARD_AUTH_PATH)?;
@@ -158,6 +156,10 @@ pub(super) fn is_disguised(strip: &StripSet, name: &HeaderName) -> bool {
 
 /// Whether a name is one of [`DESCRIBING`] to servers that read `_` and `.` as `-`, but not to us.
 fn is_twin(name: &HeaderName) -> bool {
+    let is_plain = |b: &u8| !matches!(b, b'_' | b'.');
+    if name.as_str().as_bytes().iter().all(is_plain) {
+        return false;
+    }
     let is_alike = |known: &HeaderName| {
         let pairs = known.as_str().bytes().zip(name.as_str().bytes());
         name.as_str().len() == known.as_str().len()
@@ -165,15 +167,13 @@ fn is_twin(name: &HeaderName) -> bool {
                 .into_iter()
                 .all(|(known, b)| known == b || (known == b'-' && matches!(b, b'_' | b'.')))
     };
-    DESCRIBING
-        .iter()
-        .any(|known| name != known && is_alike(known))
+    DESCRIBING.iter().any(is_alike)
 }
 
 /// As [`only`], for a value that no list may stand for.
 fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DenyReason> {
     let value = only(headers, name)?;
-    if value.is_some_and(|value| value.contains(',')) {
+    if value.is_some_and(|value| value.as_bytes().contains(&b',')) {
         return Err(DenyReason::ForwardMalformed);
     }
     Ok(value)

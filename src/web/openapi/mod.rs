@@ -1,4 +1,5 @@
-//! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which writes it down.
+//! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which
+//! writes it down.
 //!
 //! What an operation takes, who may call it and what its arguments refuse is told by the types of its handler
 //! ([`tells`]); codes and statuses come from the one table of `error`. What is left to say by hand, the refusals of use
@@ -27,7 +28,9 @@ use crate::web::openapi::operation::Told;
 use crate::web::portal::Portal;
 
 pub(in crate::web) use crate::web::openapi::document::Document;
-pub(in crate::web) use crate::web::openapi::operation::{JSON, Operation, Schemas, about};
+pub(in crate::web) use crate::web::openapi::operation::{
+    Documented, JSON, Operation, Schemas, about,
+};
 pub(in crate::web) use crate::web::openapi::page::{document, script, show, style};
 pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
@@ -35,8 +38,8 @@ pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOK
 pub(in crate::web) struct Api {
     prefix: String,
     router: Router<Arc<Portal>>,
-    /// What other proxies ask about requests that are not ours.
-    questions: Router<Arc<Portal>>,
+    /// What may be answered to other proxies.
+    questions: Documented,
     schemas: Schemas,
     /// Operations by path and method.
     paths: BTreeMap<String, BTreeMap<&'static str, Value>>,
@@ -70,7 +73,7 @@ impl Api {
         Self {
             prefix: prefix.to_owned(),
             router: Router::new(),
-            questions: Router::new(),
+            questions: Documented::default(),
             schemas: Schemas::new(),
             paths: BTreeMap::new(),
         }
@@ -82,25 +85,15 @@ impl Api {
     method!(patch);
     method!(delete);
 
-    /// Serves every method of a path below the prefix, apart from the others: what is asked there is about other requests.
-    pub(in crate::web) fn any<H, M, T>(
-        mut self,
-        path: &str,
-        handler: H,
-        operation: fn() -> Operation,
-    ) -> Self
-    where
-        H: Handler<T, Arc<Portal>> + Told<M>,
-        T: 'static,
-    {
+    /// Writes down where other proxies ask, with every method: the only paths that no router serves, since each of their
+    /// requests is asked about.
+    pub(in crate::web) fn questions(mut self, path: &str, mut operation: Operation) -> Self {
+        operation.complete(&mut self.schemas);
         let path = format!("{}{path}", self.prefix);
-        let mut operation = operation();
-        self.tell::<H, M>(&mut operation);
-        let route = checked(routing::any(handler), &path, "any", &operation);
         for method in EVERY {
             self.write(&path, method, &operation);
         }
-        self.questions = self.questions.route(&path, route);
+        self.questions = operation.documents();
         self
     }
 
@@ -145,8 +138,8 @@ impl Api {
         self.paths.entry(path).or_default().insert(method, value);
     }
 
-    /// The router, that of questions, and the document of both.
-    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Router<Arc<Portal>>, Document) {
+    /// The router, what the document knows of answers to questions, and the document.
+    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Documented, Document) {
         let document = Document::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
@@ -168,15 +161,9 @@ fn checked(
         let (documented, place) = (Arc::clone(&documented), Arc::clone(&place));
         async move {
             let response = next.run(request).await;
-            let lacks = documented.lacks(&response);
-            debug_assert!(lacks.is_none(), "the document lacks {lacks:?} of {place}");
+            documented.look(&response, &place);
             response
         }
     });
-    // A route of every method is nothing but a fallback, which `route_layer` leaves out.
-    if method == "any" {
-        route.layer(look)
-    } else {
-        route.route_layer(look)
-    }
+    route.route_layer(look)
 }

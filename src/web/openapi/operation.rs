@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::response::Response;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -380,18 +381,23 @@ impl Operation {
 }
 
 /// What an operation may answer with.
-#[derive(Clone, Debug)]
-pub(in crate::web::openapi) struct Documented {
+#[derive(Clone, Debug, Default)]
+pub(in crate::web) struct Documented {
     statuses: BTreeSet<u16>,
     codes: BTreeSet<(u16, &'static str)>,
 }
 
 impl Documented {
+    /// Fails in debug builds if the document does not know an answer of this place, whose body is not written yet.
+    pub(in crate::web) fn look(&self, response: &Response, place: &str) {
+        if cfg!(debug_assertions) {
+            let lacks = self.lacks(response);
+            debug_assert!(lacks.is_none(), "the document lacks {lacks:?} of {place}");
+        }
+    }
+
     /// What of an answer the document does not know.
-    pub(in crate::web::openapi) fn lacks(
-        &self,
-        response: &axum::response::Response,
-    ) -> Option<String> {
+    fn lacks(&self, response: &Response) -> Option<String> {
         let status = response.status().as_u16();
         let extensions = response.extensions();
         let problem = extensions.get::<Problem>();

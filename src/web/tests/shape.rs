@@ -1,10 +1,12 @@
 //! What requests must look like, and what answers look like.
 
-use crate::web::dressed;
-use crate::web::test_kit::Gateway;
 use axum::Router;
 use axum::routing::get;
-use tower::ServiceExt;
+
+use crate::snapshot::OwnEndpoints;
+use crate::web::openapi::Documented;
+use crate::web::test_kit::Gateway;
+use crate::web::{Endpoints, dressed};
 
 #[tokio::test]
 async fn bodies_are_what_the_contract_says_and_nothing_else() {
@@ -150,7 +152,10 @@ async fn every_error_is_a_problem_and_every_answer_has_the_common_fields() {
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem_too() {
     let router = Router::new().route("/boom", get(async || -> &'static str { panic!("hunter2") }));
-    let gateway = Gateway::start().with_router(dressed(router, axum::Router::new()));
+    let gateway = Gateway::start().with(Endpoints {
+        router: dressed(router),
+        questions: Documented::default(),
+    });
     let answer = gateway.get("/boom", "").await;
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -162,9 +167,8 @@ async fn a_handler_that_panics_is_a_problem_too() {
 
 #[tokio::test]
 async fn without_its_surroundings_a_request_gets_500() {
-    let request = http::Request::get("/auth/methods").body(axum::body::Body::empty());
-    let router = crate::web::router("/auth");
-    let response = router.oneshot(request.unwrap()).await.unwrap();
+    let request = http::Request::get("/auth/methods").body(bytes::Bytes::new());
+    let response = Endpoints::new("/auth").answer(request.unwrap()).await;
     assert_eq!(response.status(), 500);
 }
 
@@ -184,7 +188,7 @@ async fn head_gives_the_fields_without_the_body() {
 
 #[tokio::test]
 async fn the_prefix_is_configured() {
-    let gateway = Gateway::start().with_router(crate::web::router("/id/v1"));
+    let gateway = Gateway::start().with(Endpoints::new("/id/v1"));
     assert_eq!(gateway.get("/id/v1/methods", "").await.status, 200);
     assert_eq!(gateway.get("/auth/methods", "").await.status, 404);
 }

@@ -7,11 +7,8 @@ use std::time::Duration;
 use http::Method;
 
 use crate::auth::asked::Judged;
-use crate::auth::grant::{Decision, Grant, Unavailable};
-use crate::model::deny::DenyReason;
+use crate::auth::grant::Decision;
 use crate::model::id::{KeyId, RequestId};
-use crate::model::identity::Identity;
-use crate::model::route::Route;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -71,36 +68,10 @@ impl Record {
         self.answered.as_ref().map_or(0, |it| it.status)
     }
 
-    fn deny_reason(&self) -> Option<DenyReason> {
-        Some(self.decision()?.denial()?.reason)
-    }
-
-    fn reason(&self) -> Option<&'static str> {
-        let failed = || self.decision()?.failure().map(Unavailable::code);
-        self.deny_reason().map(DenyReason::code).or_else(failed)
-    }
-
-    fn matched(&self) -> Option<&Route> {
-        let decision = self.decision()?;
-        let route = match decision.denial() {
-            Some(denial) => denial.route.as_ref(),
-            None => decision.grant().map(Grant::route),
-        };
-        route.map(AsRef::as_ref)
-    }
-
-    fn identity(&self) -> Option<&Identity> {
-        let decision = self.decision()?;
-        let identity = match decision.denial() {
-            Some(denial) => denial.identity.as_ref(),
-            None => decision.grant().and_then(Grant::identity),
-        };
-        identity.map(AsRef::as_ref)
-    }
-
     fn write(&self, took: Duration) {
         let services = &self.snapshot.services;
-        let identity = self.identity();
+        let decision = self.decision();
+        let identity = decision.and_then(Decision::identity);
         let answered = self.answered.as_ref();
         let about = answered.and_then(|it| it.judged.about.as_ref());
         services.access.write(&AccessRecord {
@@ -110,11 +81,13 @@ impl Record {
             method: about.map_or("", |(method, _)| Method::as_str(method)),
             host: about.map_or("", |(_, target)| &target.host),
             path: about.map_or("", |(_, target)| target.path.as_str()),
-            route: self.matched().map(|route| route.text.as_str()),
+            route: decision
+                .and_then(Decision::route)
+                .map(|route| route.text.as_str()),
             outcome: self.outcome(),
-            reason: self.reason(),
+            reason: decision.and_then(Decision::code),
             status: self.status(),
-            subject: identity.map(Identity::subject),
+            subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),
             key_id: identity
                 .and_then(|it| it.key_id.as_ref())
@@ -130,9 +103,10 @@ impl Drop for Record {
     fn drop(&mut self) {
         let services = &self.snapshot.services;
         let took = services.clock.elapsed().saturating_sub(self.born);
+        let reason = self.decision().and_then(Decision::deny_reason);
         services
             .metrics
-            .request(self.outcome(), self.status(), self.deny_reason(), took);
+            .request(self.outcome(), self.status(), reason, took);
         if services.access.is_enabled() {
             self.write(took);
         }
