@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 
 use crate::app::stream::{CallerStream, StreamLimits};
 use crate::config::Config;
-use crate::proxy::{Gateway, head_limits};
+use crate::proxy::Gateway;
+use crate::proxy::view::head_limits;
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: u32 = 4096;

@@ -12,11 +12,10 @@ pub mod headers;
 pub mod local;
 pub mod respond;
 pub mod upstream;
-mod view;
+pub mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,22 +30,15 @@ use tracing::{error, warn};
 
 use crate::auth::grant::Decision;
 use crate::auth::origin::origin_of;
-use crate::auth::view::{Client, Target};
-use crate::config::Config;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
 use crate::model::route::Upstream;
-use crate::proxy::connection::Connection;
 use crate::proxy::context::{Fault, RequestContext, Verdict};
-use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Turns;
-use crate::proxy::view::target_of;
+use crate::proxy::view::admit;
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
-
-/// A caller that takes nothing of its answer for this long is given up.
-const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -71,55 +63,6 @@ impl Gateway {
             turns: Turns::new(echo),
             ids: RequestIds::seeded(),
         }
-    }
-
-    /// Judges the head and reads from it what the decision needs.
-    fn admit(
-        session: &mut Session,
-        ctx: &mut RequestContext,
-    ) -> pingora::Result<Result<(), DenyReason>> {
-        let connection = Connection::of(session.digest()).cloned();
-        let Some(connection) = connection else {
-            // Only our own streams have judged the head.
-            return Err(
-                Error::explain(ErrorType::InternalError, "a stream without a guard").into_in(),
-            );
-        };
-        let limits = &ctx.snapshot.config.limits;
-        ctx.is_serial = session.as_http1().is_some();
-        if ctx.is_serial && session.get_keepalive().is_some() {
-            session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
-        }
-        session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
-
-        let head = session.req_header();
-        let trusted = &ctx.snapshot.config.listen.trusted_proxies;
-        ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
-        let refused = connection.take_refused();
-        ctx.connection = Some(connection);
-        if let Some(refused) = refused {
-            let reason = refused.reason;
-            ctx.note_refused(refused);
-            session.set_keepalive(None);
-            return Ok(Err(reason));
-        }
-        ctx.method = Some(head.method.clone());
-        Ok(Self::read_target(head, &head_limits(&ctx.snapshot.config))
-            .map(|target| ctx.target = Some(target))
-            .inspect_err(|_| {
-                let raw = String::from_utf8_lossy(head.raw_path());
-                raw.split('?')
-                    .next()
-                    .unwrap_or_default()
-                    .clone_into(&mut ctx.raw_target);
-            }))
-    }
-
-    fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, DenyReason> {
-        if head.version == http::Version::HTTP_2 {
-            check_h2(head, limits)?;
-        }
-        target_of(head)
     }
 
     /// Answers by the gateway's own endpoints.
@@ -214,16 +157,6 @@ impl Gateway {
     }
 }
 
-/// The limits on heads, as the guard takes them.
-#[must_use]
-pub fn head_limits(config: &Config) -> HeadLimits {
-    HeadLimits {
-        bytes_max: config.limits.head_bytes_max,
-        fields_max: config.limits.head_fields_max,
-        target_bytes_max: config.limits.target_bytes_max,
-    }
-}
-
 /// Refuses, and says so.
 async fn refuse(
     session: &mut Session,
@@ -291,7 +224,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        if let Err(reason) = Self::admit(session, ctx)? {
+        if let Err(reason) = admit(session, ctx)? {
             if ctx.snapshot.is_question(&ctx.raw_target) {
                 ctx.deny(reason);
                 return answer(session, ctx, &Problem::for_proxy(reason)).await;

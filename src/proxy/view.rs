@@ -1,18 +1,86 @@
 //! From Pingora's head to what the decision sees.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
-use crate::auth::view::Target;
+use crate::auth::view::{Client, Target};
+use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::proxy::connection::Connection;
+use crate::proxy::context::RequestContext;
+use crate::proxy::guard::{HeadLimits, check_h2};
+
+/// A caller that takes nothing of its answer for this long is given up.
+const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Judges the head and reads from it what the decision needs.
+pub(in crate::proxy) fn admit(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+) -> pingora::Result<Result<(), DenyReason>> {
+    let connection = Connection::of(session.digest()).cloned();
+    let Some(connection) = connection else {
+        // Only our own streams have judged the head.
+        return Err(Error::explain(ErrorType::InternalError, "a stream without a guard").into_in());
+    };
+    let limits = &ctx.snapshot.config.limits;
+    ctx.is_serial = session.as_http1().is_some();
+    if ctx.is_serial && session.get_keepalive().is_some() {
+        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+    }
+    session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
+
+    let head = session.req_header();
+    let trusted = &ctx.snapshot.config.listen.trusted_proxies;
+    ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
+    let refused = connection.take_refused();
+    ctx.connection = Some(connection);
+    if let Some(refused) = refused {
+        let reason = refused.reason;
+        ctx.note_refused(refused);
+        session.set_keepalive(None);
+        return Ok(Err(reason));
+    }
+    ctx.method = Some(head.method.clone());
+    Ok(read_target(head, &head_limits(&ctx.snapshot.config))
+        .map(|target| ctx.target = Some(target))
+        .inspect_err(|_| {
+            let raw = String::from_utf8_lossy(head.raw_path());
+            raw.split('?')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut ctx.raw_target);
+        }))
+}
+
+fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, DenyReason> {
+    if head.version == http::Version::HTTP_2 {
+        check_h2(head, limits)?;
+    }
+    target_of(head)
+}
 
 /// What a head that the guard let pass asks for.
 ///
 /// # Errors
 /// As [`Target::read`].
-pub(crate) fn target_of(head: &RequestHeader) -> Result<Target, DenyReason> {
+fn target_of(head: &RequestHeader) -> Result<Target, DenyReason> {
     let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
     let host_field = head.headers.get(http::header::HOST);
     let authority = host_field.map(HeaderValue::as_bytes).or(authority);
     Target::read(authority.unwrap_or_default(), head.raw_path())
+}
+
+/// The limits on heads, as the guard takes them.
+#[must_use]
+pub fn head_limits(config: &Config) -> HeadLimits {
+    HeadLimits {
+        bytes_max: config.limits.head_bytes_max,
+        fields_max: config.limits.head_fields_max,
+        target_bytes_max: config.limits.target_bytes_max,
+    }
 }
