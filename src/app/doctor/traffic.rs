@@ -3,10 +3,10 @@
 
 use http::Method;
 
-use crate::app::doctor::Fault;
 use crate::app::doctor::probe::{Outcome, Probe};
 use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::Ask;
+use crate::app::doctor::{Credential, Fault};
 
 /// Cookies that a browser has gathered; the field is longer than what some proxies take by default.
 const COOKIE_BYTES: usize = 12_000;
@@ -164,7 +164,11 @@ async fn credential(probe: &Probe<'_>, check: &mut Check) {
     ];
     let passed: Vec<_> = names.into_iter().filter(|name| arrival.has(name)).collect();
     if passed.is_empty() {
-        check.saw("the credential does not reach the service");
+        let which = match credential {
+            Credential::Token(_) => "token",
+            Credential::ApiKey(..) => "API key",
+        };
+        check.saw(format!("the {which} does not reach the service"));
     } else {
         check.found(
             Fault::CredentialPassed,
