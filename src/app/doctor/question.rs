@@ -16,9 +16,9 @@ const NEVER: &str = "CONNECT";
 pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let mut check = Check::new("question", probe.proxy);
     methods(probe, &mut check).await;
-    origins(probe, &mut check).await;
-    check.saw("what a caller says of its method, host and scheme takes no part");
     targets(probe, &mut check).await;
+    origins(probe, &mut check).await;
+    check.saw("a caller's own method, host and scheme take no part");
     check.into(report);
     let mut check = Check::new("client", probe.proxy);
     client(probe, &mut check).await;
@@ -133,7 +133,7 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
             ("X-Rewrite-URL", path.to_owned()),
         ]
     };
-    check.saw("nor what it says of its target");
+    check.saw("a caller's own target takes no part");
     for (name, value) in forms(&open.path) {
         for count in [1, 2] {
             let ask = (0..count).fold(Ask::get(&closed.path), |ask, _| ask.with(name, &value));
