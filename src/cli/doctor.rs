@@ -12,11 +12,15 @@ const FOUND: u8 = 3;
 
 pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     let DoctorTask::ForwardAuth(args) = task;
-    if let Some(proxy) = args.proxy {
+    // Whoever has stopped the gateway has that configuration already.
+    if let Some(proxy) = args.proxy.filter(|_| !args.while_down) {
         let snippet = doctor::snippet(config, proxy, args.through.as_deref())?;
         output::line(snippet.text.trim_end());
         for note in &snippet.notes {
             output::note(note);
+        }
+        if args.through.is_some() {
+            output::line("");
         }
     }
     match args.through.clone() {

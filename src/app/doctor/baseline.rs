@@ -36,7 +36,15 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) -> Result<Stan
             check.into(report);
             return Ok(Standing::NotAsking);
         }
-        check.saw(format!("GET {} without a login is refused", closed.path));
+        let told = format!("GET {} without a login: {}", closed.path, outcome.told());
+        let is_refusal = matches!(&outcome, Outcome::Stopped(answer) if matches!(answer.status, 302 | 401 | 403));
+        if is_refusal || probe.credential.is_some() {
+            check.saw(told);
+        } else {
+            check.skipped(format!(
+                "{told}, which may be the service's own: give --token or --apikey to see"
+            ));
+        }
     } else {
         check.skipped("no route without captures asks for a login: none was tried without one");
     }

@@ -36,7 +36,7 @@ impl Spot {
 }
 
 /// The paths of a run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ground {
     /// Anybody may GET it.
     pub(super) open: Option<Spot>,
@@ -44,6 +44,7 @@ pub(super) struct Ground {
     pub(super) closed: Option<Spot>,
     /// Preflights for it pass; with the method they ask about.
     pub(super) preflight: Option<(Spot, Method)>,
+    map: Map,
 }
 
 impl Ground {
@@ -55,8 +56,6 @@ impl Ground {
         closed: Option<&str>,
     ) -> Result<Self, DoctorError> {
         let map = Map::new(config, host)?;
-        let is_open =
-            |route: &Route| matches!(route.require, Requirement::Public | Requirement::Optional);
         let is_closed = |route: &Route| !is_open(route);
         let needs_login = |route: &Route| route.require == Requirement::Authenticated;
         let open = match open {
@@ -89,31 +88,50 @@ impl Ground {
             open,
             closed,
             preflight,
+            map,
         })
+    }
+
+    /// Whether the routes let anybody in there, by a path that reads in one way only.
+    pub(super) fn is_open(&self, path: &str, method: &Method) -> bool {
+        let is_plain = canonical(path).is_ok_and(|target| target.path.as_str() == path);
+        let route = self.map.route_of(path, method);
+        is_plain && route.is_some_and(|route| is_open(route))
+    }
+
+    /// Whether the routes ask for something there.
+    pub(super) fn is_closed(&self, path: &str) -> bool {
+        let route = self.map.route_of(path, &Method::GET);
+        route.is_some_and(|route| !is_open(route))
     }
 }
 
-/// The routes, and which of them a path leads to.
-struct Map<'a> {
-    routes: Vec<Arc<Route>>,
-    table: RouteTable,
-    host: &'a str,
+fn is_open(route: &Route) -> bool {
+    matches!(route.require, Requirement::Public | Requirement::Optional)
 }
 
-impl<'a> Map<'a> {
-    fn new(config: &Config, host: &'a str) -> Result<Self, DoctorError> {
+/// The routes, and which of them a path leads to.
+#[derive(Debug)]
+struct Map {
+    routes: Vec<Arc<Route>>,
+    table: RouteTable,
+    host: String,
+}
+
+impl Map {
+    fn new(config: &Config, host: &str) -> Result<Self, DoctorError> {
         let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
         let table = RouteTable::build(&routes).map_err(|_| DoctorError::Routes)?;
         Ok(Self {
             routes,
             table,
-            host,
+            host: host.to_owned(),
         })
     }
 
     fn route_of(&self, path: &str, method: &Method) -> Option<&Arc<Route>> {
         let target = canonical(path).ok()?;
-        let found = self.table.find(self.host, &target.path, method)?;
+        let found = self.table.find(&self.host, &target.path, method)?;
         self.routes.get(found.route)
     }
 

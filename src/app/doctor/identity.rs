@@ -80,21 +80,46 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             "a caller with a login",
         )
     });
+    let mut names = probe.identity.clone();
+    if let Some((ask, route, _)) = &known {
+        names.extend(copies(probe, ask, route).await);
+    }
     let mut tried = 0;
     for (ask, route, who) in anonymous.into_iter().chain(known) {
         for spelling in &SPELLINGS {
-            tried += claim(probe, &ask, route, (who, spelling), &mut check).await;
+            tried += claim(probe, &ask, route, &names, (who, spelling), &mut check).await;
         }
         dropped(probe, &ask, route, who, &mut check).await;
     }
     if !check.has_found() {
         check.saw(format!(
             "no claimed identity reaches the service: {} headers, {} spellings, {tried} requests",
-            probe.identity.len(),
+            names.len(),
             SPELLINGS.len()
         ));
     }
     check.into(report);
+}
+
+/// Other names under which the proxy tells the service who calls: what it has copied there is as good as the original.
+async fn copies(probe: &Probe<'_>, ask: &Ask, route: &Route) -> Vec<HeaderName> {
+    let outcome = probe.send(ask).await;
+    let Some(arrival) = outcome.arrived() else {
+        return Vec::new();
+    };
+    let names = &route.identity_headers;
+    let told: Vec<_> = [&names.uid, &names.username]
+        .into_iter()
+        .flat_map(|name| arrival.values(name.as_str()))
+        .filter(|value| !value.is_empty())
+        .collect();
+    let copied = arrival
+        .fields()
+        .filter(|(_, value)| told.contains(value))
+        .filter_map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).ok());
+    copied
+        .filter(|name| !probe.identity.contains(name))
+        .collect()
 }
 
 /// Claims every identity header at once and, if that is refused, one after the other; gives the number of requests.
@@ -102,6 +127,7 @@ async fn claim(
     probe: &Probe<'_>,
     ask: &Ask,
     route: &Route,
+    names: &[HeaderName],
     (who, spelling): (&str, &Spelling),
     check: &mut Check,
 ) -> usize {
@@ -113,10 +139,10 @@ async fn claim(
     };
     let mut tried = 1;
     let mut arrivals = Vec::new();
-    match probe.send(&claimed(&probe.identity)).await {
+    match probe.send(&claimed(names)).await {
         Outcome::Arrived(arrival) => arrivals.push(arrival),
         Outcome::Stopped(_) | Outcome::Silent => {
-            for name in &probe.identity {
+            for name in names {
                 tried += 1;
                 if let Outcome::Arrived(arrival) =
                     probe.send(&claimed(std::slice::from_ref(name))).await

@@ -5,6 +5,7 @@
 
 mod away;
 mod baseline;
+mod exceptions;
 mod ground;
 mod identity;
 mod outsiders;
@@ -176,6 +177,12 @@ pub enum DoctorError {
          does for the time of the probe, or name other paths with --open and --closed"
     )]
     NoEcho(String, String),
+    /// What passed at first is refused by now, so that no refusal tells anything.
+    #[error(
+        "GET {0} passed at first and does not any more: {1}. Does something limit requests, or has something been \
+         restarted? Have it spare this address for the time of the probe"
+    )]
+    Unsteady(String, String),
     /// The gateway is there where it must not be.
     #[error("the gateway answers at {0}: --while-down needs it stopped")]
     NotDown(SocketAddr),
@@ -238,13 +245,20 @@ async fn examine_running(probe: &Probe<'_>) -> Result<Report, DoctorError> {
         Standing::Refusing => skip("nothing passes: mend that first"),
         Standing::Passing => {
             identity::check(probe, &mut report).await;
+            probe.still_passes().await?;
             question::check(probe, &mut report).await;
+            probe.still_passes().await?;
+            exceptions::check(probe, &mut report).await;
             paths::check(probe, &mut report).await;
+            probe.still_passes().await?;
             traffic::check(probe, &mut report).await;
             refusals::check(probe, &mut report).await;
         }
     }
     outsiders::check(probe, standing, &mut report).await;
+    if standing == Standing::Passing {
+        probe.still_passes().await?;
+    }
     report.entries.push(Entry::Skipped {
         check: "away",
         why: "whether anything passes without the gateway: stop it and run this with --while-down"

@@ -1,15 +1,12 @@
 //! Whether strangers can ask the gateway themselves, through the proxy or past it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::app::doctor::Fault;
 use crate::app::doctor::baseline::Standing;
 use crate::app::doctor::probe::Probe;
 use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::{Answer, Ask, Wire};
-
-/// Of the loopback network, and of no proxy.
-const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 111, 222, 33));
 
 pub(super) async fn check(probe: &Probe<'_>, standing: Standing, report: &mut Report) {
     let mut check = Check::new("verify", probe.proxy);
@@ -112,16 +109,12 @@ async fn past(probe: &Probe<'_>, check: &mut Check) {
         ));
         return;
     };
-    let trusted = &probe.config.listen.trusted_proxies;
-    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
-    if is_trusted(own) {
-        if !address.ip().is_loopback() || !address.is_ipv4() || is_trusted(ELSEWHERE) {
-            check.skipped(format!(
-                "this machine ({own}) is a trusted proxy itself: nothing can be told of others from here"
-            ));
-            return;
-        }
-        wire.source = Some(ELSEWHERE);
+    wire.source = probe.stranger(address, own);
+    if wire.source.is_none() {
+        check.skipped(format!(
+            "this machine ({own}) is a trusted proxy itself: nothing can be told of others from here"
+        ));
+        return;
     }
     let asked = Ask::get(&format!("{}/verify", probe.config.listen.auth_prefix))
         .with("X-Forwarded-Method", "GET")

@@ -1,5 +1,7 @@
 //! Whether the path that arrives is the one that was judged, to every reader.
 
+use http::Method;
+
 use crate::app::doctor::Fault;
 use crate::app::doctor::probe::Probe;
 use crate::app::doctor::report::{Check, Report};
@@ -47,16 +49,29 @@ async fn as_sent(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Ways from a public folder to what is not, and back.
+/// Ways to what is not public from what is, and from the gateway's own pages; and back.
 async fn around(probe: &Probe<'_>, check: &mut Check) {
     let ground = &probe.ground;
     let folder = ground.open.as_ref().and_then(|spot| spot.folder());
-    let (Some(folder), Some(closed)) = (folder.filter(|folder| !folder.is_empty()), &ground.closed)
-    else {
-        check.skipped("tricks: they need an open path with a folder of its own (a route /x/**), and a closed one");
+    let (Some(folder), Some(closed)) = (folder, &ground.closed) else {
+        check.skipped("tricks: they need an open path of a route /**, or /x/**, and a closed one");
         return;
     };
-    let tricks = tricks(folder, &closed.path);
+    let is_inside = |reading: &str| {
+        reading
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let leads_out = |reading: &String| {
+        if folder.is_empty() {
+            ground.is_closed(reading)
+        } else {
+            !is_inside(reading) && !ground.is_open(reading, &Method::GET)
+        }
+    };
+    let prefix = &probe.config.listen.auth_prefix;
+    let mut tricks = tricks(folder, &closed.path);
+    tricks.extend(self::tricks(prefix, &closed.path));
     let count = tricks.len();
     for target in tricks {
         let outcome = probe.send(&Ask::get(&target)).await;
@@ -64,10 +79,7 @@ async fn around(probe: &Probe<'_>, check: &mut Check) {
             continue;
         };
         let path = arrival.text("path");
-        let beyond = readings(path)
-            .into_iter()
-            .find(|reading| reading != folder && !reading.starts_with(&format!("{folder}/")));
-        if let Some(reading) = beyond {
+        if let Some(reading) = readings(path).into_iter().find(leads_out) {
             check.found(
                 Fault::PathMismatch,
                 format!("GET {target} without a login reached the service as {path}, which can be read as {reading}"),
@@ -75,7 +87,9 @@ async fn around(probe: &Probe<'_>, check: &mut Check) {
         }
     }
     if !check.has_found() {
-        check.saw(format!("none of {count} tricks leads out of {folder}"));
+        check.saw(format!(
+            "none of {count} tricks leads out of {folder}/** or {prefix}/**"
+        ));
     }
 }
 

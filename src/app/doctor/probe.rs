@@ -1,5 +1,6 @@
 //! What all checks need: the way in, the paths, and how to tell what arrived.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use crate::app::doctor::ground::{Ground, Spot};
 use crate::app::doctor::wire::{Answer, Ask, Wire};
-use crate::app::doctor::{Credential, Proxy};
+use crate::app::doctor::{Credential, DoctorError, Proxy};
 use crate::config::Config;
 
 /// The newest part of an access log that is looked through.
@@ -16,6 +17,8 @@ const RECORDS_BYTES_MAX: u64 = 4 << 20;
 /// Records are written a moment after the answer.
 const RECORD_LOOKS: u32 = 30;
 const RECORD_LOOK: Duration = Duration::from_millis(100);
+/// Of the loopback network, and of no proxy.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 111, 222, 33));
 
 /// What became of a request.
 #[derive(Clone, Debug)]
@@ -113,7 +116,12 @@ pub(super) struct Probe<'a> {
 
 impl Probe<'_> {
     pub(super) async fn send(&self, ask: &Ask) -> Outcome {
-        match self.wire.send(ask).await {
+        self.send_by(&self.wire, ask).await
+    }
+
+    /// The same by another way.
+    pub(super) async fn send_by(&self, wire: &Wire, ask: &Ask) -> Outcome {
+        match wire.send(ask).await {
             None => Outcome::Silent,
             Some(answer) => match Arrival::read(&answer) {
                 Some(arrival) => Outcome::Arrived(arrival),
@@ -140,6 +148,34 @@ impl Probe<'_> {
             Some((spot, None)) => Ask::get(&spot.path),
             None => Ask::get("/"),
         }
+    }
+
+    /// That what passed at first still does: else what was refused meanwhile was so for another reason than it seems.
+    ///
+    /// # Errors
+    /// [`DoctorError::Unsteady`] if it does not.
+    pub(super) async fn still_passes(&self) -> Result<(), DoctorError> {
+        /// A limit lets through one now and then.
+        const IN_A_ROW: usize = 3;
+        let carrier = self.carrier();
+        for _ in 0..IN_A_ROW {
+            let outcome = self.send(&carrier).await;
+            if outcome.arrived().is_none() {
+                return Err(DoctorError::Unsteady(carrier.target, outcome.told()));
+            }
+        }
+        Ok(())
+    }
+
+    /// From where to speak to an address so as to be no trusted proxy, if the system would choose `own`; `None`: this
+    /// machine is one itself.
+    pub(super) fn stranger(&self, to: SocketAddr, own: IpAddr) -> Option<IpAddr> {
+        let trusted = &self.config.listen.trusted_proxies;
+        let is_local = to.is_ipv4() && to.ip().is_loopback();
+        [Some(own), is_local.then_some(ELSEWHERE)]
+            .into_iter()
+            .flatten()
+            .find(|ip| !trusted.iter().any(|net| net.contains(ip)))
     }
 
     /// What the gateway wrote about a request, by its id; `None`: there is no log, or nothing in it in time.

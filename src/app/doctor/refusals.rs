@@ -16,6 +16,12 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let program = "a program without a login";
     if let Some(answer) = refused(probe, &get(), program, &mut check).await {
         program_is_told(&answer, program, &mut check);
+        if 400 <= answer.status && answer.status != 401 {
+            check.found(
+                Fault::RefusalBroken,
+                format!("{program} gets {} and not 401", answer.told()),
+            );
+        }
         if answer.status == 401 && answer.field("www-authenticate").is_none() {
             check.found(
                 Fault::ChallengeLost,
@@ -47,7 +53,10 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             );
         }
     }
-    check.saw("programs get 401 and browsers the login page");
+    check.saw("programs get 401");
+    if probe.config.session.login_redirect {
+        check.saw("browsers are sent to the login page");
+    }
     check.into(report);
 }
 

@@ -172,7 +172,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
     (
         Proxy::Nginx,
         &[Fault::NotAsked],
-        "auth_request /_doorward; in the location",
+        "auth_request /_doorward; in each location that leads to the service, without satisfy any",
     ),
     (
         Proxy::Nginx,

@@ -23,7 +23,7 @@ struct Stage {
     proxy: SocketAddr,
 }
 
-/// A line of a right configuration, what stands there instead, and what is to be found then.
+/// A line of a right configuration, what stands there instead, and what is to be found then; nothing where it is as right.
 struct Mistake {
     line: &'static str,
     instead: &'static str,
@@ -212,7 +212,8 @@ fn finds(kind: Kind, mistakes: &[Mistake], open_failures: &[Mistake]) {
     drop(proxy);
     let mut missed = Vec::new();
     let mut see = |mistake: &Mistake, ended: &Ended| {
-        if ended.code != Some(3) || found(ended) != mistake.found {
+        let code = if mistake.found.is_empty() { 0 } else { 3 };
+        if ended.code != Some(code) || found(ended) != mistake.found {
             missed.push(format!("{:?}: {}", mistake.line, ended.all()));
         }
     };
@@ -227,7 +228,8 @@ fn finds(kind: Kind, mistakes: &[Mistake], open_failures: &[Mistake]) {
         Kind::EnvoyGrpc => &["--while-down", "--proxy", "envoy-grpc"],
         _ => &["--while-down"],
     };
-    stage.examine(while_down).with(0);
+    let ended = stage.examine(while_down).with(0);
+    assert!(ended.stdout.starts_with("ok    away"), "{}", ended.all());
     drop(proxy);
     for mistake in open_failures {
         let _proxy = stage.proxy_without_gateway(kind, Some(mistake));
@@ -243,77 +245,103 @@ impl Stage {
     }
 }
 
+const OF_NGINX: &[Mistake] = &[
+    mistake("auth_request /_doorward;", "", &["not_asked"]),
+    mistake(
+        "auth_request /_doorward;",
+        "satisfy any;\n        allow 127.0.0.0/8;\n        deny all;\n        auth_request /_doorward;",
+        &["not_asked"],
+    ),
+    mistake(
+        "    location / {\n",
+        "    location ~* \\.(css|js)$ {\n        proxy_pass http://app;\n    }\n    location / {\n",
+        &["not_asked"],
+    ),
+    mistake(
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+        &[],
+    ),
+    mistake(
+        "error_page 401 @doorward_unauthorized;",
+        "error_page 401 =403 @doorward_forbidden;",
+        &["refusal_broken", "login_not_offered"],
+    ),
+    mistake(
+        "        proxy_set_header X-Auth-Scopes $doorward_scopes;\n",
+        "",
+        &["identity_left"],
+    ),
+    mistake(
+        "        proxy_set_header X-Original-Method $request_method;\n",
+        "",
+        &["method_missing"],
+    ),
+    mistake(
+        "        proxy_set_header X-Forwarded-Uri \"\";\n",
+        "",
+        &["description_passed"],
+    ),
+    mistake(
+        "$server_port$request_uri",
+        "$server_port$uri",
+        &["target_missing"],
+    ),
+    mistake(
+        "proxy_pass http://app;",
+        "rewrite ^/public/(.*)$ /other/$1 break;\n        proxy_pass http://app;",
+        &["path_mismatch"],
+    ),
+    mistake(
+        "        proxy_set_header X-Doorward-Secret \"a-secret-of-these-tests\";\n",
+        "",
+        &["forwarder_refused"],
+    ),
+    mistake(
+        "location /auth/verify {",
+        "location /auth/other {",
+        &["verify_reachable"],
+    ),
+    mistake(
+        "    large_client_header_buffers 4 16k;\n",
+        "",
+        &["cookie_refused"],
+    ),
+    mistake(
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
+        &["client_believed"],
+    ),
+    mistake(
+        "error_page 401 @doorward_unauthorized;",
+        "error_page 401 =200 @doorward_unauthorized;",
+        &["refusal_is_success"],
+    ),
+    mistake(
+        "        proxy_set_header Upgrade $doorward_upgrade;\n",
+        "",
+        &["websocket_lost"],
+    ),
+    mistake(
+        "        proxy_set_header Authorization \"\";\n",
+        "",
+        &["credential_passed"],
+    ),
+    mistake(
+        "        proxy_set_header X-Api-Key \"\";\n",
+        "",
+        &["credential_passed"],
+    ),
+];
+
 #[test]
 fn mistakes_of_nginx_are_found() {
-    let mistakes = [
-        mistake("auth_request /_doorward;", "", &["not_asked"]),
-        mistake(
-            "        proxy_set_header X-Auth-Scopes $doorward_scopes;\n",
-            "",
-            &["identity_left"],
-        ),
-        mistake(
-            "        proxy_set_header X-Original-Method $request_method;\n",
-            "",
-            &["method_missing"],
-        ),
-        mistake(
-            "        proxy_set_header X-Forwarded-Uri \"\";\n",
-            "",
-            &["description_passed"],
-        ),
-        mistake(
-            "$server_port$request_uri",
-            "$server_port$uri",
-            &["target_missing"],
-        ),
-        mistake(
-            "proxy_pass http://app;",
-            "rewrite ^/public/(.*)$ /other/$1 break;\n        proxy_pass http://app;",
-            &["path_mismatch"],
-        ),
-        mistake(
-            "        proxy_set_header X-Doorward-Secret \"a-secret-of-these-tests\";\n",
-            "",
-            &["forwarder_refused"],
-        ),
-        mistake(
-            "location /auth/verify {",
-            "location /auth/other {",
-            &["verify_reachable"],
-        ),
-        mistake(
-            "    large_client_header_buffers 4 16k;\n",
-            "",
-            &["cookie_refused"],
-        ),
-        mistake(
-            "proxy_set_header X-Forwarded-For $remote_addr;",
-            "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
-            &["client_believed"],
-        ),
-        mistake(
-            "error_page 401 @doorward_unauthorized;",
-            "error_page 401 =200 @doorward_unauthorized;",
-            &["refusal_is_success"],
-        ),
-        mistake(
-            "        proxy_set_header Upgrade $doorward_upgrade;\n",
-            "",
-            &["websocket_lost"],
-        ),
-        mistake(
-            "        proxy_set_header X-Api-Key \"\";\n",
-            "",
-            &["credential_passed"],
-        ),
-    ];
     let open_failures = [mistake(
         "proxy_pass http://doorward/auth/verify;",
         "proxy_pass http://doorward/auth/verify;\n        proxy_intercept_errors on;\n        error_page 500 502 503 504 = @open;\n    }\n    location @open {\n        return 204;\n    }\n    location = /unused {",
         &["fails_open"],
     )];
-    finds(Kind::Nginx, &mistakes, &open_failures);
+    finds(Kind::Nginx, OF_NGINX, &open_failures);
 }
 
 #[test]
@@ -323,17 +351,17 @@ fn mistakes_of_traefik_are_found() {
         Mistake {
             line: "trustForwardHeader: false",
             instead: "trustForwardHeader: true",
-            found: &[
-                "method_believed",
-                "target_believed",
-                "description_passed",
-                "client_believed",
-            ],
+            found: &["method_believed", "target_believed", "description_passed"],
             options: &["--entryPoints.web.forwardedHeaders.insecure=true"],
         },
         mistake(
             "[doorward-before, doorward, doorward-after]",
             "[doorward-after]",
+            &["not_asked"],
+        ),
+        mistake(
+            "    # Login, pages",
+            "    put:\n      entryPoints: [web]\n      rule: Method(`PUT`)\n      priority: 3\n      service: app\n    # Login, pages",
             &["not_asked"],
         ),
         mistake("          - X-Auth-Scopes\n", "", &["identity_left"]),
@@ -363,6 +391,11 @@ fn mistakes_of_caddy_are_found() {
         ),
         mistake("request_header -Connection\n", "", &["identity_dropped"]),
         mistake(
+            "\t\t\tforward_auth ",
+            "\t\t\t@asked method GET POST\n\t\t\tforward_auth @asked ",
+            &["not_asked"],
+        ),
+        mistake(
             "uri /auth/verify\n",
             "uri /auth/verify\n\t\t\t\theader_up X-Forwarded-Method {header.X-Forwarded-Method}\n",
             &["method_missing"],
@@ -371,7 +404,7 @@ fn mistakes_of_caddy_are_found() {
         mistake(
             "\tadmin off\n",
             "\tadmin off\n\tservers {\n\t\ttrusted_proxies static 127.0.0.0/8\n\t}\n",
-            &["description_passed", "client_believed"],
+            &["description_passed"],
         ),
         mistake(
             "header_up X-Doorward-Secret a-secret-of-these-tests",
@@ -405,6 +438,11 @@ fn mistakes_of_envoy_are_found() {
             "- { exact: access-control-request-method, ignore_case: true }",
             "",
             &["preflight_blocked"],
+        ),
+        mistake(
+            "                        - match: { prefix: / }\n",
+            "                        - match: { safe_regex: { regex: \".*\\\\.css\" } }\n                          route: { cluster: app }\n                          typed_per_filter_config: *unasked\n                        - match: { prefix: / }\n",
+            &["not_asked"],
         ),
         mistake(
             "- { exact: x-auth-roles, ignore_case: true }",
@@ -479,6 +517,22 @@ fn mistakes_of_haproxy_are_found() {
             "    http-request lua.doorward unless { path_beg /auth/ }\n",
             "",
             &["not_asked"],
+        ),
+        // A prefix without its slash takes in others, and so does one compared without case.
+        mistake(
+            "lua.doorward unless { path_beg /auth/ }",
+            "lua.doorward unless { path_beg /auth }",
+            &["not_asked"],
+        ),
+        mistake(
+            "lua.doorward unless { path_beg /auth/ }",
+            "lua.doorward unless { path_beg -i /auth/ }",
+            &["not_asked"],
+        ),
+        mistake(
+            "            txn.http:req_set_header(name, value)\n",
+            "            txn.http:req_set_header(name, value)\n            if name == \"x-auth-uid\" then txn.http:req_set_header(\"x-user\", value) end\n",
+            &["identity_forged"],
         ),
         mistake(
             "    http-request del-header ^x[-_.](auth|original|doorward)[-_.] -m reg\n",
@@ -604,6 +658,25 @@ fn what_cannot_be_probed_ends_with_1_and_says_why() {
             .cli(&[&["doctor", "forward-auth"], options].concat(), "")
             .with(2);
     }
+}
+
+#[test]
+fn nothing_is_told_by_a_proxy_that_limits_requests() {
+    let stage = Stage::new();
+    let limited = mistake(
+        "upstream doorward {",
+        "limit_req_zone $binary_remote_addr zone=few:1m rate=10r/s;\nlimit_req zone=few burst=20 nodelay;\nupstream doorward {",
+        &[],
+    );
+    let _proxy = stage.proxy(Kind::Nginx, Some(&limited));
+    let ended = stage.run(&["--apikey", "-"], &stage.key).with(1);
+    assert!(
+        ended
+            .stderr
+            .contains("passed at first and does not any more"),
+        "{}",
+        ended.all()
+    );
 }
 
 #[test]
