@@ -170,12 +170,17 @@ impl Probe<'_> {
     /// From where to speak to an address so as to be no trusted proxy, if the system would choose `own`; `None`: this
     /// machine is one itself.
     pub(super) fn stranger(&self, to: SocketAddr, own: IpAddr) -> Option<IpAddr> {
-        let trusted = &self.config.listen.trusted_proxies;
         let is_local = to.is_ipv4() && to.ip().is_loopback();
         [Some(own), is_local.then_some(ELSEWHERE)]
             .into_iter()
             .flatten()
-            .find(|ip| !trusted.iter().any(|net| net.contains(ip)))
+            .find(|ip| !self.is_trusted(*ip))
+    }
+
+    /// Whether an address is that of a trusted proxy.
+    pub(super) fn is_trusted(&self, ip: IpAddr) -> bool {
+        let trusted = &self.config.listen.trusted_proxies;
+        trusted.iter().any(|net| net.contains(&ip))
     }
 
     /// What the gateway wrote about a request, by its id; `None`: there is no log, or nothing in it in time.

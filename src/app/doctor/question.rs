@@ -1,5 +1,7 @@
 //! Whether a caller has a say in what is judged: method, target, host, scheme, and its own address.
 
+use std::net::IpAddr;
+
 use http::Method;
 
 use crate::app::doctor::Fault;
@@ -245,7 +247,13 @@ async fn client(probe: &Probe<'_>, check: &mut Check) {
         value.unwrap_or_default().to_owned()
     };
     let client = told("client");
-    if client == FORGED_CLIENT {
+    let address = client.parse::<IpAddr>();
+    if address.is_ok_and(|address| probe.is_trusted(address)) {
+        check.found(
+            Fault::ClientLost,
+            format!("the gateway took {client}, a trusted proxy, for the caller"),
+        );
+    } else if client == FORGED_CLIENT {
         check.found(
             Fault::ClientBelieved,
             format!("X-Forwarded-For: {FORGED_CLIENT} of a caller is its address to the gateway"),

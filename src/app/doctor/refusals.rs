@@ -4,6 +4,7 @@ use crate::app::doctor::Fault;
 use crate::app::doctor::probe::{Outcome, Probe};
 use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::{Answer, Ask};
+use crate::auth::cookie::CookieNames;
 
 pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let mut check = Check::new("refusals", probe.proxy);
@@ -39,6 +40,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             program_is_told(&answer, who, &mut check);
         }
     }
+    let has_cookie = with_cookie(probe, get(), &mut check).await;
     let who = "a browser without a login";
     let navigation = get()
         .with("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
@@ -54,10 +56,34 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
         }
     }
     check.saw("programs get 401");
+    if has_cookie {
+        check.saw("the session cookie takes part");
+    }
     if probe.config.session.login_redirect {
         check.saw("browsers are sent to the login page");
     }
     check.into(report);
+}
+
+/// Whether a session cookie reaches the gateway. One that is none is refused otherwise than no cookie at all, which shows
+/// in the challenge (RFC 6750 section 3.1) whatever the proxy makes of the body.
+async fn with_cookie(probe: &Probe<'_>, ask: Ask, check: &mut Check) -> bool {
+    let (listen, session) = (&probe.config.listen, &probe.config.session);
+    let (name, _) = CookieNames::new(&listen.public_url, session).on_routes();
+    let who = "a caller whose session has ended";
+    let ask = ask.with("Cookie", &format!("{name}=ended"));
+    let Some(answer) = refused(probe, &ask, who, check).await else {
+        return false;
+    };
+    let challenge = answer.field("www-authenticate").unwrap_or_default();
+    let has_come = challenge.contains("invalid_token");
+    if answer.status == 401 && challenge.starts_with("Bearer") && !has_come {
+        check.found(
+            Fault::CookieLost,
+            format!("a request with the cookie {name} is refused as one without"),
+        );
+    }
+    has_come
 }
 
 /// A refusal that is one; what else it can be is noted.

@@ -75,6 +75,11 @@ const GENERAL: [(Fault, &str, &str); Fault::ALL.len()] = [
         "have the proxy replace X-Forwarded-For, or append the peer's address to it",
     ),
     (
+        Fault::ClientLost,
+        "all callers are one to limits, key restrictions and the audit trail: one of them locks the others out",
+        "have the proxy tell the caller's address in X-Forwarded-For of the question",
+    ),
+    (
         Fault::IdentityForged,
         "whoever calls can be anybody to the service",
         "have the proxy remove the caller's copies, in every spelling, and set each identity header from the answer",
@@ -99,6 +104,11 @@ const GENERAL: [(Fault, &str, &str); Fault::ALL.len()] = [
         "the service, its log and whoever reads that can act for the caller",
         "have the proxy remove Authorization and the API key before the service, unless the route has \
              pass_credentials",
+    ),
+    (
+        Fault::CookieLost,
+        "whoever logs in on the login page stays a stranger to the service",
+        "have the proxy send Cookie with the question",
     ),
     (
         Fault::PreflightBlocked,
@@ -206,7 +216,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
     ),
     (
         Proxy::Nginx,
-        &[Fault::ClientBelieved],
+        &[Fault::ClientBelieved, Fault::ClientLost],
         "proxy_set_header X-Forwarded-For $remote_addr;",
     ),
     (
@@ -260,7 +270,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
             Fault::IdentityLeft,
             Fault::IdentityLost,
         ],
-        "each identity header in authResponseHeaders",
+        "each identity header in authResponseHeaders, and no authRequestHeaders, so that the gateway sees all that comes",
     ),
     (
         Proxy::Traefik,
@@ -271,6 +281,11 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
         Proxy::Traefik,
         &[Fault::NotAsked],
         "the forwardAuth middleware in middlewares of the router",
+    ),
+    (
+        Proxy::Traefik,
+        &[Fault::CookieLost],
+        "no authRequestHeaders, or one with Cookie",
     ),
     (
         Proxy::Caddy,
@@ -329,9 +344,14 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
     ),
     (
         Proxy::Envoy,
-        &[Fault::LoginNotOffered, Fault::PreflightBlocked],
-        "the fields that the gateway judges by in allowed_headers: accept, origin, sec-fetch-mode, \
-             access-control-request-method and the others",
+        &[
+            Fault::LoginNotOffered,
+            Fault::PreflightBlocked,
+            Fault::CookieLost,
+            Fault::ClientLost,
+        ],
+        "the fields that the gateway judges by in allowed_headers: cookie, accept, origin, sec-fetch-mode, \
+             access-control-request-method, x-forwarded-for and the others",
     ),
     (
         Proxy::Envoy,
@@ -375,7 +395,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
     ),
     (
         Proxy::Haproxy,
-        &[Fault::ClientBelieved],
+        &[Fault::ClientBelieved, Fault::ClientLost],
         "headers[\"x-forwarded-for\"] = { txn.sf:src() } in the question",
     ),
 ];

@@ -24,6 +24,8 @@ pub enum Fault {
     DescriptionPassed,
     /// A caller chooses its own address.
     ClientBelieved,
+    /// The gateway takes the proxy for every caller.
+    ClientLost,
     /// A caller's identity header reaches the service.
     IdentityForged,
     /// The same, where the gateway tells an empty value.
@@ -34,6 +36,8 @@ pub enum Fault {
     IdentityDropped,
     /// A caller's credential reaches the service.
     CredentialPassed,
+    /// A session cookie does not reach the gateway.
+    CookieLost,
     /// A CORS preflight is refused.
     PreflightBlocked,
     /// A body does not arrive whole.
@@ -64,7 +68,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::NotAsked,
         Self::ForwarderRefused,
         Self::MethodMissing,
@@ -74,11 +78,13 @@ impl Fault {
         Self::TargetBelieved,
         Self::DescriptionPassed,
         Self::ClientBelieved,
+        Self::ClientLost,
         Self::IdentityForged,
         Self::IdentityLeft,
         Self::IdentityLost,
         Self::IdentityDropped,
         Self::CredentialPassed,
+        Self::CookieLost,
         Self::PreflightBlocked,
         Self::BodyLost,
         Self::CookieRefused,
@@ -107,11 +113,13 @@ impl Fault {
             Self::TargetBelieved => "target_believed",
             Self::DescriptionPassed => "description_passed",
             Self::ClientBelieved => "client_believed",
+            Self::ClientLost => "client_lost",
             Self::IdentityForged => "identity_forged",
             Self::IdentityLeft => "identity_left",
             Self::IdentityLost => "identity_lost",
             Self::IdentityDropped => "identity_dropped",
             Self::CredentialPassed => "credential_passed",
+            Self::CookieLost => "cookie_lost",
             Self::PreflightBlocked => "preflight_blocked",
             Self::BodyLost => "body_lost",
             Self::CookieRefused => "cookie_refused",

@@ -263,6 +263,11 @@ const OF_NGINX: &[Mistake] = &[
         &[],
     ),
     mistake(
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+        "proxy_set_header X-Forwarded-For \"\";",
+        &["client_lost"],
+    ),
+    mistake(
         "error_page 401 @doorward_unauthorized;",
         "error_page 401 =403 @doorward_forbidden;",
         &["refusal_broken", "login_not_offered"],
@@ -375,6 +380,12 @@ fn mistakes_of_traefik_are_found() {
             "",
             &["forwarder_refused"],
         ),
+        mistake(
+            "        trustForwardHeader: false\n",
+            "        trustForwardHeader: false\n        authRequestHeaders: [X-Doorward-Secret, X-Api-Key, Authorization, Accept, Origin, Sec-Fetch-Mode, Sec-WebSocket-Key, Access-Control-Request-Method]\n",
+            // Names in a spelling that only the service reads as an identity are not shown to the gateway either.
+            &["identity_forged", "cookie_lost"],
+        ),
         mistake(" && !PathPrefix(`/auth/verify`)", "", &["verify_reachable"]),
         mistake("          X-Api-Key: \"\"\n", "", &["credential_passed"]),
     ];
@@ -433,6 +444,16 @@ fn mistakes_of_envoy_are_found() {
             "- { exact: accept, ignore_case: true }",
             "",
             &["login_not_offered"],
+        ),
+        mistake(
+            "- { exact: cookie, ignore_case: true }",
+            "",
+            &["cookie_lost"],
+        ),
+        mistake(
+            "- { exact: x-forwarded-for, ignore_case: true }",
+            "",
+            &["client_lost"],
         ),
         mistake(
             "- { exact: access-control-request-method, ignore_case: true }",
