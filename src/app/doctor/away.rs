@@ -127,7 +127,7 @@ async fn seen_when_allowed(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), 
 async fn passes(probe: &Probe<'_>, state: &str, check: &mut Check) {
     let ground = &probe.ground;
     for spot in [&ground.open, &ground.closed].into_iter().flatten() {
-        if probe.send(&Ask::get(&spot.path)).await.arrived().is_some() {
+        if probe.reaches(&Ask::get(&spot.path)).await {
             check.found(
                 Fault::FailsOpen,
                 format!(

@@ -196,7 +196,7 @@ async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -
         ("X-Original-URL", url.as_str()),
     ];
     for (name, value) in methods {
-        if arrives(probe, carrier.clone().with(name, value)).await {
+        if probe.reaches(&carrier.clone().with(name, value)).await {
             check.found(
                 Fault::MethodMissing,
                 format!("{told}, but it reached the service once the caller added {name}: {value}"),
@@ -205,7 +205,7 @@ async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -
         }
     }
     for (name, value) in targets {
-        if arrives(probe, carrier.clone().with(name, value)).await {
+        if probe.reaches(&carrier.clone().with(name, value)).await {
             check.found(
                 Fault::TargetMissing,
                 format!("{told}, but it reached the service once the caller added {name}"),
@@ -214,7 +214,7 @@ async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -
         }
         for (method_name, method) in methods {
             let both = carrier.clone().with(name, value).with(method_name, method);
-            if arrives(probe, both).await {
+            if probe.reaches(&both).await {
                 let what = format!(
                     "{told}, but it reached the service once the caller added {name} and {method_name}"
                 );
@@ -225,10 +225,6 @@ async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -
         }
     }
     false
-}
-
-async fn arrives(probe: &Probe<'_>, ask: Ask) -> bool {
-    probe.send(&ask).await.arrived().is_some()
 }
 
 fn no_echo(carrier: &Ask, why: String) -> DoctorError {

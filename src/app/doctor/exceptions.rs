@@ -33,7 +33,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     // Only where the echo is known to stand: another service might do what it is told.
     let closed = ground.closed.as_ref().zip(probe.credential.as_ref());
     match closed {
-        Some((spot, credential)) if is_echo(probe, &Ask::get(&spot.path).by(credential)).await => {
+        Some((spot, credential)) if probe.reaches(&Ask::get(&spot.path).by(credential)).await => {
             let methods = [Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
             asks.extend(methods.map(|method| (method, spot.path.clone())));
         }
@@ -44,7 +44,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     asks.retain(|(method, path)| !ground.is_open(path, method));
     let count = asks.len();
     for (method, path) in asks {
-        if is_echo(probe, &Ask::new(method.as_str(), &path)).await {
+        if probe.reaches(&Ask::new(method.as_str(), &path)).await {
             check.found(
                 Fault::NotAsked,
                 format!("{method} {path} without a login reached the service"),
@@ -55,10 +55,6 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
         "none of {count} endings, names and methods is spared"
     ));
     check.into(report);
-}
-
-async fn is_echo(probe: &Probe<'_>, ask: &Ask) -> bool {
-    probe.send(ask).await.arrived().is_some()
 }
 
 fn targets(probe: &Probe<'_>) -> Vec<String> {

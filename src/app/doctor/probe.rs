@@ -119,7 +119,12 @@ impl Probe<'_> {
         self.send_by(&self.wire, ask).await
     }
 
-    /// The same by another way.
+    /// Whether it gets to the service.
+    pub(super) async fn reaches(&self, ask: &Ask) -> bool {
+        self.send(ask).await.arrived().is_some()
+    }
+
+    /// As [`Probe::send`], by another way.
     pub(super) async fn send_by(&self, wire: &Wire, ask: &Ask) -> Outcome {
         match wire.send(ask).await {
             None => Outcome::Silent,

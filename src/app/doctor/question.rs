@@ -104,7 +104,7 @@ async fn methods(probe: &Probe<'_>, check: &mut Check) {
             .with("Origin", "https://doctor.invalid")
             .with("Access-Control-Request-Method", method.as_str())
             .with(name, "OPTIONS");
-        if probe.send(&ask).await.arrived().is_some() {
+        if probe.reaches(&ask).await {
             check.found(
                 Fault::MethodBelieved,
                 format!(
@@ -139,7 +139,7 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
     for (name, value) in forms(&open.path) {
         for count in [1, 2] {
             let ask = (0..count).fold(Ask::get(&closed.path), |ask, _| ask.with(name, &value));
-            if probe.send(&ask).await.arrived().is_some() {
+            if probe.reaches(&ask).await {
                 check.found(
                     Fault::TargetBelieved,
                     format!(

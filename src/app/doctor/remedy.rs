@@ -11,7 +11,7 @@ pub(super) fn of(fault: Fault, proxy: Option<Proxy>) -> (&'static str, String) {
     };
     let line = LINES
         .iter()
-        .find(|(of, faults, _)| *of == proxy && faults.contains(&fault));
+        .find(|(of, faults, _)| of.contains(&proxy) && faults.contains(&fault));
     let mend = match line {
         Some((.., line)) => format!("{general}. {}: {line}", proxy.title()),
         None => format!(
@@ -178,19 +178,19 @@ const GENERAL: [(Fault, &str, &str); Fault::ALL.len()] = [
 ];
 
 /// The place to look at in a proxy's own configuration, where it is one line.
-const LINES: &[(Proxy, &[Fault], &str)] = &[
+const LINES: &[(&[Proxy], &[Fault], &str)] = &[
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::NotAsked],
         "auth_request /_doorward; in each location that leads to the service, without satisfy any",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::MethodMissing, Fault::MethodBelieved],
         "proxy_set_header X-Original-Method $request_method; and proxy_set_header X-Forwarded-Method \"\";",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[
             Fault::TargetMissing,
             Fault::TargetBelieved,
@@ -200,12 +200,12 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
              and proxy_pass without a path",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::DescriptionPassed],
         "proxy_set_header X-Forwarded-Uri \"\"; and the like, for each of the other fields",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[
             Fault::IdentityForged,
             Fault::IdentityLeft,
@@ -215,47 +215,47 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
              ignore_invalid_headers on",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::ClientBelieved, Fault::ClientLost],
         "proxy_set_header X-Forwarded-For $remote_addr;",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::VerifyReachable],
         "location /auth/verify { return 404; }",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::CookieRefused],
         "large_client_header_buffers 4 16k;",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::BodyLost],
         "proxy_pass_request_body off; and proxy_set_header Content-Length \"\"; where it asks",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::WebsocketLost],
         "proxy_http_version 1.1; and proxy_set_header Upgrade $http_upgrade;",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::LoginNotOffered, Fault::ApiRedirected],
         "error_page 401 to a location that returns 302 if the answer had a Location, else 401",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::RefusalIsSuccess],
         "error_page 401 @name; without an equals sign",
     ),
     (
-        Proxy::Nginx,
+        &[Proxy::Nginx],
         &[Fault::FailsOpen],
         "no error_page 500 that leads to the service",
     ),
     (
-        Proxy::Traefik,
+        &[Proxy::Traefik],
         &[
             Fault::MethodBelieved,
             Fault::TargetBelieved,
@@ -264,7 +264,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
         "trustForwardHeader: false, and no forwardedHeaders.insecure at the entry point",
     ),
     (
-        Proxy::Traefik,
+        &[Proxy::Traefik],
         &[
             Fault::IdentityForged,
             Fault::IdentityLeft,
@@ -273,67 +273,57 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
         "each identity header in authResponseHeaders, and no authRequestHeaders, so that the gateway sees all that comes",
     ),
     (
-        Proxy::Traefik,
+        &[Proxy::Traefik],
         &[Fault::VerifyReachable],
         "!PathPrefix(`/auth/verify`) in the rule",
     ),
     (
-        Proxy::Traefik,
+        &[Proxy::Traefik],
         &[Fault::NotAsked],
         "the forwardAuth middleware in middlewares of the router",
     ),
     (
-        Proxy::Traefik,
+        &[Proxy::Traefik],
         &[Fault::CookieLost],
         "no authRequestHeaders, or one with Cookie",
     ),
     (
-        Proxy::Caddy,
+        &[Proxy::Caddy],
         &[Fault::IdentityForged, Fault::IdentityLeft],
         "request_header -X-Auth-* before forward_auth, and each identity header in copy_headers",
     ),
     (
-        Proxy::Caddy,
+        &[Proxy::Caddy],
         &[Fault::IdentityLost],
         "each identity header in copy_headers",
     ),
     (
-        Proxy::Caddy,
+        &[Proxy::Caddy],
         &[Fault::ClientBelieved],
         "no trusted_proxies that takes in callers",
     ),
     (
-        Proxy::Caddy,
+        &[Proxy::Caddy],
         &[Fault::VerifyReachable],
         "handle /auth/verify* { respond 404 }",
     ),
     (
-        Proxy::Caddy,
+        &[Proxy::Caddy],
         &[Fault::NotAsked],
         "forward_auth inside route, before reverse_proxy",
     ),
     (
-        Proxy::Envoy,
+        &[Proxy::Envoy, Proxy::EnvoyGrpc],
         &[Fault::FailsOpen],
         "failure_mode_allow: false",
     ),
     (
-        Proxy::EnvoyGrpc,
-        &[Fault::FailsOpen],
-        "failure_mode_allow: false",
-    ),
-    (
-        Proxy::Envoy,
+        &[Proxy::Envoy, Proxy::EnvoyGrpc],
         &[Fault::ClientBelieved],
         "use_remote_address: true",
     ),
     (
-        Proxy::EnvoyGrpc,
-        &[Fault::ClientBelieved],
-        "use_remote_address: true",
-    ),
-    (
-        Proxy::Envoy,
+        &[Proxy::Envoy],
         &[
             Fault::IdentityForged,
             Fault::IdentityLeft,
@@ -343,7 +333,7 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
              allowed_upstream_headers",
     ),
     (
-        Proxy::Envoy,
+        &[Proxy::Envoy],
         &[
             Fault::LoginNotOffered,
             Fault::PreflightBlocked,
@@ -354,47 +344,37 @@ const LINES: &[(Proxy, &[Fault], &str)] = &[
              access-control-request-method, x-forwarded-for and the others",
     ),
     (
-        Proxy::Envoy,
+        &[Proxy::Envoy, Proxy::EnvoyGrpc],
         &[Fault::WebsocketLost],
         "upgrade_configs with websocket",
     ),
     (
-        Proxy::EnvoyGrpc,
-        &[Fault::WebsocketLost],
-        "upgrade_configs with websocket",
-    ),
-    (
-        Proxy::Envoy,
+        &[Proxy::Envoy, Proxy::EnvoyGrpc],
         &[Fault::VerifyReachable],
         "a route for /auth/verify with direct_response 404, first",
     ),
     (
-        Proxy::EnvoyGrpc,
-        &[Fault::VerifyReachable],
-        "a route for /auth/verify with direct_response 404, first",
-    ),
-    (
-        Proxy::Haproxy,
+        &[Proxy::Haproxy],
         &[Fault::IdentityForged, Fault::IdentityLeft],
         "http-request del-header ^x[-_.](auth|original|doorward)[-_.] -m reg, before the question",
     ),
     (
-        Proxy::Haproxy,
+        &[Proxy::Haproxy],
         &[Fault::NotAsked],
         "http-request lua.doorward before use_backend",
     ),
     (
-        Proxy::Haproxy,
+        &[Proxy::Haproxy],
         &[Fault::CookieRefused],
         "tune.bufsize 32768",
     ),
     (
-        Proxy::Haproxy,
+        &[Proxy::Haproxy],
         &[Fault::VerifyReachable],
         "http-request deny deny_status 404 if { path_beg,url_dec -m beg /auth/verify }",
     ),
     (
-        Proxy::Haproxy,
+        &[Proxy::Haproxy],
         &[Fault::ClientBelieved, Fault::ClientLost],
         "headers[\"x-forwarded-for\"] = { txn.sf:src() } in the question",
     ),
