@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-use crate::auth::grant::Decision;
+use crate::auth::grant::{Decision, Denial};
 use crate::auth::view::{Client, RequestView, Target};
+use crate::model::deny::DenyReason;
 
 /// What a proxy sends when it asks.
 #[derive(Clone, Copy, Debug)]
@@ -54,4 +55,20 @@ pub struct Judged {
     pub about: Option<(Method, Target)>,
     /// The decision. Its grant leads to no upstream: the proxy that asked has its own.
     pub decision: Decision,
+}
+
+impl Judged {
+    /// Of a question that could not be read, or that its peer may not ask.
+    #[must_use]
+    pub const fn unread(reason: DenyReason) -> Self {
+        Self {
+            about: None,
+            decision: Decision::Deny(Denial {
+                reason,
+                route: None,
+                identity: None,
+                retry_after_s: None,
+            }),
+        }
+    }
 }

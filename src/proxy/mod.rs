@@ -65,7 +65,7 @@ impl Gateway {
         }
     }
 
-    /// Answers by the gateway's own endpoints.
+    /// Answers by the gateway's own endpoints: a request, or a proxy that asks about one of its own.
     async fn serve_itself(
         &self,
         session: &mut Session,
@@ -74,39 +74,27 @@ impl Gateway {
         let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return Ok(false);
         };
-        let public = &ctx.snapshot.config.listen.public_url;
-        let scheme = client.scheme(&session.req_header().headers, &public.scheme);
-        let scope = RequestScope {
-            id: ctx.id,
-            client: client.address,
-            origin: origin_of(scheme, &target.authority),
-            snapshot: Arc::clone(&ctx.snapshot),
-        };
         ctx.verdict = Verdict::Local;
-        match local::serve(session, &*self.own, target, scope).await? {
-            Ok(status) => {
-                ctx.status = status;
-                Ok(true)
-            }
-            Err(reason) => refuse(session, ctx, reason).await,
-        }
-    }
-
-    /// Answers a proxy that asks about a request of its own.
-    async fn verify(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-    ) -> pingora::Result<bool> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return Ok(false);
+        let served = if ctx.snapshot.is_question(target.path.as_str()) {
+            let about = (ctx.id, &*ctx.snapshot);
+            let asked = local::verify(session, &*self.own, target, client, about).await?;
+            asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
+        } else {
+            let public = &ctx.snapshot.config.listen.public_url;
+            let scheme = client.scheme(&session.req_header().headers, &public.scheme);
+            let scope = RequestScope {
+                id: ctx.id,
+                client: client.address,
+                origin: origin_of(scheme, &target.authority),
+                snapshot: Arc::clone(&ctx.snapshot),
+            };
+            let answered = local::serve(session, &*self.own, target, scope).await?;
+            answered.map(|status| (status, Verdict::Local))
         };
-        ctx.verdict = Verdict::Local;
-        let about = (ctx.id, &*ctx.snapshot);
-        match local::verify(session, &*self.own, target, client, about).await? {
-            Ok((status, judged)) => {
+        match served {
+            Ok((status, verdict)) => {
                 ctx.status = status;
-                ctx.verdict = Verdict::Asked(Box::new(judged));
+                ctx.verdict = verdict;
                 Ok(true)
             }
             Err(reason) => refuse(session, ctx, reason).await,
@@ -231,15 +219,14 @@ impl ProxyHttp for Gateway {
             }
             return refuse(session, ctx, reason).await;
         }
-        let snapshot = &ctx.snapshot;
-        match &ctx.target {
-            Some(target) if snapshot.is_question(target.path.as_str()) => {
-                self.verify(session, ctx).await
-            }
-            Some(target) if snapshot.serves_itself(&target.host, &target.path) => {
-                self.serve_itself(session, ctx).await
-            }
-            _ => self.decide(session, ctx).await,
+        let is_own = ctx
+            .target
+            .as_ref()
+            .is_some_and(|target| ctx.snapshot.serves_itself(&target.host, &target.path));
+        if is_own {
+            self.serve_itself(session, ctx).await
+        } else {
+            self.decide(session, ctx).await
         }
     }
 

@@ -94,17 +94,7 @@ pub(in crate::web) async fn verify(
         }
         Err(reason) => {
             let problem = Problem::from(Kind::DeniedToProxy(reason));
-            let denial = Denial {
-                reason,
-                route: None,
-                identity: None,
-                retry_after_s: None,
-            };
-            let judged = Judged {
-                about: None,
-                decision: Decision::Deny(denial),
-            };
-            (problem.into_response(), judged)
+            (problem.into_response(), Judged::unread(reason))
         }
     }
 }

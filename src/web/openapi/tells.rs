@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, Request, State};
 use axum::response::Response;
 use http::HeaderMap;
-use http::request::Parts;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
@@ -50,7 +49,6 @@ macro_rules! tells_nothing {
     };
 }
 tells_nothing!(
-    Parts,
     Anybody,
     LastIdentity,
     State<Arc<Portal>>,

@@ -27,7 +27,7 @@ use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
 use crate::auth::asked::{Asked, Judged};
-use crate::auth::grant::{Decision, Denial, Grant};
+use crate::auth::grant::{Decision, Grant};
 use crate::auth::view::Client;
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
@@ -207,20 +207,11 @@ impl Arrival {
     async fn unread(&self, reason: DenyReason) -> (CheckResponse, Answered) {
         let problem = Problem::from(Kind::DeniedToProxy(reason));
         let written = self.refused(Told::Refused(problem)).await;
-        let denial = Denial {
-            reason,
-            route: None,
-            identity: None,
-            retry_after_s: None,
-        };
         let answered = Answered {
             status: written.status,
             body_bytes: written.body_bytes,
             client: None,
-            judged: Judged {
-                about: None,
-                decision: Decision::Deny(denial),
-            },
+            judged: Judged::unread(reason),
         };
         (written.message, answered)
     }
