@@ -144,7 +144,9 @@ impl Setup {
             let text = CONFIG.replace("SOURCE", &source().to_string());
             let (config, _) =
                 Config::parse(&text, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
-            let services = doorward::app::services::open(&config).unwrap();
+            let services =
+                doorward::app::services::open(&config, doorward::app::services::Records::Made)
+                    .unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
             let accounts = &snapshot.accounts;

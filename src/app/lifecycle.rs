@@ -14,6 +14,7 @@ use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
+use crate::app::services::Records;
 use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
@@ -114,7 +115,7 @@ async fn open(config: &Config) -> Result<Services, AppError> {
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
     }
-    let services = services::open(config)?;
+    let services = services::open(config, Records::Made)?;
     let restored = counting::restore(&services).await;
     restored.map_err(|source| services::OpenError::Store {
         path: config.store.path.clone(),

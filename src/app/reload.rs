@@ -15,6 +15,9 @@ pub(super) fn reload(path: &Path, current: &Current) {
             for key in fixed {
                 tracing::warn!(key, "changed, but needs a restart to count");
             }
+            for key in voiding(&current.load().config, &snapshot.config) {
+                tracing::warn!(key, "{VOIDED}");
+            }
             current.replace(snapshot);
             let services = &current.load().services;
             services.mailer.adopt();
@@ -23,6 +26,21 @@ pub(super) fn reload(path: &Path, current: &Current) {
         }
         Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
     }
+}
+
+/// What is said of a key whose change makes the gateway refuse what it has signed.
+const VOIDED: &str = "changed: every access token that was issued before is refused from now on; who has a refresh token \
+     gets another one, and cookies and API keys go on";
+
+/// The keys that have changed and stand in every token of our own.
+fn voiding(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.tokens, &new.tokens);
+    let changed = [
+        ("tokens.issuer", old.issuer != new.issuer),
+        ("tokens.audience", old.audience != new.audience),
+    ];
+    let changed = changed.into_iter().filter(|(_, is_other)| *is_other);
+    changed.map(|(key, _)| key).collect()
 }
 
 fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str>), String> {
@@ -48,8 +66,8 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     };
     let issuers = services::issuers(
         &config,
-        &old.services.clock,
-        &old.services.metrics,
+        (&old.services.clock, &old.services.metrics),
+        true,
         Some(&old.services.issuers),
     );
     let services = Services {

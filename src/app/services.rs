@@ -29,6 +29,15 @@ use crate::telemetry::metrics::Metrics;
 
 /// Passwords that may wait for each hashing thread: four take about 60 ms.
 const HASH_QUEUE_PER_THREAD: usize = 4;
+/// What the key directory of a store has in it.
+const KEY_FILES: [&str; 6] = [
+    "apikey.key",
+    "assertion.json",
+    "count.key",
+    "mail.key",
+    "refresh.key",
+    "signing.json",
+];
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -53,6 +62,14 @@ pub enum OpenError {
         #[source]
         source: StoreError,
     },
+    /// A key file is not there, and what was asked makes none.
+    #[error(
+        "key file {path} is missing: bring it back from a backup; a gateway that starts makes another one"
+    )]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -67,22 +84,37 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
+/// Which records a process works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Those of the store; what is missing is made: our directory (0700), and keys (0600) at the first start.
+    Made,
+    /// Those of the store, which is there with its keys: nothing is made.
+    Found,
+    /// None: keys and records are in memory, and nothing is looked for.
+    None,
+}
+
 /// Opens the store, the keys, the hashing pool, the mail transport and the telemetry.
-///
-/// Makes what is missing: our directory (0700), and keys (0600) at the first start.
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config) -> Result<Services, OpenError> {
+pub fn open(config: &Config, records: Records) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = &config.store.path;
     // Whatever is made from here on is ours alone, what the engine makes by itself too.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    private_directory(directory)?;
     let generations = Arc::new(Generations::new());
-    let (store, keys, backups): (Arc<dyn Store>, _, _) = match config.store.engine {
-        StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None, None),
-        StoreEngine::Sled => {
+    let (store, keys, backups): (Arc<dyn Store>, _, _) = match (config.store.engine, records) {
+        (_, Records::None) => (Arc::new(MemoryStore::new(generations)), None, None),
+        (StoreEngine::Memory, _) => {
+            private_directory(directory)?;
+            (Arc::new(MemoryStore::new(generations)), None, None)
+        }
+        (StoreEngine::Sled, _) => {
+            if records == Records::Found {
+                all_keys_there(&directory.join("keys"))?;
+            }
             let store =
                 SledStore::open(directory, generations).map_err(|source| OpenError::Store {
                     path: directory.clone(),
@@ -126,7 +158,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         post,
         counters: Arc::new(CounterSets::new(&clock)),
         role_sources: role_sources(config, &clock, &metrics),
-        issuers: issuers(config, &clock, &metrics, None)?,
+        issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
         key_use: Arc::new(KeyUse::new()),
         backups,
         clock,
@@ -151,15 +183,17 @@ pub(super) fn role_sources(
     ))
 }
 
-/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are.
+/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are. `keeps`: key sets
+/// that are fetched are kept on disk.
 pub(super) fn issuers(
     config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+    keeps: bool,
     before: Option<&Issuers>,
 ) -> Result<Arc<Issuers>, Obstacle> {
     let parts = IssuerParts {
         dir: &config.store.path.join("jwks"),
+        keeps,
         clock,
         metrics,
     };
@@ -167,6 +201,15 @@ pub(super) fn issuers(
     opened
         .map(Arc::new)
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
+}
+
+/// Sees that nothing would have to be made where nothing may be.
+fn all_keys_there(keys: &Path) -> Result<(), OpenError> {
+    let mut missing = KEY_FILES.iter().map(|name| keys.join(name));
+    match missing.find(|path| !path.exists()) {
+        Some(path) => Err(OpenError::KeyFile { path }),
+        None => Ok(()),
+    }
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {
@@ -196,7 +239,7 @@ mod tests {
                 shared.display()
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
-            assert!(open(&config).is_err(), "{engine}");
+            assert!(open(&config, Records::Made).is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

@@ -367,7 +367,7 @@ pub(super) enum StoreTask {
     },
     /// Brings a backup back; the gateway must not run. What was there is kept beside it.
     #[command(
-        after_help = "Examples:\n  doorward store restore data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
+        after_help = "Examples:\n  doorward store restore config/data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
     )]
     Restore {
         /// The backup.

@@ -56,7 +56,7 @@ fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<Exit
         export,
         skip_refused,
     });
-    match app::command(config, command)? {
+    match app::command(config, command, output::note)? {
         Reply::Done(mut value) => {
             let refused = value.get_mut("refused").map(serde_json::Value::take);
             let lines = refused.as_ref().and_then(serde_json::Value::as_array);
@@ -136,7 +136,7 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
 }
 
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    show_reply(app::command(config, command)?)
+    show_reply(app::command(config, command, output::note)?)
 }
 
 /// Shows what a command gave.

@@ -70,7 +70,7 @@ fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
 
 /// Asks the gateway itself, running or not: all that it asks of a request's token.
 fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
-    match app::command(config, Command::TokenVerify { token })? {
+    match app::command(config, Command::TokenVerify { token }, output::note)? {
         Reply::Done(value) => {
             output::line("verified");
             output::claims(value.as_object().unwrap_or(&Map::new()));

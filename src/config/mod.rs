@@ -2,9 +2,10 @@
 //!
 //! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
 //! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
-//! are relative to the working directory.
+//! begin in the directory of the file, or in the state directory that systemd names.
 
 mod account;
+mod base;
 mod document;
 mod env;
 mod forward_auth;
@@ -32,7 +33,7 @@ mod tokens;
 mod upstreams;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -55,6 +56,7 @@ pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
+use crate::config::base::Base;
 use crate::config::problem::{Origin, Place, Problems};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
@@ -106,13 +108,23 @@ impl Config {
     /// [`ConfigError`] with everything that is wrong, a file that cannot be read or that others may write included.
     pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         let problems = Problems::default();
+        // It is named as it was looked for.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = path.as_path();
         let place = Place::new(path.display().to_string(), Origin::Default);
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
+                let hint = match error.kind() {
+                    ErrorKind::NotFound => {
+                        "; --config FILE names another, which may be empty where the environment says all"
+                    }
+                    _ => "",
+                };
+                let kind = error.kind();
                 problems.add(
                     &place,
-                    format!("a file that can be read as text ({})", error.kind()),
+                    format!("a file that can be read as text ({kind}{hint})"),
                 );
                 return Err(problems.into_error());
             }
@@ -126,15 +138,16 @@ impl Config {
                 ),
             );
         }
-        build(&text, Some(mode), env, problems)
+        let base = Base::of(path, env);
+        build(&text, Some(mode), (env, &base), problems)
     }
 
-    /// Reads a text as [`Config::load`] reads a file.
+    /// Reads a text as [`Config::load`] reads a file. Relative paths in it stay as they are.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
-        build(text, None, env, Problems::default())
+        build(text, None, (env, &Base::default()), Problems::default())
     }
 }
 
@@ -154,7 +167,7 @@ fn read_file(path: &Path) -> std::io::Result<(String, u32)> {
 fn build(
     text: &str,
     file_mode: Option<u32>,
-    env: &EnvOverlay,
+    (env, base): (&EnvOverlay, &Base),
     problems: Problems,
 ) -> Result<(Config, Vec<Problem>), ConfigError> {
     let before = problems.count();
@@ -165,7 +178,7 @@ fn build(
     }
     env.apply(&mut document, &problems);
     let config = sections(
-        Reader::root(document, &problems),
+        Reader::root(document, &problems, base),
         Surroundings { env, file_mode },
     );
     strangers::warn(&config, &problems);

@@ -222,3 +222,36 @@ fn whoever_was_recognised_before_is_judged_by_the_new_rules() {
     wait_for_line(&gateway, "configuration reloaded", 3);
     assert_eq!(statuses(), [401, 401, 403, 403]);
 }
+
+#[test]
+fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    gateway.get_by(&anna.caller(), "/protected/x").expect(200);
+    for (count, key) in ["issuer", "audience"].into_iter().enumerate() {
+        let person = gateway.login("anna");
+        gateway.configure(&format!(
+            "[tokens]\n{key} = \"https://another.example.com\"\n{}",
+            routes(&upstream)
+        ));
+        gateway.reload();
+        wait_for_line(&gateway, "configuration reloaded", count + 1);
+        gateway
+            .get_by(&person.caller(), "/protected/x")
+            .refused(401, "bearer_invalid");
+        let line = gateway.stderr();
+        let line = line.lines().rfind(|line| line.contains("access token"));
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("tokens.{key}"))),
+            "{line:?}"
+        );
+        let again = gateway.login("anna");
+        gateway.get_by(&again.caller(), "/protected/x").expect(200);
+    }
+    // A reload that changes neither says nothing of it.
+    let before = gateway.stderr().matches("access token").count();
+    gateway.reload();
+    wait_for_line(&gateway, "configuration reloaded", 3);
+    assert_eq!(gateway.stderr().matches("access token").count(), before);
+}

@@ -278,6 +278,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let parts = IssuerParts {
             dir: Path::new("unused"),
+            keeps: true,
             clock: &clock,
             metrics: &Arc::new(Metrics::new()),
         };
