@@ -28,6 +28,8 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests of a caller at once on one HTTP/2 connection.
 const H2_STREAMS_MAX: u32 = 100;
+/// What a list of fields may be larger than a head, counted as HTTP/2 does (RFC 9113 section 6.5.2).
+const H2_FIELD_ROOM: usize = 32 * 1024;
 /// Tries of a request: the first, another address, and once more where a kept connection had gone stale.
 const TRIES_MAX: usize = 3;
 
@@ -122,7 +124,9 @@ impl Door {
         options.h2_idle_timeout = Some(limits.keepalive_timeout);
         proxy.server_options = Some(options);
         let mut h2 = H2Options::default();
-        h2.max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        // The guard judges the size; HTTP/2 counts 32 bytes more for each field, of which a cookie may be hundreds.
+        let list_bytes_max = limits.head_bytes_max + H2_FIELD_ROOM;
+        h2.max_header_list_size(u32::try_from(list_bytes_max).unwrap_or(u32::MAX));
         h2.max_concurrent_streams(H2_STREAMS_MAX);
         proxy.h2_options = Some(h2);
         Self {

@@ -1,5 +1,6 @@
 //! What is known about one request, from its birth to its record.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,19 @@ impl Fault {
     }
 }
 
+/// One try to send a request to an upstream.
+#[derive(Debug, Default)]
+pub struct Attempt {
+    /// Where it goes.
+    pub address: Option<SocketAddr>,
+    /// Bytes of the body that were handed on.
+    pub body_bytes: u64,
+    /// Whether the head is out: the body was begun, or there is none.
+    pub is_body_begun: bool,
+    /// Whether its kept connection was closed before anything was sent.
+    pub is_stale: bool,
+}
+
 /// One request. Its record is written when it is dropped: Pingora's own last phase is not reached by a request that is
 /// canceled, panics or resets.
 #[derive(Debug)]
@@ -78,12 +92,12 @@ pub struct RequestContext {
     pub status: u16,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
-    /// Bytes of the request's body that came so far.
-    pub body_bytes: u64,
     /// Connects to an upstream that failed.
     pub failed_connects: usize,
     /// Where in the upstream's list the first connect goes.
     pub first_address: usize,
+    /// The present try to send it to an upstream.
+    pub attempt: Attempt,
     /// Whether a request was sent a second time already.
     pub is_resent: bool,
     born: Duration,
@@ -107,9 +121,9 @@ impl RequestContext {
             fault: None,
             status: 0,
             bytes_sent: 0,
-            body_bytes: 0,
             failed_connects: 0,
             first_address: 0,
+            attempt: Attempt::default(),
             is_resent: false,
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod connection;
 pub mod context;
+pub mod ejection;
 pub mod guard;
 pub mod headers;
 pub mod local;
@@ -23,6 +24,7 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -33,19 +35,22 @@ use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
 use crate::model::route::Upstream;
-use crate::proxy::context::{Fault, RequestContext, Verdict};
+use crate::proxy::context::{Attempt, Fault, RequestContext, Verdict};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::respond::{Cause, Problem, cause_of};
-use crate::proxy::upstream::Turns;
+use crate::proxy::upstream::Balancer;
 use crate::proxy::view::admit;
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
+
+/// A connection that neither side has closed, as the kernel numbers its states.
+const TCP_ESTABLISHED: u8 = 1;
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
 pub struct Gateway {
     current: Arc<Current>,
     own: Arc<dyn OwnEndpoints>,
-    turns: Turns,
+    balancer: Balancer,
     ids: RequestIds,
 }
 
@@ -60,7 +65,7 @@ impl Gateway {
         Self {
             current,
             own,
-            turns: Turns::new(echo),
+            balancer: Balancer::new(echo),
             ids: RequestIds::seeded(),
         }
     }
@@ -116,7 +121,7 @@ impl Gateway {
         let view = target.view(&head.method, scheme, client.address, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
-                ctx.first_address = self.turns.take(grant.route().upstream);
+                ctx.first_address = self.balancer.take(grant.route().upstream);
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
                 ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
@@ -180,6 +185,14 @@ async fn redirect(
     Ok(true)
 }
 
+/// Whether a connect failed by what is at the other end: a lack of descriptors here says nothing about it.
+const fn is_fault_of_peer(kind: &ErrorType) -> bool {
+    !matches!(
+        kind,
+        ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
+    )
+}
+
 /// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
 fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
     let length = head.headers.get(CONTENT_LENGTH);
@@ -236,17 +249,45 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         // A body is sent again from its beginning.
-        ctx.body_bytes = 0;
+        ctx.attempt = Attempt::default();
         let upstream = granted_upstream(ctx)?;
         let place = ctx.first_address.wrapping_add(ctx.failed_connects);
-        let address = self.turns.address(upstream, place).ok_or_else(|| {
+        let now = ctx.snapshot.services.clock.elapsed();
+        let address = self.balancer.address(upstream, place, now).ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
-        Ok(Box::new(upstream::peer(
-            upstream,
-            address,
-            &ctx.snapshot.config.limits,
-        )))
+        let limits = &ctx.snapshot.config.limits;
+        let fresh = ctx.is_resent.then_some(ctx.id);
+        let peer = upstream::peer(upstream, address, limits, fresh);
+        ctx.attempt.address = Some(address);
+        Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        if reused {
+            // Pingora has looked at the connection when it took it, but only at what the runtime had heard of by then.
+            let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
+            let info = socket.and_then(|socket| socket.tcp_info());
+            ctx.attempt.is_stale = info.is_some_and(|info| info.tcpi_state != TCP_ESTABLISHED);
+            if ctx.attempt.is_stale {
+                let closed = Error::explain(ErrorType::ConnectionClosed, "a kept connection");
+                return Err(closed.into_up());
+            }
+        } else if let Some(address) = ctx.attempt.address {
+            let services = &ctx.snapshot.services;
+            let now = services.clock.elapsed();
+            let ejections = self.balancer.ejections();
+            ejections.connected(address, now, services.metrics.upstreams());
+        }
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -256,6 +297,14 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
+        if let (Some(address), Ok(upstream)) = (ctx.attempt.address, granted_upstream(ctx))
+            && is_fault_of_peer(e.etype())
+        {
+            let services = &ctx.snapshot.services;
+            let (now, metrics) = (services.clock.elapsed(), services.metrics.upstreams());
+            let ejections = self.balancer.ejections();
+            ejections.failed(&upstream.name, address, now, metrics);
+        }
         // Nothing was sent, so any method may try the next address, once.
         ctx.failed_connects += 1;
         let has_another = granted_upstream(ctx).is_ok_and(|upstream| 1 < upstream.addresses.len());
@@ -290,12 +339,18 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
+        ctx.attempt.is_body_begun = true;
+        // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then end
+        // the body (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
         let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
-        ctx.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
-        if bytes_max != 0 && bytes_max < ctx.body_bytes && !session.was_upgraded() {
+        ctx.attempt.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        if bytes_max != 0 && bytes_max < ctx.attempt.body_bytes && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the body is too large",
@@ -322,7 +377,9 @@ impl ProxyHttp for Gateway {
         if is_switch && let Some(connection) = &ctx.connection {
             connection.upgrade();
         }
-        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)
+        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
+        respond::fit_version(session, upstream_response);
+        Ok(())
     }
 
     fn error_while_proxy(
@@ -333,14 +390,17 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        // A kept connection may close just as it is used. What has no body and does no harm twice is sent once more.
-        let is_repeatable = session.req_header().method.is_idempotent() && session.is_body_empty();
-        if is_repeatable && !ctx.is_resent {
-            e.retry.decide_reuse(client_reused);
-            ctx.is_resent = e.retry();
-        } else {
-            e.set_retry(false);
-        }
+        // A kept connection may close just as it is used. What was not sent at all may go once more, whatever the method:
+        // the connection was found closed, or its head could not be written.
+        let is_head_unwritten = *e.etype() == ErrorType::WriteError && !ctx.attempt.is_body_begun;
+        let is_unsent = ctx.attempt.is_stale || is_head_unwritten;
+        // So may what does no harm twice, if it closed before an answer began.
+        e.retry.decide_reuse(client_reused);
+        let is_harmless = e.retry() && session.req_header().method.is_idempotent();
+        // What was read of the body and is not kept would be missing.
+        let is_body_kept = !session.as_ref().retry_buffer_truncated();
+        let is_first = !std::mem::replace(&mut ctx.is_resent, true);
+        e.set_retry(is_first && client_reused && is_body_kept && (is_unsent || is_harmless));
         e
     }
 

@@ -19,7 +19,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
+pub(crate) async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
     let socket = tokio::net::TcpStream::connect(gateway.address)
         .await
         .unwrap();
@@ -280,4 +280,27 @@ fn a_connection_goes_on_after_refusals_and_heads_have_limits() {
         );
     });
     assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn crumbs_of_a_cookie_are_one_field() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let crumbs: Vec<_> = (0..110)
+        .map(|index| format!("name{index}=value{index}"))
+        .collect();
+    let fields: Vec<_> = crumbs
+        .iter()
+        .map(|crumb| ("cookie", crumb.as_str()))
+        .collect();
+    run(async {
+        let sender = connect(&gateway).await;
+        let request = request(&gateway, Method::GET, "/public/x", &fields);
+        assert_eq!(send(&sender, request, "").await.unwrap().status, 200);
+    });
+    // RFC 9113 section 8.2.3: one field for those who do not speak HTTP/2.
+    assert_eq!(
+        upstream.last().header("cookie"),
+        Some(crumbs.join("; ").as_str())
+    );
 }
