@@ -57,5 +57,6 @@ mod spoofing;
 mod store_contract;
 mod streaming;
 mod telemetry;
+mod terminal;
 mod timing;
 mod upstreams;
