@@ -5,11 +5,14 @@
 //! endpoints, or has it decided; a grant leads to an upstream, everything else to a problem. The record is written when
 //! the context is dropped, on every way out.
 
+pub mod attempt;
 pub mod connection;
 pub mod context;
 pub mod ejection;
+pub mod exchange;
 pub mod guard;
 pub mod headers;
+pub mod in_flight;
 pub mod local;
 pub mod respond;
 pub mod upstream;
@@ -17,6 +20,7 @@ pub mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,20 +34,18 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
-use crate::auth::grant::Decision;
+use crate::auth::grant::{Decision, Unavailable};
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
 use crate::model::route::Upstream;
-use crate::proxy::context::{Attempt, Fault, RequestContext, Verdict};
+use crate::proxy::context::{Fault, RequestContext, Verdict};
 use crate::proxy::headers::Forwarding;
+use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
 use crate::proxy::view::admit;
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
-
-/// A connection that neither side has closed, as the kernel numbers its states.
-const TCP_ESTABLISHED: u8 = 1;
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -51,21 +53,25 @@ pub struct Gateway {
     current: Arc<Current>,
     own: Arc<dyn OwnEndpoints>,
     balancer: Balancer,
+    in_flight: Arc<InFlight>,
     ids: RequestIds,
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `requests_max`: how
+    /// many requests may be in flight.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
         own: Arc<dyn OwnEndpoints>,
         echo: Option<SocketAddr>,
+        requests_max: usize,
     ) -> Self {
         Self {
             current,
             own,
             balancer: Balancer::new(echo),
+            in_flight: InFlight::new(requests_max),
             ids: RequestIds::seeded(),
         }
     }
@@ -185,14 +191,6 @@ async fn redirect(
     Ok(true)
 }
 
-/// Whether a connect failed by what is at the other end: a lack of descriptors here says nothing about it.
-const fn is_fault_of_peer(kind: &ErrorType) -> bool {
-    !matches!(
-        kind,
-        ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
-    )
-}
-
 /// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
 fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
     let length = head.headers.get(CONTENT_LENGTH);
@@ -232,6 +230,13 @@ impl ProxyHttp for Gateway {
             }
             return refuse(session, ctx, reason).await;
         }
+        ctx.place = self.in_flight.enter();
+        if ctx.place.is_none() {
+            let cause = Unavailable::Overloaded;
+            ctx.snapshot.services.metrics.edge().requests_refused.inc();
+            ctx.verdict = Verdict::Decided(Decision::Fail(cause));
+            return answer(session, ctx, &Problem::from(cause)).await;
+        }
         let is_own = ctx
             .target
             .as_ref()
@@ -248,8 +253,7 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
-        // A body is sent again from its beginning.
-        ctx.attempt = Attempt::default();
+        ctx.begin_attempt();
         let upstream = granted_upstream(ctx)?;
         let place = ctx.first_address.wrapping_add(ctx.failed_connects);
         let now = ctx.snapshot.services.clock.elapsed();
@@ -265,28 +269,23 @@ impl ProxyHttp for Gateway {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if reused {
-            // Pingora has looked at the connection when it took it, but only at what the runtime had heard of by then.
-            let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
-            let info = socket.and_then(|socket| socket.tcp_info());
-            ctx.attempt.is_stale = info.is_some_and(|info| info.tcpi_state != TCP_ESTABLISHED);
-            if ctx.attempt.is_stale {
-                let closed = Error::explain(ErrorType::ConnectionClosed, "a kept connection");
-                return Err(closed.into_up());
-            }
-        } else if let Some(address) = ctx.attempt.address {
-            let services = &ctx.snapshot.services;
-            let now = services.clock.elapsed();
-            let ejections = self.balancer.ejections();
-            ejections.connected(address, now, services.metrics.upstreams());
+        let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
+        if let Some(exchange) = &ctx.exchange
+            && !session.is_body_done()
+        {
+            exchange.sends_to(socket.map(Arc::clone));
         }
+        if reused {
+            return ctx.attempt.check_kept(socket.map(Arc::as_ref));
+        }
+        attempt::note_connected(ctx, self.balancer.ejections());
         Ok(())
     }
 
@@ -297,13 +296,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(address), Ok(upstream)) = (ctx.attempt.address, granted_upstream(ctx))
-            && is_fault_of_peer(e.etype())
-        {
-            let services = &ctx.snapshot.services;
-            let (now, metrics) = (services.clock.elapsed(), services.metrics.upstreams());
-            let ejections = self.balancer.ejections();
-            ejections.failed(&upstream.name, address, now, metrics);
+        if let Ok(upstream) = granted_upstream(ctx) {
+            attempt::note_failed(ctx, upstream, self.balancer.ejections(), e.etype());
         }
         // Nothing was sent, so any method may try the next address, once.
         ctx.failed_connects += 1;
@@ -349,7 +343,11 @@ impl ProxyHttp for Gateway {
             *body = None;
         }
         let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
-        ctx.attempt.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        let bytes = body.as_ref().map_or(0, |piece| piece.len() as u64);
+        ctx.attempt.body_bytes += bytes;
+        if let Some(exchange) = &ctx.exchange {
+            exchange.body_came(bytes, end_of_stream);
+        }
         if bytes_max != 0 && bytes_max < ctx.attempt.body_bytes && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
@@ -379,7 +377,28 @@ impl ProxyHttp for Gateway {
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
         respond::fit_version(session, upstream_response);
+        if !upstream_response.status.is_informational() {
+            // By a kept connection too: otherwise an address whose connections last would stay skipped.
+            attempt::note_connected(ctx, self.balancer.ejections());
+            ctx.begin_answer();
+            if respond::is_bodyless(session, upstream_response) {
+                ctx.end_answer();
+            }
+        }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<Option<Duration>> {
+        if end_of_stream {
+            ctx.end_answer();
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -390,17 +409,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        // A kept connection may close just as it is used. What was not sent at all may go once more, whatever the method:
-        // the connection was found closed, or its head could not be written.
-        let is_head_unwritten = *e.etype() == ErrorType::WriteError && !ctx.attempt.is_body_begun;
-        let is_unsent = ctx.attempt.is_stale || is_head_unwritten;
-        // So may what does no harm twice, if it closed before an answer began.
-        e.retry.decide_reuse(client_reused);
-        let is_harmless = e.retry() && session.req_header().method.is_idempotent();
-        // What was read of the body and is not kept would be missing.
-        let is_body_kept = !session.as_ref().retry_buffer_truncated();
-        let is_first = !std::mem::replace(&mut ctx.is_resent, true);
-        e.set_retry(is_first && client_reused && is_body_kept && (is_unsent || is_harmless));
+        let may_resend = attempt::may_resend(session, ctx, &mut e, client_reused);
+        ctx.is_resent = true;
+        e.set_retry(may_resend);
         e
     }
 
@@ -410,13 +421,15 @@ impl ProxyHttp for Gateway {
         e: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let is_malformed = ctx
-            .connection
-            .as_ref()
-            .is_some_and(|it| it.is_body_malformed());
-        let cause = match cause_of(e) {
-            Cause::CallerGone if is_malformed => Cause::Refused(DenyReason::RequestMalformed),
-            other => other,
+        let connection = ctx.connection.as_ref();
+        let cause = match (cause_of(e), connection) {
+            (Cause::CallerGone, Some(it)) if it.is_body_malformed() => {
+                Cause::Refused(DenyReason::RequestMalformed)
+            }
+            (Cause::CallerGone, Some(it)) if it.is_body_late() => {
+                Cause::Refused(DenyReason::BodyTimeout)
+            }
+            (other, _) => other,
         };
         let problem = match cause {
             Cause::Refused(reason) => {

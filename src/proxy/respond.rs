@@ -7,7 +7,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER,
     TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -230,6 +230,16 @@ pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
     if is_old && head.remove_header(&TRANSFER_ENCODING).is_some() {
         session.set_keepalive(None);
     }
+}
+
+/// Whether no body follows the head of an answer.
+pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
+    session.req_header().method == Method::HEAD
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        )
+        || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
 /// Decides what becomes of a body that nobody will read.

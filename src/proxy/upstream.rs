@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
         // What cannot be connected to is passed over, until nothing else is left.
         let metrics = UpstreamMetrics::default();
-        for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [2, 3, 1, 2])] {
+        for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
             let ejections = balancer.ejections();
             ejections.failed("lists", socket(failed), now, &metrics);
             assert_eq!(four(now), wanted, "{failed}");

@@ -45,6 +45,7 @@ pub(in crate::proxy) fn admit(
     let trusted = &ctx.snapshot.config.listen.trusted_proxies;
     ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
     let refused = connection.take_refused();
+    connection.begin_request();
     ctx.connection = Some(connection);
     if let Some(refused) = refused {
         let reason = refused.reason;
