@@ -16,6 +16,7 @@ mod assertion;
 mod backup;
 mod bodies;
 mod browser;
+mod carriers;
 mod chromium;
 mod cli;
 mod config;
