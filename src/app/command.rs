@@ -77,6 +77,11 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
         teller.worked_on(&config, touch, by_gateway);
         return Ok(reply);
     }
+    if matches!(command, Command::Reload) {
+        let dir = config.store.path.display();
+        let why = format!("no gateway runs on the store in {dir}: there is nothing to reload");
+        return Err(AppError::Refused(why));
+    }
     let records = place::records(&config, touch)?;
     let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
     // No gateway runs, so this process tells what it does.

@@ -31,6 +31,8 @@ pub enum Command {
     },
     /// Decides about a request that is not sent.
     Explain(Explain),
+    /// Reads the configuration again.
+    Reload,
 }
 
 /// What a command does to the records.
@@ -51,7 +53,8 @@ impl Command {
     #[must_use]
     pub const fn touch(&self) -> Touch {
         match self {
-            Self::Explain(_) | Self::TokenVerify { .. } => Touch::Decides,
+            // A reload touches no record, and is nobody's but the running gateway's.
+            Self::Explain(_) | Self::TokenVerify { .. } | Self::Reload => Touch::Decides,
             Self::Account(command) => match command {
                 AccountCommand::Add { .. } | AccountCommand::Import { .. } => Touch::Begins,
                 AccountCommand::List | AccountCommand::Show { .. } => Touch::Reads,

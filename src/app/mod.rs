@@ -2,7 +2,9 @@
 
 pub mod admin;
 pub mod backup;
+mod budget;
 mod command;
+mod connections;
 pub mod control;
 mod counting;
 pub mod delivery;

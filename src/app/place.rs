@@ -138,13 +138,12 @@ fn name_in(users: &str, uid: u32) -> Option<String> {
 /// # Errors
 /// [`PlaceError::Elsewhere`]
 pub(super) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
-    if store.engine != StoreEngine::Sled || holds_store(&store.path)? {
+    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    let has_store = |dir: &Path| holds_store(dir).unwrap_or(true);
+    if store.engine != StoreEngine::Sled || has_store(&store.path) {
         return Ok(());
     }
-    let left = store.elsewhere.iter().find(|there| {
-        // One that cannot be looked into is somebody's.
-        holds_store(there).unwrap_or(true)
-    });
+    let left = store.elsewhere.iter().find(|there| has_store(there));
     match left {
         None => Ok(()),
         Some(there) => Err(PlaceError::Elsewhere {

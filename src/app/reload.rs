@@ -3,28 +3,44 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use crate::app::control::Reply;
 use crate::app::{load, log_warnings, services};
 use crate::config::Config;
 use crate::snapshot::{Current, Obstacle, Services, Snapshot};
 use crate::telemetry::log::with_causes;
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
-pub(super) fn reload(path: &Path, current: &Current) {
+///
+/// Gives what `doorward reload` shows: what counts only after a restart, and what the change voids.
+pub(super) fn reload(path: &Path, current: &Current) -> Reply {
     match prepare(path, current) {
         Ok((snapshot, fixed)) => {
-            for key in fixed {
+            let mut told = Map::from_iter([("reloaded".to_owned(), true.into())]);
+            for key in &fixed {
                 tracing::warn!(key, "changed, but needs a restart to count");
+            }
+            if !fixed.is_empty() {
+                told.insert("needs_restart".to_owned(), fixed.join(" ").into());
             }
             for key in voiding(&current.load().config, &snapshot.config) {
                 tracing::warn!(key, "{VOIDED}");
+                told.insert(key.to_owned(), VOIDED.into());
             }
             current.replace(snapshot);
             let services = &current.load().services;
             services.mailer.adopt();
             services.issuers.adopt();
             tracing::info!("configuration reloaded");
+            Reply::Done(Value::Object(told))
         }
-        Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
+        Err(reason) => {
+            tracing::error!(reason, "configuration not reloaded: the old one stays");
+            Reply::Refused(format!(
+                "not reloaded, the old configuration stays:\n{reason}"
+            ))
+        }
     }
 }
 
@@ -105,12 +121,14 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "listen.admin_address": listen.admin_address,
         "listen.admin_token": listen.admin_token,
         "listen.auth_prefix": listen.auth_prefix,
+        "listen.connections_per_client_max": listen.connections_per_client_max,
         "listen.workers": listen.workers,
         "limits.head_bytes_max": limits.head_bytes_max,
         "limits.head_fields_max": limits.head_fields_max,
         "limits.target_bytes_max": limits.target_bytes_max,
         "limits.head_timeout_ms": limits.head_timeout,
         "limits.connections_max": limits.connections_max,
+        "limits.requests_max": limits.requests_max,
         "limits.upstream_idle_max": limits.upstream_idle_max,
         "store": store,
         "tokens.algorithm": tokens.algorithm,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
-use crate::config::{Config, StoreEngine};
+use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
@@ -132,7 +132,7 @@ pub fn open(config: &Config, records: Records) -> Result<Services, OpenError> {
     let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
     let threads = config.account.hash_threads;
     let post = Post::open(keys, Arc::clone(&clock), Arc::clone(&metrics))?;
-    let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
+    let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
     Ok(Services {
         store,
         token_keys: Arc::new(TokenKeys::open(keys)?),
@@ -201,6 +201,15 @@ pub(super) fn issuers(
     opened
         .map(Arc::new)
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
+}
+
+/// How mails leave. What only reads sends none, and a transport to files would make its directory.
+fn mail(config: &Config, records: Records) -> MailSettings {
+    let mut mail = config.mail.clone();
+    if records != Records::Made {
+        mail.transport = MailTransport::Stdout;
+    }
+    mail
 }
 
 /// Sees that nothing would have to be made where nothing may be.

@@ -135,6 +135,11 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
     show(config, Command::Keys(command))
 }
 
+/// The gateway that runs reads its own configuration; the one named here says only where it is found.
+pub(super) fn reload(config: &Path) -> anyhow::Result<ExitCode> {
+    show(config, Command::Reload)
+}
+
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     show_reply(app::command(config, command, output::note)?)
 }

@@ -35,7 +35,7 @@ mod upstreams;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use crate::config::account::{AccountSettings, Registration};
 pub use crate::config::env::EnvOverlay;
@@ -109,7 +109,7 @@ impl Config {
     pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         let problems = Problems::default();
         // It is named as it was looked for.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = whole(path);
         let path = path.as_path();
         let place = Place::new(path.display().to_string(), Origin::Default);
         let (text, mode) = match read_file(path) {
@@ -148,6 +148,16 @@ impl Config {
     /// [`ConfigError`] with everything that is wrong.
     pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         build(text, None, (env, &Base::default()), Problems::default())
+    }
+}
+
+/// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+    match dir.zip(path.file_name()) {
+        Some((dir, name)) => dir.join(name),
+        None => path,
     }
 }
 
@@ -191,13 +201,22 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     let listen = listen::read(root.table("listen"), around);
     let account = account::read(root.table("account"));
     let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
-    let issuers = issuers::read(root.tables("issuer"), &tokens.issuer, around);
+    let issuers = issuers::read(
+        root.tables("issuer"),
+        &tokens.issuer,
+        &account.api_key_header,
+        around,
+    );
     let upstreams = upstreams::read(root.tables("upstream"), &listen);
     let rest = routes::Rest {
         words: &words,
         upstreams: &upstreams.names,
         auth_prefix: &listen.auth_prefix,
         api_key_header: &account.api_key_header,
+        token_headers: issuers
+            .iter()
+            .filter_map(|issuer| issuer.header.as_ref())
+            .collect(),
     };
     let routes = routes::read(root.tables("route"), &rest);
     let mut roles = words.settings;

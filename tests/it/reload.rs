@@ -249,9 +249,29 @@ fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
         let again = gateway.login("anna");
         gateway.get_by(&again.caller(), "/protected/x").expect(200);
     }
+    // The command tells the same, and what it could not do.
+    gateway.configure(&format!(
+        "[tokens]\nissuer = \"https://a.example.com\"\n[limits]\nhead_bytes_max = 9000\n{}",
+        routes(&upstream)
+    ));
+    let ended = gateway.cli(&["reload"], "").done();
+    assert_eq!(ended.value("reloaded"), "true");
+    assert_eq!(ended.value("needs_restart"), "limits.head_bytes_max");
+    assert!(ended.value("tokens.issuer").contains("refused from now on"));
+    wait_for_line(&gateway, "configuration reloaded", 3);
+    gateway.write_config("[unknown]\n");
+    let ended = gateway.cli(&["reload"], "").with(1);
+    assert!(ended.stderr.contains("unknown"), "{}", ended.stderr);
+    gateway.configure(&format!(
+        "[tokens]\nissuer = \"https://a.example.com\"\n{}",
+        routes(&upstream)
+    ));
     // A reload that changes neither says nothing of it.
     let before = gateway.stderr().matches("access token").count();
-    gateway.reload();
-    wait_for_line(&gateway, "configuration reloaded", 3);
+    gateway.cli(&["reload"], "").done();
+    wait_for_line(&gateway, "configuration reloaded", 4);
     assert_eq!(gateway.stderr().matches("access token").count(), before);
+    gateway.stop();
+    gateway.cli(&["reload"], "").with(1);
+    gateway.run();
 }
