@@ -16,6 +16,7 @@ mod mail_limit;
 pub mod me;
 pub mod members;
 pub mod operator;
+pub mod page;
 pub mod password;
 pub mod password_rules;
 pub mod refresh;

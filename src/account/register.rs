@@ -11,6 +11,7 @@ use crate::model::account::{
 };
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
+use crate::store::bounds::PENDING_MAX;
 use crate::telemetry::audit::AuditAction;
 
 /// Longest `name` of a person, in characters.
@@ -123,29 +124,26 @@ impl Accounts {
             self.post(&person.identity, &Mail::UsernameTaken { username })
                 .await?;
         } else {
-            let account = self
-                .write_pending(person, false, Vec::new(), |token| Mail::ConfirmNew {
-                    token,
+            let written = self
+                .write_pending((person, false, Vec::new()), Some(PENDING_MAX), |token| {
+                    Mail::ConfirmNew { token }
                 })
                 .await?;
-            call.record(
-                AuditAction::Register,
-                "ok",
-                Some(account.uid.as_str()),
-                None,
-            );
+            let uid = written.as_ref().map(|account| account.uid.as_str());
+            let outcome = uid.map_or("pending_limited", |_| "ok");
+            call.record(AuditAction::Register, outcome, uid, None);
         }
         Ok(Register::Accepted)
     }
 
     /// Writes a pending account with its confirm token and the mail that carries it, made of the token, all or nothing.
+    /// `None`: there are `pending_max` pending accounts already.
     pub(in crate::account) async fn write_pending(
         &self,
-        person: NewPerson,
-        is_admin: bool,
-        roles: Vec<Role>,
+        (person, is_admin, roles): (NewPerson, bool, Vec<Role>),
+        pending_max: Option<u64>,
         mail: impl FnOnce(Secret) -> Mail,
-    ) -> Result<Account, AccountError> {
+    ) -> Result<Option<Account>, AccountError> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
@@ -159,12 +157,15 @@ impl Accounts {
         };
         let mail = self.seal(&account.identity, &mail(secret), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        self.parts
-            .store
-            .register(account.clone(), confirm, mail)
+        let store = &self.parts.store;
+        let is_written = store
+            .register(account.clone(), confirm, mail, pending_max)
             .await?;
+        if !is_written {
+            return Ok(None);
+        }
         self.posted(id).await;
-        Ok(account)
+        Ok(Some(account))
     }
 }
 

@@ -60,6 +60,7 @@ const SECTIONS: &[Section] = &[
             ("head_bytes_max", Scalar),
             ("head_fields_max", Scalar),
             ("target_bytes_max", Scalar),
+            ("identity_header_bytes_max", Scalar),
             ("head_timeout_ms", Scalar),
             ("body_bytes_max", Scalar),
             ("keepalive_timeout_ms", Scalar),

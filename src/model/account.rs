@@ -194,7 +194,8 @@ pub struct Account {
     pub password: Option<PasswordHash>,
     /// Counts revocations: changed password, status, role, level, scope or key, end of sessions. Logins never move it.
     pub generation: u64,
-    /// How many of those were changes of a membership's level.
+    /// How many of those say nothing of the account itself: changes of a membership's level, and sessions that gave way to
+    /// a newer one.
     #[serde(default)]
     pub level_changes: u64,
     /// When it was registered.

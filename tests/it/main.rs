@@ -14,6 +14,7 @@ mod administration;
 mod apikeys;
 mod assertion;
 mod backup;
+mod bounds;
 mod browser;
 mod chromium;
 mod cli;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::AccountsParts;
-use crate::account::api_keys::KEYS_MAX;
 use crate::account::import::RefusedLine;
 use crate::account::import::lines::{self, AccountLine, KeyLine, Line, MemberLine, PersonLine};
 use crate::account::key_terms::NAME_CHARS_MAX;
@@ -14,6 +13,7 @@ use crate::model::account::{Account, AccountStatus, ApiKey, EmailAddress, Passwo
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SettingsId, UserId};
 use crate::store::ImportedPerson;
+use crate::store::bounds::KEYS_MAX;
 
 /// Records that are looked at before other tasks of the worker get their turn.
 const RECORDS_PER_TURN: usize = 16;

@@ -21,14 +21,19 @@ pub(in crate::web) const UID: &str = "^u-[A-Za-z0-9_-]{8,64}$";
 /// The id of an account.
 pub(in crate::web) const ACCOUNT_ID: &str = "^a-[A-Za-z0-9_-]{8,64}$";
 
+/// The id of an API key.
+pub(in crate::web) const KEY_ID: &str = "^[A-Za-z0-9_-]{8}$";
+/// The id of a session.
+pub(in crate::web) const SESSION_ID: &str = "^s-[A-Za-z0-9_-]{8,64}$";
+
 /// The pattern of a piece of a path, and an example, by its name and the piece before it.
 pub(in crate::web::openapi) fn of_piece(before: &str, name: &str) -> (&'static str, &'static str) {
     match (before, name) {
         (_, "account_id") => (ACCOUNT_ID, "a-7hJk3nQr5s"),
         (_, "uid") => (UID, "u-4fGh2kLm9p"),
         (_, "resource") => (NAME, "list"),
-        ("apikeys", "id") => ("^[A-Za-z0-9_-]{8}$", "4fGh2kLm"),
-        ("sessions", "id") => ("^s-[A-Za-z0-9_-]{8,64}$", "s-9kLm2pQr4t"),
+        ("apikeys", "id") => (KEY_ID, "4fGh2kLm"),
+        ("sessions", "id") => (SESSION_ID, "s-9kLm2pQr4t"),
         ("settings", "id") => ("^(global|set-[A-Za-z0-9_-]{8,64})$", "global"),
         (_, "target") => ("^.+$", "lists"),
         _ => (RESOURCE_ID, "42"),

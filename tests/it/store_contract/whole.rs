@@ -55,7 +55,7 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     for number in [2, 3] {
         let pending = account(number, AccountStatus::Pending);
         let token = token(number, number, Purpose::Confirm);
-        store.register(pending, token, None).await.unwrap();
+        store.register(pending, token, None, None).await.unwrap();
     }
     let mut later = token(4, 3, Purpose::Confirm);
     later.expires = at(101);
