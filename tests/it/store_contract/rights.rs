@@ -284,7 +284,7 @@ pub(crate) async fn a_level_that_others_set_hinders_no_slow_write(store: Arc<dyn
     let written = store.create_session(session(1, 1), read, None).await;
     assert_eq!(written.unwrap(), Guarded::Done(()));
     let written = store.create_api_key(api_key(1, 1), read).await;
-    assert_eq!(written.unwrap(), Guarded::Done(()));
+    assert_eq!(written.unwrap(), Guarded::Done(true));
     let changed = store
         .change_password(&uid(1), read, password("new"), None)
         .await;
