@@ -1,10 +1,11 @@
 //! Register: a pending account and a mail. The mail tells what the answer must not.
 
 use crate::account::call::Call;
+use crate::account::mail_limit::Cause;
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
 use crate::crypto::token;
-use crate::mail::{self, Mail};
+use crate::mail::Mail;
 use crate::model::access::Role;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
@@ -50,7 +51,7 @@ impl NewPerson {
     pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
         Ok(Self {
             identity: checked_address(identity)?,
-            username: Username::parse(username).map_err(|_| InvalidField {
+            username: Username::parse(username.trim()).map_err(|_| InvalidField {
                 field: "username",
                 expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
             })?,
@@ -59,12 +60,12 @@ impl NewPerson {
     }
 }
 
-/// An address that a mail can get to: nobody could ever confirm another one.
+/// An address that a mail can get to: nobody could ever confirm another one. White space around it is cut.
 pub(in crate::account) fn checked_address(text: &str) -> Result<EmailAddress, InvalidField> {
-    let address = EmailAddress::parse(text).ok().filter(mail::can_carry);
-    address.ok_or(InvalidField {
+    EmailAddress::reachable(text.trim()).map_err(|_| InvalidField {
         field: "identity",
-        expected: "an e-mail address of at most 254 bytes",
+        expected: "an e-mail address such as anna@example.org in ASCII, at most 254 bytes; a domain beyond ASCII in its \
+            xn-- form",
     })
 }
 
@@ -110,7 +111,7 @@ impl Accounts {
             return Ok(Register::UsernameTaken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
-        if !may_mail || !self.may_mail(to) {
+        if !may_mail || !self.may_mail(Cause::NamedAddress, to) {
             // Nothing that no mail tells of is written either.
             call.record(AuditAction::Register, "mail_limited", None, None);
         } else if let Some(owner) = owner {
@@ -218,6 +219,7 @@ mod tests {
             (".a@b", "anna", "Anna", "identity"),
             ("a@b..c", "anna", "Anna", "identity"),
             ("a@-b", "anna", "Anna", "identity"),
+            ("a@[127.0.0.1]", "anna", "Anna", "identity"),
             ("a@b", "a", "Anna", "username"),
             ("a@b", "anna", "", "name"),
             ("a@b", "anna", "An\nna", "name"),

@@ -160,6 +160,7 @@ const SECTIONS: &[Section] = &[
             ("reset_link", Text),
             ("per_address_per_hour", Scalar),
             ("per_network_per_hour", Scalar),
+            ("per_hour", Scalar),
             ("templates", Text),
             ("smtp_host", Text),
             ("smtp_port", Scalar),

@@ -74,6 +74,26 @@ impl EmailAddress {
         }
     }
 
+    /// Takes an address that a mail can get to over every transport: the rule for all that is typed from now on, where
+    /// [`EmailAddress::parse`] reads what is stored.
+    ///
+    /// A dot-string of at most 64 bytes, and a domain of labels of at most 63 (RFC 5321 sections 2.3.5 and 4.5.3.1), all in
+    /// ASCII: few servers take others (SMTPUTF8). No quoted local part, no address literal or other numbers for a domain,
+    /// no routes of old (`%` and `!`): with them one mailbox has endless names.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a text that breaks the rule.
+    pub fn reachable(text: &str) -> Result<Self, Invalid> {
+        let fits = text
+            .split_once('@')
+            .is_some_and(|(local, domain)| is_local_part(local) && is_domain(domain));
+        if fits {
+            Self::parse(text)
+        } else {
+            Err(Invalid("e-mail address"))
+        }
+    }
+
     /// The address as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -100,6 +120,30 @@ impl EmailAddress {
             format!("{local}@{domain}")
         }
     }
+}
+
+/// Source: RFC 5322 section 3.2.3, `dot-atom-text`.
+fn is_local_part(text: &str) -> bool {
+    let is_atom = |atom: &str| {
+        !atom.is_empty()
+            && atom
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"#$&'*+-/=?^_`{|}~".contains(&b))
+    };
+    text.len() <= 64 && text.split('.').all(is_atom)
+}
+
+fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
 text_conversions!(Username, Invalid);
@@ -416,6 +460,61 @@ mod tests {
         ] {
             assert!(EmailAddress::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_typed_can_be_mailed_to() {
+        let local = "x".repeat(64);
+        let label = "x".repeat(63);
+        let longest = format!("{local}@{label}.{label}.{}", "x".repeat(61));
+        assert_eq!(longest.len(), 254);
+        for good in [
+            "anna@example.org",
+            "Anna+x@Example.ORG",
+            "a@b",
+            "a.b-c_d'e@x-y.z2",
+            "-a@b.c",
+            "a@1.b",
+            "a@xn--mller-kva.example",
+            longest.as_str(),
+        ] {
+            assert_eq!(EmailAddress::reachable(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "a@[127.0.0.1]",
+            "a@[IPv6:::1]",
+            "a@127.0.0.1",
+            "a@1",
+            "\"a b\"@example.org",
+            "a..b@c",
+            ".a@b",
+            "a.@b",
+            "a@b.",
+            "a@.b",
+            "a@b..c",
+            "a@-b",
+            "a@b-.c",
+            "a@b_c",
+            "a@m\u{fc}ller.example",
+            "m\u{fc}ller@example.org",
+            "a@b@c",
+            "a%b@c",
+            "b!a@c",
+            "a@",
+            "@b",
+            "a",
+            "",
+            " a@b",
+            "a@b\r\nBcc: c@d",
+            &format!("{local}x@b"),
+            &format!("a@{label}x.c"),
+            &format!("x{longest}"),
+            &format!("{longest}x"),
+        ] {
+            assert!(EmailAddress::reachable(bad).is_err(), "{bad}");
+        }
+        // What was taken before stays readable.
+        assert!(EmailAddress::parse("a@[127.0.0.1]").is_ok());
     }
 
     #[test]

@@ -289,8 +289,11 @@ fn account(
     let of_person = |reason: &str| (Field::Person, reason.to_owned());
     let of_account = |reason: &str| (Field::Account, reason.to_owned());
     let uid = uid(&person.id).ok_or_else(|| of_person(ID))?;
-    let identity = EmailAddress::parse(&person.identity)
-        .map_err(|_| of_person("identity must be an e-mail address of at most 254 bytes"))?;
+    let identity = EmailAddress::reachable(&person.identity).map_err(|_| {
+        of_person(
+            "identity must be an e-mail address in ASCII that mails can get to, at most 254 bytes",
+        )
+    })?;
     let name = checked_name(&person.name)
         .map_err(|invalid| of_person(&format!("name must be {}", invalid.expected)))?;
     let account_id = AccountId::parse(&format!("{}{}", AccountId::PREFIX, line.id));

@@ -1,11 +1,11 @@
 //! Rules of texts as patterns (ECMA-262), for the schemas. The types of `model` judge; schemathesis sends what fits and what
 //! does not, and so finds where the two differ.
 
-/// An e-mail address.
-pub(in crate::web) const EMAIL: &str =
-    r#"^[^@\s<>,;"()\\\u0000-\u001f\u007f-\u009f]+@[^@\s<>,;"()\\\u0000-\u001f\u007f-\u009f]+$"#;
-/// A username before it is folded.
-pub(in crate::web) const USERNAME: &str = "^(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}$";
+/// An e-mail address; white space around it is cut.
+pub(in crate::web) const EMAIL: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
+/// A username before white space around it is cut and it is folded.
+pub(in crate::web) const USERNAME: &str =
+    r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
 /// A text for people.
 pub(in crate::web) const PRINTED: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// The same, or nothing.
