@@ -167,15 +167,15 @@ impl Accounts {
         let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
-        let (to, mail, outcome) = match &other {
-            Some(other) => (&other.identity, Mail::IdentityTaken, "identity_taken"),
-            None => {
-                let mail = Mail::ChangeIdentity {
-                    token: secret,
-                    username: username.clone(),
-                };
-                (&wanted.identity, mail, "ok")
-            }
+        let (to, mail, outcome) = if let Some(other) = &other {
+            (&other.identity, Mail::IdentityTaken, "identity_taken")
+        } else {
+            let username = username.clone();
+            let mail = Mail::ChangeIdentity {
+                token: secret,
+                username,
+            };
+            (&wanted.identity, mail, "ok")
         };
         let may_mail = self.may_mail(Cause::NamedAddress, to);
         let outcome = if may_mail { outcome } else { "mail_limited" };

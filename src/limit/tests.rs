@@ -115,11 +115,7 @@ async fn who_finds_all_places_held_waits_for_them() {
     assert_eq!(wait_s(&counters, &claims), None);
     let waiting = tokio::spawn({
         let counters = Arc::clone(&counters);
-        async move {
-            counters
-                .take_in_turn(&claims, Duration::from_secs(60))
-                .await
-        }
+        async move { counters.take_in_turn(&claims, Duration::from_mins(1)).await }
     });
     tokio::task::yield_now().await;
     assert!(first.succeeded());
@@ -130,9 +126,7 @@ async fn who_finds_all_places_held_waits_for_them() {
     ticket.failed();
     second.failed();
     assert!(matches!(counters.take(&claims), Take::Over(_)));
-    let over = counters
-        .take_in_turn(&claims, Duration::from_secs(60))
-        .await;
+    let over = counters.take_in_turn(&claims, Duration::from_mins(1)).await;
     assert!(matches!(over, Take::Over(_)));
 }
 

@@ -120,8 +120,8 @@ mod tests {
             let address = EmailAddress::reachable(&address).unwrap();
             let carried = carried(&address).unwrap();
             assert_eq!(carried.to_string(), address.as_str());
-            let envelope = lettre::address::Envelope::new(None, vec![carried]).unwrap();
-            assert!(!envelope.has_non_ascii_addresses());
+            // Servers without SMTPUTF8 take it.
+            assert!(carried.to_string().is_ascii());
         }
     }
 

@@ -292,6 +292,7 @@ async fn a_full_hashing_pool_is_no_failure() {
     })
     .await;
     assert!(150 < busy, "{busy}");
+    drop(tries);
     kit.accounts.parts.passwords =
         Arc::new(PasswordPool::start(1, Duration::from_secs(2)).unwrap());
     // They would have been a hundred in a row.
