@@ -8,6 +8,7 @@
 
 mod cell;
 mod kept;
+mod ticket;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 pub use crate::limit::kept::{Change, CounterSets, Kept, KeptKey};
+pub use crate::limit::ticket::Ticket;
 
 use crate::limit::cell::{Cell, Micros, micros};
 use crate::model::account::Digest;
@@ -114,14 +116,6 @@ pub enum Hit {
     Over(Limit),
     /// There is no room for another key: nothing was counted.
     Full,
-}
-
-/// What one [`Counters::take`] holds a place for.
-#[must_use]
-pub struct Ticket {
-    /// Empty once it is settled.
-    claims: Vec<Claim>,
-    shared: Arc<Shared>,
 }
 
 /// Counters by key, in bounded memory.
@@ -235,10 +229,7 @@ impl Counters {
             state.hold(claim);
         }
         Take::Taken {
-            ticket: Ticket {
-                claims,
-                shared: Arc::clone(&self.shared),
-            },
+            ticket: Ticket::new(claims, Arc::clone(&self.shared)),
             is_shadowed,
         }
     }
@@ -292,74 +283,6 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ticket {
-    /// It turned out well; `false`: a silent counter is full by now, so it counts as failed and must not have been.
-    #[must_use]
-    pub fn succeeded(mut self) -> bool {
-        let claims = std::mem::take(&mut self.claims);
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        let (told, silent) = parted(&claims);
-        let stands = state.limit(&silent, now).is_none();
-        if stands {
-            for claim in &claims {
-                if claim.on_success == OnSuccess::Clear {
-                    state.clear(&claim.key);
-                }
-            }
-        } else {
-            for claim in &told {
-                state.hit(claim, now);
-            }
-        }
-        self.release(state, &claims);
-        stands
-    }
-
-    /// It did not take place.
-    pub fn give_back(mut self) {
-        let claims = std::mem::take(&mut self.claims);
-        let state = self.shared.lock();
-        self.release(state, &claims);
-    }
-
-    /// It failed, and is counted: even where another's success has cleared the counter meanwhile.
-    pub fn failed(self) {
-        drop(self);
-    }
-
-    fn release(&self, mut state: MutexGuard<'_, State>, claims: &[Claim]) {
-        for claim in claims {
-            state.release(&claim.key);
-        }
-        drop(state);
-        self.shared.settled.notify_waiters();
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let claims = std::mem::take(&mut self.claims);
-        if claims.is_empty() {
-            return;
-        }
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        for claim in &claims {
-            state.hit(claim, now);
-        }
-        self.release(state, &claims);
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("claims", &self.claims)
-            .finish_non_exhaustive()
     }
 }
 

@@ -321,7 +321,7 @@ fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
 /// The start of a working day, and scripts that run side by side.
 #[test]
 fn right_passwords_at_the_same_moment_all_get_in() {
-    let gateway = Gateway::start("[account]\nhash_threads = 1\n");
+    let gateway = Gateway::start("[account]\nhash_threads = 2\n");
     let names: Vec<_> = (0..8).map(|number| format!("person{number}")).collect();
     for name in &names {
         gateway.person(name);

@@ -432,10 +432,15 @@ fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
     let mailbox = gateway.mailbox();
     let ask = |identity: &str| {
         let body = json!({"identity": identity, "password": anna.password});
-        patch_me(&gateway, &anna.caller(), &body).expect(200).neutral()
+        patch_me(&gateway, &anna.caller(), &body)
+            .expect(200)
+            .neutral()
     };
     let mut seen = Vec::new();
-    for (address, subject) in [("bert@example.org", "account"), ("free@example.org", "address")] {
+    for (address, subject) in [
+        ("bert@example.org", "account"),
+        ("free@example.org", "address"),
+    ] {
         let answer = ask("mine@example.net");
         let token = mailbox.token("mine@example.net");
         let notice = mailbox.next(&anna.identity).subject;
