@@ -118,6 +118,8 @@ impl Accounts {
             return Ok(Me::Refused(refusal));
         }
         if let Some(name) = change.name {
+            self.begin(call, AuditAction::ChangeName, Some(uid), None)
+                .await?;
             let renamed = self.parts.store.rename(uid, name).await?.is_some();
             let outcome = if renamed {
                 "ok"
@@ -163,6 +165,8 @@ impl Accounts {
             call.record(action, "mail_limited", Some(uid.as_str()), None);
             return Ok(None);
         }
+        // Whether or not the address is free: the answer must not tell it.
+        self.begin(call, action, Some(uid), None).await?;
         if let Some(other) = other {
             call.record(action, "identity_taken", Some(uid.as_str()), None);
             // Fails as the writing of a token would.
@@ -219,6 +223,10 @@ impl Accounts {
         let action = AuditAction::ChangeIdentity;
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
+        // A made-up token changes nothing: strangers can post any number of them.
+        if let Some(token) = self.parts.store.one_time_token(&digest).await? {
+            self.begin(call, action, Some(&token.uid), None).await?;
+        }
         match self.parts.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => {
                 call.record(action, "ok", Some(account.uid.as_str()), None);

@@ -27,6 +27,7 @@ use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::mail::{QueuedMail, Sealed};
 use crate::model::secret::Secret;
 use crate::role_source::RoleSources;
+use crate::telemetry::output::Output;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
@@ -136,6 +137,7 @@ impl Kit {
             sessions: config.session,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
+            output: Output::to_nowhere(),
         });
         Self {
             accounts,

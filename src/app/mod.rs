@@ -33,7 +33,8 @@ use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
 use crate::snapshot::{Obstacle, Snapshot, obstacles};
 use crate::store::backup::BackupError;
-use crate::telemetry::log::{self, AuditOutput, LogError};
+use crate::telemetry::log::{self, LogError};
+use crate::telemetry::output::{AuditOutput, Output, Unrecorded};
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +76,9 @@ pub enum AppError {
         "no gateway is running, and its records would be in memory: there is nothing to work on"
     )]
     NoRecords,
+    /// The audit trail is required, and cannot be written.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
     /// A backup could not be made, read or brought back.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -121,7 +125,8 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    log::init(&config.log.level, AuditOutput::Stdout)?;
+    let output = open_output(&config.log.level, AuditOutput::Stdout)?;
+    log::report_panics(Arc::clone(&output));
     log_warnings(&warnings);
     // Elsewhere the configuration's own check has said so.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
@@ -130,10 +135,21 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
-    let ended = runtime.block_on(lifecycle::run(path, config));
+    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output)));
     // What is still running has had its time.
     runtime.shutdown_background();
+    output.close();
     ended
+}
+
+/// Starts the writers, and the log onto them.
+fn open_output(level: &str, audit: AuditOutput) -> Result<Arc<Output>, AppError> {
+    let output = Output::start(audit).map_err(|source| AppError::System {
+        what: "write on standard output and standard error",
+        source,
+    })?;
+    log::init(level, &output)?;
+    Ok(output)
 }
 
 /// Carries a command out: by the gateway that has the store, or here where none runs.
@@ -152,8 +168,8 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             return Err(AppError::NoRecords);
         }
         // No gateway runs, so this process tells what it does.
-        log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
-        let services = services::open(&config)?;
+        let output = open_output(command_level(&config.log.level), AuditOutput::Stderr)?;
+        let services = services::open(&config, Arc::clone(&output))?;
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         let issuers = Arc::clone(&snapshot.services.issuers);
@@ -173,6 +189,7 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             reply = &mut ended => reply,
             () = keys::keep_fresh(issuers.adopted()) => ended.await,
         };
+        output.close();
         Ok(reply)
     })
 }

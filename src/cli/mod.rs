@@ -26,7 +26,7 @@ use crate::cli::args::{Cli, Task};
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.task {
-        Task::Serve => serve::run(&cli.config),
+        Task::Serve => Ok(serve::run(&cli.config)),
         Task::Check { strict } => Ok(check::run(&cli.config, strict)),
         Task::Explain(question) => explain::run(&cli.config, question),
         Task::Echo { listen } => echo::run(listen),

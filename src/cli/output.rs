@@ -1,8 +1,13 @@
 //! The one place that writes to the terminal.
 
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
+
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Writes a line to standard output; a reader that went away is no trouble of ours.
 pub(super) fn line(text: &str) {
@@ -20,6 +25,20 @@ pub(super) fn problem(error: &anyhow::Error) {
     let _ = writeln!(err, "doorward: {error}");
     for cause in error.chain().skip(1) {
         let _ = writeln!(err, "  because {cause}");
+    }
+}
+
+/// Writes an error as [`problem`] does, and gives up after a second: a reader that has stopped must not hold up the end
+/// of a gateway.
+pub(super) fn last_words(error: anyhow::Error) {
+    let (ended, end) = mpsc::channel::<()>();
+    let spawned = thread::Builder::new().spawn(move || {
+        problem(&error);
+        drop(ended);
+    });
+    if spawned.is_ok() {
+        // Nothing is ever sent: the wait ends with the thread's channel, or in time.
+        let _ = end.recv_timeout(LAST_WORDS_MAX);
     }
 }
 

@@ -33,6 +33,7 @@ const SECTIONS: &[Section] = &[
             ("account", Tables),
             ("mail", Tables),
             ("log", Tables),
+            ("audit", Tables),
             ("forward_auth", Tables),
             ("roles", Tables),
             ("role_source", Tables),
@@ -172,6 +173,7 @@ const SECTIONS: &[Section] = &[
         ],
     ),
     ("log", &[("level", Text), ("access", Scalar)]),
+    ("audit", &[("required", Scalar)]),
     (
         "forward_auth",
         &[

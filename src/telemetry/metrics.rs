@@ -17,6 +17,7 @@ use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::output::LineCounts;
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -225,7 +226,6 @@ pub struct Metrics {
     role_source_errors: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
-    access_records_dropped: Counter,
     mails_queued: Gauge,
     backup_made: Gauge,
     backup_errors: Counter,
@@ -233,12 +233,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What [`Metrics::render`] writes, for `Content-Type`.
-    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
+        Self::counting(&LineCounts::default())
+    }
+
+    /// What [`Metrics::render`] writes, for `Content-Type`.
+    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All at zero, beside what an output has counted of its lines.
+    #[must_use]
+    pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         registry.register(
             "build",
@@ -246,6 +252,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let labelled = Labelled::register(&mut registry);
+        lines.register(&mut registry);
         let mails_queued = Gauge::default();
         registry.register(
             "mails_queued",
@@ -293,10 +300,6 @@ impl Metrics {
             identity_cache_misses: counter(
                 "identity_cache_misses",
                 "Credentials that were verified anew",
-            ),
-            access_records_dropped: counter(
-                "access_records_dropped",
-                "Access records that could not be written",
             ),
             backup_errors: counter("backup_errors", "Backups that could not be made"),
             mails_queued,
@@ -401,11 +404,6 @@ impl Metrics {
     /// Counts a backup that could not be made.
     pub fn backup_failed(&self) {
         self.backup_errors.inc();
-    }
-
-    /// The counter of lost access records, for the one who loses them.
-    pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
-        &self.access_records_dropped
     }
 
     /// The text that Prometheus reads (`OpenMetrics`).

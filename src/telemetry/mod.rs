@@ -6,5 +6,6 @@ mod histogram;
 pub mod issuer;
 pub mod log;
 pub mod metrics;
+pub mod output;
 #[cfg(test)]
 mod test_kit;
