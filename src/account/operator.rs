@@ -48,7 +48,7 @@ impl Accounts {
             None => {
                 self.create_pending(call, person, is_admin, Vec::new())
                     .await?
-            },
+            }
         };
         record(call, AuditAction::CreateAccount, &outcome, None);
         Ok(outcome)

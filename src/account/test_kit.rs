@@ -27,10 +27,10 @@ use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::mail::{QueuedMail, Sealed};
 use crate::model::secret::Secret;
 use crate::role_source::RoleSources;
-use crate::telemetry::output::Output;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
+use crate::telemetry::output::Output;
 
 /// A password that every rule lets through.
 pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";

@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::app::control::{Command, Reply, StoreCommand};
-use crate::app::{AppError, command, command_level, load, open_output, start};
+use crate::app::{AppError, OpenOutput, command, command_level, load, start};
 use crate::config::{Config, StoreEngine};
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
@@ -196,8 +196,8 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
 /// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
 pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
     let config = records_at_rest(path)?;
-    let output = open_output(command_level(&config.log.level), AuditOutput::Stderr)?;
-    output.require_audit(config.audit.required);
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    output.0.require_audit(config.audit.required);
     let event = |outcome| AuditEvent {
         action: AuditAction::RestoreStore,
         outcome,
@@ -208,10 +208,9 @@ pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
         object: None,
     };
     let begun = event(audit::BEGUN);
-    start(&mut Builder::new_current_thread())?.block_on(audit::begin(&output, &begun))?;
+    start(&mut Builder::new_current_thread())?.block_on(audit::begin(&output.0, &begun))?;
     let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
     audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
-    output.close();
     match restored {
         Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
         Err(BackupError::Store(StoreError::Locked { .. })) => Ok(Reply::Refused(

@@ -232,7 +232,10 @@ async fn watch_output(output: Arc<Output>) {
     loop {
         let now: Vec<&str> = output.jammed().collect();
         for name in now.iter().filter(|name| !before.contains(name)) {
-            tracing::error!(output = name, "not read, or cannot be written: lines are lost");
+            tracing::error!(
+                output = name,
+                "not read, or cannot be written: lines are lost"
+            );
         }
         for name in before.iter().filter(|name| !now.contains(name)) {
             tracing::info!(output = name, "takes its lines again");

@@ -125,8 +125,8 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    let output = open_output(&config.log.level, AuditOutput::Stdout)?;
-    log::report_panics(Arc::clone(&output));
+    let output = OpenOutput::start(&config.log.level, AuditOutput::Stdout)?;
+    log::report_panics(Arc::clone(&output.0));
     log_warnings(&warnings);
     // Elsewhere the configuration's own check has said so.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
@@ -135,21 +135,32 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
-    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output)));
+    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0)));
     // What is still running has had its time.
     runtime.shutdown_background();
-    output.close();
     ended
 }
 
-/// Starts the writers, and the log onto them.
-fn open_output(level: &str, audit: AuditOutput) -> Result<Arc<Output>, AppError> {
-    let output = Output::start(audit).map_err(|source| AppError::System {
-        what: "write on standard output and standard error",
-        source,
-    })?;
-    log::init(level, &output)?;
-    Ok(output)
+/// The output of the process, which is written to its end when this goes.
+struct OpenOutput(Arc<Output>);
+
+impl OpenOutput {
+    /// Starts the writers, and the log onto them.
+    fn start(level: &str, audit: AuditOutput) -> Result<Self, AppError> {
+        let output = Output::start(audit).map_err(|source| AppError::System {
+            what: "write on standard output and standard error",
+            source,
+        })?;
+        let open = Self(output);
+        log::init(level, &open.0)?;
+        Ok(open)
+    }
+}
+
+impl Drop for OpenOutput {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Carries a command out: by the gateway that has the store, or here where none runs.
@@ -168,8 +179,8 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             return Err(AppError::NoRecords);
         }
         // No gateway runs, so this process tells what it does.
-        let output = open_output(command_level(&config.log.level), AuditOutput::Stderr)?;
-        let services = services::open(&config, Arc::clone(&output))?;
+        let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+        let services = services::open(&config, Arc::clone(&output.0))?;
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         let issuers = Arc::clone(&snapshot.services.issuers);
@@ -189,7 +200,6 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             reply = &mut ended => reply,
             () = keys::keep_fresh(issuers.adopted()) => ended.await,
         };
-        output.close();
         Ok(reply)
     })
 }

@@ -296,7 +296,13 @@ mod tests {
     }
 
     fn post() -> Arc<Post> {
-        Post::open(None, clock(), Arc::new(Metrics::new()), Output::to_nowhere()).unwrap()
+        Post::open(
+            None,
+            clock(),
+            Arc::new(Metrics::new()),
+            Output::to_nowhere(),
+        )
+        .unwrap()
     }
 
     /// Seals a mail, opens it, and gives it to the transport, which writes a file.

@@ -305,7 +305,8 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
         let metrics = Arc::new(Metrics::new());
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let post = Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
+        let post =
+            Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
         let services = Services {
             backups: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),

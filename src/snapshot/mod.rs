@@ -32,9 +32,9 @@ use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::output::Output;
 use crate::telemetry::log::{self, with_causes};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
 /// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
 /// characters twice with a token, has 3 KiB.

@@ -1,7 +1,7 @@
 //! The program's own log.
 
-use std::error::Error;
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub fn report_panics(output: Arc<Output>) {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
         let place = panic.location().map_or("nowhere", |it| it.file());
-        let line = panic.location().map_or(0, |it| it.line());
+        let line = panic.location().map_or(0, std::panic::Location::line);
         let words = panic.payload_as_str().unwrap_or("no words");
         let time = output.now().to_rfc3339();
         let mut text = format!(
@@ -70,7 +70,8 @@ pub fn report_panics(output: Arc<Output>) {
         );
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            text.push_str(&format!("{backtrace}\n"));
+            text.push_str(&backtrace.to_string());
+            text.push('\n');
         }
         output.line(Stream::Log, text.into_bytes());
     }));

@@ -474,7 +474,8 @@ mod tests {
             "doorward_password_pool_busy_total 0",
             "doorward_logins_limited_total 0",
             "doorward_limits_full_total 0",
-            "doorward_access_records_dropped_total 0",
+            "doorward_lines_lost_total{stream=\"access\"} 0",
+            "doorward_lines_written_total{stream=\"audit\"} 0",
             "doorward_backup_last_success_timestamp_seconds 1893456000",
             "doorward_backup_errors_total 0",
         ] {

@@ -25,8 +25,8 @@ use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::output::Output;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
 pub(in crate::web) struct Gateway {
@@ -98,7 +98,13 @@ impl Gateway {
             role_sources: crate::account::test_kit::no_sources(&clock),
             issuers: crate::account::test_kit::no_issuers(&clock),
             key_use: Arc::default(),
-            post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics), Output::to_nowhere()).unwrap(),
+            post: Post::open(
+                None,
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+                Output::to_nowhere(),
+            )
+            .unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
             session_uses: Arc::new(SessionUses::new()),

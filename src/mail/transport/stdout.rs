@@ -21,7 +21,9 @@ impl Stdout {
 #[async_trait]
 impl Transport for Stdout {
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
-        let written = self.0.deliver(Stream::Mail, framed(letter.message.as_bytes()));
+        let written = self
+            .0
+            .deliver(Stream::Mail, framed(letter.message.as_bytes()));
         written
             .await
             .map_err(|error| DeliveryError::Unreachable(error.to_string()))
@@ -38,12 +40,7 @@ impl Transport for Stdout {
 
 /// A message between lines that show where it begins and ends.
 fn framed(message: &[u8]) -> Vec<u8> {
-    [
-        b"----- mail -----\n",
-        message,
-        b"----- end of mail -----\n",
-    ]
-    .concat()
+    [b"----- mail -----\n", message, b"----- end of mail -----\n"].concat()
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ impl LineCounts {
     }
 
     pub(in crate::telemetry) fn register(&self, registry: &mut Registry) {
+        for stream in Stream::ALL {
+            // A series that is there from the start can be watched.
+            let _ = self.of(stream);
+        }
         registry.register(
             "lines_written",
             "Lines that were written, by stream",

@@ -9,8 +9,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::model::clock::Clock;
-use crate::telemetry::output::queue::{Fate, Inbox, Line};
 use crate::telemetry::output::loss_note;
+use crate::telemetry::output::queue::{Fate, Inbox, Line};
 
 /// Most bytes of one write, but for a last line that is longer. A reader of 200 kB/s takes them in a sixth of a second,
 /// so that an audit event waits no longer for what was begun before it.
@@ -106,7 +106,12 @@ impl Lane {
             return true;
         }
         let since = self.writing_since.load(Ordering::Acquire);
-        since != 0 && STALL < self.clock.elapsed().saturating_sub(Duration::from_millis(since))
+        since != 0
+            && STALL
+                < self
+                    .clock
+                    .elapsed()
+                    .saturating_sub(Duration::from_millis(since))
     }
 
     /// Has the writer write what waits and end; gives up after `limit`. `true`: it has ended.
@@ -253,7 +258,9 @@ impl Writer {
         let (written, ended) = self.write_bytes();
         self.lane.writing_since.store(0, Ordering::Release);
         let error = ended.err().map(|error| error.kind());
-        self.lane.is_failing.store(error.is_some(), Ordering::Release);
+        self.lane
+            .is_failing
+            .store(error.is_some(), Ordering::Release);
         let mut is_torn = written == 0 && self.is_mid_line;
         for part in self.batch.parts.drain(..) {
             let Some(inbox) = self.inboxes.get(part.inbox) else {

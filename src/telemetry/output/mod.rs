@@ -273,7 +273,11 @@ impl Output {
             let of_lane = |queue: &&Queue| Arc::ptr_eq(&queue.lane, lane);
             let lines = self.queues.iter().filter(of_lane);
             let lines: u64 = lines.map(|queue| queue.tally.lines()).sum();
-            tracing::error!(output = lane.name, lines, "lines lost at the end: they are not read");
+            tracing::error!(
+                output = lane.name,
+                lines,
+                "lines lost at the end: they are not read"
+            );
         }
     }
 
@@ -301,7 +305,8 @@ fn loss_note(stream: Stream, lines: u64, now: Timestamp) -> String {
             format!("{time} ERROR doorward: {message} stream=\"{stream_name}\"\n")
         }
         Stream::Audit | Stream::AuditRefusals | Stream::Access => {
-            let note = json!({ "time": time, "stream": stream_name, "lost": lines, "message": message });
+            let note =
+                json!({ "time": time, "stream": stream_name, "lost": lines, "message": message });
             format!("{note}\n")
         }
     }
