@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod edge;
 mod histogram;
 pub mod issuer;
 pub mod log;
@@ -9,3 +10,4 @@ pub mod metrics;
 pub mod output;
 #[cfg(test)]
 mod test_kit;
+pub mod upstream;

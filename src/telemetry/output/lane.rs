@@ -191,7 +191,7 @@ struct Writer {
     kept: VecDeque<(usize, Vec<u8>)>,
     /// Whether the output ends with a piece of a line.
     is_mid_line: bool,
-    /// When a loss was mentioned last.
+    /// When a loss was mentioned last, or found first; `None`: there is none to mention.
     noted: Option<Duration>,
 }
 
@@ -228,9 +228,7 @@ impl Writer {
             self.batch.add(inbox, &bytes, PartKind::Line(Fate::Kept));
         }
         let now = self.lane.clock.elapsed();
-        let is_note_due = self
-            .noted
-            .is_none_or(|noted| NOTE_EVERY <= now.saturating_sub(noted));
+        let mut has_untold = false;
         for (index, inbox) in self.inboxes.iter().enumerate() {
             let mut is_drained = false;
             while !self.batch.is_full() {
@@ -244,12 +242,20 @@ impl Writer {
                 }
             }
             let untold = inbox.tally.untold();
-            if 0 < untold && (is_drained || is_note_due) {
+            if untold == 0 {
+                continue;
+            }
+            has_untold = true;
+            let noted = *self.noted.get_or_insert(now);
+            if is_drained || NOTE_EVERY <= now.saturating_sub(noted) {
                 let note = loss_note(inbox.stream, untold, self.lane.clock.now());
                 self.batch
                     .add(index, note.as_bytes(), PartKind::Note(untold));
                 self.noted = Some(now);
             }
+        }
+        if !has_untold {
+            self.noted = None;
         }
     }
 
