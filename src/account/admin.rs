@@ -98,7 +98,7 @@ impl Accounts {
         let outcome = if roles.iter().any(|role| self.is_reserved(role)) {
             refused(AdministrationRefusal::RoleReserved)
         } else {
-            self.create_pending(person, is_admin, roles).await?
+            self.create_pending(call, person, is_admin, roles).await?
         };
         record(call, AuditAction::CreateAccount, &outcome, None);
         Ok(outcome)
@@ -120,10 +120,14 @@ impl Accounts {
         let outcome = match found {
             None => refused(AdministrationRefusal::NoAccount),
             Some(account) if is_own(actor, &account) => refused(AdministrationRefusal::OwnAccount),
-            Some(account) => match self.parts.store.remove_account(&account.uid).await? {
-                Some(account) => Administration::Done(Box::new(account)),
-                None => refused(AdministrationRefusal::NoAccount),
-            },
+            Some(account) => {
+                self.begin(call, AuditAction::RemoveAccount, Some(&account.uid), None)
+                    .await?;
+                match self.parts.store.remove_account(&account.uid).await? {
+                    Some(account) => Administration::Done(Box::new(account)),
+                    None => refused(AdministrationRefusal::NoAccount),
+                }
+            }
         };
         record(call, AuditAction::RemoveAccount, &outcome, uid.as_ref());
         Ok(outcome)
@@ -149,6 +153,8 @@ impl Accounts {
         let outcome = match self.checked_change(actor, &account, change) {
             Err(refusal) => refused(refusal),
             Ok(change) => {
+                self.begin(call, AuditAction::ChangeAccount, Some(&account.uid), None)
+                    .await?;
                 let written = self
                     .parts
                     .store

@@ -180,6 +180,9 @@ impl Accounts {
             resources: terms.resources,
             suspended: false,
         };
+        let object = Some(key.id.as_str());
+        self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
+            .await?;
         let written = self
             .parts
             .store
@@ -220,7 +223,10 @@ impl Accounts {
             None => Err(KeyRefusal::NoKey),
             Some(key) => match self.checked_key_change(maker, &key, wanted) {
                 Err(refusal) => Err(refusal),
-                Ok(change) => self.change_key(account, id, change).await?,
+                Ok(change) => {
+                    self.change_key(call, AuditAction::ChangeApiKey, account, (id, change))
+                        .await?
+                }
             },
         };
         let outcome = written
@@ -269,7 +275,8 @@ impl Accounts {
                 expected: "whole seconds from 0 to 86400",
             }))
         } else {
-            self.change_key(owner, id, change).await?
+            self.change_key(call, AuditAction::RotateApiKey, owner, (id, change))
+                .await?
         };
         let outcome = written
             .as_ref()
@@ -305,13 +312,14 @@ impl Accounts {
             suspended: Some(false),
             ..KeyChange::default()
         };
-        let written = self.change_key(owner, id, change).await?;
+        let action = AuditAction::ChangeApiKey;
+        let written = self.change_key(call, action, owner, (id, change)).await?;
         let outcome = written
             .as_ref()
             .err()
             .map_or("ok", |refusal| refusal.code());
         let (subject, object) = (Some(owner.uid.as_str()), Some(id.as_str()));
-        call.record(AuditAction::ChangeApiKey, outcome, subject, object);
+        call.record(action, outcome, subject, object);
         Ok(match written {
             Ok(key) => KeyUpdate::Done(key),
             Err(refusal) => KeyUpdate::Refused(refusal),
@@ -320,10 +328,13 @@ impl Accounts {
 
     async fn change_key(
         &self,
+        call: &Call,
+        action: AuditAction,
         owner: &Account,
-        id: &KeyId,
-        change: KeyChange,
+        (id, change): (&KeyId, KeyChange),
     ) -> Result<Result<Box<ApiKey>, KeyRefusal>, AccountError> {
+        self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
+            .await?;
         let store = &self.parts.store;
         let written = store
             .update_api_key(&owner.uid, id, owner.standing(), change)
@@ -441,6 +452,9 @@ impl Accounts {
         uid: &UserId,
         id: &KeyId,
     ) -> Result<bool, AccountError> {
+        let object = Some(id.as_str());
+        self.begin(call, AuditAction::RevokeApiKey, Some(uid), object)
+            .await?;
         let revoked = self.parts.store.revoke_api_key(uid, id).await?;
         let outcome = if revoked { "ok" } else { "not_found" };
         call.record(

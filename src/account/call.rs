@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::account::Accounts;
+use crate::model::id::UserId;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+use crate::telemetry::output::Unrecorded;
 
 /// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +37,17 @@ impl Call {
         subject: Option<&str>,
         object: Option<&str>,
     ) {
-        audit::record(&AuditEvent {
+        audit::record(&self.event(action, outcome, subject, object));
+    }
+
+    fn event<'a>(
+        &'a self,
+        action: AuditAction,
+        outcome: &'a str,
+        subject: Option<&'a str>,
+        object: Option<&'a str>,
+    ) -> AuditEvent<'a> {
+        AuditEvent {
             action,
             outcome,
             actor: self.actor.as_deref(),
@@ -42,7 +55,26 @@ impl Call {
             from: self.from.as_deref(),
             request_id: self.request_id.as_deref(),
             object,
-        });
+        }
+    }
+}
+
+impl Accounts {
+    /// Puts into the audit trail what is about to be done, where the trail is required. Each use case asks for it after
+    /// all its checks and before its change: a failed attempt of a stranger needs no place in the trail.
+    ///
+    /// # Errors
+    /// [`Unrecorded`] within a second; then the change must not be made.
+    pub(in crate::account) async fn begin(
+        &self,
+        call: &Call,
+        action: AuditAction,
+        subject: Option<&UserId>,
+        object: Option<&str>,
+    ) -> Result<(), Unrecorded> {
+        let subject = subject.map(UserId::as_str);
+        let event = call.event(action, audit::BEGUN, subject, object);
+        audit::begin(&self.parts.output, &event).await
     }
 }
 

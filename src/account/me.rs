@@ -119,6 +119,8 @@ impl Accounts {
             return Ok(Me::Refused(refusal));
         }
         if let Some(name) = change.name {
+            self.begin(call, AuditAction::ChangeName, Some(uid), None)
+                .await?;
             let renamed = self.parts.store.rename(uid, name).await?.is_some();
             let outcome = if renamed {
                 "ok"
@@ -161,6 +163,7 @@ impl Accounts {
         if other.is_some() && self.parts.account.reveal_existing {
             return Ok(Some(MeRefusal::IdentityTaken));
         }
+        self.begin(call, action, Some(uid), None).await?;
         // INVARIANT: what the caller can see, in answers, in their mailbox and in what becomes of a token that was mailed
         // before, is the same whether or not somebody has the address, and whether or not it may be mailed to
         // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that nobody is mailed is one for nobody.
@@ -222,6 +225,10 @@ impl Accounts {
         let action = AuditAction::ChangeIdentity;
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
+        // A made-up token changes nothing: strangers can post any number of them.
+        if let Some(token) = self.parts.store.one_time_token(&digest).await? {
+            self.begin(call, action, Some(&token.uid), None).await?;
+        }
         match self.parts.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => {
                 call.record(action, "ok", Some(account.uid.as_str()), None);

@@ -146,7 +146,7 @@ impl Accounts {
         resource: &Resource,
         (uid, level): (&UserId, &str),
     ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_set(actor, resource, uid, level).await?;
+        let outcome = self.try_set(call, actor, resource, (uid, level)).await?;
         record(call, AuditAction::SetMembership, &outcome, uid, resource);
         Ok(outcome)
     }
@@ -162,17 +162,17 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_end(actor, resource, uid).await?;
+        let outcome = self.try_end(call, actor, resource, uid).await?;
         record(call, AuditAction::EndMembership, &outcome, uid, resource);
         Ok(outcome)
     }
 
     async fn try_set(
         &self,
+        call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
-        uid: &UserId,
-        level: &str,
+        (uid, level): (&UserId, &str),
     ) -> Result<Members<()>, AccountError> {
         let ladder = &self.parts.roles.ladder;
         let power = self.power(actor, resource).await?;
@@ -196,7 +196,9 @@ impl Accounts {
             if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
                 return Ok(Members::Refused(MemberRefusal::NotAllowed));
             }
-            let store = &self.parts.store;
+            let (store, object) = (&self.parts.store, object(resource));
+            self.begin(call, AuditAction::SetMembership, Some(uid), Some(&object))
+                .await?;
             let change = store
                 .set_membership(uid, membership.clone(), found.as_ref())
                 .await?;
@@ -214,6 +216,7 @@ impl Accounts {
 
     async fn try_end(
         &self,
+        call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
@@ -236,7 +239,9 @@ impl Accounts {
             if !power.covers(ladder.rank(present.as_str())) {
                 return Ok(Members::Refused(MemberRefusal::NotAllowed));
             }
-            let store = &self.parts.store;
+            let (store, object) = (&self.parts.store, object(resource));
+            self.begin(call, AuditAction::EndMembership, Some(uid), Some(&object))
+                .await?;
             let change = store
                 .end_membership(uid, &resource.kind, &resource.id, present)
                 .await?;
@@ -323,8 +328,12 @@ fn record(
         Members::Done(()) => "ok",
         Members::Refused(refusal) => refusal.code(),
     };
-    let object = format!("{}/{}", resource.kind, resource.id);
-    call.record(action, code, Some(uid.as_str()), Some(&object));
+    call.record(action, code, Some(uid.as_str()), Some(&object(resource)));
+}
+
+/// A resource as the audit trail names it.
+fn object(resource: &Resource) -> String {
+    format!("{}/{}", resource.kind, resource.id)
 }
 
 #[cfg(test)]

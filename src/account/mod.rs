@@ -52,6 +52,7 @@ use crate::role_source::{RoleSources, SourceDown};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
+use crate::telemetry::output::{Output, Unrecorded};
 
 /// How long the delivery of a mail without a token is tried: three days, as mail servers do.
 const NOTICE_LIFE: Duration = Duration::from_hours(72);
@@ -87,6 +88,8 @@ pub struct AccountsParts {
     pub role_sources: Arc<RoleSources>,
     /// Resource name to URL of the service that serves it; see [`resource_map`].
     pub resources: BTreeMap<String, String>,
+    /// Where audit events are written.
+    pub output: Arc<Output>,
 }
 
 /// The account's life: one method per use case, in the files of this module.
@@ -112,6 +115,9 @@ pub enum AccountError {
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),
+    /// The audit trail is required, and cannot be written.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
     /// There is no room to count what must not go uncounted.
     #[error("cannot count against a limit")]
     Uncounted,

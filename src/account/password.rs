@@ -127,6 +127,8 @@ impl Accounts {
             hash,
             revoke_keys: wanted.revoke_keys,
         };
+        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
+            .await?;
         let now = self.parts.clock.now();
         let set = self
             .parts
@@ -193,6 +195,7 @@ impl Accounts {
             hash: self.parts.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         };
+        self.begin(call, action, Some(uid), None).await?;
         let written = self
             .parts
             .store

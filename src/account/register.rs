@@ -111,7 +111,12 @@ impl Accounts {
             return Ok(Register::UsernameTaken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
-        if !may_mail || !self.may_mail(Cause::NamedAddress, to) {
+        let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to);
+        if !is_limited {
+            // Whether or not the name is free: the answer must not tell it.
+            self.begin(call, AuditAction::Register, None, None).await?;
+        }
+        if is_limited {
             // Nothing that no mail tells of is written either.
             call.record(AuditAction::Register, "mail_limited", None, None);
         } else if let Some(owner) = owner {

@@ -28,6 +28,11 @@ impl Accounts {
     /// [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
         let may_mail = self.may_cause_mail(call)?;
+        if may_mail {
+            // Whether or not there is such an account: the answer must not tell it.
+            self.begin(call, AuditAction::RequestReset, None, None)
+                .await?;
+        }
         let found = self.account_named(name).await?;
         let Some(account) = found else {
             call.record(AuditAction::RequestReset, "unknown", None, None);

@@ -49,6 +49,8 @@ impl Accounts {
         uid: &UserId,
         id: &SessionId,
     ) -> Result<bool, AccountError> {
+        self.begin(call, AuditAction::EndSession, Some(uid), Some(id.as_str()))
+            .await?;
         let ended = self.parts.store.end_session(uid, id).await?;
         let outcome = if ended { "ok" } else { "not_found" };
         call.record(
@@ -65,6 +67,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn end_all_sessions(&self, call: &Call, uid: &UserId) -> Result<usize, AccountError> {
+        self.begin(call, AuditAction::EndSession, Some(uid), Some("all"))
+            .await?;
         let count = self.parts.store.end_sessions(uid, None).await?;
         call.record(
             AuditAction::EndSession,

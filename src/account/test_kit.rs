@@ -30,6 +30,7 @@ use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
+use crate::telemetry::output::Output;
 
 /// A password that every rule lets through.
 pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";
@@ -136,6 +137,7 @@ impl Kit {
             sessions: config.session,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
+            output: Output::to_nowhere(),
         });
         Self {
             accounts,

@@ -85,7 +85,7 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
         Command::Account(command) => accounts(command, &snapshot.accounts).await,
         Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
         Command::Member(command) => members(command, &snapshot.accounts).await,
-        Command::Keys(command) => keys(&command, snapshot),
+        Command::Keys(command) => keys(&command, snapshot).await,
     };
     match ended {
         Ok(value) => Reply::Done(value),
@@ -435,27 +435,31 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
     }
 }
 
-fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
+async fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
     let services = &snapshot.services;
     let rings = [
         ("access_token", &services.signing),
         ("assertion", &services.assertion_keys),
     ];
     if matches!(command, KeysCommand::Rotate) {
-        for (_, ring) in rings {
-            ring.rotate(services.clock.now())
-                .map_err(|error| Stop::Failed(with_causes(&error)))?;
-        }
-        tracing::info!("signing keys rotated");
-        audit::record(&AuditEvent {
+        let event = |outcome| AuditEvent {
             action: AuditAction::RotateKeys,
-            outcome: "ok",
+            outcome,
             actor: Some("cli"),
             subject: None,
             from: None,
             request_id: None,
             object: None,
-        });
+        };
+        audit::begin(&services.output, &event(audit::BEGUN))
+            .await
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        for (_, ring) in rings {
+            ring.rotate(services.clock.now())
+                .map_err(|error| Stop::Failed(with_causes(&error)))?;
+        }
+        tracing::info!("signing keys rotated");
+        audit::record(&event("ok"));
     }
     let shown = |signs: &str, key: KeyInfo| {
         json!({

@@ -35,6 +35,7 @@ const SECTIONS: &[Section] = &[
             ("account", Tables),
             ("mail", Tables),
             ("log", Tables),
+            ("audit", Tables),
             ("forward_auth", Tables),
             ("roles", Tables),
             ("role_source", Tables),
@@ -180,6 +181,7 @@ const SECTIONS: &[Section] = &[
         ],
     ),
     ("log", &[("level", Text), ("access", Scalar)]),
+    ("audit", &[("required", Scalar)]),
     (
         "forward_auth",
         &[

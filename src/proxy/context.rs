@@ -282,6 +282,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::telemetry::access::AccessLog;
     use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::output::Output;
 
     #[test]
     fn each_way_out_counts_once_and_a_dropped_request_too() {
@@ -341,7 +342,8 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
         let metrics = Arc::new(Metrics::new());
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let post = Post::open(None, same_clock, Arc::clone(&metrics)).unwrap();
+        let post =
+            Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
         let services = Services {
             backups: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
@@ -360,7 +362,8 @@ mod tests {
             clock,
             session_uses: Arc::default(),
             metrics,
-            access: Arc::new(AccessLog::start(false).unwrap()),
+            access: Arc::new(AccessLog::off()),
+            output: Output::to_nowhere(),
         };
         Arc::new(Snapshot::build(Arc::new(config), services).unwrap())
     }

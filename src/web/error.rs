@@ -48,6 +48,7 @@ pub(in crate::web) enum Kind {
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
+    AuditUnavailable,
     RoleSourceUnavailable,
     IssuerUnavailable,
     SigningUnavailable,
@@ -111,6 +112,7 @@ impl Kind {
                 "The membership has changed: try again",
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::AuditUnavailable => (503, "audit_unavailable", "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
             Self::SigningUnavailable => (503, Unavailable::Signing.code(), "Try again soon"),
@@ -214,6 +216,8 @@ impl From<AccountError> for Problem {
             AccountError::RoleSource(_) => return Kind::RoleSourceUnavailable.into(),
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
+            // The outputs are watched: the log has one line of it, and not one for each request.
+            AccountError::Unrecorded(_) => return Kind::AuditUnavailable.into(),
             // No fault of ours, and under attack there are many: the metrics tell.
             AccountError::Uncounted => return Kind::LimitsFull.into(),
         };

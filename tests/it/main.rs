@@ -40,6 +40,7 @@ mod minted;
 mod oidc_provider;
 mod opaque;
 mod openapi;
+mod output;
 mod password;
 mod paths;
 mod people;
