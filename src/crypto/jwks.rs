@@ -103,14 +103,16 @@ impl KeySet {
         }
     }
 
-    /// Reads a JWK set of public keys; keys of another use or an algorithm that is not allowed are left out.
+    /// Reads a JWK set of public keys. What cannot be used is left out, and told by [`Self::left_out`]: keys of another use
+    /// or an algorithm that is not allowed, weak, broken and unknown ones (RFC 7517 section 5), oct and private ones, and
+    /// two that are different and agree in key id and algorithm, since a token could mean either.
     ///
     /// Takes at most 1 MiB and 100 keys. With `allowed` empty, each key may be used with the algorithm it declares;
-    /// without `alg`, RSA is RS256, EC goes by its curve, and OKP is `EdDSA`. What is left out, keys that are too weak or
-    /// broken included (RFC 7517 section 5), is told by [`Self::left_out`].
+    /// without `alg`, RSA is what of RS* and PS* is in `allowed`, else RS256, EC goes by its curve, and OKP is `EdDSA`.
+    /// A member that is null counts as absent.
     ///
     /// # Errors
-    /// [`KeySetError`] when the document is none, holds an oct or private key, two keys of one id, or none that can be used.
+    /// [`KeySetError`] when the document is none, or holds no key that can be used.
     pub fn from_jwks(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let document = read_object(document, "a JWK set")?;
         let Some(Value::Array(keys)) = document.get("keys") else {
@@ -119,29 +121,24 @@ impl KeySet {
         if KEYS_MAX < keys.len() {
             return Err(KeySetError(format!("expected at most {KEYS_MAX} keys")));
         }
-        let keys: Option<Vec<_>> = keys.iter().map(Value::as_object).collect();
-        let keys = keys.ok_or_else(|| refused("expected each of keys to be an object"))?;
-        if keys.iter().any(|key| jwk::is_private(key)) {
-            return Err(refused(
-                "expected public keys only: the set holds an oct key or a private member",
-            ));
-        }
-        // Counted before anything is left out: which of two is meant by a token is not for us to guess.
-        let mut kids = BTreeSet::new();
-        let named = keys.iter().filter_map(|key| key.get("kid"));
-        if !named.filter_map(Value::as_str).all(|kid| kids.insert(kid)) {
-            return Err(refused("expected each kid once"));
-        }
         let mut set = Self::default();
-        for (place, key) in keys.into_iter().enumerate() {
+        let mut read = Vec::new();
+        for (place, key) in (1..).zip(keys) {
             match read_public(key, allowed) {
-                Ok(read) => {
-                    // Members stand in the order of their names.
-                    let text = serde_json::to_vec(key).unwrap_or_default();
-                    set.marks.insert(token::sha256(&text));
-                    set.keys.push(read);
-                }
-                Err(why) => set.left_out.push(format!("key {}: {why}", place + 1)),
+                Ok(keys) => read.extend(keys.into_iter().map(|key| Read { place, ..key })),
+                Err(why) => set.left_out.push(format!("key {place}: {why}")),
+            }
+        }
+        for (index, one) in read.iter().enumerate() {
+            let other = read.iter().find(|other| one.is_confused_with(other));
+            if let Some(other) = other {
+                set.left_out.push(format!(
+                    "key {}: its kid and algorithm are those of key {}, which is another",
+                    one.place, other.place
+                ));
+            } else if !read.iter().take(index).any(|before| before.mark == one.mark) {
+                set.marks.insert(one.mark);
+                set.keys.push(one.key.clone());
             }
         }
         if set.keys.is_empty() {
@@ -175,9 +172,9 @@ impl KeySet {
         Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
     }
 
-    /// The key for a token: with a key id exactly that one, without one the only key of the algorithm.
+    /// The key for a token: with a key id the one of that id and algorithm, without one the only key of the algorithm.
     ///
-    /// `None` also when the key of that id has another algorithm: a token never chooses how its key is used.
+    /// `None` also when the keys of that id have other algorithms: a token never chooses how a key is used.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -227,11 +224,43 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
     })
 }
 
-fn read_public(key: &Map<String, Value>, allowed: &[Algorithm]) -> Result<VerificationKey, String> {
-    let kid = jwk::kid(key)?.map(str::to_owned);
-    let (algorithm, key) = jwk::public(key)?;
-    check_allowed(algorithm, allowed)?;
-    Ok(VerificationKey::new(kid, algorithm, key))
+/// A usable key of a document.
+struct Read {
+    /// Its place in the document, from 1.
+    place: usize,
+    key: VerificationKey,
+    /// A digest of the key itself, its id and its algorithm.
+    mark: [u8; 32],
+}
+
+impl Read {
+    /// Whether a token that means this key could mean the other one as well.
+    fn is_confused_with(&self, other: &Self) -> bool {
+        self.key.kid == other.key.kid
+            && self.key.algorithm == other.key.algorithm
+            && self.mark != other.mark
+    }
+}
+
+/// Reads one key: once for each algorithm that it may be used with.
+fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
+    let members = key.as_object().ok_or("it is no object")?;
+    let present = members.iter().filter(|(_, value)| !value.is_null());
+    let present = present
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let kid = jwk::kid(&present)?.map(str::to_owned);
+    let public = jwk::public(&present, allowed)?;
+    let read = |algorithm: Algorithm| {
+        check_allowed(algorithm, allowed)?;
+        let text = format!("{kid:?} {} ", algorithm.as_str());
+        Ok(Read {
+            place: 0,
+            mark: token::sha256(&[text.as_bytes(), &public.material].concat()),
+            key: VerificationKey::new(kid.clone(), algorithm, public.key.clone()),
+        })
+    };
+    public.algorithms.iter().copied().map(read).collect()
 }
 
 fn check_allowed(algorithm: Algorithm, allowed: &[Algorithm]) -> Result<(), String> {
@@ -333,12 +362,17 @@ mod tests {
             ED.with(&json!({ "alg": "ES256" })),
             json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA" }),
             json!({}),
+            HS.jwk.clone(),
+            json!({ "kty": "oct" }),
+            ED.with(&json!({ "d": "AAAA" })),
+            json!({ "kty": "what", "p": 1 }),
+            RSA.with(&json!({ "k": "AAAA" })),
         ];
         for key in cases {
             assert!(read(std::slice::from_ref(&key)).is_err(), "{key}");
             let set = read(&[key.clone(), EC256.with(&json!({ "kid": "other" }))]).unwrap();
             assert_eq!(algorithms(&set), ["ES256"], "{key}");
-            assert!(set.left_out()[0].starts_with("key 1: its "), "{key}");
+            assert!(set.left_out()[0].starts_with("key 1: "), "{key}");
         }
     }
 
@@ -363,7 +397,6 @@ mod tests {
             "{}".to_owned(),
             set(&[]),
             format!(r#"{{"keys":{key}}}"#),
-            format!(r#"{{"keys":[{key},1]}}"#),
             format!(r#"{{"keys":[[{key}]]}}"#),
             format!("\u{feff}{}", set(std::slice::from_ref(&EC256.jwk))),
             "{} ".repeat(2),
@@ -379,15 +412,10 @@ mod tests {
                 " ".repeat(DOCUMENT_BYTES_MAX)
             ),
             set(&[many, vec![EC256.jwk.clone()]].concat()),
-            set(&[EC256.jwk.clone(), HS.jwk.clone()]),
-            set(&[EC256.jwk.clone(), json!({ "kty": "oct" })]),
-            set(&[EC256.jwk.clone(), ED.with(&json!({ "d": "AAAA" }))]),
-            set(&[EC256.jwk.clone(), json!({ "kty": "what", "p": 1 })]),
-            set(&[EC256.jwk.clone(), RSA.with(&json!({ "k": "AAAA" }))]),
-            set(&[EC256.jwk.clone(), RSA.with(&json!({ "kid": "ec256" }))]),
+            set(std::slice::from_ref(&HS.jwk)),
             set(&[
                 EC256.jwk.clone(),
-                RSA.with(&json!({ "kid": "ec256", "use": "enc" })),
+                EC256.with(&json!({ "x": other_ec256()["x"], "y": other_ec256()["y"] })),
             ]),
         ];
         for document in cases {

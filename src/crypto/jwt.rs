@@ -11,27 +11,44 @@ use crate::crypto::jwks::KeySet;
 use crate::crypto::strict_json;
 use crate::model::algorithm::Algorithm;
 
-/// Longest token that is looked at.
-pub const TOKEN_BYTES_MAX: usize = 8192;
+/// Longest token that is looked at, whatever brings it: as long as a request's head can be. What a request really brings
+/// is bounded by its head.
+pub const TOKEN_BYTES_MAX: usize = 1 << 20;
 
 /// Header members that are refused, whatever they hold.
 ///
 /// `crit` names what must be understood, and we understand nothing beyond RFC 7515; `b64` changes what is signed;
-/// `zip` and `enc` belong to encryption; the others bring or name a key, and keys come from the configuration alone.
-const REFUSED_MEMBERS: [&str; 8] = ["crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"];
+/// `zip` and `enc` belong to encryption. Members that bring or name a key (`jwk`, `jku`, `x5c`, `x5u`) are neither used
+/// nor refused: keys come from the configuration alone, and some issuers write them into every token.
+const REFUSED_MEMBERS: [&str; 4] = ["crit", "b64", "zip", "enc"];
 
 /// Why a token is not what it claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
-    /// Not three parts of strict base64url, not strict JSON objects, too long or too deep.
+    /// Longer than any request's head.
+    #[error("the token is too long")]
+    TooLong,
+    /// Not three parts of strict base64url, not strict JSON objects, or too deep.
     #[error("the token is not a compact JWS of strict JSON")]
     Malformed,
+    /// Five parts: a JWE.
+    #[error("the token is encrypted")]
+    Encrypted,
     /// `crit`, `b64` or another header that would have to be understood.
-    #[error("the token's header asks for what is not supported")]
+    #[error("the token's header asks for what is not supported: crit, b64, zip or enc")]
     Header,
-    /// No key of the issuer has this key id and algorithm.
-    #[error("no key of the issuer fits the token")]
+    /// An algorithm that is not supported.
+    #[error("the token's alg is not supported")]
+    UnknownAlgorithm,
+    /// No key of the issuer has this key id.
+    #[error("no usable key of the issuer has the token's kid")]
     NoKey,
+    /// The issuer's keys of this key id have other algorithms.
+    #[error("the issuer's key of the token's kid is for another alg than the token's")]
+    OtherAlgorithm,
+    /// The token names no key, and the issuer has none for its algorithm, or more than one.
+    #[error("the token has no kid, and not exactly one key of the issuer is for its alg")]
+    NoKid,
     /// The signature is wrong.
     #[error("the signature does not verify")]
     Signature,
@@ -65,13 +82,17 @@ pub struct VerifiedToken {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Takes a compact JWS of at most 8 KiB apart: strict base64url, strict JSON, no duplicate members, no `crit`.
+    /// Takes a compact JWS apart: strict base64url, strict JSON, no duplicate members, no `crit`. Takes time in proportion
+    /// to its length.
     ///
     /// # Errors
-    /// [`JwtError::Malformed`] and [`JwtError::Header`].
+    /// [`JwtError::TooLong`], [`JwtError::Malformed`], [`JwtError::Encrypted`] and [`JwtError::Header`].
     pub fn parse(token: &'a str) -> Result<Self, JwtError> {
         if TOKEN_BYTES_MAX < token.len() {
-            return Err(JwtError::Malformed);
+            return Err(JwtError::TooLong);
+        }
+        if token.bytes().filter(|byte| *byte == b'.').count() == 4 {
+            return Err(JwtError::Encrypted);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(JwtError::Malformed)?;
@@ -117,12 +138,18 @@ impl<'a> UnverifiedToken<'a> {
     /// Verifies the signature with the key that header `kid` names, under that key's own algorithm.
     ///
     /// # Errors
-    /// [`JwtError::NoKey`] and [`JwtError::Signature`].
+    /// [`JwtError::UnknownAlgorithm`], [`JwtError::NoKey`], [`JwtError::OtherAlgorithm`], [`JwtError::NoKid`] and
+    /// [`JwtError::Signature`].
     pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, JwtError> {
         let text = |name| self.header.get(name).and_then(Value::as_str);
         let algorithm = text("alg").and_then(Algorithm::parse);
-        let algorithm = algorithm.ok_or(JwtError::NoKey)?;
-        let key = keys.find(self.kid(), algorithm).ok_or(JwtError::NoKey)?;
+        let algorithm = algorithm.ok_or(JwtError::UnknownAlgorithm)?;
+        let found = keys.find(self.kid(), algorithm);
+        let key = found.ok_or_else(|| match self.kid() {
+            None => JwtError::NoKid,
+            Some(kid) if keys.has_kid(kid) => JwtError::OtherAlgorithm,
+            Some(_) => JwtError::NoKey,
+        })?;
         if !key.verifies(self.signed.as_bytes(), self.signature) {
             return Err(JwtError::Signature);
         }

@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::telemetry::histogram::Histogram;
+use crate::model::token_fault::FaultKind;
+use crate::telemetry::bearer::BearerFaults;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
 
 /// Every way a request can end.
@@ -230,6 +232,7 @@ pub struct Metrics {
     backup_made: Gauge,
     backup_errors: Counter,
     issuers: IssuerFamilies,
+    bearer_faults: BearerFaults,
 }
 
 impl Metrics {
@@ -259,6 +262,7 @@ impl Metrics {
             backup_made.clone(),
         );
         let issuers = IssuerFamilies::register(&mut registry);
+        let bearer_faults = BearerFaults::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -302,6 +306,7 @@ impl Metrics {
             mails_queued,
             backup_made,
             issuers,
+            bearer_faults,
             labelled,
             registry,
         }
@@ -374,6 +379,11 @@ impl Metrics {
         if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
+    }
+
+    /// Counts a bearer token that was refused.
+    pub fn bearer_refused(&self, kind: FaultKind) {
+        self.bearer_faults.count(kind);
     }
 
     /// The metrics of a foreign issuer, made when they are asked for first.

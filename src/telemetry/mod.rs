@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+mod bearer;
 mod histogram;
 pub mod issuer;
 pub mod log;
