@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::app;
 use crate::app::control::{Command, Reply};
@@ -34,9 +34,9 @@ pub(super) fn run(config: &Path, task: TokenTask) -> anyhow::Result<ExitCode> {
 fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
     let token = UnverifiedToken::parse(token.expose())?;
     output::line("header (not verified)");
-    output::value(&Value::Object(token.header().clone()));
+    output::claims(token.header());
     output::line("claims (not verified)");
-    output::value(&Value::Object(token.claims().clone()));
+    output::claims(token.claims());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,7 +68,7 @@ fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
         return Ok(refused(&format!("the signature is right, but {why}")));
     }
     output::line("verified");
-    output::value(&Value::Object(verified.claims));
+    output::claims(&verified.claims);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,7 +82,7 @@ fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
     match app::command(config, Command::TokenVerify { token })? {
         Reply::Done(value) => {
             output::line("verified");
-            output::value(&value);
+            output::claims(value.as_object().unwrap_or(&Map::new()));
             Ok(ExitCode::SUCCESS)
         }
         Reply::Refused(why) => Ok(refused(&why)),
