@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::RoleSettings;
-use crate::model::access::{Ladder, Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate};
+use crate::model::access::{
+    Ladder, Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate,
+};
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 use crate::model::route::{Route, Segment};

@@ -58,7 +58,9 @@ impl Rights<'_> {
             roles.extend(roles_on(self.given, &resource, &id));
         }
         let names = |role: &ResourceRole| -> Vec<String> {
-            role.names(self.ladder).map(|name| name.to_string()).collect()
+            role.names(self.ladder)
+                .map(|name| name.to_string())
+                .collect()
         };
         let mut all: Vec<String> = roles.iter().flat_map(|role| names(role)).collect();
         let global = self.identity.roles.iter().map(Role::as_str);

@@ -6,8 +6,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -66,7 +66,8 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, Str
 
 /// Base64 as issuers write the numbers of public keys: with padding or without, in either alphabet.
 const LENIENT: [GeneralPurpose; 2] = {
-    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     [
         GeneralPurpose::new(&alphabet::URL_SAFE, config),
         GeneralPurpose::new(&alphabet::STANDARD, config),
@@ -143,10 +144,7 @@ pub(crate) struct PublicKey {
 /// An RSA key that names no algorithm has those of RS* and PS* that are in `allowed`, or RS256 if there are none.
 ///
 /// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
-pub(crate) fn public(
-    jwk: &Map<String, Value>,
-    allowed: &[Algorithm],
-) -> Result<PublicKey, String> {
+pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
     if is_private(jwk) {
         return Err("its set gives away its secret, so anybody could sign with it".to_owned());
     }
@@ -162,12 +160,15 @@ pub(crate) fn public(
 fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
     use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
     let fitting = [RS256, RS384, RS512, PS256, PS384, PS512];
-    let algorithms = match named_algorithm(jwk, &fitting)? {
-        Some(named) => vec![named],
-        None => {
-            let is_allowed = |algorithm: &Algorithm| allowed.contains(algorithm);
-            let allowed: Vec<_> = fitting.into_iter().filter(is_allowed).collect();
-            if allowed.is_empty() { vec![RS256] } else { allowed }
+    let algorithms = if let Some(named) = named_algorithm(jwk, &fitting)? {
+        vec![named]
+    } else {
+        let is_allowed = |algorithm: &Algorithm| allowed.contains(algorithm);
+        let allowed: Vec<_> = fitting.into_iter().filter(is_allowed).collect();
+        if allowed.is_empty() {
+            vec![RS256]
+        } else {
+            allowed
         }
     };
     let (n, e) = (public_bytes(jwk, "n")?, public_bytes(jwk, "e")?);

@@ -136,7 +136,11 @@ impl KeySet {
                     "key {}: its kid and algorithm are those of key {}, which is another",
                     one.place, other.place
                 ));
-            } else if !read.iter().take(index).any(|before| before.mark == one.mark) {
+            } else if !read
+                .iter()
+                .take(index)
+                .any(|before| before.mark == one.mark)
+            {
                 set.marks.insert(one.mark);
                 set.keys.push(one.key.clone());
             }
@@ -160,7 +164,8 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`] when it is none or too weak.
     pub fn from_secret_jwk(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
-        let document = read_object(document, "one oct JWK")?;
+        let mut document = read_object(document, "one oct JWK")?;
+        document.retain(|_, value| !value.is_null());
         if document.contains_key("keys") {
             return Err(refused("expected one oct JWK, not a set"));
         }
@@ -245,10 +250,8 @@ impl Read {
 /// Reads one key: once for each algorithm that it may be used with.
 fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
     let members = key.as_object().ok_or("it is no object")?;
-    let present = members.iter().filter(|(_, value)| !value.is_null());
-    let present = present
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut present = members.clone();
+    present.retain(|_, value| !value.is_null());
     let kid = jwk::kid(&present)?.map(str::to_owned);
     let public = jwk::public(&present, allowed)?;
     let read = |algorithm: Algorithm| {
@@ -282,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::crypto::jwt::UnverifiedToken;
-    use crate::crypto::test_keys::{EC256, EC384, ED, HS, RSA, part, set};
+    use crate::crypto::test_keys::{EC256, EC384, ED, HS, OTHER_RSA, RSA, part, set};
 
     fn read(keys: &[Value]) -> Result<KeySet, KeySetError> {
         KeySet::from_jwks(&set(keys), &[])
@@ -413,16 +416,139 @@ mod tests {
             ),
             set(&[many, vec![EC256.jwk.clone()]].concat()),
             set(std::slice::from_ref(&HS.jwk)),
-            set(&[
-                EC256.jwk.clone(),
-                EC256.with(&json!({ "x": other_ec256()["x"], "y": other_ec256()["y"] })),
-            ]),
+            set(&[RSA.jwk.clone(), OTHER_RSA.jwk.clone()]),
         ];
         for document in cases {
             let error = KeySet::from_jwks(&document, &[]).unwrap_err();
             let x = EC256.jwk["x"].as_str().unwrap();
             assert!(!error.to_string().contains(x), "{document}: {error}");
         }
+    }
+
+    #[test]
+    fn what_issuers_write_otherwise_than_the_standard_is_read() {
+        let text = |name: &str| RSA.jwk[name].as_str().unwrap().to_owned();
+        let padded = |text: String| format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+        let standard = |text: String| padded(text).replace('-', "+").replace('_', "/");
+        let mut nulls = RSA.jwk.clone();
+        for name in ["alg", "use", "key_ops", "x5c", "x5t", "d", "oth", "k"] {
+            nulls[name] = Value::Null;
+        }
+        let cases = [
+            nulls,
+            RSA.with(&json!({ "n": padded(text("n")) })),
+            RSA.with(&json!({ "n": standard(text("n")) })),
+            RSA.with(&json!({ "n": standard(text("n")).trim_end_matches('=') })),
+            RSA.with(
+                &json!({ "x5c": ["MIIC"], "x5t": "x", "x5u": "https://id.test", "ext": true }),
+            ),
+        ];
+        let token = RSA.token(Algorithm::RS256, r#"{"alg":"RS256","kid":"rsa"}"#, "{}");
+        for key in cases {
+            let set = read(std::slice::from_ref(&key)).unwrap();
+            assert!(
+                UnverifiedToken::parse(&token).unwrap().verify(&set).is_ok(),
+                "{key}"
+            );
+        }
+        for n in [
+            format!("{}=", text("n")),
+            format!("{}\n", text("n")),
+            "+-".repeat(200),
+        ] {
+            assert!(read(&[RSA.with(&json!({ "n": n }))]).is_err(), "{n}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_leaves_the_rest_of_its_set_in_force() {
+        let good = EC256.jwk.clone();
+        for odd in [
+            json!(1),
+            json!(null),
+            json!([]),
+            json!({ "kty": "oct", "k": "AAAA", "kid": "ec256", "alg": "HS256" }),
+            ED.with(&json!({ "d": "AAAA" })),
+            RSA.with(&json!({ "kid": 1 })),
+            json!({ "kty": "RSA" }),
+        ] {
+            for keys in [[odd.clone(), good.clone()], [good.clone(), odd.clone()]] {
+                let set = read(&keys).unwrap();
+                assert_eq!(algorithms(&set), ["ES256"], "{odd}");
+                assert_eq!(set.left_out().len(), 1, "{odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_confused_only_if_they_agree_in_id_and_algorithm() {
+        let rs512 = OTHER_RSA.with(&json!({ "alg": "RS512" }));
+        let cases: [(&[Value], &[&str]); 7] = [
+            // One id for two algorithms, and for signatures and encryption.
+            (&[RSA.jwk.clone(), rs512], &["RS256", "RS512"]),
+            (
+                &[RSA.jwk.clone(), OTHER_RSA.with(&json!({ "use": "enc" }))],
+                &["RS256"],
+            ),
+            (
+                &[RSA.jwk.clone(), EC256.with(&json!({ "kid": "rsa" }))],
+                &["RS256", "ES256"],
+            ),
+            // The same key twice, written in two ways.
+            (
+                &[
+                    RSA.jwk.clone(),
+                    RSA.with(&json!({ "alg": null, "use": null, "x5t": "x" })),
+                ],
+                &["RS256"],
+            ),
+            // Two different keys, in whatever order, are both left out.
+            (
+                &[OTHER_RSA.jwk.clone(), EC256.jwk.clone(), RSA.jwk.clone()],
+                &["ES256"],
+            ),
+            (
+                &[
+                    RSA.jwk.clone(),
+                    RSA.jwk.clone(),
+                    OTHER_RSA.jwk.clone(),
+                    EC256.jwk.clone(),
+                ],
+                &["ES256"],
+            ),
+            (
+                &[
+                    RSA.with(&json!({ "kid": null })),
+                    OTHER_RSA.with(&json!({ "kid": null })),
+                    EC256.jwk.clone(),
+                ],
+                &["ES256"],
+            ),
+        ];
+        for (keys, expected) in cases {
+            assert_eq!(algorithms(&read(keys).unwrap()), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_without_alg_has_the_configured_ones() {
+        use Algorithm::{ES256, PS256, RS256, RS384, RS512};
+        let key = set(&[RSA.with(&json!({ "alg": null }))]);
+        let cases: [(&[Algorithm], &[&str]); 5] = [
+            (&[], &["RS256"]),
+            (&[RS512], &["RS512"]),
+            (&[RS384, PS256, ES256], &["RS384", "PS256"]),
+            (&[RS256, ES256], &["RS256"]),
+            (&[ES256], &[]),
+        ];
+        for (allowed, expected) in cases {
+            let read = KeySet::from_jwks(&key, allowed);
+            let found = read.map(|set| algorithms(&set)).unwrap_or_default();
+            assert_eq!(found, expected, "{allowed:?}");
+        }
+        // A key that says what it is for is for nothing else.
+        let said = set(std::slice::from_ref(&RSA.jwk));
+        assert!(KeySet::from_jwks(&said, &[RS512]).is_err());
     }
 
     #[test]
@@ -525,6 +651,11 @@ mod tests {
             let secret = HS.jwk["k"].as_str().unwrap();
             assert!(!error.to_string().contains(secret), "{key}: {error}");
         }
+        let mut nulls = HS.jwk.clone();
+        for name in ["alg", "use", "key_ops"] {
+            nulls[name] = Value::Null;
+        }
+        assert!(KeySet::from_secret_jwk(&nulls.to_string(), &[]).is_ok());
         for (alg, name) in [
             (json!(null), "HS256"),
             (json!("HS384"), "HS384"),

@@ -63,7 +63,9 @@ pub enum Said {
 enum AskError {
     #[error("the introspection endpoint {0}")]
     Fetch(#[source] FetchError),
-    #[error("the introspection endpoint answered with status {0}: it does not take the gateway's client or form")]
+    #[error(
+        "the introspection endpoint answered with status {0}: it does not take the gateway's client or form"
+    )]
     Refusal(u16),
     #[error("what came is no answer to an introspection")]
     Garbage,
@@ -291,7 +293,8 @@ impl Introspector {
 /// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a form or a client that is
 /// refused concerns every token; everything else is about what this one looks like.
 fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
-    let error = strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
+    let error =
+        strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
     let is_clients = matches!(
         error.as_deref(),
         Some("invalid_client" | "unauthorized_client" | "access_denied")
@@ -307,9 +310,9 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
 /// What a client counts as: an IPv4 address alone, an IPv6 address by its first 64 bits.
 fn client_network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
         v4 @ IpAddr::V4(_) => v4,
     }
 }

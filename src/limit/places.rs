@@ -91,7 +91,11 @@ impl<K: Eq + Hash> Drop for Share<'_, K> {
     fn drop(&mut self) {
         let mut shares = self.places.lock();
         // Shares are made and dropped under the lock only: the list's own and this one are the last two.
-        if self.semaphore.take().is_some_and(|mine| Arc::strong_count(&mine) == 2) {
+        if self
+            .semaphore
+            .take()
+            .is_some_and(|mine| Arc::strong_count(&mine) == 2)
+        {
             shares.remove(&self.key);
         }
     }
@@ -122,7 +126,7 @@ mod tests {
     async fn who_waits_is_served_as_soon_as_a_place_is_free() {
         let places = Places::new(1, 1);
         let first = places.take("a", SOON).await.unwrap();
-        let waits = places.take("a", Duration::from_secs(60));
+        let waits = places.take("a", Duration::from_mins(1));
         let (second, ()) = tokio::join!(waits, async { drop(first) });
         assert!(second.is_some());
     }

@@ -367,8 +367,11 @@ mod tests {
 
     #[test]
     fn roles_and_scopes_of_the_gateway_are_reserved_in_any_case() {
-        let is_reserved =
-            |text: &str| Role::parse(text).unwrap().is_reserved(&names(&["list"]), &ladder());
+        let is_reserved = |text: &str| {
+            Role::parse(text)
+                .unwrap()
+                .is_reserved(&names(&["list"]), &ladder())
+        };
         for reserved in [
             "admin",
             "Admin",

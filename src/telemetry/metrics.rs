@@ -15,9 +15,9 @@ use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
-use crate::telemetry::histogram::Histogram;
 use crate::model::token_fault::FaultKind;
 use crate::telemetry::bearer::BearerFaults;
+use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
 
 /// Every way a request can end.

@@ -52,7 +52,9 @@ impl Verifier {
             return self.own_login(&verified.claims, now).await;
         }
         let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
-            return Err(FaultKind::IssuerUnknown.with(format!("iss is {}", shown(issuer))).into());
+            return Err(FaultKind::IssuerUnknown
+                .with(format!("iss is {}", shown(issuer)))
+                .into());
         };
         let checked = if foreign.state().has_keys() {
             foreign_login(foreign, unverified, now).await

@@ -89,7 +89,9 @@ impl Expected<'_> {
             _ => None,
         };
         let Some(texts) = texts else {
-            return Err(FaultKind::ClaimInvalid.with(format!("{name} is no text and no array of texts")));
+            return Err(
+                FaultKind::ClaimInvalid.with(format!("{name} is no text and no array of texts"))
+            );
         };
         let is_ours = |have: &&str| self.audience.iter().any(|want| want == have);
         if texts.iter().any(is_ours) {
@@ -119,7 +121,9 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, To
         return Ok(None);
     };
     let wrong = || {
-        FaultKind::ClaimInvalid.with(format!("{name} is no number of seconds since 1970, up to the year 9999"))
+        FaultKind::ClaimInvalid.with(format!(
+            "{name} is no number of seconds since 1970, up to the year 9999"
+        ))
     };
     let seconds = value.as_f64().ok_or_else(wrong)?;
     if !(0.0..=SECONDS_MAX).contains(&seconds) {

@@ -97,7 +97,11 @@ mod tests {
             (json!("a b,c,  d "), vec!["a", "b", "c", "d"], 0),
             (json!("a\tb\nc d"), vec!["a\tb\nc", "d"], 0),
             (json!("a\u{a0}b"), vec!["a\u{a0}b"], 0),
-            (json!({"a": {"o": "x"}, "b": true, "c": []}), vec!["a", "b", "c"], 0),
+            (
+                json!({"a": {"o": "x"}, "b": true, "c": []}),
+                vec!["a", "b", "c"],
+                0,
+            ),
             (json!({"a": false, "b": null, "c": 0}), vec!["c"], 0),
             (json!(["a", 5, null, ["b"], {"c": 1}, true]), vec!["a"], 5),
             (json!(5), vec![], 1),
@@ -107,7 +111,11 @@ mod tests {
         ];
         for (claim, expected, count) in cases {
             let mut left_out = LeftOut::default();
-            assert_eq!(words(Some(&claim), "role", &mut left_out), expected, "{claim}");
+            assert_eq!(
+                words(Some(&claim), "role", &mut left_out),
+                expected,
+                "{claim}"
+            );
             assert_eq!(left_out.count, count, "{claim}");
         }
         assert_eq!(words(None, "role", &mut LeftOut::default()), [""; 0]);
@@ -123,6 +131,9 @@ mod tests {
             left_out.note("role", "x", "no role");
         }
         let text = left_out.text().unwrap();
-        assert!(text.ends_with("; and 993 more") && text.len() < 300, "{text}");
+        assert!(
+            text.ends_with("; and 993 more") && text.len() < 300,
+            "{text}"
+        );
     }
 }
