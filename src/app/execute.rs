@@ -17,7 +17,7 @@ use crate::app::backup;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
-use crate::app::explain::explain;
+use crate::app::explain::{as_field, explain};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
 use crate::crypto::signing::{KeyInfo, SigningKeys};
@@ -396,10 +396,11 @@ fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
 
 /// Whose a bearer token is, if a request with it would be recognised.
 async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
-    let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+    let (name, text) = as_field(token.expose(), snapshot);
+    let value = http::HeaderValue::from_str(&text);
     let malformed = || Stop::Refused(Unverified::from(FaultKind::Malformed).text());
     let value = value.map_err(|_| malformed())?;
-    let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+    let headers = http::HeaderMap::from_iter([(name, value)]);
     let authorizer = &snapshot.authorizer;
     match authorizer.authenticate_in_detail(&headers, HERE).await {
         Ok(Some(caller)) => Ok(json!({

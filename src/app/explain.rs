@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
 use crate::auth::trace::{Step, Steps, Trace};
 use crate::auth::view::RequestView;
+use crate::crypto::jwt::UnverifiedToken;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
@@ -137,10 +138,8 @@ fn credential(
     match caller {
         ExplainedCaller::Anonymous => {}
         ExplainedCaller::Token(token) => {
-            headers.insert(
-                header::AUTHORIZATION,
-                value(format!("Bearer {}", token.expose()))?,
-            );
+            let (name, text) = as_field(token.expose(), snapshot);
+            headers.insert(name, value(text)?);
         }
         ExplainedCaller::ApiKey(key) => {
             headers.insert(
@@ -155,6 +154,18 @@ fn credential(
         }
     }
     Ok(None)
+}
+
+/// The field that carries a token, `Authorization` or that of its issuer, and what it holds then.
+pub(in crate::app) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String) {
+    let parsed = UnverifiedToken::parse(token).ok();
+    let issuer = parsed.as_ref().and_then(UnverifiedToken::issuer);
+    let mut issuers = snapshot.config.issuers.iter();
+    let found = issuers.find(|it| Some(it.issuer.as_str()) == issuer);
+    match found.and_then(|issuer| issuer.header.clone()) {
+        Some(name) => (name, token.to_owned()),
+        None => (header::AUTHORIZATION, format!("Bearer {token}")),
+    }
 }
 
 fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {

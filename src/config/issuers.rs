@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::document::{Node, Value};
+use crate::config::headers;
 use crate::config::issuer_prefixes::{Prefixes, prefix};
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote};
 use crate::config::reader::{Reader, is_visible};
@@ -11,6 +14,7 @@ use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
 use crate::model::claim_path::ClaimPath;
+use crate::model::route::IdentityHeaderNames;
 
 /// A foreign issuer whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Issuer {
     pub roles_allow: Vec<String>,
     /// Claim that holds scopes, if any.
     pub scopes_claim: Option<ClaimPath>,
+    /// The field that carries its tokens bare, and no other does; `None`: `Authorization`, as bearer tokens.
+    pub header: Option<HeaderName>,
 }
 
 /// What a claim must be equal to.
@@ -66,12 +72,19 @@ pub enum ClaimValue {
     Flag(bool),
 }
 
+const TOKEN_HEADER: &str = "Authorization, or a header name such as Cf-Access-Jwt-Assertion: letters, digits and -, not one \
+     that HTTP, proxies, API keys or identity headers use";
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
 const CLAIM_NAME: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles";
 const PREFIX: &str = "at most 64 visible ASCII characters without comma";
 
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
-pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>) -> Vec<Issuer> {
+pub(super) fn read(
+    readers: Vec<Reader<'_>>,
+    own: &str,
+    api_key_header: &HeaderName,
+    around: Surroundings<'_>,
+) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
     let mut prefixes = Prefixes::default();
     let mut introspects = false;
@@ -99,15 +112,15 @@ pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>
             );
         }
         introspects |= reader.has("introspection_url");
-        issuers.extend(one(reader, name, issuer, &mut prefixes, around));
+        let header = header(&mut reader, api_key_header);
+        issuers.extend(one(reader, (name, issuer, header), &mut prefixes, around));
     }
     issuers
 }
 
 fn one(
     mut reader: Reader<'_>,
-    name: Option<String>,
-    issuer: Option<String>,
+    (name, issuer, header): (Option<String>, Option<String>, Option<HeaderName>),
     prefixes: &mut Prefixes,
     around: Surroundings<'_>,
 ) -> Option<Issuer> {
@@ -148,6 +161,7 @@ fn one(
         roles_prefix: roles_prefix.unwrap_or_default(),
         roles_allow,
         scopes_claim,
+        header,
     })
 }
 
@@ -207,6 +221,20 @@ pub fn media_type(typ: &str) -> String {
         typ = rest.to_owned();
     }
     typ
+}
+
+/// Where its tokens come: a field of their own, or `Authorization`.
+fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<HeaderName> {
+    let identity = IdentityHeaderNames::default();
+    let is_free = |name: &HeaderName| name != api_key_header && !identity.all().contains(&name);
+    reader
+        .text("header", TOKEN_HEADER, |text| {
+            if text.eq_ignore_ascii_case("authorization") {
+                return Some(None);
+            }
+            headers::name(text).filter(is_free).map(Some)
+        })
+        .flatten()
 }
 
 fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorithm> {

@@ -91,7 +91,7 @@ impl<'a> UnverifiedToken<'a> {
         if TOKEN_BYTES_MAX < token.len() {
             return Err(JwtError::TooLong);
         }
-        if token.bytes().filter(|byte| *byte == b'.').count() == 4 {
+        if is_encrypted(token) {
             return Err(JwtError::Encrypted);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
@@ -158,6 +158,13 @@ impl<'a> UnverifiedToken<'a> {
             claims: self.claims,
         })
     }
+}
+
+/// Whether it is a JWE (RFC 7516 section 9): five parts, and the header says how the content is encrypted.
+fn is_encrypted(token: &str) -> bool {
+    let mut parts = token.split('.');
+    let header = parts.next().unwrap_or_default();
+    parts.count() == 4 && read_part(header).is_ok_and(|header| header.contains_key("enc"))
 }
 
 /// One part: base64url without padding and stray bits, in it one strict JSON object.
@@ -450,6 +457,7 @@ mod tests {
             format!("{good}."),
             format!(".{good}"),
             format!("{good}.{signature}"),
+            format!("{head}.{claims}.{claims}.{claims}.{signature}"),
             format!("{head}.{claims}..{signature}"),
             format!("{head}=.{claims}.{signature}"),
             format!("{good}="),
@@ -510,8 +518,8 @@ mod tests {
 
     #[test]
     fn an_encrypted_token_is_told_from_a_broken_one() {
-        let good = HS.token(Algorithm::HS256, &header(Algorithm::HS256, "hs"), CLAIMS);
-        let encrypted = format!("{good}.AAAA.AAAA");
+        let header = part(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM","kid":"hs"}"#);
+        let encrypted = format!("{header}.AAAA.AAAA.AAAA.AAAA");
         let error = verify(&encrypted, &hmac_keys()).unwrap_err();
         assert_eq!(error, JwtError::Encrypted);
     }

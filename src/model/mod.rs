@@ -8,6 +8,7 @@ pub mod algorithm;
 pub mod bucket;
 pub mod claim_path;
 pub mod clock;
+pub mod credential;
 pub mod deny;
 pub mod endpoint;
 pub mod id;

@@ -22,6 +22,8 @@ pub enum FaultKind {
     IssuerMissing,
     /// Claim `iss` names no configured issuer.
     IssuerUnknown,
+    /// It came in another header than its issuer's tokens do.
+    OtherField,
     /// No key of the issuer has the key id.
     KeyUnknown,
     /// No key of the issuer is for the algorithm.
@@ -58,7 +60,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind once: for metrics.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::TooLong,
         Self::Malformed,
         Self::Encrypted,
@@ -66,6 +68,7 @@ impl FaultKind {
         Self::Type,
         Self::IssuerMissing,
         Self::IssuerUnknown,
+        Self::OtherField,
         Self::KeyUnknown,
         Self::Algorithm,
         Self::Signature,
@@ -95,6 +98,7 @@ impl FaultKind {
             Self::Type => "type",
             Self::IssuerMissing => "issuer_missing",
             Self::IssuerUnknown => "issuer_unknown",
+            Self::OtherField => "other_header",
             Self::KeyUnknown => "key_unknown",
             Self::Algorithm => "algorithm",
             Self::Signature => "signature",
@@ -129,6 +133,9 @@ impl FaultKind {
             }
             Self::IssuerMissing => "the token has no claim iss that is a text",
             Self::IssuerUnknown => "claim iss is the issuer of no [[issuer]], byte for byte",
+            Self::OtherField => {
+                "the token came in another header than its issuer's tokens do (header of [[issuer]])"
+            }
             Self::KeyUnknown => "no usable key of the issuer fits the token's kid",
             Self::Algorithm => "no key of the issuer fits the token's alg",
             Self::Signature => "the signature is not by the issuer's key",

@@ -127,10 +127,7 @@ impl Gateway {
             Decision::Deny(denial) => {
                 let problem = Problem::from(&denial);
                 let target = target.path_and_query.as_str();
-                let instead = ctx
-                    .snapshot
-                    .authorizer
-                    .instead_of(denial.reason, &view, target);
+                let instead = ctx.snapshot.authorizer.instead_of(&denial, &view, target);
                 ctx.verdict = Verdict::Decided(Decision::Deny(denial));
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;
@@ -276,7 +273,7 @@ impl ProxyHttp for Gateway {
         };
         let forwarding = Forwarding {
             strip: &ctx.snapshot.strip,
-            pass_credentials: grant.route().pass_credentials,
+            credentials: grant.route().credentials,
             target: &target.path_and_query,
             request_id: ctx.id,
             peer: connection.peer_value(),

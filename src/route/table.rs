@@ -222,6 +222,7 @@ fn descend<'p>(
 mod tests {
     use super::*;
     use crate::model::access::Requirement;
+    use crate::model::credential::CredentialRules;
     use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern};
     use crate::route::normalize::canonical;
 
@@ -258,7 +259,7 @@ mod tests {
             upstream: 0,
             identity_headers: IdentityHeaderNames::default(),
             all_roles: false,
-            pass_credentials: false,
+            credentials: CredentialRules::default(),
             assertion: false,
             cors_preflight: false,
         })

@@ -433,47 +433,37 @@ fn a_foreign_identity_has_no_account_here() {
     );
 }
 
-#[test]
-fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
-    let corp = Corp::start(
-        "required_claims = { token_use = \"access\" }\nalgorithms = [\"ES256\", \"EdDSA\", \"RS256\"]\n[log]\nlevel = \"debug\"",
-    );
+/// A token for each kind of fault, by the fault's code; the issuer asks for `token_use` to be `access`.
+fn faulty(corp: &Corp) -> Vec<(&'static str, String)> {
     let now = crate::harness::epoch_s();
-    let good = json!({"token_use": "access"});
-    let with = |changes: &Value| {
-        let mut all = good.clone();
+    let token = |changes: &Value| {
+        let mut all = json!({"token_use": "access"});
         let members = all.as_object_mut().unwrap();
         members.append(&mut changes.as_object().unwrap().clone());
-        all
+        corp.token(&all)
     };
-    let token = |changes: &Value| corp.token(&with(changes));
-    let claims = claims(&good).to_string();
-    let mine = Signer::es256();
-    let long = "x".repeat(40_000);
-    let reused = |name: &str, value: &Value| corp.es.token_of(&header_with(name, value), &claims);
-    let cases = [
+    let claims = claims(&json!({"token_use": "access"})).to_string();
+    let (mine, long) = (Signer::es256(), "x".repeat(40_000));
+    let with_header = |header: &str| corp.es.token_of(header, &claims);
+    let encrypted = b64(br#"{"alg":"dir","enc":"A256GCM"}"#);
+    vec![
         ("too_long", token(&json!({ "x": long }))),
         ("malformed", "a.b.c".to_owned()),
-        ("encrypted", "a.b.c.d.e".to_owned()),
-        ("header", reused("crit", &json!(["exp"]))),
-        ("type", reused("typ", &json!("secevent+jwt"))),
+        ("malformed", "a.b.c.d.e".to_owned()),
+        ("encrypted", format!("{encrypted}.AAAA.AAAA.AAAA.AAAA")),
+        ("header", with_header(&header_with("crit", &json!(["exp"])))),
+        (
+            "type",
+            with_header(&header_with("typ", &json!("secevent+jwt"))),
+        ),
         ("issuer_missing", token(&json!({"iss": null}))),
         (
             "issuer_unknown",
             token(&json!({"iss": "https://evil.test"})),
         ),
-        (
-            "key_unknown",
-            corp.es.token_of(&header("ES256", "no"), &claims),
-        ),
-        (
-            "algorithm",
-            corp.es.token_of(&header("ES384", "es"), &claims),
-        ),
-        (
-            "algorithm",
-            corp.es.token_of(&header("none", "es"), &claims),
-        ),
+        ("key_unknown", with_header(&header("ES256", "no"))),
+        ("algorithm", with_header(&header("ES384", "es"))),
+        ("algorithm", with_header(&header("none", "es"))),
         ("signature", mine.token_of(&header("ES256", "es"), &claims)),
         ("audience", token(&json!({"aud": "other\u{1b}[2J"}))),
         ("expired", token(&json!({"exp": now - 100}))),
@@ -486,7 +476,14 @@ fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
         ("not_access", token(&json!({"typ": "Refresh"}))),
         ("opaque", "opaque-token".to_owned()),
         ("own_form", format!("dwr_{}", "x".repeat(43))),
-    ];
+    ]
+}
+
+#[test]
+fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
+    let corp =
+        Corp::start("required_claims = { token_use = \"access\" }\n[log]\nlevel = \"debug\"");
+    let cases = faulty(&corp);
     for (fault, token) in &cases {
         let code = match *fault {
             "expired" => "bearer_expired",
@@ -522,7 +519,7 @@ fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
         );
     }
     let expected = "aud is \"other\\u{1b}[2J\", and one of doorward-tests is expected, issuer corp";
-    let token = token(&json!({"aud": "other\u{1b}[2J"}));
+    let token = corp.token(&json!({"token_use": "access", "aud": "other\u{1b}[2J"}));
     let verified = corp.gateway.cli(&["token", "verify", "-"], &token).with(3);
     assert!(verified.stdout.contains(expected), "{}", verified.stdout);
 }

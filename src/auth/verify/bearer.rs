@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
@@ -27,9 +28,12 @@ const OWN_TYP: &str = "at+jwt";
 const OWN_LEEWAY: Duration = Duration::from_secs(30);
 
 impl Verifier {
+    /// `field`: the issuer's own one, in which it came; `None`: it came in `Authorization`. Tokens of an issuer count in
+    /// the field of that issuer and nowhere else.
     pub(super) async fn bearer(
         &self,
         token: &str,
+        field: Option<&HeaderName>,
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
@@ -37,13 +41,13 @@ impl Verifier {
             return Err(FaultKind::TooLong.into());
         }
         if is_opaque(token) {
-            return self.opaque(token, origin, now).await;
+            return self.opaque(token, field, origin, now).await;
         }
         let unverified = UnverifiedToken::parse(token)?;
         let Some(issuer) = unverified.issuer() else {
             return Err(FaultKind::IssuerMissing.into());
         };
-        if issuer == self.own_issuer {
+        if issuer == self.own_issuer && field.is_none() {
             let verified = unverified.verify(&self.signing.key_set())?;
             let typ = verified.typ.as_deref();
             if typ != Some(OWN_TYP) {
@@ -52,10 +56,17 @@ impl Verifier {
             return self.own_login(&verified.claims, now).await;
         }
         let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
-            return Err(FaultKind::IssuerUnknown
-                .with(format!("iss is {}", shown(issuer)))
-                .into());
+            let kind = if issuer == self.own_issuer {
+                FaultKind::OtherField
+            } else {
+                FaultKind::IssuerUnknown
+            };
+            return Err(kind.with(format!("iss is {}", shown(issuer))).into());
         };
+        if !foreign.comes_in(field) {
+            let fault = Unverified::from(FaultKind::OtherField);
+            return Err(fault.of_issuer(foreign.state().name()));
+        }
         let checked = if foreign.state().has_keys() {
             foreign_login(foreign, unverified, now).await
         } else {

@@ -1,5 +1,7 @@
 //! Tokens that say nothing by themselves: the one issuer that introspects is asked.
 
+use http::HeaderName;
+
 use crate::auth::grant::Unavailable;
 use crate::auth::verify::bearer::remembered;
 use crate::auth::verify::foreign::ForeignIssuer;
@@ -22,6 +24,7 @@ impl Verifier {
     pub(super) async fn opaque(
         &self,
         token: &str,
+        field: Option<&HeaderName>,
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
@@ -29,7 +32,8 @@ impl Verifier {
         if is_own_form(token) {
             return Err(FaultKind::OwnForm.into());
         }
-        let introspects = |foreign: &&ForeignIssuer| foreign.state().introspects();
+        let introspects =
+            |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(field);
         let foreign = self.foreign.iter().find(introspects);
         let foreign = foreign.ok_or(FaultKind::Opaque)?;
         let checked = self.introspected(foreign, token, origin, now).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::verify::claims::{Expected, text};
@@ -66,6 +67,11 @@ impl ForeignIssuer {
     /// Whether a claim `iss` names this issuer, byte for byte.
     pub(super) fn is(&self, issuer: &str) -> bool {
         self.issuer.issuer == issuer
+    }
+
+    /// Whether its tokens come in this field; `None`: in `Authorization`.
+    pub(super) fn comes_in(&self, field: Option<&HeaderName>) -> bool {
+        self.issuer.header.as_ref() == field
     }
 
     pub(super) fn state(&self) -> &Arc<IssuerState> {
