@@ -17,8 +17,10 @@ use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::token_fault::FaultKind;
 use crate::telemetry::bearer::BearerFaults;
+use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,6 +235,8 @@ pub struct Metrics {
     backup_errors: Counter,
     issuers: IssuerFamilies,
     bearer_faults: BearerFaults,
+    upstreams: UpstreamMetrics,
+    edge: EdgeMetrics,
 }
 
 impl Metrics {
@@ -263,6 +267,8 @@ impl Metrics {
         );
         let issuers = IssuerFamilies::register(&mut registry);
         let bearer_faults = BearerFaults::register(&mut registry);
+        let edge = EdgeMetrics::register(&mut registry);
+        let upstreams = UpstreamMetrics::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -307,6 +313,8 @@ impl Metrics {
             backup_made,
             issuers,
             bearer_faults,
+            upstreams,
+            edge,
             labelled,
             registry,
         }
@@ -395,6 +403,18 @@ impl Metrics {
     /// Tells no more of a foreign issuer: it is not configured any more.
     pub fn forget_issuer(&self, name: &str) {
         self.issuers.forget(name);
+    }
+
+    /// The metrics of the addresses of upstreams.
+    #[must_use]
+    pub fn upstreams(&self) -> &UpstreamMetrics {
+        &self.upstreams
+    }
+
+    /// The metrics of callers' connections.
+    #[must_use]
+    pub fn edge(&self) -> &EdgeMetrics {
+        &self.edge
     }
 
     /// How many mails wait in the outbox.
