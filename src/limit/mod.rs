@@ -8,6 +8,7 @@
 
 mod cell;
 mod kept;
+pub mod places;
 mod ticket;
 
 use std::cmp::Reverse;

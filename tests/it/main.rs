@@ -44,6 +44,7 @@ mod output;
 mod password;
 mod paths;
 mod people;
+mod providers;
 mod proxy;
 mod races;
 mod readme;
