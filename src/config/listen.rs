@@ -9,6 +9,7 @@ use url::{Host, Url};
 use crate::config::pattern;
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::{self, SharedSecret, Surroundings};
+use crate::model::forwarding::{ForwardingField, TrustedFields};
 
 /// Where requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Listen {
     pub public_url: PublicUrl,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their forwarding headers are: those that all of them overwrite.
+    pub trusted_headers: TrustedFields,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
     /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
@@ -83,6 +86,8 @@ impl PublicUrl {
 }
 
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";
+const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
+     X-Forwarded-Prefix and X-Real-IP";
 const TOKEN: &str = "16 to 512 visible ASCII characters";
 
 pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
@@ -109,6 +114,9 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
                 network,
             )
             .unwrap_or_default(),
+        trusted_headers: reader
+            .texts("trusted_headers", TRUSTED_HEADER, ForwardingField::parse)
+            .map_or_else(TrustedFields::default, TrustedFields::from_iter),
         auth_hosts: reader.texts("auth_hosts", HOST, host).unwrap_or_default(),
         auth_prefix: reader
             .text("auth_prefix", pattern::LITERAL_PATH, literal_prefix)

@@ -4,6 +4,7 @@ use http::{HeaderName, Method};
 
 use crate::config::headers;
 use crate::config::listen;
+use crate::config::pass_headers;
 use crate::config::pattern;
 use crate::config::reader::Reader;
 use crate::config::requirement;
@@ -23,10 +24,15 @@ pub(super) struct Rest<'a> {
 }
 
 pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
-    readers
+    let problems = readers.first().map(Reader::problems);
+    let (places, routes): (Vec<_>, Vec<_>) = readers
         .into_iter()
-        .filter_map(|reader| one(reader, rest))
-        .collect()
+        .filter_map(|reader| Some((reader.place("pass_headers"), one(reader, rest)?)))
+        .unzip();
+    if let Some(problems) = problems {
+        pass_headers::check(&places, &routes, rest.api_key_header, problems);
+    }
+    routes
 }
 
 fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
@@ -45,6 +51,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let identity_headers = identity_headers(&mut reader, rest.api_key_header);
     let all_roles = reader.flag("all_roles").unwrap_or(false);
     let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
+    let pass_headers = pass_headers::read(&mut reader);
     let assertion = reader.flag("assertion").unwrap_or(false);
     let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
@@ -59,6 +66,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         identity_headers,
         all_roles,
         pass_credentials,
+        pass_headers,
         assertion,
         cors_preflight,
     })

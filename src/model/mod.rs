@@ -9,6 +9,8 @@ pub mod bucket;
 pub mod clock;
 pub mod deny;
 pub mod endpoint;
+pub mod field_name;
+pub mod forwarding;
 pub mod id;
 pub mod identity;
 pub mod mail;

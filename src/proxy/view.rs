@@ -7,12 +7,15 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use crate::auth::view::{Client, Target};
+use crate::auth::client::Client;
+use crate::auth::view::Target;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::guard::{HeadLimits, check_h2};
+use crate::proxy::headers::REQUEST_ID;
 
 /// A caller that takes nothing of its answer for this long is given up.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -35,8 +38,14 @@ pub(in crate::proxy) fn admit(
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
 
     let head = session.req_header();
-    let trusted = &ctx.snapshot.config.listen.trusted_proxies;
-    ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
+    let listen = &ctx.snapshot.config.listen;
+    let client = Client::find(
+        connection.peer(),
+        &head.headers,
+        &listen.trusted_proxies,
+        listen.trusted_headers,
+    );
+    ctx.client = Some(client);
     let refused = connection.take_refused();
     ctx.connection = Some(connection);
     if let Some(refused) = refused {
@@ -46,15 +55,22 @@ pub(in crate::proxy) fn admit(
         return Ok(Err(reason));
     }
     ctx.method = Some(head.method.clone());
-    Ok(read_target(head, &head_limits(&ctx.snapshot.config))
-        .map(|target| ctx.target = Some(target))
-        .inspect_err(|_| {
+    let read = read_target(head, &head_limits(&ctx.snapshot.config))
+        .and_then(|target| as_forwarded(target, head, client, ctx));
+    Ok(match read {
+        Ok(target) => {
+            ctx.target = Some(target);
+            Ok(())
+        }
+        Err(reason) => {
             let raw = String::from_utf8_lossy(head.raw_path());
             raw.split('?')
                 .next()
                 .unwrap_or_default()
                 .clone_into(&mut ctx.raw_target);
-        }))
+            Err(reason)
+        }
+    })
 }
 
 fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, DenyReason> {
@@ -62,6 +78,32 @@ fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, Deny
         check_h2(head, limits)?;
     }
     target_of(head)
+}
+
+/// What a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all fields
+/// but those that describe a request are those of that request, and none is about the question.
+fn as_forwarded(
+    target: Target,
+    head: &RequestHeader,
+    client: Client,
+    ctx: &mut RequestContext,
+) -> Result<Target, DenyReason> {
+    if ctx.snapshot.is_question(target.path.as_str()) {
+        return Ok(target);
+    }
+    let public = &ctx.snapshot.config.listen.public_url.scheme;
+    ctx.scheme = client.scheme(&head.headers, public)?;
+    let mut ids = head.headers.get_all(REQUEST_ID).iter();
+    if client.peer_is_trusted
+        && let (Some(id), None) = (ids.next(), ids.next())
+        && let Some(id) = RequestId::parse(id.as_bytes())
+    {
+        ctx.id = id;
+    }
+    match client.authority(&head.headers)? {
+        Some(authority) => target.at_host(authority),
+        None => Ok(target),
+    }
 }
 
 /// What a head that the guard let pass asks for.

@@ -27,8 +27,8 @@ use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
 use crate::auth::asked::{Asked, Judged};
+use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Grant};
-use crate::auth::view::Client;
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
 use crate::snapshot::{Current, Snapshot};
@@ -90,6 +90,7 @@ impl ExtAuthz {
             peer,
             &HeaderMap::new(),
             &snapshot.config.listen.trusted_proxies,
+            snapshot.config.listen.trusted_headers,
         );
         let admitted = admit(&snapshot, peer.peer_is_trusted, request.headers());
         let mut request = match admitted {
@@ -181,8 +182,8 @@ impl Arrival {
                 fields: &fields,
                 strip: &self.snapshot.strip,
                 asked: asked.headers,
-                pass_credentials: Grant::route(grant).pass_credentials,
-                source_is_trusted: client.peer_is_trusted,
+                route: Grant::route(grant),
+                believed: client.believed,
             }),
             // Nothing passes without its proof.
             (Told::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
