@@ -171,6 +171,9 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    type Told = Result<Option<&'static str>, DenyReason>;
+    type Case<'a> = (&'a [ForwardingField], &'a [(&'a str, &'a str)], &'a str);
+
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
@@ -210,13 +213,20 @@ mod tests {
             (&["\u{e9}"], Err(DenyReason::RequestMalformed)),
         ];
         for (fields, wanted) in cases {
-            let fields: Vec<_> = fields.iter().map(|text| ("x-forwarded-proto", *text)).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|text| ("x-forwarded-proto", *text))
+                .collect();
             let headers = headers(&fields);
             let believing = client(&[ForwardingField::Proto]);
             assert_eq!(believing.scheme(&headers, "https"), wanted, "{fields:?}");
             // What does not count says nothing.
             for public in ["http", "https"] {
-                assert_eq!(client(&[]).scheme(&headers, public), Ok(public), "{fields:?}");
+                assert_eq!(
+                    client(&[]).scheme(&headers, public),
+                    Ok(public),
+                    "{fields:?}"
+                );
             }
         }
     }
@@ -224,7 +234,7 @@ mod tests {
     #[test]
     fn a_host_is_told_once() {
         let malformed = Err(DenyReason::RequestMalformed);
-        let cases: [(&[&str], Result<Option<&str>, DenyReason>); 5] = [
+        let cases: [(&[&str], Told); 5] = [
             (&["a.test:81"], Ok(Some("a.test:81"))),
             (&[], Ok(None)),
             (&["a.test, b.test"], malformed),
@@ -232,7 +242,10 @@ mod tests {
             (&["\u{e9}"], malformed),
         ];
         for (fields, wanted) in cases {
-            let fields: Vec<_> = fields.iter().map(|text| ("x-forwarded-host", *text)).collect();
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|text| ("x-forwarded-host", *text))
+                .collect();
             let headers = headers(&fields);
             let believing = client(&[ForwardingField::Host]);
             assert_eq!(believing.authority(&headers), wanted, "{fields:?}");
@@ -245,7 +258,7 @@ mod tests {
         use ForwardingField::{For, RealIp};
         let chain = ("x-forwarded-for", "1.1.1.1");
         let real = ("x-real-ip", "2.2.2.2");
-        let cases: [(&[ForwardingField], &[(&str, &str)], &str); 8] = [
+        let cases: [Case<'_>; 8] = [
             (&[For], &[chain, real], "1.1.1.1"),
             (&[RealIp], &[chain, real], "2.2.2.2"),
             (&[For, RealIp], &[chain, real], "1.1.1.1"),
@@ -263,7 +276,10 @@ mod tests {
             assert_eq!(found.address.to_string(), wanted, "{believed:?} {fields:?}");
             let stranger = "192.0.2.9".parse().unwrap();
             let found = Client::find(stranger, &headers(fields), &trusted, believed);
-            assert_eq!((found.address, found.believed), (stranger, TrustedFields::NONE));
+            assert_eq!(
+                (found.address, found.believed),
+                (stranger, TrustedFields::NONE)
+            );
         }
     }
 
@@ -291,7 +307,10 @@ mod tests {
             ("10.0.0.1", vec!["1.1.1.1, "], "10.0.0.1"),
         ];
         for (peer, fields, wanted) in cases {
-            let pairs: Vec<_> = fields.iter().map(|text| ("x-forwarded-for", *text)).collect();
+            let pairs: Vec<_> = fields
+                .iter()
+                .map(|text| ("x-forwarded-for", *text))
+                .collect();
             let peer_address = peer.parse().unwrap();
             let believed = TrustedFields::default();
             let found = Client::find(peer_address, &headers(&pairs), &trusted, believed);

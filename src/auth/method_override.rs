@@ -37,9 +37,7 @@ pub(super) fn check(view: &RequestView<'_>, route: &Route) -> Result<(), DenyRea
         }
         (Some(_), _) => false,
     };
-    takes
-        .then_some(())
-        .ok_or(DenyReason::MethodOverrideRefused)
+    takes.then_some(()).ok_or(DenyReason::MethodOverrideRefused)
 }
 
 /// Frameworks read the value without case.
@@ -58,6 +56,8 @@ mod tests {
     use super::*;
     use crate::auth::view::Target;
 
+    type Case<'a> = (&'a Route, &'a [(&'static str, &'static str)], bool);
+
     #[test]
     fn only_what_the_route_lists_and_takes_passes() {
         let open = Route {
@@ -68,7 +68,7 @@ mod tests {
             methods: vec![Method::POST, Method::PUT],
             ..open.clone()
         };
-        let cases: [(&Route, &[(&str, &str)], bool); 13] = [
+        let cases: [Case<'_>; 13] = [
             (&open, &[], true),
             (&open, &[("x-http-method-override", "DELETE")], true),
             (&open, &[("x-http-method-override", " delete ")], true),
@@ -79,7 +79,10 @@ mod tests {
             (&open, &[("x-http-method-override", "")], false),
             (
                 &open,
-                &[("x-http-method-override", "PUT"), ("x-method-override", "PUT")],
+                &[
+                    ("x-http-method-override", "PUT"),
+                    ("x-method-override", "PUT"),
+                ],
                 false,
             ),
             (
@@ -92,11 +95,7 @@ mod tests {
             ),
             (&put_only, &[("x-http-method-override", "put")], true),
             (&put_only, &[("x-http-method-override", "DELETE")], false),
-            (
-                &Route::bare(),
-                &[("x-http-method-override", "POST")],
-                false,
-            ),
+            (&Route::bare(), &[("x-http-method-override", "POST")], false),
         ];
         let target = Target::read(b"a", b"/").unwrap();
         for (route, fields, wanted) in cases {

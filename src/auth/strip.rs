@@ -179,7 +179,9 @@ impl StripSet {
         }
         let folded = Folded::of(name);
         let known = folded.whole().and_then(|whole| {
-            let place = self.names.binary_search_by(|(known, _)| (**known).cmp(whole));
+            let place = self
+                .names
+                .binary_search_by(|(known, _)| (**known).cmp(whole));
             self.names.get(place.ok()?)
         });
         let class = match known {
@@ -321,7 +323,11 @@ mod tests {
             ("X_Api_Key", true, true),
         ];
         for (text, pass, stripped) in cases {
-            assert_eq!(set().strips(&name(text), &route(pass, &[])), stripped, "{text} {pass}");
+            assert_eq!(
+                set().strips(&name(text), &route(pass, &[])),
+                stripped,
+                "{text} {pass}"
+            );
         }
     }
 

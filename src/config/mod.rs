@@ -28,6 +28,7 @@ mod secrets;
 mod session;
 mod smtp;
 mod store;
+mod strangers;
 mod tokens;
 mod upstreams;
 
@@ -60,7 +61,7 @@ use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::model::access::{Requirement, Scope};
 use crate::model::role_source::RoleSource;
-use crate::model::route::{Route, Upstream, UpstreamAddress};
+use crate::model::route::{Route, Upstream};
 
 /// A configuration longer than this is refused, so that a wrong path does not fill the memory.
 const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -168,7 +169,7 @@ fn build(
         Reader::root(document, &problems),
         Surroundings { env, file_mode },
     );
-    warn_before_strangers(&config, &problems);
+    strangers::warn(&config, &problems);
     problems.finish(config)
 }
 
@@ -218,47 +219,5 @@ fn scopes_of(route: &Route) -> &[Scope] {
     match &route.require {
         Requirement::Rights { all_scopes, .. } => all_scopes,
         Requirement::Public | Requirement::Optional | Requirement::Authenticated => &[],
-    }
-}
-
-/// Warns about what is fine on one's own machine only. `check --strict` fails on it.
-fn warn_before_strangers(config: &Config, problems: &Problems) {
-    if config.routes.is_empty() {
-        problems.warn(
-            &Place::new("route", Origin::Default),
-            "at least one route: what no route matches is answered with 404",
-        );
-    }
-    if config.listen.public_url.is_loopback {
-        return;
-    }
-    if config.listen.public_url.scheme == "http" {
-        problems.warn(
-            &Place::new("listen.public_url", Origin::Default),
-            "an https URL: over plain http the session cookie is sent without Secure",
-        );
-    }
-    for (index, upstream) in config.upstreams.iter().enumerate() {
-        if upstream.addresses.contains(&UpstreamAddress::BuiltinEcho) {
-            problems.warn(
-                &Place::new(format!("upstream[{index}].addresses"), Origin::Default),
-                "the address of a service: builtin:echo is for trying things out, and public_url is not on loopback",
-            );
-        }
-    }
-    match config.mail.transport {
-        MailTransport::File(_) | MailTransport::Stdout => problems.warn(
-            &Place::new("mail.transport", Origin::Default),
-            "a transport that reaches people: file and stdout are for trying things out, and public_url is not on \
-             loopback",
-        ),
-        MailTransport::Sendmail(_) | MailTransport::Smtp(_) => {
-            if config.mail.from.contains("@localhost") {
-                problems.warn(
-                    &Place::new("mail.from", Origin::Default),
-                    "a sender that people's mail servers take: nothing may come from localhost there",
-                );
-            }
-        }
     }
 }

@@ -44,9 +44,7 @@ pub(super) fn check(
     for (place, route) in places.iter().zip(routes) {
         let names = &route.pass_headers;
         let tells_who = |name: &&HeaderName| {
-            let mut identity = routes
-                .iter()
-                .flat_map(|other| other.identity_headers.all());
+            let mut identity = routes.iter().flat_map(|other| other.identity_headers.all());
             *name == api_key_header || identity.any(|told| told == *name)
         };
         if names.iter().any(|name| tells_who(&name)) {

@@ -213,16 +213,31 @@ mod tests {
     #[test]
     fn every_separator_is_one() {
         for byte in 0..=u8::MAX {
-            let name = [b"X".as_slice(), &[byte], b"Auth", &[byte, byte], b"uid", &[byte]].concat();
+            let name = [
+                b"X".as_slice(),
+                &[byte],
+                b"Auth",
+                &[byte, byte],
+                b"uid",
+                &[byte],
+            ]
+            .concat();
             let folded = Folded::of(&name);
             let is_separator = !byte.is_ascii_alphanumeric();
-            assert_eq!(folded.whole() == Some(b"x-auth-uid"), is_separator, "{byte}");
+            assert_eq!(
+                folded.whole() == Some(b"x-auth-uid"),
+                is_separator,
+                "{byte}"
+            );
             assert_eq!(folded.is_of_family(), is_separator, "{byte}");
             assert!(!(is_separator && folded.is_as_written()), "{byte}");
         }
         assert!(Folded::of(b"X-Auth-Uid").is_as_written());
         for disguised in ["-x-auth", "x-auth-", "x--auth", "x_auth", "x.auth"] {
-            assert!(!Folded::of(disguised.as_bytes()).is_as_written(), "{disguised}");
+            assert!(
+                !Folded::of(disguised.as_bytes()).is_as_written(),
+                "{disguised}"
+            );
         }
     }
 

@@ -92,7 +92,7 @@ impl KeyId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         // The constructor lets ASCII in only.
-std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -146,7 +146,7 @@ impl RequestId {
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-                let bytes = self.bytes.get(..usize::from(self.len));
+        let bytes = self.bytes.get(..usize::from(self.len));
         std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 }

@@ -97,12 +97,42 @@ fn every_line_marked_default_says_what_holds_without_it() {
         .filter(|line| !line.ends_with("# default"))
         .flat_map(|line| [line, "\n"])
         .collect();
+    let in_force: Vec<_> = shown()
+        .lines()
+        .filter(|line| line.ends_with("# default") && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(
+        in_force,
+        Vec::<String>::new(),
+        "a default is commented out, since others may follow from it"
+    );
     let marked = with.lines().count() - without.lines().count();
     assert!(60 <= marked, "only {marked} lines are marked");
     let (with, _) = parse(&with).unwrap();
     let (without, _) = parse(&without).unwrap();
     assert_eq!(format!("{with:#?}"), format!("{without:#?}"));
     assert_eq!(with, without);
+}
+
+/// With the examples of tables left alone: what the sections show is what the file means as it stands.
+#[test]
+fn the_shown_file_means_the_same_with_every_default_in_force() {
+    let mut in_section = true;
+    let mut text = String::new();
+    for line in shown().lines() {
+        if line.trim_start_matches('#').starts_with('[') {
+            in_section = line.starts_with('[') && !line.starts_with("[[");
+        }
+        let is_default = in_section && is_commented_key(line) && line.ends_with("# default");
+        let line = if is_default { &line[1..] } else { line };
+        text.push_str(line);
+        text.push('\n');
+    }
+    let (as_shown, _) = parse(&shown()).unwrap();
+    let (in_force, _) = parse(&text).unwrap();
+    assert_eq!(format!("{as_shown:#?}"), format!("{in_force:#?}"));
+    assert_eq!(as_shown, in_force);
 }
 
 #[test]
@@ -273,12 +303,74 @@ fn a_secret_that_others_may_read_is_warned_about() {
     );
 }
 
+/// The places that a text is warned about.
+fn warned(text: &str) -> Vec<String> {
+    let (_, warnings) = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    warnings.into_iter().map(|warning| warning.at).collect()
+}
+
 #[test]
 fn what_is_for_trying_out_is_warned_about_off_loopback() {
-    let text = shown().replace("http://127.0.0.1:8080", "https://auth.example.com");
-    let (_, warnings) = parse(&text).unwrap();
-    let places: Vec<_> = warnings.iter().map(|w| w.at.as_str()).collect();
-    assert_eq!(places, ["upstream[0].addresses", "mail.transport"]);
+    let public = "public_url = \"https://auth.example.com\"";
+    let text = shown().replace("[listen]", &format!("[listen]\n{public}"));
+    assert_eq!(
+        warned(&text),
+        [
+            "listen.trusted_proxies",
+            "upstream[0].addresses",
+            "account.registration",
+            "route[4].require",
+            "mail.transport"
+        ]
+    );
+}
+
+/// A configuration that strangers may meet, and each of its parts spoiled.
+#[test]
+fn what_strangers_should_not_meet_is_warned_about_place_by_place() {
+    let good = "[listen]\naddress = \"0.0.0.0:8080\"\npublic_url = \"https://auth.example.com\"\n\
+        trusted_proxies = [\"10.0.0.0/8\"]\nauth_hosts = [\"auth.example.com\"]\n\
+        [account]\nregistration = \"invite\"\n\
+        [mail]\ntransport = \"sendmail\"\nfrom = \"a@example.com\"\n\
+        [roles]\nscopes = [\"lists:read\"]\n\
+        [[upstream]]\nname = \"a\"\naddresses = [\"127.0.0.1:9\"]\n\
+        [[route]]\npath = \"/x\"\nupstream = \"a\"\nrequire = { any_role = [\"admin\"], all_scopes = [\"lists:read\"] }\n";
+    assert_eq!(warned(good), Vec::<String>::new());
+    let cases = [
+        ("\"invite\"", "\"open\"", "account.registration"),
+        (
+            "trusted_proxies = [\"10.0.0.0/8\"]",
+            "",
+            "listen.trusted_proxies",
+        ),
+        (
+            "[\"auth.example.com\"]",
+            "[\"login.example.com\"]",
+            "listen.auth_hosts",
+        ),
+        ("any_role = [\"admin\"], ", "", "route[0].require"),
+        (
+            "scopes = [\"lists:read\"]\n",
+            "scopes = [\"lists:write\"]\n",
+            "roles.scopes",
+        ),
+        ("https://", "http://", "listen.public_url"),
+        ("127.0.0.1:9", "builtin:echo", "upstream[0].addresses"),
+        ("\"sendmail\"", "\"file\"", "mail.transport"),
+        ("\"sendmail\"", "\"stdout\"", "mail.transport"),
+        ("a@example.com", "a@localhost", "mail.from"),
+    ];
+    for (right, wrong, at) in cases {
+        let spoiled = good.replacen(right, wrong, 1);
+        assert_ne!(spoiled, good, "{right}");
+        assert_eq!(warned(&spoiled), [at], "{wrong}");
+    }
+    // A name of one's own machine, but an address that others reach.
+    let text = good
+        .replace("https://auth.example.com", "http://localhost:8080")
+        .replace("trusted_proxies = [\"10.0.0.0/8\"]", "")
+        .replace("[\"auth.example.com\"]", "[\"localhost\"]");
+    assert_eq!(warned(&text), ["listen.trusted_proxies"]);
 }
 
 #[test]
@@ -293,4 +385,9 @@ fn the_defaults_follow_one_another() {
     );
     // Without a route nothing is let in, which nobody should find out from 404s.
     assert_eq!(warnings.len(), 1);
+    // The shown file leaves them room to.
+    let env = EnvOverlay::from_pairs([("DOORWARD__LISTEN__ADDRESS", "127.0.0.1:18080")]);
+    let (config, _) = Config::parse(&shown(), &env).unwrap();
+    assert_eq!(config.listen.public_url.text, "http://127.0.0.1:18080");
+    assert_eq!(config.tokens.issuer, "http://127.0.0.1:18080");
 }

@@ -107,7 +107,10 @@ fn forwarding_facts_are_replaced_unless_a_trusted_proxy_tells_them() {
     };
     let hops = ["6.6.6.6, 1.1.1.1, 192.0.2.1"];
     assert_eq!(proxy.values("x-forwarded-for"), hops);
-    assert_eq!(kept.map(|name| proxy.values(name).concat()), ["8443", "/app", "1.1.1.1"]);
+    assert_eq!(
+        kept.map(|name| proxy.values(name).concat()),
+        ["8443", "/app", "1.1.1.1"]
+    );
     assert!(proxy.values("x-forwarded-user").is_empty());
     // Each counts by itself.
     for field in ForwardingField::ALL {
@@ -117,13 +120,20 @@ fn forwarding_facts_are_replaced_unless_a_trusted_proxy_tells_them() {
             ..Sent::default()
         };
         for name in kept {
-            assert_eq!(!one.values(name).is_empty(), field.name() == name, "{field:?} {name}");
+            assert_eq!(
+                !one.values(name).is_empty(),
+                field.name() == name,
+                "{field:?} {name}"
+            );
         }
         let is_chain = field == ForwardingField::For;
         assert_eq!(one.values("x-forwarded-for") == hops, is_chain, "{field:?}");
     }
     // Scheme and host are those that were decided about, whatever the fields say.
-    for sent in [stranger_with("a.b:80", &fields), stranger_with("c.d", &fields)] {
+    for sent in [
+        stranger_with("a.b:80", &fields),
+        stranger_with("c.d", &fields),
+    ] {
         assert_eq!(sent.values("x-forwarded-proto"), ["https"]);
         assert_eq!(sent.values("x-forwarded-host"), [sent.host]);
         assert_eq!(sent.values("host"), [sent.host]);
@@ -165,7 +175,11 @@ fn what_a_trusted_proxy_tells_must_read_well() {
                 ..Sent::default()
             };
             let left = sent.values(&name.to_ascii_lowercase());
-            assert_eq!(left.len(), usize::from(stays && count == 1), "{name}: {value}");
+            assert_eq!(
+                left.len(),
+                usize::from(stays && count == 1),
+                "{name}: {value}"
+            );
         }
     }
 }
@@ -179,7 +193,11 @@ fn an_application_has_what_its_route_lists() {
         ("X-Username", "anna"),
     ];
     let sent = stranger_with("a.b:80", &fields);
-    for (name, wanted) in [("x-auth-token", "t"), ("x-user-id", "7"), ("x-username", "anna")] {
+    for (name, wanted) in [
+        ("x-auth-token", "t"),
+        ("x-user-id", "7"),
+        ("x-username", "anna"),
+    ] {
         assert_eq!(sent.values(name), [wanted]);
     }
     assert!(sent.values("x_auth_token").is_empty());

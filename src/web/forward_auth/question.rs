@@ -196,8 +196,7 @@ fn is_host_doubtful(
         && question.headers.contains_key(FORWARDED_HOST)
         && host_of(question.authority.as_bytes()).is_none_or(|host| {
             let host = host.to_ascii_lowercase();
-            host != asked.target.host
-                && !snapshot.authorizer.is_one_route(&asked.view(), &host)
+            host != asked.target.host && !snapshot.authorizer.is_one_route(&asked.view(), &host)
         })
 }
 
@@ -247,7 +246,9 @@ pub(super) fn is_disguised(strip: &StripSet, name: &HeaderName) -> bool {
 /// Whether a name is one of [`DESCRIBING`] to other servers, but not to us.
 fn is_twin(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    if name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') && !name.windows(2).any(|w| w == b"--") {
+    if name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        && !name.windows(2).any(|w| w == b"--")
+    {
         return false;
     }
     let folded = Folded::of(name);

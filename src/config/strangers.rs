@@ -1,0 +1,117 @@
+//! What works and is fine on one's own machine, but not before strangers: `serve` warns of it, `check --strict` fails.
+
+use crate::config::Config;
+use crate::config::account::Registration;
+use crate::config::listen::Listen;
+use crate::config::mail::MailTransport;
+use crate::config::problem::{Origin, Place, Problems};
+use crate::model::access::{Requirement, Scope};
+use crate::model::route::UpstreamAddress;
+
+/// Notes everything of a checked configuration that strangers should not meet.
+pub(super) fn warn(config: &Config, problems: &Problems) {
+    let note = |key: &str, expected: &str| {
+        problems.warn(&Place::new(key, Origin::Default), expected);
+    };
+    if config.routes.is_empty() {
+        note(
+            "route",
+            "at least one route: what no route matches is answered with 404",
+        );
+    }
+    listen(&config.listen, &note);
+    if config.listen.public_url.is_loopback {
+        return;
+    }
+    if config.listen.public_url.scheme == "http" {
+        note(
+            "listen.public_url",
+            "an https URL: over plain http the session cookie is sent without Secure",
+        );
+    }
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        if upstream.addresses.contains(&UpstreamAddress::BuiltinEcho) {
+            note(
+                &format!("upstream[{index}].addresses"),
+                "the address of a service: builtin:echo is for trying things out, and public_url is not on loopback",
+            );
+        }
+    }
+    if config.account.registration == Registration::Open {
+        note(
+            "account.registration",
+            "\"invite\" or \"closed\": with \"open\" everybody who reaches public_url can have an account",
+        );
+    }
+    scopes(config, &note);
+    mail(config, &note);
+}
+
+/// Whether the gateway knows where requests come from and under which name it is reached.
+fn listen(listen: &Listen, note: &dyn Fn(&str, &str)) {
+    let host = listen.public_url.host();
+    if !listen.auth_hosts.is_empty() && !listen.auth_hosts.iter().any(|have| have == host) {
+        note(
+            "listen.auth_hosts",
+            "the host of public_url among them: the links in mails lead there, and it serves no endpoints now",
+        );
+    }
+    let is_public = !listen.public_url.is_loopback
+        || listen
+            .addresses
+            .iter()
+            .any(|address| !address.ip().is_loopback());
+    if is_public && listen.trusted_proxies.is_empty() {
+        note(
+            "listen.trusted_proxies",
+            "the network of the proxy in front: without it all callers count as one address, by which guesses and \
+             mails are limited",
+        );
+    }
+}
+
+/// Every login holds all declared scopes, so a scope alone keeps nobody out who can log in.
+fn scopes(config: &Config, note: &dyn Fn(&str, &str)) {
+    let mut named: Vec<&Scope> = Vec::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let Requirement::Rights {
+            any_role,
+            all_scopes,
+        } = &route.require
+        else {
+            continue;
+        };
+        if any_role.is_empty() {
+            note(
+                &format!("route[{index}].require"),
+                "any_role beside all_scopes: every login holds all declared scopes; they limit API keys only",
+            );
+        }
+        named.extend(all_scopes);
+    }
+    let is_open = |scope: &&Scope| !scope.as_str().starts_with("auth:") && !named.contains(scope);
+    if config.roles.scopes.iter().any(|scope| is_open(&scope)) {
+        note(
+            "roles.scopes",
+            "scopes that routes ask for: every login holds all declared ones, and tells them to every upstream",
+        );
+    }
+}
+
+fn mail(config: &Config, note: &dyn Fn(&str, &str)) {
+    match config.mail.transport {
+        MailTransport::File(_) | MailTransport::Stdout => note(
+            "mail.transport",
+            "a transport that reaches people: file and stdout are for trying things out, and public_url is not on \
+             loopback",
+        ),
+        MailTransport::Sendmail(_) | MailTransport::Smtp(_) => {
+            if config.mail.from.contains("@localhost") {
+                note(
+                    "mail.from",
+                    "a sender that people's mail servers take: nothing may come from localhost there",
+                );
+            }
+        }
+    }
+}
