@@ -6,6 +6,8 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::cookie::{self, CookieNames};
+use crate::auth::passing::OwnForms;
+use crate::model::credential::{CredentialKind, CredentialRules};
 use crate::model::field_name::{Folded, families};
 use crate::model::route::{IdentityHeaderNames, Route};
 
@@ -54,6 +56,8 @@ pub struct StripSet {
     told: Vec<HeaderName>,
     /// The cookie that routes read: the only one of ours that a route may want passed on.
     route_cookie: &'static str,
+    /// What a route that leaves fields to its application still keeps back.
+    forms: OwnForms,
 }
 
 impl StripSet {
@@ -61,7 +65,7 @@ impl StripSet {
     #[must_use]
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
-        api_key_header: &HeaderName,
+        forms: OwnForms,
         cookies: CookieNames,
     ) -> Self {
         let mut told: Vec<_> = IdentityHeaderNames::default()
@@ -86,7 +90,9 @@ impl StripSet {
             add(name, Class::Lookalike);
         }
         add("authorization", Class::Credential);
-        add(api_key_header.as_str(), Class::Credential);
+        for name in forms.fields() {
+            add(name.as_str(), Class::Credential);
+        }
         let identity = told.iter().map(HeaderName::as_str);
         for name in identity.chain(IDENTITY.iter().copied()) {
             add(name, Class::Identity);
@@ -97,17 +103,21 @@ impl StripSet {
             beginnings,
             told,
             route_cookie: cookies.on_routes().0,
+            forms,
         }
     }
 
-    /// Whether a caller's field of this name is removed on the way to this route's upstream.
+    /// Whether the caller's fields of this name are removed on the way to this route's upstream. `headers`: all that came,
+    /// since what carries credentials is told by what it holds.
     #[must_use]
-    pub fn strips(&self, name: &HeaderName, route: &Route) -> bool {
+    pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, route: &Route) -> bool {
         match self.class(name.as_str()) {
             None => false,
             Some((Class::Identity, _)) => true,
             Some((Class::Family, _)) => !route.pass_headers.contains(name),
-            Some((Class::Credential, as_written)) => !route.pass_credentials || !as_written,
+            Some((Class::Credential, as_written)) => {
+                !as_written || self.forms.withholds(name, headers, route.credentials)
+            }
             Some((Class::Lookalike, as_written)) => !as_written,
         }
     }
@@ -115,15 +125,16 @@ impl StripSet {
     /// Whether a cookie of this name is taken out of a request to an upstream, and of what an upstream sets. The cookie of
     /// the gateway's own endpoints is never passed on where there is another for routes.
     #[must_use]
-    pub fn strips_cookie(&self, name: &[u8], pass_credentials: bool) -> bool {
-        let is_wanted = pass_credentials && name == self.route_cookie.as_bytes();
+    pub fn strips_cookie(&self, name: &[u8], rules: CredentialRules) -> bool {
+        let is_wanted =
+            rules.pass.contains(CredentialKind::Cookie) && name == self.route_cookie.as_bytes();
         is_own_cookie(name) && !is_wanted
     }
 
     /// Takes our cookies out of a request; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-    /// `pass_credentials`: as for [`StripSet::strips_cookie`].
-    pub fn strip_cookies(&self, headers: &mut HeaderMap, pass_credentials: bool) {
-        let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), pass_credentials);
+    /// `rules`: those of the route.
+    pub fn strip_cookies(&self, headers: &mut HeaderMap, rules: CredentialRules) {
+        let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), rules);
         let holds_ours =
             |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
         let mut fields = headers.get_all(COOKIE).iter();
@@ -229,38 +240,53 @@ fn place_of(second: Option<&u8>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::credential::CredentialKinds;
 
     fn set() -> StripSet {
         let cookies = CookieNames {
             is_secure: true,
             has_domain: true,
         };
-        StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
+        let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+        StripSet::new([], forms, cookies)
+    }
+
+    /// Whether a field of this name goes from a request to a route that passes on every kind of credential, or none.
+    fn strips(name: &HeaderName, passes: bool) -> bool {
+        let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
+        let rules = CredentialRules {
+            pass: pass[usize::from(passes)],
+            ..CredentialRules::default()
+        };
+        let route = Route {
+            credentials: rules,
+            ..Route::bare()
+        };
+        strips_on(&route, name)
+    }
+
+    fn strips_on(route: &Route, name: &HeaderName) -> bool {
+        let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+        set().strips(name, &headers, route)
     }
 
     fn name(text: &str) -> HeaderName {
         HeaderName::from_bytes(text.as_bytes()).unwrap()
     }
 
-    fn route(pass_credentials: bool, pass_headers: &[&str]) -> Route {
-        Route {
-            pass_credentials,
-            pass_headers: pass_headers.iter().map(|text| name(text)).collect(),
-            ..Route::bare()
-        }
-    }
-
     #[test]
     fn headers_stay_where_the_route_says_so_and_as_it_writes_them() {
-        let wanting = route(false, &["X-Auth-Token"]);
-        assert!(!set().strips(&name("X-AUTH-Token"), &wanting));
-        assert!(set().strips(&name("X_Auth_Token"), &wanting));
-        assert!(set().strips(&name("X-Auth-Tokens"), &wanting));
+        let wanting = Route {
+            pass_headers: vec![name("X-Auth-Token")],
+            ..Route::bare()
+        };
+        assert!(!strips_on(&wanting, &name("X-AUTH-Token")));
+        assert!(strips_on(&wanting, &name("X_Auth_Token")));
+        assert!(strips_on(&wanting, &name("X-Auth-Tokens")));
     }
 
     #[test]
     fn every_spelling_of_a_guarded_name_is_stripped() {
-        let passing = route(true, &["x-http-method-override"]);
         for text in [
             "X-Auth-Uid",
             "x_auth_uid",
@@ -287,7 +313,7 @@ mod tests {
             "Proxy-Authorization",
             "Content_Length",
         ] {
-            assert!(set().strips(&name(text), &passing), "{text}");
+            assert!(strips(&name(text), true), "{text}");
         }
     }
 
@@ -308,7 +334,7 @@ mod tests {
             "-",
             &"x".repeat(200),
         ] {
-            assert!(!set().strips(&name(text), &route(false, &[])), "{text}");
+            assert!(!strips(&name(text), false), "{text}");
         }
     }
 
@@ -323,11 +349,7 @@ mod tests {
             ("X_Api_Key", true, true),
         ];
         for (text, pass, stripped) in cases {
-            assert_eq!(
-                set().strips(&name(text), &route(pass, &[])),
-                stripped,
-                "{text} {pass}"
-            );
+            assert_eq!(strips(&name(text), pass), stripped, "{text} {pass}");
         }
     }
 

@@ -9,13 +9,15 @@ pub(super) enum Kind {
     Scalar,
     /// A list of texts; a variable may hold one item as it stands.
     Texts,
+    /// `true`, `false` or a list of texts; a variable may hold one item as it stands.
+    FlagOrTexts,
     /// A text or a table: a variable is a table if it reads so.
     TextOrTable,
     /// A table, or a list of tables: a variable holds inline TOML.
     Tables,
 }
 
-use Kind::{Scalar, Tables, Text, TextOrTable, Texts};
+use Kind::{FlagOrTexts, Scalar, Tables, Text, TextOrTable, Texts};
 
 /// A section and its keys; `[]` marks a list of tables.
 type Section = (&'static str, &'static [(&'static str, Kind)]);
@@ -120,6 +122,7 @@ const SECTIONS: &[Section] = &[
             ("roles_prefix", Text),
             ("roles_allow", Texts),
             ("scopes_claim", Text),
+            ("header", Text),
         ],
     ),
     (
@@ -131,6 +134,7 @@ const SECTIONS: &[Section] = &[
             ("return_to", Texts),
             ("login_redirect", Scalar),
             ("origins", Texts),
+            ("auth_origins", Texts),
         ],
     ),
     (
@@ -219,7 +223,8 @@ const SECTIONS: &[Section] = &[
             ("require", TextOrTable),
             ("identity_headers", Tables),
             ("all_roles", Scalar),
-            ("pass_credentials", Scalar),
+            ("accept", Texts),
+            ("pass_credentials", FlagOrTexts),
             ("pass_headers", Texts),
             ("assertion", Scalar),
             ("cors_preflight", Scalar),

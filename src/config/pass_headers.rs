@@ -34,23 +34,23 @@ fn name(text: &str) -> Option<HeaderName> {
     is_free.then_some(name)
 }
 
-/// Checks what hangs on all routes. `places`: where each of them has its list.
+/// Checks what hangs on all routes. `places`: where each of them has its list; `carriers`: what credentials come in.
 pub(super) fn check(
     places: &[Place],
     routes: &[Route],
-    api_key_header: &HeaderName,
+    carriers: &[&HeaderName],
     problems: &Problems,
 ) {
     for (place, route) in places.iter().zip(routes) {
         let names = &route.pass_headers;
         let tells_who = |name: &&HeaderName| {
             let mut identity = routes.iter().flat_map(|other| other.identity_headers.all());
-            *name == api_key_header || identity.any(|told| told == *name)
+            carriers.contains(name) || identity.any(|told| told == *name)
         };
         if names.iter().any(|name| tells_who(&name)) {
             problems.add(
                 place,
-                "no identity header of any route, and not the header of API keys",
+                "no identity header of any route, and none that credentials come in",
             );
         }
         let overrides = names

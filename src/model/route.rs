@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::model::access::{Name, Requirement};
+use crate::model::credential::CredentialRules;
 
 /// One piece of a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +79,6 @@ impl IdentityHeaderNames {
 
 /// A route: what matches, what it asks, where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "switches of the configuration, each by itself"
-)]
 pub struct Route {
     /// The pattern as written: names the route in logs and metrics.
     pub text: String,
@@ -99,8 +96,8 @@ pub struct Route {
     pub identity_headers: IdentityHeaderNames,
     /// `X-Auth-Roles` carries every role, not only those that concern the request.
     pub all_roles: bool,
-    /// The caller's `Authorization`, API key and session cookie are passed on.
-    pub pass_credentials: bool,
+    /// Which credentials count, and which are passed on.
+    pub credentials: CredentialRules,
     /// Fields of the caller's that are passed on though they are removed, or refused, elsewhere.
     pub pass_headers: Vec<http::HeaderName>,
     /// `X-Auth-Assertion` is added.
@@ -125,7 +122,7 @@ impl Route {
             upstream: 0,
             identity_headers: IdentityHeaderNames::default(),
             all_roles: false,
-            pass_credentials: false,
+            credentials: CredentialRules::default(),
             pass_headers: Vec::new(),
             assertion: false,
             cors_preflight: false,

@@ -127,10 +127,7 @@ impl Gateway {
             Decision::Deny(denial) => {
                 let problem = Problem::from(&denial);
                 let target = target.path_and_query.as_str();
-                let instead = ctx
-                    .snapshot
-                    .authorizer
-                    .instead_of(denial.reason, &view, target);
+                let instead = ctx.snapshot.authorizer.instead_of(&denial, &view, target);
                 ctx.verdict = Verdict::Decided(Decision::Deny(denial));
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;

@@ -15,6 +15,7 @@ mod apikeys;
 mod assertion;
 mod backup;
 mod browser;
+mod carriers;
 mod chromium;
 mod cli;
 mod config;

@@ -6,8 +6,8 @@ use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::{Answer, Ask};
 use crate::auth::cookie::CookieNames;
 
-/// A query of which each byte is three in the way back from the login.
-const LONG_QUERY_BYTES: usize = 4_000;
+/// A query of which each byte is three in the way back from the login. A longer URL is not led back to.
+const LONG_QUERY_BYTES: usize = 1_900;
 const LONG_HEAD_BYTES: usize = 3 * LONG_QUERY_BYTES;
 
 pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {

@@ -9,6 +9,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::auth::strip::{StripSet, cookie_name};
 use crate::auth::view::Target;
+use crate::model::credential::CredentialRules;
 use crate::model::forwarding::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, TrustedFields,
 };
@@ -99,14 +100,13 @@ fn name_host(headers: &mut HeaderMap, authority: &str) {
 }
 
 fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
-    let strips = |name: &&HeaderName| forwarding.strip.strips(name, forwarding.route);
+    let strips = |name: &&HeaderName| forwarding.strip.strips(name, headers, forwarding.route);
     let names: Vec<_> = headers.keys().filter(strips).cloned().collect();
     for name in names {
         headers.remove(name);
     }
-    forwarding
-        .strip
-        .strip_cookies(headers, forwarding.route.pass_credentials);
+    let rules = forwarding.route.credentials;
+    forwarding.strip.strip_cookies(headers, rules);
 }
 
 /// The name under which a browser sends back what a `Set-Cookie` sets. It sends a cookie without a name as its bare value,
@@ -227,7 +227,8 @@ pub fn to_caller(
         head.remove_header(&CONTENT_LENGTH);
         head.remove_header(&TRANSFER_ENCODING);
     }
-    let sets_ours = |value: &HeaderValue| strip.strips_cookie(cookie_set(value.as_bytes()), false);
+    let rules = CredentialRules::default();
+    let sets_ours = |value: &HeaderValue| strip.strips_cookie(cookie_set(value.as_bytes()), rules);
     if head.headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         head.remove_header(&SET_COOKIE);

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::cookie::CookieNames;
+use crate::auth::passing::OwnForms;
+use crate::model::credential::{CredentialKinds, CredentialRules};
 use crate::model::forwarding::ForwardingField;
 use crate::model::route::{IdentityHeaderNames, Route};
 
@@ -12,7 +14,8 @@ fn set() -> StripSet {
         is_secure: true,
         has_domain: true,
     };
-    StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
+    let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+    StripSet::new([], forms, cookies)
 }
 
 struct Sent<'a> {
@@ -46,8 +49,12 @@ impl Sent<'_> {
         }
         let names = IdentityHeaderNames::default();
         let strip = set();
+        let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
         let route = Route {
-            pass_credentials: self.pass_credentials,
+            credentials: CredentialRules {
+                pass: pass[usize::from(self.pass_credentials)],
+                ..CredentialRules::default()
+            },
             pass_headers: vec!["x-auth-token".parse().unwrap()],
             ..Route::bare()
         };

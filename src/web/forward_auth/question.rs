@@ -61,20 +61,17 @@ pub(super) fn read<'a>(
     }
     let config = &snapshot.config;
     let places = Places::of(question, &config.listen.auth_prefix)?;
-    let raw = places.first().ok_or(DenyReason::ForwardMalformed)?;
+    let raw = places.first().filter(|_| places.are_one());
+    let raw = raw.ok_or(DenyReason::ForwardMalformed)?;
     if config.limits.target_bytes_max < raw.len() {
         return Err(DenyReason::TargetTooLong);
     }
     let method = method(headers, places.appended.map(|_| question.method))?;
     let (scheme, authority) = origin(question, &places, &config.listen.public_url.scheme)?;
-    let target = Target::read(authority.as_bytes(), raw.as_bytes());
-    if !places.are_one(&target) {
-        return Err(DenyReason::ForwardMalformed);
-    }
     let asked = Asked {
         method,
         scheme,
-        target: target?,
+        target: Target::read(authority.as_bytes(), raw.as_bytes())?,
         client: question.client.address,
         headers,
     };
@@ -131,16 +128,20 @@ impl<'a> Places<'a> {
             && self.appended.is_none()
     }
 
-    /// Whether all of them name the path and query that the first one was read as. Where that could not be read, they must
-    /// be written alike.
-    fn are_one(&self, first: &Result<Target, DenyReason>) -> bool {
-        let mut others = self.all().skip(1);
+    /// Whether all of them name one path and query. What cannot be read must be written alike.
+    fn are_one(&self) -> bool {
         let path = |raw: &'a str| split_url(raw).map_or(raw, |(_, _, path)| path);
-        let first_raw = self.first().map(path);
+        let read = |raw: &str| Target::read(b"a", raw.as_bytes()).ok();
+        let mut others = self.all().map(path);
+        let Some(first) = others.next() else {
+            return true;
+        };
         others.all(|other| {
-            let read = Target::read(b"a", other.as_bytes());
-            first_raw == Some(other)
-                || matches!((first, read), (Ok(one), Ok(other)) if one.path_and_query == other.path_and_query)
+            let is_read_alike = || {
+                let (first, other) = (read(first)?, read(other)?);
+                Some(first.path_and_query == other.path_and_query)
+            };
+            first == other || is_read_alike() == Some(true)
         })
     }
 }

@@ -314,12 +314,7 @@ const OF_NGINX: &[Mistake] = &[
     ),
     mistake(
         "    proxy_buffer_size 64k;\n    proxy_buffers 4 64k;\n",
-        "",
-        &["long_answer_lost"],
-    ),
-    mistake(
-        "    proxy_buffer_size 64k;\n    proxy_buffers 4 64k;\n",
-        "    proxy_buffer_size 8k;\n    proxy_buffers 4 8k;\n",
+        "    proxy_buffer_size 4k;\n",
         &["long_answer_lost"],
     ),
     mistake(

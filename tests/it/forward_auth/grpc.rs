@@ -269,9 +269,9 @@ fn questions_are_decided_and_recorded_as_the_requests_that_they_are_about() {
         ("GET", "/nowhere", &by_anna[..], 403, "no_route"),
         ("GET", "/admin/x", &by_anna, 403, "role_missing"),
         ("GET", "/protected/x", &twice, 401, "credential_conflict"),
-        ("GET", "/public/../protected/x", &[], 401, "path_refused"),
-        ("GET", "/public/%2e%2e/x", &[], 401, "path_refused"),
-        ("GET", "x", &[], 401, "path_refused"),
+        ("GET", "/public/../protected/x", &[], 403, "path_refused"),
+        ("GET", "/public/%2e%2e/x", &[], 403, "path_refused"),
+        ("GET", "x", &[], 403, "path_refused"),
         ("TRACE", "/public/x", &[], 403, "method_refused"),
         ("G T", "/public/x", &[], 401, "request_malformed"),
     ] {

@@ -131,7 +131,7 @@ pub(super) fn log_in(gateway: &Gateway, origin: &str, username: &str) -> Respons
 
 #[test]
 fn every_family_gets_the_decision_of_the_proxy() {
-    let (upstream, gateway) = started("");
+    let (upstream, gateway) = started("trusted_headers = [\"X-Forwarded-Host\"]\n");
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
     let cases = [

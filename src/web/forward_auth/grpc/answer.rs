@@ -82,7 +82,7 @@ fn stripped<'a>(request: &'a Identified<'_>) -> impl Iterator<Item = String> + '
     let names = request.asked.keys();
     names
         .filter(move |name| {
-            let strips = request.strip.strips(name, request.route);
+            let strips = request.strip.strips(name, request.asked, request.route);
             strips && !is_envoys(name) && !is_set(name)
         })
         .map(|name| name.as_str().to_owned())
@@ -98,7 +98,7 @@ fn cookies(request: &Identified<'_>) -> (Option<HeaderValue>, BTreeSet<String>) 
     let before = cookies.get(header::COOKIE).cloned();
     request
         .strip
-        .strip_cookies(&mut cookies, request.route.pass_credentials);
+        .strip_cookies(&mut cookies, request.route.credentials);
     let after = cookies.remove(header::COOKIE);
     match after {
         None if 0 < count => (None, BTreeSet::from([header::COOKIE.as_str().to_owned()])),
