@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::app::listen::accept;
+use crate::auth::client::is_trusted;
 use crate::snapshot::Current;
 use crate::web::forward_auth::grpc::ExtAuthz;
 
@@ -74,9 +75,7 @@ impl QuestionDoor {
 
     fn enter(&self, socket: TcpStream, peer: SocketAddr) {
         let peer = peer.ip().to_canonical();
-        let listen = &self.current.load().config.listen;
-        let trusted = &listen.trusted_proxies;
-        let is_proxy = trusted.iter().any(|net| net.contains(&peer));
+        let is_proxy = is_trusted(peer, &self.current.load().config.listen.trusted_proxies);
         // Strangers cannot take the room of those who may ask.
         let room = if is_proxy {
             &self.proxies

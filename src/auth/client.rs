@@ -16,6 +16,12 @@ use crate::model::forwarding::{
 /// Most hops of a forwarding header that are looked at.
 const HOPS_MAX: usize = 32;
 
+/// Whether a peer is a trusted proxy.
+#[must_use]
+pub fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&peer))
+}
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -40,15 +46,14 @@ impl Client {
         trusted: &[IpNet],
         believed: TrustedFields,
     ) -> Self {
-        let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
-        let peer_is_trusted = is_trusted(peer);
+        let peer_is_trusted = is_trusted(peer, trusted);
         let believed = if peer_is_trusted {
             believed
         } else {
             TrustedFields::NONE
         };
         let address = if believed.has(ForwardingField::For) && headers.contains_key(FORWARDED_FOR) {
-            nearest_stranger(peer, headers, is_trusted)
+            nearest_stranger(peer, headers, trusted)
         } else if believed.has(ForwardingField::RealIp) {
             only(headers, &REAL_IP)
                 .and_then(|value| hop_address(value.as_bytes()))
@@ -93,18 +98,14 @@ impl Client {
 }
 
 /// Walks the hops from the right, as long as trusted ones speak.
-fn nearest_stranger(
-    peer: IpAddr,
-    headers: &HeaderMap,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> IpAddr {
+fn nearest_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let fields = headers.get_all(FORWARDED_FOR).iter().rev();
     let hops = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
     let mut address = peer;
     for hop in hops.take(HOPS_MAX) {
         let Some(named) = hop_address(hop) else { break };
         address = named;
-        if !is_trusted(named) {
+        if !is_trusted(named, trusted) {
             break;
         }
     }

@@ -52,6 +52,7 @@ const SECTIONS: &[Section] = &[
             ("public_url", Text),
             ("trusted_proxies", Texts),
             ("trusted_headers", Texts),
+            ("connections_per_client_max", Scalar),
             ("auth_hosts", Texts),
             ("auth_prefix", Text),
             ("workers", Scalar),
@@ -67,6 +68,7 @@ const SECTIONS: &[Section] = &[
             ("body_bytes_max", Scalar),
             ("keepalive_timeout_ms", Scalar),
             ("connections_max", Scalar),
+            ("requests_max", Scalar),
             ("upstream_connect_timeout_ms", Scalar),
             ("upstream_read_timeout_ms", Scalar),
             ("upstream_write_timeout_ms", Scalar),
@@ -211,6 +213,7 @@ const SECTIONS: &[Section] = &[
             ("addresses", Texts),
             ("resources", Texts),
             ("public_path", Text),
+            ("keepalive_timeout_ms", Scalar),
         ],
     ),
     (

@@ -27,7 +27,7 @@ use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
 use crate::auth::asked::{Asked, Judged};
-use crate::auth::client::Client;
+use crate::auth::client::{Client, is_trusted};
 use crate::auth::grant::{Decision, Grant};
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
@@ -86,13 +86,8 @@ impl ExtAuthz {
         let id = self.ids.draw();
         let patience = snapshot.config.limits.head_timeout;
         let mut record = Record::begin(id, Arc::clone(&snapshot), peer);
-        let peer = Client::find(
-            peer,
-            &HeaderMap::new(),
-            &snapshot.config.listen.trusted_proxies,
-            snapshot.config.listen.trusted_headers,
-        );
-        let admitted = admit(&snapshot, peer.peer_is_trusted, request.headers());
+        let is_proxy = is_trusted(peer, &snapshot.config.listen.trusted_proxies);
+        let admitted = admit(&snapshot, is_proxy, request.headers());
         let mut request = match admitted {
             Ok(()) => request.map(Body::new),
             Err(_) => request.map(|_| Body::new(Full::from(EMPTY))),
@@ -100,7 +95,7 @@ impl ExtAuthz {
         request.extensions_mut().insert(Arrival {
             id,
             snapshot,
-            peer: peer.address,
+            peer,
             admitted,
         });
         let mut response = self.in_time(patience, request).await;
