@@ -3,10 +3,12 @@
 pub mod asked;
 pub mod assertion;
 pub mod caller;
+pub mod client;
 pub mod cookie;
 pub mod extract;
 pub mod grant;
 pub mod key_use;
+pub mod method_override;
 mod navigation;
 pub mod origin;
 pub mod passing;
@@ -313,6 +315,17 @@ impl Authorizer {
     ) -> Result<Option<Credential<'a>>, DenyReason> {
         let cookie = self.cookies.own();
         extract(headers, &self.carriers, CredentialKinds::ALL, Some(cookie))
+    }
+
+    /// Whether a request would be decided by the same route if it were to another host.
+    #[must_use]
+    pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
+        let other = RequestView { host, ..*view };
+        let route = |view| {
+            let found = self.find(view, &mut NoTrace).ok();
+            found.map(|(compiled, _)| Arc::as_ptr(&compiled.route))
+        };
+        route(view) == route(&other)
     }
 
     /// Makes ready for the first request with a bearer token that was just given out: what it would be recognised as

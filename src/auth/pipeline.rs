@@ -7,11 +7,11 @@ use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::rights::Rights;
-use crate::auth::trace::Trace;
+use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::Origin;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
-use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
+use crate::auth::{Asking, Authorizer, assertion, method_override, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
@@ -46,6 +46,11 @@ impl Authorizer {
         known: &mut Known,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
+        if method_override::is_named(view.headers) {
+            let (compiled, _) = self.find(view, &mut NoTrace)?;
+            known.route = Some(Arc::clone(&compiled.route));
+            method_override::check(view, &compiled.route)?;
+        }
         if let Some(route) = self.preflighted(view, trace) {
             known.route = Some(Arc::clone(&route));
             return Ok(Grant::new(route, None, None));
@@ -170,7 +175,7 @@ impl Authorizer {
         given
     }
 
-    fn find<'p, T: Trace>(
+    pub(super) fn find<'p, T: Trace>(
         &self,
         view: &RequestView<'p>,
         trace: &mut T,

@@ -18,6 +18,7 @@ mod limits;
 mod listen;
 mod log;
 mod mail;
+mod pass_headers;
 mod pattern;
 mod problem;
 mod reader;

@@ -221,9 +221,7 @@ fn descend<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::access::Requirement;
-    use crate::model::credential::CredentialRules;
-    use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern};
+    use crate::model::route::{HostPattern, PathPattern};
     use crate::route::normalize::canonical;
 
     fn route(pattern: &str, hosts: &[&str], methods: &[&str]) -> Arc<Route> {
@@ -255,13 +253,7 @@ mod tests {
                 .iter()
                 .map(|method| Method::from_bytes(method.as_bytes()).unwrap())
                 .collect(),
-            require: Requirement::Authenticated,
-            upstream: 0,
-            identity_headers: IdentityHeaderNames::default(),
-            all_roles: false,
-            credentials: CredentialRules::default(),
-            assertion: false,
-            cors_preflight: false,
+            ..Route::bare()
         })
     }
 

@@ -313,6 +313,11 @@ const OF_NGINX: &[Mistake] = &[
         &["cookie_refused"],
     ),
     mistake(
+        "    proxy_buffer_size 64k;\n    proxy_buffers 4 64k;\n",
+        "    proxy_buffer_size 4k;\n",
+        &["long_answer_lost"],
+    ),
+    mistake(
         "proxy_set_header X-Forwarded-For $remote_addr;",
         "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
         &["client_believed"],
