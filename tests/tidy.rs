@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// The floors from the ground up. A module names modules of lower floors only, and never a sibling.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["config", "crypto", "fetch", "limit", "route", "telemetry"],
+    &["crypto", "fetch", "limit", "route", "telemetry"],
+    &["config"],
     &["store", "mail", "issuer", "role_source"],
     &["auth", "account"],
     &["snapshot"],

@@ -1,4 +1,4 @@
-//! Floor 3: the decision core. Nobody else decides.
+//! Floor 4: the decision core. Nobody else decides.
 
 pub mod asked;
 pub mod assertion;

@@ -206,6 +206,7 @@ const SECTIONS: &[Section] = &[
             ("addresses", Texts),
             ("resources", Texts),
             ("public_path", Text),
+            ("case_sensitive", Scalar),
         ],
     ),
     (

@@ -61,14 +61,21 @@ fn one(
     let public_path = reader.text(
         "public_path",
         "\"\", or a path such as /api: literal segments, no slash at the end",
-        |text| (text.is_empty() || pattern::is_literal_path(text)).then(|| text.to_owned()),
+        |text| {
+            if text.is_empty() {
+                return Some(String::new());
+            }
+            pattern::literal_path(text)
+        },
     );
+    let case_sensitive = reader.flag("case_sensitive").unwrap_or(false);
     reader.finish();
     Some(Upstream {
         name: name?,
         addresses: addresses?,
         resources,
         public_path: public_path.unwrap_or_default(),
+        case_sensitive,
     })
 }
 

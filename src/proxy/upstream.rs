@@ -83,6 +83,7 @@ mod tests {
             addresses,
             resources: Vec::new(),
             public_path: String::new(),
+            case_sensitive: false,
         }
     }
 
