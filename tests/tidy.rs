@@ -54,6 +54,10 @@ const EXPOSING: &[&str] = &[
     "web/portal/password.rs",
 ];
 
+/// Where standard output and standard error are written to. In `cli` it is one file, which makes what is foreign fit for a
+/// terminal.
+const PRINTING: &[&str] = &["cli/output.rs", "mail/transport/", "telemetry/"];
+
 /// What stands in no file: work that was left for later, tests that cannot fail. Split, so that this file is none.
 const WORDS: &[&str] = &[
     concat!("TO", "DO"),
@@ -310,6 +314,13 @@ fn exposes(tokens: &[Token]) -> bool {
         .any(|t| t[0].text == "." && t[1].text == "expose" && t[2].text == "(")
 }
 
+/// Whether a file takes standard output or standard error in hand outside of its tests.
+fn prints(tokens: &[Token]) -> bool {
+    tokens[..test_start(tokens)].windows(3).any(|t| {
+        t[0].text == "io" && t[1].text == "::" && ["stdout", "stderr"].contains(&t[2].text.as_str())
+    })
+}
+
 /// How many lines a file has without its tests.
 fn lines(source: &str, tokens: &[Token]) -> usize {
     match tokens.get(test_start(tokens)) {
@@ -364,6 +375,9 @@ fn the_source_keeps_its_floors_and_forms() {
         }
         if exposes(&tokens) && !EXPOSING.contains(&name.as_str()) {
             here.push("reads the text of a secret, and is not listed for it".to_owned());
+        }
+        if prints(&tokens) && !PRINTING.iter().any(|place| name.starts_with(place)) {
+            here.push("writes to the terminal by itself: what it prints is not escaped".to_owned());
         }
         found.extend(here.into_iter().map(|what| format!("src/{name}: {what}")));
     }
@@ -481,6 +495,8 @@ fn secrets_and_lines_are_counted_without_tests() {
     let source = "fn f() {}\n#[cfg(test)]\nmod tests { fn g(s: S) { s.expose(); } }\n";
     assert!(!exposes(&tokens(source)));
     assert!(exposes(&tokens("fn f(s: S) { s . expose () }")));
+    assert!(prints(&tokens("fn f() { std::io::stdout().lock(); }")));
+    assert!(!prints(&tokens("mod stdout; fn f() { a.stdout(b); }")));
     assert_eq!(lines(source, &tokens(source)), 1);
     assert_eq!(lines("a\nb\n", &tokens("a\nb\n")), 2);
     let beside = tokens_of(Path::new("src/a/tests.rs"), "use super::*;\ns.expose();");

@@ -17,6 +17,7 @@ use tokio::runtime::Builder;
 use crate::app::listen::bind_one;
 use crate::app::plain::{self, Bounds};
 use crate::app::{AppError, start};
+use crate::model::printable::printable;
 
 /// As many connections as a gateway may open, and idle ones are the gateway's to close: it keeps them for a minute.
 const BOUNDS: Bounds = Bounds {
@@ -76,8 +77,13 @@ async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Respo
         "headers": told_headers(&head.headers, &api_key_header),
         "body_bytes": body_bytes,
     });
-    let mut text = serde_json::to_vec_pretty(&told).unwrap_or_default();
-    text.push(b'\n');
+    let pretty = serde_json::to_string_pretty(&told).unwrap_or_default();
+    // People read it in terminals.
+    let mut text = String::with_capacity(pretty.len() + 1);
+    for line in pretty.lines() {
+        text.push_str(&printable(line));
+        text.push('\n');
+    }
     let mut response = Response::new(Full::from(text));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

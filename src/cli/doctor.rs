@@ -15,7 +15,7 @@ pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     // Whoever has stopped the gateway has that configuration already.
     if let Some(proxy) = args.proxy.filter(|_| !args.while_down) {
         let snippet = doctor::snippet(config, proxy, args.through.as_deref())?;
-        output::line(snippet.text.trim_end());
+        output::lines(snippet.text.trim_end());
         for note in &snippet.notes {
             output::note(note);
         }

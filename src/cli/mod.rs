@@ -24,7 +24,10 @@ use crate::cli::args::{Cli, Task};
 /// and `token verify` also 3: refused; `doctor` also 3: something is wrong.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
     let ended = match cli.task {
         Task::Serve => serve::run(&cli.config),
         Task::Check { strict } => Ok(check::run(&cli.config, strict)),
@@ -45,4 +48,15 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help that was asked for, or what is wrong with the command line: which may hold what others made, such as a token.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        output::note(error.render().to_string().trim_end());
+        return ExitCode::from(2);
+    }
+    // A reader that went away is no trouble of ours.
+    let _ = error.print();
+    ExitCode::SUCCESS
 }

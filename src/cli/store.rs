@@ -26,7 +26,7 @@ pub(super) fn run(config: &Path, task: StoreTask) -> anyhow::Result<ExitCode> {
         }
         StoreTask::Restore { file } => {
             let code = remote::show_reply(backup::restore(config, &file)?)?;
-            output::note(AFTER);
+            AFTER.lines().for_each(output::note);
             Ok(code)
         }
         StoreTask::Check { backup: file } => {

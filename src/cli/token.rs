@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::app;
 use crate::app::control::{Command, Reply};
@@ -35,9 +35,9 @@ pub(super) fn run(config: &Path, task: TokenTask) -> anyhow::Result<ExitCode> {
 fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
     let token = UnverifiedToken::parse(token.expose())?;
     output::line("header (not verified)");
-    output::value(&Value::Object(token.header().clone()));
+    output::claims(token.header());
     output::line("claims (not verified)");
-    output::value(&Value::Object(token.claims().clone()));
+    output::claims(token.claims());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -64,7 +64,7 @@ fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(REFUSED));
     }
     output::line("verified");
-    output::value(&Value::Object(verified.claims));
+    output::claims(&verified.claims);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -73,7 +73,7 @@ fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
     match app::command(config, Command::TokenVerify { token })? {
         Reply::Done(value) => {
             output::line("verified");
-            output::value(&value);
+            output::claims(value.as_object().unwrap_or(&Map::new()));
             Ok(ExitCode::SUCCESS)
         }
         Reply::Refused(why) => {

@@ -13,6 +13,7 @@ pub mod id;
 pub mod identity;
 pub mod mail;
 pub mod path;
+pub mod printable;
 pub mod problem;
 pub mod role_source;
 pub mod route;

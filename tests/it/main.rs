@@ -56,4 +56,5 @@ mod spoofing;
 mod store_contract;
 mod streaming;
 mod telemetry;
+mod terminal;
 mod timing;
