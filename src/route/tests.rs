@@ -368,15 +368,12 @@ mod servers {
             let hex = path
                 .get(place + 1..place + 3)
                 .filter(|_| bytes[place] == b'%');
-            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                Some(byte) => {
-                    decoded.push(byte);
-                    place += 3;
-                }
-                None => {
-                    decoded.push(bytes[place]);
-                    place += 1;
-                }
+            if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                decoded.push(byte);
+                place += 3;
+            } else {
+                decoded.push(bytes[place]);
+                place += 1;
             }
         }
         String::from_utf8_lossy(&decoded).into_owned()
@@ -520,10 +517,9 @@ fn a_table() -> impl Strategy<Value = Vec<(String, usize)>> {
             } else {
                 ""
             };
-            let path: String = segments
+            let path = segments
                 .iter()
-                .map(|segment| format!("/{segment}"))
-                .collect();
+                .fold(String::new(), |path, segment| format!("{path}/{segment}"));
             format!("{path}{tail}")
         });
     proptest::collection::vec((pattern, 0..3_usize), 1..5)

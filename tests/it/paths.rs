@@ -1,5 +1,7 @@
 //! One path is matched and sent: what could be decided in two ways reaches nobody, and nothing else is refused.
 
+use std::fmt::Write;
+
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::{route, routes};
 use crate::harness::upstream::Upstream;
@@ -246,7 +248,7 @@ fn a_path_passes_until_a_rule_depends_on_how_it_is_read() {
     let mut text = public_but(&upstream, &[]);
     for (place, (_, rule)) in AROUND.iter().enumerate() {
         text.push_str(&route(rule, "\"authenticated\""));
-        text.push_str(&format!("hosts = [\"host-{place}.test\"]\n"));
+        writeln!(text, "hosts = [\"host-{place}.test\"]").unwrap();
     }
     let gateway = Gateway::start(&text);
     for (path, _) in AROUND {
