@@ -405,7 +405,7 @@ fn what_climbs_is_caught() {
         ("config", "use crate::model::id::UserId;", 0),
         ("config", "use crate::config::reader::Reader;", 0),
         ("config", "use crate::store::Store;", 1),
-        ("config", "use crate::crypto::jwt;", 1),
+        ("limit", "use crate::crypto::jwt;", 1),
         (
             "auth",
             "use crate::{model::id::{A, B}, store::Store, config::Config};",

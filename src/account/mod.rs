@@ -293,6 +293,7 @@ mod tests {
             resources: vec![Name::parse(resource).unwrap()],
             public_path: path.to_owned(),
             case_sensitive: false,
+            keepalive_timeout: std::time::Duration::from_mins(1),
         };
         let map = resource_map(
             &public_url,

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
 use crate::auth::trace::{Step, Steps, Trace};
 use crate::auth::view::RequestView;
+use crate::crypto::jwt::UnverifiedToken;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
@@ -137,10 +138,11 @@ fn credential(
     match caller {
         ExplainedCaller::Anonymous => {}
         ExplainedCaller::Token(token) => {
-            headers.insert(
-                header::AUTHORIZATION,
-                value(format!("Bearer {}", token.expose()))?,
-            );
+            let token = token.expose();
+            match field_of(token, snapshot) {
+                Some(name) => headers.insert(name, value(token.to_owned())?),
+                None => headers.insert(header::AUTHORIZATION, value(format!("Bearer {token}"))?),
+            };
         }
         ExplainedCaller::ApiKey(key) => {
             headers.insert(
@@ -155,6 +157,14 @@ fn credential(
         }
     }
     Ok(None)
+}
+
+/// The field of its own in which the issuer of a token has its tokens come; `None`: `Authorization`.
+fn field_of<'a>(token: &str, snapshot: &'a Snapshot) -> Option<&'a HeaderName> {
+    let token = UnverifiedToken::parse(token).ok()?;
+    let issuer = token.issuer()?;
+    let mut issuers = snapshot.config.issuers.iter();
+    issuers.find(|it| it.issuer == issuer)?.header.as_ref()
 }
 
 fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {

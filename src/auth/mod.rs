@@ -9,6 +9,7 @@ pub mod grant;
 pub mod key_use;
 mod navigation;
 pub mod origin;
+pub mod passing;
 mod pipeline;
 mod policy;
 mod preflight;
@@ -23,13 +24,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use crate::auth::asked::Asked;
 use crate::auth::assertion::Assertions;
 use crate::auth::cookie::CookieNames;
-use crate::auth::extract::{Credential, extract};
-use crate::auth::grant::{Decision, Stop};
+use crate::auth::extract::{Carriers, Credential, extract};
+use crate::auth::grant::{Decision, Denial, Stop};
 use crate::auth::navigation::LoginPage;
 use crate::auth::pipeline::Known;
 use crate::auth::policy::CompiledRoute;
@@ -38,9 +39,10 @@ use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::{Origin, Verifier, VerifierParts};
 use crate::auth::view::{OwnView, RequestView};
 use crate::model::access::{Ladder, Name};
+use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
-use crate::model::identity::{AuthnMethod, Identity};
+use crate::model::identity::Identity;
 use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::table::RouteTable;
@@ -50,10 +52,12 @@ pub struct Authorizer {
     table: RouteTable,
     routes: Vec<CompiledRoute>,
     verifier: Verifier,
-    api_key_header: HeaderName,
+    carriers: Carriers,
     cookies: CookieNames,
-    /// From which a cookie may authenticate what is guarded.
+    /// From which a cookie may authenticate what is guarded on routes.
     origins: Vec<String>,
+    /// Whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    auth_origins: Vec<String>,
     /// Counts as the own origin of the gateway's endpoints, whatever `Host` a proxy in front makes of it.
     public_origin: String,
     return_to: ReturnTo,
@@ -95,9 +99,10 @@ impl Authorizer {
                 .into_iter()
                 .map(|route| CompiledRoute::new(route, roles))
                 .collect(),
-            api_key_header: parts.config.account.api_key_header.clone(),
+            carriers: Carriers::new(parts.config),
             cookies: CookieNames::new(&parts.config.listen.public_url, &parts.config.session),
             origins: parts.config.session.origins.clone(),
+            auth_origins: parts.config.session.auth_origins.clone(),
             public_origin: parts.config.listen.public_url.text.clone(),
             return_to: ReturnTo::new(&parts.config.listen.public_url, &parts.config.session),
             login_page: LoginPage::new(parts.config),
@@ -149,7 +154,7 @@ impl Authorizer {
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Result<Option<Arc<Identity>>, Stop> {
-        let Some(credential) = extract(headers, &self.api_key_header, None)? else {
+        let Some(credential) = extract(headers, &self.carriers, CredentialKinds::ALL, None)? else {
             return Ok(None);
         };
         let origin = Origin {
@@ -163,11 +168,10 @@ impl Authorizer {
     /// The first half for the gateway's own endpoints: who sends this request; `None`: no credential came.
     ///
     /// # Errors
-    /// As [`Authorizer::authenticate`], and [`DenyReason::OriginRefused`] where only a cookie authenticates what a page
-    /// of a foreign origin may not send.
+    /// As [`Authorizer::authenticate`], and [`DenyReason::OriginRefused`] where only what a browser attaches by itself
+    /// authenticates what a page of a foreign origin may not send.
     pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Stop> {
-        let found = extract(view.headers, &self.api_key_header, Some(self.cookies.own()))?;
-        let Some(credential) = found else {
+        let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };
         let origin = Origin {
@@ -175,9 +179,11 @@ impl Authorizer {
             counts: true,
         };
         let caller = self.verifier.verify(credential, origin).await?;
-        if caller.identity.method == AuthnMethod::Session
+        let own = [view.origin, self.public_origin.as_str()];
+        let allowed = own.into_iter().chain(self.auth_origins());
+        if credential.is_ambient()
             && origin::is_guarded(view.method, view.headers)
-            && !self.own_page_sent(view)
+            && !origin::comes_from(view.headers, allowed)
         {
             return Err(DenyReason::OriginRefused.into());
         }
@@ -189,7 +195,8 @@ impl Authorizer {
     /// # Errors
     /// [`Stop::Wait`] and [`Stop::Fail`] as [`Authorizer::authenticate`].
     pub async fn counts_on_routes(&self, view: &OwnView<'_>) -> Result<bool, Stop> {
-        let Ok(Some(credential @ Credential::Cookie(..))) = self.credential(view.headers) else {
+        let found = self.credential(view.headers, CredentialKinds::ALL);
+        let Ok(Some(credential @ Credential::Cookie(..))) = found else {
             return Ok(false);
         };
         let origin = Origin {
@@ -203,18 +210,16 @@ impl Authorizer {
         }
     }
 
-    /// Whether a request to one of the gateway's own endpoints was sent by a page that may act for its user there: one
-    /// of the gateway's own, or of a configured origin.
+    /// Whether a request to one of the gateway's own endpoints was sent by a page of the gateway's own.
     #[must_use]
     pub fn own_page_sent(&self, view: &OwnView<'_>) -> bool {
         let own = [view.origin, self.public_origin.as_str()];
-        let allowed = own.into_iter().chain(self.origins());
-        origin::comes_from(view.headers, allowed)
+        origin::comes_from(view.headers, own.into_iter())
     }
 
-    /// The configured origins from which a cookie may authenticate anything.
-    pub fn origins(&self) -> impl Iterator<Item = &str> {
-        self.origins.iter().map(String::as_str)
+    /// The configured origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    pub fn auth_origins(&self) -> impl Iterator<Item = &str> {
+        self.auth_origins.iter().map(String::as_str)
     }
 
     /// What the session cookies are called.
@@ -234,44 +239,60 @@ impl Authorizer {
     #[must_use]
     pub fn instead_of(
         &self,
-        reason: DenyReason,
+        denial: &Denial,
         view: &RequestView<'_>,
         path_and_query: &str,
     ) -> Option<String> {
-        self.led_to(&self.login_page, reason, view, path_and_query)
+        self.led_to(&self.login_page, denial, view, path_and_query)
     }
 
     /// As [`Authorizer::instead_of`], for a request that another proxy asks about.
     #[must_use]
-    pub fn instead_of_behind_proxy(&self, reason: DenyReason, asked: &Asked<'_>) -> Option<String> {
+    pub fn instead_of_behind_proxy(&self, denial: &Denial, asked: &Asked<'_>) -> Option<String> {
         let page = &self.login_page_behind_proxies;
         let path_and_query = asked.target.path_and_query.as_str();
-        self.led_to(page, reason, &asked.view(), path_and_query)
+        self.led_to(page, denial, &asked.view(), path_and_query)
     }
 
     fn led_to(
         &self,
         page: &LoginPage,
-        reason: DenyReason,
+        denial: &Denial,
         view: &RequestView<'_>,
         path_and_query: &str,
     ) -> Option<String> {
+        let route = denial.route.as_ref();
+        let accept = route.map_or(CredentialKinds::ALL, |route| route.credentials.accept);
+        // Where no cookie counts, no login of a browser leads in.
+        if !accept.contains(CredentialKind::Cookie) {
+            return None;
+        }
         // Whoever presents another credential than a cookie is no browser that lacks a login.
         let is_browser = matches!(
-            self.credential(view.headers),
+            self.credential(view.headers, accept),
             Ok(None | Some(Credential::Cookie(..))) | Err(DenyReason::SessionEnded)
         );
-        let led = page.instead_of(reason, view, path_and_query, &self.return_to);
+        let led = page.instead_of(denial.reason, view, path_and_query, &self.return_to);
         led.filter(|_| is_browser)
     }
 
-    /// The credential of a request to a route.
-    fn credential<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Credential<'a>>, DenyReason> {
-        extract(
-            headers,
-            &self.api_key_header,
-            Some(self.cookies.on_routes()),
-        )
+    /// The credential of a request to a route that accepts these kinds.
+    fn credential<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        accept: CredentialKinds,
+    ) -> Result<Option<Credential<'a>>, DenyReason> {
+        let cookie = self.cookies.on_routes();
+        extract(headers, &self.carriers, accept, Some(cookie))
+    }
+
+    /// The credential of a request to one of the gateway's own endpoints.
+    fn own_credential<'a>(
+        &self,
+        headers: &'a HeaderMap,
+    ) -> Result<Option<Credential<'a>>, DenyReason> {
+        let cookie = self.cookies.own();
+        extract(headers, &self.carriers, CredentialKinds::ALL, Some(cookie))
     }
 
     /// Makes ready for the first request with a bearer token that was just given out: what it would be recognised as
@@ -291,8 +312,7 @@ impl Authorizer {
     /// there was none, or it is forgotten. Proves nothing about this request.
     #[must_use]
     pub fn last_identity(&self, headers: &HeaderMap) -> Option<Arc<Identity>> {
-        let credential =
-            extract(headers, &self.api_key_header, Some(self.cookies.own())).ok()??;
+        let credential = self.own_credential(headers).ok()??;
         let caller = self.verifier.remembered(credential)?;
         Some(Arc::clone(&caller.identity))
     }

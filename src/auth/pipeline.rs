@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
+use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::trace::Trace;
@@ -10,8 +11,8 @@ use crate::auth::verify::Origin;
 use crate::auth::view::RequestView;
 use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
+use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
 use crate::role_source::{Reading, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
@@ -56,7 +57,15 @@ impl Authorizer {
             });
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
-        let caller = self.caller(view, asking, trace).await?;
+        let asking_routes = chosen.each().filter(|(route, _)| !is_public(route));
+        let accept = asking_routes.fold(CredentialKinds::ALL, |kinds, (route, _)| {
+            kinds.and(route.route.credentials.accept)
+        });
+        let presented = match asking {
+            Asking::Credential | Asking::Trial => self.credential(view.headers, accept),
+            Asking::Account(_) => Ok(None),
+        };
+        let caller = self.caller(view, presented, asking, trace).await?;
         let Some(caller) = caller else {
             let is_open = chosen.all(|route| {
                 matches!(
@@ -69,7 +78,9 @@ impl Authorizer {
             return anonymous.ok_or(Stop::Deny(DenyReason::CredentialMissing));
         };
         let caller = known.caller.insert(caller);
-        self.check_origin(view, &caller.identity, trace)?;
+        if let Ok(Some(credential)) = presented {
+            self.check_origin(view, credential, trace)?;
+        }
         let mut concerning = Vec::new();
         for (compiled, captures) in chosen.each() {
             let captures = captures.as_slice();
@@ -111,7 +122,7 @@ impl Authorizer {
         let Some(method) = preflight::announced(view.method, view.headers) else {
             return Ok(None);
         };
-        if self.credential(view.headers) != Ok(None) {
+        if self.credential(view.headers, CredentialKinds::ALL) != Ok(None) {
             return Ok(None);
         }
         let announced = RequestView {
@@ -250,6 +261,7 @@ impl Authorizer {
     async fn caller<T: Trace>(
         &self,
         view: &RequestView<'_>,
+        presented: Result<Option<Credential<'_>>, DenyReason>,
         asking: Asking<'_>,
         trace: &mut T,
     ) -> Result<Option<Arc<Caller>>, Stop> {
@@ -269,7 +281,7 @@ impl Authorizer {
                     client: view.client,
                     counts: matches!(asking, Asking::Credential),
                 };
-                match self.credential(view.headers) {
+                match presented {
                     Ok(None) => return Ok(None),
                     Ok(Some(credential)) => {
                         self.verifier.verify(credential, origin).await.map(Some)
@@ -292,22 +304,24 @@ impl Authorizer {
         found
     }
 
-    /// What a cookie authenticates must come from a page that may send it.
+    /// What a browser attaches by itself, a cookie, Basic or a token of an edge in front, authenticates only what a page
+    /// sends that may.
     fn check_origin<T: Trace>(
         &self,
         view: &RequestView<'_>,
-        identity: &Identity,
+        credential: Credential<'_>,
         trace: &mut T,
     ) -> Result<(), DenyReason> {
-        if identity.method != AuthnMethod::Session || !origin::is_guarded(view.method, view.headers)
-        {
+        if !credential.is_ambient() || !origin::is_guarded(view.method, view.headers) {
             return Ok(());
         }
         let own = origin::origin_of(view.scheme, view.authority);
-        let allowed = std::iter::once(own.as_str()).chain(self.origins());
+        let listed = self.origins.iter().map(String::as_str);
+        let allowed = std::iter::once(own.as_str()).chain(listed);
         let is_allowed = origin::comes_from(view.headers, allowed);
         trace.step("origin", is_allowed, &|| {
-            "a cookie counts for pages of the target's own origin and of session.origins".to_owned()
+            "what browsers attach by themselves counts for pages of the target's own origin and of session.origins"
+                .to_owned()
         });
         if is_allowed {
             Ok(())

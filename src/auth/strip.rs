@@ -6,6 +6,8 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::cookie::{self, CookieNames};
+use crate::auth::passing::OwnForms;
+use crate::model::credential::{CredentialKind, CredentialRules};
 use crate::model::route::{IdentityHeaderNames, Route};
 
 /// Longest name in the set, in bytes; a longer one is compared with nothing.
@@ -133,6 +135,8 @@ pub struct StripSet {
     told: Vec<HeaderName>,
     /// The cookie that routes read: the only one of ours that a route may want passed on.
     route_cookie: &'static str,
+    /// What a route that leaves fields to its application still keeps back.
+    forms: OwnForms,
 }
 
 impl StripSet {
@@ -141,7 +145,7 @@ impl StripSet {
     #[must_use]
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
-        api_key_header: &HeaderName,
+        forms: OwnForms,
         cookies: CookieNames,
     ) -> Self {
         let mut classes = BTreeMap::new();
@@ -155,7 +159,9 @@ impl StripSet {
             add(name, Class::Forgeable);
         }
         add("authorization", Class::Credential);
-        add(api_key_header.as_str(), Class::Credential);
+        for name in forms.fields() {
+            add(name.as_str(), Class::Credential);
+        }
         for name in IDENTITY {
             add(name, Class::Identity);
         }
@@ -181,18 +187,21 @@ impl StripSet {
             lengths,
             told,
             route_cookie: cookies.on_routes().0,
+            forms,
         }
     }
 
-    /// Whether a caller's field of this name is removed. `pass_credentials`: the route wants the caller's credentials as
-    /// they came.
+    /// Whether the caller's fields of this name are removed from a request to a route with these rules. `headers`: all
+    /// that came, since what carries credentials is told by what it holds.
     #[must_use]
-    pub fn strips(&self, name: &HeaderName, pass_credentials: bool) -> bool {
+    pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, rules: CredentialRules) -> bool {
         let text = name.as_str();
         match self.class(text) {
             None => false,
             Some((Class::Identity | Class::Forgeable, _)) => true,
-            Some((Class::Credential, as_written)) => !pass_credentials || !as_written,
+            Some((Class::Credential, as_written)) => {
+                !as_written || self.forms.withholds(name, headers, rules)
+            }
             Some((Class::Lookalike, as_written)) => !as_written,
         }
     }
@@ -200,15 +209,16 @@ impl StripSet {
     /// Whether a cookie of this name is taken out of a request to an upstream, and of what an upstream sets. The cookie of
     /// the gateway's own endpoints is never passed on where there is another for routes.
     #[must_use]
-    pub fn strips_cookie(&self, name: &[u8], pass_credentials: bool) -> bool {
-        let is_wanted = pass_credentials && name == self.route_cookie.as_bytes();
+    pub fn strips_cookie(&self, name: &[u8], rules: CredentialRules) -> bool {
+        let is_wanted =
+            rules.pass.contains(CredentialKind::Cookie) && name == self.route_cookie.as_bytes();
         is_own_cookie(name) && !is_wanted
     }
 
     /// Takes our cookies out of a request; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-    /// `pass_credentials`: as for [`StripSet::strips_cookie`].
-    pub fn strip_cookies(&self, headers: &mut HeaderMap, pass_credentials: bool) {
-        let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), pass_credentials);
+    /// `rules`: those of the route.
+    pub fn strip_cookies(&self, headers: &mut HeaderMap, rules: CredentialRules) {
+        let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), rules);
         let holds_ours =
             |field: &HeaderValue| field.as_bytes().split(|byte| *byte == b';').any(is_ours);
         let mut fields = headers.get_all(COOKIE).iter();
@@ -320,13 +330,26 @@ const fn fold(byte: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::credential::CredentialKinds;
 
     fn set() -> StripSet {
         let cookies = CookieNames {
             is_secure: true,
             has_domain: true,
         };
-        StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
+        let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+        StripSet::new([], forms, cookies)
+    }
+
+    /// Whether a field of this name goes from a request to a route that passes on every kind of credential, or none.
+    fn strips(name: &HeaderName, passes: bool) -> bool {
+        let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
+        let rules = CredentialRules {
+            pass: pass[usize::from(passes)],
+            ..CredentialRules::default()
+        };
+        let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+        set().strips(name, &headers, rules)
     }
 
     fn name(text: &str) -> HeaderName {
@@ -350,7 +373,7 @@ mod tests {
             "Proxy-Authorization",
             "Content_Length",
         ] {
-            assert!(set().strips(&name(text), true), "{text}");
+            assert!(strips(&name(text), true), "{text}");
         }
     }
 
@@ -369,7 +392,7 @@ mod tests {
             "X-Auth-Uid-2",
             &"x".repeat(200),
         ] {
-            assert!(!set().strips(&name(text), false), "{text}");
+            assert!(!strips(&name(text), false), "{text}");
         }
     }
 
@@ -384,7 +407,7 @@ mod tests {
             ("X_Api_Key", true, true),
         ];
         for (text, pass, stripped) in cases {
-            assert_eq!(set().strips(&name(text), pass), stripped, "{text} {pass}");
+            assert_eq!(strips(&name(text), pass), stripped, "{text} {pass}");
         }
     }
 

@@ -214,8 +214,12 @@ fn value_of(text: &str, kind: Kind, origin: &Origin) -> Node {
         Kind::TextOrTable => parsed()
             .filter(|node| matches!(node.value, Value::Table(_)))
             .unwrap_or_else(as_text),
-        Kind::Texts => parsed()
-            .filter(|node| matches!(node.value, Value::List(_)))
+        Kind::Texts | Kind::FlagOrTexts => parsed()
+            .filter(|node| match node.value {
+                Value::List(_) => true,
+                Value::Flag(_) => kind == Kind::FlagOrTexts,
+                _ => false,
+            })
             .unwrap_or_else(|| Node {
                 origin: origin.clone(),
                 value: Value::List(vec![as_text()]),

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
+use crate::config::headers;
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote};
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::Surroundings;
@@ -9,6 +12,7 @@ use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::UserId;
+use crate::model::route::IdentityHeaderNames;
 
 /// A foreign issuer whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +47,21 @@ pub struct Issuer {
     pub roles_allow: Vec<String>,
     /// Claim that holds scopes; empty: none.
     pub scopes_claim: String,
+    /// The field that carries its tokens bare, and no other does; `None`: `Authorization`, as bearer tokens.
+    pub header: Option<HeaderName>,
 }
 
+const TOKEN_HEADER: &str = "Authorization, or a header name such as Cf-Access-Jwt-Assertion: letters, digits and -, not one \
+     that HTTP, proxies, API keys or identity headers use";
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
 
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
-pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>) -> Vec<Issuer> {
+pub(super) fn read(
+    readers: Vec<Reader<'_>>,
+    own: &str,
+    api_key_header: &HeaderName,
+    around: Surroundings<'_>,
+) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
     let mut without_prefix = 0;
     let mut introspects = false;
@@ -84,7 +97,8 @@ pub(super) fn read(readers: Vec<Reader<'_>>, own: &str, around: Surroundings<'_>
             );
         }
         introspects |= reader.has("introspection_url");
-        issuers.extend(one(reader, name, issuer, around));
+        let header = header(&mut reader, api_key_header);
+        issuers.extend(one(reader, name, issuer, header, around));
     }
     issuers
 }
@@ -93,6 +107,7 @@ fn one(
     mut reader: Reader<'_>,
     name: Option<String>,
     issuer: Option<String>,
+    header: Option<HeaderName>,
     around: Surroundings<'_>,
 ) -> Option<Issuer> {
     let audience = reader.required_texts("audience", CLAIM, claim);
@@ -140,7 +155,22 @@ fn one(
         roles_prefix: roles_prefix.unwrap_or_default(),
         roles_allow,
         scopes_claim,
+        header,
     })
+}
+
+/// Where its tokens come: a field of their own, or `Authorization`.
+fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<HeaderName> {
+    let identity = IdentityHeaderNames::default();
+    let is_free = |name: &HeaderName| name != api_key_header && !identity.all().contains(&name);
+    reader
+        .text("header", TOKEN_HEADER, |text| {
+            if text.eq_ignore_ascii_case("authorization") {
+                return Some(None);
+            }
+            headers::name(text).filter(is_free).map(Some)
+        })
+        .flatten()
 }
 
 fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorithm> {

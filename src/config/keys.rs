@@ -9,13 +9,15 @@ pub(super) enum Kind {
     Scalar,
     /// A list of texts; a variable may hold one item as it stands.
     Texts,
+    /// `true`, `false` or a list of texts; a variable may hold one item as it stands.
+    FlagOrTexts,
     /// A text or a table: a variable is a table if it reads so.
     TextOrTable,
     /// A table, or a list of tables: a variable holds inline TOML.
     Tables,
 }
 
-use Kind::{Scalar, Tables, Text, TextOrTable, Texts};
+use Kind::{FlagOrTexts, Scalar, Tables, Text, TextOrTable, Texts};
 
 /// A section and its keys; `[]` marks a list of tables.
 type Section = (&'static str, &'static [(&'static str, Kind)]);
@@ -49,6 +51,7 @@ const SECTIONS: &[Section] = &[
             ("admin_token_file", Text),
             ("public_url", Text),
             ("trusted_proxies", Texts),
+            ("connections_per_client_max", Scalar),
             ("auth_hosts", Texts),
             ("auth_prefix", Text),
             ("workers", Scalar),
@@ -64,6 +67,7 @@ const SECTIONS: &[Section] = &[
             ("body_bytes_max", Scalar),
             ("keepalive_timeout_ms", Scalar),
             ("connections_max", Scalar),
+            ("requests_max", Scalar),
             ("upstream_connect_timeout_ms", Scalar),
             ("upstream_read_timeout_ms", Scalar),
             ("upstream_write_timeout_ms", Scalar),
@@ -119,6 +123,7 @@ const SECTIONS: &[Section] = &[
             ("roles_prefix", Text),
             ("roles_allow", Texts),
             ("scopes_claim", Text),
+            ("header", Text),
         ],
     ),
     (
@@ -130,6 +135,7 @@ const SECTIONS: &[Section] = &[
             ("return_to", Texts),
             ("login_redirect", Scalar),
             ("origins", Texts),
+            ("auth_origins", Texts),
         ],
     ),
     (
@@ -207,6 +213,7 @@ const SECTIONS: &[Section] = &[
             ("resources", Texts),
             ("public_path", Text),
             ("case_sensitive", Scalar),
+            ("keepalive_timeout_ms", Scalar),
         ],
     ),
     (
@@ -219,7 +226,8 @@ const SECTIONS: &[Section] = &[
             ("require", TextOrTable),
             ("identity_headers", Tables),
             ("all_roles", Scalar),
-            ("pass_credentials", Scalar),
+            ("accept", Texts),
+            ("pass_credentials", FlagOrTexts),
             ("assertion", Scalar),
             ("cors_preflight", Scalar),
         ],

@@ -178,13 +178,22 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     let listen = listen::read(root.table("listen"), around);
     let account = account::read(root.table("account"));
     let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
-    let issuers = issuers::read(root.tables("issuer"), &tokens.issuer, around);
+    let issuers = issuers::read(
+        root.tables("issuer"),
+        &tokens.issuer,
+        &account.api_key_header,
+        around,
+    );
     let upstreams = upstreams::read(root.tables("upstream"), &listen);
     let rest = routes::Rest {
         words: &words,
         upstreams: &upstreams.names,
         auth_prefix: &listen.auth_prefix,
         api_key_header: &account.api_key_header,
+        token_headers: issuers
+            .iter()
+            .filter_map(|issuer| issuer.header.as_ref())
+            .collect(),
     };
     let routes = routes::read(root.tables("route"), &rest);
     let mut roles = words.settings;

@@ -219,6 +219,30 @@ impl<'a> Reader<'a> {
         self.some_texts(key, expected, parse)
     }
 
+    /// As [`Reader::texts`], but `true` stands for a list of its own, and `false` for the empty one.
+    pub(super) fn flag_or_texts<T: PartialEq + Clone>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        on: &[T],
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let flag = match self.entries.get(key)?.value {
+            Value::Flag(flag) => Some(flag),
+            Value::List(_) => None,
+            _ => {
+                self.node(key);
+                self.add(key, format!("true, false or a list, each item {expected}"));
+                return None;
+            }
+        };
+        let Some(flag) = flag else {
+            return self.texts(key, expected, parse);
+        };
+        self.node(key);
+        Some(if flag { on.to_vec() } else { Vec::new() })
+    }
+
     /// As [`Reader::some_texts`], with a word for each way in which an item can be wrong.
     pub(super) fn some_items<T: PartialEq>(
         &mut self,

@@ -8,10 +8,15 @@ use crate::config::pattern;
 use crate::config::reader::Reader;
 use crate::config::requirement;
 use crate::config::roles::Words;
+use crate::model::access::Requirement;
+use crate::model::credential::CredentialKind::{self, ApiKey, Bearer, Cookie, Mtls};
+use crate::model::credential::{CredentialKinds, CredentialRules};
 use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern, Route};
 
 /// Where everybody finds the public signing keys (RFC 7517; the place is the usual one). No route may stand there.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
+const ACCEPT: &str = "\"bearer\", \"apikey\", \"cookie\" or \"mtls\"";
+const PASS: &str = "\"authorization\", \"apikey\" or \"cookie\"";
 const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
 
 /// What routes are held against.
@@ -20,6 +25,8 @@ pub(super) struct Rest<'a> {
     pub(super) upstreams: &'a [String],
     pub(super) auth_prefix: &'a str,
     pub(super) api_key_header: &'a HeaderName,
+    /// Where issuers' tokens come, beside `Authorization`.
+    pub(super) token_headers: Vec<&'a HeaderName>,
 }
 
 pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
@@ -42,9 +49,9 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let upstream = reader.required("upstream", "the name of an [[upstream]]", |text| {
         rest.upstreams.iter().position(|name| name == text)
     });
-    let identity_headers = identity_headers(&mut reader, rest.api_key_header);
+    let identity_headers = identity_headers(&mut reader, rest);
+    let credentials = credentials(&mut reader, require.as_ref());
     let all_roles = reader.flag("all_roles").unwrap_or(false);
-    let pass_credentials = reader.flag("pass_credentials").unwrap_or(false);
     let assertion = reader.flag("assertion").unwrap_or(false);
     let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
@@ -58,7 +65,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         upstream: upstream?,
         identity_headers,
         all_roles,
-        pass_credentials,
+        credentials,
         assertion,
         cors_preflight,
     })
@@ -100,7 +107,51 @@ fn methods(reader: &mut Reader<'_>) -> Vec<Method> {
     methods
 }
 
-fn identity_headers(route: &mut Reader<'_>, api_key_header: &HeaderName) -> IdentityHeaderNames {
+/// `accept` and `pass_credentials`.
+fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> CredentialRules {
+    let accept = reader.some_texts("accept", ACCEPT, |text| {
+        word(
+            text,
+            &[
+                ("bearer", Bearer),
+                ("apikey", ApiKey),
+                ("cookie", Cookie),
+                ("mtls", Mtls),
+            ],
+        )
+    });
+    let is_lone = accept.as_deref() == Some(&[Mtls]);
+    if is_lone && require.is_some_and(|require| *require != Requirement::Public) {
+        reader.warn(
+            "accept",
+            "one more kind: client certificates are not verified in this release, so nobody is recognised by \
+             \"mtls\" alone",
+        );
+    }
+    let pass = reader.flag_or_texts("pass_credentials", PASS, &[Bearer, ApiKey], |text| {
+        word(
+            text,
+            &[
+                ("authorization", Bearer),
+                ("apikey", ApiKey),
+                ("cookie", Cookie),
+            ],
+        )
+    });
+    let default = CredentialRules::default();
+    let set = |kinds: Vec<CredentialKind>| kinds.into_iter().collect::<CredentialKinds>();
+    CredentialRules {
+        accept: accept.map_or(default.accept, set),
+        pass: pass.map_or(default.pass, set),
+    }
+}
+
+fn word(text: &str, words: &[(&str, CredentialKind)]) -> Option<CredentialKind> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, kind)| *kind)
+}
+
+fn identity_headers(route: &mut Reader<'_>, rest: &Rest<'_>) -> IdentityHeaderNames {
     let mut reader = route.table("identity_headers");
     let mut names = IdentityHeaderNames::default();
     for (key, name) in [
@@ -113,7 +164,8 @@ fn identity_headers(route: &mut Reader<'_>, api_key_header: &HeaderName) -> Iden
         ("assertion", &mut names.assertion),
     ] {
         let chosen = reader.text(key, headers::EXPECTED, |text| {
-            headers::name(text).filter(|name| name != api_key_header)
+            headers::name(text)
+                .filter(|name| name != rest.api_key_header && !rest.token_headers.contains(&name))
         });
         if let Some(chosen) = chosen {
             *name = chosen;

@@ -18,8 +18,10 @@ pub struct SessionSettings {
     pub return_to: Vec<String>,
     /// Send navigations that lack a login to the login page. Default true.
     pub login_redirect: bool,
-    /// Origins from which a cookie may authenticate unsafe requests, and which CORS lets read answers of ours.
+    /// Origins from which a cookie may authenticate unsafe requests on routes.
     pub origins: Vec<String>,
+    /// Origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    pub auth_origins: Vec<String>,
 }
 
 impl Default for SessionSettings {
@@ -31,6 +33,7 @@ impl Default for SessionSettings {
             return_to: Vec::new(),
             login_redirect: true,
             origins: Vec::new(),
+            auth_origins: Vec::new(),
         }
     }
 }
@@ -58,6 +61,9 @@ pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSet
             .flag("login_redirect")
             .unwrap_or(default.login_redirect),
         origins: reader.texts("origins", ORIGIN, origin).unwrap_or_default(),
+        auth_origins: reader
+            .texts("auth_origins", ORIGIN, origin)
+            .unwrap_or_default(),
     };
     if settings.cookie_domain.is_some() && public_url.scheme != "https" {
         reader.add(

@@ -81,6 +81,13 @@ impl ApiKeyText {
     }
 }
 
+/// Whether a text has the form of an API key, whether it is one or not: it begins as ours do, or reads as an imported one.
+/// Neither can be taken for a JWT, which has two dots.
+#[must_use]
+pub fn is_api_key_form(text: &str) -> bool {
+    text.starts_with(API_KEY_PREFIX) || ApiKeyText::parse(text).is_some()
+}
+
 /// CRC-32 of everything before it, modulo 62^5, as five digits with the most significant first.
 ///
 /// It tells a mistyped key from a wrong one without a look-up; it protects nothing.
@@ -145,6 +152,26 @@ mod tests {
             &format!("abcd123.{}", "x".repeat(32)),
         ] {
             assert!(ApiKeyText::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_form_whether_it_counts_or_not() {
+        let own = ApiKeyText::draw(key_id("abcd1234")).text();
+        let imported = format!("-b_d1234.{}", "-x_9".repeat(8));
+        for key in [own.expose(), imported.as_str(), "dwk_", "dwk_mistyped"] {
+            assert!(is_api_key_form(key), "{key}");
+        }
+        for other in [
+            "",
+            "DWK_x",
+            "dwr_x",
+            "abcd1234.short",
+            "eyJhbGciOiJub25lIn0.e30.",
+            &format!("{imported}.x"),
+            &format!("x{imported}"),
+        ] {
+            assert!(!is_api_key_form(other), "{other}");
         }
     }
 

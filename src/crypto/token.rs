@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-pub use crate::crypto::api_key::ApiKeyText;
+pub use crate::crypto::api_key::{ApiKeyText, is_api_key_form};
 use crate::crypto::random::SECRET_BYTES;
 pub use crate::crypto::session_cookie::SessionCookie;
 use crate::crypto::signing::KeyFileError;

@@ -7,6 +7,7 @@ pub mod account;
 pub mod algorithm;
 pub mod bucket;
 pub mod clock;
+pub mod credential;
 pub mod deny;
 pub mod endpoint;
 pub mod id;

@@ -1,8 +1,10 @@
 //! Routes and upstreams as the configuration declares them, checked.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::model::access::{Name, Requirement};
+use crate::model::credential::CredentialRules;
 
 /// One piece of a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,10 +80,6 @@ impl IdentityHeaderNames {
 
 /// A route: what matches, what it asks, where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "switches of the configuration, each by itself"
-)]
 pub struct Route {
     /// The pattern as written: names the route in logs and metrics.
     pub text: String,
@@ -99,8 +97,8 @@ pub struct Route {
     pub identity_headers: IdentityHeaderNames,
     /// `X-Auth-Roles` carries every role, not only those that concern the request.
     pub all_roles: bool,
-    /// The caller's `Authorization`, API key and session cookie are passed on.
-    pub pass_credentials: bool,
+    /// Which credentials count, and which are passed on.
+    pub credentials: CredentialRules,
     /// `X-Auth-Assertion` is added.
     pub assertion: bool,
     /// CORS preflights for its methods pass without a credential, which browsers never send with one.
@@ -145,4 +143,6 @@ pub struct Upstream {
     pub public_path: String,
     /// It keeps `/A` and `/a` apart; else requests are decided as if it did not.
     pub case_sensitive: bool,
+    /// How long an idle connection to it is kept.
+    pub keepalive_timeout: Duration,
 }

@@ -45,7 +45,7 @@ pub fn push_escape(byte: u8, written: &mut Vec<u8>) {
     written.extend([b'%', upper_hex(byte >> 4), upper_hex(byte & 15)]);
 }
 
-/// All escapes decoded. What is none stays as it is, but the `%uXXXX` that some servers know.
+/// All escapes decoded. What is none stays as it is, but the `%u002F` that some servers know.
 #[must_use]
 pub fn decoded(text: &[u8]) -> Vec<u8> {
     decoded_but(text, |_| false)
@@ -71,7 +71,7 @@ pub(super) fn decoded_but(text: &[u8], stays: impl Fn(u8) -> bool) -> Vec<u8> {
     bytes
 }
 
-/// The character of a `%uXXXX` at the beginning of `text`.
+/// The character of a `%u002F` at the beginning of `text`.
 fn wide_escape_at(text: &[u8]) -> Option<(char, &[u8])> {
     let [b'%', b'u' | b'U', digits @ ..] = text else {
         return None;

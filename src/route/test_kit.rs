@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::model::access::Requirement;
+use crate::model::credential::CredentialRules;
 use crate::model::route::{
     HostPattern, IdentityHeaderNames, PathPattern, Route, Segment, Upstream, UpstreamAddress,
 };
@@ -44,7 +45,7 @@ pub(super) fn literal_route(pattern: &str, hosts: &[&str], methods: &[&str]) -> 
         upstream: 0,
         identity_headers: IdentityHeaderNames::default(),
         all_roles: false,
-        pass_credentials: false,
+        credentials: CredentialRules::default(),
         assertion: false,
         cors_preflight: false,
     })
@@ -59,6 +60,7 @@ pub(super) fn table(routes: &[Arc<Route>]) -> Result<RouteTable, Vec<TableError>
         resources: Vec::new(),
         public_path: String::new(),
         case_sensitive,
+        keepalive_timeout: std::time::Duration::from_mins(1),
     });
     let own = OwnPaths::new("/auth", "/verify", "/.well-known/jwks.json", &[]);
     RouteTable::build(TableParts {

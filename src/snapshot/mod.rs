@@ -13,6 +13,7 @@ use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::asked::{Judged, Question};
 use crate::auth::key_use::KeyUse;
+use crate::auth::passing::OwnForms;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::config::{Config, JWKS_PATH};
@@ -130,11 +131,7 @@ impl Snapshot {
         };
         let authorizer = Authorizer::new(routes, table, parts);
         Ok(Self {
-            strip: StripSet::new(
-                &config.routes,
-                &config.account.api_key_header,
-                authorizer.cookies(),
-            ),
+            strip: StripSet::new(&config.routes, OwnForms::new(&config), authorizer.cookies()),
             authorizer,
             own,
             accounts: accounts(&config, &services),

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::snapshot::RequestScope;
 use crate::web::error::Problem;
@@ -19,9 +20,34 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_LIFE_S: &str = "600";
 
+/// What listed origins may call, by the first segment behind the prefix. All else is for the gateway's own pages: keys,
+/// passwords, administration, and whatever is added and not written here.
+const SHARED: &[&str] = &[
+    "introspect",
+    "login",
+    "logout",
+    "me",
+    "members",
+    "methods",
+    "openapi.json",
+    "register",
+    "forgot",
+    "roles",
+    "sessions",
+    "settings",
+    "token",
+];
+
 /// Answers preflights, and tells browsers which pages may read the other answers.
 pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
-    let allowed = allowed(&request);
+    let listed = listed(&request);
+    if listed.is_some() && !is_shared(&request) {
+        let mut response = Problem::from(DenyReason::OriginRefused).into_response();
+        let vary = HeaderValue::from_static("Origin");
+        response.headers_mut().append(header::VARY, vary);
+        return response;
+    }
+    let allowed = listed;
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ORIGIN)
         && request
@@ -44,14 +70,32 @@ pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
     response
 }
 
-/// The entry of the list that the one `Origin` of the request is, and the name of the header for API keys.
-fn allowed(request: &Request) -> Option<(HeaderValue, String)> {
-    let snapshot = &request.extensions().get::<RequestScope>()?.snapshot;
+/// Whether scripts of listed origins may call what is asked for.
+fn is_shared(request: &Request) -> bool {
+    let path = request.uri().path();
+    let prefix = request.extensions().get::<RequestScope>();
+    let prefix = prefix.map_or("", |scope| {
+        scope.snapshot.config.listen.auth_prefix.as_str()
+    });
+    let behind = path
+        .strip_prefix(prefix)
+        .and_then(|it| it.strip_prefix('/'));
+    let first = behind.and_then(|behind| behind.split('/').next());
+    path == JWKS_PATH || first.is_some_and(|first| SHARED.contains(&first))
+}
+
+/// The entry of the list that the one `Origin` of the request is, and the name of the header for API keys. The gateway's
+/// own origin needs none.
+fn listed(request: &Request) -> Option<(HeaderValue, String)> {
+    let scope = request.extensions().get::<RequestScope>()?;
+    let snapshot = &scope.snapshot;
     let origin = only(request.headers())?;
-    let entry = snapshot
-        .authorizer
-        .origins()
-        .find(|entry| entry.as_bytes() == origin)?;
+    let own = [&scope.origin, &snapshot.config.listen.public_url.text];
+    let mut entries = snapshot.authorizer.auth_origins();
+    let entry = entries.find(|entry| entry.as_bytes() == origin)?;
+    if own.iter().any(|own| own.as_bytes() == origin) {
+        return None;
+    }
     let api_key_header = snapshot.config.account.api_key_header.as_str();
     Some((
         HeaderValue::from_str(entry).ok()?,

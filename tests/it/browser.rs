@@ -6,7 +6,7 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http::Response;
 use crate::harness::people::password_of;
 use crate::harness::request::Request;
-use crate::harness::routes::routes;
+use crate::harness::routes::{route, routes};
 use crate::harness::upstream::Upstream;
 use crate::harness::{at_once, now, wait_for};
 
@@ -438,8 +438,9 @@ fn over_https_routes_and_endpoints_each_read_their_own_cookie() {
         );
     });
     let config = format!(
-        "[listen]\npublic_url = \"https://auth.example.com\"\n[session]\ncookie_domain = \"example.com\"\n{}pass_credentials = true\n",
-        routes(&upstream)
+        "[listen]\npublic_url = \"https://auth.example.com\"\n[session]\ncookie_domain = \"example.com\"\n{}pass_credentials = [\"cookie\"]\n{}pass_credentials = true\n",
+        routes(&upstream),
+        route("/most/**", "\"authenticated\""),
     );
     let gateway = Gateway::start(&config);
     gateway.person("anna");
@@ -479,7 +480,10 @@ fn over_https_routes_and_endpoints_each_read_their_own_cookie() {
     let both = format!("{own}; {domain}; a=b");
     get(&gateway, "/protected/x", &both).send().expect(200);
     assert_eq!(upstream.last().header("cookie"), Some("a=b"));
-    // The last route wants credentials passed on: of ours it gets the one that routes read.
+    // "All" is not the cookie too: only its own name passes it on.
+    get(&gateway, "/most/x", &both).send().expect(200);
+    assert_eq!(upstream.last().header("cookie"), Some("a=b"));
+    // Where it is named, it is the one that routes read.
     gateway.member("anna", "42", "secret");
     get(&gateway, "/secret/42/x", &both).send().expect(200);
     assert_eq!(

@@ -8,6 +8,7 @@ use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::Ask;
 use crate::app::doctor::{Credential, Fault};
 use crate::model::access::Requirement;
+use crate::model::credential::CredentialKind;
 
 /// Cookies that a browser has gathered; the field is longer than what some proxies take by default.
 const COOKIE_BYTES: usize = 12_000;
@@ -163,7 +164,11 @@ async fn credential(probe: &Probe<'_>, check: &mut Check) {
         (spot, name, Ask::get(&spot.path).by(credential))
     });
     for (spot, name, ask) in unknown.chain(known) {
-        if spot.route.pass_credentials {
+        let kind = match name {
+            "authorization" => CredentialKind::Bearer,
+            _ => CredentialKind::ApiKey,
+        };
+        if spot.route.credentials.may_pass(kind) {
             continue;
         }
         let outcome = probe.send(&ask).await;

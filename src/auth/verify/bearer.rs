@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
@@ -25,15 +26,22 @@ const OWN_TYP: &str = "at+jwt";
 const OWN_LEEWAY: Duration = Duration::from_secs(30);
 
 impl Verifier {
-    pub(super) async fn bearer(&self, token: &str, now: Timestamp) -> Result<Remembered, Stop> {
+    /// `field`: the issuer's own one, in which it came; `None`: it came in `Authorization`. Tokens of an issuer count in
+    /// the field of that issuer and nowhere else.
+    pub(super) async fn bearer(
+        &self,
+        token: &str,
+        field: Option<&HeaderName>,
+        now: Timestamp,
+    ) -> Result<Remembered, Stop> {
         if is_opaque(token) {
-            return self.opaque(token, now).await;
+            return self.opaque(token, field, now).await;
         }
         let unverified = UnverifiedToken::parse(token).map_err(refused)?;
         let Some(issuer) = unverified.issuer() else {
             return Err(DenyReason::BearerInvalid.into());
         };
-        if issuer == self.own_issuer {
+        if issuer == self.own_issuer && field.is_none() {
             let verified = unverified
                 .verify(&self.signing.key_set())
                 .map_err(refused)?;
@@ -42,7 +50,8 @@ impl Verifier {
             }
             return self.own_login(&verified.claims, now).await;
         }
-        let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
+        let mut issuers = self.foreign.iter().filter(|it| it.comes_in(field));
+        let Some(foreign) = issuers.find(|foreign| foreign.is(issuer)) else {
             return Err(DenyReason::BearerInvalid.into());
         };
         if !foreign.state().has_keys() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::verify::claims::{Expected, at, text};
@@ -41,6 +42,11 @@ impl ForeignIssuer {
     /// Whether a claim `iss` names this issuer, byte for byte.
     pub(super) fn is(&self, issuer: &str) -> bool {
         self.issuer.issuer == issuer
+    }
+
+    /// Whether its tokens come in this field; `None`: in `Authorization`.
+    pub(super) fn comes_in(&self, field: Option<&HeaderName>) -> bool {
+        self.issuer.header.as_ref() == field
     }
 
     pub(super) fn state(&self) -> &Arc<IssuerState> {
@@ -262,6 +268,7 @@ mod tests {
             roles_prefix: String::new(),
             roles_allow: allow.iter().map(|entry| (*entry).to_owned()).collect(),
             scopes_claim: "scope".to_owned(),
+            header: None,
         };
         let roles = RoleSettings {
             ladder: Ladder::new(

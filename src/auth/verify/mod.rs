@@ -10,11 +10,12 @@ mod session;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
-use crate::auth::extract::Credential;
+use crate::auth::extract::{Carriers, Credential};
 use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
@@ -78,6 +79,8 @@ pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
     foreign: Vec<ForeignIssuer>,
+    /// Fields of issuers that have one of their own, as [`Carriers`] orders them.
+    token_headers: Vec<HeaderName>,
     roles: RoleSettings,
     store: Arc<dyn Store>,
     subjects: Subjects,
@@ -143,6 +146,8 @@ impl Remembered {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bearer,
+    /// In the field of its issuer, by the field's place.
+    Edge(usize),
     ApiKey,
     Cookie(CookieKind),
 }
@@ -157,6 +162,7 @@ impl Verifier {
             foreign: foreign
                 .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
+            token_headers: Carriers::new(config).tokens,
             roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
             store: parts.store,
@@ -184,7 +190,7 @@ impl Verifier {
         credential: Credential<'_>,
         origin: Origin,
     ) -> Result<Arc<Caller>, Stop> {
-        let (kind, text) = parts_of(credential);
+        let (kind, text) = parts_of(&credential);
         let digest = token::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
@@ -209,7 +215,13 @@ impl Verifier {
 
     async fn afresh(&self, kind: Kind, text: &str, now: Timestamp) -> Result<Remembered, Stop> {
         match kind {
-            Kind::Bearer => self.bearer(text, now).await,
+            Kind::Bearer => self.bearer(text, None, now).await,
+            Kind::Edge(place) => {
+                let field = self.token_headers.get(place);
+                let field = field.ok_or(DenyReason::BearerInvalid)?;
+                let verified = self.bearer(text, Some(field), now).await?;
+                Ok(Remembered { kind, ..verified })
+            }
             Kind::ApiKey => self.api_key(text, now).await,
             Kind::Cookie(kind) => self.session(kind, text, now).await,
         }
@@ -217,7 +229,7 @@ impl Verifier {
 
     /// Who presented this credential last, with the rights of then, whether they still count or not.
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
-        let (kind, text) = parts_of(credential);
+        let (kind, text) = parts_of(&credential);
         let remembered = self.verified.get(&token::digest(text))?;
         (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
     }
@@ -304,11 +316,13 @@ fn weight(identity: &Identity) -> u32 {
     weight_of(identity.words()).saturating_add(texts)
 }
 
-fn parts_of(credential: Credential<'_>) -> (Kind, &str) {
+fn parts_of<'a>(credential: &'a Credential<'_>) -> (Kind, &'a str) {
     match credential {
         Credential::Bearer(text) => (Kind::Bearer, text),
+        Credential::Edge(place, text) => (Kind::Edge(*place), text),
         Credential::ApiKey(text) => (Kind::ApiKey, text),
-        Credential::Cookie(kind, text) => (Kind::Cookie(kind), text),
+        Credential::BasicKey(key) => (Kind::ApiKey, key.text()),
+        Credential::Cookie(kind, text) => (Kind::Cookie(*kind), text),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::auth::caller::Caller;
 use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::verify::foreign::ForeignIssuer;
@@ -20,12 +22,18 @@ pub(super) fn is_opaque(token: &str) -> bool {
 
 impl Verifier {
     /// A token that does not say whose it is: the configuration has at most one issuer that it can be of.
-    pub(super) async fn opaque(&self, token: &str, now: Timestamp) -> Result<Remembered, Stop> {
+    pub(super) async fn opaque(
+        &self,
+        token: &str,
+        field: Option<&HeaderName>,
+        now: Timestamp,
+    ) -> Result<Remembered, Stop> {
         // INVARIANT: nothing of our own form is shown to others (tests/it/opaque.rs).
         if TOKEN_BYTES_MAX < token.len() || is_own_form(token) {
             return Err(DenyReason::BearerInvalid.into());
         }
-        let introspects = |foreign: &&ForeignIssuer| foreign.state().introspects();
+        let introspects =
+            |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(field);
         let foreign = self.foreign.iter().find(introspects);
         let foreign = foreign.ok_or(DenyReason::BearerInvalid)?;
         self.introspected(foreign, token, now).await

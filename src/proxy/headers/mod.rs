@@ -8,6 +8,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::auth::strip::{StripSet, cookie_name};
 use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::model::credential::CredentialRules;
 use crate::model::id::RequestId;
 use crate::route::head::host_of;
 
@@ -22,8 +23,8 @@ const ADDED_MAX: usize = 12;
 pub struct Forwarding<'a> {
     /// Names that no caller may set.
     pub strip: &'a StripSet,
-    /// The route wants the caller's credentials as they came.
-    pub pass_credentials: bool,
+    /// Which of the caller's credentials the route's upstream gets.
+    pub credentials: CredentialRules,
     /// What is asked for, in the form that was matched.
     pub target: &'a PathAndQuery,
     /// The request's id.
@@ -74,14 +75,13 @@ pub fn to_upstream<'a>(
 }
 
 fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
-    let strips = |name: &&HeaderName| forwarding.strip.strips(name, forwarding.pass_credentials);
+    let rules = forwarding.credentials;
+    let strips = |name: &&HeaderName| forwarding.strip.strips(name, headers, rules);
     let names: Vec<_> = headers.keys().filter(strips).cloned().collect();
     for name in names {
         headers.remove(name);
     }
-    forwarding
-        .strip
-        .strip_cookies(headers, forwarding.pass_credentials);
+    forwarding.strip.strip_cookies(headers, rules);
 }
 
 /// The name under which a browser sends back what a `Set-Cookie` sets. It sends a cookie without a name as its bare value,
@@ -188,7 +188,8 @@ pub fn to_caller(
         head.remove_header(&CONTENT_LENGTH);
         head.remove_header(&TRANSFER_ENCODING);
     }
-    let sets_ours = |value: &HeaderValue| strip.strips_cookie(cookie_set(value.as_bytes()), false);
+    let rules = CredentialRules::default();
+    let sets_ours = |value: &HeaderValue| strip.strips_cookie(cookie_set(value.as_bytes()), rules);
     if head.headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().cloned().collect();
         head.remove_header(&SET_COOKIE);

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::cookie::CookieNames;
+use crate::auth::passing::OwnForms;
+use crate::model::credential::CredentialKinds;
 use crate::model::route::IdentityHeaderNames;
 
 fn set() -> StripSet {
@@ -11,7 +13,8 @@ fn set() -> StripSet {
         is_secure: true,
         has_domain: true,
     };
-    StripSet::new([], &HeaderName::from_static("x-api-key"), cookies)
+    let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+    StripSet::new([], forms, cookies)
 }
 
 struct Sent<'a> {
@@ -42,9 +45,13 @@ impl Sent<'_> {
         }
         let names = IdentityHeaderNames::default();
         let strip = set();
+        let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
         let forwarding = Forwarding {
             strip: &strip,
-            pass_credentials: self.pass_credentials,
+            credentials: CredentialRules {
+                pass: pass[usize::from(self.pass_credentials)],
+                ..CredentialRules::default()
+            },
             target: &PathAndQuery::from_static("/x?y=1"),
             request_id: RequestId::from_number(7),
             peer: &HeaderValue::from_static("192.0.2.1"),

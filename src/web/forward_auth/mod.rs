@@ -67,9 +67,7 @@ fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
         retry_after_s: denial.retry_after_s,
         ..Kind::DeniedToProxy(denial.reason).into()
     };
-    let login = snapshot
-        .authorizer
-        .instead_of_behind_proxy(denial.reason, asked);
+    let login = snapshot.authorizer.instead_of_behind_proxy(denial, asked);
     match login.and_then(|url| HeaderValue::from_str(&url).ok()) {
         Some(url) => Told::LogIn(url, problem),
         None => Told::Refused(problem),

@@ -22,6 +22,10 @@ pub(in crate::web) fn listed() -> SessionSettings {
     SessionSettings {
         return_to: vec!["https://app.example.com".to_owned()],
         origins: vec!["https://spa.example.com".to_owned()],
+        auth_origins: vec![
+            "https://ui.example.com".to_owned(),
+            "http://door".to_owned(),
+        ],
         ..SessionSettings::default()
     }
 }
@@ -175,6 +179,8 @@ async fn pages_post_for_their_own_origin_only() {
             Some("http://door.evil.org"),
             Some("https://door"),
             Some("http://evil.org"),
+            Some("https://spa.example.com"),
+            Some("https://ui.example.com"),
         ] {
             for logged_in in [false, true] {
                 let mut fields = vec![FORM];
@@ -186,16 +192,13 @@ async fn pages_post_for_their_own_origin_only() {
                 assert!(cookies(&answer).is_empty());
             }
         }
-        for origin in ["http://door", "https://spa.example.com"] {
-            let fields = [FORM, ("origin", origin)];
-            let answer = gateway.send("POST", path, &fields, form.clone()).await;
-            assert_eq!(answer.status, status, "{path} {origin}");
-        }
+        let answer = gateway.send("POST", path, &[FORM, OWN], form.clone()).await;
+        assert_eq!(answer.status, status, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_cookie_changes_something_for_listed_origins_only() {
+async fn a_cookie_changes_something_for_own_pages_and_listed_scripts_only() {
     let gateway = gateway("http://door", listed());
     let jwt = gateway.person("anna").await.text_of("jwt_token");
     let cookie = pair(&log_in(&gateway, OWN, "").await);
@@ -207,15 +210,25 @@ async fn a_cookie_changes_something_for_listed_origins_only() {
             .await;
         answer.status
     };
+    let rename = async |fields: &[(&str, &str)]| {
+        let name = json!({"name": "Anna"}).to_string();
+        let answer = gateway.send("PATCH", "/auth/me", fields, name).await;
+        answer.status
+    };
     let session = ("cookie", cookie.as_str());
     let cases = [
         (vec![json, session], 403),
         (vec![json, session, ("origin", "null")], 403),
         (vec![json, session, ("origin", "http://evil.org")], 403),
         (vec![json, session, OWN], 201),
+        // Neither may make a key, whatever it may else.
         (
             vec![json, session, ("origin", "https://spa.example.com")],
-            201,
+            403,
+        ),
+        (
+            vec![json, session, ("origin", "https://ui.example.com")],
+            403,
         ),
         (vec![json, session, OWN, OWN], 403),
         // Beside a bearer token the cookie is ignored, and a bearer token needs no origin.
@@ -231,6 +244,15 @@ async fn a_cookie_changes_something_for_listed_origins_only() {
     ];
     for (fields, status) in cases {
         assert_eq!(make(&fields).await, status, "{fields:?}");
+    }
+    for (origin, status) in [
+        ("http://door", 200),
+        ("https://ui.example.com", 200),
+        ("https://spa.example.com", 403),
+        ("http://evil.org", 403),
+    ] {
+        let fields = [json, session, ("origin", origin)];
+        assert_eq!(rename(&fields).await, status, "{origin}");
     }
     let reading = [session, ("origin", "http://evil.org")];
     let me = gateway
@@ -401,14 +423,14 @@ async fn cors_answers_for_the_list_and_reflects_nothing() {
     let preflight = async |origin: &'static str| {
         let fields = [("origin", origin), ask];
         gateway
-            .send("OPTIONS", "/auth/apikeys/x", &fields, String::new())
+            .send("OPTIONS", "/auth/sessions/x", &fields, String::new())
             .await
     };
-    let spa = preflight("https://spa.example.com").await;
+    let spa = preflight("https://ui.example.com").await;
     assert_eq!(spa.status, 204);
     assert_eq!(
         spa.header("access-control-allow-origin"),
-        "https://spa.example.com"
+        "https://ui.example.com"
     );
     assert_eq!(spa.header("access-control-allow-credentials"), "true");
     assert!(
@@ -422,8 +444,9 @@ async fn cors_answers_for_the_list_and_reflects_nothing() {
     for origin in [
         "null",
         "https://evil.org",
-        "https://spa.example.com.evil.org",
-        "https://xspa.example.com",
+        "https://spa.example.com",
+        "https://ui.example.com.evil.org",
+        "https://xui.example.com",
         "http://door",
     ] {
         let answer = preflight(origin).await;
@@ -435,7 +458,8 @@ async fn cors_answers_for_the_list_and_reflects_nothing() {
         assert_eq!(answer.header("access-control-allow-origin"), "", "{origin}");
     }
     for (origin, allowed) in [
-        ("https://spa.example.com", "https://spa.example.com"),
+        ("https://ui.example.com", "https://ui.example.com"),
+        ("https://spa.example.com", ""),
         ("https://evil.org", ""),
     ] {
         let answer = gateway
@@ -449,6 +473,34 @@ async fn cors_answers_for_the_list_and_reflects_nothing() {
         .send("OPTIONS", "/auth/me", &[], String::new())
         .await;
     assert_eq!(plain.status, 405);
+}
+
+#[tokio::test]
+async fn scripts_of_listed_origins_never_reach_keys_passwords_and_administration() {
+    let gateway = gateway("http://door", listed());
+    let document = gateway
+        .send("GET", "/auth/openapi.json", &[], String::new())
+        .await;
+    let document: serde_json::Value = serde_json::from_str(&document.text).unwrap();
+    let paths = document["paths"].as_object().unwrap().keys();
+    let mut closed = std::collections::BTreeSet::new();
+    for path in paths {
+        let fields = [
+            ("origin", "https://ui.example.com"),
+            ("access-control-request-method", "POST"),
+        ];
+        let answer = gateway.send("OPTIONS", path, &fields, String::new()).await;
+        if answer.status != 204 {
+            assert_eq!(answer.code(), "origin_refused", "{path}");
+            assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+            let first = path.split('/').nth(2).unwrap_or_default();
+            closed.insert(first.to_owned());
+        }
+    }
+    let expected = [
+        "accounts", "apikeys", "assets", "confirm", "docs", "password", "reset", "verify",
+    ];
+    assert_eq!(closed, expected.map(str::to_owned).into());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tonic::Code;
 
 use crate::auth::strip::StripSet;
 use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::model::credential::CredentialRules;
 use crate::model::id::RequestId;
 use crate::snapshot::Snapshot;
 use crate::web::answer::finished;
@@ -41,7 +42,8 @@ pub(super) struct Identified<'a> {
     pub(super) strip: &'a StripSet,
     /// What the caller has sent.
     pub(super) asked: &'a HeaderMap,
-    pub(super) pass_credentials: bool,
+    /// Which of the caller's credentials the route's upstream gets.
+    pub(super) credentials: CredentialRules,
     /// Whether another trusted proxy stands before Envoy.
     pub(super) source_is_trusted: bool,
 }
@@ -82,7 +84,9 @@ fn stripped<'a>(request: &'a Identified<'_>) -> impl Iterator<Item = String> + '
     let names = request.asked.keys();
     names
         .filter(move |name| {
-            let strips = request.strip.strips(name, request.pass_credentials);
+            let strips = request
+                .strip
+                .strips(name, request.asked, request.credentials);
             strips && !is_envoys(name) && !is_set(name)
         })
         .map(|name| name.as_str().to_owned())
@@ -98,7 +102,7 @@ fn cookies(request: &Identified<'_>) -> (Option<HeaderValue>, BTreeSet<String>) 
     let before = cookies.get(header::COOKIE).cloned();
     request
         .strip
-        .strip_cookies(&mut cookies, request.pass_credentials);
+        .strip_cookies(&mut cookies, request.credentials);
     let after = cookies.remove(header::COOKIE);
     match after {
         None if 0 < count => (None, BTreeSet::from([header::COOKIE.as_str().to_owned()])),

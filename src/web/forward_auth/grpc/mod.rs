@@ -181,7 +181,7 @@ impl Arrival {
                 fields: &fields,
                 strip: &self.snapshot.strip,
                 asked: asked.headers,
-                pass_credentials: Grant::route(grant).pass_credentials,
+                credentials: Grant::route(grant).credentials,
                 source_is_trusted: client.peer_is_trusted,
             }),
             // Nothing passes without its proof.
