@@ -69,6 +69,7 @@ impl Judged {
                 route: None,
                 identity: None,
                 retry_after_s: None,
+                methods: Vec::new(),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! Floor 3: the decision core. Nobody else decides.
+//! Floor 4: the decision core. Nobody else decides.
 
 pub mod asked;
 pub mod assertion;
@@ -315,17 +315,6 @@ impl Authorizer {
     ) -> Result<Option<Credential<'a>>, DenyReason> {
         let cookie = self.cookies.own();
         extract(headers, &self.carriers, CredentialKinds::ALL, Some(cookie))
-    }
-
-    /// Whether a request would be decided by the same route if it were to another host.
-    #[must_use]
-    pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
-        let other = RequestView { host, ..*view };
-        let route = |view| {
-            let found = self.find(view, &mut NoTrace).ok();
-            found.map(|(compiled, _)| Arc::as_ptr(&compiled.route))
-        };
-        route(view) == route(&other)
     }
 
     /// Makes ready for the first request with a bearer token that was just given out: what it would be recognised as

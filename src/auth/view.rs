@@ -62,12 +62,11 @@ impl Target {
     /// `authority`: host and port, as in `Host`. `raw`: the target in origin-form or absolute-form, as sent.
     ///
     /// # Errors
-    /// [`DenyReason::RequestMalformed`] without a sound authority, [`DenyReason::PathRefused`] for a path that reads in
-    /// more than one way.
+    /// [`DenyReason::RequestMalformed`] without a sound authority, [`DenyReason::PathRefused`] as
+    /// [`canonical`] refuses a path.
     pub fn read(authority: &[u8], raw: &[u8]) -> Result<Self, DenyReason> {
         let host = host_of(authority).ok_or(DenyReason::RequestMalformed)?;
         let authority = std::str::from_utf8(authority).map_err(|_| DenyReason::RequestMalformed)?;
-        let raw = std::str::from_utf8(raw).map_err(|_| DenyReason::RequestMalformed)?;
         let origin_form = origin_form(raw).ok_or(DenyReason::PathRefused)?;
         let read = canonical(&origin_form).map_err(|_| DenyReason::PathRefused)?;
         let text = match read.query {
@@ -120,16 +119,18 @@ impl Target {
 }
 
 /// Path and query of a target in origin-form or absolute-form; an absolute one without a path asks for `/`.
-fn origin_form(target: &str) -> Option<Cow<'_, str>> {
-    if target.starts_with('/') {
+fn origin_form(target: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if target.starts_with(b"/") {
         return Some(target.into());
     }
-    let (_, rest) = target.split_once("://")?;
-    let (_, rest) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
-    if rest.starts_with('/') {
+    let scheme_end = target.windows(3).position(|bytes| bytes == b"://")?;
+    let rest = target.get(scheme_end + 3..)?;
+    let begin = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
+    let rest = rest.get(begin.unwrap_or(rest.len())..)?;
+    if rest.starts_with(b"/") {
         return Some(rest.into());
     }
-    Some(format!("/{rest}").into())
+    Some([b"/", rest].concat().into())
 }
 
 #[cfg(test)]
@@ -150,6 +151,8 @@ mod tests {
             ("http://a.b", "a.b", "a.b", "/"),
             ("http://a.b?y=/", "a.b", "a.b", "/?y=/"),
             ("/", "[::1]:8080", "[::1]", "/"),
+            ("/a//b%2f", "a", "a", "/a//b%2F"),
+            ("/\u{e9}?\u{e9}=\"<", "a", "a", "/%C3%A9?%C3%A9=%22%3C"),
         ];
         for (target, host, wanted_host, wanted) in cases {
             let read = read(target, host).unwrap();
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn doubtful_targets_are_refused() {
-        for target in ["/a/../b", "/a//b", "/%2e%2e/x", "*", "x", "http://a/../x"] {
+        for target in ["/a/../b", "/a\u{1}", "/%2e%2e/x", "*", "x", "http://a/../x"] {
             let refused = read(target, "a").unwrap_err();
             assert_eq!(refused, DenyReason::PathRefused, "{target}");
         }

@@ -221,6 +221,7 @@ const SECTIONS: &[Section] = &[
             ("addresses", Texts),
             ("resources", Texts),
             ("public_path", Text),
+            ("case_sensitive", Scalar),
             ("keepalive_timeout_ms", Scalar),
         ],
     ),

@@ -124,7 +124,7 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
             .unwrap_or(1000),
         auth_hosts: reader.texts("auth_hosts", HOST, host).unwrap_or_default(),
         auth_prefix: reader
-            .text("auth_prefix", pattern::LITERAL_PATH, literal_prefix)
+            .text("auth_prefix", pattern::LITERAL_PATH, pattern::literal_path)
             .unwrap_or_else(|| "/auth".to_owned()),
         workers: reader.count("workers", 1..=1024).unwrap_or_else(processors),
         addresses,
@@ -194,10 +194,6 @@ fn network(text: &str) -> Option<IpNet> {
     }
     let net: IpNet = text.parse().ok()?;
     (net.trunc() == net).then_some(net)
-}
-
-fn literal_prefix(text: &str) -> Option<String> {
-    pattern::is_literal_path(text).then(|| text.to_owned())
 }
 
 /// The processors this process may use.

@@ -107,9 +107,23 @@ pub struct Route {
     pub cors_preflight: bool,
 }
 
-#[cfg(test)]
 impl Route {
+    /// The route without what it matches: two that are equal then are decided alike. What neither decides nor reaches the
+    /// upstream (time limits, fields of answers) is to be left out here too.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self {
+            text: String::new(),
+            path: PathPattern {
+                segments: Vec::new(),
+                tail: true,
+            },
+            ..self.clone()
+        }
+    }
+
     /// One for everything that asks for nothing.
+    #[cfg(test)]
     pub(crate) fn bare() -> Self {
         Self {
             text: "/**".to_owned(),
@@ -151,6 +165,8 @@ pub struct Upstream {
     pub resources: Vec<Name>,
     /// Appended to `public_url` in the resource map.
     pub public_path: String,
+    /// It keeps `/A` and `/a` apart; else requests are decided as if it did not.
+    pub case_sensitive: bool,
     /// How long an idle connection to it is kept.
     pub keepalive_timeout: Duration,
 }

@@ -168,6 +168,7 @@ impl RequestContext {
             route: grant.map(Grant::route).cloned(),
             identity: grant.and_then(Grant::identity).cloned(),
             retry_after_s: None,
+            methods: Vec::new(),
         }));
     }
 

@@ -1,4 +1,4 @@
-//! Floor 5: Pingora's phases.
+//! Floor 6: Pingora's phases.
 //!
 //! The life of a request: the stream lets a head through that the [`guard`] found sound; a context is born and takes the
 //! one snapshot that the request sees; `request_filter` reads what is asked for and either hands it to the gateway's own
