@@ -260,17 +260,15 @@ impl Metrics {
         );
         let labelled = Labelled::register(&mut registry);
         lines.register(&mut registry);
-        let mails_queued = Gauge::default();
-        registry.register(
-            "mails_queued",
-            "Mails that wait in the outbox",
-            mails_queued.clone(),
-        );
-        let backup_made = Gauge::default();
-        registry.register(
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let mails_queued = gauge("mails_queued", "Mails that wait in the outbox");
+        let backup_made = gauge(
             "backup_last_success_timestamp_seconds",
             "When the newest backup of the store was made, since 1970; 0: there is none",
-            backup_made.clone(),
         );
         let issuers = IssuerFamilies::register(&mut registry);
         let bearer_faults = BearerFaults::register(&mut registry);
