@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod clock;
 pub mod credential;
 pub mod deny;
+pub mod email;
 pub mod endpoint;
 pub mod id;
 pub mod identity;
