@@ -88,14 +88,10 @@ impl Accounts {
         }
         let username = person.username.as_str().to_owned();
         let invitation = |token| Mail::Invitation { token, username };
-        // Whom an administrator invites is not one of the strangers that are bounded.
-        let written = self
-            .write_pending((person, is_admin, roles), None, invitation)
+        let account = self
+            .write_pending(person, is_admin, roles, invitation)
             .await?;
-        Ok(match written {
-            Some(account) => Administration::Done(Box::new(account)),
-            None => refused(AdministrationRefusal::Changed),
-        })
+        Ok(Administration::Done(Box::new(account)))
     }
 
     /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and

@@ -13,7 +13,6 @@ fn settings(directory: Option<&Path>) -> MailSettings {
         limits: MailLimits {
             per_address_per_hour: 3,
             per_network_per_hour: 10,
-            per_hour: 1000,
         },
     }
 }
