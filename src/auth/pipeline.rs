@@ -6,8 +6,10 @@ use crate::auth::caller::Caller;
 use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
+use crate::auth::rights::Rights;
 use crate::auth::trace::Trace;
 use crate::auth::verify::Origin;
+use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
 use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
@@ -81,7 +83,27 @@ impl Authorizer {
         if let Ok(Some(credential)) = presented {
             self.check_origin(view, credential, trace)?;
         }
-        let mut concerning = Vec::new();
+        let given = self.permit(&chosen, caller, trace).await?;
+        if is_public(chosen.route()) {
+            return Ok(Grant::new(Arc::clone(route), None, None));
+        }
+        let captures = chosen.captures();
+        let roles = self.roles_header(route.all_roles, caller, &given, captures);
+        Ok(Grant::new(
+            Arc::clone(route),
+            Some(Arc::clone(caller)),
+            roles,
+        ))
+    }
+
+    /// Holds a caller against every requirement that is asked. Gives the roles that other services give, sorted.
+    async fn permit<T: Trace>(
+        &self,
+        chosen: &Chosen<'_, '_>,
+        caller: &Caller,
+        trace: &mut T,
+    ) -> Result<Vec<ResourceRole>, Stop> {
+        let mut all_given = Vec::new();
         for (compiled, captures) in chosen.each() {
             let captures = captures.as_slice();
             let given = self.given(compiled, caller, captures, trace).await;
@@ -89,27 +111,24 @@ impl Authorizer {
             if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
                 return Err(Unavailable::RoleSource.into());
             }
-            trace.step("requirement", permitted.is_ok(), &|| {
-                let require = &compiled.route.require;
-                match permitted {
-                    Ok(()) => format!("{require}: met"),
-                    Err(reason) => format!("{require}: {}", reason.code()),
+            let require = &compiled.route.require;
+            trace.step("requirement", permitted.is_ok(), &|| match permitted {
+                Ok(()) => format!("{require}: met"),
+                Err(reason) => {
+                    let rights = Rights {
+                        identity: &caller.identity,
+                        given: &given.roles,
+                        ladder: &self.ladder,
+                    };
+                    let why = rights.lacking(compiled, reason, captures);
+                    format!("{require}: {}{why}", reason.code())
                 }
             });
             permitted?;
-            concerning.extend(given.roles);
+            all_given.extend(given.roles);
         }
-        if is_public(chosen.route()) {
-            return Ok(Grant::new(Arc::clone(route), None, None));
-        }
-        concerning.sort_unstable();
-        let captures = chosen.captures();
-        let roles = self.roles_header(route.all_roles, caller, &concerning, captures);
-        Ok(Grant::new(
-            Arc::clone(route),
-            Some(Arc::clone(caller)),
-            roles,
-        ))
+        all_given.sort_unstable();
+        Ok(all_given)
     }
 
     /// The route that lets this CORS preflight pass: the one of the method that it announces, if that route says so. What
@@ -265,17 +284,13 @@ impl Authorizer {
         asking: Asking<'_>,
         trace: &mut T,
     ) -> Result<Option<Arc<Caller>>, Stop> {
-        let found = match asking {
+        let found: Result<_, Unverified> = match asking {
             // Asked by `explain` alone, so no request carries it.
-            Asking::Account(uid) => {
-                Box::pin(self.verifier.as_account(uid))
-                    .await
-                    .and_then(|found| {
-                        found.map_or(Err(DenyReason::SessionEnded.into()), |caller| {
-                            Ok(Some(caller))
-                        })
-                    })
-            }
+            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid))
+                .await
+                .and_then(|found| found.ok_or(Stop::Deny(DenyReason::SessionEnded)))
+                .map(Some)
+                .map_err(Unverified::from),
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
                     client: view.client,
@@ -291,17 +306,11 @@ impl Authorizer {
             }
         };
         trace.step("credential", found.is_ok(), &|| match &found {
-            Ok(Some(caller)) => format!(
-                "{} by {}",
-                caller.identity.subject(),
-                caller.identity.method.as_str()
-            ),
+            Ok(Some(caller)) => recognised(caller),
             Ok(None) => "none came".to_owned(),
-            Err(Stop::Deny(reason)) => reason.code().to_owned(),
-            Err(Stop::Wait(_)) => DenyReason::RateLimited.code().to_owned(),
-            Err(Stop::Fail(cause)) => cause.code().to_owned(),
+            Err(unverified) => unverified.text(),
         });
-        found
+        Ok(found?)
     }
 
     /// What a browser attaches by itself, a cookie, Basic or a token of an edge in front, authenticates only what a page
@@ -329,6 +338,16 @@ impl Authorizer {
             Err(DenyReason::OriginRefused)
         }
     }
+}
+
+/// A caller as `explain` tells it.
+fn recognised(caller: &Caller) -> String {
+    let identity = &caller.identity;
+    let (subject, method) = (identity.subject(), identity.method.as_str());
+    let left_out = caller
+        .left_out()
+        .map(|left_out| format!("; left out of its token: {left_out}"));
+    format!("{subject} by {method}{}", left_out.unwrap_or_default())
 }
 
 /// A route as it was compiled, with what its captures hold.
