@@ -86,6 +86,9 @@ impl Gateway {
         let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return Ok(false);
         };
+        if !ctx.snapshot.is_clear(&target.path) {
+            return refuse(session, ctx, DenyReason::PathRefused).await;
+        }
         ctx.verdict = Verdict::Local;
         let served = if ctx.snapshot.is_question(target.path.as_str()) {
             let about = (ctx.id, &*ctx.snapshot);

@@ -50,9 +50,15 @@ pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Target<'_>, Path
 /// Whether all servers read the same text in a path, be it escaped or not.
 #[must_use]
 pub fn reads_one_way(path: &CanonicalPath) -> bool {
-    let text = decoded(path.as_str().as_bytes());
+    if path.is_plain() {
+        return true;
+    }
+    let written = path.as_str().as_bytes();
+    let text = decoded(written);
+    let slashes = |text: &[u8]| text.iter().filter(|byte| **byte == b'/').count();
     let is_same = |reading: &Reading| decoded(&reading.path) == text;
-    path.is_plain() || Readings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
+    slashes(written) == slashes(&text)
+        && Readings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
 }
 
 /// A query as it came, with escapes for what a URI cannot hold.
@@ -254,6 +260,24 @@ mod tests {
         ];
         for target in refused {
             assert_eq!(canonical(target), Err(PathRefused), "{target}");
+        }
+    }
+
+    #[test]
+    fn some_paths_read_one_way_though_escaped() {
+        for (path, one) in [
+            ("/a", true),
+            ("/a%3Ab/caf%C3%A9%20x", true),
+            ("/100%25", true),
+            ("/a%2F", false),
+            ("/a%5Cb", false),
+            ("/a//b", false),
+            ("/a;b", false),
+            ("/a%20", false),
+            ("/a%2541", false),
+            ("/%EF%BC%A1", false),
+        ] {
+            assert_eq!(reads_one_way(&canonical(path).unwrap().path), one, "{path}");
         }
     }
 

@@ -60,12 +60,14 @@ impl OwnPaths {
 
     /// Whether a plain path is an own one but for case and the last slash.
     pub(super) fn resembles(&self, path: &str) -> bool {
-        let begins_with = |own: &str| {
-            path.as_bytes()
-                .get(..own.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(own.as_bytes()))
+        let is_at_or_below = |own: &str| {
+            let (head, behind) = path
+                .as_bytes()
+                .split_at_checked(own.len())
+                .unwrap_or_default();
+            head.eq_ignore_ascii_case(own.as_bytes()) && matches!(behind, [] | [b'/', ..])
         };
-        begins_with(&self.prefix) || begins_with(&self.keys)
+        is_at_or_below(&self.prefix) || is_at_or_below(&self.keys)
     }
 
     /// In which ways a reading is an own path.

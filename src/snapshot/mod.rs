@@ -28,6 +28,7 @@ use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
 use crate::model::route::Route;
 use crate::role_source::RoleSources;
+use crate::route::normalize::reads_one_way;
 use crate::route::own::OwnPaths;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError, TableParts};
 use crate::store::Store;
@@ -149,6 +150,12 @@ impl Snapshot {
     #[must_use]
     pub fn serves_itself(&self, host: &str, path: &CanonicalPath) -> bool {
         self.own.serves(host, path.as_str())
+    }
+
+    /// Whether a path of the gateway's own endpoints is one to every reader. No endpoint needs a path that is not.
+    #[must_use]
+    pub fn is_clear(&self, path: &CanonicalPath) -> bool {
+        self.is_question(path.as_str()) || reads_one_way(path)
     }
 
     /// Whether other proxies ask here about their requests: they do so under whatever host.

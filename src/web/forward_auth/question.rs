@@ -266,7 +266,8 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     Ok(value)
 }
 
-/// The value of a field that may come once. What is not visible ASCII was never in a sound request.
+/// The value of a field that may come once. A target may hold raw UTF-8, as its caller sent it; all else is ASCII and is
+/// checked where it is read.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DenyReason> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -274,6 +275,8 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
         return Err(DenyReason::ForwardMalformed);
     }
     first
-        .map(|value| value.to_str().map_err(|_| DenyReason::RequestMalformed))
+        .map(|value| {
+            std::str::from_utf8(value.as_bytes()).map_err(|_| DenyReason::RequestMalformed)
+        })
         .transpose()
 }
