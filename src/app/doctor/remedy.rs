@@ -372,7 +372,7 @@ const LINES: &[(&[Proxy], &[Fault], &str)] = &[
     (
         &[Proxy::Haproxy],
         &[Fault::IdentityForged, Fault::IdentityLeft],
-        "http-request del-header ^x[-_.](auth|original|doorward)[-_.] -m reg, before the question",
+        "http-request del-header ^x[^a-z0-9](auth|original|doorward)[^a-z0-9] -m reg, before the question",
     ),
     (
         &[Proxy::Haproxy],

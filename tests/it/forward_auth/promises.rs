@@ -264,7 +264,7 @@ fn many_roles(behind: &Behind) {
 }
 
 /// Every way to write a name that somebody may read as the same.
-fn spellings(name: &str) -> [String; 8] {
+fn spellings(name: &str) -> [String; 10] {
     let mixed = name.replacen('-', "_", 1);
     [
         name.to_owned(),
@@ -273,6 +273,8 @@ fn spellings(name: &str) -> [String; 8] {
         name.replace('-', "_"),
         name.replace('-', "_").to_ascii_uppercase(),
         name.replace('-', "."),
+        name.replace('-', "~"),
+        name.replace('-', "+"),
         mixed.to_ascii_lowercase(),
         mixed,
     ]
