@@ -69,6 +69,7 @@ pub struct Authorizer {
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
+    identity_bytes_max: usize,
     assertions: Assertions,
 }
 
@@ -112,6 +113,7 @@ impl Authorizer {
             login_page_behind_proxies: LoginPage::behind_proxies(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
+            identity_bytes_max: parts.config.limits.identity_header_bytes_max,
             role_sources: Arc::clone(&parts.role_sources),
             assertions: Assertions::new(
                 parts.config,

@@ -95,6 +95,16 @@ impl Authorizer {
         });
         permitted?;
         let roles = self.roles_header(route.all_roles, caller, &given.roles, captures.as_slice());
+        let fits = caller.fits(roles.as_ref(), self.identity_bytes_max);
+        if !fits {
+            trace.step("identity headers", false, &|| {
+                format!(
+                    "one has more than the {} bytes of limits.identity_header_bytes_max",
+                    self.identity_bytes_max
+                )
+            });
+            return Err(DenyReason::IdentityTooLarge.into());
+        }
         Ok(Grant::new(
             Arc::clone(route),
             Some(Arc::clone(caller)),

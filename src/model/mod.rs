@@ -10,6 +10,7 @@ pub mod claim_path;
 pub mod clock;
 pub mod credential;
 pub mod deny;
+pub mod email;
 pub mod endpoint;
 pub mod id;
 pub mod identity;

@@ -15,6 +15,7 @@ mod apikeys;
 mod assertion;
 mod backup;
 mod bodies;
+mod bounds;
 mod browser;
 mod carriers;
 mod chromium;
