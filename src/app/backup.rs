@@ -11,11 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::app::command::{ask, command, command_level};
 use crate::app::control::{Command, Reply, StoreCommand, Touch};
-use crate::app::{AppError, load, place};
+use crate::app::{AppError, OpenOutput, load, place, start};
 use crate::config::{Config, StoreEngine};
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
@@ -23,7 +24,8 @@ use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Ma
 use crate::store::error::StoreError;
 use crate::store::sled::{self, Findings};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
-use crate::telemetry::log::{self, AuditOutput, with_causes};
+use crate::telemetry::log::with_causes;
+use crate::telemetry::output::AuditOutput;
 
 /// The first backup of a store that has none is made this long after the start, or sooner if they come more often.
 const FIRST_AFTER: Duration = Duration::from_mins(1);
@@ -213,21 +215,25 @@ pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppErr
 }
 
 fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
-    log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
-    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
-    audit::record(&AuditEvent {
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    output.0.require_audit(config.audit.required);
+    let event = |outcome| AuditEvent {
         action: AuditAction::RestoreStore,
-        outcome: if restored.is_ok() { "ok" } else { "failed" },
+        outcome,
         actor: Some("cli"),
         subject: None,
         from: None,
         request_id: None,
         object: None,
-    });
+    };
+    let begun = event(audit::BEGUN);
+    start(&mut Builder::new_current_thread())?.block_on(audit::begin(&output.0, &begun))?;
+    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
+    audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
     match restored {
         Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
         Err(BackupError::Store(error @ StoreError::Locked { .. })) => Ok(Reply::Refused(format!(
-            "{error}: stop that gateway first, the backup takes the store's place"
+            "{error}: stop it first, the backup takes the store's place"
         ))),
         Err(error) => Err(error.into()),
     }

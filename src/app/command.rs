@@ -10,11 +10,11 @@ use crate::app::control::{Command, Reply, Touch};
 use crate::app::delivery::{self, Scope};
 use crate::app::place::Owner;
 use crate::app::services::{self, OpenError, Records};
-use crate::app::{AppError, execute, keys, load, place, socket, start};
+use crate::app::{AppError, OpenOutput, execute, keys, load, place, socket, start};
 use crate::config::{Config, StoreEngine};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
-use crate::telemetry::log::{self, AuditOutput};
+use crate::telemetry::output::{AuditOutput, Output};
 
 /// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
 const LOCKED_TRIES: usize = 3;
@@ -85,8 +85,8 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
     let records = place::records(&config, touch)?;
     let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
     // No gateway runs, so this process tells what it does.
-    log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
-    let services = match open(&config, records, &socket, &command).await? {
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let services = match open(&config, (records, &output.0), &socket, &command).await? {
         Opened::Here(services) => *services,
         Opened::ByGateway(reply) => {
             teller.worked_on(&config, touch, by_gateway);
@@ -110,13 +110,13 @@ enum Opened {
 /// Opens the store. A gateway that starts or ends holds it without answering yet, or any more.
 async fn open(
     config: &Config,
-    records: Records,
+    (records, output): (Records, &Arc<Output>),
     socket: &Path,
     command: &Command,
 ) -> Result<Opened, AppError> {
     let mut tries = 1;
     loop {
-        match services::open(config, records) {
+        match services::open(config, records, Arc::clone(output)) {
             Ok(services) => return Ok(Opened::Here(Box::new(services))),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },

@@ -90,15 +90,21 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     }
     let Ok(target) = canonical(&target) else {
         steps.step("path", false, &|| {
-            "it can be read in more than one way".to_owned()
+            "it names no place: a dot segment in some reading, a control character, a broken escape, or more readings than are \
+             compared"
+                .to_owned()
         });
         return Ok(refused(steps, DenyReason::PathRefused.code()));
     };
     steps.step("path", true, &|| target.path.to_string());
     if snapshot.serves_itself(&host, &target.path) {
-        steps.step("route", true, &|| {
+        let is_clear = snapshot.is_clear(&target.path);
+        steps.step("route", is_clear, &|| {
             "one of the gateway's own endpoints, which decide for themselves".to_owned()
         });
+        if !is_clear {
+            return Ok(refused(steps, DenyReason::PathRefused.code()));
+        }
         return Ok(ended(Verdict::Allow, steps));
     }
     let mut headers = HeaderMap::new();
@@ -138,11 +144,8 @@ fn credential(
     match caller {
         ExplainedCaller::Anonymous => {}
         ExplainedCaller::Token(token) => {
-            let token = token.expose();
-            match field_of(token, snapshot) {
-                Some(name) => headers.insert(name, value(token.to_owned())?),
-                None => headers.insert(header::AUTHORIZATION, value(format!("Bearer {token}"))?),
-            };
+            let (name, text) = as_field(token.expose(), snapshot);
+            headers.insert(name, value(text)?);
         }
         ExplainedCaller::ApiKey(key) => {
             headers.insert(
@@ -159,12 +162,16 @@ fn credential(
     Ok(None)
 }
 
-/// The field of its own in which the issuer of a token has its tokens come; `None`: `Authorization`.
-fn field_of<'a>(token: &str, snapshot: &'a Snapshot) -> Option<&'a HeaderName> {
-    let token = UnverifiedToken::parse(token).ok()?;
-    let issuer = token.issuer()?;
+/// The field that carries a token, `Authorization` or that of its issuer, and what it holds then.
+pub(in crate::app) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String) {
+    let parsed = UnverifiedToken::parse(token).ok();
+    let issuer = parsed.as_ref().and_then(UnverifiedToken::issuer);
     let mut issuers = snapshot.config.issuers.iter();
-    issuers.find(|it| it.issuer == issuer)?.header.as_ref()
+    let found = issuers.find(|it| Some(it.issuer.as_str()) == issuer);
+    match found.and_then(|issuer| issuer.header.clone()) {
+        Some(name) => (name, token.to_owned()),
+        None => (header::AUTHORIZATION, format!("Bearer {token}")),
+    }
 }
 
 fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {

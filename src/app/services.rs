@@ -26,9 +26,10 @@ use crate::store::sled::{SledStore, make_private};
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
-/// Passwords that may wait for each hashing thread: four take about 60 ms.
-const HASH_QUEUE_PER_THREAD: usize = 4;
+/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What the key directory of a store has in it.
 const KEY_FILES: [&str; 6] = [
     "apikey.key",
@@ -64,7 +65,7 @@ pub enum OpenError {
     },
     /// A key file is not there, and what was asked makes none.
     #[error(
-        "key file {path} is missing: bring it back from a backup; a gateway that starts makes another one"
+        "key file {path} is missing: `doorward store restore FILE` brings it back; a gateway that starts makes another one"
     )]
     KeyFile {
         /// Which.
@@ -95,43 +96,26 @@ pub enum Records {
     None,
 }
 
-/// Opens the store, the keys, the hashing pool, the mail transport and the telemetry.
+/// Opens the store, the keys, the hashing pool and the mail transport, and counts what is written on `output`.
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config, records: Records) -> Result<Services, OpenError> {
+pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let directory = &config.store.path;
     // Whatever is made from here on is ours alone, what the engine makes by itself too.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let generations = Arc::new(Generations::new());
-    let (store, keys, backups): (Arc<dyn Store>, _, _) = match (config.store.engine, records) {
-        (_, Records::None) => (Arc::new(MemoryStore::new(generations)), None, None),
-        (StoreEngine::Memory, _) => {
-            private_directory(directory)?;
-            (Arc::new(MemoryStore::new(generations)), None, None)
-        }
-        (StoreEngine::Sled, _) => {
-            if records == Records::Found {
-                all_keys_there(&directory.join("keys"))?;
-            }
-            let store =
-                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
-                    path: directory.clone(),
-                    source,
-                })?;
-            let keys = directory.join("keys");
-            private_directory(&keys)?;
-            let store = Arc::new(store);
-            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
-            (store, Some(keys), Some(Arc::new(backups)))
-        }
-    };
-    let metrics = Arc::new(Metrics::new());
+    let (store, keys, backups) = open_store(config, records)?;
+    output.require_audit(config.audit.required);
+    let metrics = Arc::new(Metrics::counting(output.counts()));
     let keys = keys.as_deref();
     let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
     let threads = config.account.hash_threads;
-    let post = Post::open(keys, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let post = Post::open(
+        keys,
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        Arc::clone(&output),
+    )?;
     let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
     Ok(Services {
         store,
@@ -150,10 +134,7 @@ pub fn open(config: &Config, records: Records) -> Result<Services, OpenError> {
             assertion::LIFE + TOKEN_LEEWAY,
             clock.now(),
         )?),
-        passwords: Arc::new(PasswordPool::start(
-            threads,
-            threads * HASH_QUEUE_PER_THREAD,
-        )?),
+        passwords: Arc::new(PasswordPool::start(threads, HASH_WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
         counters: Arc::new(CounterSets::new(&clock)),
@@ -163,7 +144,12 @@ pub fn open(config: &Config, records: Records) -> Result<Services, OpenError> {
         backups,
         clock,
         session_uses: Arc::new(SessionUses::new()),
-        access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
+        access: Arc::new(if config.log.access {
+            AccessLog::onto(Arc::clone(&output))
+        } else {
+            AccessLog::off()
+        }),
+        output,
         metrics,
     })
 }
@@ -201,6 +187,36 @@ pub(super) fn issuers(
     opened
         .map(Arc::new)
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
+}
+
+/// The records, the directory of the keys and what makes backups: the last two on disk only.
+type OpenStore = (Arc<dyn Store>, Option<PathBuf>, Option<Arc<Backups>>);
+
+fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
+    let directory = &config.store.path;
+    let generations = Arc::new(Generations::new());
+    match (config.store.engine, records) {
+        (_, Records::None) => Ok((Arc::new(MemoryStore::new(generations)), None, None)),
+        (StoreEngine::Memory, _) => {
+            private_directory(directory)?;
+            Ok((Arc::new(MemoryStore::new(generations)), None, None))
+        }
+        (StoreEngine::Sled, _) => {
+            let keys = directory.join("keys");
+            let store =
+                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
+                    path: directory.clone(),
+                    source,
+                })?;
+            if records == Records::Found {
+                all_keys_there(&keys)?;
+            }
+            private_directory(&keys)?;
+            let store = Arc::new(store);
+            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
+            Ok((store, Some(keys), Some(Arc::new(backups))))
+        }
+    }
 }
 
 /// How mails leave. What only reads sends none, and a transport to files would make its directory.
@@ -248,7 +264,8 @@ mod tests {
                 shared.display()
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
-            assert!(open(&config, Records::Made).is_err(), "{engine}");
+            let output = Output::to_nowhere();
+            assert!(open(&config, Records::Made, output).is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

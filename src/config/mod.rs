@@ -1,15 +1,17 @@
-//! Floor 1: file and environment in, checked values out.
+//! Floor 2: file and environment in, checked values out.
 //!
 //! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
 //! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
 //! begin in the directory of the file, or in the state directory that systemd names.
 
 mod account;
+mod audit;
 mod base;
 mod document;
 mod env;
 mod forward_auth;
 mod headers;
+mod issuer_prefixes;
 mod issuer_source;
 mod issuers;
 mod keys;
@@ -17,6 +19,7 @@ mod limits;
 mod listen;
 mod log;
 mod mail;
+mod pass_headers;
 mod pattern;
 mod problem;
 mod reader;
@@ -38,10 +41,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use crate::config::account::{AccountSettings, Registration};
+pub use crate::config::audit::AuditSettings;
 pub use crate::config::env::EnvOverlay;
 pub use crate::config::forward_auth::ForwardAuth;
 pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
-pub use crate::config::issuers::Issuer;
+pub use crate::config::issuers::{ClaimValue, Issuer, media_type};
 pub use crate::config::keys::known_keys;
 pub use crate::config::limits::Limits;
 pub use crate::config::listen::{Listen, PublicUrl};
@@ -88,6 +92,8 @@ pub struct Config {
     pub mail: MailSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[audit]`
+    pub audit: AuditSettings,
     /// `[forward_auth]`
     pub forward_auth: ForwardAuth,
     /// `[roles]`
@@ -230,6 +236,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
+        audit: audit::read(root.table("audit")),
         forward_auth: forward_auth::read(root.table("forward_auth"), &listen, around),
         session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,

@@ -15,9 +15,12 @@ use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::model::token_fault::FaultKind;
+use crate::telemetry::bearer::BearerFaults;
 use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::output::LineCounts;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Every way a request can end.
@@ -227,22 +230,28 @@ pub struct Metrics {
     role_source_errors: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
-    access_records_dropped: Counter,
     mails_queued: Gauge,
     backup_made: Gauge,
     backup_errors: Counter,
     issuers: IssuerFamilies,
+    bearer_faults: BearerFaults,
     upstreams: UpstreamMetrics,
     edge: EdgeMetrics,
 }
 
 impl Metrics {
-    /// What [`Metrics::render`] writes, for `Content-Type`.
-    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
+        Self::counting(&LineCounts::default())
+    }
+
+    /// What [`Metrics::render`] writes, for `Content-Type`.
+    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All at zero, beside what an output has counted of its lines.
+    #[must_use]
+    pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         registry.register(
             "build",
@@ -250,19 +259,19 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let labelled = Labelled::register(&mut registry);
-        let mails_queued = Gauge::default();
-        registry.register(
-            "mails_queued",
-            "Mails that wait in the outbox",
-            mails_queued.clone(),
-        );
-        let backup_made = Gauge::default();
-        registry.register(
+        lines.register(&mut registry);
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let mails_queued = gauge("mails_queued", "Mails that wait in the outbox");
+        let backup_made = gauge(
             "backup_last_success_timestamp_seconds",
             "When the newest backup of the store was made, since 1970; 0: there is none",
-            backup_made.clone(),
         );
         let issuers = IssuerFamilies::register(&mut registry);
+        let bearer_faults = BearerFaults::register(&mut registry);
         let edge = EdgeMetrics::register(&mut registry);
         let upstreams = UpstreamMetrics::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
@@ -300,14 +309,11 @@ impl Metrics {
                 "identity_cache_misses",
                 "Credentials that were verified anew",
             ),
-            access_records_dropped: counter(
-                "access_records_dropped",
-                "Access records that could not be written",
-            ),
             backup_errors: counter("backup_errors", "Backups that could not be made"),
             mails_queued,
             backup_made,
             issuers,
+            bearer_faults,
             upstreams,
             edge,
             labelled,
@@ -384,6 +390,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a bearer token that was refused.
+    pub fn bearer_refused(&self, kind: FaultKind) {
+        self.bearer_faults.count(kind);
+    }
+
     /// The metrics of a foreign issuer, made when they are asked for first.
     #[must_use]
     pub fn issuer(&self, name: &str) -> IssuerMetrics {
@@ -421,11 +432,6 @@ impl Metrics {
     /// Counts a backup that could not be made.
     pub fn backup_failed(&self) {
         self.backup_errors.inc();
-    }
-
-    /// The counter of lost access records, for the one who loses them.
-    pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
-        &self.access_records_dropped
     }
 
     /// The text that Prometheus reads (`OpenMetrics`).
@@ -496,7 +502,8 @@ mod tests {
             "doorward_password_pool_busy_total 0",
             "doorward_logins_limited_total 0",
             "doorward_limits_full_total 0",
-            "doorward_access_records_dropped_total 0",
+            "doorward_lines_lost_total{stream=\"access\"} 0",
+            "doorward_lines_written_total{stream=\"audit\"} 0",
             "doorward_backup_last_success_timestamp_seconds 1893456000",
             "doorward_backup_errors_total 0",
         ] {

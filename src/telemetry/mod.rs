@@ -2,11 +2,13 @@
 
 pub mod access;
 pub mod audit;
+mod bearer;
 pub mod edge;
 mod histogram;
 pub mod issuer;
 pub mod log;
 pub mod metrics;
+pub mod output;
 #[cfg(test)]
 mod test_kit;
 pub mod upstream;

@@ -78,7 +78,8 @@ impl Ground {
         ended(&mut self.command(cwd, env, &task), &password_of("root"))
     }
 
-    /// All files and directories below, by their path.
+    /// All files and directories below, by their path; but for the engine's snapshots, of which each takes the last one's
+    /// place.
     fn tree(&self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         let mut dirs = vec![self.dir.path().to_owned()];
@@ -88,7 +89,9 @@ impl Ground {
                 if entry.file_type().unwrap().is_dir() {
                     dirs.push(entry.path());
                 }
-                found.insert(entry.path());
+                if !entry.file_name().to_string_lossy().starts_with("snap.") {
+                    found.insert(entry.path());
+                }
             }
         }
         found
