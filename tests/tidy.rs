@@ -36,6 +36,7 @@ const EXPOSING: &[&str] = &[
     "config/secrets.rs",
     "config/smtp.rs",
     "crypto/api_key.rs",
+    "crypto/password/forms.rs",
     "crypto/password/mod.rs",
     "crypto/ring_file.rs",
     "crypto/session_cookie.rs",

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::account::call::Call;
 use crate::account::key_terms::{Terms, WantedRole, is_too_strong};
+use crate::account::page::Page;
 use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
 use crate::model::access::{Membership, Scope};
@@ -17,8 +18,6 @@ use crate::model::secret::Secret;
 use crate::store::{Guarded, KeyChange, NewSecret};
 use crate::telemetry::audit::AuditAction;
 
-/// How many keys one account may have: each is looked at when they are listed and when a password ends them.
-pub const KEYS_MAX: usize = 50;
 /// Longest time for which an old secret is good beside the new one, in seconds.
 pub const OVERLAP_S_MAX: u64 = 86_400;
 
@@ -166,9 +165,6 @@ impl Accounts {
             Ok(terms) => terms,
             Err(refusal) => return refuse(refusal),
         };
-        if KEYS_MAX <= self.parts.store.api_keys_of(&owner.uid).await?.len() {
-            return refuse(KeyRefusal::TooMany);
-        }
         let text = ApiKeyText::draw(token::draw_key_id());
         let key = ApiKey {
             id: text.id,
@@ -192,8 +188,10 @@ impl Accounts {
             .store
             .create_api_key(key.clone(), owner.standing())
             .await?;
-        if written == Guarded::Stale {
-            return refuse(KeyRefusal::Changed);
+        match written {
+            Guarded::Done(true) => {}
+            Guarded::Done(false) => return refuse(KeyRefusal::TooMany),
+            Guarded::Stale => return refuse(KeyRefusal::Changed),
         }
         call.record(
             AuditAction::CreateApiKey,
@@ -412,12 +410,18 @@ impl Accounts {
         Terms(&self.parts.roles)
     }
 
-    /// All keys of a uid, expired ones included, in the order of their ids.
+    /// The keys of a uid, expired ones included, in the order of their ids, those after `after`.
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn api_keys(&self, uid: &UserId) -> Result<Vec<ApiKey>, AccountError> {
-        Ok(self.parts.store.api_keys_of(uid).await?)
+    pub async fn api_keys(
+        &self,
+        uid: &UserId,
+        after: Option<&KeyId>,
+    ) -> Result<Page<ApiKey, KeyId>, AccountError> {
+        let mut keys = self.parts.store.api_keys_of(uid).await?;
+        keys.retain(|key| after.is_none_or(|after| *after < key.id));
+        Ok(Page::of(keys, |key| key.id))
     }
 
     /// When keys were used last, in their order; `None`: that is not known. It may be a minute behind.
@@ -489,6 +493,7 @@ fn may_give(maker: &Identity, scope: &Scope) -> bool {
 mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, PASSWORD, identity};
+    use crate::store::bounds::KEYS_MAX;
 
     async fn create(kit: &Kit, maker: &Identity, scopes: &[&str]) -> KeyCreation {
         let wanted = WantedKey {
@@ -564,9 +569,11 @@ mod tests {
         }
         let one_more = refusal(&create(&kit, &maker, &[]).await);
         assert_eq!(one_more, Some(KeyRefusal::TooMany));
-        let keys = kit.accounts.api_keys(&anna.uid).await.unwrap();
-        assert_eq!(keys.len(), KEYS_MAX);
-        let id = keys[0].id;
+        let page = kit.accounts.api_keys(&anna.uid, None).await.unwrap();
+        assert_eq!((page.items.len(), page.next), (KEYS_MAX, None));
+        let id = page.items[0].id;
+        let rest = kit.accounts.api_keys(&anna.uid, Some(&id)).await.unwrap();
+        assert_eq!(rest.items, page.items[1..]);
         let call = Call::default();
         assert_eq!(kit.accounts.api_key(&bert.uid, &id).await.unwrap(), None);
         assert!(

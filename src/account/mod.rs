@@ -16,6 +16,7 @@ mod mail_limit;
 pub mod me;
 pub mod members;
 pub mod operator;
+pub mod page;
 pub mod password;
 pub mod password_rules;
 pub mod refresh;
@@ -167,13 +168,14 @@ impl Accounts {
         &self.parts.account
     }
 
-    /// The active or disabled account that a person means by a name or an e-mail address; a text that can be neither
-    /// is nobody's.
+    /// The active or disabled account that a person means by a name or an e-mail address, white space around it cut; a text
+    /// that can be neither is nobody's.
     ///
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
         let store = &self.parts.store;
+        let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
                 Ok(identity) => store.account_by_identity(&identity).await?,

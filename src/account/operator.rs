@@ -97,10 +97,14 @@ impl Accounts {
             .await?;
         let username = person.username.as_str().to_owned();
         let invitation = |token| Mail::Invitation { token, username };
-        let account = self
-            .write_pending(person, is_admin, roles, invitation)
+        // Whom an administrator invites is not one of the strangers that are bounded.
+        let written = self
+            .write_pending((person, is_admin, roles), None, invitation)
             .await?;
-        Ok(Administration::Done(Box::new(account)))
+        Ok(match written {
+            Some(account) => Administration::Done(Box::new(account)),
+            None => refused(AdministrationRefusal::Changed),
+        })
     }
 
     /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and

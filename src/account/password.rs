@@ -4,6 +4,7 @@ use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
+use crate::crypto::password::composed;
 use crate::crypto::token;
 use crate::limit::Limit;
 use crate::mail::Mail;
@@ -252,9 +253,10 @@ impl Accounts {
     }
 }
 
-/// Compares digests, so that nothing stops early at the first byte that differs.
+/// Whether two texts are one password. Compares digests, so that nothing stops early at the first byte that differs.
 fn same(one: &Secret, other: &Secret) -> bool {
-    token::digest(one.expose()) == token::digest(other.expose())
+    let digest = |text: &Secret| token::digest(composed(text.clone()).expose());
+    digest(one) == digest(other)
 }
 
 fn refuse(

@@ -1,6 +1,7 @@
 //! Forgot: a reset token by mail, to the stored address and to nobody else.
 
 use crate::account::call::Call;
+use crate::account::mail_limit::Cause;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
@@ -63,7 +64,7 @@ impl Accounts {
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
-        if !self.may_mail(&account.identity) {
+        if !self.may_mail(Cause::StoredAddress, &account.identity) {
             return Ok("mail_limited");
         }
         let now = self.parts.clock.now();

@@ -1,21 +1,28 @@
 //! One's own sessions: look at them, end them.
 
 use crate::account::call::Call;
+use crate::account::page::Page;
 use crate::account::{AccountError, Accounts};
 use crate::model::account::Session;
 use crate::model::id::{SessionId, UserId};
 use crate::telemetry::audit::AuditAction;
 
 impl Accounts {
-    /// The live sessions of a uid.
+    /// The live sessions of a uid in the order of their ids, those after `after`.
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn sessions(&self, uid: &UserId) -> Result<Vec<Session>, AccountError> {
+    pub async fn sessions(
+        &self,
+        uid: &UserId,
+        after: Option<&SessionId>,
+    ) -> Result<Page<Session, SessionId>, AccountError> {
         let now = self.parts.clock.now();
         let mut sessions = self.parts.store.sessions_of(uid).await?;
-        sessions.retain(|session| session.is_live(now));
-        Ok(sessions)
+        sessions.retain(|session| {
+            session.is_live(now) && after.is_none_or(|after| *after < session.id)
+        });
+        Ok(Page::of(sessions, |session| session.id.clone()))
     }
 
     /// One live session of a uid; somebody else's is not there.

@@ -17,14 +17,16 @@ use crate::app::backup;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
-use crate::app::explain::explain;
+use crate::app::explain::{as_field, explain};
 use crate::auth;
+use crate::auth::verify::unverified::Unverified;
 use crate::crypto::signing::{KeyInfo, SigningKeys};
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
+use crate::model::token_fault::FaultKind;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
@@ -62,6 +64,9 @@ fn refused(code: &str) -> Stop {
         "scope_unknown" => "each scope must be named by a route or by [roles] scopes",
         "scope_missing" => "scopes that begin with auth: go to administrators only",
         "apikey_limit" => "the account has as many keys as it may have: revoke one first",
+        "membership_limit" => {
+            "the account has as many memberships, or the resource as many members, as it may have"
+        }
         "level_unknown" => "the level must be one of [roles] levels",
         _ => "this is refused",
     };
@@ -256,13 +261,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
-            let keys = accounts.api_keys(&owner.uid).await?;
-            let used = accounts.keys_used(&keys).await?;
-            let shown = keys
-                .iter()
-                .zip(used)
-                .map(|(key, used)| shown_key(key, used));
-            Ok(shown.collect())
+            list_keys(accounts, &owner).await
         }
         ApikeyCommand::Confirm { account, id } => confirm(accounts, &account, id).await,
         ApikeyCommand::Revoke { account, id } => {
@@ -277,6 +276,21 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             } else {
                 Err(unknown())
             }
+        }
+    }
+}
+
+async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
+    let mut shown = Vec::new();
+    let mut after = None;
+    loop {
+        let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
+        let used = accounts.keys_used(&page.items).await?;
+        let keys = page.items.iter().zip(used);
+        shown.extend(keys.map(|(key, used)| shown_key(key, used)));
+        after = page.next;
+        if after.is_none() {
+            return Ok(Value::Array(shown));
         }
     }
 }
@@ -369,11 +383,18 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         }
         MemberCommand::List { resource, id } => {
             let resource = declared(accounts, &resource, &id)?;
-            let found = done(accounts.members(Actor::Operator, &resource).await?)?;
-            Ok(found
-                .into_iter()
-                .map(|(uid, level)| json!({ "uid": uid, "level": level }))
-                .collect())
+            let mut shown = Vec::new();
+            let mut after = None;
+            loop {
+                let page = accounts.members(Actor::Operator, &resource, after.as_ref());
+                let page = done(page.await?)?;
+                let members = page.items.into_iter();
+                shown.extend(members.map(|(uid, level)| json!({ "uid": uid, "level": level })));
+                after = page.next;
+                if after.is_none() {
+                    return Ok(Value::Array(shown));
+                }
+            }
         }
     }
 }
@@ -394,25 +415,28 @@ fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
 
 /// Whose a bearer token is, if a request with it would be recognised.
 async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
-    let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-    let value = value.map_err(|_| Stop::Refused(DenyReason::BearerInvalid.code().to_owned()))?;
-    let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
-    match snapshot.authorizer.authenticate(&headers, HERE).await {
-        Ok(Some(identity)) => Ok(json!({
-            "subject": identity.subject(),
-            "username": identity.username(),
-            "roles": identity.roles,
-            "scopes": identity.scopes,
-            "expires": identity.expires.map(Timestamp::to_rfc3339),
+    let (name, text) = as_field(token.expose(), snapshot);
+    let value = http::HeaderValue::from_str(&text);
+    let malformed = || Stop::Refused(Unverified::from(FaultKind::Malformed).text());
+    let value = value.map_err(|_| malformed())?;
+    let headers = http::HeaderMap::from_iter([(name, value)]);
+    let authorizer = &snapshot.authorizer;
+    match authorizer.authenticate_in_detail(&headers, HERE).await {
+        Ok(Some(caller)) => Ok(json!({
+            "subject": caller.identity.subject(),
+            "username": caller.identity.username(),
+            "roles": caller.identity.roles,
+            "scopes": caller.identity.scopes,
+            "expires": caller.identity.expires.map(Timestamp::to_rfc3339),
+            "left_out": caller.left_out(),
         })),
         Ok(None) => Err(Stop::Refused(
             DenyReason::CredentialMissing.code().to_owned(),
         )),
-        Err(auth::grant::Stop::Deny(reason)) => Err(Stop::Refused(reason.code().to_owned())),
-        Err(auth::grant::Stop::Wait(_)) => {
-            Err(Stop::Refused(DenyReason::RateLimited.code().to_owned()))
-        }
-        Err(auth::grant::Stop::Fail(cause)) => Err(Stop::Failed(cause.code().to_owned())),
+        Err(unverified) => Err(match unverified.stop {
+            auth::grant::Stop::Fail(_) => Stop::Failed(unverified.text()),
+            _ => Stop::Refused(unverified.text()),
+        }),
     }
 }
 

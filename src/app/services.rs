@@ -28,8 +28,8 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// Passwords that may wait for each hashing thread: four take about 60 ms.
-const HASH_QUEUE_PER_THREAD: usize = 4;
+/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -125,10 +125,7 @@ pub fn open(config: &Config, output: Arc<Output>) -> Result<Services, OpenError>
             assertion::LIFE + TOKEN_LEEWAY,
             clock.now(),
         )?),
-        passwords: Arc::new(PasswordPool::start(
-            threads,
-            threads * HASH_QUEUE_PER_THREAD,
-        )?),
+        passwords: Arc::new(PasswordPool::start(threads, HASH_WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
         counters: Arc::new(CounterSets::new(&clock)),

@@ -287,6 +287,7 @@ mod tests {
             limits: MailLimits {
                 per_address_per_hour: 3,
                 per_network_per_hour: 10,
+                per_hour: 1000,
             },
         }
     }

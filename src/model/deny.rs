@@ -33,6 +33,8 @@ pub enum DenyReason {
     RoleMissing,
     /// Recognised, but a scope is missing.
     ScopeMissing,
+    /// Permitted, but what the upstream would be told of the caller fits into no head that upstreams take.
+    IdentityTooLarge,
     /// The account must change its password first.
     PasswordMustChange,
     /// The body is larger than the limit.
@@ -49,7 +51,7 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestMalformed,
         Self::PathRefused,
         Self::TargetTooLong,
@@ -65,6 +67,7 @@ impl DenyReason {
         Self::OriginRefused,
         Self::RoleMissing,
         Self::ScopeMissing,
+        Self::IdentityTooLarge,
         Self::PasswordMustChange,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -92,6 +95,7 @@ impl DenyReason {
             Self::OriginRefused => "origin_refused",
             Self::RoleMissing => "role_missing",
             Self::ScopeMissing => "scope_missing",
+            Self::IdentityTooLarge => "identity_too_large",
             Self::PasswordMustChange => "password_must_change",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
@@ -121,6 +125,7 @@ impl DenyReason {
             Self::OriginRefused
             | Self::RoleMissing
             | Self::ScopeMissing
+            | Self::IdentityTooLarge
             | Self::PasswordMustChange
             | Self::ForwarderRefused => 403,
             Self::BodyTooLarge => 413,
@@ -161,6 +166,7 @@ impl DenyReason {
             Self::OriginRefused => "A page of this origin may not do this",
             Self::RoleMissing => "None of the roles that this needs",
             Self::ScopeMissing => "A scope that this needs is missing",
+            Self::IdentityTooLarge => "More roles or scopes than this service can be told",
             Self::PasswordMustChange => "The password must be changed first",
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTimeout => "The body did not come in time",

@@ -347,7 +347,7 @@ mod tests {
         let services = Services {
             backups: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
-            passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
+            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: crate::account::test_kit::signing_keys(&config.tokens, clock.now()),
             assertion_keys: crate::account::test_kit::assertion_keys(),

@@ -44,6 +44,7 @@ pub(in crate::web) enum Kind {
     RoleReserved,
     ScopeUnknown,
     KeyLimit,
+    MembershipLimit,
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
@@ -98,6 +99,11 @@ impl Kind {
                 422,
                 "apikey_limit",
                 "The account has as many keys as it may have",
+            ),
+            Self::MembershipLimit => (
+                422,
+                "membership_limit",
+                "The account, or the resource, has as many memberships as it may have",
             ),
             Self::LevelUnknown => (422, "level_unknown", "The level is not declared"),
             Self::MembershipChanged => (

@@ -90,7 +90,7 @@ impl Gateway {
         let services = Services {
             backups: None,
             store,
-            passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
+            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: crate::account::test_kit::signing_keys(&config.tokens, now),
             assertion_keys: crate::account::test_kit::assertion_keys(),

@@ -71,6 +71,7 @@ impl Kit {
             limits: MailLimits {
                 per_address_per_hour: 3,
                 per_network_per_hour: 10,
+                per_hour: 1000,
             },
         };
         let mailer = post.mailer(&settings, "http://door.test").unwrap();
