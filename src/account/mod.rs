@@ -1,4 +1,4 @@
-//! Floor 3: the account's life, without HTTP.
+//! Floor 4: the account's life, without HTTP.
 //!
 //! One use case a file: input, outcome, steps in order. What may rightly happen is a value with a stable code; what must
 //! not ([`AccountError`]) is answered with 503 and nothing is half done. Every outcome writes an audit event.
@@ -300,6 +300,7 @@ mod tests {
             addresses: Vec::new(),
             resources: vec![Name::parse(resource).unwrap()],
             public_path: path.to_owned(),
+            case_sensitive: false,
             keepalive_timeout: std::time::Duration::from_mins(1),
         };
         let map = resource_map(

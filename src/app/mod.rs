@@ -1,4 +1,4 @@
-//! Floor 6: the only place that binds, spawns and wires.
+//! Floor 7: the only place that binds, spawns and wires.
 
 pub mod admin;
 pub mod backup;
@@ -33,7 +33,7 @@ use crate::app::listen::ListenError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
-use crate::snapshot::{Obstacle, Snapshot, obstacles};
+use crate::snapshot::{Obstacle, Snapshot, notes, obstacles};
 use crate::store::backup::BackupError;
 use crate::telemetry::log::{self, LogError};
 use crate::telemetry::output::{AuditOutput, Output, Unrecorded};
@@ -104,6 +104,8 @@ pub struct Report {
     pub problems: Vec<String>,
     /// What works, but is no state to serve the world in.
     pub warnings: Vec<String>,
+    /// What works, and perhaps not as it was meant.
+    pub notes: Vec<String>,
 }
 
 /// Reads a configuration as `serve` would, without opening the store, and reports everything at once.
@@ -113,10 +115,12 @@ pub fn check(path: &Path) -> Report {
         Ok((config, warnings)) => Report {
             problems: obstacles(&config).iter().map(ToString::to_string).collect(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
+            notes: notes(&config),
         },
         Err(error) => Report {
             problems: error.problems.iter().map(ToString::to_string).collect(),
             warnings: Vec::new(),
+            notes: Vec::new(),
         },
     }
 }

@@ -1,12 +1,14 @@
-//! Floor 3: the decision core. Nobody else decides.
+//! Floor 4: the decision core. Nobody else decides.
 
 pub mod asked;
 pub mod assertion;
 pub mod caller;
+pub mod client;
 pub mod cookie;
 pub mod extract;
 pub mod grant;
 pub mod key_use;
+pub mod method_override;
 mod navigation;
 pub mod origin;
 pub mod passing;

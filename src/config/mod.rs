@@ -1,4 +1,4 @@
-//! Floor 1: file and environment in, checked values out.
+//! Floor 2: file and environment in, checked values out.
 //!
 //! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
 //! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
@@ -18,6 +18,7 @@ mod limits;
 mod listen;
 mod log;
 mod mail;
+mod pass_headers;
 mod pattern;
 mod problem;
 mod reader;

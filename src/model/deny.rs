@@ -5,6 +5,10 @@
 pub enum DenyReason {
     /// The request's framing, Host or fields break HTTP's rules.
     RequestMalformed,
+    /// A field's name holds what some servers read as another name.
+    HeaderNameRefused,
+    /// A field names another method than the request's own, where the route does not take that.
+    MethodOverrideRefused,
     /// The target can be read as more than one path.
     PathRefused,
     /// The target is longer than the limit.
@@ -51,8 +55,10 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::RequestMalformed,
+        Self::HeaderNameRefused,
+        Self::MethodOverrideRefused,
         Self::PathRefused,
         Self::TargetTooLong,
         Self::HeadTooLarge,
@@ -81,6 +87,8 @@ impl DenyReason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::RequestMalformed => "request_malformed",
+            Self::HeaderNameRefused => "header_name_refused",
+            Self::MethodOverrideRefused => "method_override_refused",
             Self::PathRefused => "path_refused",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
@@ -110,6 +118,8 @@ impl DenyReason {
     pub const fn status(self) -> u16 {
         match self {
             Self::RequestMalformed
+            | Self::HeaderNameRefused
+            | Self::MethodOverrideRefused
             | Self::PathRefused
             | Self::CredentialConflict
             | Self::ForwardMalformed => 400,
@@ -135,11 +145,12 @@ impl DenyReason {
     }
 
     /// The HTTP status it is answered with to a proxy that asks about the request of another: 400 only for a mistake of
-    /// that proxy's; else 401 or 403, the two refusals that every proxy understands.
+    /// that proxy's; else 401 or 403, the two refusals that every proxy understands. What no login can mend is 403.
     #[must_use]
     pub const fn status_for_proxy(self) -> u16 {
         match self {
             Self::ForwardMalformed => 400,
+            Self::PathRefused | Self::MethodOverrideRefused => 403,
             other => match other.status() {
                 403..=405 | 429 => 403,
                 _ => 401,
@@ -152,6 +163,8 @@ impl DenyReason {
     pub const fn title(self) -> &'static str {
         match self {
             Self::RequestMalformed => "The request breaks the rules of HTTP",
+            Self::HeaderNameRefused => "A header name may hold letters, digits, -, _ and . only",
+            Self::MethodOverrideRefused => "The method may not be named by a header here",
             Self::PathRefused => "The path can be read in more than one way",
             Self::TargetTooLong => "The request target is too long",
             Self::HeadTooLarge => "The request head is too large",

@@ -12,6 +12,8 @@ pub mod credential;
 pub mod deny;
 pub mod email;
 pub mod endpoint;
+pub mod field_name;
+pub mod forwarding;
 pub mod id;
 pub mod identity;
 pub mod mail;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::Method;
 
 use crate::auth::asked::Judged;
+use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial, Grant};
-use crate::auth::view::{Client, Target};
+use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
 use crate::proxy::attempt::Attempt;
@@ -77,6 +78,8 @@ pub struct RequestContext {
     pub raw_target: String,
     /// Who is at the other end.
     pub client: Option<Client>,
+    /// The scheme that the caller used: `http` or `https`.
+    pub scheme: &'static str,
     /// How far it came.
     pub verdict: Verdict,
     /// What broke.
@@ -112,6 +115,7 @@ impl RequestContext {
             target: None,
             raw_target: String::new(),
             client: None,
+            scheme: "http",
             verdict: Verdict::Open,
             fault: None,
             status: 0,
@@ -164,6 +168,7 @@ impl RequestContext {
             route: grant.map(Grant::route).cloned(),
             identity: grant.and_then(Grant::identity).cloned(),
             retry_after_s: None,
+            methods: Vec::new(),
         }));
     }
 

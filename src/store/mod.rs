@@ -1,4 +1,4 @@
-//! Floor 2: records at rest.
+//! Floor 3: records at rest.
 //!
 //! The trait speaks in whole intents, each one transaction: an engine does all of it or nothing, and answers only once
 //! it is durable. After the commit and before the answer the engine moves the generation of every uid whose rights may
