@@ -19,9 +19,10 @@ const API_KEY_MARK: &str = "{the API key header}";
 const COOKIE_MARK: &str = "{the session cookie}";
 
 /// What is refused before any handler, whatever is asked for.
-const ANYWHERE: [DenyReason; 8] = [
+const ANYWHERE: [DenyReason; 9] = [
     DenyReason::RequestMalformed,
     DenyReason::PathRefused,
+    DenyReason::HeaderNameRefused,
     DenyReason::NoRoute,
     DenyReason::MethodRefused,
     DenyReason::BodyTimeout,
