@@ -58,20 +58,20 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `requests_max`: how
-    /// many requests may be in flight.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `in_flight`: how many
+    /// requests may be.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
         own: Arc<dyn OwnEndpoints>,
         echo: Option<SocketAddr>,
-        requests_max: usize,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         Self {
             current,
             own,
             balancer: Balancer::new(echo),
-            in_flight: InFlight::new(requests_max),
+            in_flight,
             ids: RequestIds::seeded(),
         }
     }
@@ -227,7 +227,8 @@ impl ProxyHttp for Gateway {
             }
             return refuse(session, ctx, reason).await;
         }
-        ctx.place = self.in_flight.enter();
+        let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
+        ctx.place = self.in_flight.enter(network);
         if ctx.place.is_none() {
             let cause = Unavailable::Overloaded;
             ctx.snapshot.services.metrics.edge().requests_refused.inc();
@@ -374,7 +375,9 @@ impl ProxyHttp for Gateway {
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
         respond::fit_version(session, upstream_response);
-        if !upstream_response.status.is_informational() {
+        if status == StatusCode::CONTINUE {
+            ctx.begin_body();
+        } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
             attempt::note_connected(ctx, self.balancer.ejections());
             ctx.begin_answer();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::COOKIE;
+use http::header::{COOKIE, EXPECT};
 use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -15,8 +15,8 @@ use crate::proxy::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::guard::{HeadLimits, check_h2};
 
-/// A caller that takes nothing of its answer for this long is given up.
-const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest time for one piece of an answer, of 64 KiB at most: as long as a caller may take that reads as slowly as it may.
+const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Judges the head and reads from it what the decision needs.
 pub(in crate::proxy) fn admit(
@@ -45,7 +45,7 @@ pub(in crate::proxy) fn admit(
     let trusted = &ctx.snapshot.config.listen.trusted_proxies;
     ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
     let refused = connection.take_refused();
-    connection.begin_request();
+    connection.begin_request(session.req_header().headers.contains_key(EXPECT));
     ctx.connection = Some(connection);
     if let Some(refused) = refused {
         let reason = refused.reason;
