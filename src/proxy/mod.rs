@@ -25,7 +25,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -45,7 +44,7 @@ use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
-use crate::proxy::view::admit;
+use crate::proxy::view::{admit, is_longer};
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
@@ -189,13 +188,6 @@ async fn redirect(
         .await
         .map_err(Error::into_down)?;
     Ok(true)
-}
-
-/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
-fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
 }
 
 /// The upstream that a granted request goes to. None without a grant: this is where that rule holds.

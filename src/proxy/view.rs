@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{COOKIE, EXPECT};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -141,6 +141,13 @@ fn target_of(head: &RequestHeader) -> Result<Target, DenyReason> {
     let host_field = head.headers.get(http::header::HOST);
     let authority = host_field.map(HeaderValue::as_bytes).or(authority);
     Target::read(authority.unwrap_or_default(), head.raw_path())
+}
+
+/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
+pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
 }
 
 /// The limits on heads, as the guard takes them.
