@@ -142,6 +142,13 @@ impl RequestContext {
         }
     }
 
+    /// Notes that the upstream has asked for the body.
+    pub fn begin_body(&self) {
+        if let Some(connection) = &self.connection {
+            connection.begin_body();
+        }
+    }
+
     /// Notes that the head of the answer is out: from now on the rest of the body may take its time.
     pub fn begin_answer(&self) {
         match (&self.exchange, &self.connection) {

@@ -25,7 +25,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -45,7 +44,7 @@ use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
-use crate::proxy::view::admit;
+use crate::proxy::view::{admit, is_longer};
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
@@ -59,20 +58,20 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `requests_max`: how
-    /// many requests may be in flight.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `in_flight`: how many
+    /// requests may be.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
         own: Arc<dyn OwnEndpoints>,
         echo: Option<SocketAddr>,
-        requests_max: usize,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         Self {
             current,
             own,
             balancer: Balancer::new(echo),
-            in_flight: InFlight::new(requests_max),
+            in_flight,
             ids: RequestIds::seeded(),
         }
     }
@@ -191,13 +190,6 @@ async fn redirect(
     Ok(true)
 }
 
-/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
-fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
-}
-
 /// The upstream that a granted request goes to. None without a grant: this is where that rule holds.
 // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
 fn granted_upstream(ctx: &RequestContext) -> pingora::Result<&Upstream> {
@@ -230,7 +222,8 @@ impl ProxyHttp for Gateway {
             }
             return refuse(session, ctx, reason).await;
         }
-        ctx.place = self.in_flight.enter();
+        let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
+        ctx.place = self.in_flight.enter(network);
         if ctx.place.is_none() {
             let cause = Unavailable::Overloaded;
             ctx.snapshot.services.metrics.edge().requests_refused.inc();
@@ -378,7 +371,9 @@ impl ProxyHttp for Gateway {
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
         respond::fit_version(session, upstream_response);
-        if !upstream_response.status.is_informational() {
+        if status == StatusCode::CONTINUE {
+            ctx.begin_body();
+        } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
             attempt::note_connected(ctx, self.balancer.ejections());
             ctx.begin_answer();
