@@ -116,6 +116,8 @@ struct OAuthBody<'a> {
     error: &'a str,
     code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<String>,
 }
 
 /// Outermost layer: [`finished`] for every answer.
@@ -173,6 +175,9 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
                 error: oauth.error,
                 code: oauth.code,
                 request_id: id.as_str(),
+                error_description: oauth
+                    .parameter
+                    .map(|name| format!("{name}: once, and not empty")),
             });
             (body.unwrap_or_default(), "application/json", oauth.cause)
         } else {

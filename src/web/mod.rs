@@ -12,6 +12,7 @@ mod cors;
 mod endpoints;
 mod error;
 pub mod forward_auth;
+mod malformed;
 mod openapi;
 mod pace;
 mod page;

@@ -224,8 +224,8 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
 #[test]
 fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
     let upstream = Upstream::start();
-    let gateway = Gateway::prepare("sled", &routes(&upstream));
-    gateway.cli(&["account", "list"], "").done();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    gateway.stop();
     fill(&gateway);
     gateway.run();
     let mut cut = 0;
@@ -269,8 +269,8 @@ fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
 #[test]
 fn a_kill_in_the_middle_of_a_restore_is_mended_by_another() {
     let upstream = Upstream::start();
-    let gateway = Gateway::prepare("sled", &routes(&upstream));
-    gateway.cli(&["account", "list"], "").done();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    gateway.stop();
     fill(&gateway);
     let file = backup(&gateway);
     let safe = gateway.dir().join("safe.backup");
