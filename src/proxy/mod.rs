@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -29,6 +29,7 @@ use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
 use crate::auth::grant::Decision;
+use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
@@ -38,7 +39,7 @@ use crate::proxy::headers::Forwarding;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Turns;
 use crate::proxy::view::admit;
-use crate::snapshot::{Current, OwnEndpoints, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, Page, Refusal, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Gateway {
                 ctx.verdict = verdict;
                 Ok(true)
             }
-            Err(reason) => refuse(session, ctx, reason).await,
+            Err(reason) => self.refuse(session, ctx, reason).await,
         }
     }
 
@@ -120,7 +121,7 @@ impl Gateway {
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
                 ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
-                    return refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                    return self.refuse(session, ctx, DenyReason::BodyTooLarge).await;
                 }
                 Ok(false)
             }
@@ -132,36 +133,87 @@ impl Gateway {
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;
                 }
-                answer(session, ctx, &problem).await
+                self.answer(session, ctx, &problem).await
             }
             Decision::Fail(cause) => {
                 ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-                answer(session, ctx, &Problem::from(cause)).await
+                self.answer(session, ctx, &Problem::from(cause)).await
             }
         }
     }
-}
 
-/// Refuses, and says so.
-async fn refuse(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    reason: DenyReason,
-) -> pingora::Result<bool> {
-    ctx.deny(reason);
-    answer(session, ctx, &Problem::from(reason)).await
-}
+    /// Refuses, and says so.
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        reason: DenyReason,
+    ) -> pingora::Result<bool> {
+        ctx.deny(reason);
+        self.answer(session, ctx, &Problem::from(reason)).await
+    }
 
-async fn answer(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    problem: &Problem,
-) -> pingora::Result<bool> {
-    ctx.status = problem.status;
-    respond::problem(session, problem, ctx.id)
-        .await
-        .map_err(Error::into_down)?;
-    Ok(true)
+    /// Answers a program by a problem document, and a person by a page.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        problem: &Problem,
+    ) -> pingora::Result<bool> {
+        ctx.status = problem.status;
+        let headers = &session.req_header().headers;
+        let wants_page = ctx
+            .method
+            .as_ref()
+            .is_some_and(|method| wants_page(method, headers));
+        let page = if wants_page {
+            Box::pin(self.page(headers, ctx, problem)).await
+        } else {
+            None
+        };
+        respond::problem(session, problem, ctx.id, page)
+            .await
+            .map_err(Error::into_down)?;
+        Ok(true)
+    }
+
+    async fn page(
+        &self,
+        headers: &HeaderMap,
+        ctx: &RequestContext,
+        problem: &Problem,
+    ) -> Option<Page> {
+        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
+            return None;
+        };
+        let snapshot = &ctx.snapshot;
+        let public = &snapshot.config.listen.public_url;
+        let origin = origin_of(client.scheme(headers, &public.scheme), &target.authority);
+        let decided = match &ctx.verdict {
+            Verdict::Decided(decision) => decision.identity().cloned(),
+            _ => None,
+        };
+        // What cannot be decided is not asked once more.
+        let person = match decided {
+            None if problem.status < 500 => {
+                let authorizer = &snapshot.authorizer;
+                let is_own = snapshot.serves_itself(&target.host, &target.path);
+                authorizer.person(headers, client.address, is_own).await
+            }
+            decided => decided,
+        };
+        self.own.page(&Refusal {
+            status: problem.status,
+            code: problem.code,
+            title: problem.title,
+            retry_after_s: problem.retry_after_s(),
+            id: ctx.id,
+            person: person.as_ref().and_then(|person| person.username()),
+            asked: (&origin, target.path_and_query.as_str()),
+            headers,
+            snapshot,
+        })
+    }
 }
 
 /// Sends a browser elsewhere.
@@ -212,9 +264,9 @@ impl ProxyHttp for Gateway {
         if let Err(reason) = admit(session, ctx)? {
             if ctx.snapshot.is_question(&ctx.raw_target) {
                 ctx.deny(reason);
-                return answer(session, ctx, &Problem::for_proxy(reason)).await;
+                return self.answer(session, ctx, &Problem::for_proxy(reason)).await;
             }
-            return refuse(session, ctx, reason).await;
+            return self.refuse(session, ctx, reason).await;
         }
         let is_own = ctx
             .target
@@ -382,7 +434,7 @@ impl ProxyHttp for Gateway {
         if let Some(problem) = problem.filter(|_| is_open) {
             session.set_keepalive(None);
             // The caller may be gone by now: then there is no one to tell.
-            let _ = answer(session, ctx, &problem).await;
+            let _ = self.answer(session, ctx, &problem).await;
             if session.as_http1().is_some() {
                 session.shutdown().await;
             }

@@ -320,12 +320,15 @@ async fn every_page_is_shown_under_a_strict_policy() {
         (back, " https://app.example.com"),
         ("/auth/login?rd=https%3A%2F%2Fevil.org", ""),
         ("/auth/login?notice=password_set", ""),
+        ("/auth/register", ""),
+        ("/auth/forgot", ""),
         ("/auth/confirm?token=tttttttt", ""),
         ("/auth/reset?token=tttttttt", ""),
     ];
     for (path, targets) in cases {
         let page = gateway.send("GET", path, &[], String::new()).await;
-        assert_eq!(page.status, 200, "{path} {}", page.text);
+        let status = if path.contains("token") { 400 } else { 200 };
+        assert_eq!(page.status, status, "{path} {}", page.text);
         let policy = format!(
             "default-src 'none'; style-src 'self'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
         );
@@ -364,6 +367,11 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
     let page = gateway.send("GET", rd, &[session], String::new()).await;
     assert_eq!(page.status, 200, "the page leads nowhere by itself");
     assert!(page.text.contains("<strong id=\"person\">anna</strong>"));
+    assert!(!page.text.contains("its cookie is not for that address"));
+    let led = format!("{cookie}; {}", pair(&page));
+    let page = gateway
+        .send("GET", rd, &[("cookie", &led)], String::new())
+        .await;
     assert!(page.text.contains("its cookie is not for that address"));
     // Another login of the same browser ends the session that it had.
     let again = gateway
