@@ -292,6 +292,7 @@ mod tests {
             addresses: Vec::new(),
             resources: vec![Name::parse(resource).unwrap()],
             public_path: path.to_owned(),
+            keepalive_timeout: std::time::Duration::from_mins(1),
         };
         let map = resource_map(
             &public_url,

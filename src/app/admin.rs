@@ -17,11 +17,8 @@ use crate::crypto::token::{digest, digests_match};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
 
-/// Few ask, and each soon goes.
-const BOUNDS: Bounds = Bounds {
-    connections_max: 64,
-    head_timeout: Duration::from_secs(10),
-};
+/// Those who ask are near, and ask at once.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One part of the gateway, and whether it does its work.
 pub struct Component {
@@ -79,9 +76,13 @@ impl Admin {
         }
     }
 
-    /// Serves the listener until the task is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        plain::serve(listener, BOUNDS, move |request: Request<_>| {
+    /// Serves the listener until the task is dropped. `connections_max`: connections at once.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, connections_max: usize) {
+        let bounds = Bounds {
+            connections_max,
+            head_timeout: HEAD_TIMEOUT,
+        };
+        plain::serve(listener, bounds, move |request: Request<_>| {
             let answer = self.answer(request.method(), request.uri().path(), request.headers());
             std::future::ready(answer)
         })

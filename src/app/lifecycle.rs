@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::app::admin::{Admin, Component, Degraded};
+use crate::app::budget::Budget;
 use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
@@ -49,10 +50,9 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     start_socket(&config, &current, &mut tasks).await?;
 
     let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
-    let door = Arc::new(Door::new(
-        Gateway::new(Arc::clone(&current), own, echo),
-        &config,
-    ));
+    let budget = Budget::of(&config);
+    let gateway = Gateway::new(Arc::clone(&current), own, echo, budget.requests);
+    let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
     services.issuers.adopt();
     tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
@@ -62,7 +62,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
         degraded_issuers(&current),
         config.listen.admin_token.as_ref(),
     );
-    tasks.spawn(Arc::new(admin).serve(admin_listener));
+    tasks.spawn(Arc::new(admin).serve(admin_listener, budget.admin_connections));
     keep_house(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));

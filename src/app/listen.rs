@@ -6,21 +6,29 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use async_trait::async_trait;
+use http::HeaderMap;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::app::budget::Budget;
+use crate::app::connections::Connections;
 use crate::app::stream::{CallerStream, StreamLimits};
+use crate::auth::view::Client;
 use crate::config::Config;
 use crate::proxy::Gateway;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::view::head_limits;
+use crate::snapshot::Current;
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: u32 = 4096;
@@ -28,6 +36,10 @@ const BACKLOG: u32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Requests of a caller at once on one HTTP/2 connection.
 const H2_STREAMS_MAX: u32 = 100;
+/// What a list of fields may be larger than a head, counted as HTTP/2 does (RFC 9113 section 6.5.2).
+const H2_FIELD_ROOM: usize = 32 * 1024;
+/// What may wait in one stream for a caller that does not read.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Tries of a request: the first, another address, and once more where a kept connection had gone stale.
 const TRIES_MAX: usize = 3;
 
@@ -95,9 +107,11 @@ fn is_shortage(error: &io::Error) -> bool {
 /// The gateway's entrance: one for all its addresses.
 pub struct Door {
     proxy: Arc<HttpProxy<Gateway>>,
+    watched: Arc<WatchedProxy>,
+    current: Arc<Current>,
     limits: StreamLimits,
-    permits: Arc<Semaphore>,
-    connections: TaskTracker,
+    open: Arc<Connections>,
+    tasks: TaskTracker,
     closing: watch::Sender<bool>,
 }
 
@@ -106,13 +120,18 @@ impl Door {
     ///
     /// Limits of connections and heads, and the number of workers, are those of `config`: changing them takes a restart.
     #[must_use]
-    pub fn new(gateway: Gateway, config: &Config) -> Self {
+    pub(super) fn new(
+        gateway: Gateway,
+        current: Arc<Current>,
+        config: &Config,
+        budget: &Budget,
+    ) -> Self {
         let limits = &config.limits;
         let workers = config.listen.workers.max(1);
         let conf = ServerConf {
             threads: workers,
             // Pingora multiplies by the threads.
-            upstream_keepalive_pool_size: limits.upstream_idle_max.div_ceil(workers),
+            upstream_keepalive_pool_size: budget.upstream_idle.div_ceil(workers),
             max_retries: TRIES_MAX,
             ..ServerConf::default()
         };
@@ -122,18 +141,27 @@ impl Door {
         options.h2_idle_timeout = Some(limits.keepalive_timeout);
         proxy.server_options = Some(options);
         let mut h2 = H2Options::default();
-        h2.max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        // The guard judges the size; HTTP/2 counts 32 bytes more for each field, of which a cookie may be hundreds.
+        let list_bytes_max = limits.head_bytes_max + H2_FIELD_ROOM;
+        h2.max_header_list_size(u32::try_from(list_bytes_max).unwrap_or(u32::MAX));
         h2.max_concurrent_streams(H2_STREAMS_MAX);
+        h2.max_send_buffer_size(H2_SEND_BUFFER_BYTES);
         proxy.h2_options = Some(h2);
+        let proxy = Arc::new(proxy);
         Self {
-            proxy: Arc::new(proxy),
+            watched: Arc::new(WatchedProxy(Arc::clone(&proxy))),
+            proxy,
             limits: StreamLimits {
                 head: head_limits(config),
                 head_timeout: limits.head_timeout,
-                idle_timeout: limits.keepalive_timeout,
             },
-            permits: Arc::new(Semaphore::new(limits.connections_max)),
-            connections: TaskTracker::new(),
+            open: Connections::new(
+                budget.connections,
+                config.listen.connections_per_client_max,
+                Arc::clone(&current.load().services.metrics),
+            ),
+            current,
+            tasks: TaskTracker::new(),
             closing: watch::Sender::new(false),
         }
     }
@@ -161,7 +189,7 @@ impl Door {
         &self,
         listener: &TcpListener,
     ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let permit = self.open.room().await?;
         let (socket, peer) = accept(listener).await;
         Some((socket, peer, permit))
     }
@@ -174,9 +202,18 @@ impl Door {
             Ok(stream) => stream,
             Err(error) => return warn!(error = %error, "a connection could not be taken"),
         };
-        let proxy = Arc::clone(&self.proxy);
+        let snapshot = self.current.load();
+        let connection = stream.connection();
+        let trusted = &snapshot.config.listen.trusted_proxies;
+        let is_trusted =
+            Client::find(connection.peer(), &HeaderMap::new(), trusted).peer_is_trusted;
+        connection.end_request(snapshot.services.clock.elapsed());
+        let Some(place) = self.open.enter(connection, is_trusted, permit) else {
+            return debug!(client = %peer, "this network has as many connections as it may");
+        };
+        let (proxy, watched) = (Arc::clone(&self.proxy), Arc::clone(&self.watched));
         let mut closing = self.closing.subscribe();
-        self.connections.spawn(async move {
+        self.tasks.spawn(async move {
             // A connection on which nothing was asked must not hold up a drain: browsers open some in advance.
             let is_asked = tokio::select! {
                 biased;
@@ -184,9 +221,13 @@ impl Door {
                 _ = closing.wait_for(|is_closing| *is_closing) => false,
             };
             if is_asked {
-                proxy.process_new(Box::new(stream), &closing).await;
+                match stream.see_preface().await {
+                    Ok(true) => watched.process_new(Box::new(stream), &closing).await,
+                    Ok(false) => proxy.process_new(Box::new(stream), &closing).await,
+                    Err(_) => None,
+                };
             }
-            drop(permit);
+            drop(place);
         });
     }
 
@@ -194,16 +235,40 @@ impl Door {
     /// elsewhere. `true`: all ended within `limit`; `false`: the rest is left to be cut off.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.closing.send_replace(true);
-        self.connections.close();
+        self.tasks.close();
         self.proxy.http_cleanup().await;
-        timeout(limit, self.connections.wait()).await.is_ok()
+        timeout(limit, self.tasks.wait()).await.is_ok()
     }
 }
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
-            .field("connections", &self.connections.len())
+            .field("connections", &self.tasks.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The proxy for HTTP/2, whose streams are watched one by one.
+struct WatchedProxy(Arc<HttpProxy<Gateway>>);
+
+#[async_trait]
+impl HttpServerApp for WatchedProxy {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Option<ReusedHttpStream> {
+        let served = self.0.process_new_http(session, shutdown);
+        // Dropping what serves a stream resets it.
+        Exchange::watch(served).await.flatten()
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.0.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.0.server_options()
     }
 }

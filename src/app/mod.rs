@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod backup;
+mod budget;
+mod connections;
 pub mod control;
 mod counting;
 pub mod delivery;

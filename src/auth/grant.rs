@@ -95,6 +95,8 @@ pub enum Unavailable {
     Issuer,
     /// What the route promises its upstream could not be signed.
     Signing,
+    /// More requests are under way than the gateway has room for.
+    Overloaded,
 }
 
 impl Unavailable {
@@ -106,6 +108,7 @@ impl Unavailable {
             Self::RoleSource => "role_source_unavailable",
             Self::Issuer => "issuer_unavailable",
             Self::Signing => "signing_unavailable",
+            Self::Overloaded => "overloaded",
         }
     }
 }

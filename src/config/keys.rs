@@ -51,6 +51,7 @@ const SECTIONS: &[Section] = &[
             ("admin_token_file", Text),
             ("public_url", Text),
             ("trusted_proxies", Texts),
+            ("connections_per_client_max", Scalar),
             ("auth_hosts", Texts),
             ("auth_prefix", Text),
             ("workers", Scalar),
@@ -66,6 +67,7 @@ const SECTIONS: &[Section] = &[
             ("body_bytes_max", Scalar),
             ("keepalive_timeout_ms", Scalar),
             ("connections_max", Scalar),
+            ("requests_max", Scalar),
             ("upstream_connect_timeout_ms", Scalar),
             ("upstream_read_timeout_ms", Scalar),
             ("upstream_write_timeout_ms", Scalar),
@@ -210,6 +212,7 @@ const SECTIONS: &[Section] = &[
             ("addresses", Texts),
             ("resources", Texts),
             ("public_path", Text),
+            ("keepalive_timeout_ms", Scalar),
         ],
     ),
     (

@@ -21,6 +21,8 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Connections of callers at once. Default 10,000.
     pub connections_max: usize,
+    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve. Default 0.
+    pub requests_max: usize,
     /// To connect to an upstream. Default 5 s.
     pub upstream_connect_timeout: Duration,
     /// Between two reads from an upstream. Default 60 s.
@@ -58,6 +60,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
         head_fields_max: count("head_fields_max", 100, 8, HEAD_FIELDS),
         target_bytes_max: count("target_bytes_max", 8 * 1024, 64, HEAD_BYTES),
         connections_max: count("connections_max", 10_000, 1, 1_000_000),
+        requests_max: count("requests_max", 0, 0, 10_000_000),
         upstream_idle_max: count("upstream_idle_max", 128, 0, 100_000),
         body_bytes_max: reader
             .number("body_bytes_max", 0..=1 << 50)

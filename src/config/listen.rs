@@ -23,6 +23,8 @@ pub struct Listen {
     pub public_url: PublicUrl,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted proxies have none.
+    pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
     /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
@@ -109,6 +111,9 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
                 network,
             )
             .unwrap_or_default(),
+        connections_per_client_max: reader
+            .count("connections_per_client_max", 0..=1_000_000)
+            .unwrap_or(1000),
         auth_hosts: reader.texts("auth_hosts", HOST, host).unwrap_or_default(),
         auth_prefix: reader
             .text("auth_prefix", pattern::LITERAL_PATH, literal_prefix)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::listen::Listen;
 use crate::config::pattern;
@@ -12,6 +13,8 @@ use crate::model::route::{Upstream, UpstreamAddress};
 
 const NAME: &str = "a name: letters, digits, -, _ and ., at most 64";
 const ADDRESS: &str = "an address such as 127.0.0.1:9001, or builtin:echo";
+const HOUR_MS: u64 = 3_600_000;
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The upstreams, and every name that was written, for routes to be held against even where an upstream is wrong.
 pub(super) struct Upstreams {
@@ -63,12 +66,14 @@ fn one(
         "\"\", or a path such as /api: literal segments, no slash at the end",
         |text| (text.is_empty() || pattern::is_literal_path(text)).then(|| text.to_owned()),
     );
+    let keepalive_timeout = reader.millis("keepalive_timeout_ms", 1..=HOUR_MS);
     reader.finish();
     Some(Upstream {
         name: name?,
         addresses: addresses?,
         resources,
         public_path: public_path.unwrap_or_default(),
+        keepalive_timeout: keepalive_timeout.unwrap_or(KEEPALIVE_TIMEOUT),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Routes and upstreams as the configuration declares them, checked.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::model::access::{Name, Requirement};
 use crate::model::credential::CredentialRules;
@@ -124,4 +125,6 @@ pub struct Upstream {
     pub resources: Vec<Name>,
     /// Appended to `public_url` in the resource map.
     pub public_path: String,
+    /// How long an idle connection to it is kept.
+    pub keepalive_timeout: Duration,
 }

@@ -1,8 +1,10 @@
 //! What the stream of one connection and the phases of its requests tell each other.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
 
 use http::HeaderValue;
 use pingora::protocols::Digest;
@@ -18,6 +20,11 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection:
 /// The same for a caller that expects no body.
 const STAND_IN_HEAD: &[u8] =
     b"HEAD / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
+
+/// How far an HTTP/1 answer has come.
+const NOT_BEGUN: u8 = 0;
+const BEGUN: u8 = 1;
+const ENDED: u8 = 2;
 
 /// A head that the stream refused.
 #[derive(Debug)]
@@ -72,6 +79,13 @@ pub struct Connection {
     head_is_next: AtomicBool,
     is_upgraded: AtomicBool,
     is_body_malformed: AtomicBool,
+    is_body_late: AtomicBool,
+    answer: AtomicU8,
+    in_flight: AtomicU32,
+    idle_since_ms: AtomicU64,
+    is_closing: AtomicBool,
+    is_flooding: AtomicBool,
+    reader: Mutex<Option<Waker>>,
     lingers: AtomicBool,
     refused: Mutex<Option<RefusedHead>>,
 }
@@ -90,6 +104,13 @@ impl Connection {
             head_is_next: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             is_body_malformed: AtomicBool::new(false),
+            is_body_late: AtomicBool::new(false),
+            answer: AtomicU8::new(NOT_BEGUN),
+            in_flight: AtomicU32::new(0),
+            idle_since_ms: AtomicU64::new(0),
+            is_closing: AtomicBool::new(false),
+            is_flooding: AtomicBool::new(false),
+            reader: Mutex::new(None),
             lingers: AtomicBool::new(false),
             refused: Mutex::new(None),
         }
@@ -147,6 +168,107 @@ impl Connection {
     #[must_use]
     pub fn is_body_malformed(&self) -> bool {
         self.is_body_malformed.load(Ordering::Acquire)
+    }
+
+    /// Told by the stream: the body comes too slowly, and ends here.
+    pub fn give_up_body(&self) {
+        self.is_body_late.store(true, Ordering::Release);
+        self.linger();
+    }
+
+    /// Asked by the phases when a body broke off.
+    #[must_use]
+    pub fn is_body_late(&self) -> bool {
+        self.is_body_late.load(Ordering::Acquire)
+    }
+
+    /// Told by the phases: a request is here.
+    pub fn begin_request(&self) {
+        self.answer.store(NOT_BEGUN, Ordering::Release);
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Told by the phases: a request has ended, at this time of the monotonic clock.
+    pub fn end_request(&self, now: Duration) {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.idle_since_ms.store(now_ms, Ordering::Relaxed);
+        let count = |count: u32| Some(count.saturating_sub(1));
+        // The closure gives a value for every number, so this never fails.
+        let _ = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, count);
+    }
+
+    /// Since when no request is under way, in milliseconds of the monotonic clock; `None`: there is one.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<u64> {
+        let is_idle = self.in_flight.load(Ordering::Acquire) == 0;
+        is_idle.then(|| self.idle_since_ms.load(Ordering::Relaxed))
+    }
+
+    /// Told by the phases: the head of an HTTP/1 answer is out.
+    pub fn begin_answer(&self) {
+        self.answer.store(BEGUN, Ordering::Release);
+    }
+
+    /// Told by the phases: all of an HTTP/1 answer is out.
+    pub fn end_answer(&self) {
+        self.answer.store(ENDED, Ordering::Release);
+    }
+
+    /// Asked by the stream while it waits for a body: not while an answer streams beside it.
+    #[must_use]
+    pub fn is_body_awaited(&self) -> bool {
+        self.answer.load(Ordering::Acquire) != BEGUN
+    }
+
+    /// Asked by the stream: whether the rest of a body is of no more use.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answer.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Closes the connection as soon as no request is under way.
+    pub fn close_when_idle(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        let reader = self.lock_reader().take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Whether [`Connection::close_when_idle`] was asked for.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    /// Asked by the stream whenever it is read: whether to close now. If not, `waker` is woken when it should look again.
+    #[must_use]
+    pub fn closes_now(&self, waker: &Waker) -> bool {
+        {
+            let mut reader = self.lock_reader();
+            match &mut *reader {
+                Some(known) => known.clone_from(waker),
+                None => *reader = Some(waker.clone()),
+            }
+        }
+        self.is_closing() && self.idle_since().is_some()
+    }
+
+    /// Told by the stream: the caller sends too many frames that ask for nothing.
+    pub fn note_flood(&self) {
+        self.is_flooding.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection was closed for that.
+    #[must_use]
+    pub fn is_flooding(&self) -> bool {
+        self.is_flooding.load(Ordering::Acquire)
+    }
+
+    fn lock_reader(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Told by the phases: the answer goes out before the body was read, so closing has to wait for the caller to read it.

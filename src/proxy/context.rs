@@ -10,7 +10,10 @@ use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
+use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::{Connection, RefusedHead};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::in_flight::InFlightPlace;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -60,6 +63,10 @@ pub struct RequestContext {
     pub snapshot: Arc<Snapshot>,
     /// The caller's connection.
     pub connection: Option<Arc<Connection>>,
+    /// What is watched of it over HTTP/2.
+    pub exchange: Option<Arc<Exchange>>,
+    /// Its place among the requests in flight.
+    pub place: Option<InFlightPlace>,
     /// Whether the next request on the connection waits for the end of this one (HTTP/1).
     pub is_serial: bool,
     /// The method, as sent; `None` if it could not be read.
@@ -78,12 +85,12 @@ pub struct RequestContext {
     pub status: u16,
     /// Bytes of the answer's body.
     pub bytes_sent: u64,
-    /// Bytes of the request's body that came so far.
-    pub body_bytes: u64,
     /// Connects to an upstream that failed.
     pub failed_connects: usize,
     /// Where in the upstream's list the first connect goes.
     pub first_address: usize,
+    /// The present try to send it to an upstream.
+    pub attempt: Attempt,
     /// Whether a request was sent a second time already.
     pub is_resent: bool,
     born: Duration,
@@ -98,6 +105,8 @@ impl RequestContext {
             born: snapshot.services.clock.elapsed(),
             snapshot,
             connection: None,
+            exchange: Exchange::current(),
+            place: None,
             is_serial: false,
             method: None,
             target: None,
@@ -107,9 +116,9 @@ impl RequestContext {
             fault: None,
             status: 0,
             bytes_sent: 0,
-            body_bytes: 0,
             failed_connects: 0,
             first_address: 0,
+            attempt: Attempt::default(),
             is_resent: false,
         }
     }
@@ -119,6 +128,32 @@ impl RequestContext {
         self.method = Method::from_bytes(head.method.as_bytes()).ok();
         self.raw_target = head.target;
         self.deny(head.reason);
+    }
+
+    /// Begins another try to send the request: its body goes from the beginning.
+    pub fn begin_attempt(&mut self) {
+        self.attempt = Attempt::default();
+        if let Some(exchange) = &self.exchange {
+            exchange.sends_to(None);
+        }
+    }
+
+    /// Notes that the head of the answer is out: from now on the rest of the body may take its time.
+    pub fn begin_answer(&self) {
+        match (&self.exchange, &self.connection) {
+            (Some(exchange), _) => exchange.begin_answer(),
+            (None, Some(connection)) => connection.begin_answer(),
+            (None, None) => {}
+        }
+    }
+
+    /// Notes that the whole answer is out: the rest of the body is of no more use.
+    pub fn end_answer(&self) {
+        match (&self.exchange, &self.connection) {
+            (Some(exchange), _) => exchange.end_answer(),
+            (None, Some(connection)) => connection.end_answer(),
+            (None, None) => {}
+        }
     }
 
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
@@ -216,17 +251,19 @@ impl RequestContext {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         let services = &self.snapshot.services;
-        let took = services.clock.elapsed().saturating_sub(self.born);
+        let now = services.clock.elapsed();
+        let took = now.saturating_sub(self.born);
         services
             .metrics
             .request(self.outcome(), self.status, self.deny_reason(), took);
         if services.access.is_enabled() {
             self.write_record(took);
         }
-        if self.is_serial
-            && let Some(connection) = &self.connection
-        {
-            connection.expect_head();
+        if let Some(connection) = &self.connection {
+            connection.end_request(now);
+            if self.is_serial {
+                connection.expect_head();
+            }
         }
     }
 }

@@ -5,63 +5,74 @@
 //! endpoints, or has it decided; a grant leads to an upstream, everything else to a problem. The record is written when
 //! the context is dropped, on every way out.
 
+pub mod attempt;
 pub mod connection;
 pub mod context;
+pub mod ejection;
+pub mod exchange;
 pub mod guard;
 pub mod headers;
+pub mod in_flight;
 pub mod local;
+mod refuse;
 pub mod respond;
 pub mod upstream;
 pub mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
-use crate::auth::grant::Decision;
-use crate::auth::navigation::wants_page;
+use crate::auth::grant::{Decision, Unavailable};
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
 use crate::model::route::Upstream;
 use crate::proxy::context::{Fault, RequestContext, Verdict};
 use crate::proxy::headers::Forwarding;
+use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
-use crate::proxy::upstream::Turns;
+use crate::proxy::upstream::Balancer;
 use crate::proxy::view::admit;
-use crate::snapshot::{Current, OwnEndpoints, Page, Refusal, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
 pub struct Gateway {
     current: Arc<Current>,
     own: Arc<dyn OwnEndpoints>,
-    turns: Turns,
+    balancer: Balancer,
+    in_flight: Arc<InFlight>,
     ids: RequestIds,
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `requests_max`: how
+    /// many requests may be in flight.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
         own: Arc<dyn OwnEndpoints>,
         echo: Option<SocketAddr>,
+        requests_max: usize,
     ) -> Self {
         Self {
             current,
             own,
-            turns: Turns::new(echo),
+            balancer: Balancer::new(echo),
+            in_flight: InFlight::new(requests_max),
             ids: RequestIds::seeded(),
         }
     }
@@ -117,7 +128,7 @@ impl Gateway {
         let view = target.view(&head.method, scheme, client.address, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
-                ctx.first_address = self.turns.take(grant.route().upstream);
+                ctx.first_address = self.balancer.take(grant.route().upstream);
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
                 ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
@@ -140,79 +151,6 @@ impl Gateway {
                 self.answer(session, ctx, &Problem::from(cause)).await
             }
         }
-    }
-
-    /// Refuses, and says so.
-    async fn refuse(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-        reason: DenyReason,
-    ) -> pingora::Result<bool> {
-        ctx.deny(reason);
-        self.answer(session, ctx, &Problem::from(reason)).await
-    }
-
-    /// Answers a program by a problem document, and a person by a page.
-    async fn answer(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-        problem: &Problem,
-    ) -> pingora::Result<bool> {
-        ctx.status = problem.status;
-        let headers = &session.req_header().headers;
-        let wants_page = ctx
-            .method
-            .as_ref()
-            .is_some_and(|method| wants_page(method, headers));
-        let page = if wants_page {
-            Box::pin(self.page(headers, ctx, problem)).await
-        } else {
-            None
-        };
-        respond::problem(session, problem, ctx.id, page)
-            .await
-            .map_err(Error::into_down)?;
-        Ok(true)
-    }
-
-    async fn page(
-        &self,
-        headers: &HeaderMap,
-        ctx: &RequestContext,
-        problem: &Problem,
-    ) -> Option<Page> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return None;
-        };
-        let snapshot = &ctx.snapshot;
-        let public = &snapshot.config.listen.public_url;
-        let origin = origin_of(client.scheme(headers, &public.scheme), &target.authority);
-        let decided = match &ctx.verdict {
-            Verdict::Decided(decision) => decision.identity().cloned(),
-            _ => None,
-        };
-        // What cannot be decided is not asked once more.
-        let person = match decided {
-            None if problem.status < 500 => {
-                let authorizer = &snapshot.authorizer;
-                let is_own = snapshot.serves_itself(&target.host, &target.path);
-                authorizer.person(headers, client.address, is_own).await
-            }
-            decided => decided,
-        };
-        self.own.page(&Refusal {
-            status: problem.status,
-            code: problem.code,
-            title: problem.title,
-            retry_after_s: problem.retry_after_s(),
-            id: ctx.id,
-            person: person.as_ref().and_then(|person| person.username()),
-            asked: (&origin, target.path_and_query.as_str()),
-            headers,
-            snapshot,
-        })
     }
 }
 
@@ -268,6 +206,13 @@ impl ProxyHttp for Gateway {
             }
             return self.refuse(session, ctx, reason).await;
         }
+        ctx.place = self.in_flight.enter();
+        if ctx.place.is_none() {
+            let cause = Unavailable::Overloaded;
+            ctx.snapshot.services.metrics.edge().requests_refused.inc();
+            ctx.verdict = Verdict::Decided(Decision::Fail(cause));
+            return self.answer(session, ctx, &Problem::from(cause)).await;
+        }
         let is_own = ctx
             .target
             .as_ref()
@@ -284,18 +229,40 @@ impl ProxyHttp for Gateway {
         _session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
-        // A body is sent again from its beginning.
-        ctx.body_bytes = 0;
+        ctx.begin_attempt();
         let upstream = granted_upstream(ctx)?;
         let place = ctx.first_address.wrapping_add(ctx.failed_connects);
-        let address = self.turns.address(upstream, place).ok_or_else(|| {
+        let now = ctx.snapshot.services.clock.elapsed();
+        let address = self.balancer.address(upstream, place, now).ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
-        Ok(Box::new(upstream::peer(
-            upstream,
-            address,
-            &ctx.snapshot.config.limits,
-        )))
+        let limits = &ctx.snapshot.config.limits;
+        let fresh = ctx.is_resent.then_some(ctx.id);
+        let peer = upstream::peer(upstream, address, limits, fresh);
+        ctx.attempt.address = Some(address);
+        Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
+        if let Some(exchange) = &ctx.exchange
+            && !session.is_body_done()
+        {
+            exchange.sends_to(socket.map(Arc::clone));
+        }
+        if reused {
+            return ctx.attempt.check_kept(socket.map(Arc::as_ref));
+        }
+        attempt::note_connected(ctx, self.balancer.ejections());
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -305,6 +272,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
+        if let Ok(upstream) = granted_upstream(ctx) {
+            attempt::note_failed(ctx, upstream, self.balancer.ejections(), e.etype());
+        }
         // Nothing was sent, so any method may try the next address, once.
         ctx.failed_connects += 1;
         let has_another = granted_upstream(ctx).is_ok_and(|upstream| 1 < upstream.addresses.len());
@@ -339,12 +309,22 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
+        ctx.attempt.is_body_begun = true;
+        // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then end
+        // the body (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
         let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
-        ctx.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
-        if bytes_max != 0 && bytes_max < ctx.body_bytes && !session.was_upgraded() {
+        let bytes = body.as_ref().map_or(0, |piece| piece.len() as u64);
+        ctx.attempt.body_bytes += bytes;
+        if let Some(exchange) = &ctx.exchange {
+            exchange.body_came(bytes, end_of_stream);
+        }
+        if bytes_max != 0 && bytes_max < ctx.attempt.body_bytes && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the body is too large",
@@ -371,7 +351,30 @@ impl ProxyHttp for Gateway {
         if is_switch && let Some(connection) = &ctx.connection {
             connection.upgrade();
         }
-        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)
+        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
+        respond::fit_version(session, upstream_response);
+        if !upstream_response.status.is_informational() {
+            // By a kept connection too: otherwise an address whose connections last would stay skipped.
+            attempt::note_connected(ctx, self.balancer.ejections());
+            ctx.begin_answer();
+            if respond::is_bodyless(session, upstream_response) {
+                ctx.end_answer();
+            }
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<Option<Duration>> {
+        if end_of_stream {
+            ctx.end_answer();
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -382,14 +385,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        // A kept connection may close just as it is used. What has no body and does no harm twice is sent once more.
-        let is_repeatable = session.req_header().method.is_idempotent() && session.is_body_empty();
-        if is_repeatable && !ctx.is_resent {
-            e.retry.decide_reuse(client_reused);
-            ctx.is_resent = e.retry();
-        } else {
-            e.set_retry(false);
-        }
+        let may_resend = attempt::may_resend(session, ctx, &mut e, client_reused);
+        ctx.is_resent = true;
+        e.set_retry(may_resend);
         e
     }
 
@@ -399,13 +397,15 @@ impl ProxyHttp for Gateway {
         e: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let is_malformed = ctx
-            .connection
-            .as_ref()
-            .is_some_and(|it| it.is_body_malformed());
-        let cause = match cause_of(e) {
-            Cause::CallerGone if is_malformed => Cause::Refused(DenyReason::RequestMalformed),
-            other => other,
+        let connection = ctx.connection.as_ref();
+        let cause = match (cause_of(e), connection) {
+            (Cause::CallerGone, Some(it)) if it.is_body_malformed() => {
+                Cause::Refused(DenyReason::RequestMalformed)
+            }
+            (Cause::CallerGone, Some(it)) if it.is_body_late() => {
+                Cause::Refused(DenyReason::BodyTimeout)
+            }
+            (other, _) => other,
         };
         let problem = match cause {
             Cause::Refused(reason) => {

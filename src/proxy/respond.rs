@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
+use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -239,6 +239,26 @@ pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> p
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;
     session.write_response_header(Box::new(head), true).await
+}
+
+/// Gives an upstream's answer the form of the caller's version. Ours is HTTP/1.1, whatever the upstream speaks. A caller
+/// that speaks HTTP/1.0 knows no chunks: without a length its answer ends with the connection (RFC 9112 section 6.3).
+pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
+    head.set_version(Version::HTTP_11);
+    let is_old = session.req_header().version == Version::HTTP_10;
+    if is_old && head.remove_header(&TRANSFER_ENCODING).is_some() {
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether no body follows the head of an answer.
+pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
+    session.req_header().method == Method::HEAD
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        )
+        || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
 /// Decides what becomes of a body that nobody will read.

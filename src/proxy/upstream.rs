@@ -8,27 +8,29 @@ use std::time::Duration;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::config::Limits;
+use crate::model::id::RequestId;
 use crate::model::route::{Upstream, UpstreamAddress};
+use crate::proxy::ejection::Ejections;
 
 /// Places of turns that are kept apart; upstreams beyond share one with another, which only makes the turns less even.
 const TURNS: usize = 64;
-/// An idle connection to an upstream is kept this long.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whose turn it is among the addresses of each upstream.
+/// Chooses among the addresses of each upstream: round robin over those that can be connected to.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Balancer {
     next: [AtomicUsize; TURNS],
+    ejections: Ejections,
     /// Where the built-in echo answers, if it runs.
     echo: Option<SocketAddr>,
 }
 
-impl Turns {
+impl Balancer {
     /// `echo`: what `builtin:echo` stands for.
     #[must_use]
-    pub const fn new(echo: Option<SocketAddr>) -> Self {
+    pub fn new(echo: Option<SocketAddr>) -> Self {
         Self {
             next: [const { AtomicUsize::new(0) }; TURNS],
+            ejections: Ejections::default(),
             echo,
         }
     }
@@ -40,9 +42,25 @@ impl Turns {
         turn.map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The address at a place in the list, counted around; `None`: the echo is meant, and there is none.
+    /// The address at a place in the list, counted around, or the next one that is not skipped at `now`. Where all are
+    /// skipped, none is. `None`: the echo is meant, and there is none.
     #[must_use]
-    pub fn address(&self, upstream: &Upstream, place: usize) -> Option<SocketAddr> {
+    pub fn address(&self, upstream: &Upstream, place: usize, now: Duration) -> Option<SocketAddr> {
+        let count = upstream.addresses.len();
+        let usable = (0..count)
+            .filter(|_| 1 < count)
+            .filter_map(|offset| self.address_at(upstream, place.wrapping_add(offset)))
+            .find(|address| self.ejections.is_usable(*address, now));
+        usable.or_else(|| self.address_at(upstream, place))
+    }
+
+    /// Which addresses are skipped.
+    #[must_use]
+    pub fn ejections(&self) -> &Ejections {
+        &self.ejections
+    }
+
+    fn address_at(&self, upstream: &Upstream, place: usize) -> Option<SocketAddr> {
         let count = upstream.addresses.len().max(1);
         match upstream.addresses.get(place % count)? {
             UpstreamAddress::Socket(address) => Some(*address),
@@ -51,31 +69,41 @@ impl Turns {
     }
 }
 
-/// The peer for an address of an upstream, with every limit set: Pingora's own defaults wait for ever.
+/// The peer for an address of an upstream, with every limit set: Pingora's own defaults wait for ever. `fresh`: the request
+/// that takes no kept connection.
 #[must_use]
-pub fn peer(upstream: &Upstream, address: SocketAddr, limits: &Limits) -> HttpPeer {
+pub fn peer(
+    upstream: &Upstream,
+    address: SocketAddr,
+    limits: &Limits,
+    fresh: Option<RequestId>,
+) -> HttpPeer {
     let mut peer = HttpPeer::new(address, false, String::new());
-    peer.group_key = group_key(upstream);
+    peer.group_key = group_key(upstream, fresh);
     let options = &mut peer.options;
     options.connection_timeout = Some(limits.upstream_connect_timeout);
     options.total_connection_timeout = Some(limits.upstream_connect_timeout);
     options.read_timeout = Some(limits.upstream_read_timeout);
     options.write_timeout = Some(limits.upstream_write_timeout);
-    options.idle_timeout = Some(IDLE_TIMEOUT);
+    options.idle_timeout = Some(upstream.keepalive_timeout);
     peer
 }
 
 /// Keeps the idle connections of one upstream from another's at the same address: the pool looks at this beside the
 /// address, but not at every setting in which they may differ.
-fn group_key(upstream: &Upstream) -> u64 {
+fn group_key(upstream: &Upstream, fresh: Option<RequestId>) -> u64 {
     let mut hasher = DefaultHasher::new();
     upstream.name.hash(&mut hasher);
+    if let Some(id) = fresh {
+        id.as_str().hash(&mut hasher);
+    }
     hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::upstream::UpstreamMetrics;
 
     fn upstream(addresses: Vec<UpstreamAddress>) -> Upstream {
         Upstream {
@@ -83,6 +111,7 @@ mod tests {
             addresses,
             resources: Vec::new(),
             public_path: String::new(),
+            keepalive_timeout: Duration::from_mins(1),
         }
     }
 
@@ -94,21 +123,34 @@ mod tests {
                 .map(|port| UpstreamAddress::Socket(socket(port)))
                 .collect(),
         );
-        let turns = Turns::new(None);
-        let taken: Vec<_> = (0..4)
-            .map(|_| turns.address(&three, turns.take(0)).unwrap().port())
-            .collect();
-        assert_eq!(taken, [1, 2, 3, 1]);
+        let (balancer, now) = (Balancer::new(None), Duration::from_secs(1));
+        let four = |now| -> Vec<_> {
+            let ports = (0..4).map(|_| balancer.address(&three, balancer.take(0), now));
+            ports.map(|address| address.unwrap().port()).collect()
+        };
+        assert_eq!(four(now), [1, 2, 3, 1]);
         // Another upstream has a turn of its own.
-        assert_eq!(turns.take(1), 0);
-        assert_eq!(turns.address(&three, 2 + 1).unwrap().port(), 1);
+        assert_eq!(balancer.take(1), 0);
+        assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
+        // What cannot be connected to is passed over, until nothing else is left.
+        let metrics = UpstreamMetrics::default();
+        for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
+            let ejections = balancer.ejections();
+            ejections.failed("lists", socket(failed), now, &metrics);
+            assert_eq!(four(now), wanted, "{failed}");
+        }
+        // An upstream with one address has no other.
+        let one = upstream(vec![UpstreamAddress::Socket(socket(1))]);
+        assert_eq!(balancer.address(&one, 5, now), Some(socket(1)));
     }
 
     #[test]
     fn the_echo_is_where_it_was_bound() {
         let echo = upstream(vec![UpstreamAddress::BuiltinEcho]);
         let bound = SocketAddr::from(([127, 0, 0, 1], 7));
-        assert_eq!(Turns::new(Some(bound)).address(&echo, 5), Some(bound));
-        assert_eq!(Turns::new(None).address(&echo, 0), None);
+        let now = Duration::ZERO;
+        let balancer = Balancer::new(Some(bound));
+        assert_eq!(balancer.address(&echo, 5, now), Some(bound));
+        assert_eq!(Balancer::new(None).address(&echo, 0, now), None);
     }
 }

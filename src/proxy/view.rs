@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::COOKIE;
+use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -33,11 +34,18 @@ pub(in crate::proxy) fn admit(
         session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
     }
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
+    match session.req_header().version {
+        // No interim answer but the switch to another protocol (RFC 9110 section 15.2).
+        Version::HTTP_10 => session.as_downstream_mut().set_ignore_info_resp(true),
+        Version::HTTP_2 => join_cookies(session.req_header_mut())?,
+        _ => {}
+    }
 
     let head = session.req_header();
     let trusted = &ctx.snapshot.config.listen.trusted_proxies;
     ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
     let refused = connection.take_refused();
+    connection.begin_request();
     ctx.connection = Some(connection);
     if let Some(refused) = refused {
         let reason = refused.reason;
@@ -57,8 +65,26 @@ pub(in crate::proxy) fn admit(
         }))
 }
 
+/// Makes one field of the crumbs that a cookie may come in over HTTP/2 (RFC 9113 section 8.2.3).
+fn join_cookies(head: &mut RequestHeader) -> pingora::Result<()> {
+    let mut crumbs = head.headers.get_all(COOKIE).iter();
+    let Some(first) = crumbs.next() else {
+        return Ok(());
+    };
+    let mut joined = Vec::new();
+    for crumb in crumbs {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if joined.is_empty() {
+        return Ok(());
+    }
+    joined.splice(..0, first.as_bytes().iter().copied());
+    head.insert_header(COOKIE, joined)
+}
+
 fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, DenyReason> {
-    if head.version == http::Version::HTTP_2 {
+    if head.version == Version::HTTP_2 {
         check_h2(head, limits)?;
     }
     target_of(head)

@@ -15,8 +15,10 @@ use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Every way a request can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -230,6 +232,8 @@ pub struct Metrics {
     backup_made: Gauge,
     backup_errors: Counter,
     issuers: IssuerFamilies,
+    upstreams: UpstreamMetrics,
+    edge: EdgeMetrics,
 }
 
 impl Metrics {
@@ -259,6 +263,8 @@ impl Metrics {
             backup_made.clone(),
         );
         let issuers = IssuerFamilies::register(&mut registry);
+        let edge = EdgeMetrics::register(&mut registry);
+        let upstreams = UpstreamMetrics::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -302,6 +308,8 @@ impl Metrics {
             mails_queued,
             backup_made,
             issuers,
+            upstreams,
+            edge,
             labelled,
             registry,
         }
@@ -385,6 +393,18 @@ impl Metrics {
     /// Tells no more of a foreign issuer: it is not configured any more.
     pub fn forget_issuer(&self, name: &str) {
         self.issuers.forget(name);
+    }
+
+    /// The metrics of the addresses of upstreams.
+    #[must_use]
+    pub fn upstreams(&self) -> &UpstreamMetrics {
+        &self.upstreams
+    }
+
+    /// The metrics of callers' connections.
+    #[must_use]
+    pub fn edge(&self) -> &EdgeMetrics {
+        &self.edge
     }
 
     /// How many mails wait in the outbox.

@@ -2,9 +2,11 @@
 
 pub mod access;
 pub mod audit;
+pub mod edge;
 mod histogram;
 pub mod issuer;
 pub mod log;
 pub mod metrics;
 #[cfg(test)]
 mod test_kit;
+pub mod upstream;

@@ -188,6 +188,7 @@ impl From<Stop> for Problem {
             Stop::Fail(Unavailable::RoleSource) => Kind::RoleSourceUnavailable.into(),
             Stop::Fail(Unavailable::Issuer) => Kind::IssuerUnavailable.into(),
             Stop::Fail(Unavailable::Signing) => Kind::SigningUnavailable.into(),
+            Stop::Fail(Unavailable::Overloaded) => Kind::LimitsFull.into(),
         }
     }
 }

@@ -376,3 +376,51 @@ fn what_is_sound_passes_however_small_or_odd() {
         assert_eq!(found, [status], "{bytes:?}");
     }
 }
+
+// Over HTTP/1 alone: these bytes mean their escapes and nothing else, and Pingora does not read them.
+#[test]
+fn what_callers_send_raw_reaches_the_upstream_escaped() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let cases: [(&[u8], &str); 5] = [
+        (b"/public/x?q=<\"a\">", "/public/x?q=%3C%22a%22%3E"),
+        ("/public/x?q=\u{fc}".as_bytes(), "/public/x?q=%C3%BC"),
+        (b"/public/x?q=\xfc", "/public/x?q=%FC"),
+        ("/public/\u{fc}".as_bytes(), "/public/%C3%BC"),
+        (b"/public/a\"b", "/public/a%22b"),
+    ];
+    for (sent, reached) in cases {
+        for at_once in [true, false] {
+            let mut caller = gateway.connect();
+            let head = [
+                b"POST ",
+                sent,
+                b" HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n",
+            ]
+            .concat();
+            let bytes = [
+                head.as_slice(),
+                b"bodyGET /public/next HTTP/1.1\r\nHost: a\r\n\r\n",
+            ]
+            .concat();
+            let (one, two) = bytes.split_at(if at_once { bytes.len() } else { 12 });
+            caller.write(one);
+            if !at_once {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                caller.write(two);
+            }
+            assert_eq!(caller.answer().status, 200, "{reached}");
+            // What follows begins where it should.
+            assert_eq!(caller.answer().status, 200, "{reached}");
+            let seen = upstream.seen();
+            let [.., first, next] = seen.as_slice() else {
+                panic!("{reached}")
+            };
+            assert_eq!(
+                (first.target.as_str(), first.body.as_slice()),
+                (reached, b"body".as_slice())
+            );
+            assert_eq!(next.target, "/public/next");
+        }
+    }
+}

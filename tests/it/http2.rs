@@ -6,8 +6,8 @@ use http::{HeaderMap, Method, Request, StatusCode, Version};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::routes;
-use crate::harness::run;
 use crate::harness::upstream::Upstream;
+use crate::harness::{now, run};
 
 /// Names and values.
 type Fields<'f> = &'f [(&'f str, &'f str)];
@@ -19,7 +19,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
+pub(crate) async fn connect(gateway: &Gateway) -> SendRequest<Bytes> {
     let socket = tokio::net::TcpStream::connect(gateway.address)
         .await
         .unwrap();
@@ -280,4 +280,99 @@ fn a_connection_goes_on_after_refusals_and_heads_have_limits() {
         );
     });
     assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn crumbs_of_a_cookie_are_one_field() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let crumbs: Vec<_> = (0..110)
+        .map(|index| format!("name{index}=value{index}"))
+        .collect();
+    let fields: Vec<_> = crumbs
+        .iter()
+        .map(|crumb| ("cookie", crumb.as_str()))
+        .collect();
+    run(async {
+        let sender = connect(&gateway).await;
+        let request = request(&gateway, Method::GET, "/public/x", &fields);
+        assert_eq!(send(&sender, request, "").await.unwrap().status, 200);
+    });
+    // RFC 9113 section 8.2.3: one field for those who do not speak HTTP/2.
+    assert_eq!(
+        upstream.last().header("cookie"),
+        Some(crumbs.join("; ").as_str())
+    );
+}
+
+#[test]
+fn a_stream_whose_body_drips_is_reset_and_the_others_live_on() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let sender = connect(&gateway).await;
+        let mut ready = sender.clone().ready().await.unwrap();
+        let request = request(&gateway, Method::POST, "/public/x", &[]);
+        let (answer, mut stream) = ready.send_request(request, false).unwrap();
+        let drip = async {
+            loop {
+                let _ = stream.send_data(Bytes::from_static(b"x"), false);
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        };
+        let start = now();
+        let ended = tokio::select! {
+            ended = answer => ended,
+            () = drip => unreachable!("it drips for ever"),
+        };
+        let took = start.elapsed().as_secs();
+        assert!(
+            ended.is_err_and(|error| error.is_reset()),
+            "it was answered"
+        );
+        assert!((9..16).contains(&took), "{took}");
+        let another = self::request(&gateway, Method::GET, "/public/x", &[]);
+        assert_eq!(send(&sender, another, "").await.unwrap().status, 200);
+    });
+}
+
+/// A connection by hand: preface, empty SETTINGS, and then `frame` again and again; how many were taken.
+fn flood(gateway: &Gateway, frame: &[u8], count: usize) -> usize {
+    let mut caller = gateway.connect();
+    caller.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    caller.write([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let stream = caller.stream.get_mut();
+    // What comes back is read too, or both would wait for each other.
+    let mut answers = stream.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(1..) = std::io::Read::read(&mut answers, &mut bytes) {}
+    });
+    (0..count)
+        .take_while(|_| std::io::Write::write_all(stream, frame).is_ok())
+        .count()
+}
+
+#[test]
+fn frames_that_ask_for_nothing_have_a_budget() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let frames: [(&str, &[u8]); 5] = [
+        ("PING", &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        ("SETTINGS", &[0, 0, 0, 4, 0, 0, 0, 0, 0]),
+        ("PRIORITY", &[0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 16]),
+        ("WINDOW_UPDATE", &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        ("unknown", &[0, 0, 1, 99, 0, 0, 0, 0, 0, 1]),
+    ];
+    for (about, frame) in frames {
+        let taken = flood(&gateway, frame, 1_000_000);
+        assert!(taken < 1_000_000, "{about}");
+    }
+    let metrics = gateway.admin_get("/metrics").text().to_owned();
+    assert!(
+        metrics.contains("doorward_connections_flooding_total 5"),
+        "{metrics}"
+    );
+    gateway.get("/public/x").send().expect(200);
 }

@@ -1,11 +1,13 @@
 //! Heads and connections have limits in size, number and time.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::harness::gateway::Gateway;
 use crate::harness::routes::routes;
-use crate::harness::upstream::Upstream;
-use crate::harness::{at_once, now};
+use crate::harness::upstream::{Exchange, Upstream};
+use crate::harness::{SOON, at_once, now, wait_for};
 
 #[test]
 fn heads_have_limits() {
@@ -117,16 +119,130 @@ fn one_caller_with_many_connections_does_not_shut_out_readiness() {
         "[limits]\nconnections_max = 8\n{}",
         routes(&upstream)
     ));
-    let held: Vec<_> = (0..30).map(|_| gateway.connect()).collect();
+    let mut held: Vec<_> = (0..30).map(|_| gateway.connect()).collect();
     assert_eq!(gateway.admin_get("/readyz").status, 200);
-    drop(held);
-    crate::harness::wait_for("room for a connection", || {
-        let mut caller = gateway.connect();
-        caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        caller
-            .try_answer(false)
-            .filter(|answer| answer.status == 200)
+    // The oldest of them make room, whether they have said nothing or half a head.
+    for caller in &mut held {
+        caller.write("GET /public/a HT");
+    }
+    for _ in 0..10 {
+        gateway.get("/public/a").send().expect(200);
+    }
+    assert!(held[0].closes_within(SOON));
+    let metrics = gateway.admin_get("/metrics").text().to_owned();
+    assert!(!metrics.contains("doorward_connections_evicted_total 0"));
+}
+
+#[test]
+fn one_network_has_its_share_of_connections_and_a_trusted_proxy_has_no_bound() {
+    for (trusted, is_bound) in [("[]", true), ("[\"127.0.0.0/8\"]", false)] {
+        let upstream = Upstream::start();
+        let listen = format!("connections_per_client_max = 3\ntrusted_proxies = {trusted}");
+        let gateway = Gateway::start(&format!("[listen]\n{listen}\n{}", routes(&upstream)));
+        let mut held: Vec<_> = (0..6).map(|_| gateway.connect()).collect();
+        for (index, caller) in held.iter_mut().enumerate() {
+            caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\n\r\n");
+            let is_served = caller.try_answer(false).is_some();
+            assert_eq!(is_served, !is_bound || index < 3, "{trusted} {index}");
+        }
+        drop(held);
+        wait_for("room for a connection", || {
+            let mut caller = gateway.connect();
+            caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\n\r\n");
+            caller.try_answer(false)
+        });
+    }
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_in_the_time_of_a_head() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&format!(
+        "[limits]\nhead_timeout_ms = 300\n{}",
+        routes(&upstream)
+    ));
+    let start = now();
+    assert!(gateway.connect().closes_within(SOON));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn requests_in_flight_have_a_bound_and_the_rest_is_refused_at_once() {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        let _ = wait.lock().unwrap().recv_timeout(SOON);
+        exchange.answer("hello");
     });
+    let gateway = Gateway::start(&format!(
+        "[limits]\nrequests_max = 2\n{}",
+        routes(&upstream)
+    ));
+    let mut held: Vec<_> = (0..2).map(|_| gateway.connect()).collect();
+    for caller in &mut held {
+        caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    wait_for("both requests", || (upstream.count() == 2).then_some(()));
+    for path in ["/public/a", "/auth/methods"] {
+        let answer = gateway.get(path).send();
+        answer.refused(503, "overloaded");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(gateway.admin_get("/readyz").status, 200);
+    for caller in &mut held {
+        go.send(()).unwrap();
+        caller.answer().expect(200);
+    }
+    drop(go);
+    wait_for("room for a request", || {
+        (gateway.get("/auth/methods").send().status == 200).then_some(())
+    });
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn half_heads_do_not_shut_probes_out_of_the_admin_listener() {
+    let gateway = Gateway::start("");
+    let mut held: Vec<_> = (0..400)
+        .map(|_| {
+            let mut probe = crate::harness::http::Connection::open(gateway.admin);
+            probe.write("GET /healthz HT");
+            probe
+        })
+        .collect();
+    let start = now();
+    for _ in 0..5 {
+        assert_eq!(gateway.admin_get("/healthz").status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(3), "probes waited");
+    assert!(held[0].closes_within(SOON), "the oldest one stays");
+}
+
+/// One byte each half second, for ever: far less than a body has to come with.
+fn drips(head: &str, gateway: &Gateway) -> (Duration, String) {
+    let mut caller = gateway.connect();
+    caller.write(head);
+    let start = now();
+    let tick = Duration::from_millis(500);
+    while start.elapsed() < Duration::from_secs(25) {
+        caller.write("x");
+        if caller.closes_within(tick) || !caller.stream.buffer().is_empty() {
+            break;
+        }
+    }
+    let took = start.elapsed();
+    (took, String::from_utf8_lossy(&caller.rest()).into_owned())
+}
+
+#[test]
+fn a_body_that_drips_holds_no_upstream() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let head = "POST /public/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+    let (took, answer) = drips(head, &gateway);
+    assert!(answer.contains("TP/1.1 408"), "{answer}");
+    let wanted = Duration::from_secs(9)..Duration::from_secs(14);
+    assert!(wanted.contains(&took), "{took:?}");
 }
 
 #[test]

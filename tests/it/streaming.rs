@@ -291,3 +291,23 @@ fn interim_answers_pass_without_an_identity() {
     assert!(!format!("{hints:?}").contains("fixed"), "{hints:?}");
     assert_eq!(caller.answer().text(), "hello");
 }
+
+#[test]
+fn a_caller_that_reads_nothing_of_its_answer_is_given_up() {
+    let (gone, is_gone) = channel::<bool>();
+    let gone = Mutex::new(gone);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        exchange.write("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+        let piece = vec![b'x'; 1_000_000];
+        let is_cut = (0..1000).any(|_| !exchange.try_write(&piece));
+        let _ = gone.lock().unwrap().send(is_cut);
+        exchange.close = true;
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let start = now();
+    let mut caller = gateway.connect();
+    caller.write("GET /public/x HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(is_gone.recv_timeout(SOON * 5).unwrap(), "all was written");
+    let took = start.elapsed().as_secs();
+    assert!((9..20).contains(&took), "{took}");
+}

@@ -5,7 +5,10 @@
 //! Pingora: a head is held back until the guard has seen all of it, a body is followed to its end, and what comes behind
 //! waits until Pingora asks for it.
 
-use std::fmt;
+mod frames;
+mod pace;
+mod pingora_io;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,16 +16,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    TimingDigest, UniqueID, UniqueIDType,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::time::{Sleep, sleep, timeout};
+use pingora::protocols::{SocketDigest, UniqueIDType};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
+use self::frames::FrameBudget;
+use self::pace::{Pace, Paced};
 use crate::model::deny::DenyReason;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::proxy::guard::body::{BodyCheck, BodyProgress};
@@ -34,23 +35,22 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WRITE_BUFFER_BYTES: usize = 4096;
 /// Read at once while a head comes in pieces.
 const READ_BYTES: usize = 4096;
-/// Flushing and closing may take this long.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A caller that is still sending when it is refused may go on for this long, so that it gets to read the answer: closing
-/// with bytes unread would reset the connection and could take the answer with it.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// And for this many bytes.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamLimits {
     /// Of each head.
     pub head: HeadLimits,
-    /// From a head's first byte to its last.
+    /// From connecting to the first byte, and from a head's first byte to its last.
     pub head_timeout: Duration,
-    /// From connecting to the first byte.
-    pub idle_timeout: Duration,
+}
+
+/// What of the bytes of a request is Pingora's.
+enum Cleared {
+    /// The first so many, as they came.
+    AsSent(usize),
+    /// These, in the place of the first so many.
+    Instead(Vec<u8>, usize),
 }
 
 /// What the bytes that come next are.
@@ -69,7 +69,7 @@ enum Reading {
 
 /// A caller's connection over `S`, which is a socket, or TLS over one.
 pub struct CallerStream<S> {
-    inner: BufWriter<S>,
+    inner: BufWriter<Paced<S>>,
     id: UniqueIDType,
     connection: Arc<Connection>,
     proxy_digest: Arc<ProxyDigest>,
@@ -83,6 +83,10 @@ pub struct CallerStream<S> {
     /// How many of them the check of a head has seen.
     checked: usize,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// How long a body has been waited for.
+    body_pace: Pace,
+    /// Where this is HTTP/2.
+    frames: Option<Box<FrameBudget>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
@@ -102,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let _ = socket_digest.peer_addr.set(Some(peer.into()));
         let user_data = Arc::clone(&connection);
         Ok(Self {
-            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
+            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Paced::new(stream)),
             id: fd,
             connection,
             proxy_digest: Arc::new(ProxyDigest::new(
@@ -116,7 +120,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             cleared: 0,
             checked: 0,
             deadline: None,
+            body_pace: Pace::new(),
+            frames: None,
         })
+    }
+
+    /// What the phases know the connection by.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Reads more into `held`; 0: nothing more will come, or not in time.
@@ -158,9 +169,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         self.cleared = stand_in.len();
     }
 
-    /// Judges `bytes`, all that came since the head's first byte. Gives how many of them are Pingora's: head and body, but
+    /// Judges `bytes`, all that came since the head's first byte. Gives what of them is Pingora's: head and body, but
     /// nothing of what follows them; `None`: the head is not whole.
-    fn judge(&mut self, bytes: &[u8]) -> Result<Option<usize>, DenyReason> {
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<Cleared>, DenyReason> {
         let Reading::Head(check) = &mut self.reading else {
             return Ok(None);
         };
@@ -169,17 +180,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         };
         let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
         let rest = bytes.get(head_bytes..).unwrap_or_default();
+        let rewritten = check.rewritten(bytes);
         self.deadline = None;
-        match body.feed(rest)? {
+        self.body_pace = Pace::new();
+        let count = match body.feed(rest)? {
             BodyProgress::More => {
                 self.reading = Reading::Body(body);
-                Ok(Some(bytes.len()))
+                bytes.len()
             }
             BodyProgress::Ends(count) => {
                 self.reading = Reading::Waiting;
-                Ok(Some(head_bytes + count))
+                head_bytes + count
             }
-        }
+        };
+        Ok(Some(match rewritten {
+            Some(mut text) => {
+                text.extend(bytes.get(head_bytes..count).unwrap_or_default());
+                Cleared::Instead(text, count)
+            }
+            None => Cleared::AsSent(count),
+        }))
     }
 
     /// Hands on a head that came in one read, which is nearly every one, without copying it; `false`: look again.
@@ -195,10 +215,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             return Poll::Ready(Ok(true));
         }
         match self.judge(fresh) {
-            Ok(Some(count)) => {
+            Ok(Some(Cleared::AsSent(count))) => {
                 self.held.extend(fresh.get(count..).unwrap_or_default());
                 buf.set_filled(before + count);
                 return Poll::Ready(Ok(true));
+            }
+            Ok(Some(Cleared::Instead(text, count))) => {
+                self.cleared = text.len();
+                self.held = text;
+                self.held.extend(fresh.get(count..).unwrap_or_default());
             }
             Ok(None) => {
                 self.held.extend_from_slice(fresh);
@@ -219,11 +244,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
         let held = std::mem::take(&mut self.held);
         match self.judge(&held) {
-            Ok(count) => {
-                self.cleared = count.unwrap_or(0);
+            Ok(Some(Cleared::AsSent(count))) => {
+                self.cleared = count;
+                self.held = held;
+            }
+            Ok(Some(Cleared::Instead(text, count))) => {
+                self.cleared = text.len();
+                self.held = text;
+                self.held.extend(held.get(count..).unwrap_or_default());
+            }
+            Ok(None) => {
                 self.checked = held.len();
                 self.held = held;
-                if count.is_none() && self.deadline.is_none() {
+                if self.deadline.is_none() {
                     self.start_deadline(self.limits.head_timeout);
                 }
             }
@@ -235,11 +268,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Reads a body, as far as it goes; what follows it is held back.
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if read.is_pending() {
+            return self.poll_slow_body(cx);
+        }
+        ready!(read)?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
         let Reading::Body(check) = &mut self.reading else {
             return Poll::Ready(Ok(()));
         };
+        // What comes once the answer is out earns nothing: it is read only so that the connection can go on.
+        let earning = if self.connection.is_answered() {
+            0
+        } else {
+            fresh.len()
+        };
+        self.body_pace.moved(earning);
         match check.feed(fresh) {
             Ok(BodyProgress::More) => {}
             Ok(BodyProgress::Ends(count)) => {
@@ -254,6 +298,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits for more of a body, as long as the caller may take.
+    fn poll_slow_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.connection.is_body_awaited() {
+            self.body_pace.pause();
+            return Poll::Pending;
+        }
+        ready!(self.body_pace.poll_spent(cx));
+        self.connection.give_up_body();
+        self.end_reading();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is not HTTP/1.
+    fn poll_raw(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let fits = self.frames.as_mut().is_none_or(|it| it.take(fresh));
+        if !fits {
+            buf.set_filled(before);
+            return Poll::Ready(Err(self.end_flood()));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end_flood(&mut self) -> io::Error {
+        self.connection.note_flood();
+        self.end_reading();
+        io::ErrorKind::ConnectionAborted.into()
     }
 
     /// While a request is answered: notices that the caller has gone, and holds back what it sends already. Nobody needs
@@ -288,7 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 Reading::Body(_) => return self.poll_body(cx, buf),
                 Reading::Waiting => return self.poll_wait(cx),
                 Reading::Raw if 0 < self.cleared => {}
-                Reading::Raw => return Pin::new(&mut self.inner).poll_read(cx, buf),
+                Reading::Raw => return self.poll_raw(cx, buf),
                 Reading::Ended => return Poll::Ready(Ok(())),
             }
         }
@@ -325,23 +400,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Waits for the first bytes: as long as none have come, whoever waits may drop the connection unharmed.
     ///
     /// # Errors
-    /// When the caller has gone, or has said nothing within the idle time.
+    /// When the caller has gone, or has said nothing in time.
     pub async fn first_bytes(&mut self) -> io::Result<()> {
-        self.start_deadline(self.limits.idle_timeout);
+        self.start_deadline(self.limits.head_timeout);
         self.hold().await?;
         self.start_deadline(self.limits.head_timeout);
         Ok(())
     }
 
     async fn hold(&mut self) -> io::Result<()> {
-        match std::future::poll_fn(|cx| self.poll_hold(cx)).await? {
+        let held = std::future::poll_fn(|cx| {
+            if self.connection.closes_now(cx.waker()) {
+                return Poll::Ready(Ok(0));
+            }
+            self.poll_hold(cx)
+        });
+        match held.await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
     }
 
     /// Reads until it is clear whether this is HTTP/2.
-    async fn see_preface(&mut self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// As [`CallerStream::first_bytes`].
+    pub async fn see_preface(&mut self) -> io::Result<bool> {
         if self.held.is_empty() {
             self.first_bytes().await?;
         }
@@ -349,24 +433,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             self.hold().await?;
         }
         let is_h2 = self.held.starts_with(H2_PREFACE);
-        if is_h2 {
+        if is_h2 && self.frames.is_none() {
+            let mut frames = Box::new(FrameBudget::new(H2_PREFACE.len()));
+            let fits = frames.take(&self.held);
+            self.frames = Some(frames);
+            if !fits {
+                return Err(self.end_flood());
+            }
             self.reading = Reading::Raw;
             self.cleared = self.held.len();
             self.deadline = None;
         }
         Ok(is_h2)
-    }
-
-    /// Reads what a refused caller still sends, and forgets it.
-    async fn drain(&mut self) {
-        let mut bytes = [0; READ_BYTES];
-        let mut left = LINGER_BYTES_MAX;
-        while 0 < left {
-            match self.inner.read(&mut bytes).await {
-                Ok(count) if 0 < count => left = left.saturating_sub(count),
-                _ => return,
-            }
-        }
     }
 }
 
@@ -376,6 +454,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.cleared == 0 && self.connection.closes_now(cx.waker()) {
+            self.end_reading();
+        }
         let read = self.poll_request(cx, buf);
         // Nothing to do but wait: what was written must not wait too. Pingora flushes an answer of a known length only at
         // its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole).
@@ -393,7 +474,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let count = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        if let Some(frames) = &mut self.frames {
+            frames.give(buf.get(..count).unwrap_or_default());
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -402,64 +487,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for CallerStream<S> {
-    async fn shutdown(&mut self) {
-        let closed = timeout(CLOSE_TIMEOUT, AsyncWriteExt::shutdown(&mut self.inner)).await;
-        if matches!(closed, Ok(Ok(()))) && self.connection.lingers() {
-            // Too slow or too much: then it is cut off.
-            let _ = timeout(LINGER_TIMEOUT, self.drain()).await;
-        }
-    }
-}
-
-#[async_trait]
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Peek for CallerStream<S> {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        if self.see_preface().await?
-            && let Some(place) = buf.get_mut(..H2_PREFACE.len())
-        {
-            place.copy_from_slice(H2_PREFACE);
-        }
-        Ok(true)
-    }
-}
-
-impl<S> UniqueID for CallerStream<S> {
-    fn id(&self) -> UniqueIDType {
-        self.id
-    }
-}
-
-impl<S> Ssl for CallerStream<S> {}
-
-impl<S> GetTimingDigest for CallerStream<S> {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl<S> GetProxyDigest for CallerStream<S> {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(Arc::clone(&self.proxy_digest))
-    }
-}
-
-impl<S> GetSocketDigest for CallerStream<S> {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.socket_digest))
-    }
-}
-
-impl<S> fmt::Debug for CallerStream<S> {
-    /// Without what was read: it may hold credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallerStream")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
     }
 }
 

@@ -7,6 +7,8 @@
 
 pub mod body;
 
+use std::ops::Range;
+
 use crate::model::deny::DenyReason;
 use crate::proxy::guard::body::Framing;
 use crate::route::head::{METHOD_BYTES_MAX, check_method, host_of, is_token};
@@ -54,6 +56,9 @@ pub struct HeadCheck {
     host: Option<Box<[u8]>>,
     /// The authority of a target in absolute-form.
     authority: Option<Box<[u8]>>,
+    /// Where the target stands, and how many of its bytes must be escaped.
+    target: Range<usize>,
+    escapes: usize,
 }
 
 impl HeadCheck {
@@ -73,6 +78,8 @@ impl HeadCheck {
             codings: 0,
             host: None,
             authority: None,
+            target: 0..0,
+            escapes: 0,
         }
     }
 
@@ -89,14 +96,15 @@ impl HeadCheck {
                 return self.unfinished(bytes.len());
             };
             let end = self.scanned + found;
-            let line = bytes.get(self.line_start..end).unwrap_or_default();
+            let start = self.line_start;
+            let line = bytes.get(start..end).unwrap_or_default();
             self.scanned = end + 1;
             self.line_start = end + 1;
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(DenyReason::RequestMalformed);
             };
             if !self.is_line_read {
-                self.first_line(line)?;
+                self.first_line(line, start)?;
             } else if line.is_empty() {
                 self.all_fields()?;
                 return Ok(Progress::Whole(end + 1));
@@ -131,7 +139,32 @@ impl HeadCheck {
         Ok(Progress::Partial)
     }
 
-    fn first_line(&mut self, line: &[u8]) -> Result<(), DenyReason> {
+    /// The bytes of a whole head with its target as URIs are written, if it was not sent so.
+    ///
+    /// Callers send some bytes raw that belong escaped, and the parser behind this refuses them. Escaped is the only thing
+    /// that they can mean.
+    #[must_use]
+    pub fn rewritten(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.escapes == 0 {
+            return None;
+        }
+        let target = bytes.get(self.target.clone())?;
+        let mut head = Vec::with_capacity(self.scanned + 2 * self.escapes);
+        head.extend(bytes.get(..self.target.start)?);
+        let mut is_path = true;
+        for byte in target {
+            is_path &= *byte != b'?';
+            if is_escaped(*byte, is_path) {
+                head.extend([b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
+            } else {
+                head.push(*byte);
+            }
+        }
+        head.extend(bytes.get(self.target.end..self.scanned)?);
+        Some(head)
+    }
+
+    fn first_line(&mut self, line: &[u8], start: usize) -> Result<(), DenyReason> {
         if line.is_empty() && self.blank_lines < BLANK_LINES_MAX {
             self.blank_lines += 1;
             return Ok(());
@@ -147,7 +180,10 @@ impl HeadCheck {
         } else {
             return Err(DenyReason::RequestMalformed);
         };
-        if self.limits.target_bytes_max < target.len() {
+        let target_start = start + method.len() + 1;
+        self.target = target_start..target_start + target.len();
+        self.escapes = count_escapes(target);
+        if self.limits.target_bytes_max < target.len() + 2 * self.escapes {
             return Err(DenyReason::TargetTooLong);
         }
         self.authority = check_target(method, target)?.map(Into::into);
@@ -233,6 +269,9 @@ pub fn check_h2(head: &http::request::Parts, limits: &HeadLimits) -> Result<(), 
         return Err(DenyReason::TargetTooLong);
     }
     check_target(head.method.as_str().as_bytes(), target.as_bytes())?;
+    if 0 < count_escapes(target.as_bytes()) {
+        return Err(DenyReason::RequestMalformed);
+    }
     let field_bytes: usize = head
         .headers
         .iter()
@@ -273,13 +312,32 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
     is_allowed && is_field_value(value)
 }
 
+/// Whether a byte of a target is one that the parser behind this refuses, though it can only mean its escape: what URIs
+/// do not hold (RFC 3986 section 2), and what is not ASCII.
+const fn is_escaped(byte: u8, is_path: bool) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | 0x80..) || (is_path && byte == b'`')
+}
+
+fn count_escapes(target: &[u8]) -> usize {
+    let mut is_path = true;
+    let escaped = target.iter().filter(|byte| {
+        is_path &= **byte != b'?';
+        is_escaped(**byte, is_path)
+    });
+    escaped.count()
+}
+
+const fn hex_digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' + value,
+        _ => b'A' + value - 10,
+    }
+}
+
 /// Checks a target's form; gives the authority of one in absolute-form.
 fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, DenyReason> {
-    // What no URI holds, and what the parser behind this would refuse without a word.
-    let is_sound =
-        |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>');
-    let mut path = target.iter().take_while(|byte| **byte != b'?');
-    if !target.iter().all(is_sound) || path.any(|byte| *byte == b'`') {
+    let is_sound = |byte: &u8| (byte.is_ascii_graphic() && *byte != b'#') || !byte.is_ascii();
+    if !target.iter().all(is_sound) {
         return Err(DenyReason::RequestMalformed);
     }
     if target.starts_with(b"/") || (target == b"*" && method == b"OPTIONS") {

@@ -34,10 +34,10 @@ pub(in crate::web) async fn show_register(
 ) -> Response {
     let filled = Filled {
         prefix: &portal.prefix,
-        is_open: true,
+        is_open: may_register(&scope),
         ..Filled::default()
     };
-    if may_register(&scope) {
+    if filled.is_open {
         portal.page(REGISTER, &filled, None)
     } else {
         refused(&portal, REGISTER, Kind::RegistrationClosed.into(), filled)

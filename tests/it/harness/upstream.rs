@@ -106,6 +106,11 @@ impl Exchange {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
     }
 
+    /// Whether all of this could be written.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
+    }
+
     /// Bytes after an upgrade.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

@@ -1,0 +1,178 @@
+//! Addresses of upstreams that could not be connected to, and are skipped for a while.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tracing::{info, warn};
+
+use crate::telemetry::upstream::UpstreamMetrics;
+
+/// An address is skipped this long after its first failed connect; each further one doubles it.
+const EJECTED_FOR_MIN: Duration = Duration::from_secs(10);
+/// And at most this long.
+const EJECTED_FOR_MAX: Duration = Duration::from_mins(5);
+
+#[derive(Debug)]
+struct Ejected {
+    upstream: String,
+    span: Duration,
+    /// When it is tried again, in milliseconds of the monotonic clock.
+    until_ms: AtomicU64,
+    /// Whether that try is under way.
+    is_tried: AtomicBool,
+}
+
+impl Ejected {
+    fn new(upstream: &str, span: Duration, now: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            upstream: upstream.to_owned(),
+            span,
+            until_ms: AtomicU64::new(millis(now + span)),
+            is_tried: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether this request is the one that tries the address again. Only one does: each of them may wait for as long as
+    /// a connect takes to fail.
+    fn is_due(&self, now: Duration) -> bool {
+        let until_ms = self.until_ms.load(Ordering::Relaxed);
+        let is_due = until_ms <= millis(now)
+            && self
+                .until_ms
+                .compare_exchange(
+                    until_ms,
+                    millis(now + self.span),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        if is_due {
+            self.is_tried.store(true, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
+/// Which addresses are skipped. Outlives reloads, since it is about addresses and not about a configuration.
+///
+/// While none is skipped, asking costs one atomic read.
+#[derive(Debug, Default)]
+pub struct Ejections {
+    addresses: ArcSwap<HashMap<SocketAddr, Arc<Ejected>>>,
+    /// Held while the map is replaced.
+    replacing: Mutex<()>,
+}
+
+impl Ejections {
+    /// Whether an address may be used at `now`.
+    #[must_use]
+    pub fn is_usable(&self, address: SocketAddr, now: Duration) -> bool {
+        let addresses = self.addresses.load();
+        addresses.is_empty() || addresses.get(&address).is_none_or(|it| it.is_due(now))
+    }
+
+    /// Notes a failed connect to an address of this upstream.
+    pub fn failed(
+        &self,
+        upstream: &str,
+        address: SocketAddr,
+        now: Duration,
+        metrics: &UpstreamMetrics,
+    ) {
+        metrics.connect_failed();
+        let _replacing = self.lock();
+        let known = self.addresses.load().get(&address).map(Arc::clone);
+        let span = match &known {
+            // Many requests may fail at once by the same outage: it counts once.
+            Some(ejected) if !ejected.is_tried.load(Ordering::Relaxed) => return,
+            Some(ejected) => (ejected.span * 2).min(EJECTED_FOR_MAX),
+            None => EJECTED_FOR_MIN,
+        };
+        if known.is_none() {
+            warn!(upstream.name = upstream, upstream.address = %address, retry_s = span.as_secs(), "an address of an upstream cannot be connected to, and is skipped while others answer");
+            metrics.ejected(upstream, address, true);
+        }
+        self.replace(now, metrics, |addresses| {
+            addresses.insert(address, Ejected::new(upstream, span, now));
+        });
+    }
+
+    /// Notes a connection that was just made.
+    pub fn connected(&self, address: SocketAddr, now: Duration, metrics: &UpstreamMetrics) {
+        if !self.addresses.load().contains_key(&address) {
+            return;
+        }
+        let _replacing = self.lock();
+        let Some(ejected) = self.addresses.load().get(&address).map(Arc::clone) else {
+            return;
+        };
+        info!(upstream.name = ejected.upstream, upstream.address = %address, "an address of an upstream can be connected to again");
+        metrics.ejected(&ejected.upstream, address, false);
+        self.replace(now, metrics, |addresses| {
+            addresses.remove(&address);
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the map, and forgets addresses that were not tried for long: a reload has taken them out.
+    fn replace(
+        &self,
+        now: Duration,
+        metrics: &UpstreamMetrics,
+        change: impl FnOnce(&mut HashMap<SocketAddr, Arc<Ejected>>),
+    ) {
+        let mut addresses = HashMap::clone(&self.addresses.load());
+        addresses.retain(|address, ejected| {
+            let until_ms = ejected.until_ms.load(Ordering::Relaxed);
+            let is_present = millis(now) < until_ms + millis(EJECTED_FOR_MAX);
+            if !is_present {
+                metrics.ejected(&ejected.upstream, *address, false);
+            }
+            is_present
+        });
+        change(&mut addresses);
+        self.addresses.store(Arc::new(addresses));
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_tries_a_skipped_address_again_after_a_time_that_doubles() {
+        let (ejections, metrics) = (Ejections::default(), UpstreamMetrics::default());
+        let address = SocketAddr::from(([127, 0, 0, 1], 9001));
+        let mut now = Duration::from_secs(1000);
+        assert!(ejections.is_usable(address, now));
+        for wanted_s in [10, 20, 40, 80, 160, 300, 300] {
+            // Five requests were under way when it failed.
+            for _ in 0..5 {
+                ejections.failed("lists", address, now, &metrics);
+            }
+            now += Duration::from_millis(wanted_s * 1000 - 1);
+            assert!(!ejections.is_usable(address, now), "{wanted_s}");
+            now += Duration::from_millis(1);
+            assert!(ejections.is_usable(address, now), "{wanted_s}");
+            assert!(!ejections.is_usable(address, now), "two at once");
+        }
+        ejections.connected(address, now, &metrics);
+        assert!(ejections.is_usable(address, now));
+        // Its next outage begins with the shortest time.
+        ejections.failed("lists", address, now, &metrics);
+        assert!(ejections.is_usable(address, now + EJECTED_FOR_MIN));
+    }
+}

@@ -1,0 +1,193 @@
+//! One request and its answer over HTTP/2, watched from outside: a caller that must be waited for too long loses its stream.
+//!
+//! Over HTTP/1 the caller's stream sees by itself what is waited for. The streams of an HTTP/2 connection are inside of
+//! Pingora, which waits for their bodies without a limit.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pingora::protocols::SocketDigest;
+use tokio::time::sleep;
+
+/// A caller may be waited for this long; bytes that it moves earn it more, up to as much again.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// What a caller has to move for each second in which it is waited for (security: slow bodies, slow readers).
+const BYTES_PER_S: u64 = 1024;
+/// Between two looks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The time that this many bytes may take.
+#[must_use]
+pub const fn time_for(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_S)
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// Nothing of the caller's: no body is read yet, or it has ended.
+    Nothing,
+    /// The body.
+    Body,
+    /// The body, beside an answer whose head is out: both may take their time.
+    BothWays,
+    /// The rest of a body whose answer is out.
+    Rest,
+}
+
+/// One exchange over HTTP/2.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    phase: AtomicU8,
+    body_bytes: AtomicU64,
+    /// The connection to the upstream.
+    upstream: Mutex<Option<Arc<SocketDigest>>>,
+}
+
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
+
+impl Exchange {
+    /// The exchange that the present task serves, if it is watched.
+    #[must_use]
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+
+    /// Does what serves an exchange. `None`: it was ended because the caller was waited for too long.
+    pub async fn watch<F: Future>(work: F) -> Option<F::Output> {
+        let exchange = Arc::new(Self::default());
+        let served = CURRENT.scope(Arc::clone(&exchange), work);
+        tokio::select! {
+            biased;
+            output = served => Some(output),
+            () = exchange.stalled() => None,
+        }
+    }
+
+    /// Notes a connection to an upstream, to which a body will be sent; `None`: there is none any more.
+    pub fn sends_to(&self, upstream: Option<Arc<SocketDigest>>) {
+        let phase = if upstream.is_some() {
+            Phase::Body
+        } else {
+            Phase::Nothing
+        };
+        *self.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Notes a piece of the body.
+    pub fn body_came(&self, bytes: u64, is_end: bool) {
+        self.body_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if is_end {
+            self.phase.store(Phase::Nothing as u8, Ordering::Release);
+        }
+    }
+
+    /// Notes that the head of the answer is out.
+    pub fn begin_answer(&self) {
+        self.move_on(Phase::Body, Phase::BothWays);
+    }
+
+    /// Notes that the whole answer is out.
+    pub fn end_answer(&self) {
+        self.move_on(Phase::Body, Phase::Rest);
+        self.move_on(Phase::BothWays, Phase::Rest);
+    }
+
+    fn move_on(&self, from: Phase, to: Phase) {
+        // Fails where the exchange is elsewhere already, which is as good.
+        let _ =
+            self.phase
+                .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Ends when the caller has been waited for too long.
+    async fn stalled(&self) {
+        let (mut left, mut seen) = (PATIENCE, 0);
+        while !left.is_zero() {
+            sleep(TICK).await;
+            let bytes = self.body_bytes.load(Ordering::Acquire);
+            let earned = time_for(bytes - seen);
+            seen = bytes;
+            let phase = self.phase.load(Ordering::Acquire);
+            if phase == Phase::Rest as u8 {
+                left = left.saturating_sub(TICK);
+            } else if phase == Phase::Body as u8 && !self.is_upstream_busy() {
+                left = PATIENCE.min(left + earned).saturating_sub(TICK);
+            }
+        }
+    }
+
+    /// Whether the upstream has not taken all that was sent to it: then the caller waits, and not we for it.
+    fn is_upstream_busy(&self) -> bool {
+        let upstream = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
+        let info = upstream.as_ref().and_then(|socket| socket.tcp_info());
+        info.is_some_and(|info| info.tcpi_unacked != 0 || info.tcpi_notsent_bytes != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn digest() -> Arc<SocketDigest> {
+        // No socket at all: never busy.
+        Arc::new(SocketDigest::from_raw_fd(-1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_keeps_pace_until_its_answer_begins() {
+        let cases: [(u64, bool); 3] = [(0, true), (512, true), (1024, false)];
+        for (bytes_per_s, ends) in cases {
+            let exchange = Exchange::default();
+            exchange.sends_to(Some(digest()));
+            let sends = async {
+                loop {
+                    exchange.body_came(bytes_per_s, false);
+                    sleep(TICK).await;
+                }
+            };
+            let start = Instant::now();
+            let ended = timeout(Duration::from_mins(10), async {
+                tokio::select! { () = exchange.stalled() => {}, () = sends => {} }
+            });
+            assert_eq!(ended.await.is_ok(), ends, "{bytes_per_s}");
+            assert!(PATIENCE <= start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_both_ways_may_rest_and_what_is_answered_ends() {
+        let exchange = Exchange::default();
+        exchange.sends_to(Some(digest()));
+        exchange.begin_answer();
+        let long = Duration::from_hours(1);
+        assert!(timeout(long, exchange.stalled()).await.is_err());
+        exchange.end_answer();
+        // Not even by sending on.
+        exchange.body_came(1 << 30, false);
+        assert!(timeout(PATIENCE * 2, exchange.stalled()).await.is_ok());
+        exchange.body_came(0, true);
+        exchange.end_answer();
+        assert!(timeout(long, exchange.stalled()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_watched_finds_its_exchange() {
+        assert!(Exchange::current().is_none());
+        let found = Exchange::watch(async { Exchange::current().is_some() }).await;
+        assert_eq!(found, Some(true));
+        let stalled = Exchange::watch(async {
+            Exchange::current().unwrap().sends_to(Some(digest()));
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(stalled.await, None);
+    }
+}

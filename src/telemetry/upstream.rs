@@ -1,0 +1,57 @@
+//! What Prometheus reads of the addresses of upstreams.
+
+use std::net::SocketAddr;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AddressLabels {
+    upstream: String,
+    address: String,
+}
+
+/// Failed connects, and the addresses that are skipped because of them.
+#[derive(Debug, Default)]
+pub struct UpstreamMetrics {
+    ejected: Family<AddressLabels, Gauge>,
+    connect_errors: Counter,
+}
+
+impl UpstreamMetrics {
+    pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "upstream_address_ejected",
+            "1: connecting to this address of an upstream failed, and it is skipped for a while",
+            metrics.ejected.clone(),
+        );
+        registry.register(
+            "upstream_connect_errors",
+            "Connects to upstreams that failed",
+            metrics.connect_errors.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a connect that failed.
+    pub fn connect_failed(&self) {
+        self.connect_errors.inc();
+    }
+
+    /// Notes that an address is skipped, or that it is in use again.
+    pub fn ejected(&self, upstream: &str, address: SocketAddr, is_ejected: bool) {
+        let labels = AddressLabels {
+            upstream: upstream.to_owned(),
+            address: address.to_string(),
+        };
+        if is_ejected {
+            self.ejected.get_or_create(&labels).set(1);
+        } else {
+            self.ejected.remove(&labels);
+        }
+    }
+}
