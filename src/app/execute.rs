@@ -17,14 +17,16 @@ use crate::app::backup;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
-use crate::app::explain::explain;
+use crate::app::explain::{as_field, explain};
 use crate::auth;
+use crate::auth::verify::unverified::Unverified;
 use crate::crypto::signing::{KeyInfo, SigningKeys};
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{AccountId, KeyId};
 use crate::model::secret::Secret;
+use crate::model::token_fault::FaultKind;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
@@ -394,25 +396,28 @@ fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
 
 /// Whose a bearer token is, if a request with it would be recognised.
 async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
-    let value = http::HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-    let value = value.map_err(|_| Stop::Refused(DenyReason::BearerInvalid.code().to_owned()))?;
-    let headers = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
-    match snapshot.authorizer.authenticate(&headers, HERE).await {
-        Ok(Some(identity)) => Ok(json!({
-            "subject": identity.subject(),
-            "username": identity.username(),
-            "roles": identity.roles,
-            "scopes": identity.scopes,
-            "expires": identity.expires.map(Timestamp::to_rfc3339),
+    let (name, text) = as_field(token.expose(), snapshot);
+    let value = http::HeaderValue::from_str(&text);
+    let malformed = || Stop::Refused(Unverified::from(FaultKind::Malformed).text());
+    let value = value.map_err(|_| malformed())?;
+    let headers = http::HeaderMap::from_iter([(name, value)]);
+    let authorizer = &snapshot.authorizer;
+    match authorizer.authenticate_in_detail(&headers, HERE).await {
+        Ok(Some(caller)) => Ok(json!({
+            "subject": caller.identity.subject(),
+            "username": caller.identity.username(),
+            "roles": caller.identity.roles,
+            "scopes": caller.identity.scopes,
+            "expires": caller.identity.expires.map(Timestamp::to_rfc3339),
+            "left_out": caller.left_out(),
         })),
         Ok(None) => Err(Stop::Refused(
             DenyReason::CredentialMissing.code().to_owned(),
         )),
-        Err(auth::grant::Stop::Deny(reason)) => Err(Stop::Refused(reason.code().to_owned())),
-        Err(auth::grant::Stop::Wait(_)) => {
-            Err(Stop::Refused(DenyReason::RateLimited.code().to_owned()))
-        }
-        Err(auth::grant::Stop::Fail(cause)) => Err(Stop::Failed(cause.code().to_owned())),
+        Err(unverified) => Err(match unverified.stop {
+            auth::grant::Stop::Fail(_) => Stop::Failed(unverified.text()),
+            _ => Stop::Refused(unverified.text()),
+        }),
     }
 }
 

@@ -138,11 +138,8 @@ fn credential(
     match caller {
         ExplainedCaller::Anonymous => {}
         ExplainedCaller::Token(token) => {
-            let token = token.expose();
-            match field_of(token, snapshot) {
-                Some(name) => headers.insert(name, value(token.to_owned())?),
-                None => headers.insert(header::AUTHORIZATION, value(format!("Bearer {token}"))?),
-            };
+            let (name, text) = as_field(token.expose(), snapshot);
+            headers.insert(name, value(text)?);
         }
         ExplainedCaller::ApiKey(key) => {
             headers.insert(
@@ -159,12 +156,16 @@ fn credential(
     Ok(None)
 }
 
-/// The field of its own in which the issuer of a token has its tokens come; `None`: `Authorization`.
-fn field_of<'a>(token: &str, snapshot: &'a Snapshot) -> Option<&'a HeaderName> {
-    let token = UnverifiedToken::parse(token).ok()?;
-    let issuer = token.issuer()?;
+/// The field that carries a token, `Authorization` or that of its issuer, and what it holds then.
+pub(in crate::app) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String) {
+    let parsed = UnverifiedToken::parse(token).ok();
+    let issuer = parsed.as_ref().and_then(UnverifiedToken::issuer);
     let mut issuers = snapshot.config.issuers.iter();
-    issuers.find(|it| it.issuer == issuer)?.header.as_ref()
+    let found = issuers.find(|it| Some(it.issuer.as_str()) == issuer);
+    match found.and_then(|issuer| issuer.header.clone()) {
+        Some(name) => (name, token.to_owned()),
+        None => (header::AUTHORIZATION, format!("Bearer {token}")),
+    }
 }
 
 fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {

@@ -18,6 +18,8 @@ pub struct Caller {
     pub(crate) roles: Option<HeaderValue>,
     pub(crate) scopes: Option<HeaderValue>,
     pub(crate) key_id: Option<HeaderValue>,
+    /// What of a foreign token's claims was left out, for operators.
+    left_out: Option<String>,
 }
 
 impl Caller {
@@ -29,7 +31,19 @@ impl Caller {
             scopes: list(identity.scopes.iter().map(Scope::as_str)),
             key_id: identity.key_id.as_ref().and_then(|id| value(id.as_str())),
             identity: Arc::new(identity),
+            left_out: None,
         }
+    }
+
+    /// The same, with what of its token's claims was left out.
+    pub(in crate::auth) fn without(self, left_out: Option<String>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// What of its token's claims was left out and why, for operators; `None`: nothing, or it is no foreign token's.
+    #[must_use]
+    pub fn left_out(&self) -> Option<&str> {
+        self.left_out.as_deref()
     }
 }
 

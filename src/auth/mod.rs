@@ -14,6 +14,7 @@ mod pipeline;
 mod policy;
 mod preflight;
 pub mod return_to;
+mod rights;
 mod roles;
 pub mod strip;
 pub mod trace;
@@ -28,6 +29,7 @@ use http::HeaderMap;
 
 use crate::auth::asked::Asked;
 use crate::auth::assertion::Assertions;
+use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieNames;
 use crate::auth::extract::{Carriers, Credential, extract};
 use crate::auth::grant::{Decision, Denial, Stop};
@@ -36,6 +38,7 @@ use crate::auth::pipeline::Known;
 use crate::auth::policy::CompiledRoute;
 use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
+use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{Origin, Verifier, VerifierParts};
 use crate::auth::view::{OwnView, RequestView};
 use crate::model::access::{Ladder, Name};
@@ -154,6 +157,20 @@ impl Authorizer {
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Result<Option<Arc<Identity>>, Stop> {
+        let found = self.authenticate_in_detail(headers, client).await?;
+        Ok(found.map(|caller| Arc::clone(&caller.identity)))
+    }
+
+    /// As [`Authorizer::authenticate`], with all that operators may know: what of a token was left out, or what is wrong
+    /// with it.
+    ///
+    /// # Errors
+    /// [`Unverified`] where [`Authorizer::authenticate`] has an error.
+    pub async fn authenticate_in_detail(
+        &self,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Option<Arc<Caller>>, Unverified> {
         let Some(credential) = extract(headers, &self.carriers, CredentialKinds::ALL, None)? else {
             return Ok(None);
         };
@@ -161,8 +178,7 @@ impl Authorizer {
             client,
             counts: true,
         };
-        let caller = self.verifier.verify(credential, origin).await?;
-        Ok(Some(Arc::clone(&caller.identity)))
+        self.verifier.verify(credential, origin).await.map(Some)
     }
 
     /// The first half for the gateway's own endpoints: who sends this request; `None`: no credential came.
@@ -205,8 +221,10 @@ impl Authorizer {
         };
         match self.verifier.verify(credential, origin).await {
             Ok(_) => Ok(true),
-            Err(Stop::Deny(_)) => Ok(false),
-            Err(stop) => Err(stop),
+            Err(unverified) => match unverified.stop {
+                Stop::Deny(_) => Ok(false),
+                stop => Err(stop),
+            },
         }
     }
 

@@ -6,8 +6,10 @@ use crate::auth::caller::Caller;
 use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
+use crate::auth::rights::Rights;
 use crate::auth::trace::Trace;
 use crate::auth::verify::Origin;
+use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
 use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
@@ -81,7 +83,15 @@ impl Authorizer {
         }
         trace.step("requirement", permitted.is_ok(), &|| match permitted {
             Ok(()) => format!("{}: met", route.require),
-            Err(reason) => format!("{}: {}", route.require, reason.code()),
+            Err(reason) => {
+                let rights = Rights {
+                    identity: &caller.identity,
+                    given: &given.roles,
+                    ladder: &self.ladder,
+                };
+                let why = rights.lacking(compiled, reason, captures.as_slice());
+                format!("{}: {}{why}", route.require, reason.code())
+            }
         });
         permitted?;
         let roles = self.roles_header(route.all_roles, caller, &given.roles, captures.as_slice());
@@ -191,17 +201,13 @@ impl Authorizer {
         asking: Asking<'_>,
         trace: &mut T,
     ) -> Result<Option<Arc<Caller>>, Stop> {
-        let found = match asking {
+        let found: Result<_, Unverified> = match asking {
             // Asked by `explain` alone, so no request carries it.
-            Asking::Account(uid) => {
-                Box::pin(self.verifier.as_account(uid))
-                    .await
-                    .and_then(|found| {
-                        found.map_or(Err(DenyReason::SessionEnded.into()), |caller| {
-                            Ok(Some(caller))
-                        })
-                    })
-            }
+            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid))
+                .await
+                .and_then(|found| found.ok_or(Stop::Deny(DenyReason::SessionEnded)))
+                .map(Some)
+                .map_err(Unverified::from),
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
                     client: view.client,
@@ -217,17 +223,11 @@ impl Authorizer {
             }
         };
         trace.step("credential", found.is_ok(), &|| match &found {
-            Ok(Some(caller)) => format!(
-                "{} by {}",
-                caller.identity.subject(),
-                caller.identity.method.as_str()
-            ),
+            Ok(Some(caller)) => recognised(caller),
             Ok(None) => "none came".to_owned(),
-            Err(Stop::Deny(reason)) => reason.code().to_owned(),
-            Err(Stop::Wait(_)) => DenyReason::RateLimited.code().to_owned(),
-            Err(Stop::Fail(cause)) => cause.code().to_owned(),
+            Err(unverified) => unverified.text(),
         });
-        found
+        Ok(found?)
     }
 
     /// What a browser attaches by itself, a cookie, Basic or a token of an edge in front, authenticates only what a page
@@ -255,6 +255,16 @@ impl Authorizer {
             Err(DenyReason::OriginRefused)
         }
     }
+}
+
+/// A caller as `explain` tells it.
+fn recognised(caller: &Caller) -> String {
+    let identity = &caller.identity;
+    let (subject, method) = (identity.subject(), identity.method.as_str());
+    let left_out = caller
+        .left_out()
+        .map(|left_out| format!("; left out of its token: {left_out}"));
+    format!("{subject} by {method}{}", left_out.unwrap_or_default())
 }
 
 /// Roles that other services give.

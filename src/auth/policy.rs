@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::RoleSettings;
-use crate::model::access::{Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate};
+use crate::model::access::{
+    Ladder, Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate,
+};
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 use crate::model::route::{Route, Segment};
@@ -113,6 +115,39 @@ impl CompiledRoute {
                 ConcernedId::Captured(place) => captures.get(*place)?,
             };
             Some((&concern.resource, id))
+        })
+    }
+
+    /// The roles of the requirement, with what was captured in place of its captures.
+    pub(crate) fn roles_asked(&self, captures: &[&str], ladder: &Ladder) -> Vec<String> {
+        let named = |resource: &Name, id: &str, rank: Rank| {
+            let level = ladder.name(rank).map_or("", Name::as_str);
+            format!("{resource}-{id}-{level}")
+        };
+        let roles = self.any_role.iter().map(|role| match role {
+            CompiledRole::Plain(role) => role.as_str().to_owned(),
+            CompiledRole::Fixed { resource, id, rank } => named(resource, id.as_str(), *rank),
+            CompiledRole::Captured {
+                resource,
+                capture,
+                rank,
+            } => named(resource, captures.get(*capture).unwrap_or(&""), *rank),
+        });
+        roles.collect()
+    }
+
+    /// The resources of the requirement, by kind and id.
+    pub(crate) fn concerns<'c>(
+        &'c self,
+        captures: &'c [&str],
+    ) -> impl Iterator<Item = (Name, String)> + 'c {
+        let concerns = self.any_role.iter().filter_map(CompiledRole::concern);
+        concerns.filter_map(|concern| {
+            let id = match &concern.id {
+                ConcernedId::Fixed(id) => id.as_str(),
+                ConcernedId::Captured(place) => captures.get(*place)?,
+            };
+            Some((concern.resource.clone(), id.to_owned()))
         })
     }
 

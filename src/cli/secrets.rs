@@ -8,15 +8,19 @@ use anyhow::Context;
 use crate::model::secret::Secret;
 
 /// Longest secret read from standard input, in bytes.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
+const SECRET_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a secret from standard input: all of it, without one line break at its end.
 pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     let mut text = zeroize::Zeroizing::new(String::new());
-    let mut input = std::io::stdin().lock().take(SECRET_BYTES_MAX);
+    let mut input = std::io::stdin().lock().take(SECRET_BYTES_MAX + 1);
     input
         .read_to_string(&mut text)
         .with_context(|| format!("cannot read the {what} from standard input"))?;
+    anyhow::ensure!(
+        text.len() as u64 <= SECRET_BYTES_MAX,
+        "the {what} is longer than 1 MiB"
+    );
     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
     let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
     anyhow::ensure!(!trimmed.is_empty(), "there is no {what} on standard input");

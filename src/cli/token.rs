@@ -12,7 +12,6 @@ use crate::cli::args::TokenTask;
 use crate::cli::{output, secrets};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::jwt::UnverifiedToken;
-use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::secret::Secret;
 
@@ -41,31 +40,41 @@ fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Signature, and the times that a token states of itself; whose it is and for whom is not asked here.
+/// Signature, and what a token states of itself; whose it is and for whom is not asked here.
 fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
     let document =
         std::fs::read_to_string(jwks).with_context(|| format!("cannot read {}", jwks.display()))?;
-    let keys =
-        KeySet::from_jwks(&document, &Algorithm::ALL).context("the key set cannot be used")?;
+    let keys = KeySet::from_jwks(&document, &[]).context("the key set cannot be used")?;
+    for left_out in keys.left_out() {
+        output::note(&format!("not used: {left_out}"));
+    }
     let verified =
         match UnverifiedToken::parse(token.expose()).and_then(|token| token.verify(&keys)) {
             Ok(verified) => verified,
-            Err(error) => {
-                output::line(&format!("refused: {error}"));
-                return Ok(ExitCode::from(REFUSED));
-            }
+            Err(error) => return Ok(refused(&error.to_string())),
         };
     let now = SystemClock::new().now().secs();
     let time = |name: &str| verified.claims.get(name).and_then(Value::as_i64);
-    if time("exp").is_none_or(|at| at <= now) || time("nbf").is_some_and(|at| now < at) {
-        output::line(
-            "refused: the signature is right, but the token is expired, not yet good or without an end",
-        );
-        return Ok(ExitCode::from(REFUSED));
+    let why = match time("exp") {
+        None => Some("it has no time exp at which it ends"),
+        Some(at) if at <= now => Some("it has expired"),
+        Some(_) if time("nbf").is_some_and(|at| now < at) => Some("it is not valid yet"),
+        Some(_) if verified.claims.contains_key("cnf") => {
+            Some("it is bound to its sender (cnf), so it is no bearer token")
+        }
+        Some(_) => None,
+    };
+    if let Some(why) = why {
+        return Ok(refused(&format!("the signature is right, but {why}")));
     }
     output::line("verified");
     output::claims(&verified.claims);
     Ok(ExitCode::SUCCESS)
+}
+
+fn refused(why: &str) -> ExitCode {
+    output::line(&format!("refused: {why}"));
+    ExitCode::from(REFUSED)
 }
 
 /// Asks the gateway itself, running or not: all that it asks of a request's token.
@@ -76,10 +85,7 @@ fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
             output::claims(value.as_object().unwrap_or(&Map::new()));
             Ok(ExitCode::SUCCESS)
         }
-        Reply::Refused(why) => {
-            output::line(&format!("refused: {why}"));
-            Ok(ExitCode::from(REFUSED))
-        }
+        Reply::Refused(why) => Ok(refused(&why)),
         Reply::Failed(why) => anyhow::bail!(why),
         Reply::Explained(_) => anyhow::bail!("the gateway answered another question"),
     }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::document::{Node, Value};
 use crate::config::headers;
+use crate::config::issuer_prefixes::{Prefixes, prefix};
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote};
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::Surroundings;
 use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
-use crate::model::id::UserId;
+use crate::model::claim_path::ClaimPath;
 use crate::model::route::IdentityHeaderNames;
 
 /// A foreign issuer whose tokens are accepted.
@@ -21,8 +23,14 @@ pub struct Issuer {
     pub name: String,
     /// Claim `iss`, exactly.
     pub issuer: String,
-    /// One of these must be in claim `aud`.
+    /// One of these must be in the audience.
     pub audience: Vec<String>,
+    /// Claims that may hold the audience: the first that is present decides. Default `aud`.
+    pub audience_claims: Vec<ClaimPath>,
+    /// Claims that must be equal to these.
+    pub required_claims: Vec<(ClaimPath, ClaimValue)>,
+    /// Header `typ` of its access tokens beside none, `JWT` and `at+jwt`; lower case, without `application/`.
+    pub typ: Vec<String>,
     /// Where its keys come from.
     pub keys: KeySource,
     /// How they are fetched, if they are.
@@ -34,26 +42,41 @@ pub struct Issuer {
     /// Clock difference allowed. Default 30 s, at most 300.
     pub leeway: Duration,
     /// Claim that names the subject.
-    pub subject_claim: String,
-    /// Put before each subject and username.
+    pub subject_claim: ClaimPath,
+    /// Put before each subject.
     pub subject_prefix: String,
-    /// Claim that names the user for people; empty: none.
-    pub username_claim: String,
-    /// Claim that holds roles; dots reach into objects; empty: none.
-    pub roles_claim: String,
+    /// Claim that names the user for people; `None`: none does.
+    pub username_claim: Option<ClaimPath>,
+    /// Put before each username. Default: the issuer's name and a colon.
+    pub username_prefix: String,
+    /// Claim that holds roles, if any.
+    pub roles_claim: Option<ClaimPath>,
     /// Put before each role.
     pub roles_prefix: String,
     /// Reserved roles that its claims may give all the same: exact, or a beginning with `*` at its end.
     pub roles_allow: Vec<String>,
-    /// Claim that holds scopes; empty: none.
-    pub scopes_claim: String,
+    /// Claim that holds scopes, if any.
+    pub scopes_claim: Option<ClaimPath>,
     /// The field that carries its tokens bare, and no other does; `None`: `Authorization`, as bearer tokens.
     pub header: Option<HeaderName>,
+}
+
+/// What a claim must be equal to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimValue {
+    /// This text, byte for byte.
+    Text(String),
+    /// This whole number.
+    Integer(i64),
+    /// `true` or `false`.
+    Flag(bool),
 }
 
 const TOKEN_HEADER: &str = "Authorization, or a header name such as Cf-Access-Jwt-Assertion: letters, digits and -, not one \
      that HTTP, proxies, API keys or identity headers use";
 const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
+const CLAIM_NAME: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles";
+const PREFIX: &str = "at most 64 visible ASCII characters without comma";
 
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
 pub(super) fn read(
@@ -63,7 +86,7 @@ pub(super) fn read(
     around: Surroundings<'_>,
 ) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
-    let mut without_prefix = 0;
+    let mut prefixes = Prefixes::default();
     let mut introspects = false;
     let mut issuers = Vec::new();
     for mut reader in readers {
@@ -82,14 +105,6 @@ pub(super) fn read(
             );
         }
         seen.push((name.clone(), issuer.clone()));
-        without_prefix += usize::from(!reader.has("subject_prefix"));
-        if 1 < without_prefix && !reader.has("subject_prefix") {
-            reader.add(
-                "subject_prefix",
-                "a prefix, since another issuer has none either: their subjects could be taken for each other \
-                 (\"\" says that this is wanted)",
-            );
-        }
         if introspects && reader.has("introspection_url") {
             reader.add(
                 "introspection_url",
@@ -98,65 +113,114 @@ pub(super) fn read(
         }
         introspects |= reader.has("introspection_url");
         let header = header(&mut reader, api_key_header);
-        issuers.extend(one(reader, name, issuer, header, around));
+        issuers.extend(one(reader, (name, issuer, header), &mut prefixes, around));
     }
     issuers
 }
 
 fn one(
     mut reader: Reader<'_>,
-    name: Option<String>,
-    issuer: Option<String>,
-    header: Option<HeaderName>,
+    (name, issuer, header): (Option<String>, Option<String>, Option<HeaderName>),
+    prefixes: &mut Prefixes,
     around: Surroundings<'_>,
 ) -> Option<Issuer> {
     let audience = reader.required_texts("audience", CLAIM, claim);
+    let audience_claims = reader.some_texts("audience_claims", CLAIM_NAME, ClaimPath::parse);
+    let required_claims = required_claims(&mut reader);
+    let typ = typ(&mut reader);
     let keys = issuer_source::key_source(&mut reader, issuer.as_deref());
     let remote = issuer_source::remote(&mut reader);
     let introspection = issuer_source::introspection(&mut reader, name.as_deref(), around);
     let algorithms = algorithms(&mut reader, keys.as_ref());
     let leeway = reader.seconds("leeway_s", 0..=300);
-    let subject_claim = reader.text("subject_claim", "the name of a claim", |text| {
-        claim_name(text).filter(|name| !name.is_empty())
-    });
-    let subject_prefix = reader.text(
-        "subject_prefix",
-        "at most 64 visible ASCII characters without comma, and not a beginning of our own uids, u-",
-        |text| prefix(text).filter(|prefix| !speaks_for_ours(prefix)),
-    );
-    let mut optional_claim = |key: &str, default: &str| {
-        reader
-            .text(key, "the name of a claim, or \"\" for none", claim_name)
-            .unwrap_or_else(|| default.to_owned())
-    };
-    let username_claim = optional_claim("username_claim", "");
-    let roles_claim = optional_claim("roles_claim", "groups");
-    let scopes_claim = optional_claim("scopes_claim", "scope");
-    let roles_prefix = reader.text(
-        "roles_prefix",
-        "at most 64 visible ASCII characters without comma",
-        prefix,
-    );
+    let subject_claim = reader.text("subject_claim", CLAIM_NAME, ClaimPath::parse);
+    let username_claim = optional_claim(&mut reader, "username_claim", "");
+    let roles_claim = optional_claim(&mut reader, "roles_claim", "groups");
+    let scopes_claim = optional_claim(&mut reader, "scopes_claim", "scope");
+    let names = prefixes.read(&mut reader, name.as_deref(), username_claim.is_some());
+    let roles_prefix = reader.text("roles_prefix", PREFIX, prefix);
     let roles_allow = roles_allow(&mut reader);
     reader.finish();
     Some(Issuer {
         name: name?,
         issuer: issuer?,
         audience: audience?,
+        audience_claims: audience_claims.or_else(|| Some(vec![ClaimPath::parse("aud")?]))?,
+        required_claims,
+        typ,
         keys: keys?,
         remote,
         introspection,
         algorithms,
         leeway: leeway.unwrap_or(Duration::from_secs(30)),
-        subject_claim: subject_claim.unwrap_or_else(|| "sub".to_owned()),
-        subject_prefix: subject_prefix.unwrap_or_default(),
+        subject_claim: subject_claim.or_else(|| ClaimPath::parse("sub"))?,
+        subject_prefix: names.subject,
         username_claim,
+        username_prefix: names.username,
         roles_claim,
         roles_prefix: roles_prefix.unwrap_or_default(),
         roles_allow,
         scopes_claim,
         header,
     })
+}
+
+/// Takes the name of a claim; `""` stands for none.
+fn optional_claim(reader: &mut Reader<'_>, key: &str, default: &str) -> Option<ClaimPath> {
+    let expected = format!("{CLAIM_NAME}; or \"\" for none");
+    let read = |text: &str| match text {
+        "" => Some(None),
+        _ => ClaimPath::parse(text).map(Some),
+    };
+    let taken = reader.text(key, &expected, read);
+    taken.unwrap_or_else(|| ClaimPath::parse(default))
+}
+
+fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
+    const EXPECTED: &str = "a table of claims and what each must be equal to, such as { token_use = \"access\" }: a text, a whole \
+                            number, or true or false";
+    let table = match reader.node("required_claims").map(|node| node.value) {
+        None => return Vec::new(),
+        Some(Value::Table(table)) => table,
+        Some(_) => {
+            reader.add("required_claims", EXPECTED);
+            return Vec::new();
+        }
+    };
+    let read = |(name, node): (String, Node)| {
+        let value = match node.value {
+            Value::Text(text) => ClaimValue::Text(text),
+            Value::Integer(number) => ClaimValue::Integer(number),
+            Value::Flag(flag) => ClaimValue::Flag(flag),
+            Value::List(_) | Value::Table(_) | Value::Other => return None,
+        };
+        Some((ClaimPath::parse(&name)?, value))
+    };
+    let claims: Option<Vec<_>> = table.entries.into_iter().map(read).collect();
+    if claims.is_none() {
+        reader.add("required_claims", EXPECTED);
+    }
+    claims.unwrap_or_default()
+}
+
+fn typ(reader: &mut Reader<'_>) -> Vec<String> {
+    let taken = reader.texts(
+        "typ",
+        "the typ of a header, such as okta-internal-at+jwt: 1 to 128 visible ASCII characters",
+        |text| is_visible(text, 128).then(|| media_type(text)),
+    );
+    taken.unwrap_or_default()
+}
+
+/// A header's `typ` as it is compared: without case, and without the `application/` that may be left out
+/// (RFC 7515 section 4.1.9).
+#[must_use]
+pub fn media_type(typ: &str) -> String {
+    let mut typ = typ.to_ascii_lowercase();
+    if let Some(rest) = typ.strip_prefix("application/") {
+        typ = rest.to_owned();
+    }
+    typ
 }
 
 /// Where its tokens come: a field of their own, or `Authorization`.
@@ -223,34 +287,9 @@ fn name(text: &str) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-fn claim_name(text: &str) -> Option<String> {
-    let fits = text.len() <= 128 && !text.chars().any(char::is_control);
-    fits.then(|| text.to_owned())
-}
-
-fn prefix(text: &str) -> Option<String> {
-    let fits = text.is_empty() || (is_visible(text, 64) && !text.contains(','));
-    fits.then(|| text.to_owned())
-}
-
-/// Whether a subject behind this prefix could read as a uid of ours: no issuer speaks for our people.
-fn speaks_for_ours(prefix: &str) -> bool {
-    !prefix.is_empty() && (prefix.starts_with(UserId::PREFIX) || UserId::PREFIX.starts_with(prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_prefix_makes_a_subject_ours() {
-        for bad in ["u", "u-", "u-corp-"] {
-            assert!(speaks_for_ours(bad), "{bad}");
-        }
-        for good in ["", "corp:", "user-", "x-u-"] {
-            assert!(!speaks_for_ours(good), "{good}");
-        }
-    }
 
     #[test]
     fn names_and_prefixes_keep_their_rules() {

@@ -5,7 +5,9 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -62,7 +64,29 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, Str
         .ok_or_else(|| format!("its {name} is no base64url without padding"))
 }
 
-/// Whether the document that holds this key gives away what must stay private.
+/// Base64 as issuers write the numbers of public keys: with padding or without, in either alphabet.
+const LENIENT: [GeneralPurpose; 2] = {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    [
+        GeneralPurpose::new(&alphabet::URL_SAFE, config),
+        GeneralPurpose::new(&alphabet::STANDARD, config),
+    ]
+};
+
+/// The bytes of a member of a public key. RFC 7518 wants base64url without padding, and not every issuer keeps to that.
+fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
+    // With padding there are whole groups of four characters.
+    let is_whole = |text: &&str| !text.contains('=') || text.len().is_multiple_of(4);
+    let text = text(jwk, name)?.filter(is_whole);
+    let mut read = LENIENT
+        .iter()
+        .filter_map(|engine| engine.decode(text?).ok());
+    read.next()
+        .ok_or_else(|| format!("its {name} is no base64url"))
+}
+
+/// Whether a key gives away what must stay private.
 pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
     let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
     is_secret || PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name))
@@ -95,32 +119,61 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// The one algorithm of a key: the one its `alg` names if that is among `fitting`, without one the first of these.
-fn algorithm(jwk: &Map<String, Value>, fitting: &[Algorithm]) -> Result<Algorithm, String> {
-    let named = match text(jwk, "alg")? {
-        None => fitting.first().copied(),
-        Some(name) => Algorithm::parse(name).filter(|algorithm| fitting.contains(algorithm)),
+/// The algorithm that a key names, if it names one; it must be among `fitting`.
+fn named_algorithm(
+    jwk: &Map<String, Value>,
+    fitting: &[Algorithm],
+) -> Result<Option<Algorithm>, String> {
+    let Some(name) = text(jwk, "alg")? else {
+        return Ok(None);
     };
-    named.ok_or_else(|| "its alg is not supported or does not fit its kty and crv".to_owned())
+    let named = Algorithm::parse(name).filter(|algorithm| fitting.contains(algorithm));
+    let wrong = || "its alg is not supported or does not fit its kty and crv".to_owned();
+    named.map(Some).ok_or_else(wrong)
+}
+
+/// A public key that was checked.
+pub(crate) struct PublicKey {
+    /// The algorithms that it may be used with: one, unless it names none and several are configured.
+    pub(crate) algorithms: Vec<Algorithm>,
+    pub(crate) key: DecodingKey,
+    /// The key itself, however it was written: two keys with the same are one.
+    pub(crate) material: Vec<u8>,
 }
 
 /// Reads a public key for signatures; an error says why it is none, in words that hold nothing of it.
 ///
+/// An RSA key that names no algorithm has those of RS* and PS* that are in `allowed`, or RS256 if there are none.
+///
 /// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
-pub(crate) fn public(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
+    if is_private(jwk) {
+        return Err("its set gives away its secret, so anybody could sign with it".to_owned());
+    }
     check_use(jwk)?;
     match text(jwk, "kty")? {
-        Some("RSA") => rsa(jwk),
+        Some("RSA") => rsa(jwk, allowed),
         Some("EC") => ec(jwk),
         Some("OKP") => okp(jwk),
         _ => Err("its kty is not RSA, EC or OKP".to_owned()),
     }
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
     use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
-    let algorithm = algorithm(jwk, &[RS256, RS384, RS512, PS256, PS384, PS512])?;
-    let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
+    let fitting = [RS256, RS384, RS512, PS256, PS384, PS512];
+    let algorithms = if let Some(named) = named_algorithm(jwk, &fitting)? {
+        vec![named]
+    } else {
+        let is_allowed = |algorithm: &Algorithm| allowed.contains(algorithm);
+        let allowed: Vec<_> = fitting.into_iter().filter(is_allowed).collect();
+        if allowed.is_empty() {
+            vec![RS256]
+        } else {
+            allowed
+        }
+    };
+    let (n, e) = (public_bytes(jwk, "n")?, public_bytes(jwk, "e")?);
     let (n, e) = (without_zeros(&n), without_zeros(&e));
     let bits = n.first().map_or(0, |first| {
         n.len() * 8 - usize::try_from(first.leading_zeros()).unwrap_or_default()
@@ -140,7 +193,11 @@ fn rsa(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
     if !is_odd(n) || parsed.is_err() {
         return Err("its modulus and exponent are no RSA key".to_owned());
     }
-    Ok((algorithm, DecodingKey::from_rsa_raw_components(n, e)))
+    Ok(PublicKey {
+        algorithms,
+        key: DecodingKey::from_rsa_raw_components(n, e),
+        material: [&[u8::try_from(e.len()).unwrap_or_default()], e, n].concat(),
+    })
 }
 
 /// A big-endian number without what does not count: a size must not be made up of zeros.
@@ -151,15 +208,15 @@ fn without_zeros(mut number: &[u8]) -> &[u8] {
     number
 }
 
-fn ec(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+fn ec(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     let (of_curve, coordinate_bytes, curve): (_, _, &'static dyn VerificationAlgorithm) =
         match text(jwk, "crv")? {
             Some("P-256") => (Algorithm::ES256, 32, &ECDSA_P256_SHA256_FIXED),
             Some("P-384") => (Algorithm::ES384, 48, &ECDSA_P384_SHA384_FIXED),
             _ => return Err("its crv is not P-256 or P-384".to_owned()),
         };
-    let algorithm = algorithm(jwk, &[of_curve])?;
-    let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
+    named_algorithm(jwk, &[of_curve])?;
+    let (x, y) = (public_bytes(jwk, "x")?, public_bytes(jwk, "y")?);
     if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
         return Err(format!("its x and y do not have {coordinate_bytes} bytes"));
     }
@@ -168,21 +225,29 @@ fn ec(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
     if ParsedPublicKey::new(curve, &point).is_err() {
         return Err("its x and y are no point of its curve".to_owned());
     }
-    // The library's name misleads: it takes the bare point.
-    Ok((algorithm, DecodingKey::from_ec_der(&point)))
+    Ok(PublicKey {
+        algorithms: vec![of_curve],
+        // The library's name misleads: it takes the bare point.
+        key: DecodingKey::from_ec_der(&point),
+        material: point,
+    })
 }
 
-fn okp(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
+fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     if text(jwk, "crv")? != Some("Ed25519") {
         return Err("its crv is not Ed25519".to_owned());
     }
-    let algorithm = algorithm(jwk, &[Algorithm::EdDSA])?;
-    let x = bytes(jwk, "x")?;
+    named_algorithm(jwk, &[Algorithm::EdDSA])?;
+    let x = public_bytes(jwk, "x")?;
     if x.len() != 32 || ParsedPublicKey::new(&ED25519, x.as_slice()).is_err() {
         return Err("its x is no Ed25519 key of 32 bytes".to_owned());
     }
-    // As above: it takes the bare key.
-    Ok((algorithm, DecodingKey::from_ed_der(&x)))
+    Ok(PublicKey {
+        algorithms: vec![Algorithm::EdDSA],
+        // As above: it takes the bare key.
+        key: DecodingKey::from_ed_der(&x),
+        material: x,
+    })
 }
 
 /// Reads an HMAC secret; an error says why it is none, in words that hold nothing of it.
@@ -194,7 +259,7 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
     if text(jwk, "kty")? != Some("oct") {
         return Err("its kty is not oct".to_owned());
     }
-    let algorithm = algorithm(jwk, &[HS256, HS384, HS512])?;
+    let algorithm = named_algorithm(jwk, &[HS256, HS384, HS512])?.unwrap_or(HS256);
     let bytes_min = match algorithm {
         HS384 => 48,
         HS512 => 64,

@@ -103,14 +103,16 @@ impl KeySet {
         }
     }
 
-    /// Reads a JWK set of public keys; keys of another use or an algorithm that is not allowed are left out.
+    /// Reads a JWK set of public keys. What cannot be used is left out, and told by [`Self::left_out`]: keys of another use
+    /// or an algorithm that is not allowed, weak, broken and unknown ones (RFC 7517 section 5), oct and private ones, and
+    /// two that are different and agree in key id and algorithm, since a token could mean either.
     ///
     /// Takes at most 1 MiB and 100 keys. With `allowed` empty, each key may be used with the algorithm it declares;
-    /// without `alg`, RSA is RS256, EC goes by its curve, and OKP is `EdDSA`. What is left out, keys that are too weak or
-    /// broken included (RFC 7517 section 5), is told by [`Self::left_out`].
+    /// without `alg`, RSA is what of RS* and PS* is in `allowed`, else RS256, EC goes by its curve, and OKP is `EdDSA`.
+    /// A member that is null counts as absent.
     ///
     /// # Errors
-    /// [`KeySetError`] when the document is none, holds an oct or private key, two keys of one id, or none that can be used.
+    /// [`KeySetError`] when the document is none, or holds no key that can be used.
     pub fn from_jwks(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let document = read_object(document, "a JWK set")?;
         let Some(Value::Array(keys)) = document.get("keys") else {
@@ -119,29 +121,28 @@ impl KeySet {
         if KEYS_MAX < keys.len() {
             return Err(KeySetError(format!("expected at most {KEYS_MAX} keys")));
         }
-        let keys: Option<Vec<_>> = keys.iter().map(Value::as_object).collect();
-        let keys = keys.ok_or_else(|| refused("expected each of keys to be an object"))?;
-        if keys.iter().any(|key| jwk::is_private(key)) {
-            return Err(refused(
-                "expected public keys only: the set holds an oct key or a private member",
-            ));
-        }
-        // Counted before anything is left out: which of two is meant by a token is not for us to guess.
-        let mut kids = BTreeSet::new();
-        let named = keys.iter().filter_map(|key| key.get("kid"));
-        if !named.filter_map(Value::as_str).all(|kid| kids.insert(kid)) {
-            return Err(refused("expected each kid once"));
-        }
         let mut set = Self::default();
-        for (place, key) in keys.into_iter().enumerate() {
+        let mut read = Vec::new();
+        for (place, key) in (1..).zip(keys) {
             match read_public(key, allowed) {
-                Ok(read) => {
-                    // Members stand in the order of their names.
-                    let text = serde_json::to_vec(key).unwrap_or_default();
-                    set.marks.insert(token::sha256(&text));
-                    set.keys.push(read);
-                }
-                Err(why) => set.left_out.push(format!("key {}: {why}", place + 1)),
+                Ok(keys) => read.extend(keys.into_iter().map(|key| Read { place, ..key })),
+                Err(why) => set.left_out.push(format!("key {place}: {why}")),
+            }
+        }
+        for (index, one) in read.iter().enumerate() {
+            let other = read.iter().find(|other| one.is_confused_with(other));
+            if let Some(other) = other {
+                set.left_out.push(format!(
+                    "key {}: its kid and algorithm are those of key {}, which is another",
+                    one.place, other.place
+                ));
+            } else if !read
+                .iter()
+                .take(index)
+                .any(|before| before.mark == one.mark)
+            {
+                set.marks.insert(one.mark);
+                set.keys.push(one.key.clone());
             }
         }
         if set.keys.is_empty() {
@@ -163,7 +164,8 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`] when it is none or too weak.
     pub fn from_secret_jwk(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
-        let document = read_object(document, "one oct JWK")?;
+        let mut document = read_object(document, "one oct JWK")?;
+        document.retain(|_, value| !value.is_null());
         if document.contains_key("keys") {
             return Err(refused("expected one oct JWK, not a set"));
         }
@@ -175,9 +177,9 @@ impl KeySet {
         Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
     }
 
-    /// The key for a token: with a key id exactly that one, without one the only key of the algorithm.
+    /// The key for a token: with a key id the one of that id and algorithm, without one the only key of the algorithm.
     ///
-    /// `None` also when the key of that id has another algorithm: a token never chooses how its key is used.
+    /// `None` also when the keys of that id have other algorithms: a token never chooses how a key is used.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -227,11 +229,41 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
     })
 }
 
-fn read_public(key: &Map<String, Value>, allowed: &[Algorithm]) -> Result<VerificationKey, String> {
-    let kid = jwk::kid(key)?.map(str::to_owned);
-    let (algorithm, key) = jwk::public(key)?;
-    check_allowed(algorithm, allowed)?;
-    Ok(VerificationKey::new(kid, algorithm, key))
+/// A usable key of a document.
+struct Read {
+    /// Its place in the document, from 1.
+    place: usize,
+    key: VerificationKey,
+    /// A digest of the key itself, its id and its algorithm.
+    mark: [u8; 32],
+}
+
+impl Read {
+    /// Whether a token that means this key could mean the other one as well.
+    fn is_confused_with(&self, other: &Self) -> bool {
+        self.key.kid == other.key.kid
+            && self.key.algorithm == other.key.algorithm
+            && self.mark != other.mark
+    }
+}
+
+/// Reads one key: once for each algorithm that it may be used with.
+fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
+    let members = key.as_object().ok_or("it is no object")?;
+    let mut present = members.clone();
+    present.retain(|_, value| !value.is_null());
+    let kid = jwk::kid(&present)?.map(str::to_owned);
+    let public = jwk::public(&present, allowed)?;
+    let read = |algorithm: Algorithm| {
+        check_allowed(algorithm, allowed)?;
+        let text = format!("{kid:?} {} ", algorithm.as_str());
+        Ok(Read {
+            place: 0,
+            mark: token::sha256(&[text.as_bytes(), &public.material].concat()),
+            key: VerificationKey::new(kid.clone(), algorithm, public.key.clone()),
+        })
+    };
+    public.algorithms.iter().copied().map(read).collect()
 }
 
 fn check_allowed(algorithm: Algorithm, allowed: &[Algorithm]) -> Result<(), String> {
@@ -253,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::crypto::jwt::UnverifiedToken;
-    use crate::crypto::test_keys::{EC256, EC384, ED, HS, RSA, part, set};
+    use crate::crypto::test_keys::{EC256, EC384, ED, HS, OTHER_RSA, RSA, part, set};
 
     fn read(keys: &[Value]) -> Result<KeySet, KeySetError> {
         KeySet::from_jwks(&set(keys), &[])
@@ -333,12 +365,17 @@ mod tests {
             ED.with(&json!({ "alg": "ES256" })),
             json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA" }),
             json!({}),
+            HS.jwk.clone(),
+            json!({ "kty": "oct" }),
+            ED.with(&json!({ "d": "AAAA" })),
+            json!({ "kty": "what", "p": 1 }),
+            RSA.with(&json!({ "k": "AAAA" })),
         ];
         for key in cases {
             assert!(read(std::slice::from_ref(&key)).is_err(), "{key}");
             let set = read(&[key.clone(), EC256.with(&json!({ "kid": "other" }))]).unwrap();
             assert_eq!(algorithms(&set), ["ES256"], "{key}");
-            assert!(set.left_out()[0].starts_with("key 1: its "), "{key}");
+            assert!(set.left_out()[0].starts_with("key 1: "), "{key}");
         }
     }
 
@@ -363,7 +400,6 @@ mod tests {
             "{}".to_owned(),
             set(&[]),
             format!(r#"{{"keys":{key}}}"#),
-            format!(r#"{{"keys":[{key},1]}}"#),
             format!(r#"{{"keys":[[{key}]]}}"#),
             format!("\u{feff}{}", set(std::slice::from_ref(&EC256.jwk))),
             "{} ".repeat(2),
@@ -379,22 +415,140 @@ mod tests {
                 " ".repeat(DOCUMENT_BYTES_MAX)
             ),
             set(&[many, vec![EC256.jwk.clone()]].concat()),
-            set(&[EC256.jwk.clone(), HS.jwk.clone()]),
-            set(&[EC256.jwk.clone(), json!({ "kty": "oct" })]),
-            set(&[EC256.jwk.clone(), ED.with(&json!({ "d": "AAAA" }))]),
-            set(&[EC256.jwk.clone(), json!({ "kty": "what", "p": 1 })]),
-            set(&[EC256.jwk.clone(), RSA.with(&json!({ "k": "AAAA" }))]),
-            set(&[EC256.jwk.clone(), RSA.with(&json!({ "kid": "ec256" }))]),
-            set(&[
-                EC256.jwk.clone(),
-                RSA.with(&json!({ "kid": "ec256", "use": "enc" })),
-            ]),
+            set(std::slice::from_ref(&HS.jwk)),
+            set(&[RSA.jwk.clone(), OTHER_RSA.jwk.clone()]),
         ];
         for document in cases {
             let error = KeySet::from_jwks(&document, &[]).unwrap_err();
             let x = EC256.jwk["x"].as_str().unwrap();
             assert!(!error.to_string().contains(x), "{document}: {error}");
         }
+    }
+
+    #[test]
+    fn what_issuers_write_otherwise_than_the_standard_is_read() {
+        let text = |name: &str| RSA.jwk[name].as_str().unwrap().to_owned();
+        let padded = |text: String| format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4));
+        let standard = |text: String| padded(text).replace('-', "+").replace('_', "/");
+        let mut nulls = RSA.jwk.clone();
+        for name in ["alg", "use", "key_ops", "x5c", "x5t", "d", "oth", "k"] {
+            nulls[name] = Value::Null;
+        }
+        let cases = [
+            nulls,
+            RSA.with(&json!({ "n": padded(text("n")) })),
+            RSA.with(&json!({ "n": standard(text("n")) })),
+            RSA.with(&json!({ "n": standard(text("n")).trim_end_matches('=') })),
+            RSA.with(
+                &json!({ "x5c": ["MIIC"], "x5t": "x", "x5u": "https://id.test", "ext": true }),
+            ),
+        ];
+        let token = RSA.token(Algorithm::RS256, r#"{"alg":"RS256","kid":"rsa"}"#, "{}");
+        for key in cases {
+            let set = read(std::slice::from_ref(&key)).unwrap();
+            assert!(
+                UnverifiedToken::parse(&token).unwrap().verify(&set).is_ok(),
+                "{key}"
+            );
+        }
+        for n in [
+            format!("{}=", text("n")),
+            format!("{}\n", text("n")),
+            "+-".repeat(200),
+        ] {
+            assert!(read(&[RSA.with(&json!({ "n": n }))]).is_err(), "{n}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_leaves_the_rest_of_its_set_in_force() {
+        let good = EC256.jwk.clone();
+        for odd in [
+            json!(1),
+            json!(null),
+            json!([]),
+            json!({ "kty": "oct", "k": "AAAA", "kid": "ec256", "alg": "HS256" }),
+            ED.with(&json!({ "d": "AAAA" })),
+            RSA.with(&json!({ "kid": 1 })),
+            json!({ "kty": "RSA" }),
+        ] {
+            for keys in [[odd.clone(), good.clone()], [good.clone(), odd.clone()]] {
+                let set = read(&keys).unwrap();
+                assert_eq!(algorithms(&set), ["ES256"], "{odd}");
+                assert_eq!(set.left_out().len(), 1, "{odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_confused_only_if_they_agree_in_id_and_algorithm() {
+        let rs512 = OTHER_RSA.with(&json!({ "alg": "RS512" }));
+        let cases: [(&[Value], &[&str]); 7] = [
+            // One id for two algorithms, and for signatures and encryption.
+            (&[RSA.jwk.clone(), rs512], &["RS256", "RS512"]),
+            (
+                &[RSA.jwk.clone(), OTHER_RSA.with(&json!({ "use": "enc" }))],
+                &["RS256"],
+            ),
+            (
+                &[RSA.jwk.clone(), EC256.with(&json!({ "kid": "rsa" }))],
+                &["RS256", "ES256"],
+            ),
+            // The same key twice, written in two ways.
+            (
+                &[
+                    RSA.jwk.clone(),
+                    RSA.with(&json!({ "alg": null, "use": null, "x5t": "x" })),
+                ],
+                &["RS256"],
+            ),
+            // Two different keys, in whatever order, are both left out.
+            (
+                &[OTHER_RSA.jwk.clone(), EC256.jwk.clone(), RSA.jwk.clone()],
+                &["ES256"],
+            ),
+            (
+                &[
+                    RSA.jwk.clone(),
+                    RSA.jwk.clone(),
+                    OTHER_RSA.jwk.clone(),
+                    EC256.jwk.clone(),
+                ],
+                &["ES256"],
+            ),
+            (
+                &[
+                    RSA.with(&json!({ "kid": null })),
+                    OTHER_RSA.with(&json!({ "kid": null })),
+                    EC256.jwk.clone(),
+                ],
+                &["ES256"],
+            ),
+        ];
+        for (keys, expected) in cases {
+            assert_eq!(algorithms(&read(keys).unwrap()), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn an_rsa_key_without_alg_has_the_configured_ones() {
+        use Algorithm::{ES256, PS256, RS256, RS384, RS512};
+        let key = set(&[RSA.with(&json!({ "alg": null }))]);
+        let cases: [(&[Algorithm], &[&str]); 5] = [
+            (&[], &["RS256"]),
+            (&[RS512], &["RS512"]),
+            (&[RS384, PS256, ES256], &["RS384", "PS256"]),
+            (&[RS256, ES256], &["RS256"]),
+            (&[ES256], &[]),
+        ];
+        for (allowed, expected) in cases {
+            let read = KeySet::from_jwks(&key, allowed);
+            let found = read.map(|set| algorithms(&set)).unwrap_or_default();
+            assert_eq!(found, expected, "{allowed:?}");
+        }
+        // A key that says what it is for is for nothing else.
+        let said = set(std::slice::from_ref(&RSA.jwk));
+        assert!(KeySet::from_jwks(&said, &[RS512]).is_err());
     }
 
     #[test]
@@ -497,6 +651,11 @@ mod tests {
             let secret = HS.jwk["k"].as_str().unwrap();
             assert!(!error.to_string().contains(secret), "{key}: {error}");
         }
+        let mut nulls = HS.jwk.clone();
+        for name in ["alg", "use", "key_ops"] {
+            nulls[name] = Value::Null;
+        }
+        assert!(KeySet::from_secret_jwk(&nulls.to_string(), &[]).is_ok());
         for (alg, name) in [
             (json!(null), "HS256"),
             (json!("HS384"), "HS384"),

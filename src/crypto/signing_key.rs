@@ -101,7 +101,7 @@ impl SigningKey {
                 if thumbprint(public) != info.kid {
                     return None;
                 }
-                let (_, verifier) = jwk::public(public.as_object()?).ok()?;
+                let verifier = jwk::public(public.as_object()?, &[]).ok()?.key;
                 (encoding_key(algorithm, &private)?, verifier)
             }
             None => (

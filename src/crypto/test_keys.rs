@@ -94,6 +94,9 @@ pub(crate) fn set(keys: &[Value]) -> String {
 
 pub(crate) static RSA: LazyLock<TestKey> =
     LazyLock::new(|| TestKey::generate(Algorithm::RS256, "rsa"));
+/// Another key of the same name.
+pub(crate) static OTHER_RSA: LazyLock<TestKey> =
+    LazyLock::new(|| TestKey::generate(Algorithm::RS256, "rsa"));
 pub(crate) static EC256: LazyLock<TestKey> =
     LazyLock::new(|| TestKey::generate(Algorithm::ES256, "ec256"));
 pub(crate) static EC384: LazyLock<TestKey> = LazyLock::new(|| TestKey::p384("ec384"));

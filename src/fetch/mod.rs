@@ -75,6 +75,20 @@ pub struct Answer {
     pub max_age: Option<Duration>,
 }
 
+/// What came of a question that may be refused.
+#[derive(Debug)]
+pub enum Replied {
+    /// An answer with status 200.
+    Answer(Answer),
+    /// Another status between 400 and 499, with the body.
+    Refusal {
+        /// The status.
+        status: u16,
+        /// The whole body.
+        body: Bytes,
+    },
+}
+
 /// Asks questions within limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetcher {
@@ -102,7 +116,7 @@ impl Fetcher {
             self.exchange(connect::loopback(addresses).await?, request)
                 .await
         });
-        Ok(asked.await?.body)
+        Ok(answer(asked.await?)?.body)
     }
 
     /// Asks an endpoint with GET; `trust`: who may vouch for it where it is asked over TLS.
@@ -112,20 +126,20 @@ impl Fetcher {
     pub async fn get_from(&self, endpoint: &Endpoint, trust: &Trust) -> Result<Answer, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
         let request = question(Method::GET, authority, target, Bytes::new())?;
-        self.in_time(self.ask(endpoint, trust, request)).await
+        answer(self.in_time(self.ask(endpoint, trust, request)).await?)
     }
 
     /// Posts a form to an endpoint, with `Authorization` if it is given.
     ///
     /// # Errors
-    /// As [`Fetcher::get_from`].
+    /// As [`Fetcher::get_from`], but a refusal of the form is no error.
     pub async fn post_form(
         &self,
         endpoint: &Endpoint,
         trust: &Trust,
         authorization: Option<&HeaderValue>,
         form: String,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<Replied, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
         let mut request = question(Method::POST, authority, target, form.into())?;
         let headers = request.headers_mut();
@@ -141,8 +155,8 @@ impl Fetcher {
 
     async fn in_time(
         &self,
-        asking: impl Future<Output = Result<Answer, FetchError>>,
-    ) -> Result<Answer, FetchError> {
+        asking: impl Future<Output = Result<Replied, FetchError>>,
+    ) -> Result<Replied, FetchError> {
         let answered = tokio::time::timeout(self.timeout, asking).await;
         answered.unwrap_or(Err(FetchError::TooSlow(self.timeout)))
     }
@@ -152,7 +166,7 @@ impl Fetcher {
         endpoint: &Endpoint,
         trust: &Trust,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<Replied, FetchError> {
         if endpoint.is_tls() {
             let stream = connect::secured(endpoint, trust).await?;
             self.exchange(stream, request).await
@@ -166,28 +180,29 @@ impl Fetcher {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<Replied, FetchError> {
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(FetchError::Protocol)?;
         let mut connection = pin!(connection);
-        let mut answer = pin!(async {
+        let mut reply = pin!(async {
             let response = sender.send_request(request).await;
             self.read(response.map_err(FetchError::Protocol)?).await
         });
         // The connection moves only while it is polled; what ends it is told by the answer.
         tokio::select! {
-            answer = &mut answer => return answer,
+            reply = &mut reply => return reply,
             _ = &mut connection => {}
         }
-        answer.await
+        reply.await
     }
 
-    async fn read(&self, response: http::Response<Incoming>) -> Result<Answer, FetchError> {
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status().as_u16()));
+    async fn read(&self, response: http::Response<Incoming>) -> Result<Replied, FetchError> {
+        let status = response.status();
+        if status != StatusCode::OK && !status.is_client_error() {
+            return Err(FetchError::Status(status.as_u16()));
         }
         let max_age = max_age(response.headers());
         let mut body = response.into_body();
@@ -202,7 +217,20 @@ impl Fetcher {
             bytes.extend_from_slice(&piece);
         }
         let body = bytes.freeze();
-        Ok(Answer { body, max_age })
+        Ok(if status == StatusCode::OK {
+            Replied::Answer(Answer { body, max_age })
+        } else {
+            let status = status.as_u16();
+            Replied::Refusal { status, body }
+        })
+    }
+}
+
+/// The answer of a question that nothing but an answer counts for.
+fn answer(replied: Replied) -> Result<Answer, FetchError> {
+    match replied {
+        Replied::Answer(answer) => Ok(answer),
+        Replied::Refusal { status, .. } => Err(FetchError::Status(status)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Opaque tokens: the issuer is asked what they are worth (RFC 7662).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,15 +11,17 @@ use http::HeaderValue;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::{Map, Value};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::config::{Client, Introspection};
 use crate::crypto::{strict_json, token};
-use crate::fetch::{FetchError, Fetcher, Trust};
+use crate::fetch::{FetchError, Fetcher, Replied, Trust};
 use crate::issuer::IssuerDown;
+use crate::limit::places::Places;
 use crate::model::account::Digest;
 use crate::model::clock::Clock;
+use crate::model::token_fault::{FaultKind, TokenFault};
 use crate::telemetry::issuer::{Introspected, IssuerMetrics};
 
 /// A question may take this long; the request that needs it waits.
@@ -28,27 +31,66 @@ const FETCHER: Fetcher = Fetcher {
 };
 /// Questions at once: what is slow must not pile up.
 const AT_ONCE_MAX: usize = 32;
-/// How long a token that is not active is not asked about again.
-const INACTIVE_FOR: Duration = Duration::from_secs(10);
-/// Tokens that are remembered as not active.
-const INACTIVE_MAX: u64 = 100_000;
-/// After a question failed nothing is asked for so long.
+/// Of these, questions that clients of one network cause: made-up tokens must not take all the places.
+const AT_ONCE_OF_NETWORK_MAX: usize = 8;
+/// How long a token that is refused is not asked about again.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// Tokens that are remembered as refused.
+const REFUSED_MAX: u64 = 100_000;
+/// How long nothing is asked when the issuer is in trouble, and a token is not asked about whose question failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Questions that failed within this time count together.
+const DOUBT_FOR: Duration = Duration::from_secs(5);
 /// An issuer that fails is told of no more often than this.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// What an issuer says of a token; `None`: it is not active.
-type Said = Option<Arc<Map<String, Value>>>;
+/// What an opaque token is worth.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// The issuer calls it active.
+    Active {
+        /// What it says of the token.
+        claims: Arc<Map<String, Value>>,
+        /// For how long that counts at most.
+        ttl: Duration,
+    },
+    /// It is refused.
+    Refused(TokenFault),
+}
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error("the introspection endpoint {0}")]
     Fetch(#[source] FetchError),
+    #[error(
+        "the introspection endpoint answered with status {0}: it does not take the gateway's client or form"
+    )]
+    Refusal(u16),
     #[error("what came is no answer to an introspection")]
     Garbage,
     #[error("there are too many questions at once")]
     Crowded,
+}
+
+impl AskError {
+    /// Whether no token can have caused it.
+    const fn is_issuers(&self) -> bool {
+        use FetchError::{Connect, Forbidden, Name, NoAddress, NotLoopback, Resolve, Tls};
+        matches!(
+            self,
+            Self::Fetch(
+                Connect(_) | Forbidden | Name | NoAddress | NotLoopback | Resolve(_) | Tls(_)
+            )
+        )
+    }
+}
+
+/// What a question brought, and until when it counts.
+#[derive(Clone)]
+struct Answered {
+    said: Result<Said, IssuerDown>,
+    until: Duration,
 }
 
 /// Asks one issuer about opaque tokens, one question for each token at a time.
@@ -59,12 +101,17 @@ pub(in crate::issuer) struct Introspector {
     trust: Trust,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
-    at_once: Semaphore,
-    /// Questions under way, and those whose answer was that the token is not active.
-    asked: Cache<Digest, Arc<OnceCell<Result<Said, IssuerDown>>>>,
-    /// When a question failed last, and when that was told, in milliseconds of the clock and one more; 0: not since the
-    /// last that did not.
-    failed_ms: AtomicU64,
+    /// By client network.
+    at_once: Places<IpAddr>,
+    /// Questions under way, and tokens that are refused.
+    asked: Cache<Digest, Arc<OnceCell<Answered>>>,
+    /// Whether the last question failed.
+    has_failed: AtomicBool,
+    /// Until when nothing is asked, in milliseconds of the clock; 0: asked at any time.
+    paused_until_ms: AtomicU64,
+    /// The last question that failed in a way that its token may have caused: from which network, and when.
+    doubt: Mutex<Option<(IpAddr, Duration)>>,
+    /// When a failure was told last, in milliseconds of the clock and one more; 0: never.
     told_ms: AtomicU64,
 }
 
@@ -83,91 +130,150 @@ impl Introspector {
             trust,
             clock,
             metrics,
-            at_once: Semaphore::new(AT_ONCE_MAX),
+            at_once: Places::new(AT_ONCE_MAX, AT_ONCE_OF_NETWORK_MAX),
             asked: Cache::builder()
-                .max_capacity(INACTIVE_MAX)
-                .time_to_live(INACTIVE_FOR)
+                .max_capacity(REFUSED_MAX)
+                .time_to_live(REFUSED_FOR)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            failed_ms: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
+            paused_until_ms: AtomicU64::new(0),
+            doubt: Mutex::default(),
             told_ms: AtomicU64::new(0),
         }
     }
 
-    /// How long an answer that a token is active counts at most.
-    pub(in crate::issuer) const fn ttl(&self) -> Duration {
-        self.settings.ttl
-    }
-
     /// Whether the last question failed.
     pub(in crate::issuer) fn is_degraded(&self) -> bool {
-        self.failed_ms.load(Ordering::Acquire) != 0
+        self.has_failed.load(Ordering::Acquire)
     }
 
-    /// What the issuer says of a token now, or said within the last seconds if that was that it is not active.
-    pub(in crate::issuer) async fn ask(&self, text: &str) -> Result<Said, IssuerDown> {
+    /// What the issuer says of a token now, or said within the last seconds if it is refused.
+    pub(in crate::issuer) async fn ask(
+        &self,
+        text: &str,
+        client: IpAddr,
+    ) -> Result<Said, IssuerDown> {
         let digest = token::digest(text);
-        let cell = self.asked.get_with_by_ref(&digest, Arc::default);
-        let said = cell.get_or_init(|| self.question(text)).await.clone();
-        if !matches!(said, Ok(None)) {
-            // An active one is remembered by who decides, with all that hangs on it; a failure by none.
+        let mut cell = self.asked.get_with_by_ref(&digest, Arc::default);
+        if cell
+            .get()
+            .is_some_and(|answered| answered.until <= self.clock.elapsed())
+        {
+            self.asked.invalidate(&digest);
+            cell = self.asked.get_with_by_ref(&digest, Arc::default);
+        }
+        let asked = cell.get_or_init(|| self.question(text, client_network(client)));
+        let answered = asked.await.clone();
+        if answered.until <= self.clock.elapsed() {
             self.asked.invalidate(&digest);
         }
-        said
+        answered.said
     }
 
-    async fn question(&self, text: &str) -> Result<Said, IssuerDown> {
-        if self.has_just_failed() {
-            return Err(IssuerDown);
+    /// Remembers that a token is refused though the issuer calls it active.
+    pub(in crate::issuer) fn refuse(&self, text: &str, fault: &TokenFault) {
+        let refused = Answered {
+            said: Ok(Said::Refused(fault.clone())),
+            until: self.clock.elapsed() + REFUSED_FOR,
+        };
+        let cell = Arc::new(OnceCell::new_with(Some(refused)));
+        self.asked.insert(token::digest(text), cell);
+    }
+
+    async fn question(&self, text: &str, network: IpAddr) -> Answered {
+        let counts_for = |said, time| Answered {
+            said,
+            until: self.clock.elapsed() + time,
+        };
+        if self.is_paused() {
+            return counts_for(Err(IssuerDown), Duration::ZERO);
         }
-        match self.fetch(text).await {
+        match self.fetch(text, network).await {
             Ok(said) => {
-                self.failed_ms.store(0, Ordering::Release);
-                let result = if said.is_some() {
-                    Introspected::Active
-                } else {
-                    Introspected::Inactive
+                self.note_answer(&said);
+                // An active one is remembered by who decides, with everything that depends on it.
+                let time = match &said {
+                    Said::Active { .. } => Duration::ZERO,
+                    Said::Refused(_) => REFUSED_FOR,
                 };
-                self.metrics.introspection(result);
-                Ok(said)
+                counts_for(Ok(said), time)
+            }
+            Err(AskError::Crowded) => {
+                self.metrics.introspection(Introspected::Failed);
+                self.tell(&AskError::Crowded);
+                counts_for(Err(IssuerDown), Duration::ZERO)
             }
             Err(error) => {
                 self.metrics.introspection(Introspected::Failed);
-                self.note_failure(&error);
-                Err(IssuerDown)
+                self.note_failure(&error, network);
+                counts_for(Err(IssuerDown), PAUSE)
             }
         }
     }
 
-    async fn fetch(&self, text: &str) -> Result<Said, AskError> {
-        let turn = tokio::time::timeout(FETCHER.timeout, self.at_once.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, AskError> {
+        let place = self.at_once.take(network, FETCHER.timeout).await;
+        let Some(_place) = place else {
             return Err(AskError::Crowded);
         };
         let mut form = String::with_capacity(text.len() + 64);
         form.push_str("token_type_hint=access_token&token=");
         push_encoded(&mut form, text);
         let authorization = self.authorization.as_ref();
-        let answer = FETCHER
+        let replied = FETCHER
             .post_form(&self.settings.endpoint, &self.trust, authorization, form)
             .await
             .map_err(AskError::Fetch)?;
+        let answer = match replied {
+            Replied::Answer(answer) => answer,
+            Replied::Refusal { status, body } => return refusal(status, &body),
+        };
         let claims = strict_json::object(&answer.body).ok_or(AskError::Garbage)?;
         match claims.get("active") {
-            Some(Value::Bool(true)) => Ok(Some(Arc::new(claims))),
-            Some(Value::Bool(false)) => Ok(None),
+            Some(Value::Bool(true)) => Ok(Said::Active {
+                claims: Arc::new(claims),
+                ttl: self.settings.ttl,
+            }),
+            Some(Value::Bool(false)) => Ok(Said::Refused(FaultKind::Inactive.into())),
             _ => Err(AskError::Garbage),
         }
     }
 
-    fn has_just_failed(&self) -> bool {
-        let failed = self.failed_ms.load(Ordering::Acquire);
-        failed != 0 && self.now_ms() < failed.saturating_add(millis(PAUSE))
+    fn is_paused(&self) -> bool {
+        millis(self.clock.elapsed()) < self.paused_until_ms.load(Ordering::Acquire)
     }
 
-    fn note_failure(&self, error: &AskError) {
-        let now = self.now_ms();
-        self.failed_ms.store(now, Ordering::Release);
+    fn note_answer(&self, said: &Said) {
+        self.has_failed.store(false, Ordering::Release);
+        self.paused_until_ms.store(0, Ordering::Release);
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.metrics.introspection(match said {
+            Said::Active { .. } => Introspected::Active,
+            Said::Refused(fault) if fault.kind == FaultKind::Inactive => Introspected::Inactive,
+            Said::Refused(_) => Introspected::Refused,
+        });
+    }
+
+    /// Pauses all questions where the issuer is in trouble. What a token's own text can have caused is that: failures of
+    /// one network, which may be sending odd tokens on purpose, pause nobody else.
+    fn note_failure(&self, error: &AskError, network: IpAddr) {
+        self.has_failed.store(true, Ordering::Release);
+        let now = self.clock.elapsed();
+        let is_shared = {
+            let mut doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = doubt.replace((network, now));
+            before.is_some_and(|(other, at)| other != network && now < at + DOUBT_FOR)
+        };
+        if error.is_issuers() || is_shared {
+            self.paused_until_ms
+                .store(millis(now + PAUSE), Ordering::Release);
+        }
+        self.tell(error);
+    }
+
+    fn tell(&self, error: &AskError) {
+        let now = millis(self.clock.elapsed()).saturating_add(1);
         let told = self.told_ms.load(Ordering::Relaxed);
         let is_due = told == 0 || told.saturating_add(millis(TELL_EVERY)) <= now;
         let exchanged =
@@ -178,13 +284,36 @@ impl Introspector {
                 issuer.name = self.name,
                 place = self.settings.endpoint.authority(),
                 error = error as &dyn std::error::Error,
-                "an issuer cannot be asked about its tokens: they get 503"
+                "an issuer cannot be asked about tokens: they get 503"
             );
         }
     }
+}
 
-    fn now_ms(&self) -> u64 {
-        millis(self.clock.elapsed()).saturating_add(1)
+/// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a form or a client that is
+/// refused concerns every token; everything else is about what this one looks like.
+fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
+    let error =
+        strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
+    let is_clients = matches!(
+        error.as_deref(),
+        Some("invalid_client" | "unauthorized_client" | "access_denied")
+    );
+    match status {
+        400 | 403 | 413 | 414 | 422 | 431 if !is_clients => Ok(Said::Refused(
+            FaultKind::NotAnswered.with(format!("it answers with status {status}")),
+        )),
+        _ => Err(AskError::Refusal(status)),
+    }
+}
+
+/// What a client counts as: an IPv4 address alone, an IPv6 address by its first 64 bits.
+fn client_network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -214,6 +343,36 @@ mod tests {
     use super::*;
     use crate::config::SharedSecret;
     use crate::model::secret::Secret;
+
+    #[test]
+    fn a_refusal_is_the_tokens_unless_it_is_the_clients() {
+        for (status, body, is_tokens) in [
+            (400, "", true),
+            (400, r#"{"error":"invalid_request"}"#, true),
+            (400, r#"{"error":"unsupported_token_type"}"#, true),
+            (400, r#"{"error":"invalid_client"}"#, false),
+            (403, "<html>blocked</html>", true),
+            (403, r#"{"error":"unauthorized_client"}"#, false),
+            (413, "", true),
+            (401, "", false),
+            (401, r#"{"error":"invalid_token"}"#, false),
+            (404, "", false),
+            (405, "", false),
+            (429, "", false),
+        ] {
+            let said = refusal(status, body.as_bytes());
+            assert_eq!(said.is_ok(), is_tokens, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_client_network_is_one_ipv4_address_or_64_bits_of_ipv6() {
+        let network = |text: &str| client_network(text.parse().unwrap());
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+    }
 
     #[test]
     fn rfc6749_2_3_1_id_and_secret_are_encoded_before_they_are_joined() {

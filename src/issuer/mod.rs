@@ -13,11 +13,10 @@ mod source;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -25,11 +24,15 @@ use crate::config::{Issuer, KeySource};
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 use crate::fetch::TrustError;
 use crate::issuer::authorities::{Authorities, CaFile};
+pub use crate::issuer::introspection::Said;
+
 use crate::issuer::introspection::Introspector;
 use crate::issuer::kept::KeptFile;
 use crate::issuer::remote::{Parts, RemoteKeys};
 use crate::issuer::source::Source;
 use crate::model::clock::{Clock, Timestamp};
+use crate::model::token_fault::TokenFault;
+use crate::telemetry::issuer::IssuerMetrics;
 use crate::telemetry::metrics::Metrics;
 
 /// Why an issuer cannot be made ready.
@@ -93,6 +96,7 @@ pub struct IssuerState {
     authorities: Option<[u8; 32]>,
     keys: Keys,
     introspector: Option<Introspector>,
+    metrics: IssuerMetrics,
 }
 
 enum Keys {
@@ -172,18 +176,26 @@ impl IssuerState {
         }
     }
 
-    /// Asks the issuer what an opaque token is worth: its claims, and for how long the answer counts at most. `None`: it
-    /// is not active, which is remembered for some seconds.
+    /// Asks the issuer what an opaque token is worth, which a client at this address presents.
     ///
     /// # Errors
     /// [`IssuerDown`]: it does not answer as it should.
-    pub async fn introspect(
-        &self,
-        text: &str,
-    ) -> Result<Option<(Arc<Map<String, Value>>, Duration)>, IssuerDown> {
+    pub async fn introspect(&self, text: &str, client: IpAddr) -> Result<Said, IssuerDown> {
         let introspector = self.introspector.as_ref().ok_or(IssuerDown)?;
-        let said = introspector.ask(text).await?;
-        Ok(said.map(|claims| (claims, introspector.ttl())))
+        introspector.ask(text, client).await
+    }
+
+    /// Remembers for some seconds that an opaque token is refused, whatever the issuer says of it.
+    pub fn refuse(&self, text: &str, fault: &TokenFault) {
+        if let Some(introspector) = &self.introspector {
+            introspector.refuse(text, fault);
+        }
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &IssuerMetrics {
+        &self.metrics
     }
 
     /// Whether it cannot be reached.
@@ -329,7 +341,7 @@ fn state(
             stale_max: settings.remote.stale_max,
             trust,
             clock: Arc::clone(parts.clock),
-            metrics,
+            metrics: metrics.clone(),
         }))),
         (None, None) => Keys::None,
     };
@@ -338,6 +350,7 @@ fn state(
         authorities: mark,
         keys,
         introspector,
+        metrics,
     }))
 }
 

@@ -7,6 +7,7 @@
 
 mod cell;
 mod kept;
+pub mod places;
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;

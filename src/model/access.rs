@@ -85,6 +85,17 @@ impl Role {
     pub const ADMIN: &str = "admin";
     /// The single role of a login whose password must change.
     pub const PWCHANGE: &str = "pwchange";
+
+    /// Whether only the gateway gives it: `admin`, `user`, `pwchange` and whatever reads as a role on a declared resource,
+    /// each in any case of its letters, since a service behind may fold it.
+    #[must_use]
+    pub fn is_reserved(&self, resources: &[Name], ladder: &Ladder) -> bool {
+        let text = self.as_str();
+        let is_fixed = [Self::ADMIN, Self::USER, Self::PWCHANGE]
+            .iter()
+            .any(|fixed| fixed.eq_ignore_ascii_case(text));
+        is_fixed || ResourceRole::reads_as_one(text, resources, ladder)
+    }
 }
 
 impl Scope {
@@ -95,10 +106,14 @@ impl Scope {
     /// Lets an API key ask about other people's tokens.
     pub const INTROSPECT: &str = "auth:introspect";
 
-    /// Whether it is one of the gateway's own, `auth:*`, which no login carries.
+    /// What the gateway's own scopes begin with.
+    const OWN_PREFIX: &str = "auth:";
+
+    /// Whether it is one of the gateway's own, `auth:*` in any case of its letters, which no login carries.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.as_str().starts_with("auth:")
+        let start = self.as_str().as_bytes().get(..Self::OWN_PREFIX.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(Self::OWN_PREFIX.as_bytes()))
     }
 }
 
@@ -187,6 +202,17 @@ impl ResourceRole {
             rank: ladder.rank(level)?,
             exact: true,
         })
+    }
+
+    /// Whether a text has the form `<resource>-<anything>-<level>` with a declared resource and level, whatever their case.
+    fn reads_as_one(text: &str, resources: &[Name], ladder: &Ladder) -> bool {
+        let Some((resource, rest)) = text.split_once('-') else {
+            return false;
+        };
+        let level = rest.rsplit_once('-').map_or("", |(_, level)| level);
+        let is_it = |name: &Name, text: &str| name.as_str().eq_ignore_ascii_case(text);
+        resources.iter().any(|name| is_it(name, resource))
+            && ladder.names().iter().any(|name| is_it(name, level))
     }
 
     /// What a membership amounts to; `None` if its resource or its level is no longer declared, or if the level is the
@@ -337,6 +363,51 @@ mod tests {
             assert!(ResourceId::parse(bad).is_err(), "{bad}");
         }
         assert!(ResourceId::parse("4-2.a_b~c:d").is_ok());
+    }
+
+    #[test]
+    fn roles_and_scopes_of_the_gateway_are_reserved_in_any_case() {
+        let is_reserved = |text: &str| {
+            Role::parse(text)
+                .unwrap()
+                .is_reserved(&names(&["list"]), &ladder())
+        };
+        for reserved in [
+            "admin",
+            "Admin",
+            "USER",
+            "PwChange",
+            "list-4-member",
+            "list-4-2-public",
+            "LIST-4-Member",
+            "list--member",
+            "list-a%2f-member",
+            "list-a-b/c-Manager",
+        ] {
+            assert!(is_reserved(reserved), "{reserved}");
+        }
+        for free in [
+            "admins",
+            "superuser",
+            "list-member",
+            "list",
+            "list-4-owner",
+            "event-4-member",
+            "x-list-4-member",
+            "corp:admin",
+        ] {
+            assert!(!is_reserved(free), "{free}");
+        }
+        for (scope, is_own) in [
+            ("auth:admin", true),
+            ("AUTH:admin", true),
+            ("Auth:", true),
+            ("auth", false),
+            ("xauth:admin", false),
+            ("lists:read", false),
+        ] {
+            assert_eq!(Scope::parse(scope).unwrap().is_own(), is_own, "{scope}");
+        }
     }
 
     #[test]

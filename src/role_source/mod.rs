@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use crate::fetch::{FetchError, Fetcher};
+use crate::limit::places::Places;
 use crate::model::access::{Ladder, Name, ResourceId, ResourceRole};
 use crate::model::bucket::Bucket;
 use crate::model::clock::Clock;
@@ -31,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Questions to one source at once: what is slow must not pile up.
 const AT_ONCE_MAX: usize = 64;
+/// Of these, questions about one uid: one login must not take all the places.
+const AT_ONCE_OF_UID_MAX: usize = 8;
 /// After a question failed, the same is not asked again for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A source that fails is told of no more often than this.
@@ -82,7 +85,8 @@ pub struct RoleSources {
 
 struct Source {
     settings: RoleSource,
-    at_once: Semaphore,
+    /// By uid.
+    at_once: Places<String>,
     /// The kinds of excess that were told of.
     told: AtomicU8,
     /// When a failure was told of last, in milliseconds of the clock; 0: never.
@@ -319,8 +323,8 @@ impl RoleSources {
 
     async fn fetch(&self, source: &Source, question: Question<'_>) -> Result<Roles, AskError> {
         let settings = &source.settings;
-        let turn = tokio::time::timeout(TIMEOUT, source.at_once.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let place = source.at_once.take(question.uid.to_owned(), TIMEOUT).await;
+        let Some(_place) = place else {
             return Err(AskError::Crowded);
         };
         let id = question.id.unwrap_or_default();
@@ -375,7 +379,7 @@ impl Source {
     fn new(settings: &RoleSource) -> Self {
         Self {
             settings: settings.clone(),
-            at_once: Semaphore::new(AT_ONCE_MAX),
+            at_once: Places::new(AT_ONCE_MAX, AT_ONCE_OF_UID_MAX),
             told: AtomicU8::new(0),
             warned_ms: AtomicU64::new(0),
         }

@@ -206,6 +206,44 @@ async fn questions_at_once_share_one_flight() {
 }
 
 #[tokio::test]
+async fn one_uid_has_a_share_of_the_places_and_others_have_theirs() {
+    let scene = scene(PER_ID).await;
+    scene.service.hold.store(1, Ordering::SeqCst);
+    let ask = |uid: &str, id: usize| {
+        let (sources, event) = (Arc::clone(&scene.sources), scene.event.clone());
+        let uid = UserId::parse(uid).unwrap();
+        tokio::spawn(async move {
+            let id = id.to_string();
+            let asked = sources.roles(&uid, &event, Some(&id), Reading::Cached);
+            asked.await.map(|roles| roles.len())
+        })
+    };
+    let until_asked = async |count| {
+        while scene.service.asked() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let many: Vec<_> = (100..120).map(|id| ask("u-anna0000", id)).collect();
+    until_asked(AT_ONCE_OF_UID_MAX).await;
+    let of_another = ask("u-bert0000", 7);
+    until_asked(AT_ONCE_OF_UID_MAX + 1).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.service.asked(), AT_ONCE_OF_UID_MAX + 1);
+    let last = scene.service.asked.lock().unwrap().last().cloned();
+    assert!(last.unwrap().contains("u-bert0000"));
+    // All are served in the end.
+    scene.service.hold.store(0, Ordering::SeqCst);
+    scene.service.release.notify_waiters();
+    assert_eq!(of_another.await.unwrap(), Ok(1));
+    for one in many {
+        assert_eq!(one.await.unwrap(), Ok(0));
+    }
+    assert_eq!(scene.service.asked(), 21);
+}
+
+#[tokio::test]
 async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     let scene = scene(PER_ID).await;
     scene.service.hold.store(1, Ordering::SeqCst);

@@ -41,12 +41,14 @@ pub enum Introspected {
     Active,
     /// It is not.
     Inactive,
+    /// It says nothing about this token: the token's own fault.
+    Refused,
     /// Nothing that counts.
     Failed,
 }
 
 impl Introspected {
-    const ALL: [Self; 3] = [Self::Active, Self::Inactive, Self::Failed];
+    const ALL: [Self; 4] = [Self::Active, Self::Inactive, Self::Refused, Self::Failed];
 }
 
 impl EncodeLabelValue for Introspected {
@@ -55,6 +57,7 @@ impl EncodeLabelValue for Introspected {
         encoder.write_str(match self {
             Self::Active => "active",
             Self::Inactive => "inactive",
+            Self::Refused => "refused",
             Self::Failed => "failed",
         })
     }
@@ -83,6 +86,7 @@ pub(in crate::telemetry) struct IssuerFamilies {
     keys: Family<IssuerLabels, Gauge>,
     fetched: Family<IssuerLabels, Gauge>,
     unknown_kids: Family<IssuerLabels, Counter>,
+    values_left_out: Family<IssuerLabels, Counter>,
     fetches: Family<FetchLabels, Counter>,
     introspections: Family<IntrospectionLabels, Counter>,
 }
@@ -106,6 +110,11 @@ impl IssuerFamilies {
             all.unknown_kids.clone(),
         );
         registry.register(
+            "issuer_values_left_out",
+            "Roles, scopes and usernames of an issuer's tokens that were left out because they cannot be any",
+            all.values_left_out.clone(),
+        );
+        registry.register(
             "issuer_fetches",
             "Fetches of an issuer's keys by outcome",
             all.fetches.clone(),
@@ -126,6 +135,7 @@ impl IssuerFamilies {
             keys: self.keys.get_or_create_owned(&labels),
             fetched: self.fetched.get_or_create_owned(&labels),
             unknown_kids: self.unknown_kids.get_or_create_owned(&labels),
+            values_left_out: self.values_left_out.get_or_create_owned(&labels),
             fetches: FetchOutcome::ALL.map(|outcome| {
                 let issuer = name.to_owned();
                 self.fetches
@@ -146,6 +156,7 @@ impl IssuerFamilies {
         self.keys.remove(&labels);
         self.fetched.remove(&labels);
         self.unknown_kids.remove(&labels);
+        self.values_left_out.remove(&labels);
         for outcome in FetchOutcome::ALL {
             let issuer = name.to_owned();
             self.fetches.remove(&FetchLabels { issuer, outcome });
@@ -164,6 +175,7 @@ pub struct IssuerMetrics {
     keys: Gauge,
     fetched: Gauge,
     unknown_kids: Counter,
+    values_left_out: Counter,
     fetches: [Counter; FetchOutcome::ALL.len()],
     introspections: [Counter; Introspected::ALL.len()],
 }
@@ -182,6 +194,12 @@ impl IssuerMetrics {
     /// Counts a token with the id of a key that is not there.
     pub fn unknown_kid(&self) {
         self.unknown_kids.inc();
+    }
+
+    /// Counts values of a token's claims that were left out.
+    pub fn left_out(&self, count: usize) {
+        self.values_left_out
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Counts a fetch of keys.
@@ -218,6 +236,7 @@ mod tests {
         corp.keys(2);
         corp.fetched(Timestamp::from_secs(1_800_000_000));
         corp.unknown_kid();
+        corp.left_out(3);
         for outcome in FetchOutcome::ALL {
             corp.fetch(outcome);
         }
@@ -228,6 +247,7 @@ mod tests {
             "issuer_keys{issuer=\"corp\"} 2",
             "issuer_keys_fetched_timestamp_seconds{issuer=\"corp\"} 1800000000",
             "issuer_unknown_kids_total{issuer=\"corp\"} 1",
+            "issuer_values_left_out_total{issuer=\"corp\"} 3",
             "issuer_fetches_total{issuer=\"corp\",outcome=\"taken\"} 1",
             "issuer_fetches_total{issuer=\"corp\",outcome=\"unreached\"} 1",
             "issuer_fetches_total{issuer=\"corp\",outcome=\"refused\"} 2",

@@ -15,6 +15,8 @@ use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::model::token_fault::FaultKind;
+use crate::telemetry::bearer::BearerFaults;
 use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
@@ -232,6 +234,7 @@ pub struct Metrics {
     backup_made: Gauge,
     backup_errors: Counter,
     issuers: IssuerFamilies,
+    bearer_faults: BearerFaults,
     upstreams: UpstreamMetrics,
     edge: EdgeMetrics,
 }
@@ -250,19 +253,18 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let labelled = Labelled::register(&mut registry);
-        let mails_queued = Gauge::default();
-        registry.register(
-            "mails_queued",
-            "Mails that wait in the outbox",
-            mails_queued.clone(),
-        );
-        let backup_made = Gauge::default();
-        registry.register(
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let mails_queued = gauge("mails_queued", "Mails that wait in the outbox");
+        let backup_made = gauge(
             "backup_last_success_timestamp_seconds",
             "When the newest backup of the store was made, since 1970; 0: there is none",
-            backup_made.clone(),
         );
         let issuers = IssuerFamilies::register(&mut registry);
+        let bearer_faults = BearerFaults::register(&mut registry);
         let edge = EdgeMetrics::register(&mut registry);
         let upstreams = UpstreamMetrics::register(&mut registry);
         let mut counter = |name: &str, help: &str| {
@@ -308,6 +310,7 @@ impl Metrics {
             mails_queued,
             backup_made,
             issuers,
+            bearer_faults,
             upstreams,
             edge,
             labelled,
@@ -382,6 +385,11 @@ impl Metrics {
         if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
+    }
+
+    /// Counts a bearer token that was refused.
+    pub fn bearer_refused(&self, kind: FaultKind) {
+        self.bearer_faults.count(kind);
     }
 
     /// The metrics of a foreign issuer, made when they are asked for first.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+mod bearer;
 pub mod edge;
 mod histogram;
 pub mod issuer;

@@ -391,3 +391,67 @@ fn the_defaults_follow_one_another() {
     assert_eq!(config.listen.public_url.text, "http://127.0.0.1:18080");
     assert_eq!(config.tokens.issuer, "http://127.0.0.1:18080");
 }
+
+#[test]
+fn prefixes_that_are_a_choice_are_noted() {
+    let issuer = |name: &str, more: &str| {
+        format!(
+            "[[issuer]]\nname = '{name}'\nissuer = 'https://{name}.test'\naudience = ['a']\njwks_file = 'Cargo.toml'\n{more}\n"
+        )
+    };
+    let rest = "[[upstream]]\nname = 'a'\naddresses = ['127.0.0.1:9']\n\
+                [[route]]\npath = '/x'\nupstream = 'a'\nrequire = 'public'\n";
+    let noted = |a: &str, b: &str| {
+        let text = format!("{}{}{rest}", issuer("a", a), issuer("b", b));
+        let (config, warnings) = parse(&text).unwrap();
+        let places: Vec<_> = warnings.into_iter().map(|w| w.at).collect();
+        let prefixes = config
+            .issuers
+            .into_iter()
+            .map(|issuer| issuer.username_prefix);
+        (places, prefixes.collect::<Vec<_>>())
+    };
+    let cases: [(&str, &str, &[&str], [&str; 2]); 6] = [
+        (
+            "subject_prefix = 'a:'",
+            "subject_prefix = 'b:'",
+            &[],
+            ["a:", "b:"],
+        ),
+        (
+            "subject_prefix = 'x:'",
+            "subject_prefix = 'x:'",
+            &["issuer[1].subject_prefix"],
+            ["a:", "b:"],
+        ),
+        (
+            "subject_prefix = ''",
+            "subject_prefix = ''",
+            &["issuer[1].subject_prefix"],
+            ["a:", "b:"],
+        ),
+        (
+            "subject_prefix = 'a:'\nusername_claim = 'name'\nusername_prefix = ''",
+            "subject_prefix = 'b:'",
+            &["issuer[0].username_prefix"],
+            ["", "b:"],
+        ),
+        (
+            "subject_prefix = 'a:'\nusername_claim = 'name'\nusername_prefix = '@'",
+            "subject_prefix = 'b:'\nusername_claim = 'name'\nusername_prefix = '@b:'",
+            &["issuer[1].username_prefix"],
+            ["@", "@b:"],
+        ),
+        (
+            "subject_prefix = 'a:'\nusername_claim = 'name'",
+            "subject_prefix = 'b:'\nusername_claim = 'name'",
+            &[],
+            ["a:", "b:"],
+        ),
+    ];
+    for (a, b, places, prefixes) in cases {
+        let (found, names) = noted(a, b);
+        assert_eq!(found, places, "{a} | {b}");
+        assert_eq!(names, prefixes, "{a} | {b}");
+    }
+}

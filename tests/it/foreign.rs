@@ -22,7 +22,17 @@ struct Corp {
 }
 
 impl Corp {
+    /// Beside another issuer.
     fn start(more: &str) -> Self {
+        Self::started(&format!("subject_prefix = \"corp:\"\n{more}"), true)
+    }
+
+    /// The only issuer.
+    fn alone(more: &str) -> Self {
+        Self::started(more, false)
+    }
+
+    fn started(more: &str, has_legacy: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (es, ed, rs, hs) = (
             Signer::es256(),
@@ -40,16 +50,17 @@ impl Corp {
         std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
         let upstream = Upstream::start();
+        let legacy = issuer(
+            "legacy",
+            "https://legacy.example.test",
+            "secret_jwk_file",
+            &secret,
+            "subject_prefix = \"legacy:\"",
+        );
         let gateway = Gateway::start(&format!(
             "{}{}{}{}",
             issuer("corp", ISSUER, "jwks_file", &set, more),
-            issuer(
-                "legacy",
-                "https://legacy.example.test",
-                "secret_jwk_file",
-                &secret,
-                "subject_prefix = \"legacy:\"",
-            ),
+            if has_legacy { legacy.as_str() } else { "" },
             routes(&upstream),
             route("/dev/**", "{ any_role = [\"dev\"] }")
         ));
@@ -92,8 +103,8 @@ fn each_kind_of_key_is_accepted_for_its_own_algorithm() {
         corp.gateway.secret(&token);
         corp.get("/protected/x", &token).expect(200);
         let seen = corp.upstream.last();
-        assert_eq!(seen.header("x-auth-uid"), Some("anna"));
-        assert_eq!(seen.header("x-auth-username"), Some("Anna"));
+        assert_eq!(seen.header("x-auth-uid"), Some("corp:anna"));
+        assert_eq!(seen.header("x-auth-username"), Some("corp:Anna"));
         assert_eq!(seen.header("x-auth-method"), Some("jwt"));
         assert!(!seen.text().contains(&token));
         corp.get("/reports/x", &token).expect(200);
@@ -174,6 +185,16 @@ fn no_token_chooses_its_key_or_its_algorithm() {
         ),
     ];
     refuse_all(&corp, &cases);
+    // Beside a key that is known they are nothing.
+    for (name, value) in [
+        ("jku", json!("http://127.0.0.1:1/keys")),
+        ("x5u", json!("http://127.0.0.1:1/cert")),
+        ("x5c", json!(["MIIC"])),
+        ("jwk", mine.jwk("es")),
+    ] {
+        let good = corp.es.token_of(&header_with(name, &value), &claims);
+        corp.get("/protected/x", &good).expect(200);
+    }
 }
 
 #[test]
@@ -252,7 +273,9 @@ fn a_token_counts_only_from_its_issuer_for_us_and_in_its_time() {
             "bearer_invalid",
         ),
         (json!({"sub": "anna,ben"}), "bearer_invalid"),
-        (json!({"sub": "u-abcdefgh"}), "bearer_invalid"),
+        (json!({"cnf": {"jkt": "x"}}), "bearer_invalid"),
+        (json!({"cnf": {"x5t#S256": "x"}}), "bearer_invalid"),
+        (json!({"cnf": "x"}), "bearer_invalid"),
     ];
     for (changes, code) in cases {
         corp.get("/protected/x", &corp.token(&changes))
@@ -267,6 +290,46 @@ fn a_token_counts_only_from_its_issuer_for_us_and_in_its_time() {
         corp.get("/protected/x", &corp.token(&good)).expect(200);
     }
     assert_eq!(corp.upstream.count(), 4);
+}
+
+#[test]
+fn nobody_elses_people_are_spoken_for() {
+    let corp = Corp::alone("username_claim = \"preferred_username\"");
+    for sub in ["u-abcdefgh", "U-abcdefgh", "u-"] {
+        let token = corp.token(&json!({ "sub": sub }));
+        corp.get("/protected/x", &token)
+            .refused(401, "bearer_invalid");
+    }
+    let boss = corp.gateway.person("boss");
+    corp.gateway
+        .get_by(&boss.caller(), "/protected/x")
+        .expect(200);
+    assert_eq!(corp.upstream.last().header("x-auth-username"), Some("boss"));
+    for (name, seen) in [
+        ("boss", Some("corp:boss")),
+        ("BOSS", Some("corp:BOSS")),
+        ("u-abcdefgh", Some("corp:u-abcdefgh")),
+        ("b\u{f6}ss", None),
+        ("boss\r\nX-Auth-Roles: admin", None),
+        ("", None),
+    ] {
+        let token = corp.token(&json!({ "preferred_username": name }));
+        corp.get("/protected/x", &token).expect(200);
+        assert_eq!(corp.upstream.last().header("x-auth-username"), seen);
+        assert_eq!(corp.upstream.last().header("x-auth-uid"), Some("anna"));
+    }
+    let silent = Corp::alone("");
+    let token = silent.token(&json!({"preferred_username": "boss", "name": "boss"}));
+    silent.get("/protected/x", &token).expect(200);
+    assert_eq!(silent.upstream.last().header("x-auth-username"), None);
+    // A choice.
+    let bare = Corp::alone("username_claim = \"name\"\nusername_prefix = \"\"");
+    bare.get("/protected/x", &bare.token(&json!({"name": "boss"})))
+        .expect(200);
+    assert_eq!(bare.upstream.last().header("x-auth-username"), Some("boss"));
+    let token = bare.token(&json!({"name": "U-boss"}));
+    bare.get("/protected/x", &token)
+        .refused(401, "bearer_invalid");
 }
 
 #[test]
@@ -290,9 +353,23 @@ fn roles_come_from_the_claim_and_reserved_ones_only_where_allowed() {
     corp.get("/member/2/x", &token).refused(403, "role_missing");
     // The role's name opens no administration: that is an account's alone.
     corp.get("/auth/accounts", &token).refused_as(403);
-    // A text of several is one role, or none.
-    for text in ["dev admin", "dev,admin", "admin\n"] {
-        let token = corp.token(&json!({"realm": {"roles": text}}));
+    // A text may hold several; what is in an array is one role, or none.
+    for listed in [
+        json!("dev admin"),
+        json!("dev,admin"),
+        json!({"dev": {}, "admin": {}}),
+    ] {
+        let token = corp.token(&json!({"realm": {"roles": listed}}));
+        corp.get("/admin/x", &token).expect(200);
+        corp.get("/dev/x", &token).expect(200);
+    }
+    for listed in [
+        json!(["dev admin"]),
+        json!(["dev,admin"]),
+        json!("admin\ndev"),
+        json!(["Admin"]),
+    ] {
+        let token = corp.token(&json!({"realm": {"roles": listed}}));
         corp.get("/admin/x", &token).refused(403, "role_missing");
         corp.get("/dev/x", &token).refused(403, "role_missing");
     }
@@ -313,8 +390,8 @@ fn roles_come_from_the_claim_and_reserved_ones_only_where_allowed() {
 
 #[test]
 fn a_foreign_identity_has_no_account_here() {
-    let corp = Corp::start("");
-    let token = corp.token(&json!({"scope": "auth:admin auth:members reports:read"}));
+    let corp = Corp::alone("");
+    let token = corp.token(&json!({"scope": "auth:admin AUTH:members reports:read"}));
     let me = corp.get("/auth/me", &token).expect(200).json();
     assert_eq!((&me["uid"], &me["method"]), (&json!("anna"), &json!("jwt")));
     corp.get("/auth/roles", &token).expect(200);
@@ -354,4 +431,128 @@ fn a_foreign_identity_has_no_account_here() {
         scopes, "reports:read",
         "the gateway's own scopes are nobody else's to give"
     );
+}
+
+/// A token for each kind of fault, by the fault's code; the issuer asks for `token_use` to be `access`.
+fn faulty(corp: &Corp) -> Vec<(&'static str, String)> {
+    let now = crate::harness::epoch_s();
+    let token = |changes: &Value| {
+        let mut all = json!({"token_use": "access"});
+        let members = all.as_object_mut().unwrap();
+        members.append(&mut changes.as_object().unwrap().clone());
+        corp.token(&all)
+    };
+    let claims = claims(&json!({"token_use": "access"})).to_string();
+    let (mine, long) = (Signer::es256(), "x".repeat(40_000));
+    let with_header = |header: &str| corp.es.token_of(header, &claims);
+    let encrypted = b64(br#"{"alg":"dir","enc":"A256GCM"}"#);
+    vec![
+        ("too_long", token(&json!({ "x": long }))),
+        ("malformed", "a.b.c".to_owned()),
+        ("malformed", "a.b.c.d.e".to_owned()),
+        ("encrypted", format!("{encrypted}.AAAA.AAAA.AAAA.AAAA")),
+        ("header", with_header(&header_with("crit", &json!(["exp"])))),
+        (
+            "type",
+            with_header(&header_with("typ", &json!("secevent+jwt"))),
+        ),
+        ("issuer_missing", token(&json!({"iss": null}))),
+        (
+            "issuer_unknown",
+            token(&json!({"iss": "https://evil.test"})),
+        ),
+        ("key_unknown", with_header(&header("ES256", "no"))),
+        ("algorithm", with_header(&header("ES384", "es"))),
+        ("algorithm", with_header(&header("none", "es"))),
+        ("signature", mine.token_of(&header("ES256", "es"), &claims)),
+        ("audience", token(&json!({"aud": "other\u{1b}[2J"}))),
+        ("expired", token(&json!({"exp": now - 100}))),
+        ("not_yet_valid", token(&json!({"nbf": now + 100}))),
+        ("claim_missing", token(&json!({"exp": null}))),
+        ("claim_missing", token(&json!({"sub": null}))),
+        ("claim_invalid", token(&json!({"sub": "a b"}))),
+        ("claim_required", token(&json!({"token_use": "id"}))),
+        ("sender_bound", token(&json!({"cnf": {"jkt": "x"}}))),
+        ("not_access", token(&json!({"typ": "Refresh"}))),
+        ("opaque", "opaque-token".to_owned()),
+        ("own_form", format!("dwr_{}", "x".repeat(43))),
+    ]
+}
+
+#[test]
+fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
+    let corp =
+        Corp::start("required_claims = { token_use = \"access\" }\n[log]\nlevel = \"debug\"");
+    let cases = faulty(&corp);
+    for (fault, token) in &cases {
+        let code = match *fault {
+            "expired" => "bearer_expired",
+            _ => "bearer_invalid",
+        };
+        let told = format!("{code}: {fault}: ");
+        let verified = corp.gateway.cli(&["token", "verify", "-"], token).with(3);
+        assert!(
+            verified.stdout.starts_with(&format!("refused: {told}")),
+            "{fault}: {}",
+            verified.stdout
+        );
+        assert!(!verified.all().contains(token.as_str()), "{fault}");
+        let explain = ["explain", "GET", "/protected/x", "--token", "-"];
+        let explained = corp.gateway.cli(&explain, token).with(3);
+        assert!(explained.stdout.contains(&told), "{}", explained.stdout);
+        assert!(!explained.stdout.contains('\u{1b}'));
+        if *fault == "too_long" {
+            assert_eq!(corp.get("/protected/x", token).status, 431);
+            continue;
+        }
+        let answer = corp.get("/protected/x", token);
+        answer.refused(401, code);
+        let said = answer.text();
+        assert!(!said.contains(&told) && !said.contains("corp"), "{said}");
+        let metric = format!("doorward_bearer_tokens_refused_total{{fault=\"{fault}\"}}");
+        assert!(0 < corp.gateway.metric(&metric), "{fault}");
+        let logged = format!("\"{fault}\"");
+        let stderr = corp.gateway.stderr();
+        assert!(
+            stderr.contains(&logged) || stderr.contains(&format!("fault={fault}")),
+            "{fault} is not in the log"
+        );
+    }
+    let expected = "aud is \"other\\u{1b}[2J\", and one of doorward-tests is expected, issuer corp";
+    let token = corp.token(&json!({"token_use": "access", "aud": "other\u{1b}[2J"}));
+    let verified = corp.gateway.cli(&["token", "verify", "-"], &token).with(3);
+    assert!(verified.stdout.contains(expected), "{}", verified.stdout);
+}
+
+#[test]
+fn explain_names_the_roles_that_are_missing_and_those_that_are_there() {
+    let corp = Corp::start("roles_claim = \"roles\"\nroles_allow = [\"list-*\"]");
+    let token = corp.token(&json!({
+        "roles": ["dev", "list-7-member", "list-42-invitee", "admin", "Not A Role"], "scope": "reports:write x"
+    }));
+    let explain = |path: &str| {
+        let task = ["explain", "GET", path, "--token", "-"];
+        corp.gateway.cli(&task, &token).with(3).stdout
+    };
+    let told = explain("/member/42/x");
+    let expected = "role_missing: none of the roles list-42-member is there; there are list-42-invitee, dev, list-7-member";
+    assert!(told.contains(expected), "{told}");
+    for left_out in [
+        "role \"admin\": reserved, and not in roles_allow",
+        "role \"Not A Role\": no 1 to 255",
+    ] {
+        assert!(told.contains(left_out), "{told}");
+    }
+    let told = explain("/both/7/x");
+    let expected = "scope_missing: the scopes reports:read are missing; there are reports:write, x";
+    assert!(told.contains(expected), "{told}");
+    corp.get("/protected/x", &token).expect(200);
+    let left_out = "doorward_issuer_values_left_out_total{issuer=\"corp\"}";
+    assert_eq!(corp.gateway.metric(left_out) % 2, 0);
+    let line = "claims of an issuer's tokens hold what cannot be used";
+    for n in 0..3 {
+        let other = corp.token(&json!({"roles": ["Not A Role"], "jti": n}));
+        corp.get("/protected/x", &other).expect(200);
+    }
+    assert_eq!(corp.gateway.stderr().matches(line).count(), 1);
 }

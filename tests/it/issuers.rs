@@ -47,7 +47,11 @@ fn scene(engine: &'static str, is_up: bool, more: &str) -> Scene {
         engine,
         &format!(
             "{}{}{}",
-            keys.config("corp", ISSUER, more),
+            keys.config(
+                "corp",
+                ISSUER,
+                &format!("subject_prefix = \"corp:\"\n{more}")
+            ),
             issuer("other", OTHER, &by_file),
             routes(&upstream)
         ),

@@ -42,6 +42,7 @@ mod openapi;
 mod password;
 mod paths;
 mod people;
+mod providers;
 mod proxy;
 mod races;
 mod readme;

@@ -15,7 +15,7 @@ use crate::harness::tools::{harness_file, node, python};
 use crate::harness::upstream::Upstream;
 
 /// What a program makes of what it is asked.
-fn minted(mut program: Command, asked: &Value) -> Vec<Value> {
+pub(crate) fn minted(mut program: Command, asked: &Value) -> Vec<Value> {
     let mut child = program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -64,7 +64,10 @@ fn each_library_is_understood_in_each_algorithm() {
         .cloned()
         .collect();
     let file = key_set(dir.path(), "keys.json", &keys);
-    let source = format!("jwks_file = \"{}\"", file.display());
+    let source = format!(
+        "jwks_file = \"{}\"\nsubject_prefix = \"corp:\"",
+        file.display()
+    );
     config.push_str(&issuer("corp", ISSUER, &source));
     let upstream = Upstream::start();
     let gateway = Gateway::start(&format!("{config}{}", routes(&upstream)));

@@ -24,6 +24,8 @@ const DOWN: &str = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
 struct Desk {
     tokens: BTreeMap<String, Value>,
     raw: Option<String>,
+    /// What is answered about tokens that begin with `odd`.
+    odd: String,
     delay: Duration,
 }
 
@@ -46,7 +48,8 @@ impl Introspector {
             let (raw, delay, known) = {
                 let desk = shared.lock().unwrap();
                 let known = desk.tokens.get(&form["token"]).cloned();
-                (desk.raw.clone(), desk.delay, known)
+                let odd = form["token"].starts_with("odd").then(|| desk.odd.clone());
+                (desk.raw.clone().or(odd), desk.delay, known)
             };
             std::thread::sleep(delay);
             match raw {
@@ -270,8 +273,11 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
             (failed < scene.metric("failed")).then_some(())
         });
     }
-    let count = scene.upstream.count();
     // What was remembered has had its time.
+    wait_for("the end of what was remembered", || {
+        (scene.get("/protected/x", "good").status == 503).then_some(())
+    });
+    let count = scene.upstream.count();
     scene
         .get("/protected/x", "good")
         .refused(503, "issuer_unavailable");
@@ -335,7 +341,6 @@ fn nothing_of_our_own_form_is_shown_to_the_issuer() {
     let parts: Vec<_> = anna.jwt.split('.').collect();
     let cut = parts[..2].join(".");
     let ours = [
-        key.text.clone(),
         key.text[..key.text.len() - 1].to_owned(),
         anna.refresh.clone(),
         reset,
@@ -358,12 +363,125 @@ fn nothing_of_our_own_form_is_shown_to_the_issuer() {
             .get("/protected/x", &token)
             .refused(401, "bearer_invalid");
     }
-    let long = "x".repeat(9000);
-    scene
-        .get("/protected/x", &long)
-        .refused(401, "bearer_invalid");
     assert_eq!(scene.issuer.count(), 0);
     assert_eq!(scene.upstream.count(), 0);
+}
+
+#[test]
+fn an_opaque_token_may_fill_the_head() {
+    let scene = scene("");
+    let long = "x".repeat(30_000);
+    scene.issuer.knows(&long, &json!({}));
+    scene.get("/protected/x", &long).expect(200);
+    let longer = "x".repeat(33_000);
+    assert_eq!(scene.get("/protected/x", &longer).status, 431);
+    assert_eq!(scene.issuer.count(), 1);
+}
+
+#[test]
+fn what_a_tokens_own_text_causes_is_that_tokens_business() {
+    let scene = scene("");
+    let refusal = |status: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let mut number = 0;
+    let mut good = || {
+        number += 1;
+        let good = format!("good-{number}");
+        scene.issuer.knows(&good, &json!({}));
+        scene.get("/protected/x", &good).expect(200);
+    };
+    let refused = [
+        refusal("400", ""),
+        refusal("400", "{\"error\":\"invalid_request\"}"),
+        refusal("403", "<html>blocked</html>"),
+        refusal("413", ""),
+        refusal("422", "{}"),
+    ];
+    for (index, answer) in refused.iter().enumerate() {
+        scene.issuer.desk.lock().unwrap().odd.clone_from(answer);
+        let odd = format!("odd-{index}");
+        scene
+            .get("/protected/x", &odd)
+            .refused(401, "bearer_invalid");
+        good();
+        let count = scene.issuer.count();
+        scene
+            .get("/protected/x", &odd)
+            .refused(401, "bearer_invalid");
+        assert_eq!(scene.issuer.count(), count, "asked again at once");
+    }
+    assert_eq!((scene.metric("refused"), scene.metric("failed")), (5, 0));
+    assert_eq!(scene.gateway.degraded(), [""; 0]);
+    // What may be the issuer's trouble is 503 for the token, and for no other.
+    let troubled = [
+        DOWN.to_owned(),
+        refusal("401", ""),
+        refusal("400", "{\"error\":\"invalid_client\"}"),
+        refusal("429", ""),
+        refusal("200", "<html>"),
+        String::new(),
+    ];
+    for (index, answer) in troubled.iter().enumerate() {
+        scene.issuer.desk.lock().unwrap().odd.clone_from(answer);
+        for again in 0..3 {
+            let odd = format!("odd-troubled-{index}-{again}");
+            scene
+                .get("/protected/x", &odd)
+                .refused(503, "issuer_unavailable");
+            good();
+        }
+    }
+    // An active token that is not for us is asked about no more often than one that is not active.
+    scene.issuer.knows("other", &json!({"aud": "other"}));
+    let count = scene.issuer.count();
+    for _ in 0..5 {
+        scene
+            .get("/protected/x", "other")
+            .refused(401, "bearer_invalid");
+    }
+    assert_eq!(scene.issuer.count(), count + 1);
+}
+
+#[test]
+fn one_client_networks_junk_leaves_places_for_others() {
+    let (upstream, issuer) = (Upstream::start(), Introspector::start());
+    let trusted = "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
+    let gateway = Gateway::start(&format!(
+        "{trusted}{}{}",
+        issuer.config(""),
+        routes(&upstream)
+    ));
+    issuer.knows("good", &json!({}));
+    issuer.desk.lock().unwrap().delay = Duration::from_millis(1500);
+    let get = |network: &str, token: &str| {
+        let request = gateway.get("/protected/x").bearer(token);
+        request.header("X-Forwarded-For", network).send().status
+    };
+    std::thread::scope(|scope| {
+        for index in 0..40 {
+            let get = &get;
+            scope.spawn(move || get("192.0.2.1", &format!("junk-{index}")));
+        }
+        wait_for("questions about junk", || {
+            (8 <= issuer.count()).then_some(())
+        });
+        let good = scope.spawn(|| get("192.0.2.2", "good"));
+        let about_good = || {
+            let seen = issuer.upstream.seen();
+            let is_good = |body: &[u8]| String::from_utf8_lossy(body).ends_with("token=good");
+            seen.iter().position(|asked| is_good(&asked.body))
+        };
+        let place = wait_for("the other's question", about_good);
+        assert_eq!(
+            place, 8,
+            "it was asked about before any of the junk was answered"
+        );
+        assert_eq!(good.join().unwrap(), 200);
+    });
 }
 
 #[test]

@@ -7,17 +7,19 @@ use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
-use crate::auth::grant::{Stop, Unavailable};
+use crate::auth::grant::Unavailable;
 use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::foreign::ForeignIssuer;
+use crate::auth::verify::foreign::{Accepted, ForeignIssuer};
 use crate::auth::verify::opaque::is_opaque;
-use crate::auth::verify::{Kind, Remembered, SignedBy, Verifier};
-use crate::crypto::jwt::{JwtError, UnverifiedToken};
+use crate::auth::verify::unverified::Unverified;
+use crate::auth::verify::{Kind, Origin, Remembered, SignedBy, Verifier};
+use crate::crypto::jwt::UnverifiedToken;
 use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::{SessionId, UserId};
 use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::token_fault::{FaultKind, TokenFault, shown};
 use crate::store::cached::Subject;
 
 /// Header `typ` of our own access tokens (RFC 9068 section 2.1); nothing else of ours has it.
@@ -32,32 +34,45 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<&HeaderName>,
+        origin: Origin,
         now: Timestamp,
-    ) -> Result<Remembered, Stop> {
-        if is_opaque(token) {
-            return self.opaque(token, field, now).await;
+    ) -> Result<Remembered, Unverified> {
+        if self.token_bytes_max < token.len() {
+            return Err(FaultKind::TooLong.into());
         }
-        let unverified = UnverifiedToken::parse(token).map_err(refused)?;
+        if is_opaque(token) {
+            return self.opaque(token, field, origin, now).await;
+        }
+        let unverified = UnverifiedToken::parse(token)?;
         let Some(issuer) = unverified.issuer() else {
-            return Err(DenyReason::BearerInvalid.into());
+            return Err(FaultKind::IssuerMissing.into());
         };
         if issuer == self.own_issuer && field.is_none() {
-            let verified = unverified
-                .verify(&self.signing.key_set())
-                .map_err(refused)?;
-            if verified.typ.as_deref() != Some(OWN_TYP) {
-                return Err(DenyReason::BearerInvalid.into());
+            let verified = unverified.verify(&self.signing.key_set())?;
+            let typ = verified.typ.as_deref();
+            if typ != Some(OWN_TYP) {
+                return Err(FaultKind::Type.with("ours have at+jwt").into());
             }
             return self.own_login(&verified.claims, now).await;
         }
-        let mut issuers = self.foreign.iter().filter(|it| it.comes_in(field));
-        let Some(foreign) = issuers.find(|foreign| foreign.is(issuer)) else {
-            return Err(DenyReason::BearerInvalid.into());
+        let Some(foreign) = self.foreign.iter().find(|foreign| foreign.is(issuer)) else {
+            let kind = if issuer == self.own_issuer {
+                FaultKind::OtherField
+            } else {
+                FaultKind::IssuerUnknown
+            };
+            return Err(kind.with(format!("iss is {}", shown(issuer))).into());
         };
-        if !foreign.state().has_keys() {
-            return self.introspected(foreign, token, now).await;
+        if !foreign.comes_in(field) {
+            let fault = Unverified::from(FaultKind::OtherField);
+            return Err(fault.of_issuer(foreign.state().name()));
         }
-        foreign_login(foreign, unverified, now).await
+        let checked = if foreign.state().has_keys() {
+            foreign_login(foreign, unverified, now).await
+        } else {
+            self.introspected(foreign, token, origin, now).await
+        };
+        checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
     /// A token of our own: its session must be alive and its account active, whatever the token says.
@@ -65,10 +80,11 @@ impl Verifier {
         &self,
         claims: &Map<String, Value>,
         now: Timestamp,
-    ) -> Result<Remembered, Stop> {
+    ) -> Result<Remembered, Unverified> {
         let expected = Expected {
             issuer: &self.own_issuer,
             audience: std::slice::from_ref(&self.own_audience),
+            audience_claims: &[],
             leeway: OWN_LEEWAY,
             expiry_leeway: Duration::ZERO,
             now,
@@ -76,10 +92,10 @@ impl Verifier {
         let expires = expected.check(claims)?;
         let uid = text(claims, "sub")
             .and_then(|sub| UserId::parse(sub).ok())
-            .ok_or(DenyReason::BearerInvalid)?;
+            .ok_or_else(|| FaultKind::ClaimInvalid.with("sub"))?;
         let session = text(claims, "sid")
             .and_then(|sid| SessionId::parse(sid).ok())
-            .ok_or(DenyReason::BearerInvalid)?;
+            .ok_or_else(|| FaultKind::ClaimInvalid.with("sid"))?;
         // INVARIANT: the stamp is taken before anything is read, so that whatever changes after this voids the result
         // (tests/it/roles.rs).
         let stamp = self.store.generations().stamp(&uid);
@@ -160,7 +176,7 @@ async fn foreign_login(
     foreign: &ForeignIssuer,
     unverified: UnverifiedToken<'_>,
     now: Timestamp,
-) -> Result<Remembered, Stop> {
+) -> Result<Remembered, Unverified> {
     let issuer = foreign.state();
     let Ok(mut found) = issuer.keys().await else {
         // What is wrong whoever has signed it is refused all the same.
@@ -173,29 +189,36 @@ async fn foreign_login(
         // Nobody gets keys fetched by what would not be taken with any key.
         foreign.check(unverified.claims(), now)?;
         let newer = issuer.keys_with(kid).await;
-        found = newer.ok_or_else(|| refused(JwtError::NoKey))?;
+        found = newer.ok_or_else(|| unknown_key(kid))?;
     }
-    let verified = unverified.verify(&found.keys).map_err(refused)?;
-    let (identity, until) = foreign.identity(&verified, now)?;
-    Ok(Remembered {
+    let verified = unverified.verify(&found.keys)?;
+    let accepted = foreign.accept(&verified, now)?;
+    let signed = SignedBy {
+        issuer: Arc::clone(issuer),
+        generation: found.generation,
+    };
+    let until = accepted.until;
+    Ok(remembered(accepted, Some(signed), until))
+}
+
+fn unknown_key(kid: &str) -> TokenFault {
+    FaultKind::KeyUnknown.with(format!("kid is {}", shown(kid)))
+}
+
+/// A foreign caller as it is remembered until a moment.
+pub(super) fn remembered(
+    accepted: Accepted,
+    signed: Option<SignedBy>,
+    until: Timestamp,
+) -> Remembered {
+    let caller = Caller::new(accepted.identity).without(accepted.left_out);
+    Remembered {
         kind: Kind::Bearer,
-        caller: Arc::new(Caller::new(identity)),
+        caller: Arc::new(caller),
         stamp: None,
-        signed: Some(SignedBy {
-            issuer: Arc::clone(issuer),
-            generation: found.generation,
-        }),
+        signed,
         until,
         uses: None,
         terms: None,
-    })
-}
-
-/// Why a token was not taken is for the log; the caller learns only that it was not.
-pub(super) fn refused(error: JwtError) -> Stop {
-    tracing::debug!(
-        error = &error as &dyn std::error::Error,
-        "bearer token refused"
-    );
-    Stop::Deny(DenyReason::BearerInvalid)
+    }
 }

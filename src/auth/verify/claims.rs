@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::model::claim_path::ClaimPath;
 use crate::model::clock::Timestamp;
-use crate::model::deny::DenyReason;
+use crate::model::token_fault::{FaultKind, TokenFault, shown};
 
 /// Largest number of seconds taken for a point in time: the year 9999.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
@@ -14,6 +15,8 @@ const SECONDS_MAX: f64 = 253_402_300_799.0;
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) audience: &'a [String],
+    /// Claims that may hold the audience: the first that is present decides. None: `aud`.
+    pub(super) audience_claims: &'a [ClaimPath],
     pub(super) leeway: Duration,
     /// Clock difference allowed at `exp`; ours have none.
     pub(super) expiry_leeway: Duration,
@@ -21,52 +24,89 @@ pub(super) struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Checks `iss`, `aud`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1) and gives the moment from which the token is void.
-    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Timestamp, DenyReason> {
+    /// Checks `iss`, the audience, `cnf`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1, RFC 7800) and gives the moment from
+    /// which the token is void.
+    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Timestamp, TokenFault> {
         let until = self.check_unbounded(claims)?;
-        until.ok_or(DenyReason::BearerInvalid)
+        until.ok_or_else(|| FaultKind::ClaimMissing.with("exp"))
     }
 
     /// The same for claims that may be without an end.
     pub(super) fn check_unbounded(
         &self,
         claims: &Map<String, Value>,
-    ) -> Result<Option<Timestamp>, DenyReason> {
-        let has_issuer = text(claims, "iss") == Some(self.issuer);
-        if !has_issuer || !self.has_audience(claims.get("aud")) {
-            return Err(DenyReason::BearerInvalid);
+    ) -> Result<Option<Timestamp>, TokenFault> {
+        if text(claims, "iss") != Some(self.issuer) {
+            return Err(FaultKind::IssuerUnknown.into());
         }
+        // INVARIANT: a token that is bound to its sender is nobody's bearer token (tests/it/foreign.rs).
+        if claims.contains_key("cnf") {
+            return Err(FaultKind::SenderBound.into());
+        }
+        self.check_audience(claims)?;
         let expires = time(claims, "exp")?;
         let not_before = time(claims, "nbf")?;
         let issued = time(claims, "iat")?;
         let latest = self.now.plus(self.leeway);
         let is_early = |at: Option<Timestamp>| at.is_some_and(|at| latest < at);
-        let is_never = not_before.zip(expires).is_some_and(|(from, to)| to <= from);
-        if is_early(not_before) || is_early(issued) || is_never {
-            return Err(DenyReason::BearerInvalid);
+        if is_early(not_before) {
+            return Err(FaultKind::NotYetValid.with("nbf"));
+        }
+        if is_early(issued) {
+            return Err(FaultKind::NotYetValid.with("iat"));
+        }
+        if not_before.zip(expires).is_some_and(|(from, to)| to <= from) {
+            return Err(FaultKind::ClaimInvalid.with("exp is not after nbf"));
         }
         let until = expires.map(|expires| expires.plus(self.expiry_leeway));
         if until.is_none_or(|until| self.now < until) {
             Ok(until)
         } else {
-            Err(DenyReason::BearerExpired)
+            Err(FaultKind::Expired.into())
         }
     }
 
-    /// A string, or an array of nothing but strings, that holds one of ours byte for byte.
-    fn has_audience(&self, claim: Option<&Value>) -> bool {
-        let is_ours = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|have| self.audience.iter().any(|want| want == have))
+    /// The first claim that may hold the audience and is present decides: a text, or an array of nothing but texts, that
+    /// holds one of ours byte for byte.
+    fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), TokenFault> {
+        let mut configured = self.audience_claims.iter();
+        let found = if self.audience_claims.is_empty() {
+            claims.get("aud").map(|value| ("aud", value))
+        } else {
+            configured.find_map(|path| Some((path.as_str(), path.find(claims)?)))
         };
-        match claim {
-            Some(value @ Value::String(_)) => is_ours(value),
-            Some(Value::Array(values)) => {
-                values.iter().all(Value::is_string) && values.iter().any(is_ours)
+        let Some((name, claim)) = found else {
+            let mut names: Vec<_> = self.audience_claims.iter().map(ClaimPath::as_str).collect();
+            if names.is_empty() {
+                names.push("aud");
             }
-            _ => false,
+            let names = names.join(", ");
+            return Err(FaultKind::ClaimMissing.with(format!("{names} (the audience)")));
+        };
+        let texts: Option<Vec<_>> = match claim {
+            Value::String(text) => Some(vec![text.as_str()]),
+            Value::Array(values) => values.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        let Some(texts) = texts else {
+            return Err(
+                FaultKind::ClaimInvalid.with(format!("{name} is no text and no array of texts"))
+            );
+        };
+        let is_ours = |have: &&str| self.audience.iter().any(|want| want == have);
+        if texts.iter().any(is_ours) {
+            return Ok(());
         }
+        let found: Vec<_> = texts.iter().take(4).map(|text| shown(text)).collect();
+        Err(FaultKind::Audience.with(format!(
+            "{name} is {}, and one of {} is expected",
+            if found.is_empty() {
+                "empty".to_owned()
+            } else {
+                found.join(", ")
+            },
+            self.audience.join(", ")
+        )))
     }
 }
 
@@ -75,24 +115,19 @@ pub(super) fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c
     claims.get(name).and_then(Value::as_str)
 }
 
-/// A claim that a configured name leads to: at the top under that very name, else along its dots into objects.
-pub(super) fn at<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
-    if let Some(value) = claims.get(name) {
-        return Some(value);
-    }
-    let mut pieces = name.split('.');
-    let first = claims.get(pieces.next()?)?;
-    pieces.try_fold(first, |value, piece| value.as_object()?.get(piece))
-}
-
 /// A `NumericDate`: a finite number of seconds from 0 on, perhaps with a fraction, which is cut off.
-fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, DenyReason> {
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenFault> {
     let Some(value) = claims.get(name) else {
         return Ok(None);
     };
-    let seconds = value.as_f64().ok_or(DenyReason::BearerInvalid)?;
+    let wrong = || {
+        FaultKind::ClaimInvalid.with(format!(
+            "{name} is no number of seconds since 1970, up to the year 9999"
+        ))
+    };
+    let seconds = value.as_f64().ok_or_else(wrong)?;
     if !(0.0..=SECONDS_MAX).contains(&seconds) {
-        return Err(DenyReason::BearerInvalid);
+        return Err(wrong());
     }
     #[expect(
         clippy::cast_possible_truncation,
@@ -108,16 +143,26 @@ mod tests {
 
     use super::*;
 
-    fn check(claims: &Value) -> Result<Timestamp, DenyReason> {
+    fn check_in(claims: &Value, audience_claims: &[&str]) -> Result<Timestamp, FaultKind> {
         let audience = ["api".to_owned()];
+        let audience_claims: Vec<_> = audience_claims
+            .iter()
+            .map(|text| ClaimPath::parse(text).unwrap())
+            .collect();
         let expected = Expected {
             issuer: "https://id.test",
             audience: &audience,
+            audience_claims: &audience_claims,
             leeway: Duration::from_secs(30),
             expiry_leeway: Duration::from_secs(30),
             now: Timestamp::from_secs(1_000_000),
         };
-        expected.check(claims.as_object().unwrap())
+        let checked = expected.check(claims.as_object().unwrap());
+        checked.map_err(|fault| fault.kind)
+    }
+
+    fn check(claims: &Value) -> Result<Timestamp, FaultKind> {
+        check_in(claims, &[])
     }
 
     #[test]
@@ -138,56 +183,74 @@ mod tests {
 
     #[test]
     fn rfc7519_4_1_each_registered_claim_is_held_to_its_rule() {
+        use FaultKind::{
+            Audience, ClaimInvalid, ClaimMissing, Expired, IssuerUnknown, NotYetValid, SenderBound,
+        };
         let base = json!({"iss": "https://id.test", "aud": "api", "exp": 1_000_060});
         let wrong = [
-            ("iss", json!(null)),
-            ("iss", json!("https://id.test/")),
-            ("iss", json!(["https://id.test"])),
-            ("aud", json!(null)),
-            ("aud", json!("API")),
-            ("aud", json!("api ")),
-            ("aud", json!("api,x")),
-            ("aud", json!([])),
-            ("aud", json!([["api"]])),
-            ("aud", json!(["api", 1])),
-            ("aud", json!(true)),
-            ("exp", json!(null)),
-            ("exp", json!("1000060")),
-            ("exp", json!([1_000_060])),
-            ("exp", json!(-1)),
-            ("exp", json!(1e15)),
-            ("nbf", json!(1_000_031)),
-            ("nbf", json!("1")),
-            ("nbf", json!(-1)),
-            ("iat", json!(1_000_031)),
-            ("iat", json!("x")),
+            ("iss", json!(null), IssuerUnknown),
+            ("iss", json!("https://id.test/"), IssuerUnknown),
+            ("iss", json!(["https://id.test"]), IssuerUnknown),
+            ("aud", json!(null), ClaimInvalid),
+            ("aud", json!("API"), Audience),
+            ("aud", json!("api "), Audience),
+            ("aud", json!("api,x"), Audience),
+            ("aud", json!([]), Audience),
+            ("aud", json!([["api"]]), ClaimInvalid),
+            ("aud", json!(["api", 1]), ClaimInvalid),
+            ("aud", json!(true), ClaimInvalid),
+            ("exp", json!(null), ClaimInvalid),
+            ("exp", json!("1000060"), ClaimInvalid),
+            ("exp", json!([1_000_060]), ClaimInvalid),
+            ("exp", json!(-1), ClaimInvalid),
+            ("exp", json!(1e15), ClaimInvalid),
+            ("exp", json!(999_970), Expired),
+            ("nbf", json!(1_000_031), NotYetValid),
+            ("nbf", json!("1"), ClaimInvalid),
+            ("nbf", json!(-1), ClaimInvalid),
+            ("iat", json!(1_000_031), NotYetValid),
+            ("iat", json!("x"), ClaimInvalid),
+            ("cnf", json!({"jkt": "x"}), SenderBound),
+            ("cnf", json!({}), SenderBound),
+            ("cnf", json!("x"), SenderBound),
         ];
-        for (name, value) in wrong {
+        for (name, value, kind) in wrong {
             let mut claims = base.clone();
             claims[name] = value;
-            assert_eq!(check(&claims), Err(DenyReason::BearerInvalid), "{claims}");
+            assert_eq!(check(&claims), Err(kind), "{claims}");
         }
-        for name in ["iss", "aud", "exp"] {
+        for (name, kind) in [
+            ("iss", IssuerUnknown),
+            ("aud", ClaimMissing),
+            ("exp", ClaimMissing),
+        ] {
             let mut claims = base.clone();
             claims.as_object_mut().unwrap().remove(name);
-            assert_eq!(
-                check(&claims),
-                Err(DenyReason::BearerInvalid),
-                "without {name}"
-            );
+            assert_eq!(check(&claims), Err(kind), "without {name}");
         }
-        let mut expired = base;
-        expired["exp"] = json!(999_970);
-        assert_eq!(check(&expired), Err(DenyReason::BearerExpired));
     }
 
     #[test]
-    fn nested_claims_are_reached_by_dots() {
-        let claims = json!({"realm_access": {"roles": ["a"]}, "a.b": 1, "a": {"b": 2}});
-        let claims = claims.as_object().unwrap();
-        assert_eq!(at(claims, "realm_access.roles"), Some(&json!(["a"])));
-        assert_eq!(at(claims, "a.b"), Some(&json!(1)));
-        assert_eq!(at(claims, "realm_access.none"), None);
-        assert_eq!(at(claims, "realm_access.roles.x"), None);
+    fn the_first_audience_claim_that_is_present_decides_alone() {
+        use FaultKind::{Audience, ClaimInvalid, ClaimMissing};
+        let cases = [
+            (json!({"aud": "api"}), Ok(())),
+            (json!({"client_id": "api"}), Ok(())),
+            (json!({"azp": "api"}), Ok(())),
+            (json!({"aud": "api", "client_id": "x"}), Ok(())),
+            (json!({"aud": "x", "client_id": "api"}), Err(Audience)),
+            (json!({"aud": [], "client_id": "api"}), Err(Audience)),
+            (json!({"aud": null, "client_id": "api"}), Err(ClaimInvalid)),
+            (json!({"client_id": 7, "azp": "api"}), Err(ClaimInvalid)),
+            (json!({"client_id": "x", "azp": "api"}), Err(Audience)),
+            (json!({"cid": "api"}), Err(ClaimMissing)),
+        ];
+        for (claims, expected) in cases {
+            let mut all = json!({"iss": "https://id.test", "exp": 1_000_060});
+            let members = all.as_object_mut().unwrap();
+            members.append(&mut claims.as_object().unwrap().clone());
+            let found = check_in(&all, &["aud", "client_id", "azp"]);
+            assert_eq!(found.map(|_| ()), expected, "{claims}");
+        }
     }
 }

@@ -4,8 +4,10 @@ mod api_key;
 mod bearer;
 mod claims;
 mod foreign;
+mod listed;
 mod opaque;
 mod session;
+pub mod unverified;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::key_use::{KeyState, KeyUse};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::session::Use;
+use crate::auth::verify::unverified::Unverified;
 use crate::config::{Config, RoleSettings, SessionSettings};
 use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
@@ -78,6 +81,8 @@ pub(crate) struct Origin {
 pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
+    /// A request brings no longer one, for it is a part of its head.
+    token_bytes_max: usize,
     foreign: Vec<ForeignIssuer>,
     /// Fields of issuers that have one of their own, as [`Carriers`] orders them.
     token_headers: Vec<HeaderName>,
@@ -159,6 +164,7 @@ impl Verifier {
         Self {
             own_issuer: config.tokens.issuer.clone(),
             own_audience: config.tokens.audience.clone(),
+            token_bytes_max: config.limits.head_bytes_max,
             foreign: foreign
                 .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
@@ -189,7 +195,7 @@ impl Verifier {
         &self,
         credential: Credential<'_>,
         origin: Origin,
-    ) -> Result<Arc<Caller>, Stop> {
+    ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
         let digest = token::digest(text);
         let now = self.clock.now();
@@ -206,25 +212,48 @@ impl Verifier {
         }
         self.metrics.identity_cache_miss();
         // On the heap, for it is rare and long: what waits here would make the future of every request ten times as large.
-        let fresh = Box::pin(self.afresh(kind, text, now)).await?;
+        let fresh = Box::pin(self.afresh(kind, text, origin, now)).await;
+        let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, origin))?;
         let fresh = Arc::new(fresh);
         self.verified.insert(digest, Arc::clone(&fresh));
         self.admit(&fresh, origin, now)?;
         Ok(Arc::clone(&fresh.caller))
     }
 
-    async fn afresh(&self, kind: Kind, text: &str, now: Timestamp) -> Result<Remembered, Stop> {
+    async fn afresh(
+        &self,
+        kind: Kind,
+        text: &str,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Remembered, Unverified> {
         match kind {
-            Kind::Bearer => self.bearer(text, None, now).await,
+            Kind::Bearer => self.bearer(text, None, origin, now).await,
             Kind::Edge(place) => {
                 let field = self.token_headers.get(place);
                 let field = field.ok_or(DenyReason::BearerInvalid)?;
-                let verified = self.bearer(text, Some(field), now).await?;
+                let verified = self.bearer(text, Some(field), origin, now).await?;
                 Ok(Remembered { kind, ..verified })
             }
-            Kind::ApiKey => self.api_key(text, now).await,
-            Kind::Cookie(kind) => self.session(kind, text, now).await,
+            Kind::ApiKey => Ok(self.api_key(text, now).await?),
+            Kind::Cookie(kind) => Ok(self.session(kind, text, now).await?),
         }
+    }
+
+    /// Counts and logs why a bearer token was refused; the caller learns only that it was.
+    fn note_refused(&self, unverified: &Unverified, origin: Origin) {
+        let Some(fault) = &unverified.fault else {
+            return;
+        };
+        if origin.counts {
+            self.metrics.bearer_refused(fault.kind);
+        }
+        tracing::debug!(
+            fault = fault.kind.code(),
+            detail = fault.detail.as_ref(),
+            client = %origin.client,
+            "bearer token refused"
+        );
     }
 
     /// Who presented this credential last, with the rights of then, whether they still count or not.

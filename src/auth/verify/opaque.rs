@@ -1,17 +1,16 @@
 //! Tokens that say nothing by themselves: the one issuer that introspects is asked.
 
-use std::sync::Arc;
-
 use http::HeaderName;
 
-use crate::auth::caller::Caller;
-use crate::auth::grant::{Stop, Unavailable};
+use crate::auth::grant::Unavailable;
+use crate::auth::verify::bearer::remembered;
 use crate::auth::verify::foreign::ForeignIssuer;
-use crate::auth::verify::{Kind, Remembered, Verifier};
-use crate::crypto::jwt::TOKEN_BYTES_MAX;
+use crate::auth::verify::unverified::Unverified;
+use crate::auth::verify::{Origin, Remembered, Verifier};
 use crate::crypto::token::is_own_form;
+use crate::issuer::Said;
 use crate::model::clock::Timestamp;
-use crate::model::deny::DenyReason;
+use crate::model::token_fault::FaultKind;
 
 /// Whether a bearer token is no JWT, not even a broken one: those have two dots, or four where they are encrypted, and go
 /// by the issuer that they name or nowhere.
@@ -26,17 +25,19 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<&HeaderName>,
+        origin: Origin,
         now: Timestamp,
-    ) -> Result<Remembered, Stop> {
+    ) -> Result<Remembered, Unverified> {
         // INVARIANT: nothing of our own form is shown to others (tests/it/opaque.rs).
-        if TOKEN_BYTES_MAX < token.len() || is_own_form(token) {
-            return Err(DenyReason::BearerInvalid.into());
+        if is_own_form(token) {
+            return Err(FaultKind::OwnForm.into());
         }
         let introspects =
             |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(field);
         let foreign = self.foreign.iter().find(introspects);
-        let foreign = foreign.ok_or(DenyReason::BearerInvalid)?;
-        self.introspected(foreign, token, now).await
+        let foreign = foreign.ok_or(FaultKind::Opaque)?;
+        let checked = self.introspected(foreign, token, origin, now).await;
+        checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
     /// A token that its issuer is asked about.
@@ -44,21 +45,24 @@ impl Verifier {
         &self,
         foreign: &ForeignIssuer,
         token: &str,
+        origin: Origin,
         now: Timestamp,
-    ) -> Result<Remembered, Stop> {
-        let said = foreign.state().introspect(token).await;
-        let said = said.map_err(|_| Stop::Fail(Unavailable::Issuer))?;
-        let (claims, ttl) = said.ok_or(DenyReason::BearerInvalid)?;
-        let (identity, until) = foreign.introspected(&claims, now)?;
-        Ok(Remembered {
-            kind: Kind::Bearer,
-            caller: Arc::new(Caller::new(identity)),
-            stamp: None,
-            signed: None,
-            until: until.min(now.plus(ttl)),
-            uses: None,
-            terms: None,
-        })
+    ) -> Result<Remembered, Unverified> {
+        let said = foreign.state().introspect(token, origin.client).await;
+        match said.map_err(|_| Unavailable::Issuer)? {
+            Said::Active { claims, ttl } => match foreign.introspected(&claims, now) {
+                Ok(accepted) => {
+                    let until = accepted.until.min(now.plus(ttl));
+                    Ok(remembered(accepted, None, until))
+                }
+                Err(fault) => {
+                    // It is asked about no more often than one that is not active.
+                    foreign.state().refuse(token, &fault);
+                    Err(fault.into())
+                }
+            },
+            Said::Refused(fault) => Err(fault.into()),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 Standard input: {"claims": {...}, "hmac": {ALG: {"iss": ..., "jwk": {...}}}}. Standard output: a list of
 {"library", "alg", "token"}, with the public "jwk" where there is one.
+
+With {"shapes": [{"alg", "header", "claims"}, ...]} instead: a list of {"token", "jwk"}, minted with PyJWT.
 """
 
 import contextlib
@@ -54,6 +56,14 @@ def with_jwcrypto(alg, key, claims, header):
 
 
 minted = []
+if "shapes" in asked:
+    for shape in asked["shapes"]:
+        key = keys[shape["alg"]]
+        token = with_pyjwt(shape["alg"], key, shape["claims"], shape["header"])
+        public = jwcrypto_jwk.JWK.from_pem(key).export_public(as_dict=True)
+        minted.append(dict(token=token, jwk=public))
+    json.dump(minted, sys.stdout)
+    sys.exit()
 for name, mint in [("pyjwt", with_pyjwt), ("authlib", with_authlib), ("jwcrypto", with_jwcrypto)]:
     for alg, key in keys.items():
         kid = f"{name}-{alg}"

@@ -1,0 +1,139 @@
+//! Claims that list words, in the shapes in which issuers write them, and what of them is left out.
+
+use serde_json::Value;
+
+use crate::model::token_fault::shown;
+
+/// How many of the values that are left out are named.
+const NAMED_MAX: usize = 8;
+
+/// What of a token's claims cannot be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftOut {
+    /// All of them.
+    pub(super) count: usize,
+    /// The first of them, with why, for operators.
+    pub(super) named: Vec<String>,
+}
+
+impl LeftOut {
+    /// Notes a value, which is shown, and why it is left out.
+    pub(super) fn note(&mut self, what: &str, value: &str, why: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push(format!("{what} {}: {why}", shown(value)));
+        }
+    }
+
+    /// The values that are named, and how many more there are; `None`: nothing was left out.
+    pub(super) fn text(&self) -> Option<String> {
+        let more = self.count.checked_sub(self.named.len())?;
+        let named = self.named.join("; ");
+        match (self.count, more) {
+            (0, _) => None,
+            (_, 0) => Some(named),
+            (_, more) => Some(format!("{named}; and {more} more")),
+        }
+    }
+}
+
+/// The words that a claim lists: an array of texts, a text with spaces or commas between, or an object whose names count
+/// unless what they name is false or null. Everything else in it is left out.
+pub(super) fn words<'c>(
+    claim: Option<&'c Value>,
+    what: &str,
+    left_out: &mut LeftOut,
+) -> Vec<&'c str> {
+    match claim {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => {
+            let words = text.split([' ', ',']);
+            words.filter(|word| !word.is_empty()).collect()
+        }
+        Some(Value::Array(values)) => {
+            let mut words = Vec::with_capacity(values.len());
+            for value in values {
+                match value.as_str() {
+                    Some(word) => words.push(word),
+                    None => left_out.note(what, kind(value), "no text"),
+                }
+            }
+            words
+        }
+        Some(Value::Object(members)) => {
+            let given = members
+                .iter()
+                .filter(|(_, value)| !matches!(value, Value::Null | Value::Bool(false)));
+            given.map(|(name, _)| name.as_str()).collect()
+        }
+        Some(value @ (Value::Bool(_) | Value::Number(_))) => {
+            left_out.note(what, kind(value), "neither an array, a text nor an object");
+            Vec::new()
+        }
+    }
+}
+
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_are_read_in_every_shape_that_issuers_write() {
+        let cases = [
+            (json!(["a", "b c", ""]), vec!["a", "b c", ""], 0),
+            (json!("a b,c,  d "), vec!["a", "b", "c", "d"], 0),
+            (json!("a\tb\nc d"), vec!["a\tb\nc", "d"], 0),
+            (json!("a\u{a0}b"), vec!["a\u{a0}b"], 0),
+            (
+                json!({"a": {"o": "x"}, "b": true, "c": []}),
+                vec!["a", "b", "c"],
+                0,
+            ),
+            (json!({"a": false, "b": null, "c": 0}), vec!["c"], 0),
+            (json!(["a", 5, null, ["b"], {"c": 1}, true]), vec!["a"], 5),
+            (json!(5), vec![], 1),
+            (json!(true), vec![], 1),
+            (json!(""), vec![], 0),
+            (json!(null), vec![], 0),
+        ];
+        for (claim, expected, count) in cases {
+            let mut left_out = LeftOut::default();
+            assert_eq!(
+                words(Some(&claim), "role", &mut left_out),
+                expected,
+                "{claim}"
+            );
+            assert_eq!(left_out.count, count, "{claim}");
+        }
+        assert_eq!(words(None, "role", &mut LeftOut::default()), [""; 0]);
+    }
+
+    #[test]
+    fn few_are_named_and_all_are_counted() {
+        let mut left_out = LeftOut::default();
+        assert_eq!(left_out.text(), None);
+        left_out.note("role", "a\nb", "no role");
+        assert_eq!(left_out.text().unwrap(), "role \"a\\u{a}b\": no role");
+        for _ in 0..1000 {
+            left_out.note("role", "x", "no role");
+        }
+        let text = left_out.text().unwrap();
+        assert!(
+            text.ends_with("; and 993 more") && text.len() < 300,
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a credential was not verified: what its caller is told, and what operators are.
+
+use crate::auth::grant::{Stop, Unavailable};
+use crate::crypto::jwt::JwtError;
+use crate::model::deny::DenyReason;
+use crate::model::token_fault::{FaultKind, TokenFault};
+
+/// A credential that was not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified {
+    /// How the decision ends; all that a caller learns.
+    pub stop: Stop,
+    /// For a bearer token that is refused, what is wrong with it.
+    pub fault: Option<TokenFault>,
+}
+
+impl From<Unverified> for Stop {
+    fn from(unverified: Unverified) -> Self {
+        unverified.stop
+    }
+}
+
+impl From<Stop> for Unverified {
+    fn from(stop: Stop) -> Self {
+        Self { stop, fault: None }
+    }
+}
+
+impl From<DenyReason> for Unverified {
+    fn from(reason: DenyReason) -> Self {
+        Stop::Deny(reason).into()
+    }
+}
+
+impl From<Unavailable> for Unverified {
+    fn from(cause: Unavailable) -> Self {
+        Stop::Fail(cause).into()
+    }
+}
+
+impl From<TokenFault> for Unverified {
+    fn from(fault: TokenFault) -> Self {
+        Self {
+            stop: Stop::Deny(fault.kind.reason()),
+            fault: Some(fault),
+        }
+    }
+}
+
+impl From<FaultKind> for Unverified {
+    fn from(kind: FaultKind) -> Self {
+        TokenFault::from(kind).into()
+    }
+}
+
+impl From<JwtError> for Unverified {
+    fn from(error: JwtError) -> Self {
+        let fault = match error {
+            JwtError::TooLong => FaultKind::TooLong.into(),
+            JwtError::Malformed => FaultKind::Malformed.into(),
+            JwtError::Encrypted => FaultKind::Encrypted.into(),
+            JwtError::Header => FaultKind::Header.into(),
+            JwtError::Signature => FaultKind::Signature.into(),
+            JwtError::NoKey => FaultKind::KeyUnknown.into(),
+            JwtError::NoKid => FaultKind::KeyUnknown.with(error.to_string()),
+            JwtError::UnknownAlgorithm | JwtError::OtherAlgorithm => {
+                FaultKind::Algorithm.with(error.to_string())
+            }
+        };
+        fault.into()
+    }
+}
+
+impl Unverified {
+    /// The same, with the issuer whose token it is for operators.
+    #[must_use]
+    pub(in crate::auth) fn of_issuer(mut self, name: &str) -> Self {
+        if let Some(fault) = &mut self.fault {
+            let gap = if fault.detail.is_empty() { "" } else { ", " };
+            fault.detail = format!("{}{gap}issuer {name}", fault.detail).into();
+        }
+        self
+    }
+
+    /// As operators are told it: what is wrong with the token, else the code of the refusal or failure.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let code = match self.stop {
+            Stop::Deny(reason) => reason.code(),
+            Stop::Wait(_) => DenyReason::RateLimited.code(),
+            Stop::Fail(cause) => cause.code(),
+        };
+        match &self.fault {
+            Some(fault) => format!("{code}: {fault}"),
+            None => code.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The prefixes of `[[issuer]]`: they keep the people of one issuer apart from those of others, and from our own.
+
+use crate::config::reader::{Reader, is_visible};
+use crate::model::id::UserId;
+
+/// The prefixes of one issuer.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) subject: String,
+    pub(super) username: String,
+}
+
+/// The subject prefixes of the issuers that were read so far, and which of them are written.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    seen: Vec<(String, bool)>,
+    usernames: Vec<String>,
+}
+
+const SUBJECT: &str =
+    "at most 64 visible ASCII characters without comma, and no beginning of our own uids, u-";
+const USERNAME: &str = "at most 64 visible ASCII characters without comma, at least one of which none of our usernames has, such as \
+                        a colon, and no beginning of our own uids, u-; or \"\"";
+
+impl Prefixes {
+    /// Takes both prefixes of an issuer, and compares them with those of the issuers before it.
+    pub(super) fn read(
+        &mut self,
+        reader: &mut Reader<'_>,
+        name: Option<&str>,
+        has_usernames: bool,
+    ) -> Names {
+        let subject = reader.text("subject_prefix", SUBJECT, |text| {
+            prefix(text).filter(|prefix| !speaks_for_ours(prefix))
+        });
+        let is_written = reader.has("subject_prefix");
+        // A wrong one is noted already, and compared with no other.
+        if subject.is_some() || !is_written {
+            self.compare(reader, subject.clone().unwrap_or_default(), is_written);
+        }
+        let username = reader.text("username_prefix", USERNAME, |text| {
+            prefix(text).filter(|prefix| sets_apart(prefix) && !speaks_for_ours(prefix))
+        });
+        if has_usernames && username.as_deref() == Some("") {
+            reader.warn(
+                "username_prefix",
+                "a prefix: with \"\" this issuer can give a username that an account here has, an administrator's too",
+            );
+        }
+        let username =
+            username.unwrap_or_else(|| name.map(|name| format!("{name}:")).unwrap_or_default());
+        if has_usernames && !username.is_empty() {
+            let collides = |other: &String| is_beginning_of_one(other, &username);
+            if self.usernames.iter().any(collides) {
+                reader.warn(
+                    "username_prefix",
+                    "a prefix of which another issuer's is no beginning, nor the other way round: two people could get \
+                     one username",
+                );
+            }
+            self.usernames.push(username.clone());
+        }
+        Names {
+            subject: subject.unwrap_or_default(),
+            username,
+        }
+    }
+
+    fn compare(&mut self, reader: &Reader<'_>, subject: String, is_written: bool) {
+        let overlaps = |(other, _): &&(String, bool)| is_beginning_of_one(other, &subject);
+        let mut shared = false;
+        for (other, other_is_written) in self.seen.iter().filter(overlaps) {
+            if *other == subject && is_written && *other_is_written {
+                shared = true;
+                continue;
+            }
+            reader.add(
+                "subject_prefix",
+                "a prefix of which another issuer's is no beginning, nor the other way round: two people could get one uid \
+                 (\"\" is a beginning of every prefix; two that are equal, both written, say that both issuers speak for \
+                 the same people)",
+            );
+            break;
+        }
+        if shared {
+            reader.warn(
+                "subject_prefix",
+                "a prefix that no other issuer has, unless both issuers speak for the same people: equal subjects get one uid",
+            );
+        }
+        self.seen.push((subject, is_written));
+    }
+}
+
+/// A prefix of names or roles; may be empty.
+pub(super) fn prefix(text: &str) -> Option<String> {
+    let fits = text.is_empty() || (is_visible(text, 64) && !text.contains(','));
+    fits.then(|| text.to_owned())
+}
+
+/// Whether one of two prefixes is a beginning of the other, or both are equal, whatever the case of their letters.
+fn is_beginning_of_one(a: &str, b: &str) -> bool {
+    let mut pairs = a.bytes().zip(b.bytes());
+    pairs.all(|(a, b)| a.eq_ignore_ascii_case(&b))
+}
+
+/// Whether a username behind this prefix cannot be one of an account here, whatever the case of its letters.
+fn sets_apart(prefix: &str) -> bool {
+    let is_of_usernames = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    prefix.is_empty() || !prefix.bytes().all(is_of_usernames)
+}
+
+/// Whether a name behind this prefix could read as a uid of ours: no issuer speaks for our people.
+fn speaks_for_ours(prefix: &str) -> bool {
+    !prefix.is_empty() && is_beginning_of_one(prefix, UserId::PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_prefix_makes_a_name_ours() {
+        for bad in ["u", "u-", "u-corp-", "U", "U-", "U-corp:", "u-:"] {
+            assert!(speaks_for_ours(bad), "{bad}");
+        }
+        for good in ["", "corp:", "user-", "x-u-", "u:"] {
+            assert!(!speaks_for_ours(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_username_prefix_holds_what_no_username_here_has() {
+        for bad in ["corp", "corp-", "corp.", "corp_", "CORP", "c-0.9_"] {
+            assert!(!sets_apart(bad), "{bad}");
+        }
+        for good in ["", ":", "corp:", "corp/", "@corp", "corp-("] {
+            assert!(sets_apart(good), "{good}");
+        }
+    }
+
+    #[test]
+    fn prefixes_overlap_where_one_begins_the_other() {
+        for (a, b, overlap) in [
+            ("", "", true),
+            ("", "corp:", true),
+            ("corp:", "corp:", true),
+            ("corp:", "CORP:", true),
+            ("corp:", "corp:eu:", true),
+            ("Corp:eu:", "corp:", true),
+            ("corp:", "corq:", false),
+            ("corp:eu:", "corp:us:", false),
+        ] {
+            assert_eq!(is_beginning_of_one(a, b), overlap, "{a} {b}");
+            assert_eq!(is_beginning_of_one(b, a), overlap, "{b} {a}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Places that many share: so many at once, and no more than a share of them for one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Bounds how much happens at once, in all and under each key, so that one key cannot keep all others out.
+///
+/// Who waits is served in order. Remembers only keys that hold a place or wait for one.
+pub struct Places<K> {
+    all: Semaphore,
+    each: usize,
+    shares: Mutex<HashMap<K, Arc<Semaphore>>>,
+}
+
+/// A place that is taken until this is dropped.
+pub struct Place<'a, K: Eq + Hash> {
+    _of_all: SemaphorePermit<'a>,
+    _of_share: OwnedSemaphorePermit,
+    // After the permit, which holds the share's semaphore too.
+    _share: Share<'a, K>,
+}
+
+impl<K: Eq + Hash + Clone> Places<K> {
+    /// `all` places, of which one key has at most `each`.
+    #[must_use]
+    pub fn new(all: usize, each: usize) -> Self {
+        Self {
+            all: Semaphore::new(all),
+            each,
+            shares: Mutex::default(),
+        }
+    }
+
+    /// Takes a place under a key, as soon as there is one; `None`: there was none in `wait_max`.
+    pub async fn take(&self, key: K, wait_max: Duration) -> Option<Place<'_, K>> {
+        let share = self.share(key);
+        let taken = async {
+            // The share comes first: who waits for it keeps no place from others.
+            let of_share = Arc::clone(share.semaphore.as_ref()?).acquire_owned().await;
+            let of_all = self.all.acquire().await;
+            Some((of_share.ok()?, of_all.ok()?))
+        };
+        let (of_share, of_all) = tokio::time::timeout(wait_max, taken).await.ok()??;
+        Some(Place {
+            _of_all: of_all,
+            _of_share: of_share,
+            _share: share,
+        })
+    }
+
+    fn share(&self, key: K) -> Share<'_, K> {
+        let mut shares = self.lock();
+        let share = shares.entry(key.clone());
+        let semaphore = Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.each))));
+        drop(shares);
+        Share {
+            places: self,
+            key,
+            semaphore: Some(semaphore),
+        }
+    }
+}
+
+impl<K> Places<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Semaphore>>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> fmt::Debug for Places<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places")
+            .field("free", &self.all.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key's share, remembered as long as one of these is there.
+struct Share<'a, K: Eq + Hash> {
+    places: &'a Places<K>,
+    key: K,
+    semaphore: Option<Arc<Semaphore>>,
+}
+
+impl<K: Eq + Hash> Drop for Share<'_, K> {
+    fn drop(&mut self) {
+        let mut shares = self.places.lock();
+        // Shares are made and dropped under the lock only: the list's own and this one are the last two.
+        if self
+            .semaphore
+            .take()
+            .is_some_and(|mine| Arc::strong_count(&mine) == 2)
+        {
+            shares.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn one_key_has_its_share_and_others_theirs() {
+        let places = Places::new(4, 2);
+        let first = places.take("a", SOON).await.unwrap();
+        let _second = places.take("a", SOON).await.unwrap();
+        assert!(places.take("a", SOON).await.is_none(), "its share is taken");
+        let _third = places.take("b", SOON).await.unwrap();
+        let fourth = places.take("b", SOON).await.unwrap();
+        assert!(places.take("c", SOON).await.is_none(), "all are taken");
+        drop(fourth);
+        assert!(places.take("c", SOON).await.is_some());
+        drop(first);
+        assert!(places.take("a", SOON).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_served_as_soon_as_a_place_is_free() {
+        let places = Places::new(1, 1);
+        let first = places.take("a", SOON).await.unwrap();
+        let waits = places.take("a", Duration::from_mins(1));
+        let (second, ()) = tokio::join!(waits, async { drop(first) });
+        assert!(second.is_some());
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_with_their_last_place() {
+        let places = Places::new(2, 1);
+        for round in 0..100 {
+            let place = places.take(round, SOON).await.unwrap();
+            assert!(places.take(round, Duration::ZERO).await.is_none());
+            assert_eq!(places.lock().len(), 1);
+            drop(place);
+        }
+        assert!(places.lock().is_empty());
+        assert_eq!(places.all.available_permits(), 2);
+    }
+}

@@ -1,0 +1,260 @@
+//! Why a bearer token is not accepted: one reason each, for operators. Callers learn no more than [`DenyReason`] says.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::model::deny::DenyReason;
+
+/// What is wrong with a bearer token. The code is a metric label and part of logs: it never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Longer than a request's head may be.
+    TooLong,
+    /// No compact JWS of strict JSON.
+    Malformed,
+    /// An encrypted JWT.
+    Encrypted,
+    /// The header asks for an extension, such as `crit`.
+    Header,
+    /// The header's `typ` is that of another kind of token.
+    Type,
+    /// Claim `iss` is missing.
+    IssuerMissing,
+    /// Claim `iss` names no configured issuer.
+    IssuerUnknown,
+    /// It came in another header than its issuer's tokens do.
+    OtherField,
+    /// No key of the issuer has the key id.
+    KeyUnknown,
+    /// No key of the issuer is for the algorithm.
+    Algorithm,
+    /// The signature is wrong.
+    Signature,
+    /// The token is for others.
+    Audience,
+    /// Expired.
+    Expired,
+    /// Not valid yet.
+    NotYetValid,
+    /// A claim that is needed is missing.
+    ClaimMissing,
+    /// A claim has a value that it cannot have.
+    ClaimInvalid,
+    /// A claim is not what `required_claims` asks for.
+    ClaimRequired,
+    /// The subject or username could be one of the gateway's own uids.
+    Reserved,
+    /// The token is bound to its sender: whoever else presents it must not be taken for them.
+    SenderBound,
+    /// A refresh token, a logout token or another kind that is no access token.
+    NotAccess,
+    /// No JWT, and no issuer is asked about such tokens.
+    Opaque,
+    /// Of the form of the gateway's own secrets, and none that counts as a bearer token.
+    OwnForm,
+    /// The issuer says that it is not active.
+    Inactive,
+    /// The issuer refused to say anything about it.
+    NotAnswered,
+}
+
+impl FaultKind {
+    /// Every kind once: for metrics.
+    pub const ALL: [Self; 24] = [
+        Self::TooLong,
+        Self::Malformed,
+        Self::Encrypted,
+        Self::Header,
+        Self::Type,
+        Self::IssuerMissing,
+        Self::IssuerUnknown,
+        Self::OtherField,
+        Self::KeyUnknown,
+        Self::Algorithm,
+        Self::Signature,
+        Self::Audience,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::ClaimMissing,
+        Self::ClaimInvalid,
+        Self::ClaimRequired,
+        Self::Reserved,
+        Self::SenderBound,
+        Self::NotAccess,
+        Self::Opaque,
+        Self::OwnForm,
+        Self::Inactive,
+        Self::NotAnswered,
+    ];
+
+    /// The stable code, `snake_case`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::Encrypted => "encrypted",
+            Self::Header => "header",
+            Self::Type => "type",
+            Self::IssuerMissing => "issuer_missing",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::OtherField => "other_header",
+            Self::KeyUnknown => "key_unknown",
+            Self::Algorithm => "algorithm",
+            Self::Signature => "signature",
+            Self::Audience => "audience",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::ClaimMissing => "claim_missing",
+            Self::ClaimInvalid => "claim_invalid",
+            Self::ClaimRequired => "claim_required",
+            Self::Reserved => "reserved",
+            Self::SenderBound => "sender_bound",
+            Self::NotAccess => "not_access",
+            Self::Opaque => "opaque",
+            Self::OwnForm => "own_form",
+            Self::Inactive => "inactive",
+            Self::NotAnswered => "not_answered",
+        }
+    }
+
+    /// A sentence for operators.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::TooLong => "the token is longer than limits.head_bytes_max",
+            Self::Malformed => {
+                "the token is no JWT: three parts of base64url without padding, of which the first two are JSON objects"
+            }
+            Self::Encrypted => "the token is an encrypted JWT, which only its issuer can read",
+            Self::Header => "the token's header has crit, b64, zip or enc, which are not supported",
+            Self::Type => {
+                "the token's header has a typ that is neither JWT nor at+jwt nor listed in the issuer's typ"
+            }
+            Self::IssuerMissing => "the token has no claim iss that is a text",
+            Self::IssuerUnknown => "claim iss is the issuer of no [[issuer]], byte for byte",
+            Self::OtherField => {
+                "the token came in another header than its issuer's tokens do (header of [[issuer]])"
+            }
+            Self::KeyUnknown => "no usable key of the issuer fits the token's kid",
+            Self::Algorithm => "no key of the issuer fits the token's alg",
+            Self::Signature => "the signature is not by the issuer's key",
+            Self::Audience => "the token is not for an audience that is configured",
+            Self::Expired => "the token has expired",
+            Self::NotYetValid => "the token is not valid yet, or was issued in the future",
+            Self::ClaimMissing => "a claim is missing",
+            Self::ClaimInvalid => "a claim has a value that it cannot have",
+            Self::ClaimRequired => "a claim is not what required_claims asks for",
+            Self::Reserved => {
+                "a subject or username that begins with u- is reserved, unless a prefix is put before it"
+            }
+            Self::SenderBound => {
+                "the token is bound to its sender (claim cnf or token_type), so it is no bearer token"
+            }
+            Self::NotAccess => "the token is a refresh or logout token, no access token",
+            Self::Opaque => "the token is no JWT, and no issuer has an introspection_url",
+            Self::OwnForm => {
+                "the token has the form of a secret of this gateway that is no bearer token"
+            }
+            Self::Inactive => "the issuer says that the token is not active",
+            Self::NotAnswered => "the issuer refuses to answer about this token",
+        }
+    }
+
+    /// What the caller learns.
+    #[must_use]
+    pub const fn reason(self) -> DenyReason {
+        match self {
+            Self::Expired => DenyReason::BearerExpired,
+            _ => DenyReason::BearerInvalid,
+        }
+    }
+
+    /// This kind, with what was found.
+    #[must_use]
+    pub fn with(self, detail: impl Into<Cow<'static, str>>) -> TokenFault {
+        TokenFault {
+            kind: self,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// What is wrong with one bearer token. Foreign text in it is escaped and cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFault {
+    /// The kind.
+    pub kind: FaultKind,
+    /// What was found and what is expected; may be empty.
+    pub detail: Cow<'static, str>,
+}
+
+impl From<FaultKind> for TokenFault {
+    fn from(kind: FaultKind) -> Self {
+        kind.with("")
+    }
+}
+
+impl fmt::Display for TokenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.code(), self.kind.text())?;
+        if self.detail.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "; {}", self.detail)
+        }
+    }
+}
+
+/// Most characters of a foreign text that are shown.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// A foreign text as operators may see it: in quotes, cut, and nothing in it but visible ASCII.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut shown = String::from("\"");
+    for c in text.chars().take(SHOWN_CHARS_MAX) {
+        if c == ' ' || c.is_ascii_graphic() {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.extend(c.escape_unicode());
+        }
+    }
+    let is_cut = text.chars().nth(SHOWN_CHARS_MAX).is_some();
+    shown.push_str(if is_cut { "...\"" } else { "\"" });
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_only_an_expired_token_is_told_apart() {
+        let codes: std::collections::BTreeSet<_> =
+            FaultKind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), FaultKind::ALL.len());
+        for kind in FaultKind::ALL {
+            let is_expired = kind.reason() == DenyReason::BearerExpired;
+            assert_eq!(is_expired, kind == FaultKind::Expired);
+            assert!(
+                kind.code()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_text_stays_one_line_of_ascii_and_short() {
+        for (text, expected) in [
+            ("api", "\"api\""),
+            ("a\"b\\", "\"a\\\"b\\\\\""),
+            ("a\n\u{1b}[2J", "\"a\\u{a}\\u{1b}[2J\""),
+            ("\u{202e}x\u{2028}", "\"\\u{202e}x\\u{2028}\""),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+        assert!(shown(&"x".repeat(10_000)).len() <= 85);
+    }
+}
