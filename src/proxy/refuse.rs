@@ -64,11 +64,17 @@ impl Gateway {
             Verdict::Decided(decision) => decision.identity().cloned(),
             _ => None,
         };
+        let is_own = snapshot.serves_itself(&target.host, &target.path);
+        // A query of ours may hold the token of a link, which no page prints.
+        let asked = if is_own {
+            target.path.as_str()
+        } else {
+            target.path_and_query.as_str()
+        };
         // What cannot be decided is not asked once more.
         let person = match decided {
             None if problem.status < 500 => {
                 let authorizer = &snapshot.authorizer;
-                let is_own = snapshot.serves_itself(&target.host, &target.path);
                 authorizer.person(headers, client.address, is_own).await
             }
             decided => decided,
@@ -80,7 +86,7 @@ impl Gateway {
             retry_after_s: problem.retry_after_s(),
             id: ctx.id,
             person: person.as_ref().and_then(|person| person.username()),
-            asked: (&origin, target.path_and_query.as_str()),
+            asked: (&origin, asked),
             headers,
             snapshot,
         })

@@ -125,10 +125,8 @@ pub(in crate::web) async fn finish(
     let person = scope.as_ref().filter(|_| wants_page).map(|scope| Waiting {
         scope: scope.clone(),
         headers: request.headers().clone(),
-        asked: request
-            .uri()
-            .path_and_query()
-            .map(|it| it.as_str().to_owned()),
+        // A query here may hold the token of a link, which no page prints.
+        path: request.uri().path().to_owned(),
     });
     let mut response = next.run(request).await;
     if let Some(person) = person {
@@ -146,7 +144,7 @@ pub(in crate::web) async fn finish(
 struct Waiting {
     scope: RequestScope,
     headers: HeaderMap,
-    asked: Option<String>,
+    path: String,
 }
 
 impl Waiting {
@@ -162,7 +160,7 @@ impl Waiting {
         let Self {
             scope,
             headers,
-            asked,
+            path,
         } = self;
         let authorizer = &scope.snapshot.authorizer;
         // What cannot be answered is not asked once more.
@@ -173,7 +171,7 @@ impl Waiting {
         };
         let page = portal.refusal(&Refusal {
             person: person.as_ref().and_then(|person| person.username()),
-            asked: (&scope.origin, asked.as_deref().unwrap_or("/")),
+            asked: (&scope.origin, &path),
             ..refusal(&problem, &scope.snapshot, scope.id, &headers)
         });
         paged(response, problem, page)

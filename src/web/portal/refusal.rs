@@ -56,7 +56,7 @@ impl Portal {
             person: refusal.person,
             login: page("/login", &[another, &rd]),
             change: owes.then(|| page("/password", &[&rd])),
-            back: back(refusal, return_to, &here),
+            back: self.back(refusal, return_to, &here),
             status: refusal.status,
             code: refusal.code,
             request_id: refusal.id.as_str(),
@@ -65,6 +65,31 @@ impl Portal {
         let html = template.render(Serde(&filled)).ok()?;
         let fields = fields()?;
         Some(Page { html, fields })
+    }
+
+    /// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
+    /// of the application.
+    fn back(&self, refusal: &Refusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
+        let (origin, path_and_query) = refusal.asked;
+        let referer = refusal.headers.get(header::REFERER);
+        let referer = referer.and_then(|value| value.to_str().ok());
+        // The query of a page of ours may hold the token of a link, which no page prints.
+        let public = &refusal.snapshot.config.listen.public_url.text;
+        let is_ours = |url: &str| {
+            let behind = url
+                .strip_prefix(public)
+                .or_else(|| url.strip_prefix(origin));
+            behind.is_some_and(|path| path.starts_with(&self.prefix))
+        };
+        let is_known = |url: &&str| {
+            let behind = url.strip_prefix(origin);
+            let is_own = behind.is_some_and(|rest| rest.starts_with('/'));
+            *url != here
+                && !is_ours(url)
+                && (is_own || (url.contains("://") && return_to.accept(url).is_some()))
+        };
+        let start = (path_and_query != "/").then(|| format!("{origin}/"));
+        referer.filter(is_known).map(str::to_owned).or(start)
     }
 }
 
@@ -93,21 +118,6 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
             HeaderValue::try_from(policy).ok()?,
         ),
     ])
-}
-
-/// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
-/// of the application.
-fn back(refusal: &Refusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
-    let (origin, path_and_query) = refusal.asked;
-    let referer = refusal.headers.get(header::REFERER);
-    let referer = referer.and_then(|value| value.to_str().ok());
-    let is_known = |url: &&str| {
-        let behind = url.strip_prefix(origin);
-        let is_own = behind.is_some_and(|rest| rest.starts_with('/'));
-        *url != here && (is_own || (url.contains("://") && return_to.accept(url).is_some()))
-    };
-    let start = (path_and_query != "/").then(|| format!("{origin}/"));
-    referer.filter(is_known).map(str::to_owned).or(start)
 }
 
 /// What is missing, and what the person may do.

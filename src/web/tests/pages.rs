@@ -375,6 +375,10 @@ async fn a_page_of_a_refusal_leads_nowhere_that_is_not_listed() {
             "https://app.example.com/x",
             "https:&#x2f;&#x2f;app.example.com&#x2f;x",
         ),
+        (
+            "http://door/auth/reset?token=dwo_x",
+            "http:&#x2f;&#x2f;door&#x2f;",
+        ),
         ("http://door/auth/nothing", "http:&#x2f;&#x2f;door&#x2f;"),
         ("http://door.evil.org/", "http:&#x2f;&#x2f;door&#x2f;"),
         ("https://evil.org/", "http:&#x2f;&#x2f;door&#x2f;"),
