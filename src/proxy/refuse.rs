@@ -10,7 +10,7 @@ use crate::model::deny::DenyReason;
 use crate::proxy::Gateway;
 use crate::proxy::context::{RequestContext, Verdict};
 use crate::proxy::respond::{self, Problem};
-use crate::snapshot::{Page, Refusal};
+use crate::snapshot::{Refusal, RefusalPage};
 
 impl Gateway {
     /// Refuses, and says so.
@@ -53,13 +53,12 @@ impl Gateway {
         headers: &HeaderMap,
         ctx: &RequestContext,
         problem: &Problem,
-    ) -> Option<Page> {
+    ) -> Option<RefusalPage> {
         let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
             return None;
         };
         let snapshot = &ctx.snapshot;
-        let public = &snapshot.config.listen.public_url;
-        let origin = origin_of(client.scheme(headers, &public.scheme), &target.authority);
+        let origin = origin_of(ctx.scheme, &target.authority);
         let decided = match &ctx.verdict {
             Verdict::Decided(decision) => decision.identity().cloned(),
             _ => None,

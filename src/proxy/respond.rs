@@ -1,5 +1,6 @@
 //! Refusals, failures and faults as answers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
 use crate::proxy::headers::{REQUEST_ID, id_value};
-use crate::snapshot::Page;
+use crate::snapshot::RefusalPage;
 
 /// The methods that pass at all, where a route names none; what a 405 tells.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -28,7 +29,7 @@ const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An answer without a good end: what the caller learns, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Status.
     pub status: u16,
@@ -40,12 +41,12 @@ pub struct Problem {
 }
 
 /// The one further field that some answers need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Extra {
     /// `WWW-Authenticate`, with an error or bare.
     Challenge(Option<&'static str>),
     /// `Allow`
-    Allow,
+    Allow(Cow<'static, str>),
     /// `Retry-After`, in so many seconds.
     Retry(u32),
 }
@@ -76,7 +77,7 @@ impl Problem {
         let challenge = reason.challenge_error();
         let extra = match status {
             401 => Some(Extra::Challenge(challenge)),
-            405 => Some(Extra::Allow),
+            405 => Some(Extra::Allow(METHODS.into())),
             429 => Some(Extra::Retry(1)),
             _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
             _ => None,
@@ -94,8 +95,11 @@ impl From<&Denial> for Problem {
     fn from(denial: &Denial) -> Self {
         let problem = Self::from(denial.reason);
         let wait = denial.retry_after_s.map(Extra::Retry);
+        let methods = denial.methods.iter().map(Method::as_str);
+        let methods: Vec<_> = methods.collect();
+        let allow = (!methods.is_empty()).then(|| Extra::Allow(methods.join(", ").into()));
         Self {
-            extra: wait.or(problem.extra),
+            extra: wait.or(allow).or(problem.extra),
             ..problem
         }
     }
@@ -113,7 +117,7 @@ impl From<Unavailable> for Problem {
 }
 
 /// What an error of Pingora's means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The caller's request is at fault.
     Refused(DenyReason),
@@ -193,7 +197,7 @@ pub async fn problem(
     session: &mut Session,
     problem: &Problem,
     id: RequestId,
-    page: Option<Page>,
+    page: Option<RefusalPage>,
 ) -> pingora::Result<()> {
     settle_body(session);
     let mut head = ResponseHeader::build(problem.status, Some(10))?;
@@ -209,9 +213,9 @@ pub async fn problem(
     head.insert_header(CONTENT_LENGTH, body.len())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;
-    match problem.extra {
-        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(error))?,
-        Some(Extra::Allow) => head.insert_header(ALLOW, METHODS)?,
+    match &problem.extra {
+        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(*error))?,
+        Some(Extra::Allow(methods)) => head.insert_header(ALLOW, &**methods)?,
         Some(Extra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
@@ -291,7 +295,7 @@ mod tests {
             let wanted = match (reason.status(), reason.challenge_error()) {
                 (401, error) => Some(Extra::Challenge(error)),
                 (_, Some(error)) => Some(Extra::Challenge(Some(error))),
-                (405, None) => Some(Extra::Allow),
+                (405, None) => Some(Extra::Allow(METHODS.into())),
                 (429, None) => Some(Extra::Retry(1)),
                 (_, None) => None,
             };

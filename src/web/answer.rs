@@ -10,11 +10,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::account::page::Page;
 use crate::auth::navigation::wants_page;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
-use crate::snapshot::{Page, Refusal, RequestScope, Snapshot};
+use crate::snapshot::{Refusal, RefusalPage, RequestScope, Snapshot};
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::portal::Portal;
 
@@ -56,10 +57,19 @@ pub(in crate::web) struct List<T> {
 
 impl<T> List<T> {
     pub(in crate::web) fn whole(items: Vec<T>) -> Self {
-        Self::page(items, None)
+        Self::of(items, None)
     }
 
-    pub(in crate::web) fn page(items: Vec<T>, next: Option<String>) -> Self {
+    /// One page, each item as callers are told it.
+    pub(in crate::web) fn page<I, C: Into<String>>(
+        page: Page<I, C>,
+        told: impl FnMut(I) -> T,
+    ) -> Self {
+        let items = page.items.into_iter().map(told).collect();
+        Self::of(items, page.next.map(Into::into))
+    }
+
+    fn of(items: Vec<T>, next: Option<String>) -> Self {
         Self {
             count: items.len(),
             items,
@@ -207,7 +217,7 @@ pub(in crate::web) fn refusal<'a>(
 pub(in crate::web) fn paged(
     mut response: Response,
     problem: Problem,
-    page: Option<Page>,
+    page: Option<RefusalPage>,
 ) -> Response {
     let Some(page) = page else {
         return response;

@@ -1,4 +1,4 @@
-//! Floor 5: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
+//! Floor 6: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
 //! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
 //! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `answer`.
@@ -14,6 +14,7 @@ mod error;
 pub mod forward_auth;
 mod openapi;
 mod pace;
+mod page;
 mod portal;
 #[cfg(test)]
 mod test_kit;
@@ -35,7 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::asked::{Judged, Question};
 use crate::model::id::RequestId;
-use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Page, Refusal, Snapshot};
+use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Refusal, RefusalPage, Snapshot};
 use crate::web::openapi::Documented;
 use crate::web::portal::Portal;
 
@@ -75,7 +76,7 @@ impl OwnEndpoints for Endpoints {
         }
     }
 
-    fn page(&self, refusal: &Refusal<'_>) -> Option<Page> {
+    fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
         self.portal.refusal(refusal)
     }
 

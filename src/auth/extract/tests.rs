@@ -268,10 +268,6 @@ const CONFLICT: Result<Option<Credential<'_>>, DenyReason> = Err(DenyReason::Cre
 const EDGE: &str = "cf-access-jwt-assertion";
 const OURS: (&str, &str) = ("cookie", "doorward_session=x");
 
-const fn own_key(text: &str) -> Credential<'_> {
-    Credential::ApiKey(text)
-}
-
 #[test]
 fn where_cookies_count_alone_all_else_is_the_applications_own() {
     let cookie = Ok(Some(Credential::Cookie(CookieKind::Own, "x")));
@@ -307,18 +303,26 @@ fn where_keys_count_other_tokens_are_the_applications_own() {
         (
             &[ApiKey],
             &[auth("Bearer app"), own],
-            Ok(Some(own_key("k"))),
+            Ok(Some(Credential::ApiKey("k"))),
         ),
-        (&[ApiKey], &[auth("Bearer"), own], Ok(Some(own_key("k")))),
+        (
+            &[ApiKey],
+            &[auth("Bearer"), own],
+            Ok(Some(Credential::ApiKey("k"))),
+        ),
         (
             &[ApiKey],
             &[auth("Bearer app"), auth("Bearer dwk_k")],
-            Ok(Some(own_key("dwk_k"))),
+            Ok(Some(Credential::ApiKey("dwk_k"))),
         ),
         (&[ApiKey], &[auth("Bearer dwk_k"), own], CONFLICT),
         (&[ApiKey], &[basic, own], CONFLICT),
         (&[ApiKey], &[basic, auth("Bearer dwk_k")], CONFLICT),
-        (&[ApiKey], &[(EDGE, "a"), own, OURS], Ok(Some(own_key("k")))),
+        (
+            &[ApiKey],
+            &[(EDGE, "a"), own, OURS],
+            Ok(Some(Credential::ApiKey("k"))),
+        ),
         (&[ApiKey], &[OURS], Ok(None)),
     ]);
 }

@@ -14,7 +14,7 @@ use url::form_urlencoded::byte_serialize;
 use crate::auth::return_to::ReturnTo;
 use crate::crypto::token::sha256;
 use crate::model::deny::DenyReason;
-use crate::snapshot::{Page, Refusal};
+use crate::snapshot::{Refusal, RefusalPage};
 use crate::web::portal::{Portal, REFUSAL, STYLE, in_words};
 
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ struct Filled<'a> {
 
 impl Portal {
     /// The page of a refusal; `None` if it cannot be written.
-    pub(in crate::web) fn refusal(&self, refusal: &Refusal<'_>) -> Option<Page> {
+    pub(in crate::web) fn refusal(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
         let (origin, path_and_query) = refusal.asked;
         let return_to = refusal.snapshot.authorizer.return_to();
         let here = format!("{origin}{path_and_query}");
@@ -64,7 +64,7 @@ impl Portal {
         let template = self.environment.get_template(REFUSAL).ok()?;
         let html = template.render(Serde(&filled)).ok()?;
         let fields = fields()?;
-        Some(Page { html, fields })
+        Some(RefusalPage { html, fields })
     }
 
     /// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
