@@ -14,6 +14,7 @@ pub mod guard;
 pub mod headers;
 pub mod in_flight;
 pub mod local;
+mod refuse;
 pub mod respond;
 pub mod upstream;
 pub mod view;
@@ -86,7 +87,7 @@ impl Gateway {
             return Ok(false);
         };
         if !ctx.snapshot.is_clear(&target.path) {
-            return refuse(session, ctx, DenyReason::PathRefused).await;
+            return self.refuse(session, ctx, DenyReason::PathRefused).await;
         }
         ctx.verdict = Verdict::Local;
         let served = if ctx.snapshot.is_question(target.path.as_str()) {
@@ -95,7 +96,9 @@ impl Gateway {
             asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
         } else {
             if method_override::is_named(&session.req_header().headers) {
-                return refuse(session, ctx, DenyReason::MethodOverrideRefused).await;
+                return self
+                    .refuse(session, ctx, DenyReason::MethodOverrideRefused)
+                    .await;
             }
             let scope = RequestScope {
                 id: ctx.id,
@@ -112,7 +115,7 @@ impl Gateway {
                 ctx.verdict = verdict;
                 Ok(true)
             }
-            Err(reason) => refuse(session, ctx, reason).await,
+            Err(reason) => self.refuse(session, ctx, reason).await,
         }
     }
 
@@ -133,7 +136,7 @@ impl Gateway {
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
                 ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
-                    return refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                    return self.refuse(session, ctx, DenyReason::BodyTooLarge).await;
                 }
                 Ok(false)
             }
@@ -145,36 +148,14 @@ impl Gateway {
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;
                 }
-                answer(session, ctx, &problem).await
+                self.answer(session, ctx, &problem).await
             }
             Decision::Fail(cause) => {
                 ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-                answer(session, ctx, &Problem::from(cause)).await
+                self.answer(session, ctx, &Problem::from(cause)).await
             }
         }
     }
-}
-
-/// Refuses, and says so.
-async fn refuse(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    reason: DenyReason,
-) -> pingora::Result<bool> {
-    ctx.deny(reason);
-    answer(session, ctx, &Problem::from(reason)).await
-}
-
-async fn answer(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    problem: &Problem,
-) -> pingora::Result<bool> {
-    ctx.status = problem.status;
-    respond::problem(session, problem, ctx.id)
-        .await
-        .map_err(Error::into_down)?;
-    Ok(true)
 }
 
 /// Sends a browser elsewhere.
@@ -218,9 +199,9 @@ impl ProxyHttp for Gateway {
         if let Err(reason) = admit(session, ctx)? {
             if ctx.snapshot.is_question(&ctx.raw_target) {
                 ctx.deny(reason);
-                return answer(session, ctx, &Problem::for_proxy(reason)).await;
+                return self.answer(session, ctx, &Problem::for_proxy(reason)).await;
             }
-            return refuse(session, ctx, reason).await;
+            return self.refuse(session, ctx, reason).await;
         }
         let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
         ctx.place = self.in_flight.enter(network);
@@ -228,7 +209,7 @@ impl ProxyHttp for Gateway {
             let cause = Unavailable::Overloaded;
             ctx.snapshot.services.metrics.edge().requests_refused.inc();
             ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-            return answer(session, ctx, &Problem::from(cause)).await;
+            return self.answer(session, ctx, &Problem::from(cause)).await;
         }
         let is_own = ctx
             .target
@@ -454,7 +435,7 @@ impl ProxyHttp for Gateway {
         if let Some(problem) = problem.filter(|_| is_open) {
             session.set_keepalive(None);
             // The caller may be gone by now: then there is no one to tell.
-            let _ = answer(session, ctx, &problem).await;
+            let _ = self.answer(session, ctx, &problem).await;
             if session.as_http1().is_some() {
                 session.shutdown().await;
             }
