@@ -10,6 +10,7 @@ use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::{Client, Target};
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
+use crate::model::token_fault::FaultKind;
 use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::proxy::exchange::Exchange;
@@ -161,6 +162,7 @@ impl RequestContext {
         let grant = self.grant();
         self.verdict = Verdict::Decided(Decision::Deny(Denial {
             reason,
+            fault: None,
             route: grant.map(Grant::route).cloned(),
             identity: grant.and_then(Grant::identity).cloned(),
             retry_after_s: None,
@@ -235,6 +237,7 @@ impl RequestContext {
                 .map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: code.or_else(|| self.fault.and_then(Fault::code)),
+            fault: decision.and_then(Decision::fault).map(FaultKind::code),
             status: self.status,
             subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),
