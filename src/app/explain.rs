@@ -90,15 +90,21 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     }
     let Ok(target) = canonical(&target) else {
         steps.step("path", false, &|| {
-            "it can be read in more than one way".to_owned()
+            "it names no place: a dot segment in some reading, a control character, a broken escape, or more readings than are \
+             compared"
+                .to_owned()
         });
         return Ok(refused(steps, DenyReason::PathRefused.code()));
     };
     steps.step("path", true, &|| target.path.to_string());
     if snapshot.serves_itself(&host, &target.path) {
-        steps.step("route", true, &|| {
+        let is_clear = snapshot.is_clear(&target.path);
+        steps.step("route", is_clear, &|| {
             "one of the gateway's own endpoints, which decide for themselves".to_owned()
         });
+        if !is_clear {
+            return Ok(refused(steps, DenyReason::PathRefused.code()));
+        }
         return Ok(ended(Verdict::Allow, steps));
     }
     let mut headers = HeaderMap::new();

@@ -94,6 +94,8 @@ pub struct Denial {
     pub identity: Option<Arc<Identity>>,
     /// In how many seconds it is worth another try, if it is known.
     pub retry_after_s: Option<u32>,
+    /// The methods that the pattern takes, where the method alone is refused; none: those that pass at all.
+    pub methods: Vec<http::Method>,
 }
 
 /// Why no decision could be made. The cause is logged where it is found; the caller learns only that it happened.

@@ -7,19 +7,19 @@ use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::rights::Rights;
-use crate::auth::trace::Trace;
+use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::Origin;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
-use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
+use crate::auth::{Asking, Authorizer, assertion, method_override, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
 use crate::model::route::Route;
 use crate::model::token_fault::FaultKind;
 use crate::role_source::{Reading, SourceDown};
-use crate::route::normalize::without_parameters;
-use crate::route::table::Captures;
+use crate::route::choice::{LeadsTo, NoChoice};
+use crate::route::table::{Captures, Found};
 
 impl Authorizer {
     pub(super) async fn run<T: Trace>(
@@ -47,19 +47,30 @@ impl Authorizer {
         known: &mut Known,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
-        if let Some(route) = self.preflighted(view, trace) {
+        if method_override::is_named(view.headers) {
+            let chosen = self.find(view, known, &mut NoTrace)?;
+            known.route = Some(Arc::clone(&chosen.route().route));
+            for (compiled, _) in chosen.each() {
+                method_override::check(view, &compiled.route)?;
+            }
+        }
+        if let Some(route) = self.preflighted(view, trace)? {
             known.route = Some(Arc::clone(&route));
             return Ok(Grant::new(route, None, None));
         }
-        let (compiled, captures) = self.find(view, trace)?;
-        let route = known.route.insert(Arc::clone(&compiled.route));
-        if route.require == Requirement::Public {
+        let chosen = self.find(view, known, trace)?;
+        let route = known.route.insert(Arc::clone(&chosen.route().route));
+        let is_public = |route: &CompiledRoute| route.route.require == Requirement::Public;
+        if chosen.all(is_public) {
             trace.step("requirement", true, &|| {
                 "public: no credential is looked at".to_owned()
             });
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
-        let accept = route.credentials.accept;
+        let asking_routes = chosen.each().filter(|(route, _)| !is_public(route));
+        let accept = asking_routes.fold(CredentialKinds::ALL, |kinds, (route, _)| {
+            kinds.and(route.route.credentials.accept)
+        });
         let presented = match asking {
             Asking::Credential | Asking::Trial => self.credential(view.headers, accept),
             Asking::Account(_) => Ok(None),
@@ -70,36 +81,34 @@ impl Authorizer {
             unverified.stop
         })?;
         let Some(caller) = caller else {
-            let is_optional = route.require == Requirement::Optional;
-            trace.step("credential", is_optional, &|| "none came".to_owned());
-            let anonymous = is_optional.then(|| Grant::new(Arc::clone(route), None, None));
+            let is_open = chosen.all(|route| {
+                matches!(
+                    route.route.require,
+                    Requirement::Public | Requirement::Optional
+                )
+            });
+            trace.step("credential", is_open, &|| "none came".to_owned());
+            let anonymous = is_open.then(|| Grant::new(Arc::clone(route), None, None));
             return anonymous.ok_or(Stop::Deny(DenyReason::CredentialMissing));
         };
         let caller = known.caller.insert(caller);
         if let Ok(Some(credential)) = presented {
             self.check_origin(view, credential, trace)?;
         }
-        let given = self
-            .given(compiled, caller, captures.as_slice(), trace)
-            .await;
-        let permitted = compiled.permit(&caller.identity, &given.roles, captures.as_slice());
-        if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
-            return Err(Unavailable::RoleSource.into());
+        let given = self.permit(&chosen, caller, trace).await?;
+        if is_public(chosen.route()) {
+            return Ok(Grant::new(Arc::clone(route), None, None));
         }
-        trace.step("requirement", permitted.is_ok(), &|| match permitted {
-            Ok(()) => format!("{}: met", route.require),
-            Err(reason) => {
-                let rights = Rights {
-                    identity: &caller.identity,
-                    given: &given.roles,
-                    ladder: &self.ladder,
-                };
-                let why = rights.lacking(compiled, reason, captures.as_slice());
-                format!("{}: {}{why}", route.require, reason.code())
-            }
-        });
-        permitted?;
-        let roles = self.roles_header(route.all_roles, caller, &given.roles, captures.as_slice());
+        let roles = self.roles_header(route.all_roles, caller, &given, chosen.captures());
+        if !caller.fits(roles.as_ref(), self.identity_bytes_max) {
+            trace.step("identity headers", false, &|| {
+                format!(
+                    "one has more than the {} bytes of limits.identity_header_bytes_max",
+                    self.identity_bytes_max
+                )
+            });
+            return Err(DenyReason::IdentityTooLarge.into());
+        }
         Ok(Grant::new(
             Arc::clone(route),
             Some(Arc::clone(caller)),
@@ -107,23 +116,71 @@ impl Authorizer {
         ))
     }
 
+    /// Checks what every chosen route asks of the caller. Gives the roles on the resources of the path that other services
+    /// gave, sorted.
+    async fn permit<T: Trace>(
+        &self,
+        chosen: &Chosen<'_, '_>,
+        caller: &Caller,
+        trace: &mut T,
+    ) -> Result<Vec<ResourceRole>, Stop> {
+        let mut roles = Vec::new();
+        for (compiled, captures) in chosen.each() {
+            let captures = captures.as_slice();
+            let given = self.given(compiled, caller, captures, trace).await;
+            let permitted = compiled.permit(&caller.identity, &given.roles, captures);
+            if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
+                return Err(Unavailable::RoleSource.into());
+            }
+            trace.step("requirement", permitted.is_ok(), &|| {
+                let require = &compiled.route.require;
+                match permitted {
+                    Ok(()) => format!("{require}: met"),
+                    Err(reason) => {
+                        let rights = Rights {
+                            identity: &caller.identity,
+                            given: &given.roles,
+                            ladder: &self.ladder,
+                        };
+                        let why = rights.lacking(compiled, reason, captures);
+                        format!("{require}: {}{why}", reason.code())
+                    }
+                }
+            });
+            permitted?;
+            roles.extend(given.roles);
+        }
+        roles.sort_unstable();
+        Ok(roles)
+    }
+
     /// The route that lets this CORS preflight pass: the one of the method that it announces, if that route says so. What
     /// carries a credential is no preflight, and is decided like everything else.
-    fn preflighted<T: Trace>(&self, view: &RequestView<'_>, trace: &mut T) -> Option<Arc<Route>> {
-        let method = preflight::announced(view.method, view.headers)?;
+    fn preflighted<T: Trace>(
+        &self,
+        view: &RequestView<'_>,
+        trace: &mut T,
+    ) -> Result<Option<Arc<Route>>, DenyReason> {
+        let Some(method) = preflight::announced(view.method, view.headers) else {
+            return Ok(None);
+        };
         if self.credential(view.headers, CredentialKinds::ALL) != Ok(None) {
-            return None;
+            return Ok(None);
         }
         let announced = RequestView {
             method: &method,
             ..*view
         };
-        let (compiled, _) = self.find(&announced, trace).ok()?;
-        let passes = compiled.route.cors_preflight;
+        let chosen = match self.find(&announced, &mut Known::default(), trace) {
+            Ok(chosen) => chosen,
+            Err(DenyReason::PathRefused) => return Err(DenyReason::PathRefused),
+            Err(_) => return Ok(None),
+        };
+        let passes = chosen.all(|compiled| compiled.route.cors_preflight);
         trace.step("preflight", passes, &|| {
             format!("for {method}: the route says whether it passes without a credential")
         });
-        passes.then(|| Arc::clone(&compiled.route))
+        Ok(passes.then(|| Arc::clone(&chosen.route().route)))
     }
 
     /// The roles that other services give an account on the resources that the requirement names.
@@ -165,38 +222,96 @@ impl Authorizer {
         given
     }
 
+    /// Whether a request would be decided by the same route if it were to another host.
+    #[must_use]
+    pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
+        let other = RequestView { host, ..*view };
+        let route = |view| {
+            let chosen = self.find(view, &mut Known::default(), &mut NoTrace).ok()?;
+            let routes = chosen
+                .each()
+                .map(|(compiled, _)| Arc::as_ptr(&compiled.route));
+            Some(routes.collect::<Vec<_>>())
+        };
+        route(view) == route(&other)
+    }
+
     fn find<'p, T: Trace>(
         &self,
         view: &RequestView<'p>,
+        known: &mut Known,
         trace: &mut T,
-    ) -> Result<(&CompiledRoute, Captures<'p>), DenyReason> {
-        let found = self.table.find(view.host, view.path, view.method);
-        // Some upstreams read `/admin;x/y` as `/admin/y`: if that would be another route, neither reading counts.
-        if let Some(bare) = without_parameters(view.path) {
-            let other = self
-                .table
-                .find(view.host, &bare, view.method)
-                .map(|found| found.route);
-            if other != found.map(|found| found.route) {
-                trace.step("path", false, &|| {
-                    format!("{} and {bare} are different routes", view.path)
+    ) -> Result<Chosen<'_, 'p>, DenyReason> {
+        let choice = self.table.choose(view.host, view.path, view.method);
+        let choice = choice.map_err(|none| self.refusal(none, view, known, trace))?;
+        let compiled = |found: Found<'p>| {
+            let compiled = self.routes.get(found.route);
+            compiled.map(|compiled| (compiled, found.captures))
+        };
+        let first = compiled(choice.found).ok_or(DenyReason::NoRoute)?;
+        trace.step("route", true, &|| first.0.route.text.clone());
+        let slashed = choice.slashed.and_then(compiled);
+        if let Some((other, _)) = slashed {
+            trace.step("slash", true, &|| {
+                let text = &other.route.text;
+                format!(
+                    "but for its last slash it is a path of {text}: both requirements are asked"
+                )
+            });
+        }
+        Ok(Chosen { first, slashed })
+    }
+
+    /// Why no route decides about a request.
+    fn refusal<T: Trace>(
+        &self,
+        none: NoChoice,
+        view: &RequestView<'_>,
+        known: &mut Known,
+        trace: &mut T,
+    ) -> DenyReason {
+        let RequestView {
+            host, path, method, ..
+        } = view;
+        match none {
+            NoChoice::NoRoute => {
+                trace.step("route", false, &|| {
+                    format!("none matches {method} {path} on host {host}")
                 });
-                return Err(DenyReason::PathRefused);
+                DenyReason::NoRoute
+            }
+            NoChoice::Method(methods) => {
+                trace.step("route", false, &|| {
+                    format!("the pattern of {path} on host {host} does not take {method}")
+                });
+                known.methods = methods;
+                DenyReason::MethodRefused
+            }
+            NoChoice::Path(disagreement) => {
+                trace.step("path", false, &|| {
+                    let sent = disagreement.sent.map(|route| self.text_of(route));
+                    let sent = sent.unwrap_or("no route");
+                    let other = match disagreement.leads_to {
+                        LeadsTo::Route(route) if Some(route) == disagreement.sent => {
+                            "the same with other captures"
+                        }
+                        LeadsTo::Route(route) => self.text_of(route),
+                        LeadsTo::NoMethod => "a pattern that does not take the method",
+                        LeadsTo::Own => "the gateway's own endpoints",
+                        LeadsTo::Nowhere => "no route",
+                        LeadsTo::TooMany => "more readings than are compared",
+                    };
+                    let reading = &disagreement.reading;
+                    format!("{path} leads to {sent}; a server may read {reading}: {other}")
+                });
+                DenyReason::PathRefused
             }
         }
-        let route = found.and_then(|found| {
-            self.routes
-                .get(found.route)
-                .map(|route| (route, found.captures))
-        });
-        trace.step("route", route.is_some(), &|| match &route {
-            Some((compiled, _)) => compiled.route.text.clone(),
-            None => format!(
-                "none matches {} {} on host {}",
-                view.method, view.path, view.host
-            ),
-        });
-        route.ok_or(DenyReason::NoRoute)
+    }
+
+    fn text_of(&self, route: usize) -> &str {
+        let compiled = self.routes.get(route);
+        compiled.map_or("", |compiled| compiled.route.text.as_str())
     }
 
     async fn caller<T: Trace>(
@@ -272,6 +387,35 @@ fn recognised(caller: &Caller) -> String {
     format!("{subject} by {method}{}", left_out.unwrap_or_default())
 }
 
+/// A route as it was compiled, with what its captures hold.
+type Matched<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
+
+/// The routes whose requirements are asked.
+struct Chosen<'a, 'p> {
+    first: Matched<'a, 'p>,
+    /// That of the path with its last slash added or dropped, where it asks for something else.
+    slashed: Option<Matched<'a, 'p>>,
+}
+
+impl<'a, 'p> Chosen<'a, 'p> {
+    /// The route that leads to the upstream.
+    const fn route(&self) -> &'a CompiledRoute {
+        self.first.0
+    }
+
+    fn captures(&self) -> &[&'p str] {
+        self.first.1.as_slice()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Matched<'a, 'p>> {
+        std::iter::once(&self.first).chain(&self.slashed)
+    }
+
+    fn all(&self, fits: impl Fn(&CompiledRoute) -> bool) -> bool {
+        self.each().all(|(compiled, _)| fits(compiled))
+    }
+}
+
 /// Roles that other services give.
 #[derive(Default)]
 struct Given {
@@ -287,6 +431,8 @@ pub(super) struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
     fault: Option<FaultKind>,
+    /// Those that the pattern takes, if the method alone is refused.
+    methods: Vec<http::Method>,
 }
 
 impl Known {
@@ -297,6 +443,7 @@ impl Known {
             route: self.route,
             identity: self.caller.map(|caller| Arc::clone(&caller.identity)),
             retry_after_s,
+            methods: self.methods,
         }
     }
 }

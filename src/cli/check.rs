@@ -14,6 +14,9 @@ pub(super) fn run(config: &Path, strict: bool) -> ExitCode {
     for warning in &report.warnings {
         output::note(&format!("warning  {warning}"));
     }
+    for note in &report.notes {
+        output::note(&format!("note     {note}"));
+    }
     let fails = !report.problems.is_empty() || strict && !report.warnings.is_empty();
     if !fails {
         output::line(&format!("{} can be used", config.display()));

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::route::{PathPattern, Segment};
+use crate::route::escape::{escape_at, may_stand_raw, push_escape};
+use crate::route::normalize::{canonical, reads_one_way};
 
 /// What a path of literal segments is.
 pub(super) const LITERAL_PATH: &str = "a path such as /auth: literal segments, no slash at the end";
@@ -12,8 +14,8 @@ const WILDCARD: &str = "** only as the last segment, and no other *";
 const EMPTY: &str = "no empty segment: neither // nor a slash at the end (/x/** matches /x/)";
 const CAPTURE: &str =
     "captures as whole segments, such as {id}: a-z, then a-z, 0-9 and _, no two of one name";
-const LITERAL: &str = "literal segments in canonical form: letters, digits and -._~!$&'()+,=:@, other bytes as %XX in \
-     upper case where they must be, no dot segment";
+const LITERAL: &str = "literal segments of visible characters, each itself or as %XX: no / \\ ; ? # in \
+     either way, no control character, no dot or space at the end, no letter that Unicode folds to others (form KC)";
 
 /// Reads a pattern.
 ///
@@ -46,15 +48,16 @@ pub(super) fn parse(text: &str) -> Result<PathPattern, &'static str> {
     Ok(whole(segments, tail))
 }
 
-/// Whether a text is a path of one or more literal segments.
-pub(super) fn is_literal_path(text: &str) -> bool {
-    parse(text).is_ok_and(|pattern| {
-        !pattern.tail
-            && pattern
-                .segments
-                .iter()
-                .all(|segment| matches!(segment, Segment::Literal(part) if !part.is_empty()))
-    })
+/// Reads a path of one or more literal segments; gives it in canonical form.
+pub(super) fn literal_path(text: &str) -> Option<String> {
+    let pattern = parse(text).ok().filter(|pattern| !pattern.tail)?;
+    pattern
+        .segments
+        .iter()
+        .try_fold(String::new(), |path, segment| match segment {
+            Segment::Literal(part) if !part.is_empty() => Some(format!("{path}/{part}")),
+            _ => None,
+        })
 }
 
 /// The names that a pattern captures.
@@ -65,12 +68,12 @@ pub(super) fn captures(pattern: &PathPattern) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether every path that a pattern matches is `path` or below it, by its literal segments.
+/// Whether every path that a pattern matches is `path` or below it, by its literal segments in whatever case.
 pub(super) fn is_under(pattern: &PathPattern, path: &str) -> bool {
     let mut parts = pattern.segments.iter();
     path.trim_start_matches('/')
         .split('/')
-        .all(|part| matches!(parts.next(), Some(Segment::Literal(literal)) if literal == part))
+        .all(|part| matches!(parts.next(), Some(Segment::Literal(literal)) if literal.eq_ignore_ascii_case(part)))
 }
 
 fn segment(part: &str) -> Result<Segment, &'static str> {
@@ -88,10 +91,40 @@ fn segment(part: &str) -> Result<Segment, &'static str> {
             .ok_or(CAPTURE)?;
         return Ok(Segment::Capture(name.to_owned()));
     }
-    if part == "." || part == ".." || !is_canonical(part) {
-        return Err(LITERAL);
+    literal(part).map(Segment::Literal).ok_or(LITERAL)
+}
+
+/// A literal as canonical paths have it: what may stand raw in a path is raw, the rest escaped. What some server would read
+/// in another way could never be matched.
+fn literal(part: &str) -> Option<String> {
+    let decoded = decoded(part)?;
+    let mut written = vec![b'/'];
+    for byte in decoded {
+        if may_stand_raw(byte) {
+            written.push(byte);
+        } else {
+            push_escape(byte, &mut written);
+        }
     }
-    Ok(Segment::Literal(part.to_owned()))
+    let path = canonical(&written).ok()?.path;
+    let name = path.as_str().strip_prefix('/')?;
+    (reads_one_way(&path) && !name.contains('/')).then(|| name.to_owned())
+}
+
+/// A literal without escapes, which must be whole.
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let (byte, behind) = if *first == b'%' {
+            escape_at(rest)?
+        } else {
+            (*first, behind)
+        };
+        decoded.push(byte);
+        rest = behind;
+    }
+    std::str::from_utf8(&decoded).is_ok().then_some(decoded)
 }
 
 fn is_name(text: &str) -> bool {
@@ -101,51 +134,23 @@ fn is_name(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-/// Whether a segment is written in the one way that requests are compared in. An escape of a byte that no request gets
-/// past normalization with would only make a route that never matches.
-fn is_canonical(part: &str) -> bool {
-    let mut bytes = part.bytes();
-    let mut decoded = Vec::with_capacity(part.len());
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let (Some(high), Some(low)) = (bytes.next().and_then(hex), bytes.next().and_then(hex))
-            else {
-                return false;
-            };
-            let escaped = high * 16 + low;
-            if is_unreserved(escaped) || escaped.is_ascii_control() || b"/\\%;?#".contains(&escaped)
-            {
-                return false;
-            }
-            decoded.push(escaped);
-        } else if is_unreserved(byte) || b"!$&'()+,=:@".contains(&byte) {
-            decoded.push(byte);
-        } else {
-            return false;
-        }
-    }
-    std::str::from_utf8(&decoded).is_ok()
-}
-
-/// The value of a digit, upper case only.
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn literal(text: &str) -> Segment {
         Segment::Literal(text.to_owned())
+    }
+
+    #[test]
+    fn literal_paths_come_in_canonical_form() {
+        assert_eq!(
+            literal_path("/%61uth/\u{e9}").as_deref(),
+            Some("/auth/%C3%A9")
+        );
+        for text in ["/", "/a/**", "/{a}", "a", "/a/"] {
+            assert_eq!(literal_path(text), None, "{text}");
+        }
     }
 
     fn capture(text: &str) -> Segment {
@@ -170,8 +175,18 @@ mod tests {
                 false,
             ),
             (
-                "/a%20b/%C3%A9",
-                vec![literal("a%20b"), literal("%C3%A9")],
+                "/a%20b/%c3%A9/\u{e9}",
+                vec![literal("a%20b"), literal("%C3%A9"), literal("%C3%A9")],
+                false,
+            ),
+            (
+                "/@a/%40%61/%7Bx%7D^|%2A/a\"b",
+                vec![
+                    literal("@a"),
+                    literal("@a"),
+                    literal("{x}^|*"),
+                    literal("a%22b"),
+                ],
                 false,
             ),
         ];
@@ -204,18 +219,31 @@ mod tests {
             ("/{id}/{id}", CAPTURE),
             ("/a/../b", LITERAL),
             ("/.", LITERAL),
+            ("/...", LITERAL),
+            ("/%2e", LITERAL),
+            ("/a.", LITERAL),
+            ("/a%20", LITERAL),
+            ("/a%C0%AE", LITERAL),
             ("/a;b", LITERAL),
             ("/a?b", LITERAL),
-            ("/a b", LITERAL),
-            ("/\u{e9}", LITERAL),
+            ("/a#b", LITERAL),
+            ("/a\\b", LITERAL),
             ("/a%2f", LITERAL),
-            ("/a%2F", LITERAL),
-            ("/a%41", LITERAL),
-            ("/a%c3%a9", LITERAL),
+            ("/a%5C", LITERAL),
+            ("/a%3b", LITERAL),
+            ("/a%3F", LITERAL),
+            ("/a%23", LITERAL),
             ("/a%C3", LITERAL),
+            ("/a%E9", LITERAL),
             ("/a%00", LITERAL),
+            ("/a\u{1}", LITERAL),
+            ("/a%c2%85", LITERAL),
             ("/a%2", LITERAL),
-            ("/a%25", LITERAL),
+            ("/a%zz", LITERAL),
+            ("/a%2541", LITERAL),
+            ("/e%CC%81", LITERAL),
+            ("/%EF%BD%81", LITERAL),
+            ("/%EF%BC%8E", LITERAL),
         ];
         for (text, expected) in cases {
             assert_eq!(parse(text), Err(expected), "{text}");
@@ -227,6 +255,7 @@ mod tests {
         let cases = [
             ("/auth", true),
             ("/auth/**", true),
+            ("/%61UTH/**", true),
             ("/auth/x/{y}", true),
             ("/authx/**", false),
             ("/{x}/login", false),

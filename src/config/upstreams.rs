@@ -64,8 +64,14 @@ fn one(
     let public_path = reader.text(
         "public_path",
         "\"\", or a path such as /api: literal segments, no slash at the end",
-        |text| (text.is_empty() || pattern::is_literal_path(text)).then(|| text.to_owned()),
+        |text| {
+            if text.is_empty() {
+                return Some(String::new());
+            }
+            pattern::literal_path(text)
+        },
     );
+    let case_sensitive = reader.flag("case_sensitive").unwrap_or(false);
     let keepalive_timeout = reader.millis("keepalive_timeout_ms", 1..=HOUR_MS);
     reader.finish();
     Some(Upstream {
@@ -73,6 +79,7 @@ fn one(
         addresses: addresses?,
         resources,
         public_path: public_path.unwrap_or_default(),
+        case_sensitive,
         keepalive_timeout: keepalive_timeout.unwrap_or(KEEPALIVE_TIMEOUT),
     })
 }

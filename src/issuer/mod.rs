@@ -1,4 +1,4 @@
-//! Floor 2: foreign issuers: their keys, from files or fetched and kept fresh, and what they say of opaque tokens.
+//! Floor 3: foreign issuers: their keys, from files or fetched and kept fresh, and what they say of opaque tokens.
 //!
 //! Nothing here is spawned: `app` runs [`IssuerState::keep_fresh`] of whatever [`Issuers::adopt`] has named last. A
 //! decision reads what that task has brought, and waits for it only where a token names a key that nobody knows.

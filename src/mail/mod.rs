@@ -1,4 +1,4 @@
-//! Floor 2: messages to people.
+//! Floor 3: messages to people.
 //!
 //! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. Who takes
 //! it from the outbox is `app`: an answer never waits for a mail server.
@@ -12,7 +12,6 @@ pub mod transport;
 use async_trait::async_trait;
 
 pub use crate::mail::letter::Letter;
-pub use crate::mail::message::can_carry;
 pub use crate::mail::post::check;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;

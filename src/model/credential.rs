@@ -33,6 +33,12 @@ impl CredentialKinds {
         Self(self.0 | 1 << kind as u8)
     }
 
+    /// The kinds that both sets have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether a kind is in the set.
     #[must_use]
     pub const fn contains(self, kind: CredentialKind) -> bool {
@@ -90,6 +96,8 @@ mod tests {
         ] {
             assert_eq!(set.contains(kind), is_in, "{kind:?}");
             assert!(CredentialKinds::ALL.contains(kind));
+            assert_eq!(set.and(CredentialKinds::ALL), set);
+            assert!(!set.and(CredentialKinds::NONE).contains(kind));
             assert!(!CredentialKinds::NONE.contains(kind));
         }
     }

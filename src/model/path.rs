@@ -5,28 +5,70 @@ use std::fmt;
 /// A path in the one form that is matched, logged and forwarded. Made by `route::normalize` only in practice; the
 /// constructor here checks the outer form, so that no other text can pass for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CanonicalPath(String);
+pub struct CanonicalPath {
+    text: String,
+    is_plain: bool,
+}
 
 impl CanonicalPath {
     /// Takes a path that begins with `/` and holds visible ASCII only, without `?` and `#`.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
-        let fits = text.starts_with('/')
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
-        fits.then_some(Self(text))
+        let mut fits = text.starts_with('/');
+        let mut is_plain = true;
+        let mut previous = 0;
+        for byte in text.bytes() {
+            fits &= byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+            let ends_oddly = byte == b'/' && matches!(previous, b'/' | b'.');
+            is_plain &= !matches!(byte, b'%' | b';' | b'\\') && !ends_oddly;
+            previous = byte;
+        }
+        is_plain &= previous != b'.';
+        fits.then_some(Self { text, is_plain })
     }
 
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether servers can differ about its last slash and the case of its letters at most: it has no escape, no `;` or
+    /// `\`, no empty segment, and no segment that ends in a dot.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.is_plain
     }
 }
 
 impl fmt::Display for CanonicalPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_paths_have_one_reading() {
+        for text in ["/", "/a", "/a/", "/a.b/c", "/.a", "/@a!$&'()*+,=:[]|^{}~"] {
+            assert!(
+                CanonicalPath::new(text.to_owned()).unwrap().is_plain(),
+                "{text}"
+            );
+        }
+        for text in [
+            "//", "//a", "/a//b", "/a.", "/a./b", "/..", "/a;b", "/a%20", "/a\\b",
+        ] {
+            assert!(
+                !CanonicalPath::new(text.to_owned()).unwrap().is_plain(),
+                "{text}"
+            );
+        }
+        for text in ["", "a", "/a?", "/a#", "/a b", "/\u{e9}"] {
+            assert_eq!(CanonicalPath::new(text.to_owned()), None, "{text}");
+        }
     }
 }

@@ -99,10 +99,50 @@ pub struct Route {
     pub all_roles: bool,
     /// Which credentials count, and which are passed on.
     pub credentials: CredentialRules,
+    /// Fields of the caller's that are passed on though they are removed, or refused, elsewhere.
+    pub pass_headers: Vec<http::HeaderName>,
     /// `X-Auth-Assertion` is added.
     pub assertion: bool,
     /// CORS preflights for its methods pass without a credential, which browsers never send with one.
     pub cors_preflight: bool,
+}
+
+impl Route {
+    /// The route without what it matches: two that are equal then are decided alike. What neither decides nor reaches the
+    /// upstream (time limits, fields of answers) is to be left out here too.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self {
+            text: String::new(),
+            path: PathPattern {
+                segments: Vec::new(),
+                tail: true,
+            },
+            ..self.clone()
+        }
+    }
+
+    /// One for everything that asks for nothing.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Self {
+        Self {
+            text: "/**".to_owned(),
+            path: PathPattern {
+                segments: Vec::new(),
+                tail: true,
+            },
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            require: Requirement::Public,
+            upstream: 0,
+            identity_headers: IdentityHeaderNames::default(),
+            all_roles: false,
+            credentials: CredentialRules::default(),
+            pass_headers: Vec::new(),
+            assertion: false,
+            cors_preflight: false,
+        }
+    }
 }
 
 /// Where an upstream answers.
@@ -125,6 +165,8 @@ pub struct Upstream {
     pub resources: Vec<Name>,
     /// Appended to `public_url` in the resource map.
     pub public_path: String,
+    /// It keeps `/A` and `/a` apart; else requests are decided as if it did not.
+    pub case_sensitive: bool,
     /// How long an idle connection to it is kept.
     pub keepalive_timeout: Duration,
 }

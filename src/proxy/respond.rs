@@ -1,5 +1,6 @@
 //! Refusals, failures and faults as answers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An answer without a good end: what the caller learns, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Status.
     pub status: u16,
@@ -38,12 +39,12 @@ pub struct Problem {
 }
 
 /// The one further field that some answers need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Extra {
     /// `WWW-Authenticate`, with an error or bare.
     Challenge(Option<&'static str>),
     /// `Allow`
-    Allow,
+    Allow(Cow<'static, str>),
     /// `Retry-After`, in so many seconds.
     Retry(u32),
 }
@@ -65,7 +66,7 @@ impl Problem {
         let challenge = reason.challenge_error();
         let extra = match status {
             401 => Some(Extra::Challenge(challenge)),
-            405 => Some(Extra::Allow),
+            405 => Some(Extra::Allow(METHODS.into())),
             429 => Some(Extra::Retry(1)),
             _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
             _ => None,
@@ -83,8 +84,11 @@ impl From<&Denial> for Problem {
     fn from(denial: &Denial) -> Self {
         let problem = Self::from(denial.reason);
         let wait = denial.retry_after_s.map(Extra::Retry);
+        let methods = denial.methods.iter().map(Method::as_str);
+        let methods: Vec<_> = methods.collect();
+        let allow = (!methods.is_empty()).then(|| Extra::Allow(methods.join(", ").into()));
         Self {
-            extra: wait.or(problem.extra),
+            extra: wait.or(allow).or(problem.extra),
             ..problem
         }
     }
@@ -102,7 +106,7 @@ impl From<Unavailable> for Problem {
 }
 
 /// What an error of Pingora's means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The caller's request is at fault.
     Refused(DenyReason),
@@ -190,9 +194,9 @@ pub async fn problem(
     head.insert_header(CONTENT_LENGTH, body.len())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;
-    match problem.extra {
-        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(error))?,
-        Some(Extra::Allow) => head.insert_header(ALLOW, METHODS)?,
+    match &problem.extra {
+        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(*error))?,
+        Some(Extra::Allow(methods)) => head.insert_header(ALLOW, &**methods)?,
         Some(Extra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
@@ -272,7 +276,7 @@ mod tests {
             let wanted = match (reason.status(), reason.challenge_error()) {
                 (401, error) => Some(Extra::Challenge(error)),
                 (_, Some(error)) => Some(Extra::Challenge(Some(error))),
-                (405, None) => Some(Extra::Allow),
+                (405, None) => Some(Extra::Allow(METHODS.into())),
                 (429, None) => Some(Extra::Retry(1)),
                 (_, None) => None,
             };

@@ -111,6 +111,7 @@ mod tests {
             addresses,
             resources: Vec::new(),
             public_path: String::new(),
+            case_sensitive: false,
             keepalive_timeout: Duration::from_mins(1),
         }
     }

@@ -1,4 +1,4 @@
-//! Floor 2: memberships that other services own, asked for over HTTP.
+//! Floor 3: memberships that other services own, asked for over HTTP.
 //!
 //! A source speaks only for its own resources and for the uid that it was asked about. An answer counts for its `ttl`;
 //! while the source does not answer the last one counts for `stale_max` more, and after that the roles are unknown:

@@ -1,5 +1,14 @@
 //! Floor 1: which route a request means.
 
+pub mod choice;
+pub mod escape;
 pub mod head;
+mod node;
 pub mod normalize;
+pub mod own;
+mod readings;
 pub mod table;
+#[cfg(test)]
+mod test_kit;
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! All routes, compiled: from host, path and method to the one that matches best.
 //!
-//! Among the routes that match, one that names the host goes before one that does not; then, segment by segment from
-//! the left, a literal goes before a capture and a capture before `/**`.
+//! The host is chosen first: among the patterns that match, one of a route that names the host goes before one of a route
+//! that does not. Then, segment by segment from the left, a literal goes before a capture and a capture before `/**`. The
+//! method comes last: a wider pattern never answers for a narrower one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,13 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::model::path::CanonicalPath;
-use crate::model::route::{Route, Segment};
+use crate::model::route::{Route, Segment, Upstream};
+use crate::route::choice::{Outcome, Rule};
+use crate::route::node::{Ends, Folding, Hits, Leaf, Node, Spans, Walk};
+use crate::route::own::OwnPaths;
+use crate::route::readings::differ_in_case_alone;
 
-/// Most captures that one pattern may have.
-pub const CAPTURES_MAX: usize = 8;
+pub use crate::route::node::CAPTURES_MAX;
 
 /// Why routes make no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +24,14 @@ pub enum TableError {
     /// Two routes could match one request equally well.
     #[error("routes {first} and {second} can match one request equally well")]
     Ambiguous {
+        /// Place of one in the list.
+        first: usize,
+        /// Place of the other.
+        second: usize,
+    },
+    /// Two patterns have literals at the same place that differ in case alone, and an upstream may take one for the other.
+    #[error("routes {first} and {second} differ in the case of a literal alone")]
+    CaseAlone {
         /// Place of one in the list.
         first: usize,
         /// Place of the other.
@@ -36,8 +48,21 @@ pub enum TableError {
 /// The compiled table.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    hosts: BTreeMap<String, Node>,
-    any_host: Node,
+    pub(super) hosts: BTreeMap<String, Node>,
+    pub(super) any_host: Node,
+    pub(super) rules: Vec<Rule>,
+    pub(super) own: Arc<OwnPaths>,
+}
+
+/// What a table is built from.
+#[derive(Clone, Copy, Debug)]
+pub struct TableParts<'a> {
+    /// The routes; an index in an answer or error is a place among them.
+    pub routes: &'a [Arc<Route>],
+    /// What they lead to.
+    pub upstreams: &'a [Upstream],
+    /// Where the gateway answers by itself.
+    pub own: &'a Arc<OwnPaths>,
 }
 
 /// A route that matches, and what its captures hold.
@@ -63,53 +88,33 @@ impl<'p> Captures<'p> {
         self.texts.get(..self.count).unwrap_or_default()
     }
 
-    fn with(mut self, text: &'p str) -> Self {
-        if let Some(place) = self.texts.get_mut(self.count) {
-            *place = text;
-            self.count += 1;
+    pub(super) fn of(path: &'p CanonicalPath, spans: &Spans) -> Self {
+        let mut captures = Self::default();
+        let texts = captures.texts.iter_mut().take(spans.count());
+        for (place, text) in texts.enumerate() {
+            let found = spans.get(path.as_str().as_bytes(), place);
+            // A canonical path is ASCII.
+            *text = found
+                .and_then(|found| std::str::from_utf8(found).ok())
+                .unwrap_or_default();
         }
-        self
-    }
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    literals: BTreeMap<String, Node>,
-    capture: Option<Box<Node>>,
-    here: Vec<Leaf>,
-    tail: Vec<Leaf>,
-}
-
-#[derive(Clone, Debug)]
-struct Leaf {
-    methods: Vec<Method>,
-    route: usize,
-}
-
-impl Leaf {
-    fn takes(&self, method: &Method) -> bool {
-        self.methods.is_empty() || self.methods.contains(method)
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        self.methods.is_empty()
-            || other.methods.is_empty()
-            || self
-                .methods
-                .iter()
-                .any(|method| other.methods.contains(method))
+        captures.count = spans.count();
+        captures
     }
 }
 
 impl RouteTable {
-    /// Compiles routes; an index in an answer or error is a place in `routes`.
+    /// Compiles routes.
     ///
     /// # Errors
     /// All [`TableError`]s there are.
-    pub fn build(routes: &[Arc<Route>]) -> Result<Self, Vec<TableError>> {
-        let mut table = Self::default();
+    pub fn build(parts: TableParts<'_>) -> Result<Self, Vec<TableError>> {
+        let mut table = Self {
+            own: Arc::clone(parts.own),
+            ..Self::default()
+        };
         let mut errors = Vec::new();
-        for (place, route) in routes.iter().enumerate() {
+        for (place, route) in parts.routes.iter().enumerate() {
             let captures = route
                 .path
                 .segments
@@ -132,6 +137,10 @@ impl RouteTable {
                 );
             }
         }
+        table.rules = Rule::all(parts.routes, parts.upstreams);
+        for root in table.hosts.values().chain([&table.any_host]) {
+            table.check_case(root, &mut errors);
+        }
         if errors.is_empty() {
             Ok(table)
         } else {
@@ -139,9 +148,10 @@ impl RouteTable {
         }
     }
 
-    /// The route that matches best; `None`: none does, and the request goes nowhere.
+    /// The route that matches the path as it is best; `None`: none does.
     ///
-    /// `host`: lower case, without port and trailing dot.
+    /// `host`: lower case, without port and trailing dot. Whether the path has other readings is not asked: what lets a
+    /// request pass is [`RouteTable::choose`].
     #[must_use]
     pub fn find<'p>(
         &self,
@@ -149,32 +159,74 @@ impl RouteTable {
         path: &'p CanonicalPath,
         method: &Method,
     ) -> Option<Found<'p>> {
-        let rest = path.as_str().strip_prefix('/')?;
-        let in_host = self
-            .hosts
-            .get(host)
-            .and_then(|node| descend(node, Some(rest), method, Captures::default()));
-        in_host.or_else(|| descend(&self.any_host, Some(rest), method, Captures::default()))
+        let text = path.as_str().as_bytes();
+        let walk = self.walk(
+            host,
+            Walk::new(text, false, Folding::Ignored, Ends::default()),
+        );
+        match Outcome::of(walk.hits.sent.as_ref(), method) {
+            Outcome::Route(route, spans) => Some(Found {
+                route,
+                captures: Captures::of(path, &spans),
+            }),
+            Outcome::Method(_) | Outcome::None => None,
+        }
+    }
+
+    /// Walks through the patterns of a host, then through those without one.
+    pub(super) fn walk<'t, 'n, H: Hits<'n>>(
+        &'n self,
+        host: &str,
+        mut walk: Walk<'t, H>,
+    ) -> Walk<'t, H> {
+        for root in self.hosts.get(host).into_iter().chain([&self.any_host]) {
+            walk.root(root);
+        }
+        walk
+    }
+
+    /// Spellings of one literal, below a node, of routes whose upstream may take one for the other.
+    fn check_case(&self, node: &Node, errors: &mut Vec<TableError>) {
+        for spellings in node.spellings() {
+            let below: Vec<_> = spellings
+                .iter()
+                .map(|literal| (literal.decoded.as_slice(), routes_below(&literal.node)))
+                .collect();
+            for (index, (text, first)) in below.iter().enumerate() {
+                for (other, second) in below.iter().skip(index + 1) {
+                    let folds =
+                        |route: &&usize| self.rules.get(**route).is_none_or(|rule| rule.folds);
+                    let may_fold = first.iter().chain(second).any(|route| folds(&route));
+                    if may_fold
+                        && differ_in_case_alone(text, other)
+                        && let (Some(first), Some(second)) = (first.first(), second.first())
+                    {
+                        errors.push(TableError::CaseAlone {
+                            first: *first.min(second),
+                            second: *first.max(second),
+                        });
+                    }
+                }
+            }
+        }
+        for below in node.below() {
+            self.check_case(below, errors);
+        }
     }
 }
 
+fn routes_below(node: &Node) -> Vec<usize> {
+    let mut routes: Vec<_> = node.routes().collect();
+    routes.extend(node.below().flat_map(routes_below));
+    routes
+}
+
 fn insert(root: &mut Node, route: &Route, place: usize, errors: &mut Vec<TableError>) {
-    let mut node = root;
-    for segment in &route.path.segments {
-        node = match segment {
-            Segment::Literal(text) => node.literals.entry(text.clone()).or_default(),
-            Segment::Capture(_) => node.capture.get_or_insert_default(),
-        };
-    }
     let leaf = Leaf {
         methods: route.methods.clone(),
         route: place,
     };
-    let leaves = if route.path.tail {
-        &mut node.tail
-    } else {
-        &mut node.here
-    };
+    let leaves = root.leaves(&route.path);
     for other in leaves.iter().filter(|other| other.overlaps(&leaf)) {
         errors.push(TableError::Ambiguous {
             first: other.route,
@@ -184,86 +236,11 @@ fn insert(root: &mut Node, route: &Route, place: usize, errors: &mut Vec<TableEr
     leaves.push(leaf);
 }
 
-/// `rest`: what follows the slash behind this node; `None`: the path ends here. Visits each node at most once.
-fn descend<'p>(
-    node: &Node,
-    rest: Option<&'p str>,
-    method: &Method,
-    captures: Captures<'p>,
-) -> Option<Found<'p>> {
-    let found = |leaves: &[Leaf]| {
-        leaves
-            .iter()
-            .find(|leaf| leaf.takes(method))
-            .map(|leaf| Found {
-                route: leaf.route,
-                captures,
-            })
-    };
-    let Some(rest) = rest else {
-        return found(&node.here);
-    };
-    let (segment, behind) = match rest.split_once('/') {
-        Some((segment, behind)) => (segment, Some(behind)),
-        None => (rest, None),
-    };
-    let literal = node
-        .literals
-        .get(segment)
-        .and_then(|next| descend(next, behind, method, captures));
-    let in_capture = || {
-        let next = node.capture.as_deref().filter(|_| !segment.is_empty())?;
-        descend(next, behind, method, captures.with(segment))
-    };
-    literal.or_else(in_capture).or_else(|| found(&node.tail))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::access::Requirement;
-    use crate::model::credential::CredentialRules;
-    use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern};
     use crate::route::normalize::canonical;
-
-    fn route(pattern: &str, hosts: &[&str], methods: &[&str]) -> Arc<Route> {
-        let (inner, tail) = match pattern.strip_suffix("/**") {
-            Some(inner) => (inner, true),
-            None => (pattern, false),
-        };
-        let segments = inner
-            .split('/')
-            .skip(1)
-            .map(|text| {
-                match text
-                    .strip_prefix('{')
-                    .and_then(|name| name.strip_suffix('}'))
-                {
-                    Some(name) => Segment::Capture(name.to_owned()),
-                    None => Segment::Literal(text.to_owned()),
-                }
-            })
-            .collect();
-        Arc::new(Route {
-            text: pattern.to_owned(),
-            path: PathPattern { segments, tail },
-            hosts: hosts
-                .iter()
-                .map(|host| HostPattern((*host).to_owned()))
-                .collect(),
-            methods: methods
-                .iter()
-                .map(|method| Method::from_bytes(method.as_bytes()).unwrap())
-                .collect(),
-            require: Requirement::Authenticated,
-            upstream: 0,
-            identity_headers: IdentityHeaderNames::default(),
-            all_roles: false,
-            credentials: CredentialRules::default(),
-            assertion: false,
-            cors_preflight: false,
-        })
-    }
+    use crate::route::test_kit::{literal_route as route, table};
 
     #[test]
     fn the_best_match_wins() {
@@ -278,8 +255,8 @@ mod tests {
             route("/a/{x}/c", &[], &[]),
             route("/a/b/d", &[], &[]),
         ];
-        let table = RouteTable::build(&routes).unwrap();
-        let cases: [(&str, &str, &str, usize, &[&str]); 13] = [
+        let routes = table(&routes).unwrap();
+        let cases: [(&str, &str, &str, usize, &[&str]); 12] = [
             ("h", "GET", "/", 5, &[]),
             ("h", "GET", "/x", 0, &[]),
             ("h", "GET", "/lists", 4, &[]),
@@ -287,7 +264,6 @@ mod tests {
             ("h", "GET", "/lists/42", 3, &["42"]),
             ("h", "GET", "/lists/42/", 1, &["42"]),
             ("h", "GET", "/lists/42/x/y", 1, &["42"]),
-            ("h", "POST", "/lists/42/x", 0, &[]),
             ("h", "GET", "/lists/all/x", 2, &[]),
             ("h", "GET", "/lists/all", 3, &["all"]),
             ("api.example.com", "GET", "/lists/42", 6, &[]),
@@ -296,7 +272,7 @@ mod tests {
         ];
         for (host, method, path, place, captures) in cases {
             let path = canonical(path).unwrap().path;
-            let found = table.find(host, &path, &method.parse().unwrap()).unwrap();
+            let found = routes.find(host, &path, &method.parse().unwrap()).unwrap();
             assert_eq!(
                 (found.route, found.captures.as_slice()),
                 (place, captures),
@@ -307,9 +283,8 @@ mod tests {
 
     #[test]
     fn what_no_route_matches_is_not_found() {
-        let table =
-            RouteTable::build(&[route("/x/**", &[], &["GET"]), route("/y/{id}", &["h"], &[])])
-                .unwrap();
+        let routes =
+            table(&[route("/x/**", &[], &["GET"]), route("/y/{id}", &["h"], &[])]).unwrap();
         for (host, method, path) in [
             ("h", "GET", "/x"),
             ("h", "POST", "/x/a"),
@@ -317,16 +292,17 @@ mod tests {
             ("g", "GET", "/y/1"),
             ("h", "GET", "/y/"),
             ("h", "GET", "/X/a"),
+            ("h", "GET", "/y/1/"),
         ] {
             let path = canonical(path).unwrap().path;
             assert_eq!(
-                table.find(host, &path, &Method::from_bytes(method.as_bytes()).unwrap()),
+                routes.find(host, &path, &Method::from_bytes(method.as_bytes()).unwrap()),
                 None,
                 "{host} {method} {path}"
             );
         }
         assert!(
-            RouteTable::build(&[])
+            table(&[])
                 .unwrap()
                 .find("h", &canonical("/").unwrap().path, &Method::GET)
                 .is_none()
@@ -344,7 +320,7 @@ mod tests {
         ];
         for pair in ambiguous {
             assert_eq!(
-                RouteTable::build(&pair).unwrap_err(),
+                table(&pair).unwrap_err(),
                 [TableError::Ambiguous {
                     first: 0,
                     second: 1
@@ -360,7 +336,37 @@ mod tests {
             [route("/a/**", &[], &[]), route("/a/{x}", &[], &[])],
         ];
         for pair in parted {
-            assert!(RouteTable::build(&pair).is_ok());
+            assert!(table(&pair).is_ok());
+        }
+    }
+
+    #[test]
+    fn literals_that_differ_in_case_alone_are_an_error_unless_the_upstreams_keep_them_apart() {
+        let (folds, keeps) = (0, 1);
+        let cases = [
+            ("/a", folds, "/A/**", folds, true),
+            ("/x/a/y", folds, "/x/A", keeps, true),
+            ("/{x}/caf%C3%A9", folds, "/{y}/CAF%C3%89/z", folds, true),
+            ("/a", keeps, "/A/**", keeps, false),
+            ("/x/a", folds, "/{y}/A", folds, false),
+            ("/a", folds, "/a/**", folds, false),
+        ];
+        for (one, upstream, other, other_upstream, is_error) in cases {
+            let routes = [(one, upstream), (other, other_upstream)];
+            let routes = routes.map(|(pattern, upstream)| {
+                let mut route = Route::clone(&route(pattern, &[], &[]));
+                route.upstream = upstream;
+                Arc::new(route)
+            });
+            let wanted = vec![TableError::CaseAlone {
+                first: 0,
+                second: 1,
+            }];
+            assert_eq!(
+                table(&routes).err(),
+                is_error.then_some(wanted),
+                "{one} {other}"
+            );
         }
     }
 }

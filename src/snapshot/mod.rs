@@ -1,4 +1,4 @@
-//! Floor 4: one configuration made ready.
+//! Floor 5: one configuration made ready.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,13 +28,16 @@ use crate::model::id::RequestId;
 use crate::model::path::CanonicalPath;
 use crate::model::route::Route;
 use crate::role_source::RoleSources;
-use crate::route::table::{CAPTURES_MAX, RouteTable, TableError};
+use crate::route::normalize::reads_one_way;
+use crate::route::own::OwnPaths;
+use crate::route::table::{CAPTURES_MAX, RouteTable, TableError, TableParts};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::log::with_causes;
+use crate::telemetry::log::{self, with_causes};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
 /// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
 /// characters twice with a token, has 3 KiB.
@@ -70,6 +73,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Access records.
     pub access: Arc<AccessLog>,
+    /// All that is written on standard output and standard error.
+    pub output: Arc<Output>,
     /// What is counted of API keys.
     pub key_use: Arc<KeyUse>,
     /// Roles that other services give.
@@ -93,6 +98,7 @@ pub struct Snapshot {
     pub services: Services,
     /// Header names that no caller may set.
     pub strip: StripSet,
+    own: Arc<OwnPaths>,
 }
 
 /// A configuration that reads well but cannot be made ready: where, and what would be right.
@@ -113,7 +119,7 @@ impl Snapshot {
     /// # Errors
     /// All [`Obstacle`]s there are; then nothing has changed.
     pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
-        let Prepared { routes, table } = prepare(&config)?;
+        let Prepared { routes, table, own } = prepare(&config)?;
         let parts = VerifierParts {
             config: &config,
             issuers: Arc::clone(&services.issuers),
@@ -131,6 +137,7 @@ impl Snapshot {
         Ok(Self {
             strip: StripSet::new(&config.routes, OwnForms::new(&config), authorizer.cookies()),
             authorizer,
+            own,
             accounts: accounts(&config, &services),
             config,
             services,
@@ -142,23 +149,31 @@ impl Snapshot {
     /// `host`: lower case, without port and trailing dot.
     #[must_use]
     pub fn serves_itself(&self, host: &str, path: &CanonicalPath) -> bool {
-        let listen = &self.config.listen;
-        let is_own_host =
-            listen.auth_hosts.is_empty() || listen.auth_hosts.iter().any(|own| own == host);
-        let behind_prefix = path.as_str().strip_prefix(listen.auth_prefix.as_str());
-        let is_own_path = path.as_str() == JWKS_PATH
-            || behind_prefix.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        (is_own_host && is_own_path) || self.is_question(path.as_str())
+        self.own.serves(host, path.as_str())
+    }
+
+    /// Whether a path of the gateway's own endpoints is one to every reader. No endpoint needs a path that is not.
+    #[must_use]
+    pub fn is_clear(&self, path: &CanonicalPath) -> bool {
+        self.is_question(path.as_str()) || reads_one_way(path)
     }
 
     /// Whether other proxies ask here about their requests: they do so under whatever host.
     #[must_use]
     pub fn is_question(&self, path: &str) -> bool {
-        let behind_prefix = path.strip_prefix(self.config.listen.auth_prefix.as_str());
-        behind_prefix
-            .and_then(|rest| rest.strip_prefix(FORWARD_AUTH_PATH))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.own.is_question(path)
     }
+}
+
+/// Where the gateway answers by itself.
+fn own_paths(config: &Config) -> Arc<OwnPaths> {
+    let listen = &config.listen;
+    Arc::new(OwnPaths::new(
+        &listen.auth_prefix,
+        FORWARD_AUTH_PATH,
+        JWKS_PATH,
+        &listen.auth_hosts,
+    ))
 }
 
 fn accounts(config: &Config, services: &Services) -> Accounts {
@@ -177,6 +192,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         roles: config.roles.clone(),
         role_sources: Arc::clone(&services.role_sources),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
+        output: Arc::clone(&services.output),
     })
 }
 
@@ -188,6 +204,13 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
         .map(|(name, error)| issuer_obstacle(&name, &error))
         .collect();
     obstacles.extend(prepare(config).err().unwrap_or_default());
+    if config.audit.required && !log::lets_audit_pass(&config.log.level) {
+        obstacles.push(Obstacle {
+            at: "log.level".to_owned(),
+            expected: "a level that lets audit events pass, since audit.required asks for them: info,audit=info"
+                .to_owned(),
+        });
+    }
     obstacles
 }
 
@@ -210,13 +233,15 @@ pub fn issuer_obstacle(name: &str, error: &IssuerError) -> Obstacle {
 struct Prepared {
     routes: Vec<Arc<Route>>,
     table: RouteTable,
+    own: Arc<OwnPaths>,
 }
 
 /// Builds the table of routes, and sees that mails go out.
 fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
-    let table = RouteTable::build(&routes).unwrap_or_else(|errors| {
+    let own = own_paths(config);
+    let table = table_of(config, &routes, &own).unwrap_or_else(|errors| {
         obstacles.extend(errors.iter().map(|error| table_obstacle(config, error)));
         RouteTable::default()
     });
@@ -226,10 +251,53 @@ fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
         obstacles.push(Obstacle { at, expected });
     }
     if obstacles.is_empty() {
-        Ok(Prepared { routes, table })
+        Ok(Prepared { routes, table, own })
     } else {
         Err(obstacles)
     }
+}
+
+fn table_of(
+    config: &Config,
+    routes: &[Arc<Route>],
+    own: &Arc<OwnPaths>,
+) -> Result<RouteTable, Vec<TableError>> {
+    RouteTable::build(TableParts {
+        routes,
+        upstreams: &config.upstreams,
+        own,
+    })
+}
+
+/// The table of a configuration alone, for what asks where a path would lead.
+///
+/// # Errors
+/// As [`RouteTable::build`].
+pub fn route_table(config: &Config, routes: &[Arc<Route>]) -> Result<RouteTable, Vec<TableError>> {
+    table_of(config, routes, &own_paths(config))
+}
+
+/// What works in a way that an operator may not expect: pairs of routes that one request is asked for.
+#[must_use]
+pub fn notes(config: &Config) -> Vec<String> {
+    let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
+    let Ok(table) = route_table(config, &routes) else {
+        return Vec::new();
+    };
+    let note = |(first, second): (usize, usize)| {
+        let path = &config.routes.get(first)?.text;
+        let wide = &config.routes.get(second)?.text;
+        Some(format!(
+            "route[{first}].path: {path} with a slash at its end is a path of route[{second}], {wide}, and services often take \
+             one for the other: requests for either must meet the requirements of both, unless a route for {path}/** says \
+             the same as that for {path}"
+        ))
+    };
+    table
+        .slash_pairs(&routes)
+        .into_iter()
+        .filter_map(note)
+        .collect()
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
@@ -244,6 +312,15 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
             at: format!("route[{second}].path"),
             expected: format!(
                 "a pattern, host or method that tells it from route[{first}]: {} and {} can match one request equally well",
+                text(second),
+                text(first)
+            ),
+        },
+        TableError::CaseAlone { first, second } => Obstacle {
+            at: format!("route[{second}].path"),
+            expected: format!(
+                "literals that differ from those of route[{first}] in more than case, {} and {}, or `case_sensitive = true` \
+                 at the upstreams of both",
                 text(second),
                 text(first)
             ),

@@ -1,4 +1,4 @@
-//! Floor 5: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
+//! Floor 6: the gateway's own endpoints over HTTP, and forward-auth over gRPC.
 //!
 //! A handler reads HTTP, asks one use case of `account`, and writes HTTP. Who is calling is told by the extractors of
 //! `caller`, what a refusal looks like by the table in `error`, what every answer carries by `answer`.
@@ -14,6 +14,7 @@ mod error;
 pub mod forward_auth;
 mod openapi;
 mod pace;
+mod page;
 mod portal;
 #[cfg(test)]
 mod test_kit;

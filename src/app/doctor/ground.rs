@@ -10,6 +10,7 @@ use crate::model::access::Requirement;
 use crate::model::route::{PathPattern, Route, Segment};
 use crate::route::normalize::canonical;
 use crate::route::table::RouteTable;
+use crate::snapshot::route_table;
 
 /// What is asked for below a pattern.
 const LEAF: &str = "doctor";
@@ -121,7 +122,7 @@ struct Map {
 impl Map {
     fn new(config: &Config, host: &str) -> Result<Self, DoctorError> {
         let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
-        let table = RouteTable::build(&routes).map_err(|_| DoctorError::Routes)?;
+        let table = route_table(config, &routes).map_err(|_| DoctorError::Routes)?;
         Ok(Self {
             routes,
             table,
@@ -131,8 +132,8 @@ impl Map {
 
     fn route_of(&self, path: &str, method: &Method) -> Option<&Arc<Route>> {
         let target = canonical(path).ok()?;
-        let found = self.table.find(&self.host, &target.path, method)?;
-        self.routes.get(found.route)
+        let choice = self.table.choose(&self.host, &target.path, method).ok()?;
+        self.routes.get(choice.found.route)
     }
 
     /// A path that leads to this route and no other.

@@ -1,0 +1,400 @@
+//! Which route decides about a request, and whether every reading of its path agrees.
+//!
+//! A path is refused only where two readings of it would be decided differently. So readings are compared by what decides:
+//! by route, or by routes that are equal in all but what does not, and by the captures that a requirement uses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::model::access::{Requirement, ResourceId, RoleTemplate};
+use crate::model::path::CanonicalPath;
+use crate::model::route::{Route, Segment, Upstream};
+use crate::route::node::{End, Ends, Folding, Hit, Leaf, Spans, Walk};
+use crate::route::readings::{Reading, Readings};
+use crate::route::table::{Captures, Found, RouteTable};
+
+/// What comparing needs to know of a route.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// The first route that decides as this one does.
+    class: usize,
+    /// The captures that its decision, or what is signed about it, depends on.
+    used: Vec<usize>,
+    /// Its upstream may take letters for those of the other case.
+    pub(super) folds: bool,
+}
+
+impl Rule {
+    pub(super) fn all(routes: &[Arc<Route>], upstreams: &[Upstream]) -> Vec<Self> {
+        let mut known: BTreeMap<(usize, String), Vec<(usize, Route)>> = BTreeMap::new();
+        let mut rules = Vec::with_capacity(routes.len());
+        for (place, route) in routes.iter().enumerate() {
+            let alike = (route.upstream, route.require.to_string());
+            let alike = known.entry(alike).or_default();
+            let bare = route.without_place();
+            let class = alike.iter().find(|(_, other)| *other == bare);
+            let class = class.map_or(place, |(class, _)| *class);
+            if class == place {
+                alike.push((place, bare));
+            }
+            rules.push(Self {
+                class,
+                used: used_captures(route),
+                folds: upstreams
+                    .get(route.upstream)
+                    .is_none_or(|upstream| !upstream.case_sensitive),
+            });
+        }
+        rules
+    }
+}
+
+/// By place in the pattern: those of the requirement in its order, or all where the caller's roles on them are signed.
+fn used_captures(route: &Route) -> Vec<usize> {
+    let names = route
+        .path
+        .segments
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Capture(name) => Some(name),
+            Segment::Literal(_) => None,
+        });
+    if route.assertion {
+        return (0..names.count()).collect();
+    }
+    let names: Vec<_> = names.collect();
+    let Requirement::Rights { any_role, .. } = &route.require else {
+        return Vec::new();
+    };
+    let used = any_role.iter().filter_map(|template| match template {
+        RoleTemplate::Resource { capture, .. } => names.iter().position(|name| *name == capture),
+        RoleTemplate::Plain(_) => None,
+    });
+    used.collect()
+}
+
+/// What a reading leads to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome<'n> {
+    Route(usize, Spans),
+    /// No route of the pattern takes the method.
+    Method(&'n [Leaf]),
+    None,
+}
+
+impl<'n> Outcome<'n> {
+    pub(super) fn of(hit: Option<&Hit<'n>>, method: &Method) -> Self {
+        let Some(hit) = hit else {
+            return Self::None;
+        };
+        let leaf = hit.leaves.iter().find(|leaf| leaf.takes(method));
+        leaf.map_or(Self::Method(hit.leaves), |leaf| {
+            Self::Route(leaf.route, hit.captures)
+        })
+    }
+}
+
+/// The route that decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice<'p> {
+    /// Where the path leads as it was sent.
+    pub found: Found<'p>,
+    /// Where it leads with its last slash added or dropped, if that is decided otherwise: its requirement is asked too.
+    pub slashed: Option<Found<'p>>,
+}
+
+/// Why no route decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoChoice {
+    /// No pattern matches.
+    NoRoute,
+    /// The pattern that matches takes these methods, and not this one.
+    Method(Vec<Method>),
+    /// A reading of the path is decided otherwise.
+    Path(Disagreement),
+}
+
+/// Two readings of a path that are decided differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The route of the path as it was sent; `None`: no route.
+    pub sent: Option<usize>,
+    /// Another reading, as text without anything that a terminal could take for a command.
+    pub reading: String,
+    /// Where it leads.
+    pub leads_to: LeadsTo,
+}
+
+/// Where a reading leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeadsTo {
+    /// To a route, by its place; perhaps the same with other captures.
+    Route(usize),
+    /// To a pattern that does not take the method.
+    NoMethod,
+    /// To the gateway's own endpoints, or away from them.
+    Own,
+    /// To no route.
+    Nowhere,
+    /// There are more readings than are compared.
+    TooMany,
+}
+
+/// What a path means as it was sent, and with its last slash added or dropped.
+struct Sent<'n, 'p> {
+    path: &'p CanonicalPath,
+    outcome: Outcome<'n>,
+    slashed: Outcome<'n>,
+}
+
+impl RouteTable {
+    /// The route that decides about a request.
+    ///
+    /// `host`: lower case, without port and trailing dot.
+    ///
+    /// # Errors
+    /// [`NoChoice`], also where servers could read the path so that another decision is made.
+    pub fn choose<'p>(
+        &self,
+        host: &str,
+        path: &'p CanonicalPath,
+        method: &Method,
+    ) -> Result<Choice<'p>, NoChoice> {
+        let text = path.as_str();
+        let walk = Walk::new(text.as_bytes(), false, Folding::Noticed, Ends::default());
+        let walk = self.walk(host, walk);
+        let sent = Sent {
+            path,
+            outcome: Outcome::of(walk.hits.sent.as_ref(), method),
+            slashed: Outcome::of(walk.hits.slashed.as_ref(), method),
+        };
+        let slashed = self.slashed(&sent)?;
+        let has_readings = !path.is_plain() || walk.met_case || self.own.resembles(text);
+        if has_readings {
+            self.compare(host, &sent, slashed, method)?;
+        }
+        match sent.outcome {
+            Outcome::Route(route, spans) => Ok(Choice {
+                found: Found {
+                    route,
+                    captures: Captures::of(path, &spans),
+                },
+                slashed: slashed.map(|(route, spans)| Found {
+                    route,
+                    captures: Captures::of(path, &spans),
+                }),
+            }),
+            Outcome::Method(leaves) => {
+                let methods = leaves.iter().flat_map(|leaf| leaf.methods.iter().cloned());
+                Err(NoChoice::Method(methods.collect()))
+            }
+            Outcome::None => Err(NoChoice::NoRoute),
+        }
+    }
+
+    /// The route of the other end of the path, if it decides otherwise: it is asked too, whichever upstream it leads to, so
+    /// that `/pay` beside `/**` can be served at all.
+    fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, Spans)>, NoChoice> {
+        let Outcome::Route(route, spans) = sent.outcome else {
+            return Ok(None);
+        };
+        let text = sent.path.as_str().as_bytes();
+        match sent.slashed {
+            Outcome::None => Ok(None),
+            Outcome::Route(other, others) => {
+                let alike = other == route
+                    || self.decide_alike((route, &spans, text), (other, &others, text));
+                Ok((!alike).then_some((other, others)))
+            }
+            Outcome::Method(_) => Err(NoChoice::Path(Disagreement {
+                sent: Some(route),
+                reading: with_other_slash(sent.path.as_str()),
+                leads_to: LeadsTo::NoMethod,
+            })),
+        }
+    }
+
+    /// Holds every reading against the path as it was sent.
+    fn compare(
+        &self,
+        host: &str,
+        sent: &Sent<'_, '_>,
+        slashed: Option<(usize, Spans)>,
+        method: &Method,
+    ) -> Result<(), NoChoice> {
+        let route = match sent.outcome {
+            Outcome::Route(route, _) => Some(route),
+            Outcome::Method(_) | Outcome::None => None,
+        };
+        let folds = route.and_then(|route| self.rules.get(route));
+        let folding = if folds.is_none_or(|rule| rule.folds) {
+            Folding::Followed
+        } else {
+            Folding::Ignored
+        };
+        let disagree = |reading: &[u8], leads_to| {
+            Err(NoChoice::Path(Disagreement {
+                sent: route,
+                reading: reading.escape_ascii().to_string(),
+                leads_to,
+            }))
+        };
+        let Ok(readings) = Readings::of(sent.path) else {
+            return disagree(sent.path.as_str().as_bytes(), LeadsTo::TooMany);
+        };
+        let is_own = self.own.serves(host, sent.path.as_str());
+        for reading in readings.iter() {
+            let host = reading.host.as_deref().unwrap_or(host);
+            let found = self
+                .against_own(host, reading, folding, is_own, sent)
+                .or_else(|| self.against_routes(host, reading, folding, sent, slashed, method));
+            if let Some(leads_to) = found {
+                return disagree(&reading.path, leads_to);
+            }
+        }
+        Ok(())
+    }
+
+    /// How a reading disagrees about the gateway's own paths.
+    fn against_own(
+        &self,
+        host: &str,
+        reading: &Reading,
+        folding: Folding,
+        is_own: bool,
+        sent: &Sent<'_, '_>,
+    ) -> Option<LeadsTo> {
+        let hits = self.own.hits(host, reading, folding);
+        let is_itself = |hit: &Hit<'_>| hit.end == End::Sent && !hit.is_folded;
+        let disagrees = if is_own {
+            !hits.iter().any(is_itself)
+        } else if matches!(sent.outcome, Outcome::Route(..)) {
+            !hits.is_empty()
+        } else {
+            hits.iter().any(is_itself)
+        };
+        disagrees.then_some(LeadsTo::Own)
+    }
+
+    /// How a reading disagrees about the route. One that differs in the last slash or in case alone may lead nowhere.
+    fn against_routes(
+        &self,
+        host: &str,
+        reading: &Reading,
+        folding: Folding,
+        sent: &Sent<'_, '_>,
+        slashed: Option<(usize, Spans)>,
+        method: &Method,
+    ) -> Option<LeadsTo> {
+        let walk = Walk::new(&reading.path, reading.is_decoded, folding, Vec::new());
+        let walk = self.walk(host, walk);
+        if walk.open.sent && !matches!(sent.outcome, Outcome::None) {
+            return Some(LeadsTo::Nowhere);
+        }
+        let text = sent.path.as_str().as_bytes();
+        walk.hits.iter().find_map(|hit| {
+            let is_itself = hit.end == End::Sent && !hit.is_folded;
+            let outcome = Outcome::of(Some(hit), method);
+            match (sent.outcome, outcome) {
+                (Outcome::Route(route, spans), Outcome::Route(other, others)) => {
+                    let is_asked = |(route, spans): (usize, Spans)| {
+                        let other = (other, &others, reading.path.as_slice());
+                        self.decide_alike((route, &spans, text), other)
+                    };
+                    let by_slash = hit.end == End::Slashed && slashed.is_some_and(is_asked);
+                    let agrees = by_slash || is_asked((route, spans));
+                    (!agrees).then_some(LeadsTo::Route(other))
+                }
+                (Outcome::Method(_), Outcome::Method(_)) => None,
+                (Outcome::Route(..), _) => Some(LeadsTo::NoMethod),
+                (_, Outcome::Route(other, _)) => is_itself.then_some(LeadsTo::Route(other)),
+                _ => is_itself.then_some(LeadsTo::NoMethod),
+            }
+        })
+    }
+
+    /// Whether two routes decide alike: equal in all that decides, captures included.
+    fn decide_alike(
+        &self,
+        (one, spans, text): (usize, &Spans, &[u8]),
+        (other, others, other_text): (usize, &Spans, &[u8]),
+    ) -> bool {
+        let (Some(one), Some(other)) = (self.rules.get(one), self.rules.get(other)) else {
+            return false;
+        };
+        let ids = one.used.iter().map(|place| id(spans.get(text, *place)));
+        let other_ids = other
+            .used
+            .iter()
+            .map(|place| id(others.get(other_text, *place)));
+        one.class == other.class && ids.eq(other_ids)
+    }
+
+    /// Routes of which one path has its last slash more than the other, and that are decided differently: requests for
+    /// either are asked for both requirements. Pairs of places, the first of the pattern without the slash.
+    #[must_use]
+    pub fn slash_pairs(&self, routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
+        let mut pairs = Vec::new();
+        for (place, route) in routes
+            .iter()
+            .enumerate()
+            .filter(|(_, route)| !route.path.tail)
+        {
+            let Some(path) = example(route) else {
+                continue;
+            };
+            let text = path.as_str().as_bytes();
+            let named = route.hosts.iter().map(|host| host.0.as_str());
+            let all = self.hosts.keys().map(String::as_str).chain([""]);
+            let hosts = named.chain(all.filter(|_| route.hosts.is_empty()));
+            for host in hosts {
+                let walk = Walk::new(text, false, Folding::Noticed, Ends::default());
+                let hits = self.walk(host, walk).hits;
+                let (Some(sent), Some(slashed)) = (hits.sent, hits.slashed) else {
+                    continue;
+                };
+                let this = sent.leaves.iter().filter(|leaf| leaf.route == place);
+                for leaf in this {
+                    for other in slashed.leaves.iter().filter(|other| other.overlaps(leaf)) {
+                        let this = (place, &sent.captures, text);
+                        let alike = self.decide_alike(this, (other.route, &slashed.captures, text));
+                        if !alike && !pairs.contains(&(place, other.route)) {
+                            pairs.push((place, other.route));
+                        }
+                    }
+                }
+            }
+        }
+        pairs
+    }
+}
+
+/// What a requirement makes of a captured segment: what is no id yields no role, whatever it is.
+fn id(capture: Option<&[u8]>) -> Option<&str> {
+    capture
+        .and_then(|capture| std::str::from_utf8(capture).ok())
+        .filter(|text| ResourceId::fits(text))
+}
+
+/// A path that a pattern matches.
+fn example(route: &Route) -> Option<CanonicalPath> {
+    let path = route
+        .path
+        .segments
+        .iter()
+        .fold(String::new(), |path, segment| {
+            let part = match segment {
+                Segment::Literal(text) => text,
+                Segment::Capture(name) => name,
+            };
+            format!("{path}/{part}")
+        });
+    CanonicalPath::new(path)
+}
+
+fn with_other_slash(path: &str) -> String {
+    path.strip_suffix('/')
+        .map_or_else(|| format!("{path}/"), str::to_owned)
+}

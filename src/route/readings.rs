@@ -1,0 +1,447 @@
+//! What servers make of a path that is not plain: every reading that one of them is known to have, and all compositions.
+//!
+//! A request is let through only if the routes decide alike about all of them (`route/choice`), so the list may be long
+//! but must not be short. Readings that differ in the last slash or in case alone are not listed: the look-up of a route
+//! finds those by itself.
+
+use std::borrow::Cow;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+
+use crate::model::path::CanonicalPath;
+use crate::route::escape::{decoded, decoded_but};
+use crate::route::head::host_of;
+use crate::route::normalize::PathRefused;
+
+/// Most readings that are compared.
+const READINGS_MAX: usize = 64;
+/// Most bytes of all readings together: what is refused beyond would take longer to compare than to serve.
+const BYTES_MAX: usize = 128 * 1024;
+/// Some servers decode what another one has decoded before them; nothing is known to decode three times.
+const DECODINGS_MAX: usize = 2;
+
+/// One way to read a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// The host, where the path was taken for one that begins with an authority; else the request's own.
+    pub(super) host: Option<String>,
+    /// The path, with the escapes that this reader leaves.
+    pub(super) path: Vec<u8>,
+    /// Escapes are decoded: what looks like one now is text.
+    pub(super) is_decoded: bool,
+}
+
+/// All readings of a path, the path as it is first.
+#[derive(Debug)]
+pub(super) struct Readings {
+    all: Vec<Reading>,
+    bytes: usize,
+}
+
+impl Readings {
+    /// Lists the readings of a path.
+    ///
+    /// # Errors
+    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`].
+    pub(super) fn of(path: &CanonicalPath) -> Result<Self, PathRefused> {
+        let mut readings = Self {
+            all: Vec::new(),
+            bytes: 0,
+        };
+        readings.add(Reading {
+            host: None,
+            path: path.as_str().as_bytes().to_vec(),
+            is_decoded: false,
+        })?;
+        let mut begin = 0;
+        for decodings in 0..=DECODINGS_MAX {
+            readings.close_from(begin)?;
+            let end = readings.all.len();
+            if decodings < DECODINGS_MAX {
+                for place in begin..end {
+                    readings.decode(place)?;
+                }
+            }
+            begin = end;
+        }
+        Ok(readings)
+    }
+
+    /// The readings, the path as it is first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Reading> {
+        self.all.iter()
+    }
+
+    /// Takes every step that needs no decoding from the readings at `begin` and behind, until nothing new comes.
+    fn close_from(&mut self, begin: usize) -> Result<(), PathRefused> {
+        let mut place = begin;
+        while let Some(reading) = self.all.get(place).cloned() {
+            for step in STEPS {
+                if let Some(path) = step(&reading.path) {
+                    self.add(Reading {
+                        path,
+                        ..reading.clone()
+                    })?;
+                }
+            }
+            if let Some((authority, path)) = behind_authority(&reading.path) {
+                let host = host_of(authority).map(str::to_ascii_lowercase);
+                for host in [reading.host.clone(), host.or(reading.host)] {
+                    self.add(Reading {
+                        host,
+                        path: path.clone(),
+                        is_decoded: reading.is_decoded,
+                    })?;
+                }
+            }
+            place += 1;
+        }
+        Ok(())
+    }
+
+    /// Adds what a reading decodes to, whole, and by a reader that splits segments before it decodes them.
+    fn decode(&mut self, place: usize) -> Result<(), PathRefused> {
+        let Some(reading) = self.all.get(place).cloned() else {
+            return Ok(());
+        };
+        if !reading.path.contains(&b'%') {
+            return Ok(());
+        }
+        let within_segments = decoded_but(&reading.path, |byte| matches!(byte, b'/' | b'\\'));
+        for path in [decoded(&reading.path), within_segments] {
+            self.add(Reading {
+                host: reading.host.clone(),
+                path,
+                is_decoded: true,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, reading: Reading) -> Result<(), PathRefused> {
+        let is_known = self
+            .all
+            .iter()
+            .any(|known| known.path == reading.path && known.host == reading.host);
+        if is_known {
+            return Ok(());
+        }
+        self.bytes += reading.path.len();
+        let is_bounded = self.all.len() < READINGS_MAX && self.bytes <= BYTES_MAX;
+        if !is_bounded || reading.path.split(|byte| *byte == b'/').any(is_dots) {
+            return Err(PathRefused);
+        }
+        self.all.push(reading);
+        Ok(())
+    }
+}
+
+/// A dot segment, padded or not, and what has as few letters: some servers take three dots for two.
+fn is_dots(segment: &[u8]) -> bool {
+    segment.contains(&b'.')
+        && segment
+            .iter()
+            .all(|byte| matches!(byte, b'.' | b' ') || byte.is_ascii_control())
+}
+
+/// What one kind of server does to a path, at any place of a row of them; `None`: nothing to do.
+type Step = fn(&[u8]) -> Option<Vec<u8>>;
+
+const STEPS: &[Step] = &[
+    merged,
+    slashed,
+    without_parameters,
+    trimmed,
+    cut,
+    without_controls,
+    overlong,
+    latin,
+    composed,
+    compatible,
+    look_alike,
+];
+
+/// `//x/y` as an authority and a path.
+fn behind_authority(path: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    let rest = path.strip_prefix(b"//")?;
+    let end = rest.iter().position(|byte| *byte == b'/');
+    let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
+    let host = authority.rsplit(|byte| *byte == b'@').next()?;
+    let path = if path.is_empty() { b"/" } else { path };
+    Some((host, path.to_vec()))
+}
+
+/// Slashes that follow each other are one.
+fn merged(path: &[u8]) -> Option<Vec<u8>> {
+    let is_double = |pair: &[u8]| matches!(pair, [b'/', b'/']);
+    path.windows(2).any(is_double).then(|| {
+        let mut merged = path.to_vec();
+        merged.dedup_by(|next, before| *next == b'/' && *before == b'/');
+        merged
+    })
+}
+
+/// A backslash is a slash.
+fn slashed(path: &[u8]) -> Option<Vec<u8>> {
+    path.contains(&b'\\').then(|| {
+        let slashed = path.iter().map(|byte| match byte {
+            b'\\' => b'/',
+            other => *other,
+        });
+        slashed.collect()
+    })
+}
+
+/// Each segment ends at its first `;`.
+fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
+    path.contains(&b';').then(|| {
+        each_segment(path, |segment| {
+            let end = segment.iter().position(|byte| *byte == b';');
+            segment.split_at(end.unwrap_or(segment.len())).0
+        })
+    })
+}
+
+/// Dots and spaces at the end of a segment do not count.
+fn trimmed(path: &[u8]) -> Option<Vec<u8>> {
+    let trimmed = each_segment(path, |segment| {
+        let is_kept = |byte: &u8| !matches!(byte, b'.' | b' ');
+        let end = segment.iter().rposition(is_kept).map_or(0, |last| last + 1);
+        segment.split_at(end).0
+    });
+    (trimmed.len() < path.len()).then_some(trimmed)
+}
+
+fn each_segment(path: &[u8], keep: impl Fn(&[u8]) -> &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(path.len());
+    for (place, segment) in path.split(|byte| *byte == b'/').enumerate() {
+        if 0 < place {
+            kept.push(b'/');
+        }
+        kept.extend_from_slice(keep(segment));
+    }
+    kept
+}
+
+/// The path ends where a query, a fragment or a C string would.
+fn cut(path: &[u8]) -> Option<Vec<u8>> {
+    let end = path
+        .iter()
+        .position(|byte| matches!(byte, b'?' | b'#' | b'\0'))?;
+    Some(path.split_at(end).0.to_vec())
+}
+
+/// Control characters are dropped, as URL parsers of browsers do.
+fn without_controls(path: &[u8]) -> Option<Vec<u8>> {
+    let is_control = |byte: &u8| byte.is_ascii_control();
+    path.iter().any(is_control).then(|| {
+        let kept = path.iter().filter(|byte| !is_control(byte));
+        kept.copied().collect()
+    })
+}
+
+/// Sequences of several bytes that stand for an ASCII character, whose later bytes no old decoder looked at closely.
+fn overlong(path: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [first, behind @ ..] = rest {
+        let (byte, behind) = overlong_at(*first, behind).unwrap_or((*first, behind));
+        bytes.push(byte);
+        rest = behind;
+    }
+    (bytes.len() < path.len()).then_some(bytes)
+}
+
+fn overlong_at(first: u8, behind: &[u8]) -> Option<(u8, &[u8])> {
+    let (length, low) = match first {
+        0xc0..=0xdf => (1, first & 0x1f),
+        0xe0..=0xef => (2, first & 0x0f),
+        0xf0..=0xf7 => (3, first & 0x07),
+        0xf8..=0xfb => (4, first & 0x03),
+        0xfc..=0xfd => (5, first & 0x01),
+        _ => return None,
+    };
+    let (tail, after) = behind.split_at_checked(length)?;
+    let value = tail.iter().fold(u64::from(low), |value, byte| {
+        value << 6 | u64::from(byte & 0x3f)
+    });
+    let byte = u8::try_from(value).ok().filter(u8::is_ascii)?;
+    Some((byte, after))
+}
+
+/// Bytes that are no UTF-8 are Latin-1.
+fn latin(path: &[u8]) -> Option<Vec<u8>> {
+    std::str::from_utf8(path).is_err().then(|| {
+        let text: String = path.iter().map(|byte| char::from(*byte)).collect();
+        text.into_bytes()
+    })
+}
+
+/// Unicode's form C.
+fn composed(path: &[u8]) -> Option<Vec<u8>> {
+    text_by(path, |text| {
+        ComposingNormalizerBorrowed::new_nfc().normalize(text)
+    })
+}
+
+/// Unicode's form KC, in which full-width letters and signs are ASCII.
+fn compatible(path: &[u8]) -> Option<Vec<u8>> {
+    text_by(path, |text| {
+        ComposingNormalizerBorrowed::new_nfkc().normalize(text)
+    })
+}
+
+/// Characters that some conversions to a smaller set take for `/`, `\` and `.`, and those that have no width.
+fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
+    text_by(path, |text| {
+        let mut alike = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '\u{2044}' | '\u{2215}' | '\u{2571}' | '\u{29f8}' | '\u{ff0f}' => alike.push('/'),
+                '\u{a5}' | '\u{20a9}' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{fe68}'
+                | '\u{ff3c}' => alike.push('\\'),
+                '\u{2024}' | '\u{3002}' | '\u{fe52}' | '\u{ff0e}' | '\u{ff61}' => alike.push('.'),
+                '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => {}
+                other => alike.push(other),
+            }
+        }
+        alike.into()
+    })
+}
+
+/// Changes the pieces of a path that are UTF-8.
+fn text_by(path: &[u8], change: impl Fn(&str) -> Cow<'_, str>) -> Option<Vec<u8>> {
+    if path.is_ascii() {
+        return None;
+    }
+    let mut changed = Vec::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        changed.extend_from_slice(change(chunk.valid()).as_bytes());
+        changed.extend_from_slice(chunk.invalid());
+    }
+    (changed != path).then_some(changed)
+}
+
+/// A text as readers see it that compare without case: folded, and in form KC, so that full-width letters fold too.
+#[must_use]
+pub(super) fn caseless(text: &[u8]) -> Vec<u8> {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let once = text_by(text, |text| {
+        compatible_text(&folded(&compatible_text(text))).into()
+    });
+    let once = once.unwrap_or_else(|| text.to_vec());
+    if once.is_ascii() {
+        return once.to_ascii_lowercase();
+    }
+    once
+}
+
+/// Whether two texts differ in case alone, or not at all.
+#[must_use]
+pub(super) fn differ_in_case_alone(one: &[u8], other: &[u8]) -> bool {
+    let folded = |text| folded(&String::from_utf8_lossy(text));
+    folded(one) == folded(other)
+}
+
+fn compatible_text(text: &str) -> String {
+    ComposingNormalizerBorrowed::new_nfkc()
+        .normalize(text)
+        .into_owned()
+}
+
+/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them.
+fn folded(text: &str) -> String {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(path: &str) -> Vec<String> {
+        let path = CanonicalPath::new(path.to_owned()).unwrap();
+        let shown = |reading: &Reading| {
+            let path = String::from_utf8_lossy(&reading.path).into_owned();
+            match &reading.host {
+                Some(host) => format!("{host}:{path}"),
+                None => path,
+            }
+        };
+        Readings::of(&path).unwrap().iter().map(shown).collect()
+    }
+
+    #[test]
+    fn each_step_is_taken() {
+        let cases: [(&str, &[&str]); 19] = [
+            ("/a%40b", &["/a@b"]),
+            ("/a%2Fb", &["/a/b"]),
+            ("/a%252Fb", &["/a%2Fb", "/a/b"]),
+            ("/a//b", &["/a/b"]),
+            ("//b/c", &["/b/c", "/c", "b:/c"]),
+            ("/a\\b", &["/a/b"]),
+            ("/a;x/b;y=%2F", &["/a/b", "/a;x/b;y=/", "/a/b/"]),
+            ("/a./b..", &["/a/b"]),
+            ("/a%20/b", &["/a /b", "/a/b"]),
+            ("/a%3Fb", &["/a?b", "/a"]),
+            ("/a%23b", &["/a#b", "/a"]),
+            ("/a%2500b", &["/a"]),
+            ("/a%2509b", &["/ab"]),
+            ("/a%C0%AFb", &["/a/b"]),
+            ("/caf%E9", &["/café"]),
+            ("/cafe%CC%81", &["/café"]),
+            ("/%EF%BC%A1%EF%BC%8Fb", &["/A/b", "/Ａ/b"]),
+            ("/a%E2%88%95b%E2%80%8D", &["/a/b"]),
+            ("/a%25u002fb", &["/a/b"]),
+        ];
+        for (path, wanted) in cases {
+            let found = readings(path);
+            assert_eq!(found.first().map(String::as_str), Some(path));
+            for reading in wanted {
+                assert!(
+                    found.iter().any(|found| found == reading),
+                    "{path}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_have_few() {
+        for (path, count) in [
+            ("/npm/@scope%2Fname", 2),
+            ("/files/a%20b%20c.txt", 2),
+            ("/room/%23name", 3),
+            ("/repo//x", 2),
+            ("/caf%C3%A9/x", 2),
+            ("/100%25", 2),
+            ("/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB", 3),
+        ] {
+            assert_eq!(readings(path).len(), count, "{path}: {:?}", readings(path));
+        }
+    }
+
+    #[test]
+    fn case_folds_as_in_unicode() {
+        for (one, other) in [
+            ("Admin", "aDMIN"),
+            ("\u{212a}ey", "key"),
+            ("stra\u{df}e", "STRASSE"),
+            ("\u{ff21}dmin", "admin"),
+            ("\u{c9}", "e\u{301}"),
+        ] {
+            assert_eq!(
+                caseless(one.as_bytes()),
+                caseless(other.as_bytes()),
+                "{one}"
+            );
+        }
+        assert_ne!(caseless("é".as_bytes()), caseless(b"e"));
+        assert!(differ_in_case_alone("É".as_bytes(), "é".as_bytes()));
+        assert!(!differ_in_case_alone("\u{e9}".as_bytes(), b"e"));
+    }
+}
