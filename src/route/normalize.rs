@@ -55,9 +55,9 @@ pub fn reads_one_way(path: &CanonicalPath) -> bool {
     }
     let written = path.as_str().as_bytes();
     let text = decoded(written);
-    let slashes = |text: &[u8]| text.iter().filter(|byte| **byte == b'/').count();
+    let segments = |text: &[u8]| text.split(|byte| *byte == b'/').count();
     let is_same = |reading: &Reading| decoded(&reading.path) == text;
-    slashes(written) == slashes(&text)
+    segments(written) == segments(&text)
         && Readings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
 }
 
