@@ -33,6 +33,7 @@ use doorward::model::secret::Secret;
 use doorward::route::normalize::canonical;
 use doorward::snapshot::Snapshot;
 use doorward::store::MembershipChange;
+use doorward::telemetry::output::{AuditOutput, Output};
 use http::{HeaderMap, HeaderValue, Method};
 
 #[global_allocator]
@@ -144,7 +145,8 @@ impl Setup {
             let text = CONFIG.replace("SOURCE", &source().to_string());
             let (config, _) =
                 Config::parse(&text, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
-            let services = doorward::app::services::open(&config).unwrap();
+            let output = Output::start(AuditOutput::Stderr).unwrap();
+            let services = doorward::app::services::open(&config, output).unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
             let accounts = &snapshot.accounts;

@@ -1,5 +1,7 @@
 //! Argon2id hashes per second, at the cost that is in force, by threads of the pool.
 
+use std::time::Duration;
+
 use divan::counter::ItemsCount;
 use doorward::crypto::password::PasswordPool;
 use doorward::model::secret::Secret;
@@ -14,7 +16,10 @@ fn main() {
 #[divan::bench(args = [1, 2, 4], sample_count = 10, sample_size = 1)]
 fn hash(bencher: divan::Bencher<'_, '_>, threads: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let (Ok(runtime), Ok(pool)) = (runtime, PasswordPool::start(threads, IN_FLIGHT)) else {
+    let (Ok(runtime), Ok(pool)) = (
+        runtime,
+        PasswordPool::start(threads, Duration::from_secs(2)),
+    ) else {
         return;
     };
     bencher.counter(ItemsCount::new(IN_FLIGHT)).bench(|| {

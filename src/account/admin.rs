@@ -1,6 +1,7 @@
 //! Administration: accounts listed and changed by administrators and by the operator.
 
 use crate::account::call::Call;
+use crate::account::page::{PAGE, Page};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
@@ -10,18 +11,6 @@ use crate::model::id::{AccountId, UserId};
 use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
-
-/// Accounts on one page.
-pub const PAGE: usize = 100;
-
-/// One page of accounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountPage {
-    /// At most [`PAGE`] of them, in the order of their record ids.
-    pub items: Vec<Account>,
-    /// The next page begins after this one; `None`: there is none.
-    pub next: Option<AccountId>,
-}
 
 /// Outcome of making or changing an account.
 #[derive(Debug)]
@@ -76,15 +65,12 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn list(&self, after: Option<&AccountId>) -> Result<AccountPage, AccountError> {
-        let mut items = self.parts.store.accounts(after, PAGE + 1).await?;
-        let more = PAGE < items.len();
-        items.truncate(PAGE);
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|account| account.account_id.clone());
-        Ok(AccountPage { items, next })
+    pub async fn list(
+        &self,
+        after: Option<&AccountId>,
+    ) -> Result<Page<Account, AccountId>, AccountError> {
+        let items = self.parts.store.accounts(after, PAGE + 1).await?;
+        Ok(Page::of(items, |account| account.account_id.clone()))
     }
 
     /// One account by its record id.
@@ -112,7 +98,7 @@ impl Accounts {
         let outcome = if roles.iter().any(|role| self.is_reserved(role)) {
             refused(AdministrationRefusal::RoleReserved)
         } else {
-            self.create_pending(person, is_admin, roles).await?
+            self.create_pending(call, person, is_admin, roles).await?
         };
         record(call, AuditAction::CreateAccount, &outcome, None);
         Ok(outcome)
@@ -134,10 +120,14 @@ impl Accounts {
         let outcome = match found {
             None => refused(AdministrationRefusal::NoAccount),
             Some(account) if is_own(actor, &account) => refused(AdministrationRefusal::OwnAccount),
-            Some(account) => match self.parts.store.remove_account(&account.uid).await? {
-                Some(account) => Administration::Done(Box::new(account)),
-                None => refused(AdministrationRefusal::NoAccount),
-            },
+            Some(account) => {
+                self.begin(call, AuditAction::RemoveAccount, Some(&account.uid), None)
+                    .await?;
+                match self.parts.store.remove_account(&account.uid).await? {
+                    Some(account) => Administration::Done(Box::new(account)),
+                    None => refused(AdministrationRefusal::NoAccount),
+                }
+            }
         };
         record(call, AuditAction::RemoveAccount, &outcome, uid.as_ref());
         Ok(outcome)
@@ -163,6 +153,8 @@ impl Accounts {
         let outcome = match self.checked_change(actor, &account, change) {
             Err(refusal) => refused(refusal),
             Ok(change) => {
+                self.begin(call, AuditAction::ChangeAccount, Some(&account.uid), None)
+                    .await?;
                 let written = self
                     .parts
                     .store

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::account::call::Call;
 use crate::account::key_terms::{Terms, WantedRole, is_too_strong};
+use crate::account::page::Page;
 use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
 use crate::model::access::{Membership, Scope};
@@ -17,8 +18,6 @@ use crate::model::secret::Secret;
 use crate::store::{Guarded, KeyChange, NewSecret};
 use crate::telemetry::audit::AuditAction;
 
-/// How many keys one account may have: each is looked at when they are listed and when a password ends them.
-pub const KEYS_MAX: usize = 50;
 /// Longest time for which an old secret is good beside the new one, in seconds.
 pub const OVERLAP_S_MAX: u64 = 86_400;
 
@@ -166,9 +165,6 @@ impl Accounts {
             Ok(terms) => terms,
             Err(refusal) => return refuse(refusal),
         };
-        if KEYS_MAX <= self.parts.store.api_keys_of(&owner.uid).await?.len() {
-            return refuse(KeyRefusal::TooMany);
-        }
         let text = ApiKeyText::draw(token::draw_key_id());
         let key = ApiKey {
             id: text.id,
@@ -184,13 +180,18 @@ impl Accounts {
             resources: terms.resources,
             suspended: false,
         };
+        let object = Some(key.id.as_str());
+        self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
+            .await?;
         let written = self
             .parts
             .store
             .create_api_key(key.clone(), owner.standing())
             .await?;
-        if written == Guarded::Stale {
-            return refuse(KeyRefusal::Changed);
+        match written {
+            Guarded::Done(true) => {}
+            Guarded::Done(false) => return refuse(KeyRefusal::TooMany),
+            Guarded::Stale => return refuse(KeyRefusal::Changed),
         }
         call.record(
             AuditAction::CreateApiKey,
@@ -222,7 +223,10 @@ impl Accounts {
             None => Err(KeyRefusal::NoKey),
             Some(key) => match self.checked_key_change(maker, &key, wanted) {
                 Err(refusal) => Err(refusal),
-                Ok(change) => self.change_key(account, id, change).await?,
+                Ok(change) => {
+                    self.change_key(call, AuditAction::ChangeApiKey, account, (id, change))
+                        .await?
+                }
             },
         };
         let outcome = written
@@ -271,7 +275,8 @@ impl Accounts {
                 expected: "whole seconds from 0 to 86400",
             }))
         } else {
-            self.change_key(owner, id, change).await?
+            self.change_key(call, AuditAction::RotateApiKey, owner, (id, change))
+                .await?
         };
         let outcome = written
             .as_ref()
@@ -307,13 +312,14 @@ impl Accounts {
             suspended: Some(false),
             ..KeyChange::default()
         };
-        let written = self.change_key(owner, id, change).await?;
+        let action = AuditAction::ChangeApiKey;
+        let written = self.change_key(call, action, owner, (id, change)).await?;
         let outcome = written
             .as_ref()
             .err()
             .map_or("ok", |refusal| refusal.code());
         let (subject, object) = (Some(owner.uid.as_str()), Some(id.as_str()));
-        call.record(AuditAction::ChangeApiKey, outcome, subject, object);
+        call.record(action, outcome, subject, object);
         Ok(match written {
             Ok(key) => KeyUpdate::Done(key),
             Err(refusal) => KeyUpdate::Refused(refusal),
@@ -322,10 +328,13 @@ impl Accounts {
 
     async fn change_key(
         &self,
+        call: &Call,
+        action: AuditAction,
         owner: &Account,
-        id: &KeyId,
-        change: KeyChange,
+        (id, change): (&KeyId, KeyChange),
     ) -> Result<Result<Box<ApiKey>, KeyRefusal>, AccountError> {
+        self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
+            .await?;
         let store = &self.parts.store;
         let written = store
             .update_api_key(&owner.uid, id, owner.standing(), change)
@@ -401,12 +410,18 @@ impl Accounts {
         Terms(&self.parts.roles)
     }
 
-    /// All keys of a uid, expired ones included, in the order of their ids.
+    /// The keys of a uid, expired ones included, in the order of their ids, those after `after`.
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn api_keys(&self, uid: &UserId) -> Result<Vec<ApiKey>, AccountError> {
-        Ok(self.parts.store.api_keys_of(uid).await?)
+    pub async fn api_keys(
+        &self,
+        uid: &UserId,
+        after: Option<&KeyId>,
+    ) -> Result<Page<ApiKey, KeyId>, AccountError> {
+        let mut keys = self.parts.store.api_keys_of(uid).await?;
+        keys.retain(|key| after.is_none_or(|after| *after < key.id));
+        Ok(Page::of(keys, |key| key.id))
     }
 
     /// When keys were used last, in their order; `None`: that is not known. It may be a minute behind.
@@ -437,6 +452,9 @@ impl Accounts {
         uid: &UserId,
         id: &KeyId,
     ) -> Result<bool, AccountError> {
+        let object = Some(id.as_str());
+        self.begin(call, AuditAction::RevokeApiKey, Some(uid), object)
+            .await?;
         let revoked = self.parts.store.revoke_api_key(uid, id).await?;
         let outcome = if revoked { "ok" } else { "not_found" };
         call.record(
@@ -475,6 +493,7 @@ fn may_give(maker: &Identity, scope: &Scope) -> bool {
 mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, PASSWORD, identity};
+    use crate::store::bounds::KEYS_MAX;
 
     async fn create(kit: &Kit, maker: &Identity, scopes: &[&str]) -> KeyCreation {
         let wanted = WantedKey {
@@ -550,9 +569,11 @@ mod tests {
         }
         let one_more = refusal(&create(&kit, &maker, &[]).await);
         assert_eq!(one_more, Some(KeyRefusal::TooMany));
-        let keys = kit.accounts.api_keys(&anna.uid).await.unwrap();
-        assert_eq!(keys.len(), KEYS_MAX);
-        let id = keys[0].id;
+        let page = kit.accounts.api_keys(&anna.uid, None).await.unwrap();
+        assert_eq!((page.items.len(), page.next), (KEYS_MAX, None));
+        let id = page.items[0].id;
+        let rest = kit.accounts.api_keys(&anna.uid, Some(&id)).await.unwrap();
+        assert_eq!(rest.items, page.items[1..]);
         let call = Call::default();
         assert_eq!(kit.accounts.api_key(&bert.uid, &id).await.unwrap(), None);
         assert!(

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::account::Accounts;
+use crate::model::id::UserId;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+use crate::telemetry::output::Unrecorded;
 
 /// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +37,17 @@ impl Call {
         subject: Option<&str>,
         object: Option<&str>,
     ) {
-        audit::record(&AuditEvent {
+        audit::record(&self.event(action, outcome, subject, object));
+    }
+
+    fn event<'a>(
+        &'a self,
+        action: AuditAction,
+        outcome: &'a str,
+        subject: Option<&'a str>,
+        object: Option<&'a str>,
+    ) -> AuditEvent<'a> {
+        AuditEvent {
             action,
             outcome,
             actor: self.actor.as_deref(),
@@ -42,7 +55,26 @@ impl Call {
             from: self.from.as_deref(),
             request_id: self.request_id.as_deref(),
             object,
-        });
+        }
+    }
+}
+
+impl Accounts {
+    /// Puts into the audit trail what is about to be done, where the trail is required. Each use case asks for it after
+    /// all its checks and before its change: a failed attempt of a stranger needs no place in the trail.
+    ///
+    /// # Errors
+    /// [`Unrecorded`] within a second; then the change must not be made.
+    pub(in crate::account) async fn begin(
+        &self,
+        call: &Call,
+        action: AuditAction,
+        subject: Option<&UserId>,
+        object: Option<&str>,
+    ) -> Result<(), Unrecorded> {
+        let subject = subject.map(UserId::as_str);
+        let event = call.event(action, audit::BEGUN, subject, object);
+        audit::begin(&self.parts.output, &event).await
     }
 }
 
@@ -59,9 +91,36 @@ pub fn client_network(address: IpAddr) -> String {
     }
 }
 
+/// The wider networks that a client network of IPv6 is in, and for how many client networks each of them counts. Providers
+/// give a customer a /64 to a /48, and have a /32 or more themselves.
+pub(in crate::account) fn wider_networks(network: &str) -> impl Iterator<Item = (String, u32)> {
+    let address: Option<Ipv6Addr> = network
+        .strip_suffix("/64")
+        .and_then(|address| address.parse().ok());
+    let wider = move |(bits, times): (u32, u32)| {
+        let masked = address?.to_bits() & (u128::MAX << (128 - bits));
+        Some((format!("{}/{bits}", Ipv6Addr::from_bits(masked)), times))
+    };
+    [(56, 2), (48, 5), (32, 20)].into_iter().filter_map(wider)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_network_of_ipv6_is_in_wider_ones() {
+        let wider: Vec<_> = wider_networks("2001:db8:12:3456::/64").collect();
+        let expected = [
+            ("2001:db8:12:3400::/56".to_owned(), 2),
+            ("2001:db8:12::/48".to_owned(), 5),
+            ("2001:db8::/32".to_owned(), 20),
+        ];
+        assert_eq!(wider, expected);
+        for alone in ["192.0.2.7", "", "nonsense/64"] {
+            assert_eq!(wider_networks(alone).count(), 0, "{alone}");
+        }
+    }
 
     #[test]
     fn a_client_network_is_one_ipv4_address_or_64_bits_of_ipv6() {

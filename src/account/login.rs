@@ -140,6 +140,9 @@ impl Accounts {
             cookies,
         } = self.draft(call, account, carrier, now);
         let access = self.access_token(account, &session, now)?;
+        let object = Some(session.id.as_str());
+        self.begin(call, AuditAction::LogIn, Some(&account.uid), object)
+            .await?;
         // INVARIANT: what happened to the account while the password was hashed wins
         // (test `a_reset_during_the_login_wins`).
         let written = self

@@ -16,6 +16,8 @@ impl Accounts {
         uid: &UserId,
         session: &SessionId,
     ) -> Result<(), AccountError> {
+        self.begin(call, AuditAction::LogOut, Some(uid), Some(session.as_str()))
+            .await?;
         let was_there = self.parts.store.end_session(uid, session).await?;
         let outcome = if was_there { "ok" } else { "not_found" };
         call.record(

@@ -1,14 +1,24 @@
-//! Mails that strangers can cause are few: to one address, and for one client network.
+//! Mails that strangers can cause are few: to one address, for one client network and the wider ones that it is in, and in
+//! all.
 
 use std::time::Duration;
 
-use crate::account::call::Call;
+use crate::account::call::{Call, wider_networks};
 use crate::account::guess::network;
 use crate::account::{AccountError, Accounts};
-use crate::limit::{Claim, OnSuccess, Rule, Take};
+use crate::limit::{Claim, Hit, OnSuccess, Rule};
 use crate::model::account::EmailAddress;
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// Why a stranger causes a mail. Each has a total of its own: whoever registers in masses keeps nobody from a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::account) enum Cause {
+    /// An address that the stranger names: registrations, and changes of an address.
+    NamedAddress,
+    /// The stored address of an account: resets.
+    StoredAddress,
+}
 
 impl Accounts {
     /// Counts a request that may cause a mail, by its client network; `false`: send none.
@@ -19,31 +29,44 @@ impl Accounts {
     /// [`AccountError::Uncounted`]
     pub(in crate::account) fn may_cause_mail(&self, call: &Call) -> Result<bool, AccountError> {
         let max = self.parts.mail_limits.per_network_per_hour;
-        match self.count_mail(&["mail by", network(call)], max) {
-            Take::Taken { .. } => Ok(true),
-            Take::Over(_) => Ok(false),
-            Take::Full => Err(AccountError::Uncounted),
+        let own = (network(call).to_owned(), 1);
+        let all = std::iter::once(own).chain(wider_networks(network(call)));
+        let claim = |(network, times): (String, u32)| {
+            self.mails(&["mail by", &network], max.saturating_mul(times))
+        };
+        let claims: Vec<_> = all.map(claim).collect();
+        match self.parts.counters.mails.hit(&claims) {
+            Hit::Counted => Ok(true),
+            Hit::Over(_) => Ok(false),
+            Hit::Full => Err(AccountError::Uncounted),
         }
     }
 
-    /// Counts a mail that a stranger causes, by the mailbox that it goes to; `false`: do not send it.
+    /// Counts a mail that a stranger causes, by the mailbox that it goes to and in all; `false`: do not send it.
     ///
     /// Addresses that differ in a tag only are one mailbox. With no room to count, nothing is sent: an error would tell
     /// that there was somebody to send it to.
-    pub(in crate::account) fn may_mail(&self, to: &EmailAddress) -> bool {
-        let max = self.parts.mail_limits.per_address_per_hour;
-        let take = self.count_mail(&["mail to", &to.normalized()], max);
-        matches!(take, Take::Taken { .. })
+    pub(in crate::account) fn may_mail(&self, cause: Cause, to: &EmailAddress) -> bool {
+        let limits = self.parts.mail_limits;
+        let cause = match cause {
+            Cause::NamedAddress => "named",
+            Cause::StoredAddress => "stored",
+        };
+        let claims = [
+            self.mails(&["mail to", &to.normalized()], limits.per_address_per_hour),
+            self.mails(&["mail in all", cause], limits.per_hour),
+        ];
+        self.parts.counters.mails.hit(&claims) == Hit::Counted
     }
 
-    fn count_mail(&self, parts: &[&str], max: u32) -> Take {
-        self.parts.counters.mails.take(&[Claim {
+    fn mails(&self, parts: &[&str], max: u32) -> Claim {
+        Claim {
             key: self.parts.token_keys.count_key(parts),
             rule: Rule::Window { max, window: HOUR },
             policy: "mail",
             is_silent: false,
             on_success: OnSuccess::GiveBack,
-        }])
+        }
     }
 }
 
@@ -61,6 +84,7 @@ mod tests {
         config.mail.limits = MailLimits {
             per_address_per_hour: 3,
             per_network_per_hour: 10,
+            per_hour: 100,
         };
         Kit::with(config)
     }
@@ -131,6 +155,50 @@ mod tests {
         }
         register(&kit, &call, "mallory@example.org", "mallory").await;
         assert!(kit.mailbox.take().is_empty());
+    }
+
+    /// One customer of a provider has 256 to 65,536 client networks.
+    #[tokio::test]
+    async fn networks_of_one_customer_fold_into_one() {
+        let kit = kit();
+        for number in 0..200 {
+            let call = Call {
+                from: Some(format!("2001:db8:7:{number:x}::/64")),
+                ..Call::default()
+            };
+            let identity = format!("anna{number}@example.org");
+            register(&kit, &call, &identity, &format!("anna{number}")).await;
+        }
+        assert_eq!(kit.mailbox.take().len(), 20, "twice that of one for a /56");
+        for number in 0..200 {
+            let call = Call {
+                from: Some(format!("2001:db8:7:{number:x}00::/64")),
+                ..Call::default()
+            };
+            let identity = format!("bert{number}@example.org");
+            register(&kit, &call, &identity, &format!("bert{number}")).await;
+        }
+        assert_eq!(kit.mailbox.take().len(), 30, "five times for a /48");
+    }
+
+    #[tokio::test]
+    async fn in_all_there_are_so_many_and_resets_have_their_own() {
+        let kit = kit();
+        kit.person("anna").await;
+        for number in 0..120 {
+            let identity = format!("bert{number}@example.org");
+            register(&kit, &from(number), &identity, &format!("bert{number}")).await;
+        }
+        assert_eq!(kit.mailbox.take().len(), 99, "and anna's before");
+        assert_eq!(kit.store.accounts(None, 999).await.unwrap().len(), 100);
+        kit.accounts
+            .request_reset(&from(999), "anna")
+            .await
+            .unwrap();
+        assert_eq!(kit.mailbox.take().len(), 1);
+        kit.clock.advance(Duration::from_secs(3601));
+        register(&kit, &from(1), "carl@example.org", "carl").await;
+        assert_eq!(kit.mailbox.take().len(), 1);
     }
 
     #[tokio::test]

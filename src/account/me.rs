@@ -2,6 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
+use crate::account::mail_limit::Cause;
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::crypto::token;
@@ -118,6 +119,8 @@ impl Accounts {
             return Ok(Me::Refused(refusal));
         }
         if let Some(name) = change.name {
+            self.begin(call, AuditAction::ChangeName, Some(uid), None)
+                .await?;
             let renamed = self.parts.store.rename(uid, name).await?.is_some();
             let outcome = if renamed {
                 "ok"
@@ -150,33 +153,36 @@ impl Accounts {
             Guess::Wrong | Guess::Unseen => return Ok(Some(MeRefusal::WrongPassword)),
             Guess::Limited(limit) => return Ok(Some(MeRefusal::Limited(limit))),
         }
-        let may_mail = self.may_cause_mail(call)?;
         let action = AuditAction::RequestIdentity;
+        if !self.may_cause_mail(call)? {
+            call.record(action, "mail_limited", Some(uid.as_str()), None);
+            return Ok(None);
+        }
         let owner = self.parts.store.identity_owner(&wanted.identity).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
         if other.is_some() && self.parts.account.reveal_existing {
             return Ok(Some(MeRefusal::IdentityTaken));
         }
-        // The caller is told what they are told of a free one; the owner learns the rest.
-        let to = other.as_ref().map_or(&wanted.identity, |it| &it.identity);
-        if !may_mail || !self.may_mail(to) {
-            call.record(action, "mail_limited", Some(uid.as_str()), None);
-            return Ok(None);
-        }
-        if let Some(other) = other {
-            call.record(action, "identity_taken", Some(uid.as_str()), None);
-            // Fails as the writing of a token would.
-            self.post(&other.identity, &Mail::IdentityTaken).await?;
-            return Ok(None);
-        }
+        self.begin(call, action, Some(uid), None).await?;
+        // INVARIANT: what the caller can see, in answers, in their mailbox and in what becomes of a token that was mailed
+        // before, is the same whether or not somebody has the address, and whether or not it may be mailed to
+        // (the_caller_sees_the_same_whether_or_not_an_address_is_taken). A token that nobody is mailed is one for nobody.
         let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
-        let mail = Mail::ChangeIdentity {
-            token: secret,
-            username: username.clone(),
+        let (to, mail, outcome) = if let Some(other) = &other {
+            (&other.identity, Mail::IdentityTaken, "identity_taken")
+        } else {
+            let username = username.clone();
+            let mail = Mail::ChangeIdentity {
+                token: secret,
+                username,
+            };
+            (&wanted.identity, mail, "ok")
         };
-        let mail = self.seal(&wanted.identity, &mail, now);
+        let may_mail = self.may_mail(Cause::NamedAddress, to);
+        let outcome = if may_mail { outcome } else { "mail_limited" };
+        let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
         let token = OneTimeToken {
             digest,
@@ -188,7 +194,7 @@ impl Accounts {
         if !self.parts.store.put_token(token, mail).await? {
             return Ok(Some(MeRefusal::Changed));
         }
-        call.record(action, "ok", Some(uid.as_str()), None);
+        call.record(action, outcome, Some(uid.as_str()), None);
         self.posted(id).await;
         self.send(&account.identity, Mail::IdentityChanging { username })
             .await;
@@ -219,6 +225,10 @@ impl Accounts {
         let action = AuditAction::ChangeIdentity;
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
+        // A made-up token changes nothing: strangers can post any number of them.
+        if let Some(token) = self.parts.store.one_time_token(&digest).await? {
+            self.begin(call, action, Some(&token.uid), None).await?;
+        }
         match self.parts.store.change_identity(&digest, now).await? {
             IdentityChange::Done { account, before } => {
                 call.record(action, "ok", Some(account.uid.as_str()), None);
@@ -364,7 +374,6 @@ mod tests {
         kit.person("bert").await;
         assert_eq!(ask(&kit, &anna, "bert+1@example.org", PASSWORD).await, None);
         let mails = kit.mailbox.take();
-        assert_eq!(mails.len(), 1);
         assert_eq!(mails[0].0, "bert@example.org");
         assert!(matches!(mails[0].1, Mail::IdentityTaken));
         // Another spelling of one's own address is no other's.
@@ -385,6 +394,37 @@ mod tests {
         let refused = ask(&kit, &anna, "bert@example.org", PASSWORD).await;
         assert_eq!(refused, Some(MeRefusal::IdentityTaken));
         assert!(kit.mailbox.take().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_caller_sees_the_same_whether_or_not_an_address_is_taken() {
+        let mut config = config();
+        config.mail.limits.per_address_per_hour = 4;
+        let kit = Kit::with(config);
+        let anna = kit.person("anna").await;
+        kit.person("bert").await;
+        // The third of each may not be mailed to any more: others have asked about it, who get nowhere if it is free.
+        for address in ["bert@example.org", "free@example.org"] {
+            for _ in 0..3 {
+                let call = Call::default();
+                kit.accounts.request_reset(&call, address).await.unwrap();
+            }
+        }
+        kit.mailbox.take();
+        let mut seen = Vec::new();
+        for address in ["bert@example.org", "free@example.org", "other@example.org"] {
+            assert_eq!(ask(&kit, &anna, "mine@example.net", PASSWORD).await, None);
+            let (token, _) = mailed(&kit);
+            let refusal = ask(&kit, &anna, address, PASSWORD).await;
+            let mails = kit.mailbox.take();
+            let own = mails.iter().filter(|(to, _)| to == "anna@example.org");
+            let is_notice = |mail: &Mail| matches!(mail, Mail::IdentityChanging { .. });
+            let notices: Vec<_> = own.map(|(_, mail)| is_notice(mail)).collect();
+            // The one asked for before is void in each case.
+            let confirmed = confirm(&kit, &token).await.is_some();
+            seen.push((refusal, notices, confirmed));
+        }
+        assert_eq!(seen, vec![(None, vec![true], false); 3]);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Memberships: who is what on one resource, and who may change that.
 
 use crate::account::call::Call;
+use crate::account::page::{PAGE, Page};
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::{Membership, Name, Rank, ResourceId};
 use crate::model::id::UserId;
@@ -42,6 +43,8 @@ pub enum MemberRefusal {
     NoMember,
     /// Others changed the same membership over and over.
     Changed,
+    /// The account has as many memberships as one may have, or the resource as many members.
+    TooMany,
 }
 
 impl MemberRefusal {
@@ -53,6 +56,7 @@ impl MemberRefusal {
             Self::NotAllowed => "role_missing",
             Self::NoAccount | Self::NoMember => "not_found",
             Self::Changed => "membership_changed",
+            Self::TooMany => "membership_limit",
         }
     }
 }
@@ -92,7 +96,8 @@ impl Accounts {
         })
     }
 
-    /// All members of a resource with their levels: for its managers and administrators.
+    /// Members of a resource with their levels in the order of uids, those after `after`: for its managers and
+    /// administrators.
     ///
     /// # Errors
     /// [`AccountError::Store`]
@@ -100,13 +105,16 @@ impl Accounts {
         &self,
         actor: Actor<'_>,
         resource: &Resource,
-    ) -> Result<Members<Vec<(UserId, Name)>>, AccountError> {
+        after: Option<&UserId>,
+    ) -> Result<Members<Page<(UserId, Name), UserId>>, AccountError> {
         if self.power(actor, resource).await? == Power::None {
             return Ok(Members::Refused(MemberRefusal::NotAllowed));
         }
         let store = &self.parts.store;
-        let members = store.members_of(&resource.kind, &resource.id).await?;
-        Ok(Members::Done(members))
+        let members = store
+            .members_of(&resource.kind, &resource.id, after, PAGE + 1)
+            .await?;
+        Ok(Members::Done(Page::of(members, |(uid, _)| uid.clone())))
     }
 
     /// The level of one member: for the member, the resource's managers and administrators.
@@ -138,7 +146,7 @@ impl Accounts {
         resource: &Resource,
         (uid, level): (&UserId, &str),
     ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_set(actor, resource, uid, level).await?;
+        let outcome = self.try_set(call, actor, resource, (uid, level)).await?;
         record(call, AuditAction::SetMembership, &outcome, uid, resource);
         Ok(outcome)
     }
@@ -154,17 +162,17 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_end(actor, resource, uid).await?;
+        let outcome = self.try_end(call, actor, resource, uid).await?;
         record(call, AuditAction::EndMembership, &outcome, uid, resource);
         Ok(outcome)
     }
 
     async fn try_set(
         &self,
+        call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
-        uid: &UserId,
-        level: &str,
+        (uid, level): (&UserId, &str),
     ) -> Result<Members<()>, AccountError> {
         let ladder = &self.parts.roles.ladder;
         let power = self.power(actor, resource).await?;
@@ -188,7 +196,9 @@ impl Accounts {
             if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
                 return Ok(Members::Refused(MemberRefusal::NotAllowed));
             }
-            let store = &self.parts.store;
+            let (store, object) = (&self.parts.store, object(resource));
+            self.begin(call, AuditAction::SetMembership, Some(uid), Some(&object))
+                .await?;
             let change = store
                 .set_membership(uid, membership.clone(), found.as_ref())
                 .await?;
@@ -197,6 +207,7 @@ impl Accounts {
                 MembershipChange::NoAccount => {
                     return Ok(Members::Refused(MemberRefusal::NoAccount));
                 }
+                MembershipChange::Full => return Ok(Members::Refused(MemberRefusal::TooMany)),
                 MembershipChange::Conflict { found: other } => found = other,
             }
         }
@@ -205,6 +216,7 @@ impl Accounts {
 
     async fn try_end(
         &self,
+        call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
@@ -227,13 +239,15 @@ impl Accounts {
             if !power.covers(ladder.rank(present.as_str())) {
                 return Ok(Members::Refused(MemberRefusal::NotAllowed));
             }
-            let store = &self.parts.store;
+            let (store, object) = (&self.parts.store, object(resource));
+            self.begin(call, AuditAction::EndMembership, Some(uid), Some(&object))
+                .await?;
             let change = store
                 .end_membership(uid, &resource.kind, &resource.id, present)
                 .await?;
             match change {
                 MembershipChange::Done => return Ok(Members::Done(())),
-                MembershipChange::NoAccount => {
+                MembershipChange::NoAccount | MembershipChange::Full => {
                     return Ok(Members::Refused(MemberRefusal::NoAccount));
                 }
                 MembershipChange::Conflict { found: other } => found = other,
@@ -266,11 +280,8 @@ impl Accounts {
     }
 
     async fn level(&self, uid: &UserId, resource: &Resource) -> Result<Option<Name>, AccountError> {
-        let memberships = self.parts.store.memberships_of(uid).await?;
-        let found = memberships.into_iter().find(|membership| {
-            membership.resource == resource.kind && membership.id == resource.id
-        });
-        Ok(found.map(|membership| membership.level))
+        let store = &self.parts.store;
+        Ok(store.membership(uid, &resource.kind, &resource.id).await?)
     }
 }
 
@@ -317,8 +328,12 @@ fn record(
         Members::Done(()) => "ok",
         Members::Refused(refusal) => refusal.code(),
     };
-    let object = format!("{}/{}", resource.kind, resource.id);
-    call.record(action, code, Some(uid.as_str()), Some(&object));
+    call.record(action, code, Some(uid.as_str()), Some(&object(resource)));
+}
+
+/// A resource as the audit trail names it.
+fn object(resource: &Resource) -> String {
+    format!("{}/{}", resource.kind, resource.id)
 }
 
 #[cfg(test)]
@@ -434,14 +449,21 @@ mod tests {
         let (manager, member) = (scene.caller(0), scene.caller(1));
         let accounts = &scene.kit.accounts;
         let Members::Done(all) = accounts
-            .members(Actor::Caller(&manager), &scene.list)
+            .members(Actor::Caller(&manager), &scene.list, None)
             .await
             .unwrap()
         else {
             panic!("refused");
         };
-        assert_eq!(all.len(), 2);
-        let refused = accounts.members(Actor::Caller(&member), &scene.list).await;
+        assert_eq!(all.items.len(), 2);
+        let first = &all.items[0].0;
+        let rest = accounts
+            .members(Actor::Operator, &scene.list, Some(first))
+            .await;
+        assert!(matches!(rest.unwrap(), Members::Done(page) if page.items == all.items[1..]));
+        let refused = accounts
+            .members(Actor::Caller(&member), &scene.list, None)
+            .await;
         assert_eq!(
             refused.unwrap(),
             Members::Refused(MemberRefusal::NotAllowed)

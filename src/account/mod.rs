@@ -16,6 +16,7 @@ mod mail_limit;
 pub mod me;
 pub mod members;
 pub mod operator;
+pub mod page;
 pub mod password;
 pub mod password_rules;
 pub mod refresh;
@@ -51,6 +52,7 @@ use crate::role_source::{RoleSources, SourceDown};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
+use crate::telemetry::output::{Output, Unrecorded};
 
 /// How long the delivery of a mail without a token is tried: three days, as mail servers do.
 const NOTICE_LIFE: Duration = Duration::from_hours(72);
@@ -86,6 +88,8 @@ pub struct AccountsParts {
     pub role_sources: Arc<RoleSources>,
     /// Resource name to URL of the service that serves it; see [`resource_map`].
     pub resources: BTreeMap<String, String>,
+    /// Where audit events are written.
+    pub output: Arc<Output>,
 }
 
 /// The account's life: one method per use case, in the files of this module.
@@ -111,6 +115,9 @@ pub enum AccountError {
     /// No access token could be signed.
     #[error("cannot sign an access token")]
     Sign(#[from] SignError),
+    /// The audit trail is required, and cannot be written.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
     /// There is no room to count what must not go uncounted.
     #[error("cannot count against a limit")]
     Uncounted,
@@ -161,13 +168,14 @@ impl Accounts {
         &self.parts.account
     }
 
-    /// The active or disabled account that a person means by a name or an e-mail address; a text that can be neither
-    /// is nobody's.
+    /// The active or disabled account that a person means by a name or an e-mail address, white space around it cut; a text
+    /// that can be neither is nobody's.
     ///
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn account_named(&self, text: &str) -> Result<Option<Account>, AccountError> {
         let store = &self.parts.store;
+        let text = text.trim();
         let found = if text.contains('@') {
             match EmailAddress::parse(text) {
                 Ok(identity) => store.account_by_identity(&identity).await?,

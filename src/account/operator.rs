@@ -44,8 +44,11 @@ impl Accounts {
         password: Option<Secret>,
     ) -> Result<Administration, AccountError> {
         let outcome = match password {
-            Some(password) => self.create_active(person, is_admin, password).await?,
-            None => self.create_pending(person, is_admin, Vec::new()).await?,
+            Some(password) => self.create_active(call, person, is_admin, password).await?,
+            None => {
+                self.create_pending(call, person, is_admin, Vec::new())
+                    .await?
+            }
         };
         record(call, AuditAction::CreateAccount, &outcome, None);
         Ok(outcome)
@@ -53,6 +56,7 @@ impl Accounts {
 
     async fn create_active(
         &self,
+        call: &Call,
         person: NewPerson,
         is_admin: bool,
         password: Secret,
@@ -64,6 +68,8 @@ impl Accounts {
             return Ok(refused(AdministrationRefusal::Password(refusal)));
         }
         account.password = Some(self.parts.passwords.hash(wanted.new).await?);
+        self.begin(call, AuditAction::CreateAccount, None, None)
+            .await?;
         Ok(
             match self.parts.store.create_account(account.clone()).await? {
                 Creation::Created => Administration::Done(Box::new(account)),
@@ -75,6 +81,7 @@ impl Accounts {
 
     pub(in crate::account) async fn create_pending(
         &self,
+        call: &Call,
         person: NewPerson,
         is_admin: bool,
         roles: Vec<Role>,
@@ -86,12 +93,18 @@ impl Accounts {
         if store.identity_taken(&person.identity).await? {
             return Ok(refused(AdministrationRefusal::IdentityTaken));
         }
+        self.begin(call, AuditAction::CreateAccount, None, None)
+            .await?;
         let username = person.username.as_str().to_owned();
         let invitation = |token| Mail::Invitation { token, username };
-        let account = self
-            .write_pending(person, is_admin, roles, invitation)
+        // Whom an administrator invites is not one of the strangers that are bounded.
+        let written = self
+            .write_pending((person, is_admin, roles), None, invitation)
             .await?;
-        Ok(Administration::Done(Box::new(account)))
+        Ok(match written {
+            Some(account) => Administration::Done(Box::new(account)),
+            None => refused(AdministrationRefusal::Changed),
+        })
     }
 
     /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and
@@ -105,7 +118,7 @@ impl Accounts {
         uid: &UserId,
         password: Secret,
     ) -> Result<Administration, AccountError> {
-        let outcome = self.try_set_password(uid, password).await?;
+        let outcome = self.try_set_password(call, uid, password).await?;
         record(call, AuditAction::SetPassword, &outcome, Some(uid));
         if let Administration::Done(account) = &outcome {
             self.forgive(call, account);
@@ -116,6 +129,7 @@ impl Accounts {
 
     async fn try_set_password(
         &self,
+        call: &Call,
         uid: &UserId,
         password: Secret,
     ) -> Result<Administration, AccountError> {
@@ -133,6 +147,8 @@ impl Accounts {
             hash: self.parts.passwords.hash(wanted.new).await?,
             revoke_keys: false,
         };
+        self.begin(call, AuditAction::SetPassword, Some(uid), None)
+            .await?;
         let written = self
             .parts
             .store

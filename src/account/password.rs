@@ -4,6 +4,7 @@ use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
+use crate::crypto::password::composed;
 use crate::crypto::token;
 use crate::limit::Limit;
 use crate::mail::Mail;
@@ -126,6 +127,8 @@ impl Accounts {
             hash,
             revoke_keys: wanted.revoke_keys,
         };
+        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
+            .await?;
         let now = self.parts.clock.now();
         let set = self
             .parts
@@ -192,6 +195,7 @@ impl Accounts {
             hash: self.parts.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         };
+        self.begin(call, action, Some(uid), None).await?;
         let written = self
             .parts
             .store
@@ -249,9 +253,10 @@ impl Accounts {
     }
 }
 
-/// Compares digests, so that nothing stops early at the first byte that differs.
+/// Whether two texts are one password. Compares digests, so that nothing stops early at the first byte that differs.
 fn same(one: &Secret, other: &Secret) -> bool {
-    token::digest(one.expose()) == token::digest(other.expose())
+    let digest = |text: &Secret| token::digest(composed(text.clone()).expose());
+    digest(one) == digest(other)
 }
 
 fn refuse(

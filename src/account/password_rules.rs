@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::config::AccountSettings;
-use crate::crypto::password::PASSWORD_BYTES_MAX;
+use crate::crypto::password::{PASSWORD_BYTES_MAX, composed};
 use crate::model::account::{EmailAddress, Username};
 use crate::model::secret::Secret;
 
@@ -109,6 +109,8 @@ impl PasswordRules {
         username: &Username,
         identity: &EmailAddress,
     ) -> Result<(), PasswordFault> {
+        // What is hashed is judged.
+        let password = composed(password.clone());
         let text = password.expose();
         let length = text.chars().count();
         if length < self.length_min || length == 0 {

@@ -55,6 +55,12 @@ impl Accounts {
             grace: GRACE,
             idle_end: now.plus(self.parts.tokens.refresh_ttl),
         };
+        // A token of no session changes nothing: strangers can make up any number of them.
+        if let Some(session) = self.parts.store.session(&token.session).await? {
+            let object = Some(session.id.as_str());
+            self.begin(call, AuditAction::Refresh, Some(&session.uid), object)
+                .await?;
+        }
         let session = match self.parts.store.rotate_refresh(rotation).await? {
             Rotation::Rotated(session) | Rotation::Repeated(session) => session,
             Rotation::Reused(session) => {

@@ -1,16 +1,18 @@
 //! Register: a pending account and a mail. The mail tells what the answer must not.
 
 use crate::account::call::Call;
+use crate::account::mail_limit::Cause;
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
 use crate::crypto::token;
-use crate::mail::{self, Mail};
+use crate::mail::Mail;
 use crate::model::access::Role;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
+use crate::store::bounds::PENDING_MAX;
 use crate::telemetry::audit::AuditAction;
 
 /// Longest `name` of a person, in characters.
@@ -49,7 +51,7 @@ impl NewPerson {
     pub fn parse(identity: &str, username: &str, name: &str) -> Result<Self, InvalidField> {
         Ok(Self {
             identity: checked_address(identity)?,
-            username: Username::parse(username).map_err(|_| InvalidField {
+            username: Username::parse(username.trim()).map_err(|_| InvalidField {
                 field: "username",
                 expected: "2 to 64 of a-z 0-9 . _ -, first a letter or digit, not beginning with u-",
             })?,
@@ -58,12 +60,12 @@ impl NewPerson {
     }
 }
 
-/// An address that a mail can get to: nobody could ever confirm another one.
+/// An address that a mail can get to: nobody could ever confirm another one. White space around it is cut.
 pub(in crate::account) fn checked_address(text: &str) -> Result<EmailAddress, InvalidField> {
-    let address = EmailAddress::parse(text).ok().filter(mail::can_carry);
-    address.ok_or(InvalidField {
+    EmailAddress::reachable(text.trim()).map_err(|_| InvalidField {
         field: "identity",
-        expected: "an e-mail address of at most 254 bytes",
+        expected: "an e-mail address such as anna@example.org in ASCII, at most 254 bytes; a domain beyond ASCII in its \
+            xn-- form",
     })
 }
 
@@ -109,7 +111,12 @@ impl Accounts {
             return Ok(Register::UsernameTaken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
-        if !may_mail || !self.may_mail(to) {
+        let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to);
+        if !is_limited {
+            // Whether or not the name is free: the answer must not tell it.
+            self.begin(call, AuditAction::Register, None, None).await?;
+        }
+        if is_limited {
             // Nothing that no mail tells of is written either.
             call.record(AuditAction::Register, "mail_limited", None, None);
         } else if let Some(owner) = owner {
@@ -123,29 +130,26 @@ impl Accounts {
             self.post(&person.identity, &Mail::UsernameTaken { username })
                 .await?;
         } else {
-            let account = self
-                .write_pending(person, false, Vec::new(), |token| Mail::ConfirmNew {
-                    token,
+            let written = self
+                .write_pending((person, false, Vec::new()), Some(PENDING_MAX), |token| {
+                    Mail::ConfirmNew { token }
                 })
                 .await?;
-            call.record(
-                AuditAction::Register,
-                "ok",
-                Some(account.uid.as_str()),
-                None,
-            );
+            let uid = written.as_ref().map(|account| account.uid.as_str());
+            let outcome = uid.map_or("pending_limited", |_| "ok");
+            call.record(AuditAction::Register, outcome, uid, None);
         }
         Ok(Register::Accepted)
     }
 
     /// Writes a pending account with its confirm token and the mail that carries it, made of the token, all or nothing.
+    /// `None`: there are `pending_max` pending accounts already.
     pub(in crate::account) async fn write_pending(
         &self,
-        person: NewPerson,
-        is_admin: bool,
-        roles: Vec<Role>,
+        (person, is_admin, roles): (NewPerson, bool, Vec<Role>),
+        pending_max: Option<u64>,
         mail: impl FnOnce(Secret) -> Mail,
-    ) -> Result<Account, AccountError> {
+    ) -> Result<Option<Account>, AccountError> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Pending, now);
         account.roles = roles;
@@ -159,12 +163,15 @@ impl Accounts {
         };
         let mail = self.seal(&account.identity, &mail(secret), now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
-        self.parts
-            .store
-            .register(account.clone(), confirm, mail)
+        let store = &self.parts.store;
+        let is_written = store
+            .register(account.clone(), confirm, mail, pending_max)
             .await?;
+        if !is_written {
+            return Ok(None);
+        }
         self.posted(id).await;
-        Ok(account)
+        Ok(Some(account))
     }
 }
 
@@ -217,6 +224,7 @@ mod tests {
             (".a@b", "anna", "Anna", "identity"),
             ("a@b..c", "anna", "Anna", "identity"),
             ("a@-b", "anna", "Anna", "identity"),
+            ("a@[127.0.0.1]", "anna", "Anna", "identity"),
             ("a@b", "a", "Anna", "username"),
             ("a@b", "anna", "", "name"),
             ("a@b", "anna", "An\nna", "name"),

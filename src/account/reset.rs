@@ -1,6 +1,7 @@
 //! Forgot: a reset token by mail, to the stored address and to nobody else.
 
 use crate::account::call::Call;
+use crate::account::mail_limit::Cause;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
@@ -27,6 +28,11 @@ impl Accounts {
     /// [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
         let may_mail = self.may_cause_mail(call)?;
+        if may_mail {
+            // Whether or not there is such an account: the answer must not tell it.
+            self.begin(call, AuditAction::RequestReset, None, None)
+                .await?;
+        }
         let found = self.account_named(name).await?;
         let Some(account) = found else {
             call.record(AuditAction::RequestReset, "unknown", None, None);
@@ -58,7 +64,7 @@ impl Accounts {
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
-        if !self.may_mail(&account.identity) {
+        if !self.may_mail(Cause::StoredAddress, &account.identity) {
             return Ok("mail_limited");
         }
         let now = self.parts.clock.now();

@@ -128,6 +128,7 @@ impl Accounts {
             call.record(action, "role_missing", subject, Some(object));
             return Ok(SettingsWritten::AdministratorsOnly);
         }
+        self.begin(call, action, owner, Some(object)).await?;
         let written = self.parts.store.put_settings(owner, document.0).await?;
         let (outcome, code) = if written {
             (SettingsWritten::Done, "ok")

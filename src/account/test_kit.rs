@@ -30,6 +30,7 @@ use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
+use crate::telemetry::output::Output;
 
 /// A password that every rule lets through.
 pub(crate) const PASSWORD: &str = "Quiet-Harbour-42";
@@ -99,7 +100,7 @@ pub(crate) fn config() -> Config {
         listen = { public_url = 'http://door' }\n\
         store = { engine = 'memory' }\n\
         account = { hash_threads = 1 }\n\
-        mail = { per_address_per_hour = 1000, per_network_per_hour = 1000 }\n\
+        mail = { per_address_per_hour = 1000, per_network_per_hour = 1000, per_hour = 1000 }\n\
         roles = { scopes = ['lists:read', 'lists:write'] }\n\
         [[upstream]]\n\
         name = 'lists'\n\
@@ -123,7 +124,7 @@ impl Kit {
         let tokens = config.tokens;
         let accounts = Accounts::new(AccountsParts {
             store: Arc::clone(&store) as Arc<dyn Store>,
-            passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
+            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::clone(&token_keys),
             signing: signing_keys(&tokens, now),
             mailer: Arc::clone(&mailbox) as Arc<dyn Mailer>,
@@ -136,6 +137,7 @@ impl Kit {
             sessions: config.session,
             roles: config.roles,
             resources: resource_map(&config.listen.public_url, &config.upstreams),
+            output: Output::to_nowhere(),
         });
         Self {
             accounts,

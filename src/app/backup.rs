@@ -11,10 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::app::control::{Command, Reply, StoreCommand};
-use crate::app::{AppError, command, command_level, load};
+use crate::app::{AppError, OpenOutput, command, command_level, load, start};
 use crate::config::{Config, StoreEngine};
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
@@ -22,7 +23,8 @@ use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Ma
 use crate::store::error::StoreError;
 use crate::store::sled::{self, Findings};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
-use crate::telemetry::log::{self, AuditOutput, with_causes};
+use crate::telemetry::log::with_causes;
+use crate::telemetry::output::AuditOutput;
 
 /// The first backup of a store that has none is made this long after the start, or sooner if they come more often.
 const FIRST_AFTER: Duration = Duration::from_mins(1);
@@ -194,17 +196,21 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
 /// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
 pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
     let config = records_at_rest(path)?;
-    log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
-    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
-    audit::record(&AuditEvent {
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    output.0.require_audit(config.audit.required);
+    let event = |outcome| AuditEvent {
         action: AuditAction::RestoreStore,
-        outcome: if restored.is_ok() { "ok" } else { "failed" },
+        outcome,
         actor: Some("cli"),
         subject: None,
         from: None,
         request_id: None,
         object: None,
-    });
+    };
+    let begun = event(audit::BEGUN);
+    start(&mut Builder::new_current_thread())?.block_on(audit::begin(&output.0, &begun))?;
+    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
+    audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
     match restored {
         Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
         Err(BackupError::Store(StoreError::Locked { .. })) => Ok(Reply::Refused(

@@ -64,6 +64,9 @@ fn refused(code: &str) -> Stop {
         "scope_unknown" => "each scope must be named by a route or by [roles] scopes",
         "scope_missing" => "scopes that begin with auth: go to administrators only",
         "apikey_limit" => "the account has as many keys as it may have: revoke one first",
+        "membership_limit" => {
+            "the account has as many memberships, or the resource as many members, as it may have"
+        }
         "level_unknown" => "the level must be one of [roles] levels",
         _ => "this is refused",
     };
@@ -84,7 +87,7 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
         Command::Account(command) => accounts(command, &snapshot.accounts).await,
         Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
         Command::Member(command) => members(command, &snapshot.accounts).await,
-        Command::Keys(command) => keys(&command, snapshot),
+        Command::Keys(command) => keys(&command, snapshot).await,
     };
     match ended {
         Ok(value) => Reply::Done(value),
@@ -258,13 +261,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
-            let keys = accounts.api_keys(&owner.uid).await?;
-            let used = accounts.keys_used(&keys).await?;
-            let shown = keys
-                .iter()
-                .zip(used)
-                .map(|(key, used)| shown_key(key, used));
-            Ok(shown.collect())
+            list_keys(accounts, &owner).await
         }
         ApikeyCommand::Confirm { account, id } => confirm(accounts, &account, id).await,
         ApikeyCommand::Revoke { account, id } => {
@@ -279,6 +276,21 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             } else {
                 Err(unknown())
             }
+        }
+    }
+}
+
+async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
+    let mut shown = Vec::new();
+    let mut after = None;
+    loop {
+        let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
+        let used = accounts.keys_used(&page.items).await?;
+        let keys = page.items.iter().zip(used);
+        shown.extend(keys.map(|(key, used)| shown_key(key, used)));
+        after = page.next;
+        if after.is_none() {
+            return Ok(Value::Array(shown));
         }
     }
 }
@@ -371,11 +383,18 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         }
         MemberCommand::List { resource, id } => {
             let resource = declared(accounts, &resource, &id)?;
-            let found = done(accounts.members(Actor::Operator, &resource).await?)?;
-            Ok(found
-                .into_iter()
-                .map(|(uid, level)| json!({ "uid": uid, "level": level }))
-                .collect())
+            let mut shown = Vec::new();
+            let mut after = None;
+            loop {
+                let page = accounts.members(Actor::Operator, &resource, after.as_ref());
+                let page = done(page.await?)?;
+                let members = page.items.into_iter();
+                shown.extend(members.map(|(uid, level)| json!({ "uid": uid, "level": level })));
+                after = page.next;
+                if after.is_none() {
+                    return Ok(Value::Array(shown));
+                }
+            }
         }
     }
 }
@@ -421,27 +440,31 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
     }
 }
 
-fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
+async fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
     let services = &snapshot.services;
     let rings = [
         ("access_token", &services.signing),
         ("assertion", &services.assertion_keys),
     ];
     if matches!(command, KeysCommand::Rotate) {
-        for (_, ring) in rings {
-            ring.rotate(services.clock.now())
-                .map_err(|error| Stop::Failed(with_causes(&error)))?;
-        }
-        tracing::info!("signing keys rotated");
-        audit::record(&AuditEvent {
+        let event = |outcome| AuditEvent {
             action: AuditAction::RotateKeys,
-            outcome: "ok",
+            outcome,
             actor: Some("cli"),
             subject: None,
             from: None,
             request_id: None,
             object: None,
-        });
+        };
+        audit::begin(&services.output, &event(audit::BEGUN))
+            .await
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        for (_, ring) in rings {
+            ring.rotate(services.clock.now())
+                .map_err(|error| Stop::Failed(with_causes(&error)))?;
+        }
+        tracing::info!("signing keys rotated");
+        audit::record(&event("ok"));
     }
     let shown = |signs: &str, key: KeyInfo| {
         json!({

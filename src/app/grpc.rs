@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::app::listen::accept;
-use crate::auth::view::Client;
+use crate::auth::client::is_trusted;
 use crate::snapshot::Current;
 use crate::web::forward_auth::grpc::ExtAuthz;
 
@@ -75,8 +75,7 @@ impl QuestionDoor {
 
     fn enter(&self, socket: TcpStream, peer: SocketAddr) {
         let peer = peer.ip().to_canonical();
-        let trusted = &self.current.load().config.listen.trusted_proxies;
-        let is_proxy = Client::find(peer, &http::HeaderMap::new(), trusted).peer_is_trusted;
+        let is_proxy = is_trusted(peer, &self.current.load().config.listen.trusted_proxies);
         // Strangers cannot take the room of those who may ask.
         let room = if is_proxy {
             &self.proxies

@@ -20,10 +20,13 @@ use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
 use crate::snapshot::{Current, Services, Snapshot};
+use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
 /// How often the store is asked whether it can write.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// How often the outputs are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long uses of API keys are gathered for one write.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Most uses in one write.
@@ -32,8 +35,8 @@ const NOTES_MAX: usize = 512;
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Opens everything, serves until a signal ends it, drains.
-pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
-    let services = open(&config).await?;
+pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Result<(), AppError> {
+    let services = open(&config, output).await?;
     let config = Arc::new(config);
     let snapshot =
         Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
@@ -59,7 +62,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
     let admin = Admin::new(
         Arc::clone(&services.metrics),
         components(&services, &is_ready, &mut tasks),
-        degraded_issuers(&current),
+        degraded(&current),
         config.listen.admin_token.as_ref(),
     );
     tasks.spawn(Arc::new(admin).serve(admin_listener, budget.admin_connections));
@@ -101,6 +104,7 @@ pub(super) async fn run(path: &Path, config: Config) -> Result<(), AppError> {
 /// What goes on in the store while the gateway serves.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(purge(services.clone()));
+    tasks.spawn(watch_output(Arc::clone(&services.output)));
     if let Some(every) = config.store.backup_every {
         tasks.spawn(backup::keep_on(services.clone(), every));
     }
@@ -108,13 +112,13 @@ fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(Arc::clone(&services.session_uses).write_to(Arc::clone(&services.store)));
 }
 
-async fn open(config: &Config) -> Result<Services, AppError> {
+async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError> {
     // Before anything is opened or made.
     let obstacles = crate::snapshot::obstacles(config);
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
     }
-    let services = services::open(config)?;
+    let services = services::open(config, output)?;
     let restored = counting::restore(&services).await;
     restored.map_err(|source| services::OpenError::Store {
         path: config.store.path.clone(),
@@ -208,14 +212,37 @@ fn components(
     ]
 }
 
-/// Tells which foreign issuers of the present configuration cannot be reached.
-fn degraded_issuers(current: &Arc<Current>) -> Degraded {
+/// Names the foreign issuers of the present configuration that cannot be reached, and the outputs that are not read.
+fn degraded(current: &Arc<Current>) -> Degraded {
     let current = Arc::clone(current);
     Box::new(move || {
         let snapshot = current.load();
-        let degraded = snapshot.services.issuers.iter().filter(|i| i.is_degraded());
-        degraded.map(|i| format!("issuer:{}", i.name())).collect()
+        let services = &snapshot.services;
+        let issuers = services.issuers.iter().filter(|i| i.is_degraded());
+        let issuers = issuers.map(|i| format!("issuer:{}", i.name()));
+        let outputs = services.output.jammed();
+        let outputs = outputs.map(|name| format!("output:{name}"));
+        issuers.chain(outputs).collect()
     })
+}
+
+/// Logs when an output stops taking its lines, and when it takes them again.
+async fn watch_output(output: Arc<Output>) {
+    let mut before: Vec<&str> = Vec::new();
+    loop {
+        let now: Vec<&str> = output.jammed().collect();
+        for name in now.iter().filter(|name| !before.contains(name)) {
+            tracing::error!(
+                output = name,
+                "not read, or cannot be written: lines are lost"
+            );
+        }
+        for name in before.iter().filter(|name| !now.contains(name)) {
+            tracing::info!(output = name, "takes its lines again");
+        }
+        before = now;
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
 }
 
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {

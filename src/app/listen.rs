@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderMap;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
@@ -23,7 +22,7 @@ use tracing::{debug, warn};
 use crate::app::budget::Budget;
 use crate::app::connections::Connections;
 use crate::app::stream::{CallerStream, StreamLimits};
-use crate::auth::view::Client;
+use crate::auth::client::is_trusted;
 use crate::config::Config;
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Exchange;
@@ -205,8 +204,7 @@ impl Door {
         let snapshot = self.current.load();
         let connection = stream.connection();
         let trusted = &snapshot.config.listen.trusted_proxies;
-        let is_trusted =
-            Client::find(connection.peer(), &HeaderMap::new(), trusted).peer_is_trusted;
+        let is_trusted = is_trusted(connection.peer(), trusted);
         connection.end_request(snapshot.services.clock.elapsed());
         let Some(place) = self.open.enter(connection, is_trusted, permit) else {
             return debug!(client = %peer, "this network has as many connections as it may");

@@ -35,7 +35,8 @@ use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
 use crate::snapshot::{Obstacle, Snapshot, notes, obstacles};
 use crate::store::backup::BackupError;
-use crate::telemetry::log::{self, AuditOutput, LogError};
+use crate::telemetry::log::{self, LogError};
+use crate::telemetry::output::{AuditOutput, Output, Unrecorded};
 
 /// Why the gateway does not run, or a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,9 @@ pub enum AppError {
         "no gateway is running, and its records would be in memory: there is nothing to work on"
     )]
     NoRecords,
+    /// The audit trail is required, and cannot be written.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
     /// A backup could not be made, read or brought back.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -127,7 +131,8 @@ pub fn check(path: &Path) -> Report {
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let (config, warnings) = load(path)?;
-    log::init(&config.log.level, AuditOutput::Stdout)?;
+    let output = OpenOutput::start(&config.log.level, AuditOutput::Stdout)?;
+    log::report_panics(Arc::clone(&output.0));
     log_warnings(&warnings);
     // Elsewhere the configuration's own check has said so.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
@@ -136,10 +141,32 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
-    let ended = runtime.block_on(lifecycle::run(path, config));
+    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0)));
     // What is still running has had its time.
     runtime.shutdown_background();
     ended
+}
+
+/// The output of the process, which is written to its end when this goes.
+struct OpenOutput(Arc<Output>);
+
+impl OpenOutput {
+    /// Starts the writers, and the log onto them.
+    fn start(level: &str, audit: AuditOutput) -> Result<Self, AppError> {
+        let output = Output::start(audit).map_err(|source| AppError::System {
+            what: "write on standard output and standard error",
+            source,
+        })?;
+        let open = Self(output);
+        log::init(level, &open.0)?;
+        Ok(open)
+    }
+}
+
+impl Drop for OpenOutput {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Carries a command out: by the gateway that has the store, or here where none runs.
@@ -158,8 +185,8 @@ pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
             return Err(AppError::NoRecords);
         }
         // No gateway runs, so this process tells what it does.
-        log::init(command_level(&config.log.level), AuditOutput::Stderr)?;
-        let services = services::open(&config)?;
+        let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+        let services = services::open(&config, Arc::clone(&output.0))?;
         let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
         let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
         let issuers = Arc::clone(&snapshot.services.issuers);

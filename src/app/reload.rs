@@ -17,6 +17,9 @@ pub(super) fn reload(path: &Path, current: &Current) {
             }
             current.replace(snapshot);
             let services = &current.load().services;
+            services
+                .output
+                .require_audit(current.load().config.audit.required);
             services.mailer.adopt();
             services.issuers.adopt();
             tracing::info!("configuration reloaded");

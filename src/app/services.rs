@@ -26,9 +26,10 @@ use crate::store::sled::{SledStore, make_private};
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
-/// Passwords that may wait for each hashing thread: four take about 60 ms.
-const HASH_QUEUE_PER_THREAD: usize = 4;
+/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -67,13 +68,13 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-/// Opens the store, the keys, the hashing pool, the mail transport and the telemetry.
+/// Opens the store, the keys, the hashing pool and the mail transport, and counts what is written on `output`.
 ///
 /// Makes what is missing: our directory (0700), and keys (0600) at the first start.
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config) -> Result<Services, OpenError> {
+pub fn open(config: &Config, output: Arc<Output>) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = &config.store.path;
     // Whatever is made from here on is ours alone, what the engine makes by itself too.
@@ -95,11 +96,17 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             (store, Some(keys), Some(Arc::new(backups)))
         }
     };
-    let metrics = Arc::new(Metrics::new());
+    output.require_audit(config.audit.required);
+    let metrics = Arc::new(Metrics::counting(output.counts()));
     let keys = keys.as_deref();
     let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
     let threads = config.account.hash_threads;
-    let post = Post::open(keys, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let post = Post::open(
+        keys,
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        Arc::clone(&output),
+    )?;
     let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
     Ok(Services {
         store,
@@ -118,10 +125,7 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
             assertion::LIFE + TOKEN_LEEWAY,
             clock.now(),
         )?),
-        passwords: Arc::new(PasswordPool::start(
-            threads,
-            threads * HASH_QUEUE_PER_THREAD,
-        )?),
+        passwords: Arc::new(PasswordPool::start(threads, HASH_WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
         counters: Arc::new(CounterSets::new(&clock)),
@@ -131,7 +135,12 @@ pub fn open(config: &Config) -> Result<Services, OpenError> {
         backups,
         clock,
         session_uses: Arc::new(SessionUses::new()),
-        access: Arc::new(AccessLog::start(config.log.access)?.counted_by(&metrics)),
+        access: Arc::new(if config.log.access {
+            AccessLog::onto(Arc::clone(&output))
+        } else {
+            AccessLog::off()
+        }),
+        output,
         metrics,
     })
 }
@@ -196,7 +205,8 @@ mod tests {
                 shared.display()
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
-            assert!(open(&config).is_err(), "{engine}");
+            let output = Output::to_nowhere();
+            assert!(open(&config, output).is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

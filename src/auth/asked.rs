@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
+use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial};
-use crate::auth::view::{Client, RequestView, Target};
+use crate::auth::view::{RequestView, Target};
 use crate::model::deny::DenyReason;
 
 /// What a proxy sends when it asks.

@@ -47,6 +47,23 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Whether each value that an upstream would be told has at most so many bytes; `roles`: those of this request.
+    ///
+    /// Others give roles, and issuers give scopes: what an upstream cannot read it answers with a 400 that says nothing.
+    pub(crate) fn fits(&self, roles: Option<&HeaderValue>, bytes_max: usize) -> bool {
+        let told = [
+            self.uid.as_ref(),
+            self.username.as_ref(),
+            roles,
+            self.scopes.as_ref(),
+        ];
+        told.into_iter()
+            .flatten()
+            .all(|value| value.len() <= bytes_max)
+    }
+}
+
 /// A list as identity headers carry it: separated by single spaces, which no role and no scope holds.
 pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     let mut text = String::new();

@@ -3,10 +3,12 @@
 pub mod asked;
 pub mod assertion;
 pub mod caller;
+pub mod client;
 pub mod cookie;
 pub mod extract;
 pub mod grant;
 pub mod key_use;
+pub mod method_override;
 mod navigation;
 pub mod origin;
 pub mod passing;
@@ -69,6 +71,7 @@ pub struct Authorizer {
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
     ladder: Ladder,
+    identity_bytes_max: usize,
     assertions: Assertions,
 }
 
@@ -112,6 +115,7 @@ impl Authorizer {
             login_page_behind_proxies: LoginPage::behind_proxies(parts.config),
             resources: roles.resources.clone(),
             ladder: roles.ladder.clone(),
+            identity_bytes_max: parts.config.limits.identity_header_bytes_max,
             role_sources: Arc::clone(&parts.role_sources),
             assertions: Assertions::new(
                 parts.config,

@@ -73,21 +73,83 @@ fn without_query(url: &str) -> &str {
 
 /// Whether a person waits for a page: nothing else asks for HTML by GET.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let is_html = |value: &HeaderValue| {
-        let text = value.as_bytes().to_ascii_lowercase();
-        text.windows(9).any(|window| window == b"text/html")
-    };
     let is_script = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");
     let mode = headers.get(FETCH_MODE);
     *method == Method::GET
         && mode.is_none_or(|mode| mode.as_bytes() == b"navigate")
         && !headers.get(REQUESTED_WITH).is_some_and(is_script)
-        && headers.get_all(header::ACCEPT).iter().any(is_html)
+        && accepts_html(headers)
+}
+
+/// Whether HTML is named among what is accepted, and not to say that it is not (RFC 9110 section 12.5.1).
+pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(header::ACCEPT).iter();
+    fields
+        .filter_map(|field| field.to_str().ok())
+        .any(|field| pieces(field, ',').any(is_wanted_html))
+}
+
+fn is_wanted_html(range: &str) -> bool {
+    let mut pieces = pieces(range, ';');
+    let is_html = pieces
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+    let weight = pieces.find_map(|parameter| {
+        let (name, weight) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| weight.trim())
+    });
+    is_html && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| 0.0 < weight))
+}
+
+/// What stands between separators, but for those in quotes.
+fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let parts = text.split(move |char| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match char {
+            '\\' if is_quoted && !was_escaped => is_escaped = true,
+            '"' if !was_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        char == separator && !is_quoted
+    });
+    parts.map(str::trim)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn html_is_wanted_where_it_is_named_with_a_weight() {
+        let cases: [(&[&str], bool); 18] = [
+            (&["text/html"], true),
+            (&["TEXT/HTML"], true),
+            (&["text/html;q=0.1"], true),
+            (&["text/html; charset=utf-8; Q=1"], true),
+            (&["*/*", "text/html"], true),
+            (&["text/html;q=0, text/html"], true),
+            (&["application/json, text/html;level=1"], true),
+            (&["text/html;q=0"], false),
+            (&["text/html; q=0.000"], false),
+            (&["text/html ; Q = 0 "], false),
+            (&["application/json, text/html;q=0, */*"], false),
+            (&["text/html;q=x"], false),
+            (&["text/html;q=-1"], false),
+            (&["text/htmlx", "xtext/html", "text/html+x"], false),
+            (&["text/*", "*/*"], false),
+            (&["application/json;x=\"a, text/html\""], false),
+            (&["application/json;x=\"\\\", text/html\""], false),
+            (&[], false),
+        ];
+        for (fields, wanted) in cases {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::ACCEPT, HeaderValue::from_static(field));
+            }
+            assert_eq!(accepts_html(&headers), wanted, "{fields:?}");
+        }
+    }
 
     #[test]
     fn a_navigation_is_a_get_for_html_that_no_script_made() {

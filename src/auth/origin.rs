@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderName, Method, header};
 
+use crate::auth::method_override;
+
 /// A WebSocket handshake has it even where a proxy has taken `Upgrade` away.
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
@@ -19,7 +21,9 @@ pub fn is_guarded(method: &Method, headers: &HeaderMap) -> bool {
         let text = value.as_bytes().to_ascii_lowercase();
         text.windows(9).any(|window| window == b"websocket")
     };
+    // A framework may take what a field names for the method.
     !is_safe
+        || method_override::is_named(headers)
         || headers.contains_key(WEBSOCKET_KEY)
         || headers.get_all(header::UPGRADE).iter().any(upgrades)
 }
@@ -70,6 +74,7 @@ mod tests {
             ("DELETE", &[], true),
             ("PURGE", &[], true),
             ("get", &[], true),
+            ("GET", &[("x-http-method-override", "DELETE")], true),
             ("GET", &[("sec-websocket-key", "x")], true),
             ("GET", &[("upgrade", "h2c, WebSocket")], true),
             ("GET", &[("upgrade", "h2c")], false),

@@ -7,11 +7,11 @@ use crate::auth::extract::Credential;
 use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::rights::Rights;
-use crate::auth::trace::Trace;
+use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::Origin;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
-use crate::auth::{Asking, Authorizer, assertion, origin, preflight};
+use crate::auth::{Asking, Authorizer, assertion, method_override, origin, preflight};
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
@@ -46,6 +46,13 @@ impl Authorizer {
         known: &mut Known,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
+        if method_override::is_named(view.headers) {
+            let chosen = self.find(view, known, &mut NoTrace)?;
+            known.route = Some(Arc::clone(&chosen.route().route));
+            for (compiled, _) in chosen.each() {
+                method_override::check(view, &compiled.route)?;
+            }
+        }
         if let Some(route) = self.preflighted(view, trace)? {
             known.route = Some(Arc::clone(&route));
             return Ok(Grant::new(route, None, None));
@@ -87,8 +94,16 @@ impl Authorizer {
         if is_public(chosen.route()) {
             return Ok(Grant::new(Arc::clone(route), None, None));
         }
-        let captures = chosen.captures();
-        let roles = self.roles_header(route.all_roles, caller, &given, captures);
+        let roles = self.roles_header(route.all_roles, caller, &given, chosen.captures());
+        if !caller.fits(roles.as_ref(), self.identity_bytes_max) {
+            trace.step("identity headers", false, &|| {
+                format!(
+                    "one has more than the {} bytes of limits.identity_header_bytes_max",
+                    self.identity_bytes_max
+                )
+            });
+            return Err(DenyReason::IdentityTooLarge.into());
+        }
         Ok(Grant::new(
             Arc::clone(route),
             Some(Arc::clone(caller)),
@@ -96,14 +111,15 @@ impl Authorizer {
         ))
     }
 
-    /// Holds a caller against every requirement that is asked. Gives the roles that other services give, sorted.
+    /// Checks what every chosen route asks of the caller. Gives the roles on the resources of the path that other services
+    /// gave, sorted.
     async fn permit<T: Trace>(
         &self,
         chosen: &Chosen<'_, '_>,
         caller: &Caller,
         trace: &mut T,
     ) -> Result<Vec<ResourceRole>, Stop> {
-        let mut all_given = Vec::new();
+        let mut roles = Vec::new();
         for (compiled, captures) in chosen.each() {
             let captures = captures.as_slice();
             let given = self.given(compiled, caller, captures, trace).await;
@@ -111,24 +127,26 @@ impl Authorizer {
             if given.is_partial && permitted == Err(DenyReason::RoleMissing) {
                 return Err(Unavailable::RoleSource.into());
             }
-            let require = &compiled.route.require;
-            trace.step("requirement", permitted.is_ok(), &|| match permitted {
-                Ok(()) => format!("{require}: met"),
-                Err(reason) => {
-                    let rights = Rights {
-                        identity: &caller.identity,
-                        given: &given.roles,
-                        ladder: &self.ladder,
-                    };
-                    let why = rights.lacking(compiled, reason, captures);
-                    format!("{require}: {}{why}", reason.code())
+            trace.step("requirement", permitted.is_ok(), &|| {
+                let require = &compiled.route.require;
+                match permitted {
+                    Ok(()) => format!("{require}: met"),
+                    Err(reason) => {
+                        let rights = Rights {
+                            identity: &caller.identity,
+                            given: &given.roles,
+                            ladder: &self.ladder,
+                        };
+                        let why = rights.lacking(compiled, reason, captures);
+                        format!("{require}: {}{why}", reason.code())
+                    }
                 }
             });
             permitted?;
-            all_given.extend(given.roles);
+            roles.extend(given.roles);
         }
-        all_given.sort_unstable();
-        Ok(all_given)
+        roles.sort_unstable();
+        Ok(roles)
     }
 
     /// The route that lets this CORS preflight pass: the one of the method that it announces, if that route says so. What
@@ -197,6 +215,20 @@ impl Authorizer {
         }
         given.roles.sort_unstable();
         given
+    }
+
+    /// Whether a request would be decided by the same route if it were to another host.
+    #[must_use]
+    pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
+        let other = RequestView { host, ..*view };
+        let route = |view| {
+            let chosen = self.find(view, &mut Known::default(), &mut NoTrace).ok()?;
+            let routes = chosen
+                .each()
+                .map(|(compiled, _)| Arc::as_ptr(&compiled.route));
+            Some(routes.collect::<Vec<_>>())
+        };
+        route(view) == route(&other)
     }
 
     fn find<'p, T: Trace>(

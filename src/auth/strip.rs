@@ -8,87 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::auth::cookie::{self, CookieNames};
 use crate::auth::passing::OwnForms;
 use crate::model::credential::{CredentialKind, CredentialRules};
+use crate::model::field_name::{Folded, families};
 use crate::model::route::{IdentityHeaderNames, Route};
-
-/// Longest name in the set, in bytes; a longer one is compared with nothing.
-const NAME_BYTES_MAX: usize = 64;
-
-/// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
-const IDENTITY: &[&str] = &["x-auth-scope"];
-
-/// Names by which other gateways and identity-aware proxies tell the same, or by which a request claims to be another
-/// one than it is: where it was sent, with which method, for which peer.
-const FORGEABLE: &[&str] = &[
-    // Who
-    "remote-user",
-    "remote-groups",
-    "remote-name",
-    "remote-email",
-    "x-remote-user",
-    "x-remote-groups",
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-forwarded-preferred-username",
-    "x-forwarded-access-token",
-    "x-user",
-    "x-user-id",
-    "x-user-name",
-    "x-user-email",
-    "x-user-roles",
-    "x-username",
-    "x-auth-user",
-    "x-auth-user-id",
-    "x-auth-name",
-    "x-auth-email",
-    "x-auth-groups",
-    "x-auth-role",
-    "x-auth-sub",
-    "x-auth-subject",
-    "x-authenticated-user",
-    "x-authenticated-userid",
-    "x-authenticated-groups",
-    "x-authenticated-scope",
-    "x-webauth-user",
-    // Where, how and from whom
-    "x-original-url",
-    "x-original-uri",
-    "x-original-method",
-    "x-original-host",
-    "x-rewrite-url",
-    "x-forwarded-uri",
-    "x-forwarded-path",
-    "x-forwarded-prefix",
-    "x-forwarded-method",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
-    "x-forwarded",
-    "x-host",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-envoy-original-path",
-    "x-envoy-external-address",
-    "x-accel-redirect",
-    "x-sendfile",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "front-end-https",
-    "forwarded",
-    "proxy",
-    "proxy-authorization",
-    "x-doorward-secret",
-    // Set anew for every request
-    "x-request-id",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-];
 
 /// Names that are fine as they stand, but not in a spelling that some servers read as the same.
 const LOOKALIKE: &[&str] = &[
@@ -99,8 +20,8 @@ const LOOKALIKE: &[&str] = &[
     "cookie",
 ];
 
-/// All names that begin like this are stripped.
-const PREFIXES: &[&str] = &["x-auth-request-"];
+/// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
+const IDENTITY: &[&str] = &["x-auth-scope"];
 
 /// The gateway's own cookies.
 const OWN_COOKIES: &[&str] = &[cookie::HOST, cookie::PLAIN, cookie::DOMAIN];
@@ -115,22 +36,22 @@ fn is_own_cookie(name: &[u8]) -> bool {
 /// Why a name is in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
+    /// It tells who calls, here.
     Identity,
-    Forgeable,
+    /// It speaks for a gateway or a proxy.
+    Family,
     Credential,
     Lookalike,
 }
 
-/// The names that are removed from what a caller sends, before the gateway sets its own. Two names are the same here if
-/// they are alike once ASCII case is dropped and `_` and `.` are read as `-`: CGI, WSGI and PHP make one variable of them.
-///
-/// Source: contract, "Headers to the upstream"; GHSA-vjrc-mh2v-45x6; CVE-2016-5385; CVE-2018-14773.
+/// The names that are removed from what a caller sends, before the gateway sets its own. Names are the same here if they
+/// are once they are folded ([`Folded`]); those that speak for a gateway or a proxy are removed by family.
 #[derive(Debug)]
 pub struct StripSet {
     /// Folded names, sorted.
     names: Vec<(Box<[u8]>, Class)>,
-    /// For each first byte (the low five bits) the lengths that occur: most names are told apart by this alone.
-    lengths: [u64; 32],
+    /// For each first byte (the low five bits) the second ones that occur: most names are told apart by these alone.
+    beginnings: [u32; 32],
     /// What the gateway itself tells upstreams under, whichever route: the default names and those of the routes.
     told: Vec<HeaderName>,
     /// The cookie that routes read: the only one of ours that a route may want passed on.
@@ -140,31 +61,13 @@ pub struct StripSet {
 }
 
 impl StripSet {
-    /// Collects the names for these routes: the fixed ones, what the routes call their identity headers, and what carries
-    /// credentials.
+    /// Collects the names for these routes: what the routes call their identity headers, and what carries credentials.
     #[must_use]
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
         forms: OwnForms,
         cookies: CookieNames,
     ) -> Self {
-        let mut classes = BTreeMap::new();
-        let mut add = |name: &str, class| {
-            classes.insert(name.bytes().map(fold).collect::<Box<[u8]>>(), class);
-        };
-        for name in LOOKALIKE {
-            add(name, Class::Lookalike);
-        }
-        for name in FORGEABLE {
-            add(name, Class::Forgeable);
-        }
-        add("authorization", Class::Credential);
-        for name in forms.fields() {
-            add(name.as_str(), Class::Credential);
-        }
-        for name in IDENTITY {
-            add(name, Class::Identity);
-        }
         let mut told: Vec<_> = IdentityHeaderNames::default()
             .all()
             .map(Clone::clone)
@@ -174,33 +77,46 @@ impl StripSet {
         }
         told.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         told.dedup();
-        for name in &told {
-            add(name.as_str(), Class::Identity);
+
+        let mut classes = BTreeMap::new();
+        let mut beginnings = [0; 32];
+        let mut add = |name: &str, class| {
+            mark(&mut beginnings, name.as_bytes());
+            if let Some(name) = Folded::of(name.as_bytes()).whole() {
+                classes.insert(Box::from(name), class);
+            }
+        };
+        for name in LOOKALIKE {
+            add(name, Class::Lookalike);
         }
-        let names: Vec<_> = classes.into_iter().collect();
-        let mut lengths = [0; 32];
-        for (name, _) in &names {
-            mark(&mut lengths, name);
+        add("authorization", Class::Credential);
+        for name in forms.fields() {
+            add(name.as_str(), Class::Credential);
         }
+        let identity = told.iter().map(HeaderName::as_str);
+        for name in identity.chain(IDENTITY.iter().copied()) {
+            add(name, Class::Identity);
+        }
+        families().for_each(|family| mark(&mut beginnings, family.as_bytes()));
         Self {
-            names,
-            lengths,
+            names: classes.into_iter().collect(),
+            beginnings,
             told,
             route_cookie: cookies.on_routes().0,
             forms,
         }
     }
 
-    /// Whether the caller's fields of this name are removed from a request to a route with these rules. `headers`: all
-    /// that came, since what carries credentials is told by what it holds.
+    /// Whether the caller's fields of this name are removed on the way to this route's upstream. `headers`: all that came,
+    /// since what carries credentials is told by what it holds.
     #[must_use]
-    pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, rules: CredentialRules) -> bool {
-        let text = name.as_str();
-        match self.class(text) {
+    pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, route: &Route) -> bool {
+        match self.class(name.as_str()) {
             None => false,
-            Some((Class::Identity | Class::Forgeable, _)) => true,
+            Some((Class::Identity, _)) => true,
+            Some((Class::Family, _)) => !route.pass_headers.contains(name),
             Some((Class::Credential, as_written)) => {
-                !as_written || self.forms.withholds(name, headers, rules)
+                !as_written || self.forms.withholds(name, headers, route.credentials)
             }
             Some((Class::Lookalike, as_written)) => !as_written,
         }
@@ -268,32 +184,32 @@ impl StripSet {
 
     /// The class of a name, and whether it is written as in the set.
     fn class(&self, name: &str) -> Option<(Class, bool)> {
-        let bytes = name.as_bytes();
-        if !self.may_hold(bytes) {
-            let starts = PREFIXES.iter().any(|prefix| starts_like(bytes, prefix));
-            return starts.then_some((Class::Forgeable, true));
+        let name = name.as_bytes();
+        if !self.may_hold(name) {
+            return None;
         }
-        let mut buffer = [0; NAME_BYTES_MAX];
-        let folded = buffer.get_mut(..bytes.len())?;
-        for (to, from) in folded.iter_mut().zip(bytes) {
-            *to = fold(*from);
-        }
-        let found = self
-            .names
-            .binary_search_by(|(known, _)| known.as_ref().cmp(folded));
-        if let Some((_, class)) = found.ok().and_then(|place| self.names.get(place)) {
-            return Some((*class, folded == bytes));
-        }
-        let starts = PREFIXES.iter().any(|prefix| starts_like(bytes, prefix));
-        starts.then_some((Class::Forgeable, true))
+        let folded = Folded::of(name);
+        let known = folded.whole().and_then(|whole| {
+            let place = self
+                .names
+                .binary_search_by(|(known, _)| (**known).cmp(whole));
+            self.names.get(place.ok()?)
+        });
+        let class = match known {
+            Some((_, class)) => *class,
+            None => folded.is_of_family().then_some(Class::Family)?,
+        };
+        Some((class, folded.is_as_written()))
     }
 
     fn may_hold(&self, name: &[u8]) -> bool {
-        let Some(first) = name.first() else {
+        let (Some(first), second) = (name.first(), name.get(1)) else {
             return false;
         };
-        let lengths = self.lengths.get(usize::from(first & 31)).copied();
-        name.len() < NAME_BYTES_MAX && lengths.unwrap_or(0) >> name.len() & 1 == 1
+        let seconds = self.beginnings.get(usize::from(first & 31));
+        // A name that begins with a separator may be any of them.
+        !first.is_ascii_alphanumeric()
+            || seconds.is_some_and(|seconds| seconds >> place_of(second) & 1 == 1)
     }
 }
 
@@ -306,24 +222,18 @@ pub fn cookie_name(pair: &[u8]) -> &[u8] {
         .trim_ascii()
 }
 
-fn mark(lengths: &mut [u64; 32], name: &[u8]) {
+fn mark(beginnings: &mut [u32; 32], name: &[u8]) {
     let place = name.first().map_or(0, |first| usize::from(first & 31));
-    if let Some(slot) = lengths.get_mut(place)
-        && name.len() < NAME_BYTES_MAX
-    {
-        *slot |= 1 << name.len();
+    if let Some(slot) = beginnings.get_mut(place) {
+        *slot |= 1 << place_of(name.get(1));
     }
 }
 
-fn starts_like(name: &[u8], prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(b, p)| fold(*b) == p)
-}
-
-/// One byte as it counts here.
-const fn fold(byte: u8) -> u8 {
-    match byte {
-        b'_' | b'.' => b'-',
-        other => other.to_ascii_lowercase(),
+/// The bit of a second byte; all separators have one.
+fn place_of(second: Option<&u8>) -> u8 {
+    match second {
+        Some(byte) if byte.is_ascii_alphanumeric() => byte & 31,
+        _ => 0,
     }
 }
 
@@ -348,12 +258,31 @@ mod tests {
             pass: pass[usize::from(passes)],
             ..CredentialRules::default()
         };
+        let route = Route {
+            credentials: rules,
+            ..Route::bare()
+        };
+        strips_on(&route, name)
+    }
+
+    fn strips_on(route: &Route, name: &HeaderName) -> bool {
         let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
-        set().strips(name, &headers, rules)
+        set().strips(name, &headers, route)
     }
 
     fn name(text: &str) -> HeaderName {
         HeaderName::from_bytes(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn headers_stay_where_the_route_says_so_and_as_it_writes_them() {
+        let wanting = Route {
+            pass_headers: vec![name("X-Auth-Token")],
+            ..Route::bare()
+        };
+        assert!(!strips_on(&wanting, &name("X-AUTH-Token")));
+        assert!(strips_on(&wanting, &name("X_Auth_Token")));
+        assert!(strips_on(&wanting, &name("X-Auth-Tokens")));
     }
 
     #[test]
@@ -363,6 +292,17 @@ mod tests {
             "x_auth_uid",
             "X-Auth_Uid",
             "x.auth.uid",
+            "X~Auth~Uid",
+            "X+Auth+Roles",
+            "X!Auth!Uid",
+            "x__auth__uid",
+            "-X-Auth-Uid",
+            "_x_auth_uid_",
+            "X-Auth-Uid-2",
+            "X-Auth-Token",
+            "X-Original-Anything",
+            "X-SSL-Client-Verify",
+            "Client-Cert",
             "Remote_User",
             "X-Auth-Request-Anything",
             "x_auth_request_user",
@@ -384,12 +324,14 @@ mod tests {
             "Host",
             "Content-Length",
             "Cookie",
-            "X-Auth-Token",
             "X-Authority",
+            "X-User-Id",
+            "X-User",
+            "X-Username",
             "X-Users",
             "Via",
             "x",
-            "X-Auth-Uid-2",
+            "-",
             &"x".repeat(200),
         ] {
             assert!(!strips(&name(text), false), "{text}");

@@ -29,7 +29,7 @@ pub fn run() -> ExitCode {
         Err(error) => return misunderstood(&error),
     };
     let ended = match cli.task {
-        Task::Serve => serve::run(&cli.config),
+        Task::Serve => Ok(serve::run(&cli.config)),
         Task::Check { strict } => Ok(check::run(&cli.config, strict)),
         Task::Explain(question) => explain::run(&cli.config, question),
         Task::Echo { listen } => echo::run(listen),

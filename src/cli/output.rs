@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -58,6 +61,8 @@ pub(super) fn stream() -> impl Write {
     Screen::new(io::BufWriter::new(io::stdout().lock()))
 }
 
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+
 /// Writes a line to standard output; a reader that went away is no trouble of ours.
 pub(super) fn line(text: &str) {
     let _ = Screen::new(io::stdout().lock()).line(text);
@@ -66,6 +71,20 @@ pub(super) fn line(text: &str) {
 /// Writes a text of ours that has several lines to standard output.
 pub(super) fn lines(text: &str) {
     text.lines().for_each(line);
+}
+
+/// Writes an error as [`problem`] does, and gives up after a second: a reader that has stopped must not hold up the end
+/// of a gateway.
+pub(super) fn last_words(error: anyhow::Error) {
+    let (ended, end) = mpsc::channel::<()>();
+    let spawned = thread::Builder::new().spawn(move || {
+        problem(&error);
+        drop(ended);
+    });
+    if spawned.is_ok() {
+        // Nothing is ever sent: the wait ends with the thread's channel, or in time.
+        let _ = end.recv_timeout(LAST_WORDS_MAX);
+    }
 }
 
 /// Writes a note to standard error.

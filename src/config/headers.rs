@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use crate::model::field_name::{Folded, is_method_override};
+
 /// Where API keys come unless configured otherwise.
 pub(super) const API_KEY: &str = "x-api-key";
 
@@ -38,11 +40,8 @@ const TAKEN: &[&str] = &[
     "via",
     "www-authenticate",
     "x-doorward-secret",
-    "x-http-method",
-    "x-http-method-override",
     "x-real-ip",
     "x-request-id",
-    "x-rewrite-url",
 ];
 
 const TAKEN_BEGINNINGS: &[&str] = &[
@@ -55,20 +54,28 @@ const TAKEN_BEGINNINGS: &[&str] = &[
     "sec-",
     "x-forwarded-",
     "x-original-",
+    "x-rewrite-",
 ];
 
-/// Takes a name that nothing else uses. Underscores are refused: many servers read them as dashes.
+/// Takes a name that nothing else uses.
 pub(super) fn name(text: &str) -> Option<HeaderName> {
-    let chars_fit = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if !chars_fit || 64 < text.len() {
-        return None;
-    }
-    let name: HeaderName = text.parse().ok()?;
-    let is_taken = TAKEN.contains(&name.as_str())
-        || TAKEN_BEGINNINGS
-            .iter()
-            .any(|beginning| name.as_str().starts_with(beginning));
-    (!is_taken).then_some(name)
+    well_formed(text).filter(|name| !is_taken(name))
+}
+
+/// Takes a name in its one spelling: many servers read underscores, and dashes at the ends or in a row, as one dash.
+pub(super) fn well_formed(text: &str) -> Option<HeaderName> {
+    let folded = Folded::of(text.as_bytes());
+    folded.whole().filter(|_| folded.is_as_written())?;
+    text.parse().ok()
+}
+
+/// Whether HTTP, proxies or credentials use a name.
+pub(super) fn is_taken(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let begins = |beginning: &&str| name.starts_with(*beginning);
+    TAKEN.contains(&name)
+        || is_method_override(name.as_bytes())
+        || TAKEN_BEGINNINGS.iter().any(begins)
 }
 
 #[cfg(test)]
@@ -88,6 +95,9 @@ mod tests {
             "X-Forwarded-For",
             "Transfer-Encoding",
             "Remote_User",
+            "Remote--User",
+            "Remote-User-",
+            "X-Method-Override",
             "a b",
             "a:",
             "Sec-Fetch-Mode",

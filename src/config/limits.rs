@@ -21,6 +21,9 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Connections of callers at once. Default 10,000.
     pub connections_max: usize,
+    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long. Default 8,000, so that with its
+    /// name it fits into the 8 KiB that most servers take for one field.
+    pub identity_header_bytes_max: usize,
     /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve. Default 0.
     pub requests_max: usize,
     /// To connect to an upstream. Default 5 s.
@@ -59,6 +62,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
         head_bytes_max: count("head_bytes_max", 32 * 1024, 1024, HEAD_BYTES),
         head_fields_max: count("head_fields_max", 100, 8, HEAD_FIELDS),
         target_bytes_max: count("target_bytes_max", 8 * 1024, 64, HEAD_BYTES),
+        identity_header_bytes_max: count("identity_header_bytes_max", 8000, 256, 64 * 1024),
         connections_max: count("connections_max", 10_000, 1, 1_000_000),
         requests_max: count("requests_max", 0, 0, 10_000_000),
         upstream_idle_max: count("upstream_idle_max", 128, 0, 100_000),

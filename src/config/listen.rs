@@ -9,6 +9,7 @@ use url::{Host, Url};
 use crate::config::pattern;
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::{self, SharedSecret, Surroundings};
+use crate::model::forwarding::{ForwardingField, TrustedFields};
 
 /// Where requests come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Listen {
     pub public_url: PublicUrl,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their forwarding headers are: those that all of them overwrite.
+    pub trusted_headers: TrustedFields,
     /// Connections at once of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted proxies have none.
     pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
@@ -85,6 +88,8 @@ impl PublicUrl {
 }
 
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";
+const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
+     X-Forwarded-Prefix and X-Real-IP";
 const TOKEN: &str = "16 to 512 visible ASCII characters";
 
 pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
@@ -111,6 +116,9 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
                 network,
             )
             .unwrap_or_default(),
+        trusted_headers: reader
+            .texts("trusted_headers", TRUSTED_HEADER, ForwardingField::parse)
+            .map_or_else(TrustedFields::default, TrustedFields::from_iter),
         connections_per_client_max: reader
             .count("connections_per_client_max", 0..=1_000_000)
             .unwrap_or(1000),

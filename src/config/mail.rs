@@ -25,8 +25,10 @@ pub enum MailTransport {
 pub struct MailLimits {
     /// To one address in an hour. Default 3.
     pub per_address_per_hour: u32,
-    /// By one client network in an hour. Default 10.
+    /// By one client network in an hour. Default 10; a /56 of IPv6 has twice, a /48 five times and a /32 twenty times that.
     pub per_network_per_hour: u32,
+    /// In all in an hour, to whom registers and to whom asks for a reset each. Default 1,000.
+    pub per_hour: u32,
 }
 
 /// `[mail]`
@@ -102,6 +104,7 @@ pub(super) fn read(
         limits: MailLimits {
             per_address_per_hour: per_hour(&mut reader, "per_address_per_hour", 3),
             per_network_per_hour: per_hour(&mut reader, "per_network_per_hour", 10),
+            per_hour: per_hour(&mut reader, "per_hour", 1000),
         },
         templates: smtp::optional_path(
             &mut reader,
@@ -131,7 +134,7 @@ fn sender(text: &str) -> Option<String> {
         Some((_, rest)) => rest.strip_suffix('>')?,
         None => text,
     };
-    let fits = EmailAddress::parse(address).is_ok() && !text.chars().any(char::is_control);
+    let fits = EmailAddress::reachable(address).is_ok() && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
 }
 

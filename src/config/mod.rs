@@ -5,6 +5,7 @@
 //! are relative to the working directory.
 
 mod account;
+mod audit;
 mod document;
 mod env;
 mod forward_auth;
@@ -17,6 +18,7 @@ mod limits;
 mod listen;
 mod log;
 mod mail;
+mod pass_headers;
 mod pattern;
 mod problem;
 mod reader;
@@ -38,6 +40,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 pub use crate::config::account::{AccountSettings, Registration};
+pub use crate::config::audit::AuditSettings;
 pub use crate::config::env::EnvOverlay;
 pub use crate::config::forward_auth::ForwardAuth;
 pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
@@ -87,6 +90,8 @@ pub struct Config {
     pub mail: MailSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[audit]`
+    pub audit: AuditSettings,
     /// `[forward_auth]`
     pub forward_auth: ForwardAuth,
     /// `[roles]`
@@ -208,6 +213,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
         store: store::read(root.table("store")),
         mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
         log: log::read(root.table("log")),
+        audit: audit::read(root.table("audit")),
         forward_auth: forward_auth::read(root.table("forward_auth"), &listen, around),
         session: session::read(root.table("session"), &listen.public_url),
         upstreams: upstreams.list,

@@ -66,6 +66,11 @@ impl<'a> Reader<'a> {
         self.problems.warn(&self.place(key), expected);
     }
 
+    /// Where problems go, for what hangs on several tables.
+    pub(super) const fn problems(&self) -> &'a Problems {
+        self.problems
+    }
+
     /// How many problems there are so far, here and elsewhere.
     pub(super) fn problem_count(&self) -> usize {
         self.problems.count()

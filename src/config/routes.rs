@@ -4,6 +4,7 @@ use http::{HeaderName, Method};
 
 use crate::config::headers;
 use crate::config::listen;
+use crate::config::pass_headers;
 use crate::config::pattern;
 use crate::config::reader::Reader;
 use crate::config::requirement;
@@ -30,10 +31,17 @@ pub(super) struct Rest<'a> {
 }
 
 pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
-    readers
+    let problems = readers.first().map(Reader::problems);
+    let (places, routes): (Vec<_>, Vec<_>) = readers
         .into_iter()
-        .filter_map(|reader| one(reader, rest))
-        .collect()
+        .filter_map(|reader| Some((reader.place("pass_headers"), one(reader, rest)?)))
+        .unzip();
+    if let Some(problems) = problems {
+        let carriers =
+            std::iter::once(rest.api_key_header).chain(rest.token_headers.iter().copied());
+        pass_headers::check(&places, &routes, &carriers.collect::<Vec<_>>(), problems);
+    }
+    routes
 }
 
 fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
@@ -52,6 +60,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let identity_headers = identity_headers(&mut reader, rest);
     let credentials = credentials(&mut reader, require.as_ref());
     let all_roles = reader.flag("all_roles").unwrap_or(false);
+    let pass_headers = pass_headers::read(&mut reader);
     let assertion = reader.flag("assertion").unwrap_or(false);
     let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
     reader.finish();
@@ -66,6 +75,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         identity_headers,
         all_roles,
         credentials,
+        pass_headers,
         assertion,
         cors_preflight,
     })

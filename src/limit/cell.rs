@@ -93,8 +93,8 @@ impl Cell {
         }
     }
 
-    /// Counts one; gives when it was counted, which tells it from the others.
-    pub(super) fn hit(&mut self, rule: Rule, now: Micros) -> Micros {
+    /// Counts one.
+    pub(super) fn hit(&mut self, rule: Rule, now: Micros) {
         match (self, rule) {
             (
                 Self::Window { hits, window },
@@ -107,9 +107,8 @@ impl Cell {
                 hits.retain(|(at, _)| now < at + *window);
                 let last = hits.last().map_or(Micros::MIN, |(at, _)| *at);
                 if max <= EXACT_MAX {
-                    let at = now.max(last.saturating_add(1));
-                    hits.push((at, 1));
-                    return at;
+                    hits.push((now.max(last), 1));
+                    return;
                 }
                 // Up to the end of its slice: nothing leaves the window too early.
                 let slice = (*window / SLICES).max(1);
@@ -118,7 +117,6 @@ impl Cell {
                     Some((last, count)) if *last == at => *count = count.saturating_add(1),
                     _ => hits.push((at, 1)),
                 }
-                at
             }
             (
                 Self::Row {
@@ -133,31 +131,17 @@ impl Cell {
                 *pause_max = micros(wanted);
                 *count = count.saturating_add(1);
                 *last = now;
-                now
             }
-            _ => now,
+            // A key has one kind of rule for ever.
+            _ => {}
         }
     }
 
-    /// Takes one back that was counted at `at`; a row goes back to what its last failure was before.
-    pub(super) fn take_back(&mut self, at: Micros, before: Option<Micros>) {
+    /// Forgets what was counted.
+    pub(super) fn clear(&mut self) {
         match self {
-            Self::Window { hits, .. } => {
-                if let Some(place) = hits.iter().position(|(found, _)| *found == at) {
-                    match hits.get_mut(place) {
-                        Some((_, count)) if 1 < *count => *count -= 1,
-                        _ => {
-                            hits.remove(place);
-                        }
-                    }
-                }
-            }
-            Self::Row { count, last, .. } => {
-                *count = count.saturating_sub(1);
-                if let Some(before) = before.filter(|_| *last == at) {
-                    *last = before;
-                }
-            }
+            Self::Window { hits, .. } => hits.clear(),
+            Self::Row { count, .. } => *count = 0,
         }
     }
 
@@ -170,22 +154,6 @@ impl Cell {
             }
             Self::Row { count, .. } if now < self.end() => *count,
             Self::Row { .. } => 0,
-        }
-    }
-
-    /// Whether what was counted at `at` is still there.
-    pub(super) fn has(&self, at: Micros) -> bool {
-        match self {
-            Self::Window { hits, .. } => hits.iter().any(|(found, _)| *found == at),
-            Self::Row { count, .. } => 0 < *count,
-        }
-    }
-
-    /// When a row's last failure was.
-    pub(super) fn last(&self) -> Option<Micros> {
-        match self {
-            Self::Window { .. } => None,
-            Self::Row { last, .. } => Some(*last),
         }
     }
 }
@@ -205,6 +173,13 @@ mod tests {
         Rule::Window {
             max,
             window: Duration::from_secs(secs),
+        }
+    }
+
+    fn row(free: u32) -> Rule {
+        Rule::Row {
+            free,
+            pause_max: Duration::from_secs(10),
         }
     }
 
@@ -265,25 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_was_never_there() {
-        for rule in [window(3, 10), window(1000, 10)] {
+    fn what_is_cleared_was_never_there() {
+        for rule in [window(3, 10), window(1000, 10), row(3)] {
             let mut cell = Cell::new(rule);
-            let first = cell.hit(rule, 0);
-            let second = cell.hit(rule, 0);
-            assert!(cell.has(first) && cell.has(second));
-            cell.take_back(first, None);
+            cell.hit(rule, 0);
+            cell.hit(rule, 0);
+            assert_eq!(cell.count(0), 2, "{rule:?}");
             assert_ne!(cell.end(), Micros::MIN);
-            cell.take_back(second, None);
-            assert_eq!(cell.end(), Micros::MIN, "{rule:?}");
+            cell.clear();
+            assert_eq!((cell.count(0), cell.end()), (0, Micros::MIN), "{rule:?}");
         }
     }
 
     #[test]
     fn a_row_pauses_longer_and_longer_up_to_its_limit() {
-        let rule = Rule::Row {
-            free: 3,
-            pause_max: Duration::from_secs(10),
-        };
+        let rule = row(3);
         let mut cell = Cell::new(rule);
         let mut now = 0;
         for pause in [0, 0, 0, 1, 2, 4, 8, 10, 10] {
@@ -292,13 +263,6 @@ mod tests {
             assert_eq!(cell.wait(rule, now), 0);
             cell.hit(rule, now);
         }
-        // A try that was given back is no failure, and begins no pause.
-        let before = cell.clone();
-        now += 10 * S;
-        let last = cell.last();
-        let at = cell.hit(rule, now);
-        cell.take_back(at, last);
-        assert_eq!(cell, before);
         assert_eq!(cell.end(), 35 * S + 9 * 10 * S);
     }
 }

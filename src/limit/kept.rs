@@ -11,9 +11,9 @@ use crate::limit::{Counters, SWEEP, Stored};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
 
-/// How many keys each set of counters keeps: some 50 MB if all are in use. A hashing thread looks at no more than 40,000
-/// passwords in ten minutes, each counted under four keys at most.
-const KEYS_MAX: usize = 250_000;
+/// How many keys each set of counters keeps: some 60 MB if all are in use. A hashing thread looks at no more than 40,000
+/// passwords in ten minutes, each counted under seven keys at most.
+const KEYS_MAX: usize = 300_000;
 
 /// How many changes are handed out at once: below 10 ms of one thread.
 const CHANGES_MAX: usize = 5000;
@@ -118,7 +118,7 @@ fn key_in(set: u8, place: &[u8]) -> Option<Digest> {
 impl Counters {
     /// At most `count` counters that have changed since they were last handed out.
     fn changes(&self, count: usize) -> Vec<(Digest, Option<Kept>)> {
-        let (now, wall) = (self.now(), self.clock.now());
+        let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let mut state = self.lock();
         state.sweep(now, count.max(SWEEP));
         let keys: Vec<Digest> = state.changed.iter().take(count).copied().collect();
@@ -146,7 +146,7 @@ impl Counters {
     }
 
     fn restore(&self, key: Digest, kept: &Kept) {
-        let (now, wall) = (self.now(), self.clock.now());
+        let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let cell = take_back(kept, now, wall);
         let end = cell.end();
         let mut state = self.lock();
@@ -154,8 +154,12 @@ impl Counters {
             state.changed.insert(key);
             return;
         }
-        let is_kept = true;
-        state.cells.insert(key, Stored { cell, is_kept });
+        let stored = Stored {
+            cell,
+            under_way: 0,
+            is_kept: true,
+        };
+        state.cells.insert(key, stored);
         state.due.push(Reverse((end, key)));
     }
 }

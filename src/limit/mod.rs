@@ -2,21 +2,25 @@
 //!
 //! A key is a digest, so that nothing can be read from a counter; what it stands for is known to whoever makes it. What
 //! is inside its window is never evicted: when there is no room, a new key is refused rather than let through uncounted.
+//! What is under way holds a place until it is known how it turned out, and is no failure before.
 //! Times are the monotonic clock's; for a restart they are handed out and taken back as times of the wall clock
 //! (`Counters::changes`, `Counters::restore`).
 
 mod cell;
 mod kept;
 pub mod places;
+mod ticket;
 
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Notify, Semaphore};
+
 pub use crate::limit::kept::{Change, CounterSets, Kept, KeptKey};
+pub use crate::limit::ticket::Ticket;
 
 use crate::limit::cell::{Cell, Micros, micros};
 use crate::model::account::Digest;
@@ -24,6 +28,8 @@ use crate::model::clock::Clock;
 
 /// How many keys that say nothing any more one call removes at most: some microseconds.
 const SWEEP: usize = 64;
+/// How many wait at once for places that others hold. Each settled one wakes all of them.
+const WAITING_MAX: usize = 256;
 
 /// What is allowed under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,45 +92,54 @@ pub struct Limit {
 #[derive(Debug)]
 #[must_use]
 pub enum Take {
-    /// Counted.
+    /// It holds a place under every counter.
     Taken {
-        /// To be settled when it is known how it turned out. One that is dropped stays counted.
+        /// To be settled when it is known how it turned out. One that is dropped has failed.
         ticket: Ticket,
-        /// A silent counter is full: do not do it, only count and answer as if it had failed. The silent ones have not
-        /// counted it.
+        /// A silent counter is full: do not do it, only answer as if it had failed. The silent ones do not count it.
         is_shadowed: bool,
     },
+    /// Others that are under way hold the last places: whether one is left is known once they are settled.
+    Busy,
     /// A counter is full: nothing was counted.
     Over(Limit),
     /// There is no room for another key: nothing was counted.
     Full,
 }
 
-/// What one [`Counters::take`] has counted.
-#[derive(Debug)]
+/// Outcome of [`Counters::hit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Ticket(Vec<Counted>);
-
-#[derive(Debug)]
-struct Counted {
-    claim: Claim,
-    at: Micros,
-    /// When a row's last failure was before.
-    before: Option<Micros>,
+pub enum Hit {
+    /// Counted.
+    Counted,
+    /// A counter is full: nothing was counted.
+    Over(Limit),
+    /// There is no room for another key: nothing was counted.
+    Full,
 }
 
 /// Counters by key, in bounded memory.
 pub struct Counters {
-    clock: Arc<dyn Clock>,
     keys_max: usize,
+    shared: Arc<Shared>,
+}
+
+/// What tickets go back to.
+struct Shared {
+    clock: Arc<dyn Clock>,
     /// Never held across an await; some microseconds.
     state: Mutex<State>,
+    /// Wakes those who wait for places.
+    settled: Notify,
+    /// Places to wait in.
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
     cells: HashMap<Digest, Stored>,
-    /// When to look whether a cell can go; at least one entry for each cell.
+    /// When to look whether a cell can go; at least one entry for each cell that nothing under way holds.
     due: BinaryHeap<Reverse<(Micros, Digest)>>,
     /// What has changed since it was last handed out.
     changed: HashSet<Digest>,
@@ -132,6 +147,8 @@ struct State {
 
 struct Stored {
     cell: Cell,
+    /// How many hold a place here.
+    under_way: u32,
     /// It has been handed out, so its end must be too.
     is_kept: bool,
 }
@@ -141,23 +158,28 @@ impl Counters {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, keys_max: usize) -> Self {
         Self {
-            clock,
             keys_max,
-            state: Mutex::default(),
+            shared: Arc::new(Shared {
+                clock,
+                state: Mutex::default(),
+                settled: Notify::new(),
+                waiting: Semaphore::new(WAITING_MAX),
+            }),
         }
     }
 
-    /// The rule among `claims` that has no room and wants the longest wait. Counts nothing.
+    /// The rule among `claims` that has no room and wants the longest wait. Counts nothing, and does not look at what is
+    /// under way.
     #[must_use]
     pub fn limit(&self, claims: &[Claim]) -> Option<Limit> {
-        let now = self.now();
+        let now = self.shared.now();
         self.lock().limit(claims, now)
     }
 
     /// How many are counted under a key now.
     #[must_use]
     pub fn count(&self, key: &Digest) -> u32 {
-        let now = self.now();
+        let now = self.shared.now();
         let state = self.lock();
         state
             .cells
@@ -166,66 +188,96 @@ impl Counters {
     }
 
     /// Counts one under every key at once, or under none.
-    pub fn take(&self, claims: &[Claim]) -> Take {
-        let now = self.now();
+    pub fn hit(&self, claims: &[Claim]) -> Hit {
+        let now = self.shared.now();
         let mut state = self.lock();
         state.sweep(now, SWEEP);
-        let told: Vec<Claim> = claims.iter().copied().filter(|c| !c.is_silent).collect();
+        if let Some(limit) = state.limit(claims, now) {
+            return Hit::Over(limit);
+        }
+        if !state.has_room(claims, self.keys_max) {
+            return Hit::Full;
+        }
+        for claim in claims {
+            state.hold(claim);
+            state.hit(claim, now);
+            state.release(&claim.key);
+        }
+        Hit::Counted
+    }
+
+    /// Holds a place under every key at once, or under none.
+    ///
+    /// A silent counter holds nobody up: what is under way there is judged when it is settled ([`Ticket::succeeded`]), so
+    /// that no wait tells which keys stand for the same.
+    pub fn take(&self, claims: &[Claim]) -> Take {
+        let now = self.shared.now();
+        let mut state = self.lock();
+        state.sweep(now, SWEEP);
+        let (told, silent) = parted(claims);
         if let Some(limit) = state.limit(&told, now) {
             return Take::Over(limit);
         }
-        let is_shadowed = state.limit(claims, now).is_some();
-        let counted = if is_shadowed { &told } else { claims };
-        let is_new = |claim: &&Claim| !state.cells.contains_key(&claim.key);
-        if self.keys_max < state.cells.len() + counted.iter().filter(is_new).count() {
+        if told.iter().any(|claim| state.is_held(claim, now)) {
+            return Take::Busy;
+        }
+        let is_shadowed = state.limit(&silent, now).is_some();
+        let claims = if is_shadowed { told } else { claims.to_vec() };
+        if !state.has_room(&claims, self.keys_max) {
             return Take::Full;
         }
-        let counted = counted.iter().map(|claim| state.count(*claim, now));
+        for claim in &claims {
+            state.hold(claim);
+        }
         Take::Taken {
-            ticket: Ticket(counted.collect()),
+            ticket: Ticket::new(claims, Arc::clone(&self.shared)),
             is_shadowed,
         }
     }
 
-    /// It turned out well.
-    pub fn succeeded(&self, ticket: Ticket) {
-        let mut state = self.lock();
-        for counted in ticket.0 {
-            match counted.claim.on_success {
-                OnSuccess::Clear => state.remove(counted.claim.key),
-                OnSuccess::GiveBack => state.take_back(&counted),
+    /// As [`Counters::take`], but waits for places that others hold, at most `wait_max`; then, or if too many wait, it is
+    /// [`Take::Busy`].
+    pub async fn take_in_turn(&self, claims: &[Claim], wait_max: Duration) -> Take {
+        match self.take(claims) {
+            Take::Busy => {}
+            other => return other,
+        }
+        let Ok(_place) = self.shared.waiting.try_acquire() else {
+            return Take::Busy;
+        };
+        let turn = async {
+            loop {
+                // Before the look: what is settled between the two wakes this one.
+                let settled = self.shared.settled.notified();
+                match self.take(claims) {
+                    Take::Busy => settled.await,
+                    other => return other,
+                }
             }
-        }
-    }
-
-    /// It failed, and stays counted: even where another's success has cleared the counter meanwhile.
-    pub fn failed(&self, ticket: Ticket) {
-        let now = self.now();
-        let mut state = self.lock();
-        for counted in ticket.0 {
-            let cell = state.cells.get(&counted.claim.key);
-            if !cell.is_some_and(|stored| stored.cell.has(counted.at)) {
-                let _ = state.count(counted.claim, now);
-            }
-        }
-    }
-
-    /// It did not take place.
-    pub fn give_back(&self, ticket: Ticket) {
-        let mut state = self.lock();
-        for counted in ticket.0 {
-            state.take_back(&counted);
-        }
+        };
+        let taken = tokio::time::timeout(wait_max, turn).await;
+        taken.unwrap_or(Take::Busy)
     }
 
     /// Forgets all that was counted under these keys.
     pub fn forget(&self, keys: &[Digest]) {
         let mut state = self.lock();
         for key in keys {
-            state.remove(*key);
+            state.clear(key);
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+/// Those that callers may be told of, and the others.
+fn parted(claims: &[Claim]) -> (Vec<Claim>, Vec<Claim>) {
+    claims.iter().copied().partition(|claim| !claim.is_silent)
+}
+
+impl Shared {
     fn now(&self) -> Micros {
         micros(self.clock.elapsed())
     }
@@ -263,33 +315,66 @@ impl State {
         })
     }
 
-    fn count(&mut self, claim: Claim, now: Micros) -> Counted {
-        let (stored, is_new) = match self.cells.entry(claim.key) {
-            Entry::Occupied(entry) => (entry.into_mut(), false),
-            Entry::Vacant(entry) => {
-                let cell = Cell::new(claim.rule);
-                let is_kept = false;
-                (entry.insert(Stored { cell, is_kept }), true)
-            }
+    /// Whether those under way hold the last places of a counter, so that it is not known yet whether it is full.
+    fn is_held(&self, claim: &Claim, now: Micros) -> bool {
+        let places = match claim.rule {
+            Rule::Window { max, .. } => max,
+            Rule::Row { free, .. } => free,
         };
-        let before = stored.cell.last();
-        let at = stored.cell.hit(claim.rule, now);
-        if is_new {
-            self.due.push(Reverse((stored.cell.end(), claim.key)));
-        }
-        self.changed.insert(claim.key);
-        Counted { claim, at, before }
+        self.cells.get(&claim.key).is_some_and(|stored| {
+            let counted = stored.cell.count(now);
+            0 < stored.under_way && places <= counted.saturating_add(stored.under_way)
+        })
     }
 
-    fn take_back(&mut self, counted: &Counted) {
-        let key = counted.claim.key;
-        let Some(stored) = self.cells.get_mut(&key) else {
+    fn has_room(&self, claims: &[Claim], keys_max: usize) -> bool {
+        let is_new = |claim: &&Claim| !self.cells.contains_key(&claim.key);
+        self.cells.len() + claims.iter().filter(is_new).count() <= keys_max
+    }
+
+    fn hold(&mut self, claim: &Claim) {
+        let stored = self.cells.entry(claim.key).or_insert_with(|| Stored {
+            cell: Cell::new(claim.rule),
+            under_way: 0,
+            is_kept: false,
+        });
+        stored.under_way = stored.under_way.saturating_add(1);
+    }
+
+    /// Counts one of those that hold a place.
+    fn hit(&mut self, claim: &Claim, now: Micros) {
+        if let Some(stored) = self.cells.get_mut(&claim.key) {
+            stored.cell.hit(claim.rule, now);
+            self.changed.insert(claim.key);
+        }
+    }
+
+    /// Gives one place up.
+    fn release(&mut self, key: &Digest) {
+        let Some(stored) = self.cells.get_mut(key) else {
             return;
         };
-        stored.cell.take_back(counted.at, counted.before);
-        self.changed.insert(key);
-        if stored.cell.end() == Micros::MIN {
-            self.remove(key);
+        stored.under_way = stored.under_way.saturating_sub(1);
+        if 0 < stored.under_way {
+            return;
+        }
+        let end = stored.cell.end();
+        if end == Micros::MIN {
+            self.remove(*key);
+        } else {
+            self.due.push(Reverse((end, *key)));
+            self.tidy();
+        }
+    }
+
+    /// Forgets what was counted under a key; places that are held stay so.
+    fn clear(&mut self, key: &Digest) {
+        match self.cells.get_mut(key) {
+            Some(stored) if 0 < stored.under_way => {
+                stored.cell.clear();
+                self.changed.insert(*key);
+            }
+            _ => self.remove(*key),
         }
     }
 
@@ -302,7 +387,11 @@ impl State {
         } else {
             self.changed.remove(&key);
         }
-        // Logins that succeed leave entries of cells that are gone; they must not pile up.
+        self.tidy();
+    }
+
+    /// Entries of cells that are gone, and several of one cell, must not pile up.
+    fn tidy(&mut self) {
         if 2 * self.cells.len() + 1024 < self.due.len() {
             let due = self.cells.iter();
             self.due = due
@@ -322,6 +411,10 @@ impl State {
             let Some(stored) = self.cells.get(&key) else {
                 continue;
             };
+            if 0 < stored.under_way {
+                // Whoever gives its last place up has it looked at again.
+                continue;
+            }
             let end = stored.cell.end();
             if end <= now {
                 self.remove(key);

@@ -42,7 +42,12 @@ fn counters(clock: &Arc<ManualClock>, keys_max: usize) -> Counters {
     Counters::new(Arc::clone(clock) as Arc<dyn Clock>, keys_max)
 }
 
-/// Counts, and gives the ticket and whether it was shadowed.
+/// Counts one.
+fn hit(counters: &Counters, claims: &[Claim]) {
+    taken(counters, claims).0.failed();
+}
+
+/// Holds a place, and gives the ticket and whether it was shadowed.
 fn taken(counters: &Counters, claims: &[Claim]) -> (Ticket, bool) {
     match counters.take(claims) {
         Take::Taken {
@@ -61,8 +66,8 @@ fn wait_s(counters: &Counters, claims: &[Claim]) -> Option<u64> {
 fn all_is_counted_or_nothing() {
     let clock = clock();
     let counters = counters(&clock, 9);
-    let _ = taken(&counters, &[claim(1)]);
-    let _ = taken(&counters, &[claim(1)]);
+    hit(&counters, &[claim(1)]);
+    hit(&counters, &[claim(1)]);
     clock.advance(Duration::from_secs(3));
     let Take::Over(limit) = counters.take(&[claim(2), claim(1)]) else {
         panic!("not over");
@@ -74,7 +79,7 @@ fn all_is_counted_or_nothing() {
         wait: Duration::from_secs(7),
     };
     assert_eq!(limit, expected);
-    let _ = taken(&counters, &[claim(2)]);
+    hit(&counters, &[claim(2)]);
     assert_eq!(wait_s(&counters, &[claim(2)]), None, "counted once only");
     clock.advance(Duration::from_secs(7));
     assert_eq!(wait_s(&counters, &[claim(1)]), None);
@@ -99,15 +104,90 @@ fn a_silent_counter_shadows_and_counts_no_further() {
     assert_eq!(wait_s(&counters, &[silent(9)]), None);
 }
 
+/// A right password in parallel is no failure: none of six is refused for the five before it.
+#[tokio::test]
+async fn who_finds_all_places_held_waits_for_them() {
+    let counters = Arc::new(counters(&clock(), 9));
+    let claims = [claim(1), given_back(2), silent(9)];
+    let (first, _) = taken(&counters, &claims);
+    let (second, _) = taken(&counters, &claims);
+    assert!(matches!(counters.take(&claims), Take::Busy));
+    assert_eq!(wait_s(&counters, &claims), None);
+    let waiting = tokio::spawn({
+        let counters = Arc::clone(&counters);
+        async move { counters.take_in_turn(&claims, Duration::from_mins(1)).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(first.succeeded());
+    let Take::Taken { ticket, .. } = waiting.await.unwrap() else {
+        panic!("not taken");
+    };
+    // Those that fail are counted, and none that waited for them comes after the last place.
+    ticket.failed();
+    second.failed();
+    assert!(matches!(counters.take(&claims), Take::Over(_)));
+    let over = counters.take_in_turn(&claims, Duration::from_mins(1)).await;
+    assert!(matches!(over, Take::Over(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_bounded_in_time_and_number() {
+    let counters = Arc::new(counters(&clock(), 9));
+    let claims = [claim(1)];
+    let _held = [taken(&counters, &claims), taken(&counters, &claims)];
+    let busy = counters.take_in_turn(&claims, Duration::from_secs(2)).await;
+    assert!(matches!(busy, Take::Busy));
+    let places = counters.shared.waiting.try_acquire_many(256).unwrap();
+    let wait_max = Duration::MAX;
+    assert!(matches!(
+        counters.take_in_turn(&claims, wait_max).await,
+        Take::Busy
+    ));
+    drop(places);
+}
+
+/// Else the wait for the others would tell that two names are one account.
+#[test]
+fn a_silent_counter_holds_nobody_up_and_is_judged_at_the_end() {
+    let counters = counters(&clock(), 9);
+    let claims = |number| [claim(number), silent(9)];
+    let tickets: Vec<_> = [1, 1, 2, 2]
+        .map(|number| taken(&counters, &claims(number)))
+        .into();
+    assert!(tickets.iter().all(|(_, is_shadowed)| !is_shadowed));
+    let mut tickets = tickets.into_iter().map(|(ticket, _)| ticket);
+    let mut next = || tickets.next().unwrap();
+    next().failed();
+    next().failed();
+    // By now it would not have been looked at: so it has not succeeded, and counts where it may be told.
+    assert!(!next().succeeded());
+    assert_eq!(counters.count(&key(2)), 1);
+    assert_eq!(counters.count(&key(9)), 2);
+    next().give_back();
+    assert!(taken(&counters, &claims(3)).1);
+}
+
+#[test]
+fn a_row_waits_for_those_under_way_where_a_pause_would_follow() {
+    let counters = counters(&clock(), 9);
+    let (first, _) = taken(&counters, &[row(2)]);
+    let (second, _) = taken(&counters, &[row(2)]);
+    assert!(matches!(counters.take(&[row(2)]), Take::Busy));
+    first.failed();
+    assert!(matches!(counters.take(&[row(2)]), Take::Busy));
+    second.failed();
+    assert!(matches!(counters.take(&[row(2)]), Take::Over(_)));
+}
+
 #[test]
 fn a_success_clears_or_gives_back_as_each_counter_says() {
     let counters = counters(&clock(), 9);
     let claims = [claim(1), given_back(2)];
     let (first, _) = taken(&counters, &claims);
-    counters.failed(first);
+    first.failed();
     let (second, _) = taken(&counters, &claims);
-    counters.succeeded(second);
-    let _ = taken(&counters, &claims);
+    assert!(second.succeeded());
+    hit(&counters, &claims);
     assert_eq!(wait_s(&counters, &[claim(1)]), None, "1 of 2 after a reset");
     assert_eq!(wait_s(&counters, &[claim(2)]), Some(10), "2 of 2");
 }
@@ -120,8 +200,13 @@ fn a_count_is_told_as_long_as_it_counts() {
         assert_eq!(counters.count(&rule.key), 0);
         for number in 1..3 {
             let (ticket, _) = taken(&counters, &[rule]);
+            assert_eq!(
+                counters.count(&rule.key),
+                number - 1,
+                "not before it failed"
+            );
+            ticket.failed();
             assert_eq!(counters.count(&rule.key), number);
-            counters.failed(ticket);
         }
         assert_eq!(counters.count(&rule.key), 2);
         clock.advance(Duration::from_hours(24));
@@ -134,9 +219,9 @@ fn a_failure_counts_though_a_success_has_cleared_the_counter_meanwhile() {
     let counters = counters(&clock(), 9);
     let (failing, _) = taken(&counters, &[claim(1)]);
     let (succeeding, _) = taken(&counters, &[claim(1)]);
-    counters.succeeded(succeeding);
-    counters.failed(failing);
-    let _ = taken(&counters, &[claim(1)]);
+    assert!(succeeding.succeeded());
+    failing.failed();
+    hit(&counters, &[claim(1)]);
     assert_eq!(wait_s(&counters, &[claim(1)]), Some(10));
 }
 
@@ -145,10 +230,10 @@ fn what_is_given_back_was_not_counted_and_what_is_dropped_was() {
     let counters = counters(&clock(), 2);
     for _ in 0..5 {
         let (ticket, _) = taken(&counters, &[claim(1), claim(2)]);
-        counters.give_back(ticket);
+        ticket.give_back();
     }
-    let _ = taken(&counters, &[claim(3), claim(4)]);
-    let _ = taken(&counters, &[claim(3)]);
+    hit(&counters, &[claim(3), claim(4)]);
+    hit(&counters, &[claim(3)]);
     assert_eq!(wait_s(&counters, &[claim(3)]), Some(10));
     counters.forget(&[key(3)]);
     assert_eq!(wait_s(&counters, &[claim(3)]), None);
@@ -158,16 +243,17 @@ fn what_is_given_back_was_not_counted_and_what_is_dropped_was() {
 fn a_full_table_refuses_new_keys_and_evicts_none() {
     let clock = clock();
     let counters = counters(&clock, 3);
-    let _ = taken(&counters, &[claim(1), claim(2)]);
+    hit(&counters, &[claim(1), claim(2)]);
     assert!(matches!(counters.take(&[claim(3), claim(4)]), Take::Full));
-    let _ = taken(&counters, &[claim(3)]);
+    assert_eq!(counters.hit(&[claim(3), claim(4)]), Hit::Full);
+    hit(&counters, &[claim(3)]);
     assert!(matches!(counters.take(&[claim(4)]), Take::Full));
     // Who is known is counted on.
-    let _ = taken(&counters, &[claim(1), claim(2), claim(3)]);
+    hit(&counters, &[claim(1), claim(2), claim(3)]);
     assert!(matches!(counters.take(&[claim(1)]), Take::Over(_)));
     // What its window has left makes room; the second of one moment is counted a microsecond later.
     clock.advance(Duration::from_secs(11));
-    let _ = taken(&counters, &[claim(4), claim(5), claim(6)]);
+    hit(&counters, &[claim(4), claim(5), claim(6)]);
 }
 
 #[test]
@@ -175,7 +261,7 @@ fn entries_of_cells_that_are_gone_do_not_pile_up() {
     let counters = counters(&clock(), 9);
     for _ in 0..10_000 {
         let (ticket, _) = taken(&counters, &[claim(1), claim(2)]);
-        counters.succeeded(ticket);
+        assert!(ticket.succeeded());
     }
     let state = counters.lock();
     assert!(state.due.len() <= 1026, "{}", state.due.len());
@@ -194,7 +280,7 @@ fn of_two_hundred_at_once_as_many_as_allowed_are_taken() {
     }];
     let mut count = 0;
     std::thread::scope(|scope| {
-        let take = || (0..50).filter(|_| matches!(counters.take(&claims), Take::Taken { .. }));
+        let take = || (0..50).filter(|_| counters.hit(&claims) == Hit::Counted);
         let threads: Vec<_> = (0..4)
             .map(|_| scope.spawn(move || take().count()))
             .collect();
@@ -235,8 +321,8 @@ fn counters_survive_a_restart_with_their_age() {
     clock.advance(Duration::from_secs(1000));
     let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
     for _ in 0..2 {
-        let _ = taken(&limits.logins, &[claim(1), row(2)]);
-        let _ = taken(&limits.mails, &[claim(2)]);
+        hit(&limits.logins, &[claim(1), row(2)]);
+        assert_eq!(limits.mails.hit(&[claim(2)]), Hit::Counted);
     }
     clock.advance(Duration::from_secs(1));
     let (later, again) = restarted(&limits, clock.now(), Duration::from_secs(3));
@@ -244,7 +330,7 @@ fn counters_survive_a_restart_with_their_age() {
     assert_eq!(wait_s(&again.mails, &[claim(2)]), Some(6));
     assert_eq!(wait_s(&again.logins, &[claim(2)]), None, "of another set");
     assert_eq!(again.changes(), []);
-    let _ = taken(&again.logins, &[row(2)]);
+    hit(&again.logins, &[row(2)]);
     assert_eq!(wait_s(&again.logins, &[row(2)]), Some(2), "after the third");
     later.advance(Duration::from_secs(6));
     assert_eq!(wait_s(&again.logins, &[claim(1)]), None);
@@ -262,8 +348,8 @@ fn a_wall_clock_that_jumps_lengthens_no_limit() {
     for (jump, wait) in [(Duration::ZERO, 10), (Duration::from_hours(87_600), 0)] {
         let clock = clock();
         let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
-        let _ = taken(&limits.logins, &[claim(1)]);
-        let _ = taken(&limits.logins, &[claim(1)]);
+        hit(&limits.logins, &[claim(1)]);
+        hit(&limits.logins, &[claim(1)]);
         // The wall clock of the next start stands an hour before this one's, or ten years after it.
         let wall = Timestamp::from_millis(clock.now().millis() - 3_600_000);
         let (_, again) = restarted(&limits, wall, jump);
@@ -276,13 +362,14 @@ fn a_wall_clock_that_jumps_lengthens_no_limit() {
 fn changes_that_were_not_kept_come_again() {
     let clock = clock();
     let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
-    let (ticket, _) = taken(&limits.logins, &[claim(1)]);
+    hit(&limits.logins, &[claim(1)]);
     let first = limits.changes();
     assert_eq!(first.len(), 1);
     assert_eq!(limits.changes(), []);
     limits.not_kept(&first);
     assert_eq!(limits.changes(), first);
-    limits.logins.succeeded(ticket);
+    let (again, _) = taken(&limits.logins, &[claim(1)]);
+    assert!(again.succeeded());
     let (place, _) = &first[0];
     assert_eq!(limits.changes(), [(place.clone(), None)]);
 }

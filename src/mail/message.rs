@@ -21,12 +21,6 @@ const LINE_BYTES_MAX: usize = 998;
 /// Longest message, so that it fits into a record of the store when it is sealed.
 const MESSAGE_BYTES_MAX: usize = 40 * 1024;
 
-/// Whether a mail can get to this address, as far as its form tells.
-#[must_use]
-pub fn can_carry(address: &EmailAddress) -> bool {
-    carried(address).is_some()
-}
-
 fn carried(address: &EmailAddress) -> Option<lettre::Address> {
     address.as_str().parse().ok()
 }
@@ -111,6 +105,24 @@ mod tests {
         let to = EmailAddress::parse("anna@example.org").unwrap();
         let letter = build(&from, &to, &text, Timestamp::from_secs(0)).unwrap();
         letter.message.to_string()
+    }
+
+    /// What is taken of whoever registers is what every transport takes.
+    #[test]
+    fn each_address_that_is_taken_can_be_carried() {
+        let local = "#$&'*+-/=?^_`{|}~.09azAZ";
+        for address in [
+            format!("{local}@b"),
+            format!("{}@{}.x", "x".repeat(64), "y".repeat(63)),
+            "-a@0-9.z".to_owned(),
+            "a@xn--mller-kva.example".to_owned(),
+        ] {
+            let address = EmailAddress::reachable(&address).unwrap();
+            let carried = carried(&address).unwrap();
+            assert_eq!(carried.to_string(), address.as_str());
+            // Servers without SMTPUTF8 take it.
+            assert!(carried.to_string().is_ascii());
+        }
     }
 
     #[test]

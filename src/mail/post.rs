@@ -24,6 +24,7 @@ use crate::model::clock::{Clock, Timestamp};
 use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
 /// The file with the key of the outbox.
 const KEY_FILE: &str = "mail.key";
@@ -55,6 +56,8 @@ pub struct Post {
     key: SealKey,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// Where the transport `stdout` writes.
+    output: Arc<Output>,
     transport: ArcSwapOption<Way>,
     is_reached: AtomicBool,
     calls: mpsc::Sender<PostCall>,
@@ -81,12 +84,14 @@ impl Post {
         keys: Option<&Path>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        output: Arc<Output>,
     ) -> Result<Arc<Self>, KeyFileError> {
         let (calls, heard) = mpsc::channel(CALLS_MAX);
         Ok(Arc::new(Self {
             key: SealKey::open(keys, KEY_FILE)?,
             clock,
             metrics,
+            output,
             transport: ArcSwapOption::empty(),
             is_reached: AtomicBool::new(true),
             calls,
@@ -106,7 +111,7 @@ impl Post {
         let mailer = PostMailer {
             from: sender(settings)?,
             templates: Templates::new(settings, public_url).map_err(MailError::new)?,
-            transport: transport::build(&settings.transport, &self.clock)?,
+            transport: transport::build(&settings.transport, &self.clock, &self.output)?,
             post: Arc::clone(self),
         };
         if self.transport.load().is_none() {
@@ -282,6 +287,7 @@ mod tests {
             limits: MailLimits {
                 per_address_per_hour: 3,
                 per_network_per_hour: 10,
+                per_hour: 1000,
             },
         }
     }
@@ -291,7 +297,13 @@ mod tests {
     }
 
     fn post() -> Arc<Post> {
-        Post::open(None, clock(), Arc::new(Metrics::new())).unwrap()
+        Post::open(
+            None,
+            clock(),
+            Arc::new(Metrics::new()),
+            Output::to_nowhere(),
+        )
+        .unwrap()
     }
 
     /// Seals a mail, opens it, and gives it to the transport, which writes a file.

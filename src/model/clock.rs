@@ -65,10 +65,20 @@ impl Timestamp {
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let nanos = i128::from(self.0) * 1_000_000;
-        OffsetDateTime::from_unix_timestamp_nanos(nanos)
-            .ok()
-            .and_then(|at| at.format(&Rfc3339).ok())
-            .unwrap_or_else(|| "out of range".to_owned())
+        let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
+            return "out of range".to_owned();
+        };
+        // Rfc3339 of the crate leaves zeros at the end out: texts of different lengths do not sort by time.
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond(),
+        )
     }
 }
 
@@ -166,8 +176,19 @@ mod tests {
     #[test]
     fn rfc3339_goes_there_and_back() {
         let at = Timestamp::parse_rfc3339("2030-01-31T13:00:00.250+01:00").unwrap();
-        assert_eq!(at.to_rfc3339(), "2030-01-31T12:00:00.25Z");
+        assert_eq!(at.to_rfc3339(), "2030-01-31T12:00:00.250Z");
+        assert_eq!(Timestamp::parse_rfc3339(&at.to_rfc3339()), Some(at));
         assert_eq!(Timestamp::parse_rfc3339("2030-01-31"), None);
+    }
+
+    #[test]
+    fn every_time_has_as_many_digits() {
+        for millis in [0, 1, 20, 300, 4000, 951_782_400_000, 1_893_456_000_999] {
+            let text = Timestamp::from_millis(millis).to_rfc3339();
+            assert_eq!(text.len(), "1970-01-01T00:00:00.000Z".len(), "{text}");
+        }
+        let leap_day = Timestamp::from_millis(951_782_400_007);
+        assert_eq!(leap_day.to_rfc3339(), "2000-02-29T00:00:00.007Z");
     }
 
     #[test]

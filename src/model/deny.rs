@@ -5,6 +5,10 @@
 pub enum DenyReason {
     /// The request's framing, Host or fields break HTTP's rules.
     RequestMalformed,
+    /// A field's name holds what some servers read as another name.
+    HeaderNameRefused,
+    /// A field names another method than the request's own, where the route does not take that.
+    MethodOverrideRefused,
     /// The target can be read as more than one path.
     PathRefused,
     /// The target is longer than the limit.
@@ -33,6 +37,8 @@ pub enum DenyReason {
     RoleMissing,
     /// Recognised, but a scope is missing.
     ScopeMissing,
+    /// Permitted, but what the upstream would be told of the caller fits into no head that upstreams take.
+    IdentityTooLarge,
     /// The account must change its password first.
     PasswordMustChange,
     /// The body is larger than the limit.
@@ -49,8 +55,10 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason once: for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::RequestMalformed,
+        Self::HeaderNameRefused,
+        Self::MethodOverrideRefused,
         Self::PathRefused,
         Self::TargetTooLong,
         Self::HeadTooLarge,
@@ -65,6 +73,7 @@ impl DenyReason {
         Self::OriginRefused,
         Self::RoleMissing,
         Self::ScopeMissing,
+        Self::IdentityTooLarge,
         Self::PasswordMustChange,
         Self::BodyTooLarge,
         Self::BodyTimeout,
@@ -78,6 +87,8 @@ impl DenyReason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::RequestMalformed => "request_malformed",
+            Self::HeaderNameRefused => "header_name_refused",
+            Self::MethodOverrideRefused => "method_override_refused",
             Self::PathRefused => "path_refused",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
@@ -92,6 +103,7 @@ impl DenyReason {
             Self::OriginRefused => "origin_refused",
             Self::RoleMissing => "role_missing",
             Self::ScopeMissing => "scope_missing",
+            Self::IdentityTooLarge => "identity_too_large",
             Self::PasswordMustChange => "password_must_change",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
@@ -106,6 +118,8 @@ impl DenyReason {
     pub const fn status(self) -> u16 {
         match self {
             Self::RequestMalformed
+            | Self::HeaderNameRefused
+            | Self::MethodOverrideRefused
             | Self::PathRefused
             | Self::CredentialConflict
             | Self::ForwardMalformed => 400,
@@ -121,6 +135,7 @@ impl DenyReason {
             Self::OriginRefused
             | Self::RoleMissing
             | Self::ScopeMissing
+            | Self::IdentityTooLarge
             | Self::PasswordMustChange
             | Self::ForwarderRefused => 403,
             Self::BodyTooLarge => 413,
@@ -130,11 +145,12 @@ impl DenyReason {
     }
 
     /// The HTTP status it is answered with to a proxy that asks about the request of another: 400 only for a mistake of
-    /// that proxy's; else 401 or 403, the two refusals that every proxy understands.
+    /// that proxy's; else 401 or 403, the two refusals that every proxy understands. What no login can mend is 403.
     #[must_use]
     pub const fn status_for_proxy(self) -> u16 {
         match self {
             Self::ForwardMalformed => 400,
+            Self::PathRefused | Self::MethodOverrideRefused => 403,
             other => match other.status() {
                 403..=405 | 429 => 403,
                 _ => 401,
@@ -147,6 +163,8 @@ impl DenyReason {
     pub const fn title(self) -> &'static str {
         match self {
             Self::RequestMalformed => "The request breaks the rules of HTTP",
+            Self::HeaderNameRefused => "A header name may hold letters, digits, -, _ and . only",
+            Self::MethodOverrideRefused => "The method may not be named by a header here",
             Self::PathRefused => "The path can be read in more than one way",
             Self::TargetTooLong => "The request target is too long",
             Self::HeadTooLarge => "The request head is too large",
@@ -161,6 +179,7 @@ impl DenyReason {
             Self::OriginRefused => "A page of this origin may not do this",
             Self::RoleMissing => "None of the roles that this needs",
             Self::ScopeMissing => "A scope that this needs is missing",
+            Self::IdentityTooLarge => "More roles or scopes than this service can be told",
             Self::PasswordMustChange => "The password must be changed first",
             Self::BodyTooLarge => "The body is too large",
             Self::BodyTimeout => "The body did not come in time",

@@ -104,26 +104,50 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// The id of one request, in answers, logs and towards the upstream: 16 lower-case hex digits.
+/// The id of one request, in answers, logs and towards the upstream: 16 lower-case hex digits, or what a trusted proxy
+/// calls it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId([u8; 16]);
+pub struct RequestId {
+    bytes: [u8; Self::BYTES_MAX],
+    len: u8,
+}
 
 impl RequestId {
+    /// Longest id, in bytes.
+    const BYTES_MAX: usize = 128;
+
+    /// Takes the id that a trusted proxy has given the request; `None` for one that is not fit for logs and pages: 1 to
+    /// 128 letters, digits and characters that no format of ours has a meaning for.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~:;/+=@".contains(byte);
+        if text.is_empty() || !text.iter().all(fits) {
+            return None;
+        }
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self {
+            bytes,
+            len: u8::try_from(text.len()).ok()?,
+        })
+    }
+
     /// Writes a number as 16 hex digits; different numbers give different ids.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
-        let mut digits = [0; 16];
-        for (place, digit) in digits.iter_mut().enumerate() {
+        let mut bytes = [0; Self::BYTES_MAX];
+        for (place, digit) in bytes.iter_mut().take(16).enumerate() {
             let nibble = (number >> (60 - 4 * place)) & 0xf;
             *digit = char::from_digit(nibble as u32, 16).map_or(b'0', |c| c as u8);
         }
-        Self(digits)
+        Self { bytes, len: 16 }
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        let bytes = self.bytes.get(..usize::from(self.len));
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     }
 }
 
@@ -212,6 +236,26 @@ mod tests {
             "0123456789abcdef"
         );
     }
+
+    #[test]
+    fn request_ids_of_others_are_fit_for_logs() {
+        let longest = "x".repeat(128);
+        for good in [
+            "7f0b1c9e-6a0e-4f59-9c52-0a4a7a1d2e3f",
+            "Root=1-67891233-abcdef012345678912345678",
+            "a/b;o=1",
+            &longest,
+        ] {
+            assert_eq!(RequestId::parse(good.as_bytes()).unwrap().as_str(), good);
+        }
+        let too_long = "x".repeat(129);
+        for bad in [
+            "", "a b", "a\tb", "a,b", "a\"b", "a\\b", "<a>", "${a}", "a\u{e9}", "a\nb", &too_long,
+        ] {
+            assert_eq!(RequestId::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
     #[test]
     fn request_ids_do_not_repeat_and_processes_differ() {
         let (one, other) = (RequestIds::new(1), RequestIds::new(2));

@@ -99,6 +99,8 @@ pub struct Route {
     pub all_roles: bool,
     /// Which credentials count, and which are passed on.
     pub credentials: CredentialRules,
+    /// Fields of the caller's that are passed on though they are removed, or refused, elsewhere.
+    pub pass_headers: Vec<http::HeaderName>,
     /// `X-Auth-Assertion` is added.
     pub assertion: bool,
     /// CORS preflights for its methods pass without a credential, which browsers never send with one.
@@ -117,6 +119,28 @@ impl Route {
                 tail: true,
             },
             ..self.clone()
+        }
+    }
+
+    /// One for everything that asks for nothing.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Self {
+        Self {
+            text: "/**".to_owned(),
+            path: PathPattern {
+                segments: Vec::new(),
+                tail: true,
+            },
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            require: Requirement::Public,
+            upstream: 0,
+            identity_headers: IdentityHeaderNames::default(),
+            all_roles: false,
+            credentials: CredentialRules::default(),
+            pass_headers: Vec::new(),
+            assertion: false,
+            cors_preflight: false,
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::Method;
 
 use crate::auth::asked::Judged;
+use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial, Grant};
-use crate::auth::view::{Client, Target};
+use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
 use crate::proxy::attempt::Attempt;
@@ -77,6 +78,8 @@ pub struct RequestContext {
     pub raw_target: String,
     /// Who is at the other end.
     pub client: Option<Client>,
+    /// The scheme that the caller used: `http` or `https`.
+    pub scheme: &'static str,
     /// How far it came.
     pub verdict: Verdict,
     /// What broke.
@@ -112,6 +115,7 @@ impl RequestContext {
             target: None,
             raw_target: String::new(),
             client: None,
+            scheme: "http",
             verdict: Verdict::Open,
             fault: None,
             status: 0,
@@ -283,6 +287,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::telemetry::access::AccessLog;
     use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::output::Output;
 
     #[test]
     fn each_way_out_counts_once_and_a_dropped_request_too() {
@@ -342,11 +347,12 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000_000)));
         let metrics = Arc::new(Metrics::new());
         let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let post = Post::open(None, same_clock, Arc::clone(&metrics)).unwrap();
+        let post =
+            Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
         let services = Services {
             backups: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
-            passwords: Arc::new(PasswordPool::start(1, 1).unwrap()),
+            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: crate::account::test_kit::signing_keys(&config.tokens, clock.now()),
             assertion_keys: crate::account::test_kit::assertion_keys(),
@@ -361,7 +367,8 @@ mod tests {
             clock,
             session_uses: Arc::default(),
             metrics,
-            access: Arc::new(AccessLog::start(false).unwrap()),
+            access: Arc::new(AccessLog::off()),
+            output: Output::to_nowhere(),
         };
         Arc::new(Snapshot::build(Arc::new(config), services).unwrap())
     }

@@ -13,7 +13,8 @@ use pingora::{Error, ErrorType, OrErr};
 use tokio::time::timeout;
 
 use crate::auth::asked::{Judged, Question};
-use crate::auth::view::{Client, Target};
+use crate::auth::client::Client;
+use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};

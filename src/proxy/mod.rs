@@ -35,6 +35,7 @@ use pingora::{Error, ErrorType};
 use tracing::{error, warn};
 
 use crate::auth::grant::{Decision, Unavailable};
+use crate::auth::method_override;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
@@ -94,12 +95,13 @@ impl Gateway {
             let asked = local::verify(session, &*self.own, target, client, about).await?;
             asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
         } else {
-            let public = &ctx.snapshot.config.listen.public_url;
-            let scheme = client.scheme(&session.req_header().headers, &public.scheme);
+            if method_override::is_named(&session.req_header().headers) {
+                return refuse(session, ctx, DenyReason::MethodOverrideRefused).await;
+            }
             let scope = RequestScope {
                 id: ctx.id,
                 client: client.address,
-                origin: origin_of(scheme, &target.authority),
+                origin: origin_of(ctx.scheme, &target.authority),
                 snapshot: Arc::clone(&ctx.snapshot),
             };
             let answered = local::serve(session, &*self.own, target, scope).await?;
@@ -125,9 +127,7 @@ impl Gateway {
             return Ok(false);
         };
         let head = session.req_header();
-        let public = &ctx.snapshot.config.listen.public_url;
-        let scheme = client.scheme(&head.headers, &public.scheme);
-        let view = target.view(&head.method, scheme, client.address, &head.headers);
+        let view = target.view(&head.method, ctx.scheme, client.address, &head.headers);
         match ctx.snapshot.authorizer.decide(&view).await {
             Decision::Allow(grant) => {
                 ctx.first_address = self.balancer.take(grant.route().upstream);
@@ -312,18 +312,19 @@ impl ProxyHttp for Gateway {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        let (Some(grant), Some(target), Some(connection)) =
-            (ctx.grant(), &ctx.target, &ctx.connection)
+        let (Some(grant), Some(target), Some(connection), Some(client)) =
+            (ctx.grant(), &ctx.target, &ctx.connection, ctx.client)
         else {
             return Err(Error::explain(ErrorType::InternalError, "no grant").into_in());
         };
         let forwarding = Forwarding {
             strip: &ctx.snapshot.strip,
-            credentials: grant.route().credentials,
-            target: &target.path_and_query,
+            route: grant.route(),
+            target,
+            scheme: ctx.scheme,
             request_id: ctx.id,
             peer: connection.peer_value(),
-            peer_is_trusted: ctx.client.is_some_and(|client| client.peer_is_trusted),
+            believed: client.believed,
         };
         headers::to_upstream(upstream_request, &forwarding, grant.identity_headers());
         Ok(())

@@ -8,12 +8,15 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
-use crate::auth::view::{Client, Target};
+use crate::auth::client::Client;
+use crate::auth::view::Target;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::guard::{HeadLimits, check_h2};
+use crate::proxy::headers::REQUEST_ID;
 
 /// A caller that takes nothing of its answer for this long is given up.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -42,8 +45,14 @@ pub(in crate::proxy) fn admit(
     }
 
     let head = session.req_header();
-    let trusted = &ctx.snapshot.config.listen.trusted_proxies;
-    ctx.client = Some(Client::find(connection.peer(), &head.headers, trusted));
+    let listen = &ctx.snapshot.config.listen;
+    let client = Client::find(
+        connection.peer(),
+        &head.headers,
+        &listen.trusted_proxies,
+        listen.trusted_headers,
+    );
+    ctx.client = Some(client);
     let refused = connection.take_refused();
     connection.begin_request();
     ctx.connection = Some(connection);
@@ -54,15 +63,22 @@ pub(in crate::proxy) fn admit(
         return Ok(Err(reason));
     }
     ctx.method = Some(head.method.clone());
-    Ok(read_target(head, &head_limits(&ctx.snapshot.config))
-        .map(|target| ctx.target = Some(target))
-        .inspect_err(|_| {
+    let read = read_target(head, &head_limits(&ctx.snapshot.config))
+        .and_then(|target| as_forwarded(target, head, client, ctx));
+    Ok(match read {
+        Ok(target) => {
+            ctx.target = Some(target);
+            Ok(())
+        }
+        Err(reason) => {
             let raw = String::from_utf8_lossy(head.raw_path());
             raw.split('?')
                 .next()
                 .unwrap_or_default()
                 .clone_into(&mut ctx.raw_target);
-        }))
+            Err(reason)
+        }
+    })
 }
 
 /// Makes one field of the crumbs that a cookie may come in over HTTP/2 (RFC 9113 section 8.2.3).
@@ -88,6 +104,32 @@ fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, Deny
         check_h2(head, limits)?;
     }
     target_of(head)
+}
+
+/// What a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all fields
+/// but those that describe a request are those of that request, and none is about the question.
+fn as_forwarded(
+    target: Target,
+    head: &RequestHeader,
+    client: Client,
+    ctx: &mut RequestContext,
+) -> Result<Target, DenyReason> {
+    if ctx.snapshot.is_question(target.path.as_str()) {
+        return Ok(target);
+    }
+    let public = &ctx.snapshot.config.listen.public_url.scheme;
+    ctx.scheme = client.scheme(&head.headers, public)?;
+    let mut ids = head.headers.get_all(REQUEST_ID).iter();
+    if client.peer_is_trusted
+        && let (Some(id), None) = (ids.next(), ids.next())
+        && let Some(id) = RequestId::parse(id.as_bytes())
+    {
+        ctx.id = id;
+    }
+    match client.authority(&head.headers)? {
+        Some(authority) => target.at_host(authority),
+        None => Ok(target),
+    }
 }
 
 /// What a head that the guard let pass asks for.

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use crate::model::deny::DenyReason;
+use crate::model::field_name::is_plain;
 
 /// Longest method, in bytes. The longest registered one has 17.
 pub const METHOD_BYTES_MAX: usize = 32;
@@ -58,6 +59,21 @@ pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
     passes.then_some(()).ok_or(DenyReason::MethodRefused)
 }
 
+/// Judges the name of a field.
+///
+/// # Errors
+/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::HeaderNameRefused`] for one that holds what some
+/// servers read as `-`.
+pub fn check_field_name(name: &[u8]) -> Result<(), DenyReason> {
+    if !name.is_empty() && name.iter().all(|byte| is_plain(*byte)) {
+        return Ok(());
+    }
+    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    Err(DenyReason::HeaderNameRefused)
+}
+
 /// A character of a token (RFC 9110 section 5.6.2).
 #[must_use]
 pub const fn is_token(byte: u8) -> bool {
@@ -84,6 +100,20 @@ pub const fn is_token(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_fields_hold_what_every_server_reads_alike() {
+        for byte in 0..=u8::MAX {
+            let wanted = match byte {
+                b'-' | b'_' | b'.' => Ok(()),
+                byte if byte.is_ascii_alphanumeric() => Ok(()),
+                byte if is_token(byte) => Err(DenyReason::HeaderNameRefused),
+                _ => Err(DenyReason::RequestMalformed),
+            };
+            assert_eq!(check_field_name(&[b'x', byte, b'a']), wanted, "{byte}");
+        }
+        assert_eq!(check_field_name(b""), Err(DenyReason::RequestMalformed));
+    }
 
     #[test]
     fn hosts_are_names_or_addresses() {

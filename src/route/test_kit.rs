@@ -5,10 +5,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::model::access::Requirement;
-use crate::model::credential::CredentialRules;
-use crate::model::route::{
-    HostPattern, IdentityHeaderNames, PathPattern, Route, Segment, Upstream, UpstreamAddress,
-};
+use crate::model::route::{HostPattern, PathPattern, Route, Segment, Upstream, UpstreamAddress};
 use crate::route::own::OwnPaths;
 use crate::route::table::{RouteTable, TableError, TableParts};
 
@@ -42,12 +39,7 @@ pub(super) fn literal_route(pattern: &str, hosts: &[&str], methods: &[&str]) -> 
             .map(|method| Method::from_bytes(method.as_bytes()).unwrap())
             .collect(),
         require: Requirement::Authenticated,
-        upstream: 0,
-        identity_headers: IdentityHeaderNames::default(),
-        all_roles: false,
-        credentials: CredentialRules::default(),
-        assertion: false,
-        cors_preflight: false,
+        ..Route::bare()
     })
 }
 

@@ -35,8 +35,9 @@ use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::log::with_causes;
+use crate::telemetry::log::{self, with_causes};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
 /// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
 /// characters twice with a token, has 3 KiB.
@@ -72,6 +73,8 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// Access records.
     pub access: Arc<AccessLog>,
+    /// All that is written on standard output and standard error.
+    pub output: Arc<Output>,
     /// What is counted of API keys.
     pub key_use: Arc<KeyUse>,
     /// Roles that other services give.
@@ -189,6 +192,7 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
         roles: config.roles.clone(),
         role_sources: Arc::clone(&services.role_sources),
         resources: resource_map(&config.listen.public_url, &config.upstreams),
+        output: Arc::clone(&services.output),
     })
 }
 
@@ -200,6 +204,13 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
         .map(|(name, error)| issuer_obstacle(&name, &error))
         .collect();
     obstacles.extend(prepare(config).err().unwrap_or_default());
+    if config.audit.required && !log::lets_audit_pass(&config.log.level) {
+        obstacles.push(Obstacle {
+            at: "log.level".to_owned(),
+            expected: "a level that lets audit events pass, since audit.required asks for them: info,audit=info"
+                .to_owned(),
+        });
+    }
     obstacles
 }
 

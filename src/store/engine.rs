@@ -144,14 +144,28 @@ impl<E: Engine> Store for E {
             .await
     }
 
+    async fn membership(
+        &self,
+        uid: &UserId,
+        resource: &Name,
+        id: &ResourceId,
+    ) -> Result<Option<Name>, StoreError> {
+        let key = layout::membership(uid, resource, id);
+        self.read(move |records| records.load(&key)).await
+    }
+
     async fn members_of(
         &self,
         resource: &Name,
         id: &ResourceId,
+        after: Option<&UserId>,
+        limit: usize,
     ) -> Result<Vec<(UserId, Name)>, StoreError> {
-        let (resource, id) = (resource.clone(), id.clone());
-        self.read(move |records| reads::members_of(records, &resource, &id))
-            .await
+        let (resource, id, after) = (resource.clone(), id.clone(), after.cloned());
+        self.read(move |records| {
+            reads::members_of(records, (&resource, &id), after.as_ref(), limit)
+        })
+        .await
     }
 
     async fn one_time_token(&self, digest: &Digest) -> Result<Option<OneTimeToken>, StoreError> {
@@ -188,8 +202,9 @@ impl<E: Engine> Store for E {
         account: Account,
         token: OneTimeToken,
         mail: Option<QueuedMail>,
-    ) -> Result<(), StoreError> {
-        self.write(move |tx| accounts::register(tx, &account, &token, mail.as_ref()))
+        pending_max: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |tx| accounts::register(tx, &account, &token, mail.as_ref(), pending_max))
             .await
     }
 
@@ -348,7 +363,11 @@ impl<E: Engine> Store for E {
             .await
     }
 
-    async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError> {
+    async fn create_api_key(
+        &self,
+        key: ApiKey,
+        standing: u64,
+    ) -> Result<Guarded<bool>, StoreError> {
         self.write(move |tx| keys::create(tx, &key, standing)).await
     }
 

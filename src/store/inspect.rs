@@ -73,7 +73,9 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
         layout::MEMBER => derived::<Name>(key, value)?,
         // Digests under a key that stays here: nothing that an export could tell.
         layout::NETWORKS => derived::<Vec<Digest>>(key, value)?,
-        layout::READY => derived::<u64>(key, value)?,
+        layout::READY | layout::MEMBERSHIP_COUNT | layout::MEMBER_COUNT | layout::PENDING_COUNT => {
+            derived::<u64>(key, value)?
+        }
         layout::OLD_HASHES => derived::<BTreeMap<u32, u64>>(key, value)?,
         _ => {
             record::check(key, value)?;

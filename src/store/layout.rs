@@ -38,6 +38,9 @@ pub(crate) const MAIL: u8 = b'o';
 pub(crate) const MAIL_DUE: u8 = b'O';
 pub(crate) const READY: u8 = b'!';
 pub(crate) const OLD_HASHES: u8 = b'h';
+pub(crate) const MEMBERSHIP_COUNT: u8 = b'q';
+pub(crate) const MEMBER_COUNT: u8 = b'Q';
+pub(crate) const PENDING_COUNT: u8 = b'P';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -111,8 +114,9 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(SESSION | SESSION_OF) => "sessions",
         Some(API_KEY | API_KEY_OF | API_KEY_USED) => "api keys",
         Some(TOKEN | TOKEN_OF) => "one-time tokens",
-        Some(MEMBERSHIP) => "memberships",
-        Some(MEMBER) => "members",
+        Some(MEMBERSHIP | MEMBERSHIP_COUNT) => "memberships",
+        Some(MEMBER | MEMBER_COUNT) => "members",
+        Some(PENDING_COUNT) => "pending accounts",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
         Some(NETWORKS) => "known networks",
@@ -190,6 +194,22 @@ pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> Key<
 pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name> {
     let parts = [resource.as_str(), id.as_str(), uid.as_str()];
     Key::of(MEMBER, &parts.map(str::as_bytes))
+}
+
+/// How many memberships an account has; not there before its first change in a store of an older gateway.
+pub(crate) fn membership_count(uid: &UserId) -> Key<u64> {
+    Key::of(MEMBERSHIP_COUNT, &[uid.as_str().as_bytes()])
+}
+
+/// How many members a resource has, as above.
+pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> Key<u64> {
+    let parts = [resource.as_str(), id.as_str()];
+    Key::of(MEMBER_COUNT, &parts.map(str::as_bytes))
+}
+
+/// How many accounts are pending.
+pub(crate) fn pending_count() -> Key<u64> {
+    Key::of(PENDING_COUNT, &[])
 }
 
 /// Uids of accounts that were removed: none of them is ever given out again.

@@ -5,6 +5,7 @@
 //! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
 
 pub mod backup;
+pub mod bounds;
 pub mod cached;
 mod engine;
 pub mod error;
@@ -87,6 +88,9 @@ pub enum MembershipChange {
     },
     /// There is no account of that uid, or none that is active where a membership is to be set: nothing was written.
     NoAccount,
+    /// The account has as many memberships as one may have ([`bounds::MEMBERSHIPS_MAX`]), or the resource as many members
+    /// ([`bounds::MEMBERS_MAX`]): nothing was written.
+    Full,
 }
 
 /// Outcome of [`Store::change_identity`].
@@ -228,11 +232,20 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn api_keys_of(&self, uid: &UserId) -> Result<Vec<ApiKey>, StoreError>;
     /// All memberships of a uid, sorted.
     async fn memberships_of(&self, uid: &UserId) -> Result<Vec<Membership>, StoreError>;
-    /// All members of one resource with their levels, in the order of uids.
+    /// The level of one membership.
+    async fn membership(
+        &self,
+        uid: &UserId,
+        resource: &Name,
+        id: &ResourceId,
+    ) -> Result<Option<Name>, StoreError>;
+    /// Members of one resource with their levels, in the order of uids, those after `after`, at most `limit`.
     async fn members_of(
         &self,
         resource: &Name,
         id: &ResourceId,
+        after: Option<&UserId>,
+        limit: usize,
     ) -> Result<Vec<(UserId, Name)>, StoreError>;
     /// A one-time token that has not been consumed; it may have expired.
     async fn one_time_token(&self, digest: &Digest) -> Result<Option<OneTimeToken>, StoreError>;
@@ -248,16 +261,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// How many mails are in the outbox. Looks at each of them.
     async fn mail_count(&self) -> Result<usize, StoreError>;
 
-    /// Writes a pending account together with its confirm token and the mail that carries it.
+    /// Writes a pending account together with its confirm token and the mail that carries it, if there are fewer than
+    /// `pending_max` pending accounts, where that is given; `false`: there are not, and nothing was written.
     async fn register(
         &self,
         account: Account,
         token: OneTimeToken,
         mail: Option<QueuedMail>,
-    ) -> Result<(), StoreError>;
+        pending_max: Option<u64>,
+    ) -> Result<bool, StoreError>;
     /// Writes a reset token if its account is active, or a confirm token if it is pending, together with the mail that
     /// carries it; `false`: the account is not, and nothing was written. A token that changes the address, of an active
-    /// account too, takes the place of the one before.
+    /// account too, takes the place of the one before; of more than [`bounds::TOKENS_MAX`] tokens of an account the one
+    /// that would expire first is void.
     async fn put_token(
         &self,
         token: OneTimeToken,
@@ -330,7 +346,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         write: bool,
     ) -> Result<Vec<(usize, ImportConflict)>, StoreError>;
     /// Writes a session, and `rehash` if given, if the account is active and its standing still is `standing`.
-    /// Moves no generation.
+    /// Moves the generation only where the account has [`bounds::SESSIONS_MAX`] sessions: then the one that was not used
+    /// for the longest time ends, those that have expired first.
     async fn create_session(
         &self,
         session: Session,
@@ -361,8 +378,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         uid: &UserId,
         keep: Option<&SessionId>,
     ) -> Result<usize, StoreError>;
-    /// Writes an API key, if its owner is active, its standing still is `standing` and the key id is free.
-    async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<()>, StoreError>;
+    /// Writes an API key, if its owner is active, its standing still is `standing` and the key id is free; `false`: the
+    /// owner has [`bounds::KEYS_MAX`] keys, and nothing was written.
+    async fn create_api_key(&self, key: ApiKey, standing: u64)
+    -> Result<Guarded<bool>, StoreError>;
     /// Changes an API key of a uid, if its owner is active and its standing still is `standing`, and moves its
     /// generation.
     /// `None`: there is no such key.
@@ -380,7 +399,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn keys_used(&self, ids: &[KeyId]) -> Result<Vec<Option<Timestamp>>, StoreError>;
     /// Ends an API key of a uid and moves the account's generation; `false`: there is none.
     async fn revoke_api_key(&self, uid: &UserId, id: &KeyId) -> Result<bool, StoreError>;
-    /// Sets a membership if the level there is `expected`, and moves the generation.
+    /// Sets a membership if the level there is `expected` and there is room for one more, and moves the generation.
     async fn set_membership(
         &self,
         uid: &UserId,

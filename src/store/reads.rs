@@ -139,11 +139,13 @@ pub(crate) fn memberships_of(
 
 pub(crate) fn members_of(
     records: &dyn Records,
-    resource: &Name,
-    id: &ResourceId,
+    (resource, id): (&Name, &ResourceId),
+    after: Option<&UserId>,
+    limit: usize,
 ) -> Result<Vec<(UserId, Name)>, StoreError> {
     let prefix = layout::members_of(resource, id);
-    let entries = records.scan(prefix.bytes(), None, usize::MAX)?;
+    let after = after.map(|uid| layout::member(resource, id, uid));
+    let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
     let mut members = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let uid = UserId::parse(text(&key, prefix.rest(&key))?).map_err(|_| damaged(&key))?;

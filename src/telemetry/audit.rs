@@ -4,14 +4,14 @@
 //! `docs/audit.md` tells each field and each action.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 
-use crate::model::clock::Clock;
+use crate::telemetry::output::{Output, Stream, Unrecorded};
 
 /// The target of audit events: nothing else may use it.
 pub(crate) const TARGET: &str = "audit";
@@ -129,7 +129,8 @@ pub struct AuditEvent<'a> {
     pub object: Option<&'a str>,
 }
 
-/// Sends one event to whoever writes it down: `AuditLines`, under the target `audit`.
+/// Puts an event into the trail that tells what was done or refused. Never waits; `AuditLines` hears it, under the target
+/// `audit`.
 pub fn record(event: &AuditEvent<'_>) {
     tracing::info!(
         target: TARGET,
@@ -143,6 +144,33 @@ pub fn record(event: &AuditEvent<'_>) {
     );
 }
 
+/// Puts an event into the trail that tells what is about to be done, with the outcome `begun`, and returns once it is
+/// written. Does nothing unless `[audit] required` asks for it.
+///
+/// # Errors
+/// [`Unrecorded`] within a second when it cannot be written; then the change must not be made.
+pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unrecorded> {
+    let line = || {
+        let line = Line {
+            time: output.now().to_rfc3339(),
+            audit: event.action.as_str().to_owned(),
+            outcome: event.outcome.to_owned(),
+            actor: event.actor.map(str::to_owned),
+            subject: event.subject.map(str::to_owned),
+            from: event.from.map(str::to_owned),
+            request_id: event.request_id.map(str::to_owned),
+            object: event.object.map(str::to_owned),
+        };
+        line.to_bytes()
+    };
+    output.begin(line).await
+}
+
+/// The outcome of an event that tells what is about to be done.
+pub const BEGUN: &str = "begun";
+/// The outcome of an event that tells what was done.
+const DONE: &str = "ok";
+
 /// One event as it is written: every field in every line, `null` for what is not known.
 #[derive(Default, serde::Serialize)]
 struct Line {
@@ -154,6 +182,15 @@ struct Line {
     from: Option<String>,
     request_id: Option<String>,
     object: Option<String>,
+}
+
+impl Line {
+    fn to_bytes(&self) -> Vec<u8> {
+        // Texts alone: this does not fail.
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
 }
 
 impl Visit for Line {
@@ -176,37 +213,24 @@ impl Visit for Line {
     }
 }
 
-/// Writes audit events as JSON, one line each, before whoever caused one goes on.
+/// Queues audit events as JSON, one line each. What was refused goes into a stream of its own: strangers can cause any
+/// number of such events, and none of them may take the place of what was done.
 #[derive(Debug)]
-pub(crate) struct AuditLines<W, C> {
-    writer: W,
-    clock: C,
-}
+pub(crate) struct AuditLines(pub(crate) Arc<Output>);
 
-impl<W, C> AuditLines<W, C> {
-    /// Onto a writer, with the time of this clock.
-    pub(crate) fn onto(writer: W, clock: C) -> Self {
-        Self { writer, clock }
-    }
-}
-
-impl<S, W, C> Layer<S> for AuditLines<W, C>
-where
-    S: Subscriber,
-    W: for<'w> MakeWriter<'w> + 'static,
-    C: Clock,
-{
+impl<S: Subscriber> Layer<S> for AuditLines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut line = Line {
-            time: self.clock.now().to_rfc3339(),
+            time: self.0.now().to_rfc3339(),
             ..Line::default()
         };
         event.record(&mut line);
-        if let Ok(mut bytes) = serde_json::to_vec(&line) {
-            bytes.push(b'\n');
-            // In one piece, so that the lines of other writers stay whole. There is nobody to tell of a failure.
-            let _ = std::io::Write::write_all(&mut self.writer.make_writer(), &bytes);
-        }
+        let stream = if line.outcome == DONE {
+            Stream::Audit
+        } else {
+            Stream::AuditRefusals
+        };
+        self.0.line(stream, line.to_bytes());
     }
 }
 
@@ -219,7 +243,6 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::model::clock::{ManualClock, Timestamp};
     use crate::telemetry::test_kit::Lines;
 
     /// What operators read.
@@ -227,10 +250,10 @@ mod tests {
 
     fn written(event: &AuditEvent<'_>) -> String {
         let lines = Lines::default();
-        let writer = lines.clone();
-        let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
-        let layer = AuditLines::onto(move || writer.clone(), clock);
+        let output = lines.output();
+        let layer = AuditLines(Arc::clone(&output));
         tracing::subscriber::with_default(Registry::default().with(layer), || record(event));
+        output.close();
         lines.text()
     }
 
@@ -254,7 +277,7 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
             json!({
-                "time": "2027-01-15T08:00:00Z",
+                "time": "2027-01-15T08:00:00.000Z",
                 "audit": "set_membership",
                 "outcome": "ok",
                 "actor": "u-aaaaaaaa",

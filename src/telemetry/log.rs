@@ -1,7 +1,9 @@
 //! The program's own log.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{Targets, filter_fn};
@@ -10,8 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::model::clock::SystemClock;
 use crate::telemetry::audit::{self, AuditLines};
+use crate::telemetry::output::{Output, Stream};
 
 /// Why there is no log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,54 +39,88 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Where audit events are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditOutput {
-    /// Standard output, beside the access records: the gateway.
-    Stdout,
-    /// Standard error: a command, whose standard output is its answer.
-    Stderr,
-}
-
-/// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON.
+/// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON. None of
+/// them makes its caller wait.
 ///
 /// `level` is what `log.level` takes. Pingora's crates and sled are held at `warn`, and audit events pass at every level
 /// but `off`, unless filters in `level` name their targets.
 ///
 /// # Errors
 /// [`LogError::Level`] for a text that is no filter, [`LogError::Installed`] at the second call.
-pub fn init(level: &str, audit: AuditOutput) -> Result<(), LogError> {
+pub fn init(level: &str, output: &Arc<Output>) -> Result<(), LogError> {
     let is_terminal = std::io::stderr().is_terminal();
-    let installed = match audit {
-        AuditOutput::Stdout => {
-            subscriber(level, std::io::stderr, is_terminal, std::io::stdout)?.try_init()
-        }
-        AuditOutput::Stderr => {
-            subscriber(level, std::io::stderr, is_terminal, std::io::stderr)?.try_init()
-        }
-    };
-    installed.map_err(|_| LogError::Installed)
+    subscriber(level, output, is_terminal)?
+        .try_init()
+        .map_err(|_| LogError::Installed)
 }
 
-fn subscriber<W, A>(
+/// Reports panics as lines of the log, whatever its level: the standard library's report would wait for the reader of
+/// standard error, on the thread that has panicked.
+pub fn report_panics(output: Arc<Output>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let place = panic.location().map_or("nowhere", |it| it.file());
+        let line = panic.location().map_or(0, std::panic::Location::line);
+        let words = panic.payload_as_str().unwrap_or("no words");
+        let time = output.now().to_rfc3339();
+        let mut text = format!(
+            "{time} ERROR doorward: thread {thread:?} panicked at {place}:{line}: {}\n",
+            words.escape_debug()
+        );
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&backtrace.to_string());
+            text.push('\n');
+        }
+        output.line(Stream::Log, text.into_bytes());
+    }));
+}
+
+/// Whether audit events pass at this level, which is what `log.level` takes.
+#[must_use]
+pub fn lets_audit_pass(level: &str) -> bool {
+    filter(level).is_ok_and(|filter| filter.would_enable(audit::TARGET, &tracing::Level::INFO))
+}
+
+/// Makes writers onto the log. The subscriber writes a whole line in one call.
+struct LogLines(Arc<Output>);
+
+impl<'w> MakeWriter<'w> for LogLines {
+    type Writer = LogLine<'w>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        LogLine(&self.0)
+    }
+}
+
+struct LogLine<'w>(&'w Output);
+
+impl Write for LogLine<'_> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.line(Stream::Log, line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn subscriber(
     level: &str,
-    writer: W,
+    output: &Arc<Output>,
     ansi: bool,
-    audit: A,
-) -> Result<impl Subscriber + Send + Sync + 'static, LogError>
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-    A: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
+) -> Result<impl Subscriber + Send + Sync + 'static, LogError> {
     let is_audit = |metadata: &Metadata<'_>| metadata.target() == audit::TARGET;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
+        .with_writer(LogLines(Arc::clone(output)))
         .with_ansi(ansi)
-        // A line that cannot be written would be reported on standard error, which panics when that is closed.
+        // A line that cannot be formatted would be reported on standard error, past the writer.
         .log_internal_errors(false)
         .with_filter(filter_fn(move |metadata| !is_audit(metadata)))
         .with_filter(filter(level)?);
-    let events = AuditLines::onto(audit, SystemClock::new())
+    let events = AuditLines(Arc::clone(output))
         .with_filter(filter_fn(is_audit))
         .with_filter(filter(level)?);
     Ok(Registry::default().with(lines).with(events))
@@ -111,12 +147,15 @@ mod tests {
 
     /// What stands in the log, and what in the audit trail.
     fn logged(level: &str, events: impl FnOnce()) -> (String, String) {
-        let (lines, trail) = (Lines::default(), Lines::default());
-        let (writer, audit) = (lines.clone(), trail.clone());
-        let subscriber =
-            subscriber(level, move || writer.clone(), false, move || audit.clone()).unwrap();
+        let lines = Lines::default();
+        let output = lines.output();
+        let subscriber = subscriber(level, &output, false).unwrap();
         tracing::subscriber::with_default(subscriber, events);
-        (lines.text(), trail.text())
+        output.close();
+        let text = lines.text();
+        let (trail, log): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with('{'));
+        (log.join("\n"), trail.join("\n"))
     }
 
     #[test]
@@ -188,6 +227,21 @@ mod tests {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(text.split(' ').next().unwrap().ends_with('Z'), "{text}");
+    }
+
+    #[test]
+    fn audit_events_pass_unless_the_level_keeps_them() {
+        let cases = [
+            ("info", true),
+            ("error", true),
+            ("off", false),
+            ("off,audit=info", true),
+            ("info,audit=off", false),
+            ("info,audit=warn", false),
+        ];
+        for (level, passes) in cases {
+            assert_eq!(lets_audit_pass(level), passes, "{level}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::telemetry::bearer::BearerFaults;
 use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
+use crate::telemetry::output::LineCounts;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Every way a request can end.
@@ -229,7 +230,6 @@ pub struct Metrics {
     role_source_errors: Counter,
     identity_cache_hits: Counter,
     identity_cache_misses: Counter,
-    access_records_dropped: Counter,
     mails_queued: Gauge,
     backup_made: Gauge,
     backup_errors: Counter,
@@ -240,12 +240,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What [`Metrics::render`] writes, for `Content-Type`.
-    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
+        Self::counting(&LineCounts::default())
+    }
+
+    /// What [`Metrics::render`] writes, for `Content-Type`.
+    pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All at zero, beside what an output has counted of its lines.
+    #[must_use]
+    pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         registry.register(
             "build",
@@ -253,6 +259,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let labelled = Labelled::register(&mut registry);
+        lines.register(&mut registry);
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -301,10 +308,6 @@ impl Metrics {
             identity_cache_misses: counter(
                 "identity_cache_misses",
                 "Credentials that were verified anew",
-            ),
-            access_records_dropped: counter(
-                "access_records_dropped",
-                "Access records that could not be written",
             ),
             backup_errors: counter("backup_errors", "Backups that could not be made"),
             mails_queued,
@@ -431,11 +434,6 @@ impl Metrics {
         self.backup_errors.inc();
     }
 
-    /// The counter of lost access records, for the one who loses them.
-    pub(in crate::telemetry) fn access_records_dropped(&self) -> &Counter {
-        &self.access_records_dropped
-    }
-
     /// The text that Prometheus reads (`OpenMetrics`).
     #[must_use]
     pub fn render(&self) -> String {
@@ -504,7 +502,8 @@ mod tests {
             "doorward_password_pool_busy_total 0",
             "doorward_logins_limited_total 0",
             "doorward_limits_full_total 0",
-            "doorward_access_records_dropped_total 0",
+            "doorward_lines_lost_total{stream=\"access\"} 0",
+            "doorward_lines_written_total{stream=\"audit\"} 0",
             "doorward_backup_last_success_timestamp_seconds 1893456000",
             "doorward_backup_errors_total 0",
         ] {

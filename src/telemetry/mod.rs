@@ -8,6 +8,7 @@ mod histogram;
 pub mod issuer;
 pub mod log;
 pub mod metrics;
+pub mod output;
 #[cfg(test)]
 mod test_kit;
 pub mod upstream;

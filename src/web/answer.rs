@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::account::page::Page;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
@@ -54,10 +55,19 @@ pub(in crate::web) struct List<T> {
 
 impl<T> List<T> {
     pub(in crate::web) fn whole(items: Vec<T>) -> Self {
-        Self::page(items, None)
+        Self::of(items, None)
     }
 
-    pub(in crate::web) fn page(items: Vec<T>, next: Option<String>) -> Self {
+    /// One page, each item as callers are told it.
+    pub(in crate::web) fn page<I, C: Into<String>>(
+        page: Page<I, C>,
+        told: impl FnMut(I) -> T,
+    ) -> Self {
+        let items = page.items.into_iter().map(told).collect();
+        Self::of(items, page.next.map(Into::into))
+    }
+
+    fn of(items: Vec<T>, next: Option<String>) -> Self {
         Self {
             count: items.len(),
             items,

@@ -44,9 +44,11 @@ pub(in crate::web) enum Kind {
     RoleReserved,
     ScopeUnknown,
     KeyLimit,
+    MembershipLimit,
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
+    AuditUnavailable,
     RoleSourceUnavailable,
     IssuerUnavailable,
     SigningUnavailable,
@@ -98,6 +100,11 @@ impl Kind {
                 "apikey_limit",
                 "The account has as many keys as it may have",
             ),
+            Self::MembershipLimit => (
+                422,
+                "membership_limit",
+                "The account, or the resource, has as many memberships as it may have",
+            ),
             Self::LevelUnknown => (422, "level_unknown", "The level is not declared"),
             Self::MembershipChanged => (
                 409,
@@ -105,6 +112,7 @@ impl Kind {
                 "The membership has changed: try again",
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::AuditUnavailable => (503, "audit_unavailable", "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
             Self::SigningUnavailable => (503, Unavailable::Signing.code(), "Try again soon"),
@@ -208,6 +216,8 @@ impl From<AccountError> for Problem {
             AccountError::RoleSource(_) => return Kind::RoleSourceUnavailable.into(),
             AccountError::Busy(_) => Kind::HashingBusy,
             AccountError::Sign(_) => Kind::Internal,
+            // The outputs are watched: the log has one line of it, and not one for each request.
+            AccountError::Unrecorded(_) => return Kind::AuditUnavailable.into(),
             // No fault of ours, and under attack there are many: the metrics tell.
             AccountError::Uncounted => return Kind::LimitsFull.into(),
         };

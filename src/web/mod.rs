@@ -14,6 +14,7 @@ mod error;
 pub mod forward_auth;
 mod openapi;
 mod pace;
+mod page;
 mod portal;
 #[cfg(test)]
 mod test_kit;

@@ -26,6 +26,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
 pub(in crate::web) struct Gateway {
@@ -89,7 +90,7 @@ impl Gateway {
         let services = Services {
             backups: None,
             store,
-            passwords: Arc::new(PasswordPool::start(1, 64).unwrap()),
+            passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),
             signing: crate::account::test_kit::signing_keys(&config.tokens, now),
             assertion_keys: crate::account::test_kit::assertion_keys(),
@@ -97,12 +98,19 @@ impl Gateway {
             role_sources: crate::account::test_kit::no_sources(&clock),
             issuers: crate::account::test_kit::no_issuers(&clock),
             key_use: Arc::default(),
-            post: Post::open(None, Arc::clone(&clock), Arc::clone(&metrics)).unwrap(),
+            post: Post::open(
+                None,
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+                Output::to_nowhere(),
+            )
+            .unwrap(),
             counters: Arc::new(CounterSets::new(&clock)),
             clock,
             session_uses: Arc::new(SessionUses::new()),
             metrics,
-            access: Arc::new(AccessLog::start(false).unwrap()),
+            access: Arc::new(AccessLog::off()),
+            output: Output::to_nowhere(),
         };
         Self {
             endpoints: Endpoints::new("/auth"),

@@ -317,3 +317,32 @@ fn the_owner_is_told_of_logins_that_may_be_somebody_elses() {
     told(AWAY);
     assert!(mailbox.unread(&anna.identity).is_none());
 }
+
+/// The start of a working day, and scripts that run side by side.
+#[test]
+fn right_passwords_at_the_same_moment_all_get_in() {
+    let gateway = Gateway::start("[account]\nhash_threads = 2\n");
+    let names: Vec<_> = (0..8).map(|number| format!("person{number}")).collect();
+    for name in &names {
+        gateway.person(name);
+    }
+    let statuses = at_once(16, |number| {
+        let name = &names[number % names.len()];
+        gateway.try_login(name, &password_of(name)).status
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    let first = &names[0];
+    let statuses = at_once(8, |number| {
+        let spelled = if number % 2 == 0 {
+            format!("{first} ")
+        } else {
+            first.to_uppercase()
+        };
+        gateway.try_login(&spelled, &password_of(first)).status
+    });
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    // Guesses at once are still five.
+    let statuses = at_once(20, |_| gateway.try_login("nobody", "no password").status);
+    let seen = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((seen(401), seen(429)), (5, 15), "{statuses:?}");
+}

@@ -127,6 +127,9 @@ fn forged_identities_are_removed_on_http_2_too() {
             "x-auth_roles",
             "x.auth.uid",
             "remote-user",
+            "x__auth__uid",
+            "x-auth-anything",
+            "client-cert",
             "forwarded",
             "x-forwarded-for",
         ] {
@@ -144,6 +147,32 @@ fn forged_identities_are_removed_on_http_2_too() {
             );
         }
     });
+}
+
+#[test]
+fn names_that_mean_another_or_another_method_are_refused_on_http_2_too() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    run(async {
+        let sender = connect(&gateway).await;
+        for (name, code) in [
+            ("x~auth~uid", "header_name_refused"),
+            ("x+auth+roles", "header_name_refused"),
+            ("x!harmless", "header_name_refused"),
+            ("x-http-method-override", "method_override_refused"),
+            ("x_http_method", "method_override_refused"),
+        ] {
+            let fields = [(name, "DELETE")];
+            let request = request(&gateway, Method::POST, "/public/x", &fields);
+            let answer = send(&sender, request, "").await.expect(name);
+            let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(
+                (answer.status.as_u16(), body["code"].as_str()),
+                (400, Some(code))
+            );
+        }
+    });
+    assert_eq!(upstream.count(), 0);
 }
 
 #[test]

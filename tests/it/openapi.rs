@@ -26,6 +26,7 @@ lockout_attempts = 100000
 [mail]
 per_address_per_hour = 100000
 per_network_per_hour = 100000
+per_hour = 100000
 [roles]
 resources = ["list"]
 scopes = ["lists:read"]

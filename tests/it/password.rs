@@ -403,3 +403,34 @@ fn what_breaks_the_form_is_refused() {
         .send();
     gateway.set_password(&token, &new).expect(200);
 }
+
+/// A phone types an umlaut as one character, a Mac may type it as two.
+#[test]
+fn a_password_is_the_same_on_every_keyboard() {
+    const COMPOSED: &str = "gr\u{fc}ne Stra\u{df}en im M\u{e4}rz 7";
+    const TYPED: &str = "gru\u{308}ne Stra\u{df}en im Ma\u{308}rz 7";
+    let gateway = Gateway::start("");
+    for (name, set) in [("anna", COMPOSED), ("bert", TYPED)] {
+        let token = gateway.register(name);
+        gateway.set_password(&token, set).expect(200);
+        for typed in [COMPOSED, TYPED] {
+            let spelled = format!(" {name}\t");
+            let jwt = gateway
+                .try_login(&spelled, typed)
+                .expect(200)
+                .member("jwt_token");
+            // It is one password where it is changed, too.
+            let body = changed(typed, COMPOSED);
+            let answer = gateway
+                .put("/auth/password")
+                .bearer(&jwt)
+                .json(&body)
+                .send();
+            answer.refused(422, "password_refused");
+        }
+        let spaced = format!("{COMPOSED} ");
+        gateway
+            .try_login(name, &spaced)
+            .refused(401, "login_refused");
+    }
+}

@@ -422,3 +422,36 @@ fn each_attempt_and_change_is_one_line_that_tells_who_what_from_where_and_how_it
         "the log is another place"
     );
 }
+
+/// Else whoever has an account could ask for any address, and look into their own mailbox who else has one.
+#[test]
+fn asking_for_an_address_shows_the_same_whether_or_not_somebody_has_it() {
+    let (_upstream, gateway) = gateway("");
+    let anna = gateway.person("anna");
+    gateway.person("bert");
+    let mailbox = gateway.mailbox();
+    let ask = |identity: &str| {
+        let body = json!({"identity": identity, "password": anna.password});
+        patch_me(&gateway, &anna.caller(), &body)
+            .expect(200)
+            .neutral()
+    };
+    let mut seen = Vec::new();
+    for (address, subject) in [
+        ("bert@example.org", "account"),
+        ("free@example.org", "address"),
+    ] {
+        let answer = ask("mine@example.net");
+        let token = mailbox.token("mine@example.net");
+        let notice = mailbox.next(&anna.identity).subject;
+        assert_eq!(ask(address), answer);
+        assert!(mailbox.next(address).subject.contains(subject));
+        assert_eq!(mailbox.next(&anna.identity).subject, notice);
+        // The token that was asked for before counts no more.
+        let body = json!({"token": token});
+        let confirmed = gateway.put("/auth/me/identity").json(&body).send();
+        seen.push(confirmed.expect(400).neutral());
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(mailbox.unread(&anna.identity).is_none());
+}

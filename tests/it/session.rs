@@ -128,7 +128,7 @@ fn whatever_is_wrong_a_login_is_refused_with_the_same_words() {
         ("u-12345678", wrong),
         (&anna.uid, &anna.password),
         (&anna.account_id, &anna.password),
-        ("anna ", &anna.password),
+        ("an na", &anna.password),
         ("anna", " seven anna hedgehogs Sing-4"),
         ("anna", "SEVEN ANNA HEDGEHOGS SING-4"),
         ("@", wrong),

@@ -98,4 +98,12 @@ core.register_action("doorward", { "http-req" }, function(txn)
     txn.http:req_del_header("authorization")
     txn.http:req_del_header("x-api-key")
     strip_cookies(txn)
+    -- A head that tune.bufsize has no room for loses fields without a word.
+    local sent = txn.http:req_get_headers()
+    for _, name in ipairs(TOLD) do
+        local value = first(answer.headers, name)
+        if value and value ~= "" and first(sent, name) ~= value then
+            return refuse(txn, 503)
+        end
+    end
 end)

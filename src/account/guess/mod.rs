@@ -1,11 +1,15 @@
 //! Guesses at passwords: every place that looks at one asks [`Accounts::guess`], so that all count on the same counters.
 //!
-//! A guess is counted before the password is hashed and given back if it was none: of any number at once no more are
-//! looked at than allowed. What is counted is the name as typed and the account, each with the client network, the
-//! network, and the account's failures in a row.
+//! A guess holds a place before the password is hashed, and counts once it has failed: of any number at once no more are
+//! looked at than allowed, and those that find all places held by others wait for them. What is counted is the name as
+//! typed and the account, each with the client network, the network and the wider ones that it is in, and the account's
+//! failures in a row.
 
-use crate::account::call::Call;
+use std::time::Duration;
+
+use crate::account::call::{Call, wider_networks};
 use crate::account::{AccountError, Accounts};
+use crate::crypto::password::HashError;
 use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
 use crate::model::account::{Account, AccountStatus};
 use crate::model::secret::Secret;
@@ -13,6 +17,8 @@ use crate::model::secret::Secret;
 /// Failures that one client network may have in a window, whatever the names; and that an account may have in a row,
 /// from wherever, before it backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more than 100.
 const FAILURES_MAX: u32 = 100;
+/// How long a guess waits for places that others hold: as long as the hashing pool lets them wait.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Whose password is guessed at, and by whom.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +85,12 @@ impl Accounts {
         let claims = self.claims(call, guesser).await?;
         let rounds = self.parts.store.old_hash_rounds_max().await?;
         let counters = &self.parts.counters.logins;
-        let (ticket, is_shadowed) = match counters.take(&claims) {
+        let (ticket, is_shadowed) = match counters.take_in_turn(&claims, TURN_WAIT_MAX).await {
             Take::Taken {
                 ticket,
                 is_shadowed,
             } => (ticket, is_shadowed),
+            Take::Busy => return Err(HashError::Busy.into()),
             Take::Over(limit) => return Ok(Guess::Limited(limit)),
             Take::Full => return Err(AccountError::Uncounted),
         };
@@ -98,20 +105,22 @@ impl Accounts {
         let verdict = match passwords.verify_evenly(password, hash, rounds).await {
             Ok(verdict) => verdict,
             Err(busy) => {
-                counters.give_back(ticket);
+                ticket.give_back();
                 return Err(busy.into());
             }
         };
         if let Some(account) = account.filter(|_| verdict.matches) {
-            // The guess itself is counted as well until it is settled.
-            let row = counters.count(&self.of_row(account).key);
-            counters.succeeded(ticket);
+            let failures = counters.count(&self.of_row(account).key);
+            // What others guessed meanwhile may have used up the account's guesses.
+            if !ticket.succeeded() {
+                return Ok(Guess::Unseen);
+            }
             return Ok(Guess::Right {
                 is_outdated: verdict.outdated,
-                failures: row.saturating_sub(1),
+                failures,
             });
         }
-        counters.failed(ticket);
+        ticket.failed();
         Ok(if is_shadowed {
             Guess::Unseen
         } else {
@@ -121,7 +130,8 @@ impl Accounts {
 
     /// Whether a name or the client network has used up its guesses: before anything is read for it.
     pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<Limit> {
-        let claims = [self.of_name(call, name), self.of_network(call)];
+        let mut claims = self.of_networks(call);
+        claims.push(self.of_name(call, name));
         self.parts.counters.logins.limit(&claims)
     }
 
@@ -141,7 +151,7 @@ impl Accounts {
     }
 
     async fn claims(&self, call: &Call, guesser: Guesser<'_>) -> Result<Vec<Claim>, AccountError> {
-        let mut claims = vec![self.of_network(call)];
+        let mut claims = self.of_networks(call);
         let is_silent = match guesser {
             Guesser::Stranger { name, .. } => {
                 claims.push(self.of_name(call, name));
@@ -185,15 +195,20 @@ impl Accounts {
         self.claim("login", &["account", account.uid.as_str(), network(call)])
     }
 
-    fn of_network(&self, call: &Call) -> Claim {
-        Claim {
+    /// The client network, and the wider ones that it is in: whoever has one of those has as many client networks as they
+    /// like.
+    fn of_networks(&self, call: &Call) -> Vec<Claim> {
+        let own = (network(call).to_owned(), 1);
+        let all = std::iter::once(own).chain(wider_networks(network(call)));
+        let claim = |(network, times): (String, u32)| Claim {
             rule: Rule::Window {
-                max: self.failures_max(),
+                max: self.failures_max().saturating_mul(times),
                 window: self.parts.account.lockout,
             },
             on_success: OnSuccess::GiveBack,
-            ..self.claim("login-network", &["network", network(call)])
-        }
+            ..self.claim("login-network", &["network", &network])
+        };
+        all.map(claim).collect()
     }
 
     fn of_row(&self, account: &Account) -> Claim {

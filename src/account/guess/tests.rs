@@ -7,6 +7,7 @@ use super::*;
 use crate::account::login::Login;
 use crate::account::password::PasswordSet;
 use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, wanted};
+use crate::crypto::password::PasswordPool;
 use crate::limit::CounterSets;
 use crate::model::clock::Clock;
 
@@ -214,11 +215,59 @@ async fn of_two_hundred_at_once_five_are_looked_at() {
     assert_eq!(looked_at.iter().filter(|it| **it).count(), 5);
 }
 
+/// A browser, a phone and some scripts start at once: a guess under way is no failed one.
 #[tokio::test]
-async fn a_full_hashing_pool_is_no_failure() {
+async fn right_passwords_at_once_all_get_in_and_wrong_ones_stay_five() {
+    let kit = Arc::new(Kit::new());
+    kit.person("anna").await;
+    let at_once = async |passwords: Vec<(&'static str, &'static str)>| {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (name, password) in passwords {
+            let kit = Arc::clone(&kit);
+            tasks.spawn(async move { login(&kit, HOME, name, password).await });
+        }
+        tasks.join_all().await
+    };
+    let both = ["anna", "anna@example.org"];
+    let right = (0..16).map(|number| (both[number % 2], PASSWORD));
+    let outcomes = at_once(right.collect()).await;
+    assert!(
+        outcomes.iter().all(|outcome| outcome == "ok"),
+        "{outcomes:?}"
+    );
+    let wrong = (0..40).map(|number| (both[number % 2], OTHER));
+    let outcomes = at_once(wrong.collect()).await;
+    let refused = outcomes.iter().filter(|outcome| *outcome == "refused");
+    assert_eq!(refused.count(), 10, "five for each name that was typed");
+    // Of those no more than five were worth anything.
+    kit.clock.advance(Duration::from_secs(601));
+    let calls: Vec<_> = (0..5).map(|_| ("anna", OTHER)).collect();
+    at_once(calls).await;
+    assert_eq!(
+        login(&kit, HOME, "anna@example.org", PASSWORD).await,
+        "refused"
+    );
+}
+
+/// Keyboards of phones put a space behind what they complete.
+#[tokio::test]
+async fn white_space_around_a_name_is_cut_and_a_password_is_left_as_it_is() {
     let kit = Kit::new();
     kit.person("anna").await;
-    // One thread and 64 places: of 300 names at once most find it full.
+    for name in ["anna ", " anna", "\tAnna@example.org\n", "anna\u{a0}"] {
+        assert_eq!(login(&kit, HOME, name, PASSWORD).await, "ok", "{name:?}");
+    }
+    let spaced = format!("{PASSWORD} ");
+    assert_eq!(login(&kit, HOME, "anna", &spaced).await, "refused");
+    assert_eq!(login(&kit, HOME, "an na", PASSWORD).await, "refused");
+}
+
+#[tokio::test]
+async fn a_full_hashing_pool_is_no_failure() {
+    let mut kit = Kit::new();
+    kit.person("anna").await;
+    // One thread, and nobody waits for it: of 300 at once most find it busy.
+    kit.accounts.parts.passwords = Arc::new(PasswordPool::start(1, Duration::ZERO).unwrap());
     let calls: Vec<_> = (0..300).map(|number| from(&number.to_string())).collect();
     let password = || Secret::new(OTHER.to_owned());
     let tries = calls.iter().map(|call| async {
@@ -243,6 +292,9 @@ async fn a_full_hashing_pool_is_no_failure() {
     })
     .await;
     assert!(150 < busy, "{busy}");
+    drop(tries);
+    kit.accounts.parts.passwords =
+        Arc::new(PasswordPool::start(1, Duration::from_secs(2)).unwrap());
     // They would have been a hundred in a row.
     assert_eq!(login(&kit, AWAY, "anna", PASSWORD).await, "ok");
 }

@@ -12,6 +12,9 @@ use crate::account::{AccountError, Accounts};
 use crate::store::ImportConflict;
 use crate::telemetry::audit::AuditAction;
 
+/// So many events are written before more are made: their queue is bounded, an import is not.
+const EVENTS_AT_ONCE: usize = 512;
+
 /// A line that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RefusedLine {
@@ -61,12 +64,20 @@ impl Accounts {
             let people = plan.people();
             let counted = plan.counted();
             let uids: Vec<_> = people.iter().map(|it| it.account.uid.clone()).collect();
+            if write && !uids.is_empty() {
+                let object = format!("{} accounts", uids.len());
+                self.begin(call, AuditAction::ImportAccount, None, Some(&object))
+                    .await?;
+            }
             let conflicts = self.parts.store.import(people, write).await?;
             if conflicts.is_empty() {
                 let (accounts, api_keys, memberships) = counted;
                 if write {
-                    for uid in &uids {
-                        call.record(AuditAction::ImportAccount, "ok", Some(uid.as_str()), None);
+                    for some in uids.chunks(EVENTS_AT_ONCE) {
+                        for uid in some {
+                            call.record(AuditAction::ImportAccount, "ok", Some(uid.as_str()), None);
+                        }
+                        self.parts.output.settle_audit().await;
                     }
                 }
                 return Ok(ImportReport {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::AccountsParts;
-use crate::account::api_keys::KEYS_MAX;
 use crate::account::import::RefusedLine;
 use crate::account::import::lines::{self, AccountLine, KeyLine, Line, MemberLine, PersonLine};
 use crate::account::key_terms::NAME_CHARS_MAX;
@@ -14,6 +13,7 @@ use crate::model::account::{Account, AccountStatus, ApiKey, EmailAddress, Passwo
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, SettingsId, UserId};
 use crate::store::ImportedPerson;
+use crate::store::bounds::KEYS_MAX;
 
 /// Records that are looked at before other tasks of the worker get their turn.
 const RECORDS_PER_TURN: usize = 16;
@@ -264,6 +264,8 @@ impl Plan {
 }
 
 const ID: &str = "id must be 8 to 60 of A-Z a-z 0-9 - _";
+const IDENTITY: &str =
+    "identity must be an e-mail address in ASCII that mails can get to, at most 254 bytes";
 const NO_ACCOUNT: &str = "there is no line of its owner's account, or that is refused";
 
 /// What other lines have taken.
@@ -289,8 +291,7 @@ fn account(
     let of_person = |reason: &str| (Field::Person, reason.to_owned());
     let of_account = |reason: &str| (Field::Account, reason.to_owned());
     let uid = uid(&person.id).ok_or_else(|| of_person(ID))?;
-    let identity = EmailAddress::parse(&person.identity)
-        .map_err(|_| of_person("identity must be an e-mail address of at most 254 bytes"))?;
+    let identity = EmailAddress::reachable(&person.identity).map_err(|_| of_person(IDENTITY))?;
     let name = checked_name(&person.name)
         .map_err(|invalid| of_person(&format!("name must be {}", invalid.expected)))?;
     let account_id = AccountId::parse(&format!("{}{}", AccountId::PREFIX, line.id));

@@ -13,6 +13,7 @@ use crate::model::secret::Secret;
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
 
 type Outcome = Result<(), DeliveryError>;
 
@@ -59,7 +60,7 @@ impl Kit {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
         let metrics = Arc::new(Metrics::new());
         let same = Arc::clone(&clock) as Arc<dyn Clock>;
-        let post = Post::open(None, same, Arc::clone(&metrics)).unwrap();
+        let post = Post::open(None, same, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let settings = MailSettings {
             transport: MailTransport::Sendmail("/bin/false".into()),
@@ -70,6 +71,7 @@ impl Kit {
             limits: MailLimits {
                 per_address_per_hour: 3,
                 per_network_per_hour: 10,
+                per_hour: 1000,
             },
         };
         let mailer = post.mailer(&settings, "http://door.test").unwrap();

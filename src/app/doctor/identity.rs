@@ -21,7 +21,7 @@ struct Spelling {
     spell: fn(&str) -> Vec<(String, &'static str)>,
 }
 
-const SPELLINGS: [Spelling; 9] = [
+const SPELLINGS: [Spelling; 10] = [
     Spelling {
         told: "as it is written",
         spell: |name| vec![(titled(name), CLAIMED)],
@@ -53,6 +53,10 @@ const SPELLINGS: [Spelling; 9] = [
     Spelling {
         told: "with . for -",
         spell: |name| vec![(titled(name).replace('-', "."), CLAIMED)],
+    },
+    Spelling {
+        told: "with ~ for -",
+        spell: |name| vec![(titled(name).replace('-', "~"), CLAIMED)],
     },
     Spelling {
         told: "plain and with _ at once",

@@ -6,6 +6,10 @@ use crate::app::doctor::report::{Check, Report};
 use crate::app::doctor::wire::{Answer, Ask};
 use crate::auth::cookie::CookieNames;
 
+/// A query of which each byte is three in the way back from the login. A longer URL is not led back to.
+const LONG_QUERY_BYTES: usize = 1_900;
+const LONG_HEAD_BYTES: usize = 3 * LONG_QUERY_BYTES;
+
 pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     let mut check = Check::new("refusals", probe.proxy);
     let Some(closed) = &probe.ground.closed else {
@@ -42,10 +46,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
     }
     let has_cookie = with_cookie(probe, get(), &mut check).await;
     let who = "a browser without a login";
-    let navigation = get()
-        .with("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
-        .with("Sec-Fetch-Mode", "navigate");
-    if let Some(answer) = refused(probe, &navigation, who, &mut check).await {
+    if let Some(answer) = refused(probe, &navigation(&closed.path), who, &mut check).await {
         let is_redirect =
             matches!(answer.status, 302 | 303 | 307) && answer.field("location").is_some();
         if probe.config.session.login_redirect && !is_redirect {
@@ -53,6 +54,9 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
                 Fault::LoginNotOffered,
                 format!("{who} gets {} and no Location", answer.told()),
             );
+        }
+        if probe.config.session.login_redirect && is_redirect {
+            long_answer(probe, &answer, &closed.path, &mut check).await;
         }
     }
     check.saw("programs get 401");
@@ -84,6 +88,43 @@ async fn with_cookie(probe: &Probe<'_>, ask: Ask, check: &mut Check) -> bool {
         );
     }
     has_come
+}
+
+/// Whether a long head of an answer comes through. A long list of roles makes one, which no probe has; the way back from
+/// the login makes one too.
+async fn long_answer(probe: &Probe<'_>, short: &Answer, path: &str, check: &mut Check) {
+    let leads_back = |answer: &Answer| {
+        answer
+            .field("location")
+            .is_some_and(|to| to.contains("rd="))
+    };
+    if !leads_back(short) {
+        check.skipped(format!(
+            "an answer with a long head: a login leads back to {} only if [session] return_to has it",
+            probe.origin
+        ));
+        return;
+    }
+    let long = navigation(&format!("{path}?{}", "=".repeat(LONG_QUERY_BYTES)));
+    match probe.send(&long).await {
+        Outcome::Stopped(answer) if leads_back(&answer) => {
+            check.saw(format!("an answer with a head of {LONG_HEAD_BYTES} bytes comes through"));
+        }
+        outcome => check.found(
+            Fault::LongAnswerLost,
+            format!(
+                "a browser without a login, at a URL that makes the head of the answer {LONG_HEAD_BYTES} bytes long: {}",
+                outcome.told()
+            ),
+        ),
+    }
+}
+
+/// As a browser opens a page.
+fn navigation(target: &str) -> Ask {
+    Ask::get(target)
+        .with("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+        .with("Sec-Fetch-Mode", "navigate")
 }
 
 /// A refusal that is one; what else it can be is noted.

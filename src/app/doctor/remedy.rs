@@ -146,6 +146,12 @@ const GENERAL: [(Fault, &str, &str); Fault::ALL.len()] = [
         "list in [listen] trusted_proxies the addresses of the proxies and nothing more, and load that",
     ),
     (
+        Fault::LongAnswerLost,
+        "whoever has many roles or groups gets an error for every page, and so does a browser with a long URL before \
+             its login",
+        "let the proxy take answers of the gateway with heads of 64 KiB",
+    ),
+    (
         Fault::LoginNotOffered,
         "people who are not logged in see an error instead of the login page",
         "have the proxy pass Accept and Sec-Fetch-Mode on to the question, and the redirect back to the browser",
@@ -228,6 +234,16 @@ const LINES: &[(&[Proxy], &[Fault], &str)] = &[
         &[Proxy::Nginx],
         &[Fault::CookieRefused],
         "large_client_header_buffers 4 16k;",
+    ),
+    (
+        &[Proxy::Nginx],
+        &[Fault::LongAnswerLost],
+        "proxy_buffer_size 64k; and proxy_buffers 4 64k; where it asks",
+    ),
+    (
+        &[Proxy::Haproxy],
+        &[Fault::LongAnswerLost],
+        "tune.bufsize 32768 or more: the heads of request and answer must each fit into it",
     ),
     (
         &[Proxy::Nginx],
@@ -356,7 +372,7 @@ const LINES: &[(&[Proxy], &[Fault], &str)] = &[
     (
         &[Proxy::Haproxy],
         &[Fault::IdentityForged, Fault::IdentityLeft],
-        "http-request del-header ^x[-_.](auth|original|doorward)[-_.] -m reg, before the question",
+        "http-request del-header ^x[^a-z0-9](auth|original|doorward)[^a-z0-9] -m reg, before the question",
     ),
     (
         &[Proxy::Haproxy],

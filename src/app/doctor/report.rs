@@ -52,6 +52,8 @@ pub enum Fault {
     VerifyReachable,
     /// Outsiders reach the endpoint directly.
     VerifyOpen,
+    /// An answer of the gateway with a long head does not come through.
+    LongAnswerLost,
     /// A browser is not sent to the login page.
     LoginNotOffered,
     /// A refusal arrives as a fault of the proxy.
@@ -68,7 +70,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::NotAsked,
         Self::ForwarderRefused,
         Self::MethodMissing,
@@ -92,6 +94,7 @@ impl Fault {
         Self::PathMismatch,
         Self::VerifyReachable,
         Self::VerifyOpen,
+        Self::LongAnswerLost,
         Self::LoginNotOffered,
         Self::RefusalBroken,
         Self::RefusalIsSuccess,
@@ -127,6 +130,7 @@ impl Fault {
             Self::PathMismatch => "path_mismatch",
             Self::VerifyReachable => "verify_reachable",
             Self::VerifyOpen => "verify_open",
+            Self::LongAnswerLost => "long_answer_lost",
             Self::LoginNotOffered => "login_not_offered",
             Self::RefusalBroken => "refusal_broken",
             Self::RefusalIsSuccess => "refusal_is_success",

@@ -180,7 +180,7 @@ fn with_more_names(config: &Config, proxy: Proxy, text: String) -> String {
 }
 
 fn with_name(proxy: Proxy, text: &str, name: &str) -> String {
-    let pattern = name.replace('-', "[-_.]");
+    let pattern = name.replace('-', "[^a-z0-9]");
     let mut written = String::new();
     for line in text.lines() {
         let lists = line.to_ascii_lowercase().replace('_', "-").contains(LAST);
@@ -201,7 +201,7 @@ fn with_name(proxy: Proxy, text: &str, name: &str) -> String {
                 line.to_owned(),
                 Some(line.replace("X-Auth-*", &titled(name))),
             ),
-            Proxy::Haproxy if line.contains("del-header ^x[-_.](auth|") => {
+            Proxy::Haproxy if line.contains("del-header ^x[^a-z0-9](auth|") => {
                 let (before, _) = line.split_once('^').unwrap_or((line, ""));
                 (line.to_owned(), Some(format!("{before}^{pattern}$ -m reg")))
             }
@@ -336,7 +336,7 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
             for name in ["remote-user", "remote-groups"] {
                 let dashed = count(name)
                     + count(&name.replace('-', "_"))
-                    + count(&name.replace('-', "[-_.]"));
+                    + count(&name.replace('-', "[^a-z0-9]"));
                 let by_pattern = usize::from(matches!(
                     proxy,
                     Proxy::Caddy | Proxy::Haproxy | Proxy::Envoy

@@ -268,10 +268,6 @@ const CONFLICT: Result<Option<Credential<'_>>, DenyReason> = Err(DenyReason::Cre
 const EDGE: &str = "cf-access-jwt-assertion";
 const OURS: (&str, &str) = ("cookie", "doorward_session=x");
 
-const fn own_key(text: &str) -> Option<Credential<'_>> {
-    Some(Credential::ApiKey(text))
-}
-
 #[test]
 fn where_cookies_count_alone_all_else_is_the_applications_own() {
     let cookie = Ok(Some(Credential::Cookie(CookieKind::Own, "x")));
@@ -304,17 +300,29 @@ fn where_keys_count_other_tokens_are_the_applications_own() {
     let auth = |value| ("authorization", value);
     let own = ("x-api-key", "k");
     check(&[
-        (&[ApiKey], &[auth("Bearer app"), own], Ok(own_key("k"))),
-        (&[ApiKey], &[auth("Bearer"), own], Ok(own_key("k"))),
+        (
+            &[ApiKey],
+            &[auth("Bearer app"), own],
+            Ok(Some(Credential::ApiKey("k"))),
+        ),
+        (
+            &[ApiKey],
+            &[auth("Bearer"), own],
+            Ok(Some(Credential::ApiKey("k"))),
+        ),
         (
             &[ApiKey],
             &[auth("Bearer app"), auth("Bearer dwk_k")],
-            Ok(own_key("dwk_k")),
+            Ok(Some(Credential::ApiKey("dwk_k"))),
         ),
         (&[ApiKey], &[auth("Bearer dwk_k"), own], CONFLICT),
         (&[ApiKey], &[basic, own], CONFLICT),
         (&[ApiKey], &[basic, auth("Bearer dwk_k")], CONFLICT),
-        (&[ApiKey], &[(EDGE, "a"), own, OURS], Ok(own_key("k"))),
+        (
+            &[ApiKey],
+            &[(EDGE, "a"), own, OURS],
+            Ok(Some(Credential::ApiKey("k"))),
+        ),
         (&[ApiKey], &[OURS], Ok(None)),
     ]);
 }

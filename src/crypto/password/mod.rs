@@ -1,9 +1,13 @@
 //! Argon2id on a bounded pool of threads, and what old hashes need.
 
+mod forms;
+mod load;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
@@ -12,6 +16,10 @@ use password_hash::phc;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 
+pub use crate::crypto::password::forms::composed;
+
+use crate::crypto::password::forms::Forms;
+use crate::crypto::password::load::{Load, Place};
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
@@ -37,13 +45,14 @@ const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
 const BLOCKS_MIN: u32 = 8;
 const LANES_MAX: u32 = 16;
 
-/// Threads that hash passwords, behind a short queue.
+/// Threads that hash passwords, behind a queue that is bounded by the time that it stands for.
 ///
 /// Each thread holds 19 MiB for as long as the pool lives. When the pool is dropped its threads end after what is
 /// queued.
 #[derive(Debug)]
 pub struct PasswordPool {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Queued>,
+    load: Arc<Load>,
 }
 
 /// What verifying a password showed.
@@ -58,7 +67,7 @@ pub struct Verdict {
 /// Why a password was not hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The queue is full, or the pool has ended: the caller answers 503 with `Retry-After`.
+    /// Too much is queued already, or the pool has ended: the caller answers 503 with `Retry-After`.
     #[error("the hashing pool is busy")]
     Busy,
     /// The password is empty or longer than [`PASSWORD_BYTES_MAX`]: the account's rules refuse such a one before.
@@ -95,13 +104,21 @@ pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     }
 }
 
+/// A job and its place in the queue, which is given up with it.
+#[derive(Debug)]
+struct Queued {
+    job: Job,
+    place: Place,
+}
+
+#[derive(Debug)]
 enum Job {
     Hash {
         password: Secret,
         reply: oneshot::Sender<PasswordHash>,
     },
     Verify {
-        password: Secret,
+        password: Forms,
         hash: Option<PasswordHash>,
         rounds: u32,
         reply: oneshot::Sender<Verdict>,
@@ -109,39 +126,48 @@ enum Job {
 }
 
 impl PasswordPool {
-    /// Starts `threads` threads (at least one) behind a queue of `queue` jobs.
+    /// Starts `threads` threads (at least one); what would wait for longer than `wait_max`, as far as the time that hashes
+    /// took lately tells, is refused.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: usize, queue: usize) -> std::io::Result<Self> {
-        let (jobs, waiting) = sync_channel(queue);
+    pub fn start(threads: usize, wait_max: Duration) -> std::io::Result<Self> {
+        let threads = threads.max(1);
+        let (jobs, waiting) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
-        for number in 0..threads.max(1) {
+        let load = Arc::new(Load::new(threads, wait_max));
+        for number in 0..threads {
             let waiting = Arc::clone(&waiting);
             thread::Builder::new()
                 .name(format!("hash-{number}"))
                 .spawn(move || work(&waiting))?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, load })
     }
 
-    /// Hashes a password with Argon2id.
+    /// Hashes a password with Argon2id, in its composed form (NFC).
     ///
     /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. It takes about 14 ms once
     /// a thread is free. Whoever stops waiting takes the job out of the queue.
     ///
     /// # Errors
-    /// [`HashError::Busy`] when the queue is full, [`HashError::Length`] for a password that no rule lets through.
+    /// [`HashError::Busy`] when too much is queued, [`HashError::Length`] for a password that no rule lets through.
     pub async fn hash(&self, password: Secret) -> Result<PasswordHash, HashError> {
+        let password = composed(password);
         if !length_fits(&password) {
             return Err(HashError::Length);
         }
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Hash { password, reply })?;
+        self.enqueue(Job::Hash { password, reply }, 1)?;
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Compares a password with a hash; without one it does the same work for nothing and never matches.
+    /// Compares a password with a hash, as it was typed and in its composed form; without a hash it does the same work for
+    /// nothing and never matches.
+    ///
+    /// Hashes were made of what was typed once, and a letter with an accent is one character on one keyboard and two on
+    /// another (NIST SP 800-63B-4 section 3.1.1.2 asks for a normal form). Both forms are looked at only where they differ,
+    /// which the text alone says: the time tells nothing of the account.
     ///
     /// A hash that is neither Argon2 nor SHA-256-crypt, or asks for more than 128 MiB, 16 passes or 16 lanes, or for
     /// more than 1,000,000 rounds, is treated as none, and so is a password of a length that [`Self::hash`] refuses.
@@ -170,22 +196,27 @@ impl PasswordPool {
         rounds: u32,
     ) -> Result<Verdict, HashError> {
         let (password, hash) = if length_fits(&password) {
-            (password, hash)
+            (Forms::of(password), hash)
         } else {
-            (Secret::new(String::new()), None)
+            (Forms::of(Secret::new(String::new())), None)
         };
+        let hashes = password.count();
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Verify {
+        let job = Job::Verify {
             password,
             hash,
             rounds,
             reply,
-        })?;
+        };
+        self.enqueue(job, hashes)?;
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), HashError> {
-        self.jobs.try_send(job).map_err(|_| HashError::Busy)
+    /// `hashes`: how many the job computes.
+    fn enqueue(&self, job: Job, hashes: u64) -> Result<(), HashError> {
+        let place = self.load.enter(hashes).ok_or(HashError::Busy)?;
+        let queued = self.jobs.send(Queued { job, place });
+        queued.map_err(|_| HashError::Busy)
     }
 }
 
@@ -194,7 +225,7 @@ fn length_fits(password: &Secret) -> bool {
 }
 
 /// One thread of the pool: takes jobs until the pool is dropped.
-fn work(waiting: &Mutex<Receiver<Job>>) {
+fn work(waiting: &Mutex<Receiver<Queued>>) {
     let mut hasher = Hasher::new();
     loop {
         // One thread waits in `recv`, the others for the lock: each job wakes one.
@@ -202,13 +233,30 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
-        let Ok(job) = job else { return };
+        let Ok(Queued { job, place }) = job else {
+            return;
+        };
+        if job.is_given_up() {
+            continue;
+        }
+        let started = place.started();
         // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
         // and its caller reads that as busy.
         let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
+        place.ended(started);
         if outcome.is_err() {
             tracing::error!("a password could not be hashed: the hash function panicked");
             hasher = Hasher::new();
+        }
+    }
+}
+
+impl Job {
+    /// A caller who has gone away gets no work done: under pressure that is most of the queue.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Hash { reply, .. } => reply.is_closed(),
+            Self::Verify { reply, .. } => reply.is_closed(),
         }
     }
 }
@@ -233,9 +281,6 @@ impl Hasher {
 
     fn run(&mut self, job: Job) {
         match job {
-            // A caller who has gone away gets no work done: under pressure that is most of the queue.
-            Job::Hash { reply, .. } if reply.is_closed() => {}
-            Job::Verify { reply, .. } if reply.is_closed() => {}
             Job::Hash { password, reply } => {
                 if let Some(hash) = self.hash(&password) {
                     let _ = reply.send(hash);
@@ -247,10 +292,31 @@ impl Hasher {
                 rounds,
                 reply,
             } => {
-                let verdict = self.judge(&password, hash.as_ref(), rounds);
+                let verdict = self.judge_forms(&password, hash.as_ref(), rounds);
                 let _ = reply.send(verdict);
             }
         }
+    }
+
+    /// Judges each form in turn, until one matches.
+    fn judge_forms(
+        &mut self,
+        password: &Forms,
+        hash: Option<&PasswordHash>,
+        rounds: u32,
+    ) -> Verdict {
+        let typed = self.judge(&password.typed, hash, rounds);
+        let Some(composed) = &password.composed else {
+            return typed;
+        };
+        if typed.matches {
+            // The hash is of a form that other keyboards do not give.
+            return Verdict {
+                matches: true,
+                outdated: true,
+            };
+        }
+        self.judge(composed, hash, rounds)
     }
 
     fn judge(&mut self, password: &Secret, hash: Option<&PasswordHash>, rounds: u32) -> Verdict {

@@ -16,7 +16,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn verdict(password: &str, hash: Option<&str>) -> Verdict {
     let (reply, mut answer) = oneshot::channel();
     let job = Job::Verify {
-        password: secret(password),
+        password: Forms::of(secret(password)),
         hash: hash.map(|text| PasswordHash::new(text.to_owned())),
         rounds: 0,
         reply,
@@ -33,7 +33,7 @@ const NO: Verdict = Verdict {
 #[test]
 fn a_password_matches_its_own_hash_only() {
     runtime().block_on(async {
-        let pool = PasswordPool::start(1, 4).unwrap();
+        let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();
         let hash = pool.hash(secret("correct horse")).await.unwrap();
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert_eq!(hash.as_str().len(), 97);
@@ -59,7 +59,7 @@ fn a_password_matches_its_own_hash_only() {
 #[test]
 fn passwords_of_1_to_1024_bytes_are_hashed_whole() {
     runtime().block_on(async {
-        let pool = PasswordPool::start(1, 4).unwrap();
+        let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();
         let longest = "p".repeat(PASSWORD_BYTES_MAX);
         let hash = pool.hash(secret(&longest)).await.unwrap();
         let cut = "p".repeat(PASSWORD_BYTES_MAX - 1);
@@ -184,8 +184,9 @@ fn memory_of_a_larger_hash_is_given_back() {
 #[test]
 fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
     // No thread takes from this queue.
-    let (jobs, waiting) = sync_channel(1);
-    let pool = PasswordPool { jobs };
+    let (jobs, waiting) = channel();
+    let load = Arc::new(Load::new(1, Duration::ZERO));
+    let pool = PasswordPool { jobs, load };
     runtime().block_on(async {
         let first = pool.hash(secret("first"));
         let second = pool.hash(secret("second"));
@@ -195,12 +196,77 @@ fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
             refused = second => assert_eq!(refused, Err(HashError::Busy)),
         }
     });
-    // The select has dropped the first caller: its job is passed over without memory being taken.
-    let mut hasher = Hasher::new();
-    hasher.run(waiting.recv().unwrap());
-    assert!(hasher.blocks.is_empty());
+    // The select has dropped the first caller: its job is passed over, and its place is free.
+    let queued: Queued = waiting.recv().unwrap();
+    assert!(queued.job.is_given_up());
+    drop(queued);
+    assert!(pool.load.enter(1).is_some());
 
     drop(waiting);
     let ended = runtime().block_on(pool.verify(secret("third"), None));
     assert_eq!(ended, Err(HashError::Busy));
+}
+
+#[test]
+fn sixteen_at_once_are_all_hashed() {
+    let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();
+    runtime().block_on(async {
+        let (one, two) = (secret("one"), secret("two"));
+        let hash = pool.hash(one.clone()).await.unwrap();
+        let all: Vec<_> = (0..16)
+            .map(|number| {
+                let password = if number % 2 == 0 { &one } else { &two };
+                Box::pin(pool.verify(password.clone(), Some(hash.clone())))
+            })
+            .collect();
+        let mut all = all;
+        let mut verdicts = Vec::new();
+        std::future::poll_fn(|context| {
+            all.retain_mut(|it| match it.as_mut().poll(context) {
+                std::task::Poll::Ready(verdict) => {
+                    verdicts.push(verdict.unwrap().matches);
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            if all.is_empty() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+        assert_eq!(verdicts.len(), 16);
+        assert_eq!(verdicts.iter().filter(|matches| **matches).count(), 8);
+    });
+}
+
+/// A person types the same on another keyboard.
+#[test]
+fn a_password_counts_as_typed_and_composed() {
+    const COMPOSED: &str = "gr\u{fc}ne Stra\u{df}e 7";
+    const TYPED: &str = "gru\u{308}ne Stra\u{df}e 7";
+    let mut hasher = Hasher::new();
+    // A hash of before is of what was typed; those made from now on are composed.
+    let old = hasher.hash(&secret(TYPED)).unwrap();
+    let new = runtime().block_on(async {
+        let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();
+        pool.hash(secret(TYPED)).await.unwrap()
+    });
+    let yes = |outdated| Verdict {
+        matches: true,
+        outdated,
+    };
+    for (typed, hash, expected) in [
+        (COMPOSED, &new, yes(false)),
+        (TYPED, &new, yes(false)),
+        (TYPED, &old, yes(true)),
+        (COMPOSED, &old, NO),
+        ("grune Stra\u{df}e 7", &new, NO),
+        ("gr\u{fc}ne Stra\u{df}e 7 ", &new, NO),
+    ] {
+        let found = verdict(typed, Some(hash.as_str()));
+        assert_eq!(found, expected, "{typed}");
+    }
+    assert_eq!(verdict(TYPED, None), NO);
 }

@@ -13,6 +13,7 @@ fn settings(directory: Option<&Path>) -> MailSettings {
         limits: MailLimits {
             per_address_per_hour: 3,
             per_network_per_hour: 10,
+            per_hour: 1000,
         },
     }
 }

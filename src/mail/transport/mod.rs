@@ -17,9 +17,11 @@ use crate::config::MailTransport;
 use crate::mail::transport::file::MailFiles;
 use crate::mail::transport::sendmail::Sendmail;
 use crate::mail::transport::smtp::Smtp;
+use crate::mail::transport::stdout::Stdout;
 use crate::mail::transport::writer::Writer;
 use crate::mail::{Letter, MailError};
 use crate::model::clock::Clock;
+use crate::telemetry::output::Output;
 
 /// A try in vain. The texts are ours or the system's: a server's words may repeat an address, or a link with its token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,22 +60,19 @@ pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
 pub(in crate::mail) fn build(
     settings: &MailTransport,
     clock: &Arc<dyn Clock>,
+    output: &Arc<Output>,
 ) -> Result<Arc<dyn Transport>, MailError> {
     Ok(match settings {
         MailTransport::File(directory) => {
             let mut files =
                 MailFiles::open(directory, Arc::clone(clock)).map_err(MailError::new)?;
-            Arc::new(Local {
-                directory: Some(directory.clone()),
+            Arc::new(Files {
+                directory: directory.clone(),
                 writer: Writer::start(move |message| files.write(message))
                     .map_err(MailError::new)?,
             })
         }
-        MailTransport::Stdout => Arc::new(Local {
-            directory: None,
-            writer: Writer::start(|message| stdout::write(&mut io::stdout().lock(), message))
-                .map_err(MailError::new)?,
-        }),
+        MailTransport::Stdout => Arc::new(Stdout::onto(Arc::clone(output))),
         MailTransport::Sendmail(program) => Arc::new(Sendmail::new(program)),
         MailTransport::Smtp(settings) => {
             Arc::new(Smtp::new(settings, Arc::clone(clock)).map_err(MailError::because)?)
@@ -105,15 +104,15 @@ fn is_program(path: &Path) -> io::Result<()> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
 }
 
-/// Files and standard output: a thread writes, since writing blocks.
+/// Files: a thread writes, since writing blocks.
 #[derive(Debug)]
-struct Local {
-    directory: Option<PathBuf>,
+struct Files {
+    directory: PathBuf,
     writer: Writer,
 }
 
 #[async_trait]
-impl Transport for Local {
+impl Transport for Files {
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
         let message = Zeroizing::new(letter.message.as_bytes().to_vec());
         let written = self.writer.deliver(message).await;
@@ -121,11 +120,8 @@ impl Transport for Local {
     }
 
     async fn probe(&self) -> Result<(), DeliveryError> {
-        match &self.directory {
-            Some(directory) => MailFiles::probe(directory)
-                .map_err(|error| DeliveryError::Unreachable(error.to_string())),
-            None => Ok(()),
-        }
+        MailFiles::probe(&self.directory)
+            .map_err(|error| DeliveryError::Unreachable(error.to_string()))
     }
 
     fn is_local(&self) -> bool {

@@ -1,13 +1,46 @@
 //! Mails onto standard output: for trying things out.
 
-use std::io::{self, Write};
+use std::sync::Arc;
 
-/// Writes a message whole, between lines that show where it begins and ends.
-pub(in crate::mail) fn write(to: &mut impl Write, message: &[u8]) -> io::Result<()> {
-    to.write_all(b"----- mail -----\n")?;
-    to.write_all(message)?;
-    to.write_all(b"----- end of mail -----\n")?;
-    to.flush()
+use async_trait::async_trait;
+
+use crate::mail::letter::Letter;
+use crate::mail::transport::{DeliveryError, Transport};
+use crate::telemetry::output::{Output, Stream};
+
+/// Standard output, by the writer of all that goes there. A mail that its reader does not take stays in the outbox.
+#[derive(Debug)]
+pub(in crate::mail) struct Stdout(Arc<Output>);
+
+impl Stdout {
+    pub(in crate::mail) fn onto(output: Arc<Output>) -> Self {
+        Self(output)
+    }
+}
+
+#[async_trait]
+impl Transport for Stdout {
+    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+        let written = self
+            .0
+            .deliver(Stream::Mail, framed(letter.message.as_bytes()));
+        written
+            .await
+            .map_err(|error| DeliveryError::Unreachable(error.to_string()))
+    }
+
+    async fn probe(&self) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}
+
+/// A message between lines that show where it begins and ends.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [b"----- mail -----\n", message, b"----- end of mail -----\n"].concat()
 }
 
 #[cfg(test)]
@@ -16,9 +49,8 @@ mod tests {
 
     #[test]
     fn the_whole_message_is_written() {
-        let mut written = Vec::new();
-        write(&mut written, b"To: a@b.test\n\ntext\n").unwrap();
         let expected = "----- mail -----\nTo: a@b.test\n\ntext\n----- end of mail -----\n";
-        assert_eq!(String::from_utf8(written).unwrap(), expected);
+        let framed = framed(b"To: a@b.test\n\ntext\n");
+        assert_eq!(String::from_utf8(framed).unwrap(), expected);
     }
 }

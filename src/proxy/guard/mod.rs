@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::model::deny::DenyReason;
 use crate::proxy::guard::body::Framing;
-use crate::route::head::{METHOD_BYTES_MAX, check_method, host_of, is_token};
+use crate::route::head::{METHOD_BYTES_MAX, check_field_name, check_method, host_of};
 
 /// What stands around the target in a request line: a method, two spaces, a version.
 const LINE_EXTRA_BYTES: usize = METHOD_BYTES_MAX + 12;
@@ -193,7 +193,8 @@ impl HeadCheck {
     fn field(&mut self, line: &[u8]) -> Result<(), DenyReason> {
         let (name, value) = split_once(line, b':').ok_or(DenyReason::RequestMalformed)?;
         // A name that is no token also covers folded lines and space before the colon.
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || !is_field_value(value) {
+        check_field_name(name)?;
+        if !is_field_value(value) {
             return Err(DenyReason::RequestMalformed);
         }
         self.fields += 1;
@@ -285,7 +286,8 @@ pub fn check_h2(head: &http::request::Parts, limits: &HeadLimits) -> Result<(), 
     if !is_sound || 1 < lengths.iter().count() {
         return Err(DenyReason::RequestMalformed);
     }
-    Ok(())
+    let mut names = head.headers.keys();
+    names.try_for_each(|name| check_field_name(name.as_str().as_bytes()))
 }
 
 fn h2_authority_is_one(head: &http::request::Parts) -> bool {
@@ -307,7 +309,7 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
         "te" => value.eq_ignore_ascii_case(b"trailers"),
         "content-length" => length_of(value).is_some(),
         "expect" => is_known_expectation(value),
-        name => name.bytes().all(is_token),
+        _ => true,
     };
     is_allowed && is_field_value(value)
 }

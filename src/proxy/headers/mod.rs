@@ -1,38 +1,44 @@
 //! Header edits: strip first, then insert what the gateway says.
 
+use std::net::IpAddr;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::auth::strip::{StripSet, cookie_name};
-use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
+use crate::auth::view::Target;
 use crate::model::credential::CredentialRules;
+use crate::model::forwarding::{
+    FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, TrustedFields,
+};
 use crate::model::id::RequestId;
-use crate::route::head::host_of;
+use crate::model::route::Route;
 
 /// The request's id, towards upstreams and callers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Fields that the gateway adds at most: room for them is made once.
-const ADDED_MAX: usize = 12;
+const ADDED_MAX: usize = 16;
 
 /// What is said to an upstream beside the identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
     /// Names that no caller may set.
     pub strip: &'a StripSet,
-    /// Which of the caller's credentials the route's upstream gets.
-    pub credentials: CredentialRules,
-    /// What is asked for, in the form that was matched.
-    pub target: &'a PathAndQuery,
+    /// The route, which may want some of them all the same.
+    pub route: &'a Route,
+    /// What is asked for, in the form that was matched, of the host that was decided about.
+    pub target: &'a Target,
+    /// The scheme that was decided about.
+    pub scheme: &'static str,
     /// The request's id.
     pub request_id: RequestId,
     /// The peer's address.
     pub peer: &'a HeaderValue,
-    /// Whether the peer is a trusted proxy, whose forwarding fields are kept.
-    pub peer_is_trusted: bool,
+    /// Which forwarding fields of the peer count, and are kept.
+    pub believed: TrustedFields,
 }
 
 /// Turns the caller's head into the upstream's: removes every field that is the gateway's to set, in every spelling, then
@@ -51,10 +57,11 @@ pub fn to_upstream<'a>(
     let headers = &mut parts.headers;
 
     let hops = forwarded_for(headers, forwarding);
-    let proto = kept(headers, &FORWARDED_PROTO, forwarding, is_proto)
-        .unwrap_or_else(|| HeaderValue::from_static("http"));
-    let host =
-        kept(headers, &FORWARDED_HOST, forwarding, is_host).or_else(|| headers.get(HOST).cloned());
+    let kept = KEPT.map(|(field, reads_well)| {
+        let is_believed = forwarding.believed.has(field);
+        let value = is_believed.then(|| sound(headers, &field.name(), reads_well));
+        value.flatten()
+    });
 
     strip(headers, forwarding);
 
@@ -64,23 +71,41 @@ pub fn to_upstream<'a>(
     }
     headers.insert(REQUEST_ID, id_value(forwarding.request_id));
     headers.insert(FORWARDED_FOR, hops);
-    headers.insert(FORWARDED_PROTO, proto);
-    if let Some(host) = host {
-        headers.insert(FORWARDED_HOST, host);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(forwarding.scheme));
+    for ((field, _), value) in KEPT.into_iter().zip(kept) {
+        if let Some(value) = value {
+            headers.insert(field.name(), value);
+        }
     }
-    if parts.uri.path_and_query() != Some(forwarding.target) || parts.uri.authority().is_some() {
-        parts.uri = Uri::from(forwarding.target.clone());
+    name_host(headers, &forwarding.target.authority);
+    let target = &forwarding.target.path_and_query;
+    if parts.uri.path_and_query() != Some(target) || parts.uri.authority().is_some() {
+        parts.uri = Uri::from(target.clone());
     }
     *head = parts.into();
 }
 
+/// The upstream is told the one host that was decided about.
+fn name_host(headers: &mut HeaderMap, authority: &str) {
+    let sent = headers.get(HOST).cloned();
+    let sent = sent.filter(|host| host.as_bytes() == authority.as_bytes());
+    let host = sent.or_else(|| {
+        let host = HeaderValue::from_str(authority).ok()?;
+        headers.insert(HOST, host.clone());
+        Some(host)
+    });
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
+    }
+}
+
 fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
-    let rules = forwarding.credentials;
-    let strips = |name: &&HeaderName| forwarding.strip.strips(name, headers, rules);
+    let strips = |name: &&HeaderName| forwarding.strip.strips(name, headers, forwarding.route);
     let names: Vec<_> = headers.keys().filter(strips).cloned().collect();
     for name in names {
         headers.remove(name);
     }
+    let rules = forwarding.route.credentials;
     forwarding.strip.strip_cookies(headers, rules);
 }
 
@@ -95,9 +120,10 @@ fn cookie_set(field: &[u8]) -> &[u8] {
     cookie_name(pair)
 }
 
-/// The hops so far: a trusted proxy's list and the peer behind it, anybody else's peer alone.
+/// The hops so far: the list of a trusted proxy and the peer behind it, anybody else's peer alone.
 fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValue {
-    if !forwarding.peer_is_trusted || !headers.contains_key(FORWARDED_FOR) {
+    let is_believed = forwarding.believed.has(ForwardingField::For);
+    if !is_believed || !headers.contains_key(FORWARDED_FOR) {
         return forwarding.peer.clone();
     }
     let mut hops = Vec::new();
@@ -109,27 +135,40 @@ fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValu
     HeaderValue::from_bytes(&hops).unwrap_or_else(|_| forwarding.peer.clone())
 }
 
-/// A trusted proxy's field, if it came once and reads well.
-fn kept(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    forwarding: &Forwarding<'_>,
-    reads_well: fn(&[u8]) -> bool,
-) -> Option<HeaderValue> {
-    if !forwarding.peer_is_trusted {
-        return None;
-    }
+/// A field, if it came once and reads well.
+fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: Reading) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
-    (values.next().is_none() && reads_well(value.as_bytes())).then(|| value.clone())
+    let is_sound = values.next().is_none() && value.to_str().is_ok_and(reads_well);
+    is_sound.then(|| value.clone())
 }
 
-fn is_proto(value: &[u8]) -> bool {
-    matches!(value, b"http" | b"https")
+/// Whether a value is one of its field's.
+type Reading = fn(&str) -> bool;
+
+/// Fields of a trusted proxy's that are passed on as they came, and how each of them reads.
+const KEPT: [(ForwardingField, Reading); 3] = [
+    (ForwardingField::Port, is_port),
+    (ForwardingField::Prefix, is_prefix),
+    (ForwardingField::RealIp, is_address),
+];
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| 0 < port)
 }
 
-fn is_host(value: &[u8]) -> bool {
-    host_of(value).is_some()
+/// A path that leads nowhere else: a service writes links with it.
+fn is_prefix(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+=:@".contains(&byte);
+    let mut segments = text.split('/').skip(1);
+    text.starts_with('/')
+        && !text.starts_with("//")
+        && text.bytes().all(fits)
+        && segments.all(|segment| segment != "." && segment != "..")
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
 }
 
 /// An id as a field value.

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::cookie::CookieNames;
 use crate::auth::passing::OwnForms;
-use crate::model::credential::CredentialKinds;
-use crate::model::route::IdentityHeaderNames;
+use crate::model::credential::{CredentialKinds, CredentialRules};
+use crate::model::forwarding::ForwardingField;
+use crate::model::route::{IdentityHeaderNames, Route};
 
 fn set() -> StripSet {
     let cookies = CookieNames {
@@ -20,7 +21,9 @@ fn set() -> StripSet {
 struct Sent<'a> {
     fields: &'a [(&'a str, &'a str)],
     target: &'a str,
-    trusted: bool,
+    /// The host that was decided about.
+    host: &'a str,
+    believed: &'a [ForwardingField],
     pass_credentials: bool,
 }
 
@@ -29,7 +32,8 @@ impl Default for Sent<'_> {
         Self {
             fields: &[],
             target: "/x?y=1",
-            trusted: false,
+            host: "a.b:80",
+            believed: &[],
             pass_credentials: false,
         }
     }
@@ -46,16 +50,22 @@ impl Sent<'_> {
         let names = IdentityHeaderNames::default();
         let strip = set();
         let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
-        let forwarding = Forwarding {
-            strip: &strip,
+        let route = Route {
             credentials: CredentialRules {
                 pass: pass[usize::from(self.pass_credentials)],
                 ..CredentialRules::default()
             },
-            target: &PathAndQuery::from_static("/x?y=1"),
+            pass_headers: vec!["x-auth-token".parse().unwrap()],
+            ..Route::bare()
+        };
+        let forwarding = Forwarding {
+            strip: &strip,
+            route: &route,
+            target: &Target::read(self.host.as_bytes(), b"/x?y=1").unwrap(),
+            scheme: "https",
             request_id: RequestId::from_number(7),
             peer: &HeaderValue::from_static("192.0.2.1"),
-            peer_is_trusted: self.trusted,
+            believed: self.believed.iter().copied().collect(),
         };
         to_upstream(
             &mut head,
@@ -82,39 +92,122 @@ fn forwarding_facts_are_replaced_unless_a_trusted_proxy_tells_them() {
     let fields = [
         ("X-Forwarded-For", "6.6.6.6"),
         ("X-Forwarded-For", "1.1.1.1"),
-        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Proto", "http"),
         ("X-Forwarded-Host", "c.d"),
+        ("X-Forwarded-Port", "8443"),
+        ("X-Forwarded-Prefix", "/app"),
+        ("X-Real-IP", "1.1.1.1"),
+        ("X-Forwarded-User", "root"),
     ];
+    let kept = ["x-forwarded-port", "x-forwarded-prefix", "x-real-ip"];
     let stranger = Sent {
         fields: &fields,
         ..Sent::default()
     };
     assert_eq!(stranger.values("x-forwarded-for"), ["192.0.2.1"]);
-    assert_eq!(stranger.values("x-forwarded-proto"), ["http"]);
-    assert_eq!(stranger.values("x-forwarded-host"), ["a.b:80"]);
+    for name in kept.into_iter().chain(["x-forwarded-user"]) {
+        assert!(stranger.values(name).is_empty(), "{name}");
+    }
     let proxy = Sent {
-        fields: &fields,
-        trusted: true,
-        ..Sent::default()
+        believed: &ForwardingField::ALL,
+        ..stranger
     };
+    let hops = ["6.6.6.6, 1.1.1.1, 192.0.2.1"];
+    assert_eq!(proxy.values("x-forwarded-for"), hops);
     assert_eq!(
-        proxy.values("x-forwarded-for"),
-        ["6.6.6.6, 1.1.1.1, 192.0.2.1"]
+        kept.map(|name| proxy.values(name).concat()),
+        ["8443", "/app", "1.1.1.1"]
     );
-    assert_eq!(proxy.values("x-forwarded-proto"), ["https"]);
-    assert_eq!(proxy.values("x-forwarded-host"), ["c.d"]);
-    let doubtful = [
-        ("X-Forwarded-Proto", "gopher"),
-        ("X-Forwarded-Host", "c.d, e.f"),
-    ];
-    let proxy = Sent {
-        fields: &doubtful,
-        trusted: true,
+    assert!(proxy.values("x-forwarded-user").is_empty());
+    // Each counts by itself.
+    for field in ForwardingField::ALL {
+        let one = Sent {
+            fields: &fields,
+            believed: &[field],
+            ..Sent::default()
+        };
+        for name in kept {
+            assert_eq!(
+                !one.values(name).is_empty(),
+                field.name() == name,
+                "{field:?} {name}"
+            );
+        }
+        let is_chain = field == ForwardingField::For;
+        assert_eq!(one.values("x-forwarded-for") == hops, is_chain, "{field:?}");
+    }
+    // Scheme and host are those that were decided about, whatever the fields say.
+    for sent in [
+        stranger_with("a.b:80", &fields),
+        stranger_with("c.d", &fields),
+    ] {
+        assert_eq!(sent.values("x-forwarded-proto"), ["https"]);
+        assert_eq!(sent.values("x-forwarded-host"), [sent.host]);
+        assert_eq!(sent.values("host"), [sent.host]);
+    }
+}
+
+fn stranger_with<'a>(host: &'a str, fields: &'a [(&'a str, &'a str)]) -> Sent<'a> {
+    Sent {
+        fields,
+        host,
         ..Sent::default()
-    };
-    assert_eq!(proxy.values("x-forwarded-for"), ["192.0.2.1"]);
-    assert_eq!(proxy.values("x-forwarded-proto"), ["http"]);
-    assert_eq!(proxy.values("x-forwarded-host"), ["a.b:80"]);
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_tells_must_read_well() {
+    let cases = [
+        ("X-Forwarded-Port", "443", true),
+        ("X-Forwarded-Port", "0", false),
+        ("X-Forwarded-Port", "65536", false),
+        ("X-Forwarded-Port", "+443", false),
+        ("X-Forwarded-Port", "443, 80", false),
+        ("X-Forwarded-Prefix", "/a/b", true),
+        ("X-Forwarded-Prefix", "//evil.test", false),
+        ("X-Forwarded-Prefix", "/a/../b", false),
+        ("X-Forwarded-Prefix", "http://evil.test", false),
+        ("X-Forwarded-Prefix", "/a, /b", false),
+        ("X-Forwarded-Prefix", "/<script>", false),
+        ("X-Real-IP", "2001:db8::1", true),
+        ("X-Real-IP", "a", false),
+        ("X-Real-IP", "1.1.1.1, 2.2.2.2", false),
+    ];
+    for (name, value, stays) in cases {
+        for count in [1, 2] {
+            let fields = vec![(name, value); count];
+            let sent = Sent {
+                fields: &fields,
+                believed: &ForwardingField::ALL,
+                ..Sent::default()
+            };
+            let left = sent.values(&name.to_ascii_lowercase());
+            assert_eq!(
+                left.len(),
+                usize::from(stays && count == 1),
+                "{name}: {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_application_has_what_its_route_lists() {
+    let fields = [
+        ("X-Auth-Token", "t"),
+        ("X_Auth_Token", "forged"),
+        ("X-User-Id", "7"),
+        ("X-Username", "anna"),
+    ];
+    let sent = stranger_with("a.b:80", &fields);
+    for (name, wanted) in [
+        ("x-auth-token", "t"),
+        ("x-user-id", "7"),
+        ("x-username", "anna"),
+    ] {
+        assert_eq!(sent.values(name), [wanted]);
+    }
+    assert!(sent.values("x_auth_token").is_empty());
 }
 
 #[test]
@@ -296,11 +389,13 @@ fn what_an_answer_names_in_connection_ends_here() {
 }
 
 fn spelled(name: &'static str) -> impl Strategy<Value = String> {
-    proptest::collection::vec(0..4_u8, name.len()).prop_map(move |how| {
+    proptest::collection::vec(0..6_u8, name.len()).prop_map(move |how| {
         let spell = |(byte, how): (char, u8)| match (byte, how) {
             ('-', 1) => '_',
             ('-', 2) => '.',
-            (letter, 3) => letter.to_ascii_uppercase(),
+            ('-', 3) => '~',
+            ('-', 4) => '+',
+            (letter, 5) => letter.to_ascii_uppercase(),
             (letter, _) => letter,
         };
         name.chars().zip(how).map(spell).collect()
@@ -318,11 +413,12 @@ proptest! {
             ],
             0..12,
         ),
-        trusted: bool,
+        is_trusted: bool,
         pass_credentials: bool,
     ) {
         let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "forged")).collect();
-        let sent = Sent { fields: &fields, trusted, pass_credentials, ..Sent::default() };
+        let believed: &[_] = if is_trusted { &ForwardingField::ALL } else { &[] };
+        let sent = Sent { fields: &fields, believed, pass_credentials, ..Sent::default() };
         let head = sent.edit();
         for (name, value) in &head.headers {
             if name != "accept" {

@@ -399,9 +399,7 @@ fn name(now: Timestamp) -> String {
 
 /// A time as a part of a file name: `20300131T120000.000Z`.
 pub(crate) fn stamp(at: Timestamp) -> String {
-    let seconds = Timestamp::from_secs(at.secs()).to_rfc3339();
-    let seconds = seconds.replace(['-', ':', 'Z'], "");
-    format!("{seconds}.{:03}Z", at.millis().rem_euclid(1000))
+    at.to_rfc3339().replace(['-', ':'], "")
 }
 
 /// When one of our own backups was made, by its name; `None`: it is none.

@@ -3,6 +3,7 @@
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
+use crate::store::bounds::TOKENS_MAX;
 use crate::store::error::StoreError;
 use crate::store::intents::{
     keys, mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked,
@@ -16,11 +17,23 @@ pub(crate) fn register(
     account: &Account,
     token: &OneTimeToken,
     mail: Option<&QueuedMail>,
-) -> Result<(), StoreError> {
+    pending_max: Option<u64>,
+) -> Result<bool, StoreError> {
     debug_assert!(account.status == AccountStatus::Pending && account.uid == token.uid);
+    let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
+    if pending_max.is_some_and(|max| max <= pending) {
+        return Ok(false);
+    }
     insert(tx, account)?;
     put_token(tx, token)?;
-    mail.map_or(Ok(()), |mail| mails::put(tx, mail))
+    mail.map_or(Ok(()), |mail| mails::put(tx, mail))?;
+    Ok(true)
+}
+
+/// Counts one pending account less. Those of an older gateway's store were never counted.
+pub(crate) fn no_longer_pending(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
+    let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
+    tx.put(&layout::pending_count(), &pending.saturating_sub(1))
 }
 
 pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Creation, StoreError> {
@@ -58,9 +71,28 @@ pub(crate) fn put_token_of_account(
             }
         }
     }
+    make_room(tx, &token.uid)?;
     put_token(tx, token)?;
     mail.map_or(Ok(()), |mail| mails::put(tx, mail))?;
     Ok(true)
+}
+
+/// Voids the tokens of an account that would expire first, so that there is room for one more.
+fn make_room(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+    let digests = reads::token_digests(tx.records(), uid)?;
+    let surplus = (digests.len() + 1).saturating_sub(TOKENS_MAX);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let mut tokens: Vec<OneTimeToken> = Vec::with_capacity(digests.len());
+    for digest in digests {
+        tokens.extend(tx.load(&layout::token(&digest))?);
+    }
+    tokens.sort_by_key(|token| token.expires);
+    for token in tokens.iter().take(surplus) {
+        remove_token(tx, token);
+    }
+    Ok(())
 }
 
 pub(crate) fn update(
@@ -103,6 +135,10 @@ pub(crate) fn update(
 
 pub(crate) fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
     tx.touch(&account.uid);
+    if account.status == AccountStatus::Pending {
+        let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
+        tx.put(&layout::pending_count(), &pending.saturating_add(1))?;
+    }
     tx.put_new(&layout::account_id(&account.account_id), &account.uid)?;
     tx.put_new(&layout::account(&account.uid), account)
 }

@@ -1,7 +1,7 @@
 //! Accounts that come from elsewhere with their keys and memberships: all of them or none.
 
 use crate::store::error::StoreError;
-use crate::store::intents::{accounts, old_hashes, reserve};
+use crate::store::intents::{accounts, members, old_hashes, reserve};
 use crate::store::transaction::Transaction;
 use crate::store::{ImportConflict, ImportedPerson, layout, reads};
 
@@ -52,13 +52,7 @@ pub(crate) fn write(
             tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
         }
         for membership in &person.memberships {
-            let (resource, id) = (&membership.resource, &membership.id);
-            let place = layout::membership(&account.uid, resource, id);
-            tx.put(&place, &membership.level)?;
-            tx.put(
-                &layout::member(resource, id, &account.uid),
-                &membership.level,
-            )?;
+            members::put(tx, &account.uid, membership)?;
         }
     }
     Ok(Vec::new())

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::account::{ApiKey, PreviousSecret};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
+use crate::store::bounds::KEYS_MAX;
 use crate::store::error::StoreError;
 use crate::store::intents::{move_generation, unchanged};
 use crate::store::transaction::Transaction;
@@ -17,14 +18,17 @@ pub(crate) fn create(
     tx: &mut Transaction<'_>,
     key: &ApiKey,
     standing: u64,
-) -> Result<Guarded<()>, StoreError> {
+) -> Result<Guarded<bool>, StoreError> {
     let place = layout::api_key(key.id);
     if unchanged(tx, &key.uid, standing)?.is_none() || tx.load(&place)?.is_some() {
         return Ok(Guarded::Stale);
     }
+    if KEYS_MAX <= reads::key_ids(tx.records(), &key.uid)?.len() {
+        return Ok(Guarded::Done(false));
+    }
     tx.put(&place, key)?;
     tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
-    Ok(Guarded::Done(()))
+    Ok(Guarded::Done(true))
 }
 
 pub(crate) fn update(

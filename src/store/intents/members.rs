@@ -1,11 +1,25 @@
-//! Memberships: each stands twice, under its uid and under its resource.
+//! Memberships: each stands twice, under its uid and under its resource, and is counted under both.
 
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::id::UserId;
+use crate::store::bounds::{MEMBERS_MAX, MEMBERSHIPS_MAX};
 use crate::store::error::StoreError;
 use crate::store::intents::{active, save_revoked};
+use crate::store::layout::{Key, Prefix};
 use crate::store::transaction::Transaction;
 use crate::store::{MembershipChange, layout};
+
+/// How many memberships an account and members a resource may have.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    of_account: u64,
+    of_resource: u64,
+}
+
+const ROOM: Room = Room {
+    of_account: MEMBERSHIPS_MAX,
+    of_resource: MEMBERS_MAX,
+};
 
 pub(crate) fn set(
     tx: &mut Transaction<'_>,
@@ -13,21 +27,31 @@ pub(crate) fn set(
     membership: &Membership,
     expected: Option<&Name>,
 ) -> Result<MembershipChange, StoreError> {
+    set_within(tx, uid, membership, expected, ROOM)
+}
+
+fn set_within(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    membership: &Membership,
+    expected: Option<&Name>,
+    room: Room,
+) -> Result<MembershipChange, StoreError> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(MembershipChange::NoAccount);
     };
-    let Membership {
-        resource,
-        id,
-        level,
-    } = membership;
-    let place = layout::membership(uid, resource, id);
-    let found = tx.load(&place)?;
+    let Membership { resource, id, .. } = membership;
+    let found = tx.load(&layout::membership(uid, resource, id))?;
     if found.as_ref() != expected {
         return Ok(MembershipChange::Conflict { found });
     }
-    tx.put(&place, level)?;
-    tx.put(&layout::member(resource, id, uid), level)?;
+    if found.is_none()
+        && (room.of_account <= count_of_account(tx, uid)?
+            || room.of_resource <= count_of_resource(tx, resource, id)?)
+    {
+        return Ok(MembershipChange::Full);
+    }
+    put(tx, uid, membership)?;
     account.level_changes = account.level_changes.saturating_add(1);
     save_revoked(tx, &mut account)?;
     Ok(MembershipChange::Done)
@@ -44,14 +68,194 @@ pub(crate) fn end(
     let Some(mut account) = tx.load(&layout::account(uid))? else {
         return Ok(MembershipChange::NoAccount);
     };
-    let place = layout::membership(uid, resource, id);
-    let found = tx.load(&place)?;
+    let found = tx.load(&layout::membership(uid, resource, id))?;
     if found.as_ref() != Some(expected) {
         return Ok(MembershipChange::Conflict { found });
     }
-    tx.remove(&place);
-    tx.remove(&layout::member(resource, id, uid));
+    remove(tx, uid, resource, id)?;
     account.level_changes = account.level_changes.saturating_add(1);
     save_revoked(tx, &mut account)?;
     Ok(MembershipChange::Done)
+}
+
+/// Writes a membership over the one that may be there.
+pub(crate) fn put(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    membership: &Membership,
+) -> Result<(), StoreError> {
+    let Membership {
+        resource,
+        id,
+        level,
+    } = membership;
+    let place = layout::membership(uid, resource, id);
+    if tx.load(&place)?.is_none() {
+        let of_account = count_of_account(tx, uid)?.saturating_add(1);
+        tx.put(&layout::membership_count(uid), &of_account)?;
+        let of_resource = count_of_resource(tx, resource, id)?.saturating_add(1);
+        tx.put(&layout::member_count(resource, id), &of_resource)?;
+    }
+    tx.put(&place, level)?;
+    tx.put(&layout::member(resource, id, uid), level)
+}
+
+/// Takes a membership away that is there.
+pub(crate) fn remove(
+    tx: &mut Transaction<'_>,
+    uid: &UserId,
+    resource: &Name,
+    id: &ResourceId,
+) -> Result<(), StoreError> {
+    count_down(tx, &layout::membership_count(uid))?;
+    count_down(tx, &layout::member_count(resource, id))?;
+    tx.remove(&layout::membership(uid, resource, id));
+    tx.remove(&layout::member(resource, id, uid));
+    Ok(())
+}
+
+fn count_of_account(tx: &Transaction<'_>, uid: &UserId) -> Result<u64, StoreError> {
+    let prefix = layout::memberships_of(uid);
+    counted(tx, &layout::membership_count(uid), &prefix)
+}
+
+fn count_of_resource(
+    tx: &Transaction<'_>,
+    resource: &Name,
+    id: &ResourceId,
+) -> Result<u64, StoreError> {
+    let prefix = layout::members_of(resource, id);
+    counted(tx, &layout::member_count(resource, id), &prefix)
+}
+
+/// What a count says, or, where none is written, how many entries there are.
+fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u64, StoreError> {
+    if let Some(count) = tx.load(place)? {
+        return Ok(count);
+    }
+    let names = tx.records().names(prefix)?;
+    Ok(u64::try_from(names.len()).unwrap_or(u64::MAX))
+}
+
+/// Nothing is left behind of what nobody counts any more, and a count that is not there stays so.
+fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<(), StoreError> {
+    match tx.load(place)? {
+        None => Ok(()),
+        Some(..=1) => {
+            tx.remove(place);
+            Ok(())
+        }
+        Some(count) => tx.put(place, &(count - 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::account::Account;
+
+    const SMALL: Room = Room {
+        of_account: 2,
+        of_resource: 3,
+    };
+
+    fn uid(number: u32) -> UserId {
+        UserId::parse(&format!("u-{number:08}")).unwrap()
+    }
+
+    fn membership(id: &str, level: &str) -> Membership {
+        Membership {
+            resource: Name::parse("list").unwrap(),
+            id: ResourceId::parse(id).unwrap(),
+            level: Name::parse(level).unwrap(),
+        }
+    }
+
+    fn put_account(tx: &mut Transaction<'_>, number: u32) {
+        let account: Account = serde_json::from_value(json!({
+            "uid": uid(number), "account_id": format!("a-{number:08}"), "username": format!("name{number}"),
+            "identity": "a@example.org", "name": "N. N.", "status": "active", "is_admin": false, "roles": [],
+            "settings_id": "set-abcdefgh", "password_must_change": false, "password": null, "generation": 0, "created": 0,
+        }))
+        .unwrap();
+        tx.put(&layout::account(&account.uid), &account).unwrap();
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_of_an_account_and_of_a_resource() {
+        let base = BTreeMap::new();
+        let mut tx = Transaction::over(&base);
+        for number in 1..=5 {
+            put_account(&mut tx, number);
+        }
+        let mut set = |of, id: &str, level: &str, expected: Option<&str>| {
+            let expected = expected.map(|level| Name::parse(level).unwrap());
+            let membership = membership(id, level);
+            set_within(&mut tx, &uid(of), &membership, expected.as_ref(), SMALL).unwrap()
+        };
+        assert_eq!(set(1, "1", "member", None), MembershipChange::Done);
+        assert_eq!(set(1, "2", "member", None), MembershipChange::Done);
+        assert_eq!(set(1, "3", "member", None), MembershipChange::Full);
+        // Another level is no other membership.
+        let raised = set(1, "2", "manager", Some("member"));
+        assert_eq!(raised, MembershipChange::Done);
+        assert_eq!(set(2, "2", "member", None), MembershipChange::Done);
+        assert_eq!(set(3, "2", "member", None), MembershipChange::Done);
+        assert_eq!(set(4, "2", "member", None), MembershipChange::Full);
+        // One that ends makes room on both sides.
+        let (list, level) = (
+            Name::parse("list").unwrap(),
+            Name::parse("manager").unwrap(),
+        );
+        let id = ResourceId::parse("2").unwrap();
+        let ended = end(&mut tx, &uid(1), &list, &id, &level).unwrap();
+        assert_eq!(ended, MembershipChange::Done);
+        for (of, id) in [(4, "2"), (1, "3")] {
+            let change = set_within(&mut tx, &uid(of), &membership(id, "member"), None, SMALL);
+            assert_eq!(change.unwrap(), MembershipChange::Done, "{of} {id}");
+        }
+    }
+
+    #[test]
+    fn what_an_older_gateway_did_not_count_is_counted_at_the_next_change() {
+        let mut base = BTreeMap::new();
+        let mut tx = Transaction::over(&base);
+        put_account(&mut tx, 1);
+        for id in ["1", "2"] {
+            put(&mut tx, &uid(1), &membership(id, "member")).unwrap();
+        }
+        let (changes, _) = tx.into_parts();
+        let counts = [layout::MEMBERSHIP_COUNT, layout::MEMBER_COUNT];
+        let is_count = |key: &Vec<u8>| counts.iter().any(|kind| key.starts_with(&[*kind]));
+        let old = changes.into_iter().filter(|(key, _)| !is_count(key));
+        base.extend(old.map(|(key, value)| (key, value.unwrap())));
+        let mut tx = Transaction::over(&base);
+        let third = membership("3", "member");
+        let change = set_within(&mut tx, &uid(1), &third, None, SMALL).unwrap();
+        assert_eq!(change, MembershipChange::Full);
+        let (list, member) = (Name::parse("list").unwrap(), Name::parse("member").unwrap());
+        let ended = end(
+            &mut tx,
+            &uid(1),
+            &list,
+            &ResourceId::parse("1").unwrap(),
+            &member,
+        );
+        assert_eq!(ended.unwrap(), MembershipChange::Done);
+        let change = set_within(&mut tx, &uid(1), &third, None, SMALL).unwrap();
+        assert_eq!(change, MembershipChange::Done);
+        let count = tx.load(&layout::membership_count(&uid(1))).unwrap();
+        assert_eq!(count, Some(2));
+        // Nothing of it is left when nobody counts it any more.
+        for id in ["2", "3"] {
+            remove(&mut tx, &uid(1), &list, &ResourceId::parse(id).unwrap()).unwrap();
+        }
+        for kind in counts {
+            assert!(tx.records().scan(&[kind], None, 9).unwrap().is_empty());
+        }
+    }
 }

@@ -5,7 +5,8 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    keys, old_hashes, remove_sessions, remove_token, reserve, save_revoked, unchanged, void_tokens,
+    accounts, keys, old_hashes, remove_sessions, remove_token, reserve, save_revoked, unchanged,
+    void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, NewPassword, layout, reads};
@@ -34,6 +35,7 @@ pub(crate) fn set_by_token(
                 return Ok(None);
             }
             reserve(tx, &account)?;
+            accounts::no_longer_pending(tx)?;
             account.status = AccountStatus::Active;
         }
         Purpose::Reset => account.password_must_change = false,

@@ -5,7 +5,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    active, keys, old_hashes, remove_sessions, remove_token, save, void_tokens,
+    accounts, active, keys, members, old_hashes, remove_sessions, remove_token, save, void_tokens,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{IdentityChange, layout, reads};
@@ -68,13 +68,13 @@ pub(crate) fn remove(
     remove_sessions(tx, uid, None)?;
     keys::remove_all(tx, uid)?;
     for membership in reads::memberships_of(tx.records(), uid)? {
-        let (resource, id) = (&membership.resource, &membership.id);
-        tx.remove(&layout::membership(uid, resource, id));
-        tx.remove(&layout::member(resource, id, uid));
+        members::remove(tx, uid, &membership.resource, &membership.id)?;
     }
     tx.remove(&layout::settings(Some(&account.settings_id)));
     tx.remove(&layout::networks(uid));
-    if account.status != AccountStatus::Pending {
+    if account.status == AccountStatus::Pending {
+        accounts::no_longer_pending(tx)?;
+    } else {
         tx.remove(&layout::folded(&account.identity));
         tx.remove(&layout::normalized(&account.identity));
     }

@@ -3,7 +3,7 @@
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
 use crate::store::error::StoreError;
-use crate::store::intents::{remove_session, remove_token};
+use crate::store::intents::{accounts, remove_session, remove_token};
 use crate::store::layout::{self, Key, Prefix};
 use crate::store::reads;
 use crate::store::record;
@@ -107,6 +107,7 @@ fn remove_abandoned_account(tx: &mut Transaction<'_>, rest: &[u8]) -> Result<boo
     match tx.load::<Account>(&Key::raw(layout::ACCOUNT, rest))? {
         Some(account) if is_abandoned(tx.records(), &account)? => {
             tx.touch(&account.uid);
+            accounts::no_longer_pending(tx)?;
             tx.remove(&layout::account(&account.uid));
             tx.remove(&layout::account_id(&account.account_id));
             Ok(true)

@@ -1,15 +1,18 @@
 //! Logins, their refresh tokens and their end.
 
 use crate::crypto::token::digests_match;
-use crate::model::account::{Digest, PasswordHash, Session, SessionUse};
+use crate::model::account::{Account, Digest, PasswordHash, Session, SessionUse};
+use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::model::mail::QueuedMail;
+use crate::store::bounds::SESSIONS_MAX;
 use crate::store::error::StoreError;
 use crate::store::intents::{
-    active, mails, move_generation, old_hashes, remove_session, remove_sessions, save, unchanged,
+    active, mails, move_generation, old_hashes, remove_session, remove_sessions, save,
+    save_revoked, unchanged,
 };
 use crate::store::transaction::Transaction;
-use crate::store::{Guarded, RefreshRotation, Rotation, layout};
+use crate::store::{Guarded, RefreshRotation, Rotation, layout, reads};
 
 /// How many spent refresh tokens a session knows: an older one that comes again is unknown, not reused.
 const SPENT_MAX: usize = 8;
@@ -26,6 +29,7 @@ pub(crate) fn create(
         return Ok(Guarded::Stale);
     };
     keep_newest(&mut session.spent);
+    make_room(tx, &mut account, session.created)?;
     tx.put_new(&layout::session(&session.id), &session)?;
     tx.put(&layout::session_of(&session.uid, &session.id), &())?;
     if rehash.is_some() {
@@ -34,6 +38,28 @@ pub(crate) fn create(
         save(tx, &account)?;
     }
     Ok(Guarded::Done(()))
+}
+
+/// Ends sessions of an account so that there is room for one more: those that have expired, then those that were not
+/// used for the longest time.
+fn make_room(
+    tx: &mut Transaction<'_>,
+    account: &mut Account,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let ids = reads::session_ids(tx.records(), &account.uid)?;
+    let surplus = (ids.len() + 1).saturating_sub(SESSIONS_MAX);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let mut sessions = reads::sessions_of(tx.records(), &account.uid)?;
+    sessions.sort_by_key(|session| (session.is_live(now), session.last_seen));
+    for session in sessions.iter().take(surplus) {
+        remove_session(tx, &account.uid, &session.id);
+    }
+    // The standing stays: no login at the same time is refused for this one.
+    account.level_changes = account.level_changes.saturating_add(1);
+    save_revoked(tx, account)
 }
 
 pub(crate) fn remember_network(

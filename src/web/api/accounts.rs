@@ -8,7 +8,7 @@ use crate::account::admin::{Administration, AdministrationRefusal};
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, SessionId};
 use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};
@@ -17,15 +17,8 @@ use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{Administrator, Recognised};
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::rules::{ACCOUNT_ID, EMAIL, PRINTED, ROLE, USERNAME};
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::web) struct ListQuery {
-    /// The `next` of the page before.
-    #[schemars(regex(pattern = ACCOUNT_ID))]
-    cursor: Option<String>,
-}
+use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
+use crate::web::page::PageQuery;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Account")]
@@ -76,16 +69,10 @@ impl From<Account> for AccountAnswer {
 /// One page of accounts.
 pub(in crate::web) async fn list(
     Administrator(caller): Administrator,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<PageQuery<AccountId>>,
 ) -> Result<Json<List<AccountAnswer>>, Problem> {
-    let after = query.cursor.as_deref().map(AccountId::parse).transpose();
-    let after = after.map_err(|_| InvalidField {
-        field: "cursor",
-        expected: "the next of the page before",
-    })?;
-    let page = caller.accounts().list(after.as_ref()).await?;
-    let items = page.items.into_iter().map(AccountAnswer::from).collect();
-    Ok(Json(List::page(items, page.next.map(String::from))))
+    let page = caller.accounts().list(query.after()?.as_ref()).await?;
+    Ok(Json(List::page(page, AccountAnswer::from)))
 }
 
 /// One account.
@@ -192,18 +179,21 @@ pub(in crate::web) async fn remove(
 pub(in crate::web) async fn sessions(
     Administrator(caller): Administrator,
     Place(id): Place<String>,
+    Query(query): Query<PageQuery<SessionId>>,
 ) -> Result<Json<List<SessionAnswer>>, Problem> {
+    let after = query.after()?;
     let account = found(&caller, &id).await?;
     let asking = match &caller.identity.principal {
         Principal::Own { session, .. } => session.as_ref(),
         Principal::Foreign { .. } => None,
     };
-    let sessions = caller.accounts().sessions(&account.uid).await?;
-    let items = sessions
-        .into_iter()
-        .map(|session| SessionAnswer::new(session, asking))
-        .collect();
-    Ok(Json(List::whole(items)))
+    let page = caller
+        .accounts()
+        .sessions(&account.uid, after.as_ref())
+        .await?;
+    Ok(Json(List::page(page, |session| {
+        SessionAnswer::new(session, asking)
+    })))
 }
 
 /// Ends all sessions of one account.

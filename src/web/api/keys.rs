@@ -16,10 +16,11 @@ use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::id::KeyId;
 use crate::web::answer::{Created, Json, List, NoContent};
-use crate::web::body::{JsonBody, JsonOrNothing, Place};
+use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::rules::{NAME as RESOURCE_NAME, PRINTED_OR_NOTHING, RESOURCE_ID};
+use crate::web::page::PageQuery;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -293,15 +294,17 @@ fn problem(refusal: KeyRefusal) -> Problem {
 /// One's own keys.
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
+    Query(query): Query<PageQuery<KeyId>>,
 ) -> Result<Json<List<KeyAnswer>>, Problem> {
-    let keys = login.accounts().api_keys(&login.account.uid).await?;
-    let used = login.accounts().keys_used(&keys).await?;
-    let items = keys
-        .into_iter()
-        .zip(used)
-        .map(|(key, used)| KeyAnswer::new(key, None, used))
-        .collect();
-    Ok(Json(List::whole(items)))
+    let after = query.after()?;
+    let accounts = login.accounts();
+    let page = accounts
+        .api_keys(&login.account.uid, after.as_ref())
+        .await?;
+    let mut used = accounts.keys_used(&page.items).await?.into_iter();
+    Ok(Json(List::page(page, |key| {
+        KeyAnswer::new(key, None, used.next().flatten())
+    })))
 }
 
 /// One of one's own keys.

@@ -7,9 +7,10 @@ use crate::account::members::{MemberRefusal, Members, Resource};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
-use crate::web::body::{JsonBody, Place};
+use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{MemberCaller, Recognised};
 use crate::web::error::{Kind, Problem};
+use crate::web::page::PageQuery;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,21 +27,24 @@ pub(in crate::web) struct MemberAnswer {
     level: String,
 }
 
-/// All members of a resource.
+/// One page of the members of a resource.
 pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
     Place((kind, id)): Place<(String, String)>,
+    Query(query): Query<PageQuery<UserId>>,
 ) -> Result<Json<List<MemberAnswer>>, Problem> {
     let resource = resource(&caller, &kind, &id)?;
-    let found = caller.accounts().members(caller.actor(), &resource).await?;
-    let items = done(found)?
-        .into_iter()
-        .map(|(uid, level)| MemberAnswer {
+    let after = query.after()?;
+    let found = caller
+        .accounts()
+        .members(caller.actor(), &resource, after.as_ref())
+        .await?;
+    Ok(Json(List::page(done(found)?, |(uid, level)| {
+        MemberAnswer {
             uid: uid.into(),
             level: level.into(),
-        })
-        .collect();
-    Ok(Json(List::whole(items)))
+        }
+    })))
 }
 
 /// One member.
@@ -107,6 +111,7 @@ fn done<T>(outcome: Members<T>) -> Result<T, Problem> {
             MemberRefusal::NotAllowed => DenyReason::RoleMissing.into(),
             MemberRefusal::NoAccount | MemberRefusal::NoMember => Kind::NotFound.into(),
             MemberRefusal::Changed => Kind::MembershipChanged.into(),
+            MemberRefusal::TooMany => Kind::MembershipLimit.into(),
         }),
     }
 }

@@ -18,10 +18,11 @@ use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Json, List, NoContent};
-use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, is_form_sent};
+use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, Query, is_form_sent};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::page::PageQuery;
 use crate::web::portal::{Portal, login};
 
 /// The one way to log in that there is.
@@ -225,13 +226,16 @@ impl SessionAnswer {
 /// One's own sessions.
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
+    Query(query): Query<PageQuery<SessionId>>,
 ) -> Result<Json<List<SessionAnswer>>, Problem> {
-    let sessions = login.accounts().sessions(&login.account.uid).await?;
-    let items = sessions
-        .into_iter()
-        .map(|session| SessionAnswer::new(session, Some(&login.session)))
-        .collect();
-    Ok(Json(List::whole(items)))
+    let after = query.after()?;
+    let page = login
+        .accounts()
+        .sessions(&login.account.uid, after.as_ref())
+        .await?;
+    Ok(Json(List::page(page, |session| {
+        SessionAnswer::new(session, Some(&login.session))
+    })))
 }
 
 /// One of one's own sessions.

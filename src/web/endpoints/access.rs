@@ -29,7 +29,9 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
     api.get(
         "/apikeys",
         keys::list,
-        about(KEYS, "One's own keys").gives(200, list_example(&key_example())),
+        about(KEYS, "One page of one's own keys")
+            .gives(200, list_example(&key_example()))
+            .refuses(&[Kind::ValueInvalid]),
     )
     .post(
         "/apikeys",
@@ -78,9 +80,10 @@ pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
     api.get(
         "/members/{resource}/{id}",
         members::list,
-        about(MEMBERS, "All members of a resource")
+        about(MEMBERS, "One page of the members of a resource")
             .gives(200, list_example(&member))
-            .refuses(&refused),
+            .refuses(&refused)
+            .refuses(&[Kind::ValueInvalid]),
     )
     .get(
         "/members/{resource}/{id}/{uid}",
@@ -95,7 +98,7 @@ pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
             .takes(json!({ "level": "member" }))
             .gives(200, member)
             .refuses(&refused)
-            .refuses(&[Kind::LevelUnknown, Kind::MembershipChanged]),
+            .refuses(&[Kind::LevelUnknown, Kind::MembershipChanged, Kind::MembershipLimit]),
     )
     .delete(
         "/members/{resource}/{id}/{uid}",
@@ -146,7 +149,9 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
     .get(
         "/accounts/{account_id}/sessions",
         accounts::sessions,
-        about(ACCOUNTS, "The sessions of one account").gives(200, list_example(&session_example())),
+        about(ACCOUNTS, "One page of the sessions of one account")
+            .gives(200, list_example(&session_example()))
+            .refuses(&[Kind::ValueInvalid]),
     )
     .delete(
         "/accounts/{account_id}/sessions",

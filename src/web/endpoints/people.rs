@@ -143,9 +143,9 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
     api.get(
         "/sessions",
         session::list,
-        about(LOGIN, "One's own sessions")
+        about(LOGIN, "One page of one's own sessions")
             .gives(200, list_example(&session_example()))
-            .refuses(&[Kind::StoreUnavailable]),
+            .refuses(&[Kind::ValueInvalid, Kind::StoreUnavailable]),
     )
     .delete(
         "/sessions",

@@ -15,9 +15,10 @@ pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
 
 fn question() -> Operation {
     about("Forward-auth", "Asks whether a request may pass that another proxy has got")
-        .more("Only proxies in `listen.trusted_proxies` may ask, with the secret if one is set. One field carries the \
-            target's path and names the dialect: `X-Forwarded-Uri` (Traefik, Caddy, HAProxy), `X-Original-URI` or \
-            `X-Original-URL` (nginx); without any, the path appended to this one (Envoy), and the request's own method. \
+        .more("Only proxies in `listen.trusted_proxies` may ask, with the secret if one is set. One field \
+            carries the target's path and names the dialect, or several that name the same: `X-Forwarded-Uri` (Traefik, \
+            Caddy, HAProxy), `X-Original-URI` or `X-Original-URL` (nginx); without any, the path appended to this one \
+            (Envoy), and the request's own method. \
             400 is a mistake of the asking proxy, 401 and 403 are about the request.")
         .open_to(&["", BEARER, COOKIE, API_KEY])
         .reads_field("X-Doorward-Secret", "Shows that the asking proxy is one of ours, if the operator has set a secret.")

@@ -139,7 +139,9 @@ fn written(told: Told, family: Family) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::view::{Client, Target};
+    use crate::auth::client::Client;
+    use crate::auth::view::Target;
+    use crate::model::forwarding::TrustedFields;
     use crate::web::test_kit::Gateway;
 
     #[tokio::test]
@@ -155,6 +157,7 @@ mod tests {
             client: Client {
                 address: [192, 0, 2, 1].into(),
                 peer_is_trusted: true,
+                believed: TrustedFields::NONE,
             },
         };
         // A decision is part of it. What is rarely waited for, such as another service, is on the heap: with it, each of

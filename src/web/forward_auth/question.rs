@@ -1,15 +1,18 @@
 //! What an asking proxy describes.
 //!
-//! The field that carries the target's path names the family, and there must be exactly one: whoever can add a second one
-//! would choose what is judged. Nothing is guessed, and nothing that reads in two ways is believed.
+//! The fields that carry the target's path name the family: one, or several that name the same target, for whoever could
+//! add another one would choose what is judged. Nothing is guessed, and nothing that reads in two ways is believed.
 
 use http::{HeaderMap, HeaderName, Method};
 
 use crate::auth::asked::{Asked, Question};
+use crate::auth::client::{host_named, scheme_named};
 use crate::auth::strip::StripSet;
-use crate::auth::view::{FORWARDED_HOST, FORWARDED_PROTO, Target};
+use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
-use crate::route::head::check_method;
+use crate::model::field_name::Folded;
+use crate::model::forwarding::{FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, web_scheme};
+use crate::route::head::{check_method, host_of};
 use crate::snapshot::{FORWARD_AUTH_PATH, Snapshot};
 
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -57,26 +60,14 @@ pub(super) fn read<'a>(
         return Err(DenyReason::ForwardMalformed);
     }
     let config = &snapshot.config;
-    let (family, raw) = target(question, &config.listen.auth_prefix)?;
+    let places = Places::of(question, &config.listen.auth_prefix)?;
+    let raw = places.first().filter(|_| places.are_one());
+    let raw = raw.ok_or(DenyReason::ForwardMalformed)?;
     if config.limits.target_bytes_max < raw.len() {
         return Err(DenyReason::TargetTooLong);
     }
-    let method = method(
-        headers,
-        (family == Family::Envoy).then_some(question.method),
-    )?;
-    let host = single(headers, &FORWARDED_HOST)?;
-    let scheme = single(headers, &FORWARDED_PROTO)?
-        .map(web_scheme)
-        .transpose()?;
-    let (scheme, authority) = if headers.contains_key(ORIGINAL_URL) {
-        split_url(raw)?
-    } else if raw.starts_with('/') {
-        let public = config.listen.public_url.scheme.as_str();
-        (scheme.unwrap_or(public), host.unwrap_or(question.authority))
-    } else {
-        return Err(DenyReason::PathRefused);
-    };
+    let method = method(headers, places.appended.map(|_| question.method))?;
+    let (scheme, authority) = origin(question, &places, &config.listen.public_url.scheme)?;
     let asked = Asked {
         method,
         scheme,
@@ -84,25 +75,130 @@ pub(super) fn read<'a>(
         client: question.client.address,
         headers,
     };
-    Ok((family, asked))
+    if is_host_doubtful(question, &places, &asked, snapshot) {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    Ok((places.family(), asked))
 }
 
-/// The one target that is described, as it was written, and by which family.
-fn target<'a>(question: &Question<'a>, prefix: &str) -> Result<(Family, &'a str), DenyReason> {
-    let headers = question.headers;
-    let places = [
-        (Family::Traefik, only(headers, &FORWARDED_URI)?),
-        (Family::Nginx, only(headers, &ORIGINAL_URI)?),
-        (Family::Nginx, only(headers, &ORIGINAL_URL)?),
-        (Family::Envoy, appended(question, prefix)),
-    ];
-    let mut found = places
-        .into_iter()
-        .filter_map(|(family, raw)| Some((family, raw?)));
-    match (found.next(), found.next()) {
-        (Some(target), None) => Ok(target),
-        _ => Err(DenyReason::ForwardMalformed),
+/// The targets that are described, as they were written.
+struct Places<'a> {
+    url: Option<&'a str>,
+    uri: Option<&'a str>,
+    forwarded: Option<&'a str>,
+    appended: Option<&'a str>,
+}
+
+impl<'a> Places<'a> {
+    fn of(question: &Question<'a>, prefix: &str) -> Result<Self, DenyReason> {
+        let headers = question.headers;
+        Ok(Self {
+            url: only(headers, &ORIGINAL_URL)?,
+            uri: only(headers, &ORIGINAL_URI)?,
+            forwarded: only(headers, &FORWARDED_URI)?,
+            appended: appended(question, prefix),
+        })
     }
+
+    fn all(&self) -> impl Iterator<Item = &'a str> {
+        let all = [self.url, self.uri, self.forwarded, self.appended];
+        all.into_iter().flatten()
+    }
+
+    fn first(&self) -> Option<&'a str> {
+        self.all().next()
+    }
+
+    /// What the answer is written for: nginx understands the least.
+    const fn family(&self) -> Family {
+        if self.url.is_some() || self.uri.is_some() {
+            Family::Nginx
+        } else if self.forwarded.is_some() {
+            Family::Traefik
+        } else {
+            Family::Envoy
+        }
+    }
+
+    /// Whether all that is described is described in `X-Forwarded-*`, by one hand.
+    const fn are_forwarded_only(&self) -> bool {
+        self.forwarded.is_some()
+            && self.url.is_none()
+            && self.uri.is_none()
+            && self.appended.is_none()
+    }
+
+    /// Whether all of them name one path and query. What cannot be read must be written alike.
+    fn are_one(&self) -> bool {
+        let path = |raw: &'a str| split_url(raw).map_or(raw, |(_, _, path)| path);
+        let read = |raw: &str| Target::read(b"a", raw.as_bytes()).ok();
+        let mut others = self.all().map(path);
+        let Some(first) = others.next() else {
+            return true;
+        };
+        others.all(|other| {
+            let is_read_alike = || {
+                let (first, other) = (read(first)?, read(other)?);
+                Some(first.path_and_query == other.path_and_query)
+            };
+            first == other || is_read_alike() == Some(true)
+        })
+    }
+}
+
+/// Scheme and host: those of an absolute URL, else those that are told beside the path, else the question's own.
+fn origin<'a>(
+    question: &Question<'a>,
+    places: &Places<'a>,
+    public_scheme: &'a str,
+) -> Result<(&'a str, &'a str), DenyReason> {
+    let malformed = |_| DenyReason::ForwardMalformed;
+    let host = host_named(question.headers).map_err(malformed)?;
+    let scheme_counts =
+        question.client.believed.has(ForwardingField::Proto) || places.are_forwarded_only();
+    let scheme = single_scheme(question.headers)?.filter(|_| scheme_counts);
+    let is_absolute = |raw: &str| !raw.starts_with('/');
+    let Some(url) = places.url else {
+        if places.all().any(is_absolute) {
+            return Err(DenyReason::PathRefused);
+        }
+        let scheme = scheme.unwrap_or(public_scheme);
+        return Ok((scheme, host.unwrap_or(question.authority)));
+    };
+    let (url_scheme, authority, _) = split_url(url).ok_or(DenyReason::ForwardMalformed)?;
+    let url_scheme = web_scheme(url_scheme).ok_or(DenyReason::ForwardMalformed)?;
+    if authority.contains(',') {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    // With a path beside them the other two describe a target too.
+    let is_same_host = |host: &str| {
+        let bare = |authority: &str| host_of(authority.as_bytes()).map(str::to_ascii_lowercase);
+        bare(host) == bare(authority)
+    };
+    let is_one = host.is_none_or(is_same_host) && scheme.is_none_or(|scheme| scheme == url_scheme);
+    if places.forwarded.is_some() && !is_one {
+        return Err(DenyReason::ForwardMalformed);
+    }
+    Ok((url_scheme, authority))
+}
+
+/// Whether the decision hangs on an `X-Forwarded-Host` that may be the caller's: who tells a target by other fields than
+/// `X-Forwarded-*` need not overwrite that one, unless `trusted_headers` says so. Then Host must lead to the same route.
+fn is_host_doubtful(
+    question: &Question<'_>,
+    places: &Places<'_>,
+    asked: &Asked<'_>,
+    snapshot: &Snapshot,
+) -> bool {
+    let is_vouched_for = question.client.believed.has(ForwardingField::Host)
+        || places.are_forwarded_only()
+        || places.url.is_some();
+    !is_vouched_for
+        && question.headers.contains_key(FORWARDED_HOST)
+        && host_of(question.authority.as_bytes()).is_none_or(|host| {
+            let host = host.to_ascii_lowercase();
+            host != asked.target.host && !snapshot.authorizer.is_one_route(&asked.view(), &host)
+        })
 }
 
 /// What is appended to the endpoint's own path: a path from its slash on, and the query.
@@ -130,23 +226,17 @@ fn method(headers: &HeaderMap, own: Option<&Method>) -> Result<Method, DenyReaso
     Method::from_bytes(method.as_bytes()).map_err(|_| DenyReason::RequestMalformed)
 }
 
-/// Scheme and authority of an absolute URL.
-fn split_url(url: &str) -> Result<(&'static str, &str), DenyReason> {
-    let (scheme, rest) = url.split_once("://").ok_or(DenyReason::ForwardMalformed)?;
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if authority.contains(',') {
-        return Err(DenyReason::ForwardMalformed);
-    }
-    Ok((web_scheme(scheme)?, authority))
+/// Scheme, authority and the rest of an absolute URL.
+fn split_url(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (authority, path) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+    Some((scheme, authority, path))
 }
 
-/// A scheme as it stands in an `Origin`: some proxies tell WebSocket handshakes by schemes of their own.
-pub(super) fn web_scheme(text: &str) -> Result<&'static str, DenyReason> {
-    match text {
-        "http" | "ws" => Ok("http"),
-        "https" | "wss" => Ok("https"),
-        _ => Err(DenyReason::ForwardMalformed),
-    }
+/// The scheme that is told beside a path, once.
+fn single_scheme(headers: &HeaderMap) -> Result<Option<&'static str>, DenyReason> {
+    only(headers, &FORWARDED_PROTO)?;
+    scheme_named(headers).map_err(|_| DenyReason::ForwardMalformed)
 }
 
 /// Whether a name is that of an identity header, or one that describes, in a spelling that some servers read as the same.
@@ -154,19 +244,16 @@ pub(super) fn is_disguised(strip: &StripSet, name: &HeaderName) -> bool {
     strip.is_disguised_identity(name) || is_twin(name)
 }
 
-/// Whether a name is one of [`DESCRIBING`] to servers that read `_` and `.` as `-`, but not to us.
+/// Whether a name is one of [`DESCRIBING`] to other servers, but not to us.
 fn is_twin(name: &HeaderName) -> bool {
-    let is_plain = |b: &u8| !matches!(b, b'_' | b'.');
-    if name.as_str().as_bytes().iter().all(is_plain) {
+    let name = name.as_str().as_bytes();
+    if name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        && !name.windows(2).any(|w| w == b"--")
+    {
         return false;
     }
-    let is_alike = |known: &HeaderName| {
-        let pairs = known.as_str().bytes().zip(name.as_str().bytes());
-        name.as_str().len() == known.as_str().len()
-            && pairs
-                .into_iter()
-                .all(|(known, b)| known == b || (known == b'-' && matches!(b, b'_' | b'.')))
-    };
+    let folded = Folded::of(name);
+    let is_alike = |known: &HeaderName| folded.whole() == Some(known.as_str().as_bytes());
     DESCRIBING.iter().any(is_alike)
 }
 

@@ -325,6 +325,13 @@ impl Operation {
         self.oauth.extend(rows);
     }
 
+    /// What changes something may be refused for want of an audit trail.
+    pub(in crate::web::openapi) fn expect_audit(&mut self) {
+        if self.changes {
+            self.refuse(&[Kind::AuditUnavailable]);
+        }
+    }
+
     /// What recognising a caller may come to.
     pub(in crate::web) fn recognise(&mut self) {
         self.refuse(&[

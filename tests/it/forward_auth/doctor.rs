@@ -313,6 +313,11 @@ const OF_NGINX: &[Mistake] = &[
         &["cookie_refused"],
     ),
     mistake(
+        "    proxy_buffer_size 64k;\n    proxy_buffers 4 64k;\n",
+        "    proxy_buffer_size 4k;\n",
+        &["long_answer_lost"],
+    ),
+    mistake(
         "proxy_set_header X-Forwarded-For $remote_addr;",
         "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
         &["client_believed"],
@@ -471,8 +476,8 @@ fn mistakes_of_envoy_are_found() {
             &["identity_lost"],
         ),
         mistake(
-            "x[-_.](auth|original|doorward)[-_.].*",
-            "x[-_.]other[-_.].*",
+            "x[^a-z0-9](auth|original|doorward)[^a-z0-9].*",
+            "x[^a-z0-9]other[^a-z0-9].*",
             &["identity_forged"],
         ),
         mistake(
@@ -556,7 +561,7 @@ fn mistakes_of_haproxy_are_found() {
             &["identity_forged"],
         ),
         mistake(
-            "    http-request del-header ^x[-_.](auth|original|doorward)[-_.] -m reg\n",
+            "    http-request del-header ^x[^a-z0-9](auth|original|doorward)[^a-z0-9] -m reg\n",
             "",
             &["identity_left", "identity_forged"],
         ),

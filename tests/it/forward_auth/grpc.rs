@@ -42,10 +42,19 @@ struct Scene {
 
 impl Scene {
     fn start(more: &str) -> Self {
+        Self::with("", more)
+    }
+
+    /// With more in `[listen]`.
+    fn listening(listen: &str) -> Self {
+        Self::with(listen, "")
+    }
+
+    fn with(listen: &str, more: &str) -> Self {
         let upstream = Upstream::start();
         let grpc = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let gateway = Gateway::start(&format!(
-            "[listen]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n\
+            "[listen]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n{listen}\
              [forward_auth]\nsecret = \"{SECRET}\"\ngrpc_address = \"{grpc}\"\n{}{more}",
             routes(&upstream)
         ));
@@ -260,9 +269,9 @@ fn questions_are_decided_and_recorded_as_the_requests_that_they_are_about() {
         ("GET", "/nowhere", &by_anna[..], 403, "no_route"),
         ("GET", "/admin/x", &by_anna, 403, "role_missing"),
         ("GET", "/protected/x", &twice, 401, "credential_conflict"),
-        ("GET", "/public/../protected/x", &[], 401, "path_refused"),
-        ("GET", "/public/%2e%2e/x", &[], 401, "path_refused"),
-        ("GET", "x", &[], 401, "path_refused"),
+        ("GET", "/public/../protected/x", &[], 403, "path_refused"),
+        ("GET", "/public/%2e%2e/x", &[], 403, "path_refused"),
+        ("GET", "x", &[], 403, "path_refused"),
         ("TRACE", "/public/x", &[], 403, "method_refused"),
         ("G T", "/public/x", &[], 401, "request_malformed"),
     ] {
@@ -310,10 +319,9 @@ fn only_trusted_proxies_that_show_the_secret_may_ask() {
 type Change = fn(&mut HttpRequest);
 
 /// By which Envoy describes no request, or more than one.
-const UNSOUND: [(&str, Change); 10] = [
+const UNSOUND: [(&str, Change); 9] = [
     ("no path", |http| http.path.clear()),
     ("no method", |http| http.method.clear()),
-    ("no scheme", |http| http.scheme.clear()),
     ("another scheme", |http| "ftp".clone_into(&mut http.scheme)),
     ("two hosts", |http| has_host(http, "a.test,b.test")),
     ("a second target", |http| "a".clone_into(&mut http.query)),
@@ -362,10 +370,24 @@ fn what_describes_no_one_request_is_refused() {
         "X.Auth.Uid",
         "X_Forwarded_Uri",
         "X-Original_Method",
+        "x__auth__uid",
     ] {
         let asked = question("GET", "/public/x", &[(name, "forged")]);
         scene.ask(asked).is_refused(400, "forward_malformed");
     }
+    for (name, status, code) in [
+        ("X~Auth~Uid", 401, "header_name_refused"),
+        ("X!Harmless", 401, "header_name_refused"),
+        ("X-HTTP-Method-Override", 403, "method_override_refused"),
+        ("X_HTTP_Method", 403, "method_override_refused"),
+    ] {
+        let asked = question("POST", "/public/x", &[(name, "DELETE")]);
+        scene.ask(asked).is_refused(status, code);
+    }
+    // Then it is that of the public URL.
+    let mut asked = sound();
+    http_of(&mut asked).scheme.clear();
+    assert!(scene.ask(asked).passes);
 }
 
 #[test]
@@ -416,6 +438,8 @@ fn what_no_caller_may_send_is_taken_out() {
         ("X-Auth-Request-User", "forged"),
         ("Remote-User", "forged"),
         ("X_Forwarded_Groups", "forged"),
+        ("Client-Cert", "forged"),
+        ("X-User-Id", "7"),
         ("X-Original-URL", "http://a.test/public/x"),
         ("X-Forwarded-Uri", "/public/x"),
         ("X-Forwarded-Host", "b.test"),
@@ -438,6 +462,7 @@ fn what_no_caller_may_send_is_taken_out() {
         removed,
         [
             "authorization",
+            "client-cert",
             "remote-user",
             "x-api_key",
             "x-auth-request-user",
@@ -474,14 +499,18 @@ fn what_no_caller_may_send_is_taken_out() {
 
 #[test]
 fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
-    let scene = Scene::start("");
+    let default = Scene::start("");
+    let listed = Scene::listening(
+        "trusted_headers = [\"X-Forwarded-For\", \"X-Forwarded-Proto\", \"X-Forwarded-Host\"]\n",
+    );
     let forwarded = ("X-Forwarded-For", "198.51.100.1, 203.0.113.9");
-    for (from, client, keeps_host) in [
-        (Some("192.0.2.7"), "192.0.2.7", false),
-        (Some("::ffff:192.0.2.7"), "192.0.2.7", false),
-        (Some("10.0.0.9"), "203.0.113.9", true),
+    for (scene, from, client, keeps_host) in [
+        (&listed, Some("192.0.2.7"), "192.0.2.7", false),
+        (&listed, Some("::ffff:192.0.2.7"), "192.0.2.7", false),
+        (&listed, Some("10.0.0.9"), "203.0.113.9", true),
         // A local socket: what Envoy has written counts.
-        (None, "203.0.113.9", true),
+        (&listed, None, "203.0.113.9", true),
+        (&default, Some("10.0.0.9"), "203.0.113.9", false),
     ] {
         let mut asked = question(
             "GET",
@@ -490,7 +519,13 @@ fn the_caller_is_who_has_connected_to_envoy_unless_that_is_a_trusted_proxy() {
         );
         asked.attributes.as_mut().unwrap().source = from.map(source);
         let told = scene.ask(asked);
-        assert_eq!(scene.record(&told)["client"], client, "{from:?}");
+        let record = scene.record(&told);
+        let host = if keeps_host { "b.test" } else { "a.test" };
+        assert_eq!(
+            (&record["client"], &record["host"]),
+            (&client.into(), &host.into()),
+            "{from:?}"
+        );
         let keeps = !told.removed.contains(&"x-forwarded-host".to_owned());
         assert_eq!(keeps, keeps_host, "{from:?}");
     }

@@ -12,7 +12,7 @@ use crate::harness::{at_once, wait_for};
 
 type Promise = fn(&Behind);
 
-const PROMISES: [(&str, Promise); 15] = [
+const PROMISES: [(&str, Promise); 16] = [
     ("what is allowed arrives with its identity", allowed),
     ("what is refused reaches nobody, and is told why", refused),
     (
@@ -33,6 +33,7 @@ const PROMISES: [(&str, Promise); 15] = [
         named_in_connection,
     ),
     ("big cookies arrive", big_cookies),
+    ("many roles arrive", many_roles),
     ("no path leads around the decision", path_tricks),
     ("nobody asks through the proxy", outsiders),
     (
@@ -239,10 +240,31 @@ fn navigation(behind: &Behind) {
     let script = stopped(behind, html("/x").header("Sec-Fetch-Mode", "cors"));
     assert_eq!((script.status, script.header("location")), (401, None));
     arrived(behind, html("/x").header("Cookie", behind.cookie()));
+    // A long way back makes a long head.
+    let long = stopped(behind, html(&format!("/x?{}", "=".repeat(1_900))));
+    let back = long.header("location").unwrap_or_default();
+    assert_eq!((long.status, 5_700 < back.len()), (302, true), "{long:?}");
+}
+
+/// A person in many groups, each named by a UUID as directories do.
+fn many_roles(behind: &Behind) {
+    let roles: Vec<_> = (0..200).map(|number| format!("{number:036}")).collect();
+    let ina = behind.gateway.person("ina");
+    let root = behind.gateway.administrator("root");
+    let account = format!("/auth/accounts/{}", ina.account_id);
+    let request = behind.gateway.request("PATCH", &account);
+    let change = serde_json::json!({ "roles": roles });
+    request.by(&root.caller()).json(&change).send().expect(200);
+    let ina = behind.gateway.login("ina");
+    let seen = arrived(behind, behind.get("/x").by(&ina.caller()));
+    assert_eq!(told(&seen, "x-auth-uid"), Some(ina.uid.as_str()));
+    let told = told(&seen, "x-auth-roles").unwrap_or_default();
+    let missing = roles.iter().filter(|role| !told.contains(role.as_str()));
+    assert_eq!(missing.count(), 0, "{told}");
 }
 
 /// Every way to write a name that somebody may read as the same.
-fn spellings(name: &str) -> [String; 8] {
+fn spellings(name: &str) -> [String; 10] {
     let mixed = name.replacen('-', "_", 1);
     [
         name.to_owned(),
@@ -251,6 +273,8 @@ fn spellings(name: &str) -> [String; 8] {
         name.replace('-', "_"),
         name.replace('-', "_").to_ascii_uppercase(),
         name.replace('-', "."),
+        name.replace('-', "~"),
+        name.replace('-', "+"),
         mixed.to_ascii_lowercase(),
         mixed,
     ]

@@ -131,7 +131,7 @@ pub(super) fn log_in(gateway: &Gateway, origin: &str, username: &str) -> Respons
 
 #[test]
 fn every_family_gets_the_decision_of_the_proxy() {
-    let (upstream, gateway) = started("");
+    let (upstream, gateway) = started("trusted_headers = [\"X-Forwarded-Host\"]\n");
     let anna = gateway.person("anna");
     gateway.member("anna", "42", "member");
     let cases = [
@@ -150,19 +150,19 @@ fn every_family_gets_the_decision_of_the_proxy() {
             "GET",
             "/public/../protected/x",
             Some(&anna),
-            401,
+            403,
             "path_refused",
         ),
         (
             "GET",
             "/public/..%2fprotected/x",
             Some(&anna),
-            401,
+            403,
             "path_refused",
         ),
         ("GET", "/public//x", None, 200, ""),
-        ("GET", "/public/%zz", None, 401, "path_refused"),
-        ("GET", "/public;x/y", None, 401, "path_refused"),
+        ("GET", "/public/%zz", None, 403, "path_refused"),
+        ("GET", "/public;x/y", None, 403, "path_refused"),
     ];
     for way in WAYS {
         for (method, target, person, status, code) in cases {
@@ -237,18 +237,63 @@ fn all_identity_headers_are_in_every_allow_and_what_is_not_known_is_empty() {
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 const HOST: (&str, &str) = ("X-Forwarded-Host", "app.example.com");
+const PROTO: (&str, &str) = ("X-Forwarded-Proto", "https");
 const METHOD: (&str, &str) = ("X-Forwarded-Method", "GET");
 const URI: (&str, &str) = ("X-Forwarded-Uri", "/public/x");
 const URL: (&str, &str) = ("X-Original-URL", "https://app.example.com/public/x");
 const ORIGINAL: (&str, &str) = ("X-Original-URI", "/public/x");
 
 /// Questions that describe no request, or more than one.
-const MALFORMED: [(&str, Fields<'static>); 24] = [
+const MALFORMED: [(&str, Fields<'static>); 29] = [
     ("no target", &[METHOD, HOST]),
     ("no method", &[URI, HOST]),
-    ("two families", &[URI, METHOD, HOST, ORIGINAL]),
-    ("two of nginx", &[URL, METHOD, ORIGINAL]),
-    ("an absolute one too", &[URI, URL, METHOD, HOST]),
+    (
+        "two families",
+        &[URI, METHOD, HOST, ("X-Original-URI", "/protected/x")],
+    ),
+    (
+        "two of nginx",
+        &[URL, METHOD, ("X-Original-URI", "/protected/x")],
+    ),
+    (
+        "another absolute one",
+        &[
+            URI,
+            METHOD,
+            HOST,
+            ("X-Original-URL", "https://app.example.com/protected/x"),
+        ],
+    ),
+    (
+        "one of another host",
+        &[
+            URI,
+            METHOD,
+            HOST,
+            ("X-Original-URL", "https://b.test/public/x"),
+        ],
+    ),
+    (
+        "one of another scheme",
+        &[URI, URL, METHOD, HOST, ("X-Forwarded-Proto", "http")],
+    ),
+    (
+        "one with another query",
+        &[URL, METHOD, ("X-Original-URI", "/public/x?a")],
+    ),
+    (
+        "two that cannot be read",
+        &[
+            METHOD,
+            HOST,
+            ("X-Forwarded-Uri", "/a/../x"),
+            ("X-Original-URI", "/b/../x"),
+        ],
+    ),
+    (
+        "a twin with another separator",
+        &[URI, METHOD, HOST, ("X__Forwarded__Uri", "/public/x")],
+    ),
     (
         "an empty one too",
         &[URI, METHOD, HOST, ("X-Original-URI", "")],
@@ -269,8 +314,8 @@ const MALFORMED: [(&str, Fields<'static>); 24] = [
         &[URI, METHOD, ("X-Forwarded-Host", "a.test, b.test")],
     ),
     (
-        "a list of schemes",
-        &[URI, METHOD, HOST, ("X-Forwarded-Proto", "https,http")],
+        "a list of schemes that ends in none",
+        &[URI, METHOD, HOST, ("X-Forwarded-Proto", "https,gopher")],
     ),
     (
         "the scheme twice",
@@ -336,9 +381,10 @@ fn a_question_that_describes_no_one_request_is_refused() {
         assert_eq!(answer.status, 400, "{what}: {answer:?}");
         answer.refused(400, "forward_malformed");
     }
+    let other = [("X-Forwarded-Uri", "/public/y"), METHOD];
     for fields in [
-        &[URI, METHOD][..],
-        &[ORIGINAL],
+        &other[..],
+        &[("X-Original-URI", "/public/y")],
         &[("X-Forwarded-Method", "PUT")],
         &[("X-Original-Method", "PUT")],
     ] {
@@ -355,7 +401,11 @@ fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
     let (_upstream, gateway) = started("");
     let hidden = ("X-Original-URL", "https://a.test#/public/x");
     let user = ("X-Original-URL", "https://u@a.test/public/x");
-    let cases: [(&str, Fields<'_>); 8] = [
+    let cases: [(&str, Fields<'_>); 9] = [
+        (
+            "header_name_refused",
+            &[URI, METHOD, HOST, ("X~Auth~Uid", "forged")],
+        ),
         ("request_malformed", &[hidden, METHOD]),
         ("request_malformed", &[user, METHOD]),
         (
@@ -382,7 +432,8 @@ fn a_mistake_of_the_caller_is_told_so_that_every_proxy_understands_it() {
     ];
     for (code, fields) in cases {
         let answer = with(bare(&gateway, ""), fields).send();
-        answer.refused(401, code);
+        let status = if code == "path_refused" { 403 } else { 401 };
+        answer.refused(status, code);
     }
     let long = format!("/public/{}", "x".repeat(9000));
     for way in WAYS {
@@ -428,7 +479,7 @@ fn where_the_target_is_comes_from_the_best_source() {
             .header("X-Original-Method", "GET")
             .host("a.test")
     };
-    // The absolute URL goes before the other fields, these before Host.
+    // The absolute URL goes before the other fields.
     ask()
         .header("X-Original-URL", format!("https://{api}/hosts/x"))
         .header("X-Forwarded-Host", "b.test")
@@ -439,9 +490,34 @@ fn where_the_target_is_comes_from_the_best_source() {
         .header("X-Forwarded-Host", api)
         .send()
         .expect(403);
+    // A path names no host. What stands beside it may be the caller's, unless `trusted_headers` has it: then nothing may
+    // hang on it.
+    let both = |path: &str| {
+        ask()
+            .header("X-Original-URI", path)
+            .header("X-Forwarded-Host", api)
+            .send()
+    };
+    both("/hosts/x").refused(400, "forward_malformed");
+    both("/public/x").expect(200);
+    // A caller that adds the fields of another family vouches for nothing.
     ask()
         .header("X-Original-URI", "/hosts/x")
+        .header("X-Forwarded-Uri", "/hosts/x")
         .header("X-Forwarded-Host", api)
+        .send()
+        .refused(400, "forward_malformed");
+    ask()
+        .header("X-Forwarded-Uri", "/hosts/x")
+        .header("X-Forwarded-Host", api)
+        .send()
+        .expect(200);
+    let (_upstream, listed) = started("trusted_headers = [\"X-Forwarded-Host\"]\n");
+    bare(&listed, "")
+        .header("X-Original-Method", "GET")
+        .header("X-Original-URI", "/hosts/x")
+        .header("X-Forwarded-Host", api)
+        .host("a.test")
         .send()
         .expect(200);
     ask()
@@ -453,6 +529,84 @@ fn where_the_target_is_comes_from_the_best_source() {
         .host(api)
         .send()
         .expect(200);
+}
+
+#[test]
+fn several_families_that_name_one_target_are_one() {
+    let (_upstream, gateway) = started("[session]\nreturn_to = [\"https://app.example.com\"]\n");
+    let cases: [(&str, Fields<'_>, u16); 6] = [
+        ("", &[URI, URL, METHOD, HOST, PROTO], 401),
+        ("", &[URI, ORIGINAL, URL, METHOD, HOST, PROTO], 401),
+        (
+            "",
+            &[URI, ("X-Original-URI", "/%70ublic/x"), METHOD, PROTO],
+            401,
+        ),
+        ("", &[URI, METHOD, HOST, PROTO], 302),
+        ("/public/x", &[URI, PROTO], 302),
+        ("/public/x", &[URI, ORIGINAL, PROTO], 401),
+    ];
+    for (appended, fields, refused) in cases {
+        let ask = |path: &str, more: Fields<'_>| {
+            let to = |value: &str| value.replace("/public/", path).replace("/%70ublic/", path);
+            let mut question = bare(&gateway, &to(appended)).host("app.example.com");
+            for (name, value) in fields {
+                question = question.header(name, to(value));
+            }
+            with(question, more).send()
+        };
+        ask("/public/", &[]).expect(200);
+        let answer = ask("/protected/", &[("Accept", "text/html")]);
+        assert_eq!(answer.status, refused, "{appended} {fields:?}: {answer:?}");
+        assert!(answer.header("location").is_some(), "{fields:?}");
+        let answer = ask("/protected/", &[("Accept", "text/html;q=0, */*")]);
+        answer.refused(401, "credential_missing");
+        assert_eq!(answer.header("location"), None, "{fields:?}");
+    }
+}
+
+#[test]
+fn no_login_mends_a_path_or_a_method_that_is_refused() {
+    let (_upstream, gateway) = started("");
+    for way in WAYS {
+        let ask = |target| {
+            let question = about(&gateway, way, "POST", "app.example.com", target);
+            question.header("Accept", "text/html")
+        };
+        for name in [
+            "X-HTTP-Method-Override",
+            "X_HTTP_Method",
+            "X-Method-Override",
+        ] {
+            for target in ["/public/x", "/protected/x"] {
+                let answer = ask(target).header(name, "DELETE").send();
+                answer.refused(403, "method_override_refused");
+                assert_eq!(answer.header("location"), None);
+            }
+        }
+        let answer = ask("/public/../x").send();
+        answer.refused(403, "path_refused");
+        assert_eq!(answer.header("location"), None);
+    }
+}
+
+#[test]
+fn the_scheme_is_read_as_on_the_way_through() {
+    let (_upstream, gateway) = started("[session]\nreturn_to = [\"https://app.example.com\"]\n");
+    for (told, scheme) in [
+        ("HTTPS", "https"),
+        ("wss", "https"),
+        ("http, https", "https"),
+        ("https, ws", "http"),
+        ("", "http"),
+    ] {
+        let question = bare(&gateway, "").header("X-Forwarded-Proto", told);
+        let fields = [("X-Forwarded-Uri", "/protected/x"), METHOD, HOST];
+        let answer = with(question, &fields).header("Accept", "text/html").send();
+        let location = answer.expect(302).header("location").unwrap().to_owned();
+        // Only https is a place to come back to.
+        assert_eq!(location.contains("rd=https"), scheme == "https", "{told}");
+    }
 }
 
 #[test]

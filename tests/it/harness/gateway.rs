@@ -153,8 +153,24 @@ impl Gateway {
         });
     }
 
+    /// Starts the process onto outputs of the test's own, and waits until it is ready.
+    pub(crate) fn run_onto(&self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) {
+        let mut command = self.command(&["serve"]);
+        let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let running = Running {
+            child: command.spawn().unwrap(),
+            readers: Vec::new(),
+        };
+        self.wait_for_ready(running, || {
+            self.readiness().is_some_and(|answer| answer.status == 200)
+        });
+    }
+
     fn run_until(&self, is_ready: impl Fn() -> bool) {
-        let mut running = self.spawn();
+        self.wait_for_ready(self.spawn(), is_ready);
+    }
+
+    fn wait_for_ready(&self, mut running: Running, is_ready: impl Fn() -> bool) {
         wait_for("a gateway that is ready", || {
             if let Some(status) = running.child.try_wait().unwrap() {
                 running.join();

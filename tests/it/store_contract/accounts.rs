@@ -119,7 +119,7 @@ pub(crate) async fn ids_are_never_written_over(store: Arc<dyn Store>) {
             uid: collider.uid.clone(),
             ..token
         };
-        let registered = store.register(collider.clone(), token, None).await;
+        let registered = store.register(collider.clone(), token, None, None).await;
         assert!(matches!(registered, Err(StoreError::Collision { .. })));
         let created = store.create_account(collider).await;
         assert!(matches!(created, Err(StoreError::Collision { .. })));
@@ -205,7 +205,10 @@ pub(crate) async fn administrators_change_what_they_name(store: Arc<dyn Store>) 
 
     let pending = account(3, AccountStatus::Pending);
     let token = token(3, 3, Purpose::Confirm);
-    store.register(pending.clone(), token, None).await.unwrap();
+    store
+        .register(pending.clone(), token, None, None)
+        .await
+        .unwrap();
     for status in [AccountStatus::Active, AccountStatus::Disabled] {
         let change = AccountChange {
             status: Some(status),

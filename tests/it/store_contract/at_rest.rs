@@ -35,7 +35,9 @@ pub(crate) async fn everything(store: &dyn Store) -> Result<Vec<String>, StoreEr
         ));
     }
     lines.push(format!("{:?}", store.one_time_token(&digest(1)).await?));
-    let members = store.members_of(&name("list"), &resource_id("42")).await?;
+    let members = store
+        .members_of(&name("list"), &resource_id("42"), None, 9)
+        .await?;
     lines.push(format!("{members:?}"));
     Ok(lines)
 }

@@ -177,7 +177,7 @@ pub(crate) async fn put_session(store: &dyn Store, number: u32, of: u32) {
 pub(crate) async fn put_key(store: &dyn Store, number: u32, of: u32) {
     let standing = standing(store, of).await;
     let created = store.create_api_key(api_key(number, of), standing).await;
-    assert_eq!(created.unwrap(), Guarded::Done(()));
+    assert_eq!(created.unwrap(), Guarded::Done(true));
 }
 
 /// What a slow check of the account would carry now.

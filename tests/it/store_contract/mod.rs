@@ -3,6 +3,7 @@
 mod accounts;
 mod at_rest;
 mod backups;
+mod bounds;
 mod damage;
 pub(crate) mod fixture;
 mod kill;
@@ -72,6 +73,12 @@ promises! {
         a_membership_changes_from_the_level_that_was_seen
         memberships_are_listed_both_ways
         a_level_that_others_set_hinders_no_slow_write;
+    bounds:
+        keys_at_once_stay_within_their_bound
+        one_login_too_many_ends_the_session_that_was_not_used
+        one_token_too_many_voids_the_one_that_ends_first
+        pending_accounts_of_strangers_are_so_many
+        memberships_are_looked_up_and_paged;
     outbox:
         mails_wait_in_the_order_of_time
         a_mail_is_there_exactly_if_its_token_is;

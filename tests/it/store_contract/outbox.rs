@@ -93,10 +93,12 @@ pub(crate) async fn mails_wait_in_the_order_of_time(store: Arc<dyn Store>) {
 pub(crate) async fn a_mail_is_there_exactly_if_its_token_is(store: Arc<dyn Store>) {
     let pending = account(1, AccountStatus::Pending);
     let confirm = token(1, 1, Purpose::Confirm);
-    let registered = store.register(pending.clone(), confirm.clone(), Some(mail(1, 0)));
-    registered.await.unwrap();
+    let registered = store.register(pending.clone(), confirm.clone(), Some(mail(1, 0)), None);
+    assert!(registered.await.unwrap());
     // The same account once more: nothing of it is written.
-    let again = store.register(pending, confirm, Some(mail(2, 0))).await;
+    let again = store
+        .register(pending, confirm, Some(mail(2, 0)), None)
+        .await;
     assert!(again.is_err());
     put_active(&*store, 2).await;
     for (number, purpose, fits) in [(3, Purpose::Reset, true), (4, Purpose::Confirm, false)] {

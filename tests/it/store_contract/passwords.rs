@@ -17,7 +17,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
     for number in 1..=3 {
         let rival = rival(number, &first);
         let token = token(number, number, Purpose::Confirm);
-        store.register(rival, token, None).await.unwrap();
+        store.register(rival, token, None, None).await.unwrap();
     }
     assert!(!store.identity_taken(&first.identity).await.unwrap());
     let set = async |number| {
@@ -48,7 +48,7 @@ pub(crate) async fn pending_accounts_reserve_nothing_and_the_first_password_wins
     other_address.identity = EmailAddress::parse("other@example.org").unwrap();
     for (number, rival) in [(4, other_name), (5, other_address)] {
         let token = token(number, number, Purpose::Confirm);
-        store.register(rival, token, None).await.unwrap();
+        store.register(rival, token, None, None).await.unwrap();
         assert_eq!(set(number).await, None, "{number}");
     }
 }

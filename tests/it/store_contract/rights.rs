@@ -34,7 +34,7 @@ pub(crate) async fn api_keys_are_guarded_listed_and_revoked(store: Arc<dyn Store
         store.create_api_key(key, 0).await.unwrap()
     })
     .await;
-    let created = outcomes.iter().filter(|it| **it == Guarded::Done(()));
+    let created = outcomes.iter().filter(|it| **it == Guarded::Done(true));
     assert_eq!(created.count(), 1);
     let listed = async |of| {
         let keys = store.api_keys_of(&uid(of)).await.unwrap();
@@ -240,19 +240,28 @@ pub(crate) async fn memberships_are_listed_both_ways(store: Arc<dyn Store>) {
     assert!(listed.is_sorted());
     assert!(store.memberships_of(&uid(3)).await.unwrap().is_empty());
     let list = name("list");
-    let members = store.members_of(&list, &resource_id("4")).await.unwrap();
+    let members = store
+        .members_of(&list, &resource_id("4"), None, 9)
+        .await
+        .unwrap();
     assert_eq!(
         members,
         [(uid(1), name("invitee")), (uid(2), name("member"))]
     );
-    let members = store.members_of(&list, &resource_id("2")).await.unwrap();
+    let members = store
+        .members_of(&list, &resource_id("2"), None, 9)
+        .await
+        .unwrap();
     assert!(members.is_empty());
     let ended = store
         .end_membership(&uid(2), &list, &resource_id("4"), &name("member"))
         .await;
     assert_eq!(ended.unwrap(), MembershipChange::Done);
     assert!(store.memberships_of(&uid(2)).await.unwrap().is_empty());
-    let members = store.members_of(&list, &resource_id("4")).await.unwrap();
+    let members = store
+        .members_of(&list, &resource_id("4"), None, 9)
+        .await
+        .unwrap();
     assert_eq!(members, [(uid(1), name("invitee"))]);
 }
 
@@ -275,7 +284,7 @@ pub(crate) async fn a_level_that_others_set_hinders_no_slow_write(store: Arc<dyn
     let written = store.create_session(session(1, 1), read, None).await;
     assert_eq!(written.unwrap(), Guarded::Done(()));
     let written = store.create_api_key(api_key(1, 1), read).await;
-    assert_eq!(written.unwrap(), Guarded::Done(()));
+    assert_eq!(written.unwrap(), Guarded::Done(true));
     let changed = store
         .change_password(&uid(1), read, password("new"), None)
         .await;

@@ -46,16 +46,19 @@ pub(crate) async fn counters_are_kept_beside_the_records(store: Arc<dyn Store>) 
 }
 
 pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn Store>) {
-    put_active(&*store, 1).await;
+    for number in [1, 5, 6] {
+        put_active(&*store, number).await;
+    }
     put_key(&*store, 1, 1).await;
     // More than one slice of a purge.
     for number in 1..=450 {
-        put_session(&*store, number, 1).await;
+        put_session(&*store, number, [1, 5, 6][number as usize % 3]).await;
     }
+    put_session(&*store, 451, 1).await;
     for number in [2, 3] {
         let pending = account(number, AccountStatus::Pending);
         let token = token(number, number, Purpose::Confirm);
-        store.register(pending, token, None).await.unwrap();
+        store.register(pending, token, None, None).await.unwrap();
     }
     let mut later = token(4, 3, Purpose::Confirm);
     later.expires = at(101);
@@ -64,9 +67,10 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     assert!(matches!(rotated, Rotation::Rotated(_)));
 
     assert_eq!(store.purge(at(99)).await.unwrap(), 0);
-    // 449 sessions, two tokens, and the account that no token can confirm any more.
-    assert_eq!(store.purge(at(100)).await.unwrap(), 452);
-    assert_eq!(session_ids(&*store, 1).await, [session_id(1)]);
+    // 450 sessions, two tokens, and the account that no token can confirm any more.
+    assert_eq!(store.purge(at(100)).await.unwrap(), 453);
+    assert!(session_ids(&*store, 1).await.is_empty());
+    assert_eq!(session_ids(&*store, 5).await, [session_id(1)]);
     assert_eq!(store.session(&session_id(2)).await.unwrap(), None);
     assert_eq!(store.account(&uid(2)).await.unwrap(), None);
     let id = account(2, AccountStatus::Pending).account_id;
@@ -76,7 +80,7 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     assert_eq!(store.purge(at(100)).await.unwrap(), 0);
     // A session, a token, an account; the active account and its key stay for ever.
     assert_eq!(store.purge(at(10_000)).await.unwrap(), 3);
-    assert_eq!(store.accounts(None, 9).await.unwrap().len(), 1);
+    assert_eq!(store.accounts(None, 9).await.unwrap().len(), 3);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
 }
 

@@ -15,9 +15,9 @@ use http_body_util::{BodyExt, Collected};
 use tonic::Code;
 
 use crate::auth::strip::StripSet;
-use crate::auth::view::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO};
-use crate::model::credential::CredentialRules;
+use crate::model::forwarding::{FORWARDED_FOR, FORWARDED_PROTO, TrustedFields};
 use crate::model::id::RequestId;
+use crate::model::route::Route;
 use crate::snapshot::Snapshot;
 use crate::web::answer::finished;
 use crate::web::forward_auth::question::Family;
@@ -42,10 +42,9 @@ pub(super) struct Identified<'a> {
     pub(super) strip: &'a StripSet,
     /// What the caller has sent.
     pub(super) asked: &'a HeaderMap,
-    /// Which of the caller's credentials the route's upstream gets.
-    pub(super) credentials: CredentialRules,
-    /// Whether another trusted proxy stands before Envoy.
-    pub(super) source_is_trusted: bool,
+    pub(super) route: &'a Route,
+    /// Which forwarding fields count: those of another trusted proxy before Envoy.
+    pub(super) believed: TrustedFields,
 }
 
 /// Lets a request pass, as the proxy here would: what the gateway tells takes the place of every copy of the caller's, and
@@ -77,16 +76,13 @@ pub(super) fn passed(request: &Identified<'_>) -> Written {
 fn stripped<'a>(request: &'a Identified<'_>) -> impl Iterator<Item = String> + 'a {
     // Written by Envoy itself.
     let is_envoys = |name: &HeaderName| {
-        [FORWARDED_FOR, FORWARDED_PROTO].contains(name)
-            || (request.source_is_trusted && *name == FORWARDED_HOST)
+        [FORWARDED_FOR, FORWARDED_PROTO].contains(name) || request.believed.has_name(name)
     };
     let is_set = |name: &HeaderName| *name == REQUEST_ID || request.fields.contains_key(name);
     let names = request.asked.keys();
     names
         .filter(move |name| {
-            let strips = request
-                .strip
-                .strips(name, request.asked, request.credentials);
+            let strips = request.strip.strips(name, request.asked, request.route);
             strips && !is_envoys(name) && !is_set(name)
         })
         .map(|name| name.as_str().to_owned())
@@ -102,7 +98,7 @@ fn cookies(request: &Identified<'_>) -> (Option<HeaderValue>, BTreeSet<String>) 
     let before = cookies.get(header::COOKIE).cloned();
     request
         .strip
-        .strip_cookies(&mut cookies, request.credentials);
+        .strip_cookies(&mut cookies, request.route.credentials);
     let after = cookies.remove(header::COOKIE);
     match after {
         None if 0 < count => (None, BTreeSet::from([header::COOKIE.as_str().to_owned()])),

@@ -27,8 +27,8 @@ use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
 use crate::auth::asked::{Asked, Judged};
+use crate::auth::client::{Client, is_trusted};
 use crate::auth::grant::{Decision, Grant};
-use crate::auth::view::Client;
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
 use crate::snapshot::{Current, Snapshot};
@@ -86,12 +86,8 @@ impl ExtAuthz {
         let id = self.ids.draw();
         let patience = snapshot.config.limits.head_timeout;
         let mut record = Record::begin(id, Arc::clone(&snapshot), peer);
-        let peer = Client::find(
-            peer,
-            &HeaderMap::new(),
-            &snapshot.config.listen.trusted_proxies,
-        );
-        let admitted = admit(&snapshot, peer.peer_is_trusted, request.headers());
+        let is_proxy = is_trusted(peer, &snapshot.config.listen.trusted_proxies);
+        let admitted = admit(&snapshot, is_proxy, request.headers());
         let mut request = match admitted {
             Ok(()) => request.map(Body::new),
             Err(_) => request.map(|_| Body::new(Full::from(EMPTY))),
@@ -99,7 +95,7 @@ impl ExtAuthz {
         request.extensions_mut().insert(Arrival {
             id,
             snapshot,
-            peer: peer.address,
+            peer,
             admitted,
         });
         let mut response = self.in_time(patience, request).await;
@@ -181,8 +177,8 @@ impl Arrival {
                 fields: &fields,
                 strip: &self.snapshot.strip,
                 asked: asked.headers,
-                credentials: Grant::route(grant).credentials,
-                source_is_trusted: client.peer_is_trusted,
+                route: Grant::route(grant),
+                believed: client.believed,
             }),
             // Nothing passes without its proof.
             (Told::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {

@@ -8,12 +8,14 @@ use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::auth::asked::Asked;
-use crate::auth::view::{Client, Target};
+use crate::auth::client::Client;
+use crate::auth::view::Target;
 use crate::config::Limits;
 use crate::model::deny::DenyReason;
-use crate::route::head::check_method;
+use crate::model::forwarding::web_scheme;
+use crate::route::head::{check_field_name, check_method};
 use crate::snapshot::Snapshot;
-use crate::web::forward_auth::question::{is_disguised, web_scheme};
+use crate::web::forward_auth::question::is_disguised;
 
 /// The header fields of the request that is asked about. Fields that come more than once stay apart where Envoy is set to
 /// `encode_raw_headers`; else it has joined them by commas.
@@ -48,6 +50,7 @@ pub(super) fn fields(question: &CheckRequest, limits: &Limits) -> Result<HeaderM
         if limits.head_bytes_max < bytes || limits.head_fields_max <= headers.len() {
             return Err(DenyReason::HeadTooLarge);
         }
+        check_field_name(name.as_bytes())?;
         let name = HeaderName::from_bytes(name.as_bytes());
         let value = HeaderValue::from_bytes(value);
         let (Ok(name), Ok(value)) = (name, value) else {
@@ -98,12 +101,25 @@ pub(super) fn read<'a>(
     if !http.path.starts_with('/') {
         return Err(DenyReason::PathRefused);
     }
-    let trusted = &snapshot.config.listen.trusted_proxies;
-    let client = Client::find(source(question).unwrap_or(peer), headers, trusted);
+    let listen = &snapshot.config.listen;
+    let client = Client::find(
+        source(question).unwrap_or(peer),
+        headers,
+        &listen.trusted_proxies,
+        listen.trusted_headers,
+    );
+    let malformed = |_| DenyReason::ForwardMalformed;
+    let own_scheme = match http.scheme.as_str() {
+        "" => &listen.public_url.scheme,
+        told => told,
+    };
+    let own_scheme = web_scheme(own_scheme).ok_or(DenyReason::ForwardMalformed)?;
+    let told_host = client.authority(headers).map_err(malformed)?;
+    let authority = told_host.unwrap_or(&http.host);
     let asked = Asked {
         method,
-        scheme: client.scheme(headers, web_scheme(&http.scheme)?),
-        target: Target::read(http.host.as_bytes(), http.path.as_bytes())?,
+        scheme: client.scheme(headers, own_scheme).map_err(malformed)?,
+        target: Target::read(authority.as_bytes(), http.path.as_bytes())?,
         client: client.address,
         headers,
     };

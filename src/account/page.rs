@@ -1,0 +1,45 @@
+//! One page of a list, and where the next one begins.
+
+/// Items on one page.
+pub const PAGE: usize = 100;
+
+/// One page of a list that has an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// At most [`PAGE`] of them.
+    pub items: Vec<T>,
+    /// The next page begins after the item of this id; `None`: there is none.
+    pub next: Option<C>,
+}
+
+impl<T, C> Page<T, C> {
+    /// Of items that were looked up from where the page begins: all that are left, or one more than fits at least.
+    pub(in crate::account) fn of(mut items: Vec<T>, id: impl Fn(&T) -> C) -> Self {
+        let more = PAGE < items.len();
+        items.truncate(PAGE);
+        let next = items.last().filter(|_| more).map(id);
+        Self { items, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_its_last_item_if_there_are_more() {
+        for (count, next) in [
+            (0, None),
+            (1, None),
+            (PAGE, None),
+            (PAGE + 1, Some(PAGE - 1)),
+        ] {
+            let page = Page::of((0..count).collect(), |item| *item);
+            assert_eq!(
+                (page.items.len(), page.next),
+                (count.min(PAGE), next),
+                "{count}"
+            );
+        }
+    }
+}

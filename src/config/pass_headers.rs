@@ -1,0 +1,86 @@
+//! `pass_headers` of a route: fields of the caller's that are removed or refused otherwise, and that its service wants.
+
+use http::HeaderName;
+
+use crate::config::headers;
+use crate::config::problem::{Place, Problems};
+use crate::config::reader::Reader;
+use crate::model::field_name::{Folded, is_method_override};
+use crate::model::route::{PathPattern, Route, Segment};
+
+const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-Token: letters, digits and -; none that says \
+     who calls, where to or from whom, and none that HTTP, proxies or credentials use";
+
+pub(super) fn read(route: &mut Reader<'_>) -> Vec<HeaderName> {
+    let names = route.texts("pass_headers", EXPECTED, name);
+    let names = names.unwrap_or_default();
+    let is_idle = |name: &HeaderName| {
+        let bytes = name.as_str().as_bytes();
+        !is_method_override(bytes) && !Folded::of(bytes).is_of_family()
+    };
+    if names.iter().any(is_idle) {
+        route.warn(
+            "pass_headers",
+            "only names that are removed otherwise: one of these passes as it is",
+        );
+    }
+    names
+}
+
+fn name(text: &str) -> Option<HeaderName> {
+    let name = headers::well_formed(text)?;
+    let is_free = is_method_override(text.as_bytes())
+        || !(Folded::of(text.as_bytes()).is_never_the_callers() || headers::is_taken(&name));
+    is_free.then_some(name)
+}
+
+/// Checks what hangs on all routes. `places`: where each of them has its list; `carriers`: what credentials come in.
+pub(super) fn check(
+    places: &[Place],
+    routes: &[Route],
+    carriers: &[&HeaderName],
+    problems: &Problems,
+) {
+    for (place, route) in places.iter().zip(routes) {
+        let names = &route.pass_headers;
+        let tells_who = |name: &&HeaderName| {
+            let mut identity = routes.iter().flat_map(|other| other.identity_headers.all());
+            carriers.contains(name) || identity.any(|told| told == *name)
+        };
+        if names.iter().any(|name| tells_who(&name)) {
+            problems.add(
+                place,
+                "no identity header of any route, and none that credentials come in",
+            );
+        }
+        let overrides = names
+            .iter()
+            .any(|name| is_method_override(name.as_str().as_bytes()));
+        if overrides && routes.iter().any(|other| shares_path(route, other)) {
+            problems.add(
+                place,
+                "no method override where routes of one path differ by method: it would lead around the other",
+            );
+        }
+    }
+}
+
+/// Whether another route takes the same paths: then the two differ by method.
+fn shares_path(route: &Route, other: &Route) -> bool {
+    let is_host_shared = (route.hosts.is_empty() && other.hosts.is_empty())
+        || route.hosts.iter().any(|host| other.hosts.contains(host));
+    !std::ptr::eq(route, other) && is_host_shared && is_same_path(&route.path, &other.path)
+}
+
+/// Whether two patterns match the same paths: the names of captures do not matter.
+fn is_same_path(path: &PathPattern, other: &PathPattern) -> bool {
+    let pairs = path.segments.iter().zip(&other.segments);
+    let are_alike = |(one, other): (&Segment, &Segment)| match (one, other) {
+        (Segment::Literal(one), Segment::Literal(other)) => one == other,
+        (Segment::Capture(_), Segment::Capture(_)) => true,
+        _ => false,
+    };
+    path.tail == other.tail
+        && path.segments.len() == other.segments.len()
+        && pairs.into_iter().all(are_alike)
+}

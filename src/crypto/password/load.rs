@@ -1,0 +1,138 @@
+//! How long the queue of the hashing pool is, in time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::model::clock::{Clock, SystemClock};
+
+/// What a hash is taken to cost until one was measured.
+const HASH_US_FIRST: u64 = 20_000;
+/// What one is taken to cost at least: so many jobs in the queue there are at most.
+const HASH_US_MIN: u64 = 1_000;
+/// Each measured hash moves the estimate by this part of the difference.
+const WEIGHT: u64 = 8;
+
+/// What is queued and under way, counted in hashes, and how long one takes.
+#[derive(Debug)]
+pub(super) struct Load {
+    threads: u64,
+    wait_max_us: u64,
+    hashes: AtomicU64,
+    /// Of the last ones, on a thread of its own: longer while the machine has other work.
+    hash_us: AtomicU64,
+    clock: SystemClock,
+}
+
+/// A place in the queue; it is given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    load: Arc<Load>,
+    hashes: u64,
+}
+
+impl Load {
+    pub(super) fn new(threads: usize, wait_max: Duration) -> Self {
+        Self {
+            threads: u64::try_from(threads).unwrap_or(u64::MAX),
+            wait_max_us: micros(wait_max),
+            hashes: AtomicU64::new(0),
+            hash_us: AtomicU64::new(HASH_US_FIRST),
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// A place for a job of so many hashes; `None`: what is ahead of it takes too long. A thread that is free takes any.
+    pub(super) fn enter(self: &Arc<Self>, hashes: u64) -> Option<Place> {
+        let ahead = self.hashes.fetch_add(hashes, Ordering::Relaxed);
+        // Gives itself up where there is none.
+        let place = Place {
+            load: Arc::clone(self),
+            hashes,
+        };
+        let wait_us = ahead.saturating_mul(self.hash_us.load(Ordering::Relaxed)) / self.threads;
+        (ahead < self.threads || wait_us <= self.wait_max_us).then_some(place)
+    }
+
+    fn measured(&self, took: Duration, hashes: u64) {
+        let took = (micros(took) / hashes.max(1)).max(HASH_US_MIN);
+        let before = self.hash_us.load(Ordering::Relaxed);
+        let after = (before * (WEIGHT - 1)).saturating_add(took) / WEIGHT;
+        // Two threads at once lose one measurement, which tells nothing new.
+        self.hash_us
+            .store(after.max(HASH_US_MIN), Ordering::Relaxed);
+    }
+}
+
+impl Place {
+    /// When its job begins.
+    pub(super) fn started(&self) -> Duration {
+        self.load.clock.elapsed()
+    }
+
+    /// Its job has been done.
+    pub(super) fn ended(self, started: Duration) {
+        let took = self.load.clock.elapsed().saturating_sub(started);
+        self.load.measured(took, self.hashes);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.load.hashes.fetch_sub(self.hashes, Ordering::Relaxed);
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(threads: usize, wait_ms: u64) -> Arc<Load> {
+        Arc::new(Load::new(threads, Duration::from_millis(wait_ms)))
+    }
+
+    /// How many jobs of so many hashes find a place at once.
+    fn places(load: &Arc<Load>, hashes: u64) -> usize {
+        let places: Vec<_> = std::iter::from_fn(|| load.enter(hashes)).collect();
+        places.len()
+    }
+
+    #[test]
+    fn a_queue_is_as_long_as_its_time() {
+        // At 20 ms for each.
+        for (threads, wait_ms, hashes, expected) in [
+            (1, 2000, 1, 101),
+            (2, 2000, 1, 201),
+            (1, 2000, 2, 51),
+            (4, 0, 1, 4),
+            (1, 0, 2, 1),
+        ] {
+            let load = load(threads, wait_ms);
+            for _ in 0..2 {
+                assert_eq!(
+                    places(&load, hashes),
+                    expected,
+                    "{threads} {wait_ms} {hashes}"
+                );
+                assert_eq!(load.hashes.load(Ordering::Relaxed), 0, "all are given up");
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_shorter_where_hashes_take_longer_and_never_endless() {
+        let load = load(1, 2000);
+        for _ in 0..100 {
+            load.measured(Duration::from_millis(200), 1);
+        }
+        assert!((10..=12).contains(&places(&load, 1)));
+        for _ in 0..100 {
+            load.measured(Duration::from_nanos(1), 2);
+        }
+        assert!(places(&load, 1) <= 2001);
+    }
+}

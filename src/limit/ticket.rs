@@ -1,0 +1,87 @@
+//! A place that is held under some counters until it is known how it turned out.
+
+use std::fmt;
+use std::sync::{Arc, MutexGuard};
+
+use crate::limit::{Claim, OnSuccess, Shared, State, parted};
+
+/// What one [`Counters::take`] holds a place for.
+#[must_use]
+pub struct Ticket {
+    /// Empty once it is settled.
+    claims: Vec<Claim>,
+    shared: Arc<Shared>,
+}
+
+impl Ticket {
+    /// Of claims that hold a place.
+    pub(super) fn new(claims: Vec<Claim>, shared: Arc<Shared>) -> Self {
+        Self { claims, shared }
+    }
+
+    /// It turned out well; `false`: a silent counter is full by now, so it counts as failed and must not have been.
+    #[must_use]
+    pub fn succeeded(mut self) -> bool {
+        let claims = std::mem::take(&mut self.claims);
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let (told, silent) = parted(&claims);
+        let stands = state.limit(&silent, now).is_none();
+        if stands {
+            for claim in &claims {
+                if claim.on_success == OnSuccess::Clear {
+                    state.clear(&claim.key);
+                }
+            }
+        } else {
+            for claim in &told {
+                state.hit(claim, now);
+            }
+        }
+        self.release(state, &claims);
+        stands
+    }
+
+    /// It did not take place.
+    pub fn give_back(mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        let state = self.shared.lock();
+        self.release(state, &claims);
+    }
+
+    /// It failed, and is counted: even where another's success has cleared the counter meanwhile.
+    pub fn failed(self) {
+        drop(self);
+    }
+
+    fn release(&self, mut state: MutexGuard<'_, State>, claims: &[Claim]) {
+        for claim in claims {
+            state.release(&claim.key);
+        }
+        drop(state);
+        self.shared.settled.notify_waiters();
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        if claims.is_empty() {
+            return;
+        }
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        for claim in &claims {
+            state.hit(claim, now);
+        }
+        self.release(state, &claims);
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
+    }
+}

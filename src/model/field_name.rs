@@ -1,0 +1,320 @@
+//! Names of header fields as the servers behind read them, and which of them are not the caller's to send.
+
+/// Longest name that is compared whole, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Names that speak for a gateway or a proxy: who calls, by which certificate, where to, from whom. Each stands for
+/// itself and for all that begin with it and a `-`.
+///
+/// Source: contract, "Headers to the upstream"; RFC 7239; RFC 9440; GHSA-vjrc-mh2v-45x6; CVE-2016-5385; CVE-2018-14773.
+const FAMILIES: &[&str] = &[
+    "cf-access",
+    "cf-connecting",
+    "client-cert",
+    "fastly-client",
+    "forwarded",
+    "front-end",
+    "oidc",
+    "proxy",
+    "remote",
+    "ssl-client",
+    "tailscale-user",
+    "true-client",
+    "wl-proxy",
+    "x-accel",
+    "x-amzn-mtls",
+    "x-amzn-oidc",
+    "x-appengine",
+    "x-arr",
+    "x-auth",
+    "x-authenticated",
+    "x-authentik",
+    "x-client-cert",
+    "x-client-ip",
+    "x-cluster-client",
+    "x-consumer",
+    "x-credential",
+    "x-doorward",
+    "x-envoy",
+    "x-forwarded",
+    "x-goog-authenticated",
+    "x-goog-iap",
+    "x-host",
+    "x-http-host",
+    "x-ms-client-principal",
+    "x-original",
+    "x-originating",
+    "x-pomerium",
+    "x-real",
+    "x-remote",
+    "x-request-id",
+    "x-rewrite",
+    "x-scheme",
+    "x-sendfile",
+    "x-ssl",
+    "x-tls-client",
+    "x-userinfo",
+    "x-vouch",
+    "x-webauth",
+];
+
+/// Where the one family is whose other members may be an application's own: its token, its signature.
+const AUTH_FAMILY: &[u8] = b"x-auth-";
+
+/// Members of it that say who calls, here or elsewhere, and begin so.
+const AUTH_IDENTITY: &[&str] = &[
+    "account",
+    "admin",
+    "amr",
+    "assertion",
+    "email",
+    "group",
+    "id",
+    "identity",
+    "key-id",
+    "method",
+    "name",
+    "request",
+    "role",
+    "scope",
+    "sub",
+    "uid",
+    "user",
+];
+
+/// Names by which frameworks take another method for the request's own.
+const METHOD_OVERRIDES: &[&[u8]] = &[
+    b"http-method-override",
+    b"method-override",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+];
+
+/// A name as it is compared: without case, with `-` for whatever is neither letter nor digit, one for several, none at the
+/// ends. CGI and its heirs make one variable of all these spellings, or might.
+#[derive(Clone, Copy, Debug)]
+pub struct Folded {
+    bytes: [u8; NAME_BYTES_MAX],
+    len: usize,
+    is_cut: bool,
+    is_as_written: bool,
+}
+
+impl Folded {
+    /// Folds a name.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let mut folded = Self {
+            bytes: [0; NAME_BYTES_MAX],
+            len: 0,
+            is_cut: false,
+            is_as_written: true,
+        };
+        let mut ends_word = false;
+        for byte in name {
+            if !byte.is_ascii_alphanumeric() {
+                folded.is_as_written &= *byte == b'-' && !ends_word && 0 < folded.len;
+                ends_word = true;
+                continue;
+            }
+            if ends_word && 0 < folded.len {
+                folded.push(b'-');
+            }
+            ends_word = false;
+            folded.push(byte.to_ascii_lowercase());
+        }
+        folded.is_as_written &= !ends_word;
+        folded
+    }
+
+    fn push(&mut self, byte: u8) {
+        match self.bytes.get_mut(self.len) {
+            Some(place) => {
+                *place = byte;
+                self.len += 1;
+            }
+            None => self.is_cut = true,
+        }
+    }
+
+    /// The folded name; of a longer one its beginning.
+    fn beginning(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The folded name; `None` for one that is too long to be compared.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        (!self.is_cut).then(|| self.beginning())
+    }
+
+    /// Whether the name is written as it is compared, but for case.
+    #[must_use]
+    pub const fn is_as_written(&self) -> bool {
+        self.is_as_written
+    }
+
+    /// Whether the name speaks for a gateway or a proxy.
+    #[must_use]
+    pub fn is_of_family(&self) -> bool {
+        let name = self.beginning();
+        let is_of = |family: &&str| {
+            let rest = name.strip_prefix(family.as_bytes());
+            rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'-')))
+        };
+        FAMILIES.iter().any(is_of)
+    }
+
+    /// Whether it says who calls, where to, or from whom: no configuration lets a caller's pass.
+    #[must_use]
+    pub fn is_never_the_callers(&self) -> bool {
+        let Some(rest) = self.beginning().strip_prefix(AUTH_FAMILY) else {
+            return self.is_of_family();
+        };
+        AUTH_IDENTITY
+            .iter()
+            .any(|word| rest.starts_with(word.as_bytes()))
+    }
+}
+
+/// The families, for who looks at one byte or two before a name is folded.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().copied()
+}
+
+/// Whether frameworks may take the value of this field for the request's method.
+///
+/// The last byte tells most names apart.
+#[must_use]
+pub fn is_method_override(name: &[u8]) -> bool {
+    let may_be = match name.last() {
+        Some(last) => matches!(last | 0x20, b'd' | b'e') || !last.is_ascii_alphanumeric(),
+        None => false,
+    };
+    may_be
+        && 12 < name.len()
+        && Folded::of(name)
+            .whole()
+            .is_some_and(|name| METHOD_OVERRIDES.contains(&name))
+}
+
+/// A byte of a name that every server reads as itself or as a separator: what else a token may hold (RFC 9110 section
+/// 5.6.2) is in no field that anybody uses.
+#[must_use]
+pub const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_separator_is_one() {
+        for byte in 0..=u8::MAX {
+            let name = [
+                b"X".as_slice(),
+                &[byte],
+                b"Auth",
+                &[byte, byte],
+                b"uid",
+                &[byte],
+            ]
+            .concat();
+            let folded = Folded::of(&name);
+            let is_separator = !byte.is_ascii_alphanumeric();
+            assert_eq!(
+                folded.whole() == Some(b"x-auth-uid"),
+                is_separator,
+                "{byte}"
+            );
+            assert_eq!(folded.is_of_family(), is_separator, "{byte}");
+            assert!(!(is_separator && folded.is_as_written()), "{byte}");
+        }
+        assert!(Folded::of(b"X-Auth-Uid").is_as_written());
+        for disguised in ["-x-auth", "x-auth-", "x--auth", "x_auth", "x.auth"] {
+            assert!(
+                !Folded::of(disguised.as_bytes()).is_as_written(),
+                "{disguised}"
+            );
+        }
+    }
+
+    #[test]
+    fn families_hold_what_begins_like_them_and_no_longer_words() {
+        let long = format!("x-auth-{}", "x".repeat(200));
+        let cases = [
+            ("x-auth", true),
+            ("x_auth_anything", true),
+            (&long, true),
+            ("X-SSL-Client-S-DN", true),
+            ("Client-Cert-Chain", true),
+            ("X-Forwarded-Client-Cert", true),
+            ("X-Real-IP", true),
+            ("Forwarded", true),
+            ("Forwarded-For", true),
+            ("WL-Proxy-Client-IP", true),
+            ("x-author", false),
+            ("x-authority", false),
+            ("x-user-id", false),
+            ("x-username", false),
+            ("x-hosting", false),
+            ("x-realm", false),
+            ("x-request-identity", false),
+            ("x", false),
+            ("", false),
+            (&"x".repeat(200), false),
+        ];
+        for (name, wanted) in cases {
+            assert_eq!(Folded::of(name.as_bytes()).is_of_family(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_application_has_tokens_of_its_own_and_no_identity() {
+        let cases = [
+            ("X-Auth-Token", false),
+            ("X-Auth-Key", false),
+            ("X-Auth-Signature", false),
+            ("X-Custom", false),
+            ("X-Auth-Uid", true),
+            ("x_auth_uid_2", true),
+            ("X-Auth-User", true),
+            ("X-Auth-Key-Id", true),
+            ("X-Auth-Request-Email", true),
+            ("Remote-User", true),
+            ("X-Original-URL", true),
+            ("X-Real-IP", true),
+            ("Client-Cert", true),
+        ];
+        for (name, wanted) in cases {
+            let folded = Folded::of(name.as_bytes());
+            assert_eq!(folded.is_never_the_callers(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn method_overrides_have_many_spellings() {
+        for name in [
+            "X-HTTP-Method-Override",
+            "x_http_method_override",
+            "X.HTTP.Method",
+            "X-Http-Method-",
+            "X--Method--Override",
+            "Method-Override",
+        ] {
+            assert!(is_method_override(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "X-Method",
+            "Method",
+            "X-Payment-Method-Override",
+            "Access-Control-Request-Method",
+            "X-HTTP-Methods",
+            "",
+        ] {
+            assert!(!is_method_override(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The queue of one stream: bounded in lines and in bytes, and counted.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::oneshot;
+
+use crate::telemetry::output::Stream;
+use crate::telemetry::output::lane::Lane;
+
+/// Where the number of lines begins in [`Tally::waiting`]; below it is the number of bytes.
+const LINES_SHIFT: u32 = 32;
+const BYTES_MASK: u64 = (1 << LINES_SHIFT) - 1;
+
+/// A text that is written in one piece, its line break included.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) bytes: Vec<u8>,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a line that cannot be written.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is lost, and counted.
+    Lost,
+    /// It is tried again until it is written.
+    Kept,
+    /// Its owner waits for the answer and decides. A line whose owner has stopped waiting is not written.
+    Answered(oneshot::Sender<io::Result<()>>),
+}
+
+/// What has become of the lines of one stream.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Lines and bytes that wait, in one number, so that a caller pays for one addition.
+    waiting: AtomicU64,
+    /// Lost lines that the stream itself has not mentioned yet.
+    untold: AtomicU64,
+    written: Counter,
+    lost: Counter,
+}
+
+impl Tally {
+    fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// How many lines wait.
+    pub(super) fn lines(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst) >> LINES_SHIFT
+    }
+
+    fn bytes(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst) & BYTES_MASK
+    }
+
+    /// Counts lost lines.
+    pub(super) fn lose(&self, lines: u64) {
+        self.lost.inc_by(lines);
+        self.untold.fetch_add(lines, Ordering::AcqRel);
+    }
+
+    /// Counts a written line.
+    pub(super) fn wrote(&self) {
+        self.written.inc();
+    }
+
+    /// Lost lines that the stream has to mention.
+    pub(super) fn untold(&self) -> u64 {
+        self.untold.load(Ordering::Acquire)
+    }
+
+    /// The stream has mentioned so many of them.
+    pub(super) fn told(&self, lines: u64) {
+        self.untold.fetch_sub(lines, Ordering::AcqRel);
+    }
+}
+
+/// The end that lines are put into.
+#[derive(Debug)]
+pub(super) struct Queue {
+    lines: SyncSender<Line>,
+    bytes_max: u64,
+    pub(super) tally: Arc<Tally>,
+    pub(super) lane: Arc<Lane>,
+}
+
+/// The end that the writer takes lines from.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) stream: Stream,
+    lines: Receiver<Line>,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// The bounds of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) lines_max: usize,
+    pub(super) bytes_max: u64,
+}
+
+pub(super) fn open(
+    stream: Stream,
+    bounds: Bounds,
+    lane: &Arc<Lane>,
+    (written, lost): (Counter, Counter),
+) -> (Queue, Inbox) {
+    let (sender, receiver) = sync_channel(bounds.lines_max);
+    let tally = Arc::new(Tally {
+        waiting: AtomicU64::new(0),
+        untold: AtomicU64::new(0),
+        written,
+        lost,
+    });
+    let queue = Queue {
+        lines: sender,
+        bytes_max: bounds.bytes_max,
+        tally: Arc::clone(&tally),
+        lane: Arc::clone(lane),
+    };
+    let inbox = Inbox {
+        stream,
+        lines: receiver,
+        tally,
+    };
+    (queue, inbox)
+}
+
+impl Queue {
+    /// Puts a line into the queue and returns at once; `false`: there was no room, and the line is counted as lost
+    /// unless its owner is answered.
+    pub(super) fn push(&self, line: Line) -> bool {
+        let is_counted = !matches!(line.fate, Fate::Answered(_));
+        let weight = weight(&line);
+        let bytes = line.bytes.len() as u64;
+        let has_room = bytes <= self.bytes_max && {
+            let before = self.tally.waiting.fetch_add(weight, Ordering::SeqCst);
+            let fits = (before & BYTES_MASK) + bytes <= self.bytes_max;
+            let is_queued = fits && self.lines.try_send(line).is_ok();
+            if !is_queued {
+                self.tally.waiting.fetch_sub(weight, Ordering::SeqCst);
+            }
+            is_queued
+        };
+        if has_room {
+            self.lane.wake();
+        } else if is_counted {
+            self.tally.lose(1);
+        }
+        has_room
+    }
+
+    /// Whether less than half of the bytes are taken.
+    pub(super) fn is_half_free(&self) -> bool {
+        self.tally.bytes() < self.bytes_max / 2
+    }
+}
+
+impl Inbox {
+    /// The next line, if there is one.
+    pub(super) fn take(&self) -> Option<Line> {
+        let line = self.lines.try_recv().ok()?;
+        self.tally
+            .waiting
+            .fetch_sub(weight(&line), Ordering::SeqCst);
+        Some(line)
+    }
+
+    /// Whether nothing is in the queue or on its way into it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tally.is_empty()
+    }
+}
+
+fn weight(line: &Line) -> u64 {
+    (1 << LINES_SHIFT) | line.bytes.len() as u64
+}

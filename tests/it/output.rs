@@ -1,0 +1,421 @@
+//! Readers of the gateway's output that stand still, are slow or have no room: they cost lines, which are counted, and
+//! never a request.
+
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::gateway::Gateway;
+use crate::harness::people::password_of;
+use crate::harness::routes::routes;
+use crate::harness::upstream::Upstream;
+use crate::harness::{free_port, now, wait_for};
+
+/// A record of such a path fills a pipe within twenty requests, and the queue within some hundred.
+const LONG: usize = 4000;
+/// Far more than a gateway may take that waits for nobody.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// The other end of an output; nothing is read until it is asked for.
+struct Pipe(PipeReader);
+
+impl Pipe {
+    fn open() -> (Self, PipeWriter) {
+        let (reader, writer) = pipe().unwrap();
+        (Self(reader), writer)
+    }
+
+    /// Reads all, on a thread of its own, as fast as it comes.
+    fn read(mut self) -> JoinHandle<String> {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            self.0.read_to_end(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        })
+    }
+
+    /// Reads a piece for each word that comes, and all of the rest when no more will.
+    fn read_in_pieces(mut self, bytes: usize) -> (Sender<()>, JoinHandle<String>) {
+        let (go, words) = channel();
+        let reader = std::thread::spawn(move || {
+            let (mut text, mut piece) = (Vec::new(), vec![0; bytes]);
+            while let Ok(()) = words.recv() {
+                let count = self.0.read(&mut piece).unwrap();
+                text.extend_from_slice(&piece[..count]);
+            }
+            self.0.read_to_end(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        });
+        (go, reader)
+    }
+}
+
+/// Makes requests that are answered at once, each with a long record.
+fn fill(gateway: &Gateway, requests: usize) {
+    let mut connection = gateway.connect();
+    let target = format!("/public/{}", "x".repeat(LONG));
+    for _ in 0..requests {
+        let answer = gateway.get(&target).send_on(&mut connection);
+        assert_eq!(answer.status, 200);
+    }
+}
+
+/// A number of `/metrics`.
+fn metric(gateway: &Gateway, name: &str) -> u64 {
+    let answer = gateway.admin_get("/metrics").expect(200);
+    let line = answer
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name}"))
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+fn lines(gateway: &Gateway, fate: &str, stream: &str) -> u64 {
+    metric(
+        gateway,
+        &format!("doorward_lines_{fate}_total{{stream=\"{stream}\"}}"),
+    )
+}
+
+fn is_degraded(gateway: &Gateway, output: &str) -> bool {
+    let answer = gateway.admin_get("/readyz").expect(200);
+    let degraded = answer.json()["degraded"].clone();
+    degraded.as_array().unwrap().contains(&json!(output))
+}
+
+fn wait_until_degraded(gateway: &Gateway, output: &str) {
+    wait_for("an output that is degraded", || {
+        is_degraded(gateway, output).then_some(())
+    });
+}
+
+/// Ends a gateway; nobody may wait for a reader.
+fn end_at_once(gateway: &Gateway) {
+    let begin = now();
+    assert!(gateway.stop().success());
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+}
+
+/// Whole JSON lines of a text; anything else in it fails the test.
+fn records(text: &str) -> Vec<Value> {
+    let parse =
+        |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+    text.lines().map(parse).collect()
+}
+
+fn with_field<'r>(records: &'r [Value], field: &'r str) -> impl Iterator<Item = &'r Value> {
+    records
+        .iter()
+        .filter(move |record| record.get(field).is_some())
+}
+
+/// Lines of the access log: those that stand there, and those that it says were lost.
+fn accounted(records: &[Value]) -> (u64, u64) {
+    let there = with_field(records, "duration_us").count() as u64;
+    let lost = with_field(records, "lost").filter(|note| note["stream"] == "access");
+    (there, lost.map(|note| note["lost"].as_u64().unwrap()).sum())
+}
+
+/// What goes on while outputs stand still.
+fn expect_service(gateway: &Gateway) {
+    let begin = now();
+    for _ in 0..4 {
+        gateway.try_login("nobody", "no password").expect(401);
+    }
+    gateway.get("/public/x").send().expect(200);
+    assert_eq!(gateway.get("/gone/x").send().status, 502);
+    assert_eq!(gateway.admin_get("/healthz").status, 200);
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+}
+
+/// With an upstream that is away, so that requests cause lines of the log, and a log that is long.
+fn talkative(upstream: &Upstream) -> String {
+    format!(
+        "{}[[upstream]]\nname = \"gone\"\naddresses = [\"127.0.0.1:{}\"]\n\
+         [[route]]\npath = \"/gone/**\"\nupstream = \"gone\"\nrequire = \"public\"\n\
+         [log]\nlevel = \"debug\"\n",
+        routes(upstream),
+        free_port()
+    )
+}
+
+#[test]
+fn readers_that_stand_still_stop_nothing() {
+    // Which outputs stand still: standard output, standard error, both, both as one pipe.
+    for (out, err, is_one) in [
+        (true, false, false),
+        (false, true, false),
+        (true, true, false),
+        (true, true, true),
+    ] {
+        let upstream = Upstream::start();
+        let gateway = Gateway::prepare("memory", &talkative(&upstream));
+        let null = || File::options().write(true).open("/dev/null").unwrap();
+        let (out_pipe, out_end) = Pipe::open();
+        let (err_pipe, err_end) = Pipe::open();
+        match (out, err, is_one) {
+            (_, _, true) => gateway.run_onto(out_end.try_clone().unwrap(), out_end),
+            (true, true, _) => gateway.run_onto(out_end, err_end),
+            (true, false, _) => gateway.run_onto(out_end, null()),
+            (false, _, _) => gateway.run_onto(null(), err_end),
+        }
+        fill(&gateway, 40);
+        if err && !is_one {
+            wait_for("a full pipe of standard error", || {
+                for _ in 0..50 {
+                    gateway.get("/gone/x").send();
+                }
+                is_degraded(&gateway, "output:stderr").then_some(())
+            });
+        }
+        if out {
+            wait_until_degraded(&gateway, "output:stdout");
+        }
+        expect_service(&gateway);
+        end_at_once(&gateway);
+        // The other ends are open until here.
+        drop((out_pipe, err_pipe));
+    }
+}
+
+#[test]
+fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
+    const REQUESTS: usize = 2000;
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("memory", &routes(&upstream));
+    let (pipe, end) = Pipe::open();
+    let (log, log_end) = Pipe::open();
+    let log = log.read();
+    gateway.run_onto(end, log_end);
+    fill(&gateway, REQUESTS);
+    let made = REQUESTS as u64;
+    let lost = lines(&gateway, "lost", "access");
+    assert!(0 < lost, "the queue has a bound");
+    assert!(is_degraded(&gateway, "output:stdout"));
+    let text = pipe.read();
+    wait_for("all that waited to be written", || {
+        (lines(&gateway, "written", "access") + lost == made).then_some(())
+    });
+    wait_for("an output that is read again", || {
+        (!is_degraded(&gateway, "output:stdout")).then_some(())
+    });
+    assert_eq!(
+        lines(&gateway, "lost", "access"),
+        lost,
+        "none is lost any more"
+    );
+    fill(&gateway, 1);
+    end_at_once(&gateway);
+    let records = records(&text.join().unwrap());
+    assert_eq!(accounted(&records), (made - lost + 1, lost));
+    let log = log.join().unwrap();
+    for words in ["lines are lost", "takes its lines again"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+}
+
+#[test]
+fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
+    const REQUESTS: usize = 1500;
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("memory", &routes(&upstream));
+    let (pipe, end) = Pipe::open();
+    // Both outputs are one: the lines of the log may not stand within those of the records.
+    gateway.run_onto(end.try_clone().unwrap(), end);
+    let (go, text) = pipe.read_in_pieces(20_000);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| fill(&gateway, REQUESTS));
+        }
+        for _ in 0..20 {
+            go.send(()).unwrap();
+            gateway.try_login("nobody", "no password");
+        }
+    });
+    drop(go);
+    assert_eq!(gateway.get("/public/last").send().status, 200);
+    end_at_once(&gateway);
+    let text = text.join().unwrap();
+    let json: String = text
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    for line in text.lines().filter(|line| !line.starts_with('{')) {
+        assert!(
+            line.starts_with("20") && line.contains("doorward"),
+            "{line:?}"
+        );
+    }
+    let records = records(&json);
+    let (there, lost) = accounted(&records);
+    let logins = with_field(&records, "duration_us")
+        .filter(|it| it["path"] == "/auth/login")
+        .count();
+    assert!(logins <= 20);
+    assert_eq!(there + lost, (2 * REQUESTS + 20 + 1) as u64);
+    let events = with_field(&records, "audit").count();
+    assert_eq!(events, 20, "records take no room of events");
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_is_seen() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("memory", &talkative(&upstream));
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    gateway.run_onto(full(), full());
+    expect_service(&gateway);
+    fill(&gateway, 20);
+    // Both are one file, and so one output.
+    assert!(is_degraded(&gateway, "output:stdout"));
+    wait_for("all lost lines to be counted", || {
+        let access = lines(&gateway, "lost", "access") == 26;
+        let refusals = lines(&gateway, "lost", "audit_refusals") == 4;
+        (access && refusals && 0 < lines(&gateway, "lost", "log")).then_some(())
+    });
+    assert_eq!(lines(&gateway, "written", "access"), 0);
+    end_at_once(&gateway);
+}
+
+/// A gateway with a stored account, anna, that demands its audit trail; not running.
+fn demanding(upstream: &Upstream) -> (Gateway, String) {
+    let gateway = Gateway::start_on("sled", &routes(upstream));
+    let anna = gateway.person("anna");
+    assert!(gateway.stop().success());
+    gateway.configure(&format!("{}[audit]\nrequired = true\n", routes(upstream)));
+    (gateway, anna.uid)
+}
+
+/// Changes of each kind of caller are refused within a second, and not made; what changes nothing goes on.
+fn expect_refusals(gateway: &Gateway) {
+    let begin = now();
+    gateway
+        .try_login("anna", &password_of("anna"))
+        .refused(503, "audit_unavailable");
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    // The answer must not tell which names there are.
+    for name in ["anna", "nobody"] {
+        let asked = gateway
+            .post("/auth/forgot")
+            .json(&json!({"username": name}));
+        asked.send().refused(503, "audit_unavailable");
+    }
+    for name in ["anna", "berta"] {
+        let person =
+            json!({"username": name, "identity": format!("{name}@example.org"), "name": "N"});
+        let registered = gateway.post("/auth/register").json(&person).send();
+        registered.refused(503, "audit_unavailable");
+    }
+    let added = gateway.cli(
+        &[
+            "account",
+            "add",
+            "carla",
+            "--identity",
+            "carla@example.org",
+            "--name",
+            "C",
+        ],
+        "",
+    );
+    assert_eq!(added.code, Some(1), "{}", added.all());
+    gateway
+        .try_login("anna", "a wrong password")
+        .refused(401, "login_refused");
+    assert_eq!(gateway.get("/public/x").send().status, 200);
+}
+
+#[test]
+fn without_its_trail_nothing_is_done_where_it_is_required() {
+    let upstream = Upstream::start();
+    let (gateway, uid) = demanding(&upstream);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    gateway.run_onto(full, File::options().write(true).open("/dev/null").unwrap());
+    expect_refusals(&gateway);
+    end_at_once(&gateway);
+
+    let (pipe, end) = Pipe::open();
+    gateway.run_onto(end, File::options().write(true).open("/dev/null").unwrap());
+    fill(&gateway, 40);
+    expect_refusals(&gateway);
+    let text = pipe.read();
+    wait_for("a trail that is read again", || {
+        (!is_degraded(&gateway, "output:stdout")).then_some(())
+    });
+    let login = gateway
+        .try_login("anna", &password_of("anna"))
+        .expect(200)
+        .json();
+    let sessions = gateway
+        .get("/auth/sessions")
+        .bearer(login["jwt_token"].as_str().unwrap());
+    let sessions = sessions.send().expect(200).json();
+    let sessions = sessions["items"].as_array().unwrap();
+    assert_eq!(
+        sessions.len(),
+        2,
+        "that of the start, and this one: {sessions:?}"
+    );
+    end_at_once(&gateway);
+    let records = records(&text.join().unwrap());
+    let told: Vec<_> = with_field(&records, "audit")
+        .filter(|it| it["subject"] == uid)
+        .map(|it| {
+            (
+                it["audit"].as_str().unwrap(),
+                it["outcome"].as_str().unwrap(),
+            )
+        })
+        .filter(|(_, outcome)| *outcome != "login_refused")
+        .collect();
+    // A line of a refused change may have been under way when its caller was refused.
+    assert!(
+        told.ends_with(&[("log_in", "begun"), ("log_in", "ok")]),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.iter().filter(|(_, outcome)| *outcome == "ok").count(),
+        1,
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_trail_that_is_required_must_be_let_through_by_the_log_level() {
+    let upstream = Upstream::start();
+    let more = "[audit]\nrequired = true\n[log]\nlevel = \"info,audit=off\"\n";
+    let gateway = Gateway::prepare("memory", &format!("{}{more}", routes(&upstream)));
+    let checked = gateway.cli(&["check"], "");
+    assert_eq!(checked.code, Some(1));
+    assert!(
+        checked.all().contains("log.level: expected"),
+        "{}",
+        checked.all()
+    );
+}
+
+#[test]
+fn a_second_signal_ends_a_gateway_whose_reader_stands_still() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("memory", &routes(&upstream));
+    let (pipe, end) = Pipe::open();
+    gateway.run_onto(end.try_clone().unwrap(), end);
+    fill(&gateway, 40);
+    // A request that is not over keeps the drain going.
+    let mut open = gateway.connect();
+    open.write("GET /public/x HTTP/1.1\r\nHost: localhost\r\n");
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::TERM);
+    let begin = now();
+    gateway.wait();
+    assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
+    drop(pipe);
+}
