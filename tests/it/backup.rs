@@ -472,7 +472,11 @@ fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
     wait_for("a backup that fails", || {
         (metric("doorward_backup_errors_total") != 0).then_some(())
     });
-    assert!(gateway.stderr().contains("no backup could be made"));
+    // The log is written by another thread.
+    wait_for("a line about it", || {
+        let line = "no backup could be made";
+        gateway.stderr().contains(line).then_some(())
+    });
     assert_eq!(gateway.readiness().unwrap().status, 200);
     gateway.get_by(&anna.caller(), "/protected/x").expect(200);
     gateway.key(&anna, &[]);
