@@ -22,6 +22,7 @@ use crate::app::{AppError, backup, counting, echo, keys, reload, services, socke
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
+use crate::proxy::in_flight::InFlight;
 use crate::snapshot::{Current, Services, Snapshot};
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
@@ -58,7 +59,8 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
 
     let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let budget = Budget::of(&config);
-    let gateway = Gateway::new(Arc::clone(&current), own, echo, budget.requests);
+    let in_flight = InFlight::new(budget.requests, budget.network_requests);
+    let gateway = Gateway::new(Arc::clone(&current), own, echo, in_flight);
     let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
     services.issuers.adopt();
     tasks.spawn(keys::keep_fresh(services.issuers.adopted()));

@@ -32,6 +32,7 @@ const ANYWHERE: [DenyReason; 9] = [
 ];
 
 /// The document, complete but for two names.
+#[cfg_attr(test, derive(Default))]
 #[derive(Debug)]
 pub(in crate::web) struct Document {
     text: String,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::web::Endpoints;
 use crate::web::answer::Json;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::{Api, about};
 use crate::web::portal::Portal;
 use crate::web::test_kit::Gateway;
-use crate::web::{Endpoints, dressed};
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -178,10 +178,7 @@ async fn an_answer_that_is_not_documented_fails_where_debug_assertions_are_on() 
         let text = document.text("x", "y");
         assert_eq!(text.contains("apikey_limit"), status == 422);
         let portal = Arc::new(Portal::new("/auth", document));
-        let gateway = Gateway::start().with(Endpoints {
-            router: dressed(router.with_state(portal)),
-            questions,
-        });
+        let gateway = Gateway::start().with(Endpoints::of(router, questions, portal));
         assert_eq!(gateway.get("/auth/full", "").await.status, status);
     }
 }
