@@ -5,7 +5,7 @@ use crate::account::page::{PAGE, Page};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
-use crate::model::access::{ResourceRole, Role};
+use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, UserId};
 use crate::model::identity::Principal;
@@ -200,8 +200,7 @@ impl Accounts {
     /// Whether a role comes from status, `is_admin`, `password_must_change` or a membership, and from nothing else.
     fn is_reserved(&self, role: &Role) -> bool {
         let settings = &self.parts.roles;
-        matches!(role.as_str(), Role::USER | Role::ADMIN | Role::PWCHANGE)
-            || ResourceRole::parse(role.as_str(), &settings.resources, &settings.ladder).is_some()
+        role.is_reserved(&settings.resources, &settings.ladder)
     }
 }
 
@@ -270,6 +269,7 @@ mod tests {
             ),
             (pending, activated, Some(AdministrationRefusal::Pending)),
             (&anna, with_roles(&["admin"]), reserved.clone()),
+            (&anna, with_roles(&["Admin"]), reserved.clone()),
             (&anna, with_roles(&["list-42-member"]), reserved),
             (&anna, with_roles(&["editor", "author", "editor"]), None),
         ];

@@ -1,6 +1,6 @@
 //! The circumstances of a call, for the audit trail.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use crate::account::Accounts;
 use crate::model::id::UserId;
@@ -78,19 +78,6 @@ impl Accounts {
     }
 }
 
-/// The network that a client counts as: an IPv4 address alone, an IPv6 address by its first 64 bits (`2001:db8::/64`).
-/// An IPv4 address written as IPv6 is the IPv4 address.
-#[must_use]
-pub fn client_network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => {
-            let network = Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX));
-            format!("{network}/64")
-        }
-    }
-}
-
 /// The wider networks that a client network of IPv6 is in, and for how many client networks each of them counts. Providers
 /// give a customer a /64 to a /48, and have a /32 or more themselves.
 pub(in crate::account) fn wider_networks(network: &str) -> impl Iterator<Item = (String, u32)> {
@@ -119,23 +106,6 @@ mod tests {
         assert_eq!(wider, expected);
         for alone in ["192.0.2.7", "", "nonsense/64"] {
             assert_eq!(wider_networks(alone).count(), 0, "{alone}");
-        }
-    }
-
-    #[test]
-    fn a_client_network_is_one_ipv4_address_or_64_bits_of_ipv6() {
-        let cases = [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("::1", "::/64"),
-        ];
-        for (address, network) in cases {
-            assert_eq!(
-                client_network(address.parse().unwrap()),
-                network,
-                "{address}"
-            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The connections of callers that are open, and who may open another.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::model::client_network::client_network;
 use crate::proxy::connection::Connection;
 use crate::telemetry::metrics::Metrics;
 
@@ -154,14 +155,6 @@ impl Drop for Place {
                 open.networks.remove(&network);
             }
         }
-    }
-}
-
-/// What one client may be: an IPv4 address, or an IPv6 /64.
-fn client_network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

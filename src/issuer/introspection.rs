@@ -1,6 +1,6 @@
 //! Opaque tokens: the issuer is asked what they are worth (RFC 7662).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::fetch::{FetchError, Fetcher, Replied, Trust};
 use crate::issuer::IssuerDown;
 use crate::limit::places::Places;
 use crate::model::account::Digest;
+use crate::model::client_network::client_network;
 use crate::model::clock::Clock;
 use crate::model::token_fault::{FaultKind, TokenFault};
 use crate::telemetry::issuer::{Introspected, IssuerMetrics};
@@ -304,16 +305,6 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
             FaultKind::NotAnswered.with(format!("it answers with status {status}")),
         )),
         _ => Err(AskError::Refusal(status)),
-    }
-}
-
-/// What a client counts as: an IPv4 address alone, an IPv6 address by its first 64 bits.
-fn client_network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-            address.to_bits() & !u128::from(u64::MAX),
-        )),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod account;
 pub mod algorithm;
 pub mod bucket;
 pub mod claim_path;
+pub mod client_network;
 pub mod clock;
 pub mod credential;
 pub mod deny;

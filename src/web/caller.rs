@@ -6,11 +6,12 @@ use axum::extract::{FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use crate::account::call::{Call, client_network};
+use crate::account::call::Call;
 use crate::account::{Accounts, Actor, is_administrator};
 use crate::auth::view::OwnView;
 use crate::model::access::Scope;
 use crate::model::account::Account;
+use crate::model::client_network::client_network_name;
 use crate::model::deny::DenyReason;
 use crate::model::id::SessionId;
 use crate::model::identity::{Identity, Principal};
@@ -120,7 +121,7 @@ pub(in crate::web) fn own_page(
 pub(in crate::web) fn call(scope: &RequestScope, caller: Option<&Identity>) -> Call {
     Call {
         actor: caller.map(|identity| identity.subject().to_owned()),
-        from: Some(client_network(scope.client)),
+        from: Some(client_network_name(scope.client)),
         request_id: Some(scope.id.as_str().to_owned()),
     }
 }

@@ -292,7 +292,7 @@ fn nothing_is_sent_once_its_token_has_expired() {
     let gateway = Gateway::start(&format!("{life}{}", server.config("")));
     register(&gateway, "anna");
     wait_for_metric(&gateway, DROPPED, 1);
-    assert_eq!(gateway.metric(QUEUED), 0);
+    wait_for_metric(&gateway, QUEUED, 0);
     server.run();
     wait_for("a server that is reached", || {
         gateway.degraded().is_empty().then_some(())

@@ -109,6 +109,10 @@ fn a_post_does_not_meet_a_connection_that_was_closed() {
     for index in 0..20 {
         let answer = gateway.post("/public/x").body("hello").send();
         assert_eq!(answer.status, 200, "{index}");
+        // What is written before the close arrives may have been taken, and so does not go again.
+        wait_for("a closed connection", || {
+            (upstream.closed() == index + 1).then_some(())
+        });
     }
     assert_eq!(upstream.count(), 20);
     assert!(upstream.seen().iter().all(|seen| seen.body == b"hello"));

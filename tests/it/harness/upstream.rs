@@ -133,6 +133,7 @@ struct Log {
     seen: Mutex<Vec<Seen>>,
     violations: Mutex<Vec<String>>,
     connections: AtomicUsize,
+    closed: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -208,6 +209,11 @@ impl Upstream {
     pub(crate) fn connections(&self) -> usize {
         self.log.connections.load(Ordering::Acquire)
     }
+
+    /// How many connections it has closed after an answer.
+    pub(crate) fn closed(&self) -> usize {
+        self.log.closed.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Upstream {
@@ -252,6 +258,8 @@ fn connection(stream: TcpStream, log: &Arc<Log>, serve: &Serve) {
         serve(&mut exchange);
         while exchange.piece().is_some() {}
         if exchange.close {
+            drop(exchange);
+            log.closed.fetch_add(1, Ordering::AcqRel);
             return;
         }
         stream = exchange.stream;
