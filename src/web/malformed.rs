@@ -202,7 +202,7 @@ mod tests {
                 "{\"name\":\"a\",\n\"x\u{202e}\\n\":1}",
                 "/x\\u202e\\n: unknown",
             ),
-            ("{\"name\":\"hunter2\",}", "not JSON, at line 1, column 18"),
+            ("{\"name\":\"hunter2\",}", "not JSON, at line 1, column 19"),
         ];
         for (text, detail) in cases {
             assert_eq!(told(text), detail, "{text}");
