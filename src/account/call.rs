@@ -76,6 +76,24 @@ impl Accounts {
         let event = call.event(action, audit::BEGUN, subject, object);
         audit::begin(&self.parts.output, &event).await
     }
+
+    /// Asks before a guess at a password whether the audit trail takes lines, where it is required: else guesses would go
+    /// on that nobody hears of, and the right one would be told by its answer. Does not wait.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]; then the password must not be looked at.
+    pub(in crate::account) fn check_trail(
+        &self,
+        call: &Call,
+        action: AuditAction,
+    ) -> Result<(), Unrecorded> {
+        if self.parts.output.takes_lines() {
+            return Ok(());
+        }
+        // This line, or the note of its loss, is by which the output is found to work again.
+        call.record(action, "audit_unavailable", None, None);
+        Err(Unrecorded)
+    }
 }
 
 /// The wider networks that a client network of IPv6 is in, and for how many client networks each of them counts. Providers

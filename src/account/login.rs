@@ -106,6 +106,7 @@ impl Accounts {
         if let Some(limit) = self.name_limit(call, name) {
             return Ok(limited(call, limit));
         }
+        self.check_trail(call, AuditAction::LogIn)?;
         let found = self.account_named(name).await?;
         let account = found.as_ref();
         let subject = account.map(|account| account.uid.clone());

@@ -149,13 +149,14 @@ impl Accounts {
         let Some(account) = active else {
             return Ok(Some(MeRefusal::Changed));
         };
+        let action = AuditAction::RequestIdentity;
+        self.check_trail(call, action)?;
         let password = wanted.password;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
             Guess::Wrong | Guess::Unseen => return Ok(Some(MeRefusal::WrongPassword)),
             Guess::Limited(limit) => return Ok(Some(MeRefusal::Limited(limit))),
         }
-        let action = AuditAction::RequestIdentity;
         if !self.may_cause_mail(call)? {
             call.record(action, "mail_limited", Some(uid.as_str()), None);
             return Ok(None);

@@ -183,6 +183,7 @@ impl Accounts {
             let refusal = PasswordRefusal::Rule(PasswordFault::Unchanged);
             return Ok(refuse(call, action, subject, refusal));
         }
+        self.check_trail(call, action)?;
         let refusal = match self.guess(call, Guesser::Owner(&account), old).await? {
             Guess::Right { .. } => None,
             Guess::Wrong | Guess::Unseen => Some(PasswordRefusal::WrongOld),

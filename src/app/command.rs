@@ -1,14 +1,19 @@
 //! A command of the operator's, carried out by the gateway that has the store, or here where none runs.
 
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 use crate::app::control::{Command, Reply, Touch};
 use crate::app::delivery::{self, Scope};
-use crate::app::place::Owner;
+use crate::app::place::{Owner, PlaceError};
 use crate::app::services::{self, OpenError, Records};
 use crate::app::{AppError, OpenOutput, execute, keys, load, place, socket, start};
 use crate::config::{Config, StoreEngine};
@@ -18,6 +23,8 @@ use crate::telemetry::output::{AuditOutput, Output};
 
 /// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
 const LOCKED_TRIES: usize = 3;
+/// How long an address of the gateway may take to accept.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
 
 /// Carries a command out.
 ///
@@ -84,6 +91,9 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
     }
     let records = place::records(&config, touch)?;
     let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
+    if is_new {
+        refuse_second_store(&config).await?;
+    }
     // No gateway runs, so this process tells what it does.
     let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
     let services = match open(&config, (records, &output.0), &socket, &command).await? {
@@ -99,6 +109,48 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
         _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
     }
     execute_here(config, command, services).await
+}
+
+/// Refuses to begin a store where a gateway seems to run on another one.
+async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
+    let first = config.listen.addresses.first().copied();
+    for address in [Some(config.listen.admin_address), first]
+        .into_iter()
+        .flatten()
+    {
+        if answers(address).await {
+            return Err(PlaceError::Answered {
+                here: config.store.path.clone(),
+                address,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether something accepts connections on an address of this machine.
+async fn answers(address: SocketAddr) -> bool {
+    let mut target = address;
+    match target {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => target.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => target.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let connect = async {
+        let socket = if target.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // The system refuses this for an address of another machine.
+        let mut own = target;
+        own.set_port(0);
+        socket.bind(own)?;
+        let stream = socket.connect(target).await?;
+        // The port drawn for this end can be the very one: then it has met itself.
+        Ok::<bool, io::Error>(stream.local_addr()? != stream.peer_addr()?)
+    };
+    matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
 }
 
 enum Opened {

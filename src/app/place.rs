@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -15,6 +16,7 @@ use crate::app::AppError;
 use crate::app::control::Touch;
 use crate::app::services::Records;
 use crate::config::{Config, StoreEngine, StoreSettings};
+use crate::store::sled::stranger_in;
 
 /// How deep files of other owners are looked for: `keys/signing.json`, `db/blobs/1`.
 const DEPTH_MAX: usize = 3;
@@ -38,6 +40,41 @@ pub enum PlaceError {
         "there is no store in {0}: `doorward serve` begins one, and so do `account add` and `account import`"
     )]
     Missing(PathBuf),
+    /// What is there is no store, and no place to begin one.
+    #[error(
+        "{path} holds other files, {found:?} among them, and no store: nothing is begun or changed there. Set store.path to a \
+         directory of the store's own, which is empty or not there yet"
+    )]
+    Strangers {
+        /// Where the configuration leads.
+        path: PathBuf,
+        /// The name of something in it.
+        found: String,
+    },
+    /// Root would work where a link leads.
+    #[error(
+        "{path} is a symbolic link of {owner}, and root follows none to a store: write the path that it leads to as \
+         store.path, or run this as the store's owner with sudo -u"
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A gateway seems to run whose store is another one than that which would be begun.
+    #[error(
+        "something answers on {address}, where this configuration's gateway listens, but there is no store in {here}: its \
+         store is elsewhere, and no second one is begun. If that is the service, set STATE_DIRECTORY as the service has it, \
+         such as STATE_DIRECTORY=/var/lib/doorward (`systemctl show -p StateDirectory doorward` names it below /var/lib); \
+         otherwise stop what runs there"
+    )]
+    Answered {
+        /// Where the configuration leads.
+        here: PathBuf,
+        /// What was connected to.
+        address: SocketAddr,
+    },
     /// It is another user's.
     #[error("{path} belongs to {owner}: run this as that user, sudo -u {} doorward …", owner.for_sudo())]
     Owner {
@@ -133,11 +170,13 @@ fn name_in(users: &str, uid: u32) -> Option<String> {
     })
 }
 
-/// Refuses a store that was left where the same configuration has led before.
+/// Refuses a directory that holds other files and no store, and a store that was left where the same configuration has led
+/// before.
 ///
 /// # Errors
-/// [`PlaceError::Elsewhere`]
+/// [`PlaceError::Strangers`], [`PlaceError::Elsewhere`]
 pub(super) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
+    refuse_strangers(store)?;
     // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
     let has_store = |dir: &Path| holds_store(dir).unwrap_or(true);
     if store.engine != StoreEngine::Sled || has_store(&store.path) {
@@ -151,6 +190,23 @@ pub(super) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
             there: there.clone(),
         }),
     }
+}
+
+fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
+    // Whose a directory is that cannot be looked into, is told where it is opened.
+    let Ok(Some(found)) = stranger_in(&store.path) else {
+        return Ok(());
+    };
+    // With records in memory only the socket is made there, and a directory that is private stays as it is.
+    let is_private =
+        || fs::metadata(&store.path).is_ok_and(|metadata| metadata.mode() % 0o100 == 0);
+    if store.engine == StoreEngine::Memory && is_private() {
+        return Ok(());
+    }
+    Err(PlaceError::Strangers {
+        path: store.path.clone(),
+        found,
+    })
 }
 
 /// Which records a command works on where no gateway runs.
@@ -196,7 +252,8 @@ pub(super) fn holds_store(dir: &Path) -> Result<bool, PlaceError> {
 /// Runs what works on the store as the user who owns its directory, or the nearest directory above that is there: root's
 /// files in it would lock that user out. Everybody else is refused.
 ///
-/// Root's work runs on a thread that has become the owner, together with the threads that it starts.
+/// Root's work runs on a thread that has become the owner, together with the threads that it starts. A link that another user
+/// can have made is none that root follows.
 ///
 /// # Errors
 /// [`PlaceError`]
@@ -205,6 +262,9 @@ pub(super) fn as_owner<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, PlaceError> {
     let (nearest, metadata, is_closed) = nearest(dir)?;
+    if geteuid().is_root() {
+        refuse_links(dir)?;
+    }
     let owner = Owner::of(&metadata);
     let is_there = nearest == dir;
     if owner.is_me() {
@@ -235,6 +295,24 @@ pub(super) fn as_owner<T: Send>(
         owner,
         source,
     })
+}
+
+/// Refuses a path whose last piece is a symbolic link, or that has one on the way which is not root's.
+fn refuse_links(dir: &Path) -> Result<(), PlaceError> {
+    // A slash or a dot at the end would have the link followed.
+    let dir: PathBuf = dir.components().collect();
+    for at in dir.ancestors() {
+        let Ok(metadata) = fs::symlink_metadata(at) else {
+            continue;
+        };
+        if metadata.is_symlink() && (at == dir || metadata.uid() != 0) {
+            return Err(PlaceError::Link {
+                path: at.to_owned(),
+                owner: Owner::of(&metadata),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// As whom a command works where that is not its own user.

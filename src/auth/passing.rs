@@ -95,20 +95,18 @@ impl OwnForms {
         }
     }
 
-    /// Whether a text reads as a JWT of an issuer whose tokens count here. Nothing of it is verified.
+    /// Whether a part of a text reads as the claims of an issuer whose tokens count here, whatever stands around the token.
+    /// Nothing of it is verified.
     fn names_issuer(&self, text: &str) -> bool {
-        let mut parts = text.split('.');
-        let (Some(_), Some(claims), Some(_), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return false;
+        let is_ours = |part: &str| {
+            let claims = URL_SAFE_NO_PAD.decode(part).ok();
+            let claims = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
+            let named = claims
+                .as_ref()
+                .and_then(|claims| claims.get("iss")?.as_str());
+            named.is_some_and(|named| self.issuers.iter().any(|issuer| issuer == named))
         };
-        let claims = URL_SAFE_NO_PAD.decode(claims).ok();
-        let claims = claims.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
-        let named = claims
-            .as_ref()
-            .and_then(|claims| claims.get("iss")?.as_str());
-        named.is_some_and(|named| self.issuers.iter().any(|issuer| issuer == named))
+        text.contains('.') && text.split('.').any(is_ours)
     }
 }
 
@@ -179,6 +177,15 @@ mod tests {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
         let headers = HeaderMap::from_iter([(name.clone(), value)]);
         !forms().withholds(name, &headers, rules)
+    }
+
+    #[test]
+    fn a_token_is_known_whatever_stands_around_it() {
+        let own = jwt("https://own");
+        for text in [format!("{own}."), format!(".{own}"), format!("x.{own}.y")] {
+            let field = format!("Bearer {text}");
+            assert!(!passes(&AUTHORIZATION, &field, &[Cookie], &[]), "{text}");
+        }
     }
 
     #[test]

@@ -47,10 +47,10 @@ const HUMAN_WORDS: [&str; 9] = [
     "secret", "password", "change", "replace", "example", "default", "qwerty", "abcdef", "123456",
 ];
 
-/// The text of a member, if it is there; an error if it is no text.
+/// The text of a member, if it is there; an error if it is no text. One that is null is not there.
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match jwk.get(name) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("its {name} is no text")),
     }
@@ -86,10 +86,14 @@ fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String>
         .ok_or_else(|| format!("its {name} is no base64url"))
 }
 
-/// Whether a key gives away what must stay private.
+/// Whether a key gives away what must stay private. A member that is null or empty gives nothing away.
 pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
     let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
-    is_secret || PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name))
+    let tells = |value: &Value| !value.is_null() && value.as_str() != Some("");
+    is_secret
+        || PRIVATE_MEMBERS
+            .iter()
+            .any(|name| jwk.get(*name).is_some_and(tells))
 }
 
 /// The key id, if there is one.
@@ -108,7 +112,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
         return Err("its use is not sig".to_owned());
     }
     let verifies = match jwk.get("key_ops") {
-        None => true,
+        None | Some(Value::Null) => true,
         Some(Value::Array(ops)) => ops.iter().any(|op| op == "verify"),
         Some(_) => false,
     };
@@ -300,4 +304,58 @@ fn is_guessable(secret: &[u8]) -> bool {
         || steps.len() == 1
         || is_written_by_hand
         || PUBLISHED_SECRETS.contains(&secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// RFC 8037 appendix A.2, with some members put in.
+    fn key(more: &Value) -> Map<String, Value> {
+        let mut key = json!({
+            "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        });
+        let members = key.as_object_mut().unwrap();
+        members.extend(more.as_object().unwrap().clone());
+        members.clone()
+    }
+
+    #[test]
+    fn a_member_that_is_null_is_absent() {
+        let cases = [
+            (json!({}), Ok(None)),
+            (json!({ "kid": null }), Ok(None)),
+            (json!({ "kid": "a" }), Ok(Some("a"))),
+            (json!({ "kid": "null" }), Ok(Some("null"))),
+            (json!({ "kid": 1 }), Err(())),
+            (json!({ "kid": [null] }), Err(())),
+        ];
+        for (more, expected) in cases {
+            let key = key(&more);
+            assert_eq!(kid(&key).map_err(drop), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_public_unless_a_private_member_tells_something() {
+        let cases = [
+            (json!({}), true),
+            (json!({ "d": null, "oth": null, "k": null }), true),
+            (json!({ "d": "" }), true),
+            (json!({ "alg": null, "use": null, "key_ops": null }), true),
+            (json!({ "d": "AA" }), false),
+            (json!({ "d": " " }), false),
+            (json!({ "d": false }), false),
+            (json!({ "oth": [] }), false),
+            (json!({ "k": "AA" }), false),
+            (json!({ "kty": "oct" }), false),
+            (json!({ "kty": null }), false),
+        ];
+        for (more, is_public) in cases {
+            let key = key(&more);
+            assert_eq!(public(&key, &[]).is_ok(), is_public, "{more}");
+        }
+    }
 }

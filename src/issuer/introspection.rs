@@ -1,8 +1,8 @@
 //! Opaque tokens: the issuer is asked what they are worth (RFC 7662).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -38,10 +38,8 @@ const AT_ONCE_OF_NETWORK_MAX: usize = 8;
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// Tokens that are remembered as refused.
 const REFUSED_MAX: u64 = 100_000;
-/// How long nothing is asked when the issuer is in trouble, and a token is not asked about whose question failed.
+/// How often an issuer is asked that cannot be reached, and how long a token is not asked about whose question failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Questions that failed within this time count together.
-const DOUBT_FOR: Duration = Duration::from_secs(5);
 /// An issuer that fails is told of no more often than this.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
@@ -74,16 +72,65 @@ enum AskError {
     Crowded,
 }
 
+/// What an unanswered question tells of the way to the issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It leads nowhere, or not to the issuer: no token can have caused that.
+    Shut,
+    /// It leads to an issuer that did not answer this question.
+    Open,
+    /// Nothing.
+    Unknown,
+}
+
 impl AskError {
-    /// Whether no token can have caused it.
-    const fn is_issuers(&self) -> bool {
-        use FetchError::{Connect, Forbidden, Name, NoAddress, NotLoopback, Resolve, Tls};
-        matches!(
-            self,
+    const fn way(&self) -> Way {
+        use FetchError::{
+            Connect, Forbidden, Name, NoAddress, NotLoopback, Protocol, Resolve, Status, Target,
+            Tls, TooLarge, TooSlow,
+        };
+        match self {
             Self::Fetch(
-                Connect(_) | Forbidden | Name | NoAddress | NotLoopback | Resolve(_) | Tls(_)
-            )
-        )
+                Connect(_) | Forbidden | Name | NoAddress | NotLoopback | Resolve(_) | Tls(_),
+            ) => Way::Shut,
+            Self::Fetch(Protocol(_) | Status(_) | TooLarge(_))
+            | Self::Refusal(_)
+            | Self::Garbage => Way::Open,
+            // A token may have caused that an answer takes too long, and an issuer that none comes.
+            Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => Way::Unknown,
+        }
+    }
+}
+
+/// While an issuer cannot be reached: one question after the other finds out whether it can be again.
+#[derive(Debug, Default)]
+struct Pause {
+    /// When the next question may be asked, in milliseconds of the clock; 0: there is no pause.
+    next_ms: AtomicU64,
+}
+
+impl Pause {
+    fn begin(&self, now: Duration) {
+        self.next_ms.store(millis(now + PAUSE), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.next_ms.store(0, Ordering::Release);
+    }
+
+    /// Whether a question may be asked now: in a pause, one each time that [`PAUSE`] has gone by.
+    fn lets_through(&self, now: Duration) -> bool {
+        let next = self.next_ms.load(Ordering::Acquire);
+        if next == 0 {
+            return true;
+        }
+        let after = millis(now + PAUSE);
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        next <= millis(now)
+            && self
+                .next_ms
+                .compare_exchange(next, after, success, failure)
+                .is_ok()
     }
 }
 
@@ -108,10 +155,7 @@ pub(in crate::issuer) struct Introspector {
     asked: Cache<Digest, Arc<OnceCell<Answered>>>,
     /// Whether the last question failed.
     has_failed: AtomicBool,
-    /// Until when nothing is asked, in milliseconds of the clock; 0: asked at any time.
-    paused_until_ms: AtomicU64,
-    /// The last question that failed in a way that its token may have caused: from which network, and when.
-    doubt: Mutex<Option<(IpAddr, Duration)>>,
+    pause: Pause,
     /// When a failure was told last, in milliseconds of the clock and one more; 0: never.
     told_ms: AtomicU64,
 }
@@ -138,8 +182,7 @@ impl Introspector {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             has_failed: AtomicBool::new(false),
-            paused_until_ms: AtomicU64::new(0),
-            doubt: Mutex::default(),
+            pause: Pause::default(),
             told_ms: AtomicU64::new(0),
         }
     }
@@ -187,7 +230,7 @@ impl Introspector {
             said,
             until: self.clock.elapsed() + time,
         };
-        if self.is_paused() {
+        if !self.pause.lets_through(self.clock.elapsed()) {
             return counts_for(Err(IssuerDown), Duration::ZERO);
         }
         match self.fetch(text, network).await {
@@ -207,7 +250,7 @@ impl Introspector {
             }
             Err(error) => {
                 self.metrics.introspection(Introspected::Failed);
-                self.note_failure(&error, network);
+                self.note_failure(&error);
                 counts_for(Err(IssuerDown), PAUSE)
             }
         }
@@ -241,14 +284,9 @@ impl Introspector {
         }
     }
 
-    fn is_paused(&self) -> bool {
-        millis(self.clock.elapsed()) < self.paused_until_ms.load(Ordering::Acquire)
-    }
-
     fn note_answer(&self, said: &Said) {
         self.has_failed.store(false, Ordering::Release);
-        self.paused_until_ms.store(0, Ordering::Release);
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.pause.end();
         self.metrics.introspection(match said {
             Said::Active { .. } => Introspected::Active,
             Said::Refused(fault) if fault.kind == FaultKind::Inactive => Introspected::Inactive,
@@ -256,19 +294,16 @@ impl Introspector {
         });
     }
 
-    /// Pauses all questions where the issuer is in trouble. What a token's own text can have caused is that: failures of
-    /// one network, which may be sending odd tokens on purpose, pause nobody else.
-    fn note_failure(&self, error: &AskError, network: IpAddr) {
+    /// Pauses all questions where the issuer cannot be reached. Whatever else goes wrong may be what the token's own text
+    /// has caused: however many clients send odd ones on purpose, the questions about others go on.
+    // INVARIANT: a question that has reached the issuer ends a pause, whatever came of it: else whoever asks with odd tokens
+    // first each time would keep it up.
+    fn note_failure(&self, error: &AskError) {
         self.has_failed.store(true, Ordering::Release);
-        let now = self.clock.elapsed();
-        let is_shared = {
-            let mut doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = doubt.replace((network, now));
-            before.is_some_and(|(other, at)| other != network && now < at + DOUBT_FOR)
-        };
-        if error.is_issuers() || is_shared {
-            self.paused_until_ms
-                .store(millis(now + PAUSE), Ordering::Release);
+        match error.way() {
+            Way::Shut => self.pause.begin(self.clock.elapsed()),
+            Way::Open => self.pause.end(),
+            Way::Unknown => {}
         }
         self.tell(error);
     }
@@ -291,8 +326,9 @@ impl Introspector {
     }
 }
 
-/// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a form or a client that is
-/// refused concerns every token; everything else is about what this one looks like.
+/// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a client that is refused, or may
+/// be, is an answer about no token; everything else is about what this one looks like. The gateway shows no bearer token of
+/// its own, so `invalid_token` (RFC 6750 section 3.1) is about the one that was asked about.
 fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
     let error =
         strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
@@ -300,12 +336,16 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
         error.as_deref(),
         Some("invalid_client" | "unauthorized_client" | "access_denied")
     );
-    match status {
-        400 | 403 | 413 | 414 | 422 | 431 if !is_clients => Ok(Said::Refused(
-            FaultKind::NotAnswered.with(format!("it answers with status {status}")),
-        )),
-        _ => Err(AskError::Refusal(status)),
+    let is_tokens = match status {
+        400 | 403 | 413 | 414 | 422 | 431 => !is_clients,
+        401 => error.as_deref() == Some("invalid_token"),
+        _ => false,
+    };
+    if !is_tokens {
+        return Err(AskError::Refusal(status));
     }
+    let why = format!("it answers with status {status}");
+    Ok(Said::Refused(FaultKind::NotAnswered.with(why)))
 }
 
 fn millis(span: Duration) -> u64 {
@@ -346,7 +386,9 @@ mod tests {
             (403, r#"{"error":"unauthorized_client"}"#, false),
             (413, "", true),
             (401, "", false),
-            (401, r#"{"error":"invalid_token"}"#, false),
+            (401, r#"{"error":"invalid_token"}"#, true),
+            (401, r#"{"error":"invalid_client"}"#, false),
+            (401, "<html>invalid_token</html>", false),
             (404, "", false),
             (405, "", false),
             (429, "", false),
@@ -354,6 +396,52 @@ mod tests {
             let said = refusal(status, body.as_bytes());
             assert_eq!(said.is_ok(), is_tokens, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn only_a_way_that_is_shut_pauses_all() {
+        let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let cases = [
+            (AskError::Fetch(FetchError::Connect(io())), Way::Shut),
+            (AskError::Fetch(FetchError::Tls(io())), Way::Shut),
+            (AskError::Fetch(FetchError::Resolve(io())), Way::Shut),
+            (AskError::Fetch(FetchError::NoAddress), Way::Shut),
+            (AskError::Fetch(FetchError::Status(500)), Way::Open),
+            (AskError::Fetch(FetchError::TooLarge(1)), Way::Open),
+            (AskError::Refusal(401), Way::Open),
+            (AskError::Garbage, Way::Open),
+            (AskError::Fetch(FetchError::TooSlow(PAUSE)), Way::Unknown),
+            (AskError::Crowded, Way::Unknown),
+        ];
+        for (error, way) in cases {
+            assert_eq!(error.way(), way, "{error}");
+        }
+    }
+
+    #[test]
+    fn in_a_pause_one_question_a_second_is_asked_until_one_arrives() {
+        let pause = Pause::default();
+        let at = Duration::from_millis;
+        assert!(pause.lets_through(at(0)) && pause.lets_through(at(0)));
+        pause.begin(at(0));
+        let cases = [
+            (0, false),
+            (999, false),
+            (1000, true),
+            (1000, false),
+            (1999, false),
+            (2500, true),
+            (3499, false),
+            (3500, true),
+        ];
+        for (now, passes) in cases {
+            assert_eq!(pause.lets_through(at(now)), passes, "{now}");
+        }
+        // One that failed again has the next wait for as long.
+        pause.begin(at(3900));
+        assert!(!pause.lets_through(at(4800)));
+        pause.end();
+        assert!(pause.lets_through(at(4800)) && pause.lets_through(at(4800)));
     }
 
     #[test]

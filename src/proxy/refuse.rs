@@ -1,7 +1,7 @@
 //! Who is refused is told: a program by a problem document, a person by a page.
 
-use http::HeaderMap;
 use pingora::Error;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::auth::navigation::wants_page;
@@ -10,6 +10,7 @@ use crate::model::deny::DenyReason;
 use crate::proxy::Gateway;
 use crate::proxy::context::{RequestContext, Verdict};
 use crate::proxy::respond::{self, Problem};
+use crate::proxy::view::named_origin;
 use crate::snapshot::{Refusal, RefusalPage};
 
 impl Gateway {
@@ -32,13 +33,13 @@ impl Gateway {
         problem: &Problem,
     ) -> pingora::Result<bool> {
         ctx.status = problem.status;
-        let headers = &session.req_header().headers;
+        let head = session.req_header();
         let wants_page = ctx
             .method
             .as_ref()
-            .is_some_and(|method| wants_page(method, headers));
+            .is_some_and(|method| wants_page(method, &head.headers));
         let page = if wants_page {
-            Box::pin(self.page(headers, ctx, problem)).await
+            Box::pin(self.page(head, ctx, problem)).await
         } else {
             None
         };
@@ -50,13 +51,18 @@ impl Gateway {
 
     async fn page(
         &self,
-        headers: &HeaderMap,
+        head: &RequestHeader,
         ctx: &RequestContext,
         problem: &Problem,
     ) -> Option<RefusalPage> {
         let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return None;
+            // The page leads to where the application begins, for the path has no one reading. It says nothing of who is
+            // logged in: the request is refused before it has a place among those that may use the store.
+            let origin = named_origin(head, ctx)?;
+            let refusal = told(head, ctx, problem, None, (&origin, ""));
+            return self.own.page(&refusal);
         };
+        let headers = &head.headers;
         let snapshot = &ctx.snapshot;
         let origin = origin_of(ctx.scheme, &target.authority);
         let decided = match &ctx.verdict {
@@ -78,16 +84,29 @@ impl Gateway {
             }
             decided => decided,
         };
-        self.own.page(&Refusal {
-            status: problem.status,
-            code: problem.code,
-            title: problem.title,
-            retry_after_s: problem.retry_after_s(),
-            id: ctx.id,
-            person: person.as_ref().and_then(|person| person.username()),
-            asked: (&origin, asked),
-            headers,
-            snapshot,
-        })
+        let username = person.as_ref().and_then(|person| person.username());
+        let refusal = told(head, ctx, problem, username, (&origin, asked));
+        self.own.page(&refusal)
+    }
+}
+
+/// What a page tells of a problem.
+fn told<'a>(
+    head: &'a RequestHeader,
+    ctx: &'a RequestContext,
+    problem: &Problem,
+    person: Option<&'a str>,
+    asked: (&'a str, &'a str),
+) -> Refusal<'a> {
+    Refusal {
+        status: problem.status,
+        code: problem.code,
+        title: problem.title,
+        retry_after_s: problem.retry_after_s(),
+        id: ctx.id,
+        person,
+        asked,
+        headers: &head.headers,
+        snapshot: &ctx.snapshot,
     }
 }

@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::auth::client::Client;
+use crate::auth::origin::origin_of;
 use crate::auth::view::Target;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
@@ -103,7 +104,7 @@ fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, Deny
     if head.version == Version::HTTP_2 {
         check_h2(head, limits)?;
     }
-    target_of(head)
+    target_of(head, head.raw_path())
 }
 
 /// What a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all fields
@@ -132,15 +133,32 @@ fn as_forwarded(
     }
 }
 
-/// What a head that the guard let pass asks for.
+/// The origin that a request names whose path cannot be read; `None` where that cannot be read either, and for a question,
+/// which no person asks.
+pub(in crate::proxy) fn named_origin(head: &RequestHeader, ctx: &RequestContext) -> Option<String> {
+    if ctx.snapshot.is_question(&ctx.raw_target) {
+        return None;
+    }
+    let client = ctx.client?;
+    let public = &ctx.snapshot.config.listen.public_url.scheme;
+    let scheme = client.scheme(&head.headers, public).ok()?;
+    let root = target_of(head, b"/").ok()?;
+    let root = match client.authority(&head.headers).ok()? {
+        Some(authority) => root.at_host(authority).ok()?,
+        None => root,
+    };
+    Some(origin_of(scheme, &root.authority))
+}
+
+/// What a head that the guard let pass asks for, with a target as sent.
 ///
 /// # Errors
 /// As [`Target::read`].
-fn target_of(head: &RequestHeader) -> Result<Target, DenyReason> {
+fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
     let authority = head.uri.authority().map(|it| it.as_str().as_bytes());
     let host_field = head.headers.get(http::header::HOST);
     let authority = host_field.map(HeaderValue::as_bytes).or(authority);
-    Target::read(authority.unwrap_or_default(), head.raw_path())
+    Target::read(authority.unwrap_or_default(), raw)
 }
 
 /// Whether the body is announced to be longer than `bytes_max`; 0: no limit.

@@ -126,7 +126,7 @@ mod tests {
             lines.text(),
             "{\"time\":\"2030-01-31T12:00:00.000Z\",\"request_id\":\"0123456789abcdef\",\"client\":\"127.0.0.1\",\
              \"method\":\"GET\",\"host\":\"a.example\",\"path\":\"/x\\n{\\\"forged\\\":1}\\u001b[31m\",\
-             \"route\":null,\"outcome\":\"upstream_error\",\"reason\":null,\"status\":502,\
+             \"route\":null,\"outcome\":\"upstream_error\",\"reason\":null,\"fault\":null,\"status\":502,\
              \"subject\":\"u-aaaaaaaa\",\"method_authn\":\"jwt\",\"key_id\":null,\"upstream\":\"app\",\
              \"bytes_sent\":7,\"duration_us\":1500}\n"
         );

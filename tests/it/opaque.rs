@@ -265,7 +265,7 @@ fn without_an_answer_that_counts_nobody_passes_and_nothing_else_suffers() {
         let token = format!("fresh-{index}");
         scene.issuer.knows(&token, &json!({}));
         let failed = scene.metric("failed");
-        // Right after another failure nothing is asked at all.
+        // A token whose question failed is not asked about again at once.
         wait_for("a question", || {
             let answer = scene.get("/protected/x", &token);
             answer.refused(503, "issuer_unavailable");
@@ -400,6 +400,7 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
         refusal("403", "<html>blocked</html>"),
         refusal("413", ""),
         refusal("422", "{}"),
+        refusal("401", "{\"error\":\"invalid_token\"}"),
     ];
     for (index, answer) in refused.iter().enumerate() {
         scene.issuer.desk.lock().unwrap().odd.clone_from(answer);
@@ -414,7 +415,7 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
             .refused(401, "bearer_invalid");
         assert_eq!(scene.issuer.count(), count, "asked again at once");
     }
-    assert_eq!((scene.metric("refused"), scene.metric("failed")), (5, 0));
+    assert_eq!((scene.metric("refused"), scene.metric("failed")), (6, 0));
     assert_eq!(scene.gateway.degraded(), [""; 0]);
     // What may be the issuer's trouble is 503 for the token, and for no other.
     let troubled = [
@@ -446,8 +447,8 @@ fn what_a_tokens_own_text_causes_is_that_tokens_business() {
     assert_eq!(scene.issuer.count(), count + 1);
 }
 
-#[test]
-fn one_client_networks_junk_leaves_places_for_others() {
+/// A gateway that believes who its clients are.
+fn scene_of_networks() -> Scene {
     let (upstream, issuer) = (Upstream::start(), Introspector::start());
     let trusted = "[listen]\ntrusted_proxies = [\"127.0.0.1/32\"]\n";
     let gateway = Gateway::start(&format!(
@@ -455,6 +456,45 @@ fn one_client_networks_junk_leaves_places_for_others() {
         issuer.config(""),
         routes(&upstream)
     ));
+    gateway.secret(&secret());
+    Scene {
+        upstream,
+        issuer,
+        gateway,
+    }
+}
+
+#[test]
+fn odd_tokens_of_two_client_networks_disturb_no_third() {
+    let scene = scene_of_networks();
+    let get = |network: &str, token: &str| {
+        let request = scene.gateway.get("/protected/x").bearer(token);
+        request.header("X-Forwarded-For", network).send().status
+    };
+    let unauthorized = "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
+    let garbage = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>";
+    for (index, answer) in [DOWN, unauthorized, garbage, ""].into_iter().enumerate() {
+        answer.clone_into(&mut scene.issuer.desk.lock().unwrap().odd);
+        for round in 0..3 {
+            for place in 1..=2 {
+                let odd = format!("odd-{index}-{round}-{place}");
+                assert_eq!(get(&format!("192.0.2.{place}"), &odd), 503, "{odd}");
+            }
+            let good = format!("good-{index}-{round}");
+            scene.issuer.knows(&good, &json!({}));
+            assert_eq!(get("192.0.2.3", &good), 200, "{good}");
+            // Nor do they disturb each other's.
+            let own = format!("own-{index}-{round}");
+            scene.issuer.knows(&own, &json!({}));
+            assert_eq!(get("192.0.2.1", &own), 200, "{own}");
+        }
+    }
+}
+
+#[test]
+fn one_client_networks_junk_leaves_places_for_others() {
+    let scene = scene_of_networks();
+    let (issuer, gateway) = (&scene.issuer, &scene.gateway);
     issuer.knows("good", &json!({}));
     issuer.desk.lock().unwrap().delay = Duration::from_millis(1500);
     let get = |network: &str, token: &str| {

@@ -327,9 +327,15 @@ fn expect_refusals(gateway: &Gateway) {
         "",
     );
     assert_eq!(added.code, Some(1), "{}", added.all());
-    gateway
-        .try_login("anna", "a wrong password")
-        .refused(401, "login_refused");
+    // The answer must not tell which password is right, nor may anybody guess unheard.
+    for (name, password) in [
+        ("anna", "a wrong password"),
+        ("nobody", "a wrong password"),
+        ("anna", password_of("anna").as_str()),
+    ] {
+        let answer = gateway.try_login(name, password);
+        answer.refused(503, "audit_unavailable");
+    }
     assert_eq!(gateway.get("/public/x").send().status, 200);
 }
 

@@ -428,3 +428,36 @@ fn preflights_are_read_under_the_method_that_they_announce() {
     preflight("/%40admin/x", "GET").refused(400, "path_refused");
     preflight("/@admin/x", "PUT").refused(405, "method_refused");
 }
+
+#[test]
+fn a_person_is_told_by_a_page_of_a_path_that_is_refused() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let path = "/hello/..%2f..%2fadm";
+    let navigation = |path: &str| {
+        let request = gateway.get(path).header("Accept", "text/html");
+        request.header("Sec-Fetch-Mode", "navigate")
+    };
+    let answer = navigation(path).send();
+    answer.refused(400, "path_refused");
+    assert!(answer.is_html(), "{answer:?}");
+    // It leads to where the application begins, and repeats nothing of what was asked for.
+    let text = answer.text();
+    assert!(text.contains("id=\"back\""), "{text}");
+    assert!(!text.contains("adm"), "{text}");
+    // A program is told by a document, and so is a proxy that asks.
+    let answers = [
+        gateway.get(path).send(),
+        gateway
+            .get(path)
+            .header("Accept", "text/html")
+            .header("Sec-Fetch-Mode", "cors")
+            .send(),
+        gateway.post(path).header("Accept", "text/html").send(),
+        navigation("/auth/verify/..%2fx").send(),
+    ];
+    for answer in answers {
+        assert!(!answer.is_html(), "{answer:?}");
+    }
+    assert_eq!(upstream.count(), 0);
+}

@@ -1,12 +1,14 @@
 //! Which store a command works on, whose files it makes there, and what it says of both.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::harness::cli::Ended;
+use crate::harness::free_port;
 use crate::harness::gateway::{BINARY, Gateway};
 use crate::harness::people::password_of;
 use crate::harness::routes::routes;
@@ -54,8 +56,13 @@ impl Ground {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path(), open).unwrap();
         let ground = Self { dir };
-        let text = "[account]\nhash_threads = 1\n[[upstream]]\nname = \"a\"\naddresses = [\"127.0.0.1:9\"]\n\
-            [[route]]\npath = \"/public/**\"\nupstream = \"a\"\nrequire = \"public\"\n";
+        let text = format!(
+            "[listen]\naddress = \"127.0.0.1:{}\"\nadmin_address = \"127.0.0.1:{}\"\n\
+            [account]\nhash_threads = 1\n[[upstream]]\nname = \"a\"\naddresses = [\"127.0.0.1:9\"]\n\
+            [[route]]\npath = \"/public/**\"\nupstream = \"a\"\nrequire = \"public\"\n",
+            free_port(),
+            free_port()
+        );
         std::fs::write(ground.at("conf/doorward.toml"), text).unwrap();
         ground
     }
@@ -110,6 +117,16 @@ fn ended(command: &mut Command, stdin: &str) -> Ended {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+fn mode_of(dir: &Path) -> u32 {
+    std::fs::metadata(dir).unwrap().permissions().mode() & 0o7777
+}
+
+/// Makes a directory that all may look into.
+fn open_directory(dir: &Path) {
+    std::fs::create_dir(dir).unwrap();
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn is_root() -> bool {
@@ -348,6 +365,141 @@ fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
             assert!(ended.stderr.contains(part), "{task:?}: {}", ended.stderr);
         }
     }
+}
+
+#[test]
+fn a_directory_of_other_files_is_neither_changed_nor_taken() {
+    let ground = Ground::new();
+    let config = "conf/doorward.toml";
+    let other = ground.at("elsewhere/etc");
+    open_directory(&other);
+    std::fs::write(other.join("passwd"), "").unwrap();
+    let before = ground.tree();
+    let path = other.display().to_string();
+    let tasks: [&[&str]; 4] = [&ADD, &["serve"], &["check"], &["account", "list"]];
+    for task in tasks {
+        let env = [("DOORWARD__STORE__PATH", path.as_str())];
+        let ended = ground.run(".", &env, config, task).with(1);
+        for part in [path.as_str(), "holds other files", "passwd", "store.path"] {
+            assert!(ended.stderr.contains(part), "{task:?}: {}", ended.stderr);
+        }
+        assert_eq!(ground.tree(), before, "{task:?}");
+        assert_eq!(mode_of(&other), 0o755, "{task:?}");
+    }
+    let env = [
+        ("DOORWARD__STORE__PATH", path.as_str()),
+        ("DOORWARD__STORE__ENGINE", "memory"),
+    ];
+    let ended = ground.run(".", &env, config, &["serve"]).with(1);
+    assert!(
+        ended.stderr.contains("holds other files"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(mode_of(&other), 0o755);
+    // An empty one is as good as none, and so is one whose records were moved away.
+    let empty = ground.at("elsewhere/empty");
+    open_directory(&empty);
+    let path = empty.display().to_string();
+    let env = [("DOORWARD__STORE__PATH", path.as_str())];
+    ground.run(".", &env, config, &ADD).done();
+    assert_eq!(mode_of(&empty), 0o700);
+    std::fs::rename(empty.join("db"), ground.at("elsewhere/db")).unwrap();
+    std::fs::remove_file(empty.join("census")).unwrap();
+    let again = ground.run(".", &env, config, &ADD).done();
+    assert!(again.stderr.contains("made now"), "{}", again.stderr);
+    // What others put beside a store does not keep us from it.
+    std::fs::write(empty.join("note"), "").unwrap();
+    ground.run(".", &env, config, &["account", "list"]).done();
+}
+
+#[test]
+fn root_follows_no_link_that_another_user_may_have_planted() {
+    let ground = Ground::new();
+    let config = "conf/doorward.toml";
+    let target = ground.at("elsewhere/target");
+    open_directory(&target);
+    let link = ground.at("elsewhere/link");
+    symlink(&target, &link).unwrap();
+    let run = |path: &Path| {
+        let path = path.display().to_string();
+        let env = [("DOORWARD__STORE__PATH", path.as_str())];
+        ground.run(".", &env, config, &ADD)
+    };
+    if !is_root() {
+        run(&link).done();
+        return;
+    }
+    let dangling = ground.at("elsewhere/dangling");
+    symlink(ground.at("elsewhere/nothing"), &dangling).unwrap();
+    let way = ground.at("elsewhere/way");
+    symlink(&target, &way).unwrap();
+    lchown(&way, Some(STRANGER), Some(STRANGER)).unwrap();
+    let before = ground.tree();
+    for (path, named) in [
+        (link.clone(), &link),
+        // With a slash at the end.
+        (link.join(""), &link),
+        (dangling.clone(), &dangling),
+        (way.join("store"), &way),
+    ] {
+        let ended = run(&path).with(1);
+        let said = format!("{} is a symbolic link", named.display());
+        assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+        assert_eq!(ground.tree(), before, "{}", path.display());
+        assert_eq!(mode_of(&target), 0o755, "{}", path.display());
+    }
+    // Root's own link on the way is the machine's layout.
+    run(&link.join("store")).done();
+    assert!(target.join("store/db").is_dir());
+}
+
+#[test]
+fn no_second_store_is_begun_while_a_gateway_answers() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    let other = gateway.dir().join("other");
+    let add = || {
+        let mut command = gateway.command(&ADD);
+        ended(
+            command.env("DOORWARD__STORE__PATH", &other),
+            &password_of("root"),
+        )
+    };
+    let refused = add().with(1);
+    let admin = gateway.admin.to_string();
+    let place = other.display().to_string();
+    for part in [admin.as_str(), place.as_str(), "STATE_DIRECTORY=/var/lib/"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert!(!other.exists());
+    assert!(gateway.stop().success());
+    add().done();
+    assert!(other.join("db").is_dir());
+}
+
+#[test]
+fn no_store_is_begun_while_something_has_the_gateways_first_address() {
+    let ground = Ground::new();
+    let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let env = [("DOORWARD__LISTEN__ADDRESS", address.as_str())];
+    let before = ground.tree();
+    let refused = ground.run(".", &env, "conf/doorward.toml", &ADD).with(1);
+    assert!(refused.stderr.contains(&address), "{}", refused.stderr);
+    assert_eq!(ground.tree(), before);
+    drop(listener);
+    ground.run(".", &env, "conf/doorward.toml", &ADD).done();
+    // A store that is there is worked on whoever listens.
+    let _listener = TcpListener::bind(&address).unwrap();
+    ground
+        .run(
+            ".",
+            &env,
+            "conf/doorward.toml",
+            &["account", "disable", "root"],
+        )
+        .done();
 }
 
 #[track_caller]

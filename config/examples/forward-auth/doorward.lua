@@ -9,6 +9,11 @@ local JUDGED = {
     "authorization", "x-api-key", "cookie", "accept", "origin", "sec-fetch-mode", "sec-websocket-key",
     "access-control-request-method",
 }
+-- And by these, in whatever spelling: a framework may take what they name for the method.
+local OVERRIDES = {
+    ["http-method-override"] = true, ["method-override"] = true, ["x-http-method"] = true,
+    ["x-http-method-override"] = true, ["x-method-override"] = true,
+}
 -- What the service is told. haproxy.cfg has removed the caller's copies.
 local TOLD = {
     "x-auth-uid", "x-auth-username", "x-auth-roles", "x-auth-scopes", "x-auth-method", "x-auth-key-id",
@@ -34,6 +39,15 @@ local function question(txn)
             table.insert(values, value)
         end
         if #values > 0 then
+            headers[name] = values
+        end
+    end
+    for name, fields in pairs(sent) do
+        if OVERRIDES[(name:gsub("[^a-z0-9]+", "-"))] then
+            local values = {}
+            for _, value in pairs(fields) do
+                table.insert(values, value)
+            end
             headers[name] = values
         end
     end

@@ -1,13 +1,14 @@
 //! The store's directory: private, locked, and changed only in steps that a crash cannot halve.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 
 use crate::store::error::StoreError;
 
@@ -21,19 +22,85 @@ const PID_BYTES_MAX: u64 = 16;
 /// Somewhat more than sled asks of the disk for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
 
-/// Makes a directory with mode 0700, or takes everybody else out of one that is there.
+/// Files that only a store's directory holds.
+const MARKS: [&str; 4] = ["census", "db/db", "keys/apikey.key", "keys/signing.json"];
+
+/// What a store's directory may hold before there is a store or when its records were moved away: what we make there, and
+/// what a file system of its own begins with.
+const OURS: [&str; 14] = [
+    "admin.sock",
+    "backup",
+    "census",
+    "census.new",
+    "check.new",
+    "db",
+    "db.new",
+    "jwks",
+    "keys",
+    "lock",
+    "lost+found",
+    "mail",
+    "probe",
+    "restore.new",
+];
+
+/// Each restore keeps what stood there before in a directory whose name begins so.
+const KEPT: &str = "before-restore-";
+
+/// Gives the name of something that is not ours in a directory that holds no store. `None`: the directory is a store's, or
+/// empty, or not there.
 ///
 /// # Errors
-/// Whatever the file system says; a directory that all share, such as `/tmp`, is refused.
+/// Whatever the file system says, such as that the directory may not be looked into.
+pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
+    if MARKS.iter().any(|mark| dir.join(mark).is_file()) {
+        return Ok(None);
+    }
+    let entries = match fs::read_dir(dir) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !OURS.contains(&name.as_str()) && !name.starts_with(KEPT) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the directory of a store, and makes it private. A directory that holds other files and no store is left alone.
+///
+/// # Errors
+/// Those of [`make_private`], and where there are other files; nothing has changed then.
+pub(crate) fn make_own(dir: &Path) -> io::Result<()> {
+    if let Some(found) = stranger_in(dir)? {
+        return Err(io::Error::other(format!(
+            "the directory holds other files, {found:?} among them: the store needs one of its own"
+        )));
+    }
+    make_private(dir)
+}
+
+/// Makes a directory with mode 0700, or takes everybody else out of one that is there and is this user's. One of another
+/// user's keeps its mode.
+///
+/// # Errors
+/// Whatever the file system says; a directory that all share, such as `/tmp`, is refused, and one of another user's in which
+/// all may write.
 pub fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mode = fs::metadata(dir)?.permissions().mode();
-    if mode & 0o1000 != 0 {
+    let metadata = fs::metadata(dir)?;
+    let mode = metadata.permissions().mode();
+    let is_mine = metadata.uid() == geteuid().as_raw();
+    if mode & 0o1000 != 0 || (!is_mine && mode & 0o002 != 0) {
         return Err(io::Error::other(
             "the directory is shared by all: the store needs one of its own",
         ));
     }
-    if mode & 0o077 != 0 {
+    if is_mine && mode & 0o077 != 0 {
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
     }
     Ok(())
@@ -148,6 +215,26 @@ mod tests {
         fs::set_permissions(&dir, Permissions::from_mode(0o1777)).unwrap();
         assert!(make_private(&dir).is_err());
         assert_eq!(mode(&dir), 0o1777);
+    }
+
+    #[test]
+    fn a_directory_of_other_files_is_left_alone_and_what_we_make_is_none() {
+        let outer = tempfile::tempdir().unwrap();
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o7777;
+        let dir = outer.path().join("a");
+        assert_eq!(stranger_in(&dir).unwrap(), None, "it is not there");
+        for name in OURS.into_iter().chain(["before-restore-2026"]) {
+            fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        assert_eq!(stranger_in(&dir).unwrap(), None);
+        fs::write(dir.join("passwd"), "").unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(stranger_in(&dir).unwrap().as_deref(), Some("passwd"));
+        assert!(make_own(&dir).is_err());
+        assert_eq!(mode(&dir), 0o755);
+        fs::write(dir.join("keys/signing.json"), "").unwrap();
+        make_own(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
     }
 
     #[test]

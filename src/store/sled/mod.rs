@@ -23,7 +23,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
 pub use crate::store::sled::check::{Findings, check};
-pub use crate::store::sled::files::make_private;
+pub use crate::store::sled::files::{make_private, stranger_in};
 
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
@@ -54,15 +54,15 @@ impl SledStore {
     /// Opens the store in `dir`, or begins one there if the directory holds none; all stamps of `generations` are void
     /// then.
     ///
-    /// The directory is made, and made private (0700). Reads every record once (1.3 s for a million), waits at most
-    /// 2 s for a lock, and blocks meanwhile.
+    /// The directory is made, and made private (0700); one that holds other files and no store is refused. Reads every
+    /// record once (1.3 s for a million), waits at most 2 s for a lock, and blocks meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything that was acknowledged
     /// is missing or damaged; [`StoreError::Newer`] if a newer gateway has written to it; [`StoreError::Engine`] if the
     /// file system does not let it.
     pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self, StoreError> {
-        files::make_private(dir).map_err(cannot_open)?;
+        files::make_own(dir).map_err(cannot_open)?;
         let lock = files::lock(dir)?;
         let (database, census) = open::open(dir)?;
         let shared = Arc::new(Shared {

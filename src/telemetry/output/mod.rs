@@ -225,6 +225,15 @@ impl Output {
         self.requires_audit.load(Ordering::Acquire)
     }
 
+    /// Whether the audit trail takes lines, as far as is known without waiting; always where it is not required. An output
+    /// that begins to fail is noticed by its next line, a reader that has stopped within a second or two. [`Output::begin`]
+    /// is what a change waits for.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        let takes = |queue: &Queue| queue.is_half_free() && !queue.lane.is_jammed();
+        !self.requires_audit() || self.queue(Stream::Audit).is_some_and(takes)
+    }
+
     /// Writes an audit event of what is about to be done, where the trail is required; does nothing elsewhere.
     ///
     /// # Errors

@@ -268,6 +268,23 @@ fn a_required_trail_is_written_before_the_change_or_the_change_is_refused() {
 }
 
 #[test]
+fn a_required_trail_is_known_to_take_no_lines_until_it_works_again() {
+    let reader = Reader::default();
+    let output = reader.output();
+    assert!(output.takes_lines());
+    reader.0.fails.store(true, Ordering::SeqCst);
+    output.line(Stream::AuditRefusals, b"refused\n".to_vec());
+    reader.wait_until(|_| is_jammed(&output));
+    assert!(output.takes_lines(), "it is not required");
+    output.require_audit(true);
+    reader.wait_until(|_| !output.takes_lines());
+    reader.0.fails.store(false, Ordering::SeqCst);
+    // Nobody has to write for that: the loss itself is a line.
+    reader.wait_until(|_| output.takes_lines());
+    output.close();
+}
+
+#[test]
 fn what_was_done_is_written_however_long_a_required_trail_fails() {
     let reader = Reader::default();
     let output = reader.output();

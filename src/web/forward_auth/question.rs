@@ -128,6 +128,14 @@ impl<'a> Places<'a> {
             && self.appended.is_none()
     }
 
+    /// Whether an absolute URL describes the request, and nothing else does.
+    const fn are_url_only(&self) -> bool {
+        self.url.is_some()
+            && self.uri.is_none()
+            && self.forwarded.is_none()
+            && self.appended.is_none()
+    }
+
     /// Whether all of them name one path and query. What cannot be read must be written alike.
     fn are_one(&self) -> bool {
         let path = |raw: &'a str| split_url(raw).map_or(raw, |(_, _, path)| path);
@@ -170,31 +178,34 @@ fn origin<'a>(
     if authority.contains(',') {
         return Err(DenyReason::ForwardMalformed);
     }
-    // With a path beside them the other two describe a target too.
+    // Beside a path, host and scheme of `X-Forwarded-*` describe a target too.
     let is_same_host = |host: &str| {
         let bare = |authority: &str| host_of(authority.as_bytes()).map(str::to_ascii_lowercase);
         bare(host) == bare(authority)
     };
     let is_one = host.is_none_or(is_same_host) && scheme.is_none_or(|scheme| scheme == url_scheme);
-    if places.forwarded.is_some() && !is_one {
+    if !places.are_url_only() && !is_one {
         return Err(DenyReason::ForwardMalformed);
     }
     Ok((url_scheme, authority))
 }
 
-/// Whether the decision hangs on an `X-Forwarded-Host` that may be the caller's: who tells a target by other fields than
-/// `X-Forwarded-*` need not overwrite that one, unless `trusted_headers` says so. Then Host must lead to the same route.
+/// Whether the decision depends on a host that may be the caller's word: a proxy that describes a request by some fields
+/// need not overwrite the others. Then the host of the question itself must lead to the same route.
 fn is_host_doubtful(
     question: &Question<'_>,
     places: &Places<'_>,
     asked: &Asked<'_>,
     snapshot: &Snapshot,
 ) -> bool {
-    let is_vouched_for = question.client.believed.has(ForwardingField::Host)
+    let is_told = question.headers.contains_key(FORWARDED_HOST);
+    // Where an absolute URL and `X-Forwarded-*` agree on the host, one of the two is the proxy's.
+    let is_told_twice = places.uri.is_none() && places.appended.is_none();
+    let is_believed = question.client.believed.has(ForwardingField::Host);
+    let is_vouched_for = places.are_url_only()
         || places.are_forwarded_only()
-        || places.url.is_some();
+        || is_told && (is_believed || is_told_twice);
     !is_vouched_for
-        && question.headers.contains_key(FORWARDED_HOST)
         && host_of(question.authority.as_bytes()).is_none_or(|host| {
             let host = host.to_ascii_lowercase();
             host != asked.target.host && !snapshot.authorizer.is_one_route(&asked.view(), &host)

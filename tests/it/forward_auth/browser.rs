@@ -429,11 +429,14 @@ fn other_pages_do_not(front: &Front) {
                 form.submit();"
             ));
             browser.arrives(&action);
-            // nginx tells no code; whom no cookie came from has no login.
+            // nginx answers in JSON without a code, the gateway with a page; without a cookie there is no login.
             let source = browser.source();
-            let is_refused = ["\"status\":403", "\"status\":401"]
-                .iter()
-                .any(|status| source.contains(status));
+            let refusals = [
+                "\"status\":403",
+                "\"status\":401",
+                "A page of this origin may not do this",
+            ];
+            let is_refused = refusals.iter().any(|words| source.contains(words));
             assert!(is_refused, "{host} {action}: {source}");
         }
     }

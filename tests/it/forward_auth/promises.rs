@@ -12,7 +12,7 @@ use crate::harness::{at_once, wait_for};
 
 type Promise = fn(&Behind);
 
-const PROMISES: [(&str, Promise); 16] = [
+const PROMISES: [(&str, Promise); 17] = [
     ("what is allowed arrives with its identity", allowed),
     ("what is refused reaches nobody, and is told why", refused),
     (
@@ -24,6 +24,10 @@ const PROMISES: [(&str, Promise); 16] = [
         forged_identity,
     ),
     ("no forged method or target is judged", forged_request),
+    (
+        "no field names another method to the service",
+        named_methods,
+    ),
     ("preflights pass where the route says so", preflight),
     ("bodies arrive whole", bodies),
     ("handshakes of WebSockets are judged", websocket),
@@ -385,6 +389,23 @@ fn forged_request(behind: &Behind) {
     }
 }
 
+fn named_methods(behind: &Behind) {
+    let post = || behind.request("POST", "/public/x");
+    for name in [
+        "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+        "X-Method-Override",
+    ] {
+        stopped(behind, post().header(name, "DELETE"));
+        for spelling in spellings(name) {
+            let asked = post().header(&spelling, "DELETE");
+            if let Some(seen) = arrived_or_refused(behind, asked) {
+                assert!(!seen.text().contains("DELETE"), "{}", seen.text());
+            }
+        }
+    }
+}
+
 fn preflight(behind: &Behind) {
     let ask = |path: &str| {
         behind
@@ -613,9 +634,9 @@ fn arrives_as_judged(behind: &Behind, request: Request<'_>) {
     let seen = behind.upstream.last();
     let record = behind.gateway.record(seen.header("x-request-id").unwrap());
     let path = seen.target.split('?').next().unwrap();
-    // Escapes of unreserved characters mean these (RFC 3986 section 6.2.2.2): the gateway judges the one form, and a proxy
-    // may pass on the other.
-    let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x")];
+    // Escapes of unreserved characters mean these, and the case of hex digits means nothing (RFC 3986 section 6.2.2): the
+    // gateway judges the one form, and a proxy may pass on the other.
+    let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x"), ("%2f", "%2F")];
     let path = escapes
         .iter()
         .fold(path.to_owned(), |path, (escape, means)| {

@@ -471,6 +471,34 @@ fn a_key_over_its_rate_is_refused_as_every_proxy_understands_it() {
 }
 
 #[test]
+fn an_absolute_url_of_the_callers_chooses_no_host() {
+    let (_upstream, gateway) = started("");
+    let url = ("X-Original-URL", "https://api.example.com/hosts/x");
+    let told = ("X-Forwarded-Host", "api.example.com");
+    let uri = ("X-Original-URI", "/hosts/x");
+    let forwarded = ("X-Forwarded-Uri", "/hosts/x");
+    // What the proxy says, with what its caller adds behind the first.
+    let cases: [(&str, Fields<'_>); 6] = [
+        ("", &[uri, url]),
+        ("", &[uri, url, told]),
+        ("", &[uri, url, told, forwarded]),
+        ("", &[forwarded, url]),
+        ("/hosts/x", &[url]),
+        ("/hosts/x", &[url, told]),
+    ];
+    for (path, fields) in cases {
+        for (host, status) in [("a.test", 400), ("api.example.com", 200)] {
+            let asked = bare(&gateway, path).host(host);
+            let asked = fields
+                .iter()
+                .fold(asked, |asked, (name, value)| asked.header(name, *value));
+            let asked = asked.header("X-Original-Method", "GET");
+            assert_eq!(asked.send().status, status, "{host} {path} {fields:?}");
+        }
+    }
+}
+
+#[test]
 fn where_the_target_is_comes_from_the_best_source() {
     let (_upstream, gateway) = started("");
     let api = "api.example.com";
