@@ -613,9 +613,9 @@ fn arrives_as_judged(behind: &Behind, request: Request<'_>) {
     let seen = behind.upstream.last();
     let record = behind.gateway.record(seen.header("x-request-id").unwrap());
     let path = seen.target.split('?').next().unwrap();
-    // Escapes of unreserved characters mean these (RFC 3986 section 6.2.2.2): the gateway judges the one form, and a proxy
-    // may pass on the other.
-    let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x")];
+    // Escapes of unreserved characters mean these, and the case of an escape's digits nothing (RFC 3986 section 6.2.2): the
+    // gateway judges the one form, and a proxy may pass on the other.
+    let escapes = [("%7E", "~"), ("%61", "a"), ("%78", "x"), ("%2f", "%2F")];
     let path = escapes
         .iter()
         .fold(path.to_owned(), |path, (escape, means)| {
