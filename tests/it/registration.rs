@@ -301,7 +301,10 @@ fn what_breaks_the_form_is_400() {
     text.body(person("anna@example.org", "anna").to_string())
         .send()
         .refused_as(415);
-    gateway.get("/auth/register").send().refused_as(405);
+    gateway
+        .request("DELETE", "/auth/register")
+        .send()
+        .refused_as(405);
     assert!(
         gateway.mailbox().files().is_empty(),
         "a refused registration caused a mail"
