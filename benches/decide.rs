@@ -146,7 +146,12 @@ impl Setup {
             let (config, _) =
                 Config::parse(&text, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
             let output = Output::start(AuditOutput::Stderr).unwrap();
-            let services = doorward::app::services::open(&config, output).unwrap();
+            let services = doorward::app::services::open(
+                &config,
+                doorward::app::services::Records::Made,
+                output,
+            )
+            .unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();
             let accounts = &snapshot.accounts;

@@ -8,7 +8,9 @@ use crate::account::{AccountError, Accounts, InvalidField};
 use crate::crypto::token;
 use crate::limit::Limit;
 use crate::mail::Mail;
-use crate::model::account::{Account, AccountStatus, EmailAddress, OneTimeToken, Purpose};
+use crate::model::account::{
+    Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
+};
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::IdentityChange;
@@ -201,16 +203,23 @@ impl Accounts {
         Ok(None)
     }
 
-    /// What a mailed token that has not expired is for; `None`: it is none. Consumes nothing.
+    /// What a one-time token is for, and the name of its account; `None`: it counts for nothing. It is not consumed.
     ///
     /// # Errors
     /// [`AccountError::Store`]
-    pub async fn token_purpose(&self, presented: &str) -> Result<Option<Purpose>, AccountError> {
+    pub async fn token_holder(
+        &self,
+        presented: &str,
+    ) -> Result<Option<(Purpose, Username)>, AccountError> {
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
         let found = self.parts.store.one_time_token(&digest).await?;
-        let live = found.filter(|token| now < token.expires);
-        Ok(live.map(|token| token.purpose))
+        let Some(token) = found.filter(|token| now < token.expires) else {
+            return Ok(None);
+        };
+        let account = self.parts.store.account(&token.uid).await?;
+        let fitting = account.filter(|account| token.purpose.fits(account.status));
+        Ok(fitting.map(|account| (token.purpose, account.username)))
     }
 
     /// Makes the address count that a token was mailed to. Sessions go on; every other one-time token is void.
@@ -322,8 +331,8 @@ mod tests {
         let reset = kit.mailbox.token();
 
         assert_eq!(
-            kit.accounts.token_purpose(&token).await.unwrap(),
-            Some(Purpose::ChangeIdentity)
+            kit.accounts.token_holder(&token).await.unwrap(),
+            Some((Purpose::ChangeIdentity, anna.username.clone()))
         );
         let moved = confirm(&kit, &token).await.unwrap();
         assert_eq!(moved.identity.as_str(), "new@example.org");

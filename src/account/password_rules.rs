@@ -97,6 +97,21 @@ impl PasswordRules {
         }
     }
 
+    /// The rules in words, for people who are about to choose a password.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let classes = match self.classes_min {
+            0 | 1 => String::new(),
+            min => format!(
+                " Under {LONG} characters, {min} of these: lower case, upper case, digits, other characters."
+            ),
+        };
+        format!(
+            "At least {} characters.{classes} Not one that is tried first, and not your name or address.",
+            self.length_min.max(1)
+        )
+    }
+
     /// Checks a password for one account.
     ///
     /// # Errors

@@ -222,6 +222,7 @@ pub(crate) fn no_sources(clock: &Arc<dyn Clock>) -> Arc<RoleSources> {
 pub(crate) fn no_issuers(clock: &Arc<dyn Clock>) -> Arc<Issuers> {
     let parts = IssuerParts {
         dir: std::path::Path::new("unused"),
+        keeps: true,
         clock,
         metrics: &Arc::default(),
     };

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::app::control::{Command, Reply, StoreCommand};
-use crate::app::{AppError, OpenOutput, command, command_level, load, start};
+use crate::app::command::{ask, command, command_level};
+use crate::app::control::{Command, Reply, StoreCommand, Touch};
+use crate::app::{AppError, OpenOutput, load, place, start};
 use crate::config::{Config, StoreEngine};
 use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
@@ -183,19 +184,37 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
         return Ok(found(&findings, told));
     }
     let config = records_at_rest(path)?;
-    if let Some(reply) = crate::app::ask(&config, &Command::Store(StoreCommand::Check))? {
-        return Ok(reply);
-    }
-    let findings = sled::check(&config.store.path).map_err(BackupError::Store)?;
-    Ok(found(&findings, json!({})))
+    let dir = config.store.path.as_path();
+    let checked = place::as_owner(dir, || {
+        if let Some(reply) = ask(&config, &Command::Store(StoreCommand::Check))? {
+            return Ok(reply);
+        }
+        place::records(&config, Touch::Reads)?;
+        let findings = sled::check(dir).map_err(BackupError::Store)?;
+        Ok(found(&findings, json!({})))
+    });
+    checked?.map_err(|error| place::whose(error, dir))
 }
 
 /// Brings a backup back where no gateway runs.
 ///
 /// # Errors
 /// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
-pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
+pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppError> {
     let config = records_at_rest(path)?;
+    let dir = config.store.path.as_path();
+    place::check(&config.store)?;
+    let other = place::other_owner(dir);
+    let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
+    tell(&format!(
+        "store {}: brought back there{other}",
+        dir.display()
+    ));
+    let restored = place::as_owner(dir, || restore_here(&config, file));
+    restored?.map_err(|error| place::whose(error, dir))
+}
+
+fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
     let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
     output.0.require_audit(config.audit.required);
     let event = |outcome| AuditEvent {
@@ -213,10 +232,9 @@ pub fn restore(path: &Path, file: &Path) -> Result<Reply, AppError> {
     audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
     match restored {
         Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
-        Err(BackupError::Store(StoreError::Locked { .. })) => Ok(Reply::Refused(
-            "a gateway has the store open: stop it first, the backup takes the store's place"
-                .to_owned(),
-        )),
+        Err(BackupError::Store(error @ StoreError::Locked { .. })) => Ok(Reply::Refused(format!(
+            "{error}: stop it first, the backup takes the store's place"
+        ))),
         Err(error) => Err(error.into()),
     }
 }
@@ -261,26 +279,33 @@ pub fn export(
     to: Option<&Path>,
     out: &mut dyn Write,
 ) -> Result<u64, AppError> {
-    let (source, is_passing) = match file {
-        Some(file) => (file.to_owned(), false),
-        None => (copy(path)?, true),
+    let (source, is_passing) = if let Some(file) = file {
+        (file.to_owned(), None)
+    } else {
+        let (source, was_there) = copy(path)?;
+        (source, Some(was_there))
     };
     let written = match to {
         None => backup::export(&source, out),
         Some(to) => backup::export_to(&source, to),
     };
-    if is_passing {
+    if let Some(was_there) = is_passing {
         // The next backup would take it away too, an hour later.
         let _ = fs::remove_file(&source);
+        if let Some(dir) = source.parent().filter(|_| !was_there) {
+            let _ = fs::remove_dir(dir);
+        }
     }
     Ok(written?)
 }
 
-/// Has the store copied to a file that is read once.
-fn copy(path: &Path) -> Result<PathBuf, AppError> {
+/// Has the store copied to a file that is read once; whether its directory was there already.
+fn copy(path: &Path) -> Result<(PathBuf, bool), AppError> {
     let config = records_at_rest(path)?;
-    match command(path, Command::Store(StoreCommand::Copy))? {
-        Reply::Done(Value::String(name)) => Ok(backup::passing(&config.store.path, &name)),
+    let place = |name: &str| backup::passing(&config.store.path, name);
+    let was_there = place("").exists();
+    match command(path, Command::Store(StoreCommand::Copy), |_| {})? {
+        Reply::Done(Value::String(name)) => Ok((place(&name), was_there)),
         Reply::Refused(why) | Reply::Failed(why) => Err(AppError::Refused(why)),
         Reply::Done(_) | Reply::Explained(_) => Err(AppError::Refused(
             "the gateway answered another question".to_owned(),

@@ -20,6 +20,8 @@ pub(super) struct Budget {
     pub connections: usize,
     /// Requests in flight, each with a connection to an upstream.
     pub requests: usize,
+    /// Of these, those of one client network.
+    pub network_requests: usize,
     /// Idle connections to upstreams.
     pub upstream_idle: usize,
     /// Connections of the admin listener.
@@ -52,14 +54,15 @@ impl Budget {
         // The echo is in this process: its end of a connection is a descriptor of ours too.
         let each = 1 + usize::from(config.upstreams.iter().any(is_echo));
         let requests = (free.saturating_sub(connections + upstream_idle * each) / each).max(1);
-        let asked = if limits.requests_max == 0 {
-            requests
-        } else {
-            limits.requests_max
+        let (requests, network_requests) = match limits.requests_max {
+            // Who asks for no number wants all to be served: half stays free for the others.
+            0 => (requests, requests.div_ceil(2)),
+            asked => (requests.min(asked), requests.min(asked)),
         };
         Self {
             connections,
-            requests: requests.min(asked),
+            requests,
+            network_requests,
             upstream_idle,
             admin_connections: (reserve / 2).min(ADMIN_CONNECTIONS_MAX),
         }

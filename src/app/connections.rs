@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 struct Open {
     last_id: u64,
     all: HashMap<u64, Arc<Connection>>,
-    /// How many of them come from one network.
-    networks: HashMap<IpAddr, usize>,
+    networks: HashMap<IpAddr, Network>,
+}
+
+/// What one client network has under way.
+#[derive(Debug, Default)]
+struct Network {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
 }
 
 /// All open connections of callers.
@@ -76,16 +83,16 @@ impl Connections {
         is_trusted: bool,
         permit: OwnedSemaphorePermit,
     ) -> Option<Place> {
-        let is_counted = self.per_client_max != 0 && !is_trusted;
-        let network = is_counted.then(|| client_network(connection.peer()));
+        let address = (!is_trusted).then(|| client_network(connection.peer()));
         let mut open = self.lock();
-        if let Some(network) = network {
-            let count = open.networks.entry(network).or_default();
-            if self.per_client_max <= *count {
+        if let Some(address) = address {
+            let network = open.networks.entry(address).or_default();
+            if self.per_client_max != 0 && self.per_client_max <= network.connections {
                 self.metrics.edge().connections_refused.inc();
                 return None;
             }
-            *count += 1;
+            network.connections += 1;
+            connection.join_network(Arc::clone(&network.requests));
         }
         open.last_id += 1;
         let id = open.last_id;
@@ -94,7 +101,7 @@ impl Connections {
         Some(Place {
             connections: Arc::clone(self),
             id,
-            network,
+            network: address,
             _permit: permit,
         })
     }
@@ -139,10 +146,11 @@ impl Drop for Place {
             self.connections.metrics.edge().connections_flooding.inc();
         }
         if let Some(network) = self.network
-            && let Some(count) = open.networks.get_mut(&network)
+            && let Some(counted) = open.networks.get_mut(&network)
         {
-            *count -= 1;
-            if *count == 0 {
+            counted.connections -= 1;
+            // A request may outlive its connection for a moment; it counts with the old number then, and harms nothing.
+            if counted.connections == 0 {
                 open.networks.remove(&network);
             }
         }
@@ -212,11 +220,11 @@ mod tests {
         assert_eq!(closing(&kept), [false, true, false]);
         kept.remove(1);
         // One that has a request is not looked at.
-        kept[1].1.begin_request();
+        kept[1].1.begin_request(false);
         kept.push(enter(&all, "192.0.2.1", 9).await.unwrap());
         assert_eq!(closing(&kept), [true, false, false]);
         // Without room the next one waits until a connection has gone.
-        kept[2].1.begin_request();
+        kept[2].1.begin_request(false);
         let waits = timeout(Duration::from_secs(1), all.room()).await;
         assert!(waits.is_err());
         kept.remove(0);

@@ -31,6 +31,57 @@ pub enum Command {
     },
     /// Decides about a request that is not sent.
     Explain(Explain),
+    /// Reads the configuration again.
+    Reload,
+}
+
+/// What a command does to the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Decides about a credential or a request: without a store as well, where nobody is known.
+    Decides,
+    /// Reads: makes and changes nothing.
+    Reads,
+    /// Changes what is there.
+    Writes,
+    /// Changes what is there, and begins a store where there is none.
+    Begins,
+}
+
+impl Command {
+    /// What it does to the records.
+    #[must_use]
+    pub const fn touch(&self) -> Touch {
+        match self {
+            // A reload touches no record, and is nobody's but the running gateway's.
+            Self::Explain(_) | Self::TokenVerify { .. } | Self::Reload => Touch::Decides,
+            Self::Account(command) => match command {
+                AccountCommand::Add { .. } | AccountCommand::Import { .. } => Touch::Begins,
+                AccountCommand::List | AccountCommand::Show { .. } => Touch::Reads,
+                AccountCommand::Disable { .. }
+                | AccountCommand::Enable { .. }
+                | AccountCommand::SetPassword { .. } => Touch::Writes,
+            },
+            Self::Apikey(command) => match command {
+                ApikeyCommand::List { .. } => Touch::Reads,
+                ApikeyCommand::Create { .. }
+                | ApikeyCommand::Confirm { .. }
+                | ApikeyCommand::Revoke { .. } => Touch::Writes,
+            },
+            Self::Member(command) => match command {
+                MemberCommand::List { .. } => Touch::Reads,
+                MemberCommand::Set { .. } | MemberCommand::Remove { .. } => Touch::Writes,
+            },
+            Self::Keys(command) => match command {
+                KeysCommand::List => Touch::Reads,
+                KeysCommand::Rotate => Touch::Writes,
+            },
+            Self::Store(command) => match command {
+                StoreCommand::Copy | StoreCommand::Check => Touch::Reads,
+                StoreCommand::Backup { .. } => Touch::Writes,
+            },
+        }
+    }
 }
 
 /// A command about accounts.

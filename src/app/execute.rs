@@ -82,6 +82,9 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
                 Err(wrong) => Reply::Refused(wrong),
             };
         }
+        Command::Reload => {
+            return Reply::Refused("no gateway runs: there is nothing to reload".to_owned());
+        }
         Command::Store(command) => return backup::execute(command, &snapshot.services).await,
         Command::TokenVerify { token } => verify(&token, snapshot).await,
         Command::Account(command) => accounts(command, &snapshot.accounts).await,

@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::budget::Budget;
+use crate::app::control::Reply;
 use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
+use crate::app::services::Records;
 use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
+use crate::proxy::in_flight::InFlight;
 use crate::snapshot::{Current, Services, Snapshot};
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
@@ -50,11 +54,13 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
-    start_socket(&config, &current, &mut tasks).await?;
+    let (reloads, mut wishes) = mpsc::channel(1);
+    start_socket(&config, &current, reloads, &mut tasks).await?;
 
     let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let budget = Budget::of(&config);
-    let gateway = Gateway::new(Arc::clone(&current), own, echo, budget.requests);
+    let in_flight = InFlight::new(budget.requests, budget.network_requests);
+    let gateway = Gateway::new(Arc::clone(&current), own, echo, in_flight);
     let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
     services.issuers.adopt();
     tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
@@ -78,7 +84,8 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     }
     tell_ready(&config);
 
-    signals.until_end(path, &current).await;
+    signals.until_end(path, &current, &mut wishes).await;
+    drop(wishes);
     is_ready.store(false, Ordering::Release);
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("draining: no new connections, requests in flight end");
@@ -118,7 +125,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
     }
-    let services = services::open(config, output)?;
+    let services = services::open(config, Records::Made, output)?;
     let restored = counting::restore(&services).await;
     restored.map_err(|source| services::OpenError::Store {
         path: config.store.path.clone(),
@@ -163,12 +170,13 @@ fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketA
 async fn start_socket(
     config: &Config,
     current: &Arc<Current>,
+    reloads: socket::Reloads,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
     let path = socket::path_in(&config.store.path);
     match socket::bind(&path).await {
         Ok(listener) => {
-            tasks.spawn(socket::serve(listener, Arc::clone(current)));
+            tasks.spawn(socket::serve(listener, Arc::clone(current), reloads));
             Ok(())
         }
         Err(error @ socket::SocketError::Taken { .. })
@@ -320,17 +328,27 @@ impl Signals {
         })
     }
 
-    /// Reloads at each SIGHUP, until SIGTERM or SIGINT comes.
-    async fn until_end(&mut self, path: &Path, current: &Current) {
+    /// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
+    async fn until_end(
+        &mut self,
+        path: &Path,
+        current: &Current,
+        wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
+    ) {
+        let reload = || {
+            tell_systemd(&[sd_notify::NotifyState::Reloading]);
+            let reply = reload::reload(path, current);
+            tell_systemd(&[sd_notify::NotifyState::Ready]);
+            reply
+        };
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tell_systemd(&[sd_notify::NotifyState::Reloading]);
-                    reload::reload(path, current);
-                    tell_systemd(&[sd_notify::NotifyState::Ready]);
-                }
+                // The log has the outcome.
+                _ = self.hangup.recv() => drop(reload()),
+                // Whoever went away wants no answer.
+                Some(caller) = wishes.recv() => drop(caller.send(reload())),
             }
         }
     }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backup;
 mod budget;
+mod command;
 mod connections;
 pub mod control;
 mod counting;
@@ -15,6 +16,7 @@ mod grpc;
 mod keys;
 mod lifecycle;
 pub mod listen;
+mod place;
 mod plain;
 mod reload;
 pub mod services;
@@ -22,18 +24,17 @@ pub mod socket;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::app::control::{Command, Reply};
-use crate::app::delivery::Scope;
+pub use crate::app::command::command;
 use crate::app::listen::ListenError;
+use crate::app::place::PlaceError;
 use crate::app::services::OpenError;
 use crate::app::socket::SocketError;
-use crate::config::{Config, ConfigError, EnvOverlay, Problem, StoreEngine};
-use crate::snapshot::{Obstacle, Snapshot, notes, obstacles};
+use crate::config::{Config, ConfigError, EnvOverlay, Problem};
+use crate::snapshot::{Obstacle, notes, obstacles};
 use crate::store::backup::BackupError;
 use crate::telemetry::log::{self, LogError};
 use crate::telemetry::output::{AuditOutput, Output, Unrecorded};
@@ -61,6 +62,9 @@ pub enum AppError {
     /// An address could not be taken.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The store's directory.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The log could not be set up.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -113,7 +117,15 @@ pub struct Report {
 pub fn check(path: &Path) -> Report {
     match Config::load(path, &EnvOverlay::from_process()) {
         Ok((config, warnings)) => Report {
-            problems: obstacles(&config).iter().map(ToString::to_string).collect(),
+            problems: obstacles(&config)
+                .iter()
+                .map(ToString::to_string)
+                .chain(
+                    place::check(&config.store)
+                        .err()
+                        .map(|error| error.to_string()),
+                )
+                .collect(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
             notes: notes(&config),
         },
@@ -138,13 +150,22 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
         tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
     }
+    place::check(&config.store)?;
+    if let Some(owner) = place::other_owner(&config.store.path) {
+        tracing::warn!(
+            path = %config.store.path.display(),
+            %owner,
+            "the store's directory is another user's: what this process makes there may lock that user out"
+        );
+    }
+    let dir = config.store.path.clone();
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
     let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0)));
     // What is still running has had its time.
     runtime.shutdown_background();
-    ended
+    ended.map_err(|error| place::whose(error, &dir))
 }
 
 /// The output of the process, which is written to its end when this goes.
@@ -166,63 +187,6 @@ impl OpenOutput {
 impl Drop for OpenOutput {
     fn drop(&mut self) {
         self.0.close();
-    }
-}
-
-/// Carries a command out: by the gateway that has the store, or here where none runs.
-///
-/// # Errors
-/// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
-pub fn command(path: &Path, command: Command) -> Result<Reply, AppError> {
-    let (config, _) = load(path)?;
-    start(&mut Builder::new_current_thread())?.block_on(async {
-        if let Some(reply) = socket::ask(&socket::path_in(&config.store.path), &command).await? {
-            return Ok(reply);
-        }
-        // A decision can be told from the routes alone; anything written would be gone at once.
-        let needs_records = !matches!(command, Command::Explain(_));
-        if needs_records && config.store.engine == StoreEngine::Memory {
-            return Err(AppError::NoRecords);
-        }
-        // No gateway runs, so this process tells what it does.
-        let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
-        let services = services::open(&config, Arc::clone(&output.0))?;
-        let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
-        let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
-        let issuers = Arc::clone(&snapshot.services.issuers);
-        // A decision may need their keys; nothing else asks for them.
-        if matches!(command, Command::Explain(_)) {
-            issuers.adopt();
-        }
-        let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
-        let carried_out = async {
-            let reply = execute::execute(command, &snapshot).await;
-            post.end().await;
-            reply
-        };
-        // A mail that does not leave now waits for the gateway.
-        let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
-        let reply = tokio::select! {
-            reply = &mut ended => reply,
-            () = keys::keep_fresh(issuers.adopted()) => ended.await,
-        };
-        Ok(reply)
-    })
-}
-
-/// Asks the gateway that has the store; `None`: none runs.
-fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
-    let path = socket::path_in(&config.store.path);
-    let asked = socket::ask(&path, command);
-    Ok(start(&mut Builder::new_current_thread())?.block_on(asked)?)
-}
-
-/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
-fn command_level(level: &str) -> &str {
-    if level.starts_with("off") || level.contains("audit=") {
-        level
-    } else {
-        "warn"
     }
 }
 

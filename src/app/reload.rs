@@ -3,17 +3,30 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use crate::app::control::Reply;
 use crate::app::{load, log_warnings, services};
 use crate::config::Config;
 use crate::snapshot::{Current, Obstacle, Services, Snapshot};
 use crate::telemetry::log::with_causes;
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
-pub(super) fn reload(path: &Path, current: &Current) {
+///
+/// Gives what `doorward reload` shows: what counts only after a restart, and what the change voids.
+pub(super) fn reload(path: &Path, current: &Current) -> Reply {
     match prepare(path, current) {
         Ok((snapshot, fixed)) => {
-            for key in fixed {
+            let mut told = Map::from_iter([("reloaded".to_owned(), true.into())]);
+            for key in &fixed {
                 tracing::warn!(key, "changed, but needs a restart to count");
+            }
+            if !fixed.is_empty() {
+                told.insert("needs_restart".to_owned(), fixed.join(" ").into());
+            }
+            for key in voiding(&current.load().config, &snapshot.config) {
+                tracing::warn!(key, "{VOIDED}");
+                told.insert(key.to_owned(), VOIDED.into());
             }
             current.replace(snapshot);
             let services = &current.load().services;
@@ -23,9 +36,30 @@ pub(super) fn reload(path: &Path, current: &Current) {
             services.mailer.adopt();
             services.issuers.adopt();
             tracing::info!("configuration reloaded");
+            Reply::Done(Value::Object(told))
         }
-        Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays"),
+        Err(reason) => {
+            tracing::error!(reason, "configuration not reloaded: the old one stays");
+            Reply::Refused(format!(
+                "not reloaded, the old configuration stays:\n{reason}"
+            ))
+        }
     }
+}
+
+/// What is said of a key whose change makes the gateway refuse what it has signed.
+const VOIDED: &str = "changed: every access token that was issued before is refused from now on; who has a refresh token \
+     gets another one, and cookies and API keys go on";
+
+/// The keys that have changed and stand in every token of our own.
+fn voiding(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.tokens, &new.tokens);
+    let changed = [
+        ("tokens.issuer", old.issuer != new.issuer),
+        ("tokens.audience", old.audience != new.audience),
+    ];
+    let changed = changed.into_iter().filter(|(_, is_other)| *is_other);
+    changed.map(|(key, _)| key).collect()
 }
 
 fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str>), String> {
@@ -51,8 +85,8 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str
     };
     let issuers = services::issuers(
         &config,
-        &old.services.clock,
-        &old.services.metrics,
+        (&old.services.clock, &old.services.metrics),
+        true,
         Some(&old.services.issuers),
     );
     let services = Services {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
-use crate::config::{Config, StoreEngine};
+use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::{KeyFileError, Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
@@ -30,6 +30,15 @@ use crate::telemetry::output::Output;
 
 /// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
 const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
+/// What the key directory of a store has in it.
+const KEY_FILES: [&str; 6] = [
+    "apikey.key",
+    "assertion.json",
+    "count.key",
+    "mail.key",
+    "refresh.key",
+    "signing.json",
+];
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -54,6 +63,14 @@ pub enum OpenError {
         #[source]
         source: StoreError,
     },
+    /// A key file is not there, and what was asked makes none.
+    #[error(
+        "key file {path} is missing: `doorward store restore FILE` brings it back; a gateway that starts makes another one"
+    )]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -68,34 +85,26 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
+/// Which records a process works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Those of the store; what is missing is made: our directory (0700), and keys (0600) at the first start.
+    Made,
+    /// Those of the store, which is there with its keys: nothing is made.
+    Found,
+    /// None: keys and records are in memory, and nothing is looked for.
+    None,
+}
+
 /// Opens the store, the keys, the hashing pool and the mail transport, and counts what is written on `output`.
-///
-/// Makes what is missing: our directory (0700), and keys (0600) at the first start.
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config, output: Arc<Output>) -> Result<Services, OpenError> {
+pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let directory = &config.store.path;
     // Whatever is made from here on is ours alone, what the engine makes by itself too.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    private_directory(directory)?;
-    let generations = Arc::new(Generations::new());
-    let (store, keys, backups): (Arc<dyn Store>, _, _) = match config.store.engine {
-        StoreEngine::Memory => (Arc::new(MemoryStore::new(generations)), None, None),
-        StoreEngine::Sled => {
-            let store =
-                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
-                    path: directory.clone(),
-                    source,
-                })?;
-            let keys = directory.join("keys");
-            private_directory(&keys)?;
-            let store = Arc::new(store);
-            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
-            (store, Some(keys), Some(Arc::new(backups)))
-        }
-    };
+    let (store, keys, backups) = open_store(config, records)?;
     output.require_audit(config.audit.required);
     let metrics = Arc::new(Metrics::counting(output.counts()));
     let keys = keys.as_deref();
@@ -107,7 +116,7 @@ pub fn open(config: &Config, output: Arc<Output>) -> Result<Services, OpenError>
         Arc::clone(&metrics),
         Arc::clone(&output),
     )?;
-    let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
+    let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
     Ok(Services {
         store,
         token_keys: Arc::new(TokenKeys::open(keys)?),
@@ -130,7 +139,7 @@ pub fn open(config: &Config, output: Arc<Output>) -> Result<Services, OpenError>
         post,
         counters: Arc::new(CounterSets::new(&clock)),
         role_sources: role_sources(config, &clock, &metrics),
-        issuers: issuers(config, &clock, &metrics, None)?,
+        issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
         key_use: Arc::new(KeyUse::new()),
         backups,
         clock,
@@ -160,15 +169,17 @@ pub(super) fn role_sources(
     ))
 }
 
-/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are.
+/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are. `keeps`: key sets
+/// that are fetched are kept on disk.
 pub(super) fn issuers(
     config: &Config,
-    clock: &Arc<dyn Clock>,
-    metrics: &Arc<Metrics>,
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+    keeps: bool,
     before: Option<&Issuers>,
 ) -> Result<Arc<Issuers>, Obstacle> {
     let parts = IssuerParts {
         dir: &config.store.path.join("jwks"),
+        keeps,
         clock,
         metrics,
     };
@@ -176,6 +187,54 @@ pub(super) fn issuers(
     opened
         .map(Arc::new)
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
+}
+
+/// The records, the directory of the keys and what makes backups: the last two on disk only.
+type OpenStore = (Arc<dyn Store>, Option<PathBuf>, Option<Arc<Backups>>);
+
+fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
+    let directory = &config.store.path;
+    let generations = Arc::new(Generations::new());
+    match (config.store.engine, records) {
+        (_, Records::None) => Ok((Arc::new(MemoryStore::new(generations)), None, None)),
+        (StoreEngine::Memory, _) => {
+            private_directory(directory)?;
+            Ok((Arc::new(MemoryStore::new(generations)), None, None))
+        }
+        (StoreEngine::Sled, _) => {
+            let keys = directory.join("keys");
+            let store =
+                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
+                    path: directory.clone(),
+                    source,
+                })?;
+            if records == Records::Found {
+                all_keys_there(&keys)?;
+            }
+            private_directory(&keys)?;
+            let store = Arc::new(store);
+            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
+            Ok((store, Some(keys), Some(Arc::new(backups))))
+        }
+    }
+}
+
+/// How mails leave. What only reads sends none, and a transport to files would make its directory.
+fn mail(config: &Config, records: Records) -> MailSettings {
+    let mut mail = config.mail.clone();
+    if records != Records::Made {
+        mail.transport = MailTransport::Stdout;
+    }
+    mail
+}
+
+/// Sees that nothing would have to be made where nothing may be.
+fn all_keys_there(keys: &Path) -> Result<(), OpenError> {
+    let mut missing = KEY_FILES.iter().map(|name| keys.join(name));
+    match missing.find(|path| !path.exists()) {
+        Some(path) => Err(OpenError::KeyFile { path }),
+        None => Ok(()),
+    }
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {
@@ -206,7 +265,7 @@ mod tests {
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
             let output = Output::to_nowhere();
-            assert!(open(&config, output).is_err(), "{engine}");
+            assert!(open(&config, Records::Made, output).is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::app::control::{AccountCommand, Command, Reply};
 use crate::app::execute::execute;
@@ -24,6 +25,9 @@ const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long something about very many records may take to be carried out.
 const LONG_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Wishes to have the configuration read again, each with the place for its answer.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Reply>>;
 
 /// The server's side could not be set up, or the client's side got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +87,9 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
 }
 
 /// Answers commands, one connection after another, until it is dropped.
-pub async fn serve(listener: UnixListener, current: Arc<Current>) {
+///
+/// `reloads`: who reads the configuration again and answers.
+pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloads) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -100,7 +106,7 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>) {
             tracing::warn!("refused a peer of another user on admin.sock");
             continue;
         }
-        match answer(stream, &current).await {
+        match answer(stream, &current, &reloads).await {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
                 tracing::warn!("a peer on admin.sock took too long");
@@ -119,12 +125,22 @@ fn is_own_or_root(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-async fn answer(stream: UnixStream, current: &Current) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, current: &Current, reloads: &Reloads) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = zeroize::Zeroizing::new(String::new());
     let mut reader = BufReader::new(reader.take(COMMAND_BYTES_MAX));
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let reply = match serde_json::from_str::<Command>(&line) {
+        Ok(Command::Reload) => {
+            let (caller, told) = oneshot::channel();
+            let wished = async {
+                // A gateway that drains reads nothing again.
+                let _ = reloads.send(caller).await;
+                let ending = || Reply::Failed("the gateway is ending".to_owned());
+                told.await.unwrap_or_else(|_| ending())
+            };
+            tokio::time::timeout(PATIENCE, wished).await?
+        }
         Ok(command) => {
             let patience = match &command {
                 Command::Account(AccountCommand::Import { .. }) | Command::Store(_) => {

@@ -66,6 +66,7 @@ impl Judged {
             about: None,
             decision: Decision::Deny(Denial {
                 reason,
+                fault: None,
                 route: None,
                 identity: None,
                 retry_after_s: None,

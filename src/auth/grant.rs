@@ -8,6 +8,7 @@ use crate::auth::caller::Caller;
 use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::route::Route;
+use crate::model::token_fault::FaultKind;
 
 /// What was decided about a request.
 #[derive(Debug)]
@@ -50,6 +51,15 @@ impl Decision {
         }
     }
 
+    /// What is wrong with the bearer token, for operators, if that keeps it from passing.
+    #[must_use]
+    pub const fn fault(&self) -> Option<FaultKind> {
+        match self {
+            Self::Deny(denial) => denial.fault,
+            Self::Allow(_) | Self::Fail(_) => None,
+        }
+    }
+
     /// The route that matched, as far as that is known.
     #[must_use]
     pub const fn route(&self) -> Option<&Arc<Route>> {
@@ -76,6 +86,8 @@ impl Decision {
 pub struct Denial {
     /// Why.
     pub reason: DenyReason,
+    /// What is wrong with the bearer token, for operators, if that is why.
+    pub fault: Option<FaultKind>,
     /// The route, if one matched.
     pub route: Option<Arc<Route>>,
     /// The caller, if recognised.

@@ -9,7 +9,7 @@ pub mod extract;
 pub mod grant;
 pub mod key_use;
 pub mod method_override;
-mod navigation;
+pub mod navigation;
 pub mod origin;
 pub mod passing;
 mod pipeline;
@@ -242,6 +242,30 @@ impl Authorizer {
     /// The configured origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
     pub fn auth_origins(&self) -> impl Iterator<Item = &str> {
         self.auth_origins.iter().map(String::as_str)
+    }
+
+    /// Who is logged in by the cookie of routes, or by that of the gateway's own endpoints, whatever else came; `None` if
+    /// nobody is, or that cannot be told. For pages, which decide nothing.
+    pub async fn person(
+        &self,
+        headers: &HeaderMap,
+        client: IpAddr,
+        is_own: bool,
+    ) -> Option<Arc<Identity>> {
+        let cookie = if is_own {
+            self.cookies.own()
+        } else {
+            self.cookies.on_routes()
+        };
+        let accept = CredentialKinds::NONE.with(CredentialKind::Cookie);
+        let found = extract(headers, &self.carriers, accept, Some(cookie));
+        let credential = found.ok().flatten()?;
+        let origin = Origin {
+            client,
+            counts: false,
+        };
+        let caller = self.verifier.verify(credential, origin).await.ok()?;
+        Some(Arc::clone(&caller.identity))
     }
 
     /// What the session cookies are called.

@@ -71,6 +71,15 @@ fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(page, _)| page)
 }
 
+/// Whether a person sees whatever is answered: a navigation, or a form that a page has posted.
+#[must_use]
+pub fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
+    let mode = headers.get(FETCH_MODE);
+    let is_form = *method == Method::POST && mode.is_some_and(|it| it.as_bytes() == b"navigate");
+    // The one that asks for HTML is told from others alike.
+    is_navigation(method, headers) || is_form && is_navigation(&Method::GET, headers)
+}
+
 /// Whether a person waits for a page: nothing else asks for HTML by GET.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let is_script = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");

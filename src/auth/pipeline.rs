@@ -16,6 +16,7 @@ use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
 use crate::model::route::Route;
+use crate::model::token_fault::FaultKind;
 use crate::role_source::{Reading, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
 use crate::route::table::{Captures, Found};
@@ -74,7 +75,11 @@ impl Authorizer {
             Asking::Credential | Asking::Trial => self.credential(view.headers, accept),
             Asking::Account(_) => Ok(None),
         };
-        let caller = self.caller(view, presented, asking, trace).await?;
+        let caller = self.caller(view, presented, asking, trace).await;
+        let caller = caller.map_err(|unverified| {
+            known.fault = unverified.fault.as_ref().map(|fault| fault.kind);
+            unverified.stop
+        })?;
         let Some(caller) = caller else {
             let is_open = chosen.all(|route| {
                 matches!(
@@ -315,7 +320,7 @@ impl Authorizer {
         presented: Result<Option<Credential<'_>>, DenyReason>,
         asking: Asking<'_>,
         trace: &mut T,
-    ) -> Result<Option<Arc<Caller>>, Stop> {
+    ) -> Result<Option<Arc<Caller>>, Unverified> {
         let found: Result<_, Unverified> = match asking {
             // Asked by `explain` alone, so no request carries it.
             Asking::Account(uid) => Box::pin(self.verifier.as_account(uid))
@@ -342,7 +347,7 @@ impl Authorizer {
             Ok(None) => "none came".to_owned(),
             Err(unverified) => unverified.text(),
         });
-        Ok(found?)
+        found
     }
 
     /// What a browser attaches by itself, a cookie, Basic or a token of an edge in front, authenticates only what a page
@@ -425,6 +430,7 @@ struct Given {
 pub(super) struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
+    fault: Option<FaultKind>,
     /// Those that the pattern takes, if the method alone is refused.
     methods: Vec<http::Method>,
 }
@@ -433,6 +439,7 @@ impl Known {
     pub(super) fn denial(self, reason: DenyReason, retry_after_s: Option<u32>) -> Denial {
         Denial {
             reason,
+            fault: self.fault,
             route: self.route,
             identity: self.caller.map(|caller| Arc::clone(&caller.identity)),
             retry_after_s,

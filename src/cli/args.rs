@@ -46,6 +46,11 @@ pub(super) enum Task {
         #[arg(long)]
         strict: bool,
     },
+    /// Has the running gateway read its configuration again, all of it or nothing, and shows the outcome.
+    #[command(
+        after_help = "Examples:\n  doorward reload\n  doorward reload --config /etc/doorward/doorward.toml"
+    )]
+    Reload,
     /// Tells how a request would be decided, and why; exit 0 for allow, 3 for deny, 1 if it could not be decided.
     #[command(
         after_help = "Examples:\n  doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB\n  doorward explain POST http://api.example.com/lists/42 --apikey - < key"
@@ -367,7 +372,7 @@ pub(super) enum StoreTask {
     },
     /// Brings a backup back; the gateway must not run. What was there is kept beside it.
     #[command(
-        after_help = "Examples:\n  doorward store restore data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
+        after_help = "Examples:\n  doorward store restore config/data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."
     )]
     Restore {
         /// The backup.

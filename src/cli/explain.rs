@@ -25,7 +25,7 @@ pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCo
         caller,
         from: question.from,
     };
-    match app::command(config, Command::Explain(explain))? {
+    match app::command(config, Command::Explain(explain), output::note)? {
         Reply::Explained(explained) => Ok(show(&explained)),
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
         Reply::Done(_) => anyhow::bail!("the gateway answered another question"),

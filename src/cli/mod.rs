@@ -31,6 +31,7 @@ pub fn run() -> ExitCode {
     let ended = match cli.task {
         Task::Serve => Ok(serve::run(&cli.config)),
         Task::Check { strict } => Ok(check::run(&cli.config, strict)),
+        Task::Reload => remote::reload(&cli.config),
         Task::Explain(question) => explain::run(&cli.config, question),
         Task::Echo { listen } => echo::run(listen),
         Task::Token(task) => token::run(&cli.config, task),

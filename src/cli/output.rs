@@ -68,9 +68,16 @@ pub(super) fn line(text: &str) {
     let _ = Screen::new(io::stdout().lock()).line(text);
 }
 
-/// Writes a text of ours that has several lines to standard output.
+/// Writes a text of ours that has several lines to standard output. Tabs that indent a line stay, since a file of some
+/// proxies is written so.
 pub(super) fn lines(text: &str) {
-    text.lines().for_each(line);
+    let mut out = io::stdout().lock();
+    for line in text.lines() {
+        let rest = line.trim_start_matches('\t');
+        let tabs = line.get(..line.len() - rest.len()).unwrap_or_default();
+        let _ = out.write_all(tabs.as_bytes());
+        let _ = Screen::new(&mut out).line(rest);
+    }
 }
 
 /// Writes an error as [`problem`] does, and gives up after a second: a reader that has stopped must not hold up the end

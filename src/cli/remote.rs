@@ -56,7 +56,7 @@ fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<Exit
         export,
         skip_refused,
     });
-    match app::command(config, command)? {
+    match app::command(config, command, output::note)? {
         Reply::Done(mut value) => {
             let refused = value.get_mut("refused").map(serde_json::Value::take);
             let lines = refused.as_ref().and_then(serde_json::Value::as_array);
@@ -135,8 +135,13 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
     show(config, Command::Keys(command))
 }
 
+/// The gateway that runs reads its own configuration; the one named here says only where it is found.
+pub(super) fn reload(config: &Path) -> anyhow::Result<ExitCode> {
+    show(config, Command::Reload)
+}
+
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    show_reply(app::command(config, command)?)
+    show_reply(app::command(config, command, output::note)?)
 }
 
 /// Shows what a command gave.

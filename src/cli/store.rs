@@ -22,10 +22,10 @@ pub(super) fn run(config: &Path, task: StoreTask) -> anyhow::Result<ExitCode> {
         StoreTask::Backup { to } => {
             let to = to.map(|to| absolute(&to)).transpose()?;
             let command = Command::Store(StoreCommand::Backup { to });
-            remote::show_reply(app::command(config, command)?)
+            remote::show_reply(app::command(config, command, output::note)?)
         }
         StoreTask::Restore { file } => {
-            let code = remote::show_reply(backup::restore(config, &file)?)?;
+            let code = remote::show_reply(backup::restore(config, &file, output::note)?)?;
             AFTER.lines().for_each(output::note);
             Ok(code)
         }

@@ -79,7 +79,7 @@ fn refused(why: &str) -> ExitCode {
 
 /// Asks the gateway itself, running or not: all that it asks of a request's token.
 fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
-    match app::command(config, Command::TokenVerify { token })? {
+    match app::command(config, Command::TokenVerify { token }, output::note)? {
         Reply::Done(value) => {
             output::line("verified");
             output::claims(value.as_object().unwrap_or(&Map::new()));

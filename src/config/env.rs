@@ -1,8 +1,9 @@
 //! The environment laid over the file: `DOORWARD__LISTEN__ADDRESS=…` sets `listen.address`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::document::{self, Node, Table, Value};
@@ -20,6 +21,7 @@ const PREFIX: &str = "DOORWARD__";
 pub struct EnvOverlay {
     variables: BTreeMap<String, OsString>,
     credentials: Option<PathBuf>,
+    state_directory: Option<PathBuf>,
 }
 
 impl fmt::Debug for EnvOverlay {
@@ -61,6 +63,8 @@ impl EnvOverlay {
                 overlay.variables.insert(name, value.into());
             } else if name == "CREDENTIALS_DIRECTORY" {
                 overlay.credentials = Some(value.into().into());
+            } else if name == "STATE_DIRECTORY" {
+                overlay.state_directory = first_absolute(&value.into());
             }
         }
         overlay
@@ -69,6 +73,11 @@ impl EnvOverlay {
     /// Where systemd put the credentials of this service.
     pub(super) fn credentials(&self) -> Option<&Path> {
         self.credentials.as_deref()
+    }
+
+    /// The state directory that systemd has made for this service; of several the first.
+    pub(super) fn state_directory(&self) -> Option<&Path> {
+        self.state_directory.as_deref()
     }
 
     /// Lays every variable over the document.
@@ -106,6 +115,12 @@ impl EnvOverlay {
             }
         }
     }
+}
+
+fn first_absolute(paths: &OsStr) -> Option<PathBuf> {
+    let first = paths.as_bytes().split(|b| *b == b':').next()?;
+    let path = PathBuf::from(OsStr::from_bytes(first));
+    path.is_absolute().then_some(path)
 }
 
 fn lower_path(name: &str) -> Vec<String> {

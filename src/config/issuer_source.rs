@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::config::reader::{Reader, is_visible};
 use crate::config::secrets::{self, SharedSecret, Surroundings};
-use crate::config::smtp::optional_path;
 use crate::model::endpoint::{Endpoint, host_name};
 
 /// Where a foreign issuer's keys come from.
@@ -75,8 +74,8 @@ pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Optio
     const FILE: &str = "the path of a file";
     let url = reader.text("jwks_url", URL, Endpoint::parse);
     let is_discovered = reader.flag("discovery").unwrap_or(false);
-    let public = reader.text("jwks_file", FILE, secrets::path);
-    let secret = reader.text("secret_jwk_file", FILE, secrets::path);
+    let public = reader.path("jwks_file", FILE);
+    let secret = reader.path("secret_jwk_file", FILE);
     let hosts = reader.texts("jwks_hosts", "the name or address of a host", |text| {
         let bare = text.trim_matches(['[', ']']);
         let address = bare.parse::<std::net::IpAddr>().ok();
@@ -139,7 +138,7 @@ fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Optio
 
 /// Takes what the network needs.
 pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
-    let ca_file = optional_path(reader, "ca_file", "the path of a file, or \"\"");
+    let ca_file = reader.optional_path("ca_file", "the path of a file, or \"\"");
     if let Some(path) = &ca_file {
         secrets::check_readable(reader, "ca_file", path);
     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::reader::Reader;
-use crate::config::secrets::{self, Surroundings};
+use crate::config::reader::{Reader, is_path};
+use crate::config::secrets::Surroundings;
 use crate::config::smtp::{self, SmtpSettings};
 use crate::model::account::EmailAddress;
 
@@ -72,8 +72,8 @@ pub(super) fn read(
     ];
     let way = reader.choice("transport", &ways, &[]).unwrap_or(Way::File);
     let directory = reader
-        .text("directory", "the path of a directory", secrets::path)
-        .unwrap_or_else(|| PathBuf::from("data/mail"));
+        .path("directory", "the path of a directory")
+        .unwrap_or_else(|| reader.base().join("data/mail"));
     let command = reader
         .text("sendmail_command", "the whole path of a program", program)
         .unwrap_or_else(|| PathBuf::from("/usr/sbin/sendmail"));
@@ -106,11 +106,7 @@ pub(super) fn read(
             per_network_per_hour: per_hour(&mut reader, "per_network_per_hour", 10),
             per_hour: per_hour(&mut reader, "per_hour", 1000),
         },
-        templates: smtp::optional_path(
-            &mut reader,
-            "templates",
-            "the path of a directory, or \"\"",
-        ),
+        templates: reader.optional_path("templates", "the path of a directory, or \"\""),
     };
     reader.finish();
     settings
@@ -125,7 +121,8 @@ fn per_hour(reader: &mut Reader<'_>, key: &str, default: u32) -> u32 {
 
 /// Takes the whole path of a program.
 fn program(text: &str) -> Option<PathBuf> {
-    secrets::path(text).filter(|path| path.is_absolute())
+    let path = PathBuf::from(text);
+    (is_path(text) && path.is_absolute()).then_some(path)
 }
 
 /// Takes an address, alone or behind a name.

@@ -2,10 +2,11 @@
 //!
 //! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
 //! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
-//! are relative to the working directory.
+//! begin in the directory of the file, or in the state directory that systemd names.
 
 mod account;
 mod audit;
+mod base;
 mod document;
 mod env;
 mod forward_auth;
@@ -35,9 +36,9 @@ mod tokens;
 mod upstreams;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use crate::config::account::{AccountSettings, Registration};
 pub use crate::config::audit::AuditSettings;
@@ -59,6 +60,7 @@ pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
 pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
+use crate::config::base::Base;
 use crate::config::problem::{Origin, Place, Problems};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
@@ -112,13 +114,23 @@ impl Config {
     /// [`ConfigError`] with everything that is wrong, a file that cannot be read or that others may write included.
     pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         let problems = Problems::default();
+        // It is named as it was looked for.
+        let path = whole(path);
+        let path = path.as_path();
         let place = Place::new(path.display().to_string(), Origin::Default);
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
+                let hint = match error.kind() {
+                    ErrorKind::NotFound => {
+                        "; --config FILE names another, which may be empty where the environment says all"
+                    }
+                    _ => "",
+                };
+                let kind = error.kind();
                 problems.add(
                     &place,
-                    format!("a file that can be read as text ({})", error.kind()),
+                    format!("a file that can be read as text ({kind}{hint})"),
                 );
                 return Err(problems.into_error());
             }
@@ -132,15 +144,26 @@ impl Config {
                 ),
             );
         }
-        build(&text, Some(mode), env, problems)
+        let base = Base::of(path, env);
+        build(&text, Some(mode), (env, &base), problems)
     }
 
-    /// Reads a text as [`Config::load`] reads a file.
+    /// Reads a text as [`Config::load`] reads a file. Relative paths in it stay as they are.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
-        build(text, None, env, Problems::default())
+        build(text, None, (env, &Base::default()), Problems::default())
+    }
+}
+
+/// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
+fn whole(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+    match dir.zip(path.file_name()) {
+        Some((dir, name)) => dir.join(name),
+        None => path,
     }
 }
 
@@ -160,7 +183,7 @@ fn read_file(path: &Path) -> std::io::Result<(String, u32)> {
 fn build(
     text: &str,
     file_mode: Option<u32>,
-    env: &EnvOverlay,
+    (env, base): (&EnvOverlay, &Base),
     problems: Problems,
 ) -> Result<(Config, Vec<Problem>), ConfigError> {
     let before = problems.count();
@@ -171,7 +194,7 @@ fn build(
     }
     env.apply(&mut document, &problems);
     let config = sections(
-        Reader::root(document, &problems),
+        Reader::root(document, &problems, base),
         Surroundings { env, file_mode },
     );
     strangers::warn(&config, &problems);

@@ -1,9 +1,12 @@
 //! Takes a table apart key by key: what is wrong is noted with its place, and what nobody took is unknown.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
 use crate::config::keys;
 use crate::config::problem::{Origin, Place, Problems};
@@ -18,14 +21,20 @@ pub(super) struct Reader<'a> {
     entries: BTreeMap<String, Node>,
     origins: BTreeMap<String, Origin>,
     problems: &'a Problems,
+    base: &'a Base,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn root(table: Table, problems: &'a Problems) -> Self {
-        Self::new(String::new(), String::new(), table, problems)
+    pub(super) fn root(table: Table, problems: &'a Problems, base: &'a Base) -> Self {
+        Self::new(String::new(), String::new(), table, (problems, base))
     }
 
-    fn new(section: String, name: String, table: Table, problems: &'a Problems) -> Self {
+    fn new(
+        section: String,
+        name: String,
+        table: Table,
+        (problems, base): (&'a Problems, &'a Base),
+    ) -> Self {
         let origins = table
             .entries
             .iter()
@@ -37,6 +46,7 @@ impl<'a> Reader<'a> {
             entries: table.entries,
             origins,
             problems,
+            base,
         }
     }
 
@@ -101,6 +111,37 @@ impl<'a> Reader<'a> {
             self.add(key, expected);
         }
         parsed
+    }
+
+    /// Takes a path; a relative one begins where those of this configuration do.
+    pub(super) fn path(&mut self, key: &str, expected: &str) -> Option<PathBuf> {
+        let base = self.base;
+        self.text(key, expected, |text| is_path(text).then(|| base.join(text)))
+    }
+
+    /// As [`Reader::path`], where an empty text means none.
+    pub(super) fn optional_path(&mut self, key: &str, expected: &str) -> Option<PathBuf> {
+        let base = self.base;
+        let path = self.text(key, expected, |text| match text {
+            "" => Some(None),
+            text => is_path(text).then(|| Some(base.join(text))),
+        });
+        path.flatten()
+    }
+
+    /// Where relative paths begin.
+    pub(super) const fn base(&self) -> &'a Base {
+        self.base
+    }
+
+    /// Notes a file that cannot be opened or read.
+    pub(super) fn add_unreadable(&self, key: &str, error: &std::io::Error) {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => self.base.hint(),
+            _ => String::new(),
+        };
+        let kind = error.kind();
+        self.add(key, format!("a file that can be read ({kind}{hint})"));
     }
 
     /// As [`Reader::text`], but the key must be there.
@@ -315,7 +356,7 @@ impl<'a> Reader<'a> {
             keys::join(&self.section, key),
             keys::join(&self.place.key, key),
             table,
-            self.problems,
+            (self.problems, self.base),
         )
     }
 
@@ -336,7 +377,8 @@ impl<'a> Reader<'a> {
                 Value::Table(mut table) => {
                     table.origin = item.origin;
                     let section = format!("{}[]", keys::join(&self.section, key));
-                    readers.push(Reader::new(section, name, table, self.problems));
+                    let shared = (self.problems, self.base);
+                    readers.push(Reader::new(section, name, table, shared));
                 }
                 _ => self.problems.add(&Place::new(name, item.origin), "a table"),
             }
@@ -370,6 +412,11 @@ fn one_of<T>(words: &[(&str, T)]) -> String {
     }
 }
 
+/// Whether a text can be a path.
+pub(super) fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
+}
+
 /// Whether a text has 1 to `max` bytes of visible ASCII.
 pub(super) fn is_visible(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
@@ -382,7 +429,8 @@ mod tests {
 
     fn read(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> String {
         let problems = Problems::default();
-        let mut root = Reader::root(document::parse(text, &problems), &problems);
+        let base = Base::default();
+        let mut root = Reader::root(document::parse(text, &problems), &problems, &base);
         let mut limits = root.table("limits");
         read(&mut limits);
         limits.finish();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -63,7 +63,7 @@ pub(super) fn secret_of(
     let written = reader.text(key, expected, |text| {
         fits(text).then(|| Secret::new(text.to_owned()))
     });
-    let file = reader.text(&file_key, "the path of a file", path);
+    let file = reader.path(&file_key, "the path of a file");
     if reader.has(key) && reader.has(&file_key) {
         reader.add(
             &file_key,
@@ -104,7 +104,7 @@ fn from_file(
     let text = match read(path) {
         Ok(text) => text,
         Err(error) => {
-            reader.add(key, format!("a file that can be read ({})", error.kind()));
+            reader.add_unreadable(key, &error);
             return None;
         }
     };
@@ -125,16 +125,10 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Takes the path of a file that must be there for reading.
-pub(super) fn path(text: &str) -> Option<PathBuf> {
-    let fits = !text.is_empty() && !text.contains('\0');
-    fits.then(|| PathBuf::from(text))
-}
-
 /// Notes a file that cannot be opened; whoever uses it opens it again.
 pub(super) fn check_readable(reader: &Reader<'_>, key: &str, path: &Path) {
     if let Err(error) = File::open(path) {
-        reader.add(key, format!("a file that can be read ({})", error.kind()));
+        reader.add_unreadable(key, &error);
     }
 }
 

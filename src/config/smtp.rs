@@ -126,18 +126,9 @@ fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin>
 }
 
 fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let path = optional_path(reader, "ca_file", "the path of a file, or \"\"")?;
+    let path = reader.optional_path("ca_file", "the path of a file, or \"\"")?;
     secrets::check_readable(reader, "ca_file", &path);
     Some(path)
-}
-
-/// Takes a path, or an empty text for none.
-pub(super) fn optional_path(reader: &mut Reader<'_>, key: &str, expected: &str) -> Option<PathBuf> {
-    let path = reader.text(key, expected, |text| {
-        let is_none = text.is_empty();
-        is_none.then(PathBuf::new).or_else(|| secrets::path(text))
-    });
-    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn is_password(text: &str) -> bool {

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::reader::Reader;
-use crate::config::secrets;
+use crate::config::reader::{Reader, is_path};
 
 /// How often backups are made if nobody says.
 const DAY: Duration = Duration::from_hours(24);
@@ -26,6 +25,8 @@ pub struct StoreSettings {
     pub engine: StoreEngine,
     /// Our directory, 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
     pub path: PathBuf,
+    /// Where the same relative path has led under another rule or environment: a store there was left behind.
+    pub elsewhere: Vec<PathBuf>,
     /// Bound of each cache in front of the store, in entries. Default 100,000.
     pub cache_entries: u64,
     /// How often a backup is made into `path/backup`; `None`: never. Default one day.
@@ -36,13 +37,18 @@ pub struct StoreSettings {
 
 pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
     let engines = [("sled", StoreEngine::Sled), ("memory", StoreEngine::Memory)];
+    let written = reader
+        .text("path", "the path of a directory", |text| {
+            is_path(text).then(|| text.to_owned())
+        })
+        .unwrap_or_else(|| "data/doorward".to_owned());
+    let base = reader.base();
     let settings = StoreSettings {
         engine: reader
             .choice("engine", &engines, &["postgres"])
             .unwrap_or(StoreEngine::Sled),
-        path: reader
-            .text("path", "the path of a directory", secrets::path)
-            .unwrap_or_else(|| PathBuf::from("data/doorward")),
+        path: base.join(&written),
+        elsewhere: base.elsewhere(&written),
         cache_entries: reader
             .number("cache_entries", 1..=100_000_000)
             .unwrap_or(100_000),

@@ -51,6 +51,8 @@ pub(in crate::issuer) struct KeptFile {
     path: PathBuf,
     issuer: String,
     source: String,
+    /// Whether anything is written.
+    keeps: bool,
 }
 
 /// A key set as it was kept.
@@ -60,9 +62,15 @@ pub(in crate::issuer) struct Kept {
 }
 
 impl KeptFile {
-    /// `dir`: the directory of all. `name`: the configured name. `issuer`, `source`: whose keys they are and from where.
-    pub(in crate::issuer) fn new(dir: &Path, name: &str, issuer: &str, source: String) -> Self {
+    /// `dir`: the directory of all, and whether anything is kept there. `name`: the configured name. `issuer`, `source`: whose keys they are and from where.
+    pub(in crate::issuer) fn new(
+        (dir, keeps): (&Path, bool),
+        name: &str,
+        issuer: &str,
+        source: String,
+    ) -> Self {
         Self {
+            keeps,
             path: dir.join(format!("{name}.jwks")),
             issuer: issuer.to_owned(),
             source,
@@ -107,6 +115,9 @@ impl KeptFile {
 
     /// Keeps a set from now on, on a thread of its own, since a disk may take its time. What goes wrong is logged.
     pub(in crate::issuer) async fn write(&self, document: &str, fetched: Timestamp) {
+        if !self.keeps {
+            return;
+        }
         let head = Head {
             version: VERSION,
             issuer: self.issuer.clone(),
@@ -176,7 +187,7 @@ mod tests {
     }
 
     fn file(dir: &Path, issuer: &str, source: &str) -> KeptFile {
-        KeptFile::new(&dir.join("jwks"), "corp", issuer, source.to_owned())
+        KeptFile::new((&dir.join("jwks"), true), "corp", issuer, source.to_owned())
     }
 
     #[tokio::test]

@@ -232,6 +232,8 @@ pub struct Issuers {
 pub struct IssuerParts<'a> {
     /// Directory in which fetched key sets are kept; made at the first of them.
     pub dir: &'a Path,
+    /// Whether they are kept: a command that only reads makes no file.
+    pub keeps: bool,
     /// Time.
     pub clock: &'a Arc<dyn Clock>,
     /// Counters.
@@ -331,7 +333,7 @@ fn state(
         (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(Parts {
             name: settings.name.clone(),
             kept: KeptFile::new(
-                parts.dir,
+                (parts.dir, parts.keeps),
                 &settings.name,
                 &settings.issuer,
                 source.place().url(),

@@ -1,8 +1,8 @@
 //! What the stream of one connection and the phases of its requests tell each other.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const STAND_IN_HEAD: &[u8] =
 const NOT_BEGUN: u8 = 0;
 const BEGUN: u8 = 1;
 const ENDED: u8 = 2;
+/// Not begun, and the caller waits to be told to go on with its body.
+const EXPECTED: u8 = 3;
 
 /// A head that the stream refused.
 #[derive(Debug)]
@@ -85,6 +87,7 @@ pub struct Connection {
     idle_since_ms: AtomicU64,
     is_closing: AtomicBool,
     is_flooding: AtomicBool,
+    network_requests: OnceLock<Arc<AtomicUsize>>,
     reader: Mutex<Option<Waker>>,
     lingers: AtomicBool,
     refused: Mutex<Option<RefusedHead>>,
@@ -110,6 +113,7 @@ impl Connection {
             idle_since_ms: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             is_flooding: AtomicBool::new(false),
+            network_requests: OnceLock::new(),
             reader: Mutex::new(None),
             lingers: AtomicBool::new(false),
             refused: Mutex::new(None),
@@ -182,10 +186,19 @@ impl Connection {
         self.is_body_late.load(Ordering::Acquire)
     }
 
-    /// Told by the phases: a request is here.
-    pub fn begin_request(&self) {
-        self.answer.store(NOT_BEGUN, Ordering::Release);
+    /// Told by the phases: a request is here. `expects`: its body comes once the upstream has asked for it.
+    pub fn begin_request(&self, expects: bool) {
+        let answer = if expects { EXPECTED } else { NOT_BEGUN };
+        self.answer.store(answer, Ordering::Release);
         self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Told by the phases and the stream: the body has been asked for, or has begun to come without that.
+    pub fn begin_body(&self) {
+        // The common answer costs no write.
+        if self.answer.load(Ordering::Acquire) == EXPECTED {
+            self.answer.store(NOT_BEGUN, Ordering::Release);
+        }
     }
 
     /// Told by the phases: a request has ended, at this time of the monotonic clock.
@@ -219,7 +232,7 @@ impl Connection {
     /// Asked by the stream while it waits for a body: not while an answer streams beside it.
     #[must_use]
     pub fn is_body_awaited(&self) -> bool {
-        self.answer.load(Ordering::Acquire) != BEGUN
+        matches!(self.answer.load(Ordering::Acquire), NOT_BEGUN | ENDED)
     }
 
     /// Asked by the stream: whether the rest of a body is of no more use.
@@ -254,6 +267,18 @@ impl Connection {
             }
         }
         self.is_closing() && self.idle_since().is_some()
+    }
+
+    /// Counts this connection's requests among those of its network.
+    pub fn join_network(&self, requests: Arc<AtomicUsize>) {
+        // It is in one network for its whole life.
+        let _ = self.network_requests.set(requests);
+    }
+
+    /// The requests in flight of its network; `None`: they are not counted together.
+    #[must_use]
+    pub fn network_requests(&self) -> Option<&Arc<AtomicUsize>> {
+        self.network_requests.get()
     }
 
     /// Told by the stream: the caller sends too many frames that ask for nothing.

@@ -11,6 +11,7 @@ use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
+use crate::model::token_fault::FaultKind;
 use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::proxy::exchange::Exchange;
@@ -142,6 +143,13 @@ impl RequestContext {
         }
     }
 
+    /// Notes that the upstream has asked for the body.
+    pub fn begin_body(&self) {
+        if let Some(connection) = &self.connection {
+            connection.begin_body();
+        }
+    }
+
     /// Notes that the head of the answer is out: from now on the rest of the body may take its time.
     pub fn begin_answer(&self) {
         match (&self.exchange, &self.connection) {
@@ -165,6 +173,7 @@ impl RequestContext {
         let grant = self.grant();
         self.verdict = Verdict::Decided(Decision::Deny(Denial {
             reason,
+            fault: None,
             route: grant.map(Grant::route).cloned(),
             identity: grant.and_then(Grant::identity).cloned(),
             retry_after_s: None,
@@ -240,6 +249,7 @@ impl RequestContext {
                 .map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: code.or_else(|| self.fault.and_then(Fault::code)),
+            fault: decision.and_then(Decision::fault).map(FaultKind::code),
             status: self.status,
             subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),

@@ -3,40 +3,54 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts requests from their heads to the ends of their answers, and lets no more in than it may.
+/// Counts requests from their heads to the ends of their answers, and lets no more in than it may: in all, and of one client
+/// network.
 #[derive(Debug)]
 pub struct InFlight {
     max: usize,
+    per_network_max: usize,
     count: AtomicUsize,
 }
 
 /// The place of one request; free when it is dropped.
 #[derive(Debug)]
-pub struct InFlightPlace(Arc<InFlight>);
+pub struct InFlightPlace {
+    all: Arc<InFlight>,
+    network: Option<Arc<AtomicUsize>>,
+}
 
 impl InFlight {
-    /// Room for so many.
+    /// Room for so many, of which one network may have its share.
     #[must_use]
-    pub fn new(max: usize) -> Arc<Self> {
+    pub fn new(max: usize, per_network_max: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
+            per_network_max,
             count: AtomicUsize::new(0),
         })
     }
 
-    /// A place for one more; `None`: there is none.
+    /// A place for one more; `None`: there is none. `network`: the requests of the caller's network, where they are counted
+    /// together.
     #[must_use]
-    pub fn enter(self: &Arc<Self>) -> Option<InFlightPlace> {
+    pub fn enter(self: &Arc<Self>, network: Option<&Arc<AtomicUsize>>) -> Option<InFlightPlace> {
         // Counted first and looked at then, so that two never share the last place.
         let before = self.count.fetch_add(1, Ordering::AcqRel);
-        let place = InFlightPlace(Arc::clone(self));
-        (before < self.max).then_some(place)
+        let of_network = network.map_or(0, |it| it.fetch_add(1, Ordering::AcqRel));
+        let place = InFlightPlace {
+            all: Arc::clone(self),
+            network: network.map(Arc::clone),
+        };
+        (before < self.max && of_network < self.per_network_max).then_some(place)
     }
 }
 
 impl Drop for InFlightPlace {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.all.count.fetch_sub(1, Ordering::AcqRel);
+        if let Some(network) = &self.network {
+            network.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -46,14 +60,26 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_it_is_left() {
-        let all = InFlight::new(2);
-        let (one, two) = (all.enter().unwrap(), all.enter().unwrap());
-        assert!(all.enter().is_none());
-        assert!(all.enter().is_none());
+        let all = InFlight::new(2, 2);
+        let (one, two) = (all.enter(None).unwrap(), all.enter(None).unwrap());
+        assert!(all.enter(None).is_none());
+        assert!(all.enter(None).is_none());
         drop(one);
-        let three = all.enter();
-        assert!(three.is_some() && all.enter().is_none());
+        let three = all.enter(None);
+        assert!(three.is_some() && all.enter(None).is_none());
         drop((two, three));
+        assert_eq!(all.count.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn one_network_leaves_room_for_others() {
+        let all = InFlight::new(3, 2);
+        let (ours, theirs) = (Arc::default(), Arc::default());
+        let held: Vec<_> = (0..5).filter_map(|_| all.enter(Some(&ours))).collect();
+        assert_eq!(held.len(), 2);
+        assert!(all.enter(Some(&theirs)).is_some());
+        drop(held);
+        assert_eq!(ours.load(Ordering::Acquire), 0);
         assert_eq!(all.count.load(Ordering::Acquire), 0);
     }
 }

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod headers;
 pub mod in_flight;
 pub mod local;
+mod refuse;
 pub mod respond;
 pub mod upstream;
 pub mod view;
@@ -25,7 +26,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -45,7 +45,7 @@ use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
-use crate::proxy::view::admit;
+use crate::proxy::view::{admit, is_longer};
 use crate::snapshot::{Current, OwnEndpoints, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
@@ -59,20 +59,20 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `requests_max`: how
-    /// many requests may be in flight.
+    /// `own`: the gateway's own endpoints. `echo`: where the built-in echo service listens, if it runs. `in_flight`: how many
+    /// requests may be.
     #[must_use]
     pub fn new(
         current: Arc<Current>,
         own: Arc<dyn OwnEndpoints>,
         echo: Option<SocketAddr>,
-        requests_max: usize,
+        in_flight: Arc<InFlight>,
     ) -> Self {
         Self {
             current,
             own,
             balancer: Balancer::new(echo),
-            in_flight: InFlight::new(requests_max),
+            in_flight,
             ids: RequestIds::seeded(),
         }
     }
@@ -87,7 +87,7 @@ impl Gateway {
             return Ok(false);
         };
         if !ctx.snapshot.is_clear(&target.path) {
-            return refuse(session, ctx, DenyReason::PathRefused).await;
+            return self.refuse(session, ctx, DenyReason::PathRefused).await;
         }
         ctx.verdict = Verdict::Local;
         let served = if ctx.snapshot.is_question(target.path.as_str()) {
@@ -96,7 +96,9 @@ impl Gateway {
             asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
         } else {
             if method_override::is_named(&session.req_header().headers) {
-                return refuse(session, ctx, DenyReason::MethodOverrideRefused).await;
+                return self
+                    .refuse(session, ctx, DenyReason::MethodOverrideRefused)
+                    .await;
             }
             let scope = RequestScope {
                 id: ctx.id,
@@ -113,7 +115,7 @@ impl Gateway {
                 ctx.verdict = verdict;
                 Ok(true)
             }
-            Err(reason) => refuse(session, ctx, reason).await,
+            Err(reason) => self.refuse(session, ctx, reason).await,
         }
     }
 
@@ -134,7 +136,7 @@ impl Gateway {
                 let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
                 ctx.verdict = Verdict::Decided(Decision::Allow(grant));
                 if is_too_large {
-                    return refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                    return self.refuse(session, ctx, DenyReason::BodyTooLarge).await;
                 }
                 Ok(false)
             }
@@ -146,36 +148,14 @@ impl Gateway {
                 if let Some(location) = instead {
                     return redirect(session, ctx, &location).await;
                 }
-                answer(session, ctx, &problem).await
+                self.answer(session, ctx, &problem).await
             }
             Decision::Fail(cause) => {
                 ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-                answer(session, ctx, &Problem::from(cause)).await
+                self.answer(session, ctx, &Problem::from(cause)).await
             }
         }
     }
-}
-
-/// Refuses, and says so.
-async fn refuse(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    reason: DenyReason,
-) -> pingora::Result<bool> {
-    ctx.deny(reason);
-    answer(session, ctx, &Problem::from(reason)).await
-}
-
-async fn answer(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    problem: &Problem,
-) -> pingora::Result<bool> {
-    ctx.status = problem.status;
-    respond::problem(session, problem, ctx.id)
-        .await
-        .map_err(Error::into_down)?;
-    Ok(true)
 }
 
 /// Sends a browser elsewhere.
@@ -189,13 +169,6 @@ async fn redirect(
         .await
         .map_err(Error::into_down)?;
     Ok(true)
-}
-
-/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
-fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
 }
 
 /// The upstream that a granted request goes to. None without a grant: this is where that rule holds.
@@ -226,16 +199,17 @@ impl ProxyHttp for Gateway {
         if let Err(reason) = admit(session, ctx)? {
             if ctx.snapshot.is_question(&ctx.raw_target) {
                 ctx.deny(reason);
-                return answer(session, ctx, &Problem::for_proxy(reason)).await;
+                return self.answer(session, ctx, &Problem::for_proxy(reason)).await;
             }
-            return refuse(session, ctx, reason).await;
+            return self.refuse(session, ctx, reason).await;
         }
-        ctx.place = self.in_flight.enter();
+        let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
+        ctx.place = self.in_flight.enter(network);
         if ctx.place.is_none() {
             let cause = Unavailable::Overloaded;
             ctx.snapshot.services.metrics.edge().requests_refused.inc();
             ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-            return answer(session, ctx, &Problem::from(cause)).await;
+            return self.answer(session, ctx, &Problem::from(cause)).await;
         }
         let is_own = ctx
             .target
@@ -378,7 +352,9 @@ impl ProxyHttp for Gateway {
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
         respond::fit_version(session, upstream_response);
-        if !upstream_response.status.is_informational() {
+        if status == StatusCode::CONTINUE {
+            ctx.begin_body();
+        } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
             attempt::note_connected(ctx, self.balancer.ejections());
             ctx.begin_answer();
@@ -459,7 +435,7 @@ impl ProxyHttp for Gateway {
         if let Some(problem) = problem.filter(|_| is_open) {
             session.set_keepalive(None);
             // The caller may be gone by now: then there is no one to tell.
-            let _ = answer(session, ctx, &problem).await;
+            let _ = self.answer(session, ctx, &problem).await;
             if session.as_http1().is_some() {
                 session.shutdown().await;
             }

@@ -19,6 +19,7 @@ use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
 use crate::proxy::headers::{REQUEST_ID, id_value};
+use crate::snapshot::RefusalPage;
 
 /// The methods that pass at all, where a route names none; what a 405 tells.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -34,7 +35,8 @@ pub struct Problem {
     pub status: u16,
     /// Stable code.
     pub code: &'static str,
-    title: &'static str,
+    /// A short fixed sentence.
+    pub title: &'static str,
     extra: Option<Extra>,
 }
 
@@ -56,6 +58,15 @@ impl From<DenyReason> for Problem {
 }
 
 impl Problem {
+    /// In how many seconds it is worth another try, if that is known.
+    #[must_use]
+    pub const fn retry_after_s(&self) -> Option<u32> {
+        match self.extra {
+            Some(Extra::Retry(secs)) => Some(secs),
+            _ => None,
+        }
+    }
+
     /// What a proxy is told that asks about the request of another.
     #[must_use]
     pub fn for_proxy(reason: DenyReason) -> Self {
@@ -178,7 +189,7 @@ fn upstream_problem(kind: &ErrorType) -> Problem {
 }
 
 /// Writes a problem, and leaves the connection so that nothing unread can be taken for a request: a small body is read
-/// away, otherwise the connection closes.
+/// away, otherwise the connection closes. `page`: what a person gets in place of the document.
 ///
 /// # Errors
 /// When the caller is gone.
@@ -186,11 +197,19 @@ pub async fn problem(
     session: &mut Session,
     problem: &Problem,
     id: RequestId,
+    page: Option<RefusalPage>,
 ) -> pingora::Result<()> {
     settle_body(session);
-    let body = problem_json(problem.code, problem.title, problem.status, id);
-    let mut head = ResponseHeader::build(problem.status, Some(6))?;
-    head.insert_header(CONTENT_TYPE, MEDIA_TYPE)?;
+    let mut head = ResponseHeader::build(problem.status, Some(10))?;
+    let body = if let Some(page) = page {
+        for (name, value) in page.fields {
+            head.insert_header(name, value)?;
+        }
+        page.html
+    } else {
+        head.insert_header(CONTENT_TYPE, MEDIA_TYPE)?;
+        problem_json(problem.code, problem.title, problem.status, id)
+    };
     head.insert_header(CONTENT_LENGTH, body.len())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::COOKIE;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderValue, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -18,8 +18,8 @@ use crate::proxy::context::RequestContext;
 use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::REQUEST_ID;
 
-/// A caller that takes nothing of its answer for this long is given up.
-const CALLER_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest time for one piece of an answer, of 64 KiB at most: as long as a caller may take that reads as slowly as it may.
+const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Judges the head and reads from it what the decision needs.
 pub(in crate::proxy) fn admit(
@@ -54,7 +54,7 @@ pub(in crate::proxy) fn admit(
     );
     ctx.client = Some(client);
     let refused = connection.take_refused();
-    connection.begin_request();
+    connection.begin_request(session.req_header().headers.contains_key(EXPECT));
     ctx.connection = Some(connection);
     if let Some(refused) = refused {
         let reason = refused.reason;
@@ -141,6 +141,13 @@ fn target_of(head: &RequestHeader) -> Result<Target, DenyReason> {
     let host_field = head.headers.get(http::header::HOST);
     let authority = host_field.map(HeaderValue::as_bytes).or(authority);
     Target::read(authority.unwrap_or_default(), head.raw_path())
+}
+
+/// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
+pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
 }
 
 /// The limits on heads, as the guard takes them.

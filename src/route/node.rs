@@ -322,6 +322,10 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
                 exact = Some(&literal.node);
                 continue;
             }
+            // Only decoded readings know what an escape is.
+            if !self.is_decoded && segment.contains(&b'%') {
+                continue;
+            }
             self.met_case = true;
             if self.folding == Folding::Followed {
                 let is_folded = true;

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
@@ -361,6 +361,9 @@ pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
     /// Answers a request, which carries a [`RequestScope`] as an extension.
     async fn answer(&self, request: Request<Bytes>) -> Response<Body>;
 
+    /// Writes a refusal as a page, for a person who waits for one.
+    fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage>;
+
     /// Answers a proxy that asks about a request of its own, at [`FORWARD_AUTH_PATH`].
     async fn verify(
         &self,
@@ -368,6 +371,38 @@ pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
         id: RequestId,
         snapshot: &Snapshot,
     ) -> (Response<Body>, Judged);
+}
+
+/// What a person is told who is not let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Status of the answer.
+    pub status: u16,
+    /// Its stable code.
+    pub code: &'static str,
+    /// A short fixed sentence.
+    pub title: &'static str,
+    /// In how many seconds it is worth another try, if that is known.
+    pub retry_after_s: Option<u32>,
+    /// The request's id.
+    pub id: RequestId,
+    /// Who is logged in, as far as that is known.
+    pub person: Option<&'a str>,
+    /// The origin that was asked, and path and query of what was asked for.
+    pub asked: (&'a str, &'a str),
+    /// All header fields as the caller sent them.
+    pub headers: &'a HeaderMap,
+    /// The configuration that the request sees.
+    pub snapshot: &'a Snapshot,
+}
+
+/// A page that needs nothing but itself.
+#[derive(Clone, Debug)]
+pub struct RefusalPage {
+    /// HTML.
+    pub html: String,
+    /// Its fields beside those of every answer: the media type, and under which policy it is shown.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What the gateway's own endpoints know about the request beside its HTTP: an extension of each request.

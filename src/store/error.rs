@@ -47,10 +47,12 @@ pub enum StoreError {
     #[error("the store does not answer")]
     Busy,
     /// Another process has the store open.
-    #[error("the store in {} is open in another process", dir.display())]
+    #[error("the store in {} is open in another process{}", dir.display(), pid(*holder))]
     Locked {
         /// The store's directory.
         dir: PathBuf,
+        /// The process, where it is known.
+        holder: Option<u32>,
     },
     /// What stands on the disk is not all that was once acknowledged: the start is refused.
     #[error(
@@ -64,4 +66,8 @@ pub enum StoreError {
         /// What was found.
         found: String,
     },
+}
+
+fn pid(holder: Option<u32>) -> String {
+    holder.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }

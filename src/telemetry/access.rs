@@ -27,6 +27,8 @@ pub struct AccessRecord<'a> {
     pub outcome: Outcome,
     /// Code of the refusal or failure.
     pub reason: Option<&'a str>,
+    /// What is wrong with a bearer token that was refused, which its caller is not told.
+    pub fault: Option<&'a str>,
     /// Status of the answer; 0 if there was none.
     pub status: u16,
     /// Who.
@@ -103,6 +105,7 @@ mod tests {
             route: None,
             outcome: Outcome::UpstreamError,
             reason: None,
+            fault: None,
             status: 502,
             subject: Some("u-aaaaaaaa"),
             method_authn: Some("jwt"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -11,11 +11,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::account::page::Page;
+use crate::auth::navigation::wants_page;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
-use crate::snapshot::{RequestScope, Snapshot};
+use crate::snapshot::{Refusal, RefusalPage, RequestScope, Snapshot};
 use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::portal::Portal;
 
 /// For a year browsers come by https only, once they came so.
 const HSTS: &str = "max-age=31536000";
@@ -116,18 +118,122 @@ struct OAuthBody<'a> {
     error: &'a str,
     code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<String>,
 }
 
-/// Outermost layer: [`finished`] for every answer.
-pub(in crate::web) async fn finish(request: Request, next: Next) -> Response {
-    let scope = request.extensions().get::<RequestScope>();
-    let id = scope.map_or_else(|| RequestId::from_number(0), |scope| scope.id);
-    let snapshot = scope.map(|scope| Arc::clone(&scope.snapshot));
+/// Outermost layer: [`finished`] for every answer, and a page for a person who is refused.
+pub(in crate::web) async fn finish(
+    State(portal): State<Arc<Portal>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let scope = request.extensions().get::<RequestScope>().cloned();
+    let id = scope
+        .as_ref()
+        .map_or_else(|| RequestId::from_number(0), |scope| scope.id);
     let is_head = request.method() == Method::HEAD;
-    let mut response = finished(next.run(request).await, id, snapshot.as_deref());
+    let wants_page = wants_page(request.method(), request.headers());
+    let person = scope.as_ref().filter(|_| wants_page).map(|scope| Waiting {
+        scope: scope.clone(),
+        headers: request.headers().clone(),
+        // A query here may hold the token of a link, which no page prints.
+        path: request.uri().path().to_owned(),
+    });
+    let mut response = next.run(request).await;
+    if let Some(person) = person {
+        response = person.shown(&portal, response).await;
+    }
+    let snapshot = scope.as_ref().map(|scope| &*scope.snapshot);
+    let mut response = finished(response, id, snapshot);
     if is_head {
         *response.body_mut() = Body::empty();
     }
+    response
+}
+
+/// A person who waits for a page.
+struct Waiting {
+    scope: RequestScope,
+    headers: HeaderMap,
+    path: String,
+}
+
+impl Waiting {
+    /// The answer, as a page if it is a refusal that is none yet.
+    async fn shown(self, portal: &Portal, response: Response) -> Response {
+        if response.extensions().get::<Written>().is_some() {
+            return response;
+        }
+        let found = response.extensions().get::<Problem>().cloned();
+        let Some(problem) = found.or_else(|| unwritten(response.status())) else {
+            return response;
+        };
+        let Self {
+            scope,
+            headers,
+            path,
+        } = self;
+        let authorizer = &scope.snapshot.authorizer;
+        // What cannot be answered is not asked once more.
+        let person = if response.status().is_server_error() {
+            None
+        } else {
+            authorizer.person(&headers, scope.client, true).await
+        };
+        let page = portal.refusal(&Refusal {
+            person: person.as_ref().and_then(|person| person.username()),
+            asked: (&scope.origin, &path),
+            ..refusal(&problem, &scope.snapshot, scope.id, &headers)
+        });
+        paged(response, problem, page)
+    }
+}
+
+/// What a page says of a problem whose request nobody has asked for, as far as is known.
+pub(in crate::web) fn refusal<'a>(
+    problem: &Problem,
+    snapshot: &'a Snapshot,
+    id: RequestId,
+    headers: &'a HeaderMap,
+) -> Refusal<'a> {
+    let (status, code, title) = problem.kind.row();
+    let limited = match problem.kind {
+        Kind::LoginLimited(limit) => u32::try_from(limit.wait.as_secs() + 1).ok(),
+        _ => None,
+    };
+    Refusal {
+        status,
+        code,
+        title,
+        retry_after_s: problem.retry_after_s.or(limited),
+        id,
+        person: None,
+        asked: ("", "/"),
+        headers,
+        snapshot,
+    }
+}
+
+/// The answer with a page as its body; its head stays.
+pub(in crate::web) fn paged(
+    mut response: Response,
+    problem: Problem,
+    page: Option<RefusalPage>,
+) -> Response {
+    let Some(page) = page else {
+        return response;
+    };
+    let extensions = response.extensions_mut();
+    extensions.insert(problem);
+    extensions.insert(Written);
+    let length = HeaderValue::from(page.html.len());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    for (name, value) in page.fields {
+        headers.insert(name, value);
+    }
+    *response.body_mut() = Body::from(page.html);
     response
 }
 
@@ -173,6 +279,9 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
                 error: oauth.error,
                 code: oauth.code,
                 request_id: id.as_str(),
+                error_description: oauth
+                    .parameter
+                    .map(|name| format!("{name}: once, and not empty")),
             });
             (body.unwrap_or_default(), "application/json", oauth.cause)
         } else {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::deny::DenyReason;
 use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::malformed;
 
 /// A body of type JSON, as it came: for who keeps it as written.
 pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
@@ -24,8 +25,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
     }
 }
 
-/// A JSON body. Unknown members, members that come twice and anything but JSON are refused; what was sent is never
-/// repeated in the answer.
+/// A JSON body. Unknown members, members that come twice and anything but JSON are refused. The answer names the member
+/// that is wrong, by a JSON pointer, and never repeats a value.
 pub(in crate::web) struct JsonBody<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -36,19 +37,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         // The parser would take an array for the members in their order.
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         if !is_object {
-            return Err(Kind::BodyMalformed.into());
+            return Err(Problem::because(Kind::BodyMalformed, "not a JSON object"));
         }
-        // The parser's own words may hold a part of the body, and that may be a password: only the place is told.
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::because(
-                Kind::BodyMalformed,
-                format!(
-                    "not the JSON object that this takes, at line {}, column {}",
-                    error.line(),
-                    error.column()
-                ),
-            )
-        })?;
+        let mut parser = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut parser);
+        let value = value.map_err(|error| malformed::json(Some(error.path()), error.inner()))?;
+        let end = parser.end();
+        end.map_err(|error| malformed::json(None, &error))?;
         Ok(Self(value))
     }
 }
@@ -92,11 +87,11 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
 
 impl OAuthForm {
     /// A parameter that must be there once.
-    pub(in crate::web) fn one(&self, name: &str) -> Result<&str, OAuthProblem> {
+    pub(in crate::web) fn one(&self, name: &'static str) -> Result<&str, OAuthProblem> {
         let mut values = self.0.iter().filter(|(have, _)| have == name);
         match (values.next(), values.next()) {
             (Some((_, value)), None) if !value.is_empty() => Ok(value),
-            _ => Err(OAuthProblem::PARAMETER),
+            _ => Err(OAuthProblem::PARAMETER.of(name)),
         }
     }
 }
@@ -122,13 +117,10 @@ impl PageForm {
     /// Sees that there are no other fields than these, and each once at most.
     pub(in crate::web) fn only(&self, names: &[&str]) -> Result<(), Problem> {
         let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
-        let fits =
-            |(name, _): &(String, String)| names.contains(&name.as_str()) && count(name) == 1;
-        if self.0.iter().all(fits) {
-            Ok(())
-        } else {
-            let detail = format!("a form with {}, each once", names.join(", "));
-            Err(Problem::because(Kind::BodyMalformed, detail))
+        let fits = |name: &str| names.contains(&name) && count(name) == 1;
+        match self.0.iter().find(|(name, _)| !fits(name)) {
+            None => Ok(()),
+            Some((name, _)) => Err(malformed::form(name, names)),
         }
     }
 
@@ -153,7 +145,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(_) => Err(Kind::QueryMalformed.into()),
+            Err(error) => Err(malformed::query(&error.body_text())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -102,6 +102,18 @@ pub(in crate::web) fn own_view<'a>(
         client: scope.client,
         origin: &scope.origin,
     }
+}
+
+/// The fields of a form that one of our own pages has sent.
+pub(in crate::web) fn own_page(
+    scope: &RequestScope,
+    request: &Request,
+) -> Result<HeaderMap, Problem> {
+    let view = own_view(scope, request.method(), request.headers());
+    if !scope.snapshot.authorizer.own_page_sent(&view) {
+        return Err(DenyReason::OriginRefused.into());
+    }
+    Ok(request.headers().clone())
 }
 
 /// The circumstances of a request, for the audit trail.

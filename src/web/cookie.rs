@@ -4,7 +4,11 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::account::login::Cookies;
 use crate::auth::cookie::CookieName;
+use crate::crypto::token;
 use crate::snapshot::Snapshot;
+
+/// Where the login page has led to last.
+const WAY: &str = "doorward_way";
 
 /// Sets the cookies of a session.
 pub(in crate::web) fn set(headers: &mut HeaderMap, snapshot: &Snapshot, cookies: &Cookies) {
@@ -22,6 +26,35 @@ pub(in crate::web) fn clear(headers: &mut HeaderMap, snapshot: &Snapshot) {
     if names.has_domain {
         put(headers, snapshot, names.on_routes(), "", "; Max-Age=0");
     }
+}
+
+/// Remembers for a minute where the login page has just led a browser, so that one that is sent there again at once is
+/// known. It tells nobody anything: neither who is logged in, nor where they go.
+pub(in crate::web) fn mark_way(headers: &mut HeaderMap, snapshot: &Snapshot, back: Option<&str>) {
+    let path = &snapshot.config.listen.auth_prefix;
+    let is_secure = snapshot.authorizer.cookies().is_secure;
+    let secure = if is_secure { "; Secure" } else { "" };
+    let way = way(back);
+    let text =
+        format!("{WAY}={way}; Path={path}/login{secure}; HttpOnly; SameSite=Lax; Max-Age=60");
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.append(header::SET_COOKIE, value);
+    }
+}
+
+/// Whether the login page has just led this browser there.
+pub(in crate::web) fn is_way_marked(headers: &HeaderMap, back: Option<&str>) -> bool {
+    let fields = headers.get_all(header::COOKIE).iter();
+    let mut pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    let marked = format!("{WAY}={}", way(back));
+    pairs.any(|pair| pair.trim_ascii() == marked.as_bytes())
+}
+
+/// The beginning of a digest: as much as tells one way from another.
+fn way(back: Option<&str>) -> String {
+    let digest = token::digest(back.unwrap_or_default());
+    let beginning = digest.0.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(beginning))
 }
 
 /// Without `Max-Age` a cookie goes when the browser is closed; when its session ends is for the gateway to know.

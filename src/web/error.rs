@@ -282,6 +282,8 @@ pub(in crate::web) struct OAuthProblem {
     /// Ours.
     pub(in crate::web) code: &'static str,
     challenge: Option<&'static str>,
+    /// The parameter that it is about.
+    pub(in crate::web) parameter: Option<&'static str>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
     retry_after_s: Option<u32>,
@@ -303,8 +305,17 @@ impl OAuthProblem {
             error,
             code,
             challenge: None,
+            parameter: None,
             cause: None,
             retry_after_s: None,
+        }
+    }
+
+    /// The same about this parameter.
+    pub(in crate::web) fn of(self, parameter: &'static str) -> Self {
+        Self {
+            parameter: Some(parameter),
+            ..self
         }
     }
 
@@ -332,6 +343,7 @@ impl From<Problem> for OAuthProblem {
             error,
             code,
             challenge: (status == 401).then(|| challenge(challenged)),
+            parameter: None,
             cause: problem.cause,
             retry_after_s: problem.retry_after_s,
         }

@@ -12,6 +12,7 @@ mod cors;
 mod endpoints;
 mod error;
 pub mod forward_auth;
+mod malformed;
 mod openapi;
 mod pace;
 mod page;
@@ -36,7 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::asked::{Judged, Question};
 use crate::model::id::RequestId;
-use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Snapshot};
+use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Refusal, RefusalPage, Snapshot};
 use crate::web::openapi::Documented;
 use crate::web::portal::Portal;
 
@@ -45,6 +46,7 @@ use crate::web::portal::Portal;
 pub struct Endpoints {
     router: Router,
     questions: Documented,
+    portal: Arc<Portal>,
 }
 
 impl Endpoints {
@@ -53,9 +55,14 @@ impl Endpoints {
     pub fn new(prefix: &str) -> Self {
         let (router, questions, document) = endpoints::all(prefix).finish();
         let portal = Arc::new(Portal::new(prefix, document));
+        Self::of(router, questions, portal)
+    }
+
+    fn of(router: Router<Arc<Portal>>, questions: Documented, portal: Arc<Portal>) -> Self {
         Self {
-            router: dressed(router.with_state(portal)),
+            router: dressed(router.with_state(Arc::clone(&portal)), Arc::clone(&portal)),
             questions,
+            portal,
         }
     }
 }
@@ -70,13 +77,17 @@ impl OwnEndpoints for Endpoints {
         }
     }
 
+    fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
+        self.portal.refusal(refusal)
+    }
+
     async fn verify(
         &self,
         question: &Question<'_>,
         id: RequestId,
         snapshot: &Snapshot,
     ) -> (Response, Judged) {
-        let (response, judged) = forward_auth::verify(question, snapshot).await;
+        let (response, judged) = forward_auth::verify(question, snapshot, (id, &self.portal)).await;
         self.questions.look(&response, "forward-auth");
         // What lets a request pass is for no browser, and is read once for each request: it says no more than it must.
         if response.status().is_success() {
@@ -87,10 +98,10 @@ impl OwnEndpoints for Endpoints {
 }
 
 /// Puts around handlers what every answer needs: limits, CORS, and errors as problems whoever causes them.
-fn dressed(own: Router) -> Router {
+fn dressed(own: Router, portal: Arc<Portal>) -> Router {
     own.fallback(api::not_found)
         .layer(middleware::from_fn(cors::share))
         .layer(DefaultBodyLimit::max(OWN_BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn(answer::finish))
+        .layer(middleware::from_fn_with_state(portal, answer::finish))
 }

@@ -224,8 +224,8 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
 #[test]
 fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
     let upstream = Upstream::start();
-    let gateway = Gateway::prepare("sled", &routes(&upstream));
-    gateway.cli(&["account", "list"], "").done();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    gateway.stop();
     fill(&gateway);
     gateway.run();
     let mut cut = 0;
@@ -269,8 +269,8 @@ fn a_kill_in_the_middle_of_a_backup_leaves_whole_ones_only() {
 #[test]
 fn a_kill_in_the_middle_of_a_restore_is_mended_by_another() {
     let upstream = Upstream::start();
-    let gateway = Gateway::prepare("sled", &routes(&upstream));
-    gateway.cli(&["account", "list"], "").done();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    gateway.stop();
     fill(&gateway);
     let file = backup(&gateway);
     let safe = gateway.dir().join("safe.backup");
@@ -472,7 +472,11 @@ fn backups_come_by_themselves_and_trouble_with_them_harms_nobody() {
     wait_for("a backup that fails", || {
         (metric("doorward_backup_errors_total") != 0).then_some(())
     });
-    assert!(gateway.stderr().contains("no backup could be made"));
+    // The log is written by another thread.
+    wait_for("a line about it", || {
+        let line = "no backup could be made";
+        gateway.stderr().contains(line).then_some(())
+    });
     assert_eq!(gateway.readiness().unwrap().status, 200);
     gateway.get_by(&anna.caller(), "/protected/x").expect(200);
     gateway.key(&anna, &[]);

@@ -95,11 +95,15 @@ fn life(javascript: bool) {
     );
     assert!(upstream.seen().iter().all(|seen| seen.method == "GET"));
 
+    is_refused_by_a_page(&browser, &door);
+
     browser.open(&format!("{door}/auth/login"));
     assert_eq!(browser.text("#person"), "anna");
+    assert_eq!(browser.count("#astray"), 0, "nothing went wrong");
     browser.click("button");
     browser.arrives(&format!("{door}/auth/login?notice=logged_out"));
-    assert_eq!(browser.cookies().len(), 0);
+    let is_session = |cookie: &serde_json::Value| cookie["name"] == "doorward_session";
+    assert!(!browser.cookies().iter().any(is_session));
     browser.open(&asked);
     browser.arrives(&format!("{door}/auth/login?rd="));
 
@@ -109,6 +113,32 @@ fn life(javascript: bool) {
     browser.arrives(&format!("{app}/landing"));
 
     reset(&gateway, &browser, &door);
+}
+
+/// What is refused to anna says who she is, what is missing, and how to go on.
+fn is_refused_by_a_page(browser: &Browser, door: &str) {
+    browser.open(&format!("{door}/admin/x"));
+    assert_eq!(browser.text("#person"), "anna");
+    assert_eq!(browser.text("#code"), "role_missing");
+    assert!(
+        browser
+            .text("#missing")
+            .starts_with("Your account lacks a role")
+    );
+    assert_eq!(browser.text("#request").len(), 16);
+    assert_eq!(
+        browser.style("main", "border-radius"),
+        "8px",
+        "the style is taken under the page's policy"
+    );
+    browser.click("#login");
+    browser.arrives(&format!("{door}/auth/login?as=another&rd="));
+    assert_eq!(browser.text("#other"), "anna");
+    browser.open(&format!("{door}/nowhere"));
+    assert_eq!(browser.text("#code"), "no_route");
+    assert_eq!(browser.text("#person"), "anna");
+    browser.click("#back");
+    browser.arrives(&format!("{door}/"));
 }
 
 #[test]
@@ -187,13 +217,25 @@ fn log_in(browser: &Browser, password: &str) {
 
 /// Registers anna, and sets her password by the mailed link.
 fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
-    let token = gateway.register("anna");
+    let mailbox = gateway.mailbox();
+    browser.open(&format!("{door}/auth/login"));
+    browser.click("#register");
+    browser.arrives(&format!("{door}/auth/register"));
+    browser.fill("identity", &address_of("anna"));
+    browser.fill("username", "anna");
+    browser.fill("name", "Anna");
+    browser.click("button");
+    browser.arrives(&format!("{door}/auth/login?notice=registered"));
+    assert!(browser.text(".notice").starts_with("A mail has been sent"));
+    let token = mailbox.token(&address_of("anna"));
     browser.open(&format!("{door}/auth/confirm?token={token}"));
     assert_eq!(
         browser.style("main", "border-radius"),
         "8px",
         "the style is loaded under the page's policy"
     );
+    assert_eq!(browser.value("username"), "anna", "for password managers");
+    assert!(browser.text("#rules").starts_with("At least 8 characters."));
     browser.fill("new_password", "password");
     browser.fill("verify_password", "password");
     browser.click("button");
@@ -213,21 +255,27 @@ fn confirm(gateway: &Gateway, browser: &Browser, door: &str) {
         browser.text(".notice"),
         "The password is set. Log in with it."
     );
+    // The same link once more: it says at once that it is of no use, and leads on.
     browser.open(&format!("{door}/auth/confirm?token={token}"));
-    browser.fill("new_password", &password_of("mallory"));
-    browser.fill("verify_password", &password_of("mallory"));
-    browser.click("button");
-    assert_eq!(
-        browser.text(".message"),
-        "This link was used already, or it is too old."
+    assert_eq!(browser.count("form"), 0);
+    assert!(
+        browser
+            .text(".message")
+            .starts_with("This link was used already")
     );
+    browser.click("#login");
+    browser.arrives(&format!("{door}/auth/login"));
 }
 
 /// Replaces anna's password by the mailed link; the session that she had is over.
 fn reset(gateway: &Gateway, browser: &Browser, door: &str) {
     let mailbox = gateway.mailbox();
-    let body = serde_json::json!({"username": "anna"});
-    gateway.post("/auth/forgot").json(&body).send().expect(202);
+    browser.open(&format!("{door}/auth/login?as=another"));
+    browser.click("#forgot");
+    browser.arrives(&format!("{door}/auth/forgot"));
+    browser.fill("username", "anna");
+    browser.click("button");
+    browser.arrives(&format!("{door}/auth/login?notice=reset_sent"));
     let token = mailbox.token(&address_of("anna"));
     browser.open(&format!("{door}/auth/reset?token={token}"));
     browser.fill("new_password", &password_of("newer"));

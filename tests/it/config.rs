@@ -228,7 +228,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: expected a file that can be read as text (entity not found)",
+            "{}: expected a file that can be read as text (entity not found; --config FILE names another, which may be empty where the environment says all)",
             path.display()
         )
     );

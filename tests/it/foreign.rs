@@ -509,6 +509,10 @@ fn why_a_token_is_refused_is_told_to_operators_and_to_nobody_else() {
         answer.refused(401, code);
         let said = answer.text();
         assert!(!said.contains(&told) && !said.contains("corp"), "{said}");
+        let recorded = format!("\"fault\":\"{fault}\"");
+        crate::harness::wait_for("the record", || {
+            corp.gateway.stdout().contains(&recorded).then_some(())
+        });
         let metric = format!("doorward_bearer_tokens_refused_total{{fault=\"{fault}\"}}");
         assert!(0 < corp.gateway.metric(&metric), "{fault}");
         let logged = format!("\"{fault}\"");

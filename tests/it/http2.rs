@@ -405,3 +405,28 @@ fn frames_that_ask_for_nothing_have_a_budget() {
     );
     gateway.get("/public/x").send().expect(200);
 }
+
+#[test]
+fn a_stream_whose_answer_is_out_is_reset() {
+    let upstream = Upstream::serving(|exchange| {
+        exchange.answer("early");
+        exchange.body();
+        exchange.close = true;
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let sender = connect(&gateway).await;
+        let mut ready = sender.clone().ready().await.unwrap();
+        let request = request(&gateway, Method::POST, "/public/x", &[]);
+        let (answer, mut stream) = ready.send_request(request, false).unwrap();
+        stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+        let mut answer = answer.await.unwrap().into_body();
+        assert_eq!(answer.data().await.unwrap().unwrap(), "early");
+        assert!(answer.data().await.is_none(), "the answer has an end");
+        let reset = std::future::poll_fn(|cx| stream.poll_reset(cx));
+        let patience = std::time::Duration::from_secs(20);
+        let reset = tokio::time::timeout(patience, reset).await;
+        assert_eq!(reset.unwrap().unwrap(), h2::Reason::NO_ERROR);
+    });
+}

@@ -59,6 +59,7 @@ mod roles;
 mod session;
 mod spoofing;
 mod store_contract;
+mod store_place;
 mod streaming;
 mod telemetry;
 mod terminal;

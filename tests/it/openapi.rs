@@ -183,26 +183,26 @@ fn the_page_shows_all_operations_and_sends_requests() {
     });
 
     // A login by the example, filled in; its token calls another endpoint.
-    browser.click("#post_auth_login summary");
+    browser.click("#logIn summary");
     browser.type_over(
-        "#post_auth_login textarea",
+        "#logIn textarea",
         &json!({"username": "anna", "password": password_of("anna")}).to_string(),
     );
-    browser.click("#post_auth_login form button");
-    assert_eq!(browser.text("#post_auth_login .status"), "200 OK");
-    let answer: Value = serde_json::from_str(&browser.text("#post_auth_login .answer")).unwrap();
+    browser.click("#logIn form button");
+    assert_eq!(browser.text("#logIn .status"), "200 OK");
+    let answer: Value = serde_json::from_str(&browser.text("#logIn .answer")).unwrap();
     let jwt = answer["jwt_token"].as_str().unwrap();
     gateway.secret(jwt);
-    browser.click("#get_auth_me summary");
-    browser.click("#get_auth_me form button");
-    assert!(browser.text("#get_auth_me .status").starts_with("401"));
+    browser.click("#getMe summary");
+    browser.click("#getMe form button");
+    assert!(browser.text("#getMe .status").starts_with("401"));
     browser.click("#credential option[value=bearer]");
     browser.fill("secret", jwt);
-    browser.click("#get_auth_me form button");
+    browser.click("#getMe form button");
     wait_for("an answer", || {
-        (browser.text("#get_auth_me .status") == "200 OK").then_some(())
+        (browser.text("#getMe .status") == "200 OK").then_some(())
     });
-    assert!(browser.text("#get_auth_me .answer").contains("\"anna\""));
+    assert!(browser.text("#getMe .answer").contains("\"anna\""));
 
     let complaints = browser.complaints();
     let own: Vec<_> = complaints

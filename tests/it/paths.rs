@@ -270,6 +270,9 @@ fn a_path_passes_until_a_rule_depends_on_how_it_is_read() {
         assert!(names_both, "{path} beside {rule}: {told}");
     }
     assert_eq!(upstream.count(), count);
+    let ended = gateway.cli(&["explain", "GET", "http://host-0.test/%40admin/x"], "");
+    let wanted = "/%40admin/x leads to /**; a server may read /@admin/x: /@admin/**";
+    assert!(ended.stdout.contains(wanted), "{}", ended.stdout);
 }
 
 #[test]

@@ -222,3 +222,56 @@ fn whoever_was_recognised_before_is_judged_by_the_new_rules() {
     wait_for_line(&gateway, "configuration reloaded", 3);
     assert_eq!(statuses(), [401, 401, 403, 403]);
 }
+
+#[test]
+fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    gateway.get_by(&anna.caller(), "/protected/x").expect(200);
+    for (count, key) in ["issuer", "audience"].into_iter().enumerate() {
+        let person = gateway.login("anna");
+        gateway.configure(&format!(
+            "[tokens]\n{key} = \"https://another.example.com\"\n{}",
+            routes(&upstream)
+        ));
+        gateway.reload();
+        wait_for_line(&gateway, "configuration reloaded", count + 1);
+        gateway
+            .get_by(&person.caller(), "/protected/x")
+            .refused(401, "bearer_invalid");
+        let line = gateway.stderr();
+        let line = line.lines().rfind(|line| line.contains("access token"));
+        assert!(
+            line.is_some_and(|line| line.contains(&format!("tokens.{key}"))),
+            "{line:?}"
+        );
+        let again = gateway.login("anna");
+        gateway.get_by(&again.caller(), "/protected/x").expect(200);
+    }
+    // The command tells the same, and what it could not do.
+    gateway.configure(&format!(
+        "[tokens]\nissuer = \"https://a.example.com\"\n[limits]\nhead_bytes_max = 9000\n{}",
+        routes(&upstream)
+    ));
+    let ended = gateway.cli(&["reload"], "").done();
+    assert_eq!(ended.value("reloaded"), "true");
+    assert_eq!(ended.value("needs_restart"), "limits.head_bytes_max");
+    assert!(ended.value("tokens.issuer").contains("refused from now on"));
+    wait_for_line(&gateway, "configuration reloaded", 3);
+    gateway.write_config("[unknown]\n");
+    let ended = gateway.cli(&["reload"], "").with(1);
+    assert!(ended.stderr.contains("unknown"), "{}", ended.stderr);
+    gateway.configure(&format!(
+        "[tokens]\nissuer = \"https://a.example.com\"\n{}",
+        routes(&upstream)
+    ));
+    // A reload that changes neither says nothing of it.
+    let before = gateway.stderr().matches("access token").count();
+    gateway.cli(&["reload"], "").done();
+    wait_for_line(&gateway, "configuration reloaded", 4);
+    assert_eq!(gateway.stderr().matches("access token").count(), before);
+    gateway.stop();
+    gateway.cli(&["reload"], "").with(1);
+    gateway.run();
+}

@@ -311,3 +311,51 @@ fn a_caller_that_reads_nothing_of_its_answer_is_given_up() {
     let took = start.elapsed().as_secs();
     assert!((9..20).contains(&took), "{took}");
 }
+
+/// An upstream that answers before it has read, and tells when its connection ends.
+fn answers_early() -> (Upstream, Receiver<()>) {
+    let (end, ended) = channel::<()>();
+    let end = Mutex::new(end);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        exchange.answer("early");
+        exchange.body();
+        let _ = end.lock().unwrap().send(());
+        exchange.close = true;
+    });
+    (upstream, ended)
+}
+
+#[test]
+fn a_body_that_goes_on_after_its_answer_holds_no_upstream() {
+    let head = "POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    let (upstream, ended) = answers_early();
+    let gateway = Gateway::start(&routes(&upstream));
+    let start = now();
+    let mut caller = gateway.connect();
+    caller.write(head);
+    assert_eq!(caller.answer().expect(200).text(), "early");
+    // At a pace that would do before the answer.
+    while ended.try_recv().is_err() {
+        assert!(start.elapsed() < SOON * 5, "it is still read");
+        caller.write([b'x'; 2000]);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_caller_that_waits_to_be_asked_for_its_body_is_not_late() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        // Longer than a body may be waited for.
+        std::thread::sleep(Duration::from_secs(12));
+        exchange.write("HTTP/1.1 100 Continue\r\n\r\n");
+        let body = exchange.body();
+        exchange.answer(std::str::from_utf8(&body).unwrap());
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut caller = gateway.connect();
+    let fields = "Host: a\r\nExpect: 100-continue\r\nContent-Length: 5";
+    caller.write(format!("POST /public/x HTTP/1.1\r\n{fields}\r\n\r\n"));
+    assert_eq!(caller.head().unwrap().status, 100);
+    caller.write("hello");
+    assert_eq!(caller.answer().expect(200).text(), "hello");
+}

@@ -15,10 +15,11 @@ use crate::harness::{free_port, wait_for};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Every field of a record, as documented.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "bytes_sent",
     "client",
     "duration_us",
+    "fault",
     "host",
     "key_id",
     "method",

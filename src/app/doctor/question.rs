@@ -157,19 +157,26 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
     {
         match effect(probe, name, &other, &same).await {
             Effect::None => {}
-            Effect::Judged => check.found(
+            Effect::Judged if !is_compared_only(probe, name, &same).await => check.found(
                 Fault::TargetBelieved,
                 format!(
                     "GET {} is refused with {name}: {other}, and not with {same}",
                     open.path
                 ),
             ),
-            Effect::Refused => check.found(
+            Effect::Judged | Effect::Refused => check.found(
                 Fault::DescriptionPassed,
                 format!("GET {} is refused with {name} of a caller", open.path),
             ),
         }
     }
+}
+
+/// Whether a target is only held against another one that is described: then one that is as open does not help it either.
+async fn is_compared_only(probe: &Probe<'_>, name: &str, same: &str) -> bool {
+    let as_open = format!("{same}?doctor");
+    let outcome = probe.send(&probe.carrier().with(name, &as_open)).await;
+    outcome.arrived().is_none()
 }
 
 /// Host and scheme: a value that no question may hold shows whether it gets there.

@@ -277,6 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let Reading::Body(check) = &mut self.reading else {
             return Poll::Ready(Ok(()));
         };
+        self.connection.begin_body();
         // What comes once the answer is out earns nothing: it is read only so that the connection can go on.
         let earning = if self.connection.is_answered() {
             0

@@ -58,7 +58,7 @@ impl Server {
         let source = Source::Url(Endpoint::parse(&url).unwrap());
         let keys = RemoteKeys::new(Parts {
             name: "corp".to_owned(),
-            kept: KeptFile::new(&dir.path().join("jwks"), "corp", "iss", url),
+            kept: KeptFile::new((&dir.path().join("jwks"), true), "corp", "iss", url),
             source,
             algorithms: Vec::new(),
             stale_max: Duration::from_hours(1),

@@ -80,10 +80,7 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
         });
     }
     files::make_private(dir).map_err(io_error("write", dir))?;
-    let lock = files::lock(dir).map_err(io_error("write", dir))?;
-    let _lock = lock.ok_or_else(|| StoreError::Locked {
-        dir: dir.to_owned(),
-    })?;
+    let _lock = files::lock(dir)?;
     let side = Census::read_side(dir).map_err(io_error("read", dir))?;
     let side = side.and_then(|bytes| Census::decode(&bytes).ok());
     let sequence = side

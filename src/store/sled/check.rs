@@ -85,10 +85,7 @@ impl SledStore {
 /// [`StoreError::Locked`] if a process has it open; [`StoreError::Engine`] if there is none or it cannot be copied.
 pub fn check(dir: &Path) -> Result<Findings, StoreError> {
     fs::metadata(dir).map_err(cannot_open)?;
-    let lock = files::lock(dir).map_err(cannot_open)?;
-    let _lock = lock.ok_or_else(|| StoreError::Locked {
-        dir: dir.to_owned(),
-    })?;
+    let _lock = files::lock(dir)?;
     if !dir.join(open::NAME).exists() {
         let mut findings = Findings::default();
         findings.add("the database is missing".to_owned());

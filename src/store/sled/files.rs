@@ -1,7 +1,7 @@
 //! The store's directory: private, locked, and changed only in steps that a crash cannot halve.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::store::error::StoreError;
+
 /// A killed process may hold its locks for some milliseconds more.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// More than any process id has digits.
+const PID_BYTES_MAX: u64 = 16;
 
 /// Somewhat more than sled asks of the disk for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
@@ -34,11 +39,30 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock of the directory, which lasts as long as the file is open; `None`: another process has it.
-pub(crate) fn lock(dir: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
+/// Takes the lock of the directory, which lasts as long as the file is open.
+///
+/// # Errors
+/// [`StoreError::Locked`] if another process has it; [`StoreError::Engine`] if the system refuses.
+pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
+    match try_lock(dir) {
+        Ok(Ok(file)) => Ok(file),
+        Ok(Err(holder)) => Err(StoreError::Locked {
+            dir: dir.to_owned(),
+            holder,
+        }),
+        Err(source) => Err(StoreError::Engine {
+            action: "open",
+            source: Box::new(source),
+        }),
+    }
+}
+
+/// Tries to take the lock, and writes down who has it; gives who has it otherwise.
+fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
+    let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .mode(0o600)
         .open(dir.join("lock"))?;
@@ -47,8 +71,17 @@ pub(crate) fn lock(dir: &Path) -> io::Result<Option<File>> {
         |error| *error == rustix::io::Errno::WOULDBLOCK,
     );
     match outcome {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Ok(()) => {
+            // For people only: on a full disk it stays empty.
+            let _ = file.set_len(0);
+            let _ = writeln!(file, "{}", std::process::id());
+            Ok(Ok(file))
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            file.take(PID_BYTES_MAX).read_to_string(&mut text)?;
+            Ok(Err(text.trim().parse().ok()))
+        }
         Err(error) => Err(error.into()),
     }
 }

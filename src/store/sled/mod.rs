@@ -63,10 +63,7 @@ impl SledStore {
     /// file system does not let it.
     pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self, StoreError> {
         files::make_private(dir).map_err(cannot_open)?;
-        let lock = files::lock(dir).map_err(cannot_open)?;
-        let lock = lock.ok_or_else(|| StoreError::Locked {
-            dir: dir.to_owned(),
-        })?;
+        let lock = files::lock(dir)?;
         let (database, census) = open::open(dir)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),

@@ -176,6 +176,7 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError>
     let db = files::patiently(|| config.open(), is_held).map_err(|error| match error {
         ref error if is_held(error) => StoreError::Locked {
             dir: dir.to_owned(),
+            holder: None,
         },
         sled::Error::Io(error) if error.raw_os_error().is_some() => cannot_open(error),
         error => refused(dir, format!("the engine cannot read it ({error})")),

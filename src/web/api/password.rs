@@ -1,5 +1,9 @@
 //! PUT /password, POST /forgot.
 
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +11,13 @@ use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
 use crate::account::reset::Reset;
 use crate::model::account::Account;
 use crate::model::secret::Secret;
+use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
-use crate::web::body::JsonBody;
-use crate::web::caller::{Anybody, LoginLater, call};
+use crate::web::body::{JsonBody, PageForm, is_form_sent};
+use crate::web::caller::{Anybody, LoginLater, call, own_page};
 use crate::web::error::{Kind, Problem};
 use crate::web::pace::even_out;
+use crate::web::portal::{Portal, start};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -115,14 +121,23 @@ pub(in crate::web) struct ForgotBody {
     template: Option<String>,
 }
 
+/// What is said whatever was found.
+pub(in crate::web) const ACCEPTED: &str =
+    "If there is such an account, a mail has been sent to its address.";
+
 /// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time, unless
-/// `account.reveal_existing` is set.
+/// `account.reveal_existing` is set. A program sends JSON, a browser the form of the page, and is led on.
 pub(in crate::web) async fn forgot(
+    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    JsonBody(body): JsonBody<ForgotBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
-    let clock = &scope.snapshot.services.clock;
-    let started = clock.elapsed();
+    request: Request,
+) -> Result<Response, Problem> {
+    if is_form_sent(request.headers()) {
+        own_page(&scope, &request)?;
+        let form = PageForm::from_request(request, &()).await?;
+        return start::forgot(&portal, &scope, form).await;
+    }
+    let JsonBody(body) = JsonBody::<ForgotBody>::from_request(request, &()).await?;
     if body
         .template
         .is_some_and(|template| template != "password_reset")
@@ -133,15 +148,22 @@ pub(in crate::web) async fn forgot(
         let detail = "one of identity and username";
         return Err(Problem::because(Kind::BodyMalformed, detail));
     };
-    let outcome = scope
-        .snapshot
-        .accounts
-        .request_reset(&call(&scope, None), &name)
-        .await?;
+    reset_requested(&scope, &name).await?;
+    Ok(Accepted(MessageAnswer { message: ACCEPTED }).into_response())
+}
+
+/// Mails a reset token, if there is somebody to mail it to, in the same time whatever was found.
+pub(in crate::web) async fn reset_requested(
+    scope: &RequestScope,
+    name: &str,
+) -> Result<(), Problem> {
+    let clock = &scope.snapshot.services.clock;
+    let started = clock.elapsed();
+    let accounts = &scope.snapshot.accounts;
+    let outcome = accounts.request_reset(&call(scope, None), name).await?;
     if outcome == Reset::Unknown {
         return Err(Kind::NotFound.into());
     }
     even_out(clock.as_ref(), started).await;
-    let message = "If there is such an account, a mail has been sent to its address.";
-    Ok(Accepted(MessageAnswer { message }))
+    Ok(())
 }

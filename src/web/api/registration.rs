@@ -1,15 +1,21 @@
 //! POST /register.
 
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::account::register::{NewPerson, Register};
+use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
-use crate::web::body::JsonBody;
-use crate::web::caller::{Anybody, call};
+use crate::web::body::{JsonBody, PageForm, is_form_sent};
+use crate::web::caller::{Anybody, call, own_page};
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
+use crate::web::portal::{Portal, start};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,24 +35,47 @@ pub(in crate::web) struct RegisterBody {
     template: Option<String>,
 }
 
-/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set.
+/// What is said whether or not the name or the address is taken.
+pub(in crate::web) const ACCEPTED: &str =
+    "A mail has been sent to the address. It says what to do next.";
+
+/// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set. A
+/// program sends JSON, a browser the form of the page, and is led on.
 pub(in crate::web) async fn register(
+    State(portal): State<Arc<Portal>>,
     Anybody(scope): Anybody,
-    JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
-    let clock = &scope.snapshot.services.clock;
-    let started = clock.elapsed();
+    request: Request,
+) -> Result<Response, Problem> {
+    if is_form_sent(request.headers()) {
+        own_page(&scope, &request)?;
+        let form = PageForm::from_request(request, &()).await?;
+        return start::register(&portal, &scope, form).await;
+    }
+    let JsonBody(body) = JsonBody::<RegisterBody>::from_request(request, &()).await?;
     if body
         .template
         .is_some_and(|template| template != "confirm_new")
     {
         return Err(Kind::TemplateUnknown.into());
     }
-    let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
+    registered(&scope, &body.identity, &body.username, &body.name).await?;
+    Ok(Accepted(MessageAnswer { message: ACCEPTED }).into_response())
+}
+
+/// Registers somebody, in the same time whatever was found.
+pub(in crate::web) async fn registered(
+    scope: &RequestScope,
+    identity: &str,
+    username: &str,
+    name: &str,
+) -> Result<(), Problem> {
+    let clock = &scope.snapshot.services.clock;
+    let started = clock.elapsed();
+    let person = NewPerson::parse(identity, username, name)?;
     let outcome = scope
         .snapshot
         .accounts
-        .register(&call(&scope, None), person)
+        .register(&call(scope, None), person)
         .await?;
     match outcome {
         Register::Closed => Err(Kind::RegistrationClosed.into()),
@@ -54,8 +83,7 @@ pub(in crate::web) async fn register(
         Register::IdentityTaken => Err(Kind::IdentityTaken.into()),
         Register::Accepted => {
             even_out(clock.as_ref(), started).await;
-            let message = "A mail has been sent to the address. It says what to do next.";
-            Ok(Accepted(MessageAnswer { message }))
+            Ok(())
         }
     }
 }

@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::login::{Login, Opened};
 use crate::account::refresh::Refresh;
 use crate::model::account::Session;
-use crate::model::deny::DenyReason;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, Query, is_form_sent};
-use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_view};
+use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_page};
 use crate::web::cookie;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::page::PageQuery;
@@ -84,15 +83,6 @@ pub(in crate::web) async fn log_in(
     let JsonBody(body) = JsonBody::from_request(request, &()).await?;
     let answer = log_in_by_json(&scope, body).await?;
     Ok(answer.into_response())
-}
-
-/// The fields of a form that one of our own pages has sent.
-fn own_page(scope: &RequestScope, request: &Request) -> Result<HeaderMap, Problem> {
-    let view = own_view(scope, request.method(), request.headers());
-    if !scope.snapshot.authorizer.own_page_sent(&view) {
-        return Err(DenyReason::OriginRefused.into());
-    }
-    Ok(request.headers().clone())
 }
 
 async fn log_in_by_json(

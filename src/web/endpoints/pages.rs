@@ -14,6 +14,50 @@ const PAGES: &str = "Pages";
 const DOCUMENTS: &str = "Documents";
 
 pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
+    links(api).get(
+        "/login",
+        portal::login::show,
+        about(PAGES, "The login page, or who is logged in")
+            .open_to(&["", COOKIE])
+            .reads("rd", "Where the login leads back to, if the operator lists its origin.")
+            .reads("as", "`another`: the form is shown although somebody is logged in.")
+            .reads(
+                "notice",
+                "What went well: `password_set`, `password_changed`, `address_changed`, `logged_out`, `registered` or \
+                 `reset_sent`.",
+            )
+            .shows_page()
+            .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
+    )
+    .get(
+        "/register",
+        portal::start::show_register,
+        about(PAGES, "The page to register on")
+            .shows_page()
+            .refuses(&[Kind::RegistrationClosed])
+            .refuses_on_page(&[403]),
+    )
+    .get(
+        "/forgot",
+        portal::start::show_forgot,
+        about(PAGES, "The page to ask on for a link that replaces a forgotten password").shows_page(),
+    )
+    .get(
+        "/password",
+        portal::change::show,
+        about(PAGES, "The page that changes the password of whoever is logged in")
+            .open_to(&["", COOKIE])
+            .reads("rd", "Where the change leads back to, if the operator lists its origin.")
+            .shows_page()
+            .answers(303, "Nobody is logged in: the browser is led to the login page, and back.", None)
+            .recognises(),
+    )
+    .post("/password", portal::change::change, change_of_password())
+    .get("/assets/portal.css", portal::style, file("The style of the pages", "text/css"))
+}
+
+/// What the links in mails open.
+fn links(api: Api) -> Api {
     let token = |operation: Operation| operation.reads("token", "The token of the link.");
     let passwords =
         json!({ "new_password": { "type": "string" }, "verify_password": { "type": "string" } });
@@ -32,22 +76,13 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
             .refuses_on_page(&[400, 409, 422, 503])
     };
     api.get(
-        "/login",
-        portal::login::show,
-        about(PAGES, "The login page, or who is logged in")
-            .open_to(&["", COOKIE])
-            .reads("rd", "Where the login leads back to, if the operator lists its origin.")
-            .reads("notice", "What went well: `password_set`, `address_changed` or `logged_out`.")
-            .shows_page()
-            .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
-    )
-    .get(
         "/confirm",
         portal::password::show_confirm,
         token(about(PAGES, "The page that ends a registration, or makes a new address count"))
             .more("It consumes nothing.")
             .shows_page()
-            .refuses(&[Kind::StoreUnavailable]),
+            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
+            .refuses_on_page(&[400]),
     )
     .post(
         "/confirm",
@@ -61,7 +96,9 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
         portal::password::show_reset,
         token(about(PAGES, "The page that replaces a forgotten password"))
             .more("It consumes nothing.")
-            .shows_page(),
+            .shows_page()
+            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
+            .refuses_on_page(&[400]),
     )
     .post(
         "/reset",
@@ -70,18 +107,6 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
             .more("For the page itself, by its `Origin`.")
             .takes_form(&passwords, &["new_password", "verify_password"]),
     )
-    .get(
-        "/password",
-        portal::change::show,
-        about(PAGES, "The page that changes the password of whoever is logged in")
-            .open_to(&["", COOKIE])
-            .reads("rd", "Where the change leads back to, if the operator lists its origin.")
-            .shows_page()
-            .answers(303, "Nobody is logged in: the browser is led to the login page, and back.", None)
-            .recognises(),
-    )
-    .post("/password", portal::change::change, change_of_password())
-    .get("/assets/portal.css", portal::style, file("The style of the pages", "text/css"))
 }
 
 fn change_of_password() -> Operation {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::model::deny::DenyReason;
+use crate::web::answer::MessageAnswer;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
 use crate::web::endpoints::LIMITED;
 use crate::web::endpoints::examples::{
@@ -14,9 +15,16 @@ use crate::web::openapi::{API_KEY, Api, BASIC, BEARER, COOKIE, JSON, Operation, 
 const REGISTRATION: &str = "Registration and passwords";
 const LOGIN: &str = "Login and sessions";
 const CALLER: &str = "The caller";
+const ACCEPTED: &str = "Accepted, whatever was found.";
 
 pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
     let person = json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna" });
+    let register_form = json!({
+        "identity": { "type": "string" }, "username": { "type": "string" }, "name": { "type": "string" },
+    });
+    let forgot_form = json!({
+        "username": { "type": "string", "description": "The name or the address." },
+    });
     let set = json!({
         "reset_token": "the token of the mail",
         "new_password": "correct horse battery", "verify_password": "correct horse battery",
@@ -27,10 +35,13 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
         about(REGISTRATION, "Registers somebody, and mails them a token")
             .more("The answer is the same whether or not the name or the address is taken, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes(person)
-            .gives(202, json!({ "message": "A mail has been sent to the address. It says what to do next." }))
+            .takes_json::<registration::RegisterBody>(person)
+            .takes_form(&register_form, &["identity", "username", "name"])
+            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": registration::ACCEPTED }))
+            .answers(303, "A browser is led to the login page, which says the same.", None)
+            .refuses_on_page(&[403, 409, 422, 503])
             .refuses(&[
-                Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
+                DenyReason::OriginRefused.into(), Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
                 Kind::IdentityTaken, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )
@@ -52,12 +63,13 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
         about(REGISTRATION, "Mails a reset token, if there is somebody to mail it to")
             .more("One of `identity` and `username`. The answer is always the same, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes(json!({ "identity": "anna@example.org" }))
-            .gives(202, json!({
-                "message": "If there is such an account, a mail has been sent to its address.",
-            }))
+            .takes_json::<password::ForgotBody>(json!({ "identity": "anna@example.org" }))
+            .takes_form(&forgot_form, &["username"])
+            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": password::ACCEPTED }))
+            .answers(303, "A browser is led to the login page, which says the same.", None)
+            .refuses_on_page(&[404, 503])
             .refuses(&[
-                Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                DenyReason::OriginRefused.into(), Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )
 }

@@ -11,11 +11,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::auth::asked::{Asked, Judged, Question};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
+use crate::auth::navigation::wants_page;
+use crate::auth::origin::origin_of;
 use crate::crypto::token::is_secret;
 use crate::model::deny::DenyReason;
-use crate::snapshot::Snapshot;
+use crate::model::id::RequestId;
+use crate::snapshot::{Refusal, Snapshot};
+use crate::web::answer;
 use crate::web::error::{Kind, Problem};
 use crate::web::forward_auth::question::Family;
+use crate::web::portal::Portal;
 
 /// By which a proxy shows that it is one of ours.
 const SECRET: HeaderName = HeaderName::from_static("x-doorward-secret");
@@ -74,21 +79,34 @@ fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
     }
 }
 
-/// Answers a proxy that asks.
+/// Answers a proxy that asks. A person who waits behind it for a page gets one, which all but nginx hand on.
 pub(in crate::web) async fn verify(
     question: &Question<'_>,
     snapshot: &Snapshot,
+    (id, portal): (RequestId, &Portal),
 ) -> (Response, Judged) {
     let read = admit(snapshot, question.client.peer_is_trusted, question.headers)
         .and_then(|()| question::read(question, snapshot));
     match read {
         Ok((family, asked)) => {
             let (told, decision) = judge(snapshot, &asked).await;
+            let mut response = written(told, family);
+            let problem = response.extensions().get::<Problem>().cloned();
+            if let Some(problem) = problem.filter(|_| wants_page(&asked.method, asked.headers)) {
+                let origin = origin_of(asked.scheme, &asked.target.authority);
+                let identity = decision.identity();
+                let page = portal.refusal(&Refusal {
+                    person: identity.and_then(|identity| identity.username()),
+                    asked: (&origin, asked.target.path_and_query.as_str()),
+                    ..answer::refusal(&problem, snapshot, id, asked.headers)
+                });
+                response = answer::paged(response, problem, page);
+            }
             let judged = Judged {
                 about: Some((asked.method, asked.target)),
                 decision,
             };
-            (written(told, family), judged)
+            (response, judged)
         }
         Err(reason) => {
             let problem = Problem::from(Kind::DeniedToProxy(reason));
@@ -142,6 +160,7 @@ mod tests {
     use crate::auth::client::Client;
     use crate::auth::view::Target;
     use crate::model::forwarding::TrustedFields;
+    use crate::web::openapi::Document;
     use crate::web::test_kit::Gateway;
 
     #[tokio::test]
@@ -162,7 +181,9 @@ mod tests {
         };
         // A decision is part of it. What is rarely waited for, such as another service, is on the heap: with it, each of
         // these, and each request to an upstream, would begin by clearing room for 14 KB.
-        let size = size_of_val(&verify(&question, &gateway.snapshot));
+        let portal = Portal::new("/auth", Document::default());
+        let asked = (RequestId::from_number(1), &portal);
+        let size = size_of_val(&verify(&question, &gateway.snapshot, asked));
         assert!(size < 2_000, "{size}");
     }
 }

@@ -19,9 +19,10 @@ const API_KEY_MARK: &str = "{the API key header}";
 const COOKIE_MARK: &str = "{the session cookie}";
 
 /// What is refused before any handler, whatever is asked for.
-const ANYWHERE: [DenyReason; 8] = [
+const ANYWHERE: [DenyReason; 9] = [
     DenyReason::RequestMalformed,
     DenyReason::PathRefused,
+    DenyReason::HeaderNameRefused,
     DenyReason::NoRoute,
     DenyReason::MethodRefused,
     DenyReason::BodyTimeout,
@@ -31,6 +32,7 @@ const ANYWHERE: [DenyReason; 8] = [
 ];
 
 /// The document, complete but for two names.
+#[cfg_attr(test, derive(Default))]
 #[derive(Debug)]
 pub(in crate::web) struct Document {
     text: String,
@@ -120,12 +122,12 @@ fn tags(paths: &BTreeMap<String, BTreeMap<&'static str, Value>>) -> Value {
         .collect()
 }
 
-/// One operation as the document has it.
-pub(in crate::web::openapi) fn written(path: &str, method: &str, operation: &Operation) -> Value {
+/// One operation as the document has it, with its name.
+pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operation) -> Value {
     let mut value = json!({
         "tags": [operation.tag],
         "summary": operation.summary,
-        "operationId": operation_id(path, method),
+        "operationId": id,
         "security": security(operation),
         "responses": responses(operation),
     });
@@ -150,16 +152,6 @@ pub(in crate::web::openapi) fn written(path: &str, method: &str, operation: &Ope
         put("parameters", parameters.into());
     }
     value
-}
-
-/// `get` of `/auth/apikeys/{id}` is `get_auth_apikeys_id`.
-fn operation_id(path: &str, method: &str) -> String {
-    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
-    let words = words.filter(|word| !word.is_empty());
-    let all: Vec<&str> = std::iter::once(method).chain(words).collect();
-    // A path that ends with a slash is another one.
-    let end = if path.ends_with('/') { "_" } else { "" };
-    format!("{}{end}", all.join("_"))
 }
 
 fn in_path(path: &str) -> Vec<Value> {
@@ -364,7 +356,10 @@ fn error_schemas() -> Map<String, Value> {
             "type": { "type": "string", "pattern": "^urn:doorward:problem:[a-z_]+$" },
             "title": text, "status": { "type": "integer" }, "code": code,
             "request_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
-            "detail": { "type": "string", "description": "For people: what about the request." },
+            "detail": { "type": "string", "description": "For people: what about the request. With \
+                `body_malformed` it begins with the member that is unknown, missing, there twice or of another type, as a \
+                JSON pointer (a form's by its name), as `query_malformed` does with the parameter: `/name: missing`. Never \
+                a value." },
         },
     });
     let oauth = json!({
@@ -372,7 +367,13 @@ fn error_schemas() -> Map<String, Value> {
         "type": "object",
         "required": ["error", "code", "request_id"],
         "additionalProperties": false,
-        "properties": { "error": text, "code": code, "request_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" } },
+        "properties": { "error": text, "code": code,
+            "request_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
+            "error_description": {
+                "type": "string",
+                "description": "Where a parameter is missing, empty or there twice: its name and what would be right.",
+            },
+        },
     });
     [("Problem", problem), ("OAuthError", oauth)]
         .map(|(name, schema)| (name.to_owned(), schema))

@@ -6,6 +6,7 @@
 //! cases above all, is checked in every debug build: an answer that the document does not know fails the request.
 
 mod document;
+mod names;
 mod operation;
 mod page;
 pub(in crate::web) mod rules;
@@ -24,6 +25,7 @@ use axum::routing::{self, MethodRouter};
 use serde_json::Value;
 
 use crate::web::openapi::document::written;
+use crate::web::openapi::names::operation_id;
 use crate::web::openapi::operation::Told;
 use crate::web::portal::Portal;
 
@@ -135,7 +137,8 @@ impl Api {
     fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
         // A rest of the path is one parameter like any other.
         let path = path.replace("{*", "{");
-        let value = written(&path, method, operation);
+        let below = path.strip_prefix(&self.prefix).unwrap_or(&path);
+        let value = written(&path, &operation_id(method, below), operation);
         self.paths.entry(path).or_default().insert(method, value);
     }
 

@@ -19,7 +19,9 @@ use crate::web::api::password::problem;
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{CHANGE, Portal, owes_password, parameter, see_other, words_of};
+use crate::web::portal::{
+    CHANGE, Portal, owes_password, parameter, password_rules, see_other, words_of,
+};
 
 #[derive(Serialize)]
 struct Filled<'a> {
@@ -27,14 +29,22 @@ struct Filled<'a> {
     /// Who is logged in.
     person: &'a str,
     must_change: bool,
+    /// What a new password must be like.
+    rules: String,
     /// What went wrong.
     message: Option<String>,
     back: Option<&'a str>,
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, identity: &'a Identity, back: Option<&'a Destination>) -> Self {
+    fn new(
+        portal: &'a Portal,
+        scope: &RequestScope,
+        identity: &'a Identity,
+        back: Option<&'a Destination>,
+    ) -> Self {
         Self {
+            rules: password_rules(scope),
             prefix: &portal.prefix,
             person: identity.username().unwrap_or_default(),
             must_change: owes_password(identity),
@@ -56,7 +66,7 @@ pub(in crate::web) async fn show(
     let Some(identity) = logged_in(&scope, &Method::GET, &headers).await? else {
         return to_login(&portal, back.as_ref());
     };
-    let filled = Filled::new(&portal, &identity, back.as_ref());
+    let filled = Filled::new(&portal, &scope, &identity, back.as_ref());
     Ok(portal.page(CHANGE, &filled, back.as_ref()))
 }
 
@@ -108,7 +118,7 @@ pub(in crate::web) async fn change(
     };
     let filled = Filled {
         message: Some(words_of(&problem)),
-        ..Filled::new(&portal, &identity, back.as_ref())
+        ..Filled::new(&portal, &scope, &identity, back.as_ref())
     };
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }

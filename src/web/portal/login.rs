@@ -15,11 +15,14 @@ use crate::model::identity::{AuthnMethod, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
+use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{LOGIN, Portal, owes_password, parameter, see_other, words_of};
+use crate::web::portal::{
+    LOGIN, Portal, may_register, owes_password, parameter, see_other, words_of,
+};
 
 /// Longest name that is shown again, in characters: that of an e-mail address.
 const NAME_CHARS_MAX: usize = 254;
@@ -33,8 +36,12 @@ struct Filled<'a> {
     must_change: bool,
     /// Where they change the password.
     change: Option<&'a str>,
-    /// Why who is logged in may be sent here again.
-    astray: &'static str,
+    /// Why who is logged in was sent here again, if they were.
+    astray: Option<&'static str>,
+    /// Who is logged in until they log in as somebody else.
+    other: Option<&'a str>,
+    /// Whether strangers may register.
+    may_register: bool,
     /// What went wrong.
     message: Option<String>,
     /// What went well.
@@ -45,9 +52,10 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, back: Option<&'a Destination>) -> Self {
+    fn new(portal: &'a Portal, scope: &RequestScope, back: Option<&'a Destination>) -> Self {
         Self {
             prefix: &portal.prefix,
+            may_register: may_register(scope),
             back: back.map(|back| back.url.as_str()),
             back_origin: back.map(|back| back.origin.as_str()),
             ..Self::default()
@@ -69,14 +77,23 @@ pub(in crate::web) async fn show(
     let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
-    let mut filled = Filled::new(&portal, back.as_ref());
+    let mut filled = Filled::new(&portal, &scope, back.as_ref());
     filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
         Some("logged_out") => Some("You are logged out."),
+        Some("registered") => Some(registration::ACCEPTED),
+        Some("reset_sent") => Some(password::ACCEPTED),
         _ => None,
     };
     match found {
+        Ok(Some(identity))
+            if identity.method == AuthnMethod::Session
+                && parameter(query.as_deref(), "as").as_deref() == Some("another") =>
+        {
+            filled.other = identity.username();
+            Ok(portal.page(LOGIN, &filled, back.as_ref()))
+        }
         Ok(Some(identity)) if identity.method == AuthnMethod::Session => {
             filled.person = identity.username();
             filled.must_change = owes_password(&identity);
@@ -84,9 +101,14 @@ pub(in crate::web) async fn show(
             let is_changed = notice.as_deref() == Some("password_changed");
             filled.notice =
                 is_changed.then_some("The password is changed. All other logins have ended.");
-            let counts = authorizer.counts_on_routes(&view).await?;
-            filled.astray = astray(back.as_ref(), counts);
-            Ok(portal.page(LOGIN, &filled, back.as_ref()))
+            let way = back.as_ref().map(|back| back.url.as_str());
+            if cookie::is_way_marked(&headers, way) {
+                let counts = authorizer.counts_on_routes(&view).await?;
+                filled.astray = Some(astray(back.as_ref(), counts));
+            }
+            let mut page = portal.page(LOGIN, &filled, back.as_ref());
+            cookie::mark_way(page.headers_mut(), &scope.snapshot, way);
+            Ok(page)
         }
         Err(Stop::Deny(DenyReason::SessionEnded)) => {
             let mut page = portal.page(LOGIN, &filled, back.as_ref());
@@ -141,7 +163,7 @@ pub(in crate::web) async fn log_in(
             let filled = Filled {
                 message: Some(words_of(&problem)),
                 username: &shown,
-                ..Filled::new(portal, back.as_ref())
+                ..Filled::new(portal, scope, back.as_ref())
             };
             Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
         }
@@ -161,7 +183,11 @@ fn lead_back(
         None => see_other(&portal.login_path())?,
     };
     let cookies = opened.cookies.as_ref().ok_or(Kind::Internal)?;
-    cookie::set(response.headers_mut(), &scope.snapshot, cookies);
+    let headers = response.headers_mut();
+    cookie::set(headers, &scope.snapshot, cookies);
+    if let Some(back) = back {
+        cookie::mark_way(headers, &scope.snapshot, Some(&back.url));
+    }
     Ok(response)
 }
 

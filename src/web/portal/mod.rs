@@ -6,6 +6,10 @@
 pub(in crate::web) mod change;
 pub(in crate::web) mod login;
 pub(in crate::web) mod password;
+mod refusal;
+pub(in crate::web) mod start;
+
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,8 +18,11 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 use url::form_urlencoded::byte_serialize;
 
+use crate::account::password_rules::PasswordRules;
 use crate::auth::return_to::Destination;
+use crate::config::Registration;
 use crate::model::identity::{Identity, Principal};
+use crate::snapshot::RequestScope;
 use crate::web::answer::Written;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::Document;
@@ -23,9 +30,13 @@ use crate::web::openapi::Document;
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
 const CHANGE: &str = "change.html";
+const REGISTER: &str = "register.html";
+const FORGOT: &str = "forgot.html";
+const REFUSAL: &str = "refusal.html";
 const STYLE: &str = concat!(include_str!("palette.css"), include_str!("portal.css"));
 
 /// The pages, parsed.
+#[derive(Debug)]
 pub(in crate::web) struct Portal {
     environment: Environment<'static>,
     /// Path of the gateway's own endpoints.
@@ -43,6 +54,9 @@ impl Portal {
             (LOGIN, include_str!("templates/login.html")),
             (PASSWORD, include_str!("templates/password.html")),
             (CHANGE, include_str!("templates/change.html")),
+            (REGISTER, include_str!("templates/register.html")),
+            (FORGOT, include_str!("templates/forgot.html")),
+            (REFUSAL, include_str!("templates/refusal.html")),
         ] {
             // A template that does not parse is found missing when it is shown (test `every_page_is_shown`).
             if let Err(error) = environment.add_template(name, source) {
@@ -132,11 +146,38 @@ fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
 
 /// What is said of a problem on a page.
 fn words_of(problem: &Problem) -> String {
+    if let Kind::LoginLimited(limit) = &problem.kind {
+        return format!(
+            "Too many wrong passwords came for this name, or from your network. Until there is room again none is \
+             looked at, not even the right one. Try again in {}.",
+            in_words(limit.wait)
+        );
+    }
     let (_, _, title) = problem.kind.row();
     match &problem.detail {
         Some(detail) => format!("{title}: {detail}."),
         None => format!("{title}."),
     }
+}
+
+/// A time to wait, rounded up: whoever waits for so long is not refused again.
+fn in_words(time: Duration) -> String {
+    let secs = time.as_millis().div_ceil(1000).max(1);
+    match secs {
+        1 => "a second".to_owned(),
+        2..=90 => format!("{secs} seconds"),
+        secs => format!("{} minutes", secs.div_ceil(60)),
+    }
+}
+
+/// Whether strangers may register.
+fn may_register(scope: &RequestScope) -> bool {
+    scope.snapshot.config.account.registration == Registration::Open
+}
+
+/// What a password must be like, for people.
+fn password_rules(scope: &RequestScope) -> String {
+    PasswordRules::of(&scope.snapshot.config.account).text()
 }
 
 /// Whether nothing is open to a login before its password is changed.
@@ -162,4 +203,23 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut values = pairs.filter(|(have, _)| have == name);
     let first = values.next()?;
     values.next().is_none().then(|| first.1.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_wait_is_told_rounded_up() {
+        let cases = [
+            (1, "a second"),
+            (1_001, "2 seconds"),
+            (90_000, "90 seconds"),
+            (90_001, "2 minutes"),
+            (480_001, "9 minutes"),
+        ];
+        for (ms, told) in cases {
+            assert_eq!(in_words(Duration::from_millis(ms)), told, "{ms}");
+        }
+    }
 }

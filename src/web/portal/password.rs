@@ -10,14 +10,16 @@ use serde::Serialize;
 
 use crate::account::me::IdentityConfirmed;
 use crate::account::password::{PasswordSet, WantedPassword};
-use crate::model::account::Purpose;
+use crate::model::account::{Purpose, Username};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::password::problem;
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{PASSWORD, Portal, parameter, see_other, words_of};
+use crate::web::portal::{
+    PASSWORD, Portal, may_register, parameter, password_rules, see_other, words_of,
+};
 
 #[derive(Serialize)]
 struct Filled<'a> {
@@ -28,13 +30,18 @@ struct Filled<'a> {
     button: &'static str,
     /// Whether a password is asked for.
     sets_password: bool,
+    /// Whose, for password managers.
+    username: &'a str,
+    /// What it must be like.
+    rules: String,
     /// Whether the form is of any use.
     is_open: bool,
+    may_register: bool,
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, purpose: Purpose) -> Self {
-        let (title, button) = match purpose {
+    fn new(portal: &'a Portal, scope: &RequestScope, link: &'a Link) -> Self {
+        let (title, button) = match link.purpose {
             Purpose::Confirm => ("Choose a password", "Set the password"),
             Purpose::Reset => ("Choose a new password", "Set the password"),
             Purpose::ChangeIdentity => ("Confirm your new address", "Use this address"),
@@ -43,12 +50,51 @@ impl<'a> Filled<'a> {
             prefix: &portal.prefix,
             title,
             button,
-            sets_password: purpose != Purpose::ChangeIdentity,
+            sets_password: link.purpose != Purpose::ChangeIdentity,
+            username: link.holder.as_ref().map_or("", Username::as_str),
+            rules: password_rules(scope),
             message: None,
             is_open: true,
+            may_register: may_register(scope),
         }
     }
 }
+
+/// A link that was mailed.
+struct Link {
+    token: Secret,
+    purpose: Purpose,
+    /// The name of its account; `None`: it counts for nothing.
+    holder: Option<Username>,
+}
+
+impl Link {
+    /// Looks what the link of a query is for, without consuming it. One that counts for nothing, or not on this page, is
+    /// taken for one of `pages`, the first.
+    async fn read(
+        scope: &RequestScope,
+        query: Option<&str>,
+        pages: &[Purpose],
+    ) -> Result<Self, Problem> {
+        let token = Secret::new(parameter(query, "token").unwrap_or_default());
+        let accounts = &scope.snapshot.accounts;
+        let found = accounts.token_holder(token.expose()).await?;
+        let found = found.filter(|(purpose, _)| pages.contains(purpose));
+        let first = pages.first().copied().unwrap_or(Purpose::Confirm);
+        let (purpose, holder) =
+            found.map_or((first, None), |(purpose, holder)| (purpose, Some(holder)));
+        Ok(Self {
+            token,
+            purpose,
+            holder,
+        })
+    }
+}
+
+/// What the confirm page is for.
+const CONFIRM: &[Purpose] = &[Purpose::Confirm, Purpose::ChangeIdentity];
+/// What the reset page is for.
+const RESET: &[Purpose] = &[Purpose::Reset];
 
 /// The page that ends a registration, or makes a new address count: the link tells which.
 pub(in crate::web) async fn show_confirm(
@@ -56,17 +102,26 @@ pub(in crate::web) async fn show_confirm(
     Anybody(scope): Anybody,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let token = token_in(query.as_deref());
-    Ok(show(&portal, confirms(&scope, &token).await?))
+    let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
+    Ok(show(&portal, &scope, &link))
 }
 
 /// The page that replaces a forgotten password.
-pub(in crate::web) async fn show_reset(State(portal): State<Arc<Portal>>) -> Response {
-    show(&portal, Purpose::Reset)
+pub(in crate::web) async fn show_reset(
+    State(portal): State<Arc<Portal>>,
+    Anybody(scope): Anybody,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let link = Link::read(&scope, query.as_deref(), RESET).await?;
+    Ok(show(&portal, &scope, &link))
 }
 
-fn show(portal: &Portal, purpose: Purpose) -> Response {
-    portal.page(PASSWORD, &Filled::new(portal, purpose), None)
+/// The form, or what may be done where the link counts for nothing.
+fn show(portal: &Portal, scope: &RequestScope, link: &Link) -> Response {
+    if link.holder.is_none() {
+        return refused(portal, scope, link, Kind::TokenInvalid.into());
+    }
+    portal.page(PASSWORD, &Filled::new(portal, scope, link), None)
 }
 
 /// Sets the first password, or makes a new address count.
@@ -76,49 +131,29 @@ pub(in crate::web) async fn confirm(
     RawQuery(query): RawQuery,
     form: PageForm,
 ) -> Result<Response, Problem> {
-    let token = token_in(query.as_deref());
-    match confirms(&scope, &token).await? {
-        Purpose::ChangeIdentity => change_identity(&portal, &scope, &token, &form).await,
-        purpose => set(&portal, &scope, purpose, &token, form).await,
+    let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
+    match link.purpose {
+        Purpose::ChangeIdentity => change_identity(&portal, &scope, &link, &form).await,
+        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, form).await,
     }
-}
-
-/// The token of a link.
-fn token_in(query: Option<&str>) -> Secret {
-    Secret::new(parameter(query, "token").unwrap_or_default())
-}
-
-/// What a link of the confirm page is for; one that is for nothing any more ends no registration either.
-async fn confirms(scope: &RequestScope, token: &Secret) -> Result<Purpose, Problem> {
-    let found = scope.snapshot.accounts.token_purpose(token.expose()).await;
-    let changes = found? == Some(Purpose::ChangeIdentity);
-    Ok(if changes {
-        Purpose::ChangeIdentity
-    } else {
-        Purpose::Confirm
-    })
 }
 
 async fn change_identity(
     portal: &Portal,
     scope: &RequestScope,
-    token: &Secret,
+    link: &Link,
     form: &PageForm,
 ) -> Result<Response, Problem> {
     form.only(&[])?;
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
-        .confirm_identity(&call(scope, None), token.expose())
+        .confirm_identity(&call(scope, None), link.token.expose())
         .await?;
     match outcome {
         IdentityConfirmed::Done(_) => {
             see_other(&format!("{}?notice=address_changed", portal.login_path()))
         }
-        IdentityConfirmed::Refused => Ok(refused(
-            portal,
-            Purpose::ChangeIdentity,
-            Kind::TokenInvalid.into(),
-        )),
+        IdentityConfirmed::Refused => Ok(refused(portal, scope, link, Kind::TokenInvalid.into())),
     }
 }
 
@@ -129,15 +164,14 @@ pub(in crate::web) async fn reset(
     RawQuery(query): RawQuery,
     form: PageForm,
 ) -> Result<Response, Problem> {
-    let token = token_in(query.as_deref());
-    set(&portal, &scope, Purpose::Reset, &token, form).await
+    let link = Link::read(&scope, query.as_deref(), RESET).await?;
+    set(&portal, &scope, &link, form).await
 }
 
 async fn set(
     portal: &Portal,
     scope: &RequestScope,
-    purpose: Purpose,
-    token: &Secret,
+    link: &Link,
     mut form: PageForm,
 ) -> Result<Response, Problem> {
     form.only(&["new_password", "verify_password"])?;
@@ -153,7 +187,12 @@ async fn set(
     };
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
-        .set_password_by_link(&call(scope, None), token.expose(), purpose, wanted)
+        .set_password_by_link(
+            &call(scope, None),
+            link.token.expose(),
+            link.purpose,
+            wanted,
+        )
         .await;
     let problem = match outcome {
         Ok(PasswordSet::Done(_)) => {
@@ -162,21 +201,24 @@ async fn set(
         Ok(PasswordSet::Refused(refusal)) => problem(&refusal),
         Err(error) => error.into(),
     };
-    Ok(refused(portal, purpose, problem))
+    Ok(refused(portal, scope, link, problem))
 }
 
-/// The page again, with what is wrong; a link that is void has no form any more.
-fn refused(portal: &Portal, purpose: Purpose, problem: Problem) -> Response {
+/// The page again, with what is wrong; a link that is void has no form any more, and says what to do instead.
+fn refused(portal: &Portal, scope: &RequestScope, link: &Link, problem: Problem) -> Response {
     let is_void = problem.kind == Kind::TokenInvalid;
-    let message = if is_void {
-        "This link was used already, or it is too old.".to_owned()
-    } else {
-        words_of(&problem)
+    let message = match (is_void, link.purpose) {
+        (false, _) => words_of(&problem),
+        (true, Purpose::Reset) => format!("{VOID} You can have another one sent."),
+        (true, _) => format!("{VOID} If you have a password already, log in with it."),
     };
     let filled = Filled {
         message: Some(message),
         is_open: !is_void,
-        ..Filled::new(portal, purpose)
+        ..Filled::new(portal, scope, link)
     };
     portal.page_of_problem(problem, PASSWORD, &filled, None)
 }
+
+/// What is known of a link that counts for nothing.
+const VOID: &str = "This link was used already, it is too old, or it is not complete.";

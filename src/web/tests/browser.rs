@@ -76,7 +76,14 @@ async fn a_login_by_the_form_sets_the_cookie_and_leads_back() {
             (303, location),
             "{more}"
         );
-        let cookies = cookies(&answer);
+        let mut cookies = cookies(&answer);
+        // Where it leads back, the login page remembers that it did, and nobody else does.
+        let way = cookies
+            .iter()
+            .position(|it| it.starts_with("doorward_way="));
+        let way = way.map(|place| cookies.remove(place));
+        assert_eq!(way.is_some(), location != "/auth/login", "{more}");
+        assert!(way.is_none_or(|it| it.contains("; Path=/auth/login; HttpOnly; SameSite=Lax;")));
         assert_eq!(cookies.len(), 1);
         let (value, flags) = cookies[0].split_once("; ").unwrap();
         assert!(value.starts_with("doorward_session=dws_") && value.len() < 200);
@@ -320,12 +327,15 @@ async fn every_page_is_shown_under_a_strict_policy() {
         (back, " https://app.example.com"),
         ("/auth/login?rd=https%3A%2F%2Fevil.org", ""),
         ("/auth/login?notice=password_set", ""),
+        ("/auth/register", ""),
+        ("/auth/forgot", ""),
         ("/auth/confirm?token=tttttttt", ""),
         ("/auth/reset?token=tttttttt", ""),
     ];
     for (path, targets) in cases {
         let page = gateway.send("GET", path, &[], String::new()).await;
-        assert_eq!(page.status, 200, "{path} {}", page.text);
+        let status = if path.contains("token") { 400 } else { 200 };
+        assert_eq!(page.status, status, "{path} {}", page.text);
         let policy = format!(
             "default-src 'none'; style-src 'self'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
         );
@@ -364,6 +374,11 @@ async fn who_is_logged_in_sees_it_and_logs_out() {
     let page = gateway.send("GET", rd, &[session], String::new()).await;
     assert_eq!(page.status, 200, "the page leads nowhere by itself");
     assert!(page.text.contains("<strong id=\"person\">anna</strong>"));
+    assert!(!page.text.contains("its cookie is not for that address"));
+    let led = format!("{cookie}; {}", pair(&page));
+    let page = gateway
+        .send("GET", rd, &[("cookie", &led)], String::new())
+        .await;
     assert!(page.text.contains("its cookie is not for that address"));
     // Another login of the same browser ends the session that it had.
     let again = gateway
@@ -648,7 +663,10 @@ async fn whoever_guesses_by_form_json_and_change_of_address_is_counted_once() {
     let page = by_form().await;
     assert_eq!(page.status, 429, "{}", page.text);
     assert_ne!(page.header("retry-after"), "");
-    assert!(page.text.contains("Quota exceeded: try again later."));
+    assert!(
+        page.text
+            .contains("Too many wrong passwords came for this name")
+    );
     assert!(page.text.contains("<form"));
 }
 
@@ -695,10 +713,21 @@ async fn who_is_sent_to_log_in_again_and_again_is_told_why() {
     ];
     for (cookie, query, reason) in cases {
         let path = format!("/auth/login{query}");
-        let fields = [("cookie", cookie.as_str())];
-        let page = gateway.send("GET", &path, &fields, String::new()).await;
-        assert_eq!(page.status, 200, "{query}");
-        assert!(cookies(&page).is_empty());
+        let show = async |cookie: &str| {
+            let page = gateway
+                .send("GET", &path, &[("cookie", cookie)], String::new())
+                .await;
+            assert_eq!(page.status, 200, "{query}");
+            page
+        };
+        let first = show(cookie).await;
+        assert!(!first.text.contains("sends you here again"), "{query}");
+        let marked = cookies(&first);
+        assert!(
+            marked.len() == 1 && marked[0].contains("; Path=/auth/login; Secure; HttpOnly;"),
+            "{marked:?}"
+        );
+        let page = show(&format!("{cookie}; {}", pair(&first))).await;
         assert!(
             page.text.contains(reason),
             "{cookie} {query}: {}",

@@ -3,6 +3,7 @@
 mod browser;
 mod change_page;
 mod faults;
+mod pages;
 mod people;
 mod rights;
 mod shape;

@@ -1,12 +1,15 @@
 //! What requests must look like, and what answers look like.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::routing::get;
 
 use crate::snapshot::OwnEndpoints;
-use crate::web::openapi::Documented;
+use crate::web::Endpoints;
+use crate::web::openapi::{Document, Documented};
+use crate::web::portal::Portal;
 use crate::web::test_kit::Gateway;
-use crate::web::{Endpoints, dressed};
 
 #[tokio::test]
 async fn bodies_are_what_the_contract_says_and_nothing_else() {
@@ -152,10 +155,8 @@ async fn every_error_is_a_problem_and_every_answer_has_the_common_fields() {
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem_too() {
     let router = Router::new().route("/boom", get(async || -> &'static str { panic!("hunter2") }));
-    let gateway = Gateway::start().with(Endpoints {
-        router: dressed(router),
-        questions: Documented::default(),
-    });
+    let portal = Arc::new(Portal::new("/auth", Document::default()));
+    let gateway = Gateway::start().with(Endpoints::of(router, Documented::default(), portal));
     let answer = gateway.get("/boom", "").await;
     assert_eq!(
         (answer.status, answer.code().as_str()),

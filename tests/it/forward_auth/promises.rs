@@ -176,7 +176,7 @@ fn refused(behind: &Behind) {
         ),
         ("GET", "/admin/x", anna.clone(), 403),
         ("GET", "/lists/43/x", anna.clone(), 403),
-        ("POST", "/readable/x", Caller::Anonymous, 401),
+        ("POST", "/readable/x", Caller::Anonymous, 403),
         ("GET", "/elsewhere/x", Caller::Anonymous, 401),
     ];
     for (method, path, caller, status) in cases {

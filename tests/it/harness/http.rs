@@ -68,8 +68,8 @@ impl Response {
         self
     }
 
-    /// Expects a refusal in the gateway's own form: RFC 9457 with the five members and nothing else, the request's id in
-    /// both places, never cached, and a challenge with each 401.
+    /// Expects a refusal in the gateway's own form: a page that shows code and id, or RFC 9457 with the five members and
+    /// nothing else, the request's id in both places, never cached, and a challenge with each 401.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
         assert_eq!(
@@ -95,13 +95,41 @@ impl Response {
         self
     }
 
+    /// Whether it is a page for people.
+    pub(crate) fn is_html(&self) -> bool {
+        self.header("content-type") == Some("text/html; charset=utf-8")
+    }
+
+    /// What stands in the one element of a page that has this id and no elements in it.
+    fn element(&self, id: &str) -> String {
+        let text = self.text();
+        let behind = text.split_once(&format!("id=\"{id}\">"));
+        let inner = behind.and_then(|(_, behind)| behind.split_once('<'));
+        inner.map_or("", |(inner, _)| inner).to_owned()
+    }
+
     /// The stable code of a refusal.
     pub(crate) fn code(&self) -> String {
+        if self.is_html() {
+            return self.element("code");
+        }
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
     #[track_caller]
     fn is_problem(&self) {
+        self.has_fields();
+        if self.is_html() {
+            assert_eq!(
+                Some(self.element("request").as_str()),
+                self.header("x-request-id"),
+                "{}",
+                self.text()
+            );
+            let policy = self.header("content-security-policy");
+            assert!(policy.is_some_and(|it| it.contains("form-action 'none'")));
+            return;
+        }
         let json = self.json();
         let members: Vec<_> = json
             .as_object()
@@ -122,6 +150,11 @@ impl Response {
             self.header("x-request-id"),
             "{json}"
         );
+    }
+
+    #[track_caller]
+    fn has_fields(&self) {
+        let told = self.text();
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert_eq!(
             self.header("server"),
@@ -132,11 +165,11 @@ impl Response {
             assert!(
                 self.header("www-authenticate")
                     .is_some_and(|it| it.starts_with("Bearer")),
-                "no challenge: {json}"
+                "no challenge: {told}"
             );
         }
         if self.status == 405 {
-            assert!(self.header("allow").is_some(), "no Allow: {json}");
+            assert!(self.header("allow").is_some(), "no Allow: {told}");
         }
     }
 

@@ -21,6 +21,7 @@ fn issuer(more: &str) -> ForeignIssuer {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let parts = IssuerParts {
         dir: Path::new("unused"),
+        keeps: true,
         clock: &clock,
         metrics: &Arc::new(Metrics::new()),
     };

@@ -9,6 +9,7 @@ use http::Method;
 use crate::auth::asked::Judged;
 use crate::auth::grant::Decision;
 use crate::model::id::{KeyId, RequestId};
+use crate::model::token_fault::FaultKind;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -86,6 +87,7 @@ impl Record {
                 .map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: decision.and_then(Decision::code),
+            fault: decision.and_then(Decision::fault).map(FaultKind::code),
             status: self.status(),
             subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),

@@ -1,0 +1,167 @@
+//! A command of the operator's, carried out by the gateway that has the store, or here where none runs.
+
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+
+use crate::app::control::{Command, Reply, Touch};
+use crate::app::delivery::{self, Scope};
+use crate::app::place::Owner;
+use crate::app::services::{self, OpenError, Records};
+use crate::app::{AppError, OpenOutput, execute, keys, load, place, socket, start};
+use crate::config::{Config, StoreEngine};
+use crate::snapshot::{Services, Snapshot};
+use crate::store::error::StoreError;
+use crate::telemetry::output::{AuditOutput, Output};
+
+/// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
+const LOCKED_TRIES: usize = 3;
+
+/// Carries a command out.
+///
+/// `tell` is given a line about the store that was worked on, if the command changes one or there is none.
+///
+/// # Errors
+/// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
+pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, AppError> {
+    let (config, _) = load(path)?;
+    let dir = config.store.path.clone();
+    let other = place::other_owner(&dir);
+    let carried_out = place::as_owner(&dir, || {
+        let runtime = start(&mut Builder::new_current_thread())?;
+        runtime.block_on(carry_out(config, command, &Teller { tell, other }))
+    });
+    carried_out?.map_err(|error| place::whose(error, &dir))
+}
+
+/// Asks the gateway that has the store; `None`: none runs.
+pub(super) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
+    let path = socket::path_in(&config.store.path);
+    let asked = socket::ask(&path, command);
+    Ok(start(&mut Builder::new_current_thread())?.block_on(asked)?)
+}
+
+/// Tells the operator which store a command works on.
+struct Teller {
+    tell: fn(&str),
+    /// As whom it works, if not as the operator.
+    other: Option<Owner>,
+}
+
+impl Teller {
+    fn worked_on(&self, config: &Config, touch: Touch, how: &str) {
+        if matches!(touch, Touch::Writes | Touch::Begins) {
+            let dir = config.store.path.display();
+            let other = self.other.as_ref();
+            let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
+            (self.tell)(&format!("store {dir}: {how}{other}"));
+        }
+    }
+
+    fn without_records(&self, config: &Config) {
+        if config.store.engine == StoreEngine::Sled {
+            let dir = config.store.path.display();
+            (self.tell)(&format!(
+                "there is no store in {dir}: decided without accounts, keys and memberships"
+            ));
+        }
+    }
+}
+
+async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<Reply, AppError> {
+    let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
+    let by_gateway = "through the gateway that runs";
+    if let Some(reply) = socket::ask(&socket, &command).await? {
+        teller.worked_on(&config, touch, by_gateway);
+        return Ok(reply);
+    }
+    if matches!(command, Command::Reload) {
+        let dir = config.store.path.display();
+        let why = format!("no gateway runs on the store in {dir}: there is nothing to reload");
+        return Err(AppError::Refused(why));
+    }
+    let records = place::records(&config, touch)?;
+    let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
+    // No gateway runs, so this process tells what it does.
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let services = match open(&config, (records, &output.0), &socket, &command).await? {
+        Opened::Here(services) => *services,
+        Opened::ByGateway(reply) => {
+            teller.worked_on(&config, touch, by_gateway);
+            return Ok(reply);
+        }
+    };
+    match records {
+        Records::None => teller.without_records(&config),
+        _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
+        _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
+    }
+    execute_here(config, command, services).await
+}
+
+enum Opened {
+    Here(Box<Services>),
+    /// One has come up meanwhile.
+    ByGateway(Reply),
+}
+
+/// Opens the store. A gateway that starts or ends holds it without answering yet, or any more.
+async fn open(
+    config: &Config,
+    (records, output): (Records, &Arc<Output>),
+    socket: &Path,
+    command: &Command,
+) -> Result<Opened, AppError> {
+    let mut tries = 1;
+    loop {
+        match services::open(config, records, Arc::clone(output)) {
+            Ok(services) => return Ok(Opened::Here(Box::new(services))),
+            Err(OpenError::Store {
+                source: StoreError::Locked { .. },
+                ..
+            }) if tries < LOCKED_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(reply) = socket::ask(socket, command).await? {
+            return Ok(Opened::ByGateway(reply));
+        }
+    }
+}
+
+async fn execute_here(
+    config: Config,
+    command: Command,
+    services: Services,
+) -> Result<Reply, AppError> {
+    let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
+    let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
+    let issuers = Arc::clone(&snapshot.services.issuers);
+    // A decision may need their keys; nothing else asks for them.
+    if matches!(command, Command::Explain(_)) {
+        issuers.adopt();
+    }
+    let delivery = delivery::run(Arc::clone(&post), store, Scope::Posted);
+    let carried_out = async {
+        let reply = execute::execute(command, &snapshot).await;
+        post.end().await;
+        reply
+    };
+    // A mail that does not leave now waits for the gateway.
+    let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
+    let reply = tokio::select! {
+        reply = &mut ended => reply,
+        () = keys::keep_fresh(issuers.adopted()) => ended.await,
+    };
+    Ok(reply)
+}
+
+/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
+pub(super) fn command_level(level: &str) -> &str {
+    if level.starts_with("off") || level.contains("audit=") {
+        level
+    } else {
+        "warn"
+    }
+}

@@ -1,0 +1,164 @@
+//! The page that a person gets in place of a problem document: what is wrong, who they are here, and where to go on.
+//!
+//! It may be shown by an application's host, where nothing of the gateway's own is served: so it brings its style along,
+//! and leads by absolute links.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, header};
+use minijinja::Value;
+use minijinja::value::Serde;
+use serde::Serialize;
+use url::form_urlencoded::byte_serialize;
+
+use crate::auth::return_to::ReturnTo;
+use crate::crypto::token::sha256;
+use crate::model::deny::DenyReason;
+use crate::snapshot::{Refusal, RefusalPage};
+use crate::web::portal::{Portal, REFUSAL, STYLE, in_words};
+
+#[derive(Serialize)]
+struct Filled<'a> {
+    style: Value,
+    title: &'a str,
+    advice: String,
+    person: Option<&'a str>,
+    login: String,
+    change: Option<String>,
+    back: Option<String>,
+    status: u16,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+impl Portal {
+    /// The page of a refusal; `None` if it cannot be written.
+    pub(in crate::web) fn refusal(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
+        let (origin, path_and_query) = refusal.asked;
+        let return_to = refusal.snapshot.authorizer.return_to();
+        let here = format!("{origin}{path_and_query}");
+        let rd = return_to.accept(&here).map_or(String::new(), |here| {
+            let encoded: String = byte_serialize(here.url.as_bytes()).collect();
+            format!("rd={encoded}")
+        });
+        let public = &refusal.snapshot.config.listen.public_url.text;
+        let page = |path: &str, query: &[&str]| {
+            let query: Vec<_> = query.iter().filter(|it| !it.is_empty()).copied().collect();
+            let join = if query.is_empty() { "" } else { "?" };
+            format!("{public}{}{path}{join}{}", self.prefix, query.join("&"))
+        };
+        let another = refusal.person.map_or("", |_| "as=another");
+        let owes = refusal.code == DenyReason::PasswordMustChange.code();
+        let filled = Filled {
+            style: Value::from_safe_string(STYLE.to_owned()),
+            title: refusal.title,
+            advice: advice(refusal),
+            person: refusal.person,
+            login: page("/login", &[another, &rd]),
+            change: owes.then(|| page("/password", &[&rd])),
+            back: self.back(refusal, return_to, &here),
+            status: refusal.status,
+            code: refusal.code,
+            request_id: refusal.id.as_str(),
+        };
+        let template = self.environment.get_template(REFUSAL).ok()?;
+        let html = template.render(Serde(&filled)).ok()?;
+        let fields = fields()?;
+        Some(RefusalPage { html, fields })
+    }
+
+    /// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
+    /// of the application.
+    fn back(&self, refusal: &Refusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
+        let (origin, path_and_query) = refusal.asked;
+        let referer = refusal.headers.get(header::REFERER);
+        let referer = referer.and_then(|value| value.to_str().ok());
+        // The query of a page of ours may hold the token of a link, which no page prints.
+        let public = &refusal.snapshot.config.listen.public_url.text;
+        let is_ours = |url: &str| {
+            let behind = url
+                .strip_prefix(public)
+                .or_else(|| url.strip_prefix(origin));
+            behind.is_some_and(|path| path.starts_with(&self.prefix))
+        };
+        let is_known = |url: &&str| {
+            let behind = url.strip_prefix(origin);
+            let is_own = behind.is_some_and(|rest| rest.starts_with('/'));
+            *url != here
+                && !is_ours(url)
+                && (is_own || (url.contains("://") && return_to.accept(url).is_some()))
+        };
+        let start = (path_and_query != "/").then(|| format!("{origin}/"));
+        referer.filter(is_known).map(str::to_owned).or(start)
+    }
+}
+
+/// Nothing may be loaded, sent or framed: the style is the only thing that counts, and that by its digest.
+fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let digest = STANDARD.encode(sha256(STYLE.as_bytes()));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    );
+    Some(vec![
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
+        (
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("same-origin"),
+        ),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::try_from(policy).ok()?,
+        ),
+    ])
+}
+
+/// What is missing, and what the person may do.
+fn advice(refusal: &Refusal<'_>) -> String {
+    let text = match refusal.code {
+        "role_missing" => {
+            "Your account lacks a role that this asks for. Whoever runs this can give it to you; or log in as \
+             somebody who has it."
+        }
+        "scope_missing" => "Your login may not be used for this.",
+        "password_must_change" => {
+            "Choose another password first: until then nothing else is open to you."
+        }
+        "credential_missing" | "session_ended" => {
+            "This asks for a login, and you are not logged in."
+        }
+        "bearer_invalid" | "bearer_expired" | "api_key_invalid" | "credential_conflict" => {
+            "What was sent to log you in does not count here."
+        }
+        "origin_refused" => {
+            "The page that sent this may not do so in your name. Go back, load it again and try once more."
+        }
+        "no_route" | "not_found" => {
+            "There is nothing at this address. Is it written as it should be?"
+        }
+        "path_refused" => "This address can be read in more than one way, so it is not followed.",
+        "method_refused" => "This address does not take what was sent to it.",
+        "registration_closed" => "Ask whoever runs this for an invitation.",
+        _ => match refusal.status {
+            429 => return format!("Try again in {}.", wait(refusal)),
+            503 => return format!("This is no fault of yours. Try again in {}.", wait(refusal)),
+            500..=599 => {
+                "This is no fault of yours. If it stays so, tell whoever runs this the number below."
+            }
+            _ => "Whoever runs this finds more about it under the number below.",
+        },
+    };
+    text.to_owned()
+}
+
+fn wait(refusal: &Refusal<'_>) -> String {
+    let secs = refusal.retry_after_s.unwrap_or(1);
+    in_words(std::time::Duration::from_secs(secs.into()))
+}

@@ -1,0 +1,419 @@
+//! Which store a command works on, whose files it makes there, and what it says of both.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::harness::cli::Ended;
+use crate::harness::gateway::{BINARY, Gateway};
+use crate::harness::people::password_of;
+use crate::harness::routes::routes;
+use crate::harness::tokens::Signer;
+use crate::harness::upstream::Upstream;
+
+/// A user and a group that no machine has.
+const STRANGER: u32 = 42_424;
+
+const ADD: [&str; 9] = [
+    "account",
+    "add",
+    "root",
+    "--identity",
+    "root@example.org",
+    "--name",
+    "Root",
+    "--admin",
+    "--password-stdin",
+];
+
+/// Everything that a command could read, and nothing that it writes.
+const READS: [&[&str]; 7] = [
+    &["account", "list"],
+    &["account", "show", "root"],
+    &["apikey", "list", "root"],
+    &["member", "list", "list", "42"],
+    &["keys", "list"],
+    &["store", "check"],
+    &["store", "export"],
+];
+
+/// A directory with a configuration in `conf/`, and another one to stand in.
+struct Ground {
+    dir: tempfile::TempDir,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["conf", "elsewhere"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        // Other users get through, as they do to /etc/doorward.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), open).unwrap();
+        let ground = Self { dir };
+        let text = "[account]\nhash_threads = 1\n[[upstream]]\nname = \"a\"\naddresses = [\"127.0.0.1:9\"]\n\
+            [[route]]\npath = \"/public/**\"\nupstream = \"a\"\nrequire = \"public\"\n";
+        std::fs::write(ground.at("conf/doorward.toml"), text).unwrap();
+        ground
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// A command in a directory, with the whole environment it has.
+    fn command(&self, cwd: &str, env: &[(&str, &str)], task: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("PATH", "/usr/bin:/bin");
+        command.envs(env.iter().copied());
+        command.current_dir(self.at(cwd)).args(task);
+        command
+    }
+
+    fn run(&self, cwd: &str, env: &[(&str, &str)], config: &str, task: &[&str]) -> Ended {
+        let task = [task, &["--config", config]].concat();
+        ended(&mut self.command(cwd, env, &task), &password_of("root"))
+    }
+
+    /// All files and directories below, by their path; but for the engine's snapshots, of which each takes the last one's
+    /// place.
+    fn tree(&self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        let mut dirs = vec![self.dir.path().to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_dir() {
+                    dirs.push(entry.path());
+                }
+                if !entry.file_name().to_string_lossy().starts_with("snap.") {
+                    found.insert(entry.path());
+                }
+            }
+        }
+        found
+    }
+}
+
+fn ended(command: &mut Command, stdin: &str) -> Ended {
+    use std::io::Write;
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads nothing may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn one_store_wherever_the_command_runs() {
+    let ground = Ground::new();
+    let store = ground.at("conf/data/doorward");
+    let made = ground
+        .run("elsewhere", &[], "../conf/doorward.toml", &ADD)
+        .done();
+    let said = format!("store {}: made now", store.display());
+    assert!(made.stderr.contains(&said), "{}", made.stderr);
+    assert!(made.stderr.contains("no gateway runs"), "{}", made.stderr);
+    assert!(store.join("db").is_dir());
+    let whole = ground.at("conf/doorward.toml").display().to_string();
+    for (cwd, config) in [
+        (".", "conf/doorward.toml"),
+        ("conf", "doorward.toml"),
+        ("elsewhere", whole.as_str()),
+    ] {
+        let list = ground.run(cwd, &[], config, &["account", "list"]).done();
+        assert!(
+            list.stdout.contains("username=root"),
+            "{cwd}: {}",
+            list.all()
+        );
+        assert!(
+            !list.stderr.contains("store "),
+            "a reading command has nothing to say: {}",
+            list.stderr
+        );
+    }
+    let again = ground
+        .run(
+            ".",
+            &[],
+            "conf/doorward.toml",
+            &["account", "disable", "root"],
+        )
+        .done();
+    let said = format!("store {}: opened; no gateway runs", store.display());
+    assert!(again.stderr.contains(&said), "{}", again.stderr);
+    assert_eq!(
+        std::fs::read_dir(ground.at("elsewhere")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn every_relative_path_begins_at_the_file_or_at_the_state_directory() {
+    let ground = Ground::new();
+    // The environment's paths, and systemd's directory.
+    ground
+        .run(
+            ".",
+            &[("DOORWARD__STORE__PATH", "other")],
+            "conf/doorward.toml",
+            &ADD,
+        )
+        .done();
+    assert!(ground.at("conf/other/db").is_dir());
+    let state = ground.at("elsewhere/state").display().to_string();
+    let mail = [
+        ("STATE_DIRECTORY", state.as_str()),
+        ("DOORWARD__STORE__PATH", "mine"),
+    ];
+    let invited = &ADD[..7];
+    ground.run(".", &mail, "conf/doorward.toml", invited).done();
+    assert!(ground.at("elsewhere/state/mine/db").is_dir());
+    assert!(ground.at("elsewhere/state/data/mail").is_dir());
+    let key = ground.at("conf/keys.json");
+    std::fs::write(
+        &key,
+        serde_json::json!({ "keys": [Signer::es256().jwk("k")] }).to_string(),
+    )
+    .unwrap();
+    let issuer =
+        "[[issuer]]\nname = \"a\"\nissuer = \"a\"\naudience = [\"a\"]\njwks_file = \"keys.json\"\n";
+    std::fs::write(ground.at("conf/with-issuer.toml"), issuer).unwrap();
+    ground
+        .run("elsewhere", &[], "../conf/with-issuer.toml", &["check"])
+        .done();
+    std::fs::remove_file(key).unwrap();
+    let lacking = ground
+        .run("elsewhere", &[], "../conf/with-issuer.toml", &["check"])
+        .with(1);
+    let hint = format!("relative paths begin in {}", ground.at("conf").display());
+    assert!(lacking.stderr.contains(&hint), "{}", lacking.stderr);
+}
+
+#[test]
+fn commands_that_read_make_nothing() {
+    let ground = Ground::new();
+    let config = "conf/doorward.toml";
+    let bare = ground.tree();
+    let store = ground.at("conf/data/doorward").display().to_string();
+    let no_change: [&[&str]; 3] = [
+        &["account", "disable", "root"],
+        &["keys", "rotate"],
+        &["store", "backup"],
+    ];
+    for task in READS.into_iter().chain(no_change) {
+        let ended = ground.run(".", &[], config, task).with(1);
+        assert!(
+            ended.stderr.contains(&format!("no store in {store}")),
+            "{task:?}: {}",
+            ended.stderr
+        );
+        assert_eq!(ground.tree(), bare, "{task:?}");
+    }
+    for engine in ["sled", "memory"] {
+        let env = [("DOORWARD__STORE__ENGINE", engine)];
+        let ended = ground
+            .run(".", &env, config, &["explain", "GET", "/public/x"])
+            .done();
+        assert_eq!(
+            ended.stderr.contains(&store),
+            engine == "sled",
+            "{}",
+            ended.stderr
+        );
+        ground
+            .run(".", &env, config, &["token", "verify", "a.b.c"])
+            .with(3);
+        assert_eq!(ground.tree(), bare, "{engine}");
+    }
+    ground.run(".", &[], config, &ADD).done();
+    let whole = ground.tree();
+    for task in READS {
+        ground.run(".", &[], config, task).done();
+        assert_eq!(ground.tree(), whole, "{task:?}");
+    }
+    ground
+        .run(".", &[], config, &["explain", "GET", "/public/x"])
+        .done();
+    assert_eq!(ground.tree(), whole);
+    // A lost key is told, not drawn again.
+    std::fs::remove_file(ground.at("conf/data/doorward/keys/apikey.key")).unwrap();
+    let ended = ground.run(".", &[], config, &["account", "list"]).with(1);
+    assert!(ended.stderr.contains("apikey.key"), "{}", ended.stderr);
+    assert!(!ground.at("conf/data/doorward/keys/apikey.key").exists());
+}
+
+#[test]
+fn a_store_that_was_left_at_the_old_place_is_named_and_no_second_one_begun() {
+    let ground = Ground::new();
+    let old = ground.at("data/doorward").display().to_string();
+    let by_name = [("DOORWARD__STORE__PATH", old.as_str())];
+    ground.run(".", &by_name, "conf/doorward.toml", &ADD).done();
+    let before = ground.tree();
+    let new = ground.at("conf/data/doorward").display().to_string();
+    let tasks: [&[&str]; 5] = [
+        &["serve"],
+        &["check"],
+        &ADD,
+        &["account", "list"],
+        &["explain", "GET", "/public/x"],
+    ];
+    for task in tasks {
+        let ended = ground.run(".", &[], "conf/doorward.toml", task).with(1);
+        for place in [&old, &new] {
+            assert!(ended.stderr.contains(place), "{task:?}: {}", ended.stderr);
+        }
+        assert_eq!(ground.tree(), before, "{task:?}");
+    }
+    // Elsewhere nothing is known of it, and where both are the configuration counts.
+    std::fs::create_dir_all(ground.at("conf/data")).unwrap();
+    std::fs::rename(ground.at("data/doorward"), ground.at("conf/data/doorward")).unwrap();
+    ground
+        .run(".", &[], "conf/doorward.toml", &["account", "list"])
+        .done();
+}
+
+#[test]
+fn files_are_made_as_the_owner_of_the_directory_or_not_at_all() {
+    let ground = Ground::new();
+    let config = "conf/doorward.toml";
+    if !is_root() {
+        // What is root's is not for us, and nothing is tried there.
+        let env = [("DOORWARD__STORE__PATH", "/usr")];
+        for task in [&ADD[..], &["account", "list"]] {
+            let ended = ground.run(".", &env, config, task).with(1);
+            assert!(ended.stderr.contains("belongs to root"), "{}", ended.stderr);
+            assert!(ended.stderr.contains("sudo -u root"), "{}", ended.stderr);
+        }
+        return;
+    }
+    let data = ground.at("conf/data");
+    std::fs::create_dir(&data).unwrap();
+    chown(&data, Some(STRANGER), Some(STRANGER)).unwrap();
+    let made = ground.run(".", &[], config, &ADD).done();
+    assert!(
+        made.stderr.contains(&format!("as uid {STRANGER}")),
+        "{}",
+        made.stderr
+    );
+    for task in READS
+        .into_iter()
+        .chain([&["keys", "rotate"] as &[&str], &["store", "backup"]])
+    {
+        ground.run(".", &[], config, task).done();
+        owned_by(&data, STRANGER);
+    }
+    let export = ground.at("elsewhere/records.jsonl").display().to_string();
+    ground
+        .run(".", &[], config, &["store", "export", "--to", &export])
+        .done();
+    owned_by(&data, STRANGER);
+    // Others are told whose it is.
+    let as_user = |uid: u32, task: &[&str]| {
+        let task = [task, &["--config", config]].concat();
+        let mut command = ground.command(".", &[], &task);
+        ended(command.uid(uid).gid(uid), "")
+    };
+    for task in [
+        &["account", "list"] as &[&str],
+        &["keys", "rotate"],
+        &["store", "check"],
+        &["serve"],
+    ] {
+        let ended = as_user(STRANGER + 1, task).with(1);
+        let said = format!("sudo -u '#{STRANGER}'");
+        assert!(ended.stderr.contains(&said), "{task:?}: {}", ended.stderr);
+    }
+    as_user(STRANGER, &["account", "list"]).done();
+    // A file that an older command left as root's is named with what mends it.
+    let key = ground.at("conf/data/doorward/keys/mail.key");
+    chown(&key, Some(0), Some(0)).unwrap();
+    for task in [&["account", "list"] as &[&str], &["serve"]] {
+        let ended = as_user(STRANGER, task).with(1);
+        let remedy = format!("chown -R {STRANGER}:{STRANGER}");
+        for part in [key.to_str().unwrap(), remedy.as_str()] {
+            assert!(ended.stderr.contains(part), "{task:?}: {}", ended.stderr);
+        }
+    }
+}
+
+#[track_caller]
+fn owned_by(dir: &Path, uid: u32) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        assert_eq!(metadata.uid(), uid, "{}", path.display());
+        if metadata.is_dir() {
+            owned_by(&path, uid);
+        }
+    }
+}
+
+#[test]
+fn who_has_the_store_is_told() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    let made = gateway.cli(&ADD, &password_of("root")).done();
+    let said = format!(
+        "store {}: through the gateway that runs",
+        gateway.dir().join("store").display()
+    );
+    assert!(made.stderr.contains(&said), "{}", made.stderr);
+    let list = gateway.cli(&["account", "list"], "").done();
+    assert_eq!(list.stderr, "", "a reading command has nothing to say");
+    // Another process on the same store, which finds no socket, learns who has it.
+    std::fs::rename(
+        gateway.dir().join("store/admin.sock"),
+        gateway.dir().join("hidden"),
+    )
+    .unwrap();
+    let pid = std::fs::read_to_string(gateway.dir().join("store/lock")).unwrap();
+    let ended = gateway.cli(&["store", "check"], "").with(1);
+    assert!(
+        ended.stderr.contains(&format!("pid {}", pid.trim())),
+        "{}",
+        ended.stderr
+    );
+    std::fs::rename(
+        gateway.dir().join("hidden"),
+        gateway.dir().join("store/admin.sock"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_told_by_where_it_was_looked_for() {
+    let ground = Ground::new();
+    let looked = ground
+        .at("elsewhere/config/doorward.toml")
+        .display()
+        .to_string();
+    for task in [&["serve"] as &[&str], &["check"], &["account", "list"]] {
+        let ended = ended(&mut ground.command("elsewhere", &[], task), "").with(1);
+        assert!(ended.stderr.contains(&looked), "{}", ended.stderr);
+        assert!(ended.stderr.contains("--config"), "{}", ended.stderr);
+    }
+    // Where the environment says all, an empty file will do.
+    std::fs::write(ground.at("elsewhere/empty.toml"), "").unwrap();
+    let env = [
+        ("DOORWARD__STORE__ENGINE", "memory"),
+        ("DOORWARD__LISTEN__ADDRESS", "127.0.0.1:7"),
+    ];
+    let ended = ground
+        .run("elsewhere", &env, "empty.toml", &["check"])
+        .done();
+    assert!(ended.stdout.contains("can be used"), "{}", ended.all());
+}
