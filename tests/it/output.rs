@@ -79,7 +79,7 @@ impl Reading {
     }
 
     /// All of it, once the gateway has ended.
-    fn to_end(self) -> String {
+    fn finish(self) -> String {
         self.reader.join().unwrap();
         String::from_utf8(std::mem::take(&mut *self.text.lock().unwrap())).unwrap()
     }
@@ -246,7 +246,7 @@ fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
     log.wait_for("takes its lines again");
     fill(&gateway, 1);
     end_at_once(&gateway);
-    let records = records(&text.to_end());
+    let records = records(&text.finish());
     assert_eq!(accounted(&records), (made - lost + 1, lost));
 }
 
@@ -393,7 +393,7 @@ fn without_its_trail_nothing_is_done_where_it_is_required() {
         "that of the start, and this one: {sessions:?}"
     );
     end_at_once(&gateway);
-    let records = records(&text.to_end());
+    let records = records(&text.finish());
     let told: Vec<_> = with_field(&records, "audit")
         .filter(|it| it["subject"] == uid)
         .map(|it| {
