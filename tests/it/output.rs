@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, pipe};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,12 +32,19 @@ impl Pipe {
     }
 
     /// Reads all, on a thread of its own, as fast as it comes.
-    fn read(mut self) -> JoinHandle<String> {
-        std::thread::spawn(move || {
-            let mut text = Vec::new();
-            self.0.read_to_end(&mut text).unwrap();
-            String::from_utf8(text).unwrap()
-        })
+    fn read(mut self) -> Reading {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let so_far = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            loop {
+                match self.0.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => so_far.lock().unwrap().extend_from_slice(&piece[..count]),
+                }
+            }
+        });
+        Reading { text, reader }
     }
 
     /// Reads a piece for each word that comes, and all of the rest when no more will.
@@ -52,6 +60,28 @@ impl Pipe {
             String::from_utf8(text).unwrap()
         });
         (go, reader)
+    }
+}
+
+/// What is read of an output while the gateway runs.
+struct Reading {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Reading {
+    fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    fn wait_for(&self, words: &str) {
+        wait_for(words, || self.text().contains(words).then_some(()));
+    }
+
+    /// All of it, once the gateway has ended.
+    fn finish(self) -> String {
+        self.reader.join().unwrap();
+        String::from_utf8(std::mem::take(&mut *self.text.lock().unwrap())).unwrap()
     }
 }
 
@@ -200,6 +230,7 @@ fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
     let lost = lines(&gateway, "lost", "access");
     assert!(0 < lost, "the queue has a bound");
     assert!(is_degraded(&gateway, "output:stdout"));
+    log.wait_for("lines are lost");
     let text = pipe.read();
     wait_for("all that waited to be written", || {
         (lines(&gateway, "written", "access") + lost == made).then_some(())
@@ -212,14 +243,11 @@ fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
         lost,
         "none is lost any more"
     );
+    log.wait_for("takes its lines again");
     fill(&gateway, 1);
     end_at_once(&gateway);
-    let records = records(&text.join().unwrap());
+    let records = records(&text.finish());
     assert_eq!(accounted(&records), (made - lost + 1, lost));
-    let log = log.join().unwrap();
-    for words in ["lines are lost", "takes its lines again"] {
-        assert!(log.contains(words), "{words}: {log}");
-    }
 }
 
 #[test]
@@ -371,7 +399,7 @@ fn without_its_trail_nothing_is_done_where_it_is_required() {
         "that of the start, and this one: {sessions:?}"
     );
     end_at_once(&gateway);
-    let records = records(&text.join().unwrap());
+    let records = records(&text.finish());
     let told: Vec<_> = with_field(&records, "audit")
         .filter(|it| it["subject"] == uid)
         .map(|it| {
