@@ -5,6 +5,7 @@
 //! finds those by itself.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
@@ -15,8 +16,14 @@ use crate::route::normalize::PathRefused;
 
 /// Most readings that are compared.
 const READINGS_MAX: usize = 64;
-/// Most bytes of all readings together: what is refused beyond would take longer to compare than to serve.
-const BYTES_MAX: usize = 128 * 1024;
+/// Most work on all readings of a path, by [`work_on`]: what is refused beyond would take longer to compare than to serve.
+const WORK_MAX: usize = 48 * 1024;
+/// What a byte of text beyond ASCII costs, as it goes through the forms of Unicode, against one of ASCII.
+const UNICODE_WORK: usize = 6;
+/// How many times longer a text may become in form KC, which makes 33 bytes of some characters of three.
+const EXPANSION_MAX: usize = 2;
+/// What a text may gain in form KC beyond that: short texts may consist of such characters.
+const EXPANSION_FREE: usize = 256;
 /// Some servers decode what another one has decoded before them; nothing is known to decode three times.
 const DECODINGS_MAX: usize = 2;
 
@@ -35,18 +42,19 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Readings {
     all: Vec<Reading>,
-    bytes: usize,
+    work: usize,
 }
 
 impl Readings {
     /// Lists the readings of a path.
     ///
     /// # Errors
-    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`].
+    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`] or cost more than
+    /// [`WORK_MAX`].
     pub(super) fn of(path: &CanonicalPath) -> Result<Self, PathRefused> {
         let mut readings = Self {
             all: Vec::new(),
-            bytes: 0,
+            work: 0,
         };
         readings.add(Reading {
             host: None,
@@ -83,6 +91,12 @@ impl Readings {
                         ..reading.clone()
                     })?;
                 }
+            }
+            if let Some(path) = compatible(&reading.path)? {
+                self.add(Reading {
+                    path,
+                    ..reading.clone()
+                })?;
             }
             if let Some((authority, path)) = behind_authority(&reading.path) {
                 let host = host_of(authority).map(str::to_ascii_lowercase);
@@ -126,13 +140,22 @@ impl Readings {
         if is_known {
             return Ok(());
         }
-        self.bytes += reading.path.len();
-        let is_bounded = self.all.len() < READINGS_MAX && self.bytes <= BYTES_MAX;
+        self.work += work_on(&reading.path);
+        let is_bounded = self.all.len() < READINGS_MAX && self.work <= WORK_MAX;
         if !is_bounded || reading.path.split(|byte| *byte == b'/').any(is_dots) {
             return Err(PathRefused);
         }
         self.all.push(reading);
         Ok(())
+    }
+}
+
+/// What it costs to take every step from a reading and to look it up. It is counted before the first step is taken.
+const fn work_on(path: &[u8]) -> usize {
+    if path.is_ascii() {
+        path.len()
+    } else {
+        path.len() * UNICODE_WORK
     }
 }
 
@@ -157,7 +180,6 @@ const STEPS: &[Step] = &[
     overlong,
     latin,
     composed,
-    compatible,
     look_alike,
 ];
 
@@ -285,10 +307,39 @@ fn composed(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Unicode's form KC, in which full-width letters and signs are ASCII.
-fn compatible(path: &[u8]) -> Option<Vec<u8>> {
-    text_by(path, |text| {
-        ComposingNormalizerBorrowed::new_nfkc().normalize(text)
-    })
+fn compatible(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefused> {
+    if path.is_ascii() {
+        return Ok(None);
+    }
+    let normalizer = ComposingNormalizerBorrowed::new_nfkc();
+    let mut bounded = Bounded {
+        bytes: Vec::with_capacity(path.len()),
+        max: path.len() * EXPANSION_MAX + EXPANSION_FREE,
+    };
+    for chunk in path.utf8_chunks() {
+        normalizer
+            .normalize_to(chunk.valid(), &mut bounded)
+            .map_err(|_| PathRefused)?;
+        bounded.bytes.extend_from_slice(chunk.invalid());
+    }
+    Ok((bounded.bytes != path).then_some(bounded.bytes))
+}
+
+/// A text that ends in an error where it becomes too long.
+struct Bounded {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes.extend_from_slice(text.as_bytes());
+        if self.bytes.len() <= self.max {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
 }
 
 /// Characters that some conversions to a smaller set take for `/`, `\` and `.`, and those that have no width.
@@ -422,6 +473,34 @@ mod tests {
             ("/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB", 3),
         ] {
             assert_eq!(readings(path).len(), count, "{path}: {:?}", readings(path));
+        }
+    }
+
+    #[test]
+    fn the_work_on_a_path_is_bounded() {
+        let of = |path: &str| {
+            let escaped = crate::route::normalize::canonical(path).map(|target| target.path)?;
+            Readings::of(&escaped).map(|readings| readings.work)
+        };
+        let costly = [
+            format!("/a%5C{}", "%EF%B7%BA".repeat(886)),
+            format!("/;x%2F%5Cb.{}", "e%CC%81".repeat(1100)),
+            format!("/{}", "%EF%B7%BA".repeat(100)),
+            format!("/{}", "%2Fa%5C;b.".repeat(800)),
+        ];
+        for path in costly {
+            assert_eq!(of(&path), Err(PathRefused), "{path}");
+        }
+        let ordinary = [
+            format!("/{}%20x.txt", "\u{65e5}\u{672c}".repeat(170)),
+            format!("/{}%20x.txt", "\u{304b}\u{3099}".repeat(100)),
+            format!("/\u{33ff}%20{}", "\u{fdfa}".repeat(8)),
+            format!("/a%2Fb;{}", "%C3%A9".repeat(1200)),
+            format!("/{}", "a%20b".repeat(1600)),
+        ];
+        for path in ordinary {
+            let work = of(&path);
+            assert!(work.is_ok_and(|work| work <= WORK_MAX), "{path}: {work:?}");
         }
     }
 
