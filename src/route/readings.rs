@@ -402,12 +402,17 @@ fn compatible_text(text: &str) -> String {
         .into_owned()
 }
 
-/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them.
+/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them. `İ` is `i`, as
+/// Go and Java have it: Unicode leaves a dot above behind, which is dropped.
 fn folded(text: &str) -> String {
-    text.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
+    let letters = text.chars().flat_map(char::to_uppercase);
+    let mut folded = String::with_capacity(text.len());
+    for c in letters.flat_map(char::to_lowercase) {
+        if c != '\u{307}' || !folded.ends_with('i') {
+            folded.push(c);
+        }
+    }
+    folded
 }
 
 #[cfg(test)]
@@ -512,6 +517,9 @@ mod tests {
             ("stra\u{df}e", "STRASSE"),
             ("\u{ff21}dmin", "admin"),
             ("\u{c9}", "e\u{301}"),
+            ("adm\u{130}n", "admin"),
+            ("admi\u{307}n", "ADMIN"),
+            ("admI\u{307}n", "admin"),
         ] {
             assert_eq!(
                 caseless(one.as_bytes()),
@@ -521,6 +529,7 @@ mod tests {
         }
         assert_ne!(caseless("é".as_bytes()), caseless(b"e"));
         assert!(differ_in_case_alone("É".as_bytes(), "é".as_bytes()));
+        assert!(differ_in_case_alone("\u{130}".as_bytes(), b"i"));
         assert!(!differ_in_case_alone("\u{e9}".as_bytes(), b"e"));
     }
 }
