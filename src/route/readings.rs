@@ -352,12 +352,36 @@ fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
                 '\u{a5}' | '\u{20a9}' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{fe68}'
                 | '\u{ff3c}' => alike.push('\\'),
                 '\u{2024}' | '\u{3002}' | '\u{fe52}' | '\u{ff0e}' | '\u{ff61}' => alike.push('.'),
-                '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => {}
+                invisible if is_ignorable(invisible) => {}
                 other => alike.push(other),
             }
         }
         alike.into()
     })
+}
+
+/// Unicode's default-ignorable code points: they show as nothing, and many comparisons drop them.
+const fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Changes the pieces of a path that are UTF-8.
@@ -506,6 +530,20 @@ mod tests {
         for path in ordinary {
             let work = of(&path);
             assert!(work.is_ok_and(|work| work <= WORK_MAX), "{path}: {work:?}");
+        }
+    }
+
+    #[test]
+    fn characters_that_show_as_nothing_are_dropped() {
+        for c in [
+            '\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{17b5}', '\u{180e}', '\u{200d}', '\u{202e}',
+            '\u{206f}', '\u{3164}', '\u{fe0f}', '\u{feff}', '\u{ffa0}', '\u{fff0}', '\u{1bca3}',
+            '\u{1d17a}', '\u{e0001}', '\u{e0fff}',
+        ] {
+            let target = format!("/ad{c}min");
+            let path = crate::route::normalize::canonical(&target).unwrap().path;
+            let found = readings(path.as_str());
+            assert!(found.iter().any(|path| path == "/admin"), "{path}: {found:?}");
         }
     }
 
