@@ -17,7 +17,7 @@ use crate::route::normalize::PathRefused;
 /// Most readings that are compared.
 const READINGS_MAX: usize = 64;
 /// Most work on all readings of a path, by [`work_on`]: what is refused beyond would take longer to compare than to serve.
-const WORK_MAX: usize = 48 * 1024;
+const WORK_MAX: usize = 32 * 1024;
 /// What a byte of text beyond ASCII costs, as it goes through the forms of Unicode, against one of ASCII.
 const UNICODE_WORK: usize = 6;
 /// How many times longer a text may become in form KC, which makes 33 bytes of some characters of three.
@@ -522,6 +522,7 @@ mod tests {
             format!("/a%5C{}", "%EF%B7%BA".repeat(886)),
             format!("/;x%2F%5Cb.{}", "e%CC%81".repeat(1100)),
             format!("/{}", "%EF%B7%BA".repeat(100)),
+            format!("/a%2Fb;{}", "%C3%A9".repeat(1200)),
             format!("/{}", "%2Fa%5C;b.".repeat(800)),
         ];
         for path in costly {
@@ -531,7 +532,6 @@ mod tests {
             format!("/{}%20x.txt", "\u{65e5}\u{672c}".repeat(170)),
             format!("/{}%20x.txt", "\u{304b}\u{3099}".repeat(100)),
             format!("/\u{33ff}%20{}", "\u{fdfa}".repeat(8)),
-            format!("/a%2Fb;{}", "%C3%A9".repeat(1200)),
             format!("/{}", "a%20b".repeat(1600)),
         ];
         for path in ordinary {
