@@ -80,7 +80,7 @@ fn used_captures(route: &Route) -> Vec<usize> {
 pub(super) enum Outcome<'n> {
     Route(usize, Spans),
     /// No route of the pattern takes the method.
-    Method(&'n [Leaf]),
+    Method(&'n [Leaf], Spans),
     None,
 }
 
@@ -90,7 +90,7 @@ impl<'n> Outcome<'n> {
             return Self::None;
         };
         let leaf = hit.leaves.iter().find(|leaf| leaf.takes(method));
-        leaf.map_or(Self::Method(hit.leaves), |leaf| {
+        leaf.map_or(Self::Method(hit.leaves, hit.captures), |leaf| {
             Self::Route(leaf.route, hit.captures)
         })
     }
@@ -186,7 +186,7 @@ impl RouteTable {
                     captures: Captures::of(path, &spans),
                 }),
             }),
-            Outcome::Method(leaves) => {
+            Outcome::Method(leaves, _) => {
                 let methods = leaves.iter().flat_map(|leaf| leaf.methods.iter().cloned());
                 Err(NoChoice::Method(methods.collect()))
             }
@@ -196,24 +196,35 @@ impl RouteTable {
 
     /// The route of the other end of the path, if it decides otherwise: it is asked too, whichever upstream it leads to, so
     /// that `/pay` beside `/**` can be served at all.
+    ///
+    /// Where the pattern of the other end does not take the method, the gateway serves no such request there, but the
+    /// service may take both ends for one. So the requirement of that pattern is asked all the same, if its routes have
+    /// only one; where they differ nobody can say which one was meant, and the path is refused.
     fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, Spans)>, NoChoice> {
         let Outcome::Route(route, spans) = sent.outcome else {
             return Ok(None);
         };
         let text = sent.path.as_str().as_bytes();
-        match sent.slashed {
-            Outcome::None => Ok(None),
-            Outcome::Route(other, others) => {
-                let alike = other == route
-                    || self.decide_alike((route, &spans, text), (other, &others, text));
-                Ok((!alike).then_some((other, others)))
-            }
-            Outcome::Method(_) => Err(NoChoice::Path(Disagreement {
+        let other = match sent.slashed {
+            Outcome::None => return Ok(None),
+            Outcome::Route(other, others) => Some((other, others)),
+            Outcome::Method(leaves, others) => leaves.first().and_then(|first| {
+                let first = (first.route, &others, text);
+                let is_like_it =
+                    |leaf: &Leaf| self.decide_alike(first, (leaf.route, &others, text));
+                leaves.iter().all(is_like_it).then_some((first.0, others))
+            }),
+        };
+        let Some((other, others)) = other else {
+            return Err(NoChoice::Path(Disagreement {
                 sent: Some(route),
                 reading: with_other_slash(sent.path.as_str()),
                 leads_to: LeadsTo::NoMethod,
-            })),
-        }
+            }));
+        };
+        let alike =
+            other == route || self.decide_alike((route, &spans, text), (other, &others, text));
+        Ok((!alike).then_some((other, others)))
     }
 
     /// Holds every reading against the path as it was sent.
@@ -226,7 +237,7 @@ impl RouteTable {
     ) -> Result<(), NoChoice> {
         let route = match sent.outcome {
             Outcome::Route(route, _) => Some(route),
-            Outcome::Method(_) | Outcome::None => None,
+            Outcome::Method(..) | Outcome::None => None,
         };
         let folds = route.and_then(|route| self.rules.get(route));
         let folding = if folds.is_none_or(|rule| rule.folds) {
@@ -297,18 +308,31 @@ impl RouteTable {
         walk.hits.iter().find_map(|hit| {
             let is_itself = hit.end == End::Sent && !hit.is_folded;
             let outcome = Outcome::of(Some(hit), method);
+            let is_asked = |other: usize, others: &Spans| {
+                let is_like = |(route, spans): (usize, Spans)| {
+                    let other = (other, others, reading.path.as_slice());
+                    self.decide_alike((route, &spans, text), other)
+                };
+                let as_sent = match sent.outcome {
+                    Outcome::Route(route, spans) => is_like((route, spans)),
+                    Outcome::Method(..) | Outcome::None => false,
+                };
+                as_sent || hit.end == End::Slashed && slashed.is_some_and(is_like)
+            };
             match (sent.outcome, outcome) {
-                (Outcome::Route(route, spans), Outcome::Route(other, others)) => {
-                    let is_asked = |(route, spans): (usize, Spans)| {
-                        let other = (other, &others, reading.path.as_slice());
-                        self.decide_alike((route, &spans, text), other)
-                    };
-                    let by_slash = hit.end == End::Slashed && slashed.is_some_and(is_asked);
-                    let agrees = by_slash || is_asked((route, spans));
-                    (!agrees).then_some(LeadsTo::Route(other))
+                (Outcome::Route(..), Outcome::Route(other, others)) => {
+                    (!is_asked(other, &others)).then_some(LeadsTo::Route(other))
                 }
-                (Outcome::Method(_), Outcome::Method(_)) => None,
-                (Outcome::Route(..), _) => Some(LeadsTo::NoMethod),
+                (Outcome::Method(..), Outcome::Method(..)) => None,
+                // As in [`RouteTable::slashed`]: what is asked already may be met at the other end, case and all else
+                // being the same.
+                (Outcome::Route(..), Outcome::Method(leaves, others)) => {
+                    let is_all_asked = hit.end == End::Slashed
+                        && !hit.is_folded
+                        && leaves.iter().all(|leaf| is_asked(leaf.route, &others));
+                    (!is_all_asked).then_some(LeadsTo::NoMethod)
+                }
+                (Outcome::Route(..), Outcome::None) => Some(LeadsTo::NoMethod),
                 (_, Outcome::Route(other, _)) => is_itself.then_some(LeadsTo::Route(other)),
                 _ => is_itself.then_some(LeadsTo::NoMethod),
             }

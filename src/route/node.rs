@@ -16,12 +16,17 @@ use crate::route::readings::caseless;
 pub const CAPTURES_MAX: usize = 8;
 /// Segments up to this are folded without an allocation.
 const SEGMENT_BYTES: usize = 64;
+/// How many bytes of a segment can become one of its text without case: escapes are three to one, and six bytes of UTF-8
+/// (a mathematical letter and a mark) at most become a letter.
+const SHRINKING_MAX: usize = 32;
 
 /// What is below one beginning of a path.
 #[derive(Debug, Default)]
 pub(super) struct Node {
     /// By their text without case and escapes. More than one of a text are spellings of it.
     literals: BTreeMap<Vec<u8>, Vec<Literal>>,
+    /// The bytes of the longest of these texts: what is far longer is not folded at all.
+    longest: usize,
     capture: Option<Box<Node>>,
     here: Vec<Leaf>,
     tail: Vec<Leaf>,
@@ -78,7 +83,9 @@ impl Node {
 
     fn literal(&mut self, written: &str) -> &mut Self {
         let decoded = decoded(written.as_bytes());
-        let spellings = self.literals.entry(caseless(&decoded)).or_default();
+        let text = caseless(&decoded);
+        self.longest = self.longest.max(text.len());
+        let spellings = self.literals.entry(text).or_default();
         let known = spellings.iter().position(|known| known.written == written);
         let place = known.unwrap_or(spellings.len());
         if known.is_none() {
@@ -112,7 +119,8 @@ impl Node {
     }
 
     fn named(&self, segment: &[u8]) -> &[Literal] {
-        let found = if self.literals.is_empty() {
+        let is_too_long = self.longest.saturating_mul(SHRINKING_MAX) < segment.len();
+        let found = if self.literals.is_empty() || is_too_long {
             None
         } else if segment.contains(&b'%') || !segment.is_ascii() {
             self.literals.get(&caseless(&decoded(segment)))

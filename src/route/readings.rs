@@ -5,6 +5,7 @@
 //! finds those by itself.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
@@ -15,8 +16,14 @@ use crate::route::normalize::PathRefused;
 
 /// Most readings that are compared.
 const READINGS_MAX: usize = 64;
-/// Most bytes of all readings together: what is refused beyond would take longer to compare than to serve.
-const BYTES_MAX: usize = 128 * 1024;
+/// Most work on all readings of a path, by [`work_on`]: what is refused beyond would take longer to compare than to serve.
+const WORK_MAX: usize = 32 * 1024;
+/// What a byte of text beyond ASCII costs, as it goes through the forms of Unicode, against one of ASCII.
+const UNICODE_WORK: usize = 6;
+/// How many times longer a text may become in form KC, which makes 33 bytes of some characters of three.
+const EXPANSION_MAX: usize = 2;
+/// What a text may gain in form KC beyond that: short texts may consist of such characters.
+const EXPANSION_FREE: usize = 256;
 /// Some servers decode what another one has decoded before them; nothing is known to decode three times.
 const DECODINGS_MAX: usize = 2;
 
@@ -35,18 +42,19 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Readings {
     all: Vec<Reading>,
-    bytes: usize,
+    work: usize,
 }
 
 impl Readings {
     /// Lists the readings of a path.
     ///
     /// # Errors
-    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`].
+    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`] or cost more than
+    /// [`WORK_MAX`].
     pub(super) fn of(path: &CanonicalPath) -> Result<Self, PathRefused> {
         let mut readings = Self {
             all: Vec::new(),
-            bytes: 0,
+            work: 0,
         };
         readings.add(Reading {
             host: None,
@@ -83,6 +91,12 @@ impl Readings {
                         ..reading.clone()
                     })?;
                 }
+            }
+            if let Some(path) = compatible(&reading.path)? {
+                self.add(Reading {
+                    path,
+                    ..reading.clone()
+                })?;
             }
             if let Some((authority, path)) = behind_authority(&reading.path) {
                 let host = host_of(authority).map(str::to_ascii_lowercase);
@@ -126,13 +140,22 @@ impl Readings {
         if is_known {
             return Ok(());
         }
-        self.bytes += reading.path.len();
-        let is_bounded = self.all.len() < READINGS_MAX && self.bytes <= BYTES_MAX;
+        self.work += work_on(&reading.path);
+        let is_bounded = self.all.len() < READINGS_MAX && self.work <= WORK_MAX;
         if !is_bounded || reading.path.split(|byte| *byte == b'/').any(is_dots) {
             return Err(PathRefused);
         }
         self.all.push(reading);
         Ok(())
+    }
+}
+
+/// What it costs to take every step from a reading and to look it up. It is counted before the first step is taken.
+const fn work_on(path: &[u8]) -> usize {
+    if path.is_ascii() {
+        path.len()
+    } else {
+        path.len() * UNICODE_WORK
     }
 }
 
@@ -151,13 +174,13 @@ const STEPS: &[Step] = &[
     merged,
     slashed,
     without_parameters,
+    cut_at_parameter,
     trimmed,
     cut,
     without_controls,
     overlong,
     latin,
     composed,
-    compatible,
     look_alike,
 ];
 
@@ -200,6 +223,12 @@ fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
             segment.split_at(end.unwrap_or(segment.len())).0
         })
     })
+}
+
+/// The whole path ends at its first `;`.
+fn cut_at_parameter(path: &[u8]) -> Option<Vec<u8>> {
+    let end = path.iter().position(|byte| *byte == b';')?;
+    Some(path.split_at(end).0.to_vec())
 }
 
 /// Dots and spaces at the end of a segment do not count.
@@ -285,10 +314,39 @@ fn composed(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Unicode's form KC, in which full-width letters and signs are ASCII.
-fn compatible(path: &[u8]) -> Option<Vec<u8>> {
-    text_by(path, |text| {
-        ComposingNormalizerBorrowed::new_nfkc().normalize(text)
-    })
+fn compatible(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefused> {
+    if path.is_ascii() {
+        return Ok(None);
+    }
+    let normalizer = ComposingNormalizerBorrowed::new_nfkc();
+    let mut bounded = Bounded {
+        bytes: Vec::with_capacity(path.len()),
+        max: path.len() * EXPANSION_MAX + EXPANSION_FREE,
+    };
+    for chunk in path.utf8_chunks() {
+        normalizer
+            .normalize_to(chunk.valid(), &mut bounded)
+            .map_err(|_| PathRefused)?;
+        bounded.bytes.extend_from_slice(chunk.invalid());
+    }
+    Ok((bounded.bytes != path).then_some(bounded.bytes))
+}
+
+/// A text that ends in an error where it becomes too long.
+struct Bounded {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes.extend_from_slice(text.as_bytes());
+        if self.bytes.len() <= self.max {
+            Ok(())
+        } else {
+            Err(fmt::Error)
+        }
+    }
 }
 
 /// Characters that some conversions to a smaller set take for `/`, `\` and `.`, and those that have no width.
@@ -301,12 +359,36 @@ fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
                 '\u{a5}' | '\u{20a9}' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{fe68}'
                 | '\u{ff3c}' => alike.push('\\'),
                 '\u{2024}' | '\u{3002}' | '\u{fe52}' | '\u{ff0e}' | '\u{ff61}' => alike.push('.'),
-                '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' => {}
+                invisible if is_ignorable(invisible) => {}
                 other => alike.push(other),
             }
         }
         alike.into()
     })
+}
+
+/// Unicode's default-ignorable code points: they show as nothing, and many comparisons drop them.
+const fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Changes the pieces of a path that are UTF-8.
@@ -351,12 +433,17 @@ fn compatible_text(text: &str) -> String {
         .into_owned()
 }
 
-/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them.
+/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them. `İ` is `i`, as
+/// Go and Java have it: Unicode leaves a dot above behind, which is dropped.
 fn folded(text: &str) -> String {
-    text.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
+    let letters = text.chars().flat_map(char::to_uppercase);
+    let mut folded = String::with_capacity(text.len());
+    for c in letters.flat_map(char::to_lowercase) {
+        if c != '\u{307}' || !folded.ends_with('i') {
+            folded.push(c);
+        }
+    }
+    folded
 }
 
 #[cfg(test)]
@@ -426,6 +513,66 @@ mod tests {
     }
 
     #[test]
+    fn the_work_on_a_path_is_bounded() {
+        let of = |path: &str| {
+            let escaped = crate::route::normalize::canonical(path).map(|target| target.path)?;
+            Readings::of(&escaped).map(|readings| readings.work)
+        };
+        let costly = [
+            format!("/a%5C{}", "%EF%B7%BA".repeat(886)),
+            format!("/;x%2F%5Cb.{}", "e%CC%81".repeat(1100)),
+            format!("/{}", "%EF%B7%BA".repeat(100)),
+            format!("/a%2Fb;{}", "%C3%A9".repeat(1200)),
+            format!("/{}", "%2Fa%5C;b.".repeat(800)),
+        ];
+        for path in costly {
+            assert_eq!(of(&path), Err(PathRefused), "{path}");
+        }
+        let ordinary = [
+            format!("/{}%20x.txt", "\u{65e5}\u{672c}".repeat(170)),
+            format!("/{}%20x.txt", "\u{304b}\u{3099}".repeat(100)),
+            format!("/\u{33ff}%20{}", "\u{fdfa}".repeat(8)),
+            format!("/{}", "a%20b".repeat(1600)),
+        ];
+        for path in ordinary {
+            let work = of(&path);
+            assert!(work.is_ok_and(|work| work <= WORK_MAX), "{path}: {work:?}");
+        }
+    }
+
+    #[test]
+    fn characters_that_show_as_nothing_are_dropped() {
+        for c in [
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{17b5}',
+            '\u{180e}',
+            '\u{200d}',
+            '\u{202e}',
+            '\u{206f}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{fff0}',
+            '\u{1bca3}',
+            '\u{1d17a}',
+            '\u{e0001}',
+            '\u{e0fff}',
+        ] {
+            let target = format!("/ad{c}min");
+            let path = crate::route::normalize::canonical(&target).unwrap().path;
+            let found = readings(path.as_str());
+            assert!(
+                found.iter().any(|path| path == "/admin"),
+                "{path}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
     fn case_folds_as_in_unicode() {
         for (one, other) in [
             ("Admin", "aDMIN"),
@@ -433,6 +580,9 @@ mod tests {
             ("stra\u{df}e", "STRASSE"),
             ("\u{ff21}dmin", "admin"),
             ("\u{c9}", "e\u{301}"),
+            ("adm\u{130}n", "admin"),
+            ("admi\u{307}n", "ADMIN"),
+            ("admI\u{307}n", "admin"),
         ] {
             assert_eq!(
                 caseless(one.as_bytes()),
@@ -442,6 +592,7 @@ mod tests {
         }
         assert_ne!(caseless("é".as_bytes()), caseless(b"e"));
         assert!(differ_in_case_alone("É".as_bytes(), "é".as_bytes()));
+        assert!(differ_in_case_alone("\u{130}".as_bytes(), b"i"));
         assert!(!differ_in_case_alone("\u{e9}".as_bytes(), b"e"));
     }
 }

@@ -169,7 +169,7 @@ impl RouteTable {
                 route,
                 captures: Captures::of(path, &spans),
             }),
-            Outcome::Method(_) | Outcome::None => None,
+            Outcome::Method(..) | Outcome::None => None,
         }
     }
 

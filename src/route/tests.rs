@@ -72,6 +72,8 @@ fn a_path_passes_where_nothing_depends_on_it_and_never_steps_around_a_rule() {
         ("/%E2%84%AAey/x", "/key/**"),
         ("/key/x", "/%E2%84%AAey/**"),
         ("/%C3%89/x", "/%C3%A9/**"),
+        ("/adm%C4%B0n/x", "/admin/**"),
+        ("/admi%CC%87n/x", "/admin/**"),
         ("/e%CC%81/x", "/%C3%A9/**"),
         ("/caf%E9", "/caf%C3%A9"),
         ("/files/a%2Fb", "/files/a/b"),
@@ -131,6 +133,32 @@ fn a_path_passes_where_nothing_depends_on_it_and_never_steps_around_a_rule() {
             "{path} {rule}: {found:?}"
         );
     }
+}
+
+#[test]
+fn a_server_that_cuts_at_the_first_parameter_steps_around_nothing() {
+    let routes = [
+        route("/**", AUTHENTICATED),
+        route("/admin/**", ADMIN),
+        route("/admin", ADMIN),
+        route("/admin/public/**", PUBLIC),
+    ];
+    for (path, wanted) in [
+        ("/admin/x;/public/y", Ok(vec![1])),
+        ("/admin/public;x/y", Err("or 3")),
+        ("/admin/public/x;y/z", Ok(vec![3])),
+        ("/x/y;z/w", Ok(vec![0])),
+        ("/x;/admin/public/y", Ok(vec![0])),
+    ] {
+        assert_eq!(get(&routes, path), wanted.map_err(str::to_owned), "{path}");
+    }
+    let public = [
+        route("/{x}/public/**", PUBLIC),
+        route("/admin/**", ADMIN),
+        route("/admin", ADMIN),
+    ];
+    assert!(get(&public, "/admin;/public/x").is_err());
+    assert!(get(&public, "/admin%3B/public/x").is_err());
 }
 
 #[test]
@@ -274,7 +302,8 @@ fn the_method_is_chosen_last() {
     let post = |path: &str| asked(&routes, &canonical(path).unwrap().path, &Method::POST);
     assert_eq!(post("/a/b"), Err("[GET]".to_owned()));
     assert_eq!(post("/a/c"), Ok(vec![0]));
-    for path in ["/a/b/", "/a/B", "/a%2Fb"] {
+    assert_eq!(post("/a/b/"), Ok(vec![0, 1]));
+    for path in ["/a/B", "/a%2Fb", "/a/B/"] {
         assert_eq!(post(path), Err("or NoMethod".to_owned()), "{path}");
     }
     let hosted = [
@@ -284,6 +313,39 @@ fn the_method_is_chosen_last() {
     let path = canonical("/a").unwrap().path;
     let found = asked(&table(&hosted).unwrap(), &path, &Method::POST);
     assert_eq!(found, Err("[GET]".to_owned()));
+}
+
+#[test]
+fn the_other_slash_of_a_path_is_asked_though_it_does_not_take_the_method() {
+    let get_of = |pattern: &str, strictness: usize, method: Method| {
+        changed(pattern, |route| {
+            route.methods = vec![method.clone()];
+            route.require = require(strictness);
+        })
+    };
+    let all = route("/api/**", AUTHENTICATED);
+    let post = |routes: &[Arc<Route>], path: &str| {
+        let path = canonical(path).unwrap().path;
+        asked(&table(routes).unwrap(), &path, &Method::POST)
+    };
+    let equal = [Arc::clone(&all), get_of("/api", AUTHENTICATED, Method::GET)];
+    let stricter = [Arc::clone(&all), get_of("/api", ADMIN, Method::GET)];
+    let many = [
+        Arc::clone(&all),
+        get_of("/api", ADMIN, Method::GET),
+        get_of("/api", PUBLIC, Method::PUT),
+    ];
+    let cases = [
+        (equal.as_slice(), "/api/", Ok(vec![0, 1])),
+        (&equal, "/api/x", Ok(vec![0])),
+        (&equal, "/api", Err("[GET]")),
+        (&equal, "/api%20/", Err("or 0")),
+        (&stricter, "/api/", Ok(vec![0, 1])),
+        (&many, "/api/", Err("or NoMethod")),
+    ];
+    for (routes, path, wanted) in cases {
+        assert_eq!(post(routes, path), wanted.map_err(str::to_owned), "{path}");
+    }
 }
 
 #[test]
