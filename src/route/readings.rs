@@ -174,7 +174,6 @@ const STEPS: &[Step] = &[
     merged,
     slashed,
     without_parameters,
-    cut_at_parameter,
     trimmed,
     cut,
     without_controls,
@@ -223,12 +222,6 @@ fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
             segment.split_at(end.unwrap_or(segment.len())).0
         })
     })
-}
-
-/// The whole path ends at its first `;`.
-fn cut_at_parameter(path: &[u8]) -> Option<Vec<u8>> {
-    let end = path.iter().position(|byte| *byte == b';')?;
-    Some(path.split_at(end).0.to_vec())
 }
 
 /// Dots and spaces at the end of a segment do not count.
@@ -543,32 +536,14 @@ mod tests {
     #[test]
     fn characters_that_show_as_nothing_are_dropped() {
         for c in [
-            '\u{ad}',
-            '\u{34f}',
-            '\u{61c}',
-            '\u{115f}',
-            '\u{17b5}',
-            '\u{180e}',
-            '\u{200d}',
-            '\u{202e}',
-            '\u{206f}',
-            '\u{3164}',
-            '\u{fe0f}',
-            '\u{feff}',
-            '\u{ffa0}',
-            '\u{fff0}',
-            '\u{1bca3}',
-            '\u{1d17a}',
-            '\u{e0001}',
-            '\u{e0fff}',
+            '\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{17b5}', '\u{180e}', '\u{200d}', '\u{202e}',
+            '\u{206f}', '\u{3164}', '\u{fe0f}', '\u{feff}', '\u{ffa0}', '\u{fff0}', '\u{1bca3}',
+            '\u{1d17a}', '\u{e0001}', '\u{e0fff}',
         ] {
             let target = format!("/ad{c}min");
             let path = crate::route::normalize::canonical(&target).unwrap().path;
             let found = readings(path.as_str());
-            assert!(
-                found.iter().any(|path| path == "/admin"),
-                "{path}: {found:?}"
-            );
+            assert!(found.iter().any(|path| path == "/admin"), "{path}: {found:?}");
         }
     }
 

@@ -136,32 +136,6 @@ fn a_path_passes_where_nothing_depends_on_it_and_never_steps_around_a_rule() {
 }
 
 #[test]
-fn a_server_that_cuts_at_the_first_parameter_steps_around_nothing() {
-    let routes = [
-        route("/**", AUTHENTICATED),
-        route("/admin/**", ADMIN),
-        route("/admin", ADMIN),
-        route("/admin/public/**", PUBLIC),
-    ];
-    for (path, wanted) in [
-        ("/admin/x;/public/y", Ok(vec![1])),
-        ("/admin/public;x/y", Err("or 3")),
-        ("/admin/public/x;y/z", Ok(vec![3])),
-        ("/x/y;z/w", Ok(vec![0])),
-        ("/x;/admin/public/y", Ok(vec![0])),
-    ] {
-        assert_eq!(get(&routes, path), wanted.map_err(str::to_owned), "{path}");
-    }
-    let public = [
-        route("/{x}/public/**", PUBLIC),
-        route("/admin/**", ADMIN),
-        route("/admin", ADMIN),
-    ];
-    assert!(get(&public, "/admin;/public/x").is_err());
-    assert!(get(&public, "/admin%3B/public/x").is_err());
-}
-
-#[test]
 fn what_people_need_passes_below_one_rule() {
     let routes = [route("/files/**", AUTHENTICATED), route("/admin/**", ADMIN)];
     for path in [
