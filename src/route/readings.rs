@@ -536,14 +536,32 @@ mod tests {
     #[test]
     fn characters_that_show_as_nothing_are_dropped() {
         for c in [
-            '\u{ad}', '\u{34f}', '\u{61c}', '\u{115f}', '\u{17b5}', '\u{180e}', '\u{200d}', '\u{202e}',
-            '\u{206f}', '\u{3164}', '\u{fe0f}', '\u{feff}', '\u{ffa0}', '\u{fff0}', '\u{1bca3}',
-            '\u{1d17a}', '\u{e0001}', '\u{e0fff}',
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{17b5}',
+            '\u{180e}',
+            '\u{200d}',
+            '\u{202e}',
+            '\u{206f}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{ffa0}',
+            '\u{fff0}',
+            '\u{1bca3}',
+            '\u{1d17a}',
+            '\u{e0001}',
+            '\u{e0fff}',
         ] {
             let target = format!("/ad{c}min");
             let path = crate::route::normalize::canonical(&target).unwrap().path;
             let found = readings(path.as_str());
-            assert!(found.iter().any(|path| path == "/admin"), "{path}: {found:?}");
+            assert!(
+                found.iter().any(|path| path == "/admin"),
+                "{path}: {found:?}"
+            );
         }
     }
 
