@@ -12,7 +12,7 @@ use crate::telemetry::output::Unrecorded;
 pub struct Call {
     /// The uid of the recognised caller, or `cli`.
     pub actor: Option<String>,
-    /// The client network, as [`client_network`] writes it.
+    /// The client network, as [`client_network_name`](crate::model::client_network::client_network_name) writes it.
     pub from: Option<String>,
     /// The request's id.
     pub request_id: Option<String>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 
 use crate::limit::{Claim, OnSuccess, Shared, State, parted};
 
-/// What one [`Counters::take`] holds a place for.
+/// What one [`crate::limit::Counters::take`] holds a place for.
 #[must_use]
 pub struct Ticket {
     /// Empty once it is settled.

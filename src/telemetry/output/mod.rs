@@ -213,7 +213,7 @@ impl Output {
         }
     }
 
-    /// From now on [`Output::begin`] waits for its line, and audit events of what was done are written again and again
+    /// From now on `begin` waits for its line, and audit events of what was done are written again and again
     /// until they are written. As `[audit] required` says.
     pub fn require_audit(&self, is_required: bool) {
         self.requires_audit.store(is_required, Ordering::Release);
@@ -226,7 +226,7 @@ impl Output {
     }
 
     /// Whether the audit trail takes lines, as far as is known without waiting; always where it is not required. An output
-    /// that begins to fail is noticed by its next line, a reader that has stopped within a second or two. [`Output::begin`]
+    /// that begins to fail is noticed by its next line, a reader that has stopped within a second or two. `begin`
     /// is what a change waits for.
     #[must_use]
     pub fn takes_lines(&self) -> bool {
