@@ -164,8 +164,9 @@ fn what_is_open_to_all_looks_at_no_credential() {
         ("GET", "/.well-known/jwks.json", Sent::Nothing, [200; 10]),
         ("GET", "/auth/assets/portal.css", Sent::Nothing, [200; 10]),
         ("GET", "/auth/login", Sent::Nothing, [200; 10]),
-        ("GET", "/auth/confirm?token=x", Sent::Nothing, [200; 10]),
-        ("GET", "/auth/reset?token=x", Sent::Nothing, [200; 10]),
+        // A link that is none says so at once.
+        ("GET", "/auth/confirm?token=x", Sent::Nothing, [400; 10]),
+        ("GET", "/auth/reset?token=x", Sent::Nothing, [400; 10]),
         ("POST", "/auth/register", Sent::Json(json!({})), [400; 10]),
         ("POST", "/auth/forgot", Sent::Json(json!({})), [400; 10]),
         ("POST", "/auth/login", Sent::Json(json!({})), [400; 10]),

@@ -89,26 +89,25 @@ fn an_id_is_a_whole_segment_and_nothing_else() {
         ("/member/8/x", 403),
         ("/member/Case/x", 200),
         ("/member/case/x", 403),
-        // Escapes of unreserved characters are the characters; everything else that is escaped is no id.
+        // Escapes of unreserved characters are the characters. Everything else that is escaped is no id, and where a service
+        // could read one all the same the path is refused.
         ("/member/%37/x", 200),
         ("/member/4%2d2/x", 200),
-        ("/member/a.b%3Ac~d_e/x", 403),
-        ("/member/7%20/x", 403),
-        ("/member/%E2%92%BA/x", 403),
+        ("/member/a.b%3Ac~d_e/x", 400),
+        ("/member/7%20/x", 400),
+        ("/member/%E2%92%BA/x", 400),
         ("/member/7,8/x", 403),
-        ("/member/7;x/x", 403),
+        ("/member/7;x/x", 400),
         ("/member/7+/x", 403),
         ("/member/*/x", 403),
-        ("/member/{id}/x", 400),
+        ("/member/{id}/x", 403),
         ("/member/%7Bid%7D/x", 403),
         ("/member/7%2F8/x", 400),
-        ("/member//x", 400),
+        ("/member//x", 404),
         ("/member/7%00/x", 400),
     ];
-    for (path, status) in cases {
-        let answer = gateway.get_by(&anna.caller(), path);
-        assert_eq!(answer.status, status, "{path}");
-    }
+    let found = cases.map(|(path, _)| (path, gateway.get_by(&anna.caller(), path).status));
+    assert_eq!(found, cases);
     gateway.get_by(&anna.caller(), "/member/%37/x").expect(200);
     assert_eq!(upstream.last().target, "/member/7/x");
 }

@@ -205,7 +205,7 @@ fn with_name(proxy: Proxy, text: &str, name: &str) -> String {
                 let (before, _) = line.split_once('^').unwrap_or((line, ""));
                 (line.to_owned(), Some(format!("{before}^{pattern}$ -m reg")))
             }
-            Proxy::Envoy if line.contains("regex: \"x[^a-z0-9](auth|") => (
+            Proxy::Envoy if line.contains("x[^a-z0-9](auth|") => (
                 line.replacen("regex: \"", &format!("regex: \"{pattern}|"), 1),
                 None,
             ),
