@@ -17,7 +17,7 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// A request body towards an upstream; 0: no limit. Default 10 MiB.
     pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this. Default 60 s.
+    /// An idle connection of a caller is closed after this; over HTTP/1 in whole seconds, rounded up. Default 60 s.
     pub keepalive_timeout: Duration,
     /// Connections of callers at once. Default 10,000.
     pub connections_max: usize,
