@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use crate::account::call::{Call, wider_networks};
+use crate::account::call::Call;
 use crate::account::guess::network;
 use crate::account::{AccountError, Accounts};
 use crate::limit::{Claim, Hit, OnSuccess, Rule};
 use crate::model::account::EmailAddress;
+use crate::model::client_network::wider_networks;
 
 const HOUR: Duration = Duration::from_hours(1);
 

@@ -11,7 +11,7 @@ use crate::store::{RefreshRotation, Rotation};
 use crate::telemetry::audit::AuditAction;
 
 /// How long the newest spent token may come again: for an answer that was lost, or parallel requests of one client.
-/// RFC 9700 section 4.14.2 leaves the figure open; the contract sets it.
+/// RFC 9700 section 4.14.2 leaves the figure open.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Outcome of a refresh.

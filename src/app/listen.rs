@@ -117,7 +117,8 @@ pub struct Door {
 impl Door {
     /// Opens for HTTP/1.1 and cleartext HTTP/2.
     ///
-    /// Limits of connections and heads, and the number of workers, are those of `config`: changing them takes a restart.
+    /// Limits of connections and heads, the idle time and the number of workers are those of `config`: changing them takes a
+    /// restart.
     #[must_use]
     pub(super) fn new(
         gateway: Gateway,

@@ -106,7 +106,7 @@ fn lines(obstacles: &[Obstacle]) -> String {
 pub struct Report {
     /// What keeps the configuration from being used.
     pub problems: Vec<String>,
-    /// What works, but is no state to serve the world in.
+    /// What works, and should be looked at.
     pub warnings: Vec<String>,
     /// What works, and perhaps not as it was meant.
     pub notes: Vec<String>,
@@ -203,7 +203,7 @@ fn log_warnings(warnings: &[Problem]) {
         tracing::warn!(
             at = warning.at,
             expected = warning.expected,
-            "the configuration works, but is no state to serve the world in"
+            "the configuration works, with a warning"
         );
     }
 }

@@ -130,6 +130,7 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "limits.head_fields_max": limits.head_fields_max,
         "limits.target_bytes_max": limits.target_bytes_max,
         "limits.head_timeout_ms": limits.head_timeout,
+        "limits.keepalive_timeout_ms": limits.keepalive_timeout,
         "limits.connections_max": limits.connections_max,
         "limits.requests_max": limits.requests_max,
         "limits.upstream_idle_max": limits.upstream_idle_max,
@@ -154,7 +155,8 @@ mod tests {
     fn what_is_bound_or_started_keeps_its_value_and_is_named() {
         let old = config("");
         let mut new = config(
-            "[listen]\naddress = '127.0.0.1:9'\n[limits]\nhead_bytes_max = 9000\nbody_bytes_max = 7\n\
+            "[listen]\naddress = '127.0.0.1:9'\n[limits]\nhead_bytes_max = 9000\nkeepalive_timeout_ms = 5\n\
+             body_bytes_max = 7\n\
              [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n\
              [forward_auth]\ngrpc_address = '127.0.0.1:7'\n",
         );
@@ -164,6 +166,7 @@ mod tests {
             [
                 "listen.address",
                 "limits.head_bytes_max",
+                "limits.keepalive_timeout_ms",
                 "tokens.algorithm",
                 "forward_auth.grpc_address",
             ]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
 use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
-use crate::crypto::password::PasswordPool;
+use crate::crypto::password::{PasswordPool, WAIT_MAX};
 use crate::crypto::signing::{KeyFileError, Signed, SigningKeys};
 use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerParts, Issuers};
@@ -28,8 +28,6 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
-const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What the key directory of a store has in it.
 const KEY_FILES: [&str; 6] = [
     "apikey.key",
@@ -134,7 +132,7 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
             assertion::LIFE + TOKEN_LEEWAY,
             clock.now(),
         )?),
-        passwords: Arc::new(PasswordPool::start(threads, HASH_WAIT_MAX)?),
+        passwords: Arc::new(PasswordPool::start(threads, WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
         counters: Arc::new(CounterSets::new(&clock)),

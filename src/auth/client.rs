@@ -1,6 +1,8 @@
 //! Who sends a request, and what a trusted proxy says of how it came.
 //!
-//! The one place where forwarding fields are read: the decision, the upstream and forward-auth go by the same.
+//! The one place that decides what forwarding fields say of address, scheme and host: the decision, the upstream and
+//! forward-auth go by the same. `proxy/headers` passes such fields on; `web/forward_auth/question` reads those that describe
+//! another request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -141,7 +143,8 @@ pub fn scheme_named(headers: &HeaderMap) -> Result<Option<&'static str>, DenyRea
 /// The host that `X-Forwarded-Host` names, if it comes.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for more than one.
+/// [`DenyReason::RequestMalformed`] for more than one, and for a value that is not visible ASCII. Whether it is a host is
+/// judged by [`Target::at_host`](crate::auth::view::Target::at_host).
 pub fn host_named(headers: &HeaderMap) -> Result<Option<&str>, DenyReason> {
     if !headers.contains_key(FORWARDED_HOST) {
         return Ok(None);

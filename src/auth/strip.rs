@@ -1,4 +1,4 @@
-//! Which header names are the gateway's to set, in every spelling.
+//! Which of a caller's fields are removed before a request goes to an upstream, in every spelling.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::model::credential::{CredentialKind, CredentialRules};
 use crate::model::field_name::{Folded, families};
 use crate::model::route::{IdentityHeaderNames, Route};
 
-/// Names that are fine as they stand, but not in a spelling that some servers read as the same.
+/// Names that pass as written, and are removed in other spellings that some servers read as the same.
 const LOOKALIKE: &[&str] = &[
     "host",
     "content-length",
@@ -44,15 +44,15 @@ enum Class {
     Lookalike,
 }
 
-/// The names that are removed from what a caller sends, before the gateway sets its own. Names are the same here if they
-/// are once they are folded ([`Folded`]); those that speak for a gateway or a proxy are removed by family.
+/// The names that are removed from what a caller sends, before the gateway sets its own. Two names are the same
+/// if they fold to the same text ([`Folded`]); those that speak for a gateway or a proxy are removed by family.
 #[derive(Debug)]
 pub struct StripSet {
     /// Folded names, sorted.
     names: Vec<(Box<[u8]>, Class)>,
     /// For each first byte (the low five bits) the second ones that occur: most names are told apart by these alone.
     beginnings: [u32; 32],
-    /// What the gateway itself tells upstreams under, whichever route: the default names and those of the routes.
+    /// Names under which the gateway tells upstreams who calls: the defaults and those of all routes.
     told: Vec<HeaderName>,
     /// The cookie that routes read: the only one of ours that a route may want passed on.
     route_cookie: &'static str,

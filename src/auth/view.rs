@@ -1,4 +1,4 @@
-//! What the decision sees of a request, and who the client is.
+//! What the decision sees of a request, and the target that it names.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -42,7 +42,7 @@ pub(super) enum Task {
         after_help = "Examples:\n  doorward check\n  doorward check --strict --config /etc/doorward/doorward.toml"
     )]
     Check {
-        /// Warnings count as problems.
+        /// Fails on warnings too; notes never fail.
         #[arg(long)]
         strict: bool,
     },

@@ -1,4 +1,4 @@
-//! The one place that writes to the terminal.
+//! Where commands write to the terminal; only clap's own help goes past it.
 //!
 //! Whatever is printed passes through [`Screen`], which writes out the characters that a terminal would obey or hide, so
 //! no command can forget it. What others have said stands in the lines of ours: a text that could be taken for more than

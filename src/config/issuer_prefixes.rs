@@ -54,8 +54,7 @@ impl Prefixes {
             if self.usernames.iter().any(collides) {
                 reader.warn(
                     "username_prefix",
-                    "a prefix of which another issuer's is no beginning, nor the other way round: two people could get \
-                     one username",
+                    "a prefix that neither begins another issuer's nor is begun by it: two people could get one username",
                 );
             }
             self.usernames.push(username.clone());
@@ -76,7 +75,7 @@ impl Prefixes {
             }
             reader.add(
                 "subject_prefix",
-                "a prefix of which another issuer's is no beginning, nor the other way round: two people could get one uid \
+                "a prefix that neither begins another issuer's nor is begun by it: two people could get one uid \
                  (\"\" is a beginning of every prefix; two that are equal, both written, say that both issuers speak for \
                  the same people)",
             );

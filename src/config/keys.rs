@@ -264,7 +264,7 @@ const SECTIONS: &[Section] = &[
 /// Keys with a meaning that this release does not have yet: nobody should look for a slip of the pen there.
 const LATER: &[(&str, &[&str])] = &[("listen", &["tls"]), ("store", &["url"])];
 
-/// What is said of a key or value that the contract has and this release has not.
+/// What is said of a key or value of a later release.
 pub(super) const NOT_IN_RELEASE: &str = "to find it left out: it is not in this release";
 
 fn keys_of(section: &str) -> Option<&'static [(&'static str, Kind)]> {

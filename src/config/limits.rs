@@ -1,10 +1,10 @@
-//! `[limits]`: how much one caller may ask for.
+//! `[limits]`: bounds on heads, bodies, connections, requests and waits.
 
 use std::time::Duration;
 
 use crate::config::reader::Reader;
 
-/// How much one caller may ask for.
+/// Bounds on heads, bodies, connections, requests and waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The whole head: request line and fields. Default 32 KiB.
@@ -13,18 +13,20 @@ pub struct Limits {
     pub head_fields_max: usize,
     /// The request target. Default 8 KiB.
     pub target_bytes_max: usize,
-    /// From a head's first byte to its last, and again for a body to the gateway's own endpoints. Default 10 s.
+    /// From connecting to the first byte, from a head's first byte to its last, and again for a body to the gateway's own
+    /// endpoints. Default 10 s.
     pub head_timeout: Duration,
     /// A request body towards an upstream; 0: no limit. Default 10 MiB.
     pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this. Default 60 s.
+    /// An idle connection of a caller is closed after this; over HTTP/1 in whole seconds, rounded up. Default 60 s.
     pub keepalive_timeout: Duration,
     /// Connections of callers at once. Default 10,000.
     pub connections_max: usize,
     /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long. Default 8,000, so that with its
     /// name it fits into the 8 KiB that most servers take for one field.
     pub identity_header_bytes_max: usize,
-    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve. Default 0.
+    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve, and one client network
+    /// has half of them. Default 0.
     pub requests_max: usize,
     /// To connect to an upstream. Default 5 s.
     pub upstream_connect_timeout: Duration,
@@ -32,7 +34,7 @@ pub struct Limits {
     pub upstream_read_timeout: Duration,
     /// Between two writes to an upstream. Default 60 s.
     pub upstream_write_timeout: Duration,
-    /// Idle connections kept per upstream service. Default 128.
+    /// Idle connections kept, to all upstreams together. Default 128.
     pub upstream_idle_max: usize,
     /// After SIGTERM, requests in flight may take this long. Default 30 s.
     pub drain_timeout: Duration,

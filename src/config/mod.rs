@@ -9,6 +9,7 @@ mod audit;
 mod base;
 mod document;
 mod env;
+mod exposure;
 mod forward_auth;
 mod headers;
 mod issuer_prefixes;
@@ -31,7 +32,6 @@ mod secrets;
 mod session;
 mod smtp;
 mod store;
-mod strangers;
 mod tokens;
 mod upstreams;
 
@@ -107,8 +107,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file and lays the environment over it. Gives warnings beside the configuration: what works, but is no
-    /// state to serve the world in.
+    /// Reads a file and lays the environment over it. Gives warnings beside the configuration: what works, and should
+    /// be looked at.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong, a file that cannot be read or that others may write included.
@@ -197,7 +197,7 @@ fn build(
         Reader::root(document, &problems, base),
         Surroundings { env, file_mode },
     );
-    strangers::warn(&config, &problems);
+    exposure::warn(&config, &problems);
     problems.finish(config)
 }
 

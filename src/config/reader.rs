@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         self.text(key, expected, parse)
     }
 
-    /// Takes one word of a closed list. `later`: words that the contract has and this release has not.
+    /// Takes one word of a closed list. `later`: words of a later release.
     pub(super) fn choice<T: Copy>(
         &mut self,
         key: &str,

@@ -190,7 +190,7 @@ pub struct ResourceRole {
 impl ResourceRole {
     /// Reads `<resource>-<id>-<level>`; `None` if resource or level is not declared or the id breaks its rule.
     ///
-    /// A role that parses is of the reserved form (contract, section 4).
+    /// A role that parses is of the reserved form.
     #[must_use]
     pub fn parse(text: &str, resources: &[Name], ladder: &Ladder) -> Option<Self> {
         let (resource, rest) = text.split_once('-')?;

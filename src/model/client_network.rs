@@ -23,6 +23,19 @@ pub fn client_network_name(client: IpAddr) -> String {
     }
 }
 
+/// The wider networks that a client network of IPv6 is in, and for how many client networks each of them counts. Providers
+/// give a customer a /64 to a /48, and have a /32 or more themselves.
+pub fn wider_networks(network: &str) -> impl Iterator<Item = (String, u32)> {
+    let address: Option<Ipv6Addr> = network
+        .strip_suffix("/64")
+        .and_then(|address| address.parse().ok());
+    let wider = move |(bits, times): (u32, u32)| {
+        let masked = address?.to_bits() & (u128::MAX << (128 - bits));
+        Some((format!("{}/{bits}", Ipv6Addr::from_bits(masked)), times))
+    };
+    [(56, 2), (48, 5), (32, 20)].into_iter().filter_map(wider)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +54,20 @@ mod tests {
                 network,
                 "{address}"
             );
+        }
+    }
+
+    #[test]
+    fn a_client_network_of_ipv6_is_in_wider_ones() {
+        let wider: Vec<_> = wider_networks("2001:db8:12:3456::/64").collect();
+        let expected = [
+            ("2001:db8:12:3400::/56".to_owned(), 2),
+            ("2001:db8:12::/48".to_owned(), 5),
+            ("2001:db8::/32".to_owned(), 20),
+        ];
+        assert_eq!(wider, expected);
+        for alone in ["192.0.2.7", "", "nonsense/64"] {
+            assert_eq!(wider_networks(alone).count(), 0, "{alone}");
         }
     }
 }

@@ -5,7 +5,7 @@
 pub enum DenyReason {
     /// The request's framing, Host or fields break HTTP's rules.
     RequestMalformed,
-    /// A field's name holds what some servers read as another name.
+    /// A field's name holds other characters than letters, digits, `-`, `_` and `.`.
     HeaderNameRefused,
     /// A field names another method than the request's own, where the route does not take that.
     MethodOverrideRefused,

@@ -6,7 +6,7 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Names that speak for a gateway or a proxy: who calls, by which certificate, where to, from whom. Each stands for
 /// itself and for all that begin with it and a `-`.
 ///
-/// Source: contract, "Headers to the upstream"; RFC 7239; RFC 9440; GHSA-vjrc-mh2v-45x6; CVE-2016-5385; CVE-2018-14773.
+/// Source: RFC 7239; RFC 9440; GHSA-vjrc-mh2v-45x6; CVE-2016-5385; CVE-2018-14773.
 const FAMILIES: &[&str] = &[
     "cf-access",
     "cf-connecting",
@@ -69,10 +69,10 @@ const FAMILIES: &[&str] = &[
     "x-webauth",
 ];
 
-/// Where the one family is whose other members may be an application's own: its token, its signature.
+/// The one family whose other members may be an application's own, such as its token or signature.
 const AUTH_FAMILY: &[u8] = b"x-auth-";
 
-/// Members of it that say who calls, here or elsewhere, and begin so.
+/// What follows that prefix in members that say who calls, here or elsewhere.
 const AUTH_IDENTITY: &[&str] = &[
     "account",
     "admin",
@@ -102,8 +102,11 @@ const METHOD_OVERRIDES: &[&[u8]] = &[
     b"x-method-override",
 ];
 
-/// A name as it is compared: without case, with `-` for whatever is neither letter nor digit, one for several, none at the
-/// ends. CGI and its heirs make one variable of all these spellings, or might.
+/// The shortest of [`METHOD_OVERRIDES`].
+const SHORTEST_OVERRIDE: &[u8] = b"x-http-method";
+
+/// A name as it is compared: in lower case, with one `-` for each run of bytes that are neither letter nor digit, and none
+/// at the ends. CGI and its heirs may make one variable of all these spellings.
 #[derive(Clone, Copy, Debug)]
 pub struct Folded {
     bytes: [u8; NAME_BYTES_MAX],
@@ -189,14 +192,14 @@ impl Folded {
     }
 }
 
-/// The families, for who looks at one byte or two before a name is folded.
+/// The families, for callers that look at the first two bytes before they fold a name.
 pub fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().copied()
 }
 
 /// Whether frameworks may take the value of this field for the request's method.
 ///
-/// The last byte tells most names apart.
+/// The last byte tells most names apart, and so does the length: `x-http-method` is the shortest.
 #[must_use]
 pub fn is_method_override(name: &[u8]) -> bool {
     let may_be = match name.last() {
@@ -204,7 +207,7 @@ pub fn is_method_override(name: &[u8]) -> bool {
         None => false,
     };
     may_be
-        && 12 < name.len()
+        && SHORTEST_OVERRIDE.len() <= name.len()
         && Folded::of(name)
             .whole()
             .is_some_and(|name| METHOD_OVERRIDES.contains(&name))

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A path in the one form that is matched, logged and forwarded. Made by `route::normalize` only in practice; the
-/// constructor here checks the outer form, so that no other text can pass for one.
+/// A path in the one form that is matched, logged and forwarded. Made by `route::normalize` for requests; the constructor
+/// here checks the outer form, so that no other text can pass for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CanonicalPath {
     text: String,

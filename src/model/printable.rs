@@ -1,32 +1,7 @@
-//! Text of others, made fit for a terminal: which takes control characters for orders, and hides or reorders what others
-//! around them say.
+//! Foreign text made safe for a terminal, which would obey control characters and let others hide or reorder what it shows.
 
 use std::borrow::Cow;
 use std::fmt::Write;
-
-/// What is invisible, or changes how its neighbours are shown, and is not in the classes that [`is_visible`] asks for.
-///
-/// Source: Unicode property `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`), interlinear annotations, and
-/// the blank pattern of Braille.
-const HIDDEN: [(char, char); 17] = [
-    ('\u{ad}', '\u{ad}'),
-    ('\u{34f}', '\u{34f}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{115f}', '\u{1160}'),
-    ('\u{17b4}', '\u{17b5}'),
-    ('\u{180b}', '\u{180f}'),
-    ('\u{200b}', '\u{200f}'),
-    ('\u{2028}', '\u{202f}'),
-    ('\u{205f}', '\u{206f}'),
-    ('\u{2800}', '\u{2800}'),
-    ('\u{3164}', '\u{3164}'),
-    ('\u{fe00}', '\u{fe0f}'),
-    ('\u{feff}', '\u{feff}'),
-    ('\u{ffa0}', '\u{ffa0}'),
-    ('\u{fff0}', '\u{fffb}'),
-    ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{e0000}', '\u{e0fff}'),
-];
 
 /// The text on one line, with every character that a terminal would obey, hide or leave out written as JSON writes it:
 /// `\n`, `\u001b`, `\u202e`.
@@ -52,12 +27,40 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Unicode's default-ignorable code points: they show as nothing, and many comparisons drop them.
+///
+/// Source: Unicode property `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`).
+#[must_use]
+pub const fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 /// Whether a terminal shows a character where it stands, and nothing else happens.
 fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return c == ' ' || c.is_ascii_graphic();
     }
-    let is_hidden = HIDDEN.iter().any(|(low, high)| (*low..=*high).contains(&c));
+    // The blank pattern of Braille, and interlinear annotations.
+    let is_hidden = is_ignorable(c) || matches!(c, '\u{2800}' | '\u{fff9}'..='\u{fffb}');
     !c.is_control() && !c.is_whitespace() && !is_hidden && is_assigned(c)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::access::{Name, Requirement};
 use crate::model::credential::CredentialRules;
+use crate::model::field_name::is_method_override;
 
 /// One piece of a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,15 +109,23 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route without what it matches: two that are equal then are decided alike. What neither decides nor reaches the
-    /// upstream (time limits, fields of answers) is to be left out here too.
+    /// The route without its path and its methods: two that are equal then are decided alike. What neither decides nor
+    /// reaches the upstream (time limits, fields of answers) is to be left out here too. The methods stay where they decide:
+    /// where another one than the request's own may be named among them. The hosts stay, for one upstream may serve several.
     #[must_use]
     pub fn without_place(&self) -> Self {
+        let is_override = |name: &http::HeaderName| is_method_override(name.as_str().as_bytes());
+        let takes_override = self.pass_headers.iter().any(is_override);
         Self {
             text: String::new(),
             path: PathPattern {
                 segments: Vec::new(),
                 tail: true,
+            },
+            methods: if takes_override {
+                self.methods.clone()
+            } else {
+                Vec::new()
             },
             ..self.clone()
         }

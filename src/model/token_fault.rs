@@ -246,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_tells_every_code_and_no_other() {
+        let page = include_str!("../../docs/issuers.md");
+        let (_, section) = page
+            .split_once("\n## What is wrong with a token\n")
+            .unwrap();
+        let rows: Vec<_> = section
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        let row = |kind: FaultKind| format!("| `{}` | {} |", kind.code(), kind.text());
+        assert_eq!(rows, FaultKind::ALL.map(row));
+    }
+
+    #[test]
     fn foreign_text_stays_one_line_of_ascii_and_short() {
         for (text, expected) in [
             ("api", "\"api\""),

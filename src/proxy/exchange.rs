@@ -11,7 +11,7 @@ use std::time::Duration;
 use pingora::protocols::SocketDigest;
 use tokio::time::sleep;
 
-/// A caller may be waited for this long; bytes that it moves earn it more, up to as much again.
+/// How long a caller may be waited for. Bytes that it moves earn time back, never beyond this.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// What a caller has to move for each second in which it is waited for (security: slow bodies, slow readers).
 const BYTES_PER_S: u64 = 1024;

@@ -1,4 +1,4 @@
-//! How many requests are under way.
+//! The bound on requests in flight, in all and for each client network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Which route decides about a request, and whether every reading of its path agrees.
 //!
-//! A path is refused only where two readings of it would be decided differently. So readings are compared by what decides:
-//! by route, or by routes that are equal in all but what does not, and by the captures that a requirement uses.
+//! A path is refused only where two readings of it would be decided differently. Two readings agree if they lead to the same
+//! route, or to routes that decide alike, with equal values in the captures that decide.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Rule {
     }
 }
 
-/// By place in the pattern: those of the requirement in its order, or all where the caller's roles on them are signed.
+/// Places of the captures that decide: those of the requirement, or all where an assertion signs the caller's roles on them.
 fn used_captures(route: &Route) -> Vec<usize> {
     let names = route
         .path

@@ -62,8 +62,8 @@ pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
 /// Judges the name of a field.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::HeaderNameRefused`] for one that holds what some
-/// servers read as `-`.
+/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::HeaderNameRefused`] for a token with other
+/// characters than letters, digits, `-`, `_` and `.`.
 pub fn check_field_name(name: &[u8]) -> Result<(), DenyReason> {
     if !name.is_empty() && name.iter().all(|byte| is_plain(*byte)) {
         return Ok(());

@@ -1,8 +1,8 @@
 //! The tree of path patterns, and the one way through it.
 //!
 //! At each node a literal goes before a capture and a capture before `/**`. One walk finds where a path leads as it was
-//! sent and where it would lead with its last slash added or dropped, and notices literals that it meets in another case:
-//! so a path of plain characters needs no second look-up.
+//! sent and where it would lead with its last slash added or dropped, and notices literals that it meets in another case,
+//! so a path of plain characters needs a second look-up only where it met one, or is nearly a path of the gateway's own.
 
 use std::collections::BTreeMap;
 
@@ -217,7 +217,7 @@ impl<'n> Hits<'n> for Ends<'n> {
 pub(super) enum Folding {
     /// It is noticed ([`Walk::met_case`]) and does not match.
     Noticed,
-    /// It matches and does not match: both are followed.
+    /// Both are followed: that it matches, and that it does not.
     Followed,
     /// It does not match.
     Ignored,

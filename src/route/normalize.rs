@@ -1,8 +1,8 @@
 //! The one form of a path: what is matched is what is sent.
 //!
-//! Two spellings are folded, both without loss (RFC 3986 section 6.2.2): escapes of unreserved characters are decoded,
-//! and the hex digits of the others are written in upper case. Nothing else is touched. What no rule could ever mean is
-//! refused here; what depends on the routes is judged where they are (`route/choice`).
+//! Escapes of unreserved characters are decoded, the hex digits of the others are written in upper case (both RFC 3986
+//! section 6.2.2), and bytes that a URI cannot hold raw are escaped. Nothing else is touched. What no rule could ever mean
+//! is refused here; what depends on the routes is judged where they are (`route/choice`).
 
 use std::borrow::Cow;
 
@@ -10,14 +10,15 @@ use crate::model::path::CanonicalPath;
 use crate::route::escape::{decoded, escape_at, is_unreserved, may_stand_raw, push_escape};
 use crate::route::readings::{Reading, Readings};
 
-/// A path that is never served: it names no place, or leaves the one that it names.
+/// A path that is never served: it has a dot segment or a control character in some reading, cannot be read, or has too
+/// many readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path can be read in more than one way")]
 pub struct PathRefused;
 
 /// A request target in origin form, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct Canonical<'a> {
     /// The path that is matched, logged and sent.
     pub path: CanonicalPath,
     /// The query as sent, without `?`; it never takes part in a match.
@@ -30,7 +31,7 @@ pub struct Target<'a> {
 /// # Errors
 /// [`PathRefused`] for dot segments in any reading, control characters raw or escaped, spaces, a fragment, broken escapes,
 /// and a path with more readings than are looked at.
-pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Target<'_>, PathRefused> {
+pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Canonical<'_>, PathRefused> {
     let target = target.as_ref();
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
         Some(place) => {
@@ -44,7 +45,7 @@ pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Target<'_>, Path
     if !path.is_plain() {
         Readings::of(&path)?;
     }
-    Ok(Target { path, query })
+    Ok(Canonical { path, query })
 }
 
 /// Whether all servers read the same text in a path, be it escaped or not.

@@ -10,13 +10,14 @@ use std::fmt;
 use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::model::path::CanonicalPath;
+use crate::model::printable::is_ignorable;
 use crate::route::escape::{decoded, decoded_but};
 use crate::route::head::host_of;
 use crate::route::normalize::PathRefused;
 
 /// Most readings that are compared.
 const READINGS_MAX: usize = 64;
-/// Most work on all readings of a path, by [`work_on`]: what is refused beyond would take longer to compare than to serve.
+/// Most work on all readings of a path, by [`work_on`]: comparing more would take longer than serving the request.
 const WORK_MAX: usize = 32 * 1024;
 /// What a byte of text beyond ASCII costs, as it goes through the forms of Unicode, against one of ASCII.
 const UNICODE_WORK: usize = 6;
@@ -159,7 +160,7 @@ const fn work_on(path: &[u8]) -> usize {
     }
 }
 
-/// A dot segment, padded or not, and what has as few letters: some servers take three dots for two.
+/// Whether a segment is dots, padded or not: some servers take three dots for two.
 fn is_dots(segment: &[u8]) -> bool {
     segment.contains(&b'.')
         && segment
@@ -167,12 +168,12 @@ fn is_dots(segment: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'.' | b' ') || byte.is_ascii_control())
 }
 
-/// What one kind of server does to a path, at any place of a row of them; `None`: nothing to do.
+/// A change that some server in a row makes to a path; `None`: it changes nothing.
 type Step = fn(&[u8]) -> Option<Vec<u8>>;
 
 const STEPS: &[Step] = &[
     merged,
-    slashed,
+    backslashes_as_slashes,
     without_parameters,
     trimmed,
     cut,
@@ -204,7 +205,7 @@ fn merged(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A backslash is a slash.
-fn slashed(path: &[u8]) -> Option<Vec<u8>> {
+fn backslashes_as_slashes(path: &[u8]) -> Option<Vec<u8>> {
     path.contains(&b'\\').then(|| {
         let slashed = path.iter().map(|byte| match byte {
             b'\\' => b'/',
@@ -358,30 +359,6 @@ fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
         }
         alike.into()
     })
-}
-
-/// Unicode's default-ignorable code points: they show as nothing, and many comparisons drop them.
-const fn is_ignorable(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// Changes the pieces of a path that are UTF-8.

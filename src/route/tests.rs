@@ -309,13 +309,33 @@ fn the_other_slash_of_a_path_is_asked_though_it_does_not_take_the_method() {
         get_of("/api", ADMIN, Method::GET),
         get_of("/api", PUBLIC, Method::PUT),
     ];
+    let alike = [
+        Arc::clone(&all),
+        get_of("/api", ADMIN, Method::GET),
+        get_of("/api", ADMIN, Method::PUT),
+    ];
+    let overridden = |pattern: &str, methods: &[Method]| {
+        changed(pattern, |route| {
+            route.methods = methods.to_vec();
+            route.pass_headers = vec!["x-http-method-override".parse().unwrap()];
+        })
+    };
+    let overridden = [
+        overridden("/api/**", &[]),
+        overridden("/api", &[Method::POST]),
+    ];
     let cases = [
-        (equal.as_slice(), "/api/", Ok(vec![0, 1])),
+        (equal.as_slice(), "/api/", Ok(vec![0])),
         (&equal, "/api/x", Ok(vec![0])),
         (&equal, "/api", Err("[GET]")),
         (&equal, "/api%20/", Err("or 0")),
         (&stricter, "/api/", Ok(vec![0, 1])),
         (&many, "/api/", Err("or NoMethod")),
+        // Their methods are all that differs.
+        (&alike, "/api/", Ok(vec![0, 1])),
+        // Which methods another one may be named among differs too.
+        (&overridden, "/api/", Ok(vec![0, 1])),
+        (&overridden, "/api", Ok(vec![1, 0])),
     ];
     for (routes, path, wanted) in cases {
         assert_eq!(post(routes, path), wanted.map_err(str::to_owned), "{path}");

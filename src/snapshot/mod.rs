@@ -61,10 +61,10 @@ pub struct Services {
     pub assertion_keys: Arc<SigningKeys>,
     /// Mail, as this configuration makes it.
     pub mailer: Arc<dyn Mailer>,
+    /// What the delivery of mails shares through reloads.
+    pub post: Arc<Post>,
     /// What is counted against limits.
     pub counters: Arc<CounterSets>,
-    /// What its delivery knows.
-    pub post: Arc<Post>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Uses of session cookies on their way into the store.

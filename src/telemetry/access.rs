@@ -133,6 +133,26 @@ mod tests {
     }
 
     #[test]
+    fn the_page_tells_every_field_in_order_and_every_outcome() {
+        let page = include_str!("../../docs/audit.md");
+        let (_, section) = page.split_once("\n## Access records\n").unwrap();
+        let rows: Vec<_> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let line = serde_json::to_string(&record("/x")).unwrap();
+        let places = rows
+            .iter()
+            .map(|field| line.find(&format!("\"{field}\":")).unwrap());
+        assert!(places.is_sorted());
+        let fields: serde_json::Map<_, _> = serde_json::from_str(&line).unwrap();
+        assert_eq!(rows.len(), fields.len());
+        for outcome in Outcome::ALL {
+            assert!(section.contains(&format!("`{}`", outcome.as_str())));
+        }
+    }
+
+    #[test]
     fn a_log_that_is_off_does_nothing() {
         let log = AccessLog::off();
         assert!(!log.is_enabled());

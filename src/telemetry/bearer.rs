@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::model::token_fault::FaultKind;
+use crate::telemetry::register::registered;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fault(FaultKind);
@@ -28,11 +29,10 @@ pub(in crate::telemetry) struct BearerFaults([Counter; FaultKind::ALL.len()]);
 
 impl BearerFaults {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
-        let family = Family::<FaultLabels, Counter>::default();
-        registry.register(
+        let family: Family<FaultLabels, Counter> = registered(
+            registry,
             "bearer_tokens_refused",
             "Bearer tokens that were refused, by what is wrong with them",
-            family.clone(),
         );
         Self(FaultKind::ALL.map(|kind| {
             let fault = Fault(kind);

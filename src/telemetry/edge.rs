@@ -3,6 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use crate::telemetry::register::registered;
+
 /// What was turned away so that others can be served.
 #[derive(Debug, Default)]
 pub struct EdgeMetrics {
@@ -18,31 +20,27 @@ pub struct EdgeMetrics {
 
 impl EdgeMetrics {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        for (name, help, counter) in [
-            (
+        Self {
+            connections_refused: registered(
+                registry,
                 "connections_refused",
                 "Connections that were closed at once because their network had too many",
-                &metrics.connections_refused,
             ),
-            (
+            connections_evicted: registered(
+                registry,
                 "connections_evicted",
                 "Connections without a request that were closed to make room for others",
-                &metrics.connections_evicted,
             ),
-            (
+            connections_flooding: registered(
+                registry,
                 "connections_flooding",
                 "Connections that were closed for too many HTTP/2 control frames",
-                &metrics.connections_flooding,
             ),
-            (
+            requests_refused: registered(
+                registry,
                 "requests_refused",
                 "Requests that were refused because too many were in flight",
-                &metrics.requests_refused,
             ),
-        ] {
-            registry.register(name, help, counter.clone());
         }
-        metrics
     }
 }

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::model::clock::Timestamp;
+use crate::telemetry::register::registered;
 
 /// How a fetch of an issuer's keys ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +82,7 @@ struct IntrospectionLabels {
 }
 
 /// The metrics of all issuers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::telemetry) struct IssuerFamilies {
     keys: Family<IssuerLabels, Gauge>,
     fetched: Family<IssuerLabels, Gauge>,
@@ -93,38 +94,38 @@ pub(in crate::telemetry) struct IssuerFamilies {
 
 impl IssuerFamilies {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
-        let all = Self::default();
-        registry.register(
-            "issuer_keys",
-            "Keys of an issuer that verify signatures now",
-            all.keys.clone(),
-        );
-        registry.register(
-            "issuer_keys_fetched_timestamp_seconds",
-            "When an issuer's keys were fetched last, in seconds since 1970; 0: never",
-            all.fetched.clone(),
-        );
-        registry.register(
-            "issuer_unknown_kids",
-            "Tokens that named a key which the issuer's key set did not hold",
-            all.unknown_kids.clone(),
-        );
-        registry.register(
-            "issuer_values_left_out",
-            "Roles, scopes and usernames of an issuer's tokens that were left out because they cannot be any",
-            all.values_left_out.clone(),
-        );
-        registry.register(
-            "issuer_fetches",
-            "Fetches of an issuer's keys by outcome",
-            all.fetches.clone(),
-        );
-        registry.register(
-            "issuer_introspections",
-            "Questions to an issuer about opaque tokens by result",
-            all.introspections.clone(),
-        );
-        all
+        Self {
+            keys: registered(
+                registry,
+                "issuer_keys",
+                "Keys of an issuer that verify signatures now",
+            ),
+            fetched: registered(
+                registry,
+                "issuer_keys_fetched_timestamp_seconds",
+                "When an issuer's keys were fetched last, in seconds since 1970; 0: never",
+            ),
+            unknown_kids: registered(
+                registry,
+                "issuer_unknown_kids",
+                "Tokens that named a key which the issuer's key set did not hold",
+            ),
+            values_left_out: registered(
+                registry,
+                "issuer_values_left_out",
+                "Roles, scopes and usernames of an issuer's tokens that were left out because they cannot be any",
+            ),
+            fetches: registered(
+                registry,
+                "issuer_fetches",
+                "Fetches of an issuer's keys by outcome",
+            ),
+            introspections: registered(
+                registry,
+                "issuer_introspections",
+                "Questions to an issuer about opaque tokens by result",
+            ),
+        }
     }
 
     pub(in crate::telemetry) fn of(&self, name: &str) -> IssuerMetrics {

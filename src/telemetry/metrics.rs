@@ -21,6 +21,7 @@ use crate::telemetry::edge::EdgeMetrics;
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::issuer::{IssuerFamilies, IssuerMetrics};
 use crate::telemetry::output::LineCounts;
+use crate::telemetry::register::registered;
 use crate::telemetry::upstream::UpstreamMetrics;
 
 /// Every way a request can end.
@@ -185,22 +186,20 @@ struct Labelled {
 
 impl Labelled {
     fn register(registry: &mut Registry) -> Self {
-        let requests = Family::<RequestLabels, Counter>::default();
-        let refusals = Family::<ReasonLabels, Counter>::default();
-        let durations = Family::<OutcomeLabels, Histogram>::default();
-        let mails = Family::<MailLabels, Counter>::default();
-        registry.register(
+        let requests: Family<RequestLabels, Counter> = registered(
+            registry,
             "requests",
             "Finished requests by outcome and class of status; none: no answer was sent",
-            requests.clone(),
         );
-        registry.register("refusals", "Refused requests by reason", refusals.clone());
-        registry.register(
+        let refusals: Family<ReasonLabels, Counter> =
+            registered(registry, "refusals", "Refused requests by reason");
+        let durations: Family<OutcomeLabels, Histogram> = registered(
+            registry,
             "request_duration_seconds",
             "From the head of a request to the end of its answer, by outcome",
-            durations.clone(),
         );
-        registry.register("mails", "What became of mails", mails.clone());
+        let mails: Family<MailLabels, Counter> =
+            registered(registry, "mails", "What became of mails");
         Self {
             requests: Outcome::ALL.map(|outcome| {
                 StatusClass::ALL
@@ -260,11 +259,7 @@ impl Metrics {
         );
         let labelled = Labelled::register(&mut registry);
         lines.register(&mut registry);
-        let mut gauge = |name: &str, help: &str| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
+        let mut gauge = |name: &str, help: &str| -> Gauge { registered(&mut registry, name, help) };
         let mails_queued = gauge("mails_queued", "Mails that wait in the outbox");
         let backup_made = gauge(
             "backup_last_success_timestamp_seconds",
@@ -274,11 +269,8 @@ impl Metrics {
         let bearer_faults = BearerFaults::register(&mut registry);
         let edge = EdgeMetrics::register(&mut registry);
         let upstreams = UpstreamMetrics::register(&mut registry);
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
+        let mut counter =
+            |name: &str, help: &str| -> Counter { registered(&mut registry, name, help) };
         Self {
             password_pool_busy: counter(
                 "password_pool_busy",

@@ -9,6 +9,7 @@ pub mod issuer;
 pub mod log;
 pub mod metrics;
 pub mod output;
+mod register;
 #[cfg(test)]
 mod test_kit;
 pub mod upstream;

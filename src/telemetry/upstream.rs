@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::telemetry::register::registered;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AddressLabels {
     upstream: String,
@@ -23,18 +25,18 @@ pub struct UpstreamMetrics {
 
 impl UpstreamMetrics {
     pub(in crate::telemetry) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "upstream_address_ejected",
-            "1: connecting to this address of an upstream failed, and it is skipped for a while",
-            metrics.ejected.clone(),
-        );
-        registry.register(
-            "upstream_connect_errors",
-            "Connects to upstreams that failed",
-            metrics.connect_errors.clone(),
-        );
-        metrics
+        Self {
+            ejected: registered(
+                registry,
+                "upstream_address_ejected",
+                "1: connecting to this address of an upstream failed, and it is skipped for a while",
+            ),
+            connect_errors: registered(
+                registry,
+                "upstream_connect_errors",
+                "Connects to upstreams that failed",
+            ),
+        }
     }
 
     /// Counts a connect that failed.

@@ -1,4 +1,4 @@
-//! Who may call what: extractors that a handler names in its arguments (contract, section 2).
+//! Who may call what: extractors that a handler names in its arguments.
 
 use std::sync::Arc;
 

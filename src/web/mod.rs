@@ -9,13 +9,13 @@ mod body;
 mod caller;
 mod cookie;
 mod cors;
+mod cursor;
 mod endpoints;
 mod error;
 pub mod forward_auth;
 mod malformed;
 mod openapi;
 mod pace;
-mod page;
 mod portal;
 #[cfg(test)]
 mod test_kit;

@@ -5,20 +5,17 @@
 //! typed and the account, each with the client network, the network and the wider ones that it is in, and the account's
 //! failures in a row.
 
-use std::time::Duration;
-
-use crate::account::call::{Call, wider_networks};
+use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
-use crate::crypto::password::HashError;
+use crate::crypto::password::{HashError, WAIT_MAX};
 use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
 use crate::model::account::{Account, AccountStatus};
+use crate::model::client_network::wider_networks;
 use crate::model::secret::Secret;
 
 /// Failures that one client network may have in a window, whatever the names; and that an account may have in a row,
 /// from wherever, before it backs off. Source: NIST SP 800-63B-4 section 3.2.2 asks for no more than 100.
 const FAILURES_MAX: u32 = 100;
-/// How long a guess waits for places that others hold: as long as the hashing pool lets them wait.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Whose password is guessed at, and by whom.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +82,8 @@ impl Accounts {
         let claims = self.claims(call, guesser).await?;
         let rounds = self.parts.store.old_hash_rounds_max().await?;
         let counters = &self.parts.counters.logins;
-        let (ticket, is_shadowed) = match counters.take_in_turn(&claims, TURN_WAIT_MAX).await {
+        // Those that hold the places wait for the hashing pool: as long is waited for them.
+        let (ticket, is_shadowed) = match counters.take_in_turn(&claims, WAIT_MAX).await {
             Take::Taken {
                 ticket,
                 is_shadowed,

@@ -1,4 +1,4 @@
-//! How long the queue of the hashing pool is, in time.
+//! The bound on the hashing pool's queue, in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::model::clock::{Clock, SystemClock};
 
-/// What a hash is taken to cost until one was measured.
+/// Assumed time of one hash before the first is measured.
 const HASH_US_FIRST: u64 = 20_000;
-/// What one is taken to cost at least: so many jobs in the queue there are at most.
+/// Least assumed time of one hash; it bounds the number of queued jobs.
 const HASH_US_MIN: u64 = 1_000;
 /// Each measured hash moves the estimate by this part of the difference.
 const WEIGHT: u64 = 8;
@@ -19,7 +19,7 @@ pub(super) struct Load {
     threads: u64,
     wait_max_us: u64,
     hashes: AtomicU64,
-    /// Of the last ones, on a thread of its own: longer while the machine has other work.
+    /// Moving average of one hash's time; it grows while the machine has other work.
     hash_us: AtomicU64,
     clock: SystemClock,
 }
@@ -45,7 +45,7 @@ impl Load {
     /// A place for a job of so many hashes; `None`: what is ahead of it takes too long. A thread that is free takes any.
     pub(super) fn enter(self: &Arc<Self>, hashes: u64) -> Option<Place> {
         let ahead = self.hashes.fetch_add(hashes, Ordering::Relaxed);
-        // Gives itself up where there is none.
+        // Dropping it gives the hashes back if there is no room.
         let place = Place {
             load: Arc::clone(self),
             hashes,

@@ -1,4 +1,4 @@
-//! Argon2id on a bounded pool of threads, and what old hashes need.
+//! Password hashing with Argon2id on a bounded pool of threads, and verification of older hashes.
 
 mod forms;
 mod load;
@@ -27,6 +27,8 @@ use crate::model::secret::Secret;
 
 /// Longest password that is hashed. Argon2 takes more; a limit keeps its first step, which reads all of it, short.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane the least that the OWASP password storage sheet asks of
 /// Argon2id.
@@ -39,13 +41,13 @@ const OUTPUT_BYTES: usize = 32;
 /// Bounds of a hash that was made elsewhere, so that no record can ask for more than this machine has.
 const MEMORY_KIB_MAX: u32 = 128 * 1024;
 const PASSES_MAX: u32 = 16;
+const LANES_MAX: u32 = 16;
 /// What one hash of ours costs: blocks of memory filled, over all passes.
 const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
 /// Fewest blocks that Argon2 fills in a pass.
 const BLOCKS_MIN: u32 = 8;
-const LANES_MAX: u32 = 16;
 
-/// Threads that hash passwords, behind a queue that is bounded by the time that it stands for.
+/// Threads that hash passwords, behind a queue that is bounded by the time its jobs will take.
 ///
 /// Each thread holds 19 MiB for as long as the pool lives. When the pool is dropped its threads end after what is
 /// queued.
@@ -147,8 +149,8 @@ impl PasswordPool {
 
     /// Hashes a password with Argon2id, in its composed form (NFC).
     ///
-    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. It takes about 14 ms once
-    /// a thread is free. Whoever stops waiting takes the job out of the queue.
+    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. Whoever stops waiting
+    /// takes the job out of the queue.
     ///
     /// # Errors
     /// [`HashError::Busy`] when too much is queued, [`HashError::Length`] for a password that no rule lets through.

@@ -1,7 +1,8 @@
 //! What a request head must keep to before anything reads it.
 //!
 //! Pingora's own parser is lenient where servers behind it may not be, and hides some of what it mended. So every head is
-//! judged here first, on its raw bytes, and only one that reads in exactly one way goes on. Nothing is repaired.
+//! judged here first, on its raw bytes, and only one that reads in exactly one way goes on. Nothing is
+//! repaired, except that bytes of the target which must be escaped are ([`HeadCheck::rewritten`]).
 //!
 //! Source: RFC 9112 sections 2.2, 3, 5 and 6; RFC 9110 sections 5.5, 7.2 and 8.6.
 
@@ -11,6 +12,7 @@ use std::ops::Range;
 
 use crate::model::deny::DenyReason;
 use crate::proxy::guard::body::Framing;
+use crate::route::escape::push_escape;
 use crate::route::head::{METHOD_BYTES_MAX, check_field_name, check_method, host_of};
 
 /// What stands around the target in a request line: a method, two spaces, a version.
@@ -155,7 +157,7 @@ impl HeadCheck {
         for byte in target {
             is_path &= *byte != b'?';
             if is_escaped(*byte, is_path) {
-                head.extend([b'%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
+                push_escape(*byte, &mut head);
             } else {
                 head.push(*byte);
             }
@@ -327,13 +329,6 @@ fn count_escapes(target: &[u8]) -> usize {
         is_escaped(**byte, is_path)
     });
     escaped.count()
-}
-
-const fn hex_digit(value: u8) -> u8 {
-    match value {
-        0..=9 => b'0' + value,
-        _ => b'A' + value - 10,
-    }
 }
 
 /// Checks a target's form; gives the authority of one in absolute-form.

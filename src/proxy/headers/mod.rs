@@ -136,7 +136,7 @@ fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValu
 }
 
 /// A field, if it came once and reads well.
-fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: Reading) -> Option<HeaderValue> {
+fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: ValueCheck) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     let is_sound = values.next().is_none() && value.to_str().is_ok_and(reads_well);
@@ -144,10 +144,10 @@ fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: Reading) -> Option<
 }
 
 /// Whether a value is one of its field's.
-type Reading = fn(&str) -> bool;
+type ValueCheck = fn(&str) -> bool;
 
 /// Fields of a trusted proxy's that are passed on as they came, and how each of them reads.
-const KEPT: [(ForwardingField, Reading); 3] = [
+const KEPT: [(ForwardingField, ValueCheck); 3] = [
     (ForwardingField::Port, is_port),
     (ForwardingField::Prefix, is_prefix),
     (ForwardingField::RealIp, is_address),

@@ -1,4 +1,5 @@
-//! All that the process writes on standard output and standard error: access records, audit events, the log, mails.
+//! All that the gateway writes on standard output and standard error (access records, audit events, the log, mails), and the
+//! log and audit events of commands.
 //!
 //! No caller waits for a reader. A line goes into the queue of its stream, which is bounded, and a thread for each output
 //! writes what is in the queues. What does not fit, or cannot be written, is lost: it is counted in the metrics, mentioned
@@ -98,7 +99,7 @@ pub enum AuditOutput {
 #[error("cannot write the audit trail")]
 pub struct Unrecorded;
 
-/// The one way onto standard output and standard error.
+/// The way of logs, records, audit events and mails onto standard output and standard error.
 #[derive(Debug)]
 pub struct Output {
     queues: [Queue; Stream::ALL.len()],
@@ -213,8 +214,8 @@ impl Output {
         }
     }
 
-    /// From now on `begin` waits for its line, and audit events of what was done are written again and again
-    /// until they are written. As `[audit] required` says.
+    /// Sets `[audit] required`: from now on `begin` waits for its line, and an audit event of what was done is tried again
+    /// until it is written.
     pub fn require_audit(&self, is_required: bool) {
         self.requires_audit.store(is_required, Ordering::Release);
     }

@@ -84,6 +84,7 @@ impl Tally {
 #[derive(Debug)]
 pub(super) struct Queue {
     lines: SyncSender<Line>,
+    lines_max: u64,
     bytes_max: u64,
     pub(super) tally: Arc<Tally>,
     pub(super) lane: Arc<Lane>,
@@ -119,6 +120,7 @@ pub(super) fn open(
     });
     let queue = Queue {
         lines: sender,
+        lines_max: bounds.lines_max as u64,
         bytes_max: bounds.bytes_max,
         tally: Arc::clone(&tally),
         lane: Arc::clone(lane),
@@ -155,9 +157,9 @@ impl Queue {
         has_room
     }
 
-    /// Whether less than half of the bytes are taken.
+    /// Whether less than half of the lines and of the bytes are taken.
     pub(super) fn is_half_free(&self) -> bool {
-        self.tally.bytes() < self.bytes_max / 2
+        self.tally.lines() < self.lines_max / 2 && self.tally.bytes() < self.bytes_max / 2
     }
 }
 

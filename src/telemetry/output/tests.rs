@@ -323,6 +323,23 @@ fn refusals_take_no_room_of_what_was_done() {
 }
 
 #[test]
+fn a_required_trail_keeps_room_for_outcomes_in_lines_as_in_bytes() {
+    let reader = Reader::default();
+    let output = reader.output();
+    output.require_audit(true);
+    let shut = reader.0.gate.lock().unwrap();
+    // As long as most are: all of them have less than half of the bytes.
+    let line = format!("{}\n", "x".repeat(171));
+    for _ in 0..8192 {
+        output.line(Stream::Audit, line.clone().into_bytes());
+    }
+    let is_half_free = output.queue(Stream::Audit).unwrap().is_half_free();
+    drop(shut);
+    assert!(!is_half_free);
+    reader.wait_until(|_| output.takes_lines());
+}
+
+#[test]
 fn a_mail_that_is_not_taken_is_the_business_of_its_sender() {
     let reader = Reader::default();
     let output = reader.output();

@@ -16,9 +16,9 @@ use crate::web::api::password;
 use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{Administrator, Recognised};
+use crate::web::cursor::PageQuery;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
-use crate::web::page::PageQuery;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Account")]

@@ -18,9 +18,9 @@ use crate::model::id::KeyId;
 use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
 use crate::web::caller::OwnLogin;
+use crate::web::cursor::PageQuery;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::rules::{NAME as RESOURCE_NAME, PRINTED_OR_NOTHING, RESOURCE_ID};
-use crate::web::page::PageQuery;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

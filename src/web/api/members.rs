@@ -9,8 +9,8 @@ use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{MemberCaller, Recognised};
+use crate::web::cursor::PageQuery;
 use crate::web::error::{Kind, Problem};
-use crate::web::page::PageQuery;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

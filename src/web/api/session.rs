@@ -20,8 +20,8 @@ use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, OAuthForm, PageForm, Place, Query, is_form_sent};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call, own_page};
 use crate::web::cookie;
+use crate::web::cursor::PageQuery;
 use crate::web::error::{Kind, OAuthProblem, Problem};
-use crate::web::page::PageQuery;
 use crate::web::portal::{Portal, login};
 
 /// The one way to log in that there is.

@@ -12,7 +12,7 @@ use crate::web::portal::Portal;
 use crate::web::test_kit::Gateway;
 
 #[tokio::test]
-async fn bodies_are_what_the_contract_says_and_nothing_else() {
+async fn bodies_are_what_is_documented_and_nothing_else() {
     let gateway = Gateway::start();
     let jwt = gateway.person("anna").await.text_of("jwt_token");
     let register = r#"{"identity":"b@example.org","username":"bert","name":"B""#;

@@ -1,4 +1,4 @@
-//! What works and is fine on one's own machine, but not before strangers: `serve` warns of it, `check --strict` fails.
+//! Warnings about what is fine on one's own machine but not before strangers.
 
 use crate::config::Config;
 use crate::config::account::Registration;
