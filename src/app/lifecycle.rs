@@ -234,7 +234,8 @@ fn degraded(current: &Arc<Current>) -> Degraded {
     })
 }
 
-/// Logs when an output stops taking its lines, and when it takes them again.
+/// Logs when an output stops taking its lines, and when it takes them again, and how many lines were counted instead of
+/// written.
 async fn watch_output(output: Arc<Output>) {
     let mut before: Vec<&str> = Vec::new();
     loop {
@@ -249,6 +250,7 @@ async fn watch_output(output: Arc<Output>) {
             tracing::info!(output = name, "takes its lines again");
         }
         before = now;
+        output.tell_folded();
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
