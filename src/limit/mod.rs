@@ -7,6 +7,7 @@
 //! (`Counters::changes`, `Counters::restore`).
 
 mod cell;
+mod keeping;
 mod kept;
 pub mod places;
 mod ticket;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
+pub use crate::limit::keeping::Keeping;
 pub use crate::limit::kept::{Change, CounterSets, Kept, KeptKey};
 pub use crate::limit::ticket::Ticket;
 
