@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -18,6 +17,7 @@ use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
+use crate::app::signals::Signals;
 use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
@@ -38,8 +38,13 @@ const NOTES_MAX: usize = 512;
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
-/// Opens everything, serves until a signal ends it, drains.
-pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Result<(), AppError> {
+/// Opens everything, serves until a signal ends it, drains. A signal that has come before is heeded once it serves.
+pub(super) async fn run(
+    path: &Path,
+    config: Config,
+    output: Arc<Output>,
+    signals: Signals,
+) -> Result<(), AppError> {
     let services = open(&config, output).await?;
     let config = Arc::new(config);
     let snapshot =
@@ -51,7 +56,6 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
     let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
     let grpc_listener = grpc_listener.transpose()?;
-    let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
     let (reloads, mut wishes) = mpsc::channel(1);
@@ -84,7 +88,7 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     }
     tell_ready(&config);
 
-    signals.until_end(path, &current, &mut wishes).await;
+    until_end(&signals, path, &current, &mut wishes).await;
     drop(wishes);
     is_ready.store(false, Ordering::Release);
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -92,7 +96,8 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let limit = current.load().config.limits.drain_timeout;
     let ended = tokio::select! {
         ended = drain(&door, &question_door, limit) => ended,
-        () = signals.next_end() => false,
+        // A second signal ends the drain at once.
+        () = signals.end() => false,
     };
     tasks.shutdown().await;
     drop(end_counting);
@@ -308,58 +313,26 @@ async fn note_key_use(services: Services) {
     }
 }
 
-/// The signals that end or reload the gateway.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, AppError> {
-        let on = |kind| {
-            signal(kind).map_err(|source| AppError::System {
-                what: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hangup: on(SignalKind::hangup())?,
-        })
-    }
-
-    /// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
-    async fn until_end(
-        &mut self,
-        path: &Path,
-        current: &Current,
-        wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
-    ) {
-        let reload = || {
-            tell_systemd(&[sd_notify::NotifyState::Reloading]);
-            let reply = reload::reload(path, current);
-            tell_systemd(&[sd_notify::NotifyState::Ready]);
-            reply
-        };
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // The log has the outcome.
-                _ = self.hangup.recv() => drop(reload()),
-                // Whoever went away wants no answer.
-                Some(caller) = wishes.recv() => drop(caller.send(reload())),
-            }
-        }
-    }
-
-    /// A second signal ends the drain at once.
-    async fn next_end(&mut self) {
+/// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
+async fn until_end(
+    signals: &Signals,
+    path: &Path,
+    current: &Current,
+    wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
+) {
+    let reload = || {
+        tell_systemd(&[sd_notify::NotifyState::Reloading]);
+        let reply = reload::reload(path, current);
+        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        reply
+    };
+    loop {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = signals.end() => return,
+            // The log has the outcome.
+            () = signals.hangup() => drop(reload()),
+            // Whoever went away wants no answer.
+            Some(caller) = wishes.recv() => drop(caller.send(reload())),
         }
     }
 }
