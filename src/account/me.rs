@@ -207,6 +207,7 @@ impl Accounts {
             digest,
             purpose: Purpose::ChangeIdentity,
             uid: uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.confirm_ttl),
             identity: Some(wanted.clone()),
         };
@@ -231,7 +232,7 @@ impl Accounts {
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
         let found = self.parts.store.one_time_token(&digest).await?;
-        let Some(token) = found.filter(|token| now < token.expires) else {
+        let Some(token) = found.filter(|token| token.is_live(now)) else {
             return Ok(None);
         };
         let account = self.parts.store.account(&token.uid).await?;

@@ -169,6 +169,7 @@ impl Accounts {
             digest,
             purpose: Purpose::Confirm,
             uid: account.uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.confirm_ttl),
             identity: None,
         };

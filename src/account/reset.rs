@@ -85,6 +85,7 @@ impl Accounts {
             digest,
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.reset_ttl),
             identity: None,
         };

@@ -18,7 +18,7 @@ use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
 use crate::app::signals::Signals;
-use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
+use crate::app::{AppError, backup, clock, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -35,8 +35,6 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Most uses in one write.
 const NOTES_MAX: usize = 512;
-/// How often what has expired is removed.
-const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Opens everything, serves until a signal ends it, drains. A signal that has come before is heeded once it serves.
 pub(super) async fn run(
@@ -115,7 +113,7 @@ pub(super) async fn run(
 
 /// What goes on in the store while the gateway serves.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
-    tasks.spawn(purge(services.clone()));
+    tasks.spawn(clock::keep_time(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
     if let Some(every) = config.store.backup_every {
         tasks.spawn(backup::keep_on(services.clone(), every));
@@ -275,20 +273,6 @@ async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
             Ok(()) if !could_write => tracing::info!("the store can write again"),
             _ => {}
         }
-    }
-}
-
-async fn purge(services: Services) {
-    loop {
-        match services.store.purge(services.clock.now()).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::debug!(removed, "removed what has expired"),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot remove what has expired"
-            ),
-        }
-        tokio::time::sleep(PURGE_EVERY).await;
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backup;
 mod budget;
+mod clock;
 mod command;
 mod connections;
 pub mod control;
