@@ -24,6 +24,7 @@ use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
 use crate::proxy::in_flight::InFlight;
 use crate::snapshot::{Current, Services, Snapshot};
+use crate::store::Store;
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
@@ -69,7 +70,7 @@ pub(super) async fn run(
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
-        components(&services, &is_ready, &mut tasks),
+        components(&services, &is_ready, &mut tasks).await,
         degraded(&current),
         config.listen.admin_token.as_ref(),
     );
@@ -168,8 +169,8 @@ fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketA
     Ok(Some(address))
 }
 
-/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket: then this
-/// one goes without.
+/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket, and on a disk
+/// that takes no writes none can be made: then this one goes without.
 async fn start_socket(
     config: &Config,
     current: &Arc<Current>,
@@ -177,14 +178,13 @@ async fn start_socket(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
     let path = socket::path_in(&config.store.path);
+    let is_in_memory = config.store.engine == crate::config::StoreEngine::Memory;
     match socket::bind(&path).await {
         Ok(listener) => {
             tasks.spawn(socket::serve(listener, Arc::clone(current), reloads));
             Ok(())
         }
-        Err(error @ socket::SocketError::Taken { .. })
-            if config.store.engine == crate::config::StoreEngine::Memory =>
-        {
+        Err(error) if error.is_of_the_disk() || (is_in_memory && error.is_taken()) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the command line cannot reach this gateway"
@@ -195,12 +195,13 @@ async fn start_socket(
     }
 }
 
-fn components(
+async fn components(
     services: &Services,
     is_ready: &Arc<AtomicBool>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
+    look_at_store(&services.store, &can_write).await;
     tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
     let post = Arc::clone(&services.post);
@@ -261,18 +262,23 @@ async fn watch_output(output: Arc<Output>) {
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
-        let probed = services.store.ready().await;
-        let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
-        match probed {
-            Err(error) if could_write => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the store cannot write"
-                );
-            }
-            Ok(()) if !could_write => tracing::info!("the store can write again"),
-            _ => {}
+        look_at_store(&services.store, &can_write).await;
+    }
+}
+
+/// Asks whether the store can write, and logs when that has changed.
+async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
+    let probed = store.ready().await;
+    let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
+    match probed {
+        Err(error) if could_write => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the store cannot write"
+            );
         }
+        Ok(()) if !could_write => tracing::info!("the store can write again"),
+        _ => {}
     }
 }
 

@@ -67,6 +67,27 @@ pub enum SocketError {
     },
 }
 
+impl SocketError {
+    /// Another process answers there.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken { .. })
+    }
+
+    /// The disk takes no writes.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            QuotaExceeded | ReadOnlyFilesystem | StorageFull
+        )
+    }
+}
+
 /// Where the socket of a store's directory is.
 #[must_use]
 pub fn path_in(directory: &Path) -> PathBuf {
