@@ -17,21 +17,26 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
-/// Removes what has expired, now and then and at once when the clock is set, and logs how far it was set.
+/// Removes what has expired, now and then, and logs how far the clock is set.
 pub(super) async fn keep_time(services: Services) {
     let mut watch = Watch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
     loop {
         let jump = watch.look(services.clock.as_ref());
-        if let Some(jump_ms) = watch.due(services.clock.as_ref()) {
+        while let Some(jump_ms) = watch.due(services.clock.as_ref()) {
             tell(jump_ms);
         }
-        if jump < 0 {
-            // Whoever was verified by the clock of then is looked at again.
-            services.store.generations().touch_all();
-        }
         let elapsed = services.clock.elapsed();
-        if jump != 0 || next_purge <= elapsed {
+        if 0 < jump {
+            // It may be a mistake that is put right soon, and what is removed does not come back.
+            next_purge = elapsed + PURGE_EVERY;
+        }
+        if jump < 0 {
+            // Whoever was verified by the clock of then is looked at again, and mails that wait are due.
+            services.store.generations().touch_all();
+            next_purge = elapsed;
+        }
+        if next_purge <= elapsed {
             purge(&services).await;
             next_purge = elapsed + PURGE_EVERY;
         }
@@ -63,17 +68,35 @@ async fn purge(services: &Services) {
 struct Watch {
     /// By how much the wall clock is ahead, in milliseconds.
     ahead: i64,
+    back: Direction,
+    forward: Direction,
+}
+
+/// How far the clock was set in one direction. Each is told by itself: what is put right within a minute is two lines.
+#[derive(Default)]
+struct Direction {
     /// What has not been told.
     untold: i64,
     told_at: Option<Duration>,
+}
+
+impl Direction {
+    fn due(&mut self, now: Duration) -> Option<i64> {
+        let is_early = self.told_at.is_some_and(|told| now < told + TELL_EVERY);
+        if self.untold == 0 || is_early {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 impl Watch {
     fn new(clock: &dyn Clock) -> Self {
         Self {
             ahead: ahead(clock),
-            untold: 0,
-            told_at: None,
+            back: Direction::default(),
+            forward: Direction::default(),
         }
     }
 
@@ -85,19 +108,19 @@ impl Watch {
         if moved.saturating_abs() <= JUMP_MIN_MS {
             return 0;
         }
-        self.untold = self.untold.saturating_add(moved);
+        let direction = if moved < 0 {
+            &mut self.back
+        } else {
+            &mut self.forward
+        };
+        direction.untold = direction.untold.saturating_add(moved);
         moved
     }
 
     /// What is to be told now.
     fn due(&mut self, clock: &dyn Clock) -> Option<i64> {
         let now = clock.elapsed();
-        let is_early = self.told_at.is_some_and(|told| now < told + TELL_EVERY);
-        if self.untold == 0 || is_early {
-            return None;
-        }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.forward.due(now).or_else(|| self.back.due(now))
     }
 }
 
@@ -112,7 +135,7 @@ mod tests {
     use crate::model::clock::{ManualClock, Timestamp};
 
     #[test]
-    fn a_jump_is_told_once_and_what_goes_on_once_a_minute() {
+    fn a_jump_is_told_at_once_and_what_goes_on_once_a_minute() {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let mut watch = Watch::new(&clock);
         // After how many seconds; by how much it is set; what is told.
@@ -121,9 +144,10 @@ mod tests {
             (1, 10, None),
             (1, 3600, Some(3600)),
             (1, 0, None),
-            (1, -7200, None),
+            (1, -7200, Some(-7200)),
             (1, 3600, None),
-            (60, 60, Some(-3540)),
+            (1, 600, None),
+            (60, 60, Some(4260)),
             (600, 0, None),
             (1, -315_360_000, Some(-315_360_000)),
         ];

@@ -75,7 +75,8 @@ mod tests {
             tokio::spawn(async move { keeping.kept().await })
         };
         let many: Vec<_> = (0..100).map(|_| waiting(&keeping)).collect();
-        keeping.wished().await;
+        let wished = tokio::time::timeout(WAIT_MAX / 2, keeping.wished());
+        wished.await.expect("a wish");
         tokio::task::yield_now().await;
         keeping.end(true);
         tokio::task::yield_now().await;
