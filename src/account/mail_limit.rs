@@ -1,12 +1,15 @@
 //! Mails that strangers can cause are few: to one address, for one client network and the wider ones that it is in, and in
 //! all.
+//!
+//! A request holds its places while it is under way. One that could not be carried through gives them back, whatever it
+//! was about: a store in trouble uses up nobody's mails.
 
 use std::time::Duration;
 
 use crate::account::call::Call;
 use crate::account::guess::network;
 use crate::account::{AccountError, Accounts};
-use crate::limit::{Claim, Hit, OnSuccess, Rule};
+use crate::limit::{Claim, OnSuccess, Rule, Take, Ticket};
 use crate::model::account::EmailAddress;
 use crate::model::client_network::wider_networks;
 
@@ -21,6 +24,24 @@ pub(in crate::account) enum Cause {
     StoredAddress,
 }
 
+/// The places that one request holds. They count when this is dropped.
+#[derive(Debug, Default)]
+#[must_use]
+pub(in crate::account) struct MailPlaces(Vec<Ticket>);
+
+impl MailPlaces {
+    /// Ends the request: a failure gives its places back, for it has sent no mail and was told so.
+    pub(in crate::account) fn settle<T>(
+        self,
+        outcome: Result<T, AccountError>,
+    ) -> Result<T, AccountError> {
+        if outcome.is_err() {
+            self.0.into_iter().for_each(Ticket::give_back);
+        }
+        outcome
+    }
+}
+
 impl Accounts {
     /// Counts a request that may cause a mail, by its client network; `false`: send none.
     ///
@@ -28,7 +49,11 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::Uncounted`]
-    pub(in crate::account) fn may_cause_mail(&self, call: &Call) -> Result<bool, AccountError> {
+    pub(in crate::account) fn may_cause_mail(
+        &self,
+        call: &Call,
+        places: &mut MailPlaces,
+    ) -> Result<bool, AccountError> {
         let max = self.parts.mail_limits.per_network_per_hour;
         let own = (network(call).to_owned(), 1);
         let all = std::iter::once(own).chain(wider_networks(network(call)));
@@ -36,10 +61,13 @@ impl Accounts {
             self.mails(&["mail by", &network], max.saturating_mul(times))
         };
         let claims: Vec<_> = all.map(claim).collect();
-        match self.parts.counters.mails.hit(&claims) {
-            Hit::Counted => Ok(true),
-            Hit::Over(_) => Ok(false),
-            Hit::Full => Err(AccountError::Uncounted),
+        match self.parts.counters.mails.take(&claims) {
+            Take::Taken { ticket, .. } => {
+                places.0.push(ticket);
+                Ok(true)
+            }
+            Take::Over(_) | Take::Busy => Ok(false),
+            Take::Full => Err(AccountError::Uncounted),
         }
     }
 
@@ -47,7 +75,12 @@ impl Accounts {
     ///
     /// Addresses that differ in a tag only are one mailbox. With no room to count, nothing is sent: an error would tell
     /// that there was somebody to send it to.
-    pub(in crate::account) fn may_mail(&self, cause: Cause, to: &EmailAddress) -> bool {
+    pub(in crate::account) fn may_mail(
+        &self,
+        cause: Cause,
+        to: &EmailAddress,
+        places: &mut MailPlaces,
+    ) -> bool {
         let limits = self.parts.mail_limits;
         let cause = match cause {
             Cause::NamedAddress => "named",
@@ -57,7 +90,12 @@ impl Accounts {
             self.mails(&["mail to", &to.normalized()], limits.per_address_per_hour),
             self.mails(&["mail in all", cause], limits.per_hour),
         ];
-        self.parts.counters.mails.hit(&claims) == Hit::Counted
+        let taken = self.parts.counters.mails.take(&claims);
+        let Take::Taken { ticket, .. } = taken else {
+            return false;
+        };
+        places.0.push(ticket);
+        true
     }
 
     fn mails(&self, parts: &[&str], max: u32) -> Claim {

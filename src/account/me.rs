@@ -2,7 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
-use crate::account::mail_limit::Cause;
+use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::crypto::token;
@@ -157,11 +157,27 @@ impl Accounts {
             Guess::Wrong | Guess::Unseen => return Ok(Some(MeRefusal::WrongPassword)),
             Guess::Limited(limit) => return Ok(Some(MeRefusal::Limited(limit))),
         }
-        if !self.may_cause_mail(call)? {
+        let mut places = MailPlaces::default();
+        let outcome = self
+            .mail_identity(call, &account, wanted.identity, &mut places)
+            .await;
+        places.settle(outcome)
+    }
+
+    /// For whoever has shown to be the owner.
+    async fn mail_identity(
+        &self,
+        call: &Call,
+        account: &Account,
+        wanted: EmailAddress,
+        places: &mut MailPlaces,
+    ) -> Result<Option<MeRefusal>, AccountError> {
+        let (action, uid) = (AuditAction::RequestIdentity, &account.uid);
+        if !self.may_cause_mail(call, places)? {
             call.record(action, "mail_limited", Some(uid.as_str()), None);
             return Ok(None);
         }
-        let owner = self.parts.store.identity_owner(&wanted.identity).await?;
+        let owner = self.parts.store.identity_owner(&wanted).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
         if other.is_some() && self.parts.account.reveal_existing {
             return Ok(Some(MeRefusal::IdentityTaken));
@@ -181,9 +197,9 @@ impl Accounts {
                 token: secret,
                 username,
             };
-            (&wanted.identity, mail, "ok")
+            (&wanted, mail, "ok")
         };
-        let may_mail = self.may_mail(Cause::NamedAddress, to);
+        let may_mail = self.may_mail(Cause::NamedAddress, to, places);
         let outcome = if may_mail { outcome } else { "mail_limited" };
         let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
@@ -191,8 +207,9 @@ impl Accounts {
             digest,
             purpose: Purpose::ChangeIdentity,
             uid: uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.confirm_ttl),
-            identity: Some(wanted.identity.clone()),
+            identity: Some(wanted.clone()),
         };
         if !self.parts.store.put_token(token, mail).await? {
             return Ok(Some(MeRefusal::Changed));
@@ -215,7 +232,7 @@ impl Accounts {
         let digest = token::digest(presented);
         let now = self.parts.clock.now();
         let found = self.parts.store.one_time_token(&digest).await?;
-        let Some(token) = found.filter(|token| now < token.expires) else {
+        let Some(token) = found.filter(|token| token.is_live(now)) else {
             return Ok(None);
         };
         let account = self.parts.store.account(&token.uid).await?;

@@ -219,7 +219,7 @@ impl Accounts {
         let now = self.parts.clock.now();
         let found = self.parts.store.one_time_token(digest).await?;
         let fits = |token: &OneTimeToken| {
-            now < token.expires && uid.is_none_or(|uid| uid == token.uid.as_str())
+            token.is_live(now) && uid.is_none_or(|uid| uid == token.uid.as_str())
         };
         let Some(token) = found.filter(fits) else {
             return Ok(None);
@@ -333,6 +333,7 @@ mod tests {
                 digest: reset.1,
                 purpose: Purpose::Reset,
                 uid: pending.uid.clone(),
+                created: kit.clock_in(0),
                 expires: kit.clock_in(60),
                 identity: None,
             },

@@ -1,7 +1,7 @@
 //! Register: a pending account and a mail. The mail tells what the answer must not.
 
 use crate::account::call::Call;
-use crate::account::mail_limit::Cause;
+use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
 use crate::crypto::token;
@@ -93,7 +93,18 @@ impl Accounts {
             call.record(AuditAction::Register, "registration_closed", None, None);
             return Ok(Register::Closed);
         }
-        let may_mail = self.may_cause_mail(call)?;
+        let mut places = MailPlaces::default();
+        let outcome = self.register_within(call, person, &mut places).await;
+        places.settle(outcome)
+    }
+
+    async fn register_within(
+        &self,
+        call: &Call,
+        person: NewPerson,
+        places: &mut MailPlaces,
+    ) -> Result<Register, AccountError> {
+        let may_mail = self.may_cause_mail(call, places)?;
         // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
         let owner = store.identity_owner(&person.identity).await?;
@@ -111,7 +122,7 @@ impl Accounts {
             return Ok(Register::UsernameTaken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
-        let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to);
+        let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to, places);
         if !is_limited {
             // Whether or not the name is free: the answer must not tell it.
             self.begin(call, AuditAction::Register, None, None).await?;
@@ -158,6 +169,7 @@ impl Accounts {
             digest,
             purpose: Purpose::Confirm,
             uid: account.uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.confirm_ttl),
             identity: None,
         };

@@ -1,7 +1,7 @@
 //! Forgot: a reset token by mail, to the stored address and to nobody else.
 
 use crate::account::call::Call;
-use crate::account::mail_limit::Cause;
+use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
@@ -27,36 +27,48 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
-        let may_mail = self.may_cause_mail(call)?;
+        let mut places = MailPlaces::default();
+        let outcome = self.request_within(call, name, &mut places).await;
+        places.settle(outcome)
+    }
+
+    async fn request_within(
+        &self,
+        call: &Call,
+        name: &str,
+        places: &mut MailPlaces,
+    ) -> Result<Reset, AccountError> {
+        let may_mail = self.may_cause_mail(call, places)?;
         if may_mail {
             // Whether or not there is such an account: the answer must not tell it.
             self.begin(call, AuditAction::RequestReset, None, None)
                 .await?;
         }
         let found = self.account_named(name).await?;
-        let Some(account) = found else {
-            call.record(AuditAction::RequestReset, "unknown", None, None);
-            return Ok(if self.parts.account.reveal_existing {
-                Reset::Unknown
-            } else {
-                Reset::Accepted
-            });
+        let outcome = match &found {
+            None => "unknown",
+            Some(_) if !may_mail => "mail_limited",
+            Some(account) => self.mail_reset(account, places).await?,
         };
-        let outcome = if may_mail {
-            self.mail_reset(&account).await?
+        if may_mail && outcome != "ok" {
+            // A store that cannot write fails here too: else its failure would tell that there is such an account.
+            self.parts.store.ready().await?;
+        }
+        let subject = found.as_ref().map(|account| account.uid.as_str());
+        call.record(AuditAction::RequestReset, outcome, subject, None);
+        let is_told = found.is_none() && self.parts.account.reveal_existing;
+        Ok(if is_told {
+            Reset::Unknown
         } else {
-            "mail_limited"
-        };
-        call.record(
-            AuditAction::RequestReset,
-            outcome,
-            Some(account.uid.as_str()),
-            None,
-        );
-        Ok(Reset::Accepted)
+            Reset::Accepted
+        })
     }
 
-    async fn mail_reset(&self, account: &Account) -> Result<&'static str, AccountError> {
+    async fn mail_reset(
+        &self,
+        account: &Account,
+        places: &mut MailPlaces,
+    ) -> Result<&'static str, AccountError> {
         if account.status != AccountStatus::Active {
             return Ok("account_not_active");
         }
@@ -64,7 +76,7 @@ impl Accounts {
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
-        if !self.may_mail(Cause::StoredAddress, &account.identity) {
+        if !self.may_mail(Cause::StoredAddress, &account.identity, places) {
             return Ok("mail_limited");
         }
         let now = self.parts.clock.now();
@@ -73,6 +85,7 @@ impl Accounts {
             digest,
             purpose: Purpose::Reset,
             uid: account.uid.clone(),
+            created: now,
             expires: now.plus(self.parts.account.reset_ttl),
             identity: None,
         };

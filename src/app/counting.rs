@@ -1,4 +1,5 @@
-//! Counters over a restart: taken back before anything is served, kept each second, and once more at the end.
+//! Counters over a restart: taken back before anything is served, kept whenever somebody waits for that, each second, and
+//! once more at the end.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::snapshot::Services;
 use crate::store::error::StoreError;
 
-/// How much of what was counted a crash may take.
+/// How much a crash may take of what nobody waits for, such as mails that were caused.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes back what was kept before.
@@ -21,10 +22,12 @@ pub(super) async fn restore(services: &Services) -> Result<(), StoreError> {
 ///
 /// One task does both: two at once could put an older count over a newer one.
 pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>) {
-    let mut could_keep = true;
+    let (mut could_keep, mut goes_on) = (true, true);
     loop {
-        let goes_on = tokio::time::timeout(KEEP_EVERY, &mut ended).await.is_err();
-        match keep(&services).await {
+        services.counters.keeping.begin();
+        let kept = keep(&services).await;
+        services.counters.keeping.end(kept.is_ok());
+        match kept {
             Err(error) if could_keep => {
                 could_keep = false;
                 tracing::warn!(
@@ -41,6 +44,11 @@ pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>
         if !goes_on {
             return;
         }
+        goes_on = tokio::select! {
+            _ = &mut ended => false,
+            () = services.counters.keeping.wished() => true,
+            () = tokio::time::sleep(KEEP_EVERY) => true,
+        };
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -18,12 +17,14 @@ use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
-use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
+use crate::app::signals::Signals;
+use crate::app::{AppError, backup, clock, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
 use crate::proxy::in_flight::InFlight;
 use crate::snapshot::{Current, Services, Snapshot};
+use crate::store::Store;
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
@@ -35,11 +36,14 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Most uses in one write.
 const NOTES_MAX: usize = 512;
-/// How often what has expired is removed.
-const PURGE_EVERY: Duration = Duration::from_mins(10);
 
-/// Opens everything, serves until a signal ends it, drains.
-pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Result<(), AppError> {
+/// Opens everything, serves until a signal ends it, drains. A signal that has come before is heeded once it serves.
+pub(super) async fn run(
+    path: &Path,
+    config: Config,
+    output: Arc<Output>,
+    signals: Signals,
+) -> Result<(), AppError> {
     let services = open(&config, output).await?;
     let config = Arc::new(config);
     let snapshot =
@@ -51,7 +55,6 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
     let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
     let grpc_listener = grpc_listener.transpose()?;
-    let mut signals = Signals::listen()?;
     let mut tasks = JoinSet::new();
     let echo = start_echo(&config, &mut tasks)?;
     let (reloads, mut wishes) = mpsc::channel(1);
@@ -67,7 +70,7 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
-        components(&services, &is_ready, &mut tasks),
+        components(&services, &is_ready, &mut tasks).await,
         degraded(&current),
         config.listen.admin_token.as_ref(),
     );
@@ -84,7 +87,7 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     }
     tell_ready(&config);
 
-    signals.until_end(path, &current, &mut wishes).await;
+    until_end(&signals, path, &current, &mut wishes).await;
     drop(wishes);
     is_ready.store(false, Ordering::Release);
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
@@ -92,7 +95,8 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let limit = current.load().config.limits.drain_timeout;
     let ended = tokio::select! {
         ended = drain(&door, &question_door, limit) => ended,
-        () = signals.next_end() => false,
+        // A second signal ends the drain at once.
+        () = signals.end() => false,
     };
     tasks.shutdown().await;
     drop(end_counting);
@@ -110,7 +114,7 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
 
 /// What goes on in the store while the gateway serves.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
-    tasks.spawn(purge(services.clone()));
+    tasks.spawn(clock::keep_time(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
     if let Some(every) = config.store.backup_every {
         tasks.spawn(backup::keep_on(services.clone(), every));
@@ -165,8 +169,8 @@ fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketA
     Ok(Some(address))
 }
 
-/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket: then this
-/// one goes without.
+/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket, and on a disk
+/// that takes no writes none can be made: then this one goes without.
 async fn start_socket(
     config: &Config,
     current: &Arc<Current>,
@@ -174,14 +178,13 @@ async fn start_socket(
     tasks: &mut JoinSet<()>,
 ) -> Result<(), AppError> {
     let path = socket::path_in(&config.store.path);
+    let is_in_memory = config.store.engine == crate::config::StoreEngine::Memory;
     match socket::bind(&path).await {
         Ok(listener) => {
             tasks.spawn(socket::serve(listener, Arc::clone(current), reloads));
             Ok(())
         }
-        Err(error @ socket::SocketError::Taken { .. })
-            if config.store.engine == crate::config::StoreEngine::Memory =>
-        {
+        Err(error) if error.is_of_the_disk() || (is_in_memory && error.is_taken()) => {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the command line cannot reach this gateway"
@@ -192,12 +195,13 @@ async fn start_socket(
     }
 }
 
-fn components(
+async fn components(
     services: &Services,
     is_ready: &Arc<AtomicBool>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
+    look_at_store(&services.store, &can_write).await;
     tasks.spawn(probe_store(services.clone(), Arc::clone(&can_write)));
     let is_serving = Arc::clone(is_ready);
     let post = Arc::clone(&services.post);
@@ -234,7 +238,8 @@ fn degraded(current: &Arc<Current>) -> Degraded {
     })
 }
 
-/// Logs when an output stops taking its lines, and when it takes them again.
+/// Logs when an output stops taking its lines, and when it takes them again, and how many lines were counted instead of
+/// written.
 async fn watch_output(output: Arc<Output>) {
     let mut before: Vec<&str> = Vec::new();
     loop {
@@ -249,6 +254,7 @@ async fn watch_output(output: Arc<Output>) {
             tracing::info!(output = name, "takes its lines again");
         }
         before = now;
+        output.tell_folded();
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
@@ -256,32 +262,23 @@ async fn watch_output(output: Arc<Output>) {
 async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
-        let probed = services.store.ready().await;
-        let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
-        match probed {
-            Err(error) if could_write => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the store cannot write"
-                );
-            }
-            Ok(()) if !could_write => tracing::info!("the store can write again"),
-            _ => {}
-        }
+        look_at_store(&services.store, &can_write).await;
     }
 }
 
-async fn purge(services: Services) {
-    loop {
-        match services.store.purge(services.clock.now()).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::debug!(removed, "removed what has expired"),
-            Err(error) => tracing::warn!(
+/// Asks whether the store can write, and logs when that has changed.
+async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
+    let probed = store.ready().await;
+    let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
+    match probed {
+        Err(error) if could_write => {
+            tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "cannot remove what has expired"
-            ),
+                "the store cannot write"
+            );
         }
-        tokio::time::sleep(PURGE_EVERY).await;
+        Ok(()) if !could_write => tracing::info!("the store can write again"),
+        _ => {}
     }
 }
 
@@ -306,58 +303,26 @@ async fn note_key_use(services: Services) {
     }
 }
 
-/// The signals that end or reload the gateway.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, AppError> {
-        let on = |kind| {
-            signal(kind).map_err(|source| AppError::System {
-                what: "listen for signals",
-                source,
-            })
-        };
-        Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hangup: on(SignalKind::hangup())?,
-        })
-    }
-
-    /// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
-    async fn until_end(
-        &mut self,
-        path: &Path,
-        current: &Current,
-        wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
-    ) {
-        let reload = || {
-            tell_systemd(&[sd_notify::NotifyState::Reloading]);
-            let reply = reload::reload(path, current);
-            tell_systemd(&[sd_notify::NotifyState::Ready]);
-            reply
-        };
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // The log has the outcome.
-                _ = self.hangup.recv() => drop(reload()),
-                // Whoever went away wants no answer.
-                Some(caller) = wishes.recv() => drop(caller.send(reload())),
-            }
-        }
-    }
-
-    /// A second signal ends the drain at once.
-    async fn next_end(&mut self) {
+/// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
+async fn until_end(
+    signals: &Signals,
+    path: &Path,
+    current: &Current,
+    wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
+) {
+    let reload = || {
+        tell_systemd(&[sd_notify::NotifyState::Reloading]);
+        let reply = reload::reload(path, current);
+        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        reply
+    };
+    loop {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = signals.end() => return,
+            // The log has the outcome.
+            () = signals.hangup() => drop(reload()),
+            // Whoever went away wants no answer.
+            Some(caller) = wishes.recv() => drop(caller.send(reload())),
         }
     }
 }

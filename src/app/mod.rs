@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backup;
 mod budget;
+mod clock;
 mod command;
 mod connections;
 pub mod control;
@@ -20,6 +21,7 @@ mod place;
 mod plain;
 mod reload;
 pub mod services;
+mod signals;
 pub mod socket;
 pub mod stream;
 
@@ -32,6 +34,7 @@ pub use crate::app::command::command;
 use crate::app::listen::ListenError;
 use crate::app::place::PlaceError;
 use crate::app::services::OpenError;
+use crate::app::signals::Signals;
 use crate::app::socket::SocketError;
 use crate::config::{Config, ConfigError, EnvOverlay, Problem};
 use crate::snapshot::{Obstacle, notes, obstacles};
@@ -142,6 +145,7 @@ pub fn check(path: &Path) -> Report {
 /// # Errors
 /// [`AppError`]: what kept it from starting, or what a drain had to cut off.
 pub fn serve(path: &Path) -> Result<(), AppError> {
+    let signals = Signals::listen()?;
     let (config, warnings) = load(path)?;
     let output = OpenOutput::start(&config.log.level, AuditOutput::Stdout)?;
     log::report_panics(Arc::clone(&output.0));
@@ -162,7 +166,7 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let mut threads = Builder::new_multi_thread();
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
-    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0)));
+    let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0), signals));
     // What is still running has had its time.
     runtime.shutdown_background();
     ended.map_err(|error| place::whose(error, &dir))

@@ -1,8 +1,10 @@
 //! `admin.sock`: how the command line reaches the process that has the store.
 //!
 //! One line of JSON each way. The socket lies in our directory (0700), has mode 0600, and answers peers of this
-//! process's own user or root only.
+//! process's own user or root only. Several peers are served at once, so none that is silent or slow keeps the others
+//! waiting.
 
+use std::collections::VecDeque;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use zeroize::Zeroizing;
 
 use crate::app::control::{AccountCommand, Command, Reply};
 use crate::app::execute::execute;
@@ -21,7 +26,12 @@ use crate::snapshot::Current;
 const COMMAND_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest answer, in bytes.
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a peer may take to say what it wants, and a command to be carried out.
+/// How many commands are carried out at once, and how many peers may be about to send theirs. One more that connects takes
+/// the place of the one that has been silent for the longest time.
+const PEERS_MAX: usize = 16;
+/// How long a peer may take to send its command.
+const LINE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command may take to be carried out, and its answer to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long something about very many records may take to be carried out.
 const LONG_PATIENCE: Duration = Duration::from_mins(10);
@@ -57,6 +67,27 @@ pub enum SocketError {
     },
 }
 
+impl SocketError {
+    /// Another process answers there.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken { .. })
+    }
+
+    /// The disk takes no writes.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            QuotaExceeded | ReadOnlyFilesystem | StorageFull
+        )
+    }
+}
+
 /// Where the socket of a store's directory is.
 #[must_use]
 pub fn path_in(directory: &Path) -> PathBuf {
@@ -86,36 +117,86 @@ pub async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// Answers commands, one connection after another, until it is dropped.
+/// Answers commands until it is dropped.
 ///
 /// `reloads`: who reads the configuration again and answers.
 pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloads) {
+    let server = Arc::new(Server {
+        current,
+        reloads,
+        long: Semaphore::new(1),
+    });
+    let mut silent = Silent::default();
+    let mut answered = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot accept on admin.sock"
-                );
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        if !is_own_or_root(&stream) {
-            tracing::warn!("refused a peer of another user on admin.sock");
-            continue;
+        let has_room = answered.len() < PEERS_MAX;
+        tokio::select! {
+            accepted = listener.accept(), if has_room => match accepted {
+                Ok((stream, _)) if is_own_or_root(&stream) => silent.hear(stream),
+                Ok(_) => tracing::warn!("refused a peer of another user on admin.sock"),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot accept on admin.sock"
+                    );
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(heard) = silent.peers.join_next(), if has_room => match heard {
+                Ok(Ok((line, writer))) => {
+                    let server = Arc::clone(&server);
+                    answered.spawn(async move { log_end(server.answer(&line, writer).await) });
+                }
+                Ok(Err(error)) => log_end(Err(error)),
+                // It gave its place up.
+                Err(_) => {}
+            },
+            Some(_) = answered.join_next() => {}
         }
-        match answer(stream, &current, &reloads).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                tracing::warn!("a peer on admin.sock took too long");
-            }
-            Err(error) => tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "a peer on admin.sock went away"
-            ),
+    }
+}
+
+/// Peers that have not sent their command yet.
+#[derive(Default)]
+struct Silent {
+    peers: JoinSet<std::io::Result<(Line, OwnedWriteHalf)>>,
+    /// The oldest first.
+    order: VecDeque<AbortHandle>,
+}
+
+impl Silent {
+    fn hear(&mut self, stream: UnixStream) {
+        self.order.retain(|peer| !peer.is_finished());
+        if PEERS_MAX <= self.order.len()
+            && let Some(oldest) = self.order.pop_front()
+        {
+            oldest.abort();
         }
+        self.order.push_back(self.peers.spawn(hear(stream)));
+    }
+}
+
+/// A command, which may hold a password.
+type Line = Zeroizing<String>;
+
+async fn hear(stream: UnixStream) -> std::io::Result<(Line, OwnedWriteHalf)> {
+    let (reader, writer) = stream.into_split();
+    let mut line = Zeroizing::new(String::new());
+    let mut reader = BufReader::new(reader.take(COMMAND_BYTES_MAX));
+    tokio::time::timeout(LINE_PATIENCE, reader.read_line(&mut line)).await??;
+    Ok((line, writer))
+}
+
+fn log_end(end: std::io::Result<()>) {
+    match end {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            tracing::warn!("a peer on admin.sock took too long");
+        }
+        Err(error) => tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a peer on admin.sock went away"
+        ),
     }
 }
 
@@ -125,42 +206,56 @@ fn is_own_or_root(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == rustix::process::geteuid().as_raw())
 }
 
-async fn answer(stream: UnixStream, current: &Current, reloads: &Reloads) -> std::io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut line = zeroize::Zeroizing::new(String::new());
-    let mut reader = BufReader::new(reader.take(COMMAND_BYTES_MAX));
-    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
-    let reply = match serde_json::from_str::<Command>(&line) {
-        Ok(Command::Reload) => {
-            let (caller, told) = oneshot::channel();
-            let wished = async {
-                // A gateway that drains reads nothing again.
-                let _ = reloads.send(caller).await;
-                let ending = || Reply::Failed("the gateway is ending".to_owned());
-                told.await.unwrap_or_else(|_| ending())
+/// What carries commands out.
+struct Server {
+    current: Arc<Current>,
+    reloads: Reloads,
+    /// What is about very many records takes much memory, and is done one by one.
+    long: Semaphore,
+}
+
+impl Server {
+    async fn answer(&self, line: &str, mut writer: OwnedWriteHalf) -> std::io::Result<()> {
+        let reply = match serde_json::from_str::<Command>(line) {
+            Ok(Command::Reload) => tokio::time::timeout(PATIENCE, self.reload()).await?,
+            Ok(command) => self.execute(command).await?,
+            Err(_) => Reply::Refused(
+                "the command is not understood: is the gateway of another version?".to_owned(),
+            ),
+        };
+        let mut text = serde_json::to_vec(&reply)?;
+        text.push(b'\n');
+        let told = async {
+            writer.write_all(&text).await?;
+            writer.shutdown().await
+        };
+        tokio::time::timeout(PATIENCE, told).await?
+    }
+
+    async fn reload(&self) -> Reply {
+        let (caller, told) = oneshot::channel();
+        // A gateway that drains reads nothing again.
+        let _ = self.reloads.send(caller).await;
+        let ending = || Reply::Failed("the gateway is ending".to_owned());
+        told.await.unwrap_or_else(|_| ending())
+    }
+
+    async fn execute(&self, command: Command) -> std::io::Result<Reply> {
+        let is_long = matches!(
+            &command,
+            Command::Account(AccountCommand::Import { .. }) | Command::Store(_)
+        );
+        let patience = if is_long { LONG_PATIENCE } else { PATIENCE };
+        let executed = async {
+            let _turn = if is_long {
+                self.long.acquire().await.ok()
+            } else {
+                None
             };
-            tokio::time::timeout(PATIENCE, wished).await?
-        }
-        Ok(command) => {
-            let patience = match &command {
-                Command::Account(AccountCommand::Import { .. }) | Command::Store(_) => {
-                    LONG_PATIENCE
-                }
-                _ => PATIENCE,
-            };
-            tokio::time::timeout(patience, execute(command, &current.load())).await?
-        }
-        Err(_) => Reply::Refused(
-            "the command is not understood: is the gateway of another version?".to_owned(),
-        ),
-    };
-    let mut text = serde_json::to_vec(&reply)?;
-    text.push(b'\n');
-    let told = async {
-        writer.write_all(&text).await?;
-        writer.shutdown().await
-    };
-    tokio::time::timeout(PATIENCE, told).await?
+            execute(command, &self.current.load()).await
+        };
+        Ok(tokio::time::timeout(patience, executed).await?)
+    }
 }
 
 /// Asks the server that has this directory; `None`: no server runs there.
@@ -185,8 +280,7 @@ pub async fn ask(path: &Path, command: &Command) -> Result<Option<Reply>, Socket
         Err(source) => return Err(io(source)),
     };
     let (reader, mut writer) = stream.into_split();
-    let mut line =
-        zeroize::Zeroizing::new(serde_json::to_vec(command).map_err(|error| io(error.into()))?);
+    let mut line = Zeroizing::new(serde_json::to_vec(command).map_err(|error| io(error.into()))?);
     line.push(b'\n');
     writer.write_all(&line).await.map_err(io)?;
     let mut reply = Vec::new();

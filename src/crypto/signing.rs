@@ -158,9 +158,10 @@ impl SigningKeys {
         let is_complete = stored.iter().any(|key| key.info.state == KeyState::Next);
         let is_new = stored.is_empty();
         let count = stored.len();
-        let mut keys = without_retired(stored, now);
+        let mut keys = without_retired(stored, now, token_life);
         let is_other = active(&keys).is_some_and(|key| key.algorithm() != algorithm);
-        let is_changed = is_new || is_other || !is_complete || keys.len() != count;
+        let must_be_written = is_new || is_other || !is_complete;
+        let is_changed = must_be_written || keys.len() != count;
         if is_new || is_other {
             // A next key of the old algorithm has never signed.
             keys.retain(|key| key.info.state != KeyState::Next);
@@ -171,7 +172,15 @@ impl SigningKeys {
             keys.push(generate(KeyState::Next)?);
         }
         if let Some(path) = path.as_deref().filter(|_| is_changed) {
-            ring_file::write(path, &keys)?;
+            match ring_file::write(path, &keys) {
+                Err(error) if must_be_written => return Err(error),
+                // A disk that takes no writes keeps nobody from starting: the next start drops them again.
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "keys whose time is over cannot be dropped from their file"
+                ),
+                Ok(()) => {}
+            }
         }
         Ok(Self {
             signed,
@@ -220,7 +229,7 @@ impl SigningKeys {
     /// [`KeyFileError`]; then nothing has changed.
     pub fn rotate(&self, now: Timestamp) -> Result<(), KeyFileError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut keys = without_retired(self.ring.load().keys.clone(), now);
+        let mut keys = without_retired(self.ring.load().keys.clone(), now, self.token_life);
         let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
             return Err(unsupported(self.path.as_deref()));
         };
@@ -252,9 +261,16 @@ fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
     keys.iter().find(|key| key.info.state == KeyState::Active)
 }
 
-fn without_retired(mut keys: Vec<SigningKey>, now: Timestamp) -> Vec<SigningKey> {
+/// Without the keys whose time is over, and without those that retired while the clock was ahead: they would stay until then.
+fn without_retired(
+    mut keys: Vec<SigningKey>,
+    now: Timestamp,
+    token_life: Duration,
+) -> Vec<SigningKey> {
     keys.retain(|key| {
-        let is_over = key.info.retires.is_some_and(|retires| retires <= now);
+        let latest = now.plus(token_life);
+        let is_over = |retires: Timestamp| retires <= now || retires.is_ahead(latest);
+        let is_over = key.info.retires.is_some_and(is_over);
         !(key.info.state == KeyState::Retiring && is_over)
     });
     keys

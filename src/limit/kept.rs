@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::cell::{Cell, Micros};
-use crate::limit::{Counters, SWEEP, Stored};
+use crate::limit::{Counters, Keeping, SWEEP, Stored};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
 
@@ -54,6 +54,8 @@ pub struct CounterSets {
     pub logins: Counters,
     /// Mails that strangers cause.
     pub mails: Counters,
+    /// How both are kept.
+    pub keeping: Keeping,
 }
 
 impl CounterSets {
@@ -69,6 +71,7 @@ impl CounterSets {
         Self {
             logins: Counters::new(Arc::clone(clock), keys_max),
             mails: Counters::new(Arc::clone(clock), keys_max),
+            keeping: Keeping::default(),
         }
     }
 

@@ -7,6 +7,7 @@
 //! (`Counters::changes`, `Counters::restore`).
 
 mod cell;
+mod keeping;
 mod kept;
 pub mod places;
 mod ticket;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
+pub use crate::limit::keeping::Keeping;
 pub use crate::limit::kept::{Change, CounterSets, Kept, KeptKey};
 pub use crate::limit::ticket::Ticket;
 
@@ -107,18 +109,6 @@ pub enum Take {
     Full,
 }
 
-/// Outcome of [`Counters::hit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Hit {
-    /// Counted.
-    Counted,
-    /// A counter is full: nothing was counted.
-    Over(Limit),
-    /// There is no room for another key: nothing was counted.
-    Full,
-}
-
 /// Counters by key, in bounded memory.
 pub struct Counters {
     keys_max: usize,
@@ -185,25 +175,6 @@ impl Counters {
             .cells
             .get(key)
             .map_or(0, |stored| stored.cell.count(now))
-    }
-
-    /// Counts one under every key at once, or under none.
-    pub fn hit(&self, claims: &[Claim]) -> Hit {
-        let now = self.shared.now();
-        let mut state = self.lock();
-        state.sweep(now, SWEEP);
-        if let Some(limit) = state.limit(claims, now) {
-            return Hit::Over(limit);
-        }
-        if !state.has_room(claims, self.keys_max) {
-            return Hit::Full;
-        }
-        for claim in claims {
-            state.hold(claim);
-            state.hit(claim, now);
-            state.release(&claim.key);
-        }
-        Hit::Counted
     }
 
     /// Holds a place under every key at once, or under none.

@@ -219,7 +219,7 @@ impl Session {
     /// Whether it counts at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
-        now < self.idle_end && now < self.absolute_end
+        now < self.idle_end && now < self.absolute_end && !self.created.is_ahead(now)
     }
 }
 
@@ -298,11 +298,22 @@ pub struct OneTimeToken {
     pub purpose: Purpose,
     /// For which account.
     pub uid: UserId,
+    /// When it was made; of older records it is not known, and long ago.
+    #[serde(default)]
+    pub created: Timestamp,
     /// Void from then on.
     pub expires: Timestamp,
     /// The address it was mailed to, where it makes that address count: [`Purpose::ChangeIdentity`] only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<EmailAddress>,
+}
+
+impl OneTimeToken {
+    /// Whether it counts at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires && !self.created.is_ahead(now)
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// How far ahead of the clock a stored moment of the past may lie: more than a wrong time zone makes.
+pub const AHEAD_MAX: Duration = Duration::from_hours(24);
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, which is the default.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -50,6 +55,17 @@ impl Timestamp {
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Whether this, stored as a moment of the past, is none: it was written while the clock was far ahead, and the clock
+    /// has been put right since.
+    ///
+    /// The rule for such records: what lets somebody in (sessions, one-time tokens, secrets that were replaced) is void, and
+    /// so is a mail with what it carries; what waits for such a moment waits no longer; a last use is overwritten by the
+    /// next one. What lies ahead by less lives longer by that much.
+    #[must_use]
+    pub fn is_ahead(self, now: Self) -> bool {
+        now.plus(AHEAD_MAX) < self
     }
 
     /// Reads an RFC 3339 text such as `2030-01-31T12:00:00Z`; `None` if it is none.
@@ -138,6 +154,7 @@ impl Clock for SystemClock {
 pub struct ManualClock {
     start: i64,
     millis: AtomicI64,
+    set_forward: AtomicI64,
 }
 
 impl ManualClock {
@@ -147,7 +164,13 @@ impl ManualClock {
         Self {
             start: at.0,
             millis: AtomicI64::new(at.0),
+            set_forward: AtomicI64::new(0),
         }
+    }
+
+    /// Sets the wall clock forward, or back, by so many milliseconds.
+    pub fn set_forward(&self, millis: i64) {
+        self.set_forward.fetch_add(millis, Ordering::SeqCst);
     }
 
     /// Moves both clocks forward by `span`.
@@ -161,11 +184,16 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.millis.load(Ordering::SeqCst))
+        let set_forward = self.set_forward.load(Ordering::SeqCst);
+        Timestamp(
+            self.millis
+                .load(Ordering::SeqCst)
+                .saturating_add(set_forward),
+        )
     }
 
     fn elapsed(&self) -> Duration {
-        self.now().since(Timestamp(self.start))
+        Timestamp(self.millis.load(Ordering::SeqCst)).since(Timestamp(self.start))
     }
 }
 

@@ -448,6 +448,7 @@ impl<E: Engine> Store for E {
                 }
             }
         }
+        mails::hasten_those_ahead(self, now).await?;
         Ok(gone)
     }
 

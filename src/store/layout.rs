@@ -241,8 +241,12 @@ pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
 
 /// In the order of time: sixteen digits of milliseconds.
 pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
-    let millis = format!("{:016}", next_try.millis().max(0));
+    let millis = due_digits(next_try);
     Key::of(MAIL_DUE, &[millis.as_bytes(), id.as_str().as_bytes()])
+}
+
+fn due_digits(at: Timestamp) -> String {
+    format!("{:016}", at.millis().max(0))
 }
 
 /// What `ready` writes.
@@ -291,6 +295,11 @@ impl Prefix {
 
 pub(crate) fn mails_due() -> Prefix {
     Prefix::kind(MAIL_DUE)
+}
+
+/// Where those stand that are due at a moment; those due later stand behind.
+pub(crate) fn mails_due_at(at: Timestamp) -> Prefix {
+    Prefix::of(MAIL_DUE, &[&due_digits(at)])
 }
 
 pub(crate) fn account_ids() -> Prefix {

@@ -418,7 +418,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         expected: &Name,
     ) -> Result<MembershipChange, StoreError>;
     /// Removes what has expired at `now`: sessions, one-time tokens, and pending accounts that have none left. API keys
-    /// stay. How many records went. Works in slices, each a transaction of its own, so that it holds nobody up.
+    /// stay. How many records went. Mails that wait for a moment that is ahead ([`Timestamp::is_ahead`]) are due then. Works in
+    /// slices, each a transaction of its own, so that it holds nobody up.
     async fn purge(&self, now: Timestamp) -> Result<usize, StoreError>;
     /// Whether the engine can write: it writes and syncs a record of its own.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -7,7 +7,7 @@ use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
     Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
 };
-use crate::model::clock::Timestamp;
+use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::mail::DueMails;
 use crate::store::error::StoreError;
@@ -176,6 +176,23 @@ pub(crate) fn due_mails(
         due.mails.extend(records.load(&layout::mail(&id))?);
     }
     Ok(due)
+}
+
+/// At most `limit` mails that wait for a moment that is ahead (`Timestamp::is_ahead`).
+pub(crate) fn mails_ahead(
+    records: &dyn Records,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<MailId>, StoreError> {
+    let prefix = layout::mails_due();
+    let after = layout::mails_due_at(now.plus(AHEAD_MAX));
+    let mut ids = Vec::new();
+    for (key, _) in records.scan(prefix.bytes(), Some(after.bytes()), limit)? {
+        let rest = text(&key, prefix.rest(&key))?;
+        let (_, id) = rest.split_once('\0').ok_or_else(|| damaged(&key))?;
+        ids.push(MailId::parse(id).map_err(|_| damaged(&key))?);
+    }
+    Ok(ids)
 }
 
 pub(crate) fn mail_count(records: &dyn Records) -> Result<usize, StoreError> {

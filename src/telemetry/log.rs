@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::telemetry::audit::{self, AuditLines};
+use crate::telemetry::fold::FoldRepeats;
 use crate::telemetry::output::{Output, Stream};
 
 /// Why there is no log.
@@ -40,7 +41,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 }
 
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON. None of
-/// them makes its caller wait.
+/// them makes its caller wait. Warnings and errors that come again within a second are counted ([`Output::tell_folded`]).
 ///
 /// `level` is what `log.level` takes. Pingora's crates and sled are held at `warn`, and audit events pass at every level
 /// but `off`, unless filters in `level` name their targets.
@@ -107,7 +108,8 @@ impl Write for LogLine<'_> {
     }
 }
 
-fn subscriber(
+/// The subscriber that [`init`] installs.
+pub(in crate::telemetry) fn subscriber(
     level: &str,
     output: &Arc<Output>,
     ansi: bool,
@@ -118,6 +120,7 @@ fn subscriber(
         .with_ansi(ansi)
         // A line that cannot be formatted would be reported on standard error, past the writer.
         .log_internal_errors(false)
+        .with_filter(FoldRepeats(Arc::clone(output)))
         .with_filter(filter_fn(move |metadata| !is_audit(metadata)))
         .with_filter(filter(level)?);
     let events = AuditLines(Arc::clone(output))

@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 mod bearer;
 pub mod edge;
+mod fold;
 mod histogram;
 pub mod issuer;
 pub mod log;

@@ -1,8 +1,11 @@
 //! The command line, beside a running gateway and without one.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::now;
 use crate::harness::people::{Caller, address_of, password_of};
 use crate::harness::routes::{route, routes};
 use crate::harness::tokens::part;
@@ -471,4 +474,19 @@ fn records_in_memory_are_nobodys_without_their_gateway() {
         .with(1);
     gateway.cli(&["keys", "rotate"], "").with(1);
     gateway.cli(&["explain", "GET", "/public/x"], "").done();
+}
+
+#[test]
+fn silent_peers_on_the_socket_keep_no_command_waiting() {
+    let gateway = Gateway::start("");
+    let socket = gateway.dir().join("store/admin.sock");
+    let silent: Vec<_> = (0..20)
+        .map(|_| UnixStream::connect(&socket).unwrap())
+        .collect();
+    for _ in 0..2 {
+        let start = now();
+        gateway.cli(&["account", "list"], "").done();
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+    drop(silent);
 }

@@ -1,5 +1,9 @@
 //! What was acknowledged is there after a kill, and the next start works.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +15,7 @@ use crate::harness::http::Connection;
 use crate::harness::people::{Caller, Key, address_of, password_of};
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
+use crate::harness::wait_for;
 
 const ROUNDS: usize = 10;
 const WRITERS: usize = 6;
@@ -279,4 +284,97 @@ fn no_secret_rests_in_clear() {
         }
     }
     gateway.run();
+}
+
+/// A small file system in memory, on the store's directory; `None`: this user may mount none.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn on(path: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&path).unwrap();
+        let mounted = run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=6m,mode=700", "none"],
+            &path,
+        );
+        mounted.then(|| Self(path))
+    }
+
+    fn remount(&self, how: &str) {
+        let option = format!("remount,{how}");
+        assert!(run("mount", &["-o", &option], &self.0), "{how}");
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        let mut ballast = File::create(self.0.join("lost+found")).unwrap();
+        while ballast.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("lost+found")).unwrap();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // The gateway that has it open ends later.
+        run("umount", &["-l"], &self.0);
+    }
+}
+
+fn run(command: &str, arguments: &[&str], path: &Path) -> bool {
+    let mut command = Command::new(command);
+    let status = command.args(arguments).arg(path).status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_start_on_a_disk_that_takes_no_writes_serves_reads_until_it_takes_them() {
+    let upstream = Upstream::start();
+    for is_full in [true, false] {
+        let gateway = Gateway::prepare("sled", &routes(&upstream));
+        let Some(disk) = Mounted::on(gateway.dir().join("store")) else {
+            eprintln!("left out: only root may mount");
+            return;
+        };
+        gateway.run();
+        let anna = gateway.person("anna");
+        let key = gateway.key(&anna, &[]);
+        assert!(gateway.stop().success());
+        if is_full {
+            disk.fill();
+        } else {
+            disk.remount("ro");
+        }
+        gateway.run_unready();
+        assert!(gateway.stderr().contains("the disk takes no writes"));
+        let unready = gateway.readiness().unwrap();
+        assert!(unready.text().contains("store"), "{unready:?}");
+        for caller in [anna.caller(), key.caller()] {
+            gateway.get_by(&caller, "/protected/x").expect(200);
+        }
+        let make = || {
+            let request = gateway.post("/auth/apikeys").by(&anna.caller());
+            request.json(&json!({"name": "second"})).send()
+        };
+        make().refused(503, "store_unavailable");
+        gateway
+            .try_login("anna", &anna.password)
+            .refused(503, "store_unavailable");
+        gateway.try_login("anna", "no password").expect(401);
+        if is_full {
+            disk.free();
+        } else {
+            disk.remount("rw");
+        }
+        wait_for("a store that takes writes", || {
+            (make().status == 201).then_some(())
+        });
+        wait_for("readiness", || {
+            (gateway.readiness()?.status == 200).then_some(())
+        });
+        gateway.restart();
+        gateway.get_by(&key.caller(), "/protected/x").expect(200);
+    }
 }

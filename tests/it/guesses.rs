@@ -346,3 +346,16 @@ fn right_passwords_at_the_same_moment_all_get_in() {
     let seen = |wanted| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((seen(401), seen(429)), (5, 15), "{statuses:?}");
 }
+
+#[test]
+fn a_process_that_is_killed_forgets_no_guess_that_was_answered() {
+    let gateway = Gateway::start_on("sled", &config(""));
+    for round in 0..5 {
+        let name = format!("nobody{round}");
+        fail(&gateway, AWAY, &name, 4);
+        gateway.kill();
+        gateway.run();
+        fail(&gateway, AWAY, &name, 1);
+        wait_s(&login(&gateway, AWAY, &name, "wrong"));
+    }
+}

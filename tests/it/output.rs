@@ -166,7 +166,7 @@ fn expect_service(gateway: &Gateway) {
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 }
 
-/// With an upstream that is away, so that requests cause lines of the log, and a log that is long.
+/// With an upstream that is away, and a log that is long, so that requests cause lines of it.
 fn talkative(upstream: &Upstream) -> String {
     format!(
         "{}[[upstream]]\nname = \"gone\"\naddresses = [\"127.0.0.1:{}\"]\n\
@@ -201,7 +201,8 @@ fn readers_that_stand_still_stop_nothing() {
         if err && !is_one {
             wait_for("a full pipe of standard error", || {
                 for _ in 0..50 {
-                    gateway.get("/gone/x").send();
+                    let refused = gateway.get("/protected/x").bearer("eyJh.eyJh.xxxx");
+                    refused.send();
                 }
                 is_degraded(&gateway, "output:stderr").then_some(())
             });
@@ -452,4 +453,36 @@ fn a_second_signal_ends_a_gateway_whose_reader_stands_still() {
     gateway.wait();
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
     drop(pipe);
+}
+
+#[test]
+fn a_fault_that_every_request_meets_is_a_few_lines_of_the_log_and_their_number() {
+    const REQUESTS: usize = 400;
+    let upstream = Upstream::start();
+    let quiet = talkative(&upstream).replace("\"debug\"", "\"info\"");
+    let gateway = Gateway::prepare("memory", &quiet);
+    let begin = now();
+    gateway.run();
+    for _ in 0..REQUESTS {
+        gateway.get("/gone/x").send().expect(502);
+    }
+    end_at_once(&gateway);
+    let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();
+    let text = gateway.stderr();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains(" WARN ") && line.contains("an upstream failed"))
+        .collect();
+    assert!(lines.len() <= 2 * (seconds + 2), "{}", lines.len());
+    let counted = |line: &&str| -> Option<usize> {
+        let (_, number) = line.strip_suffix(" more like it")?.rsplit_once("… and ")?;
+        number.parse().ok()
+    };
+    let told: usize = lines.iter().map(|line| counted(line).unwrap_or(1)).sum();
+    assert_eq!(told, REQUESTS, "{lines:?}");
+    // The access log has each of them.
+    assert_eq!(
+        with_field(&gateway.records(), "duration_us").count(),
+        REQUESTS
+    );
 }

@@ -1,9 +1,12 @@
 //! Another configuration counts for new requests, all of it or nothing.
 
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::harness::gateway::Gateway;
@@ -274,4 +277,57 @@ fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
     gateway.stop();
     gateway.cli(&["reload"], "").with(1);
     gateway.run();
+}
+
+/// Starts a gateway whose configuration is a pipe, and waits until it listens to signals: there it stays until somebody
+/// writes the text, which is given too.
+fn starting(gateway: &Gateway) -> (Child, String) {
+    let text = std::fs::read_to_string(gateway.config()).unwrap();
+    std::fs::remove_file(gateway.config()).unwrap();
+    let made = Command::new("mkfifo").arg(gateway.config()).status();
+    assert!(made.unwrap().success());
+    let mut command = gateway.command(&["serve"]);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    wait_for("a process that listens to signals", || {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let caught = text
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .unwrap();
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        let wanted = [Signal::HUP, Signal::INT, Signal::TERM];
+        let is_caught = |signal: &Signal| caught & (1 << (signal.as_raw() - 1)) != 0;
+        wanted.iter().all(is_caught).then_some(())
+    });
+    (child, text)
+}
+
+#[test]
+fn a_signal_during_the_start_is_heeded_once_it_serves() {
+    let gateway = Gateway::prepare("memory", "");
+    let (mut child, text) = starting(&gateway);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::HUP).unwrap();
+    std::fs::write(gateway.config(), &text).unwrap();
+    wait_for("a gateway that is ready", || {
+        (gateway.readiness()?.status == 200).then_some(())
+    });
+    // The reload reads it again.
+    std::fs::write(gateway.config(), &text).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    let mut log = String::new();
+    child.stderr.unwrap().read_to_string(&mut log).unwrap();
+    assert_eq!(log.matches("configuration reloaded").count(), 1, "{log}");
+}
+
+#[test]
+fn sigterm_during_the_start_ends_it_well() {
+    let gateway = Gateway::prepare("memory", "");
+    let (mut child, text) = starting(&gateway);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    std::fs::write(gateway.config(), &text).unwrap();
+    assert!(child.wait().unwrap().success());
 }

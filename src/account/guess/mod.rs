@@ -111,6 +111,7 @@ impl Accounts {
             let failures = counters.count(&self.of_row(account).key);
             // What others guessed meanwhile may have used up the account's guesses.
             if !ticket.succeeded() {
+                self.parts.counters.keeping.kept().await;
                 return Ok(Guess::Unseen);
             }
             return Ok(Guess::Right {
@@ -119,6 +120,8 @@ impl Accounts {
             });
         }
         ticket.failed();
+        // A process that is killed forgets no guess that was answered.
+        self.parts.counters.keeping.kept().await;
         Ok(if is_shadowed {
             Guess::Unseen
         } else {

@@ -398,7 +398,8 @@ async fn attempt(
     if was_sent {
         return removed(store, mail, Ended::Sent).await;
     }
-    if mail.expires <= post.clock().now() {
+    let now = post.clock().now();
+    if mail.expires <= now || mail.created.is_ahead(now) {
         tracing::warn!(
             mail.id = %mail.id,
             attempts = mail.attempts,

@@ -36,7 +36,7 @@ impl Verifier {
             return Err(refused());
         };
         // One that has ended goes no further than one that is not there, so that it takes no longer.
-        if secret_end(&found, &matched).is_none_or(|end| end <= now) {
+        if secret_end(&found, &matched, now).is_none_or(|end| end <= now) {
             return Err(refused());
         }
         // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
@@ -48,7 +48,7 @@ impl Verifier {
             .await
             .map_err(|error| self.unavailable(&error))?
             .filter(|key| !key.suspended)
-            .and_then(|key| secret_end(&key, &matched).map(|end| (key, end)));
+            .and_then(|key| secret_end(&key, &matched, now).map(|end| (key, end)));
         let Some((key, until)) = key.filter(|(_, end)| now < *end) else {
             return Err(refused());
         };
@@ -124,11 +124,12 @@ impl Verifier {
 }
 
 /// When the secret of this digest ends as one of a key; `None`: it is none of them any more.
-fn secret_end(key: &ApiKey, digest: &Digest) -> Option<Timestamp> {
+fn secret_end(key: &ApiKey, digest: &Digest, now: Timestamp) -> Option<Timestamp> {
     let end = key.expires.unwrap_or(Timestamp::from_millis(i64::MAX));
     if key.digest == *digest {
         return Some(end);
     }
     let previous = key.previous.as_ref()?;
-    (previous.digest == *digest).then(|| end.min(previous.until))
+    let is_it = previous.digest == *digest && !previous.until.is_ahead(now);
+    is_it.then(|| end.min(previous.until))
 }

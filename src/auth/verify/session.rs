@@ -47,7 +47,8 @@ impl Use {
         // A short life is counted in finer steps, so that what is at rest stays true.
         let step = STEP_MAX.min(self.ttl / 4);
         let seen = self.seen.load(Ordering::Relaxed);
-        let is_due = step <= now.since(Timestamp::from_millis(seen))
+        let before = Timestamp::from_millis(seen);
+        let is_due = (step <= now.since(before) || before.is_ahead(now))
             && self
                 .seen
                 .compare_exchange(seen, now.millis(), Ordering::Relaxed, Ordering::Relaxed)
@@ -162,8 +163,11 @@ mod tests {
         assert_eq!((due.at, due.idle_end), (at(1060), at(8260)));
         assert_eq!(long.idle_end(), at(8260));
         assert!(long.due(at(1060)).is_none() && long.due(at(1119)).is_none());
-        // A clock that goes back makes nothing due.
+        // A clock that goes back makes nothing due, unless it was far ahead.
         assert!(long.due(at(5)).is_none());
+        let ahead = uses(7200);
+        assert!(ahead.due(at(-90_000)).is_some());
+        assert_eq!(ahead.idle_end(), at(-82_800));
         let short = uses(8);
         assert!(short.due(at(1001)).is_none());
         assert!(short.due(at(1002)).is_some());

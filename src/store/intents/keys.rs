@@ -71,7 +71,7 @@ pub(crate) fn note_used(
     for (id, at) in uses {
         let place = layout::api_key_used(*id);
         let noted = tx.load(&place)?;
-        let is_due = noted.is_none_or(|noted| noted.plus(NOTE_EVERY) <= *at);
+        let is_due = noted.is_none_or(|noted| noted.plus(NOTE_EVERY) <= *at || noted.is_ahead(*at));
         if is_due && tx.load(&layout::api_key(*id))?.is_some() {
             tx.put(&place, at)?;
         }

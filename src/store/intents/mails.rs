@@ -3,9 +3,13 @@
 use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
+use crate::store::engine::Engine;
 use crate::store::error::StoreError;
-use crate::store::layout;
 use crate::store::transaction::Transaction;
+use crate::store::{layout, reads};
+
+/// How many mails one transaction moves at most.
+const SLICE: usize = 256;
 
 pub(crate) fn put(tx: &mut Transaction<'_>, mail: &QueuedMail) -> Result<(), StoreError> {
     tx.put_new(&layout::mail(&mail.id), mail)?;
@@ -37,4 +41,36 @@ pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool, Stor
     tx.remove(&layout::mail(id));
     tx.remove(&layout::mail_due(mail.next_try, id));
     Ok(true)
+}
+
+/// Has mails tried now that wait for a moment that is ahead (`Timestamp::is_ahead`): no pause is so long.
+pub(crate) async fn hasten_those_ahead(
+    engine: &impl Engine,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    loop {
+        let ids = engine
+            .read(move |records| reads::mails_ahead(records, now, SLICE))
+            .await?;
+        if ids.is_empty() || engine.write(move |tx| hasten(tx, &ids, now)).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// How many were moved.
+fn hasten(tx: &mut Transaction<'_>, ids: &[MailId], now: Timestamp) -> Result<usize, StoreError> {
+    let mut moved = 0;
+    for id in ids {
+        if let Some(mut mail) = tx.load(&layout::mail(id))?
+            && mail.next_try.is_ahead(now)
+        {
+            tx.remove(&layout::mail_due(mail.next_try, id));
+            mail.next_try = now;
+            tx.put(&layout::mail(id), &mail)?;
+            tx.put(&layout::mail_due(now, id), &())?;
+            moved += 1;
+        }
+    }
+    Ok(moved)
 }

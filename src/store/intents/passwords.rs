@@ -22,7 +22,7 @@ pub(crate) fn set_by_token(
     };
     let account = tx.load(&layout::account(&token.uid))?;
     let fitting = account.filter(|account| token.purpose.fits(account.status));
-    let (Some(mut account), true) = (fitting, now < token.expires) else {
+    let (Some(mut account), true) = (fitting, token.is_live(now)) else {
         return Ok(None);
     };
     match token.purpose {

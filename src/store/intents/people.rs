@@ -30,7 +30,7 @@ pub(crate) fn change_identity(
 ) -> Result<IdentityChange, StoreError> {
     let token: Option<OneTimeToken> = tx.load(&layout::token(digest))?;
     let fits =
-        |token: &OneTimeToken| token.purpose == Purpose::ChangeIdentity && now < token.expires;
+        |token: &OneTimeToken| token.purpose == Purpose::ChangeIdentity && token.is_live(now);
     let Some(token) = token.filter(fits) else {
         return Ok(IdentityChange::Invalid);
     };

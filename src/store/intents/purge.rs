@@ -38,7 +38,7 @@ pub(crate) fn look(
                 !record::decode::<Session>(&Key::raw(kind, rest), value)?.is_live(now)
             }
             layout::TOKEN => {
-                record::decode::<OneTimeToken>(&Key::raw(kind, rest), value)?.expires <= now
+                !record::decode::<OneTimeToken>(&Key::raw(kind, rest), value)?.is_live(now)
             }
             _ => is_abandoned(records, &record::decode(&Key::raw(kind, rest), value)?)?,
         };
@@ -95,7 +95,7 @@ fn remove_expired_token(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     match tx.load::<OneTimeToken>(&Key::raw(layout::TOKEN, rest))? {
-        Some(token) if token.expires <= now => {
+        Some(token) if !token.is_live(now) => {
             remove_token(tx, &token);
             Ok(true)
         }

@@ -103,7 +103,9 @@ pub(crate) fn rotate(
         return Ok(Rotation::Rotated(session));
     }
     let newest = session.spent.last();
-    let in_grace = rotation.now.since(session.rotated) < rotation.grace;
+    // Behind or ahead of now: no clock that is set makes the grace longer.
+    let (now, rotated) = (rotation.now, session.rotated);
+    let in_grace = now.since(rotated).max(rotated.since(now)) < rotation.grace;
     if in_grace && newest.is_some_and(|spent| digests_match(spent, &rotation.presented)) {
         return Ok(Rotation::Repeated(session));
     }
@@ -124,7 +126,8 @@ pub(crate) fn note_uses(tx: &mut Transaction<'_>, uses: &[SessionUse]) -> Result
     for used in uses {
         let key = layout::session(&used.session);
         let counts = |session: &Session| {
-            session.is_live(used.at) && session.cookies.is_some() && session.last_seen < used.at
+            let is_later = session.last_seen < used.at || session.last_seen.is_ahead(used.at);
+            session.is_live(used.at) && session.cookies.is_some() && is_later
         };
         if let Some(mut session) = tx.load(&key)?.filter(counts) {
             session.last_seen = used.at;

@@ -126,13 +126,14 @@ pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
 
 /// Tries to take the lock, and writes down who has it; gives who has it otherwise.
 fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(dir.join("lock"))?;
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).read(true).write(true);
+    let mut file = match options.mode(0o600).open(&path) {
+        // What is there can be locked all the same.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&path)?,
+        opened => opened?,
+    };
     let outcome = patiently(
         || flock(&file, FlockOperation::NonBlockingLockExclusive),
         |error| *error == rustix::io::Errno::WOULDBLOCK,
@@ -201,15 +202,15 @@ pub(crate) fn forget_cached(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the disk takes writes again.
+/// Whether the disk takes writes, as many as opening needs.
 pub(crate) fn probe(dir: &Path) -> io::Result<()> {
     let path = dir.join("probe");
     let outcome = File::create(&path).and_then(|mut file| {
         file.write_all(&vec![0; PROBE_BYTES])?;
         file.sync_all()
     });
-    fs::remove_file(&path)?;
-    outcome
+    let removed = fs::remove_file(&path);
+    outcome.and(removed)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) mod files;
 pub(crate) mod open;
 mod readers;
 mod records;
+mod stand_in;
 mod walk;
 mod writer;
 
@@ -63,7 +64,8 @@ impl SledStore {
     /// then.
     ///
     /// The directory is made, and made private (0700); one that holds other files and no store is refused. Reads every
-    /// record once (1.3 s for a million), waits at most 2 s for a lock, and blocks meanwhile.
+    /// record once (1.3 s for a million), waits at most 2 s for a lock, and blocks meanwhile. Where the disk takes no writes
+    /// the store serves reads, and refuses changes until the disk takes them.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything that was acknowledged
@@ -72,7 +74,7 @@ impl SledStore {
     pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self, StoreError> {
         files::make_own(dir).map_err(cannot_open)?;
         let lock = files::lock(dir)?;
-        let (database, census) = open::open(dir)?;
+        let (database, census, trouble) = open::open_or_stand_in(dir)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             slot: RwLock::new(Some(database)),
@@ -83,6 +85,10 @@ impl SledStore {
         let (queue, tasks) = sync_channel(QUEUE_MAX);
         let readers = Readers::start(&shared).map_err(cannot_open)?;
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
+        let writer = match trouble {
+            Some(trouble) => writer.broken_by(trouble),
+            None => writer,
+        };
         let thread = thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(cannot_open)?;
         Ok(Self {
@@ -183,6 +189,12 @@ impl Engine for SledStore {
     }
 
     async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+        if self.shared.is_stand_in() {
+            return Err(StoreError::Engine {
+                action: "write to",
+                source: "the disk takes no writes".into(),
+            });
+        }
         self.beside(move |db| records::put_side(db, changes)).await
     }
 }
@@ -245,18 +257,30 @@ impl Shared {
 
     /// Gives the database up, once the reads that run are done.
     fn close(&self) {
-        let database = {
+        self.put(None);
+    }
+
+    fn put(&self, database: Option<Database>) {
+        let before = {
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-            slot.take()
+            std::mem::replace(&mut *slot, database)
         };
         // sled panics when it cannot sync at the end; what was acknowledged is synced long since.
-        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| drop(before))).is_err() {
             tracing::warn!("the store's engine panicked while it was closed");
         }
     }
 
+    /// Whether what is open is a copy.
+    fn is_stand_in(&self) -> bool {
+        let slot = self.database();
+        slot.as_ref()
+            .is_some_and(|database| database.stand_in.is_some())
+    }
+
+    /// Puts a database in the place of what is open.
     fn reopen(&self, database: Database) {
-        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        self.put(Some(database));
     }
 }
 

@@ -14,6 +14,7 @@ use sled::{Batch, Db};
 use crate::store::error::StoreError;
 use crate::store::sled::census::Census;
 use crate::store::sled::files;
+use crate::store::sled::stand_in::{self, StandIn};
 use crate::store::transaction::Entry;
 use crate::store::{layout, record};
 
@@ -37,6 +38,8 @@ pub(crate) struct Database {
     /// The step at which the next commit fails.
     #[cfg(test)]
     pub(crate) fails_at: std::sync::Mutex<Option<Step>>,
+    /// It is a copy, which nothing may be written to; last, for it goes when the others are closed.
+    pub(crate) stand_in: Option<StandIn>,
 }
 
 /// A step of a commit.
@@ -73,34 +76,63 @@ impl Database {
 
 /// Opens the store of a directory whose lock is held, or begins it; gives its census too.
 pub(crate) fn open(dir: &Path) -> Result<(Database, Census), StoreError> {
-    let side = Census::read_side(dir).map_err(cannot_open)?;
-    let is_new = is_new(dir, side.is_some())?;
-    let side = side
-        .map(|bytes| Census::decode(&bytes))
-        .transpose()
-        .map_err(|error| match error {
-            StoreError::Damaged { .. } => refused(dir, "its file census is damaged"),
-            error => error,
-        })?;
-    let looked = catch_unwind(AssertUnwindSafe(|| {
-        if is_new {
-            give_birth(dir)?;
-        }
-        let database = open_path(dir, &dir.join(NAME))?;
-        let census = take_census(dir, &database.db)?;
-        Ok((database, census))
-    }));
-    let (database, census) =
-        looked.unwrap_or_else(|_| Err(refused(dir, "the engine panicked while opening it")))?;
-    if let Some(side) = side {
-        compare(&side, &census).map_err(|found| refused(dir, found))?;
+    if is_new(dir)? {
+        let born = catch_unwind(AssertUnwindSafe(|| give_birth(dir)));
+        born.unwrap_or_else(|_| Err(panicked(dir)))?;
     }
+    let (database, census) = open_counted(dir, &dir.join(NAME))?;
+    compare_with_side(dir, &census)?;
     census.write_side(dir)?;
     Ok((database, census))
 }
 
+/// As [`open`]; where the disk takes no writes a copy that serves reads is opened, and what the disk said is given too.
+pub(crate) fn open_or_stand_in(
+    dir: &Path,
+) -> Result<(Database, Census, Option<io::Error>), StoreError> {
+    match files::probe(dir) {
+        Ok(()) => {
+            stand_in::clear(dir);
+            open(dir).map(|(database, census)| (database, census, None))
+        }
+        Err(trouble) if is_new(dir)? => Err(cannot_open(io::Error::other(format!(
+            "there is no store, and none can be begun: the disk takes no writes ({trouble})"
+        )))),
+        Err(trouble) => {
+            let (database, census) = stand_in::open(dir, &trouble)?;
+            Ok((database, census, Some(trouble)))
+        }
+    }
+}
+
+/// Opens the database at a place and compares it with its own census.
+pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census), StoreError> {
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        let database = open_path(dir, place)?;
+        let census = take_census(dir, &database.db)?;
+        Ok((database, census))
+    }));
+    looked.unwrap_or_else(|_| Err(panicked(dir)))
+}
+
+/// Compares a census with the copy beside the database, if there is one.
+pub(crate) fn compare_with_side(dir: &Path, census: &Census) -> Result<(), StoreError> {
+    let Some(bytes) = Census::read_side(dir).map_err(cannot_open)? else {
+        return Ok(());
+    };
+    let side = Census::decode(&bytes).map_err(|error| match error {
+        StoreError::Damaged { .. } => refused(dir, "its file census is damaged"),
+        error => error,
+    })?;
+    compare(&side, census).map_err(|found| refused(dir, found))
+}
+
+fn panicked(dir: &Path) -> StoreError {
+    refused(dir, "the engine panicked while opening it")
+}
+
 /// Whether there is nothing yet. Looked at before sled is, which would begin an empty store without a word.
-fn is_new(dir: &Path, has_census: bool) -> Result<bool, StoreError> {
+fn is_new(dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(NAME);
     let length = fs::metadata(path.join("db"))
         .map(|metadata| metadata.len())
@@ -108,7 +140,7 @@ fn is_new(dir: &Path, has_census: bool) -> Result<bool, StoreError> {
     if 0 < length {
         return Ok(false);
     }
-    if has_census {
+    if Census::read_side(dir).map_err(cannot_open)?.is_some() {
         return Err(refused(
             dir,
             "there is a census but no database, or an empty one",
@@ -175,13 +207,9 @@ pub(crate) fn build<E: From<StoreError>>(
     Ok(census)
 }
 
-/// Opens the database at a place and compares it with its own census, as a start does.
+/// Opens the database at a place, compares it with its own census, as a start does, and closes it.
 pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census, StoreError> {
-    let looked = catch_unwind(AssertUnwindSafe(|| {
-        let database = open_path(dir, place)?;
-        take_census(dir, &database.db)
-    }));
-    looked.unwrap_or_else(|_| Err(refused(dir, "the engine panicked while opening it")))
+    open_counted(dir, place).map(|(_, census)| census)
 }
 
 /// Removes a directory with all that is in it, if there is one.
@@ -215,6 +243,7 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError>
         data,
         #[cfg(test)]
         fails_at: std::sync::Mutex::default(),
+        stand_in: None,
     })
 }
 

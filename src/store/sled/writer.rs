@@ -206,6 +206,16 @@ impl Writer {
         }
     }
 
+    /// One that refuses every change until the disk, which has said this, takes writes again.
+    pub(crate) fn broken_by(mut self, trouble: std::io::Error) -> Self {
+        self.broken = Some(Broken {
+            cause: Arc::new(trouble),
+            tried_at: self.clock.elapsed(),
+            pause: HEAL_FIRST,
+        });
+        self
+    }
+
     /// Writes until the last sender is gone, then closes the database.
     pub(crate) fn run(mut self) {
         loop {
@@ -411,10 +421,12 @@ impl Writer {
     fn heal(&mut self) -> Result<(), StoreError> {
         // Before the old one is given up, which still serves reads.
         files::probe(self.shared.dir()).map_err(|error| failed(Arc::new(error)))?;
-        self.shared.close();
-        // After a failed sync the page cache may hold what the disk does not.
-        files::forget_cached(&self.shared.dir().join(open::NAME))
-            .map_err(|error| failed(Arc::new(error)))?;
+        if !self.shared.is_stand_in() {
+            self.shared.close();
+            // After a failed sync the page cache may hold what the disk does not.
+            files::forget_cached(&self.shared.dir().join(open::NAME))
+                .map_err(|error| failed(Arc::new(error)))?;
+        }
         let (database, census) = open::open(self.shared.dir())?;
         if census.sequence < self.census.sequence {
             return Err(StoreError::Refused {

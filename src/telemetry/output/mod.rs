@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::model::clock::{Clock, SystemClock, Timestamp};
+use crate::telemetry::fold::Folds;
 pub use crate::telemetry::output::count::LineCounts;
 use crate::telemetry::output::lane::Lane;
 use crate::telemetry::output::queue::{Bounds, Fate, Line, Queue};
@@ -105,6 +106,7 @@ pub struct Output {
     queues: [Queue; Stream::ALL.len()],
     lanes: Vec<Arc<Lane>>,
     counts: LineCounts,
+    folds: Folds,
     clock: Arc<dyn Clock>,
     requires_audit: AtomicBool,
 }
@@ -172,6 +174,7 @@ impl Output {
             queues,
             lanes,
             counts,
+            folds: Folds::new(Arc::clone(&clock)),
             clock,
             requires_audit: AtomicBool::new(false),
         }))
@@ -181,6 +184,22 @@ impl Output {
     #[must_use]
     pub fn counts(&self) -> &LineCounts {
         &self.counts
+    }
+
+    /// What the log counts instead of writing it.
+    pub(in crate::telemetry) fn folds(&self) -> &Folds {
+        &self.folds
+    }
+
+    /// Writes how many lines of the log were counted instead of written, a second or more ago. To be called each second.
+    pub fn tell_folded(&self) {
+        self.tell_folded_until(false);
+    }
+
+    fn tell_folded_until(&self, is_end: bool) {
+        for line in self.folds.due(is_end) {
+            self.line(Stream::Log, line.into_bytes());
+        }
     }
 
     /// Time, as lines are stamped.
@@ -275,6 +294,7 @@ impl Output {
     /// Writes what waits and ends the writers; gives up after a second for each output whose reader has stopped. Lines
     /// that come later are lost.
     pub fn close(&self) {
+        self.tell_folded_until(true);
         // Standard output first, so that the log can tell what was lost of it.
         for lane in &self.lanes {
             if lane.close(CLOSE_WAIT) {

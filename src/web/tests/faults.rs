@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::account::test_kit::{OTHER, PASSWORD};
+use crate::config::MailLimits;
 use crate::model::id::UserId;
 use crate::store::Store;
 use crate::store::faulty::FaultyStore;
@@ -151,4 +152,67 @@ async fn a_failing_store_lets_nobody_in_and_leaves_nothing_half_done() {
     let ask =
         async |gateway: &Gateway| gateway.ask("POST", "/auth/logout", &jwt, Value::Null).await;
     assert_eq!(fail_each(&parts, "logout", ask).await.status, 204);
+}
+
+/// A gateway that sends three mails an hour to an address, and ten for a network.
+fn start_with_few_mails() -> (Arc<FaultyStore>, Gateway) {
+    let store = Arc::new(FaultyStore::new());
+    let gateway = Gateway::start_on(Arc::clone(&store) as Arc<dyn Store>, |config| {
+        config.mail.limits = MailLimits {
+            per_address_per_hour: 3,
+            per_network_per_hour: 10,
+            per_hour: 100,
+        };
+    });
+    (store, gateway)
+}
+
+async fn register(gateway: &Gateway) -> u16 {
+    let body = json!({ "identity": "anna@example.org", "username": "anna", "name": "A" });
+    let answer = gateway.ask("POST", "/auth/register", "", body).await;
+    answer.status
+}
+
+async fn forgot(gateway: &Gateway, name: &str) -> u16 {
+    let body = json!({ "username": name });
+    let answer = gateway.ask("POST", "/auth/forgot", "", body).await;
+    answer.status
+}
+
+#[tokio::test]
+async fn requests_that_failed_use_up_nobodys_mails() {
+    let (store, gateway) = start_with_few_mails();
+    let mut failures = 0;
+    for round in 0..30 {
+        store.fail_after(round % 3);
+        failures += usize::from(register(&gateway).await == 503);
+        store.fail_after(-1);
+    }
+    assert_eq!(failures, 30);
+    gateway.mailbox.take();
+    for _ in 0..5 {
+        assert_eq!(register(&gateway).await, 202);
+    }
+    assert_eq!(gateway.mailbox.take().len(), 3);
+}
+
+#[tokio::test]
+async fn a_failing_store_tells_nobody_who_has_an_account() {
+    let (store, gateway) = start_with_few_mails();
+    assert_eq!(register(&gateway).await, 202);
+    let body = json!({
+        "new_password": PASSWORD, "verify_password": PASSWORD, "reset_token": gateway.mailbox.token(),
+    });
+    let set = gateway.ask("PUT", "/auth/password", "", body).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    for step in 0..3 {
+        let mut statuses = [0, 0];
+        for (status, name) in statuses.iter_mut().zip(["anna", "nobody"]) {
+            store.fail_after(step);
+            *status = forgot(&gateway, name).await;
+            store.fail_after(-1);
+        }
+        assert_eq!(statuses[0], statuses[1], "step {step}");
+        assert_eq!(statuses[0], if step < 2 { 503 } else { 202 }, "step {step}");
+    }
 }

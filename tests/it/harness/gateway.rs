@@ -141,6 +141,11 @@ impl Gateway {
         self.run_until(|| self.readiness().is_some_and(|answer| answer.status == 200));
     }
 
+    /// Starts the process and waits until it says that it is not ready.
+    pub(crate) fn run_unready(&self) {
+        self.run_until(|| self.readiness().is_some_and(|answer| answer.status == 503));
+    }
+
     /// Starts the process where readiness is told to nobody without this token.
     pub(crate) fn run_with_admin_token(&self, token: &str) {
         self.run_until(|| {

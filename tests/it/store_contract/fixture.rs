@@ -139,6 +139,7 @@ pub(crate) fn token(number: u32, of: u32, purpose: Purpose) -> OneTimeToken {
         digest: digest(number),
         purpose,
         uid: uid(of),
+        created: NOW,
         expires: at(100),
         identity: None,
     }

@@ -84,6 +84,7 @@ promises! {
         a_mail_is_there_exactly_if_its_token_is;
     whole:
         a_purge_takes_what_has_expired_and_no_more
+        what_was_made_while_the_clock_was_ahead_counts_for_nothing
         every_change_of_rights_voids_what_was_cached
         every_end_of_logins_voids_what_was_cached
         counters_are_kept_beside_the_records

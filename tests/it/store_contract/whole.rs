@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use doorward::limit::Kept;
-use doorward::model::account::{AccountStatus, Purpose};
+use doorward::model::account::{AccountStatus, OneTimeToken, Purpose, Session};
 use doorward::store::cached::Subjects;
 use doorward::store::generations::Stamp;
 use doorward::store::{AccountChange, Guarded, MembershipChange, Rotation, Store};
 
 use crate::store_contract::fixture::{
     NOW, account, at, digest, key_id, membership, name, password, put_active, put_key, put_session,
-    resource_id, rotation, session_id, session_ids, token, uid,
+    resource_id, rotation, session, session_id, session_ids, token, uid,
 };
+use crate::store_contract::outbox::mail;
 
 pub(crate) async fn an_engine_says_that_it_can_write(store: Arc<dyn Store>) {
     for _ in 0..2 {
@@ -82,6 +83,54 @@ pub(crate) async fn a_purge_takes_what_has_expired_and_no_more(store: Arc<dyn St
     assert_eq!(store.purge(at(10_000)).await.unwrap(), 3);
     assert_eq!(store.accounts(None, 9).await.unwrap().len(), 3);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
+}
+
+pub(crate) async fn what_was_made_while_the_clock_was_ahead_counts_for_nothing(
+    store: Arc<dyn Store>,
+) {
+    const HOURS: u64 = 3600;
+    const YEARS: u64 = 10 * 365 * 24 * HOURS;
+    put_active(&*store, 1).await;
+    put_key(&*store, 1, 1).await;
+    for (number, ahead) in [(1, YEARS), (2, 2 * HOURS)] {
+        let session = Session {
+            created: at(ahead),
+            last_seen: at(ahead),
+            idle_end: at(ahead + 100),
+            absolute_end: at(ahead + 1000),
+            ..session(number, 1)
+        };
+        let created = store.create_session(session, 0, None).await.unwrap();
+        assert_eq!(created, Guarded::Done(()));
+        let token = OneTimeToken {
+            created: at(ahead),
+            expires: at(ahead + 100),
+            ..token(number, 1, Purpose::Reset)
+        };
+        assert!(store.put_token(token, None).await.unwrap());
+        store.put_mail(mail(number, ahead)).await.unwrap();
+    }
+    let used = [(key_id(1), at(YEARS))];
+    store.note_keys_used(used.to_vec()).await.unwrap();
+
+    let rotated = store.rotate_refresh(rotation(1, 9, 0)).await.unwrap();
+    assert_eq!(rotated, Rotation::Unknown);
+    let (made, x) = (digest(1), password("x"));
+    let set = store.set_password_by_token(&made, x, NOW).await;
+    assert_eq!(set.unwrap(), None);
+    assert_eq!(
+        store.purge(NOW).await.unwrap(),
+        2,
+        "the session and the token"
+    );
+    assert_eq!(session_ids(&*store, 1).await, [session_id(2)]);
+    assert!(store.one_time_token(&digest(2)).await.unwrap().is_some());
+    let due = store.due_mails(NOW, 9).await.unwrap();
+    let due: Vec<_> = due.mails.into_iter().map(|due| due.id).collect();
+    assert_eq!(due, [mail(1, 0).id]);
+    store.note_keys_used(vec![(key_id(1), NOW)]).await.unwrap();
+    let used = store.keys_used(&[key_id(1)]).await.unwrap();
+    assert_eq!(used, [Some(NOW)]);
 }
 
 /// What is cached of account 1, and the stamp under which.

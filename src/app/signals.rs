@@ -1,0 +1,67 @@
+//! The signals that end or reload the gateway, listened to from the first moment of its start.
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::app::AppError;
+
+/// What has been asked for by signals. What came while nobody waited for it is found by the next wait, once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals {
+    ends: Arc<Notify>,
+    hangups: Arc<Notify>,
+}
+
+impl Signals {
+    /// Listens, on a thread of its own: before the configuration is read, which says how the runtime of the gateway is to
+    /// be. Until then a SIGHUP ends the process.
+    ///
+    /// # Errors
+    /// [`AppError::System`]
+    pub(super) fn listen() -> Result<Self, AppError> {
+        let cannot = |source| AppError::System {
+            what: "listen for signals",
+            source,
+        };
+        let runtime = Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.map_err(cannot)?;
+        let context = runtime.enter();
+        let on = |kind| signal(kind).map_err(cannot);
+        let terminate = on(SignalKind::terminate())?;
+        let interrupt = on(SignalKind::interrupt())?;
+        let hangup = on(SignalKind::hangup())?;
+        drop(context);
+        let signals = Self::default();
+        let told = signals.clone();
+        let thread = thread::Builder::new().name("signals".to_owned());
+        thread
+            .spawn(move || runtime.block_on(told.tell([terminate, interrupt], hangup)))
+            .map_err(cannot)?;
+        Ok(signals)
+    }
+
+    async fn tell(self, [mut terminate, mut interrupt]: [Signal; 2], mut hangup: Signal) {
+        loop {
+            tokio::select! {
+                Some(()) = terminate.recv() => self.ends.notify_one(),
+                Some(()) = interrupt.recv() => self.ends.notify_one(),
+                Some(()) = hangup.recv() => self.hangups.notify_one(),
+                else => return,
+            }
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub(super) async fn end(&self) {
+        self.ends.notified().await;
+    }
+
+    /// Waits for SIGHUP.
+    pub(super) async fn hangup(&self) {
+        self.hangups.notified().await;
+    }
+}

@@ -1,0 +1,307 @@
+//! Warnings and errors that say the same again and again are counted: one line a second, and one that has their number.
+//!
+//! So a fault that every request meets leaves the log readable, and costs no other line its place in the queue. Told apart
+//! are the places in the source and, up to a bound, the fields; the id of the request makes no difference.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
+use std::fmt::{self, Debug, Write};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Filter};
+
+use crate::model::clock::Clock;
+use crate::telemetry::log::with_causes;
+use crate::telemetry::output::{Output, Stream};
+
+/// What comes again within this time is counted.
+const WINDOW: Duration = Duration::from_secs(1);
+/// How many lines of one place are written in a window, if each says something else.
+const VARIANTS_MAX: usize = 16;
+/// How many places are counted at once; there are fewer in the source.
+const PLACES_MAX: usize = 1024;
+/// How much of a message is kept for the line with the number, in bytes.
+const MESSAGE_BYTES_MAX: usize = 200;
+
+/// What was written lately, and how much was not.
+#[derive(Debug)]
+pub(in crate::telemetry) struct Folds {
+    clock: Arc<dyn Clock>,
+    /// Never held across an await; some microseconds.
+    places: Mutex<HashMap<Place, Fold>>,
+}
+
+/// Where in the source a line comes from. Lines that the crate `log` carries have one place for each level in common, and
+/// say their own in fields.
+type Place = (Identifier, u64);
+
+#[derive(Debug)]
+struct Fold {
+    level: Level,
+    target: String,
+    message: String,
+    since: Duration,
+    /// Hashes of what has been written since.
+    written: Vec<u64>,
+    folded: u64,
+}
+
+impl Folds {
+    /// Nothing was written yet.
+    pub(in crate::telemetry) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            places: Mutex::default(),
+        }
+    }
+
+    /// Takes the numbers that are due, as lines; `is_end`: all of them.
+    pub(in crate::telemetry) fn due(&self, is_end: bool) -> Vec<String> {
+        let now = self.clock.elapsed();
+        let mut lines = Vec::new();
+        self.lock().retain(|_, fold| {
+            let is_over = is_end || fold.since + WINDOW <= now;
+            if is_over {
+                lines.extend(fold.line(self.clock.as_ref()));
+            }
+            !is_over
+        });
+        lines
+    }
+
+    /// Whether an event is written, and the number that is due before it.
+    fn admit(&self, event: &Event<'_>) -> (bool, Option<String>) {
+        let metadata = event.metadata();
+        let mut said = Said::default();
+        event.record(&mut said);
+        let what = said.what.finish();
+        let now = self.clock.elapsed();
+        let mut places = self.lock();
+        let has_room = places.len() < PLACES_MAX;
+        match places.entry((metadata.callsite(), said.place.finish())) {
+            Entry::Vacant(entry) => {
+                if has_room {
+                    entry.insert(Fold::new(metadata, said, now));
+                }
+                (true, None)
+            }
+            Entry::Occupied(mut entry) if entry.get().since + WINDOW <= now => {
+                let line = entry.get().line(self.clock.as_ref());
+                entry.insert(Fold::new(metadata, said, now));
+                (true, line)
+            }
+            Entry::Occupied(mut entry) => {
+                let fold = entry.get_mut();
+                let is_new = !fold.written.contains(&what) && fold.written.len() < VARIANTS_MAX;
+                if is_new {
+                    fold.written.push(what);
+                } else {
+                    fold.folded = fold.folded.saturating_add(1);
+                }
+                (is_new, None)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Fold>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fold {
+    fn new(metadata: &Metadata<'_>, said: Said, since: Duration) -> Self {
+        let target = said.target.unwrap_or_else(|| metadata.target().to_owned());
+        Self {
+            level: *metadata.level(),
+            target,
+            message: said.message.0,
+            since,
+            written: vec![said.what.finish()],
+            folded: 0,
+        }
+    }
+
+    /// The line with the number, in the form of the log; `None`: there is none.
+    fn line(&self, clock: &dyn Clock) -> Option<String> {
+        let Self {
+            level,
+            target,
+            message,
+            folded,
+            ..
+        } = self;
+        let time = clock.now().to_rfc3339();
+        (0 < *folded)
+            .then(|| format!("{time} {level:>5} {target}: {message} … and {folded} more like it\n"))
+    }
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Said {
+    what: DefaultHasher,
+    place: DefaultHasher,
+    target: Option<String>,
+    message: Message,
+}
+
+impl Visit for Said {
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &format_args!("{}", with_causes(value)));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // No writer here fails.
+        let _ = match field.name() {
+            "request_id" | "request.id" => Ok(()),
+            "log.target" => {
+                self.target = Some(format!("{value:?}").trim_matches('"').to_owned());
+                write!(Hashed(&mut self.place), "{value:?}")
+            }
+            "log.module_path" | "log.file" | "log.line" => {
+                write!(Hashed(&mut self.place), "{value:?}")
+            }
+            "message" => write!(self.message, "{value:?}")
+                .and_then(|()| write!(Hashed(&mut self.what), "{value:?}")),
+            name => writeln!(Hashed(&mut self.what), "{name}={value:?}"),
+        };
+    }
+}
+
+/// Hashes what is written.
+struct Hashed<'a>(&'a mut DefaultHasher);
+
+impl Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Keeps the beginning of what is written, without anything that a terminal would obey.
+#[derive(Default)]
+struct Message(String);
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            if MESSAGE_BYTES_MAX <= self.0.len() {
+                break;
+            }
+            if char.is_control() {
+                self.0.extend(char.escape_debug());
+            } else {
+                self.0.push(char);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps back what is counted.
+pub(in crate::telemetry) struct FoldRepeats(pub(in crate::telemetry) Arc<Output>);
+
+impl<S: Subscriber> Filter<S> for FoldRepeats {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        // The levels are ordered by how much they let pass.
+        if Level::WARN < *event.metadata().level() {
+            return true;
+        }
+        let (is_written, line) = self.0.folds().admit(event);
+        if let Some(line) = line {
+            self.0.line(Stream::Log, line.into_bytes());
+        }
+        is_written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::{ManualClock, Timestamp};
+    use crate::telemetry::log::subscriber;
+    use crate::telemetry::output::AuditOutput;
+    use crate::telemetry::test_kit::Lines;
+
+    fn logged(events: impl FnOnce(&Output, &ManualClock)) -> String {
+        let lines = Lines::default();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let output = Output::onto(
+            Box::new(lines.clone()),
+            None,
+            AuditOutput::Stdout,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        let output = output.unwrap();
+        let subscriber = subscriber("info", &output, false).unwrap();
+        tracing::subscriber::with_default(subscriber, || events(&output, &clock));
+        output.close();
+        lines.text()
+    }
+
+    fn fail(request_id: usize, cause: &str) {
+        tracing::error!(request_id, cause, "a request failed");
+    }
+
+    #[test]
+    fn repeats_are_counted_once_a_second_and_none_is_missing() {
+        let text = logged(|output, clock| {
+            for second in 0..3 {
+                for request in 0..1000 {
+                    fail(request, "the store");
+                }
+                clock.advance(WINDOW);
+                if second == 1 {
+                    output.tell_folded();
+                }
+            }
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        for (index, line) in lines.iter().enumerate() {
+            assert!(
+                line.contains(" ERROR doorward::telemetry::fold::tests: a request failed "),
+                "{line}"
+            );
+            let is_number = line.ends_with("a request failed … and 999 more like it");
+            assert_eq!(is_number, index % 2 == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_says_something_else_is_written_up_to_a_bound() {
+        let text = logged(|_, _| {
+            for number in 0..100 {
+                fail(number, &format!("cause {number}"));
+                fail(number, "cause 0");
+                tracing::warn!("another place");
+                tracing::info!("not counted");
+            }
+        });
+        let count = |words: &str| text.matches(words).count();
+        assert_eq!(count("cause="), VARIANTS_MAX, "{text}");
+        assert_eq!(
+            count("a request failed … and 184 more like it"),
+            1,
+            "{text}"
+        );
+        assert_eq!(count("another place"), 2, "{text}");
+        assert_eq!(count("another place … and 99 more like it"), 1, "{text}");
+        assert_eq!(count("not counted"), 100);
+    }
+}
