@@ -22,6 +22,7 @@ use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
 use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Made, Restored};
 use crate::store::error::StoreError;
+use crate::store::key_files::{self, KeyFinding};
 use crate::store::sled::{self, Findings};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
@@ -120,7 +121,7 @@ pub(super) async fn execute(command: StoreCommand, services: &Services) -> Reply
             let name = blocking(backups, move |backups| backups.make_passing(now)).await;
             name.map(Value::String)
         }
-        StoreCommand::Check => match blocking(backups, Backups::check).await {
+        StoreCommand::Check => match check_here(backups, services).await {
             Ok(findings) => return found(&findings, json!({})),
             Err(error) => Err(error),
         },
@@ -131,6 +132,23 @@ pub(super) async fn execute(command: StoreCommand, services: &Services) -> Reply
             Reply::Refused(with_causes(&error))
         }
         Err(error) => Reply::Failed(with_causes(&error)),
+    }
+}
+
+/// Looks at every record of the open store, and at the key files.
+async fn check_here(backups: &Arc<Backups>, services: &Services) -> Result<Findings, BackupError> {
+    let mut findings = blocking(backups, Backups::check).await?;
+    if let Some(files) = &services.key_files {
+        let looked = files.look().await?;
+        add_key_files(&mut findings, &looked);
+    }
+    Ok(findings)
+}
+
+/// Tells what is wrong with the key files.
+fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
+    for problem in looked.iter().filter_map(KeyFinding::problem) {
+        findings.add(problem);
     }
 }
 
@@ -190,7 +208,10 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
             return Ok(reply);
         }
         place::records(&config, Touch::Reads)?;
-        let findings = sled::check(dir).map_err(BackupError::Store)?;
+        let mut findings = sled::check(dir).map_err(BackupError::Store)?;
+        let has_accounts = findings.accounts != 0;
+        let looked = key_files::look(&dir.join("keys"), &findings.key_marks, has_accounts);
+        add_key_files(&mut findings, &looked);
         Ok(found(&findings, json!({})))
     });
     checked?.map_err(|error| place::whose(error, dir))

@@ -125,7 +125,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
     }
-    let services = services::open(config, Records::Made, output)?;
+    let services = services::open(config, Records::Made, output).await?;
     let restored = counting::restore(&services).await;
     restored.map_err(|source| services::OpenError::Store {
         path: config.store.path.clone(),

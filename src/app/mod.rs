@@ -13,6 +13,7 @@ pub mod echo;
 mod execute;
 pub mod explain;
 mod grpc;
+mod key_files;
 mod keys;
 mod lifecycle;
 pub mod listen;

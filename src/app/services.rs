@@ -14,13 +14,15 @@ use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::MailError;
 use crate::mail::post::Post;
-use crate::model::clock::{Clock, SystemClock};
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::role_source::RoleSources;
 use crate::snapshot::{Obstacle, Services, issuer_obstacle};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
+use crate::store::key_files::{KeyFiles, KeyFilesError};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::{SledStore, make_private};
 use crate::store::uses::SessionUses;
@@ -30,15 +32,6 @@ use crate::telemetry::output::Output;
 
 /// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
 const HASH_WAIT_MAX: Duration = Duration::from_secs(2);
-/// What the key directory of a store has in it.
-const KEY_FILES: [&str; 6] = [
-    "apikey.key",
-    "assertion.json",
-    "count.key",
-    "mail.key",
-    "refresh.key",
-    "signing.json",
-];
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -63,14 +56,9 @@ pub enum OpenError {
         #[source]
         source: StoreError,
     },
-    /// A key file is not there, and what was asked makes none.
-    #[error(
-        "key file {path} is missing: `doorward store restore FILE` brings it back; a gateway that starts makes another one"
-    )]
-    KeyFile {
-        /// Which.
-        path: PathBuf,
-    },
+    /// The key files beside the records.
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFilesError),
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -100,15 +88,20 @@ pub enum Records {
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Services, OpenError> {
+pub async fn open(
+    config: &Config,
+    records: Records,
+    output: Arc<Output>,
+) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    // Whatever is made from here on is ours alone, what the engine makes by itself too.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let (store, keys, backups) = open_store(config, records)?;
+    make_for_us_alone();
+    let (store, key_files, backups) = open_store(config, records)?;
+    if let Some(files) = &key_files {
+        files.admit(records == Records::Made).await?;
+    }
     output.require_audit(config.audit.required);
     let metrics = Arc::new(Metrics::counting(output.counts()));
-    let keys = keys.as_deref();
-    let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
+    let keys = key_files.as_ref().map(|files| files.dir());
     let threads = config.account.hash_threads;
     let post = Post::open(
         keys,
@@ -117,23 +110,22 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         Arc::clone(&output),
     )?;
     let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
+    let token_keys = Arc::new(TokenKeys::open(keys)?);
+    let files = key_files.as_deref();
+    let rings = (files, records, clock.now());
+    let signing = ring(rings, Signed::AccessToken, config.tokens.algorithm, config).await?;
+    let assertion_keys = ring(rings, Signed::Assertion, assertion::ALGORITHM, config).await?;
+    if let Some(files) = files
+        && records == Records::Made
+    {
+        let settled = files.settle(clock.now()).await;
+        settled.map_err(KeyFilesError::from)?;
+    }
     Ok(Services {
         store,
-        token_keys: Arc::new(TokenKeys::open(keys)?),
-        signing: Arc::new(SigningKeys::open(
-            keys,
-            Signed::AccessToken,
-            config.tokens.algorithm,
-            token_life,
-            clock.now(),
-        )?),
-        assertion_keys: Arc::new(SigningKeys::open(
-            keys,
-            Signed::Assertion,
-            assertion::ALGORITHM,
-            assertion::LIFE + TOKEN_LEEWAY,
-            clock.now(),
-        )?),
+        token_keys,
+        signing,
+        assertion_keys,
         passwords: Arc::new(PasswordPool::start(threads, HASH_WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
@@ -142,6 +134,7 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
         key_use: Arc::new(KeyUse::new()),
         backups,
+        key_files,
         clock,
         session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(if config.log.access {
@@ -152,6 +145,36 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         output,
         metrics,
     })
+}
+
+/// Whatever this process makes from here on is ours alone, what the engine makes by itself too.
+pub(super) fn make_for_us_alone() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// A ring of keys as this configuration wants it. What only reads changes no file for that.
+async fn ring(
+    (files, records, now): (Option<&KeyFiles>, Records, Timestamp),
+    signed: Signed,
+    algorithm: Algorithm,
+    config: &Config,
+) -> Result<Arc<SigningKeys>, OpenError> {
+    let ring = SigningKeys::read(files.map(KeyFiles::dir), signed, life(signed, config))?;
+    match (ring.due(algorithm, now)?, files) {
+        (Some(next), Some(files)) if records == Records::Made => files.replace(&ring, next).await?,
+        (Some(next), _) => ring.hold(next),
+        (None, _) => {}
+    }
+    Ok(Arc::new(ring))
+}
+
+/// How long what a ring has signed may still be presented.
+fn life(signed: Signed, config: &Config) -> Duration {
+    let life = match signed {
+        Signed::AccessToken => config.tokens.access_ttl,
+        Signed::Assertion => assertion::LIFE,
+    };
+    life + TOKEN_LEEWAY
 }
 
 /// The sources of a configuration, which have said nothing yet.
@@ -189,34 +212,37 @@ pub(super) fn issuers(
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
 }
 
-/// The records, the directory of the keys and what makes backups: the last two on disk only.
-type OpenStore = (Arc<dyn Store>, Option<PathBuf>, Option<Arc<Backups>>);
+/// The records, the key files and what makes backups: the last two on disk only.
+type OpenStore = (Arc<dyn Store>, Option<Arc<KeyFiles>>, Option<Arc<Backups>>);
 
 fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
     let directory = &config.store.path;
-    let generations = Arc::new(Generations::new());
+    let in_memory = || Arc::new(MemoryStore::new(Arc::new(Generations::new())));
     match (config.store.engine, records) {
-        (_, Records::None) => Ok((Arc::new(MemoryStore::new(generations)), None, None)),
+        (_, Records::None) => Ok((in_memory(), None, None)),
         (StoreEngine::Memory, _) => {
             private_directory(directory)?;
-            Ok((Arc::new(MemoryStore::new(generations)), None, None))
+            Ok((in_memory(), None, None))
         }
         (StoreEngine::Sled, _) => {
-            let keys = directory.join("keys");
-            let store =
-                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
-                    path: directory.clone(),
-                    source,
-                })?;
-            if records == Records::Found {
-                all_keys_there(&keys)?;
+            let store = open_sled(directory)?;
+            let key_files = Arc::new(KeyFiles::new(Arc::clone(&store), directory));
+            if records == Records::Made {
+                private_directory(key_files.dir())?;
             }
-            private_directory(&keys)?;
-            let store = Arc::new(store);
             let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
-            Ok((store, Some(keys), Some(Arc::new(backups))))
+            Ok((store, Some(key_files), Some(Arc::new(backups))))
         }
     }
+}
+
+/// Opens the records of a directory.
+pub(super) fn open_sled(directory: &Path) -> Result<Arc<SledStore>, OpenError> {
+    let store = SledStore::open(directory, Arc::new(Generations::new()));
+    store.map(Arc::new).map_err(|source| OpenError::Store {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// How mails leave. What only reads sends none, and a transport to files would make its directory.
@@ -226,15 +252,6 @@ fn mail(config: &Config, records: Records) -> MailSettings {
         mail.transport = MailTransport::Stdout;
     }
     mail
-}
-
-/// Sees that nothing would have to be made where nothing may be.
-fn all_keys_there(keys: &Path) -> Result<(), OpenError> {
-    let mut missing = KEY_FILES.iter().map(|name| keys.join(name));
-    match missing.find(|path| !path.exists()) {
-        Some(path) => Err(OpenError::KeyFile { path }),
-        None => Ok(()),
-    }
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {
@@ -252,8 +269,8 @@ mod tests {
     use super::*;
     use crate::config::EnvOverlay;
 
-    #[test]
-    fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
+    #[tokio::test]
+    async fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
         for engine in ["memory", "sled"] {
             let outer = tempfile::tempdir().unwrap();
             let shared = outer.path().join("shared");
@@ -265,7 +282,8 @@ mod tests {
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
             let output = Output::to_nowhere();
-            assert!(open(&config, Records::Made, output).is_err(), "{engine}");
+            let opened = open(&config, Records::Made, output).await;
+            assert!(opened.is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub use crate::store::sled::check::{Findings, check};
 pub use crate::store::sled::files::{make_private, stranger_in};
+pub use crate::store::sled::open::Counted;
 
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
