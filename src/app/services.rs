@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::place;
 use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
 use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
@@ -175,6 +176,36 @@ fn life(signed: Signed, config: &Config) -> Duration {
         Signed::Assertion => assertion::LIFE,
     };
     life + TOKEN_LEEWAY
+}
+
+/// Logs which store was opened: a start on another one than the last looks like any other from outside.
+pub(super) async fn tell_store(config: &Config, services: &Services, is_new: bool) {
+    let path = place::absolute(&config.store.path);
+    let Some(files) = &services.key_files else {
+        tracing::info!(
+            engine = "memory",
+            "store opened: records end with the process"
+        );
+        return;
+    };
+    let path = path.display();
+    if is_new {
+        tracing::warn!(
+            %path,
+            "no store was there, and an empty one has been made: if there should be one, stop here and look for it; \
+             store.create = \"never\" refuses such a start"
+        );
+    }
+    let made = files.made().await.ok().flatten();
+    let counted = files.counted();
+    tracing::info!(
+        %path,
+        engine = "sled",
+        made = made.map_or_else(|| "unknown".to_owned(), Timestamp::to_rfc3339),
+        accounts = counted.accounts,
+        records = counted.records,
+        "store opened"
+    );
 }
 
 /// The sources of a configuration, which have said nothing yet.
