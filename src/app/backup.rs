@@ -38,7 +38,7 @@ pub(super) async fn keep_on(services: Services, every: Duration) {
     let Some(backups) = services.backups.clone() else {
         return;
     };
-    let newest = backups.newest();
+    let newest = backups.newest(services.clock.now());
     let mut pause = every.min(FIRST_AFTER);
     if let Some(newest) = newest {
         services.metrics.backup_made(newest);
@@ -54,6 +54,12 @@ pub(super) async fn keep_on(services: Services, every: Duration) {
                     bytes = made.bytes,
                     "backup made and read back"
                 );
+                if made.later != 0 {
+                    tracing::warn!(
+                        later = made.later,
+                        "backups have names later than now: they are not counted and not removed until then"
+                    );
+                }
                 every
             }
             Err(error) => {
@@ -157,6 +163,9 @@ fn told_made(made: &Made) -> Value {
     put_contents(&mut told, &made.contents);
     if !made.removed.is_empty() {
         put(&mut told, "removed", json!(made.removed));
+    }
+    if made.later != 0 {
+        put(&mut told, "later_than_now", json!(made.later));
     }
     told
 }

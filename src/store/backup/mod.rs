@@ -149,6 +149,8 @@ pub struct Made {
     pub bytes: u64,
     /// Older ones that were removed for it.
     pub removed: Vec<PathBuf>,
+    /// How many have a name later than its own.
+    pub later: usize,
 }
 
 /// What a copy is made for.
@@ -182,7 +184,8 @@ impl Backups {
         }
     }
 
-    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first.
+    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first. One with a
+    /// name later than `now`, which a wrong clock has given it, is neither counted nor removed.
     ///
     /// # Errors
     /// [`BackupError`]; then nothing was removed but what others left unfinished.
@@ -190,7 +193,7 @@ impl Backups {
         let _turn = self.turn();
         let place = self.place(now)?;
         let mut made = self.make_file(place.join(name(now)), now, Use::Restore)?;
-        made.removed = prune(&place, self.keep)?;
+        (made.removed, made.later) = prune(&place, self.keep, now)?;
         Ok(made)
     }
 
@@ -236,6 +239,7 @@ impl Backups {
                 contents,
                 bytes,
                 removed: Vec::new(),
+                later: 0,
             })
         });
         if made.is_err() {
@@ -257,11 +261,13 @@ impl Backups {
         Ok(name)
     }
 
-    /// When the newest one in the store's own `backup` was made, by its name; `None`: there is none.
+    /// When the newest one in the store's own `backup` was made that is no later than `now`, by its name; `None`: there is
+    /// none.
     #[must_use]
-    pub fn newest(&self) -> Option<Timestamp> {
+    pub fn newest(&self, now: Timestamp) -> Option<Timestamp> {
         let names = own_names(&self.dir.join(DIRECTORY)).unwrap_or_default();
-        names.last().and_then(|name| time_of(name))
+        let times = names.iter().filter_map(|name| time_of(name));
+        times.filter(|at| *at <= now).max()
     }
 
     /// Looks at every record of the store.

@@ -10,17 +10,22 @@ use crate::store::backup::{BackupError, io_error};
 /// What a backup's name ends in.
 const ENDING: &str = ".backup";
 
-/// Removes all of our own backups but the newest `keep`.
-pub(crate) fn prune(place: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
+/// Removes all of our own backups but the newest `keep` that are no later than `now`; how many are later.
+pub(crate) fn prune(
+    place: &Path,
+    keep: usize,
+    now: Timestamp,
+) -> Result<(Vec<PathBuf>, usize), BackupError> {
     let names = own_names(place)?;
-    let surplus = names.len().saturating_sub(keep);
+    let is_past = |name: &&String| time_of(name).is_some_and(|at| at <= now);
+    let past = names.iter().filter(is_past).count();
     let mut removed = Vec::new();
-    for name in names.iter().take(surplus) {
+    for name in names.iter().filter(is_past).take(past.saturating_sub(keep)) {
         let path = place.join(name);
         fs::remove_file(&path).map_err(io_error("remove", &path))?;
         removed.push(path);
     }
-    Ok(removed)
+    Ok((removed, names.len() - past))
 }
 
 /// The names of our own backups in a directory, the oldest first.
