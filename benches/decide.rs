@@ -151,6 +151,7 @@ impl Setup {
                 doorward::app::services::Records::Made,
                 output,
             )
+            .await
             .unwrap();
             let store = Arc::clone(&services.store);
             let snapshot = Snapshot::build(Arc::new(config), services).unwrap();

@@ -22,6 +22,7 @@ use crate::model::clock::{Clock, SystemClock};
 use crate::snapshot::Services;
 use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Made, Restored};
 use crate::store::error::StoreError;
+use crate::store::key_files::{self, KeyFinding};
 use crate::store::sled::{self, Findings};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
@@ -37,7 +38,7 @@ pub(super) async fn keep_on(services: Services, every: Duration) {
     let Some(backups) = services.backups.clone() else {
         return;
     };
-    let newest = backups.newest();
+    let newest = backups.newest(services.clock.now());
     let mut pause = every.min(FIRST_AFTER);
     if let Some(newest) = newest {
         services.metrics.backup_made(newest);
@@ -53,6 +54,12 @@ pub(super) async fn keep_on(services: Services, every: Duration) {
                     bytes = made.bytes,
                     "backup made and read back"
                 );
+                if made.later != 0 {
+                    tracing::warn!(
+                        later = made.later,
+                        "backups have names later than now: they are not counted and not removed until then"
+                    );
+                }
                 every
             }
             Err(error) => {
@@ -120,7 +127,7 @@ pub(super) async fn execute(command: StoreCommand, services: &Services) -> Reply
             let name = blocking(backups, move |backups| backups.make_passing(now)).await;
             name.map(Value::String)
         }
-        StoreCommand::Check => match blocking(backups, Backups::check).await {
+        StoreCommand::Check => match check_here(backups, services).await {
             Ok(findings) => return found(&findings, json!({})),
             Err(error) => Err(error),
         },
@@ -134,11 +141,31 @@ pub(super) async fn execute(command: StoreCommand, services: &Services) -> Reply
     }
 }
 
+/// Looks at every record of the open store, and at the key files.
+async fn check_here(backups: &Arc<Backups>, services: &Services) -> Result<Findings, BackupError> {
+    let mut findings = blocking(backups, Backups::check).await?;
+    if let Some(files) = &services.key_files {
+        let looked = files.look().await?;
+        add_key_files(&mut findings, &looked);
+    }
+    Ok(findings)
+}
+
+/// Tells what is wrong with the key files.
+fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
+    for problem in looked.iter().filter_map(KeyFinding::problem) {
+        findings.add(problem);
+    }
+}
+
 fn told_made(made: &Made) -> Value {
     let mut told = json!({ "file": made.path, "bytes": made.bytes });
     put_contents(&mut told, &made.contents);
     if !made.removed.is_empty() {
         put(&mut told, "removed", json!(made.removed));
+    }
+    if made.later != 0 {
+        put(&mut told, "later_than_now", json!(made.later));
     }
     told
 }
@@ -190,7 +217,10 @@ pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
             return Ok(reply);
         }
         place::records(&config, Touch::Reads)?;
-        let findings = sled::check(dir).map_err(BackupError::Store)?;
+        let mut findings = sled::check(dir).map_err(BackupError::Store)?;
+        let has_accounts = findings.accounts != 0;
+        let looked = key_files::look(&dir.join("keys"), &findings.key_marks, has_accounts);
+        add_key_files(&mut findings, &looked);
         Ok(found(&findings, json!({})))
     });
     checked?.map_err(|error| place::whose(error, dir))

@@ -15,7 +15,7 @@ use crate::app::control::{Command, Reply, Touch};
 use crate::app::delivery::{self, Scope};
 use crate::app::place::{Owner, PlaceError};
 use crate::app::services::{self, OpenError, Records};
-use crate::app::{AppError, OpenOutput, execute, keys, load, place, socket, start};
+use crate::app::{AppError, OpenOutput, execute, key_files, keys, load, place, socket, start};
 use crate::config::{Config, StoreEngine};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
@@ -88,6 +88,10 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
         let dir = config.store.path.display();
         let why = format!("no gateway runs on the store in {dir}: there is nothing to reload");
         return Err(AppError::Refused(why));
+    }
+    if let Some(reply) = key_files::here(&config, &command).await? {
+        teller.worked_on(&config, touch, "opened; no gateway runs");
+        return Ok(reply);
     }
     let records = place::records(&config, touch)?;
     let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
@@ -168,7 +172,7 @@ async fn open(
 ) -> Result<Opened, AppError> {
     let mut tries = 1;
     loop {
-        match services::open(config, records, Arc::clone(output)) {
+        match services::open(config, records, Arc::clone(output)).await {
             Ok(services) => return Ok(Opened::Here(Box::new(services))),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },

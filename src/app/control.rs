@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::app::explain::{Explain, Explained};
+use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
 /// A command. Travels as one line of JSON over `admin.sock`.
@@ -19,7 +20,7 @@ pub enum Command {
     Apikey(ApikeyCommand),
     /// About memberships.
     Member(MemberCommand),
-    /// About the signing keys.
+    /// About the key files.
     Keys(KeysCommand),
     /// About the store as a whole.
     Store(StoreCommand),
@@ -74,7 +75,7 @@ impl Command {
             },
             Self::Keys(command) => match command {
                 KeysCommand::List => Touch::Reads,
-                KeysCommand::Rotate => Touch::Writes,
+                KeysCommand::Rotate | KeysCommand::Renew { .. } => Touch::Writes,
             },
             Self::Store(command) => match command {
                 StoreCommand::Copy | StoreCommand::Check => Touch::Reads,
@@ -215,14 +216,23 @@ pub enum MemberCommand {
     },
 }
 
-/// A command about the signing keys.
+/// A command about the key files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeysCommand {
-    /// Lists the signing keys.
+    /// Lists the key files, and the keys in those that sign.
     List,
     /// Rotates the signing keys.
     Rotate,
+    /// Makes a key file anew that is lost. Not while a gateway runs.
+    Renew {
+        /// Which.
+        file: KeyFile,
+        /// Whoever asks knows what that voids.
+        yes: bool,
+        /// One that is not lost, too.
+        force: bool,
+    },
 }
 
 /// A command about the store as a whole that needs the process that has it.

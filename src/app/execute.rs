@@ -1,7 +1,6 @@
 //! Commands carried out: the use cases of `account`, asked by the operator.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -13,14 +12,11 @@ use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor, InvalidField};
-use crate::app::backup;
-use crate::app::control::{
-    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
-};
+use crate::app::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
 use crate::app::explain::{as_field, explain};
+use crate::app::{backup, key_files};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
-use crate::crypto::signing::{KeyInfo, SigningKeys};
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
@@ -29,7 +25,6 @@ use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
-use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 
 /// From where the operator at the machine asks.
@@ -90,7 +85,7 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
         Command::Account(command) => accounts(command, &snapshot.accounts).await,
         Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
         Command::Member(command) => members(command, &snapshot.accounts).await,
-        Command::Keys(command) => keys(&command, snapshot).await,
+        Command::Keys(command) => return key_files::execute(&command, snapshot).await,
     };
     match ended {
         Ok(value) => Reply::Done(value),
@@ -441,47 +436,4 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
             _ => Stop::Refused(unverified.text()),
         }),
     }
-}
-
-async fn keys(command: &KeysCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
-    let services = &snapshot.services;
-    let rings = [
-        ("access_token", &services.signing),
-        ("assertion", &services.assertion_keys),
-    ];
-    if matches!(command, KeysCommand::Rotate) {
-        let event = |outcome| AuditEvent {
-            action: AuditAction::RotateKeys,
-            outcome,
-            actor: Some("cli"),
-            subject: None,
-            from: None,
-            request_id: None,
-            object: None,
-        };
-        audit::begin(&services.output, &event(audit::BEGUN))
-            .await
-            .map_err(|error| Stop::Failed(error.to_string()))?;
-        for (_, ring) in rings {
-            ring.rotate(services.clock.now())
-                .map_err(|error| Stop::Failed(with_causes(&error)))?;
-        }
-        tracing::info!("signing keys rotated");
-        audit::record(&event("ok"));
-    }
-    let shown = |signs: &str, key: KeyInfo| {
-        json!({
-            "signs": signs,
-            "kid": key.kid,
-            "algorithm": key.algorithm,
-            "state": key.state,
-            "created": key.created.to_rfc3339(),
-            "retires": key.retires.map(Timestamp::to_rfc3339),
-        })
-    };
-    let of_ring = |(signs, ring): (&'static str, &Arc<SigningKeys>)| {
-        let keys = ring.list().into_iter();
-        keys.map(move |key| shown(signs, key))
-    };
-    Ok(rings.into_iter().flat_map(of_ring).collect())
 }

@@ -18,7 +18,9 @@ use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
 use crate::app::signals::Signals;
-use crate::app::{AppError, backup, clock, counting, echo, keys, reload, services, socket};
+use crate::app::{
+    AppError, backup, clock, counting, echo, keys, place, reload, services, socket,
+};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -129,7 +131,9 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
     }
-    let services = services::open(config, Records::Made, output)?;
+    let is_new = place::is_bare(&config.store);
+    let services = services::open(config, Records::Made, output).await?;
+    services::tell_store(config, &services, is_new).await;
     let restored = counting::restore(&services).await;
     restored.map_err(|source| services::OpenError::Store {
         path: config.store.path.clone(),

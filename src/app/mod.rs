@@ -14,6 +14,7 @@ pub mod echo;
 mod execute;
 pub mod explain;
 mod grpc;
+mod key_files;
 mod keys;
 mod lifecycle;
 pub mod listen;
@@ -125,6 +126,7 @@ pub fn check(path: &Path) -> Report {
                 .map(ToString::to_string)
                 .chain(
                     place::check(&config.store)
+                        .and_then(|()| place::may_begin(&config.store))
                         .err()
                         .map(|error| error.to_string()),
                 )
@@ -155,6 +157,7 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
         tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
     }
     place::check(&config.store)?;
+    place::may_begin(&config.store)?;
     if let Some(owner) = place::other_owner(&config.store.path) {
         tracing::warn!(
             path = %config.store.path.display(),

@@ -15,7 +15,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::app::AppError;
 use crate::app::control::Touch;
 use crate::app::services::Records;
-use crate::config::{Config, StoreEngine, StoreSettings};
+use crate::config::{Config, StoreCreate, StoreEngine, StoreSettings};
 use crate::store::sled::stranger_in;
 
 /// How deep files of other owners are looked for: `keys/signing.json`, `db/blobs/1`.
@@ -40,6 +40,12 @@ pub enum PlaceError {
         "there is no store in {0}: `doorward serve` begins one, and so do `account add` and `account import`"
     )]
     Missing(PathBuf),
+    /// There is none, and the configuration says that none is made.
+    #[error(
+        "there is no store in {0}, and store.create is \"never\": mount the volume that holds it, or bring a backup back with \
+         `doorward store restore FILE`. To begin an empty one there, start once with DOORWARD__STORE__CREATE=if_missing"
+    )]
+    NotCreated(PathBuf),
     /// What is there is no store, and no place to begin one.
     #[error(
         "{path} holds other files, {found:?} among them, and no store: nothing is begun or changed there. Set store.path to a \
@@ -192,6 +198,28 @@ pub(super) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
     }
 }
 
+/// Refuses to begin a store where the configuration says that none is made; looks at nothing else.
+///
+/// # Errors
+/// [`PlaceError::NotCreated`]
+pub(super) fn may_begin(store: &StoreSettings) -> Result<(), PlaceError> {
+    if store.create == StoreCreate::Never && is_bare(store) {
+        return Err(PlaceError::NotCreated(absolute(&store.path)));
+    }
+    Ok(())
+}
+
+/// Whether a store would be begun: there is none yet where there should be one on disk.
+pub(super) fn is_bare(store: &StoreSettings) -> bool {
+    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    store.engine == StoreEngine::Sled && !holds_store(&store.path).unwrap_or(true)
+}
+
+/// A path as it reads wherever one stands.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
     // Whose a directory is that cannot be looked into, is told where it is opened.
     let Ok(Some(found)) = stranger_in(&store.path) else {
@@ -227,7 +255,10 @@ pub(super) fn records(config: &Config, touch: Touch) -> Result<Records, AppError
         Touch::Decides | Touch::Reads if is_there => Ok(Records::Found),
         Touch::Writes if is_there => Ok(Records::Made),
         Touch::Decides => Ok(Records::None),
-        Touch::Begins => Ok(Records::Made),
+        Touch::Begins => {
+            may_begin(&config.store)?;
+            Ok(Records::Made)
+        }
         Touch::Reads | Touch::Writes => Err(PlaceError::Missing(config.store.path.clone()).into()),
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::place;
 use crate::auth::assertion;
 use crate::auth::key_use::KeyUse;
 use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
@@ -14,13 +15,15 @@ use crate::issuer::{IssuerParts, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::MailError;
 use crate::mail::post::Post;
-use crate::model::clock::{Clock, SystemClock};
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::role_source::RoleSources;
 use crate::snapshot::{Obstacle, Services, issuer_obstacle};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::error::StoreError;
 use crate::store::generations::Generations;
+use crate::store::key_files::{KeyFiles, KeyFilesError};
 use crate::store::memory::MemoryStore;
 use crate::store::sled::{SledStore, make_private};
 use crate::store::uses::SessionUses;
@@ -28,15 +31,6 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// What the key directory of a store has in it.
-const KEY_FILES: [&str; 6] = [
-    "apikey.key",
-    "assertion.json",
-    "count.key",
-    "mail.key",
-    "refresh.key",
-    "signing.json",
-];
 /// How long after its expiry another node's clock may still take a token of ours for good.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
@@ -61,14 +55,9 @@ pub enum OpenError {
         #[source]
         source: StoreError,
     },
-    /// A key file is not there, and what was asked makes none.
-    #[error(
-        "key file {path} is missing: `doorward store restore FILE` brings it back; a gateway that starts makes another one"
-    )]
-    KeyFile {
-        /// Which.
-        path: PathBuf,
-    },
+    /// The key files beside the records.
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFilesError),
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -98,15 +87,20 @@ pub enum Records {
 ///
 /// # Errors
 /// [`OpenError`] names what could not be opened and why.
-pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Services, OpenError> {
+pub async fn open(
+    config: &Config,
+    records: Records,
+    output: Arc<Output>,
+) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    // Whatever is made from here on is ours alone, what the engine makes by itself too.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let (store, keys, backups) = open_store(config, records)?;
+    make_for_us_alone();
+    let (store, key_files, backups) = open_store(config, records)?;
+    if let Some(files) = &key_files {
+        files.admit(records == Records::Made).await?;
+    }
     output.require_audit(config.audit.required);
     let metrics = Arc::new(Metrics::counting(output.counts()));
-    let keys = keys.as_deref();
-    let token_life = config.tokens.access_ttl + TOKEN_LEEWAY;
+    let keys = key_files.as_ref().map(|files| files.dir());
     let threads = config.account.hash_threads;
     let post = Post::open(
         keys,
@@ -115,23 +109,21 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         Arc::clone(&output),
     )?;
     let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
+    let token_keys = Arc::new(TokenKeys::open(keys)?);
+    let files = key_files.as_deref();
+    let rings = (files, records, clock.now());
+    let signing = ring(rings, Signed::AccessToken, config.tokens.algorithm, config).await?;
+    let assertion_keys = ring(rings, Signed::Assertion, assertion::ALGORITHM, config).await?;
+    if let Some(files) = files
+        && records == Records::Made
+    {
+        settle(files, clock.now()).await?;
+    }
     Ok(Services {
         store,
-        token_keys: Arc::new(TokenKeys::open(keys)?),
-        signing: Arc::new(SigningKeys::open(
-            keys,
-            Signed::AccessToken,
-            config.tokens.algorithm,
-            token_life,
-            clock.now(),
-        )?),
-        assertion_keys: Arc::new(SigningKeys::open(
-            keys,
-            Signed::Assertion,
-            assertion::ALGORITHM,
-            assertion::LIFE + TOKEN_LEEWAY,
-            clock.now(),
-        )?),
+        token_keys,
+        signing,
+        assertion_keys,
         passwords: Arc::new(PasswordPool::start(threads, WAIT_MAX)?),
         mailer: mailer.map_err(OpenError::Mail)?,
         post,
@@ -140,6 +132,7 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
         key_use: Arc::new(KeyUse::new()),
         backups,
+        key_files,
         clock,
         session_uses: Arc::new(SessionUses::new()),
         access: Arc::new(if config.log.access {
@@ -150,6 +143,88 @@ pub fn open(config: &Config, records: Records, output: Arc<Output>) -> Result<Se
         output,
         metrics,
     })
+}
+
+/// Whatever this process makes from here on is ours alone, what the engine makes by itself too.
+pub(super) fn make_for_us_alone() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// A ring of keys as this configuration wants it. What only reads changes no file for that.
+async fn ring(
+    (files, records, now): (Option<&KeyFiles>, Records, Timestamp),
+    signed: Signed,
+    algorithm: Algorithm,
+    config: &Config,
+) -> Result<Arc<SigningKeys>, OpenError> {
+    let ring = SigningKeys::read(files.map(KeyFiles::dir), signed, life(signed, config))?;
+    match (ring.due(algorithm, now)?, files) {
+        (Some(next), Some(files)) if records == Records::Made => {
+            match files.replace(&ring, next).await {
+                // A disk that takes no writes keeps nobody from starting: the next start drops them again.
+                Err(error) if ring.serves(algorithm) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "keys whose time is over cannot be dropped from their file"
+                ),
+                replaced => replaced?,
+            }
+        }
+        (Some(next), _) => ring.hold(next),
+        (None, _) => {}
+    }
+    Ok(Arc::new(ring))
+}
+
+/// Writes down what the key files are known by. A store that has accounts is served without that where the disk takes no
+/// writes; the next start does it.
+async fn settle(files: &KeyFiles, now: Timestamp) -> Result<(), OpenError> {
+    match files.settle(now).await {
+        Err(error) if files.counted().accounts != 0 => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what the key files are known by cannot be written down yet"
+        ),
+        settled => settled.map_err(KeyFilesError::from)?,
+    }
+    Ok(())
+}
+
+/// How long what a ring has signed may still be presented.
+fn life(signed: Signed, config: &Config) -> Duration {
+    let life = match signed {
+        Signed::AccessToken => config.tokens.access_ttl,
+        Signed::Assertion => assertion::LIFE,
+    };
+    life + TOKEN_LEEWAY
+}
+
+/// Logs which store was opened: a start on another one than the last looks like any other from outside.
+pub(super) async fn tell_store(config: &Config, services: &Services, is_new: bool) {
+    let path = place::absolute(&config.store.path);
+    let Some(files) = &services.key_files else {
+        tracing::info!(
+            engine = "memory",
+            "store opened: records end with the process"
+        );
+        return;
+    };
+    let path = path.display();
+    if is_new {
+        tracing::warn!(
+            %path,
+            "no store was there, and an empty one has been made: if there should be one, stop here and look for it; \
+             store.create = \"never\" refuses such a start"
+        );
+    }
+    let made = files.made().await.ok().flatten();
+    let counted = files.counted();
+    tracing::info!(
+        %path,
+        engine = "sled",
+        made = made.map_or_else(|| "unknown".to_owned(), Timestamp::to_rfc3339),
+        accounts = counted.accounts,
+        records = counted.records,
+        "store opened"
+    );
 }
 
 /// The sources of a configuration, which have said nothing yet.
@@ -187,35 +262,41 @@ pub(super) fn issuers(
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
 }
 
-/// The records, the directory of the keys and what makes backups: the last two on disk only.
-type OpenStore = (Arc<dyn Store>, Option<PathBuf>, Option<Arc<Backups>>);
+/// The records, the key files and what makes backups: the last two on disk only.
+type OpenStore = (Arc<dyn Store>, Option<Arc<KeyFiles>>, Option<Arc<Backups>>);
 
 fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
     let directory = &config.store.path;
-    let generations = Arc::new(Generations::new());
+    let in_memory = || Arc::new(MemoryStore::new(Arc::new(Generations::new())));
     match (config.store.engine, records) {
-        (_, Records::None) => Ok((Arc::new(MemoryStore::new(generations)), None, None)),
+        (_, Records::None) => Ok((in_memory(), None, None)),
         (StoreEngine::Memory, _) => {
             private_directory(directory)?;
-            Ok((Arc::new(MemoryStore::new(generations)), None, None))
+            Ok((in_memory(), None, None))
         }
         (StoreEngine::Sled, _) => {
-            let keys = directory.join("keys");
-            let store =
-                SledStore::open(directory, generations).map_err(|source| OpenError::Store {
-                    path: directory.clone(),
-                    source,
-                })?;
-            let store = store.with_write_timeout(config.store.write_timeout);
-            if records == Records::Found {
-                all_keys_there(&keys)?;
+            let store = open_sled(config)?;
+            let key_files = Arc::new(KeyFiles::new(Arc::clone(&store), directory));
+            if records == Records::Made {
+                private_directory(key_files.dir())?;
             }
-            private_directory(&keys)?;
-            let store = Arc::new(store);
             let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
-            Ok((store, Some(keys), Some(Arc::new(backups))))
+            Ok((store, Some(key_files), Some(Arc::new(backups))))
         }
     }
+}
+
+/// Opens the records.
+pub(super) fn open_sled(config: &Config) -> Result<Arc<SledStore>, OpenError> {
+    let directory = &config.store.path;
+    let store = SledStore::open(directory, Arc::new(Generations::new()));
+    let store = store.map_err(|source| OpenError::Store {
+        path: directory.clone(),
+        source,
+    })?;
+    Ok(Arc::new(
+        store.with_write_timeout(config.store.write_timeout),
+    ))
 }
 
 /// How mails leave. What only reads sends none, and a transport to files would make its directory.
@@ -225,15 +306,6 @@ fn mail(config: &Config, records: Records) -> MailSettings {
         mail.transport = MailTransport::Stdout;
     }
     mail
-}
-
-/// Sees that nothing would have to be made where nothing may be.
-fn all_keys_there(keys: &Path) -> Result<(), OpenError> {
-    let mut missing = KEY_FILES.iter().map(|name| keys.join(name));
-    match missing.find(|path| !path.exists()) {
-        Some(path) => Err(OpenError::KeyFile { path }),
-        None => Ok(()),
-    }
 }
 
 fn private_directory(path: &Path) -> Result<(), OpenError> {
@@ -251,8 +323,8 @@ mod tests {
     use super::*;
     use crate::config::EnvOverlay;
 
-    #[test]
-    fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
+    #[tokio::test]
+    async fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
         for engine in ["memory", "sled"] {
             let outer = tempfile::tempdir().unwrap();
             let shared = outer.path().join("shared");
@@ -264,7 +336,8 @@ mod tests {
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
             let output = Output::to_nowhere();
-            assert!(open(&config, Records::Made, output).is_err(), "{engine}");
+            let opened = open(&config, Records::Made, output).await;
+            assert!(opened.is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");
         }

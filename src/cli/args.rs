@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::doctor::Proxy;
+use crate::model::key_file::KeyFile;
 
 /// A reverse-proxy auth gateway: one binary at the door of your services.
 #[derive(Debug, Parser)]
@@ -87,10 +88,10 @@ pub(super) enum Task {
         after_help = "Examples:\n  doorward member set anna list 42 member\n  doorward member list list 42"
     )]
     Member(MemberTask),
-    /// The gateway's own signing keys, beside a running gateway or without one.
+    /// The gateway's own keys: listed, rotated, made anew where one is lost.
     #[command(
         subcommand,
-        after_help = "Examples:\n  doorward keys list\n  doorward keys rotate"
+        after_help = "Examples:\n  doorward keys list\n  doorward keys rotate\n  doorward keys renew mail.key --yes"
     )]
     Keys(KeysTask),
     /// The records as a whole: saved, brought back, checked, written down.
@@ -351,12 +352,46 @@ pub(super) enum MemberTask {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysTask {
-    /// Lists the signing keys.
-    #[command(after_help = "Examples:\n  doorward keys list")]
-    List,
+    /// Lists the key files of the store, how each stands to the records, and the keys that sign.
+    #[command(after_help = "Examples:\n  doorward keys list\n  doorward keys list --format json")]
+    List {
+        /// How the list is written.
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+        format: ListFormat,
+    },
     /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
     #[command(after_help = "Examples:\n  doorward keys rotate")]
     Rotate,
+    /// Makes a key file anew that is lost, after saying what that voids; the gateway must not run.
+    #[command(
+        after_help = "Examples:\n  doorward keys renew apikey.key         # tells what that voids\n  doorward keys renew apikey.key --yes\n\nWhat stood in its place is kept in the store's directory."
+    )]
+    Renew {
+        /// Name of the file.
+        #[arg(value_name = "NAME", value_parser = key_file)]
+        file: KeyFile,
+        /// Does it.
+        #[arg(long)]
+        yes: bool,
+        /// Makes another one although this one is not lost.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum ListFormat {
+    /// One line for each.
+    #[default]
+    Text,
+    /// JSON.
+    Json,
+}
+
+fn key_file(name: &str) -> Result<KeyFile, String> {
+    let names = KeyFile::ALL.map(KeyFile::name).join(", ");
+    KeyFile::parse(name).ok_or_else(|| format!("one of {names}"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::app;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
-use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, MemberTask};
+use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, ListFormat, MemberTask};
 use crate::cli::{output, secrets};
 
 /// Longest export, in bytes: it is held in memory and written in one piece.
@@ -58,8 +60,8 @@ fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<Exit
     });
     match app::command(config, command, output::note)? {
         Reply::Done(mut value) => {
-            let refused = value.get_mut("refused").map(serde_json::Value::take);
-            let lines = refused.as_ref().and_then(serde_json::Value::as_array);
+            let refused = value.get_mut("refused").map(Value::take);
+            let lines = refused.as_ref().and_then(Value::as_array);
             for line in lines.into_iter().flatten() {
                 output::note(line.as_str().unwrap_or_default());
             }
@@ -128,11 +130,37 @@ pub(super) fn member(config: &Path, task: MemberTask) -> anyhow::Result<ExitCode
 }
 
 pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
-    let command = match task {
-        KeysTask::List => KeysCommand::List,
-        KeysTask::Rotate => KeysCommand::Rotate,
+    let (command, format) = match *task {
+        KeysTask::List { format } => (KeysCommand::List, format),
+        KeysTask::Rotate => (KeysCommand::Rotate, ListFormat::Text),
+        KeysTask::Renew { file, yes, force } => {
+            return show(
+                config,
+                Command::Keys(KeysCommand::Renew { file, yes, force }),
+            );
+        }
     };
-    show(config, Command::Keys(command))
+    match app::command(config, Command::Keys(command), output::note)? {
+        Reply::Done(list) if matches!(format, ListFormat::Json) => {
+            output::lines(&serde_json::to_string_pretty(&list)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Reply::Done(list) => show_reply(Reply::Done(with_keys_apart(list))),
+        reply => show_reply(reply),
+    }
+}
+
+/// Key files as lines: the keys of a ring follow the line of their file.
+fn with_keys_apart(list: Value) -> Value {
+    let Value::Array(mut rows) = list else {
+        return list;
+    };
+    let apart = rows.iter_mut().flat_map(|row| {
+        let keys = row.as_object_mut().and_then(|row| row.remove("keys"));
+        let keys = keys.as_ref().and_then(Value::as_array).cloned();
+        std::iter::once(row.take()).chain(keys.unwrap_or_default())
+    });
+    apart.collect()
 }
 
 /// The gateway that runs reads its own configuration; the one named here says only where it is found.

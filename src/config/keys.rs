@@ -83,6 +83,7 @@ const SECTIONS: &[Section] = &[
         &[
             ("engine", Text),
             ("path", Text),
+            ("create", Text),
             ("cache_entries", Scalar),
             ("backup_every_s", Scalar),
             ("backup_keep", Scalar),

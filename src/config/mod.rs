@@ -57,7 +57,7 @@ pub use crate::config::routes::JWKS_PATH;
 pub use crate::config::secrets::SharedSecret;
 pub use crate::config::session::SessionSettings;
 pub use crate::config::smtp::{SmtpLogin, SmtpSettings, SmtpTls};
-pub use crate::config::store::{StoreEngine, StoreSettings};
+pub use crate::config::store::{StoreCreate, StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
 use crate::config::base::Base;

@@ -20,6 +20,15 @@ pub enum StoreEngine {
     Memory,
 }
 
+/// Whether a start makes a store where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreCreate {
+    /// It does, and says so.
+    IfMissing,
+    /// It is refused: a volume that is not mounted looks like a store that is not there.
+    Never,
+}
+
 /// Where the records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -27,6 +36,8 @@ pub struct StoreSettings {
     pub engine: StoreEngine,
     /// Our directory, 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
     pub path: PathBuf,
+    /// Whether one is made there if there is none. Default: it is.
+    pub create: StoreCreate,
     /// Where the same relative path has led under another rule or environment: a store there was left behind.
     pub elsewhere: Vec<PathBuf>,
     /// Bound of each cache in front of the store, in entries. Default 100,000.
@@ -41,6 +52,10 @@ pub struct StoreSettings {
 
 pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
     let engines = [("sled", StoreEngine::Sled), ("memory", StoreEngine::Memory)];
+    let creates = [
+        ("if_missing", StoreCreate::IfMissing),
+        ("never", StoreCreate::Never),
+    ];
     let written = reader
         .text("path", "the path of a directory", |text| {
             is_path(text).then(|| text.to_owned())
@@ -52,6 +67,9 @@ pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
             .choice("engine", &engines, &["postgres"])
             .unwrap_or(StoreEngine::Sled),
         path: base.join(&written),
+        create: reader
+            .choice("create", &creates, &[])
+            .unwrap_or(StoreCreate::IfMissing),
         elsewhere: base.elsewhere(&written),
         cache_entries: reader
             .number("cache_entries", 1..=100_000_000)

@@ -5,11 +5,14 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::crypto::random::{self, SECRET_BYTES};
 use crate::crypto::signing::KeyFileError;
+use crate::model::account::Digest;
+use crate::model::clock::Timestamp;
 
 /// More than any key file of ours holds, key sets of issuers included.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -17,6 +20,83 @@ const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 const WRITE_OF_OTHERS: u32 = 0o022;
 /// Read permission of group and others.
 const READ_OF_OTHERS: u32 = 0o044;
+/// What a fingerprint is made of, before the name. No digest that is made with the same key is of a text of this length.
+const FINGERPRINT_LABEL: &[u8] = b"doorward fingerprint of key file: ";
+
+/// What is found where a key file should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// Something that cannot be read, and why.
+    Unreadable(String),
+    /// A file.
+    File {
+        /// By which it is recognised.
+        fingerprint: Digest,
+        /// When it was written last.
+        written: Timestamp,
+        /// Who else may use it, and what mends that.
+        exposed: Option<&'static str>,
+    },
+}
+
+/// By what a key file is recognised: HMAC-SHA-256 of a fixed label, its name and its length, under all that it holds. It
+/// tells nothing about the key.
+#[must_use]
+pub fn fingerprint(name: &str, bytes: &[u8]) -> Digest {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(FINGERPRINT_LABEL);
+    context.update(name.as_bytes());
+    // HMAC fills a short key up with zeros, so that one more zero would change nothing.
+    context.update(format!(" {}", bytes.len()).as_bytes());
+    // HMAC-SHA-256 has 32 bytes.
+    Digest(context.sign().as_ref().try_into().unwrap_or_default())
+}
+
+/// Looks at the key file of a name, whoever may use it, and says what is there.
+#[must_use]
+pub fn look(dir: &Path, name: &str) -> Found {
+    let path = dir.join(name);
+    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = match opened {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
+        Err(error) => return Found::Unreadable(error.to_string()),
+    };
+    if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
+        return Found::Unreadable("it is no regular file of at most 2 MiB".to_owned());
+    }
+    match read_all(file, &metadata) {
+        Ok(bytes) => Found::File {
+            fingerprint: fingerprint(name, &bytes),
+            written: Timestamp::from_secs(metadata.mtime()),
+            exposed: exposed(&metadata),
+        },
+        Err(error) => Found::Unreadable(error.to_string()),
+    }
+}
+
+fn exposed(metadata: &std::fs::Metadata) -> Option<&'static str> {
+    if !is_ours(metadata) {
+        Some("another user owns it: give it to the user that runs doorward (chown)")
+    } else if metadata.mode() & WRITE_OF_OTHERS != 0 {
+        Some("others may write it: chmod 600 mends that")
+    } else if metadata.mode() & READ_OF_OTHERS != 0 {
+        Some("others may read it: chmod 600 mends that")
+    } else {
+        None
+    }
+}
+
+/// The 32 bytes of a new key.
+#[must_use]
+pub fn draw() -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; SECRET_BYTES]);
+    random::fill(&mut bytes);
+    bytes
+}
 
 /// A file that is not what it should be.
 pub(crate) fn unfit(path: &Path, expected: &str) -> KeyFileError {
@@ -75,19 +155,26 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileErr
     if metadata.mode() & READ_OF_OTHERS != 0 {
         tracing::warn!(path = %path.display(), "others may read a key file: give it mode 0600");
     }
+    read_all(file, &metadata)
+        .map(Some)
+        .map_err(failed(path, "a file that can be read"))
+}
+
+fn read_all(file: File, metadata: &std::fs::Metadata) -> std::io::Result<Zeroizing<Vec<u8>>> {
     // Room for all of it from the start: a buffer that grows leaves copies behind.
     let length = usize::try_from(metadata.len()).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
-    file.take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(failed(path, "a file that can be read"))?;
-    Ok(Some(bytes))
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_ours(metadata: &std::fs::Metadata) -> bool {
+    metadata.uid() == geteuid().as_raw() || metadata.uid() == 0
 }
 
 /// Refuses what somebody else could have written: our own user's or root's, and no group's.
 fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
-    let is_ours = metadata.uid() == geteuid().as_raw() || metadata.uid() == 0;
-    if !is_ours || metadata.mode() & WRITE_OF_OTHERS != 0 {
+    if !is_ours(metadata) || metadata.mode() & WRITE_OF_OTHERS != 0 {
         return Err(unfit(
             path,
             "owned by the user that runs doorward, with no write permission for group and others (chmod go-w)",
@@ -119,7 +206,10 @@ pub(crate) fn secret(
 }
 
 /// Writes a key file with mode 0600 so that after a crash there is the old one or the new one, never a part.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+///
+/// # Errors
+/// [`KeyFileError`]; then nothing has changed.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(unfit(path, "a file in a directory"));
     };
@@ -200,6 +290,39 @@ mod tests {
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o770)).unwrap();
         assert!(make_dir(dir.path()).is_err());
         assert!(make_dir(&path).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_all_the_bytes_and_of_the_name() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(look(dir.path(), "a.key"), Found::Missing);
+        let print = |name: &str| match look(dir.path(), name) {
+            Found::File {
+                fingerprint,
+                exposed,
+                ..
+            } => (fingerprint, exposed),
+            found => panic!("{found:?}"),
+        };
+        for name in ["a.key", "b.key"] {
+            write(&dir.path().join(name), &[7; 32]).unwrap();
+        }
+        let (of_a, exposed) = print("a.key");
+        assert_eq!((of_a, exposed), (fingerprint("a.key", &[7; 32]), None));
+        assert_ne!(of_a, print("b.key").0, "a file stands in one place only");
+        for at in 0..32 {
+            let mut bytes = [7; 32];
+            bytes[at] ^= 1;
+            assert_ne!(fingerprint("a.key", &bytes), of_a, "{at}");
+        }
+        assert_ne!(fingerprint("a.key", &[1, 0]), fingerprint("a.key", &[1]));
+        for mode in [0o640, 0o604, 0o620] {
+            let path = dir.path().join("a.key");
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+            assert!(print("a.key").1.is_some(), "{mode:o}");
+        }
+        std::fs::create_dir(dir.path().join("c.key")).unwrap();
+        assert!(matches!(look(dir.path(), "c.key"), Found::Unreadable(_)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod api_key;
 mod jwk;
 pub mod jwks;
 pub mod jwt;
-pub(crate) mod key_file;
+pub mod key_file;
 pub mod password;
 pub(crate) mod random;
 mod ring_file;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::crypto::key_file;
 use crate::crypto::signing::{KeyFileError, KeyInfo, KeyState, Signed};
 use crate::crypto::signing_key::SigningKey;
+use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
@@ -52,11 +53,15 @@ struct KeyOut<'a> {
     private: &'a str,
 }
 
-/// Reads the ring; `None` if there is no file yet.
-pub(crate) fn read(path: &Path, signed: Signed) -> Result<Option<Vec<SigningKey>>, KeyFileError> {
+/// Reads the ring, and what its file is recognised by; `None` if there is no file yet.
+pub(crate) fn read(
+    path: &Path,
+    signed: Signed,
+) -> Result<Option<(Vec<SigningKey>, Digest)>, KeyFileError> {
     let Some(text) = key_file::read(path)? else {
         return Ok(None);
     };
+    let fingerprint = key_file::fingerprint(signed.file().name(), &text);
     // What the parser says may hold a part of a key.
     let file: FileIn = serde_json::from_slice(&text).map_err(|_| {
         key_file::unfit(
@@ -73,7 +78,7 @@ pub(crate) fn read(path: &Path, signed: Signed) -> Result<Option<Vec<SigningKey>
         .map(|key| read_key(key, signed))
         .collect();
     let keys = keys.filter(|keys| is_ring(keys));
-    keys.map(Some).ok_or_else(|| {
+    keys.map(|keys| Some((keys, fingerprint))).ok_or_else(|| {
         key_file::unfit(
             path,
             "keys that belong to their ids, one of them active, at most one next; restore it from a backup",
@@ -105,8 +110,11 @@ fn is_ring(keys: &[SigningKey]) -> bool {
         && kids.len() == keys.len()
 }
 
-/// Writes the ring, whole or not at all.
-pub(crate) fn write(path: &Path, keys: &[SigningKey]) -> Result<(), KeyFileError> {
+/// The ring as its file holds it.
+pub(crate) fn text(
+    signed: Signed,
+    keys: &[SigningKey],
+) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let private: Vec<_> = keys
         .iter()
         .map(|key| Zeroizing::new(STANDARD.encode(key.private())))
@@ -125,8 +133,12 @@ pub(crate) fn write(path: &Path, keys: &[SigningKey]) -> Result<(), KeyFileError
     };
     // Room for all of it from the start: a buffer that grows leaves copies behind.
     let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
-    serde_json::to_writer_pretty(&mut *text, &file)
-        .map_err(|_| key_file::unfit(path, "keys that can be written as JSON"))?;
+    serde_json::to_writer_pretty(&mut *text, &file).map_err(|_| {
+        key_file::unfit(
+            Path::new(signed.file().name()),
+            "keys that can be written as JSON",
+        )
+    })?;
     text.push(b'\n');
-    key_file::write(path, &text)
+    Ok(text)
 }

@@ -12,8 +12,10 @@ use zeroize::Zeroizing;
 use crate::crypto::jwks::KeySet;
 use crate::crypto::signing_key::SigningKey;
 use crate::crypto::{key_file, ring_file};
+use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
+use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
 /// Trouble with a file of the key directory.
@@ -53,10 +55,12 @@ impl Signed {
         }
     }
 
-    const fn file_name(self) -> &'static str {
+    /// The file that keeps the ring.
+    #[must_use]
+    pub const fn file(self) -> KeyFile {
         match self {
-            Self::AccessToken => "signing.json",
-            Self::Assertion => "assertion.json",
+            Self::AccessToken => KeyFile::Signing,
+            Self::Assertion => KeyFile::Assertion,
         }
     }
 }
@@ -109,13 +113,76 @@ impl fmt::Debug for SigningKeys {
 struct Ring {
     keys: Vec<SigningKey>,
     key_set: Arc<KeySet>,
+    /// By what the file that holds it is recognised; `None`: no file does.
+    fingerprint: Option<Digest>,
 }
 
 impl Ring {
-    fn new(keys: Vec<SigningKey>) -> Self {
+    fn new(keys: Vec<SigningKey>, fingerprint: Option<Digest>) -> Self {
         // The next key verifies too: a node that shares the directory may have begun to use it.
         let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
-        Self { keys, key_set }
+        Self {
+            keys,
+            key_set,
+            fingerprint,
+        }
+    }
+}
+
+/// A ring that is to take the place of the present one, written nowhere yet.
+pub struct NextRing {
+    signed: Signed,
+    keys: Vec<SigningKey>,
+    text: Zeroizing<Vec<u8>>,
+    /// What it was made of.
+    present: Option<Arc<Ring>>,
+}
+
+impl fmt::Debug for NextRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NextRing(..)")
+    }
+}
+
+impl NextRing {
+    /// A ring that owes nothing to any other.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] for an algorithm that the gateway does not sign with.
+    pub fn fresh(
+        signed: Signed,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Self, KeyFileError> {
+        let states = [KeyState::Active, KeyState::Next];
+        let keys = states.map(|state| generate(None, signed, algorithm, state, now));
+        let keys = keys.into_iter().collect::<Result<_, _>>()?;
+        Self::of(signed, keys, None)
+    }
+
+    fn of(
+        signed: Signed,
+        keys: Vec<SigningKey>,
+        present: Option<Arc<Ring>>,
+    ) -> Result<Self, KeyFileError> {
+        Ok(Self {
+            signed,
+            text: ring_file::text(signed, &keys)?,
+            keys,
+            present,
+        })
+    }
+
+    /// By what its file will be recognised.
+    #[must_use]
+    pub fn fingerprint(&self) -> Digest {
+        key_file::fingerprint(self.signed.file().name(), &self.text)
+    }
+
+    /// What its file will hold.
+    #[must_use]
+    pub fn into_text(self) -> Zeroizing<Vec<u8>> {
+        self.text
     }
 }
 
@@ -124,29 +191,26 @@ pub(crate) fn is_usable_ring(path: &Path) -> bool {
     let kinds = [Signed::AccessToken, Signed::Assertion];
     let kind = kinds.into_iter().find(|kind| {
         path.file_name()
-            .is_some_and(|name| name == kind.file_name())
+            .is_some_and(|name| name == kind.file().name())
     });
     kind.is_some_and(|kind| matches!(ring_file::read(path, kind), Ok(Some(_))))
 }
 
 impl SigningKeys {
-    /// Opens the ring in `dir`, making keys at the first start; without a directory they live as long as the process.
+    /// Reads the ring in `dir`, which is empty and signs nothing if there is none; without a directory it lives as long as
+    /// the process. The file is `signing.json`, or `assertion.json`.
     ///
-    /// `token_life`: how long what a key signed may still be presented, leeway included. Keys whose time is over are
-    /// dropped. If the active key has another algorithm than the one asked for, it retires and a new one signs.
-    /// `algorithm` is ES256, `EdDSA`, RS256 or HS256. The file is `signing.json`, or `assertion.json`.
+    /// `token_life`: how long what a key signed may still be presented, leeway included. What [`due`](Self::due) gives is
+    /// to be put in force before the ring is used.
     ///
     /// # Errors
-    /// [`KeyFileError`] for a file that cannot be read, written or understood.
-    pub fn open(
+    /// [`KeyFileError`] for a file that cannot be read or understood.
+    pub fn read(
         dir: Option<&Path>,
         signed: Signed,
-        algorithm: Algorithm,
         token_life: Duration,
-        now: Timestamp,
     ) -> Result<Self, KeyFileError> {
-        let path = dir.map(|dir| dir.join(signed.file_name()));
-        let generate = |state| generate(path.as_deref(), signed, algorithm, state, now);
+        let path = dir.map(|dir| dir.join(signed.file().name()));
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
         }
@@ -154,41 +218,77 @@ impl SigningKeys {
             Some(path) => ring_file::read(path, signed)?,
             None => None,
         };
-        let stored = stored.unwrap_or_default();
-        let is_complete = stored.iter().any(|key| key.info.state == KeyState::Next);
-        let is_new = stored.is_empty();
-        let count = stored.len();
-        let mut keys = without_retired(stored, now, token_life);
-        let is_other = active(&keys).is_some_and(|key| key.algorithm() != algorithm);
-        let must_be_written = is_new || is_other || !is_complete;
-        let is_changed = must_be_written || keys.len() != count;
-        if is_new || is_other {
-            // A next key of the old algorithm has never signed.
-            keys.retain(|key| key.info.state != KeyState::Next);
-            retire_active(&mut keys, now.plus(token_life));
-            keys.push(generate(KeyState::Active)?);
-        }
-        if !keys.iter().any(|key| key.info.state == KeyState::Next) {
-            keys.push(generate(KeyState::Next)?);
-        }
-        if let Some(path) = path.as_deref().filter(|_| is_changed) {
-            match ring_file::write(path, &keys) {
-                Err(error) if must_be_written => return Err(error),
-                // A disk that takes no writes keeps nobody from starting: the next start drops them again.
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "keys whose time is over cannot be dropped from their file"
-                ),
-                Ok(()) => {}
-            }
-        }
+        let ring = match stored {
+            Some((keys, fingerprint)) => Ring::new(keys, Some(fingerprint)),
+            None => Ring::new(Vec::new(), None),
+        };
         Ok(Self {
             signed,
             path,
             token_life,
             change: Mutex::new(()),
-            ring: ArcSwap::from_pointee(Ring::new(keys)),
+            ring: ArcSwap::from_pointee(ring),
         })
+    }
+
+    /// Opens the ring in `dir` where nobody else knows what its file is recognised by: [`read`](Self::read), with what is
+    /// [`due`](Self::due) [put](Self::put) in force.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] for a file that cannot be read, written or understood, or another algorithm than ES256, `EdDSA`,
+    /// RS256 and HS256.
+    pub fn open(
+        dir: Option<&Path>,
+        signed: Signed,
+        algorithm: Algorithm,
+        token_life: Duration,
+        now: Timestamp,
+    ) -> Result<Self, KeyFileError> {
+        let keys = Self::read(dir, signed, token_life)?;
+        if let Some(next) = keys.due(algorithm, now)? {
+            keys.put(next)?;
+        }
+        Ok(keys)
+    }
+
+    /// What the ring has to become before it is used; `None`: it is as it should be.
+    ///
+    /// An empty one gets its keys. Keys whose time is over are dropped. If the active key has another algorithm than the one
+    /// asked for, it retires and a new one signs.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] for an algorithm that the gateway does not sign with.
+    pub fn due(
+        &self,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<Option<NextRing>, KeyFileError> {
+        let present = self.ring.load_full();
+        let generate = |state| generate(self.path.as_deref(), self.signed, algorithm, state, now);
+        let mut keys = without_retired(present.keys.clone(), now, self.token_life);
+        let is_other = active(&keys).is_none_or(|key| key.algorithm() != algorithm);
+        if is_other {
+            // A next key of the old algorithm has never signed.
+            keys.retain(|key| key.info.state != KeyState::Next);
+            retire_active(&mut keys, now.plus(self.token_life));
+            keys.push(generate(KeyState::Active)?);
+        }
+        let is_complete = keys.iter().any(|key| key.info.state == KeyState::Next);
+        if !is_complete {
+            keys.push(generate(KeyState::Next)?);
+        }
+        if !is_other && is_complete && keys.len() == present.keys.len() {
+            return Ok(None);
+        }
+        NextRing::of(self.signed, keys, Some(present)).map(Some)
+    }
+
+    /// Whether it can be used as it is: a key of this algorithm signs, and another one is published.
+    #[must_use]
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        let ring = self.ring.load();
+        let signs = active(&ring.keys).is_some_and(|key| key.algorithm() == algorithm);
+        signs && ring.keys.iter().any(|key| key.info.state == KeyState::Next)
     }
 
     /// Signs claims as a compact JWS with the ring's `typ` and the active key's id.
@@ -220,20 +320,20 @@ impl SigningKeys {
         public.cloned().collect()
     }
 
-    /// The published next key starts to sign, the active one retires, a new next one is made, on disk first.
+    /// The ring after a rotation: the published next key signs, the active one retires, there is a new next one.
     ///
-    /// Blocks while keys are made and written: not for a thread that proxies. Others fetch the public keys now and then,
-    /// so let some time pass between two rotations.
+    /// Blocks while keys are made: not for a thread that proxies. Others fetch the public keys now and then, so let some time
+    /// pass between two rotations.
     ///
     /// # Errors
-    /// [`KeyFileError`]; then nothing has changed.
-    pub fn rotate(&self, now: Timestamp) -> Result<(), KeyFileError> {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut keys = without_retired(self.ring.load().keys.clone(), now, self.token_life);
-        let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
-            return Err(unsupported(self.path.as_deref()));
-        };
+    /// [`KeyFileError`]
+    pub fn rotated(&self, now: Timestamp) -> Result<NextRing, KeyFileError> {
+        let present = self.ring.load_full();
+        let mut keys = without_retired(present.keys.clone(), now, self.token_life);
         let path = self.path.as_deref();
+        let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
+            return Err(unsupported(path));
+        };
         let next = generate(path, self.signed, algorithm, KeyState::Next, now)?;
         retire_active(&mut keys, now.plus(self.token_life));
         for key in &mut keys {
@@ -242,11 +342,51 @@ impl SigningKeys {
             }
         }
         keys.push(next);
-        if let Some(path) = path {
-            ring_file::write(path, &keys)?;
+        NextRing::of(self.signed, keys, Some(present))
+    }
+
+    /// Puts a ring in force that was made of this one, on disk first.
+    ///
+    /// # Errors
+    /// [`KeyFileError`], also where the ring has changed meanwhile; then nothing has changed.
+    pub fn put(&self, next: NextRing) -> Result<(), KeyFileError> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = self.ring.load_full();
+        if !next
+            .present
+            .as_ref()
+            .is_some_and(|of| Arc::ptr_eq(of, &present))
+        {
+            let path = Path::new(self.signed.file().name());
+            let path = self.path.as_deref().unwrap_or(path);
+            return Err(key_file::unfit(
+                path,
+                "no other change of it at the same time; try again",
+            ));
         }
-        self.ring.store(Arc::new(Ring::new(keys)));
+        if let Some(path) = &self.path {
+            key_file::write(path, &next.text)?;
+        }
+        self.hold(next);
         Ok(())
+    }
+
+    /// Puts a ring in force in memory only: for what writes nothing.
+    pub fn hold(&self, next: NextRing) {
+        let fingerprint = self.path.is_some().then(|| next.fingerprint());
+        self.ring.store(Arc::new(Ring::new(next.keys, fingerprint)));
+    }
+
+    /// What the ring signs.
+    #[must_use]
+    pub const fn signed(&self) -> Signed {
+        self.signed
+    }
+
+    /// By what the file that holds the ring is recognised; `None`: no file does.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Digest> {
+        self.ring.load().fingerprint
     }
 
     /// All keys of the ring.
@@ -317,6 +457,10 @@ mod tests {
 
     fn open(dir: Option<&Path>, algorithm: Algorithm, secs: i64) -> SigningKeys {
         SigningKeys::open(dir, Signed::AccessToken, algorithm, LIFE, at(secs)).unwrap()
+    }
+
+    fn rotate(keys: &SigningKeys, secs: i64) -> Result<(), KeyFileError> {
+        keys.put(keys.rotated(at(secs))?)
     }
 
     fn sign(keys: &SigningKeys) -> Secret {
@@ -409,7 +553,7 @@ mod tests {
         assert_eq!(published(&keys), [first.clone(), next.clone()]);
         let old = sign(&keys);
 
-        keys.rotate(at(100)).unwrap();
+        rotate(&keys, 100).unwrap();
         assert_eq!(kid(&keys, KeyState::Active), next);
         assert_eq!(kid(&keys, KeyState::Retiring), first);
         assert!(published(&keys).contains(&first));
@@ -425,7 +569,7 @@ mod tests {
         assert!(!published(&late).contains(&first));
         assert_eq!(verify(&old, &late.key_set()).unwrap_err(), JwtError::NoKey);
         assert!(verify(&new, &late.key_set()).is_ok());
-        keys.rotate(at(2000)).unwrap();
+        rotate(&keys, 2000).unwrap();
         assert_eq!(verify(&old, &keys.key_set()).unwrap_err(), JwtError::NoKey);
     }
 
@@ -508,9 +652,30 @@ mod tests {
         let path = dir.path().join("signing.json");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(keys.rotate(at(1)).is_err());
+        assert!(rotate(&keys, 1).is_err());
         assert_eq!(states(&keys), before);
         assert_eq!(kid(&keys, KeyState::Active), published(&keys)[0]);
+    }
+
+    #[test]
+    fn the_file_is_known_by_its_fingerprint_before_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = open(Some(dir.path()), Algorithm::EdDSA, 0);
+        let on_disk = || match key_file::look(dir.path(), "signing.json") {
+            key_file::Found::File { fingerprint, .. } => fingerprint,
+            found => panic!("{found:?}"),
+        };
+        let first = on_disk();
+        assert_eq!(keys.fingerprint(), Some(first));
+        let (next, late) = (keys.rotated(at(1)).unwrap(), keys.rotated(at(2)).unwrap());
+        let second = next.fingerprint();
+        assert_eq!(on_disk(), first, "nothing is written yet");
+        keys.put(next).unwrap();
+        assert_eq!((keys.fingerprint(), on_disk()), (Some(second), second));
+        assert_ne!(first, second);
+        assert!(keys.put(late).is_err(), "it was made of another ring");
+        assert_eq!(on_disk(), second);
+        assert!(keys.due(Algorithm::EdDSA, at(3)).unwrap().is_none());
     }
 
     #[test]

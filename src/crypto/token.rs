@@ -15,6 +15,7 @@ use crate::crypto::signing::KeyFileError;
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
+use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
 /// What a refresh token begins with.
@@ -223,9 +224,9 @@ impl TokenKeys {
             key_file::make_dir(dir)?;
         }
         Ok(Self {
-            api_key: open_key(dir, "apikey.key")?,
-            refresh: open_key(dir, "refresh.key")?,
-            count: open_key(dir, "count.key")?,
+            api_key: open_key(dir, KeyFile::ApiKey)?,
+            refresh: open_key(dir, KeyFile::Refresh)?,
+            count: open_key(dir, KeyFile::Count)?,
         })
     }
 
@@ -276,8 +277,8 @@ impl TokenKeys {
 }
 
 /// One HMAC key, from its file.
-fn open_key(dir: Option<&Path>, name: &str) -> Result<hmac::Key, KeyFileError> {
-    let secret = key_file::secret(dir, name)?;
+fn open_key(dir: Option<&Path>, file: KeyFile) -> Result<hmac::Key, KeyFileError> {
+    let secret = key_file::secret(dir, file.name())?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice()))
 }
 

@@ -22,12 +22,11 @@ use crate::mail::{Mail, MailError, Mailer, message};
 use crate::model::account::EmailAddress;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::id::MailId;
+use crate::model::key_file::KeyFile;
 use crate::model::mail::QueuedMail;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// The file with the key of the outbox.
-const KEY_FILE: &str = "mail.key";
 /// Calls that may wait for the delivery to hear them; more are not needed, since it looks at the outbox as a whole.
 const CALLS_MAX: usize = 1024;
 /// Mails that may wait: some days of a server that is missing, and no full disk.
@@ -88,7 +87,7 @@ impl Post {
     ) -> Result<Arc<Self>, KeyFileError> {
         let (calls, heard) = mpsc::channel(CALLS_MAX);
         Ok(Arc::new(Self {
-            key: SealKey::open(keys, KEY_FILE)?,
+            key: SealKey::open(keys, KeyFile::Mail.name())?,
             clock,
             metrics,
             output,

@@ -17,6 +17,7 @@ pub mod field_name;
 pub mod forwarding;
 pub mod id;
 pub mod identity;
+pub mod key_file;
 pub mod mail;
 pub mod path;
 pub mod printable;

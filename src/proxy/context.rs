@@ -361,6 +361,7 @@ mod tests {
             Post::open(None, same_clock, Arc::clone(&metrics), Output::to_nowhere()).unwrap();
         let services = Services {
             backups: None,
+            key_files: None,
             store: Arc::new(MemoryStore::new(Arc::new(Generations::new()))),
             passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),

@@ -33,6 +33,7 @@ use crate::route::own::OwnPaths;
 use crate::route::table::{CAPTURES_MAX, RouteTable, TableError, TableParts};
 use crate::store::Store;
 use crate::store::backup::Backups;
+use crate::store::key_files::KeyFiles;
 use crate::store::uses::SessionUses;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::{self, with_causes};
@@ -81,6 +82,8 @@ pub struct Services {
     pub role_sources: Arc<RoleSources>,
     /// Backups of the records; `None`: they are not at rest here.
     pub backups: Option<Arc<Backups>>,
+    /// The key files at rest; `None`: there are none here.
+    pub key_files: Option<Arc<KeyFiles>>,
     /// The foreign issuers of this configuration.
     pub issuers: Arc<Issuers>,
 }

@@ -8,6 +8,7 @@ use crate::model::access::{Name, ResourceId};
 use crate::model::account::{Account, ApiKey, Digest, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
+use crate::model::key_file::KeyMark;
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 use crate::store::layout::{self, Key};
@@ -31,6 +32,10 @@ pub(crate) enum Record {
     Mail(Box<QueuedMail>),
     /// The uid of an account that was removed.
     Removed(UserId),
+    /// The name of a key file, and what it is known by.
+    KeyMark(String, KeyMark),
+    /// When the store was made.
+    Made(Timestamp),
     /// What is written beside the above to find it again, or to count it.
     Derived,
 }
@@ -60,6 +65,11 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
             decode::<()>(key, value)?;
             Record::Removed(uid(rest).ok_or_else(damaged)?)
         }
+        layout::KEY_MARK => {
+            let name = text(rest).ok_or_else(damaged)?.to_owned();
+            Record::KeyMark(name, decode(key, value)?)
+        }
+        layout::MADE => Record::Made(decode(key, value)?),
         layout::MEMBERSHIP => {
             let level = decode(key, value)?;
             membership(rest, level).ok_or_else(damaged)?

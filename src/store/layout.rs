@@ -13,6 +13,7 @@ use crate::model::account::{
 };
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
+use crate::model::key_file::{KeyFile, KeyMark};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 
@@ -41,6 +42,8 @@ pub(crate) const OLD_HASHES: u8 = b'h';
 pub(crate) const MEMBERSHIP_COUNT: u8 = b'q';
 pub(crate) const MEMBER_COUNT: u8 = b'Q';
 pub(crate) const PENDING_COUNT: u8 = b'P';
+pub(crate) const KEY_MARK: u8 = b'y';
+pub(crate) const MADE: u8 = b'b';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -123,6 +126,8 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MAIL | MAIL_DUE) => "the outbox",
         Some(READY) => "readiness",
         Some(OLD_HASHES) => "old hashes",
+        Some(KEY_MARK) => "key files",
+        Some(MADE) => "the store's beginning",
         Some(CENSUS) => "census",
         Some(COUNTER) => "counters",
         _ => "an unknown tree",
@@ -233,6 +238,16 @@ pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
 /// How many accounts have an old hash, by its rounds.
 pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
     Key::of(OLD_HASHES, &[])
+}
+
+/// What a key file is known by.
+pub(crate) fn key_mark(file: KeyFile) -> Key<KeyMark> {
+    Key::of(KEY_MARK, &[file.name().as_bytes()])
+}
+
+/// When the store was made; not there in a store of an older gateway.
+pub(crate) fn made() -> Key<Timestamp> {
+    Key::of(MADE, &[])
 }
 
 pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {

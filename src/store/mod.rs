@@ -14,6 +14,7 @@ pub(crate) mod faulty;
 pub mod generations;
 mod inspect;
 mod intents;
+pub mod key_files;
 mod layout;
 pub mod memory;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::model::account::{
 };
 use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
+use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::model::mail::DueMails;
 use crate::store::error::StoreError;
 use crate::store::layout::{self, Key, damaged};
@@ -18,6 +19,17 @@ use crate::store::transaction::Records;
 /// Whether an account of this status reserves its name and address.
 pub(crate) fn reserves(status: AccountStatus) -> bool {
     status != AccountStatus::Pending
+}
+
+/// What the key files are known by.
+pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks, StoreError> {
+    let mut marks = KeyMarks::new();
+    for file in KeyFile::ALL {
+        if let Some(mark) = records.load(&layout::key_mark(file))? {
+            marks.insert(file, mark);
+        }
+    }
+    Ok(marks)
 }
 
 pub(crate) fn account_by(

@@ -44,12 +44,13 @@ pub enum AuditAction {
     ChangeIdentity,
     ChangeSettings,
     RotateKeys,
+    RenewKeyFile,
     RestoreStore,
 }
 
 impl AuditAction {
     /// Every action once.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Register,
         Self::SetPassword,
         Self::ChangePassword,
@@ -74,6 +75,7 @@ impl AuditAction {
         Self::ChangeIdentity,
         Self::ChangeSettings,
         Self::RotateKeys,
+        Self::RenewKeyFile,
         Self::RestoreStore,
     ];
 
@@ -105,6 +107,7 @@ impl AuditAction {
             Self::ChangeIdentity => "change_identity",
             Self::ChangeSettings => "change_settings",
             Self::RotateKeys => "rotate_keys",
+            Self::RenewKeyFile => "renew_key_file",
             Self::RestoreStore => "restore_store",
         }
     }

@@ -89,6 +89,7 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let services = Services {
             backups: None,
+            key_files: None,
             store,
             passwords: Arc::new(PasswordPool::start(1, std::time::Duration::from_secs(2)).unwrap()),
             token_keys: Arc::new(TokenKeys::open(None).unwrap()),

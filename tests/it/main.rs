@@ -32,6 +32,7 @@ mod http2;
 mod import;
 mod introspection;
 mod issuers;
+mod key_files;
 mod key_scopes;
 mod keys;
 mod limits;

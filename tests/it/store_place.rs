@@ -274,6 +274,61 @@ fn commands_that_read_make_nothing() {
 }
 
 #[test]
+fn a_store_is_made_only_where_that_is_allowed() {
+    let ground = Ground::new();
+    let config = "conf/doorward.toml";
+    let never = [("DOORWARD__STORE__CREATE", "never")];
+    let store = ground.at("conf/data/doorward").display().to_string();
+    let before = ground.tree();
+    let tasks: [&[&str]; 3] = [&["serve"], &["check"], &ADD];
+    for task in tasks {
+        let ended = ground.run(".", &never, config, task).with(1);
+        for part in [store.as_str(), "store.create", "doorward store restore"] {
+            assert!(ended.stderr.contains(part), "{task:?}: {}", ended.stderr);
+        }
+        assert_eq!(ground.tree(), before, "{task:?}");
+    }
+    ground.run(".", &[], config, &ADD).done();
+    for task in [&["check"][..], &["account", "list"]] {
+        ground.run(".", &never, config, task).done();
+    }
+}
+
+#[test]
+fn the_start_tells_which_store_it_has_opened() {
+    let upstream = Upstream::start();
+    let routes = routes(&upstream);
+    let gateway = Gateway::start_on("sled", &routes);
+    let store = gateway.dir().join("store");
+    let says = |line: &str| {
+        let said = gateway.stderr();
+        said.lines().filter(|it| it.contains(line)).count()
+    };
+    let made = "an empty one has been made";
+    assert_eq!(says(made), 1);
+    let opened = format!("store opened path={} engine=\"sled\"", store.display());
+    assert_eq!(says(&opened), 1, "{}", gateway.stderr());
+    assert_eq!(says("accounts=0"), 1, "{}", gateway.stderr());
+    gateway.person("anna");
+    gateway.configure(&format!("[store]\ncreate = \"never\"\n{routes}"));
+    gateway.restart();
+    assert_eq!((says(made), says(&opened), says("accounts=1")), (1, 2, 1));
+    assert_eq!(says("made=\"20"), 2, "{}", gateway.stderr());
+    gateway.stop();
+    // A volume that is not mounted.
+    let away = gateway.dir().join("away");
+    std::fs::rename(&store, &away).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    let refused = gateway.cli(&["serve"], "").with(1);
+    assert!(refused.stderr.contains("store.create"), "{refused:?}");
+    assert_eq!(std::fs::read_dir(&store).unwrap().count(), 0);
+    std::fs::remove_dir(&store).unwrap();
+    std::fs::rename(&away, &store).unwrap();
+    gateway.run();
+    gateway.login("anna");
+}
+
+#[test]
 fn a_store_that_was_left_at_the_old_place_is_named_and_no_second_one_begun() {
     let ground = Ground::new();
     let old = ground.at("data/doorward").display().to_string();

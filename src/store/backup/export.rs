@@ -116,6 +116,12 @@ fn line(record: Record) -> Option<Value> {
         }),
         Record::Mail(mail) => of_mail(&mail),
         Record::Removed(uid) => json!({ "kind": "removed_account", "uid": uid }),
+        Record::KeyMark(name, mark) => json!({
+            "kind": "key_file",
+            "name": name,
+            "since": mark.since.to_rfc3339(),
+        }),
+        Record::Made(at) => json!({ "kind": "store", "made": at.to_rfc3339() }),
         Record::Derived => return None,
     })
 }

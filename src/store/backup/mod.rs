@@ -5,7 +5,9 @@
 
 mod export;
 mod file;
+mod names;
 mod restore;
+mod restored_keys;
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -16,8 +18,12 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::crypto::key_file::fingerprint;
 use crate::model::clock::Timestamp;
 use crate::store::error::StoreError;
+use crate::store::inspect::{self, Record};
+use crate::store::key_files::DIRECTORY as KEYS;
+use crate::store::layout;
 use crate::store::sled::census::Census;
 use crate::store::sled::{Findings, SledStore, files};
 
@@ -25,13 +31,11 @@ pub use crate::store::backup::export::{export, export_to};
 pub use crate::store::backup::restore::{KeyFileFate, Restored, restore};
 
 use crate::store::backup::file::{Header, Item, Reader, Writer};
+pub(crate) use crate::store::backup::names::stamp;
+use crate::store::backup::names::{name, names_in, own_names, prune, time_in, time_of};
 
 /// Where backups stand in the store's directory.
 const DIRECTORY: &str = "backup";
-/// Where key files stand in the store's directory.
-const KEYS: &str = "keys";
-/// What a backup's name ends in.
-const ENDING: &str = ".backup";
 /// What the name of an unfinished one ends in.
 const PARTIAL: &str = ".part";
 /// What the name of a copy begins with that is made for an export, and how long one may lie there.
@@ -96,6 +100,15 @@ pub enum BackupError {
         /// Records found.
         found: u64,
     },
+    /// A backup would hold another key file than its records need, or none.
+    #[error(
+        "key file {name} is missing, or not the one that the records were written with: no backup is made without it. \
+         `doorward keys list` tells how each key file stands"
+    )]
+    KeyFile {
+        /// Its name.
+        name: String,
+    },
     /// Another user's store: what is made here could not be read by its gateway.
     #[error("{path} belongs to another user: run this as the user that runs doorward")]
     Owner {
@@ -136,6 +149,17 @@ pub struct Made {
     pub bytes: u64,
     /// Older ones that were removed for it.
     pub removed: Vec<PathBuf>,
+    /// How many have a name later than its own.
+    pub later: usize,
+}
+
+/// What a copy is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// To be brought back: its key files have to fit its records.
+    Restore,
+    /// To be written down without any key.
+    Export,
 }
 
 /// The backups of one store. Everything here blocks its thread.
@@ -160,15 +184,16 @@ impl Backups {
         }
     }
 
-    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first.
+    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first. One with a
+    /// name later than `now`, which a wrong clock has given it, is neither counted nor removed.
     ///
     /// # Errors
     /// [`BackupError`]; then nothing was removed but what others left unfinished.
     pub fn make(&self, now: Timestamp) -> Result<Made, BackupError> {
         let _turn = self.turn();
         let place = self.place(now)?;
-        let mut made = self.make_file(place.join(name(now)), now)?;
-        made.removed = prune(&place, self.keep)?;
+        let mut made = self.make_file(place.join(name(now)), now, Use::Restore)?;
+        (made.removed, made.later) = prune(&place, self.keep, now)?;
         Ok(made)
     }
 
@@ -183,17 +208,25 @@ impl Backups {
             to.to_owned()
         };
         let _turn = self.turn();
-        self.make_file(path, now)
+        self.make_file(path, now, Use::Restore)
     }
 
-    fn make_file(&self, path: PathBuf, now: Timestamp) -> Result<Made, BackupError> {
+    fn make_file(&self, path: PathBuf, now: Timestamp, for_use: Use) -> Result<Made, BackupError> {
         if path.exists() {
             return Err(BackupError::Exists { path });
         }
         let partial = partial_of(&path);
-        // Left by one that was cut short.
-        let _ = fs::remove_file(&partial);
-        let made = self.write(&partial, now).and_then(|()| {
+        let write = || {
+            // Left by one that was cut short.
+            let _ = fs::remove_file(&partial);
+            self.write(&partial, now, for_use)
+        };
+        let written = match write() {
+            // A ring may have been rotated between its file and its record.
+            Err(BackupError::KeyFile { .. }) => write(),
+            written => written,
+        };
+        let made = written.and_then(|()| {
             let contents = look_through(&partial)?;
             let bytes = fs::metadata(&partial).map(|metadata| metadata.len());
             let bytes = bytes.map_err(io_error("read", &partial))?;
@@ -206,6 +239,7 @@ impl Backups {
                 contents,
                 bytes,
                 removed: Vec::new(),
+                later: 0,
             })
         });
         if made.is_err() {
@@ -223,15 +257,17 @@ impl Backups {
     pub fn make_passing(&self, now: Timestamp) -> Result<String, BackupError> {
         let _turn = self.turn();
         let name = format!("{PASSING}{}{PARTIAL}", stamp(now));
-        self.make_file(self.place(now)?.join(&name), now)?;
+        self.make_file(self.place(now)?.join(&name), now, Use::Export)?;
         Ok(name)
     }
 
-    /// When the newest one in the store's own `backup` was made, by its name; `None`: there is none.
+    /// When the newest one in the store's own `backup` was made that is no later than `now`, by its name; `None`: there is
+    /// none.
     #[must_use]
-    pub fn newest(&self) -> Option<Timestamp> {
+    pub fn newest(&self, now: Timestamp) -> Option<Timestamp> {
         let names = own_names(&self.dir.join(DIRECTORY)).unwrap_or_default();
-        names.last().and_then(|name| time_of(name))
+        let times = names.iter().filter_map(|name| time_of(name));
+        times.filter(|at| *at <= now).max()
     }
 
     /// Looks at every record of the store.
@@ -266,7 +302,7 @@ impl Backups {
         Ok(place)
     }
 
-    fn write(&self, partial: &Path, now: Timestamp) -> Result<(), BackupError> {
+    fn write(&self, partial: &Path, now: Timestamp, for_use: Use) -> Result<(), BackupError> {
         let key_files = key_files(&self.dir.join(KEYS))?;
         let mut walk = self.store.walk()?;
         let census = walk.census();
@@ -278,6 +314,9 @@ impl Backups {
         while let Some(entries) = walk.next()? {
             for (key, value) in entries {
                 counted.add(&key, &value);
+                if for_use == Use::Restore && key.first() == Some(&layout::KEY_MARK) {
+                    compare_key_file(&key, &value, &key_files)?;
+                }
                 out.record(&key, &value)?;
             }
         }
@@ -321,9 +360,19 @@ pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
     let contents = look_through(path)?;
     let mut findings = Findings::default();
     let mut reader = Reader::open(path)?;
+    let mut key_files = KeyFiles::new();
     while let Some(item) = reader.next()? {
-        if let Item::Record(key, value) = item {
-            findings.look_at(&key, &value);
+        match item {
+            Item::KeyFile(name, bytes) => key_files.push((name, bytes)),
+            Item::Record(key, value) => {
+                findings.look_at(&key, &value);
+                if key.first() == Some(&layout::KEY_MARK)
+                    && let Err(error @ BackupError::KeyFile { .. }) =
+                        compare_key_file(&key, &value, &key_files)
+                {
+                    findings.add(error.to_string());
+                }
+            }
         }
     }
     Ok((contents, findings))
@@ -333,6 +382,18 @@ pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
 #[must_use]
 pub fn passing(dir: &Path, name: &str) -> PathBuf {
     dir.join(DIRECTORY).join(name)
+}
+
+/// Compares a key file with the record of what it is known by.
+fn compare_key_file(key: &[u8], value: &[u8], key_files: &KeyFiles) -> Result<(), BackupError> {
+    if let Record::KeyMark(name, mark) = inspect::read(key, value)? {
+        let held = key_files.iter().find(|(held, _)| *held == name);
+        let held = held.map(|(name, bytes)| fingerprint(name, bytes));
+        if !held.is_some_and(|held| mark.fingerprints.contains(&held)) {
+            return Err(BackupError::KeyFile { name });
+        }
+    }
+    Ok(())
 }
 
 /// Names of key files, and what they hold.
@@ -355,72 +416,6 @@ fn key_files(dir: &Path) -> Result<KeyFiles, BackupError> {
         found.push((name, Zeroizing::new(bytes)));
     }
     Ok(found)
-}
-
-/// Removes all of our own backups but the newest `keep`.
-fn prune(place: &Path, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
-    let names = own_names(place)?;
-    let surplus = names.len().saturating_sub(keep);
-    let mut removed = Vec::new();
-    for name in names.iter().take(surplus) {
-        let path = place.join(name);
-        fs::remove_file(&path).map_err(io_error("remove", &path))?;
-        removed.push(path);
-    }
-    Ok(removed)
-}
-
-/// The names of our own backups in a directory, the oldest first.
-fn own_names(place: &Path) -> Result<Vec<String>, BackupError> {
-    let mut names = names_in(place)?;
-    names.retain(|name| time_of(name).is_some());
-    Ok(names)
-}
-
-/// All names in a directory, sorted; none if there is no directory. A name that is no UTF-8 is none of ours.
-fn names_in(dir: &Path) -> Result<Vec<String>, BackupError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(io_error("read", dir))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(io_error("read", dir))?;
-        names.extend(entry.file_name().into_string());
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// What a backup of this moment is called; names sort as their times do.
-fn name(now: Timestamp) -> String {
-    format!("doorward-{}{ENDING}", stamp(now))
-}
-
-/// A time as a part of a file name: `20300131T120000.000Z`.
-pub(crate) fn stamp(at: Timestamp) -> String {
-    at.to_rfc3339().replace(['-', ':'], "")
-}
-
-/// When one of our own backups was made, by its name; `None`: it is none.
-fn time_of(name: &str) -> Option<Timestamp> {
-    time_in(name.strip_prefix("doorward-")?.strip_suffix(ENDING)?)
-}
-
-/// The time that [`stamp`] wrote.
-fn time_in(stamp: &str) -> Option<Timestamp> {
-    let (date, time) = stamp.split_once('T')?;
-    let mut text = String::with_capacity(stamp.len() + 4);
-    for (index, c) in date.chars().enumerate() {
-        text.extend(matches!(index, 4 | 6).then_some('-'));
-        text.push(c);
-    }
-    text.push('T');
-    for (index, c) in time.chars().enumerate() {
-        text.extend(matches!(index, 2 | 4).then_some(':'));
-        text.push(c);
-    }
-    Timestamp::parse_rfc3339(&text)
 }
 
 fn partial_of(path: &Path) -> PathBuf {

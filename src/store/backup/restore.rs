@@ -10,12 +10,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
-use zeroize::Zeroizing;
 
-use crate::crypto::signing;
 use crate::model::clock::Timestamp;
 use crate::store::backup::file::{Item, Reader};
-use crate::store::backup::{BackupError, Contents, KEYS, KeyFiles, io_error, look_through, stamp};
+use crate::store::backup::restored_keys::RestoredKeys;
+use crate::store::backup::{BackupError, Contents, io_error, look_through, stamp};
 use crate::store::error::StoreError;
 use crate::store::inspect::{self, Record};
 use crate::store::sled::census::{Census, SIDE_FILE};
@@ -33,7 +32,7 @@ pub enum KeyFileFate {
     Restored,
     /// It was another one, which is kept aside now; the records need the one of the backup.
     Replaced,
-    /// It stays as it is: signing keys that were rotated since are not taken back.
+    /// It stays as it is: signing keys that the store has rotated since are not taken back.
     Kept,
 }
 
@@ -103,7 +102,7 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
     open::remove_all(&stage).map_err(io_error("remove", &stage))?;
     files::make_private(&stage).map_err(io_error("write", &stage))?;
     let (census, key_files) = build(dir, file, sequence, &mut restored)?;
-    switch(dir, &census, &key_files, &mut restored)?;
+    switch(dir, &census, key_files, &mut restored)?;
     open::remove_all(&stage).map_err(io_error("remove", &stage))?;
     Ok(restored)
 }
@@ -114,16 +113,20 @@ fn build(
     file: &Path,
     sequence: u64,
     restored: &mut Restored,
-) -> Result<(Census, KeyFiles), BackupError> {
+) -> Result<(Census, RestoredKeys), BackupError> {
     let place = dir.join(STAGE).join(open::NAME);
     let mut reader = Reader::open(file)?;
-    let mut key_files = Vec::new();
+    let mut key_files = RestoredKeys::new(dir, restored.at);
     let census = open::build(dir, &place, sequence, || {
         loop {
             match reader.next()? {
-                None => return Ok::<_, BackupError>(None),
-                Some(Item::KeyFile(name, bytes)) => key_files.push((name, bytes)),
+                None => return key_files.next_mark(),
+                Some(Item::KeyFile(name, bytes)) => key_files.take(name, bytes)?,
                 Some(Item::Record(key, value)) => {
+                    let is_mark = key.first() == Some(&layout::KEY_MARK);
+                    if is_mark && key_files.remember(inspect::read(&key, &value)?) {
+                        continue;
+                    }
                     if let Some(value) = brought_back(&key, value, restored)? {
                         return Ok(Some((key, value)));
                     }
@@ -182,7 +185,7 @@ fn brought_back(
 fn switch(
     dir: &Path,
     census: &Census,
-    key_files: &KeyFiles,
+    key_files: RestoredKeys,
     restored: &mut Restored,
 ) -> Result<(), BackupError> {
     let aside = dir.join(format!("before-restore-{}", stamp(restored.at)));
@@ -195,12 +198,12 @@ fn switch(
     }
     // INVARIANT: from here on only the new database fits the census (a_restore_that_is_cut_short_is_done_again).
     census.write_side(dir)?;
-    for (name, bytes) in key_files {
-        let fate = put_key_file(dir, &aside, name, bytes)?;
-        if fate == KeyFileFate::Replaced {
+    for file in key_files.into_files() {
+        file.put(dir, &aside)?;
+        if file.fate == KeyFileFate::Replaced {
             restored.kept = Some(aside.clone());
         }
-        restored.key_files.push((name.clone(), fate));
+        restored.key_files.push((file.name, file.fate));
     }
     if place.exists() {
         let kept = aside.join(open::NAME);
@@ -211,36 +214,6 @@ fn switch(
     fs::rename(dir.join(STAGE).join(open::NAME), &place)
         .and_then(|()| files::sync_dir(dir))
         .map_err(io_error("write", &place))
-}
-
-fn put_key_file(
-    dir: &Path,
-    aside: &Path,
-    name: &str,
-    bytes: &[u8],
-) -> Result<KeyFileFate, BackupError> {
-    let keys = dir.join(KEYS);
-    let path = keys.join(name);
-    let present = match fs::read(&path) {
-        Ok(present) => Some(Zeroizing::new(present)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(io_error("read", &path)(error)),
-    };
-    let fate = match &present {
-        Some(present) if present.as_slice() == bytes => return Ok(KeyFileFate::Same),
-        // It rotates, and is never older than the backup's: a key that was retired for a reason would sign again.
-        Some(_) if signing::is_usable_ring(&path) => return Ok(KeyFileFate::Kept),
-        Some(_) => KeyFileFate::Replaced,
-        None => KeyFileFate::Restored,
-    };
-    files::make_private(&keys).map_err(io_error("write", &keys))?;
-    if let Some(present) = present {
-        let kept = aside.join(KEYS);
-        files::make_private(&kept).map_err(io_error("write", &kept))?;
-        files::replace(&kept, name, &present).map_err(io_error("write", &kept))?;
-    }
-    files::replace(&keys, name, bytes).map_err(io_error("write", &path))?;
-    Ok(fate)
 }
 
 fn copy_if_there(from: &Path, to: &Path) -> Result<(), BackupError> {

@@ -5,11 +5,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::store::error::StoreError;
+use crate::store::inspect::{self, Record};
+use crate::store::layout;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::open::{self, cannot_open};
 use crate::store::sled::{SledStore, files};
-use crate::store::{inspect, layout};
 
 /// Problems that are told one by one; more are counted.
 const TOLD_MAX: usize = 100;
@@ -26,11 +28,15 @@ pub struct Findings {
     pub problems: Vec<String>,
     /// Problems beyond those.
     pub more: u64,
+    /// What the key files are known by.
+    pub key_marks: KeyMarks,
+    /// Accounts that were read.
+    pub accounts: u64,
 }
 
 impl Findings {
     /// Tells a problem.
-    pub(crate) fn add(&mut self, problem: String) {
+    pub fn add(&mut self, problem: String) {
         if self.problems.len() < TOLD_MAX {
             self.problems.push(problem);
         } else {
@@ -41,8 +47,16 @@ impl Findings {
     /// Looks at one record: checksum, version, and whether it reads as what it is.
     pub(crate) fn look_at(&mut self, key: &[u8], value: &[u8]) {
         self.records += 1;
-        if let Err(error) = inspect::read(key, value) {
-            self.add(format!("{}: {error}", layout::label(key)));
+        match inspect::read(key, value) {
+            Ok(Record::Account(_)) => self.accounts += 1,
+            Ok(Record::KeyMark(name, mark)) => {
+                // Another name is that of a newer gateway's.
+                if let Some(file) = KeyFile::parse(&name) {
+                    self.key_marks.insert(file, mark);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.add(format!("{}: {error}", layout::label(key))),
         }
     }
 

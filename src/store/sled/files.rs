@@ -44,8 +44,8 @@ const OURS: [&str; 14] = [
     "restore.new",
 ];
 
-/// Each restore keeps what stood there before in a directory whose name begins so.
-const KEPT: &str = "before-restore-";
+/// What a restore, or a key file that is made anew, has taken the place of is kept in a directory whose name begins so.
+const KEPT: [&str; 2] = ["before-restore-", "before-renew-"];
 
 /// Gives the name of something that is not ours in a directory that holds no store. `None`: the directory is a store's, or
 /// empty, or not there.
@@ -64,7 +64,7 @@ pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
     };
     for entry in entries {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if !OURS.contains(&name.as_str()) && !name.starts_with(KEPT) {
+        if !OURS.contains(&name.as_str()) && !KEPT.iter().any(|kept| name.starts_with(kept)) {
             return Ok(Some(name));
         }
     }
@@ -238,7 +238,10 @@ mod tests {
         let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o7777;
         let dir = outer.path().join("a");
         assert_eq!(stranger_in(&dir).unwrap(), None, "it is not there");
-        for name in OURS.into_iter().chain(["before-restore-2026"]) {
+        for name in OURS
+            .into_iter()
+            .chain(["before-restore-2026", "before-renew-2026"])
+        {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
         assert_eq!(stranger_in(&dir).unwrap(), None);

@@ -32,6 +32,7 @@ use tokio::time::timeout;
 
 pub use crate::store::sled::check::{Findings, check};
 pub use crate::store::sled::files::{make_private, stranger_in};
+pub use crate::store::sled::open::Counted;
 
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;

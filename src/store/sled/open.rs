@@ -11,12 +11,14 @@ use std::path::Path;
 
 use sled::{Batch, Db};
 
+use crate::model::key_file::KeyMarks;
 use crate::store::error::StoreError;
 use crate::store::sled::census::Census;
-use crate::store::sled::files;
+use crate::store::sled::records::SledRecords;
 use crate::store::sled::stand_in::{self, StandIn};
+use crate::store::sled::{SledStore, files};
 use crate::store::transaction::Entry;
-use crate::store::{layout, record};
+use crate::store::{layout, reads, record};
 
 /// sled's default of 1 GiB is more than all else here needs; 20 µs a read when the set is larger (measured).
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -38,6 +40,8 @@ pub(crate) struct Database {
     /// The step at which the next commit fails.
     #[cfg(test)]
     pub(crate) fails_at: std::sync::Mutex<Option<Step>>,
+    /// As it was opened.
+    pub(crate) counted: Counted,
     /// It is a copy, which nothing may be written to; last, for it goes when the others are closed.
     pub(crate) stand_in: Option<StandIn>,
 }
@@ -49,6 +53,26 @@ pub(crate) enum Step {
     Apply,
     Flush,
     Sync,
+}
+
+/// What was counted when a store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Accounts, whatever their status.
+    pub accounts: u64,
+    /// Records of all kinds.
+    pub records: u64,
+}
+
+impl SledStore {
+    /// What was counted when it was opened.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let database = self.shared.database();
+        database
+            .as_ref()
+            .map_or_else(Counted::default, |it| it.counted)
+    }
 }
 
 impl Database {
@@ -108,8 +132,10 @@ pub(crate) fn open_or_stand_in(
 /// Opens the database at a place and compares it with its own census.
 pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census), StoreError> {
     let looked = catch_unwind(AssertUnwindSafe(|| {
-        let database = open_path(dir, place)?;
-        let census = take_census(dir, &database.db)?;
+        let mut database = open_path(dir, place)?;
+        let (census, accounts) = take_census(dir, &database.db)?;
+        let records = census.records;
+        database.counted = Counted { accounts, records };
         Ok((database, census))
     }));
     looked.unwrap_or_else(|_| Err(panicked(dir)))
@@ -244,13 +270,15 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError>
         #[cfg(test)]
         fails_at: std::sync::Mutex::default(),
         stand_in: None,
+        counted: Counted::default(),
     })
 }
 
-/// Reads every record and compares with the census that stands among them.
-fn take_census(dir: &Path, db: &Db) -> Result<Census, StoreError> {
+/// Reads every record and compares with the census that stands among them; counts the accounts too.
+fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64), StoreError> {
     let place = layout::census::<Census>();
     let mut counted = Census::EMPTY;
+    let mut accounts = 0;
     let mut written = None;
     for entry in db.iter() {
         let (key, value) = entry.map_err(|error| {
@@ -267,6 +295,7 @@ fn take_census(dir: &Path, db: &Db) -> Result<Census, StoreError> {
         if *key == *place.bytes() {
             written = Some(Census::decode(&value)?);
         } else {
+            accounts += u64::from(key.first() == Some(&layout::ACCOUNT));
             counted.add(&key, &value);
         }
     }
@@ -284,7 +313,21 @@ fn take_census(dir: &Path, db: &Db) -> Result<Census, StoreError> {
             format!("its census tells of {told} records, found are {found} or others"),
         ));
     }
-    Ok(written)
+    Ok((written, accounts))
+}
+
+/// What the key files of a store are known by, as far as its database can be read; none is begun. The directory's lock is
+/// held.
+pub(crate) fn key_marks(dir: &Path) -> KeyMarks {
+    let place = dir.join(NAME);
+    if fs::metadata(place.join("db")).map_or(0, |metadata| metadata.len()) == 0 {
+        return KeyMarks::new();
+    }
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        let database = open_path(dir, &place)?;
+        reads::key_marks(&SledRecords(&database.db))
+    }));
+    looked.map(Result::unwrap_or_default).unwrap_or_default()
 }
 
 fn cannot_write(source: sled::Error) -> StoreError {

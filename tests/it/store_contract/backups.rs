@@ -123,7 +123,7 @@ async fn only_the_newest_are_kept_and_nothing_else_is_touched() {
         &place.join("notes"),
     ];
     assert_eq!(names.iter().collect::<Vec<_>>(), kept);
-    assert_eq!(backups.newest(), Some(at(4)));
+    assert_eq!(backups.newest(at(9)), Some(at(4)));
     let permissions = fs::metadata(&made[4].path).unwrap().permissions();
     assert_eq!(permissions.mode() & 0o777, 0o600);
     // Nothing is written over.
@@ -137,6 +137,34 @@ async fn only_the_newest_are_kept_and_nothing_else_is_touched() {
         matches!(elsewhere, Err(BackupError::Io { .. })),
         "{elsewhere:?}"
     );
+}
+
+#[tokio::test]
+async fn names_later_than_now_neither_count_nor_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, backups) = opened(dir.path());
+    put_active(&*store, 1).await;
+    let backup = |secs| backups.make(at(secs)).unwrap();
+    // The clock was wrong for a while.
+    let late: Vec<_> = (0..3).map(|n| backup(1_000_000 + 10 * n)).collect();
+    assert_eq!(backups.newest(at(0)), None);
+    for n in 0..5 {
+        let made = backup(n);
+        assert!(made.path.exists(), "the one just made is gone");
+        assert_eq!(made.later, 3);
+        let goes = 3.min(usize::try_from(n).unwrap() + 1) + 3;
+        let count = fs::read_dir(dir.path().join("backup")).unwrap().count();
+        assert_eq!(count, goes, "{n}");
+        assert_eq!(backups.newest(at(n)), Some(at(n)));
+    }
+    assert!(late.iter().all(|made| made.path.exists()));
+    // Their time has come.
+    let made = backup(1_000_015);
+    assert_eq!((made.later, made.removed.len()), (1, 3));
+    let made = backup(1_000_100);
+    assert_eq!((made.later, made.removed.len()), (0, 2));
+    let count = fs::read_dir(dir.path().join("backup")).unwrap().count();
+    assert_eq!(count, 3);
 }
 
 /// A store with one of everything, closed; its backup.

@@ -1,0 +1,476 @@
+//! The key files of a store, and what each is known by among the records.
+//!
+//! Another key in the place of a lost or altered one would void what hangs on it without a word. So a fingerprint of each
+//! key file stands among the records, and whoever opens the store compares. A file that is replaced has both fingerprints
+//! there first, then takes its place, and then has its own alone: wherever a crash cuts that short, what is found is known.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::crypto::key_file::{self, Found};
+use crate::crypto::signing::{KeyFileError, NextRing, SigningKeys};
+use crate::model::clock::Timestamp;
+use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
+use crate::store::engine::Engine;
+use crate::store::error::StoreError;
+use crate::store::sled::{Counted, SledStore, files};
+use crate::store::{layout, reads};
+
+/// Where key files stand in the store's directory.
+pub(crate) const DIRECTORY: &str = "keys";
+
+/// Most fingerprints that one file is known by: each renewal that was cut short leaves one.
+const FINGERPRINTS_MAX: usize = 8;
+
+/// Key files that cannot be used, or a change of one that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFilesError {
+    /// Some are not those that the records were written with.
+    #[error(
+        "the key files in {dir} do not fit the records:\n{}\nPut them back as they were: from a copy of the directory, or with \
+         `doorward store restore FILE`, which brings back the records of a backup too. What is lost for good is made anew by \
+         `doorward keys renew NAME`, which says before what that voids",
+        .problems.join("\n")
+    )]
+    Unfit {
+        /// Where they are.
+        dir: PathBuf,
+        /// What is wrong, one line for each.
+        problems: Vec<String>,
+    },
+    /// The records.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// The old file could not be put aside.
+    #[error("cannot put {path} aside")]
+    Aside {
+        /// The old file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// How a key file stands to the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// It is the one that they were written with.
+    Fits,
+    /// It is there, and nothing tells which it should be: a gateway that starts takes it for good.
+    Unknown,
+    /// It is not there, and nothing has ever hung on it: a gateway that starts makes it.
+    NotMade,
+    /// It is not there, and records hang on it.
+    Missing,
+    /// It is another one.
+    Altered,
+    /// Something is there that cannot be read, and why.
+    Unreadable(String),
+}
+
+impl KeyState {
+    /// The word that a list shows: stable, `snake_case`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Unknown => "unknown",
+            Self::NotMade => "not_made",
+            Self::Missing => "missing",
+            Self::Altered => "altered",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+/// A key file as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFinding {
+    /// Which.
+    pub file: KeyFile,
+    /// How it stands to the records.
+    pub state: KeyState,
+    /// When it was made, as far as that is known.
+    pub since: Option<Timestamp>,
+    /// Who else may use it, and what mends that.
+    pub exposed: Option<&'static str>,
+    /// What it should be known by from now on, if that is another mark than it has.
+    mark: Option<KeyMark>,
+}
+
+impl KeyFinding {
+    /// What is wrong with it; `None`: nothing.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let name = self.file.name();
+        let what = match &self.state {
+            KeyState::Missing => "is missing".to_owned(),
+            KeyState::Altered => "is not the one that the records were written with".to_owned(),
+            KeyState::Unreadable(why) => format!("cannot be read: {why}"),
+            KeyState::Fits | KeyState::Unknown | KeyState::NotMade => {
+                return self
+                    .exposed
+                    .map(|exposed| format!("key file {name}: {exposed}"));
+            }
+        };
+        let hangs = self.file.protects();
+        Some(format!("key file {name} {what} (it is for {hangs})"))
+    }
+}
+
+/// Looks at every key file of a directory, beside the marks of the records. `has_accounts`: there are records that can hang
+/// on key files.
+#[must_use]
+pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding> {
+    // A store of an older gateway has no marks, and had all of its files from the start.
+    let is_older = marks.is_empty() && has_accounts;
+    let of = |file: KeyFile| {
+        let mark = marks.get(&file);
+        let found = key_file::look(keys, file.name());
+        let mut finding = KeyFinding {
+            file,
+            state: KeyState::Missing,
+            since: mark.map(|mark| mark.since),
+            exposed: None,
+            mark: None,
+        };
+        match found {
+            Found::Missing if mark.is_none() && !is_older => finding.state = KeyState::NotMade,
+            Found::Missing => {}
+            Found::Unreadable(why) => finding.state = KeyState::Unreadable(why),
+            Found::File {
+                fingerprint,
+                written,
+                exposed,
+            } => {
+                let since = mark.map_or(written, |mark| mark.since);
+                let wanted = KeyMark {
+                    fingerprints: vec![fingerprint],
+                    since,
+                };
+                finding.since = Some(since);
+                finding.exposed = exposed;
+                finding.state = match mark {
+                    None => KeyState::Unknown,
+                    Some(mark) if mark.fingerprints.contains(&fingerprint) => KeyState::Fits,
+                    Some(_) => KeyState::Altered,
+                };
+                finding.mark = Some(wanted).filter(|wanted| mark != Some(wanted));
+            }
+        }
+        finding
+    };
+    KeyFile::ALL.into_iter().map(of).collect()
+}
+
+/// The key files of an open store.
+pub struct KeyFiles {
+    store: Arc<SledStore>,
+    dir: PathBuf,
+}
+
+impl fmt::Debug for KeyFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFiles")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyFiles {
+    /// Those of the store in `dir`.
+    #[must_use]
+    pub fn new(store: Arc<SledStore>, dir: &Path) -> Self {
+        let dir = dir.join(DIRECTORY);
+        Self { store, dir }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What was counted of the store when it was opened.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        self.store.counted()
+    }
+
+    /// What the records know them by.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn marks(&self) -> Result<KeyMarks, StoreError> {
+        self.store.read(reads::key_marks).await
+    }
+
+    /// Looks at each of them.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn look(&self) -> Result<Vec<KeyFinding>, StoreError> {
+        let has_accounts = self.counted().accounts != 0;
+        let findings = look(&self.dir, &self.marks().await?, has_accounts);
+        if !findings.iter().any(|it| it.state == KeyState::Altered) {
+            return Ok(findings);
+        }
+        // A ring may have been rotated between its mark and its file.
+        Ok(look(&self.dir, &self.marks().await?, has_accounts))
+    }
+
+    /// Refuses those that do not fit the records, before any of them is used. `makes`: whoever asks makes what was never
+    /// there.
+    ///
+    /// # Errors
+    /// [`KeyFilesError::Unfit`]
+    pub async fn admit(&self, makes: bool) -> Result<(), KeyFilesError> {
+        let mut problems = Vec::new();
+        for finding in self.look().await? {
+            match finding.state {
+                KeyState::Missing | KeyState::Altered => problems.extend(finding.problem()),
+                KeyState::NotMade if !makes => problems.push(format!(
+                    "key file {} is not there yet: `doorward serve` makes it",
+                    finding.file.name()
+                )),
+                // One that cannot be read is told of where it is opened, with what mends it.
+                _ => {}
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(KeyFilesError::Unfit {
+            dir: self.dir.clone(),
+            problems,
+        })
+    }
+
+    /// Writes down what they are known by now that all are there. `now`: when a store without any record was made.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the next start does it.
+    pub async fn settle(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = self.marks().await?;
+        let counted = self.counted();
+        let findings = look(&self.dir, &before, counted.accounts != 0);
+        let is_new = before.is_empty() && counted.records == 0;
+        let is_known =
+            |finding: &KeyFinding| matches!(finding.state, KeyState::Fits | KeyState::Unknown);
+        let findings = findings.into_iter().filter(is_known);
+        let marks: KeyMarks = findings
+            .filter_map(|finding| Some((finding.file, finding.mark?)))
+            .collect();
+        let is_adopted = before.is_empty() && !is_new && !marks.is_empty();
+        self.put(marks, is_new.then_some(now)).await?;
+        if is_adopted {
+            tracing::info!("the key files are known by their fingerprints from now on");
+        }
+        Ok(())
+    }
+
+    /// When the store was made; `None`: that was not written down then.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn made(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store
+            .read(|records| records.load(&layout::made()))
+            .await
+    }
+
+    /// Puts a ring in the place of another one.
+    ///
+    /// # Errors
+    /// [`KeyFilesError`]; then the other one is still in force.
+    pub async fn replace(&self, ring: &SigningKeys, next: NextRing) -> Result<(), KeyFilesError> {
+        let file = ring.signed().file();
+        let mark = self.marks().await?.remove(&file);
+        let Some((mut mark, present)) = mark.zip(ring.fingerprint()) else {
+            // The first start writes down what is there at its end.
+            return Ok(ring.put(next)?);
+        };
+        let fingerprint = next.fingerprint();
+        mark.fingerprints = vec![present, fingerprint];
+        self.put(KeyMarks::from([(file, mark.clone())]), None)
+            .await?;
+        ring.put(next)?;
+        mark.fingerprints = vec![fingerprint];
+        if let Err(error) = self.put(KeyMarks::from([(file, mark)]), None).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                file = file.name(),
+                "a key file is known by what it was before too, until the next start"
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts another key file in the place of a lost one; what stands there goes into the directory `aside`. Gives where it is
+    /// then.
+    ///
+    /// # Errors
+    /// [`KeyFilesError`]; this can be done again then.
+    pub async fn renew(
+        &self,
+        file: KeyFile,
+        bytes: &[u8],
+        (aside, now): (&Path, Timestamp),
+    ) -> Result<Option<PathBuf>, KeyFilesError> {
+        let fingerprint = key_file::fingerprint(file.name(), bytes);
+        let mut marks = self.marks_of_all(now).await?;
+        let mark = marks.entry(file).or_insert(KeyMark {
+            fingerprints: Vec::new(),
+            since: now,
+        });
+        mark.fingerprints.truncate(FINGERPRINTS_MAX - 1);
+        mark.fingerprints.push(fingerprint);
+        self.put(marks, None).await?;
+        let path = self.dir.join(file.name());
+        let kept = aside.join(file.name());
+        let was_there = fs::symlink_metadata(&path).is_ok();
+        if was_there {
+            files::make_private(aside)
+                .and_then(|()| fs::rename(&path, &kept))
+                .and_then(|()| files::sync_dir(aside))
+                .map_err(|source| KeyFilesError::Aside {
+                    path: path.clone(),
+                    source,
+                })?;
+        }
+        key_file::write(&path, bytes)?;
+        let mark = KeyMark {
+            fingerprints: vec![fingerprint],
+            since: now,
+        };
+        self.put(KeyMarks::from([(file, mark)]), None).await?;
+        Ok(was_there.then_some(kept))
+    }
+
+    /// The marks. In a store of an older gateway each file gets one, so that another one that is missing does not pass for
+    /// one that was never there.
+    async fn marks_of_all(&self, now: Timestamp) -> Result<KeyMarks, StoreError> {
+        let mut marks = self.marks().await?;
+        let has_accounts = self.counted().accounts != 0;
+        for finding in look(&self.dir, &marks, has_accounts) {
+            let mark = match finding.state {
+                KeyState::Unknown => finding.mark,
+                KeyState::Missing | KeyState::Unreadable(_) => Some(KeyMark {
+                    fingerprints: Vec::new(),
+                    since: now,
+                }),
+                KeyState::Fits | KeyState::NotMade | KeyState::Altered => None,
+            };
+            if let Some(mark) = mark {
+                marks.entry(finding.file).or_insert(mark);
+            }
+        }
+        Ok(marks)
+    }
+
+    async fn put(&self, marks: KeyMarks, made: Option<Timestamp>) -> Result<(), StoreError> {
+        if marks.is_empty() && made.is_none() {
+            return Ok(());
+        }
+        self.store
+            .write(move |tx| {
+                for (file, mark) in &marks {
+                    tx.put(&layout::key_mark(*file), mark)?;
+                }
+                made.map_or(Ok(()), |made| tx.put(&layout::made(), &made))
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::crypto::signing::Signed;
+    use crate::model::algorithm::Algorithm;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    async fn state(files: &KeyFiles) -> (KeyState, usize) {
+        let findings = files.look().await.unwrap();
+        let finding = findings.iter().find(|it| it.file == KeyFile::Signing);
+        let mark = &files.marks().await.unwrap()[&KeyFile::Signing];
+        (finding.unwrap().state.clone(), mark.fingerprints.len())
+    }
+
+    #[tokio::test]
+    async fn a_ring_is_known_at_every_step_of_its_replacement() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SledStore::open(dir.path(), Arc::default()).unwrap());
+        let files = KeyFiles::new(store, dir.path());
+        let (signed, algorithm) = (Signed::AccessToken, Algorithm::EdDSA);
+        let life = Duration::from_mins(1);
+        let ring = SigningKeys::open(Some(files.dir()), signed, algorithm, life, at(0)).unwrap();
+        files.settle(at(0)).await.unwrap();
+        assert_eq!(files.made().await.unwrap(), Some(at(0)));
+        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        let (path, kept) = (files.dir().join("signing.json"), dir.path().join("kept"));
+        // The new one cannot be written.
+        fs::rename(&path, &kept).unwrap();
+        fs::create_dir(&path).unwrap();
+        let replaced = files.replace(&ring, ring.rotated(at(1)).unwrap()).await;
+        assert!(matches!(replaced, Err(KeyFilesError::File(_))));
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&kept, &path).unwrap();
+        assert_eq!(state(&files).await, (KeyState::Fits, 2));
+        // It is written, and has no mark of its own yet.
+        let next = ring.rotated(at(2)).unwrap();
+        let mark = KeyMark {
+            fingerprints: vec![ring.fingerprint().unwrap(), next.fingerprint()],
+            since: at(0),
+        };
+        let marks = KeyMarks::from([(KeyFile::Signing, mark)]);
+        files.put(marks, None).await.unwrap();
+        fs::copy(&path, &kept).unwrap();
+        ring.put(next).unwrap();
+        assert_eq!(state(&files).await, (KeyState::Fits, 2));
+        files.settle(at(3)).await.unwrap();
+        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        assert_eq!(files.made().await.unwrap(), Some(at(0)));
+        files
+            .replace(&ring, ring.rotated(at(4)).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        // One that was rotated away does not come back.
+        fs::rename(&kept, &path).unwrap();
+        assert_eq!(state(&files).await, (KeyState::Altered, 1));
+        assert!(files.admit(true).await.is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_missing_was_lost_or_never_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = |marks: &KeyMarks, has_accounts| {
+            let findings = look(dir.path(), marks, has_accounts).into_iter();
+            findings.map(|it| it.state).collect::<Vec<_>>()
+        };
+        let none = KeyMarks::new();
+        assert_eq!(states(&none, false), vec![KeyState::NotMade; 6]);
+        assert_eq!(states(&none, true), vec![KeyState::Missing; 6]);
+        // A kind of key file that came with a newer gateway.
+        let mark = KeyMark {
+            fingerprints: Vec::new(),
+            since: at(0),
+        };
+        let of_older = KeyMarks::from([(KeyFile::ApiKey, mark)]);
+        let states = states(&of_older, true);
+        assert_eq!(states[0], KeyState::Missing);
+        assert_eq!(states[1..], vec![KeyState::NotMade; 5]);
+    }
+}
