@@ -18,7 +18,7 @@ use crate::app::delivery::{self, Scope};
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
-use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
+use crate::app::{AppError, backup, counting, echo, import, keys, reload, services, socket};
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::proxy::Gateway;
@@ -35,6 +35,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Most uses in one write.
 const NOTES_MAX: usize = 512;
+/// How much longer a start may take for each step of an import that it finishes, in microseconds: half a minute.
+const STEP_WAIT_US: u32 = 30_000_000;
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
@@ -126,11 +128,15 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
         return Err(AppError::Obstacles(obstacles));
     }
     let services = services::open(config, Records::Made, output)?;
-    let restored = counting::restore(&services).await;
-    restored.map_err(|source| services::OpenError::Store {
+    let extend = || tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
+    let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
         source,
-    })?;
+    };
+    import::finish(&services, config, extend)
+        .await
+        .map_err(unusable)?;
+    counting::restore(&services).await.map_err(unusable)?;
     Ok(services)
 }
 

@@ -13,6 +13,7 @@ pub mod echo;
 mod execute;
 pub mod explain;
 mod grpc;
+pub mod import;
 mod keys;
 mod lifecycle;
 pub mod listen;

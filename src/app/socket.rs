@@ -17,8 +17,8 @@ use crate::app::control::{AccountCommand, Command, Reply};
 use crate::app::execute::execute;
 use crate::snapshot::Current;
 
-/// Longest command, in bytes: an import carries its whole export, which grows by half or so as a JSON text.
-const COMMAND_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest command, in bytes.
+const COMMAND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Longest answer, in bytes.
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a peer may take to say what it wants, and a command to be carried out.
