@@ -317,14 +317,18 @@ impl<E: Engine> Store for E {
     }
 
     async fn step_import(&self) -> Result<ImportStep, StoreError> {
-        let slice = self.read(import::look).await?;
-        if slice.pieces.is_empty() {
-            if slice.counts {
-                self.write(import::end).await?;
+        let (pieces, counts) = self.read(import::look).await?;
+        if pieces.is_empty() {
+            if counts {
+                let end = |tx: &mut Transaction<'_>| {
+                    import::end(tx);
+                    Ok(())
+                };
+                self.write(end).await?;
             }
             return Ok(ImportStep::Over);
         }
-        self.write(move |tx| import::step(tx, &slice)).await
+        self.write(move |tx| import::step(tx, &pieces)).await
     }
 
     async fn create_session(

@@ -154,14 +154,13 @@ impl Importer {
         let finished = finish(&*self.store, &self.output, || ()).await;
         let mut report = staged?;
         match (committed, finished) {
-            (Err(error), Ok(Finished { written: 0, .. })) => Err(error),
+            (Err(error), Ok(Finished { written: 0, .. }) | Err(_)) => Err(error),
             // Whatever the commit said, it was found to stand.
             (_, Ok(finished)) => {
                 report.written = 0 < finished.written;
                 Ok(report)
             }
             (Ok(()), Err(source)) if counts(&report) => Err(ImportError::Unfinished(source)),
-            (Err(error), Err(_)) => Err(error),
             (Ok(()), Err(error)) => Err(error.into()),
         }
     }
@@ -300,8 +299,9 @@ mod tests {
     use crate::account::test_kit::{Kit, PASSWORD};
     use crate::crypto::token::ApiKeyText;
     use crate::model::account::AccountStatus;
-    use crate::model::id::{KeyId, UserId};
-    use crate::store::Store;
+    use crate::model::id::UserId;
+    use crate::store::bounds::MEMBERSHIPS_MAX;
+    use crate::store::faulty::FaultyStore;
 
     /// The export that `docs/import.md` shows.
     const EXAMPLE: &str = include_str!("../../../tests/fixtures/import/apicrud.jsonl");
@@ -493,5 +493,110 @@ mod tests {
                 .all(|line| EXAMPLE.lines().count() < *line)
         );
         assert_eq!(report.refused.len(), EXAMPLE.lines().count());
+    }
+
+    #[tokio::test]
+    async fn of_two_lines_with_one_name_the_first_counts() {
+        let kit = Kit::new();
+        let mut export = EXAMPLE.to_owned();
+        for (line, like) in EXAMPLE.lines().zip(1..) {
+            // Anna's person and account once more, with ids that sort before hers.
+            if like <= 2 {
+                let line = line
+                    .replace("x-6jGmEh7u", "x-0000000")
+                    .replace("x-7kHnFi8v", "x-0000001")
+                    .replace("anna@", "anna2@");
+                export.push_str(&line);
+                export.push('\n');
+            }
+        }
+        let count = EXAMPLE.lines().count();
+        let report = import(&kit, &export, true).await;
+        assert_eq!(lines(&report), [count + 1, count + 2]);
+        assert!(
+            report.refused[1]
+                .reason
+                .contains("another line has the name")
+        );
+        let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
+        assert_eq!(anna.uid.as_str(), "u-x-6jGmEh7u");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_refused_and_the_next_one_read() {
+        let kit = Kit::new();
+        let long = "x".repeat(1 << 20);
+        let export = format!("{long}\n\n{EXAMPLE}{long}");
+        let report = import(&kit, &export, true).await;
+        assert_eq!(lines(&report), [1, EXAMPLE.lines().count() + 3]);
+        assert_eq!(report.accounts, 2);
+    }
+
+    #[tokio::test]
+    async fn one_account_brings_no_more_memberships_than_one_may_have() {
+        let kit = Kit::new();
+        let mut export = EXAMPLE.to_owned();
+        for number in 0..MEMBERSHIPS_MAX {
+            let line = serde_json::json!({
+                "model": "ListMember", "uid": "x-6jGmEh7u", "list_id": number.to_string(),
+                "authorization": "member",
+            });
+            export.push_str(&line.to_string());
+            export.push('\n');
+        }
+        let report = import(&kit, &export, true).await;
+        // She has one more in the example.
+        assert_eq!(report.refused_count, 1, "{:?}", report.refused);
+        let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
+        let memberships = kit.store.memberships_of(&anna.uid).await.unwrap();
+        assert_eq!(memberships.len() as u64, MEMBERSHIPS_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_import_at_a_time() {
+        let kit = Kit::new();
+        let dir = tempfile::tempdir().unwrap();
+        let other = Scratch::take(dir.path()).unwrap();
+        let begin = async || {
+            let importer = kit.accounts.importer();
+            let export = io::Cursor::new(EXAMPLE);
+            importer.run(&Call::cli(), export, false, dir.path()).await
+        };
+        assert!(matches!(begin().await, Err(ImportError::UnderWay)));
+        drop(other);
+        assert!(begin().await.unwrap().written);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_at_any_step_has_all_of_it_or_nothing() {
+        let kit = Kit::new();
+        let mut whole = None;
+        let mut counts = 0;
+        for step in -1.. {
+            let store = Arc::new(FaultyStore::new());
+            store.fail_after(step);
+            let importer = Importer {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                ..kit.accounts.importer()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let export = io::Cursor::new(EXAMPLE);
+            let outcome = importer.run(&Call::cli(), export, false, dir.path()).await;
+            let has_failed = store.has_failed();
+            let there = store.everything().await;
+            let whole = whole.get_or_insert_with(|| there.clone());
+            match outcome {
+                Ok(report) => {
+                    assert!(report.written && there == *whole, "step {step}");
+                    counts += 1;
+                }
+                Err(error) => assert_eq!(there, [], "step {step}: {error}"),
+            }
+            if !has_failed {
+                break;
+            }
+        }
+        // Whatever fails before all is staged and counts keeps it out, and nothing later does.
+        assert!(2 < counts, "{counts}");
     }
 }

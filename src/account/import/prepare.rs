@@ -16,9 +16,10 @@ use crate::account::import::sort::Sorter;
 
 /// Longest line in bytes: much more than any record of apicrud's, and little memory.
 const LINE_BYTES_MAX: usize = 256 * 1024;
+const EXPORT_BUFFER_BYTES: usize = 64 * 1024;
 /// People in one slice at most, and records of theirs: some milliseconds of the store's time.
-const SLICE_PEOPLE: usize = 128;
-const SLICE_RECORDS: usize = 1000;
+const SLICE_PEOPLE: usize = 64;
+const SLICE_RECORDS: usize = 400;
 /// Slices that wait for the store.
 const SLICES: usize = 2;
 
@@ -56,7 +57,11 @@ fn run(
 ) -> io::Result<()> {
     let mut refusals = Refusals::default();
     let mut lines = Sorter::new(scratch);
-    read(BufReader::new(export), &mut lines, &mut refusals)?;
+    read(
+        BufReader::with_capacity(EXPORT_BUFFER_BYTES, export),
+        &mut lines,
+        &mut refusals,
+    )?;
     let mut people = Sorter::new(scratch);
     join(lines, rules, &mut refusals, &mut people)?;
     let send = |prepared| sender.blocking_send(Ok(prepared)).is_ok();
@@ -88,9 +93,8 @@ fn read(mut export: impl BufRead, lines: &mut Sorter, refusals: &mut Refusals) -
     let mut key = Vec::new();
     for number in 1.. {
         text.clear();
-        let is_whole = match read_line(&mut export, &mut text)? {
-            None => break,
-            Some(is_whole) => is_whole,
+        let Some(is_whole) = read_line(&mut export, &mut text)? else {
+            break;
         };
         if !is_whole {
             refusals.add(number, "longer than 256 KiB");

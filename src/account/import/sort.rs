@@ -202,13 +202,13 @@ mod tests {
                     .unwrap();
             }
             assert!(sorter.runs.len() < RUNS_MAX);
-            let mut sorted = sorter.sorted().unwrap();
+            let mut items = sorter.sorted().unwrap();
             for number in 0..count {
-                let (key, value) = sorted.next().unwrap().unwrap();
+                let (key, value) = items.next().unwrap().unwrap();
                 assert_eq!(key, number.to_be_bytes());
                 assert_eq!(value.len(), number as usize % 50);
             }
-            assert!(sorted.next().unwrap().is_none());
+            assert!(items.next().unwrap().is_none());
         }
     }
 }

@@ -21,8 +21,8 @@ const PIECE_MEMBERSHIPS: usize = 64;
 
 /// Pieces that one step looks at, and records that it then changes, at most or with one piece more: some milliseconds of
 /// the writer's time.
-const STEP_PIECES: usize = 128;
-const STEP_CHANGES: usize = 1000;
+const STEP_PIECES: usize = 64;
+const STEP_CHANGES: usize = 400;
 
 /// A piece of a person. The last piece has the account, so that it comes to be with all that is its own.
 #[derive(Serialize, Deserialize)]
@@ -39,14 +39,6 @@ impl Staged {
         let account = self.account.as_ref().map_or(0, |_| 6);
         2 + account + 3 * self.keys.len() + 4 * self.memberships.len()
     }
-}
-
-/// Pieces that the next step is about.
-pub(crate) struct Slice {
-    /// Whether they are to be written, or else taken back.
-    pub(crate) counts: bool,
-    /// What comes after the kind in each key.
-    pub(crate) pieces: Vec<Vec<u8>>,
 }
 
 /// Stages those whom nothing stands in the way of, and tells of the others what does, with their places. A key whose id is
@@ -146,35 +138,33 @@ pub(crate) fn commit(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
     tx.put(&layout::import(), &())
 }
 
-/// Looks for the pieces of the next step.
-pub(crate) fn look(records: &dyn Records) -> Result<Slice, StoreError> {
+/// Looks for what the next step is about: pieces, by what comes after the kind in their keys, and whether there is a record
+/// that says that they count.
+pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool), StoreError> {
     let prefix = layout::all_staged();
-    let mut slice = Slice {
-        counts: records.load(&layout::import())?.is_some(),
-        pieces: Vec::new(),
-    };
-    let mut changes = 0;
+    let (mut pieces, mut changes) = (Vec::new(), 0);
     for (key, value) in records.scan(prefix.bytes(), None, STEP_PIECES)? {
         if STEP_CHANGES <= changes {
             break;
         }
         let rest = prefix.rest(&key);
         changes += record::decode(&staged(rest), &value)?.changes();
-        slice.pieces.push(rest.to_vec());
+        pieces.push(rest.to_vec());
     }
-    Ok(slice)
+    Ok((pieces, records.load(&layout::import())?.is_some()))
 }
 
 fn staged(rest: &[u8]) -> Key<Staged> {
     Key::raw(layout::STAGED, rest)
 }
 
-/// Writes pieces, or takes them back.
-pub(crate) fn step(tx: &mut Transaction<'_>, slice: &Slice) -> Result<ImportStep, StoreError> {
-    if slice.counts {
-        write(tx, &slice.pieces).map(ImportStep::Written)
+/// Writes pieces if they count, else takes them back. Whether they do is read anew: what was seen before may have been a write
+/// that a failing disk did not keep.
+pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<ImportStep, StoreError> {
+    if tx.load(&layout::import())?.is_some() {
+        write(tx, pieces).map(ImportStep::Written)
     } else {
-        take_back(tx, &slice.pieces).map(ImportStep::TakenBack)
+        take_back(tx, pieces).map(ImportStep::TakenBack)
     }
 }
 
@@ -228,7 +218,6 @@ fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize, Stor
 }
 
 /// Ends an import of which nothing is staged any more.
-pub(crate) fn end(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn end(tx: &mut Transaction<'_>) {
     tx.remove(&layout::import());
-    Ok(())
 }
