@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use doorward::model::account::{AccountStatus, EmailAddress, Username};
+use doorward::store::backup::{self, Backups};
 use doorward::store::bounds::MEMBERSHIPS_MAX;
+use doorward::store::sled;
 use doorward::store::{Creation, Guarded, ImportConflict, ImportStep, ImportedPerson, Store};
 
 use crate::store_contract::at_rest::{everything, open};
 use crate::store_contract::fixture::{
-    account, api_key, key_id, membership, name, put_active, resource_id, uid,
+    NOW, account, api_key, at, key_id, membership, name, put_active, resource_id, uid,
 };
 
 /// More than one step writes or takes back.
-const PEOPLE: u32 = 400;
+const PEOPLE: u32 = 150;
 
 fn person(number: u32) -> ImportedPerson {
     ImportedPerson {
@@ -230,7 +232,7 @@ async fn an_import_that_is_cut_short_anywhere_is_all_there_or_not_at_all() {
         };
         let mut counts = false;
         'import: {
-            for slice in people().chunks(100) {
+            for slice in people().chunks(50) {
                 if !may() {
                     break 'import;
                 }
@@ -263,4 +265,43 @@ async fn an_import_that_is_cut_short_anywhere_is_all_there_or_not_at_all() {
         cut += 1;
     }
     assert!(7 < cut, "{cut} operations are too few");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_an_import_under_way_restores_to_all_of_it_or_nothing() {
+    for counts in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(open(dir.path()).unwrap());
+        let backups = Backups::new(Arc::clone(&store), dir.path(), 3);
+        assert_eq!(store.stage_import(people()).await.unwrap(), []);
+        if counts {
+            store.commit_import().await.unwrap();
+            let step = store.step_import().await.unwrap();
+            assert!(matches!(step, ImportStep::Written(_)), "{step:?}");
+        }
+        let made = tokio::task::block_in_place(|| backups.make(NOW).unwrap());
+        let mut lines = Vec::new();
+        backup::export(&made.path, &mut lines).unwrap();
+        let lines = String::from_utf8(lines).unwrap();
+        let count = |kind: &str| lines.matches(&format!("\"kind\":\"{kind}\"")).count();
+        let expected = if counts { PEOPLE } else { 0 };
+        for kind in ["account", "apikey", "membership"] {
+            assert_eq!(count(kind), expected as usize, "{kind}");
+        }
+
+        let other = tempfile::tempdir().unwrap();
+        backup::restore(other.path(), &made.path, at(9)).unwrap();
+        let restored = open(other.path()).unwrap();
+        while restored.step_import().await.unwrap() != ImportStep::Over {}
+        assert_eq!(there(&restored).await, (expected, expected));
+        // What was given out since the backup is void, whichever side of it somebody came.
+        for number in [1, PEOPLE] {
+            let found = restored.account(&uid(number)).await.unwrap();
+            assert!(found.is_none_or(|account| account.generation == 1));
+            let key = restored.api_key(&key_id(number)).await.unwrap();
+            assert!(key.is_none_or(|key| key.suspended));
+        }
+        drop(restored);
+        assert!(sled::check(other.path()).unwrap().problems.is_empty());
+    }
 }
