@@ -3,7 +3,7 @@
 use crate::account::Accounts;
 use crate::model::id::UserId;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
-use crate::telemetry::output::Unrecorded;
+use crate::telemetry::output::{Output, Unrecorded};
 
 /// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,19 @@ impl Call {
         audit::record(&self.event(action, outcome, subject, object));
     }
 
+    /// Puts into the audit trail what is about to be done, where the trail is required; see [`Accounts::begin`].
+    pub(in crate::account) async fn begin(
+        &self,
+        output: &Output,
+        action: AuditAction,
+        subject: Option<&UserId>,
+        object: Option<&str>,
+    ) -> Result<(), Unrecorded> {
+        let subject = subject.map(UserId::as_str);
+        let event = self.event(action, audit::BEGUN, subject, object);
+        audit::begin(output, &event).await
+    }
+
     fn event<'a>(
         &'a self,
         action: AuditAction,
@@ -70,9 +83,8 @@ impl Accounts {
         subject: Option<&UserId>,
         object: Option<&str>,
     ) -> Result<(), Unrecorded> {
-        let subject = subject.map(UserId::as_str);
-        let event = call.event(action, audit::BEGUN, subject, object);
-        audit::begin(&self.parts.output, &event).await
+        call.begin(&self.parts.output, action, subject, object)
+            .await
     }
 
     /// Asks before a guess at a password whether the audit trail takes lines, where it is required: else guesses would go

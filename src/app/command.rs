@@ -15,7 +15,9 @@ use crate::app::control::{Command, Reply, Touch};
 use crate::app::delivery::{self, Scope};
 use crate::app::place::{Owner, PlaceError};
 use crate::app::services::{self, OpenError, Records};
-use crate::app::{AppError, OpenOutput, execute, key_files, keys, load, place, socket, start};
+use crate::app::{
+    AppError, OpenOutput, execute, import, key_files, keys, load, place, socket, start,
+};
 use crate::config::{Config, StoreEngine};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
@@ -38,7 +40,9 @@ pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, A
     let other = place::other_owner(&dir);
     let carried_out = place::as_owner(&dir, || {
         let runtime = start(&mut Builder::new_current_thread())?;
-        runtime.block_on(carry_out(config, command, &Teller { tell, other }))
+        let ended = runtime.block_on(carry_out(config, command, &Teller { tell, other }));
+        import::clear(&dir);
+        ended
     });
     carried_out?.map_err(|error| place::whose(error, &dir))
 }
@@ -77,9 +81,14 @@ impl Teller {
     }
 }
 
-async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<Reply, AppError> {
+async fn carry_out(
+    config: Config,
+    mut command: Command,
+    teller: &Teller,
+) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
+    import::hand_over(&config, &mut command)?;
     if let Some(reply) = socket::ask(&socket, &command).await? {
         teller.worked_on(&config, touch, by_gateway);
         return Ok(reply);
@@ -100,7 +109,7 @@ async fn carry_out(config: Config, command: Command, teller: &Teller) -> Result<
     }
     // No gateway runs, so this process tells what it does.
     let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
-    let services = match open(&config, (records, &output.0), &socket, &command).await? {
+    let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
         Opened::Here(services) => *services,
         Opened::ByGateway(reply) => {
             teller.worked_on(&config, touch, by_gateway);
@@ -168,7 +177,7 @@ async fn open(
     config: &Config,
     (records, output): (Records, &Arc<Output>),
     socket: &Path,
-    command: &Command,
+    command: &mut Command,
 ) -> Result<Opened, AppError> {
     let mut tries = 1;
     loop {
@@ -180,6 +189,7 @@ async fn open(
             }) if tries < LOCKED_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }
+        import::hand_over(config, command)?;
         if let Some(reply) = socket::ask(socket, command).await? {
             return Ok(Opened::ByGateway(reply));
         }
@@ -191,6 +201,12 @@ async fn execute_here(
     command: Command,
     services: Services,
 ) -> Result<Reply, AppError> {
+    import::finish(&services, &config, || ())
+        .await
+        .map_err(|source| OpenError::Store {
+            path: config.store.path.clone(),
+            source,
+        })?;
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
     let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
     let issuers = Arc::clone(&snapshot.services.issuers);

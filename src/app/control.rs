@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::app::explain::{Explain, Explained};
+use crate::app::import::Export;
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
@@ -130,9 +131,8 @@ pub enum AccountCommand {
     },
     /// Imports people from an export.
     Import {
-        /// The export: JSON lines.
-        #[serde(serialize_with = "exposed_one")]
-        export: Secret,
+        /// The export.
+        export: Export,
         /// Imports the rest although lines are refused.
         skip_refused: bool,
     },

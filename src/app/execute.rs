@@ -14,7 +14,7 @@ use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor, InvalidField};
 use crate::app::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
 use crate::app::explain::{as_field, explain};
-use crate::app::{backup, key_files};
+use crate::app::{backup, import, key_files};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
 use crate::model::account::{Account, AccountStatus, ApiKey};
@@ -31,7 +31,7 @@ use crate::telemetry::log::with_causes;
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Why a command gave no value: for the operator to read.
-enum Stop {
+pub(super) enum Stop {
     Refused(String),
     Failed(String),
 }
@@ -82,7 +82,7 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
         }
         Command::Store(command) => return backup::execute(command, &snapshot.services).await,
         Command::TokenVerify { token } => verify(&token, snapshot).await,
-        Command::Account(command) => accounts(command, &snapshot.accounts).await,
+        Command::Account(command) => accounts(command, snapshot).await,
         Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
         Command::Member(command) => members(command, &snapshot.accounts).await,
         Command::Keys(command) => return key_files::execute(&command, snapshot).await,
@@ -94,7 +94,8 @@ pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     }
 }
 
-async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value, Stop> {
+async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
+    let accounts = &snapshot.accounts;
     match command {
         AccountCommand::Add {
             username,
@@ -121,7 +122,7 @@ async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value,
         AccountCommand::Import {
             export,
             skip_refused,
-        } => import(&export, skip_refused, accounts).await,
+        } => import::execute(export, skip_refused, snapshot).await,
         AccountCommand::SetPassword { account, password } => {
             let account = find(accounts, &account).await?;
             administered(
@@ -131,29 +132,6 @@ async fn accounts(command: AccountCommand, accounts: &Accounts) -> Result<Value,
             )
         }
     }
-}
-
-async fn import(export: &Secret, skip_refused: bool, accounts: &Accounts) -> Result<Value, Stop> {
-    let report = accounts
-        .import(&Call::cli(), export.expose(), skip_refused)
-        .await?;
-    let lines: Vec<_> = report
-        .refused
-        .iter()
-        .map(|line| format!("line {}: {}", line.line, line.reason))
-        .collect();
-    if !skip_refused && !lines.is_empty() {
-        let count = lines.len();
-        let lines = lines.join("\n");
-        let why = format!("nothing is imported: {count} lines are refused\n{lines}");
-        return Err(Stop::Refused(why));
-    }
-    Ok(json!({
-        "accounts": report.accounts,
-        "api_keys": report.api_keys,
-        "memberships": report.memberships,
-        "refused": lines,
-    }))
 }
 
 async fn list(accounts: &Accounts) -> Result<Value, Stop> {

@@ -19,7 +19,7 @@ use crate::app::listen::{self, Door};
 use crate::app::services::Records;
 use crate::app::signals::Signals;
 use crate::app::{
-    AppError, backup, clock, counting, echo, keys, place, reload, services, socket,
+    AppError, backup, clock, counting, echo, import, keys, place, reload, services, socket,
 };
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
@@ -38,6 +38,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Most uses in one write.
 const NOTES_MAX: usize = 512;
+/// How much longer a start may take for each step of an import that it finishes, in microseconds: half a minute.
+const STEP_WAIT_US: u32 = 30_000_000;
 
 /// Opens everything, serves until a signal ends it, drains. A signal that has come before is heeded once it serves.
 pub(super) async fn run(
@@ -134,11 +136,15 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     let is_new = place::is_bare(&config.store);
     let services = services::open(config, Records::Made, output).await?;
     services::tell_store(config, &services, is_new).await;
-    let restored = counting::restore(&services).await;
-    restored.map_err(|source| services::OpenError::Store {
+    let extend = || tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
+    let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
         source,
-    })?;
+    };
+    import::finish(&services, config, extend)
+        .await
+        .map_err(unusable)?;
+    counting::restore(&services).await.map_err(unusable)?;
     Ok(services)
 }
 

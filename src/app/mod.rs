@@ -14,6 +14,7 @@ pub mod echo;
 mod execute;
 pub mod explain;
 mod grpc;
+pub mod import;
 mod key_files;
 mod keys;
 mod lifecycle;

@@ -22,8 +22,8 @@ use crate::app::control::{AccountCommand, Command, Reply};
 use crate::app::execute::execute;
 use crate::snapshot::Current;
 
-/// Longest command, in bytes: an import carries its whole export, which grows by half or so as a JSON text.
-const COMMAND_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Longest command, in bytes.
+const COMMAND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Longest answer, in bytes.
 const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How many commands are carried out at once, and how many peers may be about to send theirs. One more that connects takes

@@ -242,10 +242,10 @@ pub(super) enum AccountTask {
     },
     /// Imports apicrud's people, accounts, API keys and memberships from a JSON-lines export, all of it or nothing.
     #[command(
-        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nEach refused line is told with its reason. docs/import.md shows the form\nand how to make an export."
+        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nThe first thousand refused lines are told with their reasons. docs/import.md\nshows the form and how to make an export."
     )]
     Import {
-        /// The export, at most 32 MiB.
+        /// The export, of any size.
         file: PathBuf,
         /// Imports the rest although lines are refused.
         #[arg(long)]

@@ -1,19 +1,19 @@
 //! Commands that need the store: carried out by the gateway that has it, or here where none runs.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::Value;
 
 use crate::app;
 use crate::app::control::{
     AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
 };
+use crate::app::import::Export;
 use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, ListFormat, MemberTask};
 use crate::cli::{output, secrets};
-
-/// Longest export, in bytes: it is held in memory and written in one piece.
-const EXPORT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCode> {
     let command = match task {
@@ -53,20 +53,19 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
 
 /// Hands an export over; the lines that were refused are told on standard error.
 fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<ExitCode> {
-    let export = secrets::from_file(file, EXPORT_BYTES_MAX)?;
+    let export = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let command = Command::Account(AccountCommand::Import {
-        export,
+        export: Export::Open(export),
         skip_refused,
     });
     match app::command(config, command, output::note)? {
         Reply::Done(mut value) => {
-            let refused = value.get_mut("refused").map(Value::take);
-            let lines = refused.as_ref().and_then(Value::as_array);
+            let lines = value
+                .as_object_mut()
+                .and_then(|it| it.remove("refused_lines"));
+            let lines = lines.as_ref().and_then(Value::as_array);
             for line in lines.into_iter().flatten() {
                 output::note(line.as_str().unwrap_or_default());
-            }
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert("refused".to_owned(), lines.map_or(0, Vec::len).into());
             }
             output::value(&value);
             Ok(ExitCode::SUCCESS)

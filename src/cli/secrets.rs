@@ -1,7 +1,6 @@
 //! Secrets that come in by the command line.
 
 use std::io::Read;
-use std::path::Path;
 
 use anyhow::Context;
 
@@ -34,21 +33,4 @@ pub(super) fn from_value(value: String, what: &str) -> anyhow::Result<Secret> {
     } else {
         Ok(Secret::new(value))
     }
-}
-
-/// Reads a file that holds secrets among other things, as text.
-pub(super) fn from_file(path: &Path, bytes_max: u64) -> anyhow::Result<Secret> {
-    let cannot = || format!("cannot read {}", path.display());
-    let file = std::fs::File::open(path).with_context(cannot)?;
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.take(bytes_max + 1)
-        .read_to_string(&mut text)
-        .with_context(cannot)?;
-    anyhow::ensure!(
-        text.len() as u64 <= bytes_max,
-        "{} is longer than {} MiB: split it",
-        path.display(),
-        bytes_max >> 20
-    );
-    Ok(Secret::new(std::mem::take(&mut *text)))
 }

@@ -21,8 +21,9 @@ use crate::store::intents::{
 };
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 use crate::store::{
-    AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportedPerson, KeyChange,
-    MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads, record,
+    AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportStep, ImportedPerson,
+    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, Store, layout, reads,
+    record,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -304,19 +305,30 @@ impl<E: Engine> Store for E {
             .await
     }
 
-    async fn import(
+    async fn stage_import(
         &self,
         people: Vec<ImportedPerson>,
-        write: bool,
     ) -> Result<Vec<(usize, ImportConflict)>, StoreError> {
-        self.write(move |tx| {
-            if write {
-                import::write(tx, &people)
-            } else {
-                import::conflicts(tx, &people)
+        self.write(move |tx| import::stage(tx, people)).await
+    }
+
+    async fn commit_import(&self) -> Result<(), StoreError> {
+        self.write(import::commit).await
+    }
+
+    async fn step_import(&self) -> Result<ImportStep, StoreError> {
+        let (pieces, counts) = self.read(import::look).await?;
+        if pieces.is_empty() {
+            if counts {
+                let end = |tx: &mut Transaction<'_>| {
+                    import::end(tx);
+                    Ok(())
+                };
+                self.write(end).await?;
             }
-        })
-        .await
+            return Ok(ImportStep::Over);
+        }
+        self.write(move |tx| import::step(tx, &pieces)).await
     }
 
     async fn create_session(

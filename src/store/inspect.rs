@@ -11,6 +11,7 @@ use crate::model::id::{KeyId, UserId};
 use crate::model::key_file::KeyMark;
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
+use crate::store::intents::import::Staged;
 use crate::store::layout::{self, Key};
 use crate::store::record;
 
@@ -36,6 +37,10 @@ pub(crate) enum Record {
     KeyMark(String, KeyMark),
     /// When the store was made.
     Made(Timestamp),
+    /// What is staged will be imported.
+    Import,
+    /// A piece of a person who is to be imported.
+    Staged(Box<Staged>),
     /// What is written beside the above to find it again, or to count it.
     Derived,
 }
@@ -70,13 +75,20 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
             Record::KeyMark(name, decode(key, value)?)
         }
         layout::MADE => Record::Made(decode(key, value)?),
+        layout::IMPORT => {
+            decode::<()>(key, value)?;
+            Record::Import
+        }
+        layout::STAGED => Record::Staged(decode(key, value)?),
         layout::MEMBERSHIP => {
             let level = decode(key, value)?;
             membership(rest, level).ok_or_else(damaged)?
         }
-        layout::ACCOUNT_ID | layout::USERNAME | layout::FOLDED | layout::NORMALIZED => {
-            derived::<UserId>(key, value)?
-        }
+        layout::ACCOUNT_ID
+        | layout::USERNAME
+        | layout::FOLDED
+        | layout::NORMALIZED
+        | layout::CLAIM => derived::<UserId>(key, value)?,
         layout::SESSION_OF | layout::API_KEY_OF | layout::TOKEN_OF | layout::MAIL_DUE => {
             derived::<()>(key, value)?
         }

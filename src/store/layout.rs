@@ -16,6 +16,7 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::{KeyFile, KeyMark};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
+use crate::store::intents::import::Staged;
 
 // A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
 pub(crate) const ACCOUNT: u8 = b'a';
@@ -44,6 +45,10 @@ pub(crate) const MEMBER_COUNT: u8 = b'Q';
 pub(crate) const PENDING_COUNT: u8 = b'P';
 pub(crate) const KEY_MARK: u8 = b'y';
 pub(crate) const MADE: u8 = b'b';
+/// Before [`STAGED`] in the order of keys: whoever walks over a backup knows whether what is staged counts.
+pub(crate) const IMPORT: u8 = b'G';
+pub(crate) const STAGED: u8 = b'g';
+pub(crate) const CLAIM: u8 = b'C';
 const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
@@ -120,6 +125,7 @@ fn tree_of(key: &[u8]) -> &'static str {
         Some(MEMBERSHIP | MEMBERSHIP_COUNT) => "memberships",
         Some(MEMBER | MEMBER_COUNT) => "members",
         Some(PENDING_COUNT) => "pending accounts",
+        Some(IMPORT | STAGED | CLAIM) => "an import",
         Some(REMOVED) => "removed accounts",
         Some(SETTINGS) => "settings",
         Some(NETWORKS) => "known networks",
@@ -217,6 +223,28 @@ pub(crate) fn pending_count() -> Key<u64> {
     Key::of(PENDING_COUNT, &[])
 }
 
+/// Says that all that is staged will be written, whatever happens; see `intents::import`.
+pub(crate) fn import() -> Key<()> {
+    Key::of(IMPORT, &[])
+}
+
+/// A piece of a person who is to be imported, in the order of the export's lines.
+pub(crate) fn staged(place: usize, piece: usize) -> Key<Staged> {
+    let (place, piece) = (format!("{place:012}"), format!("{piece:05}"));
+    Key::of(STAGED, &[place.as_bytes(), piece.as_bytes()])
+}
+
+/// A record id of a person who is staged. Names and addresses need no claim: their index entries are written with the
+/// person's first piece, and lead to no account until the last one is written.
+pub(crate) fn claimed_account_id(id: &AccountId) -> Key<UserId> {
+    Key::of(CLAIM, &[b"account", id.as_str().as_bytes()])
+}
+
+/// The id of an API key of a person who is staged.
+pub(crate) fn claimed_key_id(id: KeyId) -> Key<UserId> {
+    Key::of(CLAIM, &[b"key", id.as_str().as_bytes()])
+}
+
 /// Uids of accounts that were removed: none of them is ever given out again.
 pub(crate) fn removed(uid: &UserId) -> Key<()> {
     Key::of(REMOVED, &[uid.as_str().as_bytes()])
@@ -306,6 +334,10 @@ impl Prefix {
     pub(crate) fn rest<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         key.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
+}
+
+pub(crate) fn all_staged() -> Prefix {
+    Prefix::kind(STAGED)
 }
 
 pub(crate) fn mails_due() -> Prefix {

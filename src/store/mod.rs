@@ -116,6 +116,8 @@ pub enum IdentityChange {
 /// An account that comes from elsewhere, active or disabled, and what is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedPerson {
+    /// A number of its own in the import, by which conflicts name it; people come in the order of these.
+    pub place: usize,
     /// The record.
     pub account: Account,
     /// Its keys, each with the account's uid.
@@ -124,7 +126,7 @@ pub struct ImportedPerson {
     pub memberships: Vec<Membership>,
 }
 
-/// What stands in the way of an import.
+/// What stands in the way of a person, or of a key, in an import: an account here, or somebody who is staged already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportConflict {
     /// There is, or was, an account of that uid or record id.
@@ -135,6 +137,26 @@ pub enum ImportConflict {
     Identity,
     /// There is a key of that id.
     KeyId(KeyId),
+    /// Somebody staged has the record id.
+    StagedAccountId,
+    /// Somebody staged has the name.
+    StagedUsername,
+    /// Somebody staged has the address, in its normalized form.
+    StagedIdentity,
+    /// A staged key has the id.
+    StagedKeyId(KeyId),
+}
+
+/// What [`Store::step_import`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum ImportStep {
+    /// These accounts are there now, with all that is their own.
+    Written(Vec<UserId>),
+    /// So many people who were staged, and do not count, are gone.
+    TakenBack(usize),
+    /// Nothing is staged.
+    Over,
 }
 
 /// What an administrator changes; `None` leaves a field as it is.
@@ -341,13 +363,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         uid: Option<&UserId>,
         document: String,
     ) -> Result<bool, StoreError>;
-    /// Writes accounts that come from elsewhere, all of them, or none if anything stands in the way of any; what does,
-    /// by the person's place. With `write` unset nothing is written in any case.
-    async fn import(
+    /// Stages people who come from elsewhere: they are nobody yet, and their names, addresses and ids are taken. Whom
+    /// something stands in the way of is left out, and a key of whose id that is so; what does, by the person's place.
+    ///
+    /// One import at a time is for the caller to see to, and that nothing is staged before the first call.
+    async fn stage_import(
         &self,
         people: Vec<ImportedPerson>,
-        write: bool,
     ) -> Result<Vec<(usize, ImportConflict)>, StoreError>;
+    /// Says that all who are staged count: they will be there, whatever happens from now on.
+    async fn commit_import(&self) -> Result<(), StoreError>;
+    /// Writes some of those who are staged, or takes some back where they do not count. To be called until it is over, also
+    /// after a start and after a failure; each call is a transaction of its own that holds nobody up.
+    async fn step_import(&self) -> Result<ImportStep, StoreError>;
     /// Writes a session, and `rehash` if given, if the account is active and its standing still is `standing`.
     /// Moves the generation only where the account has [`bounds::SESSIONS_MAX`] sessions: then the one that was not used
     /// for the longest time ends, those that have expired first.

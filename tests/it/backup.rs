@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorward::model::account::{AccountStatus, PasswordHash};
+use doorward::store::ImportedPerson;
 use doorward::store::sled::SledStore;
-use doorward::store::{ImportedPerson, Store};
 use serde_json::{Value, json};
 
 use crate::harness::gateway::Gateway;
@@ -56,6 +56,7 @@ fn restore(gateway: &Gateway, file: &Path) -> crate::harness::cli::Ended {
 /// Puts many people into the store of a gateway that does not run.
 fn fill(gateway: &Gateway) {
     let people = (1..=PEOPLE).map(|number| ImportedPerson {
+        place: number as usize,
         account: doorward::model::account::Account {
             password: Some(PasswordHash::new(
                 "$5$rounds=5000$secretsalt$hashhash".to_owned(),
@@ -70,8 +71,7 @@ fn fill(gateway: &Gateway) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let conflicts = runtime.block_on(store.import(people, true)).unwrap();
-    assert_eq!(conflicts, []);
+    runtime.block_on(fixture::import(&store, people));
 }
 
 #[test]

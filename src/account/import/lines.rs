@@ -85,9 +85,9 @@ const KEY: [&str; 6] = [
 ];
 
 /// Reads one line; the error says what would be right, and never what stands there.
-pub(super) fn read(text: &str) -> Result<Line, String> {
+pub(super) fn read(text: &[u8]) -> Result<Line, String> {
     let fields: Map<String, Value> =
-        serde_json::from_str(text).map_err(|_| "not a JSON object".to_owned())?;
+        serde_json::from_slice(text).map_err(|_| "not a JSON object".to_owned())?;
     let model = fields.get("model").and_then(Value::as_str);
     match model {
         Some("Person") => {
@@ -149,8 +149,8 @@ fn known(fields: &Map<String, Value>, own: &[&str]) -> Result<(), String> {
 }
 
 /// From the text again, so that a field that comes twice is seen. The parser's own words may hold a value.
-fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| {
+fn typed<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(text).map_err(|error| {
         let column = error.column();
         format!("a field is missing, comes twice or is of another type (column {column})")
     })
@@ -158,6 +158,28 @@ fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
 
 fn is_active(status: Option<&str>) -> bool {
     status.is_none_or(|status| status == "active")
+}
+
+impl Line {
+    /// Whose it is, by the id that apicrud gave.
+    pub(super) fn uid(&self) -> &str {
+        match self {
+            Self::Person(line) => &line.id,
+            Self::Account(line) => &line.uid,
+            Self::Key(line) => &line.uid,
+            Self::Member(line) => &line.uid,
+        }
+    }
+
+    /// Where it comes among the lines of its uid: before what hangs on it.
+    pub(super) fn order(&self) -> u8 {
+        match self {
+            Self::Person(_) => 0,
+            Self::Account(_) => 1,
+            Self::Key(_) => 2,
+            Self::Member(_) => 3,
+        }
+    }
 }
 
 impl PersonLine {
@@ -237,7 +259,7 @@ mod tests {
                 "the model does not have",
             ),
         ] {
-            let Err(reason) = read(text) else {
+            let Err(reason) = read(text.as_bytes()) else {
                 panic!("taken: {text}");
             };
             assert!(reason.contains(part), "{text}: {reason}");

@@ -1,28 +1,44 @@
 //! Import: apicrud's people, accounts, API keys and memberships, from a JSON-lines export (`docs/import.md`).
 //!
 //! Every line is imported or refused with a reason. What is refused takes along what hangs on it: without its person no
-//! account, without the account neither keys nor memberships.
+//! account, without the account neither keys nor memberships. An export may be larger than the memory: its lines are sorted
+//! on disk, people are staged in the store slice by slice, and all of them count, or none, with one record of the store.
 
+mod join;
 mod lines;
-mod plan;
+mod prepare;
+mod refused;
+mod rules;
+mod scratch;
+mod sort;
 
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::account::Accounts;
 use crate::account::call::Call;
-use crate::account::import::plan::Plan;
-use crate::account::{AccountError, Accounts};
-use crate::store::ImportConflict;
+use crate::account::import::join::{Joined, NO_ACCOUNT, NO_OWN_ACCOUNT, NO_PERSON};
+use crate::account::import::prepare::Prepared;
+use crate::account::import::refused::Refusals;
+use crate::account::import::rules::Rules;
+use crate::account::import::scratch::Scratch;
+use crate::model::id::KeyId;
+use crate::store::error::StoreError;
+use crate::store::{ImportConflict, ImportStep, Store};
 use crate::telemetry::audit::AuditAction;
+use crate::telemetry::output::{Output, Unrecorded};
 
-/// So many events are written before more are made: their queue is bounded, an import is not.
-const EVENTS_AT_ONCE: usize = 512;
+pub use crate::account::import::refused::RefusedLine;
 
-/// A line that is not imported.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RefusedLine {
-    /// Its number, from 1.
-    pub line: usize,
-    /// Why: never with a value of the line.
-    pub reason: String,
-}
+/// The pauses after a step that failed: doubled from the first to the last. A store that is in trouble is open again within
+/// some seconds, or stays in trouble.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_LAST: Duration = Duration::from_secs(4);
+const TRIES_MAX: u32 = 11;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,72 +51,244 @@ pub struct ImportReport {
     pub api_keys: usize,
     /// Memberships.
     pub memberships: usize,
-    /// Lines that were not imported, in order.
+    /// Lines that were not imported: the first thousand, in order.
     pub refused: Vec<RefusedLine>,
+    /// How many lines were not imported.
+    pub refused_count: usize,
+}
+
+/// An import that could not be carried through.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// One at a time.
+    #[error("another import is under way: nothing is imported")]
+    UnderWay,
+    /// The export cannot be read, or the disk does not take its lines.
+    #[error("cannot read the export, or keep its lines in {dir}: nothing is imported")]
+    Lines {
+        /// Where they are kept meanwhile.
+        dir: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The store did not do what it was asked.
+    #[error("cannot use the store: nothing is imported")]
+    Store(#[from] StoreError),
+    /// The store failed when everything was decided.
+    #[error("the import counts, but is not all written: a start of the gateway goes on with it")]
+    Unfinished(#[source] StoreError),
+    /// The audit trail is required, and cannot be written.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
+}
+
+/// What became of an import that was cut short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Accounts that were written.
+    pub written: usize,
+    /// People who were staged and did not count.
+    pub taken_back: usize,
+}
+
+/// Carries one import out.
+#[derive(Debug)]
+pub struct Importer {
+    store: Arc<dyn Store>,
+    output: Arc<Output>,
+    rules: Rules,
 }
 
 impl Accounts {
+    /// What carries an import out by the configuration that is in force now: it can outlive the call that began it.
+    #[must_use]
+    pub fn importer(&self) -> Importer {
+        Importer {
+            store: Arc::clone(&self.parts.store),
+            output: Arc::clone(&self.parts.output),
+            rules: Rules::of(&self.parts),
+        }
+    }
+}
+
+impl Importer {
     /// Imports an export, whole: unless `skip_refused` is set a single refused line keeps everything out.
     ///
-    /// What is written is written in one transaction.
+    /// `dir` is a directory for the lines, of imports alone. Memory is bounded whatever the size of the export, and other
+    /// writes wait for some milliseconds at a time. What a crash leaves of it is for [`finish`].
     ///
     /// # Errors
-    /// [`AccountError::Store`]; then nothing was written.
-    pub async fn import(
-        &self,
+    /// [`ImportError`]
+    pub async fn run(
+        self,
         call: &Call,
-        export: &str,
+        export: impl Read + Send + 'static,
         skip_refused: bool,
-    ) -> Result<ImportReport, AccountError> {
-        let mut plan = Plan::default();
-        for (index, text) in export.lines().enumerate() {
-            if !text.trim().is_empty() {
-                plan.take(index + 1, text).await;
+        dir: &Path,
+    ) -> Result<ImportReport, ImportError> {
+        let lines = |source| ImportError::Lines {
+            dir: dir.to_owned(),
+            source,
+        };
+        let scratch = Scratch::take(dir).map_err(lines)?;
+        let scratch = Arc::new(scratch.ok_or(ImportError::UnderWay)?);
+        // Of one that has failed while the store was in trouble.
+        finish(&*self.store, &self.output, || ()).await?;
+        let prepared = prepare::start(export, self.rules, &scratch).map_err(lines)?;
+        let staging = Staging {
+            store: &*self.store,
+            report: ImportReport::default(),
+            refusals: Refusals::default(),
+        };
+        let staged = staging.run(prepared, lines).await;
+        let counts = |report: &ImportReport| {
+            0 < report.accounts && (skip_refused || report.refused_count == 0)
+        };
+        let committed = match &staged {
+            Ok(report) if counts(report) => {
+                commit(&*self.store, &self.output, call, report.accounts).await
+            }
+            _ => Ok(()),
+        };
+        let finished = finish(&*self.store, &self.output, || ()).await;
+        let mut report = staged?;
+        match (committed, finished) {
+            (Err(error), Ok(Finished { written: 0, .. }) | Err(_)) => Err(error),
+            // Whatever the commit said, it was found to stand.
+            (_, Ok(finished)) => {
+                report.written = 0 < finished.written;
+                Ok(report)
+            }
+            (Ok(()), Err(source)) if counts(&report) => Err(ImportError::Unfinished(source)),
+            (Ok(()), Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Says that what is staged counts.
+async fn commit(
+    store: &dyn Store,
+    output: &Output,
+    call: &Call,
+    accounts: usize,
+) -> Result<(), ImportError> {
+    let object = format!("{accounts} accounts");
+    call.begin(output, AuditAction::ImportAccount, None, Some(&object))
+        .await?;
+    Ok(store.commit_import().await?)
+}
+
+/// Goes on with what is staged until nothing is: writes it if it counts, else takes it back. Of each account that comes to
+/// be the audit trail is told. `stepped` is called after each step.
+///
+/// # Errors
+/// [`StoreError`], when it has failed for some seconds.
+pub async fn finish(
+    store: &dyn Store,
+    output: &Output,
+    mut stepped: impl FnMut(),
+) -> Result<Finished, StoreError> {
+    let call = Call::cli();
+    let mut finished = Finished::default();
+    let mut tries = 0;
+    loop {
+        match store.step_import().await {
+            Ok(ImportStep::Over) => return Ok(finished),
+            Ok(ImportStep::TakenBack(count)) => finished.taken_back += count,
+            Ok(ImportStep::Written(uids)) => {
+                finished.written += uids.len();
+                for uid in uids {
+                    call.record(AuditAction::ImportAccount, "ok", Some(uid.as_str()), None);
+                }
+                // Their queue is bounded, an import is not.
+                output.settle_audit().await;
+            }
+            Err(error) if TRIES_MAX <= tries => return Err(error),
+            Err(_) => {
+                let pause = PAUSE_FIRST.saturating_mul(1 << tries).min(PAUSE_LAST);
+                tokio::time::sleep(pause).await;
+                tries += 1;
+                continue;
             }
         }
-        plan.join(&self.parts).await;
+        tries = 0;
+        stepped();
+    }
+}
+
+/// People on their way from the thread to the store.
+struct Staging<'a> {
+    store: &'a dyn Store,
+    report: ImportReport,
+    refusals: Refusals,
+}
+
+impl Staging<'_> {
+    /// Stages all that are prepared.
+    async fn run(
+        mut self,
+        mut prepared: Receiver<io::Result<Prepared>>,
+        lines: impl Fn(io::Error) -> ImportError,
+    ) -> Result<ImportReport, ImportError> {
         loop {
-            let write = skip_refused || plan.is_clean();
-            let people = plan.people();
-            let counted = plan.counted();
-            let uids: Vec<_> = people.iter().map(|it| it.account.uid.clone()).collect();
-            if write && !uids.is_empty() {
-                let object = format!("{} accounts", uids.len());
-                self.begin(call, AuditAction::ImportAccount, None, Some(&object))
-                    .await?;
+            let next = prepared.recv().await;
+            let ended = || io::Error::other("the thread that reads it has ended");
+            match next.unwrap_or_else(|| Err(ended())).map_err(&lines)? {
+                Prepared::Refused(refusals) => self.refusals = refusals,
+                Prepared::People(people) if people.is_empty() => break,
+                Prepared::People(people) => self.stage(people).await?,
             }
-            let conflicts = self.parts.store.import(people, write).await?;
-            if conflicts.is_empty() {
-                let (accounts, api_keys, memberships) = counted;
-                if write {
-                    for some in uids.chunks(EVENTS_AT_ONCE) {
-                        for uid in some {
-                            call.record(AuditAction::ImportAccount, "ok", Some(uid.as_str()), None);
-                        }
-                        self.parts.output.settle_audit().await;
-                    }
+        }
+        self.report.refused_count = self.refusals.count();
+        self.report.refused = self.refusals.into_told();
+        Ok(self.report)
+    }
+
+    async fn stage(&mut self, mut people: Vec<Joined>) -> Result<(), StoreError> {
+        let staged = people.iter().map(Joined::person).collect();
+        for (place, conflict) in self.store.stage_import(staged).await? {
+            let found = people.iter().position(|it| it.account_line == place);
+            let Some(joined) = found.and_then(|index| people.get_mut(index)) else {
+                continue;
+            };
+            let both = |reason| (reason, reason);
+            let (of_person, of_account) = match conflict {
+                ImportConflict::Uid => both("the uid is, or was, an account's here already"),
+                ImportConflict::Username => both("the name is, or was, another account's here"),
+                ImportConflict::Identity => both("the address is another account's here"),
+                ImportConflict::StagedAccountId => (NO_OWN_ACCOUNT, "another line has the id"),
+                ImportConflict::StagedUsername => (NO_OWN_ACCOUNT, "another line has the name"),
+                ImportConflict::StagedIdentity => ("another line has the address", NO_PERSON),
+                ImportConflict::KeyId(id) => {
+                    self.refuse_key(joined, id, "the prefix is a key's here already");
+                    continue;
                 }
-                return Ok(ImportReport {
-                    written: write && 0 < accounts,
-                    accounts,
-                    api_keys,
-                    memberships,
-                    refused: plan.into_refused(),
-                });
+                ImportConflict::StagedKeyId(id) => {
+                    self.refuse_key(joined, id, "another line has the prefix");
+                    continue;
+                }
+            };
+            self.refusals.add(joined.person_line, of_person);
+            self.refusals.add(joined.account_line, of_account);
+            let keys = joined.keys.iter().map(|key| key.line);
+            for line in keys.chain(joined.memberships.iter().map(|it| it.line)) {
+                self.refusals.add(line, NO_ACCOUNT);
             }
-            for (place, conflict) in conflicts {
-                let reason = match conflict {
-                    ImportConflict::Uid => "the uid is, or was, an account's here already",
-                    ImportConflict::Username => "the name is, or was, another account's here",
-                    ImportConflict::Identity => "the address is another account's here",
-                    ImportConflict::KeyId(id) => {
-                        plan.refuse_key(place, id, "the prefix is a key's here already");
-                        continue;
-                    }
-                };
-                plan.refuse_person(place, reason);
-            }
-            plan.drop_refused();
+            people.retain(|it| it.account_line != place);
+        }
+        self.report.accounts += people.len();
+        for joined in people {
+            self.report.api_keys += joined.keys.len();
+            self.report.memberships += joined.memberships.len();
+        }
+        Ok(())
+    }
+
+    fn refuse_key(&mut self, joined: &mut Joined, id: KeyId, reason: &str) {
+        let found = joined.keys.iter().position(|key| key.record.id == id);
+        if let Some(key) = found.map(|index| joined.keys.swap_remove(index)) {
+            self.refusals.add(key.line, reason);
         }
     }
 }
@@ -111,17 +299,19 @@ mod tests {
     use crate::account::test_kit::{Kit, PASSWORD};
     use crate::crypto::token::ApiKeyText;
     use crate::model::account::AccountStatus;
-    use crate::model::id::{KeyId, UserId};
-    use crate::store::Store;
+    use crate::model::id::UserId;
+    use crate::store::bounds::MEMBERSHIPS_MAX;
+    use crate::store::faulty::FaultyStore;
 
     /// The export that `docs/import.md` shows.
     const EXAMPLE: &str = include_str!("../../../tests/fixtures/import/apicrud.jsonl");
 
     async fn import(kit: &Kit, export: &str, skip: bool) -> ImportReport {
-        kit.accounts
-            .import(&Call::cli(), export, skip)
-            .await
-            .unwrap()
+        let dir = tempfile::tempdir().unwrap();
+        let export = io::Cursor::new(export.to_owned());
+        let importer = kit.accounts.importer();
+        let report = importer.run(&Call::cli(), export, skip, dir.path()).await;
+        report.unwrap()
     }
 
     fn lines(report: &ImportReport) -> Vec<usize> {
@@ -303,5 +493,110 @@ mod tests {
                 .all(|line| EXAMPLE.lines().count() < *line)
         );
         assert_eq!(report.refused.len(), EXAMPLE.lines().count());
+    }
+
+    #[tokio::test]
+    async fn of_two_lines_with_one_name_the_first_counts() {
+        let kit = Kit::new();
+        let mut export = EXAMPLE.to_owned();
+        for (line, like) in EXAMPLE.lines().zip(1..) {
+            // Anna's person and account once more, with ids that sort before hers.
+            if like <= 2 {
+                let line = line
+                    .replace("x-6jGmEh7u", "x-0000000")
+                    .replace("x-7kHnFi8v", "x-0000001")
+                    .replace("anna@", "anna2@");
+                export.push_str(&line);
+                export.push('\n');
+            }
+        }
+        let count = EXAMPLE.lines().count();
+        let report = import(&kit, &export, true).await;
+        assert_eq!(lines(&report), [count + 1, count + 2]);
+        assert!(
+            report.refused[1]
+                .reason
+                .contains("another line has the name")
+        );
+        let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
+        assert_eq!(anna.uid.as_str(), "u-x-6jGmEh7u");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_refused_and_the_next_one_read() {
+        let kit = Kit::new();
+        let long = "x".repeat(1 << 20);
+        let export = format!("{long}\n\n{EXAMPLE}{long}");
+        let report = import(&kit, &export, true).await;
+        assert_eq!(lines(&report), [1, EXAMPLE.lines().count() + 3]);
+        assert_eq!(report.accounts, 2);
+    }
+
+    #[tokio::test]
+    async fn one_account_brings_no_more_memberships_than_one_may_have() {
+        let kit = Kit::new();
+        let mut export = EXAMPLE.to_owned();
+        for number in 0..MEMBERSHIPS_MAX {
+            let line = serde_json::json!({
+                "model": "ListMember", "uid": "x-6jGmEh7u", "list_id": number.to_string(),
+                "authorization": "member",
+            });
+            export.push_str(&line.to_string());
+            export.push('\n');
+        }
+        let report = import(&kit, &export, true).await;
+        // She has one more in the example.
+        assert_eq!(report.refused_count, 1, "{:?}", report.refused);
+        let anna = kit.accounts.account_named("anna").await.unwrap().unwrap();
+        let memberships = kit.store.memberships_of(&anna.uid).await.unwrap();
+        assert_eq!(memberships.len() as u64, MEMBERSHIPS_MAX);
+    }
+
+    #[tokio::test]
+    async fn one_import_at_a_time() {
+        let kit = Kit::new();
+        let dir = tempfile::tempdir().unwrap();
+        let other = Scratch::take(dir.path()).unwrap();
+        let begin = async || {
+            let importer = kit.accounts.importer();
+            let export = io::Cursor::new(EXAMPLE);
+            importer.run(&Call::cli(), export, false, dir.path()).await
+        };
+        assert!(matches!(begin().await, Err(ImportError::UnderWay)));
+        drop(other);
+        assert!(begin().await.unwrap().written);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_at_any_step_has_all_of_it_or_nothing() {
+        let kit = Kit::new();
+        let mut whole = None;
+        let mut counts = 0;
+        for step in -1.. {
+            let store = Arc::new(FaultyStore::new());
+            store.fail_after(step);
+            let importer = Importer {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                ..kit.accounts.importer()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let export = io::Cursor::new(EXAMPLE);
+            let outcome = importer.run(&Call::cli(), export, false, dir.path()).await;
+            let has_failed = store.has_failed();
+            let there = store.everything().await;
+            let whole = whole.get_or_insert_with(|| there.clone());
+            match outcome {
+                Ok(report) => {
+                    assert!(report.written && there == *whole, "step {step}");
+                    counts += 1;
+                }
+                Err(error) => assert_eq!(there, [], "step {step}: {error}"),
+            }
+            if !has_failed {
+                break;
+            }
+        }
+        // Whatever fails before all is staged and counts keeps it out, and nothing later does.
+        assert!(2 < counts, "{counts}");
     }
 }

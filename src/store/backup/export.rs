@@ -8,12 +8,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::model::access::{Name, ResourceId};
 use crate::model::account::{Account, ApiKey, OneTimeToken, PasswordHash, Session};
 use crate::model::clock::Timestamp;
+use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::backup::file::{Item, Reader};
 use crate::store::backup::{BackupError, Contents, create_private, io_error, look_through};
 use crate::store::inspect::{self, Record};
+use crate::store::intents::import::Staged;
 
 /// The version of the form.
 const VERSION: u8 = 1;
@@ -27,11 +30,21 @@ pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
     let mut reader = Reader::open(backup)?;
     put(out, &first(&contents))?;
     let mut lines = 0;
+    let mut is_importing = false;
     while let Some(item) = reader.next()? {
         let Item::Record(key, value) = item else {
             continue;
         };
-        if let Some(line) = line(inspect::read(&key, &value)?) {
+        let told = match inspect::read(&key, &value)? {
+            Record::Import => {
+                is_importing = true;
+                Vec::new()
+            }
+            // They count, and are only not written yet.
+            Record::Staged(piece) if is_importing => of_staged(&piece),
+            record => line(record).into_iter().collect(),
+        };
+        for line in told {
             put(out, &line)?;
             lines += 1;
         }
@@ -101,13 +114,7 @@ fn line(record: Record) -> Option<Value> {
             resource,
             id,
             level,
-        } => json!({
-            "kind": "membership",
-            "uid": uid,
-            "resource": resource,
-            "id": id,
-            "level": level,
-        }),
+        } => of_membership(&uid, &resource, &id, &level),
         Record::Settings(id, document) => json!({
             "kind": "settings",
             "id": id,
@@ -122,7 +129,26 @@ fn line(record: Record) -> Option<Value> {
             "since": mark.since.to_rfc3339(),
         }),
         Record::Made(at) => json!({ "kind": "store", "made": at.to_rfc3339() }),
-        Record::Derived => return None,
+        Record::Import | Record::Staged(_) | Record::Derived => return None,
+    })
+}
+
+fn of_staged(piece: &Staged) -> Vec<Value> {
+    let memberships = piece.memberships.iter();
+    let memberships =
+        memberships.map(|it| of_membership(&piece.uid, &it.resource, &it.id, &it.level));
+    let keys = piece.keys.iter().map(of_key);
+    let account = piece.account.iter().map(of_account);
+    account.chain(keys).chain(memberships).collect()
+}
+
+fn of_membership(uid: &UserId, resource: &Name, id: &ResourceId, level: &Name) -> Value {
+    json!({
+        "kind": "membership",
+        "uid": uid,
+        "resource": resource,
+        "id": id,
+        "level": level,
     })
 }
 

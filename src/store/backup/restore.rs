@@ -17,9 +17,10 @@ use crate::store::backup::restored_keys::RestoredKeys;
 use crate::store::backup::{BackupError, Contents, io_error, look_through, stamp};
 use crate::store::error::StoreError;
 use crate::store::inspect::{self, Record};
+use crate::store::layout::{self, Key};
+use crate::store::record;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::{files, open};
-use crate::store::{layout, record};
 
 /// Where a restored store is made ready.
 const STAGE: &str = "restore.new";
@@ -150,8 +151,8 @@ fn brought_back(
     value: Vec<u8>,
     restored: &mut Restored,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let kind = key.first().copied();
-    if let Some(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE) = kind {
+    let (kind, rest) = key.split_first().unzip();
+    if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = kind {
         return Ok(None);
     }
     Ok(match inspect::read(key, &value)? {
@@ -171,6 +172,17 @@ fn brought_back(
             api_key.suspended = true;
             restored.keys_suspended += 1;
             Some(record::encode(&layout::api_key(api_key.id), &*api_key)?)
+        }
+        // The start that comes next writes them, or takes them back.
+        Record::Staged(mut piece) => {
+            for api_key in &mut piece.keys {
+                api_key.suspended = true;
+            }
+            if let Some(account) = &mut piece.account {
+                account.generation = account.generation.saturating_add(1);
+            }
+            let key = Key::raw(layout::STAGED, rest.unwrap_or_default());
+            Some(record::encode(&key, &*piece)?)
         }
         Record::Account(mut account) => {
             account.generation = account.generation.saturating_add(1);

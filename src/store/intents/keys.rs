@@ -20,7 +20,10 @@ pub(crate) fn create(
     standing: u64,
 ) -> Result<Guarded<bool>, StoreError> {
     let place = layout::api_key(key.id);
-    if unchanged(tx, &key.uid, standing)?.is_none() || tx.load(&place)?.is_some() {
+    if unchanged(tx, &key.uid, standing)?.is_none()
+        || tx.load(&place)?.is_some()
+        || tx.load(&layout::claimed_key_id(key.id))?.is_some()
+    {
         return Ok(Guarded::Stale);
     }
     if KEYS_MAX <= reads::key_ids(tx.records(), &key.uid)?.len() {

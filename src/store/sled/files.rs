@@ -27,7 +27,7 @@ const MARKS: [&str; 4] = ["census", "db/db", "keys/apikey.key", "keys/signing.js
 
 /// What a store's directory may hold before there is a store or when its records were moved away: what we make there, and
 /// what a file system of its own begins with.
-const OURS: [&str; 14] = [
+const OURS: [&str; 15] = [
     "admin.sock",
     "backup",
     "census",
@@ -35,6 +35,7 @@ const OURS: [&str; 14] = [
     "check.new",
     "db",
     "db.new",
+    "import",
     "jwks",
     "keys",
     "lock",

@@ -16,8 +16,8 @@ use doorward::store::{ImportedPerson, Store};
 
 use crate::store_contract::at_rest::{everything, open};
 use crate::store_contract::fixture::{
-    NOW, account, api_key, at, digest, key_id, put_active, put_key, put_session, session_id, token,
-    uid,
+    NOW, account, api_key, at, digest, import, key_id, put_active, put_key, put_session,
+    session_id, token, uid,
 };
 
 fn opened(dir: &Path) -> (Arc<SledStore>, Backups) {
@@ -28,11 +28,12 @@ fn opened(dir: &Path) -> (Arc<SledStore>, Backups) {
 
 async fn fill(store: &SledStore, count: u32) {
     let people = (1..=count).map(|number| ImportedPerson {
+        place: number as usize,
         account: account(number, AccountStatus::Active),
         keys: vec![api_key(number, number)],
         memberships: Vec::new(),
     });
-    assert_eq!(store.import(people.collect(), true).await.unwrap(), []);
+    import(store, people.collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,7 +10,9 @@ use doorward::model::account::{
 };
 use doorward::model::clock::Timestamp;
 use doorward::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
-use doorward::store::{Creation, Guarded, NewPassword, RefreshRotation, Store};
+use doorward::store::{
+    Creation, Guarded, ImportStep, ImportedPerson, NewPassword, RefreshRotation, Store,
+};
 
 /// When everything was made.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -184,6 +186,13 @@ pub(crate) async fn put_key(store: &dyn Store, number: u32, of: u32) {
 /// What a slow check of the account would carry now.
 pub(crate) async fn standing(store: &dyn Store, of: u32) -> u64 {
     store.account(&uid(of)).await.unwrap().unwrap().standing()
+}
+
+/// Imports people whom nothing stands in the way of.
+pub(crate) async fn import(store: &dyn Store, people: Vec<ImportedPerson>) {
+    assert_eq!(store.stage_import(people).await.unwrap(), []);
+    store.commit_import().await.unwrap();
+    while store.step_import().await.unwrap() != ImportStep::Over {}
 }
 
 /// The account's present generation.

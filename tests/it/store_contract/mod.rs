@@ -6,6 +6,7 @@ mod backups;
 mod bounds;
 mod damage;
 pub(crate) mod fixture;
+mod import;
 mod kill;
 mod outbox;
 mod passwords;
@@ -79,6 +80,11 @@ promises! {
         one_token_too_many_voids_the_one_that_ends_first
         pending_accounts_of_strangers_are_so_many
         memberships_are_looked_up_and_paged;
+    import:
+        people_are_nobody_until_all_of_them_count
+        people_who_are_taken_back_leave_nothing
+        what_stands_in_the_way_of_an_import_is_told
+        people_with_very_many_memberships_come_whole;
     outbox:
         mails_wait_in_the_order_of_time
         a_mail_is_there_exactly_if_its_token_is;

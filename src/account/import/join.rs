@@ -1,0 +1,199 @@
+//! People put together from their lines, which come sorted by uid: person, accounts, keys, memberships.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::import::lines::{AccountLine, KeyLine, Line, MemberLine, PersonLine};
+use crate::account::import::refused::Refusals;
+use crate::account::import::rules::{self, Field, Rules};
+use crate::account::import::sort::Sorter;
+use crate::model::access::{Membership, Name, ResourceId};
+use crate::model::account::{Account, ApiKey};
+use crate::model::id::KeyId;
+use crate::store::ImportedPerson;
+use crate::store::bounds::{KEYS_MAX, MEMBERSHIPS_MAX};
+
+/// Why lines are refused that belong to others.
+pub(super) const NO_ACCOUNT: &str = "there is no line of its owner's account, or that is refused";
+pub(super) const NO_OWN_ACCOUNT: &str = "there is no line of its account, or that is refused";
+pub(super) const NO_PERSON: &str = "the line of its person is refused";
+
+/// A record and the line that it came from.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Lined<T> {
+    pub(super) line: usize,
+    pub(super) record: T,
+}
+
+/// Somebody who is to be imported, with the lines that make them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Joined {
+    pub(super) person_line: usize,
+    pub(super) account_line: usize,
+    pub(super) account: Account,
+    pub(super) keys: Vec<Lined<ApiKey>>,
+    pub(super) memberships: Vec<Lined<Membership>>,
+}
+
+impl Joined {
+    /// As the store takes it.
+    pub(super) fn person(&self) -> ImportedPerson {
+        ImportedPerson {
+            place: self.account_line,
+            account: self.account.clone(),
+            keys: self.keys.iter().map(|key| key.record.clone()).collect(),
+            memberships: self
+                .memberships
+                .iter()
+                .map(|it| it.record.clone())
+                .collect(),
+        }
+    }
+}
+
+/// Puts people together, one after another.
+pub(super) struct Joiner<'a> {
+    rules: &'a Rules,
+    refusals: &'a mut Refusals,
+    /// Takes people by the lines of their accounts.
+    people: &'a mut Sorter,
+    group: Group,
+}
+
+/// What is known of one uid: bounded, however many lines it has.
+#[derive(Default)]
+struct Group {
+    uid: String,
+    person: Option<Lined<PersonLine>>,
+    joined: Option<Joined>,
+    keys: BTreeSet<KeyId>,
+    memberships: BTreeSet<(Name, ResourceId)>,
+}
+
+impl<'a> Joiner<'a> {
+    /// Nobody yet.
+    pub(super) fn new(
+        rules: &'a Rules,
+        refusals: &'a mut Refusals,
+        people: &'a mut Sorter,
+    ) -> Self {
+        Self {
+            rules,
+            refusals,
+            people,
+            group: Group::default(),
+        }
+    }
+
+    /// Takes the next line.
+    pub(super) fn take(&mut self, line: usize, record: Line) -> io::Result<()> {
+        if self.group.uid != record.uid() {
+            let uid = record.uid().to_owned();
+            self.end_group(uid)?;
+        }
+        match record {
+            Line::Person(_) if self.group.person.is_some() => {
+                self.refusals.add(line, "another line is this person");
+            }
+            Line::Person(record) => self.group.person = Some(Lined { line, record }),
+            Line::Account(record) => self.account(line, &record),
+            Line::Key(record) => self.key(line, &record),
+            Line::Member(record) => self.membership(line, &record),
+        }
+        Ok(())
+    }
+
+    /// Ends with the last line.
+    pub(super) fn end(mut self) -> io::Result<()> {
+        self.end_group(String::new())
+    }
+
+    fn end_group(&mut self, next: String) -> io::Result<()> {
+        let fresh = Group {
+            uid: next,
+            ..Group::default()
+        };
+        let group = std::mem::replace(&mut self.group, fresh);
+        match (group.joined, group.person) {
+            (Some(joined), _) => {
+                let value = zeroize::Zeroizing::new(serde_json::to_vec(&joined)?);
+                self.people.push(&joined.account_line.to_be_bytes(), &value)
+            }
+            (None, Some(person)) => {
+                self.refusals.add(person.line, NO_OWN_ACCOUNT);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn account(&mut self, line: usize, record: &AccountLine) {
+        let Some(person) = &self.group.person else {
+            let reason = "there is no line of its person, or that is refused";
+            return self.refusals.add(line, reason);
+        };
+        if self.group.joined.is_some() {
+            let reason = "another line is the account of this person";
+            return self.refusals.add(line, reason);
+        }
+        match rules::account(&person.record, record, self.rules) {
+            Ok(account) => {
+                self.group.joined = Some(Joined {
+                    person_line: person.line,
+                    account_line: line,
+                    account,
+                    keys: Vec::new(),
+                    memberships: Vec::new(),
+                });
+            }
+            Err((Field::Person, reason)) => {
+                self.refusals.add(person.line, reason);
+                self.refusals.add(line, NO_PERSON);
+                self.group.person = None;
+            }
+            Err((Field::Account, reason)) => self.refusals.add(line, reason),
+        }
+    }
+
+    fn key(&mut self, line: usize, record: &KeyLine) {
+        let Some(joined) = &mut self.group.joined else {
+            return self.refusals.add(line, NO_ACCOUNT);
+        };
+        match rules::key(&joined.account, record, self.rules) {
+            Err(reason) => self.refusals.add(line, reason),
+            Ok(key) if self.group.keys.contains(&key.id) => {
+                self.refusals.add(line, "another line has the prefix");
+            }
+            Ok(_) if KEYS_MAX <= joined.keys.len() => {
+                let reason = "the account has as many keys as one may have";
+                self.refusals.add(line, reason);
+            }
+            Ok(record) => {
+                self.group.keys.insert(record.id);
+                joined.keys.push(Lined { line, record });
+            }
+        }
+    }
+
+    fn membership(&mut self, line: usize, record: &MemberLine) {
+        let Some(joined) = &mut self.group.joined else {
+            return self.refusals.add(line, NO_ACCOUNT);
+        };
+        let record = match rules::membership(record, self.rules) {
+            Ok(membership) => membership,
+            Err(reason) => return self.refusals.add(line, reason),
+        };
+        let what = (record.resource.clone(), record.id.clone());
+        if self.group.memberships.contains(&what) {
+            self.refusals.add(line, "another line is this membership");
+        } else if MEMBERSHIPS_MAX <= joined.memberships.len() as u64 {
+            let reason = "the account has as many memberships as one may have";
+            self.refusals.add(line, reason);
+        } else {
+            self.group.memberships.insert(what);
+            joined.memberships.push(Lined { line, record });
+        }
+    }
+}
