@@ -14,8 +14,10 @@ use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::budget::Budget;
 use crate::app::control::Reply;
 use crate::app::delivery::{self, Scope};
+use crate::app::drain::DrainLimits;
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
+use crate::app::memory::{self, Memory, Pressure};
 use crate::app::services::Records;
 use crate::app::signals::Signals;
 use crate::app::{
@@ -67,14 +69,15 @@ pub(super) async fn run(
     let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let budget = Budget::of(&config);
     let in_flight = InFlight::new(budget.requests, budget.network_requests);
-    let gateway = Gateway::new(Arc::clone(&current), own, echo, in_flight);
+    let gateway = Gateway::new(Arc::clone(&current), own, echo, Arc::clone(&in_flight));
     let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
+    let pressure = watch_memory(&door, in_flight, &services, &config, &mut tasks);
     services.issuers.adopt();
     tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
-        components(&services, &is_ready, &mut tasks).await,
+        components(&services, &is_ready, pressure, &mut tasks).await,
         degraded(&current),
         config.listen.admin_token.as_ref(),
     );
@@ -84,7 +87,7 @@ pub(super) async fn run(
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
     let delivery = tokio::spawn(delivery::run(post, store, Scope::All));
-    let question_door = open_to_questions(&current, grpc_listener, &mut tasks);
+    let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
@@ -95,13 +98,8 @@ pub(super) async fn run(
     drop(wishes);
     is_ready.store(false, Ordering::Release);
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("draining: no new connections, requests in flight end");
-    let limit = current.load().config.limits.drain_timeout;
-    let ended = tokio::select! {
-        ended = drain(&door, &question_door, limit) => ended,
-        // A second signal ends the drain at once.
-        () = signals.end() => false,
-    };
+    let limits = DrainLimits::of(&current.load().config.limits);
+    let cut = drain(&door, &question_door, limits, &signals).await;
     tasks.shutdown().await;
     drop(end_counting);
     let _ = counting.await;
@@ -109,17 +107,50 @@ pub(super) async fn run(
     // It bounds its own end; a panic in it has been told of.
     let _ = delivery.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
-    if ended {
+    if cut == 0 {
         Ok(())
     } else {
-        Err(AppError::DrainCut)
+        Err(AppError::DrainCut(cut))
     }
+}
+
+/// Closes both doors, until all has ended or has had its time, or another signal comes. How many connections had requests
+/// under way then; streams are none, for they were told to end.
+async fn drain(
+    door: &Door,
+    question_door: &QuestionDoor,
+    limits: DrainLimits,
+    signals: &Signals,
+) -> usize {
+    tracing::info!("draining: no new connections, requests in flight end");
+    tokio::select! {
+        _ = async { tokio::join!(door.drain(limits), question_door.drain(limits.all)) } => {}
+        () = signals.end() => {}
+    }
+    door.busy() + question_door.busy()
+}
+
+/// Has what there is no memory for refused, where memory has a limit.
+fn watch_memory(
+    door: &Door,
+    in_flight: Arc<InFlight>,
+    services: &Services,
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) -> Arc<Pressure> {
+    let (pressure, open) = door.under_pressure();
+    if let Some(memory) = Memory::of(config) {
+        let metrics = Arc::clone(&services.metrics);
+        tasks.spawn(memory.watch(Arc::clone(&pressure), open, in_flight, metrics));
+    }
+    pressure
 }
 
 /// What goes on in the store while the gateway serves.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(clock::keep_time(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
+    tasks.spawn(memory::give_back());
     if let Some(every) = config.store.backup_every {
         tasks.spawn(backup::keep_on(services.clone(), every));
     }
@@ -150,20 +181,16 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
 
 fn open_to_questions(
     current: &Arc<Current>,
+    budget: &Budget,
     listener: Option<TcpListener>,
     tasks: &mut JoinSet<()>,
 ) -> Arc<QuestionDoor> {
-    let door = Arc::new(QuestionDoor::new(Arc::clone(current)));
+    let door = Arc::new(QuestionDoor::new(Arc::clone(current), budget));
     if let Some(listener) = listener {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
     }
     door
-}
-
-/// Closes both doors at once; `true`: all that was in flight ended within `limit`.
-async fn drain(door: &Door, question_door: &QuestionDoor, limit: Duration) -> bool {
-    tokio::join!(door.drain(limit), question_door.drain(limit)) == (true, true)
 }
 
 /// The built-in echo service on a loopback port of its own, if an upstream wants it.
@@ -208,6 +235,7 @@ async fn start_socket(
 async fn components(
     services: &Services,
     is_ready: &Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
@@ -225,6 +253,11 @@ async fn components(
             name: "listeners",
             is_vital: true,
             is_ready: Box::new(move || is_serving.load(Ordering::Acquire)),
+        },
+        Component {
+            name: "memory",
+            is_vital: true,
+            is_ready: Box::new(move || pressure.takes_connections()),
         },
         Component {
             name: "mail",

@@ -133,6 +133,7 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "limits.keepalive_timeout_ms": limits.keepalive_timeout,
         "limits.connections_max": limits.connections_max,
         "limits.requests_max": limits.requests_max,
+        "limits.memory_max_mb": limits.memory_bytes_max,
         "limits.upstream_idle_max": limits.upstream_idle_max,
         "store": store,
         "tokens.algorithm": tokens.algorithm,

@@ -18,7 +18,7 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// A request body towards an upstream; 0: no limit. Default 10 MiB.
     pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this; over HTTP/1 in whole seconds, rounded up. Default 60 s.
+    /// An idle connection of a caller is closed after this. Default 60 s.
     pub keepalive_timeout: Duration,
     /// Connections of callers at once. Default 10,000.
     pub connections_max: usize,
@@ -38,12 +38,18 @@ pub struct Limits {
     pub upstream_idle_max: usize,
     /// After SIGTERM, requests in flight may take this long. Default 30 s.
     pub drain_timeout: Duration,
+    /// Of these, streams that would go on by themselves. Default 5 s.
+    pub drain_stream_timeout: Duration,
+    /// Memory of the process, in bytes; 0: the container's own limit. Default 0.
+    pub memory_bytes_max: u64,
 }
 
 const HOUR_MS: u64 = 3_600_000;
 /// Pingora reads no head above 1 MiB and no more than 256 fields.
 const HEAD_BYTES: u64 = 1 << 20;
 const HEAD_FIELDS: u64 = 256;
+const MIB: u64 = 1 << 20;
+const MEMORY_MB: u64 = 1 << 20;
 
 pub(super) fn read(mut reader: Reader<'_>) -> Limits {
     let mut timeout = |key: &str, default_ms: u64, min: u64| {
@@ -57,6 +63,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
     let upstream_read_timeout = timeout("upstream_read_timeout_ms", 60_000, 1);
     let upstream_write_timeout = timeout("upstream_write_timeout_ms", 60_000, 1);
     let drain_timeout = timeout("drain_timeout_ms", 30_000, 0);
+    let drain_stream_timeout = timeout("drain_stream_timeout_ms", 5_000, 0);
     let mut count = |key: &str, default: usize, min: u64, max: u64| {
         reader.count(key, min..=max).unwrap_or(default)
     };
@@ -77,6 +84,11 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
         upstream_read_timeout,
         upstream_write_timeout,
         drain_timeout,
+        drain_stream_timeout,
+        memory_bytes_max: reader
+            .number("memory_max_mb", 0..=MEMORY_MB)
+            .unwrap_or(0)
+            .saturating_mul(MIB),
     };
     if limits.head_bytes_max < limits.target_bytes_max {
         reader.add("target_bytes_max", "no more than `head_bytes_max`");

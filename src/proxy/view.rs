@@ -22,11 +22,6 @@ use crate::proxy::headers::REQUEST_ID;
 /// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// The time as Pingora takes it, not shorter than it is.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(0 < time.subsec_nanos())
-}
-
 /// Judges the head and reads from it what the decision needs.
 pub(in crate::proxy) fn admit(
     session: &mut Session,
@@ -37,11 +32,7 @@ pub(in crate::proxy) fn admit(
         // Only our own streams have judged the head.
         return Err(Error::explain(ErrorType::InternalError, "a stream without a guard").into_in());
     };
-    let limits = &ctx.snapshot.config.limits;
     ctx.is_serial = session.as_http1().is_some();
-    if ctx.is_serial && session.get_keepalive().is_some() {
-        session.set_keepalive(Some(whole_seconds(limits.keepalive_timeout)));
-    }
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
         // No interim answer but the switch to another protocol (RFC 9110 section 15.2).
@@ -180,18 +171,5 @@ pub fn head_limits(config: &Config) -> HeadLimits {
         bytes_max: config.limits.head_bytes_max,
         fields_max: config.limits.head_fields_max,
         target_bytes_max: config.limits.target_bytes_max,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_connection_is_kept_for_no_less_than_its_time() {
-        for (time_ms, secs) in [(1, 1), (999, 1), (1000, 1), (1001, 2), (60_000, 60)] {
-            let time = Duration::from_millis(time_ms);
-            assert_eq!(whole_seconds(time), secs, "{time_ms}");
-        }
     }
 }

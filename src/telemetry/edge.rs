@@ -1,6 +1,7 @@
 //! What Prometheus reads of callers' connections.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::register::registered;
@@ -14,8 +15,16 @@ pub struct EdgeMetrics {
     pub connections_evicted: Counter,
     /// Connections that were closed because the caller sent too many HTTP/2 control frames.
     pub connections_flooding: Counter,
-    /// Requests that were refused because too many were in flight.
+    /// Requests that were refused because too many were in flight, or memory was short.
     pub requests_refused: Counter,
+    /// Connections that were closed at once because memory was short.
+    pub connections_refused_for_memory: Counter,
+    /// Memory in use, as far as it is limited.
+    pub memory_used_bytes: Gauge,
+    /// The limit; 0: there is none.
+    pub memory_limit_bytes: Gauge,
+    /// 0: enough memory; 1: new connections are refused; 2: requests too.
+    pub memory_level: Gauge,
 }
 
 impl EdgeMetrics {
@@ -39,7 +48,27 @@ impl EdgeMetrics {
             requests_refused: registered(
                 registry,
                 "requests_refused",
-                "Requests that were refused because too many were in flight",
+                "Requests that were refused because too many were in flight or memory was short",
+            ),
+            connections_refused_for_memory: registered(
+                registry,
+                "connections_refused_for_memory",
+                "Connections that were closed at once because memory was short",
+            ),
+            memory_used_bytes: registered(
+                registry,
+                "memory_used_bytes",
+                "Memory in use, where it is limited",
+            ),
+            memory_limit_bytes: registered(
+                registry,
+                "memory_limit_bytes",
+                "The limit on memory, 0 where there is none",
+            ),
+            memory_level: registered(
+                registry,
+                "memory_level",
+                "0: enough memory, 1: new connections are refused, 2: requests too",
             ),
         }
     }
