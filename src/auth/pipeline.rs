@@ -15,8 +15,8 @@ use crate::auth::{Asking, Authorizer, assertion, method_override, origin, prefli
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
+use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
-use crate::model::token_fault::FaultKind;
 use crate::role_source::{Reading, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
 use crate::route::table::{Captures, Found};
@@ -77,7 +77,7 @@ impl Authorizer {
         };
         let caller = self.caller(view, presented, asking, trace).await;
         let caller = caller.map_err(|unverified| {
-            known.fault = unverified.fault.as_ref().map(|fault| fault.kind);
+            known.fault = unverified.fault;
             unverified.stop
         })?;
         let Some(caller) = caller else {
@@ -323,11 +323,7 @@ impl Authorizer {
     ) -> Result<Option<Arc<Caller>>, Unverified> {
         let found: Result<_, Unverified> = match asking {
             // Asked by `explain` alone, so no request carries it.
-            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid))
-                .await
-                .and_then(|found| found.ok_or(Stop::Deny(DenyReason::SessionEnded)))
-                .map(Some)
-                .map_err(Unverified::from),
+            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid)).await.map(Some),
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
                     client: view.client,
@@ -430,7 +426,7 @@ struct Given {
 pub(super) struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
-    fault: Option<FaultKind>,
+    fault: Option<RefusalFault>,
     /// Those that the pattern takes, if the method alone is refused.
     methods: Vec<http::Method>,
 }

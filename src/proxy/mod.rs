@@ -46,7 +46,7 @@ use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
 use crate::proxy::view::{admit, is_longer};
-use crate::snapshot::{Current, OwnEndpoints, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -89,7 +89,8 @@ impl Gateway {
         if !ctx.snapshot.is_clear(&target.path) {
             return self.refuse(session, ctx, DenyReason::PathRefused).await;
         }
-        ctx.verdict = Verdict::Local;
+        let notes = Arc::<OwnNotes>::default();
+        ctx.verdict = Verdict::Local(Arc::clone(&notes));
         let served = if ctx.snapshot.is_question(target.path.as_str()) {
             let about = (ctx.id, &*ctx.snapshot);
             let asked = local::verify(session, &*self.own, target, client, about).await?;
@@ -105,9 +106,10 @@ impl Gateway {
                 client: client.address,
                 origin: origin_of(ctx.scheme, &target.authority),
                 snapshot: Arc::clone(&ctx.snapshot),
+                notes: Arc::clone(&notes),
             };
             let answered = local::serve(session, &*self.own, target, scope).await?;
-            answered.map(|status| (status, Verdict::Local))
+            answered.map(|status| (status, Verdict::Local(notes)))
         };
         match served {
             Ok((status, verdict)) => {

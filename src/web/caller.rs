@@ -157,7 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Recognised {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
         let view = own_view(&scope, &parts.method, &parts.headers);
-        let found = scope.snapshot.authorizer.recognise(&view).await?;
+        let found = scope.recognise(&view).await?;
         let identity = found.ok_or(DenyReason::CredentialMissing)?;
         Ok(Self { scope, identity })
     }
