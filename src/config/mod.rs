@@ -156,6 +156,23 @@ impl Config {
         build(text, None, (env, &Base::default()), Problems::default())
     }
 }
+impl Config {
+    /// Replaces what follows from `listen.address` and `listen.auth_prefix` alone by what follows from those of another
+    /// configuration: a reload keeps both, so links, the login page and the issuer keep with them.
+    pub fn follow(&mut self, kept: &Listen) {
+        let listen = &mut self.listen;
+        self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
+        if listen.public_url != PublicUrl::of(&listen.addresses) {
+            return;
+        }
+        let followed = PublicUrl::of(&kept.addresses);
+        if self.tokens.issuer == listen.public_url.text {
+            self.tokens.issuer.clone_from(&followed.text);
+        }
+        listen.public_url = followed;
+    }
+}
+
 
 /// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
 fn whole(path: &Path) -> PathBuf {
