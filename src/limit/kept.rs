@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::cell::{Cell, Micros};
+use crate::limit::pardons::Pardons;
 use crate::limit::{Counters, SWEEP, Stored};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
@@ -54,6 +55,8 @@ pub struct CounterSets {
     pub logins: Counters,
     /// Mails that strangers cause.
     pub mails: Counters,
+    /// Names and accounts that an operator has vouched for.
+    pub pardons: Pardons,
 }
 
 impl CounterSets {
@@ -69,6 +72,7 @@ impl CounterSets {
         Self {
             logins: Counters::new(Arc::clone(clock), keys_max),
             mails: Counters::new(Arc::clone(clock), keys_max),
+            pardons: Pardons::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod cell;
 mod kept;
+pub mod pardons;
 pub mod places;
 mod ticket;
 
