@@ -19,6 +19,7 @@ use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
 use crate::role_source::{Reading, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
+use crate::route::normalize::canonical;
 use crate::route::table::{Captures, Found};
 
 impl Authorizer {
@@ -276,7 +277,8 @@ impl Authorizer {
         match none {
             NoChoice::NoRoute => {
                 trace.step("route", false, &|| {
-                    format!("none matches {method} {path} on host {host}")
+                    let near = self.near(view);
+                    format!("none matches {method} {path} on host {host}{near}")
                 });
                 DenyReason::NoRoute
             }
@@ -306,6 +308,21 @@ impl Authorizer {
                 });
                 DenyReason::PathRefused
             }
+        }
+    }
+
+    /// What is said of a path that a route would match with a slash at its end.
+    fn near(&self, view: &RequestView<'_>) -> String {
+        let slashed = format!("{}/", view.path);
+        let Ok(target) = canonical(&slashed) else {
+            return String::new();
+        };
+        match self.table.choose(view.host, &target.path, view.method) {
+            Ok(choice) => {
+                let text = self.text_of(choice.found.route);
+                format!("; {text} matches {slashed} and not the path without that slash")
+            }
+            Err(_) => String::new(),
         }
     }
 
