@@ -61,7 +61,7 @@ pub use crate::config::store::{StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
 use crate::config::base::Base;
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Origin, Place, Problems, unreadable};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::model::access::{Requirement, Scope};
@@ -123,14 +123,13 @@ impl Config {
             Err(error) => {
                 let hint = match error.kind() {
                     ErrorKind::NotFound => {
-                        "; --config FILE names another, which may be empty where the environment says all"
+                        "; --config FILE names yours, which may be empty where the environment says all"
                     }
                     _ => "",
                 };
-                let kind = error.kind();
                 problems.add(
                     &place,
-                    format!("a file that can be read as text ({kind}{hint})"),
+                    unreadable("a file that can be read as text", &error, hint),
                 );
                 return Err(problems.into_error());
             }
@@ -156,6 +155,7 @@ impl Config {
         build(text, None, (env, &Base::default()), Problems::default())
     }
 }
+
 impl Config {
     /// Replaces what follows from `listen.address` and `listen.auth_prefix` alone by what follows from those of another
     /// configuration: a reload keeps both, so links, the login page and the issuer keep with them.
@@ -172,7 +172,6 @@ impl Config {
         listen.public_url = followed;
     }
 }
-
 
 /// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
 fn whole(path: &Path) -> PathBuf {
