@@ -167,6 +167,9 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0)));
     // What is still running has had its time.
     runtime.shutdown_background();
+    if ended.is_ok() {
+        tracing::info!("stopped");
+    }
     ended.map_err(|error| place::whose(error, &dir))
 }
 
