@@ -25,12 +25,13 @@ use crate::crypto::token::TokenKeys;
 use crate::issuer::{self, IssuerError, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::{self, Mailer, post::Post};
+use crate::model::access::Requirement;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
-use crate::model::path::CanonicalPath;
 use crate::model::identity::Identity;
-use crate::model::route::Route;
+use crate::model::path::CanonicalPath;
 use crate::model::refusal_fault::RefusalFault;
+use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::normalize::reads_one_way;
 use crate::route::own::OwnPaths;
@@ -297,11 +298,25 @@ pub fn notes(config: &Config) -> Vec<String> {
              the same as that for {path}"
         ))
     };
-    table
-        .slash_pairs(&routes)
-        .into_iter()
-        .filter_map(note)
-        .collect()
+    let pairs = table.slash_pairs(&routes).into_iter().filter_map(note);
+    pairs.chain(scopes_alone(config)).collect()
+}
+
+/// Routes that no login is kept out of by the scopes that they ask for; before strangers that is warned about.
+fn scopes_alone(config: &Config) -> impl Iterator<Item = String> {
+    let is_noted = config.listen.public_url.is_loopback;
+    let routes = config.routes.iter().enumerate().filter(move |_| is_noted);
+    let alone = routes.filter(|(_, route)| match &route.require {
+        Requirement::Rights { any_role, .. } => any_role.is_empty(),
+        Requirement::Public | Requirement::Optional | Requirement::Authenticated => false,
+    });
+    alone.map(|(index, route)| {
+        format!(
+            "route[{index}].require: every login has all declared scopes, so {} is open to whoever logs in; any_role keeps \
+             people out",
+            route.text
+        )
+    })
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
@@ -420,7 +435,6 @@ pub struct RequestScope {
     pub origin: String,
     /// The configuration this request sees.
     pub snapshot: Arc<Snapshot>,
-}
     /// What its access record says of it.
     pub notes: Arc<OwnNotes>,
 }
@@ -458,3 +472,4 @@ pub struct OwnNotes {
     pub fault: OnceLock<RefusalFault>,
     /// The caller, if recognised.
     pub identity: OnceLock<Arc<Identity>>,
+}
