@@ -199,6 +199,12 @@ impl Accounts {
         }
     }
 
+    /// What a login carries: every declared scope except the gateway's own, with a space between two.
+    #[must_use]
+    pub fn login_scopes(&self) -> &str {
+        &self.login_scope
+    }
+
     /// Puts a mail into the outbox. Its delivery neither delays nor changes an answer: that would tell who has an account.
     async fn post(&self, to: &EmailAddress, mail: &Mail) -> Result<(), AccountError> {
         let Some(queued) = self.seal(to, mail, self.parts.clock.now()) else {

@@ -121,7 +121,7 @@ impl Accounts {
         let outcome = self.try_set_password(call, uid, password).await?;
         record(call, AuditAction::SetPassword, &outcome, Some(uid));
         if let Administration::Done(account) = &outcome {
-            self.forgive(call, account);
+            self.pardon(call, account);
             self.tell_owner(account).await;
         }
         Ok(outcome)

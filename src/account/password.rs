@@ -111,12 +111,7 @@ impl Accounts {
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
-            return Ok(refuse(
-                call,
-                AuditAction::SetPassword,
-                None,
-                PasswordRefusal::TokenInvalid,
-            ));
+            return self.refuse_token(call, &digest).await;
         };
         let subject = Some(account.uid.as_str());
         if let Err(refusal) = self.check(&wanted, &account) {
@@ -208,6 +203,24 @@ impl Accounts {
         call.record(action, "ok", subject, None);
         self.tell_owner(&account).await;
         Ok(PasswordSet::Done(Box::new(account)))
+    }
+
+    /// Refuses a token. The audit trail says of an expired one that it is, and whose it was.
+    async fn refuse_token(
+        &self,
+        call: &Call,
+        digest: &Digest,
+    ) -> Result<PasswordSet, AccountError> {
+        let found = self.parts.store.one_time_token(digest).await?;
+        let now = self.parts.clock.now();
+        let expired = found.filter(|token| token.expires <= now);
+        let refusal = PasswordRefusal::TokenInvalid;
+        let (outcome, subject) = match &expired {
+            Some(token) => ("token_expired", Some(token.uid.as_str())),
+            None => (refusal.code(), None),
+        };
+        call.record(AuditAction::SetPassword, outcome, subject, None);
+        Ok(PasswordSet::Refused(refusal))
     }
 
     /// The account that a token may set the password of, and what the token is for. Consumes nothing.

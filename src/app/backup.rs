@@ -236,12 +236,14 @@ pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppErr
     place::check(&config.store)?;
     let other = place::other_owner(dir);
     let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
-    tell(&format!(
-        "store {}: brought back there{other}",
-        dir.display()
-    ));
+    let shown = dir.display();
+    tell(&format!("store {shown}: restoring into it{other}"));
     let restored = place::as_owner(dir, || restore_here(&config, file));
-    restored?.map_err(|error| place::whose(error, dir))
+    let restored = restored?.map_err(|error| place::whose(error, dir))?;
+    if matches!(restored, Reply::Done(_)) {
+        tell(&format!("store {shown}: restored"));
+    }
+    Ok(restored)
 }
 
 fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {

@@ -11,9 +11,11 @@ use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
-use crate::account::{AccountError, Accounts, Actor, InvalidField};
+use crate::account::{Accounts, Actor};
 use crate::app::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
 use crate::app::explain::{as_field, explain};
+use crate::app::named::{find, find_active};
+use crate::app::refusal::{Stop, refused};
 use crate::app::{backup, import, key_files};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
@@ -29,44 +31,6 @@ use crate::telemetry::log::with_causes;
 
 /// From where the operator at the machine asks.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// Why a command gave no value: for the operator to read.
-pub(super) enum Stop {
-    Refused(String),
-    Failed(String),
-}
-
-impl From<AccountError> for Stop {
-    fn from(error: AccountError) -> Self {
-        Self::Failed(with_causes(&error))
-    }
-}
-
-impl From<InvalidField> for Stop {
-    fn from(invalid: InvalidField) -> Self {
-        Self::Refused(format!("{}: {}", invalid.field, invalid.expected))
-    }
-}
-
-/// A refusal as the operator reads it: what stands in the way and what would help, then the code.
-fn refused(code: &str) -> Stop {
-    let why = match code {
-        "not_found" => "there is no such account or membership",
-        "username_taken" => "the name belongs to another account",
-        "identity_taken" => "the address belongs to another account",
-        "account_pending" => "the account is pending: the link in its mail sets the first password",
-        "account_changed" | "membership_changed" => "it has changed meanwhile: try again",
-        "scope_unknown" => "each scope must be named by a route or by [roles] scopes",
-        "scope_missing" => "scopes that begin with auth: go to administrators only",
-        "apikey_limit" => "the account has as many keys as it may have: revoke one first",
-        "membership_limit" => {
-            "the account has as many memberships, or the resource as many members, as it may have"
-        }
-        "level_unknown" => "the level must be one of [roles] levels",
-        _ => "this is refused",
-    };
-    Stop::Refused(format!("{why} ({code})"))
-}
 
 /// Carries a command out.
 pub(super) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
@@ -105,11 +69,16 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             password,
         } => {
             let person = NewPerson::parse(&identity, &username, &name)?;
-            administered(
-                accounts
-                    .create(&Call::cli(), person, admin, password)
-                    .await?,
-            )
+            let is_invited = password.is_none();
+            let created = accounts
+                .create(&Call::cli(), person, admin, password)
+                .await?;
+            let mut account = administered(created)?;
+            if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
+                let told = format!("mailed to {identity}: its link sets the first password");
+                fields.insert("invitation".to_owned(), told.into());
+            }
+            Ok(account)
         }
         AccountCommand::List => list(accounts).await,
         AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
@@ -164,12 +133,6 @@ async fn set_status(
     )
 }
 
-async fn find(accounts: &Accounts, text: &str) -> Result<Account, Stop> {
-    let missing =
-        || Stop::Refused("there is no such account; `doorward account list` shows them".to_owned());
-    accounts.find(text).await?.ok_or_else(missing)
-}
-
 fn administered(outcome: Administration) -> Result<Value, Stop> {
     match outcome {
         Administration::Done(account) => Ok(shown(&account)),
@@ -206,7 +169,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             rate_per_minute,
             resources,
         } => {
-            let owner = find(accounts, &account).await?;
+            let owner = find_active(accounts, &account).await?;
             let unreadable =
                 || Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned());
             let expires = expires
@@ -232,6 +195,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                     Ok(value)
                 }
                 KeyCreation::Refused(KeyRefusal::Invalid(invalid)) => Err(invalid.into()),
+                KeyCreation::Refused(KeyRefusal::ScopeUnknown) => Err(scope_unknown(accounts)),
                 KeyCreation::Refused(refusal) => Err(refused(refusal.code())),
             }
         }
@@ -254,6 +218,16 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             }
         }
     }
+}
+
+fn scope_unknown(accounts: &Accounts) -> Stop {
+    let declared = match accounts.login_scopes() {
+        "" => "none is",
+        scopes => &format!("those are {scopes}"),
+    };
+    Stop::Refused(format!(
+        "each scope must be named by a route or by [roles] scopes: {declared} (scope_unknown)"
+    ))
 }
 
 async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
@@ -334,7 +308,7 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
             id,
             level,
         } => {
-            let uid = find(accounts, &account).await?.uid;
+            let uid = find_active(accounts, &account).await?.uid;
             let resource = declared(accounts, &resource, &id)?;
             done(
                 accounts

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 
+use crate::app::named::find;
+use crate::app::refusal::Stop;
 use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
 use crate::auth::trace::{Step, Steps, Trace};
@@ -46,7 +48,7 @@ pub enum ExplainedCaller {
     Token(#[serde(serialize_with = "crate::app::control::exposed_one")] Secret),
     /// An API key.
     ApiKey(#[serde(serialize_with = "crate::app::control::exposed_one")] Secret),
-    /// An account, as if it had logged in.
+    /// An account by uid, record id, name or address, as if it had logged in.
     Account(String),
 }
 
@@ -108,7 +110,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
         return Ok(ended(Verdict::Allow, steps));
     }
     let mut headers = HeaderMap::new();
-    let account = credential(&question.caller, snapshot, &mut headers)?;
+    let account = credential(&question.caller, snapshot, &mut headers).await?;
     let asking = account.as_ref().map_or(Asking::Trial, Asking::Account);
     let view = RequestView {
         method: &method,
@@ -133,7 +135,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
 }
 
 /// Puts a credential where a request would carry it; an account has none and is named instead.
-fn credential(
+async fn credential(
     caller: &ExplainedCaller,
     snapshot: &Snapshot,
     headers: &mut HeaderMap,
@@ -153,10 +155,14 @@ fn credential(
                 value(key.expose().to_owned())?,
             );
         }
-        ExplainedCaller::Account(uid) => {
-            return UserId::parse(uid).map(Some).map_err(|_| {
-                "--as takes a uid such as u-4f9Qm2…; `doorward account list` shows them".to_owned()
-            });
+        ExplainedCaller::Account(account) => {
+            if let Ok(uid) = UserId::parse(account) {
+                return Ok(Some(uid));
+            }
+            return match find(&snapshot.accounts, account).await {
+                Ok(account) => Ok(Some(account.uid)),
+                Err(Stop::Refused(why) | Stop::Failed(why)) => Err(why),
+            };
         }
     }
     Ok(None)

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::account::call::Call;
 use crate::account::import::{self, Finished, ImportError, ImportReport};
 use crate::app::control::{AccountCommand, Command};
-use crate::app::execute::Stop;
+use crate::app::refusal::Stop;
 use crate::app::{AppError, socket};
 use crate::config::Config;
 use crate::snapshot::{Services, Snapshot};

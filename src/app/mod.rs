@@ -21,8 +21,10 @@ mod keys;
 mod lifecycle;
 pub mod listen;
 mod memory;
+mod named;
 mod place;
 mod plain;
+mod refusal;
 mod reload;
 pub mod services;
 mod signals;
@@ -178,6 +180,9 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0), signals));
     // What is still running has had its time.
     runtime.shutdown_background();
+    if ended.is_ok() {
+        tracing::info!("stopped");
+    }
     ended.map_err(|error| place::whose(error, &dir))
 }
 

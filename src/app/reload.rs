@@ -119,6 +119,7 @@ macro_rules! keep {
 
 /// Keeps what the process has already bound, opened or started; names what would have changed.
 fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
+    config.follow(&old.listen);
     keep!(config, old, {
         "listen.address": listen.addresses,
         "listen.admin_address": listen.admin_address,
@@ -174,9 +175,26 @@ mod tests {
         );
         assert_eq!(new.listen.addresses, old.listen.addresses);
         assert_eq!(new.limits.head_bytes_max, old.limits.head_bytes_max);
+        // What follows from a kept key is kept with it.
+        assert_eq!(new.listen.public_url, old.listen.public_url);
+        assert_eq!(new.tokens.issuer, old.tokens.issuer);
         // The rest counts from the next request on.
         assert_eq!(new.limits.body_bytes_max, 7);
         assert_eq!(new.tokens.access_ttl.as_secs(), 60);
         assert!(keep_fixed(&mut config(""), &old).is_empty());
+    }
+
+    #[test]
+    fn what_is_written_does_not_follow_an_address() {
+        let old = config("");
+        let mut new = config(
+            "[listen]\naddress = '127.0.0.1:9'\nauth_prefix = '/a'\npublic_url = 'https://a.test'\n\
+             [mail]\nreset_link = 'https://b.test/{token}'\n",
+        );
+        keep_fixed(&mut new, &old);
+        assert_eq!(new.listen.public_url.text, "https://a.test");
+        assert_eq!(new.tokens.issuer, "https://a.test");
+        assert_eq!(new.mail.confirm_link, old.mail.confirm_link);
+        assert_eq!(new.mail.reset_link, "https://b.test/{token}");
     }
 }

@@ -9,6 +9,7 @@ use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial};
 use crate::auth::view::{RequestView, Target};
 use crate::model::deny::DenyReason;
+use crate::model::refusal_fault::RefusalFault;
 
 /// What a proxy sends when it asks.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +62,12 @@ pub struct Judged {
 impl Judged {
     /// Of a question that could not be read, or that its peer may not ask.
     #[must_use]
-    pub const fn unread(reason: DenyReason) -> Self {
+    pub const fn unread(reason: DenyReason, fault: Option<RefusalFault>) -> Self {
         Self {
             about: None,
             decision: Decision::Deny(Denial {
                 reason,
-                fault: None,
+                fault,
                 route: None,
                 identity: None,
                 retry_after_s: None,

@@ -6,9 +6,10 @@ use http::{HeaderName, HeaderValue};
 
 use crate::auth::caller::Caller;
 use crate::model::deny::DenyReason;
+use crate::model::id::KeyId;
 use crate::model::identity::{AuthnMethod, Identity};
+use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
-use crate::model::token_fault::FaultKind;
 
 /// What was decided about a request.
 #[derive(Debug)]
@@ -51,11 +52,11 @@ impl Decision {
         }
     }
 
-    /// What is wrong with the bearer token, for operators, if that keeps it from passing.
+    /// What operators learn beside the reason why it may not pass.
     #[must_use]
-    pub const fn fault(&self) -> Option<FaultKind> {
+    pub const fn fault(&self) -> Option<&RefusalFault> {
         match self {
-            Self::Deny(denial) => denial.fault,
+            Self::Deny(denial) => denial.fault.as_ref(),
             Self::Allow(_) | Self::Fail(_) => None,
         }
     }
@@ -68,6 +69,14 @@ impl Decision {
             Self::Deny(denial) => denial.route.as_ref(),
             Self::Fail(_) => None,
         }
+    }
+
+    /// The API key that was presented, accepted or not, if its secret was.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&KeyId> {
+        let identity = self.identity();
+        let accepted = identity.and_then(|identity| identity.key_id.as_ref());
+        accepted.or_else(|| self.fault()?.key_id())
     }
 
     /// The caller, as far as that is known.
@@ -86,8 +95,8 @@ impl Decision {
 pub struct Denial {
     /// Why.
     pub reason: DenyReason,
-    /// What is wrong with the bearer token, for operators, if that is why.
-    pub fault: Option<FaultKind>,
+    /// What operators learn beside the reason.
+    pub fault: Option<RefusalFault>,
     /// The route, if one matched.
     pub route: Option<Arc<Route>>,
     /// The caller, if recognised.

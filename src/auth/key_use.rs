@@ -35,7 +35,7 @@ pub struct KeyUse {
 /// What is counted of one key.
 #[derive(Debug)]
 pub(crate) struct KeyState {
-    id: KeyId,
+    pub(crate) id: KeyId,
     pub(crate) bucket: Bucket,
     noted: AtomicI64,
 }

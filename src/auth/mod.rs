@@ -188,9 +188,9 @@ impl Authorizer {
     /// The first half for the gateway's own endpoints: who sends this request; `None`: no credential came.
     ///
     /// # Errors
-    /// As [`Authorizer::authenticate`], and [`DenyReason::OriginRefused`] where only what a browser attaches by itself
+    /// As [`Authorizer::authenticate_in_detail`], and [`DenyReason::OriginRefused`] where only what a browser attaches by itself
     /// authenticates what a page of a foreign origin may not send.
-    pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Stop> {
+    pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Unverified> {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };

@@ -15,10 +15,11 @@ use crate::auth::{Asking, Authorizer, assertion, method_override, origin, prefli
 use crate::model::access::{Requirement, ResourceRole, Role};
 use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
+use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
-use crate::model::token_fault::FaultKind;
 use crate::role_source::{Reading, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
+use crate::route::normalize::canonical;
 use crate::route::table::{Captures, Found};
 
 impl Authorizer {
@@ -77,7 +78,7 @@ impl Authorizer {
         };
         let caller = self.caller(view, presented, asking, trace).await;
         let caller = caller.map_err(|unverified| {
-            known.fault = unverified.fault.as_ref().map(|fault| fault.kind);
+            known.fault = unverified.fault;
             unverified.stop
         })?;
         let Some(caller) = caller else {
@@ -276,7 +277,8 @@ impl Authorizer {
         match none {
             NoChoice::NoRoute => {
                 trace.step("route", false, &|| {
-                    format!("none matches {method} {path} on host {host}")
+                    let near = self.near(view);
+                    format!("none matches {method} {path} on host {host}{near}")
                 });
                 DenyReason::NoRoute
             }
@@ -309,6 +311,21 @@ impl Authorizer {
         }
     }
 
+    /// What is said of a path that a route would match with a slash at its end.
+    fn near(&self, view: &RequestView<'_>) -> String {
+        let slashed = format!("{}/", view.path);
+        let Ok(target) = canonical(&slashed) else {
+            return String::new();
+        };
+        match self.table.choose(view.host, &target.path, view.method) {
+            Ok(choice) => {
+                let text = self.text_of(choice.found.route);
+                format!("; {text} matches {slashed} and not the path without that slash")
+            }
+            Err(_) => String::new(),
+        }
+    }
+
     fn text_of(&self, route: usize) -> &str {
         let compiled = self.routes.get(route);
         compiled.map_or("", |compiled| compiled.route.text.as_str())
@@ -323,11 +340,7 @@ impl Authorizer {
     ) -> Result<Option<Arc<Caller>>, Unverified> {
         let found: Result<_, Unverified> = match asking {
             // Asked by `explain` alone, so no request carries it.
-            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid))
-                .await
-                .and_then(|found| found.ok_or(Stop::Deny(DenyReason::SessionEnded)))
-                .map(Some)
-                .map_err(Unverified::from),
+            Asking::Account(uid) => Box::pin(self.verifier.as_account(uid)).await.map(Some),
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
                     client: view.client,
@@ -430,7 +443,7 @@ struct Given {
 pub(super) struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
-    fault: Option<FaultKind>,
+    fault: Option<RefusalFault>,
     /// Those that the pattern takes, if the method alone is refused.
     methods: Vec<http::Method>,
 }

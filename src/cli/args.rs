@@ -79,7 +79,7 @@ pub(super) enum Task {
     /// API keys, beside a running gateway or without one.
     #[command(
         subcommand,
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read\n  doorward apikey list anna"
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read\n  doorward apikey list anna"
     )]
     Apikey(ApikeyTask),
     /// Memberships, beside a running gateway or without one.
@@ -168,8 +168,8 @@ pub(super) struct ExplainArgs {
     /// API key of the caller; `-` reads it from standard input.
     #[arg(long, value_name = "KEY", conflicts_with = "account")]
     pub(super) apikey: Option<String>,
-    /// The account of this uid, as if it had logged in.
-    #[arg(long = "as", value_name = "UID")]
+    /// An account as if it had logged in: its name, address, uid or record id.
+    #[arg(long = "as", value_name = "ACCOUNT")]
     pub(super) account: Option<String>,
     /// Address of the caller, after trusted proxies.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
@@ -266,7 +266,7 @@ pub(super) enum AccountTask {
 pub(super) enum ApikeyTask {
     /// Makes an API key and shows it, once.
     #[command(
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope lists:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
     )]
     Create {
         /// Whose: name, address, uid or record id.

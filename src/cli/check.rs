@@ -19,12 +19,28 @@ pub(super) fn run(config: &Path, strict: bool) -> ExitCode {
         output::note(&format!("note     {note}"));
     }
     let fails = !report.problems.is_empty() || strict && !report.warnings.is_empty();
-    if !fails {
-        output::line(&format!("{} can be used", config.display()));
+    let path = config.display();
+    if fails {
+        let (problems, warnings) = (report.problems.len(), report.warnings.len());
+        let why = if problems == 0 {
+            format!("{}, and --strict allows none", count(warnings, "warning"))
+        } else {
+            count(problems, "problem")
+        };
+        output::note(&format!("{path} cannot be used: {why}"));
+    } else {
+        output::line(&format!("{path} can be used"));
     }
     if fails {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+fn count(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }

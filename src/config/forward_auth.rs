@@ -38,11 +38,13 @@ pub(super) fn read(
             none_or(text).then(|| address(text, listen))
         })
         .flatten();
-    if grpc_address.is_some() && listen.trusted_proxies.is_empty() {
-        reader.warn(
-            "grpc_address",
-            "the asking proxies in listen.trusted_proxies: nobody may ask without",
-        );
+    if listen.trusted_proxies.is_empty() {
+        let asking = "the asking proxies in listen.trusted_proxies: nobody may ask without";
+        if grpc_address.is_some() {
+            reader.warn("grpc_address", asking);
+        } else if secret.is_some() {
+            reader.warn("secret", asking);
+        }
     }
     let login_url = reader.text("login_url", LOGIN_URL, login_url);
     reader.finish();

@@ -303,14 +303,8 @@ pub(super) fn unknown(section: &str, key: &str) -> String {
     if is_later {
         return NOT_IN_RELEASE.to_owned();
     }
-    let nearest = keys_of(section)
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| (strsim::damerau_levenshtein(name, key), *name))
-        .min();
-    if let Some((distance, name)) = nearest
-        && distance <= 1 + name.len() / 4
-    {
+    let names = keys_of(section).into_iter().flatten();
+    if let Some(name) = nearest(key, names.map(|(name, _)| *name)) {
         return format!("a known key; did you mean `{name}`?");
     }
     match SECTIONS
@@ -321,6 +315,35 @@ pub(super) fn unknown(section: &str, key: &str) -> String {
         None => "a known key".to_owned(),
     }
 }
+
+/// The name that may be meant by a misspelled one.
+fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, name) = names
+        .map(|name| (strsim::damerau_levenshtein(name, found), name))
+        .min()?;
+    (distance <= 1 + name.len() / 4).then_some(name)
+}
+
+/// What is said of a name that is none of those declared: which there are, and which may be meant. `what`: what all of
+/// them are.
+pub(super) fn undeclared<'a>(
+    what: &str,
+    found: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> String {
+    let mut shown: Vec<_> = names.clone().take(NAMES_SHOWN_MAX).collect();
+    if shown.is_empty() {
+        return format!("{what}; there is none");
+    }
+    if names.clone().count() != shown.len() {
+        shown.push("…");
+    }
+    let meant = nearest(found, names).map(|name| format!("; did you mean `{name}`?"));
+    format!("{what}: {}{}", shown.join(", "), meant.unwrap_or_default())
+}
+
+/// Most declared names that are shown.
+const NAMES_SHOWN_MAX: usize = 20;
 
 /// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
 /// among them.

@@ -77,6 +77,20 @@ impl PublicUrl {
         })
     }
 
+    /// The default: plain HTTP to the first of the addresses.
+    #[must_use]
+    pub fn of(addresses: &[SocketAddr]) -> Self {
+        let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
+        let text = format!("http://{first}");
+        // An address is an authority, and the scheme's own port is left out as everywhere.
+        Self::parse(&text).unwrap_or_else(|| Self {
+            scheme: "http".to_owned(),
+            authority: first.to_string(),
+            is_loopback: first.ip().is_loopback(),
+            text,
+        })
+    }
+
     /// Host without a port; an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -174,14 +188,7 @@ fn public_url(reader: &mut Reader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
             "the URL that callers use, since links in mails begin with it and `address` names none",
         );
     }
-    // An address is an authority, and the scheme's own port is left out as everywhere.
-    let default = || PublicUrl::parse(&format!("http://{first}"));
-    written.or_else(default).unwrap_or_else(|| PublicUrl {
-        text: format!("http://{first}"),
-        scheme: "http".to_owned(),
-        authority: first.to_string(),
-        is_loopback: first.ip().is_loopback(),
-    })
+    written.unwrap_or_else(|| PublicUrl::of(addresses))
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -51,6 +51,10 @@ pub struct MailSettings {
 const LINK: &str = "a link such as {public_url}/auth/confirm?token={token}: it begins with {public_url}/, http:// or \
      https:// and holds {token} once";
 
+/// The gateway's own pages that links of mails lead to.
+const CONFIRM: &str = "confirm";
+const RESET: &str = "reset";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     File,
@@ -81,10 +85,10 @@ pub(super) fn read(
     let mut link_of = |key: &str, page: &str| {
         reader
             .text(key, LINK, link)
-            .unwrap_or_else(|| format!("{{public_url}}{auth_prefix}/{page}?token={{token}}"))
+            .unwrap_or_else(|| default_link(auth_prefix, page))
     };
-    let confirm_link = link_of("confirm_link", "confirm");
-    let reset_link = link_of("reset_link", "reset");
+    let confirm_link = link_of("confirm_link", CONFIRM);
+    let reset_link = link_of("reset_link", RESET);
     let settings = MailSettings {
         transport: match way {
             Way::File => MailTransport::File(directory),
@@ -110,6 +114,24 @@ pub(super) fn read(
     };
     reader.finish();
     settings
+}
+
+impl MailSettings {
+    /// Has the links that lead to the gateway's own pages below one prefix lead below another.
+    pub(super) fn move_links(&mut self, from: &str, to: &str) {
+        for (link, page) in [
+            (&mut self.confirm_link, CONFIRM),
+            (&mut self.reset_link, RESET),
+        ] {
+            if *link == default_link(from, page) {
+                *link = default_link(to, page);
+            }
+        }
+    }
+}
+
+fn default_link(auth_prefix: &str, page: &str) -> String {
+    format!("{{public_url}}{auth_prefix}/{page}?token={{token}}")
 }
 
 fn per_hour(reader: &mut Reader<'_>, key: &str, default: u32) -> u32 {

@@ -61,7 +61,7 @@ pub use crate::config::store::{StoreCreate, StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
 use crate::config::base::Base;
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Origin, Place, Problems, unreadable};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::model::access::{Requirement, Scope};
@@ -123,14 +123,13 @@ impl Config {
             Err(error) => {
                 let hint = match error.kind() {
                     ErrorKind::NotFound => {
-                        "; --config FILE names another, which may be empty where the environment says all"
+                        "; --config FILE names yours, which may be empty where the environment says all"
                     }
                     _ => "",
                 };
-                let kind = error.kind();
                 problems.add(
                     &place,
-                    format!("a file that can be read as text ({kind}{hint})"),
+                    unreadable("a file that can be read as text", &error, hint),
                 );
                 return Err(problems.into_error());
             }
@@ -154,6 +153,23 @@ impl Config {
     /// [`ConfigError`] with everything that is wrong.
     pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         build(text, None, (env, &Base::default()), Problems::default())
+    }
+}
+
+impl Config {
+    /// Replaces what follows from `listen.address` and `listen.auth_prefix` alone by what follows from those of another
+    /// configuration: a reload keeps both, so links, the login page and the issuer keep with them.
+    pub fn follow(&mut self, kept: &Listen) {
+        let listen = &mut self.listen;
+        self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
+        if listen.public_url != PublicUrl::of(&listen.addresses) {
+            return;
+        }
+        let followed = PublicUrl::of(&kept.addresses);
+        if self.tokens.issuer == listen.public_url.text {
+            self.tokens.issuer.clone_from(&followed.text);
+        }
+        listen.public_url = followed;
     }
 }
 

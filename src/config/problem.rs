@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 /// One thing to mend, or to know about: its place and what would be right. Holds no value of the configuration.
@@ -127,6 +128,14 @@ impl Problems {
         } else {
             Err(self.into_error())
         }
+    }
+}
+
+/// What is said of a file that cannot be opened or read. `hint`: where to look, for one that is not there.
+pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),
+        kind => format!("{expected} ({kind})"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
 use crate::config::keys;
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Origin, Place, Problems, unreadable};
 
 /// Reads one table. Every method that takes a key notes what is wrong with it and gives `None` then, as it does for a
 /// key that is not there: the caller goes on with the default, and nothing comes of it, since a problem was noted.
@@ -140,8 +140,7 @@ impl<'a> Reader<'a> {
             ErrorKind::NotFound => self.base.hint(),
             _ => String::new(),
         };
-        let kind = error.kind();
-        self.add(key, format!("a file that can be read ({kind}{hint})"));
+        self.add(key, unreadable("a file that can be read", error, &hint));
     }
 
     /// As [`Reader::text`], but the key must be there.

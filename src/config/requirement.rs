@@ -1,9 +1,10 @@
 //! `require`: what a route asks of its caller.
 
 use crate::config::document::Value;
+use crate::config::keys::undeclared;
 use crate::config::reader::Reader;
 use crate::config::roles::{OWN_SCOPES, Words};
-use crate::model::access::{Requirement, ResourceRole, Role, RoleTemplate, Scope};
+use crate::model::access::{Name, Requirement, ResourceRole, Role, RoleTemplate, Scope};
 
 const REQUIRE: &str =
     "\"public\", \"optional\", \"authenticated\" or { any_role = [\"…\"], all_scopes = [\"…\"] }";
@@ -86,20 +87,27 @@ fn template(text: &str, captures: Option<&[&str]>, words: &Words) -> Result<Role
         return Err(format!("{TEMPLATE}; the path has no such capture"));
     }
     let settings = &words.settings;
-    let resource = settings
-        .resources
-        .iter()
+    let resources = settings.resources.iter();
+    let resource = resources
+        .clone()
         .find(|name| name.as_str() == resource)
-        .ok_or(format!(
-            "{TEMPLATE}, its resource one of [roles] `resources` or of a [[role_source]]"
-        ))?;
+        .ok_or_else(|| {
+            let what = format!(
+                "{TEMPLATE}, its resource one of [roles] `resources` or of a [[role_source]]"
+            );
+            undeclared(&what, resource, resources.map(Name::as_str))
+        })?;
     let rank = settings
         .ladder
         .rank(level)
         .filter(|rank| 0 < rank.0)
-        .ok_or(format!(
-            "{TEMPLATE}, its level one of [roles] `levels` and not the first, which gives no role"
-        ))?;
+        .ok_or_else(|| {
+            let what = format!(
+                "{TEMPLATE}, its level one of [roles] `levels` and not the first, which gives no role"
+            );
+            let levels = settings.ladder.names().iter().skip(1);
+            undeclared(&what, level, levels.map(Name::as_str))
+        })?;
     Ok(RoleTemplate::Resource {
         resource: resource.clone(),
         capture: capture.to_owned(),

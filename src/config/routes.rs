@@ -3,6 +3,7 @@
 use http::{HeaderName, Method};
 
 use crate::config::headers;
+use crate::config::keys::undeclared;
 use crate::config::listen;
 use crate::config::pass_headers;
 use crate::config::pattern;
@@ -54,9 +55,7 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let hosts = reader.some_texts("hosts", listen::HOST, |text| {
         listen::host(text).map(HostPattern)
     });
-    let upstream = reader.required("upstream", "the name of an [[upstream]]", |text| {
-        rest.upstreams.iter().position(|name| name == text)
-    });
+    let upstream = upstream(&mut reader, rest.upstreams);
     let identity_headers = identity_headers(&mut reader, rest);
     let credentials = credentials(&mut reader, require.as_ref());
     let all_roles = reader.flag("all_roles").unwrap_or(false);
@@ -79,6 +78,17 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         assertion,
         cors_preflight,
     })
+}
+
+fn upstream(reader: &mut Reader<'_>, names: &[String]) -> Option<usize> {
+    const UPSTREAM: &str = "the name of an [[upstream]]";
+    let text = reader.required("upstream", UPSTREAM, |text| Some(text.to_owned()))?;
+    let found = names.iter().position(|name| *name == text);
+    if found.is_none() {
+        let names = names.iter().map(String::as_str);
+        reader.add("upstream", undeclared(UPSTREAM, &text, names));
+    }
+    found
 }
 
 fn path(reader: &mut Reader<'_>, auth_prefix: &str) -> Option<(String, PathPattern)> {

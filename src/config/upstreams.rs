@@ -12,7 +12,8 @@ use crate::model::access::Name;
 use crate::model::route::{Upstream, UpstreamAddress};
 
 const NAME: &str = "a name: letters, digits, -, _ and ., at most 64";
-const ADDRESS: &str = "an address such as 127.0.0.1:9001, or builtin:echo";
+const ADDRESS: &str = "an address such as 127.0.0.1:9001, an IP address and a port without a scheme, since names are not \
+     resolved, or builtin:echo";
 const HOUR_MS: u64 = 3_600_000;
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_mins(1);
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::cell::{Cell, Micros};
+use crate::limit::pardons::Pardons;
 use crate::limit::{Counters, Keeping, SWEEP, Stored};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
@@ -56,6 +57,8 @@ pub struct CounterSets {
     pub mails: Counters,
     /// How both are kept.
     pub keeping: Keeping,
+    /// Names and accounts that an operator has vouched for.
+    pub pardons: Pardons,
 }
 
 impl CounterSets {
@@ -72,6 +75,7 @@ impl CounterSets {
             logins: Counters::new(Arc::clone(clock), keys_max),
             mails: Counters::new(Arc::clone(clock), keys_max),
             keeping: Keeping::default(),
+            pardons: Pardons::new(),
         }
     }
 

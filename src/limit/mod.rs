@@ -9,6 +9,7 @@
 mod cell;
 mod keeping;
 mod kept;
+pub mod pardons;
 pub mod places;
 mod ticket;
 

@@ -22,6 +22,7 @@ pub mod mail;
 pub mod path;
 pub mod printable;
 pub mod problem;
+pub mod refusal_fault;
 pub mod role_source;
 pub mod route;
 pub mod secret;

@@ -11,12 +11,12 @@ use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
-use crate::model::token_fault::FaultKind;
+use crate::model::refusal_fault::RefusalFault;
 use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{OwnNotes, Snapshot};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
 
@@ -26,8 +26,8 @@ pub enum Verdict {
     /// Nothing was decided yet.
     #[default]
     Open,
-    /// The gateway's own endpoints answer.
-    Local,
+    /// The gateway's own endpoints answer, and note what they find out.
+    Local(Arc<OwnNotes>),
     /// This was decided.
     Decided(Decision),
     /// A proxy has asked about another request, and this was decided.
@@ -206,7 +206,15 @@ impl RequestContext {
         match &self.verdict {
             Verdict::Decided(decision) => Some(decision),
             Verdict::Asked(judged) => Some(&judged.decision),
-            Verdict::Open | Verdict::Local => None,
+            Verdict::Open | Verdict::Local(_) => None,
+        }
+    }
+
+    /// What one of the gateway's own endpoints has found out.
+    const fn notes(&self) -> Option<&Arc<OwnNotes>> {
+        match &self.verdict {
+            Verdict::Local(notes) => Some(notes),
+            _ => None,
         }
     }
 
@@ -241,8 +249,17 @@ impl RequestContext {
     fn write_record(&self, took: Duration) {
         let services = &self.snapshot.services;
         let decision = self.decision();
-        let identity = decision.and_then(Decision::identity);
-        let code = decision.and_then(Decision::code);
+        let notes = self.notes();
+        let noted_code = notes.and_then(|notes| notes.reason.get().copied());
+        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
+        let noted_fault = notes.filter(|_| noted_code.is_some());
+        let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
+        let fault = decision.and_then(Decision::fault).or(noted_fault);
+        let identity = decision
+            .and_then(Decision::identity)
+            .or_else(|| notes?.identity.get());
+        let key_id = identity.and_then(|it| it.key_id.as_ref());
+        let code = decision.and_then(Decision::code).or(noted_code);
         let (method, target) = self.about();
         // A refused request never came near an upstream.
         let upstream = self
@@ -260,13 +277,11 @@ impl RequestContext {
                 .map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: code.or_else(|| self.fault.and_then(Fault::code)),
-            fault: decision.and_then(Decision::fault).map(FaultKind::code),
+            fault: fault.map(RefusalFault::code),
             status: self.status,
             subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),
-            key_id: identity
-                .and_then(|it| it.key_id.as_ref())
-                .map(KeyId::as_str),
+            key_id: key_id.or_else(|| fault?.key_id()).map(KeyId::as_str),
             upstream: upstream.map(|upstream| upstream.name.as_str()),
             bytes_sent: self.bytes_sent,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -320,10 +335,10 @@ mod tests {
         // Canceled before anything was decided, and while the upstream was asked.
         drop(fresh());
         let mut canceled = fresh();
-        canceled.verdict = Verdict::Local;
+        canceled.verdict = Verdict::Local(Arc::default());
         drop(canceled);
         let mut answered = fresh();
-        answered.verdict = Verdict::Local;
+        answered.verdict = Verdict::Local(Arc::default());
         answered.status = 200;
         drop(answered);
         let mut denied = fresh();

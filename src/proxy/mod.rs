@@ -47,7 +47,7 @@ use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::upstream::Balancer;
 use crate::proxy::view::{admit, is_longer};
-use crate::snapshot::{Current, OwnEndpoints, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope};
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -90,7 +90,8 @@ impl Gateway {
         if !ctx.snapshot.is_clear(&target.path) {
             return self.refuse(session, ctx, DenyReason::PathRefused).await;
         }
-        ctx.verdict = Verdict::Local;
+        let notes = Arc::<OwnNotes>::default();
+        ctx.verdict = Verdict::Local(Arc::clone(&notes));
         let served = if ctx.snapshot.is_question(target.path.as_str()) {
             let about = (ctx.id, &*ctx.snapshot);
             let asked = local::verify(session, &*self.own, target, client, about).await?;
@@ -106,9 +107,10 @@ impl Gateway {
                 client: client.address,
                 origin: origin_of(ctx.scheme, &target.authority),
                 snapshot: Arc::clone(&ctx.snapshot),
+                notes: Arc::clone(&notes),
             };
             let answered = local::serve(session, &*self.own, target, scope).await?;
-            answered.map(|status| (status, Verdict::Local))
+            answered.map(|status| (status, Verdict::Local(notes)))
         };
         match served {
             Ok((status, verdict)) => {
@@ -417,7 +419,7 @@ impl ProxyHttp for Gateway {
             }
             Cause::Upstream(problem) => {
                 let name = granted_upstream(ctx).map_or("", |upstream| &upstream.name);
-                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), "an upstream failed");
+                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = ctx.attempt.address.map(tracing::field::display), "an upstream failed");
                 ctx.fault = Some(Fault::Upstream(problem.code));
                 Some(problem)
             }

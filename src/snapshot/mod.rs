@@ -1,7 +1,7 @@
 //! Floor 5: one configuration made ready.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -12,10 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
 use crate::auth::asked::{Judged, Question};
+use crate::auth::grant::Stop;
 use crate::auth::key_use::KeyUse;
 use crate::auth::passing::OwnForms;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
+use crate::auth::view::OwnView;
 use crate::config::{Config, JWKS_PATH};
 use crate::crypto::password::PasswordPool;
 use crate::crypto::signing::SigningKeys;
@@ -23,9 +25,12 @@ use crate::crypto::token::TokenKeys;
 use crate::issuer::{self, IssuerError, Issuers};
 use crate::limit::CounterSets;
 use crate::mail::{self, Mailer, post::Post};
+use crate::model::access::Requirement;
 use crate::model::clock::Clock;
 use crate::model::id::RequestId;
+use crate::model::identity::Identity;
 use crate::model::path::CanonicalPath;
+use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::normalize::reads_one_way;
@@ -296,11 +301,25 @@ pub fn notes(config: &Config) -> Vec<String> {
              the same as that for {path}"
         ))
     };
-    table
-        .slash_pairs(&routes)
-        .into_iter()
-        .filter_map(note)
-        .collect()
+    let pairs = table.slash_pairs(&routes).into_iter().filter_map(note);
+    pairs.chain(scopes_alone(config)).collect()
+}
+
+/// Routes that no login is kept out of by the scopes that they ask for; before strangers that is warned about.
+fn scopes_alone(config: &Config) -> impl Iterator<Item = String> {
+    let is_noted = config.listen.public_url.is_loopback;
+    let routes = config.routes.iter().enumerate().filter(move |_| is_noted);
+    let alone = routes.filter(|(_, route)| match &route.require {
+        Requirement::Rights { any_role, .. } => any_role.is_empty(),
+        Requirement::Public | Requirement::Optional | Requirement::Authenticated => false,
+    });
+    alone.map(|(index, route)| {
+        format!(
+            "route[{index}].require: every login has all declared scopes, so {} is open to whoever logs in; any_role keeps \
+             people out",
+            route.text
+        )
+    })
 }
 
 fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
@@ -419,4 +438,41 @@ pub struct RequestScope {
     pub origin: String,
     /// The configuration this request sees.
     pub snapshot: Arc<Snapshot>,
+    /// What its access record says of it.
+    pub notes: Arc<OwnNotes>,
+}
+
+impl RequestScope {
+    /// Who sends the request, as [`Authorizer::recognise`] tells it; notes it for the access record.
+    ///
+    /// # Errors
+    /// As [`Authorizer::recognise`], without what its caller may not know.
+    pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Stop> {
+        match self.snapshot.authorizer.recognise(view).await {
+            Ok(found) => {
+                if let Some(identity) = &found {
+                    // A handler may ask twice; the answer is the same.
+                    let _ = self.notes.identity.set(Arc::clone(identity));
+                }
+                Ok(found)
+            }
+            Err(unverified) => {
+                if let Some(fault) = unverified.fault {
+                    let _ = self.notes.fault.set(fault);
+                }
+                Err(unverified.stop)
+            }
+        }
+    }
+}
+
+/// What one of the gateway's own endpoints finds out about a request, for its access record.
+#[derive(Debug, Default)]
+pub struct OwnNotes {
+    /// The stable code of a refusal or failure.
+    pub reason: OnceLock<&'static str>,
+    /// What operators learn beside the reason.
+    pub fault: OnceLock<RefusalFault>,
+    /// The caller, if recognised.
+    pub identity: OnceLock<Arc<Identity>>,
 }

@@ -27,7 +27,7 @@ pub struct AccessRecord<'a> {
     pub outcome: Outcome,
     /// Code of the refusal or failure.
     pub reason: Option<&'a str>,
-    /// What is wrong with a bearer token that was refused, which its caller is not told.
+    /// What is wrong with the credential or the asking proxy that was refused, which its caller is not told.
     pub fault: Option<&'a str>,
     /// Status of the answer; 0 if there was none.
     pub status: u16,
@@ -35,7 +35,7 @@ pub struct AccessRecord<'a> {
     pub subject: Option<&'a str>,
     /// By what recognised.
     pub method_authn: Option<&'a str>,
-    /// Which API key.
+    /// Which API key, accepted or not.
     pub key_id: Option<&'a str>,
     /// Which upstream.
     pub upstream: Option<&'a str>,

@@ -141,6 +141,10 @@ pub(in crate::web) async fn finish(
         path: request.uri().path().to_owned(),
     });
     let mut response = next.run(request).await;
+    if let (Some(scope), Some(code)) = (&scope, code_of(&response)) {
+        // The only place that notes it.
+        let _ = scope.notes.reason.set(code);
+    }
     if let Some(person) = person {
         response = person.shown(&portal, response).await;
     }
@@ -303,6 +307,18 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Some(body)
+}
+
+/// The stable code of an answer that tells of a problem.
+fn code_of(response: &Response) -> Option<&'static str> {
+    if let Some(oauth) = response.extensions().get::<OAuthProblem>() {
+        return Some(oauth.code);
+    }
+    let (_, code, _) = match response.extensions().get::<Problem>() {
+        Some(problem) => problem.kind.row(),
+        None => unwritten(response.status())?.kind.row(),
+    };
+    Some(code)
 }
 
 /// The problem that a bare status of axum's own means: 404 and 405, or something that no handler should let out.

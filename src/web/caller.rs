@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 
 use crate::account::call::Call;
 use crate::account::{Accounts, Actor, is_administrator};
@@ -110,11 +110,25 @@ pub(in crate::web) fn own_page(
     scope: &RequestScope,
     request: &Request,
 ) -> Result<HeaderMap, Problem> {
-    let view = own_view(scope, request.method(), request.headers());
-    if !scope.snapshot.authorizer.own_page_sent(&view) {
-        return Err(DenyReason::OriginRefused.into());
-    }
+    check_own_page(scope, request.method(), request.headers())?;
     Ok(request.headers().clone())
+}
+
+fn check_own_page(
+    scope: &RequestScope,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let view = own_view(scope, method, headers);
+    if scope.snapshot.authorizer.own_page_sent(&view) {
+        return Ok(());
+    }
+    let refused = Kind::Denied(DenyReason::OriginRefused);
+    if headers.contains_key(header::ORIGIN) {
+        return Err(refused.into());
+    }
+    let detail = "no Origin header came; a form comes from a page whose browser sends it, a program sends application/json";
+    Err(Problem::because(refused, detail))
 }
 
 /// The circumstances of a request, for the audit trail.
@@ -143,10 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
-        let view = own_view(&scope, &parts.method, &parts.headers);
-        if !scope.snapshot.authorizer.own_page_sent(&view) {
-            return Err(DenyReason::OriginRefused.into());
-        }
+        check_own_page(&scope, &parts.method, &parts.headers)?;
         Ok(Self(scope))
     }
 }
@@ -157,7 +168,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Recognised {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
         let view = own_view(&scope, &parts.method, &parts.headers);
-        let found = scope.snapshot.authorizer.recognise(&view).await?;
+        let found = scope.recognise(&view).await?;
         let identity = found.ok_or(DenyReason::CredentialMissing)?;
         Ok(Self { scope, identity })
     }

@@ -1,6 +1,7 @@
 //! From refusals and failures to answers: one table of statuses, codes and titles.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -160,6 +161,16 @@ impl Problem {
         }
     }
 
+    /// Too many wrong passwords.
+    pub(in crate::web) fn login_limited(limit: Limit) -> Self {
+        let wait = in_words(limit.wait);
+        let detail = format!(
+            "Too many wrong passwords came for this name, or from your network. Until there is room again none is \
+             looked at, not even the right one. Try again in {wait}"
+        );
+        Self::because(Kind::LoginLimited(limit), detail)
+    }
+
     fn failed(kind: Kind, cause: String) -> Self {
         Self {
             kind,
@@ -257,6 +268,16 @@ impl IntoResponse for Problem {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// A time to wait, rounded up: whoever waits for so long is not refused again.
+pub(in crate::web) fn in_words(time: Duration) -> String {
+    let secs = time.as_millis().div_ceil(1000).max(1);
+    match secs {
+        1 => "a second".to_owned(),
+        2..=90 => format!("{secs} seconds"),
+        secs => format!("{} minutes", secs.div_ceil(60)),
     }
 }
 
@@ -390,8 +411,6 @@ fn status_code(status: u16) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -417,5 +436,19 @@ mod tests {
         let response = Problem::from(AccountError::Uncounted).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn a_time_to_wait_is_told_rounded_up() {
+        let cases = [
+            (1, "a second"),
+            (1_001, "2 seconds"),
+            (90_000, "90 seconds"),
+            (90_001, "2 minutes"),
+            (480_001, "9 minutes"),
+        ];
+        for (ms, told) in cases {
+            assert_eq!(in_words(Duration::from_millis(ms)), told, "{ms}");
+        }
     }
 }

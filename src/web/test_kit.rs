@@ -142,6 +142,7 @@ impl Gateway {
             client: IpAddr::from([192, 0, 2, 7]),
             origin: self.snapshot.config.listen.public_url.text.clone(),
             snapshot: Arc::clone(&self.snapshot),
+            notes: Arc::default(),
         };
         let request = request.extension(scope).body(body.into()).unwrap();
         let response = self.endpoints.answer(request).await;

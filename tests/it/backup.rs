@@ -183,6 +183,13 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     };
     // It cannot speak for itself, and tells nobody that it exists.
     confirm(&keys[0].caller(), &keys[0], &json!({"suspended": false})).refused_as(401);
+    let task = ["explain", "GET", "/reports/x", "--apikey", &keys[0].text];
+    let explained = gateway.cli(&task, "");
+    let said = format!(
+        "doorward apikey confirm ACCOUNT lifts that; key {}",
+        keys[0].id
+    );
+    assert!(explained.stdout.contains(&said), "{}", explained.all());
     let asked = gateway
         .post("/auth/introspect")
         .by(&login)

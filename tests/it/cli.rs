@@ -490,3 +490,41 @@ fn silent_peers_on_the_socket_keep_no_command_waiting() {
     }
     drop(silent);
 }
+
+#[test]
+fn a_pending_account_is_found_and_said_to_be_pending() {
+    let gateway = Gateway::start("");
+    let identity = ["--identity", "zed@example.org", "--name", "Zed"];
+    let added = gateway.cli(&[&["account", "add", "zed"][..], &identity].concat(), "");
+    assert!(
+        added.stdout.contains("mailed to zed@example.org"),
+        "{}",
+        added.all()
+    );
+    let uid = added.value("uid");
+    for name in ["zed", "zed@example.org", &uid] {
+        for task in [
+            vec!["member", "set", name, "list", "1", "member"],
+            vec!["apikey", "create", name, "--name", "test"],
+            vec!["account", "disable", name],
+        ] {
+            let ended = gateway.cli(&task, "");
+            assert_eq!(ended.code, Some(1), "{task:?}: {}", ended.all());
+            assert!(ended.stderr.contains("is pending"), "{}", ended.all());
+        }
+        let explained = gateway.cli(&["explain", "GET", "/x", "--as", name], "");
+        assert!(
+            !explained.stderr.contains("no such account"),
+            "{}",
+            explained.all()
+        );
+    }
+    let twice = gateway.cli(&[&["account", "add", "zed"][..], &identity].concat(), "");
+    assert_eq!(twice.code, Some(0), "{}", twice.all());
+    let shown = gateway.cli(&["account", "show", "zed"], "");
+    assert!(
+        shown.stderr.contains("name one by its uid"),
+        "{}",
+        shown.all()
+    );
+}

@@ -228,10 +228,43 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: expected a file that can be read as text (entity not found; --config FILE names another, which may be empty where the environment says all)",
+            "{}: expected a file that can be read as text: there is no such file; --config FILE names yours, which may be empty where the environment says all",
             path.display()
         )
     );
+}
+
+#[test]
+fn a_name_that_is_not_declared_is_answered_by_those_that_are() {
+    let text = "[[upstream]]\nname = 'web'\naddresses = ['127.0.0.1:9']\n\
+         [[upstream]]\nname = 'mail'\naddresses = ['127.0.0.1:9']\n\
+         [[route]]\npath = '/a/{id}'\nupstream = 'wbe'\n\
+         require = { any_role = ['lst-{id}-member', 'list-{id}-membre', 'list-{id}-boss'] }\n";
+    let error = parse(text).unwrap_err().to_string();
+    for said in [
+        "expected the name of an [[upstream]]: web, mail; did you mean `web`?",
+        "or of a [[role_source]]: list; did you mean `list`?",
+        "which gives no role: invitee, member, manager, secret; did you mean `member`?",
+    ] {
+        assert!(error.contains(said), "{said}\n{error}");
+    }
+    assert!(
+        error.ends_with("invitee, member, manager, secret"),
+        "{error}"
+    );
+    assert!(!error.contains("boss") && !error.contains("wbe"), "{error}");
+}
+
+#[test]
+fn a_secret_for_proxies_without_any_proxy_is_warned_about() {
+    let warned = |text: &str| {
+        let (_, warnings) = parse(text).unwrap();
+        warnings.iter().any(|it| it.at == "forward_auth.secret")
+    };
+    let secret = "[forward_auth]\nsecret = '0123456789abcdef'\n";
+    assert!(warned(secret));
+    let listed = format!("[listen]\ntrusted_proxies = ['127.0.0.1']\n{secret}");
+    assert!(!warned(&listed));
 }
 
 #[test]

@@ -83,6 +83,30 @@ fn of_two_hundred_guesses_at_once_five_are_looked_at() {
 }
 
 #[test]
+fn the_operator_ends_a_lockout_from_wherever_it_came() {
+    let gateway = gateway("");
+    gateway.person("anna");
+    gateway.person("bert");
+    for name in ["anna", "bert"] {
+        fail(&gateway, HOME, name, 5);
+        let limited = login(&gateway, HOME, name, &password_of(name));
+        let told = limited.json();
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.ends_with("Try again in 10 minutes"), "{detail}");
+        wait_s(&limited);
+    }
+    let task = ["account", "set-password", "anna", "--password-stdin"];
+    gateway.cli(&task, "another horse battery").done();
+    gateway.secret("another horse battery");
+    login(&gateway, HOME, "anna", "another horse battery").expect(200);
+    login(&gateway, HOME, &address_of("anna"), "another horse battery").expect(200);
+    wait_s(&login(&gateway, HOME, "bert", &password_of("bert")));
+    // From now on guesses count again.
+    fail(&gateway, HOME, "anna", 5);
+    wait_s(&login(&gateway, HOME, "anna", "another horse battery"));
+}
+
+#[test]
 fn names_without_an_account_are_limited_in_the_same_words() {
     let gateway = gateway("");
     gateway.person("anna");

@@ -121,6 +121,96 @@ fn each_way_out_writes_one_record() {
 }
 
 #[test]
+fn why_a_key_is_refused_is_told_to_the_operator_alone() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let bert = gateway.person("bert");
+    let keys: Vec<_> = (0..3).map(|_| gateway.key(&anna, &[])).collect();
+    let owned = gateway.key(&bert, &[]);
+    let network = json!({"allow_from": ["192.0.2.0/24"]});
+    let path = format!("/auth/apikeys/{}", keys[0].id);
+    let patch = gateway.request("PATCH", &path).by(&anna.caller());
+    patch.json(&network).send().expect(200);
+    gateway
+        .cli(&["apikey", "revoke", "anna", &keys[1].id], "")
+        .done();
+    gateway.cli(&["account", "disable", "bert"], "").done();
+    let (start, last) = keys[2].text.split_at(keys[2].text.len() - 1);
+    let broken = format!("{start}{}", if last == "x" { "y" } else { "x" });
+    let cases = [
+        (keys[0].text.as_str(), "network", json!(keys[0].id)),
+        (&keys[1].text, "unknown", json!(null)),
+        (&broken, "malformed", json!(null)),
+        (&owned.text, "account_disabled", json!(owned.id)),
+    ];
+    let mut answers = Vec::new();
+    for (text, fault, key_id) in cases {
+        let caller = Caller::Key(text.to_owned());
+        for (target, outcome) in [("/protected/x", "denied"), ("/auth/me", "local")] {
+            let answer = gateway.get_by(&caller, target);
+            answer.refused(401, "api_key_invalid");
+            let id = answer.header("x-request-id").unwrap().to_owned();
+            answers.push(answer.text().replace(&id, ""));
+            let record = gateway.record(&id);
+            let wanted = json!([outcome, "api_key_invalid", fault, key_id, null]);
+            let found = ["outcome", "reason", "fault", "key_id", "subject"];
+            let found = found.map(|name| record[name].clone());
+            assert_eq!(json!(found), wanted, "{record}");
+        }
+        let task = ["explain", "GET", "/protected/x", "--apikey", text];
+        let explained = gateway.cli(&task, "");
+        let said = format!("api_key_invalid: {fault}: ");
+        assert!(explained.stdout.contains(&said), "{}", explained.all());
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[test]
+fn refusals_of_the_own_endpoints_have_a_reason_and_a_caller() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let anna = gateway.person("anna");
+    let key = gateway.key(&anna, &[]);
+    let record = |answer: crate::harness::http::Response| {
+        let record = gateway.record(answer.header("x-request-id").unwrap());
+        let names = ["outcome", "reason", "fault", "subject", "key_id"];
+        json!(names.map(|name| record[name].clone()))
+    };
+    let me = gateway.get_by(&anna.caller(), "/auth/me").expect(200);
+    assert_eq!(record(me), json!(["local", null, null, anna.uid, null]));
+    let broken = Caller::Session("a.b.c".to_owned());
+    assert_eq!(
+        record(gateway.get_by(&broken, "/auth/me")),
+        json!(["local", "bearer_invalid", "malformed", null, null])
+    );
+    assert_eq!(
+        record(gateway.get_by(&key.caller(), "/auth/members/list/42")),
+        json!(["local", "scope_missing", null, anna.uid, key.id])
+    );
+    assert_eq!(
+        record(gateway.try_login("anna", "a wrong one")),
+        json!(["local", "login_refused", null, null, null])
+    );
+    let form = gateway
+        .post("/auth/login")
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body("username=anna&password=x")
+        .send();
+    form.refused(403, "origin_refused");
+    assert!(
+        form.text().contains("no Origin header came"),
+        "{}",
+        form.text()
+    );
+    assert_eq!(
+        record(form),
+        json!(["local", "origin_refused", null, null, null])
+    );
+}
+
+#[test]
 fn heads_that_are_refused_leave_a_record_too() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));

@@ -9,7 +9,7 @@ use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::password::{HashError, WAIT_MAX};
 use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
-use crate::model::account::{Account, AccountStatus};
+use crate::model::account::{Account, AccountStatus, Digest};
 use crate::model::client_network::wider_networks;
 use crate::model::secret::Secret;
 
@@ -136,8 +136,19 @@ impl Accounts {
         self.parts.counters.logins.limit(&claims)
     }
 
+    /// Lets the failures of an account and of its names count no more, from whatever networks: the operator vouches.
+    pub(in crate::account) fn pardon(&self, call: &Call, account: &Account) {
+        self.forgive(call, account);
+        let names = [account.username.as_str(), account.identity.as_str()];
+        let names = names.map(|name| self.count_key(&["name", &folded(name)]));
+        let own = self.count_key(&["account", account.uid.as_str()]);
+        for key in names.into_iter().chain([own]) {
+            self.parts.counters.pardons.give(key);
+        }
+    }
+
     /// Forgets the failures of an account and of its names with this client network, and the account's row: its owner
-    /// has shown to be it, or the operator vouches.
+    /// has shown to be it.
     pub(in crate::account) fn forgive(&self, call: &Call, account: &Account) {
         let claims = [
             self.of_name(call, account.username.as_str()),
@@ -188,12 +199,29 @@ impl Accounts {
 
     /// Folded at least as far as the look-up of names folds: no spelling has a counter of its own.
     fn of_name(&self, call: &Call, name: &str) -> Claim {
-        let name = name.trim().to_lowercase();
-        self.claim("login", &["name", &name, network(call)])
+        self.counted_with_network(call, ["name", &folded(name)])
     }
 
     fn of_account(&self, call: &Call, account: &Account) -> Claim {
-        self.claim("login", &["account", account.uid.as_str(), network(call)])
+        self.counted_with_network(call, ["account", account.uid.as_str()])
+    }
+
+    /// A name or an account with the client network, since the last pardon.
+    fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> Claim {
+        let pardon = self
+            .parts
+            .counters
+            .pardons
+            .part(&self.count_key(&[kind, text]));
+        match pardon.as_str() {
+            // The key that a counter of an earlier start was kept under.
+            "" => self.claim("login", &[kind, text, network(call)]),
+            pardon => self.claim("login", &[kind, text, network(call), pardon]),
+        }
+    }
+
+    fn count_key(&self, parts: &[&str]) -> Digest {
+        self.parts.token_keys.count_key(parts)
     }
 
     /// The client network, and the wider ones that it is in: whoever has one of those has as many client networks as they
@@ -224,7 +252,7 @@ impl Accounts {
 
     fn claim(&self, policy: &'static str, parts: &[&str]) -> Claim {
         Claim {
-            key: self.parts.token_keys.count_key(parts),
+            key: self.count_key(parts),
             rule: Rule::Window {
                 max: self.parts.account.lockout_attempts,
                 window: self.parts.account.lockout,
@@ -248,6 +276,11 @@ impl<'a> Guesser<'a> {
             Self::Owner(account) => Some(account),
         }
     }
+}
+
+/// A name as it is counted.
+fn folded(name: &str) -> String {
+    name.trim().to_lowercase()
 }
 
 /// Who comes from no network is counted as one.

@@ -3,23 +3,26 @@
 use std::sync::Arc;
 
 use crate::auth::caller::Caller;
-use crate::auth::grant::Stop;
+use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{Kind, Remembered, Terms, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::{ApiKey, Digest};
 use crate::model::clock::Timestamp;
-use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::refusal_fault::KeyFaultKind;
 use crate::store::cached::Subject;
 
 /// Compared where there is no key, so that an unknown one costs what a wrong one costs.
 const NO_KEY: Digest = Digest([0; 32]);
 
 impl Verifier {
-    pub(super) async fn api_key(&self, text: &str, now: Timestamp) -> Result<Remembered, Stop> {
-        let refused = || Stop::Deny(DenyReason::ApiKeyInvalid);
-        let presented = ApiKeyText::parse(text).ok_or_else(refused)?;
+    pub(super) async fn api_key(
+        &self,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Remembered, Unverified> {
+        let presented = ApiKeyText::parse(text).ok_or(KeyFaultKind::Malformed)?;
         let found = self
             .store
             .api_key(&presented.id)
@@ -32,32 +35,37 @@ impl Verifier {
                 .api_key_matches(&presented, &NO_KEY)
                 .then_some(NO_KEY),
         };
-        let (Some(found), Some(matched)) = (found, matched) else {
-            return Err(refused());
+        let (found, matched) = match (found, matched) {
+            (Some(found), Some(matched)) => (found, matched),
+            (Some(_), None) => return Err(KeyFaultKind::Secret.into()),
+            (None, _) => return Err(KeyFaultKind::Unknown.into()),
         };
+        let id = found.id;
+        let refused = |kind| Err(Unverified::of_key(kind, id));
         // One that has ended goes no further than one that is not there, so that it takes no longer.
         if secret_end(&found, &matched, now).is_none_or(|end| end <= now) {
-            return Err(refused());
+            return refused(KeyFaultKind::Expired);
         }
         // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
         // (tests/it/keys.rs).
         let stamp = self.store.generations().stamp(&found.uid);
-        let key = self
+        let again = self
             .store
-            .api_key(&found.id)
+            .api_key(&id)
             .await
-            .map_err(|error| self.unavailable(&error))?
-            .filter(|key| !key.suspended)
-            .and_then(|key| secret_end(&key, &matched, now).map(|end| (key, end)));
-        let Some((key, until)) = key.filter(|(_, end)| now < *end) else {
-            return Err(refused());
+            .map_err(|error| self.unavailable(&error))?;
+        let Some(key) = again else {
+            return refused(KeyFaultKind::Unknown);
         };
-        let Some(subject) = self
-            .active(&key.uid)
-            .await
-            .map_err(|error| self.unavailable(&error))?
-        else {
-            return Err(refused());
+        if key.suspended {
+            return refused(KeyFaultKind::Suspended);
+        }
+        let Some(until) = secret_end(&key, &matched, now).filter(|end| now < *end) else {
+            return refused(KeyFaultKind::Expired);
+        };
+        let subject = match self.active(&key.uid).await? {
+            Ok(subject) => subject,
+            Err(fault) => return refused(KeyFaultKind::Account(fault)),
         };
         let identity = self.key_identity(&key, &subject);
         Ok(Remembered {

@@ -107,13 +107,7 @@ impl Verifier {
         let Some(found) = found.filter(|found| found.uid == uid && found.is_live(now)) else {
             return Err(DenyReason::SessionEnded.into());
         };
-        let Some(subject) = self
-            .active(&uid)
-            .await
-            .map_err(|error| self.unavailable(&error))?
-        else {
-            return Err(DenyReason::SessionEnded.into());
-        };
+        let subject = self.active(&uid).await??;
         let carried = text(claims, "scope")
             .unwrap_or_default()
             .split(' ')

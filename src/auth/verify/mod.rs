@@ -28,12 +28,13 @@ use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::{self, TokenKeys};
 use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
-use crate::model::account::{AccountStatus, Digest};
+use crate::model::account::Digest;
 use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
+use crate::model::refusal_fault::{AccountFault, KeyFaultKind, RefusalFault};
 use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
@@ -235,24 +236,26 @@ impl Verifier {
                 let verified = self.bearer(text, Some(field), origin, now).await?;
                 Ok(Remembered { kind, ..verified })
             }
-            Kind::ApiKey => Ok(self.api_key(text, now).await?),
-            Kind::Cookie(kind) => Ok(self.session(kind, text, now).await?),
+            Kind::ApiKey => self.api_key(text, now).await,
+            Kind::Cookie(kind) => self.session(kind, text, now).await,
         }
     }
 
-    /// Counts and logs why a bearer token was refused; the caller learns only that it was.
+    /// Counts and logs why a credential was refused; the caller learns only that it was.
     fn note_refused(&self, unverified: &Unverified, origin: Origin) {
         let Some(fault) = &unverified.fault else {
             return;
         };
-        if origin.counts {
+        if let RefusalFault::Token(fault) = fault
+            && origin.counts
+        {
             self.metrics.bearer_refused(fault.kind);
         }
         tracing::debug!(
-            fault = fault.kind.code(),
-            detail = fault.detail.as_ref(),
+            fault = fault.code(),
+            detail = %fault,
             client = %origin.client,
-            "bearer token refused"
+            "credential refused"
         );
     }
 
@@ -265,10 +268,15 @@ impl Verifier {
 
     /// Holds one use of a verified credential to its terms, and notes it.
     // INVARIANT: on every request, also on one whose identity is taken from memory (tests/it/apikeys.rs).
-    fn admit(&self, remembered: &Remembered, origin: Origin, now: Timestamp) -> Result<(), Stop> {
+    fn admit(
+        &self,
+        remembered: &Remembered,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<(), Unverified> {
         if let Some(terms) = &remembered.terms {
             if !terms.admit_from(origin.client) {
-                return Err(DenyReason::ApiKeyInvalid.into());
+                return Err(Unverified::of_key(KeyFaultKind::Network, terms.state.id));
             }
             if origin.counts {
                 if let Some(rate) = terms.rate_per_minute {
@@ -284,12 +292,17 @@ impl Verifier {
         Ok(())
     }
 
-    /// The account of a uid with its memberships, if it may act.
-    async fn active(&self, uid: &UserId) -> Result<Option<Arc<Subject>>, StoreError> {
-        let subject = self.subjects.get(uid).await?;
-        Ok(subject
-            .map(|(subject, _)| subject)
-            .filter(|subject| subject.account.status == AccountStatus::Active))
+    /// The account of a uid with its memberships, or why it may not act.
+    async fn active(&self, uid: &UserId) -> Result<Result<Arc<Subject>, AccountFault>, Stop> {
+        let found = self.subjects.get(uid).await;
+        let found = found.map_err(|error| self.unavailable(&error))?;
+        Ok(match found {
+            None => Err(AccountFault::Unknown),
+            Some((subject, _)) => match AccountFault::of(subject.account.status) {
+                None => Ok(subject),
+                Some(fault) => Err(fault),
+            },
+        })
     }
 
     fn unavailable(&self, error: &StoreError) -> Stop {
@@ -302,16 +315,10 @@ impl Verifier {
     }
 
     /// The identity of an account as `explain --as` asks for it: a login that carries every declared scope.
-    pub(crate) async fn as_account(&self, uid: &UserId) -> Result<Option<Arc<Caller>>, Stop> {
-        let Some(subject) = self
-            .active(uid)
-            .await
-            .map_err(|error| self.unavailable(&error))?
-        else {
-            return Ok(None);
-        };
+    pub(crate) async fn as_account(&self, uid: &UserId) -> Result<Arc<Caller>, Unverified> {
+        let subject = self.active(uid).await??;
         let identity = self.login_identity(&subject, None, self.login_scopes(), None);
-        Ok(Some(Arc::new(Caller::new(identity))))
+        Ok(Arc::new(Caller::new(identity)))
     }
 
     /// The resource roles of an account's memberships, sorted; a membership in the store of a resource that a role source

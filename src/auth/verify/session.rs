@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
 use crate::auth::grant::Stop;
+use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{Kind, Remembered, Verifier};
 use crate::crypto::token::{SessionCookie, digests_match};
 use crate::model::account::{Digest, Session, SessionUse};
@@ -67,8 +68,8 @@ impl Verifier {
         kind: CookieKind,
         text: &str,
         now: Timestamp,
-    ) -> Result<Remembered, Stop> {
-        let ended = || Stop::Deny(DenyReason::SessionEnded);
+    ) -> Result<Remembered, Unverified> {
+        let ended = || Unverified::from(DenyReason::SessionEnded);
         let presented = SessionCookie::parse(text).ok_or_else(ended)?;
         let digest = presented.digest();
         let is_it = |session: Option<&Session>| {
@@ -92,13 +93,7 @@ impl Verifier {
         let Some(found) = again.filter(|again| is_it(Some(again)) && again.is_live(now)) else {
             return Err(ended());
         };
-        let subject = self
-            .active(&found.uid)
-            .await
-            .map_err(|error| self.unavailable(&error))?;
-        let Some(subject) = subject else {
-            return Err(ended());
-        };
+        let subject = self.active(&found.uid).await??;
         let ttl = if subject.account.is_admin {
             self.sessions.admin_idle_ttl
         } else {

@@ -3,6 +3,8 @@
 use crate::auth::grant::{Stop, Unavailable};
 use crate::crypto::jwt::JwtError;
 use crate::model::deny::DenyReason;
+use crate::model::id::KeyId;
+use crate::model::refusal_fault::{AccountFault, KeyFaultKind, RefusalFault};
 use crate::model::token_fault::{FaultKind, TokenFault};
 
 /// A credential that was not verified.
@@ -10,8 +12,8 @@ use crate::model::token_fault::{FaultKind, TokenFault};
 pub struct Unverified {
     /// How the decision ends; all that a caller learns.
     pub stop: Stop,
-    /// For a bearer token that is refused, what is wrong with it.
-    pub fault: Option<TokenFault>,
+    /// What operators learn beside: what is wrong with the credential, as far as that is known.
+    pub fault: Option<RefusalFault>,
 }
 
 impl From<Unverified> for Stop {
@@ -42,7 +44,7 @@ impl From<TokenFault> for Unverified {
     fn from(fault: TokenFault) -> Self {
         Self {
             stop: Stop::Deny(fault.kind.reason()),
-            fault: Some(fault),
+            fault: Some(fault.into()),
         }
     }
 }
@@ -50,6 +52,24 @@ impl From<TokenFault> for Unverified {
 impl From<FaultKind> for Unverified {
     fn from(kind: FaultKind) -> Self {
         TokenFault::from(kind).into()
+    }
+}
+
+impl From<KeyFaultKind> for Unverified {
+    fn from(kind: KeyFaultKind) -> Self {
+        Self {
+            stop: Stop::Deny(DenyReason::ApiKeyInvalid),
+            fault: Some(kind.into()),
+        }
+    }
+}
+
+impl From<AccountFault> for Unverified {
+    fn from(fault: AccountFault) -> Self {
+        Self {
+            stop: Stop::Deny(DenyReason::SessionEnded),
+            fault: Some(RefusalFault::Account(fault)),
+        }
     }
 }
 
@@ -72,17 +92,25 @@ impl From<JwtError> for Unverified {
 }
 
 impl Unverified {
+    /// An API key whose secret was presented, and that is not accepted all the same.
+    pub(in crate::auth) fn of_key(kind: KeyFaultKind, key_id: KeyId) -> Self {
+        Self {
+            stop: Stop::Deny(DenyReason::ApiKeyInvalid),
+            fault: Some(kind.of_key(key_id).into()),
+        }
+    }
+
     /// The same, with the issuer whose token it is for operators.
     #[must_use]
     pub(in crate::auth) fn of_issuer(mut self, name: &str) -> Self {
-        if let Some(fault) = &mut self.fault {
+        if let Some(RefusalFault::Token(fault)) = &mut self.fault {
             let gap = if fault.detail.is_empty() { "" } else { ", " };
             fault.detail = format!("{}{gap}issuer {name}", fault.detail).into();
         }
         self
     }
 
-    /// As operators are told it: what is wrong with the token, else the code of the refusal or failure.
+    /// As operators are told it: the code and what is wrong, else the code of the refusal or failure.
     #[must_use]
     pub fn text(&self) -> String {
         let code = match self.stop {

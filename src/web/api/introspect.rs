@@ -56,7 +56,7 @@ pub(in crate::web) async fn introspect(
     let api_key_header = &scope.snapshot.config.account.api_key_header;
     let credentials = with_basic(headers, api_key_header).map_err(Problem::from)?;
     let view = own_view(&scope, &Method::POST, &credentials);
-    let found = authorizer.recognise(&view).await;
+    let found = scope.recognise(&view).await;
     let found = found.map_err(Problem::from)?;
     let caller = found.ok_or_else(|| Problem::from(DenyReason::CredentialMissing))?;
     if let Principal::Own { account, .. } = &caller.principal

@@ -99,7 +99,7 @@ pub(in crate::web) async fn change(
     match outcome {
         Me::Done => {}
         Me::Refused(MeRefusal::WrongPassword) => return Err(Kind::PasswordWrong.into()),
-        Me::Refused(MeRefusal::Limited(limit)) => return Err(Kind::LoginLimited(limit).into()),
+        Me::Refused(MeRefusal::Limited(limit)) => return Err(Problem::login_limited(limit)),
         Me::Refused(MeRefusal::IdentityTaken) => return Err(Kind::IdentityTaken.into()),
         Me::Refused(MeRefusal::Changed) => return Err(Kind::AccountChanged.into()),
     }

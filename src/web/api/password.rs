@@ -105,7 +105,7 @@ pub(in crate::web) fn problem(refusal: &PasswordRefusal) -> Problem {
         PasswordRefusal::Rule(fault) => Problem::because(Kind::PasswordRefused, fault.detail()),
         PasswordRefusal::TokenInvalid => Kind::TokenInvalid.into(),
         PasswordRefusal::WrongOld => Kind::PasswordWrong.into(),
-        PasswordRefusal::Limited(limit) => Kind::LoginLimited(*limit).into(),
+        PasswordRefusal::Limited(limit) => Problem::login_limited(*limit),
         PasswordRefusal::Changed => Kind::AccountChanged.into(),
     }
 }

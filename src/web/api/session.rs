@@ -64,7 +64,7 @@ pub(in crate::web) fn opened(outcome: Login) -> Result<Box<Opened>, Problem> {
     match outcome {
         Login::Opened(opened) => Ok(opened),
         Login::Refused => Err(Kind::LoginRefused.into()),
-        Login::Limited(limit) => Err(Kind::LoginLimited(limit).into()),
+        Login::Limited(limit) => Err(Problem::login_limited(limit)),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::auth::origin::origin_of;
 use crate::crypto::token::is_secret;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
+use crate::model::refusal_fault::{ForwarderFault, RefusalFault};
 use crate::snapshot::{Refusal, Snapshot};
 use crate::web::answer;
 use crate::web::error::{Kind, Problem};
@@ -85,8 +86,11 @@ pub(in crate::web) async fn verify(
     snapshot: &Snapshot,
     (id, portal): (RequestId, &Portal),
 ) -> (Response, Judged) {
-    let read = admit(snapshot, question.client.peer_is_trusted, question.headers)
-        .and_then(|()| question::read(question, snapshot));
+    let admitted = admit(snapshot, question.client.peer_is_trusted, question.headers);
+    let read = match admitted {
+        Ok(()) => question::read(question, snapshot).map_err(|reason| (reason, None)),
+        Err(fault) => Err(unadmitted(fault)),
+    };
     match read {
         Ok((family, asked)) => {
             let (told, decision) = judge(snapshot, &asked).await;
@@ -108,9 +112,9 @@ pub(in crate::web) async fn verify(
             };
             (response, judged)
         }
-        Err(reason) => {
+        Err((reason, fault)) => {
             let problem = Problem::from(Kind::DeniedToProxy(reason));
-            (problem.into_response(), Judged::unread(reason))
+            (problem.into_response(), Judged::unread(reason, fault))
         }
     }
 }
@@ -120,7 +124,10 @@ fn admit(
     snapshot: &Snapshot,
     peer_is_trusted: bool,
     headers: &HeaderMap,
-) -> Result<(), DenyReason> {
+) -> Result<(), ForwarderFault> {
+    if !peer_is_trusted {
+        return Err(ForwarderFault::Address);
+    }
     let mut sent = headers.get_all(SECRET).iter();
     let shows_secret = match &snapshot.config.forward_auth.secret {
         None => true,
@@ -129,11 +136,19 @@ fn admit(
             _ => false,
         },
     };
-    if peer_is_trusted && shows_secret {
+    if shows_secret {
         Ok(())
     } else {
-        Err(DenyReason::ForwarderRefused)
+        Err(ForwarderFault::Secret)
     }
+}
+
+/// The refusal of a proxy that may not ask, and what operators learn beside.
+const fn unadmitted(fault: ForwarderFault) -> (DenyReason, Option<RefusalFault>) {
+    (
+        DenyReason::ForwarderRefused,
+        Some(RefusalFault::Forwarder(fault)),
+    )
 }
 
 /// The answer as the proxies of a family understand it.

@@ -130,7 +130,7 @@ async fn logged_in(
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Identity>>, Problem> {
     let view = own_view(scope, method, headers);
-    match scope.snapshot.authorizer.recognise(&view).await {
+    match scope.recognise(&view).await {
         Ok(found) => Ok(found.filter(|identity| identity.method == AuthnMethod::Session)),
         Err(Stop::Deny(DenyReason::SessionEnded)) => Ok(None),
         Err(stop) => Err(stop.into()),

@@ -73,7 +73,7 @@ pub(in crate::web) async fn show(
 ) -> Result<Response, Problem> {
     let authorizer = &scope.snapshot.authorizer;
     let view = own_view(&scope, &Method::GET, &headers);
-    let found = authorizer.recognise(&view).await;
+    let found = scope.recognise(&view).await;
     let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
@@ -194,7 +194,7 @@ fn lead_back(
 /// Ends the session that the browser had before: its cookie is gone now. If that fails it ends by itself.
 async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
     let view = own_view(scope, &Method::POST, headers);
-    let Ok(Some(identity)) = scope.snapshot.authorizer.recognise(&view).await else {
+    let Ok(Some(identity)) = scope.recognise(&view).await else {
         return;
     };
     if let Principal::Own {
@@ -225,7 +225,7 @@ pub(in crate::web) async fn log_out(
         .take("rd")
         .and_then(|rd| authorizer.return_to().accept(&rd));
     let view = own_view(scope, &Method::POST, headers);
-    match authorizer.recognise(&view).await {
+    match scope.recognise(&view).await {
         Ok(Some(identity)) => {
             if let Principal::Own {
                 account,

@@ -9,8 +9,6 @@ pub(in crate::web) mod password;
 mod refusal;
 pub(in crate::web) mod start;
 
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use minijinja::value::Serde;
@@ -146,27 +144,13 @@ fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
 
 /// What is said of a problem on a page.
 fn words_of(problem: &Problem) -> String {
-    if let Kind::LoginLimited(limit) = &problem.kind {
-        return format!(
-            "Too many wrong passwords came for this name, or from your network. Until there is room again none is \
-             looked at, not even the right one. Try again in {}.",
-            in_words(limit.wait)
-        );
+    if let (Kind::LoginLimited(_), Some(detail)) = (&problem.kind, &problem.detail) {
+        return format!("{detail}.");
     }
     let (_, _, title) = problem.kind.row();
     match &problem.detail {
         Some(detail) => format!("{title}: {detail}."),
         None => format!("{title}."),
-    }
-}
-
-/// A time to wait, rounded up: whoever waits for so long is not refused again.
-fn in_words(time: Duration) -> String {
-    let secs = time.as_millis().div_ceil(1000).max(1);
-    match secs {
-        1 => "a second".to_owned(),
-        2..=90 => format!("{secs} seconds"),
-        secs => format!("{} minutes", secs.div_ceil(60)),
     }
 }
 
@@ -203,23 +187,4 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let mut values = pairs.filter(|(have, _)| have == name);
     let first = values.next()?;
     values.next().is_none().then(|| first.1.into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_to_wait_is_told_rounded_up() {
-        let cases = [
-            (1, "a second"),
-            (1_001, "2 seconds"),
-            (90_000, "90 seconds"),
-            (90_001, "2 minutes"),
-            (480_001, "9 minutes"),
-        ];
-        for (ms, told) in cases {
-            assert_eq!(in_words(Duration::from_millis(ms)), told, "{ms}");
-        }
-    }
 }

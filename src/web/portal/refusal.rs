@@ -15,7 +15,8 @@ use crate::auth::return_to::ReturnTo;
 use crate::crypto::token::sha256;
 use crate::model::deny::DenyReason;
 use crate::snapshot::{Refusal, RefusalPage};
-use crate::web::portal::{Portal, REFUSAL, STYLE, in_words};
+use crate::web::error::in_words;
+use crate::web::portal::{Portal, REFUSAL, STYLE};
 
 #[derive(Serialize)]
 struct Filled<'a> {

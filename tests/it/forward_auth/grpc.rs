@@ -311,6 +311,12 @@ fn only_trusted_proxies_that_show_the_secret_may_ask() {
         refused.is_refused(403, "forwarder_refused");
         let record = scene.record(&refused);
         assert_eq!(record["reason"], "forwarder_refused");
+        let fault = if from == LOOPBACK {
+            "secret"
+        } else {
+            "address"
+        };
+        assert_eq!(record["fault"], fault);
         assert_eq!(record["client"], from.to_string());
     }
 }

@@ -31,11 +31,12 @@ use crate::auth::client::{Client, is_trusted};
 use crate::auth::grant::{Decision, Grant};
 use crate::model::deny::DenyReason;
 use crate::model::id::{RequestId, RequestIds};
+use crate::model::refusal_fault::{ForwarderFault, RefusalFault};
 use crate::snapshot::{Current, Snapshot};
 use crate::web::error::{Kind, Problem};
 use crate::web::forward_auth::grpc::answer::Identified;
 use crate::web::forward_auth::grpc::record::{Answered, Record};
-use crate::web::forward_auth::{Told, admit, judge};
+use crate::web::forward_auth::{Told, admit, judge, unadmitted};
 
 /// Bytes of a question beside the head that it describes: names of ends and their certificates, and a head that is
 /// somewhat too large, so that its caller is told. Bodies are not asked for.
@@ -131,7 +132,7 @@ struct Arrival {
     id: RequestId,
     snapshot: Arc<Snapshot>,
     peer: IpAddr,
-    admitted: Result<(), DenyReason>,
+    admitted: Result<(), ForwarderFault>,
 }
 
 #[derive(Debug)]
@@ -156,16 +157,17 @@ impl Authorization for Questions {
 
 impl Arrival {
     async fn check(&self, question: &CheckRequest) -> (CheckResponse, Answered) {
-        let read = self
-            .admitted
-            .and_then(|()| question::fields(question, &self.snapshot.config.limits));
+        if let Err(fault) = self.admitted {
+            return self.unread(unadmitted(fault)).await;
+        }
+        let read = question::fields(question, &self.snapshot.config.limits);
         let asked = read
             .as_ref()
             .map_err(|reason| *reason)
             .and_then(|fields| question::read(question, fields, &self.snapshot, self.peer));
         match asked {
             Ok((asked, client)) => self.judged(asked, client).await,
-            Err(reason) => self.unread(reason).await,
+            Err(reason) => self.unread((reason, None)).await,
         }
     }
 
@@ -200,14 +202,17 @@ impl Arrival {
     }
 
     /// Nothing could be judged.
-    async fn unread(&self, reason: DenyReason) -> (CheckResponse, Answered) {
+    async fn unread(
+        &self,
+        (reason, fault): (DenyReason, Option<RefusalFault>),
+    ) -> (CheckResponse, Answered) {
         let problem = Problem::from(Kind::DeniedToProxy(reason));
         let written = self.refused(Told::Refused(problem)).await;
         let answered = Answered {
             status: written.status,
             body_bytes: written.body_bytes,
             client: None,
-            judged: Judged::unread(reason),
+            judged: Judged::unread(reason, fault),
         };
         (written.message, answered)
     }

@@ -9,7 +9,7 @@ use http::Method;
 use crate::auth::asked::Judged;
 use crate::auth::grant::Decision;
 use crate::model::id::{KeyId, RequestId};
-use crate::model::token_fault::FaultKind;
+use crate::model::refusal_fault::RefusalFault;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -87,13 +87,11 @@ impl Record {
                 .map(|route| route.text.as_str()),
             outcome: self.outcome(),
             reason: decision.and_then(Decision::code),
-            fault: decision.and_then(Decision::fault).map(FaultKind::code),
+            fault: decision.and_then(Decision::fault).map(RefusalFault::code),
             status: self.status(),
             subject: identity.map(|it| it.subject()),
             method_authn: identity.map(|it| it.method.as_str()),
-            key_id: identity
-                .and_then(|it| it.key_id.as_ref())
-                .map(KeyId::as_str),
+            key_id: decision.and_then(Decision::key_id).map(KeyId::as_str),
             upstream: None,
             bytes_sent: answered.map_or(0, |it| it.body_bytes),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

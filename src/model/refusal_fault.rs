@@ -1,0 +1,232 @@
+//! What operators learn about a refusal and its caller does not: the `fault` of the access record and of `explain`.
+
+use std::fmt;
+
+use crate::model::account::AccountStatus;
+use crate::model::id::KeyId;
+use crate::model::token_fault::TokenFault;
+
+/// What is wrong behind a refusal. Its code is part of logs: it never changes its meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusalFault {
+    /// With a bearer token.
+    Token(TokenFault),
+    /// With an API key.
+    ApiKey(KeyFault),
+    /// With the account of a session.
+    Account(AccountFault),
+    /// With a proxy that asks for a decision.
+    Forwarder(ForwarderFault),
+}
+
+/// What is wrong with an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFault {
+    /// The kind.
+    pub kind: KeyFaultKind,
+    /// The key, if its secret was presented.
+    pub key_id: Option<KeyId>,
+}
+
+/// Why an API key is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFaultKind {
+    /// The text has not the form of a key, or its checksum is wrong.
+    Malformed,
+    /// No key has this id: it was revoked, or never existed.
+    Unknown,
+    /// The secret is not the key's.
+    Secret,
+    /// The key, or this secret of it, has expired.
+    Expired,
+    /// A restore has suspended the key.
+    Suspended,
+    /// The client's address is outside the networks of the key.
+    Network,
+    /// The account of the key may not act.
+    Account(AccountFault),
+}
+
+/// Why an account may not act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountFault {
+    /// There is none.
+    Unknown,
+    /// It has no password yet.
+    Pending,
+    /// It is disabled.
+    Disabled,
+}
+
+/// Why a proxy may not ask for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwarderFault {
+    /// Its address is not in `listen.trusted_proxies`.
+    Address,
+    /// `X-Doorward-Secret` is missing, wrong or sent twice.
+    Secret,
+}
+
+impl RefusalFault {
+    /// The stable code, `snake_case`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Token(fault) => fault.kind.code(),
+            Self::ApiKey(fault) => fault.kind.code(),
+            Self::Account(fault) => fault.code(),
+            Self::Forwarder(fault) => fault.code(),
+        }
+    }
+
+    /// The API key whose secret was presented.
+    #[must_use]
+    pub const fn key_id(&self) -> Option<&KeyId> {
+        match self {
+            Self::ApiKey(fault) => fault.key_id.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl KeyFaultKind {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Secret => "secret",
+            Self::Expired => "expired",
+            Self::Suspended => "suspended",
+            Self::Network => "network",
+            Self::Account(fault) => fault.code(),
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "the text has not the form of a key, or its checksum is wrong",
+            Self::Unknown => "no key has this id: it was revoked, or never existed",
+            Self::Secret => "the secret is not the key's",
+            Self::Expired => "the key, or this secret of it, has expired",
+            Self::Suspended => {
+                "the key is suspended since a restore; doorward apikey confirm ACCOUNT lifts that"
+            }
+            Self::Network => "the client's address is outside allow_from of the key",
+            Self::Account(fault) => fault.text(),
+        }
+    }
+
+    /// This kind, for a key whose secret was presented.
+    #[must_use]
+    pub const fn of_key(self, key_id: KeyId) -> KeyFault {
+        KeyFault {
+            kind: self,
+            key_id: Some(key_id),
+        }
+    }
+}
+
+impl AccountFault {
+    /// Why an account of this status may not act; `None`: it may.
+    #[must_use]
+    pub const fn of(status: AccountStatus) -> Option<Self> {
+        match status {
+            AccountStatus::Active => None,
+            AccountStatus::Pending => Some(Self::Pending),
+            AccountStatus::Disabled => Some(Self::Disabled),
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Unknown => "account_unknown",
+            Self::Pending => "account_pending",
+            Self::Disabled => "account_disabled",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "there is no such account",
+            Self::Pending => "the account is pending: no password is set yet",
+            Self::Disabled => "the account is disabled",
+        }
+    }
+}
+
+impl ForwarderFault {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Secret => "secret",
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Address => "the proxy's address is not in listen.trusted_proxies",
+            Self::Secret => "X-Doorward-Secret is missing, wrong or sent twice",
+        }
+    }
+}
+
+impl fmt::Display for RefusalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Token(fault) => return fault.fmt(f),
+            Self::ApiKey(fault) => fault.kind.text(),
+            Self::Account(fault) => fault.text(),
+            Self::Forwarder(fault) => fault.text(),
+        };
+        write!(f, "{}: {text}", self.code())?;
+        match self.key_id() {
+            Some(key_id) => write!(f, "; key {}", key_id.as_str()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<TokenFault> for RefusalFault {
+    fn from(fault: TokenFault) -> Self {
+        Self::Token(fault)
+    }
+}
+
+impl From<KeyFault> for RefusalFault {
+    fn from(fault: KeyFault) -> Self {
+        Self::ApiKey(fault)
+    }
+}
+
+impl From<KeyFaultKind> for RefusalFault {
+    fn from(kind: KeyFaultKind) -> Self {
+        Self::ApiKey(KeyFault { kind, key_id: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_named_where_its_secret_was_presented() {
+        let key_id = KeyId::parse("abcd1234").unwrap();
+        let known = RefusalFault::from(KeyFaultKind::Expired.of_key(key_id));
+        assert_eq!((known.code(), known.key_id()), ("expired", Some(&key_id)));
+        assert!(known.to_string().ends_with("; key abcd1234"), "{known}");
+        let guessed = RefusalFault::from(KeyFaultKind::Secret);
+        assert_eq!((guessed.code(), guessed.key_id()), ("secret", None));
+        assert_eq!(guessed.to_string(), "secret: the secret is not the key's");
+    }
+
+    #[test]
+    fn what_an_account_lacks_is_told_by_its_status() {
+        for (status, code) in [
+            (AccountStatus::Active, None),
+            (AccountStatus::Pending, Some("account_pending")),
+            (AccountStatus::Disabled, Some("account_disabled")),
+        ] {
+            assert_eq!(AccountFault::of(status).map(AccountFault::code), code);
+        }
+    }
+}
