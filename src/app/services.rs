@@ -208,6 +208,7 @@ fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError>
                     path: directory.clone(),
                     source,
                 })?;
+            let store = store.with_write_timeout(config.store.write_timeout);
             if records == Records::Found {
                 all_keys_there(&keys)?;
             }

@@ -86,6 +86,7 @@ const SECTIONS: &[Section] = &[
             ("cache_entries", Scalar),
             ("backup_every_s", Scalar),
             ("backup_keep", Scalar),
+            ("write_timeout_ms", Scalar),
         ],
     ),
     (

@@ -8,6 +8,8 @@ use crate::config::reader::{Reader, is_path};
 /// How often backups are made if nobody says.
 const DAY: Duration = Duration::from_hours(24);
 const YEAR_S: u64 = 31_536_000;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+const HOUR_MS: u64 = 3_600_000;
 
 /// Which engine keeps the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct StoreSettings {
     pub backup_every: Option<Duration>,
     /// How many of them are kept. Default 7.
     pub backup_keep: usize,
+    /// How long a write may take before its caller is told that its outcome is not known. Default 5 s.
+    pub write_timeout: Duration,
 }
 
 pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
@@ -56,6 +60,9 @@ pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
             .seconds("backup_every_s", 0..=YEAR_S)
             .map_or(Some(DAY), |every| (!every.is_zero()).then_some(every)),
         backup_keep: reader.count("backup_keep", 1..=1000).unwrap_or(7),
+        write_timeout: reader
+            .millis("write_timeout_ms", 1..=HOUR_MS)
+            .unwrap_or(WRITE_TIMEOUT),
     };
     reader.finish();
     settings

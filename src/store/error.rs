@@ -5,8 +5,7 @@ use std::path::PathBuf;
 /// A store that could not do what it was asked. Callers answer 503: nothing was decided and nothing half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The engine could not read or write. After a failed write the outcome is unknown until the store is open again:
-    /// the intent was done whole or not at all.
+    /// The engine could not read or write, and the intent was not done.
     #[error("cannot {action} the store")]
     Engine {
         /// `read`, `write to`, `open`, `copy`.
@@ -43,6 +42,10 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// The intent was done whole or not at all, and which of the two is not known yet: its batch could not be made durable, or
+    /// has not been in time. Until it is known nobody reads what it would have changed.
+    #[error("whether this was written is not known yet")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The queue is full, the store is being opened anew, or its threads have ended.
     #[error("the store does not answer")]
     Busy,

@@ -1,7 +1,8 @@
-//! A store for tests that fails when it is told to: at one read or write, counted from now.
+//! A store for tests that fails when it is told to: at one look at a record, at one write, or after it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::store::engine::Engine;
 use crate::store::error::StoreError;
@@ -13,8 +14,49 @@ use crate::store::transaction::{Changes, Entry, Records, Transaction};
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     records: MemoryStore,
-    /// How many go well before the one that fails; below zero none fails any more.
-    left: AtomicI64,
+    /// How many looks and writes go well before the one that fails; below zero none fails any more.
+    left: Arc<AtomicI64>,
+    /// How many writes go well before the one whose answer is lost; below zero none is.
+    until_lost: AtomicI64,
+    /// What the write whose answer was lost would change, until that is settled. No other write is taken meanwhile.
+    lost: Mutex<Option<Changes>>,
+}
+
+/// Records whose looks are counted.
+struct Counted<'a> {
+    base: &'a dyn Records,
+    left: &'a AtomicI64,
+}
+
+impl Records for Counted<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        step(self.left)?;
+        self.base.get(key)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        step(self.left)?;
+        self.base.scan(prefix, after, limit)
+    }
+}
+
+fn step(left: &AtomicI64) -> Result<(), StoreError> {
+    if left.fetch_sub(1, Ordering::SeqCst) == 0 {
+        return Err(on_purpose());
+    }
+    Ok(())
+}
+
+fn on_purpose() -> StoreError {
+    StoreError::Engine {
+        action: "read",
+        source: "on purpose".into(),
+    }
 }
 
 impl FaultyStore {
@@ -22,34 +64,61 @@ impl FaultyStore {
     pub(crate) fn new() -> Self {
         Self {
             records: MemoryStore::new(Arc::default()),
-            left: AtomicI64::new(-1),
+            left: Arc::new(AtomicI64::new(-1)),
+            until_lost: AtomicI64::new(-1),
+            lost: Mutex::default(),
         }
     }
 
-    /// Lets so many reads and writes go well, fails the next one, and none after it.
+    /// Lets so many looks and writes go well, fails the next one, and none after it.
     pub(crate) fn fail_after(&self, count: i64) {
         self.left.store(count, Ordering::SeqCst);
     }
 
-    /// Whether the one that was to fail has failed; from then on, or before one was named.
+    /// Lets so many writes go well, and loses the answer of the next one: until [`Self::settle`] it is not known whether it
+    /// was done.
+    pub(crate) fn lose_after(&self, count: i64) {
+        self.until_lost.store(count, Ordering::SeqCst);
+    }
+
+    /// Whether what was to fail or to be lost has been; from then on, or before one was named.
     pub(crate) fn has_failed(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
+        [&*self.left, &self.until_lost]
+            .iter()
+            .all(|left| left.load(Ordering::SeqCst) < 0)
+    }
+
+    /// Says what has become of the write whose answer was lost.
+    pub(crate) async fn settle(&self, is_done: bool) {
+        self.until_lost.store(-1, Ordering::SeqCst);
+        let lost = self.lost.lock().unwrap().take();
+        if let Some(changes) = lost.filter(|_| is_done) {
+            let put = move |tx: &mut Transaction<'_>| {
+                tx.adopt((changes, BTreeSet::new()));
+                Ok(())
+            };
+            self.records.write(put).await.unwrap();
+        }
+        Engine::generations(self).touch_all();
+    }
+
+    /// Makes the records what they were, with nothing failing.
+    pub(crate) async fn put_back(&self, entries: Vec<Entry>) {
+        let put = move |tx: &mut Transaction<'_>| {
+            let now = tx.records().scan(&[], None, usize::MAX)?;
+            let gone = now.into_iter().map(|(key, _)| (key, None));
+            let back = entries.into_iter().map(|(key, value)| (key, Some(value)));
+            tx.adopt((gone.chain(back).collect(), BTreeSet::new()));
+            Ok(())
+        };
+        self.records.write(put).await.unwrap();
+        Engine::generations(self).touch_all();
     }
 
     /// Every record, with nothing failing.
     pub(crate) async fn everything(&self) -> Vec<Entry> {
         let all = |records: &dyn Records| records.scan(&[], None, usize::MAX);
         self.records.read(all).await.unwrap()
-    }
-
-    fn step(&self) -> Result<(), StoreError> {
-        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
-            return Err(StoreError::Engine {
-                action: "read",
-                source: "on purpose".into(),
-            });
-        }
-        Ok(())
     }
 }
 
@@ -62,16 +131,45 @@ impl Engine for FaultyStore {
         &self,
         read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.step()?;
-        self.records.read(read).await
+        let left = Arc::clone(&self.left);
+        let counted = move |base: &dyn Records| read(&Counted { base, left: &left });
+        self.records.read(counted).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
         intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.step()?;
-        self.records.write(intent).await
+        if self.lost.lock().unwrap().is_some() {
+            return Err(on_purpose());
+        }
+        let left = Arc::clone(&self.left);
+        let is_lost = self.until_lost.fetch_sub(1, Ordering::SeqCst) == 0;
+        let counted = move |tx: &mut Transaction<'_>| {
+            let counted = Counted {
+                base: tx.records(),
+                left: &left,
+            };
+            let mut inner = Transaction::over(&counted);
+            let value = intent(&mut inner)?;
+            // The write itself.
+            step(&left)?;
+            let parts = inner.into_parts();
+            if is_lost {
+                return Ok((value, Some(parts)));
+            }
+            tx.adopt(parts);
+            Ok((value, None))
+        };
+        let (value, lost) = self.records.write(counted).await?;
+        let Some((changes, touched)) = lost else {
+            return Ok(value);
+        };
+        *self.lost.lock().unwrap() = Some(changes);
+        for uid in &touched {
+            Engine::generations(self).touch(uid);
+        }
+        Err(StoreError::Unknown("on purpose".into()))
     }
 
     async fn side(&self) -> Result<Vec<Entry>, StoreError> {

@@ -16,6 +16,8 @@ mod inspect;
 mod intents;
 mod layout;
 pub mod memory;
+#[cfg(test)]
+mod model_check;
 mod reads;
 mod record;
 pub mod sled;

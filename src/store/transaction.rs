@@ -74,7 +74,48 @@ pub(crate) fn first<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a 
     after.map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
-/// Records with changes on top.
+/// Records with changes of somebody else's on top.
+pub(crate) struct Layered<'a> {
+    /// What lies below.
+    pub(crate) base: &'a dyn Records,
+    /// What lies on top.
+    pub(crate) changes: &'a Changes,
+}
+
+impl Records for Layered<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.base.get(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let changed: Vec<_> = self
+            .changes
+            .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .collect();
+        // Each change takes away one entry at most: so many more of the base are enough.
+        let base = limit.saturating_add(changed.len());
+        let base = self.base.scan(prefix, after, base)?;
+        let mut merged: BTreeMap<_, _> = base.into_iter().collect();
+        for (key, change) in changed {
+            match change {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+/// Records with changes of its own on top.
 pub(crate) struct Overlay<'a> {
     base: &'a dyn Records,
     changes: Changes,
@@ -98,14 +139,18 @@ impl<'a> Overlay<'a> {
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }
+
+    fn layered(&self) -> Layered<'_> {
+        Layered {
+            base: self.base,
+            changes: &self.changes,
+        }
+    }
 }
 
 impl Records for Overlay<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.changes.get(key) {
-            Some(change) => Ok(change.clone()),
-            None => self.base.get(key),
-        }
+        self.layered().get(key)
     }
 
     fn scan(
@@ -114,20 +159,7 @@ impl Records for Overlay<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        // Without the limit below, since changes may take entries away: what intents scan hangs on one uid.
-        let base = self.base.scan(prefix, after, usize::MAX)?;
-        let mut merged: BTreeMap<_, _> = base.into_iter().collect();
-        let changed = self
-            .changes
-            .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
-        for (key, change) in changed {
-            match change {
-                Some(value) => merged.insert(key.clone(), value.clone()),
-                None => merged.remove(key),
-            };
-        }
-        Ok(merged.into_iter().take(limit).collect())
+        self.layered().scan(prefix, after, limit)
     }
 }
 
@@ -186,6 +218,13 @@ impl<'a> Transaction<'a> {
         self.touched.insert(uid.clone());
     }
 
+    /// Takes over what another transaction on the same records would write.
+    #[cfg(test)]
+    pub(crate) fn adopt(&mut self, (changes, touched): (Changes, BTreeSet<UserId>)) {
+        self.overlay.absorb(changes);
+        self.touched.extend(touched);
+    }
+
     /// What is to be written, and whose stamps then are void.
     pub(crate) fn into_parts(self) -> (Changes, BTreeSet<UserId>) {
         (self.overlay.changes, self.touched)
@@ -239,7 +278,9 @@ mod tests {
         assert_eq!(overlay.get(b"b1").unwrap(), None);
         assert_eq!(overlay.get(b"a1").unwrap().unwrap(), b"new");
         assert_eq!(keys(&overlay.scan(b"b", None, 9).unwrap()), ["b2", "b3"]);
-        assert_eq!(keys(&overlay.scan(b"b", None, 1).unwrap()), ["b2"]);
+        for (limit, expected) in [(0, &[] as &[&str]), (1, &["b2"]), (2, &["b2", "b3"])] {
+            assert_eq!(keys(&overlay.scan(b"b", None, limit).unwrap()), expected);
+        }
         assert_eq!(base, map(&["a1", "b1", "b2"]));
     }
 }

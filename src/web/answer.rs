@@ -247,7 +247,7 @@ pub(in crate::web) fn finished(
         let metrics = &snapshot.services.metrics;
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
-            Kind::StoreUnavailable => metrics.store_error(),
+            Kind::StoreUnavailable | Kind::WriteUnknown => metrics.store_error(),
             Kind::LoginLimited(_) => metrics.login_limited(),
             Kind::LimitsFull => metrics.limits_full(),
             _ => {}

@@ -9,6 +9,7 @@ use crate::account::{AccountError, InvalidField};
 use crate::auth::grant::{Stop, Unavailable};
 use crate::limit::Limit;
 use crate::model::deny::{DenyReason, challenge};
+use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -48,6 +49,7 @@ pub(in crate::web) enum Kind {
     LevelUnknown,
     MembershipChanged,
     StoreUnavailable,
+    WriteUnknown,
     AuditUnavailable,
     RoleSourceUnavailable,
     IssuerUnavailable,
@@ -112,6 +114,11 @@ impl Kind {
                 "The membership has changed: try again",
             ),
             Self::StoreUnavailable => (503, Unavailable::Store.code(), "Try again soon"),
+            Self::WriteUnknown => (
+                503,
+                "write_unknown",
+                "Whether this was written is not known yet: look before you ask again",
+            ),
             Self::AuditUnavailable => (503, "audit_unavailable", "Try again soon"),
             Self::RoleSourceUnavailable => (503, Unavailable::RoleSource.code(), "Try again soon"),
             Self::IssuerUnavailable => (503, Unavailable::Issuer.code(), "Try again soon"),
@@ -211,6 +218,7 @@ impl From<InvalidField> for Problem {
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Self {
         let kind = match error {
+            AccountError::Store(StoreError::Unknown(_)) => Kind::WriteUnknown,
             AccountError::Store(_) => Kind::StoreUnavailable,
             // The cause is in the log already.
             AccountError::RoleSource(_) => return Kind::RoleSourceUnavailable.into(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::process::geteuid;
 
 use crate::store::error::StoreError;
@@ -185,6 +185,20 @@ pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Makes what was created or renamed in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Has the files of a directory and of those below it read from the disk again, where the system can.
+pub(crate) fn forget_cached(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            forget_cached(&entry.path())?;
+        } else {
+            // A file system that has no cache has nothing to forget.
+            let _ = fadvise(&File::open(entry.path())?, 0, None, Advice::DontNeed);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the disk takes writes again.

@@ -2,6 +2,10 @@
 //!
 //! The directory holds `db/` (sled's), `census` (a copy of what was counted last) and `lock`. Writes go through one
 //! thread (`writer`), reads through a few (`readers`); nothing here runs on the caller's thread but the hand-over.
+//!
+//! sled shows what is applied at once, long before it is durable, and goes on showing it when it could not be made durable.
+//! So the writer lays what was there before over the records while it commits (`Shared::hide`), and takes it away when the
+//! batch is durable, or the store open again and what became of the batch known.
 
 pub(crate) mod census;
 mod check;
@@ -19,8 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use sled::Db;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub use crate::store::sled::check::{Findings, check};
 pub use crate::store::sled::files::{make_private, stranger_in};
@@ -31,8 +38,8 @@ use crate::store::generations::Generations;
 use crate::store::sled::open::{Database, cannot_open};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::writer::{Task, Ticket, Writer};
-use crate::store::transaction::{Changes, Entry, Records, Transaction};
+use crate::store::sled::writer::{Claim, Task, Ticket, Writer};
+use crate::store::transaction::{Changes, Entry, Layered, Records, Transaction};
 
 /// How many writes may wait before more are refused: at a bad disk's 400 syncs a second, still answered in time.
 const QUEUE_MAX: usize = 1024;
@@ -48,6 +55,7 @@ pub struct SledStore {
     walks: Mutex<()>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
+    write_timeout: Duration,
 }
 
 impl SledStore {
@@ -68,6 +76,7 @@ impl SledStore {
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             slot: RwLock::new(Some(database)),
+            hidden: RwLock::default(),
             _lock: lock,
         });
         generations.touch_all();
@@ -83,21 +92,35 @@ impl SledStore {
             walks: Mutex::default(),
             writer: Some(writer),
             readers,
+            write_timeout: Duration::MAX,
         })
     }
-}
 
-impl SledStore {
-    /// Runs something on a reader's thread.
-    async fn submit<T: Send + 'static>(
+    /// How long a write may take before its caller is told [`StoreError::Unknown`], or [`StoreError::Busy`] where it has not
+    /// been begun; then it is not done at all. Without this a caller waits until it is done.
+    #[must_use]
+    pub fn with_write_timeout(mut self, write_timeout: Duration) -> Self {
+        self.write_timeout = write_timeout;
+        self
+    }
+
+    /// Has the next commit fail at this step.
+    #[cfg(test)]
+    pub(crate) fn break_at(&self, step: open::Step) {
+        if let Some(database) = self.shared.database().as_ref() {
+            *database.fails_at.lock().unwrap() = Some(step);
+        }
+    }
+
+    /// Runs something on the database itself, on a reader's thread.
+    async fn beside<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&SledRecords<'_>) -> Result<T, StoreError> + Send + 'static,
+        run: impl FnOnce(&Db) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (caller, answer) = oneshot::channel();
-        self.readers.submit(Box::new(move |records| {
-            // A caller who went away wants no answer.
-            drop(caller.send(run(records)));
-        }))?;
+        self.readers.submit(Job::Side(Box::new(move |db| {
+            drop(caller.send(run(db)));
+        })))?;
         answer.await.unwrap_or(Err(StoreError::Busy))
     }
 }
@@ -129,7 +152,12 @@ impl Engine for SledStore {
         &self,
         read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.submit(move |records| read(records)).await
+        let (caller, answer) = oneshot::channel();
+        self.readers.submit(Job::Records(Box::new(move |records| {
+            // A caller who went away wants no answer.
+            drop(caller.send(read(records)));
+        })))?;
+        answer.await.unwrap_or(Err(StoreError::Busy))
     }
 
     async fn write<T: Send + 'static>(
@@ -137,20 +165,25 @@ impl Engine for SledStore {
         intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (caller, answer) = oneshot::channel();
+        let claim = Claim::new();
+        let ticket = Ticket::new(intent, caller, claim.clone());
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue
-            .try_send(Task::Write(Box::new(Ticket::new(intent, caller))))
+            .try_send(Task::Write(Box::new(ticket)))
             .map_err(|_| StoreError::Busy)?;
-        answer.await.unwrap_or(Err(StoreError::Busy))
+        match timeout(self.write_timeout, answer).await {
+            Ok(outcome) => outcome.unwrap_or(Err(StoreError::Busy)),
+            Err(_) if claim.take() => Err(StoreError::Busy),
+            Err(late) => Err(StoreError::Unknown(Box::new(late))),
+        }
     }
 
     async fn side(&self) -> Result<Vec<Entry>, StoreError> {
-        self.submit(records::side).await
+        self.beside(records::side).await
     }
 
     async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
-        self.submit(move |found| records::put_side(found, changes))
-            .await
+        self.beside(move |db| records::put_side(db, changes)).await
     }
 }
 
@@ -159,6 +192,8 @@ struct Shared {
     dir: PathBuf,
     /// `None` while it is being opened anew, and after the end. Read-locked for one read or one batch.
     slot: RwLock<Option<Database>>,
+    /// What was there before the batch that is being committed, or whose outcome is unknown. Read-locked for one read.
+    hidden: RwLock<Changes>,
     /// Keeps the directory ours.
     _lock: File,
 }
@@ -173,11 +208,39 @@ impl Shared {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a read, or drops it if there is no database.
+    /// Runs a job, or drops it if there is no database.
     fn look(&self, job: Job) {
-        if let Some(database) = self.database().as_ref() {
-            job(&SledRecords(&database.db));
+        let slot = self.database();
+        let Some(database) = slot.as_ref() else {
+            return;
+        };
+        match job {
+            Job::Side(run) => run(&database.db),
+            Job::Records(run) => {
+                // Held until the read is done: what is hidden from its first look is hidden from its last.
+                let hidden = self.hidden.read().unwrap_or_else(PoisonError::into_inner);
+                let records = SledRecords(&database.db);
+                if hidden.is_empty() {
+                    run(&records);
+                } else {
+                    run(&Layered {
+                        base: &records,
+                        changes: &hidden,
+                    });
+                }
+            }
         }
+    }
+
+    /// From now on readers see these in the place of what the database has. Waits for the reads that run.
+    fn hide(&self, before: Changes) {
+        *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
+    /// Ends what [`Self::hide`] began, and gives what was hidden.
+    fn show(&self) -> Changes {
+        let mut hidden = self.hidden.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *hidden)
     }
 
     /// Gives the database up, once the reads that run are done.
@@ -223,11 +286,11 @@ mod tests {
             database.data = File::open("/dev/null").unwrap();
         }
         let failure = store.ready().await.unwrap_err();
-        assert!(matches!(failure, StoreError::Engine { .. }), "{failure}");
+        assert!(matches!(failure, StoreError::Unknown(_)), "{failure}");
         let at_once = store.ready().await.unwrap_err();
         assert!(matches!(at_once, StoreError::Engine { .. }), "{at_once}");
-        // It serves reads meanwhile.
-        assert!(store.accounts(None, 1).await.is_ok());
+        // It serves reads meanwhile, of what was there before.
+        assert!(matches!(written(&store).await, Ok(Some(1))));
         let mut tries = 0;
         while store.ready().await.is_err() {
             tries += 1;
@@ -238,6 +301,33 @@ mod tests {
         drop(store);
         let store = SledStore::open(dir.path(), generations).unwrap();
         assert!(store.ready().await.is_ok());
+    }
+
+    /// What the writes of [`Store::ready`] have come to.
+    async fn written(store: &SledStore) -> Result<Option<u64>, StoreError> {
+        let key = crate::store::layout::ready;
+        store.read(move |records| records.load(&key())).await
+    }
+
+    #[tokio::test]
+    async fn a_late_write_is_unknown_and_one_that_was_not_begun_is_never_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path(), Arc::default()).unwrap();
+        let store = store.with_write_timeout(Duration::from_millis(50));
+        let slow = store.write(|tx| {
+            thread::sleep(Duration::from_millis(300));
+            tx.put(&crate::store::layout::ready(), &7)
+        });
+        let (slow, queued) = tokio::join!(slow, store.ready());
+        assert!(matches!(slow, Err(StoreError::Unknown(_))), "{slow:?}");
+        assert!(matches!(queued, Err(StoreError::Busy)), "{queued:?}");
+        assert!(matches!(written(&store).await, Ok(None)));
+        while written(&store).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(matches!(written(&store).await, Ok(Some(7))));
+        store.ready().await.unwrap();
+        assert!(matches!(written(&store).await, Ok(Some(8))));
     }
 
     #[tokio::test]

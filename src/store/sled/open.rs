@@ -34,14 +34,40 @@ pub(crate) struct Database {
     pub(crate) db: Db,
     /// A handle of sled's own file: its `flush` reaches the page cache only, `sync_data` on this the disk.
     pub(crate) data: File,
+    /// The step at which the next commit fails.
+    #[cfg(test)]
+    pub(crate) fails_at: std::sync::Mutex<Option<Step>>,
+}
+
+/// A step of a commit.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Apply,
+    Flush,
+    Sync,
 }
 
 impl Database {
     /// Writes a batch; durable when this returns.
     pub(crate) fn commit(&self, batch: Batch) -> io::Result<()> {
+        #[cfg(test)]
+        self.reach(Step::Apply)?;
         self.db.apply_batch(batch)?;
+        #[cfg(test)]
+        self.reach(Step::Flush)?;
         self.db.flush()?;
+        #[cfg(test)]
+        self.reach(Step::Sync)?;
         self.data.sync_data()
+    }
+
+    #[cfg(test)]
+    fn reach(&self, step: Step) -> io::Result<()> {
+        match self.fails_at.lock().unwrap().take_if(|it| *it == step) {
+            Some(step) => Err(io::Error::other(format!("{step:?} fails on purpose"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -184,7 +210,12 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError>
     let file = path.join("db");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(cannot_open)?;
     let data = File::open(&file).map_err(cannot_open)?;
-    Ok(Database { db, data })
+    Ok(Database {
+        db,
+        data,
+        #[cfg(test)]
+        fails_at: std::sync::Mutex::default(),
+    })
 }
 
 /// Reads every record and compares with the census that stands among them.

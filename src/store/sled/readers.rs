@@ -6,9 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use sled::Db;
+
 use crate::store::error::StoreError;
 use crate::store::sled::Shared;
-use crate::store::sled::records::SledRecords;
+use crate::store::transaction::Records;
 
 /// Enough to keep a disk busy; what is in sled's cache takes microseconds.
 const THREADS: usize = 4;
@@ -16,8 +18,16 @@ const THREADS: usize = 4;
 /// How many reads may wait before more are refused.
 const QUEUE_MAX: usize = 1024;
 
-/// One read, which answers by itself; dropped unrun, its caller learns that the store does not answer.
-pub(crate) type Job = Box<dyn FnOnce(&SledRecords<'_>) + Send>;
+/// Reads records.
+type Read = Box<dyn FnOnce(&dyn Records) + Send>;
+
+/// One job, which answers by itself; dropped unrun, its caller learns that the store does not answer.
+pub(crate) enum Job {
+    /// On the records.
+    Records(Read),
+    /// On what stands beside them.
+    Side(Box<dyn FnOnce(&Db) + Send>),
+}
 
 /// The threads that read. They end when this is dropped.
 #[derive(Debug)]
@@ -45,7 +55,7 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Hands a read to the next free thread.
+    /// Hands a job to the next free thread.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when too many wait.

@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::layout;
 use crate::store::transaction::{Changes, Entry, Records, first};
 
-/// The records as last applied. All stand in the one default tree, so that one batch is atomic over them.
+/// The records as last applied, durable or not. All stand in the one default tree, so that one batch is atomic over them.
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
 
 impl Records for SledRecords<'_> {
@@ -42,16 +42,16 @@ impl Records for SledRecords<'_> {
 const SIDE_TREE: &str = "side";
 
 /// All that stands beside the records.
-pub(crate) fn side(records: &SledRecords<'_>) -> Result<Vec<Entry>, StoreError> {
-    let entries = side_tree(records.0, "read")?.iter();
+pub(crate) fn side(db: &Db) -> Result<Vec<Entry>, StoreError> {
+    let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     let entries: Result<_, _> = entries.collect();
     entries.map_err(|error| failed("read", error))
 }
 
 /// Writes beside the records. What is flushed outlives the process; a power cut may take it.
-pub(crate) fn put_side(records: &SledRecords<'_>, changes: Changes) -> Result<(), StoreError> {
-    let tree = side_tree(records.0, "write to")?;
+pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<(), StoreError> {
+    let tree = side_tree(db, "write to")?;
     let mut batch = Batch::default();
     for (key, change) in changes {
         match change {
@@ -60,7 +60,7 @@ pub(crate) fn put_side(records: &SledRecords<'_>, changes: Changes) -> Result<()
         }
     }
     tree.apply_batch(batch)
-        .and_then(|()| records.0.flush())
+        .and_then(|()| db.flush())
         .map(|_| ())
         .map_err(|error| failed("write to", error))
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -33,15 +34,15 @@ const BATCH_MAX: usize = 256;
 const SIDE_EVERY: Duration = Duration::from_secs(1);
 
 /// The pauses between attempts to open a failed store again: doubled from the first to the last.
-const HEAL_FIRST: Duration = Duration::from_secs(1);
-const HEAL_LAST: Duration = Duration::from_secs(4);
+const HEAL_FIRST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
+const HEAL_LAST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 4000 });
 
 /// An intent in the queue, with its caller.
 pub(crate) trait Work: Send {
     /// Runs the intent; whether its changes are to be written.
     fn run(&mut self, tx: &mut Transaction<'_>) -> bool;
-    /// Tells the caller the outcome, or that the batch was lost.
-    fn answer(self: Box<Self>, lost: Option<StoreError>);
+    /// Tells the caller the outcome, or what became of the batch where that is not durable.
+    fn answer(self: Box<Self>, lost: Option<&Lost>);
 }
 
 /// What the writer does between two batches, on what is durable: it writes nothing.
@@ -65,20 +66,42 @@ pub(crate) enum Task {
     Look(Look),
 }
 
+/// Who decides whether an intent is run: the writer, who begins it, or its caller, who has waited too long. The first counts.
+#[derive(Clone)]
+pub(crate) struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Nobody's yet.
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Whether this is the first to take it.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
 /// The only kind of [`Work`].
 pub(crate) struct Ticket<F, T> {
     intent: Option<F>,
     outcome: Option<Result<T, StoreError>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
+    claim: Claim,
 }
 
 impl<F, T> Ticket<F, T> {
     /// An intent that has not run.
-    pub(crate) fn new(intent: F, caller: oneshot::Sender<Result<T, StoreError>>) -> Self {
+    pub(crate) fn new(
+        intent: F,
+        caller: oneshot::Sender<Result<T, StoreError>>,
+        claim: Claim,
+    ) -> Self {
         Self {
             intent: Some(intent),
             outcome: None,
             caller,
+            claim,
         }
     }
 }
@@ -89,7 +112,7 @@ where
     T: Send,
 {
     fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
-        let Some(intent) = self.intent.take() else {
+        let Some(intent) = self.intent.take().filter(|_| self.claim.take()) else {
             return false;
         };
         // sled can panic on a damaged page, under any intent that reads it.
@@ -98,11 +121,13 @@ where
         self.outcome.insert(outcome).is_ok()
     }
 
-    fn answer(self: Box<Self>, lost: Option<StoreError>) {
+    fn answer(self: Box<Self>, lost: Option<&Lost>) {
         let outcome = match (self.outcome, lost) {
-            (Some(Ok(_)), Some(lost)) => Err(lost),
+            (Some(Ok(_)), Some(lost)) => Err(lost.to_error()),
             (Some(outcome), _) => outcome,
-            (None, lost) => Err(lost.unwrap_or(StoreError::Busy)),
+            // It was not run.
+            (None, Some(Lost::Failed(cause))) => Err(failed(Arc::clone(cause))),
+            (None, _) => Err(StoreError::Busy),
         };
         // A caller who went away wants no answer; what was done stays done.
         drop(self.caller.send(outcome));
@@ -112,8 +137,25 @@ where
 /// Why nothing can be written at present.
 type Cause = Arc<dyn Error + Send + Sync>;
 
+/// What became of a batch that is not durable.
+pub(crate) enum Lost {
+    /// Nothing of it was written.
+    Failed(Cause),
+    /// It was given to the engine, which could not make it durable: all of it is there, or nothing.
+    Unknown(Cause),
+}
+
+impl Lost {
+    fn to_error(&self) -> StoreError {
+        match self {
+            Self::Failed(cause) => failed(Arc::clone(cause)),
+            Self::Unknown(cause) => StoreError::Unknown(Box::new(Arc::clone(cause))),
+        }
+    }
+}
+
 /// After a failed write sled fails for ever: it is opened anew as soon as the disk takes writes again. Until then the
-/// old one serves reads.
+/// old one serves reads, and what the failed batch has changed is read as it was before.
 struct Broken {
     cause: Cause,
     tried_at: Duration,
@@ -125,8 +167,8 @@ struct Prepared {
     batch: Batch,
     /// As it is then.
     census: Census,
-    /// What was under each key that it changes; kept only where somebody walks.
-    before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What was under each key that it changes.
+    before: Changes,
 }
 
 /// The thread's state.
@@ -200,16 +242,11 @@ impl Writer {
             }
         }
         let outcome = match &self.broken {
-            Some(broken) => Err(Arc::clone(&broken.cause)),
+            Some(broken) => Err(Lost::Failed(Arc::clone(&broken.cause))),
             None => self.write(&mut works),
         };
         for work in works {
-            work.answer(
-                outcome
-                    .as_ref()
-                    .err()
-                    .map(|cause| failed(Arc::clone(cause))),
-            );
+            work.answer(outcome.as_ref().err());
         }
         for look in looks {
             self.look(look);
@@ -235,11 +272,11 @@ impl Writer {
     }
 
     /// Runs the intents, makes what they changed durable and voids what is cached of it.
-    fn write(&mut self, works: &mut [Box<dyn Work>]) -> Result<(), Cause> {
+    fn write(&mut self, works: &mut [Box<dyn Work>]) -> Result<(), Lost> {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
         let Some(database) = slot.as_ref() else {
-            return Err(Arc::new(StoreError::Busy));
+            return Err(Lost::Failed(Arc::new(StoreError::Busy)));
         };
         let records = SledRecords(&database.db);
         let mut overlay = Overlay::over(&records);
@@ -253,7 +290,8 @@ impl Writer {
             }
         }
         let outcome = self.commit(database, &records, overlay.changes());
-        // After a failure too: what is written and what is not is known again when the store is open again.
+        // Only now, when readers see what is durable: a stamp that is taken after this is never kept beside what was there
+        // before.
         for uid in &touched {
             self.generations.touch(uid);
         }
@@ -265,7 +303,7 @@ impl Writer {
         database: &Database,
         records: &SledRecords<'_>,
         changes: &Changes,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Lost> {
         let Prepared {
             batch,
             census,
@@ -273,12 +311,15 @@ impl Writer {
         } = match self.prepare(records, changes) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Ok(()),
-            Err(error) => return Err(Arc::new(error)),
+            Err(error) => return Err(Lost::Failed(Arc::new(error))),
         };
+        // INVARIANT: nobody reads what is not durable (what_is_not_durable_is_read_by_nobody).
+        self.shared.hide(before);
         let outcome = catch_unwind(AssertUnwindSafe(|| database.commit(batch)));
         let cause: Cause = match outcome {
             Ok(Ok(())) => {
                 self.census = census;
+                let before = self.shared.show();
                 self.tell_watch(before);
                 return Ok(());
             }
@@ -295,7 +336,7 @@ impl Writer {
             tried_at: self.clock.elapsed(),
             pause: HEAL_FIRST,
         });
-        Err(cause)
+        Err(Lost::Unknown(cause))
     }
 
     /// The batch with its census; `None`: nothing is changed.
@@ -306,20 +347,16 @@ impl Writer {
     ) -> Result<Option<Prepared>, StoreError> {
         let mut census = self.census;
         let mut batch = Batch::default();
-        let mut watched = Vec::new();
-        let mut is_changed = false;
+        let mut all_before = Changes::new();
         for (key, change) in changes {
             let before = records.get(key)?;
             if before == *change {
                 continue;
             }
-            is_changed = true;
             if let Some(before) = &before {
                 census.subtract(key, before);
             }
-            if self.watch.is_some() {
-                watched.push((key.clone(), before));
-            }
+            all_before.insert(key.clone(), before);
             match change {
                 Some(after) => {
                     census.add(key, after);
@@ -328,16 +365,19 @@ impl Writer {
                 None => batch.remove(key.as_slice()),
             }
         }
+        if all_before.is_empty() {
+            return Ok(None);
+        }
         census.sequence += 1;
         batch.insert(layout::census::<Census>().bytes(), census.encode()?);
-        Ok(is_changed.then_some(Prepared {
+        Ok(Some(Prepared {
             batch,
             census,
-            before: watched,
+            before: all_before,
         }))
     }
 
-    fn tell_watch(&mut self, before: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    fn tell_watch(&mut self, before: Changes) {
         if let Some(watch) = &mut self.watch {
             for (key, before) in before {
                 watch.note(key, before);
@@ -372,6 +412,9 @@ impl Writer {
         // Before the old one is given up, which still serves reads.
         files::probe(self.shared.dir()).map_err(|error| failed(Arc::new(error)))?;
         self.shared.close();
+        // After a failed sync the page cache may hold what the disk does not.
+        files::forget_cached(&self.shared.dir().join(open::NAME))
+            .map_err(|error| failed(Arc::new(error)))?;
         let (database, census) = open::open(self.shared.dir())?;
         if census.sequence < self.census.sequence {
             return Err(StoreError::Refused {
@@ -384,6 +427,8 @@ impl Writer {
         }
         self.census = census;
         self.side.0 = census.sequence;
+        // What became of the batch that broke it is known now.
+        drop(self.shared.show());
         self.shared.reopen(database);
         self.generations.touch_all();
         Ok(())

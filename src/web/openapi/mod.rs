@@ -121,7 +121,7 @@ impl Api {
         mut operation: Operation,
     ) -> Self {
         operation.changes = method != "get";
-        operation.expect_audit();
+        operation.expect_writes();
         self.tell::<H, M>(&mut operation);
         let route = checked(route, path, method, &operation);
         self.write(path, method, &operation);

@@ -325,10 +325,10 @@ impl Operation {
         self.oauth.extend(rows);
     }
 
-    /// What changes something may be refused for want of an audit trail.
-    pub(in crate::web::openapi) fn expect_audit(&mut self) {
+    /// What changes something may be refused for want of an audit trail, and may be written too late to tell.
+    pub(in crate::web::openapi) fn expect_writes(&mut self) {
         if self.changes {
-            self.refuse(&[Kind::AuditUnavailable]);
+            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::store::faulty::FaultyStore;
 use crate::web::test_kit::{Answer, Gateway};
 
 /// More reads and writes than any request makes.
-const STEPS_MAX: i64 = 40;
+const STEPS_MAX: i64 = 400;
 
 /// What goes on when all is done, reading ahead for the next request or writing a notice: a failure there undoes nothing.
 const GO_ON: [&str; 2] = ["login", "change"];
@@ -22,12 +22,44 @@ fn start() -> (Arc<FaultyStore>, Gateway) {
     (store, gateway)
 }
 
-/// Asks with each read and write failing in turn, until the request makes fewer; gives that last answer.
-async fn fail_each(
+/// Asks with the answer of each write lost in turn, whether the write is done or not.
+async fn lose_each(
     (store, gateway): &(Arc<FaultyStore>, Gateway),
+    what: &str,
+    ask: &mut impl AsyncFnMut(&Gateway) -> Answer,
+) {
+    for (step, is_done) in (0..STEPS_MAX).flat_map(|step| [(step, false), (step, true)]) {
+        let before = store.everything().await;
+        gateway.mailbox.take();
+        store.lose_after(step);
+        let answer = ask(gateway).await;
+        let was_lost = store.has_failed();
+        let is_read_by_nobody = step != 0 || before == store.everything().await;
+        store.settle(is_done).await;
+        let after = store.everything().await;
+        store.put_back(before.clone()).await;
+        gateway.mailbox.take();
+        if !was_lost || answer.status == 200 && GO_ON.contains(&what) {
+            return;
+        }
+        assert!(is_read_by_nobody, "{what}: what is not known is read");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "write_unknown"),
+            "{what}, write {step}: {answer:?}"
+        );
+        assert_eq!(after == before, !is_done && step == 0, "{what}");
+    }
+}
+
+/// Asks with each look at a record and each write failing in turn, until the request makes fewer; gives that last answer.
+async fn fail_each(
+    parts: &(Arc<FaultyStore>, Gateway),
     what: &str,
     mut ask: impl AsyncFnMut(&Gateway) -> Answer,
 ) -> Answer {
+    lose_each(parts, what, &mut ask).await;
+    let (store, gateway) = parts;
     for step in 0..STEPS_MAX {
         let before = store.everything().await;
         // What a failed try has written is in no outbox.

@@ -1,0 +1,232 @@
+//! The model: what is known of everybody, and the records it stands for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::access::{Membership, Name, ResourceId};
+use crate::model::account::{
+    Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
+};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::store::Store;
+use crate::store::model_check::{Act, LEVELS, PEOPLE, RESOURCES};
+
+/// What is known of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Person {
+    pub(super) is_active: bool,
+    pub(super) sessions: BTreeSet<SessionId>,
+    pub(super) keys: BTreeSet<KeyId>,
+    pub(super) levels: BTreeMap<u32, usize>,
+}
+
+/// What is known: people by number, and whose name is taken for ever.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) people: BTreeMap<u32, Person>,
+    pub(super) removed: BTreeSet<u32>,
+}
+
+impl Known {
+    fn active(&mut self, number: u32) -> Option<&mut Person> {
+        self.people.get_mut(&number).filter(|it| it.is_active)
+    }
+
+    /// What an act changes if it is done; `serial` numbers what it makes.
+    pub(super) fn apply(&mut self, act: Act, serial: u32) {
+        match act {
+            Act::Create(number) if !self.removed.contains(&number) => {
+                self.people.entry(number).or_insert_with(|| Person {
+                    is_active: true,
+                    sessions: BTreeSet::new(),
+                    keys: BTreeSet::new(),
+                    levels: BTreeMap::new(),
+                });
+            }
+            Act::Disable(number) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.is_active = false;
+                    person.sessions.clear();
+                }
+            }
+            Act::Enable(number) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.is_active = true;
+                }
+            }
+            Act::Remove(number) => {
+                if self.people.remove(&number).is_some() {
+                    self.removed.insert(number);
+                }
+            }
+            Act::Login(number) => {
+                if let Some(person) = self.active(number) {
+                    person.sessions.insert(session_id(serial));
+                }
+            }
+            Act::LogoutOne(number) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.sessions.pop_first();
+                }
+            }
+            Act::LogoutAll(number) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.sessions.clear();
+                }
+            }
+            Act::MakeKey(number) => {
+                if let Some(person) = self.active(number) {
+                    person.keys.insert(key_id(serial));
+                }
+            }
+            Act::RevokeKey(number) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.keys.pop_first();
+                }
+            }
+            Act::Join(number, resource, level) => {
+                if let Some(person) = self.active(number) {
+                    person.levels.insert(resource, level);
+                }
+            }
+            Act::Leave(number, resource) => {
+                if let Some(person) = self.people.get_mut(&number) {
+                    person.levels.remove(&resource);
+                }
+            }
+            Act::Create(_) | Act::Break(_) | Act::Heal | Act::Restart => {}
+        }
+    }
+}
+
+pub(super) fn uid(number: u32) -> UserId {
+    UserId::parse(&format!("u-{number:08}")).unwrap()
+}
+
+pub(super) fn session_id(number: u32) -> SessionId {
+    SessionId::parse(&format!("s-{number:08}")).unwrap()
+}
+
+pub(super) fn key_id(number: u32) -> KeyId {
+    KeyId::parse(&format!("{number:08}")).unwrap()
+}
+
+pub(super) fn list() -> Name {
+    Name::parse("list").unwrap()
+}
+
+pub(super) fn resource(number: u32) -> ResourceId {
+    ResourceId::parse(&number.to_string()).unwrap()
+}
+
+pub(super) fn level(number: usize) -> Name {
+    Name::parse(LEVELS[number]).unwrap()
+}
+
+pub(super) fn account(number: u32) -> Account {
+    let username = format!("name{number}");
+    Account {
+        uid: uid(number),
+        account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
+        identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
+        username: Username::parse(&username).unwrap(),
+        name: username,
+        status: AccountStatus::Active,
+        is_admin: false,
+        roles: Vec::new(),
+        settings_id: SettingsId::parse(&format!("set-{number:08}")).unwrap(),
+        password_must_change: false,
+        password: None,
+        generation: 0,
+        level_changes: 0,
+        created: Timestamp::from_secs(1),
+    }
+}
+
+pub(super) fn session(number: u32, of: u32) -> Session {
+    Session {
+        id: session_id(number),
+        uid: uid(of),
+        created: Timestamp::from_secs(1),
+        last_seen: Timestamp::from_secs(1),
+        from: "192.0.2.1".to_owned(),
+        idle_end: Timestamp::from_secs(100),
+        absolute_end: Timestamp::from_secs(1000),
+        refresh: Digest([0; 32]),
+        spent: Vec::new(),
+        rotated: Timestamp::from_secs(1),
+        cookies: None,
+    }
+}
+
+pub(super) fn api_key(number: u32, of: u32) -> ApiKey {
+    ApiKey {
+        id: key_id(number),
+        uid: uid(of),
+        name: String::new(),
+        digest: Digest([0; 32]),
+        scopes: Vec::new(),
+        created: Timestamp::from_secs(1),
+        expires: None,
+        previous: None,
+        allow_from: Vec::new(),
+        rate_per_minute: None,
+        resources: None,
+        suspended: false,
+    }
+}
+
+/// What can be read, by every way that leads to it.
+pub(super) async fn read(store: &dyn Store) -> Known {
+    let mut known = Known::default();
+    let mut members = vec![BTreeSet::new(); RESOURCES as usize];
+    for number in 0..PEOPLE {
+        let uid = uid(number);
+        let name = account(number).username;
+        let found = store.account(&uid).await.unwrap();
+        let named = store.account_by_username(&name).await.unwrap();
+        assert_eq!(found, named);
+        let is_taken = store.username_taken(&name).await.unwrap();
+        let sessions = store.sessions_of(&uid).await.unwrap();
+        let keys = store.api_keys_of(&uid).await.unwrap();
+        let memberships = store.memberships_of(&uid).await.unwrap();
+        let Some(account) = found else {
+            assert!(sessions.is_empty() && keys.is_empty() && memberships.is_empty());
+            if is_taken {
+                known.removed.insert(number);
+            }
+            continue;
+        };
+        for session in &sessions {
+            let by_id = store.session(&session.id).await.unwrap();
+            assert_eq!(by_id.as_ref(), Some(session));
+        }
+        for key in &keys {
+            assert_eq!(store.api_key(&key.id).await.unwrap().as_ref(), Some(key));
+        }
+        let rank = |level: &Name| LEVELS.iter().position(|it| *it == level.as_str());
+        let of = |it: &Membership| it.id.as_str().parse().unwrap();
+        for membership in &memberships {
+            let of: u32 = of(membership);
+            members[of as usize].insert((uid.clone(), membership.level.clone()));
+        }
+        known.people.insert(
+            number,
+            Person {
+                is_active: account.status == AccountStatus::Active,
+                sessions: sessions.into_iter().map(|it| it.id).collect(),
+                keys: keys.into_iter().map(|it| it.id).collect(),
+                levels: memberships
+                    .iter()
+                    .map(|it| (of(it), rank(&it.level).unwrap()))
+                    .collect(),
+            },
+        );
+    }
+    for (number, expected) in (0..RESOURCES).zip(members) {
+        let (list, id) = (list(), resource(number));
+        let found = store.members_of(&list, &id, None, 100).await.unwrap();
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+    known
+}

@@ -1,0 +1,145 @@
+//! Random intents on a store whose disk fails now and then, compared after each with a model of what was acknowledged.
+//!
+//! What was acknowledged is read, what has failed is not, and what is unknown is read by nobody until it is settled: then it is
+//! there whole or not at all.
+
+mod fragile;
+mod known;
+mod perform;
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prop_oneof;
+use proptest::strategy::{Just, Strategy};
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::store::error::StoreError;
+use crate::store::faulty::FaultyStore;
+use crate::store::model_check::fragile::{Disk, Fragile, Memory};
+use crate::store::model_check::known::{Known, read};
+use crate::store::model_check::perform::perform;
+use crate::store::sled::SledStore;
+
+const PEOPLE: u32 = 3;
+const RESOURCES: u32 = 2;
+const LEVELS: [&str; 2] = ["member", "manager"];
+/// Of people, in one case.
+const INTENTS: std::ops::Range<usize> = 1..40;
+
+/// What somebody asks of the store, or what happens to it.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Create(u32),
+    Disable(u32),
+    Enable(u32),
+    Remove(u32),
+    Login(u32),
+    LogoutOne(u32),
+    LogoutAll(u32),
+    MakeKey(u32),
+    RevokeKey(u32),
+    Join(u32, u32, usize),
+    Leave(u32, u32),
+    /// The next write fails, at one of three steps.
+    Break(usize),
+    /// The disk takes writes again.
+    Heal,
+    /// The process ends and starts again.
+    Restart,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let who = 0..PEOPLE;
+    let act = prop_oneof![
+        3 => who.clone().prop_map(Act::Create),
+        1 => who.clone().prop_map(Act::Disable),
+        1 => who.clone().prop_map(Act::Enable),
+        1 => who.clone().prop_map(Act::Remove),
+        3 => who.clone().prop_map(Act::Login),
+        2 => who.clone().prop_map(Act::LogoutOne),
+        1 => who.clone().prop_map(Act::LogoutAll),
+        2 => who.clone().prop_map(Act::MakeKey),
+        2 => who.clone().prop_map(Act::RevokeKey),
+        3 => (who.clone(), 0..RESOURCES, 0..LEVELS.len()).prop_map(|(u, r, l)| Act::Join(u, r, l)),
+        2 => (who, 0..RESOURCES).prop_map(|(u, r)| Act::Leave(u, r)),
+        3 => (0_usize..3).prop_map(Act::Break),
+        2 => Just(Act::Heal),
+        1 => Just(Act::Restart),
+    ];
+    vec(act, INTENTS)
+}
+
+async fn check(mut it: impl Fragile, acts: &[Act]) {
+    let mut known = Known::default();
+    // What the store may turn out to hold, since the answer of a write was lost.
+    let mut other: Option<Known> = None;
+    let mut broken = None;
+    for (serial, act) in (0..).zip(acts) {
+        match act {
+            Act::Break(step) => broken = Some(*step),
+            Act::Heal | Act::Restart => {
+                if matches!(act, Act::Heal) {
+                    it.heal().await;
+                } else {
+                    it.restart().await;
+                }
+                let found = read(&*it.store()).await;
+                if let Some(other) = other.take()
+                    && found == other
+                {
+                    known = other;
+                }
+                assert_eq!(found, known, "after {act:?}");
+            }
+            _ => {
+                if let Some(step) = broken.take() {
+                    it.break_at(step);
+                }
+                let outcome = perform(&*it.store(), &known, *act, serial).await;
+                it.spare_reads();
+                let mut after = known.clone();
+                after.apply(*act, serial);
+                match outcome {
+                    Ok(()) => known = after,
+                    Err(StoreError::Unknown(_)) => other = Some(after),
+                    Err(StoreError::Engine { .. } | StoreError::Busy) => {}
+                    Err(error) => panic!("{act:?}: {error}"),
+                }
+            }
+        }
+        assert_eq!(read(&*it.store()).await, known, "after {act:?}");
+    }
+}
+
+fn run<F: Fragile>(cases: u32, make: impl Fn() -> F) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let outcome = TestRunner::new(config).run(&acts(), |acts| {
+        runtime.block_on(check(make(), &acts));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn memory_shows_what_it_acknowledged_and_nothing_else() {
+    run(300, || Memory(Arc::new(FaultyStore::new()), 0));
+}
+
+#[test]
+fn sled_shows_what_it_acknowledged_and_nothing_else() {
+    run(40, || {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path(), Arc::default()).unwrap();
+        Disk(Some(Arc::new(store)), dir)
+    });
+}

@@ -1,0 +1,117 @@
+//! Acts done through the store, as the use cases do them.
+
+use crate::model::access::Membership;
+use crate::model::account::AccountStatus;
+use crate::store::error::StoreError;
+use crate::store::model_check::Act;
+use crate::store::model_check::known::{
+    Known, account, api_key, key_id, level, list, resource, session, session_id, uid,
+};
+use crate::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
+
+/// Does what an act asks; what there is is read first, as the use cases do.
+pub(super) async fn perform(
+    store: &dyn Store,
+    known: &Known,
+    act: Act,
+    serial: u32,
+) -> Result<(), StoreError> {
+    let person = |number: u32| known.people.get(&number);
+    let status = |status| AccountChange {
+        status: Some(status),
+        ..AccountChange::default()
+    };
+    match act {
+        Act::Create(number) => {
+            let is_new = !known.people.contains_key(&number) && !known.removed.contains(&number);
+            let created = store.create_account(account(number)).await;
+            match created {
+                // The uid of somebody who was removed, and whose name is taken.
+                Err(StoreError::Collision { .. }) => assert!(!is_new),
+                created => assert_eq!(created? == Creation::Created, is_new),
+            }
+        }
+        Act::Disable(number) => {
+            let change = status(AccountStatus::Disabled);
+            let changed = store.update_account(&uid(number), change).await?;
+            assert_eq!(changed.is_some(), person(number).is_some());
+        }
+        Act::Enable(number) => {
+            let change = status(AccountStatus::Active);
+            let changed = store.update_account(&uid(number), change).await?;
+            assert_eq!(changed.is_some(), person(number).is_some());
+        }
+        Act::Remove(number) => {
+            let removed = store.remove_account(&uid(number)).await?;
+            assert_eq!(removed.is_some(), person(number).is_some());
+        }
+        act => perform_rights(store, known, act, serial).await?,
+    }
+    Ok(())
+}
+
+/// The same for what an account has.
+async fn perform_rights(
+    store: &dyn Store,
+    known: &Known,
+    act: Act,
+    serial: u32,
+) -> Result<(), StoreError> {
+    let standing = async |number| {
+        let account = store.account(&uid(number)).await?;
+        Ok::<_, StoreError>(account.map_or(0, |account| account.standing()))
+    };
+    let person = |number: u32| known.people.get(&number);
+    match act {
+        Act::Login(number) => {
+            let standing = standing(number).await?;
+            let made = store.create_session(session(serial, number), standing, None);
+            let is_active = person(number).is_some_and(|it| it.is_active);
+            assert_eq!(made.await? == Guarded::Done(()), is_active);
+        }
+        Act::LogoutOne(number) => {
+            let first = person(number).and_then(|it| it.sessions.first().cloned());
+            let id = first.clone().unwrap_or_else(|| session_id(serial));
+            let ended = store.end_session(&uid(number), &id).await?;
+            assert_eq!(ended, first.is_some());
+        }
+        Act::LogoutAll(number) => {
+            let count = person(number).map_or(0, |it| it.sessions.len());
+            assert_eq!(store.end_sessions(&uid(number), None).await?, count);
+        }
+        Act::MakeKey(number) => {
+            let standing = standing(number).await?;
+            let made = store.create_api_key(api_key(serial, number), standing);
+            let is_active = person(number).is_some_and(|it| it.is_active);
+            assert_eq!(made.await? == Guarded::Done(true), is_active);
+        }
+        Act::RevokeKey(number) => {
+            let first = person(number).and_then(|it| it.keys.first().copied());
+            let id = first.unwrap_or_else(|| key_id(serial));
+            let revoked = store.revoke_api_key(&uid(number), &id).await?;
+            assert_eq!(revoked, first.is_some());
+        }
+        Act::Join(number, of, rank) => {
+            let found = person(number).and_then(|it| it.levels.get(&of));
+            let membership = Membership {
+                resource: list(),
+                id: resource(of),
+                level: level(rank),
+            };
+            let expected = found.map(|rank| level(*rank));
+            let uid = uid(number);
+            let set = store.set_membership(&uid, membership, expected.as_ref());
+            let is_active = person(number).is_some_and(|it| it.is_active);
+            assert_eq!(set.await? == MembershipChange::Done, is_active);
+        }
+        Act::Leave(number, of) => {
+            let found = person(number).and_then(|it| it.levels.get(&of));
+            let expected = level(found.copied().unwrap_or_default());
+            let (uid, list, id) = (uid(number), list(), resource(of));
+            let ended = store.end_membership(&uid, &list, &id, &expected).await?;
+            assert_eq!(ended == MembershipChange::Done, found.is_some());
+        }
+        _ => {}
+    }
+    Ok(())
+}
