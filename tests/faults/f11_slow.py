@@ -48,9 +48,9 @@ async def drip(port, first, longest_s):
 
 
 async def read_little(port, longest_s):
-    """Asks for much and reads a byte now and then.
+    """Asks for a long answer and reads a byte now and then.
 
-    Whoever reads so sees no end: it is behind all the bytes that wait. The upstream sees it.
+    This side cannot see that the connection was closed, for the end comes after all the bytes that wait; the upstream can.
     """
     loop, connection, began = asyncio.get_running_loop(), socket.socket(), time.monotonic()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
