@@ -85,6 +85,34 @@ fn the_cookie_opens_routes_and_the_upstream_never_sees_it() {
 }
 
 #[test]
+fn a_login_adopts_no_cookie_that_was_there_before() {
+    let (_upstream, gateway) = started("");
+    gateway.person("anna");
+    gateway.person("thief");
+    let planted = log_in(&gateway, "thief");
+    let (name, theirs) = planted.split_once('=').unwrap();
+    for before in [planted.clone(), format!("{name}=dws_planted")] {
+        let password = password_of("anna");
+        let answer = gateway
+            .post("/auth/login")
+            .header("Origin", own(&gateway))
+            .header("Cookie", &before)
+            .form(&[("username", "anna"), ("password", password.as_str())])
+            .send()
+            .expect(303);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        let pair = cookie.split(';').next().unwrap();
+        gateway.secret(pair.split_once('=').unwrap().1);
+        assert!(!cookie.contains(theirs) && pair != before, "{before}");
+        let me = get(&gateway, "/auth/me", pair).send().expect(200);
+        assert_eq!(me.member("username"), "anna");
+    }
+    // A login takes the place of the one that its browser had.
+    let planted = get(&gateway, "/auth/me", &planted).send();
+    planted.refused(401, "session_ended");
+}
+
+#[test]
 fn a_cookie_that_is_not_whole_or_comes_twice_opens_nothing() {
     let (upstream, gateway) = started("");
     gateway.person("anna");

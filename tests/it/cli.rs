@@ -26,6 +26,21 @@ fn add_task<'a>(username: &'a str, identity: &'a str) -> [&'a str; 9] {
 }
 
 #[test]
+fn a_fresh_store_has_no_accounts() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start_on("sled", &routes(&upstream));
+    let list = gateway.cli(&["account", "list"], "").done();
+    assert_eq!(list.stdout, "");
+    for name in ["admin", "root", "doorward"] {
+        for password in ["admin", "password", "doorward", "changeme"] {
+            let body = serde_json::json!({"username": name, "password": password});
+            let answer = gateway.post("/auth/login").json(&body).send();
+            answer.refused(401, "login_refused");
+        }
+    }
+}
+
+#[test]
 fn the_first_administrator_is_made_with_or_without_a_running_gateway() {
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("sled", &routes(&upstream));

@@ -366,8 +366,8 @@ fn a_stream_whose_body_drips_is_reset_and_the_others_live_on() {
     });
 }
 
-/// A connection by hand: preface, empty SETTINGS, and then `frame` again and again; how many were taken.
-fn flood(gateway: &Gateway, frame: &[u8], count: usize) -> usize {
+/// A connection by hand: preface, empty SETTINGS, and then the frames that `frame` gives; how many were taken.
+fn flood(gateway: &Gateway, frame: impl Fn(usize) -> Vec<u8>, count: usize) -> usize {
     let mut caller = gateway.connect();
     caller.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     caller.write([0, 0, 0, 4, 0, 0, 0, 0, 0]);
@@ -379,7 +379,7 @@ fn flood(gateway: &Gateway, frame: &[u8], count: usize) -> usize {
         while let Ok(1..) = std::io::Read::read(&mut answers, &mut bytes) {}
     });
     (0..count)
-        .take_while(|_| std::io::Write::write_all(stream, frame).is_ok())
+        .take_while(|number| std::io::Write::write_all(stream, &frame(*number)).is_ok())
         .count()
 }
 
@@ -395,7 +395,7 @@ fn frames_that_ask_for_nothing_have_a_budget() {
         ("unknown", &[0, 0, 1, 99, 0, 0, 0, 0, 0, 1]),
     ];
     for (about, frame) in frames {
-        let taken = flood(&gateway, frame, 1_000_000);
+        let taken = flood(&gateway, |_| frame.to_vec(), 1_000_000);
         assert!(taken < 1_000_000, "{about}");
     }
     let metrics = gateway.admin_get("/metrics").text().to_owned();
@@ -403,6 +403,37 @@ fn frames_that_ask_for_nothing_have_a_budget() {
         metrics.contains("doorward_connections_flooding_total 5"),
         "{metrics}"
     );
+    gateway.get("/public/x").send().expect(200);
+}
+
+/// A frame of one stream: its kind, its flags and what it holds.
+fn frame_of(stream: usize, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let stream = u32::try_from(stream).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream, payload].concat()
+}
+
+#[test]
+fn resets_and_continuations_without_end_end_the_connection() {
+    const END_STREAM_AND_HEADERS: u8 = 5;
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    // RFC 7541: GET, http, /public/x, and the authority `a`.
+    let head = [b"\x82\x86\x04\x09/public/x".as_slice(), b"\x41\x01a"].concat();
+    let reset = |number: usize| {
+        let stream = 2 * number + 1;
+        let request = frame_of(stream, 1, END_STREAM_AND_HEADERS, &head);
+        [request, frame_of(stream, 3, 0, &[0, 0, 0, 8])].concat()
+    };
+    assert!(flood(&gateway, reset, 200_000) < 200_000, "resets");
+    // A field that stays the same, in a head that does not end.
+    let piece = [b"\x00\x03x-a\x7f\x01".as_slice(), &[b'b'; 128]].concat();
+    let continuation = |number: usize| match number {
+        0 => frame_of(1, 1, 0, &head),
+        _ => frame_of(1, 9, 0, &piece),
+    };
+    let taken = flood(&gateway, continuation, 200_000);
+    assert!(taken < 200_000, "continuations");
     gateway.get("/public/x").send().expect(200);
 }
 

@@ -399,6 +399,34 @@ fn metrics_count_what_happened() {
 }
 
 #[test]
+fn no_answer_names_server_or_version() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&routes(&upstream));
+    let mut answers = gateway.send("GET / HTTP/1.1\r\nHost: {host}\r\nHost: b\r\n\r\n");
+    answers
+        .extend(gateway.send("CONNECT a:1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+    answers.push(gateway.admin_get("/nothing"));
+    for path in [
+        "/public/x",
+        "/protected/x",
+        "/nowhere",
+        "/auth/login",
+        "/auth/nothing",
+    ] {
+        answers.push(gateway.get(path).send());
+    }
+    for answer in answers {
+        for name in ["server", "via", "x-powered-by"] {
+            assert_eq!(answer.header(name), None, "{}", answer.status);
+        }
+        let told = answer.text().to_ascii_lowercase();
+        for word in [env!("CARGO_PKG_VERSION"), "pingora", "hyper", "axum"] {
+            assert!(!told.contains(word), "{word}: {told}");
+        }
+    }
+}
+
+#[test]
 fn the_admin_listener_only_tells() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&routes(&upstream));
