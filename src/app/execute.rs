@@ -27,7 +27,6 @@ use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
-use crate::telemetry::log::with_causes;
 
 /// From where the operator at the machine asks.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use doorward::model::account::AccountStatus;
 use doorward::store::sled::SledStore;
-use doorward::store::{ImportedPerson, Store};
+use doorward::store::{Creation, Store};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -316,12 +316,11 @@ fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
         let gateway = Gateway::prepare("sled", &routes(&ground.upstream));
         let dir = gateway.dir().join("store");
         let store = SledStore::open(&dir, std::sync::Arc::default()).unwrap();
-        let people = vec![ImportedPerson {
-            account: fixture::account(1, AccountStatus::Active),
-            keys: Vec::new(),
-            memberships: Vec::new(),
-        }];
-        assert_eq!(run(store.import(people, true)).unwrap(), []);
+        let account = fixture::account(1, AccountStatus::Active);
+        assert_eq!(
+            run(store.create_account(account)).unwrap(),
+            Creation::Created
+        );
         drop(store);
         fs::create_dir(dir.join("keys")).unwrap();
         for (file, _) in FILES.into_iter().filter(|(file, _)| *file != name) {
