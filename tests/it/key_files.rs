@@ -12,7 +12,6 @@ use doorward::store::{Creation, Store};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::cli::Ended;
 use crate::harness::gateway::Gateway;
 use crate::harness::people::{Key, Person};
 use crate::harness::routes::routes;
@@ -58,12 +57,6 @@ impl Ground {
 
     fn path(&self, name: &str) -> PathBuf {
         self.keys().join(name)
-    }
-
-    /// A start that fails.
-    #[track_caller]
-    fn refused(&self) -> Ended {
-        self.gateway.cli(&["serve"], "").with(1)
     }
 
     /// Everything that hangs on the keys works.
@@ -124,7 +117,7 @@ fn another_key_file_refuses_the_start_until_it_is_put_back() {
                 Some(bytes) => put(&path, bytes),
                 None => fs::remove_file(&path).unwrap(),
             }
-            let refused = ground.refused();
+            let refused = ground.gateway.refused_start();
             for part in [name, "doorward store restore", "doorward keys renew"] {
                 let said = &refused.stderr;
                 assert!(said.contains(part), "{name} {number}: {said}");
@@ -200,7 +193,7 @@ fn what_is_lost_is_made_anew_where_the_operator_says_so() {
         0o600
     );
     // The other one still stands in the way.
-    let refused = ground.refused().stderr;
+    let refused = ground.gateway.refused_start().stderr;
     assert!(!refused.contains("apikey.key"), "{refused}");
     assert!(refused.contains("signing.json"), "{refused}");
     let made = gateway
@@ -334,12 +327,12 @@ fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
     gateway.stop();
     let file = gateway.dir().join("store/keys/count.key");
     put(&file, &[7; 32]);
-    let refused = gateway.cli(&["serve"], "").with(1);
+    let refused = gateway.refused_start();
     assert!(refused.stderr.contains("count.key"), "{refused:?}");
     // One that was lost before is missed as well, and another is none that was never there.
     let gateway = older("apikey.key");
     let path = gateway.dir().join("store/keys/apikey.key");
-    let refused = gateway.cli(&["serve"], "").with(1);
+    let refused = gateway.refused_start();
     assert!(
         refused.stderr.contains("apikey.key is missing"),
         "{refused:?}"
@@ -349,7 +342,7 @@ fn a_store_of_an_older_gateway_takes_the_key_files_that_are_there() {
     gateway
         .cli(&["keys", "renew", "apikey.key", "--yes"], "")
         .done();
-    let refused = gateway.cli(&["serve"], "").with(1);
+    let refused = gateway.refused_start();
     assert!(
         refused.stderr.contains("mail.key is missing"),
         "{refused:?}"

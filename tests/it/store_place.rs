@@ -319,7 +319,7 @@ fn the_start_tells_which_store_it_has_opened() {
     let away = gateway.dir().join("away");
     std::fs::rename(&store, &away).unwrap();
     std::fs::create_dir(&store).unwrap();
-    let refused = gateway.cli(&["serve"], "").with(1);
+    let refused = gateway.refused_start();
     assert!(refused.stderr.contains("store.create"), "{refused:?}");
     assert_eq!(std::fs::read_dir(&store).unwrap().count(), 0);
     std::fs::remove_dir(&store).unwrap();

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::{LOOK, PATIENCE, now};
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -63,5 +64,32 @@ impl Gateway {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// A start that is refused; one that goes on is ended, and fails the test.
+    #[track_caller]
+    pub(crate) fn refused_start(&self) -> Ended {
+        let mut command = self.command(&["serve"]);
+        let command = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let start = now();
+        while child.try_wait().unwrap().is_none() && start.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK);
+        }
+        let goes_on = child.try_wait().unwrap().is_none();
+        if goes_on {
+            let _ = child.kill();
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(!goes_on, "it has started");
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+        .with(1)
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Longest wait for what must come: far more than a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// The one clock of the tests.
 #[expect(
