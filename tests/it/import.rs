@@ -1,11 +1,12 @@
 //! People come over from apicrud with the password and the keys that they had, all of them or none.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::gateway::Gateway;
+use crate::harness::now;
 use crate::harness::people::Caller;
 use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
@@ -243,7 +244,7 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
     let (_upstream, gateway) = gateway("sled");
     gateway.run();
     let file = export(&gateway, &people("a", PEOPLE));
-    let began = Instant::now();
+    let began = now();
     gateway.cli(&["account", "import", &file], "").done();
     let whole = began.elapsed();
     let mut there = counted(&gateway);
@@ -268,13 +269,13 @@ fn a_kill_during_an_import_leaves_all_of_it_or_nothing() {
         }
         let _ = importing.wait();
         gateway.run();
-        let now = counted(&gateway);
-        assert_eq!(now.0, now.1, "round {round}");
-        if now != there {
+        let found = counted(&gateway);
+        assert_eq!(found.0, found.1, "round {round}");
+        if found != there {
             let more = there.0 + PEOPLE as usize;
-            assert_eq!(now.0, more, "round {round}: half an import is there");
+            assert_eq!(found.0, more, "round {round}: half an import is there");
             imported += 1;
-            there = now;
+            there = found;
         }
     }
     // What was taken back is free again.
@@ -301,7 +302,7 @@ fn nobody_waits_for_an_import_to_end() {
         let import = scope.spawn(|| gateway.cli(&["account", "import", &file], "").done());
         let (mut longest, mut count) = (Duration::ZERO, 0);
         while !import.is_finished() {
-            let began = Instant::now();
+            let began = now();
             let body = json!({"name": format!("O. {count}")});
             gateway
                 .request("PATCH", "/auth/me")
