@@ -45,11 +45,12 @@ pub enum AuditAction {
     ChangeSettings,
     RotateKeys,
     RestoreStore,
+    Reload,
 }
 
 impl AuditAction {
     /// Every action once.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Register,
         Self::SetPassword,
         Self::ChangePassword,
@@ -75,6 +76,7 @@ impl AuditAction {
         Self::ChangeSettings,
         Self::RotateKeys,
         Self::RestoreStore,
+        Self::Reload,
     ];
 
     /// The name in the log: stable, `snake_case`.
@@ -106,6 +108,7 @@ impl AuditAction {
             Self::ChangeSettings => "change_settings",
             Self::RotateKeys => "rotate_keys",
             Self::RestoreStore => "restore_store",
+            Self::Reload => "reload",
         }
     }
 }
@@ -117,7 +120,7 @@ pub struct AuditEvent<'a> {
     pub action: AuditAction,
     /// `ok`, or the code of the refusal.
     pub outcome: &'a str,
-    /// Who did it: a uid, or `cli`.
+    /// Who did it: a uid, `cli` or `signal`.
     pub actor: Option<&'a str>,
     /// On whose account.
     pub subject: Option<&'a str>,
