@@ -25,6 +25,7 @@ struct Open {
     last_id: u64,
     all: HashMap<u64, Arc<Connection>>,
     networks: HashMap<IpAddr, Network>,
+    is_draining: bool,
 }
 
 /// What one client network has under way.
@@ -98,6 +99,9 @@ impl Connections {
         open.last_id += 1;
         let id = open.last_id;
         open.all.insert(id, Arc::clone(connection));
+        if open.is_draining {
+            connection.go_away();
+        }
         self.make_room(&open);
         Some(Place {
             connections: Arc::clone(self),
@@ -131,6 +135,45 @@ impl Connections {
             self.metrics.edge().connections_evicted.inc();
             connection.close_when_idle();
         }
+    }
+
+    /// Begins a drain: each connection's next answer is its last, and each WebSocket is closed. Gives how many of these there
+    /// are.
+    pub(super) fn go_away(&self) -> usize {
+        let mut open = self.lock();
+        open.is_draining = true;
+        for connection in open.all.values() {
+            connection.go_away();
+        }
+        open.all.values().filter(|it| it.is_upgraded()).count()
+    }
+
+    /// Closes those without a request since `idle_since`. HTTP/2 may be left to its own goodbye.
+    pub(super) fn close_idle(&self, idle_since: Duration, with_multiplexed: bool) {
+        let is_idle = |it: &&Arc<Connection>| {
+            let since = it.idle_since();
+            since.is_some_and(|since| u128::from(since) <= idle_since.as_millis())
+        };
+        for connection in self.lock().all.values().filter(is_idle) {
+            if with_multiplexed || !connection.is_multiplexed() {
+                connection.close_when_idle();
+            }
+        }
+    }
+
+    /// Ends the streams of HTTP/1 that are under way; how many.
+    pub(super) fn cut_streams(&self, now: Duration) -> usize {
+        let open = self.lock();
+        let streams = open.all.values().filter(|it| it.is_streaming(now));
+        let cut = streams.filter(|it| !it.is_cut()).map(|it| it.cut());
+        cut.count()
+    }
+
+    /// How many connections have a request under way that is no stream.
+    pub(super) fn busy(&self, now: Duration) -> usize {
+        let open = self.lock();
+        let busy = open.all.values().filter(|it| it.idle_since().is_none());
+        busy.filter(|it| !it.is_streaming(now)).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

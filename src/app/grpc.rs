@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -11,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -35,6 +36,24 @@ const WINDOW_BYTES: u32 = 64 * 1024;
 /// A proxy that is gone without a word is found out by this, and after [`PING_TIMEOUT`] let go.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection that was told of its end and asks nothing is closed after this, whether or not the proxy has heard it.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// A question under way, counted until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// The entrance for questions over gRPC.
 #[derive(Debug)]
@@ -43,6 +62,7 @@ pub(super) struct QuestionDoor {
     questions: ExtAuthz,
     proxies: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
     connections: TaskTracker,
     closing: watch::Sender<bool>,
 }
@@ -54,6 +74,7 @@ impl QuestionDoor {
             current,
             proxies: Arc::new(Semaphore::new(PROXIES_MAX)),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            in_flight: Arc::default(),
             connections: TaskTracker::new(),
             closing: watch::Sender::new(false),
         }
@@ -107,9 +128,17 @@ impl QuestionDoor {
         let questions = self.questions.clone();
         let mut closing = self.closing.subscribe();
         let patience = self.current.load().config.limits.head_timeout;
+        let in_all = Arc::clone(&self.in_flight);
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let here = Arc::clone(&in_flight);
         let service = service_fn(move |request| {
             let questions = questions.clone();
-            async move { Ok::<_, Infallible>(questions.answer(peer, request).await) }
+            let counted = [Counted::new(&in_all), Counted::new(&here)];
+            async move {
+                let answer = questions.answer(peer, request).await;
+                drop(counted);
+                Ok::<_, Infallible>(answer)
+            }
         });
         async move {
             // A connection on which nothing is asked must not hold up a drain, nor for ever be waited for.
@@ -138,7 +167,10 @@ impl QuestionDoor {
             };
             if served.is_none() {
                 serving.as_mut().graceful_shutdown();
-                served = Some(serving.await);
+                served = tokio::select! {
+                    served = serving => Some(served),
+                    () = silence(&in_flight) => None,
+                };
             }
             if let Some(Err(error)) = served {
                 debug!(error = %error, "a connection of gRPC broke");
@@ -147,10 +179,26 @@ impl QuestionDoor {
         }
     }
 
-    /// Stops accepting, tells proxies to go elsewhere, and lets questions in flight end. `true`: all ended within `limit`.
-    pub(super) async fn drain(&self, limit: Duration) -> bool {
+    /// Stops accepting, tells proxies to go elsewhere, and lets questions in flight end, at most for as long as `limit`.
+    pub(super) async fn drain(&self, limit: Duration) {
         self.closing.send_replace(true);
         self.connections.close();
-        timeout(limit, self.connections.wait()).await.is_ok()
+        // Who asks how many questions were cut asks `busy`.
+        let _ = timeout(limit, self.connections.wait()).await;
+    }
+
+    /// How many questions are under way.
+    pub(super) fn busy(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+}
+
+/// Ends when nothing is asked.
+async fn silence(in_flight: &AtomicUsize) {
+    loop {
+        sleep(GOODBYE_TIME).await;
+        if in_flight.load(Ordering::Acquire) == 0 {
+            return;
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::app::admin::{Admin, Component, Degraded};
 use crate::app::budget::Budget;
 use crate::app::control::Reply;
 use crate::app::delivery::{self, Scope};
+use crate::app::drain::DrainLimits;
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
 use crate::app::services::Records;
@@ -88,12 +89,8 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     drop(wishes);
     is_ready.store(false, Ordering::Release);
     tell_systemd(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("draining: no new connections, requests in flight end");
-    let limit = current.load().config.limits.drain_timeout;
-    let ended = tokio::select! {
-        ended = drain(&door, &question_door, limit) => ended,
-        () = signals.next_end() => false,
-    };
+    let limits = DrainLimits::of(&current.load().config.limits);
+    let cut = drain(&door, &question_door, limits, &mut signals).await;
     tasks.shutdown().await;
     drop(end_counting);
     let _ = counting.await;
@@ -101,11 +98,27 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     // It bounds its own end; a panic in it has been told of.
     let _ = delivery.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
-    if ended {
+    if cut == 0 {
         Ok(())
     } else {
-        Err(AppError::DrainCut)
+        Err(AppError::DrainCut(cut))
     }
+}
+
+/// Closes both doors, until all has ended or has had its time, or another signal comes. How many connections had requests
+/// under way then; streams are none, for they were told to end.
+async fn drain(
+    door: &Door,
+    question_door: &QuestionDoor,
+    limits: DrainLimits,
+    signals: &mut Signals,
+) -> usize {
+    tracing::info!("draining: no new connections, requests in flight end");
+    tokio::select! {
+        _ = async { tokio::join!(door.drain(limits), question_door.drain(limits.all)) } => {}
+        () = signals.next_end() => {}
+    }
+    door.busy() + question_door.busy()
 }
 
 /// What goes on in the store while the gateway serves.
@@ -145,11 +158,6 @@ fn open_to_questions(
         tasks.spawn(async move { door.serve(listener).await });
     }
     door
-}
-
-/// Closes both doors at once; `true`: all that was in flight ended within `limit`.
-async fn drain(door: &Door, question_door: &QuestionDoor, limit: Duration) -> bool {
-    tokio::join!(door.drain(limit), question_door.drain(limit)) == (true, true)
 }
 
 /// The built-in echo service on a loopback port of its own, if an upstream wants it.

@@ -15,17 +15,18 @@ use pingora::server::configuration::ServerConf;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::app::budget::Budget;
 use crate::app::connections::Connections;
+use crate::app::drain::{BACKLOG_TIME, DrainLimits, end_connections};
 use crate::app::stream::{CallerStream, StreamLimits};
 use crate::auth::client::is_trusted;
 use crate::config::Config;
 use crate::proxy::Gateway;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::{Exchange, StreamEnd};
 use crate::proxy::view::head_limits;
 use crate::snapshot::Current;
 
@@ -112,6 +113,7 @@ pub struct Door {
     open: Arc<Connections>,
     tasks: TaskTracker,
     closing: watch::Sender<bool>,
+    streams_end: watch::Sender<bool>,
 }
 
 impl Door {
@@ -147,8 +149,13 @@ impl Door {
         h2.max_send_buffer_size(H2_SEND_BUFFER_BYTES);
         proxy.h2_options = Some(h2);
         let proxy = Arc::new(proxy);
+        let streams_end = watch::Sender::new(false);
+        let end = StreamEnd {
+            ends: streams_end.subscribe(),
+            clock: Arc::clone(&current.load().services.clock),
+        };
         Self {
-            watched: Arc::new(WatchedProxy(Arc::clone(&proxy))),
+            watched: Arc::new(WatchedProxy(Arc::clone(&proxy), end)),
             proxy,
             limits: StreamLimits {
                 head: head_limits(config),
@@ -162,24 +169,33 @@ impl Door {
             current,
             tasks: TaskTracker::new(),
             closing: watch::Sender::new(false),
+            streams_end,
         }
     }
 
     /// Serves a listener until [`Door::drain`] is called. With all connections taken, further ones wait in the kernel's
     /// queue.
     pub async fn serve(&self, listener: TcpListener) {
+        // A drain is over when this is, too.
+        let _accepting = self.tasks.token();
         let mut closing = self.closing.subscribe();
         let is_closing = closing.wait_for(|is_closing| *is_closing);
         tokio::pin!(is_closing);
         loop {
             let accepted = tokio::select! {
                 biased;
-                _ = &mut is_closing => return,
+                _ = &mut is_closing => break,
                 accepted = self.accept_one(&listener) => accepted,
             };
             let Some((socket, peer, permit)) = accepted else {
                 return;
             };
+            self.enter(socket, peer, permit);
+        }
+        let end = Instant::now() + BACKLOG_TIME;
+        while let Ok(Some((socket, peer, permit))) =
+            timeout_at(end, self.accept_one(&listener)).await
+        {
             self.enter(socket, peer, permit);
         }
     }
@@ -197,8 +213,8 @@ impl Door {
         // An answer's last packet would wait for the acknowledgement of the one before.
         let _ = socket.set_nodelay(true);
         let fd = socket.as_raw_fd();
-        let mut stream = match CallerStream::new(socket, fd, peer, self.limits) {
-            Ok(stream) => stream,
+        let stream = match CallerStream::new(socket, fd, peer, self.limits) {
+            Ok(stream) => Box::new(stream),
             Err(error) => return warn!(error = %error, "a connection could not be taken"),
         };
         let snapshot = self.current.load();
@@ -210,32 +226,65 @@ impl Door {
             return debug!(client = %peer, "this network has as many connections as it may");
         };
         let (proxy, watched) = (Arc::clone(&self.proxy), Arc::clone(&self.watched));
-        let mut closing = self.closing.subscribe();
+        let (current, closing) = (Arc::clone(&self.current), self.closing.subscribe());
         self.tasks.spawn(async move {
-            // A connection on which nothing was asked must not hold up a drain: browsers open some in advance.
-            let is_asked = tokio::select! {
-                biased;
-                asked = stream.first_bytes() => asked.is_ok(),
-                _ = closing.wait_for(|is_closing| *is_closing) => false,
-            };
-            if is_asked {
+            let mut stream = stream;
+            if stream.first_bytes().await.is_ok() {
                 match stream.see_preface().await {
-                    Ok(true) => watched.process_new(Box::new(stream), &closing).await,
-                    Ok(false) => proxy.process_new(Box::new(stream), &closing).await,
-                    Err(_) => None,
-                };
+                    Ok(true) => drop(watched.process_new(stream, &closing).await),
+                    Ok(false) => serve_http1(&proxy, &current, stream, &closing).await,
+                    Err(_) => {}
+                }
             }
             drop(place);
         });
     }
 
-    /// Stops accepting and lets requests in flight end; idle connections close at once, HTTP/2 connections are told to go
-    /// elsewhere. `true`: all ended within `limit`; `false`: the rest is left to be cut off.
-    pub async fn drain(&self, limit: Duration) -> bool {
+    /// Stops accepting, announces the end on every connection and waits for requests in flight, at most for as long as
+    /// `limits` say. Dropped early, it leaves the rest to be cut off.
+    pub(super) async fn drain(&self, limits: DrainLimits) {
         self.closing.send_replace(true);
         self.tasks.close();
-        self.proxy.http_cleanup().await;
-        timeout(limit, self.tasks.wait()).await.is_ok()
+        let clock = Arc::clone(&self.current.load().services.clock);
+        let ending = end_connections(&self.open, &*clock, limits.streams, || {
+            self.streams_end.send_replace(true);
+        });
+        tokio::select! {
+            () = ending => {}
+            _ = timeout(limits.all, self.tasks.wait()) => {}
+        }
+    }
+
+    /// How many connections have a request under way that is no stream.
+    pub(super) fn busy(&self) -> usize {
+        let now = self.current.load().services.clock.elapsed();
+        self.open.busy(now)
+    }
+}
+
+/// Serves a connection of HTTP/1, one request after the other. Between them it is not Pingora's, whose future and buffers
+/// for a request take more than 20 KiB (docs/benchmarks.md).
+async fn serve_http1(
+    proxy: &Arc<HttpProxy<Gateway>>,
+    current: &Current,
+    mut stream: Box<CallerStream<TcpStream>>,
+    closing: &watch::Receiver<bool>,
+) {
+    loop {
+        let idle = current.load().config.limits.keepalive_timeout;
+        if !stream.head(idle).await {
+            return;
+        }
+        let session = ServerSession::new_http1(stream);
+        let Some(reused) = proxy.process_new_http(session, closing).await else {
+            return;
+        };
+        let (io, _) = reused.consume();
+        match io.into_any().downcast() {
+            Ok(own) => stream = own,
+            // No other stream was handed over.
+            Err(_) => return,
+        }
     }
 }
 
@@ -248,7 +297,7 @@ impl std::fmt::Debug for Door {
 }
 
 /// The proxy for HTTP/2, whose streams are watched one by one.
-struct WatchedProxy(Arc<HttpProxy<Gateway>>);
+struct WatchedProxy(Arc<HttpProxy<Gateway>>, StreamEnd);
 
 #[async_trait]
 impl HttpServerApp for WatchedProxy {
@@ -259,7 +308,7 @@ impl HttpServerApp for WatchedProxy {
     ) -> Option<ReusedHttpStream> {
         let served = self.0.process_new_http(session, shutdown);
         // Dropping what serves a stream resets it.
-        Exchange::watch(served).await.flatten()
+        Exchange::watch(served, self.1.clone()).await.flatten()
     }
 
     fn h2_options(&self) -> Option<H2Options> {

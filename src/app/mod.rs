@@ -9,6 +9,7 @@ pub mod control;
 mod counting;
 pub mod delivery;
 pub mod doctor;
+mod drain;
 pub mod echo;
 mod execute;
 pub mod explain;
@@ -92,8 +93,11 @@ pub enum AppError {
     #[error("{0}")]
     Refused(String),
     /// Not everything was over when the time for it was.
-    #[error("requests were still running when the drain ended; they were cut off")]
-    DrainCut,
+    #[error(
+        "requests on {0} connections were still running when the drain ended and were cut off: limits.drain_timeout_ms is \
+         how long they may take"
+    )]
+    DrainCut(usize),
 }
 
 fn lines(obstacles: &[Obstacle]) -> String {

@@ -76,6 +76,7 @@ const SECTIONS: &[Section] = &[
             ("upstream_write_timeout_ms", Scalar),
             ("upstream_idle_max", Scalar),
             ("drain_timeout_ms", Scalar),
+            ("drain_stream_timeout_ms", Scalar),
         ],
     ),
     (

@@ -36,6 +36,8 @@ pub struct Limits {
     pub upstream_idle_max: usize,
     /// After SIGTERM, requests in flight may take this long. Default 30 s.
     pub drain_timeout: Duration,
+    /// Of these, streams that would go on by themselves. Default 5 s.
+    pub drain_stream_timeout: Duration,
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -55,6 +57,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
     let upstream_read_timeout = timeout("upstream_read_timeout_ms", 60_000, 1);
     let upstream_write_timeout = timeout("upstream_write_timeout_ms", 60_000, 1);
     let drain_timeout = timeout("drain_timeout_ms", 30_000, 0);
+    let drain_stream_timeout = timeout("drain_stream_timeout_ms", 5_000, 0);
     let mut count = |key: &str, default: usize, min: u64, max: u64| {
         reader.count(key, min..=max).unwrap_or(default)
     };
@@ -75,6 +78,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
         upstream_read_timeout,
         upstream_write_timeout,
         drain_timeout,
+        drain_stream_timeout,
     };
     if limits.head_bytes_max < limits.target_bytes_max {
         reader.add("target_bytes_max", "no more than `head_bytes_max`");

@@ -10,6 +10,7 @@ use http::HeaderValue;
 use pingora::protocols::Digest;
 
 use crate::model::deny::DenyReason;
+use crate::proxy::open_ended::OpenEnded;
 
 /// Longest piece of a refused target that is kept for the record, in bytes.
 const KEPT_BYTES_MAX: usize = 256;
@@ -87,6 +88,10 @@ pub struct Connection {
     idle_since_ms: AtomicU64,
     is_closing: AtomicBool,
     is_flooding: AtomicBool,
+    is_multiplexed: AtomicBool,
+    is_going_away: AtomicBool,
+    is_cut: AtomicBool,
+    open_ended: OpenEnded,
     network_requests: OnceLock<Arc<AtomicUsize>>,
     reader: Mutex<Option<Waker>>,
     lingers: AtomicBool,
@@ -113,6 +118,10 @@ impl Connection {
             idle_since_ms: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             is_flooding: AtomicBool::new(false),
+            is_multiplexed: AtomicBool::new(false),
+            is_going_away: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
+            open_ended: OpenEnded::default(),
             network_requests: OnceLock::new(),
             reader: Mutex::new(None),
             lingers: AtomicBool::new(false),
@@ -190,6 +199,7 @@ impl Connection {
     pub fn begin_request(&self, expects: bool) {
         let answer = if expects { EXPECTED } else { NOT_BEGUN };
         self.answer.store(answer, Ordering::Release);
+        self.open_ended.clear();
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -219,8 +229,9 @@ impl Connection {
         is_idle.then(|| self.idle_since_ms.load(Ordering::Relaxed))
     }
 
-    /// Told by the phases: the head of an HTTP/1 answer is out.
-    pub fn begin_answer(&self) {
+    /// Told by the phases: the head of an HTTP/1 answer is out. `stream_from`: as [`OpenEnded::note`].
+    pub fn begin_answer(&self, stream_from: Option<Duration>) {
+        self.open_ended.note(stream_from);
         self.answer.store(BEGUN, Ordering::Release);
     }
 
@@ -244,6 +255,51 @@ impl Connection {
     /// Closes the connection as soon as no request is under way.
     pub fn close_when_idle(&self) {
         self.is_closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Told by the stream: this is HTTP/2, whose streams are watched one by one.
+    pub fn multiplex(&self) {
+        self.is_multiplexed.store(true, Ordering::Release);
+    }
+
+    /// Whether this is HTTP/2.
+    #[must_use]
+    pub fn is_multiplexed(&self) -> bool {
+        self.is_multiplexed.load(Ordering::Acquire)
+    }
+
+    /// Announces the connection's end: the next answer of HTTP/1 is its last, and a WebSocket is closed where a frame ends.
+    pub fn go_away(&self) {
+        self.is_going_away.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether [`Connection::go_away`] was called.
+    #[must_use]
+    pub fn is_going_away(&self) -> bool {
+        self.is_going_away.load(Ordering::Acquire)
+    }
+
+    /// Whether the answer of HTTP/1 that is under way counts as a stream at this time of the monotonic clock.
+    #[must_use]
+    pub fn is_streaming(&self, now: Duration) -> bool {
+        self.is_upgraded() || self.open_ended.is_stream(now)
+    }
+
+    /// Ends the connection, whatever is under way.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether [`Connection::cut`] was called.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
         let reader = self.lock_reader().take();
         if let Some(reader) = reader {
             reader.wake();

@@ -41,6 +41,8 @@ pub enum Fault {
     Upstream(&'static str),
     /// The caller went away, or its HTTP broke.
     Caller,
+    /// A drain has ended a stream.
+    Drained,
     /// The gateway itself.
     Own,
 }
@@ -50,6 +52,7 @@ impl Fault {
         match self {
             Self::Upstream(code) => Some(code),
             Self::Caller => None,
+            Self::Drained => Some("drained"),
             Self::Own => Some("internal_error"),
         }
     }
@@ -150,11 +153,13 @@ impl RequestContext {
         }
     }
 
-    /// Notes that the head of the answer is out: from now on the rest of the body may take its time.
-    pub fn begin_answer(&self) {
+    /// Notes that the head of the answer is out: from now on the rest of the body may take its time. `stream_age`: how old
+    /// the request is when the answer counts as a stream.
+    pub fn begin_answer(&self, stream_age: Option<Duration>) {
+        let stream_from = stream_age.map(|age| self.born + age);
         match (&self.exchange, &self.connection) {
-            (Some(exchange), _) => exchange.begin_answer(),
-            (None, Some(connection)) => connection.begin_answer(),
+            (Some(exchange), _) => exchange.begin_answer(stream_from),
+            (None, Some(connection)) => connection.begin_answer(stream_from),
             (None, None) => {}
         }
     }
@@ -166,6 +171,12 @@ impl RequestContext {
             (None, Some(connection)) => connection.end_answer(),
             (None, None) => {}
         }
+    }
+
+    /// Whether a drain has ended it as a stream.
+    fn is_cut(&self) -> bool {
+        let is_reset = self.exchange.as_ref().is_some_and(|it| it.is_cut());
+        is_reset || self.connection.as_ref().is_some_and(|it| it.is_cut())
     }
 
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
@@ -205,7 +216,7 @@ impl RequestContext {
             (Some(Decision::Deny(_)), _) => Outcome::Denied,
             (Some(Decision::Fail(_)), _) | (_, Some(Fault::Own)) => Outcome::Failed,
             (_, Some(Fault::Upstream(_))) => Outcome::UpstreamError,
-            (_, Some(Fault::Caller)) => Outcome::Aborted,
+            (_, Some(Fault::Caller | Fault::Drained)) => Outcome::Aborted,
             (_, None) if is_open => Outcome::Aborted,
             (Some(Decision::Allow(_)), None) => Outcome::Allowed,
             (None, None) => Outcome::Local,
@@ -268,6 +279,9 @@ impl Drop for RequestContext {
         let services = &self.snapshot.services;
         let now = services.clock.elapsed();
         let took = now.saturating_sub(self.born);
+        if self.is_cut() {
+            self.fault = Some(Fault::Drained);
+        }
         services
             .metrics
             .request(self.outcome(), self.status, self.deny_reason(), took);

@@ -4,12 +4,16 @@
 //! Pingora, which waits for their bodies without a limit.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pingora::protocols::SocketDigest;
+use tokio::sync::watch;
 use tokio::time::sleep;
+
+use crate::model::clock::Clock;
+use crate::proxy::open_ended::OpenEnded;
 
 /// A caller may be waited for this long; bytes that it moves earn it more, up to as much again.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,8 +47,19 @@ enum Phase {
 pub struct Exchange {
     phase: AtomicU8,
     body_bytes: AtomicU64,
+    open_ended: OpenEnded,
+    is_cut: AtomicBool,
     /// The connection to the upstream.
     upstream: Mutex<Option<Arc<SocketDigest>>>,
+}
+
+/// When a drain ends streams.
+#[derive(Clone, Debug)]
+pub struct StreamEnd {
+    /// Becomes `true` then.
+    pub ends: watch::Receiver<bool>,
+    /// By which streams are as old as they are.
+    pub clock: Arc<dyn Clock>,
 }
 
 tokio::task_local! {
@@ -58,15 +73,35 @@ impl Exchange {
         CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// Does what serves an exchange. `None`: it was ended because the caller was waited for too long.
-    pub async fn watch<F: Future>(work: F) -> Option<F::Output> {
+    /// Does what serves an exchange. `None`: it was ended because the caller was waited for too long, or as a stream by a
+    /// drain.
+    pub async fn watch<F: Future>(work: F, end: StreamEnd) -> Option<F::Output> {
         let exchange = Arc::new(Self::default());
         let served = CURRENT.scope(Arc::clone(&exchange), work);
         tokio::select! {
             biased;
             output = served => Some(output),
             () = exchange.stalled() => None,
+            () = exchange.drained(end) => None,
         }
+    }
+
+    /// Ends when a drain ends the stream that this is.
+    async fn drained(&self, mut end: StreamEnd) {
+        if end.ends.wait_for(|ends| *ends).await.is_err() {
+            // Nothing drains any more.
+            std::future::pending::<()>().await;
+        }
+        while !self.open_ended.is_stream(end.clock.elapsed()) {
+            sleep(TICK).await;
+        }
+        self.is_cut.store(true, Ordering::Release);
+    }
+
+    /// Whether a drain has ended it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Acquire)
     }
 
     /// Notes a connection to an upstream, to which a body will be sent; `None`: there is none any more.
@@ -88,8 +123,9 @@ impl Exchange {
         }
     }
 
-    /// Notes that the head of the answer is out.
-    pub fn begin_answer(&self) {
+    /// Notes that the head of the answer is out. `stream_from`: as [`OpenEnded::note`].
+    pub fn begin_answer(&self, stream_from: Option<Duration>) {
+        self.open_ended.note(stream_from);
         self.move_on(Phase::Body, Phase::BothWays);
     }
 
@@ -136,6 +172,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::model::clock::{ManualClock, Timestamp};
 
     fn digest() -> Arc<SocketDigest> {
         // No socket at all: never busy.
@@ -167,7 +204,7 @@ mod tests {
     async fn what_runs_both_ways_may_rest_and_what_is_answered_ends() {
         let exchange = Exchange::default();
         exchange.sends_to(Some(digest()));
-        exchange.begin_answer();
+        exchange.begin_answer(None);
         let long = Duration::from_hours(1);
         assert!(timeout(long, exchange.stalled()).await.is_err());
         exchange.end_answer();
@@ -182,12 +219,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_watched_finds_its_exchange() {
         assert!(Exchange::current().is_none());
-        let found = Exchange::watch(async { Exchange::current().is_some() }).await;
-        assert_eq!(found, Some(true));
-        let stalled = Exchange::watch(async {
+        let (_sender, end) = end();
+        let found = Exchange::watch(async { Exchange::current().is_some() }, end.clone());
+        assert_eq!(found.await, Some(true));
+        let work = async {
             Exchange::current().unwrap().sends_to(Some(digest()));
             std::future::pending::<()>().await;
-        });
-        assert_eq!(stalled.await, None);
+        };
+        assert_eq!(Exchange::watch(work, end).await, None);
+    }
+
+    fn end() -> (watch::Sender<bool>, StreamEnd) {
+        let (sender, ends) = watch::channel(false);
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1)));
+        (sender, StreamEnd { ends, clock })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_streams_and_nothing_else() {
+        for (stream_from, ends) in [(Some(Duration::ZERO), true), (None, false)] {
+            let (sender, end) = end();
+            let work = async {
+                Exchange::current().unwrap().begin_answer(stream_from);
+                std::future::pending::<()>().await;
+            };
+            let mut watched = Box::pin(Exchange::watch(work, end));
+            let minute = Duration::from_mins(1);
+            assert!(timeout(minute, &mut watched).await.is_err());
+            sender.send_replace(true);
+            let ended = timeout(minute, &mut watched).await;
+            assert_eq!(ended.is_ok(), ends, "{stream_from:?}");
+        }
     }
 }

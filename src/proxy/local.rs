@@ -18,6 +18,7 @@ use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::headers::{REQUEST_ID, id_value};
+use crate::proxy::respond::announce_end;
 use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 
 /// Reads the whole request, has it answered, writes the answer: its status. [`DenyReason`]: it is refused before any
@@ -78,6 +79,7 @@ async fn write(
     let status = response.status().as_u16();
     let (head, body) = take_apart(response, is_head, id).await?;
     let is_bodyless = body.is_empty();
+    announce_end(session);
     session
         .write_response_header(Box::new(head), is_bodyless)
         .await

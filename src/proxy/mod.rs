@@ -14,6 +14,7 @@ pub mod guard;
 pub mod headers;
 pub mod in_flight;
 pub mod local;
+pub mod open_ended;
 mod refuse;
 pub mod respond;
 pub mod upstream;
@@ -357,7 +358,8 @@ impl ProxyHttp for Gateway {
         } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
             attempt::note_connected(ctx, self.balancer.ejections());
-            ctx.begin_answer();
+            respond::announce_end(session);
+            ctx.begin_answer(open_ended::stream_age(upstream_response));
             if respond::is_bodyless(session, upstream_response) {
                 ctx.end_answer();
             }

@@ -265,8 +265,17 @@ pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
         || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
-/// Decides what becomes of a body that nobody will read.
+/// Says in the answer that the connection ends with it, where the gateway drains: the caller's next request goes elsewhere
+/// instead of being lost.
+pub fn announce_end(session: &mut Session) {
+    if Connection::of(session.digest()).is_some_and(|it| it.is_going_away()) {
+        session.set_keepalive(None);
+    }
+}
+
+/// Decides what becomes of a body that nobody will read, and of the connection.
 fn settle_body(session: &mut Session) {
+    announce_end(session);
     if session.as_http1().is_none() || session.is_body_done() {
         return;
     }

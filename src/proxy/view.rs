@@ -32,11 +32,7 @@ pub(in crate::proxy) fn admit(
         // Only our own streams have judged the head.
         return Err(Error::explain(ErrorType::InternalError, "a stream without a guard").into_in());
     };
-    let limits = &ctx.snapshot.config.limits;
     ctx.is_serial = session.as_http1().is_some();
-    if ctx.is_serial && session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
-    }
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
         // No interim answer but the switch to another protocol (RFC 9110 section 15.2).

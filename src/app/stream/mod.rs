@@ -6,8 +6,13 @@
 //! waits until Pingora asks for it.
 
 mod frames;
+mod gathered;
+mod opening;
 mod pace;
 mod pingora_io;
+mod raw;
+mod request;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,21 +24,20 @@ use std::time::Duration;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{SocketDigest, UniqueIDType};
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use self::frames::FrameBudget;
+use self::gathered::Gathered;
 use self::pace::{Pace, Paced};
-use crate::model::deny::DenyReason;
-use crate::proxy::connection::{Connection, RefusedHead};
-use crate::proxy::guard::body::{BodyCheck, BodyProgress};
-use crate::proxy::guard::{HeadCheck, HeadLimits, Progress};
+use self::websocket::WebSocket;
+use crate::proxy::connection::Connection;
+use crate::proxy::guard::body::BodyCheck;
+use crate::proxy::guard::{HeadCheck, HeadLimits};
 
 /// How every HTTP/2 connection begins (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Small writes are gathered up to this: head and body of an answer leave in one packet.
-const WRITE_BUFFER_BYTES: usize = 4096;
-/// Read at once while a head comes in pieces.
+/// Read at once of a head.
 const READ_BYTES: usize = 4096;
 
 /// The limits of a connection.
@@ -69,7 +73,7 @@ enum Reading {
 
 /// A caller's connection over `S`, which is a socket, or TLS over one.
 pub struct CallerStream<S> {
-    inner: BufWriter<Paced<S>>,
+    inner: Gathered<Paced<S>>,
     id: UniqueIDType,
     connection: Arc<Connection>,
     proxy_digest: Arc<ProxyDigest>,
@@ -87,6 +91,8 @@ pub struct CallerStream<S> {
     body_pace: Pace,
     /// Where this is HTTP/2.
     frames: Option<Box<FrameBudget>>,
+    /// Where this is a WebSocket: what the upstream has sent.
+    websocket: Option<Box<WebSocket>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
@@ -106,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let _ = socket_digest.peer_addr.set(Some(peer.into()));
         let user_data = Arc::clone(&connection);
         Ok(Self {
-            inner: BufWriter::with_capacity(WRITE_BUFFER_BYTES, Paced::new(stream)),
+            inner: Gathered::new(Paced::new(stream)),
             id: fd,
             connection,
             proxy_digest: Arc::new(ProxyDigest::new(
@@ -122,6 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             deadline: None,
             body_pace: Pace::new(),
             frames: None,
+            websocket: None,
         })
     }
 
@@ -137,6 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
             Poll::Ready(result) => {
                 result?;
+                if self.held.is_empty() {
+                    // The wait for a first byte is over.
+                    self.deadline = None;
+                }
                 self.held.extend_from_slice(buf.filled());
                 Poll::Ready(Ok(buf.filled().len()))
             }
@@ -145,191 +156,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 None => Poll::Pending,
             },
         }
-    }
-
-    /// Runs only while a head is unfinished: an idle connection is Pingora's to close.
-    fn start_deadline(&mut self, span: Duration) {
-        self.deadline = Some(Box::pin(sleep(span)));
-    }
-
-    fn end_reading(&mut self) {
-        self.reading = Reading::Ended;
-        self.deadline = None;
-        self.held = Vec::new();
-        self.cleared = 0;
-    }
-
-    /// Puts the stand-in in the place of a request that is refused.
-    fn refuse(&mut self, reason: DenyReason, head: &[u8]) {
-        let refused = RefusedHead::new(reason, head);
-        let stand_in = refused.stand_in();
-        self.connection.refuse(refused);
-        self.end_reading();
-        self.held.extend_from_slice(stand_in);
-        self.cleared = stand_in.len();
-    }
-
-    /// Judges `bytes`, all that came since the head's first byte. Gives what of them is Pingora's: head and body, but
-    /// nothing of what follows them; `None`: the head is not whole.
-    fn judge(&mut self, bytes: &[u8]) -> Result<Option<Cleared>, DenyReason> {
-        let Reading::Head(check) = &mut self.reading else {
-            return Ok(None);
-        };
-        let Progress::Whole(head_bytes) = check.feed(bytes)? else {
-            return Ok(None);
-        };
-        let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
-        let rest = bytes.get(head_bytes..).unwrap_or_default();
-        let rewritten = check.rewritten(bytes);
-        self.deadline = None;
-        self.body_pace = Pace::new();
-        let count = match body.feed(rest)? {
-            BodyProgress::More => {
-                self.reading = Reading::Body(body);
-                bytes.len()
-            }
-            BodyProgress::Ends(count) => {
-                self.reading = Reading::Waiting;
-                head_bytes + count
-            }
-        };
-        Ok(Some(match rewritten {
-            Some(mut text) => {
-                text.extend(bytes.get(head_bytes..count).unwrap_or_default());
-                Cleared::Instead(text, count)
-            }
-            None => Cleared::AsSent(count),
-        }))
-    }
-
-    /// Hands on a head that came in one read, which is nearly every one, without copying it; `false`: look again.
-    fn poll_whole_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<bool>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        if fresh.is_empty() {
-            return Poll::Ready(Ok(true));
-        }
-        match self.judge(fresh) {
-            Ok(Some(Cleared::AsSent(count))) => {
-                self.held.extend(fresh.get(count..).unwrap_or_default());
-                buf.set_filled(before + count);
-                return Poll::Ready(Ok(true));
-            }
-            Ok(Some(Cleared::Instead(text, count))) => {
-                self.cleared = text.len();
-                self.held = text;
-                self.held.extend(fresh.get(count..).unwrap_or_default());
-            }
-            Ok(None) => {
-                self.held.extend_from_slice(fresh);
-                self.checked = self.held.len();
-                self.start_deadline(self.limits.head_timeout);
-            }
-            Err(reason) => self.refuse(reason, fresh),
-        }
-        buf.set_filled(before);
-        Poll::Ready(Ok(false))
-    }
-
-    /// Goes on with a head that comes in pieces.
-    fn poll_rest_of_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.checked == self.held.len() && ready!(self.poll_hold(cx))? == 0 {
-            self.end_reading();
-            return Poll::Ready(Ok(()));
-        }
-        let held = std::mem::take(&mut self.held);
-        match self.judge(&held) {
-            Ok(Some(Cleared::AsSent(count))) => {
-                self.cleared = count;
-                self.held = held;
-            }
-            Ok(Some(Cleared::Instead(text, count))) => {
-                self.cleared = text.len();
-                self.held = text;
-                self.held.extend(held.get(count..).unwrap_or_default());
-            }
-            Ok(None) => {
-                self.checked = held.len();
-                self.held = held;
-                if self.deadline.is_none() {
-                    self.start_deadline(self.limits.head_timeout);
-                }
-            }
-            Err(reason) => self.refuse(reason, &held),
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads a body, as far as it goes; what follows it is held back.
-    fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if read.is_pending() {
-            return self.poll_slow_body(cx);
-        }
-        ready!(read)?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        let Reading::Body(check) = &mut self.reading else {
-            return Poll::Ready(Ok(()));
-        };
-        self.connection.begin_body();
-        // What comes once the answer is out earns nothing: it is read only so that the connection can go on.
-        let earning = if self.connection.is_answered() {
-            0
-        } else {
-            fresh.len()
-        };
-        self.body_pace.moved(earning);
-        match check.feed(fresh) {
-            Ok(BodyProgress::More) => {}
-            Ok(BodyProgress::Ends(count)) => {
-                self.held.extend(fresh.get(count..).unwrap_or_default());
-                buf.set_filled(before + count);
-                self.reading = Reading::Waiting;
-            }
-            Err(_) => {
-                self.connection.spoil_body();
-                self.end_reading();
-                buf.set_filled(before);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits for more of a body, as long as the caller may take.
-    fn poll_slow_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.connection.is_body_awaited() {
-            self.body_pace.pause();
-            return Poll::Pending;
-        }
-        ready!(self.body_pace.poll_spent(cx));
-        self.connection.give_up_body();
-        self.end_reading();
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads what is not HTTP/1.
-    fn poll_raw(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        let fits = self.frames.as_mut().is_none_or(|it| it.take(fresh));
-        if !fits {
-            buf.set_filled(before);
-            return Poll::Ready(Err(self.end_flood()));
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn end_flood(&mut self) -> io::Error {
-        self.connection.note_flood();
-        self.end_reading();
-        io::ErrorKind::ConnectionAborted.into()
     }
 
     /// While a request is answered: notices that the caller has gone, and holds back what it sends already. Nobody needs
@@ -355,12 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             }
             self.listen_to_phases();
             match self.reading {
-                Reading::Head(_) if self.held.is_empty() => {
-                    if ready!(self.poll_whole_head(cx, buf))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Reading::Head(_) => ready!(self.poll_rest_of_head(cx))?,
+                Reading::Head(_) => ready!(self.poll_head(cx))?,
                 Reading::Body(_) => return self.poll_body(cx, buf),
                 Reading::Waiting => return self.poll_wait(cx),
                 Reading::Raw if 0 < self.cleared => {}
@@ -397,55 +218,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             _ => {}
         }
     }
+}
 
-    /// Waits for the first bytes: as long as none have come, whoever waits may drop the connection unharmed.
-    ///
-    /// # Errors
-    /// When the caller has gone, or has said nothing in time.
-    pub async fn first_bytes(&mut self) -> io::Result<()> {
-        self.start_deadline(self.limits.head_timeout);
-        self.hold().await?;
-        self.start_deadline(self.limits.head_timeout);
-        Ok(())
+impl<S> CallerStream<S> {
+    fn start_deadline(&mut self, span: Duration) {
+        self.deadline = Some(Box::pin(sleep(span)));
     }
 
-    async fn hold(&mut self) -> io::Result<()> {
-        let held = std::future::poll_fn(|cx| {
-            if self.connection.closes_now(cx.waker()) {
-                return Poll::Ready(Ok(0));
-            }
-            self.poll_hold(cx)
-        });
-        match held.await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads until it is clear whether this is HTTP/2.
-    ///
-    /// # Errors
-    /// As [`CallerStream::first_bytes`].
-    pub async fn see_preface(&mut self) -> io::Result<bool> {
-        if self.held.is_empty() {
-            self.first_bytes().await?;
-        }
-        while H2_PREFACE.starts_with(&self.held) && self.held.len() < H2_PREFACE.len() {
-            self.hold().await?;
-        }
-        let is_h2 = self.held.starts_with(H2_PREFACE);
-        if is_h2 && self.frames.is_none() {
-            let mut frames = Box::new(FrameBudget::new(H2_PREFACE.len()));
-            let fits = frames.take(&self.held);
-            self.frames = Some(frames);
-            if !fits {
-                return Err(self.end_flood());
-            }
-            self.reading = Reading::Raw;
-            self.cleared = self.held.len();
-            self.deadline = None;
-        }
-        Ok(is_h2)
+    fn end_reading(&mut self) {
+        self.reading = Reading::Ended;
+        self.deadline = None;
+        self.held = Vec::new();
+        self.cleared = 0;
     }
 }
 
@@ -455,13 +239,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.cleared == 0 && self.connection.closes_now(cx.waker()) {
+        let closes = self.cleared == 0 && self.connection.closes_now(cx.waker());
+        if closes || self.connection.is_cut() {
             self.end_reading();
+        }
+        if self.connection.is_going_away() && self.part(cx)?.is_pending() {
+            return Poll::Pending;
         }
         let read = self.poll_request(cx, buf);
         // Nothing to do but wait: what was written must not wait too. Pingora flushes an answer of a known length only at
         // its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole).
-        if read.is_pending() && !self.inner.buffer().is_empty() {
+        if read.is_pending() && !self.inner.is_empty() {
             // What goes wrong here goes wrong again at the next write, whose error is looked at.
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
@@ -475,6 +263,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CallerStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.connection.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        if self.connection.is_upgraded() {
+            return self.poll_write_frames(cx, buf);
+        }
         let count = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
         if let Some(frames) = &mut self.frames {
             frames.give(buf.get(..count).unwrap_or_default());

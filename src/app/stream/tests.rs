@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use pingora::protocols::Peek;
 
 use super::*;
+use crate::model::deny::DenyReason;
 
 const LIMITS: StreamLimits = StreamLimits {
     head: HeadLimits {
@@ -242,4 +243,80 @@ async fn what_was_written_does_not_wait_for_what_is_read() {
     let mut part = [0; 19];
     caller.read_exact(&mut part).await.unwrap();
     assert_eq!(&part, b"a part of an answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_has_its_time_and_a_head_its_own() {
+    let idle = Duration::from_mins(1);
+    let start = tokio::time::Instant::now();
+    // Nothing comes; a head that begins late is waited for no longer than any other.
+    let (_caller, mut stream) = pair();
+    assert!(!stream.head(idle).await);
+    assert_eq!(start.elapsed().as_secs(), 60);
+    let (mut caller, mut stream) = pair();
+    let late = async {
+        sleep(Duration::from_secs(55)).await;
+        caller.write_all(b"GET ").await.unwrap();
+        sleep(Duration::from_hours(1)).await;
+    };
+    tokio::select! {
+        is_there = stream.head(idle) => assert!(!is_there),
+        () = late => panic!("it was waited for"),
+    }
+    assert_eq!(start.elapsed().as_secs(), 60 + 65);
+}
+
+#[tokio::test]
+async fn a_head_is_held_until_it_is_asked_for_and_closing_takes_what_came() {
+    let idle = Duration::from_mins(1);
+    let (mut caller, mut stream) = pair();
+    caller.write_all(&[HEAD, HEAD].concat()).await.unwrap();
+    assert!(stream.head(idle).await);
+    assert_eq!(read(&mut stream).await, HEAD);
+    // What is there already is served, and nothing more is waited for.
+    stream.connection.close_when_idle();
+    stream.connection.expect_head();
+    assert!(stream.head(idle).await);
+    assert_eq!(read(&mut stream).await, HEAD);
+    stream.connection.expect_head();
+    assert!(!stream.head(idle).await);
+    // A request whose body is left is followed by nothing.
+    let (mut caller, mut stream) = pair();
+    caller.write_all(POST).await.unwrap();
+    assert!(stream.head(idle).await);
+    assert_eq!(read(&mut stream).await, POST);
+    stream.connection.expect_head();
+    assert!(!stream.head(idle).await);
+}
+
+#[tokio::test]
+async fn a_websocket_is_ended_between_two_frames_and_what_follows_is_dropped() {
+    const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    let (mut caller, mut stream) = pair();
+    caller.write_all(HEAD).await.unwrap();
+    assert_eq!(read(&mut stream).await, HEAD);
+    stream.connection.upgrade();
+    stream.write_all(SWITCH).await.unwrap();
+    stream.write_all(b"\x81\x04ha").await.unwrap();
+    stream.connection.go_away();
+    assert!(waits(&mut stream).await);
+    stream.write_all(b"lf\x81\x01x").await.unwrap();
+    stream.write_all(b"\x81\x01y").await.unwrap();
+    stream.flush().await.unwrap();
+    let wanted = [SWITCH, b"\x81\x04half\x88\x02\x03\xE9"].concat();
+    let mut got = vec![0; wanted.len()];
+    caller.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, wanted);
+    // The caller's answer goes on to the upstream.
+    caller.write_all(b"\x88\x82....").await.unwrap();
+    assert_eq!(read(&mut stream).await, b"\x88\x82....");
+    stream.shutdown().await.unwrap();
+    assert_eq!(caller.read(&mut got).await.unwrap(), 0);
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    // Beside its buffers, of which an idle one has none.
+    let bytes = size_of::<CallerStream<tokio::net::TcpStream>>();
+    assert!(bytes < 1024, "{bytes}");
 }

@@ -1,0 +1,114 @@
+//! Answers that nobody can say the end of.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use pingora::http::ResponseHeader;
+
+/// Answers of these types are streams from their first byte on.
+const STREAM_TYPES: [&str; 3] = [
+    "application/grpc",
+    "multipart/x-mixed-replace",
+    "text/event-stream",
+];
+/// What has no length is a stream once its request is as old.
+const STREAM_AGE: Duration = Duration::from_secs(10);
+const NEVER: u64 = u64::MAX;
+
+/// From when on the answer under way counts as a stream: a drain ends it before other requests.
+#[derive(Debug)]
+pub struct OpenEnded {
+    from_ms: AtomicU64,
+}
+
+impl Default for OpenEnded {
+    fn default() -> Self {
+        Self {
+            from_ms: AtomicU64::new(NEVER),
+        }
+    }
+}
+
+impl OpenEnded {
+    /// Notes that the answer counts as a stream from this time of the monotonic clock on; `None`: it never does.
+    pub fn note(&self, from: Option<Duration>) {
+        let from = from.and_then(|it| u64::try_from(it.as_millis()).ok());
+        self.from_ms.store(from.unwrap_or(NEVER), Ordering::Release);
+    }
+
+    /// Notes that no answer is under way.
+    pub fn clear(&self) {
+        self.note(None);
+    }
+
+    /// Whether a stream is under way at this time of the monotonic clock.
+    #[must_use]
+    pub fn is_stream(&self, now: Duration) -> bool {
+        u128::from(self.from_ms.load(Ordering::Acquire)) <= now.as_millis()
+    }
+}
+
+/// How old a request is when this answer to it counts as a stream; `None`: its end is known, or there is no body.
+#[must_use]
+pub fn stream_age(head: &ResponseHeader) -> Option<Duration> {
+    if head.headers.contains_key(CONTENT_LENGTH) {
+        return None;
+    }
+    let kind = head.headers.get(CONTENT_TYPE);
+    let kind = kind.map(|it| it.as_bytes().to_ascii_lowercase());
+    let is_type = |it: &&str| {
+        kind.as_ref()
+            .is_some_and(|kind| kind.starts_with(it.as_bytes()))
+    };
+    let is_stream = STREAM_TYPES.iter().any(is_type);
+    Some(if is_stream {
+        Duration::ZERO
+    } else {
+        STREAM_AGE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_an_end_is_no_stream_and_other_answers_are_by_type_or_age() {
+        for (fields, age_s) in [
+            (&[("content-length", "5")][..], None),
+            (
+                &[
+                    ("content-length", "5"),
+                    ("content-type", "text/event-stream"),
+                ],
+                None,
+            ),
+            (
+                &[("content-type", "text/event-stream; charset=utf-8")],
+                Some(0),
+            ),
+            (&[("content-type", "Application/grpc+proto")], Some(0)),
+            (&[("content-type", "text/html")], Some(10)),
+            (&[], Some(10)),
+        ] {
+            let mut head = ResponseHeader::build(200, None).unwrap();
+            for (name, value) in fields {
+                head.insert_header(*name, *value).unwrap();
+            }
+            let age = stream_age(&head);
+            assert_eq!(age.map(|it| it.as_secs()), age_s, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_one_from_its_time_on_until_the_next_request() {
+        let open_ended = OpenEnded::default();
+        let at = Duration::from_millis;
+        assert!(!open_ended.is_stream(at(u64::MAX - 1)));
+        open_ended.note(Some(at(5)));
+        assert!(!open_ended.is_stream(at(4)) && open_ended.is_stream(at(5)));
+        open_ended.clear();
+        assert!(!open_ended.is_stream(at(5)));
+    }
+}
