@@ -121,13 +121,23 @@ impl Connections {
         if open.all.len() - closing + room < self.max {
             return;
         }
+        self.close_oldest(open, self.max / EVICTED_SHARE + 1);
+    }
+
+    /// Closes some of those that have waited longest without a request: memory is short.
+    pub(super) fn close_oldest_idle(&self) {
+        let open = self.lock();
+        self.close_oldest(&open, open.all.len() / EVICTED_SHARE + 1);
+    }
+
+    fn close_oldest(&self, open: &Open, count: usize) {
         let mut idle: Vec<_> = open
             .all
             .values()
             .filter(|it| !it.is_closing())
             .filter_map(|it| it.idle_since().map(|since| (since, it)))
             .collect();
-        let count = (self.max / EVICTED_SHARE + 1).min(idle.len());
+        let count = count.min(idle.len());
         if let Some(last) = count.checked_sub(1) {
             idle.select_nth_unstable_by_key(last, |(since, _)| *since);
         }

@@ -18,6 +18,7 @@ use crate::app::delivery::{self, Scope};
 use crate::app::drain::DrainLimits;
 use crate::app::grpc::QuestionDoor;
 use crate::app::listen::{self, Door};
+use crate::app::memory::{self, Memory, Pressure};
 use crate::app::services::Records;
 use crate::app::{AppError, backup, counting, echo, keys, reload, services, socket};
 use crate::config::Config;
@@ -61,14 +62,15 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let own = Arc::new(Endpoints::new(&config.listen.auth_prefix));
     let budget = Budget::of(&config);
     let in_flight = InFlight::new(budget.requests, budget.network_requests);
-    let gateway = Gateway::new(Arc::clone(&current), own, echo, in_flight);
+    let gateway = Gateway::new(Arc::clone(&current), own, echo, Arc::clone(&in_flight));
     let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
+    let pressure = watch_memory(&door, in_flight, &services, &config, &mut tasks);
     services.issuers.adopt();
     tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
-        components(&services, &is_ready, &mut tasks),
+        components(&services, &is_ready, pressure, &mut tasks),
         degraded(&current),
         config.listen.admin_token.as_ref(),
     );
@@ -121,10 +123,27 @@ async fn drain(
     door.busy() + question_door.busy()
 }
 
+/// Has what there is no memory for refused, where memory has a limit.
+fn watch_memory(
+    door: &Door,
+    in_flight: Arc<InFlight>,
+    services: &Services,
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) -> Arc<Pressure> {
+    let (pressure, open) = door.under_pressure();
+    if let Some(memory) = Memory::of(config) {
+        let metrics = Arc::clone(&services.metrics);
+        tasks.spawn(memory.watch(Arc::clone(&pressure), open, in_flight, metrics));
+    }
+    pressure
+}
+
 /// What goes on in the store while the gateway serves.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(purge(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
+    tasks.spawn(memory::give_back());
     if let Some(every) = config.store.backup_every {
         tasks.spawn(backup::keep_on(services.clone(), every));
     }
@@ -203,6 +222,7 @@ async fn start_socket(
 fn components(
     services: &Services,
     is_ready: &Arc<AtomicBool>,
+    pressure: Arc<Pressure>,
     tasks: &mut JoinSet<()>,
 ) -> Vec<Component> {
     let can_write = Arc::new(AtomicBool::new(true));
@@ -219,6 +239,11 @@ fn components(
             name: "listeners",
             is_vital: true,
             is_ready: Box::new(move || is_serving.load(Ordering::Acquire)),
+        },
+        Component {
+            name: "memory",
+            is_vital: true,
+            is_ready: Box::new(move || pressure.takes_connections()),
         },
         Component {
             name: "mail",

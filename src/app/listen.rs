@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use crate::app::budget::Budget;
 use crate::app::connections::Connections;
 use crate::app::drain::{BACKLOG_TIME, DrainLimits, end_connections};
+use crate::app::memory::Pressure;
 use crate::app::stream::{CallerStream, StreamLimits};
 use crate::auth::client::is_trusted;
 use crate::config::Config;
@@ -111,6 +112,7 @@ pub struct Door {
     current: Arc<Current>,
     limits: StreamLimits,
     open: Arc<Connections>,
+    pressure: Arc<Pressure>,
     tasks: TaskTracker,
     closing: watch::Sender<bool>,
     streams_end: watch::Sender<bool>,
@@ -167,6 +169,7 @@ impl Door {
                 Arc::clone(&current.load().services.metrics),
             ),
             current,
+            pressure: Arc::default(),
             tasks: TaskTracker::new(),
             closing: watch::Sender::new(false),
             streams_end,
@@ -210,6 +213,11 @@ impl Door {
     }
 
     fn enter(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        if !self.pressure.takes_connections() {
+            let services = &self.current.load().services;
+            services.metrics.edge().connections_refused_for_memory.inc();
+            return;
+        }
         // An answer's last packet would wait for the acknowledgement of the one before.
         let _ = socket.set_nodelay(true);
         let fd = socket.as_raw_fd();
@@ -253,6 +261,11 @@ impl Door {
             () = ending => {}
             _ = timeout(limits.all, self.tasks.wait()) => {}
         }
+    }
+
+    /// What the watch over memory acts on.
+    pub(super) fn under_pressure(&self) -> (Arc<Pressure>, Arc<Connections>) {
+        (Arc::clone(&self.pressure), Arc::clone(&self.open))
     }
 
     /// How many connections have a request under way that is no stream.

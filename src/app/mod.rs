@@ -17,6 +17,7 @@ mod grpc;
 mod keys;
 mod lifecycle;
 pub mod listen;
+mod memory;
 mod place;
 mod plain;
 mod reload;

@@ -132,6 +132,7 @@ fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
         "limits.head_timeout_ms": limits.head_timeout,
         "limits.connections_max": limits.connections_max,
         "limits.requests_max": limits.requests_max,
+        "limits.memory_max_mb": limits.memory_bytes_max,
         "limits.upstream_idle_max": limits.upstream_idle_max,
         "store": store,
         "tokens.algorithm": tokens.algorithm,

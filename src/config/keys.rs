@@ -77,6 +77,7 @@ const SECTIONS: &[Section] = &[
             ("upstream_idle_max", Scalar),
             ("drain_timeout_ms", Scalar),
             ("drain_stream_timeout_ms", Scalar),
+            ("memory_max_mb", Scalar),
         ],
     ),
     (

@@ -38,12 +38,16 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Of these, streams that would go on by themselves. Default 5 s.
     pub drain_stream_timeout: Duration,
+    /// Memory of the process, in bytes; 0: the container's own limit. Default 0.
+    pub memory_bytes_max: u64,
 }
 
 const HOUR_MS: u64 = 3_600_000;
 /// Pingora reads no head above 1 MiB and no more than 256 fields.
 const HEAD_BYTES: u64 = 1 << 20;
 const HEAD_FIELDS: u64 = 256;
+const MIB: u64 = 1 << 20;
+const MEMORY_MB: u64 = 1 << 20;
 
 pub(super) fn read(mut reader: Reader<'_>) -> Limits {
     let mut timeout = |key: &str, default_ms: u64, min: u64| {
@@ -79,6 +83,10 @@ pub(super) fn read(mut reader: Reader<'_>) -> Limits {
         upstream_write_timeout,
         drain_timeout,
         drain_stream_timeout,
+        memory_bytes_max: reader
+            .number("memory_max_mb", 0..=MEMORY_MB)
+            .unwrap_or(0)
+            .saturating_mul(MIB),
     };
     if limits.head_bytes_max < limits.target_bytes_max {
         reader.add("target_bytes_max", "no more than `head_bytes_max`");

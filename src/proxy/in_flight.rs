@@ -1,7 +1,7 @@
 //! How many requests are under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Counts requests from their heads to the ends of their answers, and lets no more in than it may: in all, and of one client
 /// network.
@@ -10,6 +10,7 @@ pub struct InFlight {
     max: usize,
     per_network_max: usize,
     count: AtomicUsize,
+    refuses_new: AtomicBool,
 }
 
 /// The place of one request; free when it is dropped.
@@ -27,7 +28,13 @@ impl InFlight {
             max,
             per_network_max,
             count: AtomicUsize::new(0),
+            refuses_new: AtomicBool::new(false),
         })
+    }
+
+    /// Gives no more places from now on, or gives them again.
+    pub fn refuse_new(&self, refuses: bool) {
+        self.refuses_new.store(refuses, Ordering::Release);
     }
 
     /// A place for one more; `None`: there is none. `network`: the requests of the caller's network, where they are counted
@@ -41,7 +48,8 @@ impl InFlight {
             all: Arc::clone(self),
             network: network.map(Arc::clone),
         };
-        (before < self.max && of_network < self.per_network_max).then_some(place)
+        let has_room = before < self.max && of_network < self.per_network_max;
+        (has_room && !self.refuses_new.load(Ordering::Acquire)).then_some(place)
     }
 }
 
@@ -67,7 +75,12 @@ mod tests {
         drop(one);
         let three = all.enter(None);
         assert!(three.is_some() && all.enter(None).is_none());
-        drop((two, three));
+        drop(two);
+        all.refuse_new(true);
+        assert!(all.enter(None).is_none());
+        all.refuse_new(false);
+        assert!(all.enter(None).is_some());
+        drop(three);
         assert_eq!(all.count.load(Ordering::Acquire), 0);
     }
 

@@ -301,3 +301,80 @@ fn a_body_to_our_own_endpoints_that_does_not_come_is_not_waited_for() {
         );
     }
 }
+
+fn told(gateway: &Gateway, words: &str) {
+    wait_for(words, || gateway.stderr().contains(words).then_some(()));
+}
+
+/// The value of a metric without labels.
+fn metric(gateway: &Gateway, name: &str) -> u64 {
+    let metrics = gateway.admin_get("/metrics").text().to_owned();
+    let line = metrics
+        .lines()
+        .find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+#[test]
+fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
+    const MIB: u64 = 1 << 20;
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::serving(move |exchange: &mut Exchange| {
+        if exchange.seen.target.ends_with("/slow") {
+            let _ = wait.lock().unwrap().recv_timeout(SOON * 3);
+        }
+        exchange.answer("hello");
+    });
+    let with = |memory_mb: u64| {
+        format!(
+            "[limits]\nmemory_max_mb = {memory_mb}\n[account]\nhash_threads = 1\n{}",
+            routes(&upstream)
+        )
+    };
+    let gateway = Gateway::start(&with(100_000));
+    let used = wait_for("a measurement", || {
+        Some(metric(&gateway, "doorward_memory_used_bytes")).filter(|it| *it != 0)
+    });
+    assert_eq!(
+        metric(&gateway, "doorward_memory_limit_bytes"),
+        100_000 * MIB
+    );
+    assert!(gateway.stop().success());
+    // Four fifths of it, less what a hash takes, are 10 MiB more than there are at rest.
+    gateway.configure(&with((used / MIB + 10) * 5 / 4 + 19));
+    gateway.run();
+    let mut slow = gateway.connect();
+    slow.write("GET /public/slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("the request", || (upstream.count() == 1).then_some(()));
+    let unfinished = format!(
+        "GET /public/a HTTP/1.1\r\nHost: a\r\nX-A: {}",
+        "a".repeat(30_000)
+    );
+    let mut held = Vec::new();
+    wait_for("connections to be refused", || {
+        for _ in 0..50 {
+            let mut caller = gateway.connect();
+            caller.write(&unfinished);
+            held.push(caller);
+        }
+        let refused = metric(&gateway, "doorward_connections_refused_for_memory_total");
+        (0 < refused && held.len() < 5000).then_some(())
+    });
+    told(&gateway, "memory is short");
+    let missing = wait_for("readiness to go", || {
+        held.push(gateway.connect());
+        held.last_mut().unwrap().write(&unfinished);
+        let answer = gateway.admin_get("/readyz");
+        (answer.status == 503).then(|| answer.text().to_owned())
+    });
+    assert!(missing.contains("\"missing\":[\"memory\"]"), "{missing}");
+    go.send(()).unwrap();
+    slow.answer().expect(200);
+    drop(held);
+    wait_for("memory to be there again", || {
+        (gateway.admin_get("/readyz").status == 200).then_some(())
+    });
+    gateway.get("/public/a").send().expect(200);
+    told(&gateway, "memory is no longer short");
+}

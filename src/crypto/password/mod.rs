@@ -2,10 +2,11 @@
 
 mod forms;
 mod load;
+mod queue;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use crate::crypto::password::forms::composed;
 
 use crate::crypto::password::forms::Forms;
 use crate::crypto::password::load::{Load, Place};
+use crate::crypto::password::queue::Queue;
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
@@ -31,6 +33,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane the least that the OWASP password storage sheet asks of
 /// Argon2id.
 const MEMORY_KIB: u32 = 19_456;
+/// The same in bytes: what each hashing thread takes for as long as there are passwords to hash.
+pub const HASH_BYTES: usize = MEMORY_KIB as usize * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
@@ -47,8 +51,8 @@ const LANES_MAX: u32 = 16;
 
 /// Threads that hash passwords, behind a queue that is bounded by the time that it stands for.
 ///
-/// Each thread holds 19 MiB for as long as the pool lives. When the pool is dropped its threads end after what is
-/// queued.
+/// Each thread takes 19 MiB while it hashes, which are given back once no password has come for a while. When the pool is
+/// dropped its threads end after what is queued.
 #[derive(Debug)]
 pub struct PasswordPool {
     jobs: Sender<Queued>,
@@ -134,13 +138,13 @@ impl PasswordPool {
     pub fn start(threads: usize, wait_max: Duration) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let (jobs, waiting) = channel();
-        let waiting = Arc::new(Mutex::new(waiting));
+        let queue = Arc::new(Queue::new(waiting));
         let load = Arc::new(Load::new(threads, wait_max));
         for number in 0..threads {
-            let waiting = Arc::clone(&waiting);
+            let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hash-{number}"))
-                .spawn(move || work(&waiting))?;
+                .spawn(move || work(&queue))?;
         }
         Ok(Self { jobs, load })
     }
@@ -225,29 +229,21 @@ fn length_fits(password: &Secret) -> bool {
 }
 
 /// One thread of the pool: takes jobs until the pool is dropped.
-fn work(waiting: &Mutex<Receiver<Queued>>) {
-    let mut hasher = Hasher::new();
-    loop {
-        // One thread waits in `recv`, the others for the lock: each job wakes one.
-        let job = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(Queued { job, place }) = job else {
-            return;
-        };
-        if job.is_given_up() {
-            continue;
+fn work(queue: &Queue<Queued>) {
+    while let Some((Queued { job, place }, blocks)) = queue.next() {
+        let mut hasher = Hasher { blocks };
+        if !job.is_given_up() {
+            let started = place.started();
+            // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
+            // and its caller reads that as busy.
+            let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
+            place.ended(started);
+            if outcome.is_err() {
+                tracing::error!("a password could not be hashed: the hash function panicked");
+                hasher = Hasher::new();
+            }
         }
-        let started = place.started();
-        // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
-        // and its caller reads that as busy.
-        let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
-        place.ended(started);
-        if outcome.is_err() {
-            tracing::error!("a password could not be hashed: the hash function panicked");
-            hasher = Hasher::new();
-        }
+        queue.give_back(hasher.blocks);
     }
 }
 
@@ -269,7 +265,7 @@ fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
     ))
 }
 
-/// What one thread keeps from hash to hash: the memory blocks, which cost 2 ms of page faults when they are fresh.
+/// What hashes, and the memory that it does it in.
 struct Hasher {
     blocks: Vec<Block>,
 }

@@ -1,0 +1,107 @@
+//! Where hashing threads wait, and the memory that they hash in.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use argon2::Block;
+
+/// How long the memory of hashes is kept for the next one.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// Where the threads wait, and the memory that they hash in.
+pub(super) struct Queue<J> {
+    jobs: Mutex<Receiver<J>>,
+    memory: Mutex<Memory>,
+}
+
+/// The blocks of hashes, which cost 2 ms of page faults when they are fresh: kept while passwords come, and no longer.
+#[derive(Default)]
+struct Memory {
+    free: Vec<Vec<Block>>,
+    lent: usize,
+}
+
+impl<J> Queue<J> {
+    pub(super) fn new(jobs: Receiver<J>) -> Self {
+        Self {
+            jobs: Mutex::new(jobs),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// The next job, and blocks for it; `None`: the pool was dropped.
+    pub(super) fn next(&self) -> Option<(J, Vec<Block>)> {
+        // One thread waits for a job, the others for the lock: each job wakes one.
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let job = if self.memory().is_given_up() {
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                jobs.recv_timeout(KEPT)
+            };
+            match job {
+                Ok(job) => return Some((job, self.memory().take())),
+                Err(RecvTimeoutError::Timeout) => self.memory().free.clear(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Takes the blocks of a job that has ended.
+    pub(super) fn give_back(&self, blocks: Vec<Block>) {
+        let mut memory = self.memory();
+        memory.lent -= 1;
+        memory.free.push(blocks);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    const fn is_given_up(&self) -> bool {
+        self.free.is_empty() && self.lent == 0
+    }
+
+    fn take(&mut self) -> Vec<Block> {
+        self.lent += 1;
+        self.free.pop().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn the_memory_of_hashes_is_given_back_when_no_password_comes() {
+        let (jobs, waiting) = channel();
+        let queue = Queue::new(waiting);
+        jobs.send(()).unwrap();
+        let ((), blocks) = queue.next().unwrap();
+        assert!(blocks.is_empty() && !queue.memory().is_given_up());
+        queue.give_back(vec![Block::new()]);
+        jobs.send(()).unwrap();
+        let ((), blocks) = queue.next().unwrap();
+        assert_eq!(
+            blocks.len(),
+            1,
+            "what follows soon has the memory of the one before"
+        );
+        queue.give_back(blocks);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| queue.next().map(|((), blocks)| blocks.len()));
+            while !queue.memory().is_given_up() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            jobs.send(()).unwrap();
+            assert_eq!(waits.join().unwrap(), Some(0));
+        });
+        drop(jobs);
+        assert!(queue.next().is_none());
+    }
+}
