@@ -16,16 +16,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::app::budget::Budget;
 use crate::app::listen::accept;
 use crate::auth::client::is_trusted;
 use crate::snapshot::Current;
 use crate::web::forward_auth::grpc::ExtAuthz;
 
-/// Connections of proxies at once: one has as many as it has threads.
-const PROXIES_MAX: usize = 256;
-/// Connections at once of those who may not ask: enough to be told so.
-const STRANGERS_MAX: usize = 16;
-/// How long they are told so.
+/// How long those who may not ask are told so.
 const STRANGER_LIFE: Duration = Duration::from_secs(10);
 /// Questions at once on one connection.
 const STREAMS_MAX: u32 = 256;
@@ -68,12 +65,13 @@ pub(super) struct QuestionDoor {
 }
 
 impl QuestionDoor {
-    pub(super) fn new(current: Arc<Current>) -> Self {
+    /// For as many connections as the budget has.
+    pub(super) fn new(current: Arc<Current>, budget: &Budget) -> Self {
         Self {
             questions: ExtAuthz::new(Arc::clone(&current)),
             current,
-            proxies: Arc::new(Semaphore::new(PROXIES_MAX)),
-            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            proxies: Arc::new(Semaphore::new(budget.grpc_connections)),
+            strangers: Arc::new(Semaphore::new(budget.grpc_strangers)),
             in_flight: Arc::default(),
             connections: TaskTracker::new(),
             closing: watch::Sender::new(false),

@@ -80,7 +80,7 @@ pub(super) async fn run(path: &Path, config: Config, output: Arc<Output>) -> Res
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
     let delivery = tokio::spawn(delivery::run(post, store, Scope::All));
-    let question_door = open_to_questions(&current, grpc_listener, &mut tasks);
+    let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
     for listener in listeners {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });
@@ -168,10 +168,11 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
 
 fn open_to_questions(
     current: &Arc<Current>,
+    budget: &Budget,
     listener: Option<TcpListener>,
     tasks: &mut JoinSet<()>,
 ) -> Arc<QuestionDoor> {
-    let door = Arc::new(QuestionDoor::new(Arc::clone(current)));
+    let door = Arc::new(QuestionDoor::new(Arc::clone(current), budget));
     if let Some(listener) = listener {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });

@@ -378,3 +378,31 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
     gateway.get("/public/a").send().expect(200);
     told(&gateway, "memory is no longer short");
 }
+
+#[test]
+fn without_descriptors_the_command_line_health_and_logins_go_on() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::prepare("sled", &routes(&upstream));
+    gateway.run_with_files(256);
+    told(&gateway, "LimitNOFILE=");
+    let anna = gateway.person("anna");
+    let body = serde_json::json!({"username": "anna", "password": anna.password});
+    let mut kept = gateway.connect();
+    let mut flood: Vec<_> = Vec::new();
+    for round in 0..20 {
+        for _ in 0..20 {
+            let mut caller = gateway.connect();
+            caller.write("GET /public/a HTTP/1.1\r\nHost: a\r\n\r\n");
+            flood.push(caller);
+        }
+        let request = gateway.post("/auth/login").json(&body);
+        request.send_on(&mut kept).expect(200);
+        assert_eq!(gateway.admin_get("/healthz").status, 200, "{round}");
+        let listed = gateway.cli(&["account", "list"], "");
+        assert!(listed.stdout.contains("anna"), "{round}: {}", listed.stderr);
+    }
+    drop(flood);
+    let start = now();
+    gateway.get("/public/a").send().expect(200);
+    assert!(start.elapsed() < Duration::from_secs(1));
+}

@@ -166,8 +166,21 @@ impl Gateway {
         });
     }
 
+    /// Starts the process where it may open so many files, and waits until it is ready.
+    pub(crate) fn run_with_files(&self, count: usize) {
+        let mut command = Command::new("/bin/sh");
+        let limited = format!("ulimit -n {count} && exec \"$0\" serve --config \"$1\"");
+        command
+            .env_clear()
+            .args(["-c", &limited, BINARY])
+            .arg(self.config());
+        self.wait_for_ready(self.spawn(command), || {
+            self.readiness().is_some_and(|answer| answer.status == 200)
+        });
+    }
+
     fn run_until(&self, is_ready: impl Fn() -> bool) {
-        self.wait_for_ready(self.spawn(), is_ready);
+        self.wait_for_ready(self.spawn(self.command(&["serve"])), is_ready);
     }
 
     fn wait_for_ready(&self, mut running: Running, is_ready: impl Fn() -> bool) {
@@ -181,8 +194,7 @@ impl Gateway {
         *self.running.lock().unwrap() = Some(running);
     }
 
-    fn spawn(&self) -> Running {
-        let mut command = self.command(&["serve"]);
+    fn spawn(&self, mut command: Command) -> Running {
         let command = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
