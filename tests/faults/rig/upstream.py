@@ -37,7 +37,8 @@ class Upstream:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            # Cut off by the gateway, in the middle of a chunk too.
             pass
         finally:
             writer.close()
