@@ -147,7 +147,8 @@ impl Connections {
         }
     }
 
-    /// Begins a drain: each connection's next answer is its last, WebSockets are closed. How many of these there are.
+    /// Begins a drain: each connection's next answer is its last, and each WebSocket is closed. Gives how many of these there
+    /// are.
     pub(super) fn go_away(&self) -> usize {
         let mut open = self.lock();
         open.is_draining = true;

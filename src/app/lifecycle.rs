@@ -353,9 +353,9 @@ async fn until_end(
     current: &Current,
     wishes: &mut mpsc::Receiver<oneshot::Sender<Reply>>,
 ) {
-    let reload = || {
+    let reload = async |actor| {
         tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        let reply = reload::reload(path, current);
+        let reply = reload::reload(path, current, actor).await;
         tell_systemd(&[sd_notify::NotifyState::Ready]);
         reply
     };
@@ -363,9 +363,9 @@ async fn until_end(
         tokio::select! {
             () = signals.end() => return,
             // The log has the outcome.
-            () = signals.hangup() => drop(reload()),
+            () = signals.hangup() => drop(reload(reload::BY_SIGNAL).await),
             // Whoever went away wants no answer.
-            Some(caller) = wishes.recv() => drop(caller.send(reload())),
+            Some(caller) = wishes.recv() => drop(caller.send(reload(reload::BY_COMMAND).await)),
         }
     }
 }

@@ -9,12 +9,48 @@ use crate::app::control::Reply;
 use crate::app::{load, log_warnings, services};
 use crate::config::Config;
 use crate::snapshot::{Current, Obstacle, Services, Snapshot};
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
+
+/// Who asks for a reload, as the audit trail names them: `doorward reload`, or SIGHUP.
+pub(super) const BY_COMMAND: &str = "cli";
+pub(super) const BY_SIGNAL: &str = "signal";
 
 /// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
 ///
 /// Gives what `doorward reload` shows: what counts only after a restart, and what the change voids.
-pub(super) fn reload(path: &Path, current: &Current) -> Reply {
+pub(super) async fn reload(path: &Path, current: &Current, actor: &str) -> Reply {
+    let output = Arc::clone(&current.load().services.output);
+    let event = |outcome| AuditEvent {
+        action: AuditAction::Reload,
+        outcome,
+        actor: Some(actor),
+        subject: None,
+        from: None,
+        request_id: None,
+        object: None,
+    };
+    if let Err(error) = audit::begin(&output, &event(audit::BEGUN)).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "configuration not reloaded: the old one stays"
+        );
+        return Reply::Refused(format!(
+            "not reloaded, the old configuration stays: {error}"
+        ));
+    }
+    let reply = put_into_force(path, current);
+    let is_done = matches!(reply, Reply::Done(_));
+    let outcome = if is_done {
+        "ok"
+    } else {
+        "configuration_refused"
+    };
+    audit::record(&event(outcome));
+    reply
+}
+
+fn put_into_force(path: &Path, current: &Current) -> Reply {
     match prepare(path, current) {
         Ok((snapshot, fixed)) => {
             let mut told = Map::from_iter([("reloaded".to_owned(), true.into())]);

@@ -46,6 +46,7 @@ pub enum AuditAction {
     RotateKeys,
     RenewKeyFile,
     RestoreStore,
+    Reload,
 }
 
 impl AuditAction {
@@ -77,6 +78,7 @@ impl AuditAction {
         Self::RotateKeys,
         Self::RenewKeyFile,
         Self::RestoreStore,
+        Self::Reload,
     ];
 
     /// The name in the log: stable, `snake_case`.
@@ -109,6 +111,7 @@ impl AuditAction {
             Self::RotateKeys => "rotate_keys",
             Self::RenewKeyFile => "renew_key_file",
             Self::RestoreStore => "restore_store",
+            Self::Reload => "reload",
         }
     }
 }
@@ -120,7 +123,7 @@ pub struct AuditEvent<'a> {
     pub action: AuditAction,
     /// `ok`, or the code of the refusal.
     pub outcome: &'a str,
-    /// Who did it: a uid, or `cli`.
+    /// Who did it: a uid, `cli` or `signal`.
     pub actor: Option<&'a str>,
     /// On whose account.
     pub subject: Option<&'a str>,

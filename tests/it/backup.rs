@@ -146,6 +146,15 @@ fn a_backup_under_load_holds_all_that_was_acknowledged_before() {
     gateway.login("anna0");
 }
 
+/// The operator learns that a key is suspended.
+#[track_caller]
+fn is_explained(gateway: &Gateway, key: &Key) {
+    let task = ["explain", "GET", "/reports/x", "--apikey", &key.text];
+    let explained = gateway.cli(&task, "");
+    let said = format!("doorward apikey confirm ACCOUNT lifts that; key {}", key.id);
+    assert!(explained.stdout.contains(&said), "{}", explained.all());
+}
+
 #[test]
 fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     let (_upstream, gateway) = gateway("");
@@ -183,13 +192,7 @@ fn a_suspended_key_is_confirmed_by_its_owner_or_an_administrator() {
     };
     // It cannot speak for itself, and tells nobody that it exists.
     confirm(&keys[0].caller(), &keys[0], &json!({"suspended": false})).refused_as(401);
-    let task = ["explain", "GET", "/reports/x", "--apikey", &keys[0].text];
-    let explained = gateway.cli(&task, "");
-    let said = format!(
-        "doorward apikey confirm ACCOUNT lifts that; key {}",
-        keys[0].id
-    );
-    assert!(explained.stdout.contains(&said), "{}", explained.all());
+    is_explained(&gateway, &keys[0]);
     let asked = gateway
         .post("/auth/introspect")
         .by(&login)

@@ -347,7 +347,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
     let mut slow = gateway.connect();
     slow.write("GET /public/slow HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_for("the request", || (upstream.count() == 1).then_some(()));
-    let head = format!(
+    let unfinished = format!(
         "GET /public/a HTTP/1.1\r\nHost: a\r\nX-A: {}",
         "a".repeat(30_000)
     );
@@ -355,7 +355,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
     wait_for("connections to be refused", || {
         for _ in 0..50 {
             let mut caller = gateway.connect();
-            caller.write(&head);
+            caller.write(&unfinished);
             held.push(caller);
         }
         let refused = metric(&gateway, "doorward_connections_refused_for_memory_total");
@@ -364,7 +364,7 @@ fn connections_are_refused_before_memory_is_gone_and_what_is_under_way_ends() {
     told(&gateway, "memory is short");
     let missing = wait_for("readiness to go", || {
         held.push(gateway.connect());
-        held.last_mut().unwrap().write(&head);
+        held.last_mut().unwrap().write(&unfinished);
         let answer = gateway.admin_get("/readyz");
         (answer.status == 503).then(|| answer.text().to_owned())
     });

@@ -199,10 +199,11 @@ fn readers_that_stand_still_stop_nothing() {
         }
         fill(&gateway, 40);
         if err && !is_one {
+            let mut connection = gateway.connect();
             wait_for("a full pipe of standard error", || {
                 for _ in 0..50 {
                     let refused = gateway.get("/protected/x").bearer("eyJh.eyJh.xxxx");
-                    refused.send();
+                    refused.send_on(&mut connection).expect(401);
                 }
                 is_degraded(&gateway, "output:stderr").then_some(())
             });

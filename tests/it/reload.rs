@@ -279,6 +279,27 @@ fn another_issuer_of_our_own_tokens_is_said_to_void_them_and_does() {
     gateway.run();
 }
 
+#[test]
+fn each_reload_is_in_the_audit_trail() {
+    let gateway = Gateway::start("");
+    gateway.cli(&["reload"], "").done();
+    gateway.configure("[listen]\nworkers = 0\n");
+    gateway.reload();
+    let told = || -> Vec<(String, String)> {
+        let text = gateway.stdout();
+        let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let events = events.filter(|event: &serde_json::Value| event["audit"] == "reload");
+        let told = |event: serde_json::Value| {
+            [&event["actor"], &event["outcome"]].map(ToString::to_string)
+        };
+        events.map(|event| told(event).into()).collect()
+    };
+    wait_for("two events", || (told().len() == 2).then_some(()));
+    let expected = [("cli", "ok"), ("signal", "configuration_refused")];
+    let expected = expected.map(|(actor, outcome)| (format!("{actor:?}"), format!("{outcome:?}")));
+    assert_eq!(told(), expected);
+}
+
 /// Starts a gateway whose configuration is a pipe, and waits until it listens to signals: there it stays until somebody
 /// writes the text, which is given too.
 fn starting(gateway: &Gateway) -> (Child, String) {

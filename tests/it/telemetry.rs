@@ -130,8 +130,12 @@ fn why_a_key_is_refused_is_told_to_the_operator_alone() {
     let owned = gateway.key(&bert, &[]);
     let network = json!({"allow_from": ["192.0.2.0/24"]});
     let path = format!("/auth/apikeys/{}", keys[0].id);
-    let patch = gateway.request("PATCH", &path).by(&anna.caller());
-    patch.json(&network).send().expect(200);
+    gateway
+        .request("PATCH", &path)
+        .by(&anna.caller())
+        .json(&network)
+        .send()
+        .expect(200);
     gateway
         .cli(&["apikey", "revoke", "anna", &keys[1].id], "")
         .done();

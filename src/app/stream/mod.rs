@@ -249,7 +249,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         let read = self.poll_request(cx, buf);
         // Nothing to do but wait: what was written must not wait too. Pingora flushes an answer of a known length only at
         // its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole).
-        if read.is_pending() && !self.inner.is_empty() {
+        // Nor must it be lost where Pingora is told of the end.
+        let has_ended = matches!(self.reading, Reading::Ended);
+        if (read.is_pending() || has_ended) && !self.inner.is_empty() {
             // What goes wrong here goes wrong again at the next write, whose error is looked at.
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }

@@ -176,10 +176,10 @@ mod tests {
             0..126 => vec![first, mask | u8::try_from(payload).unwrap()],
             126..65_536 => {
                 let length = u16::try_from(payload).unwrap().to_be_bytes();
-                [&[first, mask | 126], length.as_slice()].concat()
+                [&[first, mask | 0x7E], length.as_slice()].concat()
             }
             _ => [
-                &[first, mask | 127],
+                &[first, mask | 0x7F],
                 (payload as u64).to_be_bytes().as_slice(),
             ]
             .concat(),
