@@ -51,7 +51,7 @@ pub enum AuditAction {
 
 impl AuditAction {
     /// Every action once.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Register,
         Self::SetPassword,
         Self::ChangePassword,

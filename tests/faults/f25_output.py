@@ -14,12 +14,14 @@ from rig.gateway import Gateway
 from rig.probes import Probes
 
 READER_BYTES_A_SECOND = 20_000
+# Their records are more than the queue of the output and the pipe hold together.
+REQUESTS_MIN = 6000
 
 
 def flood(gateway, seconds):
-    """Requests with long paths, so that the output has much to write."""
+    """Requests with long paths, so that the output has much to write; gives how many."""
     caller, count, ends = gateway.caller(), 0, time.monotonic() + seconds
-    while time.monotonic() < ends:
+    while count < REQUESTS_MIN or time.monotonic() < ends:
         caller.get("/public/" + "l" * 2000)
         count += 1
     return count
