@@ -12,6 +12,7 @@ use crate::account::{AccountError, Accounts};
 use crate::limit::{Claim, OnSuccess, Rule, Take, Ticket};
 use crate::model::account::EmailAddress;
 use crate::model::client_network::wider_networks;
+use crate::store::error::StoreError;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -30,12 +31,17 @@ pub(in crate::account) enum Cause {
 pub(in crate::account) struct MailPlaces(Vec<Ticket>);
 
 impl MailPlaces {
-    /// Ends the request: a failure gives its places back, for it has sent no mail and was told so.
+    /// Ends the request: a failure gives its places back, for it has sent no mail and was told so. Where it is not known whether
+    /// the mail was written it may yet be sent, and counts.
     pub(in crate::account) fn settle<T>(
         self,
         outcome: Result<T, AccountError>,
     ) -> Result<T, AccountError> {
-        if outcome.is_err() {
+        let may_be_sent = matches!(
+            outcome,
+            Ok(_) | Err(AccountError::Store(StoreError::Unknown(_)))
+        );
+        if !may_be_sent {
             self.0.into_iter().for_each(Ticket::give_back);
         }
         outcome

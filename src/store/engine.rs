@@ -318,17 +318,13 @@ impl<E: Engine> Store for E {
 
     async fn step_import(&self) -> Result<ImportStep, StoreError> {
         let (pieces, counts) = self.read(import::look).await?;
-        if pieces.is_empty() {
-            if counts {
-                let end = |tx: &mut Transaction<'_>| {
-                    import::end(tx);
-                    Ok(())
-                };
-                self.write(end).await?;
-            }
-            return Ok(ImportStep::Over);
+        if !pieces.is_empty() {
+            return self.write(move |tx| import::step(tx, &pieces)).await;
         }
-        self.write(move |tx| import::step(tx, &pieces)).await
+        if counts {
+            self.write(import::end).await?;
+        }
+        Ok(ImportStep::Over)
     }
 
     async fn create_session(

@@ -218,6 +218,8 @@ fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize, Stor
 }
 
 /// Ends an import of which nothing is staged any more.
-pub(crate) fn end(tx: &mut Transaction<'_>) {
+#[expect(clippy::unnecessary_wraps, reason = "it has the form of an intent")]
+pub(crate) fn end(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
     tx.remove(&layout::import());
+    Ok(())
 }
