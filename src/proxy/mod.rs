@@ -11,6 +11,7 @@ pub mod context;
 pub mod ejection;
 pub mod exchange;
 pub mod guard;
+mod handshake;
 pub mod headers;
 pub mod in_flight;
 pub mod local;
@@ -227,7 +228,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         ctx.begin_attempt();
@@ -238,8 +239,12 @@ impl ProxyHttp for Gateway {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
         let limits = &ctx.snapshot.config.limits;
-        let fresh = ctx.is_resent.then_some(ctx.id);
-        let peer = upstream::peer(upstream, address, limits, fresh);
+        let is_handshake = session.is_upgrade_req();
+        let fresh = (ctx.is_resent || is_handshake).then_some(ctx.id);
+        let mut peer = upstream::peer(upstream, address, limits, fresh);
+        if is_handshake {
+            handshake::prepare(&mut peer);
+        }
         ctx.attempt.address = Some(address);
         Ok(Box::new(peer))
     }

@@ -212,6 +212,36 @@ fn websockets_pass_after_101_and_not_before_the_decision() {
 }
 
 #[test]
+fn websockets_stay_open_however_soon_the_upstream_switches() {
+    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+        exchange.write(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        );
+        let frame = exchange.read(4);
+        exchange.write(frame);
+        exchange.close = true;
+    });
+    let gateway = Gateway::start(&routes(&upstream));
+    // With as many at once the machine is busy, and answers come before the gateway looks for them.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let mut caller = gateway.connect();
+                    caller.write(format!(
+                        "GET /public/x HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                        gateway.address
+                    ));
+                    assert_eq!(caller.head().unwrap().status, 101);
+                    caller.write("ping");
+                    assert_eq!(caller.read(4), b"ping");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn a_caller_who_leaves_takes_nobody_along() {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
