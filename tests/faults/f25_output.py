@@ -36,13 +36,14 @@ def body(run):
             gateway.stdout = writing
             gateway.start()
             os.close(writing)
-            is_over = threading.Event()
+            is_over, reader = threading.Event(), None
             if fault == "is slow":
-                def read():
+                def read(end=reading):
                     while not is_over.is_set():
-                        os.read(reading, READER_BYTES_A_SECOND // 10)
+                        os.read(end, READER_BYTES_A_SECOND // 10)
                         time.sleep(0.1)
-                threading.Thread(target=read, daemon=True).start()
+                reader = threading.Thread(target=read, daemon=True)
+                reader.start()
             if fault == "is gone":
                 os.close(reading)
             gateway.add_administrator()
@@ -59,6 +60,9 @@ def body(run):
             result.expect(time.monotonic() - began < 10, "it does not end while the reader stands still")
             result.expect(gateway.panics() == 0, "a panic")
             is_over.set()
+            if reader:
+                # Its descriptor may be another file's soon.
+                reader.join()
 
 
 case.main("F-25", body, seconds=40)

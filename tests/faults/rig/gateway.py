@@ -1,6 +1,7 @@
 """The gateway as a process: its configuration, its start and end, its commands, and what it takes of the machine."""
 
 import atexit
+import contextlib
 import os
 import pathlib
 import signal
@@ -66,11 +67,13 @@ class NotStarted(Exception):
         self.code, self.text = code, text
 
 
-def free_port():
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def free_ports(count):
+    """So many ports of loopback that nothing listens on, no two of them the same."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for it in sockets:
+            it.bind(("127.0.0.1", 0))
+        return [it.getsockname()[1] for it in sockets]
 
 
 class Gateway:
@@ -85,7 +88,7 @@ class Gateway:
                  environment=None, before=None, binary_prefix=()):
         self.binary, self.directory = pathlib.Path(binary).resolve(), pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = free_ports(2)
         self.environment, self.before, self.prefix = environment or {}, before, list(binary_prefix)
         self.config = self.directory / "doorward.toml"
         self.texts = (BASE, mail, more, routes)
