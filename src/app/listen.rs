@@ -177,7 +177,7 @@ impl Door {
         }
     }
 
-    /// Serves a listener until [`Door::drain`] is called. With all connections taken, further ones wait in the kernel's
+    /// Serves a listener until a drain begins. With all connections taken, further ones wait in the kernel's
     /// queue.
     pub async fn serve(&self, listener: TcpListener) {
         // A drain is over when this is, too.
