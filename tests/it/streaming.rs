@@ -180,25 +180,31 @@ fn trailers_are_dropped_both_ways() {
     );
 }
 
-#[test]
-fn websockets_pass_after_101_and_not_before_the_decision() {
-    let upstream = Upstream::serving(|exchange: &mut Exchange| {
+/// An upstream that switches at once, and sends the first four bytes back.
+fn switching() -> Upstream {
+    Upstream::serving(|exchange: &mut Exchange| {
         exchange.write(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         );
         let frame = exchange.read(4);
         exchange.write(frame);
         exchange.close = true;
-    });
+    })
+}
+
+fn handshake(gateway: &Gateway, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        gateway.address
+    )
+}
+
+#[test]
+fn websockets_pass_after_101_and_not_before_the_decision() {
+    let upstream = switching();
     let gateway = Gateway::start(&routes(&upstream));
-    let handshake = |path: &str| {
-        format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            gateway.address
-        )
-    };
     let mut caller = gateway.connect();
-    caller.write(handshake("/public/x"));
+    caller.write(handshake(&gateway, "/public/x"));
     assert_eq!(caller.head().unwrap().status, 101);
     caller.write("ping");
     assert_eq!(caller.read(4), b"ping");
@@ -206,21 +212,14 @@ fn websockets_pass_after_101_and_not_before_the_decision() {
     assert_eq!(seen.header("upgrade"), Some("websocket"));
 
     let mut caller = gateway.connect();
-    caller.write(handshake("/protected/x"));
+    caller.write(handshake(&gateway, "/protected/x"));
     caller.answer().refused(401, "credential_missing");
     assert_eq!(upstream.count(), 1);
 }
 
 #[test]
 fn websockets_stay_open_however_soon_the_upstream_switches() {
-    let upstream = Upstream::serving(|exchange: &mut Exchange| {
-        exchange.write(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        );
-        let frame = exchange.read(4);
-        exchange.write(frame);
-        exchange.close = true;
-    });
+    let upstream = switching();
     let gateway = Gateway::start(&routes(&upstream));
     // With as many at once the machine is busy, and answers come before the gateway looks for them.
     std::thread::scope(|scope| {
@@ -228,10 +227,7 @@ fn websockets_stay_open_however_soon_the_upstream_switches() {
             scope.spawn(|| {
                 for _ in 0..20 {
                     let mut caller = gateway.connect();
-                    caller.write(format!(
-                        "GET /public/x HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                        gateway.address
-                    ));
+                    caller.write(handshake(&gateway, "/public/x"));
                     assert_eq!(caller.head().unwrap().status, 101);
                     caller.write("ping");
                     assert_eq!(caller.read(4), b"ping");

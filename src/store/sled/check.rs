@@ -1,7 +1,6 @@
 //! Whether all that was acknowledged is there: beside a running gateway, or on a copy where none runs.
 
 use std::fs;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -107,7 +106,7 @@ pub fn check(dir: &Path) -> Result<Findings, StoreError> {
     }
     let copy = dir.join(COPY);
     open::remove_all(&copy).map_err(cannot_open)?;
-    let findings = copy_tree(&dir.join(open::NAME), &copy)
+    let findings = files::copy_dir(&dir.join(open::NAME), &copy)
         .map_err(cannot_open)
         .map(|()| survey(dir, &copy));
     open::remove_all(&copy).map_err(cannot_open)?;
@@ -175,18 +174,4 @@ fn look_through(dir: &Path, copy: &Path, findings: &mut Findings, side: Option<&
             }
         }
     }
-}
-
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    files::make_private(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }

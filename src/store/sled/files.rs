@@ -189,6 +189,21 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Copies a directory with all that is in it to a place where nothing is yet, with mode 0700.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Has the files of a directory and of those below it read from the disk again, where the system can.
 pub(crate) fn forget_cached(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {

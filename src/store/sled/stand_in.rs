@@ -3,14 +3,14 @@
 //! sled writes when it opens, so on a disk that is full or read-only it does not open at all. It does on a copy, of which
 //! nothing is ever brought back: the writer refuses every change, and opens the database itself once the disk takes writes.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::store::error::StoreError;
 use crate::store::sled::census::Census;
+use crate::store::sled::files;
 use crate::store::sled::open::{self, Database, NAME};
 
 /// Memory that a path leads to. What is there is gone after a restart of the machine.
@@ -26,7 +26,7 @@ impl StandIn {
         let place = place(dir);
         open::remove_all(&place)?;
         let copy = Self(place);
-        copy_dir(&dir.join(NAME), &copy.0)?;
+        files::copy_dir(&dir.join(NAME), &copy.0)?;
         Ok(copy)
     }
 }
@@ -77,18 +77,4 @@ fn place(dir: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     dir.hash(&mut hasher);
     Path::new(MEMORY).join(format!("doorward-{:016x}", hasher.finish()))
-}
-
-fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).create(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_dir(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
