@@ -57,7 +57,7 @@ impl Pressure {
 /// What counts against the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Meter {
-    /// The process's own resident pages.
+    /// The process's own pages, less those of files (its program text), which the system can drop and read again.
     Resident,
     /// What the system counts for the control group, less the file pages that it can drop at once. It is by this count that
     /// the system kills.
@@ -183,7 +183,7 @@ impl Memory {
 impl Meter {
     const fn name(&self) -> &'static str {
         match self {
-            Self::Resident => "resident pages of the process",
+            Self::Resident => "the process's own memory",
             Self::Group { .. } => "the control group",
         }
     }
@@ -192,9 +192,12 @@ impl Meter {
         match self {
             Self::Resident => {
                 let status = fs::read_to_string("/proc/self/status").ok()?;
-                let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
-                let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-                Some(kib << 10)
+                let kib = |name: &str| {
+                    let value = status.lines().find_map(|it| it.strip_prefix(name))?;
+                    value.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+                };
+                let own = kib("VmRSS:")?.saturating_sub(kib("RssFile:").unwrap_or(0));
+                Some(own << 10)
             }
             Self::Group {
                 used,
