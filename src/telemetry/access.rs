@@ -5,6 +5,10 @@ use std::sync::Arc;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::output::{Output, Stream};
 
+/// A path is cut behind so many bytes and ends with `…` then: strangers choose its length, and a slow reader of the output
+/// has to take every line.
+const PATH_BYTES_MAX: usize = 1024;
+
 /// One request, as its line tells it. Texts are escaped when written; the query is not part of it.
 #[derive(Debug, serde::Serialize)]
 pub struct AccessRecord<'a> {
@@ -18,7 +22,8 @@ pub struct AccessRecord<'a> {
     pub method: &'a str,
     /// The host it asked for.
     pub host: &'a str,
-    /// The canonical path, or the raw one where it was refused; never the query.
+    /// The canonical path, or the raw one where it was refused; never the query. At most 1 KiB of it is written.
+    #[serde(serialize_with = "path")]
     pub path: &'a str,
     /// The route, as written in the configuration.
     pub route: Option<&'a str>,
@@ -51,6 +56,13 @@ pub struct AccessRecord<'a> {
 )]
 fn outcome<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.as_str())
+}
+
+fn path<S: serde::Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match path.get(..path.floor_char_boundary(PATH_BYTES_MAX)) {
+        Some(head) if head.len() < path.len() => serializer.collect_str(&format_args!("{head}…")),
+        _ => serializer.serialize_str(path),
+    }
 }
 
 /// Writes access records, where they are wanted. No request ever waits for the reader of the log.
@@ -130,6 +142,16 @@ mod tests {
              \"subject\":\"u-aaaaaaaa\",\"method_authn\":\"jwt\",\"key_id\":null,\"upstream\":\"app\",\
              \"bytes_sent\":7,\"duration_us\":1500}\n"
         );
+    }
+
+    #[test]
+    fn a_long_path_is_cut_between_two_characters() {
+        let written = |path: &str| serde_json::to_value(record(path)).unwrap()["path"].clone();
+        let whole = "x".repeat(PATH_BYTES_MAX);
+        assert_eq!(written(&whole), whole);
+        assert_eq!(written(&format!("{whole}y")), format!("{whole}…"));
+        let split = format!("{}é", &whole[1..]);
+        assert_eq!(written(&split), format!("{}…", &whole[1..]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -17,8 +18,12 @@ use crate::harness::routes::routes;
 use crate::harness::upstream::Upstream;
 use crate::harness::{free_port, now, wait_for};
 
-/// A record of such a path fills a pipe within twenty requests, and the queue within some hundred.
-const LONG: usize = 4000;
+/// The longest path of which a record has all.
+const LONG: usize = 1000;
+/// Records of such paths fill a pipe of 64 KiB, and what the gateway writes at once.
+const PIPEFUL: usize = 120;
+/// They fill the queue too.
+const FLOOD: usize = 5000;
 /// Far more than a gateway may take that waits for nobody.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -197,7 +202,7 @@ fn readers_that_stand_still_stop_nothing() {
             (true, false, _) => gateway.run_onto(out_end, null()),
             (false, _, _) => gateway.run_onto(null(), err_end),
         }
-        fill(&gateway, 40);
+        fill(&gateway, PIPEFUL);
         if err && !is_one {
             let mut connection = gateway.connect();
             wait_for("a full pipe of standard error", || {
@@ -220,15 +225,14 @@ fn readers_that_stand_still_stop_nothing() {
 
 #[test]
 fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
-    const REQUESTS: usize = 2000;
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
     let (log, log_end) = Pipe::open();
     let log = log.read();
     gateway.run_onto(end, log_end);
-    fill(&gateway, REQUESTS);
-    let made = REQUESTS as u64;
+    fill(&gateway, FLOOD);
+    let made = FLOOD as u64;
     let lost = lines(&gateway, "lost", "access");
     assert!(0 < lost, "the queue has a bound");
     assert!(is_degraded(&gateway, "output:stdout"));
@@ -254,7 +258,6 @@ fn what_is_lost_is_counted_and_said_once_the_reader_is_back() {
 
 #[test]
 fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
-    const REQUESTS: usize = 1500;
     let upstream = Upstream::start();
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
@@ -263,7 +266,7 @@ fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
     let (go, text) = pipe.read_in_pieces(20_000);
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| fill(&gateway, REQUESTS));
+            scope.spawn(|| fill(&gateway, FLOOD / 2));
         }
         for _ in 0..20 {
             go.send(()).unwrap();
@@ -291,7 +294,7 @@ fn a_slow_reader_slows_no_request_and_gets_whole_lines() {
         .filter(|it| it["path"] == "/auth/login")
         .count();
     assert!(logins <= 20);
-    assert_eq!(there + lost, (2 * REQUESTS + 20 + 1) as u64);
+    assert_eq!(there + lost, (FLOOD + 20 + 1) as u64);
     let events = with_field(&records, "audit").count();
     assert_eq!(events, 20, "records take no room of events");
 }
@@ -380,7 +383,7 @@ fn without_its_trail_nothing_is_done_where_it_is_required() {
 
     let (pipe, end) = Pipe::open();
     gateway.run_onto(end, File::options().write(true).open("/dev/null").unwrap());
-    fill(&gateway, 40);
+    fill(&gateway, PIPEFUL);
     expect_refusals(&gateway);
     let text = pipe.read();
     wait_for("a trail that is read again", || {
@@ -425,6 +428,37 @@ fn without_its_trail_nothing_is_done_where_it_is_required() {
 }
 
 #[test]
+fn records_of_strangers_do_not_keep_a_required_trail_from_a_slow_reader() {
+    let upstream = Upstream::start();
+    let (gateway, _) = demanding(&upstream);
+    let (mut pipe, end) = Pipe::open();
+    gateway.run_onto(end, File::options().write(true).open("/dev/null").unwrap());
+    // 60 kB/s, which the records of the flood are many times of.
+    std::thread::spawn(move || {
+        let mut piece = [0; 3000];
+        while pipe.0.read(&mut piece).is_ok_and(|count| 0 < count) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                fill(&gateway, 50);
+            }
+        });
+        wait_for("records to be lost", || {
+            (0 < lines(&gateway, "lost", "access")).then_some(())
+        });
+        let answers = [(); 5].map(|()| gateway.try_login("anna", &password_of("anna")).status);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(answers, [200; 5]);
+    });
+    gateway.signal(Signal::KILL);
+    gateway.wait();
+}
+
+#[test]
 fn a_trail_that_is_required_must_be_let_through_by_the_log_level() {
     let upstream = Upstream::start();
     let more = "[audit]\nrequired = true\n[log]\nlevel = \"info,audit=off\"\n";
@@ -444,7 +478,7 @@ fn a_second_signal_ends_a_gateway_whose_reader_stands_still() {
     let gateway = Gateway::prepare("memory", &routes(&upstream));
     let (pipe, end) = Pipe::open();
     gateway.run_onto(end.try_clone().unwrap(), end);
-    fill(&gateway, 40);
+    fill(&gateway, PIPEFUL);
     // A request that is not over keeps the drain going.
     let mut open = gateway.connect();
     open.write("GET /public/x HTTP/1.1\r\nHost: localhost\r\n");

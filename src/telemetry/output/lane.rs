@@ -12,9 +12,9 @@ use crate::model::clock::Clock;
 use crate::telemetry::output::loss_note;
 use crate::telemetry::output::queue::{Fate, Inbox, Line};
 
-/// Most bytes of one write, but for a last line that is longer. A reader of 200 kB/s takes them in a sixth of a second,
-/// so that an audit event waits no longer for what was begun before it.
-const BATCH_BYTES_MAX: usize = 32 * 1024;
+/// Most bytes of one write, but for a last line that is longer. A reader of 60 kB/s takes them in 0.3 s, and an audit event
+/// whose caller waits (0.8 s at most) waits for one such write before its own.
+const BATCH_BYTES_MAX: usize = 16 * 1024;
 /// Lines of so long a time share a write, and no caller pays for waking the writer meanwhile.
 const GATHER: Duration = Duration::from_millis(2);
 /// How often an output that fails is tried again.
@@ -218,7 +218,8 @@ impl Writer {
         self.give_up();
     }
 
-    /// Fills the batch: what was kept, then the streams in their order, each with a note where lines were lost.
+    /// Fills the batch: what was kept, then the streams in their order, each with a note where lines were lost. A stream
+    /// with a line whose owner waits is the last one: the answer comes when the whole batch is written.
     fn gather(&mut self) {
         self.batch.clear();
         if self.is_mid_line {
@@ -229,7 +230,11 @@ impl Writer {
         }
         let now = self.lane.clock.elapsed();
         let mut has_untold = false;
+        let mut is_awaited = false;
         for (index, inbox) in self.inboxes.iter().enumerate() {
+            if is_awaited {
+                break;
+            }
             let mut is_drained = false;
             while !self.batch.is_full() {
                 let Some(Line { bytes, fate }) = inbox.take() else {
@@ -238,6 +243,7 @@ impl Writer {
                 };
                 let is_wanted = !matches!(&fate, Fate::Answered(answer) if answer.is_closed());
                 if is_wanted {
+                    is_awaited |= matches!(fate, Fate::Answered(_));
                     self.batch.add(index, &bytes, PartKind::Line(fate));
                 }
             }
