@@ -16,6 +16,8 @@ pub(crate) struct FaultyStore {
     records: MemoryStore,
     /// How many looks and writes go well before the one that fails; below zero none fails any more.
     left: Arc<AtomicI64>,
+    /// How many of the next writes are not taken.
+    busy: AtomicI64,
     /// How many writes go well before the one whose answer is lost; below zero none is.
     until_lost: AtomicI64,
     /// What the write whose answer was lost would change, until that is settled. No other write is taken meanwhile.
@@ -65,6 +67,7 @@ impl FaultyStore {
         Self {
             records: MemoryStore::new(Arc::default()),
             left: Arc::new(AtomicI64::new(-1)),
+            busy: AtomicI64::new(0),
             until_lost: AtomicI64::new(-1),
             lost: Mutex::default(),
         }
@@ -73,6 +76,11 @@ impl FaultyStore {
     /// Lets so many looks and writes go well, fails the next one, and none after it.
     pub(crate) fn fail_after(&self, count: i64) {
         self.left.store(count, Ordering::SeqCst);
+    }
+
+    /// Takes none of so many writes that come next.
+    pub(crate) fn be_busy_for(&self, count: i64) {
+        self.busy.store(count, Ordering::SeqCst);
     }
 
     /// Lets so many writes go well, and loses the answer of the next one: until [`Self::settle`] it is not known whether it
@@ -142,6 +150,9 @@ impl Engine for FaultyStore {
     ) -> Result<T, StoreError> {
         if self.lost.lock().unwrap().is_some() {
             return Err(on_purpose());
+        }
+        if 0 < self.busy.fetch_sub(1, Ordering::SeqCst) {
+            return Err(StoreError::Busy);
         }
         let left = Arc::clone(&self.left);
         let is_lost = self.until_lost.fetch_sub(1, Ordering::SeqCst) == 0;

@@ -191,7 +191,7 @@ pub async fn finish(
 ) -> Result<Finished, StoreError> {
     let call = Call::cli();
     let mut finished = Finished::default();
-    let mut tries = 0;
+    let mut pauses = Pauses::default();
     loop {
         match store.step_import().await {
             Ok(ImportStep::Over) => return Ok(finished),
@@ -204,16 +204,30 @@ pub async fn finish(
                 // Their queue is bounded, an import is not.
                 output.settle_audit().await;
             }
-            Err(error) if TRIES_MAX <= tries => return Err(error),
-            Err(_) => {
-                let pause = PAUSE_FIRST.saturating_mul(1 << tries).min(PAUSE_LAST);
-                tokio::time::sleep(pause).await;
-                tries += 1;
+            Err(error) => {
+                pauses.next(error).await?;
                 continue;
             }
         }
-        tries = 0;
+        pauses = Pauses::default();
         stepped();
+    }
+}
+
+/// The pauses before what the store did not do is tried again.
+#[derive(Default)]
+struct Pauses(u32);
+
+impl Pauses {
+    /// Waits for the next one, or gives the error back when there were enough.
+    async fn next(&mut self, error: StoreError) -> Result<(), StoreError> {
+        if TRIES_MAX <= self.0 {
+            return Err(error);
+        }
+        let pause = PAUSE_FIRST.saturating_mul(1 << self.0).min(PAUSE_LAST);
+        self.0 += 1;
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 }
 
@@ -246,8 +260,16 @@ impl Staging<'_> {
     }
 
     async fn stage(&mut self, mut people: Vec<Joined>) -> Result<(), StoreError> {
-        let staged = people.iter().map(Joined::person).collect();
-        for (place, conflict) in self.store.stage_import(staged).await? {
+        let mut pauses = Pauses::default();
+        let conflicts = loop {
+            let staged = people.iter().map(Joined::person).collect();
+            match self.store.stage_import(staged).await {
+                // Nothing was begun.
+                Err(busy @ StoreError::Busy) => pauses.next(busy).await?,
+                staged => break staged?,
+            }
+        };
+        for (place, conflict) in conflicts {
             let found = people.iter().position(|it| it.account_line == place);
             let Some(joined) = found.and_then(|index| people.get_mut(index)) else {
                 continue;
@@ -565,6 +587,24 @@ mod tests {
         assert!(matches!(begin().await, Err(ImportError::UnderWay)));
         drop(other);
         assert!(begin().await.unwrap().written);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_busy_for_a_while_is_waited_for() {
+        for (busy_for, is_written) in [(11, true), (12, false)] {
+            let kit = Kit::new();
+            let store = Arc::new(FaultyStore::new());
+            store.be_busy_for(busy_for);
+            let importer = Importer {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                ..kit.accounts.importer()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let export = io::Cursor::new(EXAMPLE);
+            let outcome = importer.run(&Call::cli(), export, false, dir.path()).await;
+            assert_eq!(outcome.is_ok(), is_written, "{busy_for}");
+            assert_eq!(store.everything().await.is_empty(), !is_written);
+        }
     }
 
     #[tokio::test(start_paused = true)]
