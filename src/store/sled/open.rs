@@ -247,7 +247,26 @@ pub(crate) fn remove_all(place: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes snapshots of the log that a killed process has begun to write. sled gives one its name when it is whole, but takes
+/// one that is not for the newest, and says that the database is damaged. Without it the snapshot before is read.
+fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_unfinished = |name: &str| name.starts_with("snap.") && name.ends_with(".generating");
+        if name.to_str().is_some_and(is_unfinished) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError> {
+    remove_unfinished_snapshots(path).map_err(cannot_open)?;
     let config = sled::Config::new()
         .path(path)
         .mode(sled::Mode::HighThroughput)

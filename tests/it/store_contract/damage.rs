@@ -130,6 +130,20 @@ async fn a_file_cut_short_is_found() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_a_kill_left_unfinished_is_in_nobodys_way() {
+    let (dir, all) = sample().await;
+    for length in [0, 5, 13, 4096] {
+        let copy = copy(dir.path());
+        // sled writes it under this name, and renames it when it is whole.
+        let unfinished = copy.path().join("db/snap.7FFFFFFFFFFFFFFF.generating");
+        fs::write(&unfinished, vec![7; length]).unwrap();
+        let store = open(copy.path()).unwrap();
+        assert_eq!(everything(&store).await.unwrap(), all, "{length} bytes");
+        assert!(!unfinished.exists());
+    }
+}
+
+#[tokio::test]
 async fn a_missing_part_is_found_and_the_remedy_named() {
     let (dir, _) = sample().await;
     let cases: [(&str, Damage); 6] = [
