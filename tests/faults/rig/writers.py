@@ -45,6 +45,7 @@ class Writer:
         """Registers somebody and confirms the address with the mailed token."""
         self.registered += 1
         person = Person(f"p{self.number}-{self.registered}")
+        person.tokens_due = 1
         answer = self._note("register", self.caller.post(
             "/auth/register", {"identity": person.address, "username": person.name, "name": "Somebody"}))
         if not is_done(answer):
@@ -56,6 +57,7 @@ class Writer:
 
     def reset(self, person):
         """Asks for a mail and sets another password with its token."""
+        person.tokens_due += 1
         if is_done(self._note("forgot", self.caller.post("/auth/forgot", {"username": person.name}))):
             self._use_token(person, "reset", f"Res3t-{self.chance.randrange(10**6):06}-x")
 
@@ -63,8 +65,10 @@ class Writer:
         token = self.tokens.take(person.address, 10, lambda: self.is_over)
         if token is None:
             return
+        person.tokens_due, was_good = person.tokens_due - 1, person.tokens_void == 0
+        person.tokens_void = person.tokens_due
         before, sessions = person.password.begin(password), [it.alive.may_be for it in person.sessions]
-        person.is_touched, person.token_in_doubt = True, (token, password)
+        person.is_touched, person.token_in_doubt = True, (token, password, was_good)
         if kind == "confirm":
             person.status.may_be = {"pending", "active"}
         for session in person.sessions:
@@ -88,6 +92,7 @@ class Writer:
         """Changes the password by a login, which ends the other sessions."""
         if not (live := person.live_sessions()):
             return
+        person.tokens_void = person.tokens_due
         [old], new = person.password.may_be, f"Chang3d-{self.chance.randrange(10**6):06}-x"
         others = [it for it in person.sessions if it is not live[-1]]
         before = [it.alive.may_be for it in others]
