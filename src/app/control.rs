@@ -280,3 +280,58 @@ pub enum Reply {
     /// Could not be done: the store or the hashing pool is in trouble.
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The secrets of a command, and all other texts in it.
+    fn texts<'a>(value: &'a Value, is_secret: bool, secrets: &mut Vec<&'a str>, rest: &mut String) {
+        match value {
+            Value::String(text) if is_secret => secrets.push(text),
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let is_secret = matches!(name.as_str(), "password" | "token" | "api_key");
+                    texts(value, is_secret, secrets, rest);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    texts(item, is_secret, secrets, rest);
+                }
+            }
+            value => rest.push_str(&value.to_string()),
+        }
+    }
+
+    /// What is understood is sent on as it came and shows none of its secrets; so is an answer, on its way back.
+    #[test]
+    fn fuzz_admin() {
+        doorward_fuzz::check("admin", |bytes| {
+            let Ok(line) = std::str::from_utf8(bytes) else {
+                return;
+            };
+            if let Ok(command) = serde_json::from_str::<Command>(line) {
+                let sent = serde_json::to_value(&command).unwrap();
+                let again: Command = serde_json::from_value(sent.clone()).unwrap();
+                assert_eq!(serde_json::to_value(&again).unwrap(), sent);
+                assert_eq!(again.touch(), command.touch());
+                let (mut secrets, mut rest) = (Vec::new(), String::new());
+                texts(&sent, false, &mut secrets, &mut rest);
+                let shown = format!("{command:?}");
+                for secret in secrets {
+                    let is_telling = 8 <= secret.len() && !rest.contains(secret);
+                    assert!(!is_telling || !shown.contains(secret), "{shown}");
+                }
+            }
+            if let Ok(reply) = serde_json::from_str::<Reply>(line) {
+                let sent = serde_json::to_vec(&reply).unwrap();
+                assert!(!sent.contains(&b'\n'), "it travels as one line");
+                let again: Reply = serde_json::from_slice(&sent).unwrap();
+                assert_eq!(serde_json::to_vec(&again).unwrap(), sent);
+            }
+        });
+    }
+}

@@ -321,4 +321,66 @@ mod tests {
             assert_eq!(found.address.to_string(), wanted, "{peer} {fields:?}");
         }
     }
+
+    /// A stranger's words never count, nor what stands left of them; several fields say what one says that has them joined; and
+    /// what is told is a scheme of the web and a host without control characters. Each line is a field, such as
+    /// `x-real-ip: 192.0.2.1`.
+    #[test]
+    fn fuzz_forwarded() {
+        doorward_fuzz::check("forwarded", |bytes| {
+            let mut headers = HeaderMap::new();
+            for line in bytes.split(|byte| *byte == b'\n').take(16) {
+                let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+                    continue;
+                };
+                let name = HeaderName::from_bytes(&line[..colon]);
+                let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+                if let (Ok(name), Ok(value)) = (name, value) {
+                    headers.append(name, value);
+                }
+            }
+            let trusted = ["10.0.0.0/8".parse().unwrap()];
+            let all = TrustedFields::default();
+            let stranger = "192.0.2.9".parse().unwrap();
+            let found = Client::find(stranger, &headers, &trusted, all);
+            assert_eq!(found.address, stranger);
+            assert_eq!(found.scheme(&headers, "https"), Ok("https"));
+            assert_eq!(found.authority(&headers), Ok(None));
+
+            let peer = "10.0.0.1".parse().unwrap();
+            let found = Client::find(peer, &headers, &trusted, all);
+            assert_eq!(found.address, found.address.to_canonical());
+            if let Ok(scheme) = found.scheme(&headers, "https") {
+                assert!(matches!(scheme, "http" | "https"));
+            }
+            if let Ok(Some(host)) = found.authority(&headers) {
+                assert!(
+                    !host.contains(',')
+                        && host
+                            .bytes()
+                            .all(|b| (b' '..=b'~').contains(&b) || b == b'\t')
+                );
+            }
+            let hops: Vec<_> = headers.get_all(FORWARDED_FOR).iter().cloned().collect();
+            if hops.is_empty() {
+                return;
+            }
+            let told = |hops: &[HeaderValue]| {
+                let mut headers = headers.clone();
+                headers.remove(FORWARDED_FOR);
+                for hop in hops {
+                    headers.append(FORWARDED_FOR, hop.clone());
+                }
+                Client::find(peer, &headers, &trusted, all).address
+            };
+            let joined = hops.iter().map(HeaderValue::as_bytes);
+            let joined = joined.collect::<Vec<_>>().join(&b", "[..]);
+            let joined = HeaderValue::from_bytes(&joined).unwrap();
+            assert_eq!(told(&[joined]), found.address);
+            if !is_trusted(found.address, &trusted) {
+                let forged = HeaderValue::from_static("203.0.113.66");
+                assert_eq!(told(&[&[forged], &hops[..]].concat()), found.address);
+            }
+        });
+    }
 }

@@ -275,3 +275,63 @@ fn scopes_of(route: &Route) -> &[Scope] {
         Requirement::Public | Requirement::Optional | Requirement::Authenticated => &[],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the inputs of [`fuzz_config`] have in the place of each secret.
+    const MARK: &str = "Hunter2-Hunter2-Hunter2-Hunter2-Hunter2";
+    /// The keys that hold a secret.
+    const SECRETS: &[&str] = &["admin_token", "client_secret", "secret", "smtp_password"];
+
+    /// Whether the mark stands in values of secret keys alone: only what is secret must not be shown.
+    fn is_secret_alone(table: &toml::Table) -> bool {
+        table.iter().all(|(key, value)| {
+            let is_value_fit = match value {
+                toml::Value::String(_) if SECRETS.contains(&key.as_str()) => true,
+                value => is_value_without_mark(value),
+            };
+            !key.contains(MARK) && is_value_fit
+        })
+    }
+
+    fn is_value_without_mark(value: &toml::Value) -> bool {
+        match value {
+            toml::Value::Table(table) => is_secret_alone(table),
+            toml::Value::Array(items) => items.iter().all(is_value_without_mark),
+            toml::Value::String(text) => !text.contains(MARK),
+            _ => true,
+        }
+    }
+
+    /// Any text gives a configuration or problems, each on a line that there is, and neither shows a secret. What is read is
+    /// read alike again.
+    #[test]
+    fn fuzz_config() {
+        doorward_fuzz::check("config", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                return;
+            };
+            let env = EnvOverlay::default();
+            let read = Config::parse(text, &env);
+            assert_eq!(read, Config::parse(text, &env));
+            let (Ok((_, problems)) | Err(ConfigError { problems })) = &read;
+            let lines = text.split('\n').count();
+            for problem in problems {
+                assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)));
+                let shown = problem.to_string();
+                assert!(!shown.contains(char::is_control), "{shown:?}");
+            }
+            let document = text.parse::<toml::Table>();
+            if document.as_ref().is_ok_and(|table| !is_secret_alone(table)) {
+                return;
+            }
+            let shown = match &read {
+                Ok((config, problems)) => format!("{config:?} {problems:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains(MARK), "{shown}");
+        });
+    }
+}

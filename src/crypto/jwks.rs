@@ -679,4 +679,63 @@ mod tests {
         // 0x5a is the first byte of the secret; the library would show a list of bytes.
         assert!(!shown.contains("90"), "{shown}");
     }
+
+    /// JSON that passes reads as any reader reads it, each key has an algorithm that was allowed, a set of public keys has no
+    /// secret one, and nothing that is shown of a document holds a member that makes a key private.
+    #[test]
+    fn fuzz_keys() {
+        doorward_fuzz::check("keys", |bytes| {
+            let read = strict_json::object(bytes);
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                assert_eq!(read, None);
+                return;
+            };
+            let plain: Option<Map<String, Value>> = serde_json::from_str(text).ok();
+            if let Some(read) = read {
+                assert_eq!(Some(read), plain);
+            }
+            let document = Value::Object(plain.unwrap_or_default());
+            let some = [Algorithm::ES256, Algorithm::PS256];
+            for allowed in [&[][..], &some] {
+                let set = KeySet::from_jwks(text, allowed);
+                assert_shows_no_secret(&document, &format!("{set:?}"));
+                let Ok(set) = set else { continue };
+                assert!(!set.keys().is_empty() && set.keeps_all_of(&set));
+                for key in set.keys() {
+                    let algorithm = key.algorithm();
+                    assert!(allowed.is_empty() || allowed.contains(&algorithm));
+                    assert!(!algorithm.as_str().starts_with("HS"));
+                    let found = set.find(key.kid(), algorithm);
+                    assert!(found.is_some() || key.kid().is_none());
+                }
+                let one = KeySet::from_secret_jwk(text, allowed);
+                assert!(one.is_err(), "a set is no secret key");
+            }
+            let one = KeySet::from_secret_jwk(text, &[]);
+            assert_shows_no_secret(&document, &format!("{one:?}"));
+            if let Ok(one) = one {
+                assert!(one.keys()[0].algorithm().as_str().starts_with("HS"));
+            }
+        });
+    }
+
+    /// Holds that a text has none of the members that make a key private, beside what may be shown.
+    fn assert_shows_no_secret(document: &Value, shown: &str) {
+        let keys = document.get("keys").and_then(Value::as_array);
+        let shown_members: String = keys
+            .into_iter()
+            .flatten()
+            .chain([document])
+            .filter_map(|key| key.get("kid")?.as_str())
+            .collect();
+        for key in keys.into_iter().flatten().chain([document]) {
+            for member in ["k", "d", "p", "q", "dp", "dq", "qi"] {
+                let Some(secret) = key.get(member).and_then(Value::as_str) else {
+                    continue;
+                };
+                let is_telling = 12 <= secret.len() && !shown_members.contains(secret);
+                assert!(!is_telling || !shown.contains(secret), "{member}");
+            }
+        }
+    }
 }

@@ -285,10 +285,14 @@ fn open_key(dir: Option<&Path>, file: KeyFile) -> Result<hmac::Key, KeyFileError
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::LazyLock;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::crypto::jwks::KeySet;
+    use crate::crypto::jwt::UnverifiedToken;
+    use crate::crypto::test_keys::{EC256, ED, RSA, set};
 
     fn key_id(text: &str) -> KeyId {
         KeyId::parse(text).unwrap()
@@ -486,5 +490,58 @@ mod tests {
         assert!(!shown.contains(key.secret().expose()));
         assert!(!shown.contains(token.text.expose()));
         assert!(shown.contains("TokenKeys(..)"));
+    }
+
+    /// What is presented reads as one kind of credential at most, and reads back as it was; nothing that is not signed by a key
+    /// verifies.
+    #[test]
+    fn fuzz_token() {
+        static KEYS: LazyLock<KeySet> = LazyLock::new(|| {
+            let keys = [&RSA.jwk, &EC256.jwk, &ED.jwk].map(Clone::clone);
+            KeySet::from_jwks(&set(&keys), &[]).unwrap()
+        });
+        doorward_fuzz::check("token", |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                return;
+            };
+            let refresh = RefreshToken::parse(text).map(|token| (token.text(), token.session));
+            let cookie = SessionCookie::parse(text).map(|token| (token.text(), token.session));
+            let key = ApiKeyText::parse(text);
+            let jwt = UnverifiedToken::parse(text);
+            let kinds = [
+                refresh.is_some(),
+                cookie.is_some(),
+                key.is_some(),
+                jwt.is_ok(),
+            ];
+            assert!(kinds.iter().filter(|is_kind| **is_kind).count() <= 1);
+            if refresh.is_some() || cookie.is_some() || key.is_some() {
+                assert!(is_own_form(text) && text.len() < 200);
+            }
+            if jwt.is_ok() {
+                assert!(!is_own_form(text) && !is_api_key_form(text));
+            }
+            for (prefix, read) in [(REFRESH_PREFIX, refresh), ("dws_", cookie)] {
+                let Some((whole, session)) = read else {
+                    continue;
+                };
+                let (_, secret) = text.split_once('.').unwrap();
+                assert_eq!(whole.expose(), text);
+                assert_eq!(session_text(prefix, &session, secret).expose(), text);
+            }
+            if let Some(key) = key {
+                assert_eq!(key.text().expose(), text);
+                assert!(is_api_key_form(text));
+                assert!(!format!("{key:?}").contains(key.secret().expose()));
+            }
+            if let Ok(jwt) = jwt {
+                let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+                assert!(text.bytes().all(fits));
+                assert_eq!(text.matches('.').count(), 2);
+                assert_eq!(format!("{jwt:?}"), "UnverifiedToken(..)");
+                assert!(jwt.header()["alg"].is_string());
+                assert!(jwt.verify(&KEYS).is_err());
+            }
+        });
     }
 }

@@ -73,9 +73,17 @@ fn checksum(version: u8, key: &[u8], body: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::model::access::Name;
+    use crate::model::account::{Account, ApiKey, Digest, OneTimeToken, Session};
+    use crate::model::clock::Timestamp;
     use crate::model::id::UserId;
+    use crate::model::key_file::KeyMark;
+    use crate::model::mail::QueuedMail;
+    use crate::store::inspect;
+    use crate::store::intents::import::Staged;
 
     fn key(uid: &str) -> Key<Name> {
         let uid = UserId::parse(uid).unwrap();
@@ -133,5 +141,70 @@ mod tests {
         let account = Key::<String>::raw(layout::ACCOUNT, b"x");
         let outcome = encode(&account, &"x".repeat(RECORD_BYTES_MAX));
         assert!(matches!(outcome, Err(StoreError::TooLong { .. })));
+    }
+
+    /// A record that is read is written as one that reads the same.
+    fn assert_reads_back<T: Serialize + DeserializeOwned>(key: &[u8], sealed: &[u8]) -> bool {
+        let key = Key::<T>::raw(key[0], &key[1..]);
+        let Ok(record) = decode(&key, sealed) else {
+            return false;
+        };
+        let written = encode(&key, &record).unwrap();
+        let again = encode(&key, &decode(&key, &written).unwrap()).unwrap();
+        assert_eq!(written, again);
+        true
+    }
+
+    /// What is read writes itself the same again; what an inspection takes, a reader takes; and bytes that pass are those that
+    /// are written. An input is a key, a line feed, and the JSON of a record.
+    #[test]
+    fn fuzz_record() {
+        doorward_fuzz::check("record", |bytes| {
+            let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                return;
+            };
+            let (key, body) = (&bytes[..end], &bytes[end + 1..]);
+            let label = layout::label(key);
+            assert!(label.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            if let Ok(rest) = check(key, body) {
+                assert_eq!(seal(VERSION, key, rest), body);
+            }
+            let Some(kind) = key.first() else {
+                return;
+            };
+            let sealed = seal(VERSION, key, body);
+            assert_eq!(check(key, &sealed).unwrap(), body);
+            let is_read = match *kind {
+                layout::ACCOUNT => assert_reads_back::<Account>(key, &sealed),
+                layout::SESSION => assert_reads_back::<Session>(key, &sealed),
+                layout::API_KEY => assert_reads_back::<ApiKey>(key, &sealed),
+                layout::API_KEY_USED | layout::MADE => assert_reads_back::<Timestamp>(key, &sealed),
+                layout::TOKEN => assert_reads_back::<OneTimeToken>(key, &sealed),
+                layout::MAIL => assert_reads_back::<QueuedMail>(key, &sealed),
+                layout::KEY_MARK => assert_reads_back::<KeyMark>(key, &sealed),
+                layout::STAGED => assert_reads_back::<Staged>(key, &sealed),
+                layout::SETTINGS => assert_reads_back::<String>(key, &sealed),
+                layout::MEMBERSHIP | layout::MEMBER => assert_reads_back::<Name>(key, &sealed),
+                layout::NETWORKS => assert_reads_back::<Vec<Digest>>(key, &sealed),
+                layout::OLD_HASHES => assert_reads_back::<BTreeMap<u32, u64>>(key, &sealed),
+                layout::ACCOUNT_ID | layout::USERNAME | layout::FOLDED => {
+                    assert_reads_back::<UserId>(key, &sealed)
+                }
+                layout::PENDING_COUNT => assert_reads_back::<u64>(key, &sealed),
+                layout::REMOVED | layout::IMPORT => assert_reads_back::<()>(key, &sealed),
+                _ => return drop(inspect::read(key, &sealed)),
+            };
+            let is_inspected = inspect::read(key, &sealed).is_ok();
+            // The parts of these keys are looked at too.
+            let is_key_read = matches!(
+                *kind,
+                layout::API_KEY_USED
+                    | layout::SETTINGS
+                    | layout::REMOVED
+                    | layout::KEY_MARK
+                    | layout::MEMBERSHIP
+            );
+            assert!(is_inspected == is_read || is_key_read && !is_inspected);
+        });
     }
 }

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::crypto::token::SessionCookie;
 use crate::model::credential::CredentialKind::{ApiKey, Bearer, Cookie, Mtls};
 
 fn headers(fields: &[(&str, &str)]) -> HeaderMap {
@@ -373,4 +374,60 @@ proptest! {
             prop_assert_eq!(found, Err(DenyReason::CredentialConflict));
         }
     }
+}
+
+/// A credential is text that its field may hold and that stands in the field; a cookie counts once, whatever stands beside it.
+/// Each line is a field, such as `cookie: a=b`.
+#[test]
+fn fuzz_cookie() {
+    doorward_fuzz::check("cookie", |bytes| {
+        let mut map = HeaderMap::new();
+        for line in bytes.split(|byte| *byte == b'\n').take(16) {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+                continue;
+            };
+            let name = HeaderName::from_bytes(&line[..colon]);
+            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                map.append(name, value);
+            }
+        }
+        let found = extracted(&map);
+        let is_there = |text: &str| {
+            let mut values = map.values().map(HeaderValue::as_bytes);
+            text.is_empty()
+                || values.any(|value| value.windows(text.len()).any(|it| it == text.as_bytes()))
+        };
+        let is_visible = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());
+        match found {
+            Ok(Some(Credential::Bearer(text) | Credential::Edge(_, text))) => {
+                assert!(!text.is_empty() && is_visible(text) && is_there(text));
+            }
+            Ok(Some(Credential::ApiKey(text))) => {
+                assert!(text.len() <= API_KEY_BYTES_MAX && is_there(text));
+            }
+            Ok(Some(Credential::BasicKey(key))) => assert!(is_api_key_form(key.text())),
+            Ok(Some(Credential::Cookie(kind, text))) => {
+                assert_eq!(kind, CookieKind::Own);
+                assert!(text.len() < VALUE_BYTES_MAX && is_there(text));
+                assert!(text.trim_ascii() == text && !text.contains([';', '\r', '\n', '\0']));
+                if SessionCookie::parse(text).is_some() {
+                    assert!(is_visible(text) && !text.contains([',', '"', '\\']));
+                }
+                let mut more = map.clone();
+                more.append(header::COOKIE, HeaderValue::from_static("other=1"));
+                assert_eq!(extracted(&more), found);
+                more.append(
+                    header::COOKIE,
+                    HeaderValue::from_static("doorward_session=2"),
+                );
+                assert_eq!(extracted(&more), Ok(None), "nobody knows who set the other");
+            }
+            Ok(None) | Err(_) => {}
+        }
+        // What is no credential is nobody's: it changes nothing.
+        let mut more = map.clone();
+        more.append("x-other", HeaderValue::from_static("Bearer a.b.c"));
+        assert_eq!(extracted(&more), found);
+    });
 }

@@ -293,3 +293,108 @@ fn what_callers_send_raw_is_escaped() {
     let refused = judge(target(most + 1).as_bytes());
     assert_eq!(refused, Err(DenyReason::TargetTooLong));
 }
+
+/// Reads a head in pieces that end at these places, and then whole.
+fn judge_in_pieces(
+    bytes: &[u8],
+    ends: impl Iterator<Item = usize>,
+) -> Result<Progress, DenyReason> {
+    let mut check = HeadCheck::new(LIMITS);
+    for end in ends.chain([bytes.len()]) {
+        let so_far = check.feed(bytes.get(..end).unwrap_or(bytes))?;
+        if so_far != Progress::Partial {
+            return Ok(so_far);
+        }
+    }
+    Ok(Progress::Partial)
+}
+
+/// Holds that two ways to read a head end alike. Which reason is told may depend on the pieces where the head is too large.
+fn assert_alike(pieced: Result<Progress, DenyReason>, whole: Result<Progress, DenyReason>) {
+    let is_size = |reason| matches!(reason, DenyReason::HeadTooLarge | DenyReason::TargetTooLong);
+    match (pieced, whole) {
+        (Err(one), Err(other)) if is_size(one) || is_size(other) => {}
+        (pieced, whole) => assert_eq!(pieced, whole),
+    }
+}
+
+/// A head is judged alike in whatever pieces it comes, what passes is one request for Pingora's parser, and so is its body.
+#[test]
+fn fuzz_head() {
+    doorward_fuzz::check("head", |bytes| {
+        let mut check = HeadCheck::new(LIMITS);
+        let whole = check.feed(bytes);
+        assert_alike(judge_in_pieces(bytes, 1..bytes.len()), whole);
+        for byte in b"\r\n: " {
+            let places = bytes.iter().enumerate().filter(|(_, it)| *it == byte);
+            for (place, _) in places.take(8) {
+                assert_alike(judge_in_pieces(bytes, [place].into_iter()), whole);
+            }
+        }
+        let Ok(Progress::Whole(length)) = whole else {
+            return;
+        };
+        let rewritten = check.rewritten(bytes);
+        let head = rewritten.as_deref().unwrap_or(&bytes[..length]);
+        let mut again = HeadCheck::new(HeadLimits {
+            bytes_max: 4096,
+            ..LIMITS
+        });
+        assert_eq!(again.feed(head), Ok(Progress::Whole(head.len())));
+        assert_eq!(again.rewritten(head), None);
+        assert_eq!(again.framing(), check.framing());
+        assert_read_as_one(head, check.framing());
+        assert_body_is_one(&bytes[length..], check.framing());
+    });
+}
+
+fn assert_read_as_one(head: &[u8], framing: Framing) {
+    let mut fields = [httparse::EMPTY_HEADER; LIMITS.fields_max];
+    let mut read = httparse::Request::new(&mut fields);
+    let status = read.parse(head);
+    assert_eq!(status, Ok(httparse::Status::Complete(head.len())));
+    let line = format!(
+        "{} {} HTTP/1.{}\r\n",
+        read.method.unwrap(),
+        read.path.unwrap(),
+        read.version.unwrap()
+    );
+    let blank = head.iter().take_while(|byte| b"\r\n".contains(byte));
+    let written = &head[blank.count()..];
+    assert!(written.starts_with(line.as_bytes()), "{line}");
+    let named = |name: &str| -> Vec<_> {
+        let fields = read.headers.iter();
+        let fields = fields.filter(|field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value.trim_ascii()).collect()
+    };
+    assert!(matches!(named("host").as_slice(), [host] if host_of(host).is_some()));
+    let (lengths, codings) = (named("content-length"), named("transfer-encoding"));
+    match (lengths.as_slice(), codings.as_slice()) {
+        ([], []) => assert_eq!(framing, Framing::Length(0)),
+        ([length], []) => {
+            let length = std::str::from_utf8(length).unwrap().parse().unwrap();
+            assert_eq!(framing, Framing::Length(length));
+        }
+        ([], [_]) => assert_eq!(framing, Framing::Chunked),
+        _ => panic!("framed twice"),
+    }
+    // One more field than that is a line that one of the two did not see.
+    let lines = written.windows(2).filter(|pair| pair == b"\r\n").count();
+    assert_eq!(lines, read.headers.len() + 2);
+}
+
+fn assert_body_is_one(bytes: &[u8], framing: Framing) {
+    let whole = body::BodyCheck::new(framing, 64).feed(bytes);
+    let mut check = body::BodyCheck::new(framing, 64);
+    let mut pieced = check.feed(&[]);
+    for (place, byte) in bytes.iter().enumerate() {
+        if pieced != Ok(body::BodyProgress::More) {
+            break;
+        }
+        pieced = check.feed(&[*byte]);
+        if let Ok(body::BodyProgress::Ends(count)) = pieced {
+            pieced = Ok(body::BodyProgress::Ends(place + count));
+        }
+    }
+    assert_eq!(pieced, whole);
+}

@@ -157,3 +157,51 @@ fn source(question: &CheckRequest) -> Option<IpAddr> {
         Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, LazyLock};
+
+    use prost::Message as _;
+
+    use super::*;
+    use crate::web::test_kit::Gateway;
+
+    /// What is read of a question is one request, sound in each part, and it is read so again; who asks is believed where Envoy
+    /// names no address alone.
+    #[test]
+    fn fuzz_question() {
+        static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| Gateway::start().snapshot);
+        doorward_fuzz::check("question", |bytes| {
+            let Ok(question) = CheckRequest::decode(bytes) else {
+                return;
+            };
+            let snapshot = &**SNAPSHOT;
+            let limits = &snapshot.config.limits;
+            let peer = IpAddr::from([10, 0, 0, 1]);
+            let Ok(headers) = fields(&question, limits) else {
+                return;
+            };
+            assert!(headers.len() <= limits.head_fields_max);
+            for (name, value) in &headers {
+                assert_eq!(check_field_name(name.as_str().as_bytes()), Ok(()));
+                let is_control = |b: &u8| (*b < b' ' && *b != b'\t') || *b == 0x7f;
+                assert!(!value.as_bytes().iter().any(is_control));
+            }
+            let Ok((asked, client)) = read(&question, &headers, snapshot, peer) else {
+                return;
+            };
+            assert_eq!(client.address, source(&question).unwrap_or(peer));
+            assert_eq!(check_method(asked.method.as_str().as_bytes()), Ok(()));
+            assert!(matches!(asked.scheme, "http" | "https"));
+            let http = described(&question).unwrap();
+            let target = &asked.target;
+            assert!(target.authority.eq_ignore_ascii_case(&http.host));
+            let sent = target.path_and_query.as_str().as_bytes();
+            let again = Target::read(target.authority.as_bytes(), sent).unwrap();
+            assert_eq!(again.host, target.host);
+            assert_eq!(again.path, target.path);
+            assert_eq!(again.path_and_query, target.path_and_query);
+        });
+    }
+}

@@ -1,0 +1,197 @@
+//! Runs fuzz targets.
+//!
+//! A target is a test of the library that calls [`check`] with its name and a property. `cargo test` holds the property against
+//! every input in `corpus/<name>` and against a second of random changes to them. `scripts/fuzz` builds the same tests with
+//! coverage counters and `--cfg fuzzing`, and [`check`] hands the property to libFuzzer.
+
+use std::path::Path;
+
+/// Holds a property against inputs. A panic of the property is a finding, and so is one input that takes very long.
+///
+/// # Panics
+/// If the property does, or if the target has no corpus.
+pub fn check(target: &str, property: fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    engine::run(target, &corpus, property);
+}
+
+#[cfg(not(fuzzing))]
+mod engine {
+    use std::collections::hash_map::RandomState;
+    use std::hash::BuildHasher as _;
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use super::Path;
+
+    /// How long changed inputs are tried, and how many at most.
+    const TIME_MAX: Duration = Duration::from_millis(700);
+    const CHANGED_MAX: usize = 5000;
+    /// Bytes that parsers treat as special more often than others.
+    const SPECIAL: &[u8] = b"\0\t\n\r \"%&'()*,-./0129:;<=>?@AZ[\\]_az{|}~\x7f\x80\xc2\xff";
+
+    pub(super) fn run(target: &str, corpus: &Path, property: fn(&[u8])) {
+        let inputs = read(corpus);
+        assert!(
+            !inputs.is_empty(),
+            "{target}: {} is empty",
+            corpus.display()
+        );
+        for (path, input) in &inputs {
+            let _shown = Shown(path.display().to_string(), input);
+            property(input);
+        }
+        let mut random = Random(RandomState::new().hash_one(target) | 1);
+        let begin = Instant::now();
+        for _ in 0..CHANGED_MAX {
+            if TIME_MAX < begin.elapsed() {
+                break;
+            }
+            let input = changed(&inputs, &mut random);
+            let _shown = Shown(format!("{target}: a changed input"), &input);
+            property(&input);
+        }
+    }
+
+    /// Every input, in the order of their names.
+    fn read(corpus: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(corpus).into_iter().flatten();
+        let paths = entries.map(|entry| entry.expect("a readable corpus").path());
+        let mut inputs: Vec<_> = paths
+            .map(|path| {
+                let input = std::fs::read(&path).expect("a readable input");
+                (path, input)
+            })
+            .collect();
+        inputs.sort();
+        inputs
+    }
+
+    /// One of the inputs with up to four changes.
+    fn changed(inputs: &[(PathBuf, Vec<u8>)], random: &mut Random) -> Vec<u8> {
+        let mut input = inputs[random.below(inputs.len())].1.clone();
+        for _ in 0..=random.below(4) {
+            let place = random.below(input.len() + 1);
+            let end = place + random.below((input.len() - place).min(16) + 1);
+            match random.below(5) {
+                0 => drop(input.drain(place..end)),
+                1 => input.insert(place, SPECIAL[random.below(SPECIAL.len())]),
+                2 => {
+                    let copied = input[place..end].to_vec();
+                    input.splice(place..place, copied);
+                }
+                3 => {
+                    let other = &inputs[random.below(inputs.len())].1;
+                    let start = random.below(other.len() + 1);
+                    let stop = start + random.below((other.len() - start).min(64) + 1);
+                    input.splice(place..end, other[start..stop].iter().copied());
+                }
+                _ => {
+                    if let Some(byte) = input.get_mut(place) {
+                        *byte ^= 1 << random.below(8);
+                    }
+                }
+            }
+        }
+        input
+    }
+
+    /// Xorshift: any fast generator does here.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 >> 33).map_or(0, |number| number % bound)
+        }
+    }
+
+    /// Prints the input whose property does not hold.
+    struct Shown<'a>(String, &'a [u8]);
+
+    impl Drop for Shown<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("{}: b\"{}\"", self.0, self.1.escape_ascii());
+            }
+        }
+    }
+}
+
+#[cfg(fuzzing)]
+mod engine {
+    use std::ffi::{CString, c_char, c_int};
+    use std::sync::OnceLock;
+
+    use libfuzzer_sys as _;
+
+    use super::Path;
+
+    static PROPERTY: OnceLock<fn(&[u8])> = OnceLock::new();
+
+    unsafe extern "C" {
+        fn LLVMFuzzerRunDriver(
+            argc: *mut c_int,
+            argv: *mut *mut *mut c_char,
+            one: extern "C" fn(*const u8, usize) -> c_int,
+        ) -> c_int;
+    }
+
+    /// Hands over to libFuzzer for good if `FUZZ_TARGET` names this target. `FUZZ_ARGS` holds its arguments, one a line;
+    /// `FUZZ_PROGRAM` is what it runs with other arguments to get here again.
+    pub(super) fn run(target: &str, _: &Path, property: fn(&[u8])) {
+        if std::env::var("FUZZ_TARGET").as_deref() != Ok(target) {
+            return;
+        }
+        let _ = PROPERTY.set(property);
+        // A panic ends the process before it unwinds, so that libFuzzer sees its stack and keeps the input.
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            told(panic);
+            std::process::abort();
+        }));
+        let program = std::env::var("FUZZ_PROGRAM").unwrap_or_default();
+        let told = std::env::var("FUZZ_ARGS").unwrap_or_default();
+        let args = std::iter::once(program).chain(told.lines().map(str::to_owned));
+        // libFuzzer keeps pointers into them.
+        let args: Vec<_> = args
+            .map(|arg| {
+                CString::new(arg)
+                    .expect("an argument without a zero byte")
+                    .into_raw()
+            })
+            .chain([std::ptr::null_mut()])
+            .collect();
+        let mut argc = c_int::try_from(args.len() - 1).expect("a few arguments");
+        let mut argv = args.leak().as_mut_ptr();
+        // SAFETY: `argv` holds `argc` strings and a null pointer behind them, all of which live as long as the process.
+        let status = unsafe { LLVMFuzzerRunDriver(&raw mut argc, &raw mut argv, one) };
+        std::process::exit(status);
+    }
+
+    extern "C" fn one(data: *const u8, size: usize) -> c_int {
+        // SAFETY: libFuzzer gives `size` bytes that stay as they are while this runs; none is no pointer.
+        let input = match size {
+            0 => &[],
+            _ => unsafe { std::slice::from_raw_parts(data, size) },
+        };
+        rust_fuzzer_test_input(input)
+    }
+
+    /// libfuzzer-sys asks for it under this name.
+    #[expect(
+        improper_ctypes_definitions,
+        reason = "libfuzzer-sys calls it from Rust"
+    )]
+    #[unsafe(no_mangle)]
+    extern "C" fn rust_fuzzer_test_input(input: &[u8]) -> c_int {
+        if let Some(property) = PROPERTY.get() {
+            property(input);
+        }
+        0
+    }
+}
