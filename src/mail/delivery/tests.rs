@@ -139,7 +139,7 @@ impl Kit {
     }
 
     /// Puts a mail with a token into the outbox that lives for so many seconds.
-    async fn put(&self, to: &str, life_s: u64) -> MailId {
+    fn put(&self, to: &str, life_s: u64) -> MailId {
         let token = Secret::new("A".repeat(43));
         let expires = self.clock.now().plus(Duration::from_secs(life_s));
         let to = EmailAddress::parse(to).unwrap();
@@ -206,7 +206,7 @@ fn refused() -> DeliveryError {
 async fn what_is_delivered_leaves_the_outbox_and_is_not_sent_again() {
     let mut kit = Kit::new();
     for number in 0..9 {
-        kit.put(&format!("{number}@example.org"), 900).await;
+        kit.put(&format!("{number}@example.org"), 900);
     }
     kit.rounds(4).await;
     let mut tried = kit.tried();
@@ -222,7 +222,7 @@ async fn what_is_delivered_leaves_the_outbox_and_is_not_sent_again() {
 async fn a_mail_that_is_not_taken_comes_again_later_and_later_until_it_expires() {
     let mut kit = Kit::new();
     kit.say(Some(failed()));
-    kit.put("anna@example.org", 86_400).await;
+    kit.put("anna@example.org", 86_400);
     let mut pauses = Vec::new();
     let mut last = kit.clock.now();
     for _ in 0..9 {
@@ -280,7 +280,7 @@ async fn while_nothing_gets_through_one_is_tried_at_a_time_and_then_all_follow_a
     let mut kit = Kit::new();
     kit.say(Some(unreachable()));
     for number in 0..6 {
-        kit.put(&format!("{number}@example.org"), 86_400).await;
+        kit.put(&format!("{number}@example.org"), 86_400);
     }
     kit.round().await;
     assert!(!kit.delivery.post.is_reached());
@@ -305,7 +305,7 @@ async fn while_nothing_gets_through_one_is_tried_at_a_time_and_then_all_follow_a
 async fn catching_up_tries_each_once() {
     let mut kit = Kit::new();
     kit.say(Some(unreachable()));
-    kit.put("anna@example.org", 86_400).await;
+    kit.put("anna@example.org", 86_400);
     kit.rounds(3).await;
     kit.tried();
     // The server is back, and does not take this one.
@@ -322,7 +322,7 @@ async fn catching_up_tries_each_once() {
 async fn a_recipient_that_is_refused_again_and_again_is_given_up() {
     let mut kit = Kit::new();
     kit.say(Some(refused()));
-    kit.put("nobody@example.org", 86_400).await;
+    kit.put("nobody@example.org", 86_400);
     for _ in 0..10 {
         kit.rounds(2).await;
         kit.wait(4000);
@@ -338,12 +338,12 @@ async fn a_recipient_that_is_refused_again_and_again_is_given_up() {
 #[tokio::test]
 async fn a_mail_of_another_key_waits_for_its_key_and_harms_no_other() {
     let mut kit = Kit::new();
-    let id = kit.put("anna@example.org", 900).await;
+    let id = kit.put("anna@example.org", 900);
     let mut mail = kit.queued().await.remove(0);
     kit.delivery.store.remove_mail(&id).await.unwrap();
     mail.id = crate::crypto::token::draw_mail_id();
     kit.outbox.put_mail(mail);
-    kit.put("bert@example.org", 900).await;
+    kit.put("bert@example.org", 900);
     kit.rounds(3).await;
     assert_eq!(kit.tried(), ["bert@example.org"]);
     assert_eq!(kit.queued().await.len(), 1);
@@ -354,7 +354,7 @@ async fn who_waits_for_the_first_try_hears_of_it_whatever_came_of_it() {
     for says in [None, Some(failed()), Some(unreachable())] {
         let mut kit = Kit::new();
         kit.say(says);
-        let id = kit.put("anna@example.org", 900).await;
+        let id = kit.put("anna@example.org", 900);
         let (tried, mut answer) = oneshot::channel();
         kit.delivery.hear(PostCall::Posted {
             id,
@@ -387,8 +387,8 @@ async fn who_waits_for_the_first_try_hears_of_it_whatever_came_of_it() {
 async fn a_command_delivers_its_own_mails_and_leaves_the_rest() {
     let mut kit = Kit::new();
     kit.delivery.scope = Scope::Posted;
-    kit.put("anna@example.org", 900).await;
-    let id = kit.put("bert@example.org", 900).await;
+    kit.put("anna@example.org", 900);
+    let id = kit.put("bert@example.org", 900);
     kit.delivery.hear(PostCall::Posted { id, tried: None });
     kit.rounds(2).await;
     assert_eq!(kit.tried(), ["bert@example.org"]);
