@@ -46,6 +46,7 @@ const EXPOSING: &[&str] = &[
     "config/secrets.rs",
     "config/smtp.rs",
     "crypto/api_key.rs",
+    "crypto/digest.rs",
     "crypto/password/forms.rs",
     "crypto/password/mod.rs",
     "crypto/ring_file.rs",

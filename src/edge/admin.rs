@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::config::SharedSecret;
-use crate::crypto::token::{digest, digests_match};
+use crate::crypto::digest::{digest, digests_match};
 use crate::edge::plain::{self, Bounds};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;

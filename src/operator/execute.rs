@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::{Value, json};
 
 use crate::account::admin::{Administration, AdministrationRefusal};
-use crate::account::api_keys::{KeyCreation, KeyRefusal, KeyUpdate, WantedKey};
+use crate::account::api_keys::{KeyCreation, KeyUpdate, WantedKey};
 use crate::account::call::Call;
+use crate::account::key_terms::KeyRefusal;
 use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
 use crate::account::password::PasswordRefusal;
