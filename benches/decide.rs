@@ -146,9 +146,9 @@ impl Setup {
             let (config, _) =
                 Config::parse(&text, &EnvOverlay::from_pairs::<String, String>([])).unwrap();
             let output = Output::start(AuditOutput::Stderr).unwrap();
-            let services = doorward::app::services::open(
+            let services = doorward::snapshot::services::open(
                 &config,
-                doorward::app::services::Records::Made,
+                doorward::snapshot::services::Records::Made,
                 output,
             )
             .await

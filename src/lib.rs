@@ -13,8 +13,10 @@ pub mod config;
 // Floor 3
 pub mod issuer;
 pub mod mail;
+pub mod process;
 pub mod role_source;
 pub mod store;
+pub mod upstream;
 // Floor 4
 pub mod account;
 pub mod auth;
@@ -24,6 +26,11 @@ pub mod snapshot;
 pub mod proxy;
 pub mod web;
 // Floor 7
-pub mod app;
+pub mod edge;
 // Floor 8
+pub mod doctor;
+pub mod operator;
+// Floor 9
+pub mod app;
+// Floor 10
 pub mod cli;

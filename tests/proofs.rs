@@ -193,7 +193,7 @@ fn secrets_are_drawn_in_one_place_and_compared_in_constant_time() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
-    let helper = read("src/crypto/token.rs");
+    let helper = read("src/crypto/digest.rs");
     assert!(helper.contains("one.0.ct_eq(&other.0).into()"));
 }
 

@@ -13,10 +13,19 @@ const FLOORS: &[&[&str]] = &[
     &["model"],
     &["crypto", "fetch", "limit", "route", "telemetry"],
     &["config"],
-    &["store", "mail", "issuer", "role_source"],
+    &[
+        "store",
+        "mail",
+        "issuer",
+        "role_source",
+        "upstream",
+        "process",
+    ],
     &["auth", "account"],
     &["snapshot"],
     &["proxy", "web"],
+    &["edge"],
+    &["doctor", "operator"],
     &["app"],
     &["cli"],
 ];
@@ -27,16 +36,17 @@ const EXPOSING: &[&str] = &[
     "account/import/rules.rs",
     "account/password.rs",
     "account/password_rules.rs",
-    "app/admin.rs",
-    "app/control.rs",
-    "app/doctor/wire.rs",
-    "app/execute.rs",
-    "app/explain.rs",
+    "edge/admin.rs",
+    "operator/control.rs",
+    "doctor/wire.rs",
+    "operator/execute.rs",
+    "operator/explain.rs",
     "auth/assertion.rs",
     "cli/token.rs",
     "config/secrets.rs",
     "config/smtp.rs",
     "crypto/api_key.rs",
+    "crypto/digest.rs",
     "crypto/password/forms.rs",
     "crypto/password/mod.rs",
     "crypto/ring_file.rs",
@@ -53,6 +63,14 @@ const EXPOSING: &[&str] = &[
     "web/api/session.rs",
     "web/cookie.rs",
     "web/portal/password.rs",
+];
+
+/// Crates whose types stay on a floor, and the places that may name them.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("sled", &["store/"]),
+    ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
+    ("axum", &["web/", "proxy/local.rs", "snapshot/mod.rs"]),
+    ("lettre", &["mail/"]),
 ];
 
 /// Where standard output and standard error are written to. In `cli` it is one file, which makes what is foreign fit for a
@@ -315,6 +333,58 @@ fn exposes(tokens: &[Token]) -> bool {
         .any(|t| t[0].text == "." && t[1].text == "expose" && t[2].text == "(")
 }
 
+/// Every foreign crate that a file names where its types do not belong, in tests too.
+fn strangers(name: &str, tokens: &[Token]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (krate, places) in FOREIGN {
+        if places.iter().any(|place| name.starts_with(place)) {
+            continue;
+        }
+        let own = ["::", *krate, "::", "{", "self"];
+        let is_own = |window: &[Token]| {
+            window
+                .iter()
+                .zip(own)
+                .all(|(token, text)| token.text == text)
+        };
+        // A module of ours has its name, and is what the file means.
+        if tokens.windows(own.len()).any(is_own) {
+            continue;
+        }
+        let named = tokens.iter().enumerate().find(|(index, token)| {
+            // The crate itself, and not a module of ours by its name.
+            let begins_path = *index == 0 || text_at(tokens, index - 1) != "::";
+            let is_crate = token.text == *krate || token.text.starts_with(&format!("{krate}_"));
+            is_crate
+                && begins_path
+                && text_at(tokens, index + 1) == "::"
+                && !in_group(tokens, *index)
+        });
+        if let Some((_, token)) = named {
+            found.push(format!(
+                "line {}: names {krate}, which stays in {places:?}",
+                token.line
+            ));
+        }
+    }
+    found
+}
+
+/// Whether a name stands in the braces of a `use` that begins elsewhere: `use crate::store::{sled::X}`.
+fn in_group(tokens: &[Token], index: usize) -> bool {
+    let mut depth = 0_i32;
+    for place in (0..index).rev() {
+        match text_at(tokens, place) {
+            ";" => return false,
+            "}" => depth += 1,
+            "{" if depth == 0 => return 0 < place && text_at(tokens, place - 1) == "::",
+            "{" => depth -= 1,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Whether a file takes standard output or standard error in hand outside of its tests.
 fn prints(tokens: &[Token]) -> bool {
     tokens[..test_start(tokens)].windows(3).any(|t| {
@@ -370,6 +440,7 @@ fn the_source_keeps_its_floors_and_forms() {
         {
             here.push("re-exports: an import would not show its floor".to_owned());
         }
+        here.extend(strangers(&name, &tokens));
         let count = lines(&text, &tokens);
         if LINES_MAX < count {
             here.push(format!("{count} lines without tests, above {LINES_MAX}"));
@@ -488,6 +559,40 @@ fn globs_and_supers_are_caught() {
             (glob, up),
             "{source}"
         );
+    }
+}
+
+#[test]
+fn foreign_types_are_caught() {
+    let cases = [
+        ("auth/a.rs", "use axum::body::Body;", 1),
+        (
+            "auth/a.rs",
+            "fn f(tree: &::sled::Tree) { pingora_core::x() }",
+            1,
+        ),
+        (
+            "auth/a.rs",
+            "use crate::store::sled::SledStore; use crate::store::{sled::X};",
+            0,
+        ),
+        (
+            "auth/a.rs",
+            "use crate::store::sled::{self, Findings}; sled::check();",
+            0,
+        ),
+        ("auth/a.rs", "// axum::body\nlet s = \"sled::Tree\";", 0),
+        ("web/a.rs", "use axum::body::Body;", 0),
+        (
+            "edge/stream/mod.rs",
+            "use pingora::protocols::Digest; use axum::Router;",
+            1,
+        ),
+        ("edge/drain.rs", "use pingora::protocols::Digest;", 1),
+    ];
+    for (name, source, count) in cases {
+        let found = strangers(name, &tokens(source));
+        assert_eq!(found.len(), count, "{source}\n{found:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::account::call::Call;
-use crate::account::key_terms::{Terms, WantedRole, is_too_strong};
+use crate::account::key_terms::{KeyRefusal, Terms, WantedRole, is_too_strong};
 use crate::account::page::Page;
 use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
@@ -80,40 +80,6 @@ pub enum KeyCreation {
     },
     /// Not made.
     Refused(KeyRefusal),
-}
-
-/// Why a key was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRefusal {
-    /// A value breaks its rule.
-    Invalid(InvalidField),
-    /// A scope that is not declared.
-    ScopeUnknown,
-    /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
-    ScopeMissing,
-    /// The account has as many keys as one may have.
-    TooMany,
-    /// The maker is no account of ours.
-    NoAccount,
-    /// The account has no such key.
-    NoKey,
-    /// The account has changed since the caller was recognised.
-    Changed,
-}
-
-impl KeyRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "value_invalid",
-            Self::ScopeUnknown => "scope_unknown",
-            Self::ScopeMissing => "scope_missing",
-            Self::TooMany => "apikey_limit",
-            Self::NoAccount | Self::NoKey => "not_found",
-            Self::Changed => "account_changed",
-        }
-    }
 }
 
 impl Accounts {

@@ -5,10 +5,43 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::account::InvalidField;
-use crate::account::api_keys::KeyRefusal;
 use crate::config::RoleSettings;
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::clock::Timestamp;
+
+/// Why a key was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// A value breaks its rule.
+    Invalid(InvalidField),
+    /// A scope that is not declared.
+    ScopeUnknown,
+    /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
+    ScopeMissing,
+    /// The account has as many keys as one may have.
+    TooMany,
+    /// The maker is no account of ours.
+    NoAccount,
+    /// The account has no such key.
+    NoKey,
+    /// The account has changed since the caller was recognised.
+    Changed,
+}
+
+impl KeyRefusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "value_invalid",
+            Self::ScopeUnknown => "scope_unknown",
+            Self::ScopeMissing => "scope_missing",
+            Self::TooMany => "apikey_limit",
+            Self::NoAccount | Self::NoKey => "not_found",
+            Self::Changed => "account_changed",
+        }
+    }
+}
 
 /// Longest name of a key, in characters.
 pub const NAME_CHARS_MAX: usize = 64;

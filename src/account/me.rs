@@ -5,7 +5,7 @@ use crate::account::guess::{Guess, Guesser};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts, InvalidField};
-use crate::crypto::token;
+use crate::crypto::{digest, token};
 use crate::limit::Limit;
 use crate::mail::Mail;
 use crate::model::account::{
@@ -229,7 +229,7 @@ impl Accounts {
         &self,
         presented: &str,
     ) -> Result<Option<(Purpose, Username)>, AccountError> {
-        let digest = token::digest(presented);
+        let digest = digest::digest(presented);
         let now = self.parts.clock.now();
         let found = self.parts.store.one_time_token(&digest).await?;
         let Some(token) = found.filter(|token| token.is_live(now)) else {
@@ -250,7 +250,7 @@ impl Accounts {
         presented: &str,
     ) -> Result<IdentityConfirmed, AccountError> {
         let action = AuditAction::ChangeIdentity;
-        let digest = token::digest(presented);
+        let digest = digest::digest(presented);
         let now = self.parts.clock.now();
         // A made-up token changes nothing: strangers can post any number of them.
         if let Some(token) = self.parts.store.one_time_token(&digest).await? {

@@ -37,7 +37,8 @@ use crate::config::{
     AccountSettings, MailLimits, PublicUrl, RoleSettings, SessionSettings, Tokens,
 };
 use crate::crypto::password::{HashError, PasswordPool};
-use crate::crypto::signing::{SignError, SigningKeys};
+use crate::crypto::ring::SignError;
+use crate::crypto::signing::SigningKeys;
 use crate::crypto::token::TokenKeys;
 use crate::limit::CounterSets;
 use crate::mail::{Mail, Mailer};

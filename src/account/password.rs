@@ -4,8 +4,8 @@ use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
+use crate::crypto::digest;
 use crate::crypto::password::composed;
-use crate::crypto::token;
 use crate::limit::Limit;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
@@ -107,7 +107,7 @@ impl Accounts {
         (uid, purpose): (Option<&str>, Option<Purpose>),
         wanted: WantedPassword,
     ) -> Result<PasswordSet, AccountError> {
-        let digest = token::digest(presented);
+        let digest = digest::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
@@ -269,7 +269,7 @@ impl Accounts {
 
 /// Whether two texts are one password. Compares digests, so that nothing stops early at the first byte that differs.
 fn same(one: &Secret, other: &Secret) -> bool {
-    let digest = |text: &Secret| token::digest(composed(text.clone()).expose());
+    let digest = |text: &Secret| digest::digest(composed(text.clone()).expose());
     digest(one) == digest(other)
 }
 

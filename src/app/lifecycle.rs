@@ -10,24 +10,26 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::app::admin::{Admin, Component, Degraded};
-use crate::app::budget::Budget;
-use crate::app::control::Reply;
-use crate::app::delivery::{self, Scope};
-use crate::app::drain::DrainLimits;
-use crate::app::grpc::QuestionDoor;
-use crate::app::listen::{self, Door};
-use crate::app::memory::{self, Memory, Pressure};
-use crate::app::services::Records;
 use crate::app::signals::Signals;
-use crate::app::{
-    AppError, backup, clock, counting, echo, import, keys, place, reload, services, socket,
-};
+use crate::app::{clock, counting, reload};
 use crate::config::Config;
+use crate::edge::admin::{Admin, Component, Degraded};
+use crate::edge::budget::Budget;
+use crate::edge::drain::DrainLimits;
+use crate::edge::echo;
+use crate::edge::grpc::QuestionDoor;
+use crate::edge::listen::{self, Door};
+use crate::edge::memory::{self, Memory, Pressure};
+use crate::issuer::refresh;
+use crate::mail::delivery::{self, Scope};
+use crate::model::clock::Timestamp;
 use crate::model::route::{Upstream, UpstreamAddress};
+use crate::operator::control::Reply;
+use crate::operator::{AppError, backup, import, place, socket};
 use crate::proxy::Gateway;
 use crate::proxy::in_flight::InFlight;
-use crate::snapshot::{Current, Services, Snapshot};
+use crate::snapshot::services::Records;
+use crate::snapshot::{Current, Services, Snapshot, services};
 use crate::store::Store;
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
@@ -73,7 +75,7 @@ pub(super) async fn run(
     let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
     let pressure = watch_memory(&door, in_flight, &services, &config, &mut tasks);
     services.issuers.adopt();
-    tasks.spawn(keys::keep_fresh(services.issuers.adopted()));
+    tasks.spawn(refresh::keep_fresh(services.issuers.adopted()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let admin = Admin::new(
         Arc::clone(&services.metrics),
@@ -85,8 +87,8 @@ pub(super) async fn run(
     keep_house(&services, &config, &mut tasks);
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
-    let (post, store) = (Arc::clone(&services.post), Arc::clone(&services.store));
-    let delivery = tokio::spawn(delivery::run(post, store, Scope::All));
+    let (post, outbox) = (Arc::clone(&services.post), services.outbox());
+    let delivery = tokio::spawn(delivery::run(post, outbox, Scope::All));
     let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
     for listener in listeners {
         let door = Arc::clone(&door);
@@ -166,7 +168,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     }
     let is_new = place::is_bare(&config.store);
     let services = services::open(config, Records::Made, output).await?;
-    services::tell_store(config, &services, is_new).await;
+    tell_store(config, &services, is_new).await;
     let extend = || tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
     let unusable = |source| services::OpenError::Store {
         path: config.store.path.clone(),
@@ -177,6 +179,36 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
         .map_err(unusable)?;
     counting::restore(&services).await.map_err(unusable)?;
     Ok(services)
+}
+
+/// Logs which store was opened: a start on another one than the last looks like any other from outside.
+async fn tell_store(config: &Config, services: &Services, is_new: bool) {
+    let path = place::absolute(&config.store.path);
+    let Some(files) = &services.key_files else {
+        tracing::info!(
+            engine = "memory",
+            "store opened: records end with the process"
+        );
+        return;
+    };
+    let path = path.display();
+    if is_new {
+        tracing::warn!(
+            %path,
+            "no store was there, and an empty one has been made: if there should be one, stop here and look for it; \
+             store.create = \"never\" refuses such a start"
+        );
+    }
+    let made = files.made().await.ok().flatten();
+    let counted = files.counted();
+    tracing::info!(
+        %path,
+        engine = "sled",
+        made = made.map_or_else(|| "unknown".to_owned(), Timestamp::to_rfc3339),
+        accounts = counted.accounts,
+        records = counted.records,
+        "store opened"
+    );
 }
 
 fn open_to_questions(

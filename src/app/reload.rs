@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::app::control::Reply;
-use crate::app::{load, log_warnings, services};
 use crate::config::Config;
-use crate::snapshot::{Current, Obstacle, Services, Snapshot};
+use crate::operator::control::Reply;
+use crate::process::{load, log_warnings};
+use crate::snapshot::{Current, Obstacle, Services, Snapshot, services};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 

@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::app::AppError;
+use crate::process::ProcessError;
 
 /// What has been asked for by signals. What came while nobody waited for it is found by the next wait, once.
 #[derive(Clone, Debug, Default)]
@@ -21,9 +21,9 @@ impl Signals {
     /// be. Until then a SIGHUP ends the process.
     ///
     /// # Errors
-    /// [`AppError::System`]
-    pub(super) fn listen() -> Result<Self, AppError> {
-        let cannot = |source| AppError::System {
+    /// [`ProcessError::System`]
+    pub(super) fn listen() -> Result<Self, ProcessError> {
+        let cannot = |source| ProcessError::System {
             what: "listen for signals",
             source,
         };

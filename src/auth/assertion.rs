@@ -18,8 +18,8 @@ use crate::auth::caller::Caller;
 use crate::auth::grant::{Grant, Stop, Unavailable};
 use crate::auth::view::RequestView;
 use crate::config::Config;
+use crate::crypto::digest::sha256;
 use crate::crypto::signing::SigningKeys;
-use crate::crypto::token::sha256;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::identity::AuthnMethod;
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::config::EnvOverlay;
-    use crate::crypto::signing::Signed;
+    use crate::crypto::ring::Signed;
     use crate::model::clock::ManualClock;
     use crate::route::normalize::canonical;
 

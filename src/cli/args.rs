@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::doctor::Proxy;
+use crate::doctor::Proxy;
 use crate::model::key_file::KeyFile;
 
 /// A reverse-proxy auth gateway: one binary at the door of your services.

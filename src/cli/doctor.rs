@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::app::doctor::{self, Entry, Examination, Finding, Report};
 use crate::cli::args::{DoctorTask, ForwardAuthArgs};
 use crate::cli::{output, secrets};
+use crate::doctor::{self, Entry, Examination, Finding, Report};
 
 /// Exit code where something is wrong.
 const FOUND: u8 = 3;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use crate::app;
 use crate::cli::output;
+use crate::operator;
 
 pub(super) fn run(listen: SocketAddr) -> anyhow::Result<ExitCode> {
-    app::echo::run(listen, |address| {
+    operator::echo::run(listen, |address| {
         output::note(&format!("echo service on http://{address}"));
     })?;
     Ok(ExitCode::SUCCESS)

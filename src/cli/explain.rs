@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::app;
-use crate::app::control::{Command, Reply};
-use crate::app::explain::{Explain, Explained, ExplainedCaller, Verdict};
 use crate::cli::args::ExplainArgs;
 use crate::cli::{output, secrets};
+use crate::operator;
+use crate::operator::control::{Command, Reply};
+use crate::operator::explain::{Explain, Explained, ExplainedCaller, Verdict};
 
 /// Exit code of a refusal.
 const DENIED: u8 = 3;
@@ -25,7 +25,7 @@ pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCo
         caller,
         from: question.from,
     };
-    match app::command(config, Command::Explain(explain), output::note)? {
+    match operator::command(config, Command::Explain(explain), output::note)? {
         Reply::Explained(explained) => Ok(show(&explained)),
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
         Reply::Done(_) => anyhow::bail!("the gateway answered another question"),

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::app;
-use crate::app::control::{
-    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
-};
-use crate::app::import::Export;
 use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, ListFormat, MemberTask};
 use crate::cli::{output, secrets};
+use crate::operator;
+use crate::operator::control::{
+    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
+};
+use crate::operator::import::Export;
 
 pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCode> {
     let command = match task {
@@ -58,7 +58,7 @@ fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<Exit
         export: Export::Open(export),
         skip_refused,
     });
-    match app::command(config, command, output::note)? {
+    match operator::command(config, command, output::note)? {
         Reply::Done(mut value) => {
             let lines = value
                 .as_object_mut()
@@ -139,7 +139,7 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
             );
         }
     };
-    match app::command(config, Command::Keys(command), output::note)? {
+    match operator::command(config, Command::Keys(command), output::note)? {
         Reply::Done(list) if matches!(format, ListFormat::Json) => {
             output::lines(&serde_json::to_string_pretty(&list)?);
             Ok(ExitCode::SUCCESS)
@@ -168,7 +168,7 @@ pub(super) fn reload(config: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    show_reply(app::command(config, command, output::note)?)
+    show_reply(operator::command(config, command, output::note)?)
 }
 
 /// Shows what a command gave.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::app;
-use crate::app::backup;
-use crate::app::control::{Command, StoreCommand};
 use crate::cli::args::StoreTask;
 use crate::cli::{output, remote};
+use crate::operator;
+use crate::operator::backup;
+use crate::operator::control::{Command, StoreCommand};
 
 /// What a restore cannot know, for whoever does it.
 const AFTER: &str = "\
@@ -22,7 +22,7 @@ pub(super) fn run(config: &Path, task: StoreTask) -> anyhow::Result<ExitCode> {
         StoreTask::Backup { to } => {
             let to = to.map(|to| absolute(&to)).transpose()?;
             let command = Command::Store(StoreCommand::Backup { to });
-            remote::show_reply(app::command(config, command, output::note)?)
+            remote::show_reply(operator::command(config, command, output::note)?)
         }
         StoreTask::Restore { file } => {
             let code = remote::show_reply(backup::restore(config, &file, output::note)?)?;

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
-use crate::app;
-use crate::app::control::{Command, Reply};
 use crate::cli::args::TokenTask;
 use crate::cli::{output, secrets};
 use crate::crypto::jwks::KeySet;
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::clock::{Clock, SystemClock};
 use crate::model::secret::Secret;
+use crate::operator;
+use crate::operator::control::{Command, Reply};
 
 /// Exit code of a token that does not verify.
 const REFUSED: u8 = 3;
@@ -79,7 +79,7 @@ fn refused(why: &str) -> ExitCode {
 
 /// Asks the gateway itself, running or not: all that it asks of a request's token.
 fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
-    match app::command(config, Command::TokenVerify { token }, output::note)? {
+    match operator::command(config, Command::TokenVerify { token }, output::note)? {
         Reply::Done(value) => {
             output::line("verified");
             output::claims(value.as_object().unwrap_or(&Map::new()));

@@ -6,7 +6,7 @@ use std::fmt;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use crate::crypto::{jwk, strict_json, token};
+use crate::crypto::{digest, jwk, strict_json};
 use crate::model::algorithm::Algorithm;
 
 /// Longest document.
@@ -259,7 +259,7 @@ fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> 
         let text = format!("{kid:?} {} ", algorithm.as_str());
         Ok(Read {
             place: 0,
-            mark: token::sha256(&[text.as_bytes(), &public.material].concat()),
+            mark: digest::sha256(&[text.as_bytes(), &public.material].concat()),
             key: VerificationKey::new(kid.clone(), algorithm, public.key.clone()),
         })
     };

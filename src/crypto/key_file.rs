@@ -3,14 +3,13 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::crypto::random::{self, SECRET_BYTES};
-use crate::crypto::signing::KeyFileError;
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 
@@ -22,6 +21,19 @@ const WRITE_OF_OTHERS: u32 = 0o022;
 const READ_OF_OTHERS: u32 = 0o044;
 /// What a fingerprint is made of, before the name. No digest that is made with the same key is of a text of this length.
 const FINGERPRINT_LABEL: &[u8] = b"doorward fingerprint of key file: ";
+
+/// Trouble with a file of the key directory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use key file {path}: {expected}")]
+pub struct KeyFileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What would be right.
+    pub expected: String,
+    /// The system's words, if it was the system.
+    #[source]
+    pub source: Option<std::io::Error>,
+}
 
 /// What is found where a key file should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

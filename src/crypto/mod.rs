@@ -1,12 +1,14 @@
 //! Floor 1: the only place that hashes, signs, draws or compares.
 
 mod api_key;
+pub mod digest;
 mod jwk;
 pub mod jwks;
 pub mod jwt;
 pub mod key_file;
 pub mod password;
 pub(crate) mod random;
+pub mod ring;
 mod ring_file;
 pub mod seal;
 mod session_cookie;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::crypto::key_file;
-use crate::crypto::signing::{KeyFileError, KeyInfo, KeyState, Signed};
+use crate::crypto::key_file::KeyFileError;
+use crate::crypto::ring::{KeyInfo, KeyState, Signed};
 use crate::crypto::signing_key::SigningKey;
 use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;

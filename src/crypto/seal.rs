@@ -7,7 +7,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use zeroize::Zeroizing;
 
 use crate::crypto::key_file;
-use crate::crypto::signing::KeyFileError;
+use crate::crypto::key_file::KeyFileError;
 
 /// A key that seals: AES-256-GCM with a random nonce for each text, good for billions of them.
 pub struct SealKey(RandomizedNonceKey);

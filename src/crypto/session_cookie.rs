@@ -1,7 +1,8 @@
 //! What a session cookie holds.
 
+use crate::crypto::digest::digest;
 use crate::crypto::random;
-use crate::crypto::token::{digest, session_of, session_text};
+use crate::crypto::token::{session_of, session_text};
 use crate::model::account::Digest;
 use crate::model::id::SessionId;
 use crate::model::secret::Secret;

@@ -10,87 +10,14 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::KeySet;
+use crate::crypto::key_file::KeyFileError;
+use crate::crypto::ring::{KeyInfo, KeyState, SignError, Signed};
 use crate::crypto::signing_key::SigningKey;
 use crate::crypto::{key_file, ring_file};
 use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
-use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
-
-/// Trouble with a file of the key directory.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use key file {path}: {expected}")]
-pub struct KeyFileError {
-    /// Which file.
-    pub path: PathBuf,
-    /// What would be right.
-    pub expected: String,
-    /// The system's words, if it was the system.
-    #[source]
-    pub source: Option<std::io::Error>,
-}
-
-/// A token could not be signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot sign a token")]
-pub struct SignError;
-
-/// What a ring of keys signs. Each kind has keys and a `typ` of its own, so that none can stand for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signed {
-    /// The gateway's own access tokens (RFC 9068).
-    AccessToken,
-    /// What an upstream is told in `X-Auth-Assertion`; nobody's credential.
-    Assertion,
-}
-
-impl Signed {
-    /// The `typ` of the header.
-    #[must_use]
-    pub const fn typ(self) -> &'static str {
-        match self {
-            Self::AccessToken => "at+jwt",
-            Self::Assertion => "doorward-assertion+jwt",
-        }
-    }
-
-    /// The file that keeps the ring.
-    #[must_use]
-    pub const fn file(self) -> KeyFile {
-        match self {
-            Self::AccessToken => KeyFile::Signing,
-            Self::Assertion => KeyFile::Assertion,
-        }
-    }
-}
-
-/// Where a signing key stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Published, not used yet.
-    Next,
-    /// Signs.
-    Active,
-    /// Signs no more; published until what it signed has expired.
-    Retiring,
-}
-
-/// One line of `doorward keys list`.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct KeyInfo {
-    /// Key id.
-    pub kid: String,
-    /// Registered name of its algorithm.
-    pub algorithm: String,
-    /// Next, active or retiring.
-    pub state: KeyState,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When a retiring key goes.
-    pub retires: Option<Timestamp>,
-}
 
 /// The ring of signing keys: one that signs, one that is published ahead, those that retire.
 pub struct SigningKeys {
@@ -538,7 +465,7 @@ mod tests {
         let key = &public[0];
         // RFC 8037, appendix A.3, gives the form.
         let text = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":{}}}"#, key["x"]);
-        let digest = crate::crypto::token::sha256(text.as_bytes());
+        let digest = crate::crypto::digest::sha256(text.as_bytes());
         assert_eq!(key["kid"], crate::crypto::test_keys::part(digest));
         let mut members: Vec<_> = key.as_object().unwrap().keys().collect();
         members.sort();

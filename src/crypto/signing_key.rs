@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::{VerificationKey, foreign};
-use crate::crypto::signing::{KeyInfo, KeyState, SignError, Signed};
-use crate::crypto::{jwk, random, token};
+use crate::crypto::ring::{KeyInfo, KeyState, SignError, Signed};
+use crate::crypto::{digest, jwk, random, token};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
@@ -200,7 +200,7 @@ fn thumbprint(public: &Value) -> String {
     let members: std::collections::BTreeMap<_, _> =
         public.as_object().into_iter().flatten().collect();
     let text = serde_json::to_vec(&members).unwrap_or_default();
-    URL_SAFE_NO_PAD.encode(token::sha256(&text))
+    URL_SAFE_NO_PAD.encode(digest::sha256(&text))
 }
 
 /// The private half as the library wants it; `None` for HMAC and for what is no key.

@@ -10,7 +10,7 @@ use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 
 use crate::crypto::jwks::foreign;
-use crate::crypto::signing::{KeyState, Signed};
+use crate::crypto::ring::{KeyState, Signed};
 use crate::crypto::signing_key::{SigningKey, encoding_key};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;

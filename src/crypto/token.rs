@@ -5,13 +5,13 @@ use std::path::Path;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 pub use crate::crypto::api_key::{ApiKeyText, is_api_key_form};
+use crate::crypto::digest::{copy_32, digest, digests_match};
+use crate::crypto::key_file::KeyFileError;
 use crate::crypto::random::SECRET_BYTES;
 pub use crate::crypto::session_cookie::SessionCookie;
-use crate::crypto::signing::KeyFileError;
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
@@ -22,38 +22,6 @@ use crate::model::secret::Secret;
 const REFRESH_PREFIX: &str = "dwr_";
 /// What a one-time token begins with.
 const ONE_TIME_PREFIX: &str = "dwo_";
-
-/// SHA-256 of a text.
-#[must_use]
-pub fn digest(text: &str) -> Digest {
-    Digest(sha256(text.as_bytes()))
-}
-
-/// SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    copy_32(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
-}
-
-/// The 32 bytes that SHA-256 and HMAC-SHA-256 give behind their types of variable length.
-fn copy_32(bytes: &[u8]) -> [u8; 32] {
-    let mut copy = [0; 32];
-    for (to, from) in copy.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-    copy
-}
-
-/// Whether two digests are equal, in constant time.
-#[must_use]
-pub fn digests_match(one: &Digest, other: &Digest) -> bool {
-    one.0.ct_eq(&other.0).into()
-}
-
-/// Whether a text is the secret, in constant time whatever their lengths.
-#[must_use]
-pub fn is_secret(text: &str, secret: &Secret) -> bool {
-    digests_match(&digest(text), &digest(secret.expose()))
-}
 
 /// Draws a one-time token of 256 bits and its digest.
 ///

@@ -1,7 +1,7 @@
 //! Who may vouch for issuers: what the system trusts, or a file of the issuer's own.
 
 use crate::config::{Issuer, KeySource};
-use crate::crypto::token;
+use crate::crypto::digest;
 use crate::fetch::Trust;
 use crate::issuer::{IssuerError, read};
 
@@ -21,7 +21,7 @@ impl CaFile {
         };
         let pem = read(path)?.as_bytes().to_vec();
         Ok(Some(Self {
-            mark: token::sha256(&pem),
+            mark: digest::sha256(&pem),
             pem,
             path: path.display().to_string(),
         }))

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::config::{Client, Introspection};
-use crate::crypto::{strict_json, token};
+use crate::crypto::{digest, strict_json};
 use crate::fetch::{FetchError, Fetcher, Replied, Trust};
 use crate::issuer::IssuerDown;
 use crate::limit::places::Places;
@@ -198,7 +198,7 @@ impl Introspector {
         text: &str,
         client: IpAddr,
     ) -> Result<Said, IssuerDown> {
-        let digest = token::digest(text);
+        let digest = digest::digest(text);
         let mut cell = self.asked.get_with_by_ref(&digest, Arc::default);
         if cell
             .get()
@@ -222,7 +222,7 @@ impl Introspector {
             until: self.clock.elapsed() + REFUSED_FOR,
         };
         let cell = Arc::new(OnceCell::new_with(Some(refused)));
-        self.asked.insert(token::digest(text), cell);
+        self.asked.insert(digest::digest(text), cell);
     }
 
     async fn question(&self, text: &str, network: IpAddr) -> Answered {

@@ -12,9 +12,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::crypto::digest;
 use crate::crypto::key_file;
-use crate::crypto::signing::KeyFileError;
-use crate::crypto::token;
+use crate::crypto::key_file::KeyFileError;
 use crate::model::clock::Timestamp;
 
 /// The form below.
@@ -171,7 +171,7 @@ fn warn_if_failed(path: &Path, outcome: Result<(), NotWritten>) {
 }
 
 fn sum(document: &str) -> String {
-    URL_SAFE_NO_PAD.encode(token::sha256(document.as_bytes()))
+    URL_SAFE_NO_PAD.encode(digest::sha256(document.as_bytes()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod authorities;
 mod introspection;
 mod kept;
+pub(crate) mod refresh;
 mod remote;
 mod schedule;
 mod source;

@@ -1,8 +1,9 @@
 //! Floor 3: messages to people.
 //!
-//! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. Who takes
-//! it from the outbox is `app`: an answer never waits for a mail server.
+//! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. What takes
+//! it from the outbox is [`delivery`]: an answer never waits for a mail server.
 
+pub mod delivery;
 mod letter;
 mod message;
 pub mod post;

@@ -12,8 +12,8 @@ use lettre::message::Mailbox;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::MailSettings;
+use crate::crypto::key_file::KeyFileError;
 use crate::crypto::seal::SealKey;
-use crate::crypto::signing::KeyFileError;
 use crate::crypto::token;
 use crate::mail::letter::Letter;
 use crate::mail::template::Templates;

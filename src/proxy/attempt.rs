@@ -8,7 +8,7 @@ use pingora::{Error, ErrorType};
 
 use crate::model::route::Upstream;
 use crate::proxy::context::RequestContext;
-use crate::proxy::ejection::Ejections;
+use crate::upstream::ejection::Ejections;
 
 /// A connection that neither side has closed, as the kernel numbers its states.
 const TCP_ESTABLISHED: u8 = 1;

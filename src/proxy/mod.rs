@@ -8,7 +8,6 @@
 pub mod attempt;
 pub mod connection;
 pub mod context;
-pub mod ejection;
 pub mod exchange;
 pub mod guard;
 mod handshake;
@@ -16,9 +15,9 @@ pub mod headers;
 pub mod in_flight;
 pub mod local;
 pub mod open_ended;
+pub mod peer;
 mod refuse;
 pub mod respond;
-pub mod upstream;
 pub mod view;
 
 use std::net::SocketAddr;
@@ -46,9 +45,9 @@ use crate::proxy::context::{Fault, RequestContext, Verdict};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
-use crate::proxy::upstream::Balancer;
 use crate::proxy::view::{admit, is_longer};
 use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope};
+use crate::upstream::balancer::Balancer;
 
 /// The proxy: what Pingora asks at each phase.
 #[derive(Debug)]
@@ -241,7 +240,7 @@ impl ProxyHttp for Gateway {
         let limits = &ctx.snapshot.config.limits;
         let is_handshake = session.is_upgrade_req();
         let fresh = (ctx.is_resent || is_handshake).then_some(ctx.id);
-        let mut peer = upstream::peer(upstream, address, limits, fresh);
+        let mut peer = peer::peer(upstream, address, limits, fresh);
         if is_handshake {
             handshake::prepare(&mut peer);
         }

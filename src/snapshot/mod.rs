@@ -1,5 +1,8 @@
 //! Floor 5: one configuration made ready.
 
+mod outbox;
+pub mod services;
+
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 

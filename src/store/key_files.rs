@@ -9,8 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::crypto::key_file::KeyFileError;
 use crate::crypto::key_file::{self, Found};
-use crate::crypto::signing::{KeyFileError, NextRing, SigningKeys};
+use crate::crypto::signing::{NextRing, SigningKeys};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::engine::Engine;
@@ -394,7 +395,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::crypto::signing::Signed;
+    use crate::crypto::ring::Signed;
     use crate::model::algorithm::Algorithm;
 
     fn at(secs: i64) -> Timestamp {

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::account::login::Cookies;
 use crate::auth::cookie::CookieName;
-use crate::crypto::token;
+use crate::crypto::digest;
 use crate::snapshot::Snapshot;
 
 /// Where the login page has led to last.
@@ -52,7 +52,7 @@ pub(in crate::web) fn is_way_marked(headers: &HeaderMap, back: Option<&str>) -> 
 
 /// The beginning of a digest: as much as tells one way from another.
 fn way(back: Option<&str>) -> String {
-    let digest = token::digest(back.unwrap_or_default());
+    let digest = digest::digest(back.unwrap_or_default());
     let beginning = digest.0.first_chunk().copied().unwrap_or_default();
     format!("{:016x}", u64::from_be_bytes(beginning))
 }

@@ -24,8 +24,9 @@ use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::session::Use;
 use crate::auth::verify::unverified::Unverified;
 use crate::config::{Config, RoleSettings, SessionSettings};
+use crate::crypto::digest;
 use crate::crypto::signing::SigningKeys;
-use crate::crypto::token::{self, TokenKeys};
+use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::Digest;
@@ -198,7 +199,7 @@ impl Verifier {
         origin: Origin,
     ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
-        let digest = token::digest(text);
+        let digest = digest::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
             && remembered.kind == kind
@@ -262,7 +263,7 @@ impl Verifier {
     /// Who presented this credential last, with the rights of then, whether they still count or not.
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
         let (kind, text) = parts_of(&credential);
-        let remembered = self.verified.get(&token::digest(text))?;
+        let remembered = self.verified.get(&digest::digest(text))?;
         (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
+use crate::crypto::digest;
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
-use crate::crypto::token;
 use crate::fetch::{Answer, Fetcher, Trust};
 use crate::issuer::kept::KeptFile;
 use crate::issuer::schedule;
@@ -300,7 +300,7 @@ impl RemoteKeys {
     /// Holds what came; whether it is another document than before.
     fn take(&self, answer: &Answer, at: Timestamp) -> Result<bool, SourceError> {
         let before = self.held.load_full();
-        let document = token::sha256(&answer.body);
+        let document = digest::sha256(&answer.body);
         if let Some(before) = before.filter(|before| before.document == document) {
             let again = Held {
                 keys: Arc::clone(&before.keys),
@@ -341,7 +341,7 @@ impl RemoteKeys {
             keys: Arc::new(keys),
             generation,
             usable_until: fetched.plus(self.parts.stale_max),
-            document: token::sha256(document),
+            document: digest::sha256(document),
         })
     }
 

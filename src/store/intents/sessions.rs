@@ -1,6 +1,6 @@
 //! Logins, their refresh tokens and their end.
 
-use crate::crypto::token::digests_match;
+use crate::crypto::digest::digests_match;
 use crate::model::account::{Account, Digest, PasswordHash, Session, SessionUse};
 use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};

@@ -3,9 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::account::api_keys::{
-    KeyCreation, KeyRefusal, KeyUpdate, OVERLAP_S_MAX, WantedChange, WantedKey,
-};
+use crate::account::api_keys::{KeyCreation, KeyUpdate, OVERLAP_S_MAX, WantedChange, WantedKey};
+use crate::account::key_terms::KeyRefusal;
 use crate::account::key_terms::{
     NAME_CHARS_MAX, NETWORKS_MAX, RATE_MAX, RESOURCES_MAX, WantedRole,
 };

@@ -13,7 +13,7 @@ use crate::auth::asked::{Asked, Judged, Question};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
 use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
-use crate::crypto::token::is_secret;
+use crate::crypto::digest::is_secret;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::model::refusal_fault::{ForwarderFault, RefusalFault};

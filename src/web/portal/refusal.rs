@@ -12,7 +12,7 @@ use serde::Serialize;
 use url::form_urlencoded::byte_serialize;
 
 use crate::auth::return_to::ReturnTo;
-use crate::crypto::token::sha256;
+use crate::crypto::digest::sha256;
 use crate::model::deny::DenyReason;
 use crate::snapshot::{Refusal, RefusalPage};
 use crate::web::error::in_words;

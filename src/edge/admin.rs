@@ -1,0 +1,260 @@
+//! The admin listener: alive, ready, metrics. It only tells.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::config::SharedSecret;
+use crate::crypto::digest::{digest, digests_match};
+use crate::edge::plain::{self, Bounds};
+use crate::model::account::Digest;
+use crate::telemetry::metrics::Metrics;
+
+/// Those who ask are near, and ask at once.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One part of the gateway, and whether it does its work.
+pub struct Component {
+    /// How it is named in the answer, such as `store`.
+    pub name: &'static str,
+    /// Without it nothing can be decided. Others that are missing are told, and change nothing.
+    pub is_vital: bool,
+    /// Asked at each probe; must not wait.
+    pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// Names what more is degraded now. Asked at each probe; must not wait.
+pub type Degraded = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component")
+            .field("name", &self.name)
+            .field("is_vital", &self.is_vital)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the admin listener tells about.
+pub struct Admin {
+    metrics: Arc<Metrics>,
+    components: Vec<Component>,
+    degraded: Degraded,
+    token: Option<Digest>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("components", &self.components)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// `degraded`: what is missing beside the components, and changes nothing. `token`: asked of every caller, if there
+    /// is one.
+    #[must_use]
+    pub fn new(
+        metrics: Arc<Metrics>,
+        components: Vec<Component>,
+        degraded: Degraded,
+        token: Option<&SharedSecret>,
+    ) -> Self {
+        Self {
+            metrics,
+            components,
+            degraded,
+            token: token.map(|token| digest(token.0.expose())),
+        }
+    }
+
+    /// Serves the listener until the task is dropped. `connections_max`: connections at once.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, connections_max: usize) {
+        let bounds = Bounds {
+            connections_max,
+            head_timeout: HEAD_TIMEOUT,
+        };
+        plain::serve(listener, bounds, move |request: Request<_>| {
+            let answer = self.answer(request.method(), request.uri().path(), request.headers());
+            std::future::ready(answer)
+        })
+        .await;
+    }
+
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let mut response = self.admitted(method, path, headers);
+        let no_store = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(CACHE_CONTROL, no_store);
+        response
+    }
+
+    fn admitted(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        if !self.is_known(headers) {
+            let mut refused = text(StatusCode::UNAUTHORIZED, "a token is needed\n");
+            let challenge = HeaderValue::from_static("Bearer realm=\"doorward-admin\"");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            return refused;
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "this only tells\n");
+            let allow = HeaderValue::from_static("GET, HEAD");
+            refused.headers_mut().insert(ALLOW, allow);
+            return refused;
+        }
+        match path {
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readiness(),
+            "/metrics" => with_type(StatusCode::OK, Metrics::CONTENT_TYPE, self.metrics.render()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "nothing here: /healthz, /readyz, /metrics\n",
+            ),
+        }
+    }
+
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        let Some(wanted) = &self.token else {
+            return true;
+        };
+        let sent = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token = sent.and_then(|sent| sent.split_once(' '));
+        token
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .is_some_and(|(_, token)| digests_match(&digest(token.trim()), wanted))
+    }
+
+    /// 200 when all that is vital works; names what does not.
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        let lacking = |is_vital| -> Vec<_> {
+            let lacks = |it: &&Component| it.is_vital == is_vital && !(it.is_ready)();
+            self.components
+                .iter()
+                .filter(lacks)
+                .map(|it| it.name.to_owned())
+                .collect()
+        };
+        let (missing, mut degraded) = (lacking(true), lacking(false));
+        degraded.extend((self.degraded)());
+        let is_ready = missing.is_empty();
+        let status = if is_ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let told = json!({ "ready": is_ready, "missing": missing, "degraded": degraded });
+        with_type(status, "application/json", format!("{told}\n"))
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    with_type(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::secret::Secret;
+
+    fn component(name: &'static str, is_vital: bool, is_ready: bool) -> Component {
+        Component {
+            name,
+            is_vital,
+            is_ready: Box::new(move || is_ready),
+        }
+    }
+
+    fn admin(components: Vec<Component>, token: Option<&str>) -> Admin {
+        let token = token.map(|token| SharedSecret(Secret::new(token.to_owned())));
+        let issuers = || vec!["issuer:corp".to_owned()];
+        let metrics = Arc::new(Metrics::new());
+        Admin::new(metrics, components, Box::new(issuers), token.as_ref())
+    }
+
+    fn ask(admin: &Admin, method: &str, path: &str, authorization: Option<&str>) -> u16 {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        admin.answer(&method, path, &headers).status().as_u16()
+    }
+
+    #[test]
+    fn it_tells_and_takes_nothing() {
+        let open = admin(vec![], None);
+        for (method, path, status) in [
+            ("GET", "/healthz", 200),
+            ("HEAD", "/healthz", 200),
+            ("GET", "/readyz", 200),
+            ("GET", "/metrics", 200),
+            ("GET", "/", 404),
+            ("GET", "/healthz/", 404),
+            ("POST", "/healthz", 405),
+            ("DELETE", "/metrics", 405),
+        ] {
+            assert_eq!(ask(&open, method, path, None), status, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_vital_part_that_is_missing_is_named_and_others_change_nothing() {
+        for (components, status, told) in [
+            (
+                vec![component("mail", false, false)],
+                200,
+                r#"{"degraded":["mail","issuer:corp"],"missing":[],"ready":true}"#,
+            ),
+            (
+                vec![
+                    component("store", true, false),
+                    component("mail", false, true),
+                ],
+                503,
+                r#"{"degraded":["issuer:corp"],"missing":["store"],"ready":false}"#,
+            ),
+        ] {
+            let response = admin(components, None).readiness();
+            assert_eq!(response.status(), status);
+            let body = format!("{:?}", response.into_body());
+            assert!(
+                body.contains(&format!("{:?}", format!("{told}\n"))),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn with_a_token_nothing_is_told_without_it() {
+        let closed = admin(vec![], Some("s3cret"));
+        for (authorization, status) in [
+            (None, 401),
+            (Some("Bearer s3cre"), 401),
+            (Some("Bearer s3cret2"), 401),
+            (Some("Basic s3cret"), 401),
+            (Some("s3cret"), 401),
+            (Some("Bearer s3cret"), 200),
+            (Some("bearer s3cret"), 200),
+        ] {
+            let got = ask(&closed, "GET", "/metrics", authorization);
+            assert_eq!(got, status, "{authorization:?}");
+        }
+    }
+}

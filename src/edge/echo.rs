@@ -1,0 +1,159 @@
+//! The built-in echo: an upstream that answers with what reached it, for trying things out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HeaderName, PROXY_AUTHORIZATION,
+};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+use crate::edge::plain::{self, Bounds};
+use crate::model::printable::printable;
+use crate::process::ProcessError;
+
+/// As many connections as a gateway may open, and idle ones are the gateway's to close: it keeps them for a minute.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 16_384,
+    head_timeout: Duration::from_mins(2),
+};
+
+/// What stands for a value that must not be shown.
+const REDACTED: &str = "(redacted)";
+
+/// Answers every request with JSON: `method`, `path`, `query`, `headers` and `body_bytes`. Credentials are named, never
+/// shown.
+///
+/// Runs until the task is dropped. `api_key_header`: where API keys come.
+pub(crate) async fn serve(listener: TcpListener, api_key_header: HeaderName) {
+    plain::serve(listener, BOUNDS, move |request| {
+        answer(request, api_key_header.clone())
+    })
+    .await;
+}
+
+/// The address of a listener, with the port that the system chose where 0 was asked for.
+pub(crate) fn local_address(listener: &TcpListener) -> Result<SocketAddr, ProcessError> {
+    listener
+        .local_addr()
+        .map_err(|source| ProcessError::System {
+            what: "learn the port of the echo service",
+            source,
+        })
+}
+
+async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let Some(body_bytes) = count(body).await else {
+        let mut refused = Response::new(Full::default());
+        *refused.status_mut() = StatusCode::BAD_REQUEST;
+        return refused;
+    };
+    let told = json!({
+        "method": head.method.as_str(),
+        "path": head.uri.path(),
+        "query": head.uri.query(),
+        "headers": told_headers(&head.headers, &api_key_header),
+        "body_bytes": body_bytes,
+    });
+    let pretty = serde_json::to_string_pretty(&told).unwrap_or_default();
+    // People read it in terminals.
+    let mut text = String::with_capacity(pretty.len() + 1);
+    for line in pretty.lines() {
+        text.push_str(&printable(line));
+        text.push('\n');
+    }
+    let mut response = Response::new(Full::from(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a body to its end, keeping nothing; `None` if it breaks off.
+async fn count(mut body: impl Body<Data = Bytes> + Unpin) -> Option<u64> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.ok()?;
+        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
+    Some(bytes)
+}
+
+/// The fields by name; several of one name as a list.
+fn told_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String, Value> {
+    let is_secret = |name: &HeaderName| {
+        [
+            &AUTHORIZATION,
+            &PROXY_AUTHORIZATION,
+            &COOKIE,
+            api_key_header,
+        ]
+        .contains(&name)
+            || name.as_str() == "x-auth-assertion"
+    };
+    let mut told = Map::new();
+    for name in headers.keys() {
+        let show = |value: &HeaderValue| {
+            // Where there is nothing, there is nothing to hide.
+            if is_secret(name) && !value.is_empty() {
+                Value::from(REDACTED)
+            } else {
+                Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            }
+        };
+        let mut values: Vec<_> = headers.get_all(name).iter().map(show).collect();
+        let value = match (values.pop(), values.is_empty()) {
+            (Some(only), true) => only,
+            (last, _) => {
+                values.extend(last);
+                Value::from(values)
+            }
+        };
+        told.insert(name.as_str().to_owned(), value);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_named_and_not_shown() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer secret"),
+            ("cookie", "a=secret"),
+            ("x-key", "secret"),
+            ("x-auth-assertion", ""),
+            ("x-auth-uid", "u-12345678"),
+            ("accept", "a"),
+            ("accept", "b"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let told = Value::from(told_headers(&headers, &HeaderName::from_static("x-key")));
+        assert_eq!(
+            told,
+            json!({
+                "authorization": "(redacted)",
+                "cookie": "(redacted)",
+                "x-key": "(redacted)",
+                "x-auth-assertion": "",
+                "x-auth-uid": "u-12345678",
+                "accept": ["a", "b"],
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn bodies_are_counted() {
+        assert_eq!(count(Full::from("hello")).await, Some(5));
+    }
+}

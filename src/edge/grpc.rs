@@ -1,0 +1,202 @@
+//! The listener of gRPC: accept, serve, drain.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::auth::client::is_trusted;
+use crate::edge::budget::Budget;
+use crate::edge::listen::accept;
+use crate::snapshot::Current;
+use crate::web::forward_auth::grpc::ExtAuthz;
+
+/// How long those who may not ask are told so.
+const STRANGER_LIFE: Duration = Duration::from_secs(10);
+/// Questions at once on one connection.
+const STREAMS_MAX: u32 = 256;
+/// Heads hold a secret, and little else.
+const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of a question that may be under way before any was read.
+const WINDOW_BYTES: u32 = 64 * 1024;
+/// A proxy that is gone without a word is found out by this, and after [`PING_TIMEOUT`] let go.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection that was told of its end and asks nothing is closed after this, whether or not the proxy has heard it.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// A question under way, counted until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The entrance for questions over gRPC.
+#[derive(Debug)]
+pub(crate) struct QuestionDoor {
+    current: Arc<Current>,
+    questions: ExtAuthz,
+    proxies: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    in_flight: Arc<AtomicUsize>,
+    connections: TaskTracker,
+    closing: watch::Sender<bool>,
+}
+
+impl QuestionDoor {
+    /// For as many connections as the budget has.
+    pub(crate) fn new(current: Arc<Current>, budget: &Budget) -> Self {
+        Self {
+            questions: ExtAuthz::new(Arc::clone(&current)),
+            current,
+            proxies: Arc::new(Semaphore::new(budget.grpc_connections)),
+            strangers: Arc::new(Semaphore::new(budget.grpc_strangers)),
+            in_flight: Arc::default(),
+            connections: TaskTracker::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Serves a listener until [`QuestionDoor::drain`] is called.
+    pub(crate) async fn serve(&self, listener: TcpListener) {
+        let mut closing = self.closing.subscribe();
+        let mut is_closing = pin!(closing.wait_for(|is_closing| *is_closing));
+        loop {
+            let (socket, peer) = tokio::select! {
+                biased;
+                _ = &mut is_closing => return,
+                accepted = accept(&listener) => accepted,
+            };
+            self.enter(socket, peer);
+        }
+    }
+
+    fn enter(&self, socket: TcpStream, peer: SocketAddr) {
+        let peer = peer.ip().to_canonical();
+        let is_proxy = is_trusted(peer, &self.current.load().config.listen.trusted_proxies);
+        // Strangers cannot take the room of those who may ask.
+        let room = if is_proxy {
+            &self.proxies
+        } else {
+            &self.strangers
+        };
+        let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+            return debug!(client = %peer, "no room for another connection of gRPC");
+        };
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let life = (!is_proxy).then_some(STRANGER_LIFE);
+        let served = self.connection(socket, peer, permit);
+        self.connections.spawn(async move {
+            match life {
+                Some(life) => drop(timeout(life, served).await),
+                None => served.await,
+            }
+        });
+    }
+
+    /// Serves one connection to its end.
+    fn connection(
+        &self,
+        socket: TcpStream,
+        peer: IpAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let questions = self.questions.clone();
+        let mut closing = self.closing.subscribe();
+        let patience = self.current.load().config.limits.head_timeout;
+        let in_all = Arc::clone(&self.in_flight);
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let here = Arc::clone(&in_flight);
+        let service = service_fn(move |request| {
+            let questions = questions.clone();
+            let counted = [Counted::new(&in_all), Counted::new(&here)];
+            async move {
+                let answer = questions.answer(peer, request).await;
+                drop(counted);
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        async move {
+            // A connection on which nothing is asked must not hold up a drain, nor for ever be waited for.
+            let mut first = [0];
+            let is_asked = tokio::select! {
+                biased;
+                asked = timeout(patience, socket.peek(&mut first)) => matches!(asked, Ok(Ok(1))),
+                _ = closing.wait_for(|is_closing| *is_closing) => false,
+            };
+            if !is_asked {
+                return;
+            }
+            let serving = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(HEAD_BYTES_MAX)
+                .initial_stream_window_size(WINDOW_BYTES)
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .serve_connection(TokioIo::new(socket), service);
+            let mut serving = pin!(serving);
+            let mut served = tokio::select! {
+                biased;
+                served = &mut serving => Some(served),
+                _ = closing.wait_for(|is_closing| *is_closing) => None,
+            };
+            if served.is_none() {
+                serving.as_mut().graceful_shutdown();
+                served = tokio::select! {
+                    served = serving => Some(served),
+                    () = silence(&in_flight) => None,
+                };
+            }
+            if let Some(Err(error)) = served {
+                debug!(error = %error, "a connection of gRPC broke");
+            }
+            drop(permit);
+        }
+    }
+
+    /// Stops accepting, tells proxies to go elsewhere, and lets questions in flight end, at most for as long as `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) {
+        self.closing.send_replace(true);
+        self.connections.close();
+        // Who asks how many questions were cut asks `busy`.
+        let _ = timeout(limit, self.connections.wait()).await;
+    }
+
+    /// How many questions are under way.
+    pub(crate) fn busy(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+}
+
+/// Ends when nothing is asked.
+async fn silence(in_flight: &AtomicUsize) {
+    loop {
+        sleep(GOODBYE_TIME).await;
+        if in_flight.load(Ordering::Acquire) == 0 {
+            return;
+        }
+    }
+}

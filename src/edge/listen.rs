@@ -1,0 +1,335 @@
+//! The gateway's own listeners: bind, accept, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::auth::client::is_trusted;
+use crate::config::Config;
+use crate::edge::budget::Budget;
+use crate::edge::connections::Connections;
+use crate::edge::drain::{BACKLOG_TIME, DrainLimits, end_connections};
+use crate::edge::memory::Pressure;
+use crate::edge::stream::{CallerStream, StreamLimits};
+use crate::proxy::Gateway;
+use crate::proxy::exchange::{Exchange, StreamEnd};
+use crate::proxy::view::head_limits;
+use crate::snapshot::Current;
+
+/// Connections that the kernel may hold for us.
+const BACKLOG: u32 = 4096;
+/// Wait before accepting again when the system has no more descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Requests of a caller at once on one HTTP/2 connection.
+const H2_STREAMS_MAX: u32 = 100;
+/// What a list of fields may be larger than a head, counted as HTTP/2 does (RFC 9113 section 6.5.2).
+const H2_FIELD_ROOM: usize = 32 * 1024;
+/// What may wait in one stream for a caller that does not read.
+const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Tries of a request: the first, another address, and once more where a kept connection had gone stale.
+const TRIES_MAX: usize = 3;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct ListenError {
+    /// Which one.
+    pub address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// Binds all addresses, or none: called before the gateway says that it is ready.
+///
+/// # Errors
+/// [`ListenError`] for the first address that is taken or not ours.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
+    addresses.iter().map(|address| bind_one(*address)).collect()
+}
+
+/// Binds one address.
+///
+/// # Errors
+/// [`ListenError`] if it is taken or not ours.
+pub fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let listen = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // So that a restart need not wait for the connections of the one before to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| ListenError { address, source })
+}
+
+/// Accepts the next connection, whatever it takes: without descriptors or memory it waits and tries again.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut is_short = false;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_shortage(&error) => {
+                if !is_short {
+                    is_short = true;
+                    warn!(error = %error, "cannot accept connections for now");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+            // One connection that was gone before it was taken.
+            Err(error) => debug!(error = %error, "a connection was lost before it was accepted"),
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+/// The gateway's entrance: one for all its addresses.
+pub struct Door {
+    proxy: Arc<HttpProxy<Gateway>>,
+    watched: Arc<WatchedProxy>,
+    current: Arc<Current>,
+    limits: StreamLimits,
+    open: Arc<Connections>,
+    pressure: Arc<Pressure>,
+    tasks: TaskTracker,
+    closing: watch::Sender<bool>,
+    streams_end: watch::Sender<bool>,
+}
+
+impl Door {
+    /// Opens for HTTP/1.1 and cleartext HTTP/2.
+    ///
+    /// Limits of connections and heads, the idle time and the number of workers are those of `config`: changing them takes a
+    /// restart.
+    #[must_use]
+    pub(crate) fn new(
+        gateway: Gateway,
+        current: Arc<Current>,
+        config: &Config,
+        budget: &Budget,
+    ) -> Self {
+        let limits = &config.limits;
+        let workers = config.listen.workers.max(1);
+        let conf = ServerConf {
+            threads: workers,
+            // Pingora multiplies by the threads.
+            upstream_keepalive_pool_size: budget.upstream_idle.div_ceil(workers),
+            max_retries: TRIES_MAX,
+            ..ServerConf::default()
+        };
+        let mut proxy = http_proxy(&Arc::new(conf), gateway);
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        options.h2_idle_timeout = Some(limits.keepalive_timeout);
+        proxy.server_options = Some(options);
+        let mut h2 = H2Options::default();
+        // The guard judges the size; HTTP/2 counts 32 bytes more for each field, of which a cookie may be hundreds.
+        let list_bytes_max = limits.head_bytes_max + H2_FIELD_ROOM;
+        h2.max_header_list_size(u32::try_from(list_bytes_max).unwrap_or(u32::MAX));
+        h2.max_concurrent_streams(H2_STREAMS_MAX);
+        h2.max_send_buffer_size(H2_SEND_BUFFER_BYTES);
+        proxy.h2_options = Some(h2);
+        let proxy = Arc::new(proxy);
+        let streams_end = watch::Sender::new(false);
+        let end = StreamEnd {
+            ends: streams_end.subscribe(),
+            clock: Arc::clone(&current.load().services.clock),
+        };
+        Self {
+            watched: Arc::new(WatchedProxy(Arc::clone(&proxy), end)),
+            proxy,
+            limits: StreamLimits {
+                head: head_limits(config),
+                head_timeout: limits.head_timeout,
+            },
+            open: Connections::new(
+                budget.connections,
+                config.listen.connections_per_client_max,
+                Arc::clone(&current.load().services.metrics),
+            ),
+            current,
+            pressure: Arc::default(),
+            tasks: TaskTracker::new(),
+            closing: watch::Sender::new(false),
+            streams_end,
+        }
+    }
+
+    /// Serves a listener until a drain begins. With all connections taken, further ones wait in the kernel's
+    /// queue.
+    pub async fn serve(&self, listener: TcpListener) {
+        // A drain is over when this is, too.
+        let _accepting = self.tasks.token();
+        let mut closing = self.closing.subscribe();
+        let is_closing = closing.wait_for(|is_closing| *is_closing);
+        tokio::pin!(is_closing);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = &mut is_closing => break,
+                accepted = self.accept_one(&listener) => accepted,
+            };
+            let Some((socket, peer, permit)) = accepted else {
+                return;
+            };
+            self.enter(socket, peer, permit);
+        }
+        let end = Instant::now() + BACKLOG_TIME;
+        while let Ok(Some((socket, peer, permit))) =
+            timeout_at(end, self.accept_one(&listener)).await
+        {
+            self.enter(socket, peer, permit);
+        }
+    }
+
+    async fn accept_one(
+        &self,
+        listener: &TcpListener,
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = self.open.room().await?;
+        let (socket, peer) = accept(listener).await;
+        Some((socket, peer, permit))
+    }
+
+    fn enter(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        if !self.pressure.takes_connections() {
+            let services = &self.current.load().services;
+            services.metrics.edge().connections_refused_for_memory.inc();
+            return;
+        }
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let fd = socket.as_raw_fd();
+        let stream = match CallerStream::new(socket, fd, peer, self.limits) {
+            Ok(stream) => Box::new(stream),
+            Err(error) => return warn!(error = %error, "a connection could not be taken"),
+        };
+        let snapshot = self.current.load();
+        let connection = stream.connection();
+        let trusted = &snapshot.config.listen.trusted_proxies;
+        let is_trusted = is_trusted(connection.peer(), trusted);
+        connection.end_request(snapshot.services.clock.elapsed());
+        let Some(place) = self.open.enter(connection, is_trusted, permit) else {
+            return debug!(client = %peer, "this network has as many connections as it may");
+        };
+        let (proxy, watched) = (Arc::clone(&self.proxy), Arc::clone(&self.watched));
+        let (current, closing) = (Arc::clone(&self.current), self.closing.subscribe());
+        self.tasks.spawn(async move {
+            let mut stream = stream;
+            if stream.first_bytes().await.is_ok() {
+                match stream.see_preface().await {
+                    Ok(true) => drop(watched.process_new(stream, &closing).await),
+                    Ok(false) => serve_http1(&proxy, &current, stream, &closing).await,
+                    Err(_) => {}
+                }
+            }
+            drop(place);
+        });
+    }
+
+    /// Stops accepting, announces the end on every connection and waits for requests in flight, at most for as long as
+    /// `limits` say. Dropped early, it leaves the rest to be cut off.
+    pub(crate) async fn drain(&self, limits: DrainLimits) {
+        self.closing.send_replace(true);
+        self.tasks.close();
+        let clock = Arc::clone(&self.current.load().services.clock);
+        let ending = end_connections(&self.open, &*clock, limits.streams, || {
+            self.streams_end.send_replace(true);
+        });
+        tokio::select! {
+            () = ending => {}
+            _ = timeout(limits.all, self.tasks.wait()) => {}
+        }
+    }
+
+    /// What the watch over memory acts on.
+    pub(crate) fn under_pressure(&self) -> (Arc<Pressure>, Arc<Connections>) {
+        (Arc::clone(&self.pressure), Arc::clone(&self.open))
+    }
+
+    /// How many connections have a request under way that is no stream.
+    pub(crate) fn busy(&self) -> usize {
+        let now = self.current.load().services.clock.elapsed();
+        self.open.busy(now)
+    }
+}
+
+/// Serves a connection of HTTP/1, one request after the other. Between them it is not Pingora's, whose future and buffers
+/// for a request take more than 20 KiB (docs/benchmarks.md).
+async fn serve_http1(
+    proxy: &Arc<HttpProxy<Gateway>>,
+    current: &Current,
+    mut stream: Box<CallerStream<TcpStream>>,
+    closing: &watch::Receiver<bool>,
+) {
+    loop {
+        let idle = current.load().config.limits.keepalive_timeout;
+        if !stream.head(idle).await {
+            return;
+        }
+        let session = ServerSession::new_http1(stream);
+        let Some(reused) = proxy.process_new_http(session, closing).await else {
+            return;
+        };
+        let (io, _) = reused.consume();
+        match io.into_any().downcast() {
+            Ok(own) => stream = own,
+            // No other stream was handed over.
+            Err(_) => return,
+        }
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("connections", &self.tasks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The proxy for HTTP/2, whose streams are watched one by one.
+struct WatchedProxy(Arc<HttpProxy<Gateway>>, StreamEnd);
+
+#[async_trait]
+impl HttpServerApp for WatchedProxy {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Option<ReusedHttpStream> {
+        let served = self.0.process_new_http(session, shutdown);
+        // Dropping what serves a stream resets it.
+        Exchange::watch(served, self.1.clone()).await.flatten()
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.0.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.0.server_options()
+    }
+}

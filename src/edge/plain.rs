@@ -1,0 +1,98 @@
+//! Small HTTP/1 servers of our own, beside the gateway: the admin listener and the echo.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::debug;
+
+use crate::edge::listen::accept;
+
+/// Bytes of a connection that are read ahead: no head is longer.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// How much a side listener takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Connections at once. A further one takes the place of the oldest that has no request, or waits for a place.
+    pub connections_max: usize,
+    /// From the moment a head may begin to its last byte: an idle connection is closed after this.
+    pub head_timeout: Duration,
+}
+
+/// Serves a listener with one function until the task is dropped: HTTP/1 with keep-alive.
+pub(crate) async fn serve<H, F>(listener: TcpListener, bounds: Bounds, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut open = VecDeque::new();
+    loop {
+        let (socket, _) = accept(&listener).await;
+        make_room(&mut connections, &mut open, bounds.connections_max).await;
+        // An answer's last packet would wait for the acknowledgement of the one before.
+        let _ = socket.set_nodelay(true);
+        let handler = handler.clone();
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let busy = Arc::clone(&is_busy);
+        let task = connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = handler(request);
+                let busy = Arc::clone(&busy);
+                async move {
+                    busy.store(true, Ordering::Release);
+                    let answer = answer.await;
+                    busy.store(false, Ordering::Release);
+                    Ok::<_, Infallible>(answer)
+                }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(bounds.head_timeout)
+                .max_buf_size(BUFFER_BYTES_MAX)
+                .serve_connection(TokioIo::new(socket), service)
+                .await;
+            if let Err(error) = served {
+                debug!(error = %error, "a connection of a side listener broke");
+            }
+        });
+        open.push_back(Open { task, is_busy });
+    }
+}
+
+/// One connection, from the oldest to the youngest.
+struct Open {
+    task: AbortHandle,
+    is_busy: Arc<AtomicBool>,
+}
+
+/// Ends the oldest connection without a request where there are too many: who holds connections shuts nobody out.
+async fn make_room(connections: &mut JoinSet<()>, open: &mut VecDeque<Open>, max: usize) {
+    while connections.try_join_next().is_some() {}
+    while max <= connections.len() {
+        open.retain(|it| !it.task.is_finished());
+        let oldest = open
+            .iter()
+            .position(|it| !it.is_busy.load(Ordering::Acquire));
+        if let Some(oldest) = oldest.and_then(|place| open.remove(place)) {
+            oldest.task.abort();
+        }
+        connections.join_next().await;
+    }
+    if 2 * max <= open.len() {
+        open.retain(|it| !it.task.is_finished());
+    }
+}

@@ -1,0 +1,140 @@
+//! The heads and bodies of requests, each judged before Pingora sees it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::edge::stream::pace::Pace;
+use crate::edge::stream::{CallerStream, Cleared, Reading};
+use crate::model::deny::DenyReason;
+use crate::proxy::connection::RefusedHead;
+use crate::proxy::guard::Progress;
+use crate::proxy::guard::body::{BodyCheck, BodyProgress};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
+    /// Puts the stand-in in the place of a request that is refused.
+    fn refuse(&mut self, reason: DenyReason, head: &[u8]) {
+        let refused = RefusedHead::new(reason, head);
+        let stand_in = refused.stand_in();
+        self.connection.refuse(refused);
+        self.end_reading();
+        self.held.extend_from_slice(stand_in);
+        self.cleared = stand_in.len();
+    }
+
+    /// Judges `bytes`, all that came since the head's first byte. Gives what of them is Pingora's: head and body, but
+    /// nothing of what follows them; `None`: the head is not whole.
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<Cleared>, DenyReason> {
+        let Reading::Head(check) = &mut self.reading else {
+            return Ok(None);
+        };
+        let Progress::Whole(head_bytes) = check.feed(bytes)? else {
+            return Ok(None);
+        };
+        let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
+        let rest = bytes.get(head_bytes..).unwrap_or_default();
+        let rewritten = check.rewritten(bytes);
+        self.deadline = None;
+        self.body_pace = Pace::new();
+        let count = match body.feed(rest)? {
+            BodyProgress::More => {
+                self.reading = Reading::Body(body);
+                bytes.len()
+            }
+            BodyProgress::Ends(count) => {
+                self.reading = Reading::Waiting;
+                head_bytes + count
+            }
+        };
+        Ok(Some(match rewritten {
+            Some(mut text) => {
+                text.extend(bytes.get(head_bytes..count).unwrap_or_default());
+                Cleared::Instead(text, count)
+            }
+            None => Cleared::AsSent(count),
+        }))
+    }
+
+    /// Reads a head, in as many pieces as it comes in. What was read and not looked at yet is the start of one.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.checked == self.held.len() && ready!(self.poll_hold(cx))? == 0 {
+            self.end_reading();
+            return Poll::Ready(Ok(()));
+        }
+        let held = std::mem::take(&mut self.held);
+        match self.judge(&held) {
+            Ok(Some(Cleared::AsSent(count))) => {
+                self.cleared = count;
+                self.held = held;
+            }
+            Ok(Some(Cleared::Instead(text, count))) => {
+                self.cleared = text.len();
+                self.held = text;
+                self.held.extend(held.get(count..).unwrap_or_default());
+            }
+            Ok(None) => {
+                self.checked = held.len();
+                self.held = held;
+                if self.deadline.is_none() {
+                    self.start_deadline(self.limits.head_timeout);
+                }
+            }
+            Err(reason) => self.refuse(reason, &held),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a body, as far as it goes; what follows it is held back.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if read.is_pending() {
+            return self.poll_slow_body(cx);
+        }
+        ready!(read)?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let Reading::Body(check) = &mut self.reading else {
+            return Poll::Ready(Ok(()));
+        };
+        self.connection.begin_body();
+        // What comes once the answer is out earns nothing: it is read only so that the connection can go on.
+        let earning = if self.connection.is_answered() {
+            0
+        } else {
+            fresh.len()
+        };
+        self.body_pace.moved(earning);
+        match check.feed(fresh) {
+            Ok(BodyProgress::More) => {}
+            Ok(BodyProgress::Ends(count)) => {
+                self.held.extend(fresh.get(count..).unwrap_or_default());
+                buf.set_filled(before + count);
+                self.reading = Reading::Waiting;
+            }
+            Err(_) => {
+                self.connection.spoil_body();
+                self.end_reading();
+                buf.set_filled(before);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for more of a body, as long as the caller may take.
+    fn poll_slow_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.connection.is_body_awaited() {
+            self.body_pace.pause();
+            return Poll::Pending;
+        }
+        ready!(self.body_pace.poll_spent(cx));
+        self.connection.give_up_body();
+        self.end_reading();
+        Poll::Ready(Ok(()))
+    }
+}

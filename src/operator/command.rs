@@ -1,0 +1,239 @@
+//! A command of the operator's, carried out by the gateway that has the store, or here where none runs.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::config::{Config, StoreEngine};
+use crate::issuer::refresh;
+use crate::mail::delivery::{self, Scope};
+use crate::operator::control::{Command, Reply, Touch};
+use crate::operator::place::{Owner, PlaceError};
+use crate::operator::{AppError, execute, import, key_files, place, socket};
+use crate::process::{OpenOutput, load, start};
+use crate::snapshot::services::{self, OpenError, Records};
+use crate::snapshot::{Services, Snapshot};
+use crate::store::error::StoreError;
+use crate::telemetry::output::{AuditOutput, Output};
+
+/// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
+const LOCKED_TRIES: usize = 3;
+/// How long an address of the gateway may take to accept.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// Carries a command out.
+///
+/// `tell` is given a line about the store that was worked on, if the command changes one or there is none.
+///
+/// # Errors
+/// [`AppError`] when neither is possible; a command that was refused is a [`Reply`].
+pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, AppError> {
+    let (config, _) = load(path)?;
+    let dir = config.store.path.clone();
+    let other = place::other_owner(&dir);
+    let carried_out = place::as_owner(&dir, || {
+        let runtime = start(&mut Builder::new_current_thread())?;
+        let ended = runtime.block_on(carry_out(config, command, &Teller { tell, other }));
+        import::clear(&dir);
+        ended
+    });
+    carried_out?.map_err(|error| place::whose(error, &dir))
+}
+
+/// Asks the gateway that has the store; `None`: none runs.
+pub(crate) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
+    let path = socket::path_in(&config.store.path);
+    let asked = socket::ask(&path, command);
+    Ok(start(&mut Builder::new_current_thread())?.block_on(asked)?)
+}
+
+/// Tells the operator which store a command works on.
+struct Teller {
+    tell: fn(&str),
+    /// As whom it works, if not as the operator.
+    other: Option<Owner>,
+}
+
+impl Teller {
+    fn worked_on(&self, config: &Config, touch: Touch, how: &str) {
+        if matches!(touch, Touch::Writes | Touch::Begins) {
+            let dir = config.store.path.display();
+            let other = self.other.as_ref();
+            let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
+            (self.tell)(&format!("store {dir}: {how}{other}"));
+        }
+    }
+
+    fn without_records(&self, config: &Config) {
+        if config.store.engine == StoreEngine::Sled {
+            let dir = config.store.path.display();
+            (self.tell)(&format!(
+                "there is no store in {dir}: decided without accounts, keys and memberships"
+            ));
+        }
+    }
+}
+
+async fn carry_out(
+    config: Config,
+    mut command: Command,
+    teller: &Teller,
+) -> Result<Reply, AppError> {
+    let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
+    let by_gateway = "through the gateway that runs";
+    import::hand_over(&config, &mut command)?;
+    if let Some(reply) = socket::ask(&socket, &command).await? {
+        teller.worked_on(&config, touch, by_gateway);
+        return Ok(reply);
+    }
+    if matches!(command, Command::Reload) {
+        let dir = config.store.path.display();
+        let why = format!("no gateway runs on the store in {dir}: there is nothing to reload");
+        return Err(AppError::Refused(why));
+    }
+    if let Some(reply) = key_files::here(&config, &command).await? {
+        teller.worked_on(&config, touch, "opened; no gateway runs");
+        return Ok(reply);
+    }
+    let records = place::records(&config, touch)?;
+    let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
+    if is_new {
+        refuse_second_store(&config).await?;
+    }
+    // No gateway runs, so this process tells what it does.
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
+        Opened::Here(services) => *services,
+        Opened::ByGateway(reply) => {
+            teller.worked_on(&config, touch, by_gateway);
+            return Ok(reply);
+        }
+    };
+    match records {
+        Records::None => teller.without_records(&config),
+        _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
+        _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
+    }
+    execute_here(config, command, services).await
+}
+
+/// Refuses to begin a store where a gateway seems to run on another one.
+async fn refuse_second_store(config: &Config) -> Result<(), PlaceError> {
+    let first = config.listen.addresses.first().copied();
+    for address in [Some(config.listen.admin_address), first]
+        .into_iter()
+        .flatten()
+    {
+        if answers(address).await {
+            return Err(PlaceError::Answered {
+                here: config.store.path.clone(),
+                address,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether something accepts connections on an address of this machine.
+async fn answers(address: SocketAddr) -> bool {
+    let mut target = address;
+    match target {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => target.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => target.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let connect = async {
+        let socket = if target.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // The system refuses this for an address of another machine.
+        let mut own = target;
+        own.set_port(0);
+        socket.bind(own)?;
+        let stream = socket.connect(target).await?;
+        // The port drawn for this end can be the very one: then it has met itself.
+        Ok::<bool, io::Error>(stream.local_addr()? != stream.peer_addr()?)
+    };
+    matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
+}
+
+enum Opened {
+    Here(Box<Services>),
+    /// One has come up meanwhile.
+    ByGateway(Reply),
+}
+
+/// Opens the store. A gateway that starts or ends holds it without answering yet, or any more.
+async fn open(
+    config: &Config,
+    (records, output): (Records, &Arc<Output>),
+    socket: &Path,
+    command: &mut Command,
+) -> Result<Opened, AppError> {
+    let mut tries = 1;
+    loop {
+        match services::open(config, records, Arc::clone(output)).await {
+            Ok(services) => return Ok(Opened::Here(Box::new(services))),
+            Err(OpenError::Store {
+                source: StoreError::Locked { .. },
+                ..
+            }) if tries < LOCKED_TRIES => tries += 1,
+            Err(error) => return Err(error.into()),
+        }
+        import::hand_over(config, command)?;
+        if let Some(reply) = socket::ask(socket, command).await? {
+            return Ok(Opened::ByGateway(reply));
+        }
+    }
+}
+
+async fn execute_here(
+    config: Config,
+    command: Command,
+    services: Services,
+) -> Result<Reply, AppError> {
+    import::finish(&services, &config, || ())
+        .await
+        .map_err(|source| OpenError::Store {
+            path: config.store.path.clone(),
+            source,
+        })?;
+    let (post, outbox) = (Arc::clone(&services.post), services.outbox());
+    let snapshot = Snapshot::build(Arc::new(config), services).map_err(AppError::Obstacles)?;
+    let issuers = Arc::clone(&snapshot.services.issuers);
+    // A decision may need their keys; nothing else asks for them.
+    if matches!(command, Command::Explain(_)) {
+        issuers.adopt();
+    }
+    let delivery = delivery::run(Arc::clone(&post), outbox, Scope::Posted);
+    let carried_out = async {
+        let reply = execute::execute(command, &snapshot).await;
+        post.end().await;
+        reply
+    };
+    // A mail that does not leave now waits for the gateway.
+    let mut ended = pin!(async { tokio::join!(carried_out, delivery).0 });
+    let reply = tokio::select! {
+        reply = &mut ended => reply,
+        () = refresh::keep_fresh(issuers.adopted()) => ended.await,
+    };
+    Ok(reply)
+}
+
+/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
+pub(crate) fn command_level(level: &str) -> &str {
+    if level.starts_with("off") || level.contains("audit=") {
+        level
+    } else {
+        "warn"
+    }
+}

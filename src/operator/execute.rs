@@ -1,0 +1,391 @@
+//! Commands carried out: the use cases of `account`, asked by the operator.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::{Value, json};
+
+use crate::account::admin::{Administration, AdministrationRefusal};
+use crate::account::api_keys::{KeyCreation, KeyUpdate, WantedKey};
+use crate::account::call::Call;
+use crate::account::key_terms::KeyRefusal;
+use crate::account::key_terms::WantedRole;
+use crate::account::members::{Members, Resource};
+use crate::account::password::PasswordRefusal;
+use crate::account::register::NewPerson;
+use crate::account::{Accounts, Actor};
+use crate::auth;
+use crate::auth::verify::unverified::Unverified;
+use crate::model::account::{Account, AccountStatus, ApiKey};
+use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::id::{AccountId, KeyId};
+use crate::model::secret::Secret;
+use crate::model::token_fault::FaultKind;
+use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
+use crate::operator::explain::{as_field, explain};
+use crate::operator::named::{find, find_active};
+use crate::operator::refusal::{Stop, refused};
+use crate::operator::{backup, import, key_files};
+use crate::snapshot::Snapshot;
+use crate::store::AccountChange;
+
+/// From where the operator at the machine asks.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Carries a command out.
+pub(crate) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
+    let ended = match command {
+        Command::Explain(question) => {
+            return match explain(&question, snapshot).await {
+                Ok(explained) => Reply::Explained(explained),
+                Err(wrong) => Reply::Refused(wrong),
+            };
+        }
+        Command::Reload => {
+            return Reply::Refused("no gateway runs: there is nothing to reload".to_owned());
+        }
+        Command::Store(command) => return backup::execute(command, &snapshot.services).await,
+        Command::TokenVerify { token } => verify(&token, snapshot).await,
+        Command::Account(command) => accounts(command, snapshot).await,
+        Command::Apikey(command) => api_keys(command, &snapshot.accounts).await,
+        Command::Member(command) => members(command, &snapshot.accounts).await,
+        Command::Keys(command) => return key_files::execute(&command, snapshot).await,
+    };
+    match ended {
+        Ok(value) => Reply::Done(value),
+        Err(Stop::Refused(why)) => Reply::Refused(why),
+        Err(Stop::Failed(why)) => Reply::Failed(why),
+    }
+}
+
+async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
+    let accounts = &snapshot.accounts;
+    match command {
+        AccountCommand::Add {
+            username,
+            identity,
+            name,
+            admin,
+            password,
+        } => {
+            let person = NewPerson::parse(&identity, &username, &name)?;
+            let is_invited = password.is_none();
+            let created = accounts
+                .create(&Call::cli(), person, admin, password)
+                .await?;
+            let mut account = administered(created)?;
+            if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
+                let told = format!("mailed to {identity}: its link sets the first password");
+                fields.insert("invitation".to_owned(), told.into());
+            }
+            Ok(account)
+        }
+        AccountCommand::List => list(accounts).await,
+        AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
+        AccountCommand::Disable { account } => {
+            set_status(accounts, &account, AccountStatus::Disabled).await
+        }
+        AccountCommand::Enable { account } => {
+            set_status(accounts, &account, AccountStatus::Active).await
+        }
+        AccountCommand::Import {
+            export,
+            skip_refused,
+        } => import::execute(export, skip_refused, snapshot).await,
+        AccountCommand::SetPassword { account, password } => {
+            let account = find(accounts, &account).await?;
+            administered(
+                accounts
+                    .set_password(&Call::cli(), &account.uid, password)
+                    .await?,
+            )
+        }
+    }
+}
+
+async fn list(accounts: &Accounts) -> Result<Value, Stop> {
+    let mut shown_all = Vec::new();
+    let mut after: Option<AccountId> = None;
+    loop {
+        let page = accounts.list(after.as_ref()).await?;
+        shown_all.extend(page.items.iter().map(shown));
+        let Some(next) = page.next else {
+            return Ok(Value::Array(shown_all));
+        };
+        after = Some(next);
+    }
+}
+
+async fn set_status(
+    accounts: &Accounts,
+    account: &str,
+    status: AccountStatus,
+) -> Result<Value, Stop> {
+    let account = find(accounts, account).await?;
+    let change = AccountChange {
+        status: Some(status),
+        ..AccountChange::default()
+    };
+    administered(
+        accounts
+            .change(&Call::cli(), Actor::Operator, &account.account_id, change)
+            .await?,
+    )
+}
+
+fn administered(outcome: Administration) -> Result<Value, Stop> {
+    match outcome {
+        Administration::Done(account) => Ok(shown(&account)),
+        Administration::Refused(AdministrationRefusal::Password(PasswordRefusal::Rule(fault))) => {
+            Err(Stop::Refused(fault.detail()))
+        }
+        Administration::Refused(refusal) => Err(refused(refusal.code())),
+    }
+}
+
+fn shown(account: &Account) -> Value {
+    json!({
+        "username": account.username,
+        "uid": account.uid,
+        "account_id": account.account_id,
+        "identity": account.identity,
+        "name": account.name,
+        "status": account.status,
+        "is_admin": account.is_admin,
+        "roles": account.roles,
+        "password_must_change": account.password_must_change,
+        "created": account.created.to_rfc3339(),
+    })
+}
+
+async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, Stop> {
+    match command {
+        ApikeyCommand::Create {
+            account,
+            name,
+            scopes,
+            expires,
+            allow_from,
+            rate_per_minute,
+            resources,
+        } => {
+            let owner = find_active(accounts, &account).await?;
+            let unreadable =
+                || Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned());
+            let expires = expires
+                .map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(unreadable))
+                .transpose()?;
+            let wanted = WantedKey {
+                name,
+                scopes,
+                expires,
+                allow_from: (!allow_from.is_empty()).then_some(allow_from),
+                rate_per_minute,
+                resources: wanted_roles(&resources)?,
+            };
+            match accounts
+                .create_api_key_for(&Call::cli(), &owner, wanted)
+                .await?
+            {
+                KeyCreation::Created { key, secret } => {
+                    let mut value = shown_key(&key, None);
+                    if let Some(fields) = value.as_object_mut() {
+                        fields.insert("apikey".to_owned(), Value::from(secret.expose()));
+                    }
+                    Ok(value)
+                }
+                KeyCreation::Refused(KeyRefusal::Invalid(invalid)) => Err(invalid.into()),
+                KeyCreation::Refused(KeyRefusal::ScopeUnknown) => Err(scope_unknown(accounts)),
+                KeyCreation::Refused(refusal) => Err(refused(refusal.code())),
+            }
+        }
+        ApikeyCommand::List { account } => {
+            let owner = find(accounts, &account).await?;
+            list_keys(accounts, &owner).await
+        }
+        ApikeyCommand::Confirm { account, id } => confirm(accounts, &account, id).await,
+        ApikeyCommand::Revoke { account, id } => {
+            let owner = find(accounts, &account).await?;
+            let unknown = || Stop::Refused("the account has no such key".to_owned());
+            let id = KeyId::parse(&id).map_err(|_| unknown())?;
+            let was_there = accounts
+                .revoke_api_key(&Call::cli(), &owner.uid, &id)
+                .await?;
+            if was_there {
+                Ok(json!({ "revoked": id }))
+            } else {
+                Err(unknown())
+            }
+        }
+    }
+}
+
+fn scope_unknown(accounts: &Accounts) -> Stop {
+    let declared = match accounts.login_scopes() {
+        "" => "none is",
+        scopes => &format!("those are {scopes}"),
+    };
+    Stop::Refused(format!(
+        "each scope must be named by a route or by [roles] scopes: {declared} (scope_unknown)"
+    ))
+}
+
+async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
+    let mut shown = Vec::new();
+    let mut after = None;
+    loop {
+        let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
+        let used = accounts.keys_used(&page.items).await?;
+        let keys = page.items.iter().zip(used);
+        shown.extend(keys.map(|(key, used)| shown_key(key, used)));
+        after = page.next;
+        if after.is_none() {
+            return Ok(Value::Array(shown));
+        }
+    }
+}
+
+/// Confirms one suspended key, or all that an account has.
+async fn confirm(accounts: &Accounts, account: &str, id: Option<String>) -> Result<Value, Stop> {
+    let owner = find(accounts, account).await?;
+    let call = Call::cli();
+    let Some(id) = id else {
+        let change = AccountChange {
+            keys_suspended: Some(false),
+            ..AccountChange::default()
+        };
+        let changed = accounts
+            .change(&call, Actor::Operator, &owner.account_id, change)
+            .await?;
+        return administered(changed).map(|_| json!({ "confirmed": "all" }));
+    };
+    let unknown = || Stop::Refused("the account has no such key".to_owned());
+    let id = KeyId::parse(&id).map_err(|_| unknown())?;
+    match accounts.confirm_api_key_for(&call, &owner, &id).await? {
+        KeyUpdate::Done(key) => Ok(json!({ "confirmed": key.id })),
+        KeyUpdate::Refused(KeyRefusal::NoKey) => Err(unknown()),
+        KeyUpdate::Refused(refusal) => Err(refused(refusal.code())),
+    }
+}
+
+/// Resource roles as the command line writes them: `list/42/member`; none: no limits.
+fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
+    let wrong =
+        || Stop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned());
+    let read = |text: &String| match text.split('/').collect::<Vec<_>>().as_slice() {
+        [resource, id, level] => Ok(WantedRole {
+            resource: (*resource).to_owned(),
+            id: (*id).to_owned(),
+            level: (*level).to_owned(),
+        }),
+        _ => Err(wrong()),
+    };
+    let roles: Vec<_> = texts.iter().map(read).collect::<Result<_, _>>()?;
+    Ok((!roles.is_empty()).then_some(roles))
+}
+
+fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created": key.created.to_rfc3339(),
+        "expires": key.expires.map(Timestamp::to_rfc3339),
+        "allow_from": key.allow_from,
+        "rate_per_minute": key.rate_per_minute,
+        "resources": key.resources,
+        "suspended": key.suspended,
+        "last_used": used.map(Timestamp::to_rfc3339),
+    })
+}
+
+async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, Stop> {
+    let call = Call::cli();
+    match command {
+        MemberCommand::Set {
+            account,
+            resource,
+            id,
+            level,
+        } => {
+            let uid = find_active(accounts, &account).await?.uid;
+            let resource = declared(accounts, &resource, &id)?;
+            done(
+                accounts
+                    .set_member(&call, Actor::Operator, &resource, (&uid, &level))
+                    .await?,
+            )?;
+            Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "level": level }))
+        }
+        MemberCommand::Remove {
+            account,
+            resource,
+            id,
+        } => {
+            let uid = find(accounts, &account).await?.uid;
+            let resource = declared(accounts, &resource, &id)?;
+            done(
+                accounts
+                    .end_member(&call, Actor::Operator, &resource, &uid)
+                    .await?,
+            )?;
+            Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "ended": true }))
+        }
+        MemberCommand::List { resource, id } => {
+            let resource = declared(accounts, &resource, &id)?;
+            let mut shown = Vec::new();
+            let mut after = None;
+            loop {
+                let page = accounts.members(Actor::Operator, &resource, after.as_ref());
+                let page = done(page.await?)?;
+                let members = page.items.into_iter();
+                shown.extend(members.map(|(uid, level)| json!({ "uid": uid, "level": level })));
+                after = page.next;
+                if after.is_none() {
+                    return Ok(Value::Array(shown));
+                }
+            }
+        }
+    }
+}
+
+fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Stop> {
+    let wrong = "a resource that [roles] resources declares, and an id of 1 to 128 of A-Z a-z 0-9 . _ ~ : -";
+    accounts
+        .resource(kind, id)
+        .ok_or_else(|| Stop::Refused(wrong.to_owned()))
+}
+
+fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
+    match outcome {
+        Members::Done(value) => Ok(value),
+        Members::Refused(refusal) => Err(refused(refusal.code())),
+    }
+}
+
+/// Whose a bearer token is, if a request with it would be recognised.
+async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
+    let (name, text) = as_field(token.expose(), snapshot);
+    let value = http::HeaderValue::from_str(&text);
+    let malformed = || Stop::Refused(Unverified::from(FaultKind::Malformed).text());
+    let value = value.map_err(|_| malformed())?;
+    let headers = http::HeaderMap::from_iter([(name, value)]);
+    let authorizer = &snapshot.authorizer;
+    match authorizer.authenticate_in_detail(&headers, HERE).await {
+        Ok(Some(caller)) => Ok(json!({
+            "subject": caller.identity.subject(),
+            "username": caller.identity.username(),
+            "roles": caller.identity.roles,
+            "scopes": caller.identity.scopes,
+            "expires": caller.identity.expires.map(Timestamp::to_rfc3339),
+            "left_out": caller.left_out(),
+        })),
+        Ok(None) => Err(Stop::Refused(
+            DenyReason::CredentialMissing.code().to_owned(),
+        )),
+        Err(unverified) => Err(match unverified.stop {
+            auth::grant::Stop::Fail(_) => Stop::Failed(unverified.text()),
+            _ => Stop::Refused(unverified.text()),
+        }),
+    }
+}

@@ -1,0 +1,263 @@
+//! `explain`: the live decision about a request that is not sent, step by step.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::Asking;
+use crate::auth::grant::{Decision, Grant};
+use crate::auth::trace::{Step, Steps, Trace};
+use crate::auth::view::RequestView;
+use crate::crypto::jwt::UnverifiedToken;
+use crate::model::deny::DenyReason;
+use crate::model::id::UserId;
+use crate::model::secret::Secret;
+use crate::operator::named::find;
+use crate::operator::refusal::Stop;
+use crate::route::head::{check_method, host_of};
+use crate::route::normalize::canonical;
+use crate::snapshot::Snapshot;
+
+/// A request to explain.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The method, such as `GET`.
+    pub method: String,
+    /// A URL, or a path alone.
+    pub url: String,
+    /// Who asks.
+    pub caller: ExplainedCaller,
+    /// The client's address, after trusted proxies.
+    #[serde(default = "loopback")]
+    pub from: IpAddr,
+}
+
+const fn loopback() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+/// Who asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExplainedCaller {
+    /// Nobody that presents a credential.
+    Anonymous,
+    /// A bearer token.
+    Token(#[serde(serialize_with = "crate::operator::control::exposed_one")] Secret),
+    /// An API key.
+    ApiKey(#[serde(serialize_with = "crate::operator::control::exposed_one")] Secret),
+    /// An account by uid, record id, name or address, as if it had logged in.
+    Account(String),
+}
+
+/// A decision, explained.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Each check, in order.
+    pub steps: Vec<Step>,
+    /// Identity headers that the upstream would get.
+    pub headers: Vec<(String, String)>,
+    /// The upstream it would reach.
+    pub upstream: Option<String>,
+}
+
+/// The first line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It would pass.
+    Allow,
+    /// It would be refused with this code.
+    Deny(String),
+    /// It could not be decided, with this code.
+    Fail(String),
+}
+
+/// Decides as the proxy would, by the same code.
+///
+/// # Errors
+/// A sentence that says what is wrong with the question.
+pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explained, String> {
+    let method = Method::from_bytes(question.method.as_bytes())
+        .map_err(|_| "METHOD must be an HTTP method such as GET".to_owned())?;
+    let (host, target) = split(&question.url, &snapshot.config.listen.public_url.authority)?;
+    let mut steps = Steps::default();
+    if let Err(reason) = check_method(question.method.as_bytes()) {
+        steps.step("method", false, &|| "it never passes".to_owned());
+        return Ok(refused(steps, reason.code()));
+    }
+    let Ok(target) = canonical(&target) else {
+        steps.step("path", false, &|| {
+            "it names no place: a dot segment in some reading, a control character, a broken escape, or more readings than are \
+             compared"
+                .to_owned()
+        });
+        return Ok(refused(steps, DenyReason::PathRefused.code()));
+    };
+    steps.step("path", true, &|| target.path.to_string());
+    if snapshot.serves_itself(&host, &target.path) {
+        let is_clear = snapshot.is_clear(&target.path);
+        steps.step("route", is_clear, &|| {
+            "one of the gateway's own endpoints, which decide for themselves".to_owned()
+        });
+        if !is_clear {
+            return Ok(refused(steps, DenyReason::PathRefused.code()));
+        }
+        return Ok(ended(Verdict::Allow, steps));
+    }
+    let mut headers = HeaderMap::new();
+    let account = credential(&question.caller, snapshot, &mut headers).await?;
+    let asking = account.as_ref().map_or(Asking::Trial, Asking::Account);
+    let view = RequestView {
+        method: &method,
+        host: &host,
+        scheme: &snapshot.config.listen.public_url.scheme,
+        authority: &host,
+        path: &target.path,
+        client: question.from,
+        headers: &headers,
+    };
+    Ok(
+        match snapshot
+            .authorizer
+            .decide_traced(&view, asking, &mut steps)
+            .await
+        {
+            Decision::Allow(grant) => allowed(steps, &grant, snapshot),
+            Decision::Deny(denial) => refused(steps, denial.reason.code()),
+            Decision::Fail(cause) => ended(Verdict::Fail(cause.code().to_owned()), steps),
+        },
+    )
+}
+
+/// Puts a credential where a request would carry it; an account has none and is named instead.
+async fn credential(
+    caller: &ExplainedCaller,
+    snapshot: &Snapshot,
+    headers: &mut HeaderMap,
+) -> Result<Option<UserId>, String> {
+    let value = |text: String| {
+        HeaderValue::from_str(&text).map_err(|_| "the credential must be visible ASCII".to_owned())
+    };
+    match caller {
+        ExplainedCaller::Anonymous => {}
+        ExplainedCaller::Token(token) => {
+            let (name, text) = as_field(token.expose(), snapshot);
+            headers.insert(name, value(text)?);
+        }
+        ExplainedCaller::ApiKey(key) => {
+            headers.insert(
+                &snapshot.config.account.api_key_header,
+                value(key.expose().to_owned())?,
+            );
+        }
+        ExplainedCaller::Account(account) => {
+            if let Ok(uid) = UserId::parse(account) {
+                return Ok(Some(uid));
+            }
+            return match find(&snapshot.accounts, account).await {
+                Ok(account) => Ok(Some(account.uid)),
+                Err(Stop::Refused(why) | Stop::Failed(why)) => Err(why),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// The field that carries a token, `Authorization` or that of its issuer, and what it holds then.
+pub(crate) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String) {
+    let parsed = UnverifiedToken::parse(token).ok();
+    let issuer = parsed.as_ref().and_then(UnverifiedToken::issuer);
+    let mut issuers = snapshot.config.issuers.iter();
+    let found = issuers.find(|it| Some(it.issuer.as_str()) == issuer);
+    match found.and_then(|issuer| issuer.header.clone()) {
+        Some(name) => (name, token.to_owned()),
+        None => (header::AUTHORIZATION, format!("Bearer {token}")),
+    }
+}
+
+fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {
+    let upstream = snapshot
+        .config
+        .upstreams
+        .get(grant.route().upstream)
+        .map(|upstream| upstream.name.clone());
+    let shown = |value: HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = grant
+        .identity_headers()
+        .map(|(name, value)| (name.to_string(), shown(value)))
+        .collect();
+    Explained {
+        verdict: Verdict::Allow,
+        steps: steps.0,
+        headers,
+        upstream,
+    }
+}
+
+fn refused(steps: Steps, code: &str) -> Explained {
+    ended(Verdict::Deny(code.to_owned()), steps)
+}
+
+/// What reaches no upstream.
+fn ended(verdict: Verdict, steps: Steps) -> Explained {
+    Explained {
+        verdict,
+        steps: steps.0,
+        headers: Vec::new(),
+        upstream: None,
+    }
+}
+
+/// Host (lower case, without port) and target in origin form of a URL or a path.
+fn split(text: &str, own_authority: &str) -> Result<(String, String), String> {
+    let wrong = || "URL must be http://host/path or a path that begins with /".to_owned();
+    let (authority, target) = if text.starts_with('/') {
+        (own_authority, text.to_owned())
+    } else {
+        let rest = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"))
+            .ok_or_else(wrong)?;
+        match rest.split_once('/') {
+            Some((authority, path)) => (authority, format!("/{path}")),
+            None => (rest, "/".to_owned()),
+        }
+    };
+    let host = host_of(authority.as_bytes()).ok_or_else(wrong)?;
+    let host = host.to_ascii_lowercase();
+    // The fragment never leaves a client, and here it would only hide a mistake.
+    if target.contains('#') {
+        Err(wrong())
+    } else {
+        Ok((host, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_paths_are_split_alike() {
+        let cases = [
+            ("/a?b", ("own", "/a?b")),
+            ("http://API.test.:8080/a/../b", ("api.test", "/a/../b")),
+            ("https://api.test", ("api.test", "/")),
+        ];
+        for (text, (host, target)) in cases {
+            assert_eq!(
+                split(text, "own:80").unwrap(),
+                (host.to_owned(), target.to_owned()),
+                "{text}"
+            );
+        }
+        for text in ["a", "ftp://a/b", "http:///x", "http://u@a/x", "/a#b"] {
+            assert!(split(text, "own").is_err(), "{text}");
+        }
+    }
+}

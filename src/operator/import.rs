@@ -1,0 +1,180 @@
+//! An import as an operator asks for it: how the export reaches the process that has the store, and what a crash leaves.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::account::call::Call;
+use crate::account::import::{self, Finished, ImportError, ImportReport};
+use crate::config::Config;
+use crate::operator::control::{AccountCommand, Command};
+use crate::operator::refusal::Stop;
+use crate::operator::{AppError, socket};
+use crate::process::ProcessError;
+use crate::snapshot::{Services, Snapshot};
+use crate::store::error::StoreError;
+use crate::store::sled::make_private;
+use crate::telemetry::log::with_causes;
+
+/// Where the lines of an export are kept while they are imported, in the store's directory.
+const DIRECTORY: &str = "import";
+/// What the name of a copy begins with that is made for the gateway.
+const COPY: &str = "copy-";
+
+/// An export: JSON lines, of any length.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// A file that this process has open: it does not travel.
+    #[serde(skip)]
+    Open(File),
+    /// A copy in the store's directory, made by the process of this number. Whoever imports it takes its name away.
+    Copied(u32),
+}
+
+impl Export {
+    fn open(self, dir: &Path) -> io::Result<File> {
+        match self {
+            Self::Open(file) => Ok(file),
+            Self::Copied(number) => {
+                let path = copy(dir, number);
+                let file = File::open(&path)?;
+                fs::remove_file(&path)?;
+                Ok(file)
+            }
+        }
+    }
+}
+
+fn directory(config: &Config) -> PathBuf {
+    config.store.path.join(DIRECTORY)
+}
+
+fn copy(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{COPY}{number}"))
+}
+
+/// Puts the export of a command where the gateway finds it, if one runs. The gateway could be another user than the
+/// operator, and must not open what it is told a name of; so the store's directory is where both have access.
+///
+/// # Errors
+/// [`AppError`] if it cannot be copied.
+pub(crate) fn hand_over(config: &Config, command: &mut Command) -> Result<(), AppError> {
+    let Command::Account(AccountCommand::Import { export, .. }) = command else {
+        return Ok(());
+    };
+    let Export::Open(file) = export else {
+        return Ok(());
+    };
+    if UnixStream::connect(socket::path_in(&config.store.path)).is_err() {
+        return Ok(());
+    }
+    let (dir, number) = (directory(config), std::process::id());
+    let path = copy(&dir, number);
+    let copied = make_private(&dir).and_then(|()| {
+        let options = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        io::copy(file, &mut options?)
+    });
+    if let Err(source) = copied {
+        let _ = fs::remove_file(&path);
+        return Err(ProcessError::System {
+            what: "copy the export into the store's directory",
+            source,
+        }
+        .into());
+    }
+    *export = Export::Copied(number);
+    Ok(())
+}
+
+/// Takes away the copy that this process has made, where the gateway did not.
+pub(crate) fn clear(store: &Path) {
+    let _ = fs::remove_file(copy(&store.join(DIRECTORY), std::process::id()));
+}
+
+/// Carries an import out. It goes on if the caller goes away: half of it would stay until the next start.
+pub(crate) async fn execute(
+    export: Export,
+    skip_refused: bool,
+    snapshot: &Snapshot,
+) -> Result<Value, Stop> {
+    let dir = directory(&snapshot.config);
+    let importer = snapshot.accounts.importer();
+    let import = tokio::spawn(async move {
+        let lines = |source| ImportError::Lines {
+            dir: dir.clone(),
+            source,
+        };
+        let export = export.open(&dir).map_err(lines)?;
+        let call = Call::cli();
+        importer.run(&call, export, skip_refused, &dir).await
+    });
+    let failed = |error: &dyn std::error::Error| Stop::Failed(with_causes(error));
+    match import.await.map_err(|error| failed(&error))? {
+        Ok(report) => told(&report, skip_refused),
+        Err(error @ ImportError::UnderWay) => Err(Stop::Refused(error.to_string())),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, Stop> {
+    let lines = report.refused.iter();
+    let mut lines: Vec<_> = lines
+        .map(|line| format!("line {}: {}", line.line, line.reason))
+        .collect();
+    let count = report.refused_count;
+    if lines.len() < count {
+        lines.push(format!("and {} more", count - lines.len()));
+    }
+    if !skip_refused && count != 0 {
+        let lines = lines.join("\n");
+        let why = format!("nothing is imported: {count} lines are refused\n{lines}");
+        return Err(Stop::Refused(why));
+    }
+    Ok(json!({
+        "accounts": report.accounts,
+        "api_keys": report.api_keys,
+        "memberships": report.memberships,
+        "refused": count,
+        "refused_lines": lines,
+    }))
+}
+
+/// Goes on with an import that a crash has cut short, before anybody sees half of it: writes the rest if it counts, else
+/// takes back what was staged. `stepped` is called after each step.
+///
+/// # Errors
+/// [`StoreError`]
+pub(crate) async fn finish(
+    services: &Services,
+    config: &Config,
+    stepped: impl FnMut(),
+) -> Result<(), StoreError> {
+    // Copies of exports whose importers are gone.
+    let dir = directory(config);
+    let own = copy(&dir, std::process::id());
+    for file in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        if file.path() != own {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+    let finished = import::finish(&*services.store, &services.output, stepped).await?;
+    if finished != Finished::default() {
+        tracing::warn!(
+            accounts = finished.written,
+            taken_back = finished.taken_back,
+            "an import was cut short: it is finished now"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! The key files as an operator sees them: listed, rotated, made anew.
+//!
+//! A start is refused where a key file is lost, so listing and making one anew work on the store itself, past what a start
+//! looks at.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::auth::assertion;
+use crate::config::Config;
+use crate::crypto::key_file;
+use crate::crypto::ring::{KeyInfo, Signed};
+use crate::crypto::signing::{NextRing, SigningKeys};
+use crate::model::clock::{Clock, SystemClock, Timestamp};
+use crate::model::key_file::KeyFile;
+use crate::operator::command::command_level;
+use crate::operator::control::{Command, KeysCommand, Reply};
+use crate::operator::{AppError, place};
+use crate::process::OpenOutput;
+use crate::snapshot::services::{OpenError, make_for_us_alone, open_sled};
+use crate::snapshot::{Services, Snapshot};
+use crate::store::backup::stamp;
+use crate::store::key_files::{KeyFiles, KeyFilesError, KeyFinding, KeyState};
+use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+use crate::telemetry::log::with_causes;
+use crate::telemetry::output::{AuditOutput, Output};
+
+/// A ring, and the keys in it.
+type Listed = (Signed, Vec<KeyInfo>);
+
+/// Carries a command out in the process that uses the keys.
+pub(crate) async fn execute(command: &KeysCommand, snapshot: &Snapshot) -> Reply {
+    let services = &snapshot.services;
+    let ended = match command {
+        KeysCommand::List => list(services).await,
+        KeysCommand::Rotate => match rotate(services).await {
+            Ok(()) => list(services).await,
+            Err(why) => Err(why),
+        },
+        KeysCommand::Renew { file, .. } => {
+            return Reply::Refused(format!(
+                "a gateway runs on this store and has {} in use: stop it first",
+                file.name()
+            ));
+        }
+    };
+    ended.map_or_else(Reply::Failed, Reply::Done)
+}
+
+async fn list(services: &Services) -> Result<Value, String> {
+    let findings = match &services.key_files {
+        Some(files) => Some(files.look().await.map_err(|error| with_causes(&error))?),
+        None => None,
+    };
+    let rings = [&services.signing, &services.assertion_keys];
+    let rings = rings.map(|ring| (ring.signed(), ring.list()));
+    Ok(rows(findings, &rings))
+}
+
+/// Lets the next key of each ring sign.
+async fn rotate(services: &Services) -> Result<(), String> {
+    let event = |outcome| event(AuditAction::RotateKeys, outcome, None);
+    audit::begin(&services.output, &event(audit::BEGUN))
+        .await
+        .map_err(|error| error.to_string())?;
+    for ring in [&services.signing, &services.assertion_keys] {
+        let rotated = rotate_ring(ring, services).await;
+        rotated.map_err(|error| with_causes(&error))?;
+    }
+    tracing::info!("signing keys rotated");
+    audit::record(&event("ok"));
+    Ok(())
+}
+
+async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyFilesError> {
+    let next = ring.rotated(services.clock.now())?;
+    match &services.key_files {
+        Some(files) => files.replace(ring, next).await,
+        None => Ok(ring.put(next)?),
+    }
+}
+
+const fn event<'a>(
+    action: AuditAction,
+    outcome: &'a str,
+    object: Option<&'a str>,
+) -> AuditEvent<'a> {
+    AuditEvent {
+        action,
+        outcome,
+        actor: Some("cli"),
+        subject: None,
+        from: None,
+        request_id: None,
+        object,
+    }
+}
+
+/// One row for each key file, with the keys of a ring in it. Without findings all keys are in memory.
+fn rows(findings: Option<Vec<KeyFinding>>, rings: &[Listed]) -> Value {
+    let findings = findings.unwrap_or_default();
+    let of = |file: KeyFile| {
+        let finding = findings.iter().find(|finding| finding.file == file);
+        let state = finding.map_or("in_memory", |finding| finding.state.as_str());
+        let since = finding.and_then(|finding| finding.since);
+        let mut row = json!({
+            "file": file.name(),
+            "state": state,
+            "since": since.map(Timestamp::to_rfc3339),
+            "for": file.protects(),
+            "problem": finding.and_then(KeyFinding::problem),
+        });
+        let ring = rings.iter().find(|(signed, _)| signed.file() == file);
+        if let (Some(fields), Some((signed, keys))) = (row.as_object_mut(), ring) {
+            let keys = keys.iter().map(|key| shown(*signed, key)).collect();
+            fields.insert("keys".to_owned(), keys);
+        }
+        row
+    };
+    KeyFile::ALL.into_iter().map(of).collect()
+}
+
+fn shown(signed: Signed, key: &KeyInfo) -> Value {
+    let signs = match signed {
+        Signed::AccessToken => "access_token",
+        Signed::Assertion => "assertion",
+    };
+    json!({
+        "signs": signs,
+        "kid": key.kid,
+        "algorithm": key.algorithm,
+        "state": key.state,
+        "created": key.created.to_rfc3339(),
+        "retires": key.retires.map(Timestamp::to_rfc3339),
+    })
+}
+
+/// Carries a command out where no gateway runs; `None`: it is one that needs what a start looks at.
+///
+/// # Errors
+/// [`AppError`] if there is no store, or it cannot be used.
+pub(crate) async fn here(config: &Config, command: &Command) -> Result<Option<Reply>, AppError> {
+    let Command::Keys(keys) = command else {
+        return Ok(None);
+    };
+    if matches!(keys, KeysCommand::Rotate) {
+        return Ok(None);
+    }
+    place::records(config, command.touch())?;
+    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    make_for_us_alone();
+    let store = open_sled(config)?;
+    let files = KeyFiles::new(store, &config.store.path);
+    let findings = files.look().await.map_err(failed)?;
+    let reply = match keys {
+        KeysCommand::Renew { file, yes, force } => {
+            let finding = findings.iter().find(|finding| finding.file == *file);
+            match finding.and_then(|finding| refusal(finding, *yes, *force)) {
+                Some(why) => Reply::Refused(why),
+                None => Reply::Done(renew(config, &files, *file, &output.0).await?),
+            }
+        }
+        KeysCommand::List | KeysCommand::Rotate => {
+            let rings = rings_at_rest(&files, &findings);
+            Reply::Done(rows(Some(findings), &rings))
+        }
+    };
+    Ok(Some(reply))
+}
+
+fn failed(error: impl Into<KeyFilesError>) -> AppError {
+    OpenError::from(error.into()).into()
+}
+
+/// The rings in their files, as far as they can be read.
+fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<Listed> {
+    let kinds = [Signed::AccessToken, Signed::Assertion].into_iter();
+    let kinds = kinds.filter(|signed| {
+        let finding = findings.iter().find(|it| it.file == signed.file());
+        // Nothing is made here.
+        finding.is_some_and(|it| !matches!(it.state, KeyState::Missing | KeyState::NotMade))
+    });
+    let read = |signed| {
+        let ring = SigningKeys::read(Some(files.dir()), signed, std::time::Duration::ZERO);
+        Some((signed, ring.ok()?.list()))
+    };
+    kinds.filter_map(read).collect()
+}
+
+/// Why a key file is not made anew; `None`: nothing stands in the way.
+fn refusal(finding: &KeyFinding, yes: bool, force: bool) -> Option<String> {
+    let (name, voids) = (finding.file.name(), finding.file.voids());
+    let forced = format!("`--force --yes` makes another one all the same, which voids {voids}");
+    let why = match &finding.state {
+        KeyState::Fits if !force => {
+            format!(
+                "{name} is the one that the records were written with, and needs no other: {forced}"
+            )
+        }
+        KeyState::Unknown if !force => {
+            format!("{name} is there, and the next start takes it for good: {forced}")
+        }
+        KeyState::NotMade => format!("{name} was never there: `doorward serve` makes it"),
+        _ if !yes => {
+            let problem = finding
+                .problem()
+                .unwrap_or_else(|| format!("key file {name}"));
+            format!(
+                "{problem}. Another one in its place voids {voids}. Nothing is done without `--yes`"
+            )
+        }
+        _ => return None,
+    };
+    Some(why)
+}
+
+/// Makes a key file anew.
+async fn renew(
+    config: &Config,
+    files: &KeyFiles,
+    file: KeyFile,
+    output: &Arc<Output>,
+) -> Result<Value, AppError> {
+    let now = SystemClock::new().now();
+    let fresh =
+        |signed, algorithm| NextRing::fresh(signed, algorithm, now).map(NextRing::into_text);
+    let bytes = match file {
+        KeyFile::Signing => fresh(Signed::AccessToken, config.tokens.algorithm).map_err(failed)?,
+        KeyFile::Assertion => fresh(Signed::Assertion, assertion::ALGORITHM).map_err(failed)?,
+        KeyFile::ApiKey | KeyFile::Count | KeyFile::Mail | KeyFile::Refresh => key_file::draw(),
+    };
+    output.require_audit(config.audit.required);
+    let event = |outcome| event(AuditAction::RenewKeyFile, outcome, Some(file.name()));
+    audit::begin(output, &event(audit::BEGUN)).await?;
+    let aside = config
+        .store
+        .path
+        .join(format!("before-renew-{}", stamp(now)));
+    let renewed = files.renew(file, &bytes, (&aside, now)).await;
+    audit::record(&event(if renewed.is_ok() { "ok" } else { "failed" }));
+    let kept = renewed.map_err(failed)?;
+    let kept = kept.map_or_else(
+        || "nothing was there before".to_owned(),
+        |kept| kept.display().to_string(),
+    );
+    Ok(json!({ "made_anew": file.name(), "void": file.voids(), "kept_aside": kept }))
+}

@@ -1,0 +1,533 @@
+//! The store's directory as a process finds it: whether there is a store, whose it is, and as whom to work on it.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::process::{Gid, Uid, geteuid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::config::{Config, StoreCreate, StoreEngine, StoreSettings};
+use crate::operator::AppError;
+use crate::operator::control::Touch;
+use crate::snapshot::services::Records;
+use crate::store::sled::stranger_in;
+
+/// How deep files of other owners are looked for: `keys/signing.json`, `db/blobs/1`.
+const DEPTH_MAX: usize = 3;
+
+/// A store that a process cannot or should not work on.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The same relative path has led elsewhere, and a store was left there.
+    #[error(
+        "there is no store in {here}, where the configuration leads, but one in {there}: move it, write its whole path as \
+         store.path, or, if it is a service's, set STATE_DIRECTORY as systemd does for it"
+    )]
+    Elsewhere {
+        /// Where the configuration leads.
+        here: PathBuf,
+        /// Where a store is.
+        there: PathBuf,
+    },
+    /// There is none, and what was asked does not begin one.
+    #[error(
+        "there is no store in {0}: `doorward serve` begins one, and so do `account add` and `account import`"
+    )]
+    Missing(PathBuf),
+    /// There is none, and the configuration says that none is made.
+    #[error(
+        "there is no store in {0}, and store.create is \"never\": mount the volume that holds it, or bring a backup back with \
+         `doorward store restore FILE`. To begin an empty one there, start once with DOORWARD__STORE__CREATE=if_missing"
+    )]
+    NotCreated(PathBuf),
+    /// What is there is no store, and no place to begin one.
+    #[error(
+        "{path} holds other files, {found:?} among them, and no store: nothing is begun or changed there. Set store.path to a \
+         directory of the store's own, which is empty or not there yet"
+    )]
+    Strangers {
+        /// Where the configuration leads.
+        path: PathBuf,
+        /// The name of something in it.
+        found: String,
+    },
+    /// Root would work where a link leads.
+    #[error(
+        "{path} is a symbolic link of {owner}, and root follows none to a store: write the path that it leads to as \
+         store.path, or run this as the store's owner with sudo -u"
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// A gateway seems to run whose store is another one than that which would be begun.
+    #[error(
+        "something answers on {address}, where this configuration's gateway listens, but there is no store in {here}: its \
+         store is elsewhere, and no second one is begun. If that is the service, set STATE_DIRECTORY as the service has it, \
+         such as STATE_DIRECTORY=/var/lib/doorward (`systemctl show -p StateDirectory doorward` names it below /var/lib); \
+         otherwise stop what runs there"
+    )]
+    Answered {
+        /// Where the configuration leads.
+        here: PathBuf,
+        /// What was connected to.
+        address: SocketAddr,
+    },
+    /// It is another user's.
+    #[error("{path} belongs to {owner}: run this as that user, sudo -u {} doorward …", owner.for_sudo())]
+    Owner {
+        /// The store's directory, or the one above it that cannot be entered.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// Something in it is another user's than the rest.
+    #[error("{path} belongs to {found}: chown -R {}:{} {dir} mends it", owner.uid, owner.gid)]
+    Stray {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: Owner,
+        /// The store's directory.
+        dir: PathBuf,
+        /// Whose that is.
+        owner: Owner,
+        /// What could not be done.
+        #[source]
+        source: Box<AppError>,
+    },
+    /// The system does not let root work as the owner.
+    #[error("cannot work as {owner}, whose {path} is, and root's files would lock that user out")]
+    Become {
+        /// The store's directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory cannot be looked at.
+    #[error("cannot look at {path}")]
+    Look {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A user that owns files, and the group of those files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    uid: u32,
+    gid: u32,
+    /// As `/etc/passwd` has it.
+    name: Option<String>,
+}
+
+impl Owner {
+    fn of(metadata: &Metadata) -> Self {
+        let uid = metadata.uid();
+        let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Self {
+            uid,
+            gid: metadata.gid(),
+            name: name_in(&users, uid),
+        }
+    }
+
+    fn is_me(&self) -> bool {
+        self.uid == geteuid().as_raw()
+    }
+
+    /// As `sudo -u` takes it.
+    fn for_sudo(&self) -> String {
+        let number = || format!("'#{}'", self.uid);
+        self.name.clone().unwrap_or_else(number)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} (uid {})", self.uid),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
+}
+
+fn name_in(users: &str, uid: u32) -> Option<String> {
+    let mut lines = users.lines();
+    lines.find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number = fields.nth(1)?;
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// Refuses a directory that holds other files and no store, and a store that was left where the same configuration has led
+/// before.
+///
+/// # Errors
+/// [`PlaceError::Strangers`], [`PlaceError::Elsewhere`]
+pub(crate) fn check(store: &StoreSettings) -> Result<(), PlaceError> {
+    refuse_strangers(store)?;
+    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    let has_store = |dir: &Path| holds_store(dir).unwrap_or(true);
+    if store.engine != StoreEngine::Sled || has_store(&store.path) {
+        return Ok(());
+    }
+    let left = store.elsewhere.iter().find(|there| has_store(there));
+    match left {
+        None => Ok(()),
+        Some(there) => Err(PlaceError::Elsewhere {
+            here: store.path.clone(),
+            there: there.clone(),
+        }),
+    }
+}
+
+/// Refuses to begin a store where the configuration says that none is made; looks at nothing else.
+///
+/// # Errors
+/// [`PlaceError::NotCreated`]
+pub(crate) fn may_begin(store: &StoreSettings) -> Result<(), PlaceError> {
+    if store.create == StoreCreate::Never && is_bare(store) {
+        return Err(PlaceError::NotCreated(absolute(&store.path)));
+    }
+    Ok(())
+}
+
+/// Whether a store would be begun: there is none yet where there should be one on disk.
+pub(crate) fn is_bare(store: &StoreSettings) -> bool {
+    // A directory that cannot be looked into is somebody's: whose, is told where it is opened.
+    store.engine == StoreEngine::Sled && !holds_store(&store.path).unwrap_or(true)
+}
+
+/// A path as it reads wherever one stands.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
+    // Whose a directory is that cannot be looked into, is told where it is opened.
+    let Ok(Some(found)) = stranger_in(&store.path) else {
+        return Ok(());
+    };
+    // With records in memory only the socket is made there, and a directory that is private stays as it is.
+    let is_private =
+        || fs::metadata(&store.path).is_ok_and(|metadata| metadata.mode() % 0o100 == 0);
+    if store.engine == StoreEngine::Memory && is_private() {
+        return Ok(());
+    }
+    Err(PlaceError::Strangers {
+        path: store.path.clone(),
+        found,
+    })
+}
+
+/// Which records a command works on where no gateway runs.
+///
+/// # Errors
+/// [`AppError`] where there are none and the command needs some.
+pub(crate) fn records(config: &Config, touch: Touch) -> Result<Records, AppError> {
+    if config.store.engine == StoreEngine::Memory {
+        // Anything written would be gone at once.
+        return match touch {
+            Touch::Decides => Ok(Records::None),
+            Touch::Reads | Touch::Writes | Touch::Begins => Err(AppError::NoRecords),
+        };
+    }
+    check(&config.store)?;
+    let is_there = holds_store(&config.store.path)?;
+    match touch {
+        Touch::Decides | Touch::Reads if is_there => Ok(Records::Found),
+        Touch::Writes if is_there => Ok(Records::Made),
+        Touch::Decides => Ok(Records::None),
+        Touch::Begins => {
+            may_begin(&config.store)?;
+            Ok(Records::Made)
+        }
+        Touch::Reads | Touch::Writes => Err(PlaceError::Missing(config.store.path.clone()).into()),
+    }
+}
+
+/// Whether a directory holds a store, whole or not.
+pub(crate) fn holds_store(dir: &Path) -> Result<bool, PlaceError> {
+    for name in ["db", "census"] {
+        match dir.join(name).try_exists() {
+            Ok(false) => {}
+            Ok(true) => return Ok(true),
+            Err(source) => {
+                return Err(PlaceError::Look {
+                    path: dir.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Runs what works on the store as the user who owns its directory, or the nearest directory above that is there: root's
+/// files in it would lock that user out. Everybody else is refused.
+///
+/// Root's work runs on a thread that has become the owner, together with the threads that it starts. A link that another user
+/// can have made is none that root follows.
+///
+/// # Errors
+/// [`PlaceError`]
+pub(crate) fn as_owner<T: Send>(
+    dir: &Path,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, PlaceError> {
+    let (nearest, metadata, is_closed) = nearest(dir)?;
+    if geteuid().is_root() {
+        refuse_links(dir)?;
+    }
+    let owner = Owner::of(&metadata);
+    let is_there = nearest == dir;
+    if owner.is_me() {
+        return Ok(work());
+    }
+    if !geteuid().is_root() {
+        // Whether this user may make a directory below one of another's is for the system to say.
+        return if is_there || is_closed {
+            Err(PlaceError::Owner {
+                path: nearest,
+                owner,
+            })
+        } else {
+            Ok(work())
+        };
+    }
+    let path = dir.to_owned();
+    let outcome = thread::scope(|scope| {
+        let become_and_work = || match become_owner(&owner) {
+            Ok(()) => Ok(work()),
+            Err(source) => Err(source),
+        };
+        scope.spawn(become_and_work).join()
+    });
+    let worked = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    worked.map_err(|source| PlaceError::Become {
+        path,
+        owner,
+        source,
+    })
+}
+
+/// Refuses a path whose last piece is a symbolic link, or that has one on the way which is not root's.
+fn refuse_links(dir: &Path) -> Result<(), PlaceError> {
+    // A slash or a dot at the end would have the link followed.
+    let dir: PathBuf = dir.components().collect();
+    for at in dir.ancestors() {
+        let Ok(metadata) = fs::symlink_metadata(at) else {
+            continue;
+        };
+        if metadata.is_symlink() && (at == dir || metadata.uid() != 0) {
+            return Err(PlaceError::Link {
+                path: at.to_owned(),
+                owner: Owner::of(&metadata),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// As whom a command works where that is not its own user.
+pub(crate) fn other_owner(dir: &Path) -> Option<Owner> {
+    let (_, metadata, _) = nearest(dir).ok()?;
+    let owner = Owner::of(&metadata);
+    (!owner.is_me()).then_some(owner)
+}
+
+/// The kernel keeps users by thread, and a thread that is started has its starter's.
+fn become_owner(owner: &Owner) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(Some(gid), Some(gid), Some(gid))?;
+    set_thread_res_uid(Some(uid), Some(uid), Some(uid))?;
+    Ok(())
+}
+
+/// The directory, or the nearest above that can be seen; whether something on the way may not be entered.
+fn nearest(dir: &Path) -> Result<(PathBuf, Metadata, bool), PlaceError> {
+    let mut is_closed = false;
+    for at in dir.ancestors() {
+        // A relative path of one piece is in the working directory.
+        let at = if at.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            at
+        };
+        match fs::metadata(at) {
+            Ok(metadata) => return Ok((at.to_owned(), metadata, is_closed)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => is_closed = true,
+            Err(source) => {
+                let path = at.to_owned();
+                return Err(PlaceError::Look { path, source });
+            }
+        }
+    }
+    let source = ErrorKind::NotFound.into();
+    let path = dir.to_owned();
+    Err(PlaceError::Look { path, source })
+}
+
+/// Says of a failure that comes from files of another user whose they are and what mends it.
+pub(crate) fn whose(error: AppError, dir: &Path) -> AppError {
+    if !is_denied(&error) {
+        return error;
+    }
+    let Ok((nearest, metadata, is_closed)) = nearest(dir) else {
+        return error;
+    };
+    let owner = Owner::of(&metadata);
+    if !owner.is_me() {
+        if nearest != dir && !is_closed {
+            return error;
+        }
+        let path = nearest;
+        return PlaceError::Owner { path, owner }.into();
+    }
+    match stray(dir, owner.uid, DEPTH_MAX) {
+        Some((path, found)) => PlaceError::Stray {
+            path,
+            found,
+            dir: dir.to_owned(),
+            owner,
+            source: Box::new(error),
+        }
+        .into(),
+        None => error,
+    }
+}
+
+/// A file or directory below that is not this user's.
+fn stray(dir: &Path, uid: u32, depth: usize) -> Option<(PathBuf, Owner)> {
+    for entry in fs::read_dir(dir).ok()?.flatten() {
+        let (path, metadata) = (entry.path(), entry.metadata().ok()?);
+        if metadata.uid() != uid {
+            return Some((path, Owner::of(&metadata)));
+        }
+        if metadata.is_dir() && 1 < depth {
+            let found = stray(&path, uid, depth - 1);
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+    None
+}
+
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == ErrorKind::PermissionDenied) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+    use crate::config::EnvOverlay;
+
+    fn settings(here: &Path, elsewhere: &[&Path]) -> StoreSettings {
+        let text = format!("[store]\npath = '{}'\n", here.display());
+        let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
+        StoreSettings {
+            elsewhere: elsewhere.iter().map(|path| path.to_path_buf()).collect(),
+            ..config.store
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_left_elsewhere_is_named_and_one_here_wins() {
+        let outer = tempfile::tempdir().unwrap();
+        let (here, there) = (outer.path().join("here"), outer.path().join("there"));
+        assert!(check(&settings(&here, &[&there])).is_ok());
+        // Mails, or an empty directory, are no store.
+        fs::create_dir_all(there.join("mail")).unwrap();
+        assert!(check(&settings(&here, &[&there])).is_ok());
+        fs::create_dir(there.join("db")).unwrap();
+        let error = check(&settings(&here, &[&there])).unwrap_err().to_string();
+        for place in [&here, &there] {
+            assert!(error.contains(place.to_str().unwrap()), "{error}");
+        }
+        fs::create_dir_all(&here).unwrap();
+        fs::write(here.join("census"), "").unwrap();
+        assert!(check(&settings(&here, &[&there])).is_ok());
+    }
+
+    #[test]
+    fn users_are_told_by_name_where_they_have_one() {
+        let users = "root:x:0:0:root:/root:/bin/bash\ndoorward:x:997:996::/var/lib/doorward:/bin/false\nbroken\n";
+        for (uid, said, sudo) in [
+            (997, "doorward (uid 997)", "doorward"),
+            (5, "uid 5", "'#5'"),
+        ] {
+            let owner = Owner {
+                uid,
+                gid: 0,
+                name: name_in(users, uid),
+            };
+            assert_eq!(
+                (owner.to_string().as_str(), owner.for_sudo().as_str()),
+                (said, sudo)
+            );
+        }
+    }
+
+    #[test]
+    fn work_is_the_owners_or_refused() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("not/there");
+        let made = as_owner(&dir, || {
+            fs::create_dir_all(&dir).map(|()| geteuid().as_raw())
+        });
+        assert_eq!(made.unwrap().unwrap(), geteuid().as_raw());
+        if !geteuid().is_root() {
+            // What is root's is nobody else's to work on.
+            let refused = as_owner(Path::new("/"), || ());
+            assert!(matches!(refused, Err(PlaceError::Owner { .. })));
+            return;
+        }
+        fs::set_permissions(
+            outer.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        chown(&dir, Some(4242), Some(4343)).unwrap();
+        let below = dir.join("a");
+        let worked = as_owner(&below, || {
+            // A thread that is started in it is the owner's too.
+            let made = thread::scope(|scope| scope.spawn(|| fs::create_dir(&below)).join());
+            made.unwrap().unwrap();
+            (geteuid().as_raw(), fs::File::open("/etc/shadow").is_ok())
+        });
+        assert_eq!(worked.unwrap(), (4242, false));
+        let metadata = fs::metadata(&below).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4242, 4343));
+        assert_eq!(geteuid().as_raw(), 0, "this thread is who it was");
+    }
+}

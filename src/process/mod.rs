@@ -1,0 +1,82 @@
+//! Floor 3: a process as every command begins it: the configuration that it reads, its runtime and its output.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{Config, ConfigError, EnvOverlay, Problem};
+use crate::telemetry::log::{self, LogError};
+use crate::telemetry::output::{AuditOutput, Output};
+
+/// Why a process does not get to its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The configuration cannot be used.
+    #[error("{path} cannot be used:\n{problems}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong.
+        problems: ConfigError,
+    },
+    /// The log could not be set up.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The system gave no runtime, signal or thread.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The output of the process, which is written to its end when this goes.
+pub(crate) struct OpenOutput(pub(crate) Arc<Output>);
+
+impl OpenOutput {
+    /// Starts the writers, and the log onto them.
+    pub(crate) fn start(level: &str, audit: AuditOutput) -> Result<Self, ProcessError> {
+        let output = Output::start(audit).map_err(|source| ProcessError::System {
+            what: "write on standard output and standard error",
+            source,
+        })?;
+        let open = Self(output);
+        log::init(level, &open.0)?;
+        Ok(open)
+    }
+}
+
+impl Drop for OpenOutput {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+pub(crate) fn start(runtime: &mut Builder) -> Result<Runtime, ProcessError> {
+    let started = runtime.enable_all().build();
+    started.map_err(|source| ProcessError::System {
+        what: "start the runtime",
+        source,
+    })
+}
+
+pub(crate) fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!(
+            at = warning.at,
+            expected = warning.expected,
+            "the configuration works, with a warning"
+        );
+    }
+}
+
+pub(crate) fn load(path: &Path) -> Result<(Config, Vec<Problem>), ProcessError> {
+    Config::load(path, &EnvOverlay::from_process()).map_err(|problems| ProcessError::Config {
+        path: path.to_owned(),
+        problems,
+    })
+}

@@ -1,0 +1,316 @@
+//! What lives longer than one configuration, opened in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::assertion;
+use crate::auth::key_use::KeyUse;
+use crate::config::{Config, MailSettings, MailTransport, StoreEngine};
+use crate::crypto::key_file::KeyFileError;
+use crate::crypto::password::{PasswordPool, WAIT_MAX};
+use crate::crypto::ring::Signed;
+use crate::crypto::signing::SigningKeys;
+use crate::crypto::token::TokenKeys;
+use crate::issuer::{IssuerParts, Issuers};
+use crate::limit::CounterSets;
+use crate::mail::MailError;
+use crate::mail::post::Post;
+use crate::model::algorithm::Algorithm;
+use crate::model::clock::{Clock, SystemClock, Timestamp};
+use crate::role_source::RoleSources;
+use crate::snapshot::{Obstacle, Services, issuer_obstacle};
+use crate::store::Store;
+use crate::store::backup::Backups;
+use crate::store::error::StoreError;
+use crate::store::generations::Generations;
+use crate::store::key_files::{KeyFiles, KeyFilesError};
+use crate::store::memory::MemoryStore;
+use crate::store::sled::{SledStore, make_private};
+use crate::store::uses::SessionUses;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::output::Output;
+
+/// How long after its expiry another node's clock may still take a token of ours for good.
+const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+
+/// A service that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Our directory could not be made or is open to others.
+    #[error("cannot use directory {path}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The records.
+    #[error("cannot open the store in {path}")]
+    Store {
+        /// Our directory.
+        path: PathBuf,
+        /// What the engine says.
+        #[source]
+        source: StoreError,
+    },
+    /// The key files beside the records.
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFilesError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The mail transport.
+    #[error("cannot ready the mail transport")]
+    Mail(#[source] MailError),
+    /// A foreign issuer.
+    #[error(transparent)]
+    Issuer(#[from] Obstacle),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Which records a process works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Those of the store; what is missing is made: our directory (0700), and keys (0600) at the first start.
+    Made,
+    /// Those of the store, which is there with its keys: nothing is made.
+    Found,
+    /// None: keys and records are in memory, and nothing is looked for.
+    None,
+}
+
+/// Opens the store, the keys, the hashing pool and the mail transport, and counts what is written on `output`.
+///
+/// # Errors
+/// [`OpenError`] names what could not be opened and why.
+pub async fn open(
+    config: &Config,
+    records: Records,
+    output: Arc<Output>,
+) -> Result<Services, OpenError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    make_for_us_alone();
+    let (store, key_files, backups) = open_store(config, records)?;
+    if let Some(files) = &key_files {
+        files.admit(records == Records::Made).await?;
+    }
+    output.require_audit(config.audit.required);
+    let metrics = Arc::new(Metrics::counting(output.counts()));
+    let keys = key_files.as_ref().map(|files| files.dir());
+    let threads = config.account.hash_threads;
+    let post = Post::open(
+        keys,
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+        Arc::clone(&output),
+    )?;
+    let mailer = post.mailer(&mail(config, records), &config.listen.public_url.text);
+    let token_keys = Arc::new(TokenKeys::open(keys)?);
+    let files = key_files.as_deref();
+    let rings = (files, records, clock.now());
+    let signing = ring(rings, Signed::AccessToken, config.tokens.algorithm, config).await?;
+    let assertion_keys = ring(rings, Signed::Assertion, assertion::ALGORITHM, config).await?;
+    if let Some(files) = files
+        && records == Records::Made
+    {
+        settle(files, clock.now()).await?;
+    }
+    Ok(Services {
+        store,
+        token_keys,
+        signing,
+        assertion_keys,
+        passwords: Arc::new(PasswordPool::start(threads, WAIT_MAX)?),
+        mailer: mailer.map_err(OpenError::Mail)?,
+        post,
+        counters: Arc::new(CounterSets::new(&clock)),
+        role_sources: role_sources(config, &clock, &metrics),
+        issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
+        key_use: Arc::new(KeyUse::new()),
+        backups,
+        key_files,
+        clock,
+        session_uses: Arc::new(SessionUses::new()),
+        access: Arc::new(if config.log.access {
+            AccessLog::onto(Arc::clone(&output))
+        } else {
+            AccessLog::off()
+        }),
+        output,
+        metrics,
+    })
+}
+
+/// Whatever this process makes from here on is ours alone, what the engine makes by itself too.
+pub(crate) fn make_for_us_alone() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// A ring of keys as this configuration wants it. What only reads changes no file for that.
+async fn ring(
+    (files, records, now): (Option<&KeyFiles>, Records, Timestamp),
+    signed: Signed,
+    algorithm: Algorithm,
+    config: &Config,
+) -> Result<Arc<SigningKeys>, OpenError> {
+    let ring = SigningKeys::read(files.map(KeyFiles::dir), signed, life(signed, config))?;
+    match (ring.due(algorithm, now)?, files) {
+        (Some(next), Some(files)) if records == Records::Made => {
+            match files.replace(&ring, next).await {
+                // A disk that takes no writes keeps nobody from starting: the next start drops them again.
+                Err(error) if ring.serves(algorithm) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "keys whose time is over cannot be dropped from their file"
+                ),
+                replaced => replaced?,
+            }
+        }
+        (Some(next), _) => ring.hold(next),
+        (None, _) => {}
+    }
+    Ok(Arc::new(ring))
+}
+
+/// Writes down what the key files are known by. A store that has accounts is served without that where the disk takes no
+/// writes; the next start does it.
+async fn settle(files: &KeyFiles, now: Timestamp) -> Result<(), OpenError> {
+    match files.settle(now).await {
+        Err(error) if files.counted().accounts != 0 => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what the key files are known by cannot be written down yet"
+        ),
+        settled => settled.map_err(KeyFilesError::from)?,
+    }
+    Ok(())
+}
+
+/// How long what a ring has signed may still be presented.
+fn life(signed: Signed, config: &Config) -> Duration {
+    let life = match signed {
+        Signed::AccessToken => config.tokens.access_ttl,
+        Signed::Assertion => assertion::LIFE,
+    };
+    life + TOKEN_LEEWAY
+}
+
+/// The sources of a configuration, which have said nothing yet.
+pub(crate) fn role_sources(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Arc<RoleSources> {
+    Arc::new(RoleSources::new(
+        &config.role_sources,
+        &config.roles.ladder,
+        config.store.cache_entries,
+        Arc::clone(clock),
+        Arc::clone(metrics),
+    ))
+}
+
+/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are. `keeps`: key sets
+/// that are fetched are kept on disk.
+pub(crate) fn issuers(
+    config: &Config,
+    (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
+    keeps: bool,
+    before: Option<&Issuers>,
+) -> Result<Arc<Issuers>, Obstacle> {
+    let parts = IssuerParts {
+        dir: &config.store.path.join("jwks"),
+        keeps,
+        clock,
+        metrics,
+    };
+    let opened = Issuers::open(&config.issuers, parts, before);
+    opened
+        .map(Arc::new)
+        .map_err(|(name, error)| issuer_obstacle(&name, &error))
+}
+
+/// The records, the key files and what makes backups: the last two on disk only.
+type OpenStore = (Arc<dyn Store>, Option<Arc<KeyFiles>>, Option<Arc<Backups>>);
+
+fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
+    let directory = &config.store.path;
+    let in_memory = || Arc::new(MemoryStore::new(Arc::new(Generations::new())));
+    match (config.store.engine, records) {
+        (_, Records::None) => Ok((in_memory(), None, None)),
+        (StoreEngine::Memory, _) => {
+            private_directory(directory)?;
+            Ok((in_memory(), None, None))
+        }
+        (StoreEngine::Sled, _) => {
+            let store = open_sled(config)?;
+            let key_files = Arc::new(KeyFiles::new(Arc::clone(&store), directory));
+            if records == Records::Made {
+                private_directory(key_files.dir())?;
+            }
+            let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
+            Ok((store, Some(key_files), Some(Arc::new(backups))))
+        }
+    }
+}
+
+/// Opens the records.
+pub(crate) fn open_sled(config: &Config) -> Result<Arc<SledStore>, OpenError> {
+    let directory = &config.store.path;
+    let store = SledStore::open(directory, Arc::new(Generations::new()));
+    let store = store.map_err(|source| OpenError::Store {
+        path: directory.clone(),
+        source,
+    })?;
+    Ok(Arc::new(
+        store.with_write_timeout(config.store.write_timeout),
+    ))
+}
+
+/// How mails leave. What only reads sends none, and a transport to files would make its directory.
+fn mail(config: &Config, records: Records) -> MailSettings {
+    let mut mail = config.mail.clone();
+    if records != Records::Made {
+        mail.transport = MailTransport::Stdout;
+    }
+    mail
+}
+
+fn private_directory(path: &Path) -> Result<(), OpenError> {
+    make_private(path).map_err(|source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::EnvOverlay;
+
+    #[tokio::test]
+    async fn a_directory_that_all_share_is_refused_and_left_as_it_is() {
+        for engine in ["memory", "sled"] {
+            let outer = tempfile::tempdir().unwrap();
+            let shared = outer.path().join("shared");
+            std::fs::create_dir(&shared).unwrap();
+            std::fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+            let text = format!(
+                "[store]\nengine = '{engine}'\npath = '{}'\n",
+                shared.display()
+            );
+            let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
+            let output = Output::to_nowhere();
+            let opened = open(&config, Records::Made, output).await;
+            assert!(opened.is_err(), "{engine}");
+            let mode = shared.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o1777, "{engine}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The turns among the addresses of an upstream.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::model::route::{Upstream, UpstreamAddress};
+use crate::upstream::ejection::Ejections;
+
+/// Places of turns that are kept apart; upstreams beyond share one with another, which only makes the turns less even.
+const TURNS: usize = 64;
+
+/// Chooses among the addresses of each upstream: round robin over those that can be connected to.
+#[derive(Debug)]
+pub struct Balancer {
+    next: [AtomicUsize; TURNS],
+    ejections: Ejections,
+    /// Where the built-in echo answers, if it runs.
+    echo: Option<SocketAddr>,
+}
+
+impl Balancer {
+    /// `echo`: what `builtin:echo` stands for.
+    #[must_use]
+    pub fn new(echo: Option<SocketAddr>) -> Self {
+        Self {
+            next: [const { AtomicUsize::new(0) }; TURNS],
+            ejections: Ejections::default(),
+            echo,
+        }
+    }
+
+    /// The place in its list at which a request to the `index`-th upstream begins: round robin.
+    #[must_use]
+    pub fn take(&self, index: usize) -> usize {
+        let turn = self.next.get(index % TURNS);
+        turn.map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The address at a place in the list, counted around, or the next one that is not skipped at `now`. Where all are
+    /// skipped, none is. `None`: the echo is meant, and there is none.
+    #[must_use]
+    pub fn address(&self, upstream: &Upstream, place: usize, now: Duration) -> Option<SocketAddr> {
+        let count = upstream.addresses.len();
+        let usable = (0..count)
+            .filter(|_| 1 < count)
+            .filter_map(|offset| self.address_at(upstream, place.wrapping_add(offset)))
+            .find(|address| self.ejections.is_usable(*address, now));
+        usable.or_else(|| self.address_at(upstream, place))
+    }
+
+    /// Which addresses are skipped.
+    #[must_use]
+    pub fn ejections(&self) -> &Ejections {
+        &self.ejections
+    }
+
+    fn address_at(&self, upstream: &Upstream, place: usize) -> Option<SocketAddr> {
+        let count = upstream.addresses.len().max(1);
+        match upstream.addresses.get(place % count)? {
+            UpstreamAddress::Socket(address) => Some(*address),
+            UpstreamAddress::BuiltinEcho => self.echo,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::upstream::UpstreamMetrics;
+
+    fn upstream(addresses: Vec<UpstreamAddress>) -> Upstream {
+        Upstream {
+            name: "lists".to_owned(),
+            addresses,
+            resources: Vec::new(),
+            public_path: String::new(),
+            case_sensitive: false,
+            keepalive_timeout: Duration::from_mins(1),
+        }
+    }
+
+    #[test]
+    fn addresses_take_turns_and_failures_go_to_the_next() {
+        let socket = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let three = upstream(
+            (1..=3)
+                .map(|port| UpstreamAddress::Socket(socket(port)))
+                .collect(),
+        );
+        let (balancer, now) = (Balancer::new(None), Duration::from_secs(1));
+        let four = |now| -> Vec<_> {
+            let ports = (0..4).map(|_| balancer.address(&three, balancer.take(0), now));
+            ports.map(|address| address.unwrap().port()).collect()
+        };
+        assert_eq!(four(now), [1, 2, 3, 1]);
+        // Another upstream has a turn of its own.
+        assert_eq!(balancer.take(1), 0);
+        assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
+        // What cannot be connected to is passed over, until nothing else is left.
+        let metrics = UpstreamMetrics::default();
+        for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
+            let ejections = balancer.ejections();
+            ejections.failed("lists", socket(failed), now, &metrics);
+            assert_eq!(four(now), wanted, "{failed}");
+        }
+        // An upstream with one address has no other.
+        let one = upstream(vec![UpstreamAddress::Socket(socket(1))]);
+        assert_eq!(balancer.address(&one, 5, now), Some(socket(1)));
+    }
+
+    #[test]
+    fn the_echo_is_where_it_was_bound() {
+        let echo = upstream(vec![UpstreamAddress::BuiltinEcho]);
+        let bound = SocketAddr::from(([127, 0, 0, 1], 7));
+        let now = Duration::ZERO;
+        let balancer = Balancer::new(Some(bound));
+        assert_eq!(balancer.address(&echo, 5, now), Some(bound));
+        assert_eq!(Balancer::new(None).address(&echo, 0, now), None);
+    }
+}
