@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +40,18 @@ pub enum KeyFilesError {
         /// Where they are.
         dir: PathBuf,
         /// What is wrong, one line for each.
+        problems: Vec<String>,
+    },
+    /// Some were never made: the first start of the store was cut short, and nothing hangs on them.
+    #[error(
+        "the store of {dir} was not begun whole:\n{}\n`doorward serve`, or a command that changes something, makes what is not \
+         there; nothing is lost",
+        .problems.join("\n")
+    )]
+    Unmade {
+        /// Where they are to be.
+        dir: PathBuf,
+        /// Which, one line for each.
         problems: Vec<String>,
     },
     /// The records.
@@ -232,20 +245,26 @@ impl KeyFiles {
     /// # Errors
     /// [`KeyFilesError::Unfit`]
     pub async fn admit(&self, makes: bool) -> Result<(), KeyFilesError> {
-        let mut problems = Vec::new();
+        let (mut problems, mut unmade) = (Vec::new(), 0);
         for finding in self.look().await? {
             match finding.state {
                 KeyState::Missing | KeyState::Altered => problems.extend(finding.problem()),
-                KeyState::NotMade if !makes => problems.push(format!(
-                    "key file {} is not there yet: `doorward serve` makes it",
-                    finding.file.name()
-                )),
+                KeyState::NotMade if !makes => {
+                    unmade += 1;
+                    problems.push(format!("key file {} is not there yet", finding.file.name()));
+                }
                 // One that cannot be read is told of where it is opened, with what mends it.
                 _ => {}
             }
         }
         if problems.is_empty() {
             return Ok(());
+        }
+        if problems.len() == unmade {
+            return Err(KeyFilesError::Unmade {
+                dir: self.dir.clone(),
+                problems,
+            });
         }
         Err(KeyFilesError::Unfit {
             dir: self.dir.clone(),
@@ -330,21 +349,21 @@ impl KeyFiles {
             fingerprints: Vec::new(),
             since: now,
         });
+        let path = self.dir.join(file.name());
+        // The file that is there stays known, however many were to take its place and did not.
+        let present = fs::read(&path).ok();
+        let present = present.map(|bytes| key_file::fingerprint(file.name(), &bytes));
+        if let Some(place) = mark.fingerprints.iter().position(|it| Some(*it) == present) {
+            mark.fingerprints.swap(0, place);
+        }
         mark.fingerprints.truncate(FINGERPRINTS_MAX - 1);
         mark.fingerprints.push(fingerprint);
         self.put(marks, None).await?;
-        let path = self.dir.join(file.name());
         let kept = aside.join(file.name());
-        let was_there = fs::symlink_metadata(&path).is_ok();
-        if was_there {
-            files::make_private(aside)
-                .and_then(|()| fs::rename(&path, &kept))
-                .and_then(|()| files::sync_dir(aside))
-                .map_err(|source| KeyFilesError::Aside {
-                    path: path.clone(),
-                    source,
-                })?;
-        }
+        let was_there = put_aside(&path, &kept).map_err(|source| KeyFilesError::Aside {
+            path: path.clone(),
+            source,
+        })?;
         key_file::write(&path, bytes)?;
         let mark = KeyMark {
             fingerprints: vec![fingerprint],
@@ -388,6 +407,27 @@ impl KeyFiles {
             })
             .await
     }
+}
+
+/// Keeps what stands at a path at another one too; `false`: nothing does. A file stays where it is until the new one takes its
+/// place: without either no start would succeed.
+fn put_aside(path: &Path, kept: &Path) -> io::Result<bool> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        metadata => metadata?,
+    };
+    let Some(aside) = kept.parent() else {
+        return Ok(false);
+    };
+    files::make_private(aside)?;
+    if metadata.is_file() {
+        fs::copy(path, kept)?;
+        fs::File::open(kept)?.sync_all()?;
+    } else {
+        fs::rename(path, kept)?;
+    }
+    files::sync_dir(aside)?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -452,6 +492,38 @@ mod tests {
         fs::rename(&kept, &path).unwrap();
         assert_eq!(state(&files).await, (KeyState::Altered, 1));
         assert!(files.admit(true).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_file_that_is_there_stays_known_however_many_renewals_are_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(SledStore::open(dir.path(), Arc::default()).unwrap());
+        let files = KeyFiles::new(store, dir.path());
+        files::make_private(files.dir()).unwrap();
+        let path = files.dir().join("signing.json");
+        key_file::write(&path, b"first").unwrap();
+        files.settle(at(0)).await.unwrap();
+        // Nothing can be put aside where a file stands.
+        let aside = dir.path().join("aside");
+        fs::write(&aside, "").unwrap();
+        for number in 1..=20_u8 {
+            let bytes = [number];
+            let renewed = files.renew(KeyFile::Signing, &bytes, (&aside, at(1))).await;
+            assert!(matches!(renewed, Err(KeyFilesError::Aside { .. })));
+            assert_eq!(state(&files).await.0, KeyState::Fits, "{number}");
+            if number == 10 {
+                // This one took its place, and was cut short behind that.
+                key_file::write(&path, &[number]).unwrap();
+            }
+        }
+        fs::remove_file(&aside).unwrap();
+        let renewed = files
+            .renew(KeyFile::Signing, b"last", (&aside, at(2)))
+            .await;
+        let kept = renewed.unwrap().unwrap();
+        assert_eq!(fs::read(kept).unwrap(), [10]);
+        assert_eq!(fs::read(&path).unwrap(), b"last");
+        assert_eq!(state(&files).await, (KeyState::Fits, 1));
     }
 
     #[test]

@@ -22,8 +22,6 @@ use crate::store::record;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::{files, open};
 
-/// Where a restored store is made ready.
-const STAGE: &str = "restore.new";
 /// What became of a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFileFate {
@@ -99,7 +97,7 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
         key_files: Vec::new(),
         contents,
     };
-    let stage = dir.join(STAGE);
+    let stage = dir.join(open::RESTORE_STAGE);
     open::remove_all(&stage).map_err(io_error("remove", &stage))?;
     files::make_private(&stage).map_err(io_error("write", &stage))?;
     let (census, key_files) = build(dir, file, sequence, &mut restored)?;
@@ -115,7 +113,7 @@ fn build(
     sequence: u64,
     restored: &mut Restored,
 ) -> Result<(Census, RestoredKeys), BackupError> {
-    let place = dir.join(STAGE).join(open::NAME);
+    let place = dir.join(open::RESTORE_STAGE).join(open::NAME);
     let mut reader = Reader::open(file)?;
     let mut key_files = RestoredKeys::new(dir, restored.at);
     let census = open::build(dir, &place, sequence, || {
@@ -223,7 +221,7 @@ fn switch(
             .and_then(|()| files::sync_dir(&aside))
             .map_err(io_error("write", &kept))?;
     }
-    fs::rename(dir.join(STAGE).join(open::NAME), &place)
+    fs::rename(dir.join(open::RESTORE_STAGE).join(open::NAME), &place)
         .and_then(|()| files::sync_dir(dir))
         .map_err(io_error("write", &place))
 }

@@ -30,6 +30,8 @@ pub(crate) const NAME: &str = "db";
 const BUILD_BATCH: u64 = 1000;
 
 const NAME_UNBORN: &str = "db.new";
+/// The directory in which a restore makes a database ready. It is gone when the restore is over.
+pub(crate) const RESTORE_STAGE: &str = "restore.new";
 
 /// sled with what makes its writes durable.
 #[derive(Debug)]
@@ -383,9 +385,13 @@ fn where_missing<T>(error: io::Error, value: T) -> Result<T, StoreError> {
 }
 
 fn refused(dir: &Path, found: impl Into<String>) -> StoreError {
+    let mut found = found.into();
+    if dir.join(RESTORE_STAGE).is_dir() {
+        found.push_str(", since a restore was cut short: do it again");
+    }
     StoreError::Refused {
         dir: dir.to_owned(),
-        found: found.into(),
+        found,
     }
 }
 

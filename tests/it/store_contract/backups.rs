@@ -317,6 +317,7 @@ async fn a_restore_that_is_cut_short_is_done_again() {
     // Each state between two steps, made of the one before and the one after.
     let steps: [(&str, Step); 3] = [
         ("the census is the new one", |state, done| {
+            fs::create_dir(state.join("restore.new")).unwrap();
             fs::copy(done.join("census"), state.join("census")).unwrap();
         }),
         ("the old database is aside", |state, done| {
@@ -346,6 +347,12 @@ async fn a_restore_that_is_cut_short_is_done_again() {
                 assert!(
                     matches!(error, StoreError::Refused { .. }),
                     "{what}: {error:?}"
+                );
+                let says_what_to_do = error.to_string().contains("do it again");
+                assert_eq!(
+                    says_what_to_do,
+                    state.join("restore.new").exists(),
+                    "{error}"
                 );
                 assert!(!sled::check(&state).unwrap().problems.is_empty(), "{what}");
             }
