@@ -497,7 +497,8 @@ fn check_against_servers(patterns: &[(String, usize)], sent: &str) -> Result<(),
         .iter()
         .map(|(pattern, strictness)| (pattern.to_lowercase(), *strictness))
         .collect();
-    for reading in servers::readings(sent) {
+    // The canonical form is what a server gets: RFC 3986 section 6.2.2.2 has escapes of unreserved characters mean the same.
+    for reading in servers::readings(target.path.as_str()) {
         for (table, reading) in [
             (patterns, reading.clone()),
             (&lower, reading.to_lowercase()),
@@ -511,6 +512,13 @@ fn check_against_servers(patterns: &[(String, usize)], sent: &str) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[test]
+fn an_escape_of_an_unreserved_character_is_that_character() {
+    let patterns = [("/**", AUTHENTICATED), ("/a/**", PUBLIC)];
+    let patterns = patterns.map(|(pattern, strictness)| (pattern.to_owned(), strictness));
+    assert_eq!(check_against_servers(&patterns, "/%61/a"), Ok(()));
 }
 
 #[test]
