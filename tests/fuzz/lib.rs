@@ -19,8 +19,6 @@ pub fn check(target: &str, property: fn(&[u8])) {
 
 #[cfg(not(fuzzing))]
 mod engine {
-    use std::collections::hash_map::RandomState;
-    use std::hash::BuildHasher as _;
     use std::path::PathBuf;
     use std::time::{Duration, Instant};
 
@@ -43,7 +41,11 @@ mod engine {
             let _shown = Shown(path.display().to_string(), input);
             property(input);
         }
-        let mut random = Random(RandomState::new().hash_one(target) | 1);
+        // The same changes at each run: what a test finds it finds again.
+        let seed = target.bytes().fold(0xCBF2_9CE4_8422_2325, |seed: u64, byte| {
+            (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+        let mut random = Random(seed | 1);
         let begin = Instant::now();
         for _ in 0..CHANGED_MAX {
             if TIME_MAX < begin.elapsed() {
