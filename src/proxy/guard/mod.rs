@@ -105,16 +105,19 @@ impl HeadCheck {
             let Some(line) = line.strip_suffix(b"\r") else {
                 return Err(DenyReason::RequestMalformed);
             };
+            let is_last = self.is_line_read && line.is_empty();
             if !self.is_line_read {
                 self.first_line(line, start)?;
-            } else if line.is_empty() {
+            } else if is_last {
                 self.all_fields()?;
-                return Ok(Progress::Whole(end + 1));
             } else {
                 self.field(line)?;
             }
             if self.limits.bytes_max < end + 1 {
                 return Err(DenyReason::HeadTooLarge);
+            }
+            if is_last {
+                return Ok(Progress::Whole(end + 1));
             }
         }
     }

@@ -171,6 +171,17 @@ fn sizes_have_limits() {
     assert_eq!(judge(value(1100).as_bytes()), Err(DenyReason::HeadTooLarge));
     let ended = format!("{}\r\n\r\n", value(1100));
     assert_eq!(judge(ended.as_bytes()), Err(DenyReason::HeadTooLarge));
+    // The empty line counts, at once and byte by byte.
+    for (len, wanted) in [
+        (1024, Ok(Progress::Whole(1024))),
+        (1025, Err(DenyReason::HeadTooLarge)),
+        (1026, Err(DenyReason::HeadTooLarge)),
+    ] {
+        let head = format!("{}\r\n\r\n", value(len - value(0).len() - 4));
+        let head = head.as_bytes();
+        assert_eq!(judge(head), wanted, "{len}");
+        assert_eq!(judge_in_pieces(head, 1..head.len()), wanted, "{len}");
+    }
 }
 
 #[test]
