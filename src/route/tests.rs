@@ -608,7 +608,7 @@ proptest! {
 }
 
 /// A path that passes is its own canonical form, no server finds a dot segment in it, and none reads it as one that is decided
-/// more strictly. The first byte chooses the routes.
+/// more strictly. The first byte chooses the routes: `0`, `1` or `2`.
 #[test]
 fn fuzz_path() {
     const TABLES: &[&[(&str, usize)]] = &[
