@@ -229,7 +229,6 @@ impl Writer {
             self.batch.add(inbox, &bytes, PartKind::Line(Fate::Kept));
         }
         let now = self.lane.clock.elapsed();
-        let mut has_untold = false;
         let mut is_awaited = false;
         for (index, inbox) in self.inboxes.iter().enumerate() {
             if is_awaited {
@@ -251,7 +250,6 @@ impl Writer {
             if untold == 0 {
                 continue;
             }
-            has_untold = true;
             let noted = *self.noted.get_or_insert(now);
             if is_drained || NOTE_EVERY <= now.saturating_sub(noted) {
                 let note = loss_note(inbox.stream, untold, self.lane.clock.now());
@@ -260,7 +258,7 @@ impl Writer {
                 self.noted = Some(now);
             }
         }
-        if !has_untold {
+        if self.inboxes.iter().all(|it| it.tally.untold() == 0) {
             self.noted = None;
         }
     }
@@ -360,5 +358,60 @@ impl Writer {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::model::clock::{ManualClock, Timestamp};
+    use crate::telemetry::output::Stream;
+    use crate::telemetry::output::queue::{self, Bounds};
+
+    #[test]
+    fn a_loss_is_mentioned_in_time_whoever_waits_meanwhile() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
+        let lane = Lane::new("stdout", Arc::clone(&clock) as Arc<dyn Clock>);
+        let bounds = Bounds {
+            lines_max: 100,
+            bytes_max: 1 << 20,
+        };
+        let counters = || (Counter::default(), Counter::default());
+        let (audit, first) = queue::open(Stream::Audit, bounds, &lane, counters());
+        let (access, second) = queue::open(Stream::Access, bounds, &lane, counters());
+        let mut writer = Writer {
+            sink: Box::new(io::sink()),
+            inboxes: vec![first, second],
+            lane,
+            batch: Batch::default(),
+            kept: VecDeque::new(),
+            is_mid_line: false,
+            noted: None,
+        };
+        // More than one write takes, so that the stream is never empty.
+        for _ in 0..50 {
+            let bytes = vec![b'x'; BATCH_BYTES_MAX / 2];
+            access.push(Line {
+                bytes,
+                fate: Fate::Lost,
+            });
+        }
+        access.tally.lose(1);
+        writer.gather();
+        clock.advance(NOTE_EVERY);
+        let (answer, _waits) = oneshot::channel();
+        audit.push(Line {
+            bytes: b"audit\n".to_vec(),
+            fate: Fate::Answered(answer),
+        });
+        writer.gather();
+        assert_eq!(writer.batch.bytes, b"audit\n");
+        writer.gather();
+        let notes = writer.batch.parts.iter();
+        let notes = notes.filter(|part| matches!(part.kind, PartKind::Note(1)));
+        assert_eq!(notes.count(), 1);
     }
 }
