@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::crypto::key_file::KeyFileError;
 use crate::crypto::key_file::{self, Found};
 use crate::crypto::signing::{NextRing, SigningKeys};
@@ -351,26 +353,56 @@ impl KeyFiles {
         });
         let path = self.dir.join(file.name());
         // The file that is there stays known, however many were to take its place and did not.
-        let present = fs::read(&path).ok();
-        let present = present.map(|bytes| key_file::fingerprint(file.name(), &bytes));
-        if let Some(place) = mark.fingerprints.iter().position(|it| Some(*it) == present) {
+        let present = fs::read(&path).map(Zeroizing::new).ok();
+        let known_by = present
+            .as_ref()
+            .map(|bytes| key_file::fingerprint(file.name(), bytes));
+        if let Some(place) = mark
+            .fingerprints
+            .iter()
+            .position(|it| Some(*it) == known_by)
+        {
             mark.fingerprints.swap(0, place);
         }
         mark.fingerprints.truncate(FINGERPRINTS_MAX - 1);
         mark.fingerprints.push(fingerprint);
         self.put(marks, None).await?;
-        let kept = aside.join(file.name());
-        let was_there = put_aside(&path, &kept).map_err(|source| KeyFilesError::Aside {
-            path: path.clone(),
-            source,
-        })?;
+        let kept = self
+            .keep_aside(file, present.as_deref().map(Vec::as_slice), aside)
+            .map_err(|source| KeyFilesError::Aside {
+                path: path.clone(),
+                source,
+            })?;
         key_file::write(&path, bytes)?;
         let mark = KeyMark {
             fingerprints: vec![fingerprint],
             since: now,
         };
         self.put(KeyMarks::from([(file, mark)]), None).await?;
-        Ok(was_there.then_some(kept))
+        Ok(kept)
+    }
+
+    /// Keeps what stands in the place of a key file in another directory too, and gives where; `None`: nothing does. A file
+    /// that can be read (`present`) stays until another one takes its place: without either no start would succeed.
+    fn keep_aside(
+        &self,
+        file: KeyFile,
+        present: Option<&[u8]>,
+        aside: &Path,
+    ) -> io::Result<Option<PathBuf>> {
+        let path = self.dir.join(file.name());
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        files::make_private(aside)?;
+        let kept = aside.join(file.name());
+        if let Some(bytes) = present {
+            files::replace(aside, file.name(), bytes)?;
+        } else {
+            fs::rename(&path, &kept)?;
+            files::sync_dir(aside)?;
+        }
+        Ok(Some(kept))
     }
 
     /// The marks. In a store of an older gateway each file gets one, so that another one that is missing does not pass for
@@ -407,27 +439,6 @@ impl KeyFiles {
             })
             .await
     }
-}
-
-/// Keeps what stands at a path at another one too; `false`: nothing does. A file stays where it is until the new one takes its
-/// place: without either no start would succeed.
-fn put_aside(path: &Path, kept: &Path) -> io::Result<bool> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        metadata => metadata?,
-    };
-    let Some(aside) = kept.parent() else {
-        return Ok(false);
-    };
-    files::make_private(aside)?;
-    if metadata.is_file() {
-        fs::copy(path, kept)?;
-        fs::File::open(kept)?.sync_all()?;
-    } else {
-        fs::rename(path, kept)?;
-    }
-    files::sync_dir(aside)?;
-    Ok(true)
 }
 
 #[cfg(test)]
