@@ -174,6 +174,7 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::test_kit;
 
     type Told = Result<Option<&'static str>, DenyReason>;
     type Case<'a> = (&'a [ForwardingField], &'a [(&'a str, &'a str)], &'a str);
@@ -328,17 +329,7 @@ mod tests {
     #[test]
     fn fuzz_forwarded() {
         doorward_fuzz::check("forwarded", |bytes| {
-            let mut headers = HeaderMap::new();
-            for line in bytes.split(|byte| *byte == b'\n').take(16) {
-                let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-                    continue;
-                };
-                let name = HeaderName::from_bytes(&line[..colon]);
-                let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-                if let (Ok(name), Ok(value)) = (name, value) {
-                    headers.append(name, value);
-                }
-            }
+            let headers = test_kit::fields(bytes);
             let trusted = ["10.0.0.0/8".parse().unwrap()];
             let all = TrustedFields::default();
             let stranger = "192.0.2.9".parse().unwrap();

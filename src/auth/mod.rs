@@ -19,6 +19,8 @@ pub mod return_to;
 mod rights;
 mod roles;
 pub mod strip;
+#[cfg(test)]
+mod test_kit;
 pub mod trace;
 pub mod verify;
 pub mod view;

@@ -194,12 +194,7 @@ impl Meter {
                 let status = fs::read_to_string("/proc/self/status").ok()?;
                 let kib = |name: &str| {
                     let value = status.lines().find_map(|it| it.strip_prefix(name))?;
-                    value
-                        .trim()
-                        .trim_end_matches("kB")
-                        .trim()
-                        .parse::<u64>()
-                        .ok()
+                    value.split_whitespace().next()?.parse::<u64>().ok()
                 };
                 let own = kib("VmRSS:")?.saturating_sub(kib("RssFile:").unwrap_or(0));
                 Some(own << 10)

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::auth::test_kit;
 use crate::crypto::token::SessionCookie;
 use crate::model::credential::CredentialKind::{ApiKey, Bearer, Cookie, Mtls};
 
@@ -381,17 +382,7 @@ proptest! {
 #[test]
 fn fuzz_cookie() {
     doorward_fuzz::check("cookie", |bytes| {
-        let mut map = HeaderMap::new();
-        for line in bytes.split(|byte| *byte == b'\n').take(16) {
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-                continue;
-            };
-            let name = HeaderName::from_bytes(&line[..colon]);
-            let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                map.append(name, value);
-            }
-        }
+        let map = test_kit::fields(bytes);
         let found = extracted(&map);
         let is_there = |text: &str| {
             let mut values = map.values().map(HeaderValue::as_bytes);
