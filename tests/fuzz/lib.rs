@@ -1,8 +1,8 @@
 //! Runs fuzz targets.
 //!
 //! A target is a test of the library that calls [`check`] with its name and a property. `cargo test` holds the property against
-//! every input in `corpus/<name>` and against some thousand changes to them, the same at each run. `scripts/fuzz` builds the same tests with
-//! coverage counters and `--cfg fuzzing`, and [`check`] hands the property to libFuzzer.
+//! every input in `corpus/<name>` and against some thousand changes to them, the same at each run. `scripts/fuzz` builds the
+//! same tests with coverage counters and `--cfg fuzzing`, and [`check`] hands the property to libFuzzer.
 
 use std::path::Path;
 
