@@ -49,6 +49,7 @@ mod providers;
 mod proxy;
 mod races;
 mod readme;
+mod recorded;
 mod refresh;
 mod registration;
 mod reload;
