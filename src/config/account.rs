@@ -4,10 +4,34 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::forms::{Flag, choice, number, seconds, text};
 use crate::config::headers;
+use crate::config::keys::keys;
 use crate::config::listen::processors;
 use crate::config::reader::Reader;
 use crate::model::route::IdentityHeaderNames;
+
+const DAY_S: u64 = 86_400;
+const REGISTRATIONS: &[(&str, Registration)] = &[
+    ("open", Registration::Open),
+    ("invite", Registration::Invite),
+    ("closed", Registration::Closed),
+];
+
+keys! { pub(super) AccountKeys = "account"; {
+    registration: Registration = choice(REGISTRATIONS, &[]) => Registration::Open;
+    lockout_attempts: u32 = number(1..=100_000) => 5;
+    lockout_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(10);
+    password_length_min: usize = number(8..=128) => 8;
+    password_classes_min: usize = number(0..=4) => 3;
+    confirm_ttl_s: Duration = seconds(1..=30 * DAY_S) => Duration::from_hours(24);
+    reset_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15);
+    reveal_existing: bool = Flag => false;
+    reset_administrators: bool = Flag => false;
+    notify_logins: bool = Flag => true;
+    hash_threads: usize = number(1..=256) => processors().saturating_sub(1).max(1), restart account.hash_threads;
+    api_key_header: HeaderName = text(headers::EXPECTED, api_key_header) => HeaderName::from_static(headers::API_KEY);
+}}
 
 /// Who may register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,39 +74,19 @@ pub struct AccountSettings {
 }
 
 pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
-    let registrations = [
-        ("open", Registration::Open),
-        ("invite", Registration::Invite),
-        ("closed", Registration::Closed),
-    ];
     let settings = AccountSettings {
-        registration: reader
-            .choice("registration", &registrations, &[])
-            .unwrap_or(Registration::Open),
-        lockout_attempts: reader
-            .number("lockout_attempts", 1..=100_000)
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(5),
-        lockout: reader
-            .seconds("lockout_s", 1..=86_400)
-            .unwrap_or(Duration::from_mins(10)),
-        password_length_min: reader.count("password_length_min", 8..=128).unwrap_or(8),
-        password_classes_min: reader.count("password_classes_min", 0..=4).unwrap_or(3),
-        confirm_ttl: reader
-            .seconds("confirm_ttl_s", 1..=30 * 86_400)
-            .unwrap_or(Duration::from_hours(24)),
-        reset_ttl: reader
-            .seconds("reset_ttl_s", 1..=86_400)
-            .unwrap_or(Duration::from_mins(15)),
-        reveal_existing: reader.flag("reveal_existing").unwrap_or(false),
-        reset_administrators: reader.flag("reset_administrators").unwrap_or(false),
-        notify_logins: reader.flag("notify_logins").unwrap_or(true),
-        hash_threads: reader
-            .count("hash_threads", 1..=256)
-            .unwrap_or_else(|| processors().saturating_sub(1).max(1)),
-        api_key_header: reader
-            .text("api_key_header", headers::EXPECTED, api_key_header)
-            .unwrap_or(HeaderName::from_static(headers::API_KEY)),
+        registration: reader.get(&AccountKeys::registration),
+        lockout_attempts: reader.get(&AccountKeys::lockout_attempts),
+        lockout: reader.get(&AccountKeys::lockout_s),
+        password_length_min: reader.get(&AccountKeys::password_length_min),
+        password_classes_min: reader.get(&AccountKeys::password_classes_min),
+        confirm_ttl: reader.get(&AccountKeys::confirm_ttl_s),
+        reset_ttl: reader.get(&AccountKeys::reset_ttl_s),
+        reveal_existing: reader.get(&AccountKeys::reveal_existing),
+        reset_administrators: reader.get(&AccountKeys::reset_administrators),
+        notify_logins: reader.get(&AccountKeys::notify_logins),
+        hash_threads: reader.get(&AccountKeys::hash_threads),
+        api_key_header: reader.get(&AccountKeys::api_key_header),
     };
     reader.finish();
     settings

@@ -1,6 +1,12 @@
 //! `[audit]`: what is demanded of the audit trail.
 
+use crate::config::forms::Flag;
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
+
+keys! { pub(super) AuditKeys = "audit"; {
+    required: bool = Flag => false;
+}}
 
 /// `[audit]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +17,7 @@ pub struct AuditSettings {
 
 pub(super) fn read(mut reader: Reader<'_>) -> AuditSettings {
     let settings = AuditSettings {
-        required: reader.flag("required").unwrap_or(false),
+        required: reader.get(&AuditKeys::required),
     };
     reader.finish();
     settings

@@ -2,7 +2,34 @@
 
 use std::time::Duration;
 
+use crate::config::forms::{millis, number};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Pingora reads no head above 1 MiB and no more than 256 fields.
+const HEAD_BYTES: u64 = 1 << 20;
+const HEAD_FIELDS: u64 = 256;
+const MIB: u64 = 1 << 20;
+
+keys! { pub(super) LimitKeys = "limits"; {
+    head_bytes_max: usize = number(1024..=HEAD_BYTES) => 32 * 1024, restart limits.head_bytes_max;
+    head_fields_max: usize = number(8..=HEAD_FIELDS) => 100, restart limits.head_fields_max;
+    target_bytes_max: usize = number(64..=HEAD_BYTES) => 8 * 1024, restart limits.target_bytes_max;
+    identity_header_bytes_max: usize = number(256..=64 * 1024) => 8000;
+    head_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(10), restart limits.head_timeout;
+    body_bytes_max: u64 = number(0..=1 << 50) => 10 * MIB;
+    keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1), restart limits.keepalive_timeout;
+    connections_max: usize = number(1..=1_000_000) => 10_000, restart limits.connections_max;
+    requests_max: usize = number(0..=10_000_000) => 0, restart limits.requests_max;
+    memory_max_mb: u64 = number(0..=1 << 20) => 0, restart limits.memory_bytes_max;
+    upstream_connect_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
+    upstream_read_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
+    upstream_write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
+    upstream_idle_max: usize = number(0..=100_000) => 128, restart limits.upstream_idle_max;
+    drain_timeout_ms: Duration = millis(0..=HOUR_MS) => Duration::from_secs(30);
+    drain_stream_timeout_ms: Duration = millis(0..=HOUR_MS) => Duration::from_secs(5);
+}}
 
 /// Bounds on heads, bodies, connections, requests and waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,54 +71,30 @@ pub struct Limits {
     pub memory_bytes_max: u64,
 }
 
-const HOUR_MS: u64 = 3_600_000;
-/// Pingora reads no head above 1 MiB and no more than 256 fields.
-const HEAD_BYTES: u64 = 1 << 20;
-const HEAD_FIELDS: u64 = 256;
-const MIB: u64 = 1 << 20;
-const MEMORY_MB: u64 = 1 << 20;
-
 pub(super) fn read(mut reader: Reader<'_>) -> Limits {
-    let mut timeout = |key: &str, default_ms: u64, min: u64| {
-        reader
-            .millis(key, min..=HOUR_MS)
-            .unwrap_or(Duration::from_millis(default_ms))
-    };
-    let head_timeout = timeout("head_timeout_ms", 10_000, 1);
-    let keepalive_timeout = timeout("keepalive_timeout_ms", 60_000, 1);
-    let upstream_connect_timeout = timeout("upstream_connect_timeout_ms", 5_000, 1);
-    let upstream_read_timeout = timeout("upstream_read_timeout_ms", 60_000, 1);
-    let upstream_write_timeout = timeout("upstream_write_timeout_ms", 60_000, 1);
-    let drain_timeout = timeout("drain_timeout_ms", 30_000, 0);
-    let drain_stream_timeout = timeout("drain_stream_timeout_ms", 5_000, 0);
-    let mut count = |key: &str, default: usize, min: u64, max: u64| {
-        reader.count(key, min..=max).unwrap_or(default)
-    };
     let limits = Limits {
-        head_bytes_max: count("head_bytes_max", 32 * 1024, 1024, HEAD_BYTES),
-        head_fields_max: count("head_fields_max", 100, 8, HEAD_FIELDS),
-        target_bytes_max: count("target_bytes_max", 8 * 1024, 64, HEAD_BYTES),
-        identity_header_bytes_max: count("identity_header_bytes_max", 8000, 256, 64 * 1024),
-        connections_max: count("connections_max", 10_000, 1, 1_000_000),
-        requests_max: count("requests_max", 0, 0, 10_000_000),
-        upstream_idle_max: count("upstream_idle_max", 128, 0, 100_000),
-        body_bytes_max: reader
-            .number("body_bytes_max", 0..=1 << 50)
-            .unwrap_or(10 * 1024 * 1024),
-        head_timeout,
-        keepalive_timeout,
-        upstream_connect_timeout,
-        upstream_read_timeout,
-        upstream_write_timeout,
-        drain_timeout,
-        drain_stream_timeout,
-        memory_bytes_max: reader
-            .number("memory_max_mb", 0..=MEMORY_MB)
-            .unwrap_or(0)
-            .saturating_mul(MIB),
+        head_timeout: reader.get(&LimitKeys::head_timeout_ms),
+        keepalive_timeout: reader.get(&LimitKeys::keepalive_timeout_ms),
+        upstream_connect_timeout: reader.get(&LimitKeys::upstream_connect_timeout_ms),
+        upstream_read_timeout: reader.get(&LimitKeys::upstream_read_timeout_ms),
+        upstream_write_timeout: reader.get(&LimitKeys::upstream_write_timeout_ms),
+        drain_timeout: reader.get(&LimitKeys::drain_timeout_ms),
+        drain_stream_timeout: reader.get(&LimitKeys::drain_stream_timeout_ms),
+        head_bytes_max: reader.get(&LimitKeys::head_bytes_max),
+        head_fields_max: reader.get(&LimitKeys::head_fields_max),
+        target_bytes_max: reader.get(&LimitKeys::target_bytes_max),
+        identity_header_bytes_max: reader.get(&LimitKeys::identity_header_bytes_max),
+        connections_max: reader.get(&LimitKeys::connections_max),
+        requests_max: reader.get(&LimitKeys::requests_max),
+        upstream_idle_max: reader.get(&LimitKeys::upstream_idle_max),
+        body_bytes_max: reader.get(&LimitKeys::body_bytes_max),
+        memory_bytes_max: reader.get(&LimitKeys::memory_max_mb).saturating_mul(MIB),
     };
     if limits.head_bytes_max < limits.target_bytes_max {
-        reader.add("target_bytes_max", "no more than `head_bytes_max`");
+        reader.add(
+            &LimitKeys::target_bytes_max,
+            "no more than `head_bytes_max`",
+        );
     }
     reader.finish();
     limits

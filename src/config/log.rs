@@ -1,6 +1,17 @@
 //! `[log]`: what is written about the gateway's work.
 
+use crate::config::forms::{Flag, text};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LEVEL: &str =
+    "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
+
+keys! { pub(super) LogKeys = "log"; {
+    level: String = text(LEVEL, filter) => "info".to_owned();
+    access: bool = Flag => true;
+}}
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,18 +22,10 @@ pub struct LogSettings {
     pub access: bool,
 }
 
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
 pub(super) fn read(mut reader: Reader<'_>) -> LogSettings {
     let settings = LogSettings {
-        level: reader
-            .text(
-                "level",
-                "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug",
-                filter,
-            )
-            .unwrap_or_else(|| "info".to_owned()),
-        access: reader.flag("access").unwrap_or(true),
+        level: reader.get(&LogKeys::level),
+        access: reader.get(&LogKeys::access),
     };
     reader.finish();
     settings

@@ -2,8 +2,24 @@
 
 use std::time::Duration;
 
+use crate::config::forms::{Flag, seconds, texts, told};
+use crate::config::keys::keys;
 use crate::config::listen::{self, PublicUrl};
 use crate::config::reader::Reader;
+
+const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
+const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
+const MONTH_S: u64 = 30 * 86_400;
+
+keys! { pub(super) SessionKeys = "session"; {
+    idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_hours(2);
+    admin_idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_mins(15);
+    cookie_domain: String = told(DOMAIN);
+    return_to: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+    login_redirect: bool = Flag => true;
+    origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+    auth_origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+}}
 
 /// Sessions of browsers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +43,8 @@ pub struct SessionSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self {
-            idle_ttl: Duration::from_hours(2),
-            admin_idle_ttl: Duration::from_mins(15),
+            idle_ttl: (SessionKeys::idle_ttl_s.default)(),
+            admin_idle_ttl: (SessionKeys::admin_idle_ttl_s.default)(),
             cookie_domain: None,
             return_to: Vec::new(),
             login_redirect: true,
@@ -38,36 +54,21 @@ impl Default for SessionSettings {
     }
 }
 
-const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
-const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
-const MONTH_S: u64 = 30 * 86_400;
-
 pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSettings {
-    let default = SessionSettings::default();
     let settings = SessionSettings {
-        idle_ttl: reader
-            .seconds("idle_ttl_s", 1..=MONTH_S)
-            .unwrap_or(default.idle_ttl),
-        admin_idle_ttl: reader
-            .seconds("admin_idle_ttl_s", 1..=MONTH_S)
-            .unwrap_or(default.admin_idle_ttl),
+        idle_ttl: reader.get(&SessionKeys::idle_ttl_s),
+        admin_idle_ttl: reader.get(&SessionKeys::admin_idle_ttl_s),
         cookie_domain: reader
-            .text("cookie_domain", DOMAIN, |text| domain(text, public_url))
+            .text(&SessionKeys::cookie_domain, |text| domain(text, public_url))
             .filter(|domain| !domain.is_empty()),
-        return_to: reader
-            .texts("return_to", ORIGIN, origin)
-            .unwrap_or_default(),
-        login_redirect: reader
-            .flag("login_redirect")
-            .unwrap_or(default.login_redirect),
-        origins: reader.texts("origins", ORIGIN, origin).unwrap_or_default(),
-        auth_origins: reader
-            .texts("auth_origins", ORIGIN, origin)
-            .unwrap_or_default(),
+        return_to: reader.get(&SessionKeys::return_to),
+        login_redirect: reader.get(&SessionKeys::login_redirect),
+        origins: reader.get(&SessionKeys::origins),
+        auth_origins: reader.get(&SessionKeys::auth_origins),
     };
     if settings.cookie_domain.is_some() && public_url.scheme != "https" {
         reader.add(
-            "cookie_domain",
+            &SessionKeys::cookie_domain,
             "to find it left out, or a public_url that begins with https://",
         );
     }

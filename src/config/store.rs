@@ -3,13 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::reader::{Reader, is_path};
+use crate::config::forms::{choice, is_path, millis, number, seconds, text};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 
-/// How often backups are made if nobody says.
-const DAY: Duration = Duration::from_hours(24);
 const YEAR_S: u64 = 31_536_000;
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const HOUR_MS: u64 = 3_600_000;
+const ENGINES: &[(&str, StoreEngine)] =
+    &[("sled", StoreEngine::Sled), ("memory", StoreEngine::Memory)];
+const CREATES: &[(&str, StoreCreate)] = &[
+    ("if_missing", StoreCreate::IfMissing),
+    ("never", StoreCreate::Never),
+];
+
+keys! { pub(super) StoreKeys = "store", later ["url"]; {
+    engine: StoreEngine = choice(ENGINES, &["postgres"]) => StoreEngine::Sled;
+    path: String = text("the path of a directory", path) => "data/doorward".to_owned();
+    create: StoreCreate = choice(CREATES, &[]) => StoreCreate::IfMissing;
+    cache_entries: u64 = number(1..=100_000_000) => 100_000;
+    backup_every_s: Duration = seconds(0..=YEAR_S) => Duration::from_hours(24);
+    backup_keep: usize = number(1..=1000) => 7;
+    write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
+}}
 
 /// Which engine keeps the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,37 +66,23 @@ pub struct StoreSettings {
 }
 
 pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
-    let engines = [("sled", StoreEngine::Sled), ("memory", StoreEngine::Memory)];
-    let creates = [
-        ("if_missing", StoreCreate::IfMissing),
-        ("never", StoreCreate::Never),
-    ];
-    let written = reader
-        .text("path", "the path of a directory", |text| {
-            is_path(text).then(|| text.to_owned())
-        })
-        .unwrap_or_else(|| "data/doorward".to_owned());
+    let written = reader.get(&StoreKeys::path);
     let base = reader.base();
     let settings = StoreSettings {
-        engine: reader
-            .choice("engine", &engines, &["postgres"])
-            .unwrap_or(StoreEngine::Sled),
+        engine: reader.get(&StoreKeys::engine),
         path: base.join(&written),
-        create: reader
-            .choice("create", &creates, &[])
-            .unwrap_or(StoreCreate::IfMissing),
+        create: reader.get(&StoreKeys::create),
         elsewhere: base.elsewhere(&written),
-        cache_entries: reader
-            .number("cache_entries", 1..=100_000_000)
-            .unwrap_or(100_000),
-        backup_every: reader
-            .seconds("backup_every_s", 0..=YEAR_S)
-            .map_or(Some(DAY), |every| (!every.is_zero()).then_some(every)),
-        backup_keep: reader.count("backup_keep", 1..=1000).unwrap_or(7),
-        write_timeout: reader
-            .millis("write_timeout_ms", 1..=HOUR_MS)
-            .unwrap_or(WRITE_TIMEOUT),
+        cache_entries: reader.get(&StoreKeys::cache_entries),
+        backup_every: Some(reader.get(&StoreKeys::backup_every_s)).filter(|every| !every.is_zero()),
+        backup_keep: reader.get(&StoreKeys::backup_keep),
+        write_timeout: reader.get(&StoreKeys::write_timeout_ms),
     };
     reader.finish();
     settings
+}
+
+/// Takes a path as it is written: a relative one may have led elsewhere before.
+fn path(text: &str) -> Option<String> {
+    is_path(text).then(|| text.to_owned())
 }
