@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::forms::{Flag, choice, number, seconds, text};
+use crate::config::forms::{choice, flag, number, seconds, text};
 use crate::config::headers;
 use crate::config::keys::keys;
 use crate::config::listen::processors;
@@ -19,17 +19,32 @@ const REGISTRATIONS: &[(&str, Registration)] = &[
 ];
 
 keys! { pub(super) AccountKeys = "account"; {
+    /// Who may register: "open", "invite" (an administrator invites) or "closed".
     registration: Registration = choice(REGISTRATIONS, &[]) => Registration::Open;
+    /// Failed passwords that one name, or one account, may have from one client network (an IPv4 address, an IPv6 /64) within
+    /// lockout_s, a sliding window: then 429 until the oldest has left it. All names together have 100 from one network, or
+    /// lockout_attempts if that is more; and an account that many in a row from anywhere, before it pauses longer after each,
+    /// at most lockout_s, except for networks where it is logged in. `doorward account set-password` ends it for an account.
     lockout_attempts: u32 = number(1..=100_000) => 5;
     lockout_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(10);
+    /// Shortest password, in characters, at least 8.
     password_length_min: usize = number(8..=128) => 8;
+    /// Of lower case, upper case, digit and punctuation, for passwords under 15 characters; 0 turns it off.
     password_classes_min: usize = number(0..=4) => 3;
+    /// Life of the tokens that confirm a registration and reset a password.
     confirm_ttl_s: Duration = seconds(1..=30 * DAY_S) => Duration::from_hours(24);
     reset_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15);
-    reveal_existing: bool = Flag => false;
-    reset_administrators: bool = Flag => false;
-    notify_logins: bool = Flag => true;
+    /// true: register and forgot tell callers whether a name or an address has an account, instead of telling the owner by
+    /// mail: for places where people know each other anyway.
+    reveal_existing: bool = flag() => false;
+    /// true: an administrator who forgot the password gets a reset by mail. Whoever reads that mailbox is one then.
+    reset_administrators: bool = flag() => false;
+    /// true: a mail to the owner when a login comes from a client network that is new to the account (the last 16 are known,
+    /// and the first needs no mail), or follows five or more failed passwords in a row.
+    notify_logins: bool = flag() => true;
+    /// Threads that hash passwords, 19 MiB each while they do. Default: the processors less one, at least 1.
     hash_threads: usize = number(1..=256) => processors().saturating_sub(1).max(1), restart account.hash_threads;
+    /// The header that carries an API key.
     api_key_header: HeaderName = text(headers::EXPECTED, api_key_header) => HeaderName::from_static(headers::API_KEY);
 }}
 

@@ -1,11 +1,13 @@
 //! `[audit]`: what is demanded of the audit trail.
 
-use crate::config::forms::Flag;
+use crate::config::forms::flag;
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
 
 keys! { pub(super) AuditKeys = "audit"; {
-    required: bool = Flag => false;
+    /// true: an action that the audit trail cannot tell of is refused with 503 within a second. Its event is written before the
+    /// change is made, with the outcome "begun", and again with its outcome. docs/audit.md has the details.
+    required: bool = flag() => false;
 }}
 
 /// `[audit]`

@@ -7,201 +7,165 @@ use std::time::Duration;
 use crate::config::document::Value;
 use crate::config::keys::{Form, Kind, Section, Spot};
 
-/// A whole number within limits.
-pub(super) struct Number<V> {
-    low: u64,
-    high: u64,
-    of: fn(u64) -> Option<V>,
+/// A value as its key takes it, or what would be right; `Err(None)`: that is noted already.
+pub(super) type Parsed<V> = Result<V, Option<String>>;
+
+/// Takes a value apart.
+pub(super) trait Parse<V>: Fn(Value, &Spot<'_>) -> Parsed<V> {}
+
+impl<V, P: Fn(Value, &Spot<'_>) -> Parsed<V>> Parse<V> for P {}
+
+/// A form, whose `parse` takes a value apart.
+pub(super) struct Shape<P> {
+    kind: Kind,
+    expected: &'static str,
+    inner: Option<&'static Section>,
+    parse: P,
+}
+
+const fn shape<P>(kind: Kind, expected: &'static str, parse: P) -> Shape<P> {
+    let inner = None;
+    Shape {
+        kind,
+        expected,
+        inner,
+        parse,
+    }
+}
+
+impl<V, P: Parse<V>> Form<V> for Shape<P> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn inner(&self) -> Option<&'static Section> {
+        self.inner
+    }
+
+    fn expected(&self) -> &'static str {
+        self.expected
+    }
+
+    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V> {
+        (self.parse)(value, spot)
+            .map_err(|wrong| wrong.map(|expected| spot.add(expected)))
+            .ok()
+    }
 }
 
 /// A whole number; every number within the range fits its type.
-pub(super) const fn number<V: TryFrom<u64>>(range: RangeInclusive<u64>) -> Number<V> {
+pub(super) const fn number<V: TryFrom<u64>>(range: RangeInclusive<u64>) -> Shape<impl Parse<V>> {
     within(range, |number| V::try_from(number).ok())
 }
 
 /// Whole seconds.
-pub(super) const fn seconds(range: RangeInclusive<u64>) -> Number<Duration> {
+pub(super) const fn seconds(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_secs(number)))
 }
 
 /// Whole milliseconds.
-pub(super) const fn millis(range: RangeInclusive<u64>) -> Number<Duration> {
+pub(super) const fn millis(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_millis(number)))
 }
 
-const fn within<V>(range: RangeInclusive<u64>, of: fn(u64) -> Option<V>) -> Number<V> {
-    let (low, high) = (*range.start(), *range.end());
-    Number { low, high, of }
-}
-
-impl<V> Form<V> for Number<V> {
-    fn kind(&self) -> Kind {
-        Kind::Scalar
-    }
-
-    fn expected(&self) -> String {
-        format!("a whole number from {} to {}", self.low, self.high)
-    }
-
-    fn parse(&self, value: Value, _spot: &Spot<'_>) -> Option<V> {
-        let Value::Integer(number) = value else {
-            return None;
-        };
-        let number = u64::try_from(number).ok()?;
-        (self.low..=self.high).contains(&number).then_some(())?;
-        (self.of)(number)
-    }
+const fn within<V>(range: RangeInclusive<u64>, of: fn(u64) -> Option<V>) -> Shape<impl Parse<V>> {
+    shape(
+        Kind::Scalar,
+        "a whole number",
+        move |value: Value, _: &Spot<'_>| {
+            let number = match value {
+                Value::Integer(number) => u64::try_from(number).ok(),
+                _ => None,
+            };
+            let (low, high) = (range.start(), range.end());
+            let number = number.filter(|number| range.contains(number));
+            number
+                .and_then(of)
+                .ok_or_else(|| Some(format!("a whole number from {low} to {high}")))
+        },
+    )
 }
 
 /// `true` or `false`.
-pub(super) struct Flag;
-
-impl Form<bool> for Flag {
-    fn kind(&self) -> Kind {
-        Kind::Scalar
-    }
-
-    fn expected(&self) -> String {
-        "true or false".to_owned()
-    }
-
-    fn parse(&self, value: Value, _spot: &Spot<'_>) -> Option<bool> {
-        match value {
-            Value::Flag(flag) => Some(flag),
-            _ => None,
-        }
-    }
-}
-
-/// One word of a closed list.
-pub(super) struct Choice<V: 'static> {
-    words: &'static [(&'static str, V)],
-    /// Words of a later release.
-    later: &'static [&'static str],
+pub(super) const fn flag() -> Shape<impl Parse<bool>> {
+    const EXPECTED: &str = "true or false";
+    shape(
+        Kind::Scalar,
+        EXPECTED,
+        |value: Value, _: &Spot<'_>| match value {
+            Value::Flag(flag) => Ok(flag),
+            _ => Err(Some(EXPECTED.to_owned())),
+        },
+    )
 }
 
 /// One word of a closed list. `later`: words of a later release.
-pub(super) const fn choice<V>(
+pub(super) const fn choice<V: Copy>(
     words: &'static [(&'static str, V)],
     later: &'static [&'static str],
-) -> Choice<V> {
-    Choice { words, later }
-}
-
-impl<V: Copy> Form<V> for Choice<V> {
-    fn kind(&self) -> Kind {
-        Kind::Text
-    }
-
-    fn expected(&self) -> String {
-        let words = self.words.iter().map(|(word, _)| format!("\"{word}\""));
-        format!("one of {}", words.collect::<Vec<_>>().join(", "))
-    }
-
-    fn parse(&self, value: Value, _spot: &Spot<'_>) -> Option<V> {
-        let Value::Text(text) = value else {
-            return None;
+) -> Shape<impl Parse<V>> {
+    shape(Kind::Text, "a word", |value: Value, _: &Spot<'_>| {
+        let text = match &value {
+            Value::Text(text) => text.as_str(),
+            _ => "",
         };
-        let found = self.words.iter().find(|(word, _)| *word == text);
-        found.map(|(_, value)| *value)
-    }
-
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V> {
-        let is_later = matches!(&value, Value::Text(text) if self.later.contains(&text.as_str()));
-        let found = self.parse(value, spot);
-        if found.is_none() {
-            let note = if is_later {
-                "; the value is not in this release"
-            } else {
-                ""
-            };
-            spot.add(format!("{}{note}", self.expected()));
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
         }
-        found
-    }
+        let quoted: Vec<_> = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        let note = if later.contains(&text) {
+            "; the value is not in this release"
+        } else {
+            ""
+        };
+        Err(Some(format!("one of {}{note}", quoted.join(", "))))
+    })
 }
 
 /// A text that `parse` makes something of.
-pub(super) struct Text<E, P> {
-    expected: E,
+pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
+    expected: &'static str,
     parse: P,
+) -> Shape<impl Parse<V>> {
+    shape(Kind::Text, expected, move |value: Value, _: &Spot<'_>| {
+        let parsed = match value {
+            Value::Text(text) => parse(&text),
+            _ => None,
+        };
+        parsed.ok_or_else(|| Some(expected.to_owned()))
+    })
 }
 
-/// A text that `parse` makes something of.
-pub(super) const fn text<E, P>(expected: E, parse: P) -> Text<E, P> {
-    Text { expected, parse }
-}
-
-/// A text whose reading depends on more than itself, so that `parse` stands where it is read: [`Reader::text`].
-///
-/// [`Reader::text`]: crate::config::reader::Reader::text
-pub(super) const fn told(expected: &'static str) -> Text<&'static str, fn(&str) -> Option<String>> {
+/// A text whose reading depends on more than itself: its `parse` is given where it is read.
+pub(super) const fn told(expected: &'static str) -> Shape<impl Parse<String>> {
     text(expected, |text| Some(text.to_owned()))
 }
 
-impl<V, E: AsRef<str>, P: Fn(&str) -> Option<V>> Form<V> for Text<E, P> {
-    fn kind(&self) -> Kind {
-        Kind::Text
-    }
-
-    fn expected(&self) -> String {
-        self.expected.as_ref().to_owned()
-    }
-
-    fn parse(&self, value: Value, _spot: &Spot<'_>) -> Option<V> {
-        match value {
-            Value::Text(text) => (self.parse)(&text),
-            _ => None,
-        }
-    }
-}
-
 /// A path; a relative one begins where those of the configuration do.
-pub(super) struct Path(pub(super) &'static str);
-
-impl Form<PathBuf> for Path {
-    fn kind(&self) -> Kind {
-        Kind::Text
-    }
-
-    fn expected(&self) -> String {
-        self.0.to_owned()
-    }
-
-    fn parse(&self, value: Value, spot: &Spot<'_>) -> Option<PathBuf> {
-        match value {
-            Value::Text(text) if is_path(&text) => Some(spot.base.join(text)),
-            _ => None,
-        }
-    }
+pub(super) const fn path(expected: &'static str) -> Shape<impl Parse<PathBuf>> {
+    shape(
+        Kind::Text,
+        expected,
+        move |value: Value, spot: &Spot<'_>| match value {
+            Value::Text(text) if is_path(&text) => Ok(spot.base.join(text)),
+            _ => Err(Some(expected.to_owned())),
+        },
+    )
 }
 
-/// As [`Path`], where an empty text means none.
-pub(super) struct PathOrNone(pub(super) &'static str);
-
-impl Form<Option<PathBuf>> for PathOrNone {
-    fn kind(&self) -> Kind {
-        Kind::Text
-    }
-
-    fn expected(&self) -> String {
-        self.0.to_owned()
-    }
-
-    fn parse(&self, value: Value, spot: &Spot<'_>) -> Option<Option<PathBuf>> {
+/// As another form, where an empty text means none.
+pub(super) const fn or_none<V, P: Parse<V>>(form: Shape<P>) -> Shape<impl Parse<Option<V>>> {
+    let (kind, expected) = (form.kind, form.expected);
+    shape(kind, expected, move |value: Value, spot: &Spot<'_>| {
+        let form = &form;
         match value {
-            Value::Text(text) if text.is_empty() => Some(None),
-            value => Path(self.0).parse(value, spot).map(Some),
+            Value::Text(text) if text.is_empty() => Ok(None),
+            value => (form.parse)(value, spot).map(Some),
         }
-    }
-}
-
-/// A list of texts, no two of which may mean the same; each wrong one is noted.
-pub(super) struct Texts<E, P> {
-    /// What one of them is.
-    expected: E,
-    parse: P,
-    least: Least,
+    })
 }
 
 /// How short a list may be.
@@ -215,197 +179,138 @@ enum Least {
     Alone,
 }
 
-/// A list of texts, which may be empty. `expected` says what one of them is; `parse` gives an `Option`, or a `Result` with
-/// what would be right.
-pub(super) const fn texts<E, P>(expected: E, parse: P) -> Texts<E, P> {
-    let least = Least::None;
-    Texts {
+/// A list of texts, no two of which may mean the same. `expected` says what one of them is.
+pub(super) const fn texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
+    expected: &'static str,
+    parse: P,
+) -> Shape<impl Parse<Vec<T>>> {
+    shape(
+        Kind::Texts,
         expected,
-        parse,
-        least,
-    }
+        list(expected, Least::None, optional(expected, parse)),
+    )
 }
 
 /// As [`texts`], with at least one item.
-pub(super) const fn some_texts<E, P>(expected: E, parse: P) -> Texts<E, P> {
-    let least = Least::One;
-    Texts {
-        expected,
-        parse,
-        least,
-    }
+pub(super) const fn some_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
+    expected: &'static str,
+    parse: P,
+) -> Shape<impl Parse<Vec<T>>> {
+    some_items(expected, optional(expected, parse))
+}
+
+/// As [`some_texts`], with a word for each way in which an item can be wrong.
+pub(super) const fn some_items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
+    expected: &'static str,
+    parse: P,
+) -> Shape<impl Parse<Vec<T>>> {
+    shape(Kind::Texts, expected, list(expected, Least::One, parse))
 }
 
 /// As [`some_texts`], but one text may stand for a list of one.
-pub(super) const fn text_or_texts<E, P>(expected: E, parse: P) -> Texts<E, P> {
-    let least = Least::Alone;
-    Texts {
+pub(super) const fn text_or_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
+    expected: &'static str,
+    parse: P,
+) -> Shape<impl Parse<Vec<T>>> {
+    shape(
+        Kind::Texts,
         expected,
-        parse,
-        least,
-    }
+        list(expected, Least::Alone, optional(expected, parse)),
+    )
 }
 
-/// What reading one item gives.
-pub(super) trait Parsed<T> {
-    /// The item, or what would be right.
-    fn or_expected(self, expected: &str) -> Result<T, String>;
+/// As [`texts`], but `true` stands for a list of its own, and `false` for the empty one.
+pub(super) const fn flag_or_texts<T: PartialEq + Clone + 'static>(
+    expected: &'static str,
+    on: &'static [T],
+    parse: fn(&str) -> Option<T>,
+) -> Shape<impl Parse<Vec<T>>> {
+    shape(
+        Kind::FlagOrTexts,
+        expected,
+        move |value: Value, spot: &Spot<'_>| match value {
+            Value::Flag(true) => Ok(on.to_vec()),
+            Value::Flag(false) => Ok(Vec::new()),
+            Value::List(_) => (texts(expected, parse).parse)(value, spot),
+            _ => Err(Some(format!("true, false or a list, each item {expected}"))),
+        },
+    )
 }
 
-impl<T> Parsed<T> for Option<T> {
-    fn or_expected(self, expected: &str) -> Result<T, String> {
-        self.ok_or_else(|| expected.to_owned())
-    }
+const fn optional<T, P: Fn(&str) -> Option<T>>(
+    expected: &'static str,
+    parse: P,
+) -> impl Fn(&str) -> Result<T, String> {
+    move |text| parse(text).ok_or_else(|| expected.to_owned())
 }
 
-impl<T> Parsed<T> for Result<T, String> {
-    fn or_expected(self, _expected: &str) -> Self {
-        self
-    }
-}
-
-impl<T, R, E, P> Form<Vec<T>> for Texts<E, P>
-where
-    T: PartialEq,
-    R: Parsed<T>,
-    E: AsRef<str>,
-    P: Fn(&str) -> R,
-{
-    fn kind(&self) -> Kind {
-        Kind::Texts
-    }
-
-    fn expected(&self) -> String {
-        format!("a list, each item {}", self.expected.as_ref())
-    }
-
-    fn expected_of_missing(&self) -> String {
-        format!("a list of at least one, each {}", self.expected.as_ref())
-    }
-
-    fn parse(&self, value: Value, spot: &Spot<'_>) -> Option<Vec<T>> {
-        self.read(value, spot)
-    }
-
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<Vec<T>> {
-        let expected = self.expected.as_ref();
+/// Reads a list of texts; each wrong one is noted.
+const fn list<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
+    expected: &'static str,
+    least: Least,
+    parse: P,
+) -> impl Parse<Vec<T>> {
+    move |value, spot| {
         let items = match value {
             Value::List(items) => items,
-            Value::Text(text) if self.least == Least::Alone => {
-                let parsed = (self.parse)(&text).or_expected(expected);
-                return parsed
-                    .map_err(|expected| spot.add(expected))
-                    .ok()
-                    .map(|item| vec![item]);
+            Value::Text(text) if least == Least::Alone => {
+                return parse(&text).map(|item| vec![item]).map_err(Some);
             }
-            _ => {
-                spot.add(self.expected());
-                return None;
-            }
+            _ => return Err(Some(format!("a list, each item {expected}"))),
         };
         let before = spot.problems.count();
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let place = spot.item(index, item.origin);
             let parsed = match &item.value {
-                Value::Text(text) => (self.parse)(text).or_expected(expected),
+                Value::Text(text) => parse(text),
                 _ => Err(expected.to_owned()),
             };
-            match parsed {
-                Ok(value) if values.contains(&value) => {
-                    spot.problems.add(&place, "no two items alike");
+            let wrong = match parsed {
+                Ok(value) if values.contains(&value) => "no two items alike".to_owned(),
+                Ok(value) => {
+                    values.push(value);
+                    continue;
                 }
-                Ok(value) => values.push(value),
-                Err(expected) => spot.problems.add(&place, expected),
-            }
+                Err(expected) => expected,
+            };
+            spot.problems.add(&spot.item(index, item.origin), wrong);
         }
         if before < spot.problems.count() {
-            return None;
+            return Err(None);
         }
-        if values.is_empty() && self.least != Least::None {
-            spot.add(format!(
+        if values.is_empty() && least != Least::None {
+            return Err(Some(format!(
                 "at least one item, {expected}, or the key left out"
-            ));
-            return None;
+            )));
         }
-        Some(values)
+        Ok(values)
     }
 }
 
-/// As [`texts`], but `true` stands for a list of its own, and `false` for the empty one.
-pub(super) struct FlagOrTexts<T: 'static> {
-    pub(super) expected: &'static str,
-    pub(super) on: &'static [T],
-    pub(super) parse: fn(&str) -> Option<T>,
-}
-
-impl<T: PartialEq + Clone> Form<Vec<T>> for FlagOrTexts<T> {
-    fn kind(&self) -> Kind {
-        Kind::FlagOrTexts
-    }
-
-    fn expected(&self) -> String {
-        format!("true, false or a list, each item {}", self.expected)
-    }
-
-    fn parse(&self, value: Value, spot: &Spot<'_>) -> Option<Vec<T>> {
-        self.read(value, spot)
-    }
-
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<Vec<T>> {
-        match value {
-            Value::Flag(true) => Some(self.on.to_vec()),
-            Value::Flag(false) => Some(Vec::new()),
-            Value::List(_) => texts(self.expected, self.parse).read(value, spot),
-            _ => {
-                spot.add(self.expected());
-                None
-            }
-        }
-    }
-}
-
-/// A value as it is written, which its section takes apart.
-pub(super) struct Raw {
-    kind: Kind,
-    expected: &'static str,
-    inner: Option<&'static Section>,
-}
-
-/// A table, or a list of tables, of a section.
-pub(super) const fn table(section: &'static Section) -> Raw {
-    Raw {
-        kind: Kind::Tables,
+/// A table, or a list of tables, of a section, which takes it apart.
+pub(super) const fn table(section: &'static Section) -> Shape<impl Parse<Value>> {
+    let kind = Kind::Tables;
+    let parse = |value: Value, _: &Spot<'_>| Ok(value);
+    Shape {
+        kind,
         expected: "a table",
         inner: Some(section),
+        parse,
     }
 }
 
 /// A text, or a table: of a section, or with names of its own.
-pub(super) const fn text_or_table(expected: &'static str, inner: Option<&'static Section>) -> Raw {
+pub(super) const fn text_or_table(
+    expected: &'static str,
+    inner: Option<&'static Section>,
+) -> Shape<impl Parse<Value>> {
     let kind = Kind::TextOrTable;
-    Raw {
+    let parse = |value: Value, _: &Spot<'_>| Ok(value);
+    Shape {
         kind,
         expected,
         inner,
-    }
-}
-
-impl Form<Value> for Raw {
-    fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    fn inner(&self) -> Option<&'static Section> {
-        self.inner
-    }
-
-    fn expected(&self) -> String {
-        self.expected.to_owned()
-    }
-
-    fn parse(&self, value: Value, _spot: &Spot<'_>) -> Option<Value> {
-        Some(value)
+        parse,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::forms::{Path, is_visible, text, told};
+use crate::config::forms::{is_visible, path, text, told};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::reader::Reader;
@@ -29,9 +29,13 @@ const LOGIN_URL: &str =
     "a URL such as https://auth.example.com/login: http or https, without user and fragment";
 
 keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
+    /// What they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters; better kept in a file of its own,
+    /// or as systemd credential doorward.secret. Default: none.
     secret: String = told(SECRET);
-    secret_file: PathBuf = Path("the path of a file");
+    secret_file: PathBuf = path("the path of a file");
+    /// Where Envoy asks over gRPC (ext_authz), in clear: an address of its own, such as 127.0.0.1:9191. "": nowhere.
     grpc_address: String = told(GRPC_ADDRESS), restart forward_auth.grpc_address;
+    /// Where browsers that lack a login are sent, with the way back as `rd`; "": to the gateway's own page.
     login_url: String = text(LOGIN_URL, login_url);
 }}
 

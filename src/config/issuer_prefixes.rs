@@ -25,7 +25,11 @@ const USERNAME: &str = "at most 64 visible ASCII characters without comma, at le
                         a colon, and no beginning of our own uids, u-; or \"\"";
 
 keys! { pub(super) PrefixKeys = "issuer[]"; {
+    /// Put before each subject of this issuer. Of two issuers no prefix may be a beginning of the other's ("" is one of all); two
+    /// that are equal, both written, say that both speak for the same people.
     subject_prefix: String = text(SUBJECT, subject_prefix);
+    /// Put before each username; holds a character that no username here has, such as a colon. Default: name and a colon. "" lets
+    /// the issuer give the username of any account here, an administrator's too.
     username_prefix: String = text(USERNAME, username_prefix);
 }}
 

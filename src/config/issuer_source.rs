@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::forms::{
-    Flag, Path, PathOrNone, is_visible, seconds, text, texts, told, visible,
-};
+use crate::config::forms::{flag, is_visible, or_none, path, seconds, text, texts, told, visible};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
 use crate::config::secrets::{self, SharedSecret, Surroundings};
@@ -75,17 +73,26 @@ const SECRET: &str = "1 to 1024 visible ASCII characters";
 const FILE: &str = "the path of a file";
 
 keys! { pub(super) SourceKeys = "issuer[]"; {
+    /// Where its keys come from, one of four: the URL of a JWK set, OpenID discovery below the issuer, a file with a JWK set of
+    /// public keys, or a file with one oct JWK. URLs are https://; http:// on loopback addresses only.
     jwks_url: Endpoint = text(URL, Endpoint::parse);
-    discovery: bool = Flag => false;
-    jwks_file: PathBuf = Path(FILE);
-    secret_jwk_file: PathBuf = Path(FILE);
+    discovery: bool = flag() => false;
+    jwks_file: PathBuf = path(FILE);
+    secret_jwk_file: PathBuf = path(FILE);
+    /// With discovery: hosts that may serve keys beside the issuer's own.
     jwks_hosts: Vec<String> = texts("the name or address of a host", host);
+    /// How long the last good keys serve while the issuer is away, at most 30 days. Then its tokens are answered with 503.
     stale_max_s: Duration = seconds(1..=30 * 86_400) => Duration::from_hours(24);
-    ca_file: Option<PathBuf> = PathOrNone("the path of a file, or \"\"") => None;
+    /// PEM file with the certificates that the issuer's must come from. "": those that the system trusts.
+    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
+    /// Where its opaque tokens are asked about (RFC 7662): beside its keys or without any. One issuer at most has this. The
+    /// gateway asks as client_id; the secret is better kept in a file of its own, or as systemd credential
+    /// doorward.<name>.client_secret.
     introspection_url: Endpoint = text(URL, Endpoint::parse);
     client_id: String = text("1 to 255 visible ASCII characters", visible::<255>);
     client_secret: String = told(SECRET);
-    client_secret_file: PathBuf = Path(FILE);
+    client_secret_file: PathBuf = path(FILE);
+    /// How long it counts that such a token was active, at most 3600; 0: it is asked about at each request.
     introspection_ttl_s: Duration = seconds(0..=3600) => Duration::from_mins(1);
 }}
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::document::{Node, Value};
-use crate::config::forms::{is_visible, seconds, some_texts, text, text_or_table, texts, told};
+use crate::config::forms::{
+    is_visible, or_none, seconds, some_texts, text, text_or_table, texts, told,
+};
 use crate::config::headers;
 use crate::config::issuer_prefixes::{PrefixKeys, Prefixes, prefix};
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
@@ -91,20 +93,41 @@ const ALGORITHMS: &str = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256
 const ROLES_ALLOW: &str = "a role, or the beginning of roles and a * at its end";
 
 keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
+    /// Its name in logs and metrics: a-z, 0-9, - and _.
     name: String = text(NAME, name);
+    /// Claim iss, exactly; no two alike, ours included.
     issuer: String = text(CLAIM, claim);
+    /// One of these must be in the audience.
     audience: Vec<String> = some_texts(CLAIM, claim);
+    /// Claims that may hold the audience; the first that is present decides alone. Also "client_id" or "azp", for issuers whose
+    /// access tokens have no aud.
     audience_claims: Vec<ClaimPath> = some_texts(CLAIM_NAME, ClaimPath::parse);
+    /// Claims that must be equal to these texts, whole numbers or flags, such as { token_use = "access" }.
     required_claims: Value = text_or_table(REQUIRED_CLAIMS, None);
+    /// Header types (typ) of its access tokens beside none, JWT and at+jwt, such as "okta-internal-at+jwt".
     typ: Vec<String> = texts(TYP, typ) => Vec::new();
+    /// Allowed algorithms. Default: those its keys declare; HS256 and its like only with secret_jwk_file. An RSA key that declares
+    /// none has those of RS* and PS* that are named here, else RS256.
     algorithms: Vec<Algorithm> = some_texts(ALGORITHMS, Algorithm::parse);
+    /// Clock difference allowed, in seconds, at most 300.
     leeway_s: Duration = seconds(0..=300) => Duration::from_secs(30);
+    /// Claim that names the subject. In all names of claims dots reach into objects, and quotes hold a name with dots:
+    /// 'resource_access."my.app".roles'; a claim of the whole name comes first, so "https://example.com/roles" needs none.
     subject_claim: ClaimPath = text(CLAIM_NAME, ClaimPath::parse);
-    username_claim: Option<ClaimPath> = text(CLAIM_OR_NONE, claim_or_none) => None;
-    roles_claim: Option<ClaimPath> = text(CLAIM_OR_NONE, claim_or_none) => ClaimPath::parse("groups");
+    /// Claim that names the user for people; "": no X-Auth-Username.
+    username_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => None;
+    /// Claim that holds roles: an array of texts, a text with spaces or commas between, or an object whose names count (unless
+    /// what they name is false or null); "": none. What cannot be a role is left out, and `doorward explain` names it.
+    roles_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("groups");
+    /// Put before each role of this issuer.
     roles_prefix: String = text(PREFIX, prefix) => String::new();
+    /// Reserved roles (admin, user, pwchange, <resource>-<id>-<level>, in any case) that its claims may give: "admin", "list-*".
     roles_allow: Vec<String> = texts(ROLES_ALLOW, allowed) => Vec::new();
-    scopes_claim: Option<ClaimPath> = text(CLAIM_OR_NONE, claim_or_none) => ClaimPath::parse("scope");
+    /// Claim that holds scopes, in the same shapes; "": none. auth:* is never an issuer's to give.
+    scopes_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("scope");
+    /// Where its tokens come. Another name than Authorization is a field that an edge in front sets, such as
+    /// Cf-Access-Jwt-Assertion or X-Goog-IAP-JWT-Assertion, and holds the bare token: this issuer's tokens count there only, and
+    /// no others do. It is one credential among the others: beside an API key or a bearer token the request is refused.
     header: String = told(TOKEN_HEADER);
 }}
 
@@ -193,14 +216,6 @@ fn one(
         scopes_claim,
         header,
     })
-}
-
-/// Takes the name of a claim; `""` stands for none.
-fn claim_or_none(text: &str) -> Option<Option<ClaimPath>> {
-    match text {
-        "" => Some(None),
-        _ => ClaimPath::parse(text).map(Some),
-    }
 }
 
 fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {

@@ -54,25 +54,11 @@ pub(super) trait Form<V> {
         None
     }
 
-    /// What would be right.
-    fn expected(&self) -> String;
-
-    /// What is said where the key must be there and is not.
-    fn expected_of_missing(&self) -> String {
-        self.expected()
-    }
-
-    /// Reads a value; `None` if it does not fit.
-    fn parse(&self, value: Value, spot: &Spot<'_>) -> Option<V>;
+    /// What would be right: for a list, what each of its items is.
+    fn expected(&self) -> &'static str;
 
     /// Reads a value and notes what is wrong with it.
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V> {
-        let parsed = self.parse(value, spot);
-        if parsed.is_none() {
-            spot.add(self.expected());
-        }
-        parsed
-    }
+    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V>;
 }
 
 /// Sets one setting back to its old value; tells whether it was another.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::forms::{Path, is_visible, number, text, text_or_texts, texts, told};
+use crate::config::forms::{is_visible, number, path, text, text_or_texts, texts, told};
 use crate::config::keys::keys;
 use crate::config::pattern;
 use crate::config::reader::Reader;
@@ -114,16 +114,27 @@ const PUBLIC_URL: &str =
 const NETWORK: &str = "a network such as 10.0.0.0/8, without bits below the prefix, or an address";
 
 keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
+    /// Where callers reach the gateway: an address, or a list of them.
     address: Vec<SocketAddr> = text_or_texts(ADDRESS, address) => vec![loopback(8080)], restart listen.addresses;
+    /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
     admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
+    /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
     admin_token: String = told(TOKEN), restart listen.admin_token;
-    admin_token_file: PathBuf = Path("the path of a file");
+    admin_token_file: PathBuf = path("the path of a file");
+    /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
     public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse);
+    /// Networks whose forwarding headers (X-Forwarded-For and its like) are believed.
     trusted_proxies: Vec<IpNet> = texts(NETWORK, network) => Vec::new();
+    /// Which of these headers are, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP: list those alone that all
+    /// of these proxies overwrite or remove. What else comes through them is a caller's, and removed.
     trusted_headers: Vec<ForwardingField> = texts(TRUSTED_HEADER, ForwardingField::parse);
+    /// Where the gateway's own endpoints stand.
     auth_prefix: String = text(pattern::LITERAL_PATH, pattern::literal_path) => "/auth".to_owned(), restart listen.auth_prefix;
+    /// Connections at once of one client network (an IPv4 address, an IPv6 /64), trusted proxies excepted; 0: no limit.
     connections_per_client_max: usize = number(0..=1_000_000) => 1000, restart listen.connections_per_client_max;
+    /// Hosts that serve the gateway's own endpoints; empty: all. Best one that serves no upstream.
     auth_hosts: Vec<String> = texts(HOST, host) => Vec::new();
+    /// Threads that proxy. Default: the processors that the process may use.
     workers: usize = number(1..=1024) => processors(), restart listen.workers;
 }}
 

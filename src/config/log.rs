@@ -1,6 +1,6 @@
 //! `[log]`: what is written about the gateway's work.
 
-use crate::config::forms::{Flag, text};
+use crate::config::forms::{flag, text};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
 
@@ -9,8 +9,13 @@ const LEVEL: &str =
     "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
 
 keys! { pub(super) LogKeys = "log"; {
+    /// off, error, warn, info, debug or trace on standard error; filters by target may follow: "info,doorward::proxy=debug".
+    /// Audit events (target audit) are JSON lines on standard output, told field by field in docs/audit.md, and pass at every
+    /// level but off; the proxy engine (target pingora) is held at warn.
     level: String = text(LEVEL, filter) => "info".to_owned();
-    access: bool = Flag => true;
+    /// One JSON record per request on standard output. A reader that does not keep up costs lines, which are counted, and never
+    /// a request.
+    access: bool = flag() => true;
 }}
 
 /// `[log]`

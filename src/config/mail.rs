@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::forms::{Path, PathOrNone, choice, is_path, number, text};
+use crate::config::forms::{choice, is_path, number, or_none, path, text};
 use crate::config::keys::{Key, keys};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
@@ -74,15 +74,25 @@ const WAYS: &[(&str, Way)] = &[
 const PER_HOUR_MAX: u64 = 1_000_000;
 
 keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
+    /// "smtp": to a mail server. "sendmail": to a program on this machine. "file": one .eml per message, mode 0600, in the
+    /// directory below. "stdout": onto standard output. The last two are for trying things out.
+    /// Whichever it is, a mail waits in the store, sealed, until it is delivered, and is tried again until its link expires.
     transport: Way = choice(WAYS, &[]) => Way::File;
-    directory: PathBuf = Path("the path of a directory");
+    directory: PathBuf = path("the path of a directory");
     from: String = text("a sender such as Doorward <noreply@localhost>", sender) => "Doorward <noreply@localhost>".to_owned();
+    /// The links in mails. {public_url} and {token} are filled in; the default follows listen.auth_prefix.
     confirm_link: String = text(LINK, link);
     reset_link: String = text(LINK, link);
+    /// Mails that strangers can cause, by registering and by having forgotten a password: to one address, and for one client
+    /// network, within an hour; a /56, /48 and /32 of IPv6 count as 2, 5 and 20 of these. In all, those who register and those who
+    /// have forgotten a password each. What is above is not sent; the answer is the same. Notices to an owner do not count.
     per_address_per_hour: u32 = number(1..=PER_HOUR_MAX) => 3;
     per_network_per_hour: u32 = number(1..=PER_HOUR_MAX) => 10;
     per_hour: u32 = number(1..=PER_HOUR_MAX) => 1000;
-    templates: Option<PathBuf> = PathOrNone("the path of a directory, or \"\"") => None;
+    /// Directory with texts that replace the built-in ones; see docs/mail.md. "": none.
+    templates: Option<PathBuf> = or_none(path("the path of a directory, or \"\"")) => None;
+    /// The program, by its whole path; it is called with -i -f SENDER -- RECIPIENT and the mail on its standard input. One
+    /// that is setgid, as Postfix's is, does not work under systemd's NoNewPrivileges: take smtp to localhost then.
     sendmail_command: PathBuf = text("the whole path of a program", program) => PathBuf::from("/usr/sbin/sendmail");
 }}
 

@@ -76,16 +76,25 @@ keys! { RootKeys = ""; {
     limits: Value = table(&limits::LimitKeys::SECTION);
     store: Value = table(&store::StoreKeys::SECTION), restart store;
     tokens: Value = table(&tokens::TokenKeys::SECTION);
+    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md tells how to connect some, and what
+    /// happens while one is away.
     issuer: Value = table(&issuers::IssuerKeys::SECTION);
+    /// Browsers carry one opaque cookie: __Host-doorward over https, doorward_session over http.
     session: Value = table(&session::SessionKeys::SECTION);
     account: Value = table(&account::AccountKeys::SECTION);
     mail: Value = table(&mail::MailKeys::SECTION);
+    /// Other proxies that ask at /auth/verify whether a request may pass: docs/forward-auth.md. Only those in
+    /// listen.trusted_proxies may.
     forward_auth: Value = table(&forward_auth::ForwardAuthKeys::SECTION);
     log: Value = table(&log::LogKeys::SECTION), restart log;
     audit: Value = table(&audit::AuditKeys::SECTION);
     roles: Value = table(&roles::RolesKeys::SECTION);
+    /// A service that owns the memberships of its resources and is asked for them; one table for each. What it has to answer
+    /// stands in docs/role-sources.md.
     role_source: Value = table(&role_sources::RoleSourceKeys::SECTION);
+    /// A service behind the gateway; one table for each.
     upstream: Value = table(&upstreams::UpstreamKeys::SECTION);
+    /// What is let in; one table for each route. What no route matches is answered with 404 and reaches no upstream.
     route: Value = table(&routes::RouteKeys::SECTION);
 }}
 
@@ -217,13 +226,20 @@ fn declared(section: &'static Section) -> Vec<(String, &'static dyn Declared)> {
     list
 }
 
-/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`, and what it means; tables
-/// themselves are not among them.
-pub fn known_keys() -> impl Iterator<Item = (String, &'static [&'static str])> {
+/// What stands above each key and table in `config/doorward.toml`: a line for each comment, without its `#`.
+pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
+    declared(&RootKeys::SECTION)
+        .into_iter()
+        .map(|(name, key)| (name, key.doc()))
+}
+
+/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
+/// among them.
+pub fn known_keys() -> impl Iterator<Item = String> {
     declared(&RootKeys::SECTION)
         .into_iter()
         .filter(|(_, key)| key.kind() != Kind::Tables)
-        .map(|(name, key)| (name, key.doc()))
+        .map(|(name, _)| name)
 }
 
 /// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.

@@ -14,6 +14,8 @@ const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-To
      who calls, where to or from whom, and none that HTTP, proxies or credentials use";
 
 keys! { pub(super) PassHeadersKeys = "route[]"; {
+    /// Fields of the caller's that are removed or refused otherwise and that the service wants, such as
+    /// X-HTTP-Method-Override or X-Auth-Token; none that says who calls, where to or from whom.
     pass_headers: Vec<HeaderName> = texts(EXPECTED, name) => Vec::new();
 }}
 

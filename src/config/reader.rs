@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
 use crate::config::forms;
-use crate::config::keys::{self, Form, Key, Section, Spot};
+use crate::config::keys::{self, Form, Key, Kind, Section, Spot};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
 
 /// What all readers of a configuration share.
@@ -113,7 +113,11 @@ impl<'a> Reader<'a> {
     /// As [`Reader::take`], but the key must be there.
     pub(super) fn required<V>(&mut self, key: &Key<V>) -> Option<V> {
         if !self.has(key) {
-            self.add(key, key.form.expected_of_missing());
+            let each = key.form.expected();
+            match key.form.kind() {
+                Kind::Texts => self.add(key, format!("a list of at least one, each {each}")),
+                _ => self.add(key, each),
+            }
         }
         self.take(key)
     }

@@ -1,7 +1,7 @@
 //! `require`: what a route asks of its caller.
 
 use crate::config::document::Value;
-use crate::config::forms::some_texts;
+use crate::config::forms::{some_items, some_texts};
 use crate::config::keys::{Key, keys, undeclared};
 use crate::config::reader::Reader;
 use crate::config::roles::{OWN_SCOPES, Words};
@@ -59,7 +59,7 @@ fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &Words) -> R
     if !reader.has(&RequireKeys::any_role) && !reader.has(&RequireKeys::all_scopes) {
         reader.add_here("`any_role` or `all_scopes`, with at least one item");
     }
-    let roles = some_texts(ROLE, |text: &str| template(text, captures, words));
+    let roles = some_items(ROLE, |text: &str| template(text, captures, words));
     let any_role = reader.take_as(&RequireKeys::any_role, &roles);
     let all_scopes = reader.get(&RequireKeys::all_scopes);
     reader.finish();

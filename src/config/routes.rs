@@ -3,7 +3,7 @@
 use http::{HeaderName, Method};
 
 use crate::config::document::Value;
-use crate::config::forms::{Flag, FlagOrTexts, some_texts, table, text_or_table, told};
+use crate::config::forms::{flag, flag_or_texts, some_texts, table, text_or_table, told};
 use crate::config::headers;
 use crate::config::keys::{keys, undeclared};
 use crate::config::listen;
@@ -27,17 +27,31 @@ const UPSTREAM: &str = "the name of an [[upstream]]";
 const PATH: &str = "a path such as /lists/{id}/**";
 
 keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
+    /// {name} matches one segment; /x/** matches /x/ and all below, not /x.
     path: String = told(PATH);
+    /// Which methods, in upper case, and which hosts. Default: all, except TRACE and CONNECT, which never pass.
     methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
     hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
     upstream: String = told(UPSTREAM);
+    /// "public": no credential is looked at. "optional": one that is presented must hold. "authenticated": one must be
+    /// presented. Or a table of rights, as below.
     require: Value = text_or_table(requirement::REQUIRE, Some(&RequireKeys::SECTION));
+    /// Other names for the headers that tell the upstream who calls.
     identity_headers: Value = table(&IdentityHeaderKeys::SECTION);
-    all_roles: bool = Flag => false;
+    /// X-Auth-Roles carries every role of the caller, not only those that concern the path.
+    all_roles: bool = flag() => false;
+    /// Which kinds of credentials count here: bearer tokens, API keys, the session cookie, client certificates ("mtls": the
+    /// word is taken, but this release verifies none). A field that could hold another kind only is the application's own: it is
+    /// not looked at, and is passed on, unless it holds an API key or a token that counts elsewhere.
     accept: Vec<CredentialKind> = some_texts(ACCEPT, accepted);
-    pass_credentials: Vec<CredentialKind> = FlagOrTexts { expected: PASS, on: &[Bearer, ApiKey], parse: passed };
-    assertion: bool = Flag => false;
-    cors_preflight: bool = Flag => false;
+    /// Which of the caller's credentials are passed on to the upstream: "authorization", "apikey", "cookie". An API key goes by
+    /// the second whatever carries it, our cookie by the third alone. true: the first two.
+    pass_credentials: Vec<CredentialKind> = flag_or_texts(PASS, &[Bearer, ApiKey], passed);
+    /// X-Auth-Assertion is added: who calls, signed for 30 s and bound to route, method and path (docs/assertion.md).
+    assertion: bool = flag() => false;
+    /// CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route pass to the
+    /// upstream without a credential, since browsers send none with them; whether OPTIONS itself is among `methods` or not.
+    cors_preflight: bool = flag() => false;
 }}
 
 keys! { pub(super) IdentityHeaderKeys = "route[].identity_headers"; {

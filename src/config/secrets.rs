@@ -86,13 +86,13 @@ pub(super) fn secret_of(
     }
     if let Some(file) = file {
         warn_if_readable(reader, file_key, &file);
-        return from_file(reader, file_key, &file, &expected, fits);
+        return from_file(reader, file_key, &file, expected, fits);
     }
     let credential = around.env.credentials()?.join(credential?);
     if !credential.exists() {
         return None;
     }
-    from_file(reader, key, &credential, &expected, fits)
+    from_file(reader, key, &credential, expected, fits)
 }
 
 fn from_file(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::forms::{Flag, seconds, texts, told};
+use crate::config::forms::{flag, seconds, texts, told};
 use crate::config::keys::keys;
 use crate::config::listen::{self, PublicUrl};
 use crate::config::reader::Reader;
@@ -12,12 +12,20 @@ const DOMAIN: &str = "a domain such as example.com, to which the host of public_
 const MONTH_S: u64 = 30 * 86_400;
 
 keys! { pub(super) SessionKeys = "session"; {
+    /// Unused that long, a session ends; the same for administrators. tokens.absolute_ttl_s bounds both.
     idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_hours(2);
     admin_idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_mins(15);
+    /// A second cookie, __Secure-doorward, for this domain and its subdomains (https only): routes read that one, the gateway's
+    /// own endpoints the first. "": one cookie for both.
     cookie_domain: String = told(DOMAIN);
+    /// Origins that a login may lead back to, such as "https://app.example.com"; public_url always may.
     return_to: Vec<String> = texts(ORIGIN, origin) => Vec::new();
-    login_redirect: bool = Flag => true;
+    /// Send navigations that lack a login to the login page; every other caller is answered with 401.
+    login_redirect: bool = flag() => true;
+    /// Origins from which what a browser attaches by itself (the cookie, HTTP Basic, the token of an edge in front) may
+    /// authenticate requests that change something on routes, beside the target's own.
     origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+    /// Origins whose scripts may call the gateway's own endpoints (CORS); never those for keys, passwords and administration.
     auth_origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
 }}
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::forms::{Path, PathOrNone, choice, number, seconds, text, told, visible};
+use crate::config::forms::{choice, number, or_none, path, seconds, text, told, visible};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
 use crate::config::secrets::{self, Surroundings};
@@ -76,14 +76,22 @@ const TLS: &[(&str, SmtpTls)] = &[
 ];
 
 keys! { pub(super) SmtpKeys = "mail"; {
+    /// The mail server: a name, or an address.
     smtp_host: String = text(HOST, host) => String::new();
+    /// Default: the port that goes with smtp_tls.
     smtp_port: u16 = number(1..=65_535);
+    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and nothing if the server does not offer it (port
+    /// 587). "none": in clear, to loopback only (port 25). The certificate is verified in either case.
     smtp_tls: SmtpTls = choice(TLS, &[]) => SmtpTls::Required;
+    /// With what to log in there. The password is better kept in a file of its own, or as systemd credential
+    /// doorward.smtp_password.
     smtp_username: String = text("1 to 254 visible ASCII characters", visible::<254>);
     smtp_password: String = told(PASSWORD);
-    smtp_password_file: PathBuf = Path("the path of a file");
+    smtp_password_file: PathBuf = path("the path of a file");
+    /// One delivery, from connecting to the server's last word.
     smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30);
-    ca_file: Option<PathBuf> = PathOrNone("the path of a file, or \"\"") => None;
+    /// PEM file with the certificates that the server's must come from. "": those that the system trusts.
+    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
 }}
 
 /// Reads the keys; `is_wanted`: whether mails go this way.

@@ -17,12 +17,21 @@ const CREATES: &[(&str, StoreCreate)] = &[
 ];
 
 keys! { pub(super) StoreKeys = "store", later ["url"]; {
+    /// "sled": embedded, on disk. "memory": gone with the process, for tests.
     engine: StoreEngine = choice(ENGINES, &["postgres"]) => StoreEngine::Sled;
+    /// The gateway's own directory, mode 0700: records, signing keys, the socket of the command line.
     path: String = text("the path of a directory", path) => "data/doorward".to_owned();
+    /// Where there is no store: "if_missing": a start makes one and warns of it; "never": it is refused, so that a volume which is
+    /// not mounted is not taken for an empty store. Set it to "never" once there is one.
     create: StoreCreate = choice(CREATES, &[]) => StoreCreate::IfMissing;
+    /// Bound of each cache in front of the store, in entries of about 1 KiB; who has many roles counts for several.
     cache_entries: u64 = number(1..=100_000_000) => 100_000;
+    /// How often the records and key files are copied into path/backup and read back, in seconds; 0: never. How many of these
+    /// copies are kept, without those whose names are later than now. docs/store.md tells how to bring one back.
     backup_every_s: Duration = seconds(0..=YEAR_S) => Duration::from_hours(24);
     backup_keep: usize = number(1..=1000) => 7;
+    /// How long a write may take; then its caller is answered 503: store_unavailable where it was not begun, write_unknown where it
+    /// may yet be done.
     write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
 }}
 

@@ -16,9 +16,12 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 ];
 
 keys! { pub(super) TokenKeys = "tokens"; {
+    /// Claims iss and aud of the gateway's own tokens. Default of the issuer: public_url.
     issuer: String = text(CLAIM, claim);
     audience: String = text(CLAIM, claim) => "doorward".to_owned();
+    /// ES256, EdDSA, RS256 or HS256.
     algorithm: Algorithm = choice(ALGORITHMS, &[]) => Algorithm::ES256, restart tokens.algorithm;
+    /// Life of an access token; life of a session that is not used; life of a session at most.
     access_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15);
     refresh_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(14 * 24);
     absolute_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(30 * 24);
