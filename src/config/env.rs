@@ -138,9 +138,9 @@ fn resolve<'a>(
         let (key, after) = rest.split_first()?;
         let declared = section.find(key)?;
         if after.is_empty() {
-            return Some((steps, key, declared.kind()));
+            return Some((steps, key, declared.shape.kind()));
         }
-        section = declared.inner()?;
+        section = declared.shape.inner()?;
         rest = if section.name.ends_with("[]") {
             let (number, after) = after.split_first()?;
             steps.push(Step::Item(key, number.parse().ok()?));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::document::Value;
-use crate::config::keys::{Form, Kind, Section, Spot};
+use crate::config::keys::{Form, Kind, Section, Shaped, Spot};
 
 /// A value as its key takes it, or what would be right; `Err(None)`: that is noted already.
 pub(super) type Parsed<V> = Result<V, Option<String>>;
@@ -33,7 +33,7 @@ const fn shape<P>(kind: Kind, expected: &'static str, parse: P) -> Shape<P> {
     }
 }
 
-impl<V, P: Parse<V>> Form<V> for Shape<P> {
+impl<P> Shaped for Shape<P> {
     fn kind(&self) -> Kind {
         self.kind
     }
@@ -45,7 +45,9 @@ impl<V, P: Parse<V>> Form<V> for Shape<P> {
     fn expected(&self) -> &'static str {
         self.expected
     }
+}
 
+impl<V, P: Parse<V>> Form<V> for Shape<P> {
     fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V> {
         (self.parse)(value, spot)
             .map_err(|wrong| wrong.map(|expected| spot.add(expected)))
@@ -289,14 +291,7 @@ const fn list<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
 
 /// A table, or a list of tables, of a section, which takes it apart.
 pub(super) const fn table(section: &'static Section) -> Shape<impl Parse<Value>> {
-    let kind = Kind::Tables;
-    let parse = |value: Value, _: &Spot<'_>| Ok(value);
-    Shape {
-        kind,
-        expected: "a table",
-        inner: Some(section),
-        parse,
-    }
+    raw(Kind::Tables, "a table", Some(section))
 }
 
 /// A text, or a table: of a section, or with names of its own.
@@ -304,7 +299,15 @@ pub(super) const fn text_or_table(
     expected: &'static str,
     inner: Option<&'static Section>,
 ) -> Shape<impl Parse<Value>> {
-    let kind = Kind::TextOrTable;
+    raw(Kind::TextOrTable, expected, inner)
+}
+
+/// A value as it is written.
+const fn raw(
+    kind: Kind,
+    expected: &'static str,
+    inner: Option<&'static Section>,
+) -> Shape<impl Parse<Value>> {
     let parse = |value: Value, _: &Spot<'_>| Ok(value);
     Shape {
         kind,

@@ -104,10 +104,10 @@ pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Optio
     let secret = reader.take(&SourceKeys::secret_jwk_file);
     let hosts = reader.take(&SourceKeys::jwks_hosts);
     let written = [
-        (SourceKeys::jwks_url.name, true),
-        (SourceKeys::discovery.name, is_discovered),
-        (SourceKeys::jwks_file.name, true),
-        (SourceKeys::secret_jwk_file.name, true),
+        (SourceKeys::jwks_url.row.name, true),
+        (SourceKeys::discovery.row.name, is_discovered),
+        (SourceKeys::jwks_file.row.name, true),
+        (SourceKeys::secret_jwk_file.row.name, true),
     ]
     .into_iter()
     .filter(|(key, counts)| *counts && reader.has(key));

@@ -44,19 +44,20 @@ impl Spot<'_> {
     }
 }
 
-/// What a key takes: its type, its limits, and what is said of anything else. `config::forms` has them all.
-pub(super) trait Form<V> {
+/// What a key takes, as far as its type does not matter.
+pub(super) trait Shaped {
     /// How an environment variable is read.
     fn kind(&self) -> Kind;
 
     /// The section whose keys a table has.
-    fn inner(&self) -> Option<&'static Section> {
-        None
-    }
+    fn inner(&self) -> Option<&'static Section>;
 
     /// What would be right: for a list, what each of its items is.
     fn expected(&self) -> &'static str;
+}
 
+/// What a key takes: its type, its limits, and what is said of anything else. `config::forms` has them all.
+pub(super) trait Form<V>: Shaped {
     /// Reads a value and notes what is wrong with it.
     fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V>;
 }
@@ -66,47 +67,24 @@ pub(super) type Keep = fn(&mut Config, &Config) -> bool;
 
 /// A key of a section. `D` is its default, `()` where the section says what holds without it.
 pub(super) struct Key<V: 'static, D = ()> {
-    pub(super) name: &'static str,
     pub(super) form: &'static dyn Form<V>,
     pub(super) default: D,
+    pub(super) row: Row,
+}
+
+/// A key of whatever type, as the list of its section has it.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) shape: &'static dyn Shaped,
+    /// What stands above it in `config/doorward.toml`.
     pub(super) doc: &'static [&'static str],
+    /// `None`: a new value counts from the reload on.
     pub(super) keep: Option<Keep>,
 }
 
 impl<V, D> AsRef<str> for Key<V, D> {
     fn as_ref(&self) -> &str {
-        self.name
-    }
-}
-
-/// A key of any type, as lists have it.
-pub(super) trait Declared {
-    fn name(&self) -> &'static str;
-    fn kind(&self) -> Kind;
-    fn inner(&self) -> Option<&'static Section>;
-    fn doc(&self) -> &'static [&'static str];
-    fn keep(&self) -> Option<Keep>;
-}
-
-impl<V, D> Declared for Key<V, D> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn kind(&self) -> Kind {
-        self.form.kind()
-    }
-
-    fn inner(&self) -> Option<&'static Section> {
-        self.form.inner()
-    }
-
-    fn doc(&self) -> &'static [&'static str] {
-        self.doc
-    }
-
-    fn keep(&self) -> Option<Keep> {
-        self.keep
+        self.row.name
     }
 }
 
@@ -114,7 +92,7 @@ impl<V, D> Declared for Key<V, D> {
 pub(super) struct Section {
     /// Such as `listen` and `route[].require`; `[]` marks a list of tables.
     pub(super) name: &'static str,
-    pub(super) keys: &'static [&'static dyn Declared],
+    pub(super) keys: &'static [&'static Row],
     /// The rest of its keys, where other files read them.
     pub(super) parts: &'static [&'static Self],
     /// Keys that a later release has: an operator should not look for a slip of the pen there.
@@ -123,7 +101,7 @@ pub(super) struct Section {
 
 /// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as `SECTION`.
 ///
-/// ```ignore
+/// ```text
 /// keys! { pub(super) StoreKeys = "store", later ["url"]; {
 ///     /// How many backups are kept.
 ///     backup_keep: usize = number(1..=1000) => 7;
@@ -132,9 +110,10 @@ pub(super) struct Section {
 /// }}
 /// ```
 ///
-/// The comment stands above the key in `config/doorward.toml`, word for word; a key without one belongs to that of the key
-/// before it. `and` names the keys of the same section that other files declare. Then come the type and the form of the value, behind `=>` its default, and behind `restart` the setting that
-/// keeps its value until then.
+/// The comment stands above the key in `config/doorward.toml`, word for word; a key without one shares the comment of the
+/// key before it. Then come the type of the value and its form, after `=>` its default, and after `restart` the field of
+/// `Config` that a reload leaves alone. A file that reads only some keys of a section declares these, and the section's own
+/// declaration names them after `and`. Keys of a later release are named after `later`.
 macro_rules! keys {
     ($vis:vis $type:ident = $section:literal $(, later $later:tt)? $(, and [$($part:ident),+])?; {$(
         $(#[doc = $doc:literal])*
@@ -148,17 +127,20 @@ macro_rules! keys {
             $(pub(in crate::config) const $key: $crate::config::keys::Key<
                 $value $(, $crate::config::keys::keys!(@default $default, $value))?
             > = $crate::config::keys::Key {
-                name: stringify!($key),
                 form: &$form,
                 default: ($(|| $default)?),
-                doc: &[$($doc),*],
-                keep: $crate::config::keys::keys!(@keep $($($setting).+)?),
+                row: $crate::config::keys::Row {
+                    name: stringify!($key),
+                    shape: &$form as &'static dyn $crate::config::keys::Form<$value>,
+                    doc: &[$($doc),*],
+                    keep: $crate::config::keys::keys!(@keep $($($setting).+)?),
+                },
             };)*
 
             pub(in crate::config) const SECTION: $crate::config::keys::Section =
                 $crate::config::keys::Section {
                     name: $section,
-                    keys: &[$(&Self::$key),*],
+                    keys: &[$(&Self::$key.row),*],
                     parts: &[$($(&$part::SECTION),+)?],
                     later: &$crate::config::keys::keys!(@later $($later)?),
                 };
@@ -194,19 +176,19 @@ pub(super) fn join(section: &str, key: &str) -> String {
 
 impl Section {
     /// Its keys.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'static dyn Declared> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Row> {
         let parts = self.parts.iter().flat_map(|part| part.keys);
         self.keys.iter().chain(parts).copied()
     }
 
     /// The key of this name, if there is one.
-    pub(super) fn find(&self, key: &str) -> Option<&'static dyn Declared> {
-        self.keys().find(|known| known.name() == key)
+    pub(super) fn find(&self, key: &str) -> Option<&'static Row> {
+        self.keys().find(|known| known.name == key)
     }
 
     /// This section and all below it, from the top down.
     pub(super) fn all(&'static self) -> Vec<&'static Self> {
-        let below = self.keys().filter_map(Declared::inner);
+        let below = self.keys().filter_map(|row| row.shape.inner());
         std::iter::once(self)
             .chain(below.flat_map(Self::all))
             .collect()
@@ -217,7 +199,7 @@ impl Section {
         if self.later.contains(&key) {
             return NOT_IN_RELEASE.to_owned();
         }
-        if let Some(name) = nearest(key, self.keys().map(Declared::name)) {
+        if let Some(name) = nearest(key, self.keys().map(|row| row.name)) {
             return format!("a known key; did you mean `{name}`?");
         }
         match root

@@ -63,7 +63,7 @@ pub use crate::config::tokens::Tokens;
 use crate::config::base::Base;
 use crate::config::document::Value;
 use crate::config::forms::table;
-use crate::config::keys::{Declared, Kind, Section, keys};
+use crate::config::keys::{Kind, Row, Section, keys};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
@@ -207,7 +207,7 @@ impl Config {
         self.follow(&old.listen);
         let mut changed = Vec::new();
         for (name, key) in declared(&RootKeys::SECTION) {
-            if key.keep().is_some_and(|keep| keep(self, old)) {
+            if key.keep.is_some_and(|keep| keep(self, old)) {
                 changed.push(name);
             }
         }
@@ -217,11 +217,11 @@ impl Config {
 
 /// Every key and table of a configuration with its whole name, such as `route[].require.any_role`; what is in a table
 /// follows it.
-fn declared(section: &'static Section) -> Vec<(String, &'static dyn Declared)> {
+fn declared(section: &'static Section) -> Vec<(String, &'static Row)> {
     let mut list = Vec::new();
     for key in section.keys() {
-        list.push((keys::join(section.name, key.name()), key));
-        list.extend(key.inner().into_iter().flat_map(declared));
+        list.push((keys::join(section.name, key.name), key));
+        list.extend(key.shape.inner().into_iter().flat_map(declared));
     }
     list
 }
@@ -230,7 +230,7 @@ fn declared(section: &'static Section) -> Vec<(String, &'static dyn Declared)> {
 pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
     declared(&RootKeys::SECTION)
         .into_iter()
-        .map(|(name, key)| (name, key.doc()))
+        .map(|(name, key)| (name, key.doc))
 }
 
 /// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
@@ -238,7 +238,7 @@ pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
 pub fn known_keys() -> impl Iterator<Item = String> {
     declared(&RootKeys::SECTION)
         .into_iter()
-        .filter(|(_, key)| key.kind() != Kind::Tables)
+        .filter(|(_, key)| key.shape.kind() != Kind::Tables)
         .map(|(name, _)| name)
 }
 

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
 
     /// Makes a reader of a table that was found under a key.
     pub(super) fn inner(&self, key: &Key<Value>, table: Table) -> Reader<'a> {
-        let name = keys::join(&self.place.key, key.name);
+        let name = keys::join(&self.place.key, key.row.name);
         let section = key.form.inner().unwrap_or(self.section);
         Reader::new(section, name, table, self.shared)
     }
@@ -181,13 +181,13 @@ impl<'a> Reader<'a> {
             None => Vec::new(),
             Some(Value::List(items)) => items,
             Some(_) => {
-                self.add(key, format!("tables, each begun by [[{}]]", key.name));
+                self.add(key, format!("tables, each begun by [[{}]]", key.row.name));
                 Vec::new()
             }
         };
         let mut readers = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let name = format!("{}[{index}]", keys::join(&self.place.key, key.name));
+            let name = format!("{}[{index}]", keys::join(&self.place.key, key.row.name));
             match item.value {
                 Value::Table(mut table) => {
                     table.origin = item.origin;

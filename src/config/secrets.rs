@@ -49,7 +49,7 @@ pub(super) fn secret(
     fits: fn(&str) -> bool,
     around: Surroundings<'_>,
 ) -> Option<Secret> {
-    let credential = format!("doorward.{}", keys.0.name);
+    let credential = format!("doorward.{}", keys.0.row.name);
     secret_of(reader, keys, Some(&credential), fits, around)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn secret_of(
     if reader.has(key) && reader.has(file_key) {
         reader.add(
             file_key,
-            format!("to find it left out, since `{}` is there", key.name),
+            format!("to find it left out, since `{}` is there", key.row.name),
         );
         return None;
     }
@@ -78,7 +78,7 @@ pub(super) fn secret_of(
                 key,
                 format!(
                     "a configuration file that others may not read (chmod o-r), or `{}`",
-                    file_key.name
+                    file_key.row.name
                 ),
             );
         }
