@@ -64,27 +64,27 @@ pub enum Registration {
 pub struct AccountSettings {
     /// Who may register.
     pub registration: Registration,
-    /// Failed passwords that one name, or one account, may have from one client network. Default 5.
+    /// Failed passwords that one name, or one account, may have from one client network.
     pub lockout_attempts: u32,
-    /// How long a failed password counts. Default 10 min.
+    /// How long a failed password counts.
     pub lockout: Duration,
-    /// Shortest password, in characters. Default 8.
+    /// Shortest password, in characters.
     pub password_length_min: usize,
-    /// Classes that a password under 15 characters needs. Default 3; 0: none.
+    /// Classes that a password under 15 characters needs.
     pub password_classes_min: usize,
-    /// Life of a confirm token. Default 24 h.
+    /// Life of a confirm token.
     pub confirm_ttl: Duration,
-    /// Life of a reset token. Default 15 min.
+    /// Life of a reset token.
     pub reset_ttl: Duration,
-    /// Whether register and forgot say what exists. Default no.
+    /// Whether register and forgot say what exists.
     pub reveal_existing: bool,
-    /// Whether administrators get reset tokens by mail. Default no.
+    /// Whether administrators get reset tokens by mail.
     pub reset_administrators: bool,
-    /// Whether owners are told of logins from new networks or after many failures. Default yes.
+    /// Whether owners are told of logins from new networks or after many failures.
     pub notify_logins: bool,
-    /// Threads that hash passwords; default: processors less one, at least 1.
+    /// Threads that hash passwords.
     pub hash_threads: usize,
-    /// Name of the header that carries an API key, lower case. Default `x-api-key`.
+    /// Name of the header that carries an API key, lower case.
     pub api_key_header: HeaderName,
 }
 

@@ -44,7 +44,7 @@ pub struct Introspection {
     pub endpoint: Endpoint,
     /// As whom the gateway asks; `None`: as nobody.
     pub client: Option<Client>,
-    /// How long an answer that a token is active counts, at most. Default 60 s; 0: for one request.
+    /// How long an answer that a token is active counts, at most.
     pub ttl: Duration,
 }
 
@@ -60,7 +60,7 @@ pub struct Client {
 /// How the network is used for an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// How long the last good keys serve while the issuer is away. Default a day.
+    /// How long the last good keys serve while the issuer is away.
     pub stale_max: Duration,
     /// PEM file with the certificates that the issuer's must come from; `None`: those of the system.
     pub ca_file: Option<PathBuf>,

@@ -29,7 +29,7 @@ pub struct Issuer {
     pub issuer: String,
     /// One of these must be in the audience.
     pub audience: Vec<String>,
-    /// Claims that may hold the audience: the first that is present decides. Default `aud`.
+    /// Claims that may hold the audience: the first that is present decides.
     pub audience_claims: Vec<ClaimPath>,
     /// Claims that must be equal to these.
     pub required_claims: Vec<(ClaimPath, ClaimValue)>,
@@ -43,7 +43,7 @@ pub struct Issuer {
     pub introspection: Option<Introspection>,
     /// Allowed algorithms; empty: those its keys declare.
     pub algorithms: Vec<Algorithm>,
-    /// Clock difference allowed. Default 30 s, at most 300.
+    /// Clock difference allowed.
     pub leeway: Duration,
     /// Claim that names the subject.
     pub subject_claim: ClaimPath,
@@ -51,7 +51,7 @@ pub struct Issuer {
     pub subject_prefix: String,
     /// Claim that names the user for people; `None`: none does.
     pub username_claim: Option<ClaimPath>,
-    /// Put before each username. Default: the issuer's name and a colon.
+    /// Put before each username.
     pub username_prefix: String,
     /// Claim that holds roles, if any.
     pub roles_claim: Option<ClaimPath>,

@@ -53,40 +53,39 @@ keys! { pub(super) LimitKeys = "limits"; {
 /// Bounds on heads, bodies, connections, requests and waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The whole head: request line and fields. Default 32 KiB.
+    /// The whole head: request line and fields.
     pub head_bytes_max: usize,
-    /// Fields of a head. Default 100.
+    /// Fields of a head.
     pub head_fields_max: usize,
-    /// The request target. Default 8 KiB.
+    /// The request target.
     pub target_bytes_max: usize,
     /// From connecting to the first byte, from a head's first byte to its last, and again for a body to the gateway's own
-    /// endpoints. Default 10 s.
+    /// endpoints.
     pub head_timeout: Duration,
-    /// A request body towards an upstream; 0: no limit. Default 10 MiB.
+    /// A request body towards an upstream; 0: no limit.
     pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this. Default 60 s.
+    /// An idle connection of a caller is closed after this.
     pub keepalive_timeout: Duration,
-    /// Connections of callers at once. Default 10,000.
+    /// Connections of callers at once.
     pub connections_max: usize,
-    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long. Default 8,000, so that with its
-    /// name it fits into the 8 KiB that most servers take for one field.
+    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long.
     pub identity_header_bytes_max: usize,
     /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve, and one client network
-    /// has half of them. Default 0.
+    /// has half of them.
     pub requests_max: usize,
-    /// To connect to an upstream. Default 5 s.
+    /// To connect to an upstream.
     pub upstream_connect_timeout: Duration,
-    /// Between two reads from an upstream. Default 60 s.
+    /// Between two reads from an upstream.
     pub upstream_read_timeout: Duration,
-    /// Between two writes to an upstream. Default 60 s.
+    /// Between two writes to an upstream.
     pub upstream_write_timeout: Duration,
-    /// Idle connections kept, to all upstreams together. Default 128.
+    /// Idle connections kept, to all upstreams together.
     pub upstream_idle_max: usize,
-    /// After SIGTERM, requests in flight may take this long. Default 30 s.
+    /// After SIGTERM, requests in flight may take this long.
     pub drain_timeout: Duration,
-    /// Of these, streams that would go on by themselves. Default 5 s.
+    /// Of these, streams that would go on by themselves.
     pub drain_stream_timeout: Duration,
-    /// Memory of the process, in bytes; 0: the container's own limit. Default 0.
+    /// Memory of the process, in bytes; 0: the container's own limit.
     pub memory_bytes_max: u64,
 }
 

@@ -33,9 +33,9 @@ pub struct Listen {
     pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
-    /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
+    /// Prefix of the gateway's own endpoints: literal segments, no slash at the end.
     pub auth_prefix: String,
-    /// Threads that proxy; default: the processors this process may use.
+    /// Threads that proxy.
     pub workers: usize,
 }
 

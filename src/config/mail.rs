@@ -25,11 +25,11 @@ pub enum MailTransport {
 /// Mails that strangers can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailLimits {
-    /// To one address in an hour. Default 3.
+    /// To one address in an hour.
     pub per_address_per_hour: u32,
-    /// By one client network in an hour. Default 10; a /56 of IPv6 has twice, a /48 five times and a /32 twenty times that.
+    /// By one client network in an hour.
     pub per_network_per_hour: u32,
-    /// In all in an hour, to whom registers and to whom asks for a reset each. Default 1,000.
+    /// In all in an hour, to whom registers and to whom asks for a reset each.
     pub per_hour: u32,
 }
 

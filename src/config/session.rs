@@ -32,15 +32,15 @@ keys! { pub(super) SessionKeys = "session"; {
 /// Sessions of browsers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// Unused that long, a session ends. Default 2 h.
+    /// Unused that long, a session ends.
     pub idle_ttl: Duration,
-    /// The same for administrators. Default 15 min.
+    /// The same for administrators.
     pub admin_idle_ttl: Duration,
     /// The domain for whose hosts a second cookie is set, lower case; `None`: there is none.
     pub cookie_domain: Option<String>,
     /// Origins that a login may lead back to, beside `public_url`.
     pub return_to: Vec<String>,
-    /// Send navigations that lack a login to the login page. Default true.
+    /// Send navigations that lack a login to the login page.
     pub login_redirect: bool,
     /// Origins from which a cookie may authenticate unsafe requests on routes.
     pub origins: Vec<String>,

@@ -60,17 +60,17 @@ pub struct StoreSettings {
     pub engine: StoreEngine,
     /// Our directory, 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
     pub path: PathBuf,
-    /// Whether one is made there if there is none. Default: it is.
+    /// Whether one is made there if there is none.
     pub create: StoreCreate,
     /// Where the same relative path has led under another rule or environment: a store there was left behind.
     pub elsewhere: Vec<PathBuf>,
-    /// Bound of each cache in front of the store, in entries. Default 100,000.
+    /// Bound of each cache in front of the store, in entries.
     pub cache_entries: u64,
-    /// How often a backup is made into `path/backup`; `None`: never. Default one day.
+    /// How often a backup is made into `path/backup`; `None`: never.
     pub backup_every: Option<Duration>,
-    /// How many of them are kept. Default 7.
+    /// How many of them are kept.
     pub backup_keep: usize,
-    /// How long a write may take before its caller is told that its outcome is not known. Default 5 s.
+    /// How long a write may take before its caller is told that its outcome is not known.
     pub write_timeout: Duration,
 }
 

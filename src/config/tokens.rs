@@ -30,17 +30,17 @@ keys! { pub(super) TokenKeys = "tokens"; {
 /// The gateway's own tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Claim `iss`. Default: `public_url`.
+    /// Claim `iss`.
     pub issuer: String,
     /// Claim `aud`.
     pub audience: String,
     /// `ES256`, `EdDSA`, `RS256` or `HS256`.
     pub algorithm: Algorithm,
-    /// Life of an access token. Default 15 min.
+    /// Life of an access token.
     pub access_ttl: Duration,
-    /// Unused that long, a session ends. Default 14 days.
+    /// Unused that long, a session ends.
     pub refresh_ttl: Duration,
-    /// A session ends after this, used or not. Default 30 days.
+    /// A session ends after this, used or not.
     pub absolute_ttl: Duration,
 }
 
