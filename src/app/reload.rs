@@ -98,11 +98,11 @@ fn voiding(old: &Config, new: &Config) -> Vec<&'static str> {
     changed.map(|(key, _)| key).collect()
 }
 
-fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<&'static str>), String> {
+fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<String>), String> {
     let old = current.load();
     let (mut config, warnings) = load(path).map_err(|error| error.to_string())?;
     log_warnings(&warnings);
-    let fixed = keep_fixed(&mut config, &old.config);
+    let fixed = config.keep_fixed(&old.config);
     // What is wrong with it is told by the snapshot's own check, key by key.
     let obstacles = crate::snapshot::obstacles(&config);
     if !obstacles.is_empty() {
@@ -141,45 +141,6 @@ fn lines(obstacles: &[Obstacle]) -> String {
     texts.join("; ")
 }
 
-/// Sets fields back to their old values; gives the keys of those that were different.
-macro_rules! keep {
-    ($config:ident, $old:ident, { $($key:literal: $($field:ident).+,)+ }) => {{
-        let mut changed = Vec::new();
-        $(if $config.$($field).+ != $old.$($field).+ {
-            $config.$($field).+.clone_from(&$old.$($field).+);
-            changed.push($key);
-        })+
-        changed
-    }};
-}
-
-/// Keeps what the process has already bound, opened or started; names what would have changed.
-fn keep_fixed(config: &mut Config, old: &Config) -> Vec<&'static str> {
-    config.follow(&old.listen);
-    keep!(config, old, {
-        "listen.address": listen.addresses,
-        "listen.admin_address": listen.admin_address,
-        "listen.admin_token": listen.admin_token,
-        "listen.auth_prefix": listen.auth_prefix,
-        "listen.connections_per_client_max": listen.connections_per_client_max,
-        "listen.workers": listen.workers,
-        "limits.head_bytes_max": limits.head_bytes_max,
-        "limits.head_fields_max": limits.head_fields_max,
-        "limits.target_bytes_max": limits.target_bytes_max,
-        "limits.head_timeout_ms": limits.head_timeout,
-        "limits.keepalive_timeout_ms": limits.keepalive_timeout,
-        "limits.connections_max": limits.connections_max,
-        "limits.requests_max": limits.requests_max,
-        "limits.memory_max_mb": limits.memory_bytes_max,
-        "limits.upstream_idle_max": limits.upstream_idle_max,
-        "store": store,
-        "tokens.algorithm": tokens.algorithm,
-        "account.hash_threads": account.hash_threads,
-        "forward_auth.grpc_address": forward_auth.grpc_address,
-        "log": log,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +159,7 @@ mod tests {
              [tokens]\nalgorithm = 'EdDSA'\naccess_ttl_s = 60\n\
              [forward_auth]\ngrpc_address = '127.0.0.1:7'\n",
         );
-        let named = keep_fixed(&mut new, &old);
+        let named = new.keep_fixed(&old);
         assert_eq!(
             named,
             [
@@ -217,7 +178,7 @@ mod tests {
         // The rest counts from the next request on.
         assert_eq!(new.limits.body_bytes_max, 7);
         assert_eq!(new.tokens.access_ttl.as_secs(), 60);
-        assert!(keep_fixed(&mut config(""), &old).is_empty());
+        assert!(config("").keep_fixed(&old).is_empty());
     }
 
     #[test]
@@ -227,7 +188,7 @@ mod tests {
             "[listen]\naddress = '127.0.0.1:9'\nauth_prefix = '/a'\npublic_url = 'https://a.test'\n\
              [mail]\nreset_link = 'https://b.test/{token}'\n",
         );
-        keep_fixed(&mut new, &old);
+        new.keep_fixed(&old);
         assert_eq!(new.listen.public_url.text, "https://a.test");
         assert_eq!(new.tokens.issuer, "https://a.test");
         assert_eq!(new.mail.confirm_link, old.mail.confirm_link);

@@ -4,10 +4,49 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::forms::{choice, flag, number, seconds, text};
 use crate::config::headers;
+use crate::config::keys::keys;
 use crate::config::listen::processors;
 use crate::config::reader::Reader;
 use crate::model::route::IdentityHeaderNames;
+
+const DAY_S: u64 = 86_400;
+const REGISTRATIONS: &[(&str, Registration)] = &[
+    ("open", Registration::Open),
+    ("invite", Registration::Invite),
+    ("closed", Registration::Closed),
+];
+
+keys! { pub(super) AccountKeys = "account"; {
+    /// Who may register: "open", "invite" (an administrator invites) or "closed".
+    registration: Registration = choice(REGISTRATIONS, &[]) => Registration::Open;
+    /// Failed passwords that one name, or one account, may have from one client network (an IPv4 address, an IPv6 /64) within
+    /// lockout_s, a sliding window: then 429 until the oldest has left it. All names together have 100 from one network, or
+    /// lockout_attempts if that is more; and an account that many in a row from anywhere, before it pauses longer after each,
+    /// at most lockout_s, except for networks where it is logged in. `doorward account set-password` ends it for an account.
+    lockout_attempts: u32 = number(1..=100_000) => 5;
+    lockout_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(10);
+    /// Shortest password, in characters, at least 8.
+    password_length_min: usize = number(8..=128) => 8;
+    /// Of lower case, upper case, digit and punctuation, for passwords under 15 characters; 0 turns it off.
+    password_classes_min: usize = number(0..=4) => 3;
+    /// Life of the tokens that confirm a registration and reset a password.
+    confirm_ttl_s: Duration = seconds(1..=30 * DAY_S) => Duration::from_hours(24);
+    reset_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15);
+    /// true: register and forgot tell callers whether a name or an address has an account, instead of telling the owner by
+    /// mail: for places where people know each other anyway.
+    reveal_existing: bool = flag() => false;
+    /// true: an administrator who forgot the password gets a reset by mail. Whoever reads that mailbox is one then.
+    reset_administrators: bool = flag() => false;
+    /// true: a mail to the owner when a login comes from a client network that is new to the account (the last 16 are known,
+    /// and the first needs no mail), or follows five or more failed passwords in a row.
+    notify_logins: bool = flag() => true;
+    /// Threads that hash passwords, 19 MiB each while they do. Default: the processors less one, at least 1.
+    hash_threads: usize = number(1..=256) => processors().saturating_sub(1).max(1), restart account.hash_threads;
+    /// The header that carries an API key.
+    api_key_header: HeaderName = text(headers::EXPECTED, api_key_header) => HeaderName::from_static(headers::API_KEY);
+}}
 
 /// Who may register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,64 +64,44 @@ pub enum Registration {
 pub struct AccountSettings {
     /// Who may register.
     pub registration: Registration,
-    /// Failed passwords that one name, or one account, may have from one client network. Default 5.
+    /// Failed passwords that one name, or one account, may have from one client network.
     pub lockout_attempts: u32,
-    /// How long a failed password counts. Default 10 min.
+    /// How long a failed password counts.
     pub lockout: Duration,
-    /// Shortest password, in characters. Default 8.
+    /// Shortest password, in characters.
     pub password_length_min: usize,
-    /// Classes that a password under 15 characters needs. Default 3; 0: none.
+    /// Classes that a password under 15 characters needs.
     pub password_classes_min: usize,
-    /// Life of a confirm token. Default 24 h.
+    /// Life of a confirm token.
     pub confirm_ttl: Duration,
-    /// Life of a reset token. Default 15 min.
+    /// Life of a reset token.
     pub reset_ttl: Duration,
-    /// Whether register and forgot say what exists. Default no.
+    /// Whether register and forgot say what exists.
     pub reveal_existing: bool,
-    /// Whether administrators get reset tokens by mail. Default no.
+    /// Whether administrators get reset tokens by mail.
     pub reset_administrators: bool,
-    /// Whether owners are told of logins from new networks or after many failures. Default yes.
+    /// Whether owners are told of logins from new networks or after many failures.
     pub notify_logins: bool,
-    /// Threads that hash passwords; default: processors less one, at least 1.
+    /// Threads that hash passwords.
     pub hash_threads: usize,
-    /// Name of the header that carries an API key, lower case. Default `x-api-key`.
+    /// Name of the header that carries an API key, lower case.
     pub api_key_header: HeaderName,
 }
 
 pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
-    let registrations = [
-        ("open", Registration::Open),
-        ("invite", Registration::Invite),
-        ("closed", Registration::Closed),
-    ];
     let settings = AccountSettings {
-        registration: reader
-            .choice("registration", &registrations, &[])
-            .unwrap_or(Registration::Open),
-        lockout_attempts: reader
-            .number("lockout_attempts", 1..=100_000)
-            .and_then(|number| u32::try_from(number).ok())
-            .unwrap_or(5),
-        lockout: reader
-            .seconds("lockout_s", 1..=86_400)
-            .unwrap_or(Duration::from_mins(10)),
-        password_length_min: reader.count("password_length_min", 8..=128).unwrap_or(8),
-        password_classes_min: reader.count("password_classes_min", 0..=4).unwrap_or(3),
-        confirm_ttl: reader
-            .seconds("confirm_ttl_s", 1..=30 * 86_400)
-            .unwrap_or(Duration::from_hours(24)),
-        reset_ttl: reader
-            .seconds("reset_ttl_s", 1..=86_400)
-            .unwrap_or(Duration::from_mins(15)),
-        reveal_existing: reader.flag("reveal_existing").unwrap_or(false),
-        reset_administrators: reader.flag("reset_administrators").unwrap_or(false),
-        notify_logins: reader.flag("notify_logins").unwrap_or(true),
-        hash_threads: reader
-            .count("hash_threads", 1..=256)
-            .unwrap_or_else(|| processors().saturating_sub(1).max(1)),
-        api_key_header: reader
-            .text("api_key_header", headers::EXPECTED, api_key_header)
-            .unwrap_or(HeaderName::from_static(headers::API_KEY)),
+        registration: reader.get(&AccountKeys::registration),
+        lockout_attempts: reader.get(&AccountKeys::lockout_attempts),
+        lockout: reader.get(&AccountKeys::lockout_s),
+        password_length_min: reader.get(&AccountKeys::password_length_min),
+        password_classes_min: reader.get(&AccountKeys::password_classes_min),
+        confirm_ttl: reader.get(&AccountKeys::confirm_ttl_s),
+        reset_ttl: reader.get(&AccountKeys::reset_ttl_s),
+        reveal_existing: reader.get(&AccountKeys::reveal_existing),
+        reset_administrators: reader.get(&AccountKeys::reset_administrators),
+        notify_logins: reader.get(&AccountKeys::notify_logins),
+        hash_threads: reader.get(&AccountKeys::hash_threads),
+        api_key_header: reader.get(&AccountKeys::api_key_header),
     };
     reader.finish();
     settings

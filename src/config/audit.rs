@@ -1,6 +1,14 @@
 //! `[audit]`: what is demanded of the audit trail.
 
+use crate::config::forms::flag;
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
+
+keys! { pub(super) AuditKeys = "audit"; {
+    /// true: an action that the audit trail cannot tell of is refused with 503 within a second. Its event is written before the
+    /// change is made, with the outcome "begun", and again with its outcome. docs/audit.md has the details.
+    required: bool = flag() => false;
+}}
 
 /// `[audit]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +19,7 @@ pub struct AuditSettings {
 
 pub(super) fn read(mut reader: Reader<'_>) -> AuditSettings {
     let settings = AuditSettings {
-        required: reader.flag("required").unwrap_or(false),
+        required: reader.get(&AuditKeys::required),
     };
     reader.finish();
     settings

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::document::{self, Node, Table, Value};
-use crate::config::keys::{self, Kind};
+use crate::config::keys::{self, Kind, Section};
 use crate::config::problem::{Origin, Place, Problems};
 
 const PREFIX: &str = "DOORWARD__";
@@ -80,8 +80,8 @@ impl EnvOverlay {
         self.state_directory.as_deref()
     }
 
-    /// Lays every variable over the document.
-    pub(super) fn apply(&self, root: &mut Table, problems: &Problems) {
+    /// Lays every variable over the document, whose keys are those of `section`.
+    pub(super) fn apply(&self, root: &mut Table, section: &'static Section, problems: &Problems) {
         let mut variables: Vec<_> = self
             .variables
             .iter()
@@ -97,8 +97,8 @@ impl EnvOverlay {
             let origin = Origin::Variable(name.as_str().into());
             let place = Place::new(name.as_str(), Origin::Default);
             let parts: Vec<_> = path.iter().map(String::as_str).collect();
-            let Some((steps, key, kind)) = resolve(&parts) else {
-                problems.add(&place, unknown(&parts));
+            let Some((steps, key, kind)) = resolve(&parts, section) else {
+                problems.add(&place, unknown(&parts, section));
                 continue;
             };
             let Some(text) = value.to_str() else {
@@ -128,47 +128,43 @@ fn lower_path(name: &str) -> Vec<String> {
 }
 
 /// Finds the key that a variable names; `None` if there is none.
-fn resolve<'a>(parts: &[&'a str]) -> Option<(Vec<Step<'a>>, &'a str, Kind)> {
-    let mut section = String::new();
+fn resolve<'a>(
+    parts: &[&'a str],
+    mut section: &'static Section,
+) -> Option<(Vec<Step<'a>>, &'a str, Kind)> {
     let mut steps = Vec::new();
     let mut rest = parts;
     loop {
-        match rest {
-            [key] => return Some((steps, key, keys::kind(&section, key)?)),
-            [key, number, after @ ..] if keys::is_section(&list(&section, key)) => {
-                steps.push(Step::Item(key, number.parse().ok()?));
-                section = list(&section, key);
-                rest = after;
-            }
-            [key, after @ ..] if keys::is_section(&keys::join(&section, key)) => {
-                steps.push(Step::Key(key));
-                section = keys::join(&section, key);
-                rest = after;
-            }
-            _ => return None,
+        let (key, after) = rest.split_first()?;
+        let declared = section.find(key)?;
+        if after.is_empty() {
+            return Some((steps, key, declared.shape.kind()));
         }
+        section = declared.shape.inner()?;
+        rest = if section.name.ends_with("[]") {
+            let (number, after) = after.split_first()?;
+            steps.push(Step::Item(key, number.parse().ok()?));
+            after
+        } else {
+            steps.push(Step::Key(key));
+            after
+        };
     }
 }
 
-fn list(section: &str, key: &str) -> String {
-    format!("{}[]", keys::join(section, key))
-}
-
 /// What is said of a variable that names no key.
-fn unknown(parts: &[&str]) -> String {
+fn unknown(parts: &[&str], root: &'static Section) -> String {
     let (key, before) = parts.split_last().unwrap_or((&"", &[]));
-    let section = before.iter().fold(String::new(), |section, part| {
+    let name = before.iter().fold(String::new(), |name, part| {
         if part.bytes().all(|b| b.is_ascii_digit()) {
-            format!("{section}[]")
+            format!("{name}[]")
         } else {
-            keys::join(&section, part)
+            keys::join(&name, part)
         }
     });
-    let first = parts.first().unwrap_or(&"");
-    if keys::is_section(&section) {
-        keys::unknown(&section, key)
-    } else {
-        keys::unknown("", first)
+    match root.all().into_iter().find(|section| section.name == name) {
+        Some(section) => section.unknown(key, root),
+        None => root.unknown(parts.first().unwrap_or(&""), root),
     }
 }
 
@@ -245,6 +241,7 @@ fn value_of(text: &str, kind: Kind, origin: &Origin) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RootKeys;
 
     /// Shows a tree in one line, for comparison only.
     fn show(node: &Node) -> String {
@@ -271,7 +268,11 @@ mod tests {
     fn overlaid(text: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
         let problems = Problems::default();
         let mut root = document::parse(text, &problems);
-        EnvOverlay::from_pairs(pairs.iter().copied()).apply(&mut root, &problems);
+        EnvOverlay::from_pairs(pairs.iter().copied()).apply(
+            &mut root,
+            &RootKeys::SECTION,
+            &problems,
+        );
         let shown = show(&Node {
             origin: Origin::Default,
             value: Value::Table(root),

@@ -1,11 +1,14 @@
 //! `[forward_auth]`: other proxies that ask for a decision.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use url::Url;
 
+use crate::config::forms::{is_visible, path, text, told};
+use crate::config::keys::keys;
 use crate::config::listen::Listen;
-use crate::config::reader::{Reader, is_visible};
+use crate::config::reader::Reader;
 use crate::config::secrets::{self, SharedSecret, Surroundings};
 
 /// What other proxies are held to, and where they send browsers.
@@ -25,28 +28,44 @@ const GRPC_ADDRESS: &str =
 const LOGIN_URL: &str =
     "a URL such as https://auth.example.com/login: http or https, without user and fragment";
 
+keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
+    /// What they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters; better kept in a file of its own,
+    /// or as systemd credential doorward.secret. Default: none.
+    secret: String = told(SECRET);
+    secret_file: PathBuf = path("the path of a file");
+    /// Where Envoy asks over gRPC (ext_authz), in clear: an address of its own, such as 127.0.0.1:9191. "": nowhere.
+    grpc_address: String = told(GRPC_ADDRESS), restart forward_auth.grpc_address;
+    /// Where browsers that lack a login are sent, with the way back as `rd`; "": to the gateway's own page.
+    login_url: String = text(LOGIN_URL, login_url);
+}}
+
 pub(super) fn read(
     mut reader: Reader<'_>,
     listen: &Listen,
     around: Surroundings<'_>,
 ) -> ForwardAuth {
     let fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
-    let secret = secrets::secret(&mut reader, "secret", SECRET, fits, around);
+    let secret = secrets::secret(
+        &mut reader,
+        (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file),
+        fits,
+        around,
+    );
     let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
     let grpc_address = reader
-        .text("grpc_address", GRPC_ADDRESS, |text| {
+        .text(&ForwardAuthKeys::grpc_address, |text| {
             none_or(text).then(|| address(text, listen))
         })
         .flatten();
     if listen.trusted_proxies.is_empty() {
         let asking = "the asking proxies in listen.trusted_proxies: nobody may ask without";
         if grpc_address.is_some() {
-            reader.warn("grpc_address", asking);
+            reader.warn(&ForwardAuthKeys::grpc_address, asking);
         } else if secret.is_some() {
-            reader.warn("secret", asking);
+            reader.warn(&ForwardAuthKeys::secret, asking);
         }
     }
-    let login_url = reader.text("login_url", LOGIN_URL, login_url);
+    let login_url = reader.take(&ForwardAuthKeys::login_url);
     reader.finish();
     ForwardAuth {
         secret: secret.map(SharedSecret),

@@ -1,6 +1,8 @@
 //! The prefixes of `[[issuer]]`: they keep the people of one issuer apart from those of others, and from our own.
 
-use crate::config::reader::{Reader, is_visible};
+use crate::config::forms::{is_visible, text};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 use crate::model::id::UserId;
 
 /// The prefixes of one issuer.
@@ -22,6 +24,15 @@ const SUBJECT: &str =
 const USERNAME: &str = "at most 64 visible ASCII characters without comma, at least one of which none of our usernames has, such as \
                         a colon, and no beginning of our own uids, u-; or \"\"";
 
+keys! { pub(super) PrefixKeys = "issuer[]"; {
+    /// Put before each subject of this issuer. Of two issuers no prefix may be a beginning of the other's ("" is one of all); two
+    /// that are equal, both written, say that both speak for the same people.
+    subject_prefix: String = text(SUBJECT, subject_prefix);
+    /// Put before each username; holds a character that no username here has, such as a colon. Default: name and a colon. "" lets
+    /// the issuer give the username of any account here, an administrator's too.
+    username_prefix: String = text(USERNAME, username_prefix);
+}}
+
 impl Prefixes {
     /// Takes both prefixes of an issuer, and compares them with those of the issuers before it.
     pub(super) fn read(
@@ -30,20 +41,16 @@ impl Prefixes {
         name: Option<&str>,
         has_usernames: bool,
     ) -> Names {
-        let subject = reader.text("subject_prefix", SUBJECT, |text| {
-            prefix(text).filter(|prefix| !speaks_for_ours(prefix))
-        });
-        let is_written = reader.has("subject_prefix");
+        let subject = reader.take(&PrefixKeys::subject_prefix);
+        let is_written = reader.has(&PrefixKeys::subject_prefix);
         // A wrong one is noted already, and compared with no other.
         if subject.is_some() || !is_written {
             self.compare(reader, subject.clone().unwrap_or_default(), is_written);
         }
-        let username = reader.text("username_prefix", USERNAME, |text| {
-            prefix(text).filter(|prefix| sets_apart(prefix) && !speaks_for_ours(prefix))
-        });
+        let username = reader.take(&PrefixKeys::username_prefix);
         if has_usernames && username.as_deref() == Some("") {
             reader.warn(
-                "username_prefix",
+                &PrefixKeys::username_prefix,
                 "a prefix: with \"\" this issuer can give a username that an account here has, an administrator's too",
             );
         }
@@ -53,7 +60,7 @@ impl Prefixes {
             let collides = |other: &String| is_beginning_of_one(other, &username);
             if self.usernames.iter().any(collides) {
                 reader.warn(
-                    "username_prefix",
+                    &PrefixKeys::username_prefix,
                     "a prefix that neither begins another issuer's nor is begun by it: two people could get one username",
                 );
             }
@@ -74,7 +81,7 @@ impl Prefixes {
                 continue;
             }
             reader.add(
-                "subject_prefix",
+                &PrefixKeys::subject_prefix,
                 "a prefix that neither begins another issuer's nor is begun by it: two people could get one uid \
                  (\"\" is a beginning of every prefix; two that are equal, both written, say that both issuers speak for \
                  the same people)",
@@ -83,7 +90,7 @@ impl Prefixes {
         }
         if shared {
             reader.warn(
-                "subject_prefix",
+                &PrefixKeys::subject_prefix,
                 "a prefix that no other issuer has, unless both issuers speak for the same people: equal subjects get one uid",
             );
         }
@@ -95,6 +102,14 @@ impl Prefixes {
 pub(super) fn prefix(text: &str) -> Option<String> {
     let fits = text.is_empty() || (is_visible(text, 64) && !text.contains(','));
     fits.then(|| text.to_owned())
+}
+
+fn subject_prefix(text: &str) -> Option<String> {
+    prefix(text).filter(|prefix| !speaks_for_ours(prefix))
+}
+
+fn username_prefix(text: &str) -> Option<String> {
+    subject_prefix(text).filter(|prefix| sets_apart(prefix))
 }
 
 /// Whether one of two prefixes is a beginning of the other, or both are equal, whatever the case of their letters.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::reader::{Reader, is_visible};
+use crate::config::forms::{flag, is_visible, or_none, path, seconds, text, texts, told, visible};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 use crate::config::secrets::{self, SharedSecret, Surroundings};
 use crate::model::endpoint::{Endpoint, host_name};
 
@@ -42,7 +44,7 @@ pub struct Introspection {
     pub endpoint: Endpoint,
     /// As whom the gateway asks; `None`: as nobody.
     pub client: Option<Client>,
-    /// How long an answer that a token is active counts, at most. Default 60 s; 0: for one request.
+    /// How long an answer that a token is active counts, at most.
     pub ttl: Duration,
 }
 
@@ -58,7 +60,7 @@ pub struct Client {
 /// How the network is used for an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// How long the last good keys serve while the issuer is away. Default a day.
+    /// How long the last good keys serve while the issuer is away.
     pub stale_max: Duration,
     /// PEM file with the certificates that the issuer's must come from; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
@@ -68,39 +70,62 @@ const URL: &str =
     "an https:// URL without user, password and fragment; http:// on loopback addresses only";
 const ONE_SOURCE: &str = "one source of keys and not more: `jwks_url`, `discovery = true`, `jwks_file` or `secret_jwk_file`";
 const SECRET: &str = "1 to 1024 visible ASCII characters";
+const FILE: &str = "the path of a file";
+
+keys! { pub(super) SourceKeys = "issuer[]"; {
+    /// Where its keys come from, one of four: the URL of a JWK set, OpenID discovery below the issuer, a file with a JWK set of
+    /// public keys, or a file with one oct JWK. URLs are https://; http:// on loopback addresses only.
+    jwks_url: Endpoint = text(URL, Endpoint::parse);
+    discovery: bool = flag() => false;
+    jwks_file: PathBuf = path(FILE);
+    secret_jwk_file: PathBuf = path(FILE);
+    /// With discovery: hosts that may serve keys beside the issuer's own.
+    jwks_hosts: Vec<String> = texts("the name or address of a host", host);
+    /// How long the last good keys serve while the issuer is away, at most 30 days. Then its tokens are answered with 503.
+    stale_max_s: Duration = seconds(1..=30 * 86_400) => Duration::from_hours(24);
+    /// PEM file with the certificates that the issuer's must come from. "": those that the system trusts.
+    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
+    /// Where its opaque tokens are asked about (RFC 7662): beside its keys or without any. One issuer at most has this. The
+    /// gateway asks as client_id; the secret is better kept in a file of its own, or as systemd credential
+    /// doorward.<name>.client_secret.
+    introspection_url: Endpoint = text(URL, Endpoint::parse);
+    client_id: String = text("1 to 255 visible ASCII characters", visible::<255>);
+    client_secret: String = told(SECRET);
+    client_secret_file: PathBuf = path(FILE);
+    /// How long it counts that such a token was active, at most 3600; 0: it is asked about at each request.
+    introspection_ttl_s: Duration = seconds(0..=3600) => Duration::from_mins(1);
+}}
 
 /// Takes the one source of keys. Files are read later; that they can be is checked here, with everything else.
 pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Option<KeySource> {
-    const FILE: &str = "the path of a file";
-    let url = reader.text("jwks_url", URL, Endpoint::parse);
-    let is_discovered = reader.flag("discovery").unwrap_or(false);
-    let public = reader.path("jwks_file", FILE);
-    let secret = reader.path("secret_jwk_file", FILE);
-    let hosts = reader.texts("jwks_hosts", "the name or address of a host", |text| {
-        let bare = text.trim_matches(['[', ']']);
-        let address = bare.parse::<std::net::IpAddr>().ok();
-        address
-            .map(|address| address.to_string())
-            .or_else(|| host_name(text))
-    });
-    let written = ["jwks_url", "discovery", "jwks_file", "secret_jwk_file"]
-        .into_iter()
-        .filter(|key| reader.has(key) && (*key != "discovery" || is_discovered));
+    let url = reader.take(&SourceKeys::jwks_url);
+    let is_discovered = reader.get(&SourceKeys::discovery);
+    let public = reader.take(&SourceKeys::jwks_file);
+    let secret = reader.take(&SourceKeys::secret_jwk_file);
+    let hosts = reader.take(&SourceKeys::jwks_hosts);
+    let written = [
+        (SourceKeys::jwks_url.row.name, true),
+        (SourceKeys::discovery.row.name, is_discovered),
+        (SourceKeys::jwks_file.row.name, true),
+        (SourceKeys::secret_jwk_file.row.name, true),
+    ]
+    .into_iter()
+    .filter(|(key, counts)| *counts && reader.has(key));
     let written: Vec<_> = written.collect();
-    for key in written.iter().skip(1) {
+    for (key, _) in written.iter().skip(1) {
         reader.add(key, ONE_SOURCE);
     }
     if !is_discovered && hosts.as_ref().is_some_and(|hosts| !hosts.is_empty()) {
         reader.add(
-            "jwks_hosts",
+            &SourceKeys::jwks_hosts,
             "to find it left out: it goes with `discovery = true`",
         );
     }
     if written.is_empty() {
-        if reader.has("introspection_url") {
+        if reader.has(&SourceKeys::introspection_url) {
             return Some(KeySource::Nowhere);
         }
-        reader.add("jwks_url", ONE_SOURCE);
+        reader.add(&SourceKeys::jwks_url, ONE_SOURCE);
     }
     if let Some(endpoint) = url {
         return Some(KeySource::JwksUrl(endpoint));
@@ -109,13 +134,21 @@ pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Optio
         return discovery(reader, issuer?, hosts.unwrap_or_default());
     }
     if let Some(path) = public {
-        secrets::check_readable(reader, "jwks_file", &path);
+        secrets::check_readable(reader, &SourceKeys::jwks_file, &path);
         return Some(KeySource::JwksFile(path));
     }
     let path = secret?;
-    secrets::check_readable(reader, "secret_jwk_file", &path);
-    secrets::warn_if_readable(reader, "secret_jwk_file", &path);
+    secrets::check_readable(reader, &SourceKeys::secret_jwk_file, &path);
+    secrets::warn_if_readable(reader, &SourceKeys::secret_jwk_file, &path);
     Some(KeySource::SecretJwkFile(path))
+}
+
+fn host(text: &str) -> Option<String> {
+    let bare = text.trim_matches(['[', ']']);
+    let address = bare.parse::<std::net::IpAddr>().ok();
+    address
+        .map(|address| address.to_string())
+        .or_else(|| host_name(text))
 }
 
 /// Where the document of an issuer is (OpenID Connect Discovery 1.0 section 4).
@@ -127,7 +160,7 @@ fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Optio
     );
     let (Some(base), Some(document)) = (base, Endpoint::parse(&place)) else {
         reader.add(
-            "discovery",
+            &SourceKeys::discovery,
             format!("to find it left out, or `issuer` to be {URL}, and without a query"),
         );
         return None;
@@ -138,14 +171,12 @@ fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Optio
 
 /// Takes what the network needs.
 pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
-    let ca_file = reader.optional_path("ca_file", "the path of a file, or \"\"");
+    let ca_file = reader.get(&SourceKeys::ca_file);
     if let Some(path) = &ca_file {
-        secrets::check_readable(reader, "ca_file", path);
+        secrets::check_readable(reader, &SourceKeys::ca_file, path);
     }
     Remote {
-        stale_max: reader
-            .seconds("stale_max_s", 1..=30 * 86_400)
-            .unwrap_or(Duration::from_hours(24)),
+        stale_max: reader.get(&SourceKeys::stale_max_s),
         ca_file,
     }
 }
@@ -156,48 +187,43 @@ pub(super) fn introspection(
     name: Option<&str>,
     around: Surroundings<'_>,
 ) -> Option<Introspection> {
-    let endpoint = reader.text("introspection_url", URL, Endpoint::parse);
-    let is_wanted = reader.has("introspection_url");
-    let ttl = reader.seconds("introspection_ttl_s", 0..=3600);
-    let id = reader.text("client_id", "1 to 255 visible ASCII characters", |text| {
-        is_visible(text, 255).then(|| text.to_owned())
-    });
+    let endpoint = reader.take(&SourceKeys::introspection_url);
+    let is_wanted = reader.has(&SourceKeys::introspection_url);
+    let ttl = reader.get(&SourceKeys::introspection_ttl_s);
+    let id = reader.take(&SourceKeys::client_id);
     let credential = name
-        .filter(|_| is_wanted && reader.has("client_id"))
+        .filter(|_| is_wanted && reader.has(&SourceKeys::client_id))
         .map(|name| format!("doorward.{name}.client_secret"));
     let fits: fn(&str) -> bool = |text| is_visible(text, 1024);
-    let secret = secrets::secret_of(
-        reader,
-        "client_secret",
-        credential.as_deref(),
-        SECRET,
-        fits,
-        around,
-    );
-    let has_secret = reader.has("client_secret") || reader.has("client_secret_file");
-    if has_secret && !reader.has("client_id") {
-        reader.add("client_id", "the client that client_secret belongs to");
-    }
-    if reader.has("client_id") && !has_secret && secret.is_none() {
-        reader.add("client_secret", "the secret of client_id");
-    }
-    if reader.has("client_id") && !is_wanted {
+    let (key, file_key) = (&SourceKeys::client_secret, &SourceKeys::client_secret_file);
+    let secret = secrets::secret_of(reader, (key, file_key), credential.as_deref(), fits, around);
+    let has_secret = reader.has(key) || reader.has(file_key);
+    if has_secret && !reader.has(&SourceKeys::client_id) {
         reader.add(
-            "client_id",
+            &SourceKeys::client_id,
+            "the client that client_secret belongs to",
+        );
+    }
+    if reader.has(&SourceKeys::client_id) && !has_secret && secret.is_none() {
+        reader.add(&SourceKeys::client_secret, "the secret of client_id");
+    }
+    if reader.has(&SourceKeys::client_id) && !is_wanted {
+        reader.add(
+            &SourceKeys::client_id,
             "to find it left out: it goes with `introspection_url`",
         );
     }
     let secret = secret.map(SharedSecret);
     let client = id.zip(secret).map(|(id, secret)| Client { id, secret });
-    if is_wanted && !reader.has("client_id") && !has_secret {
+    if is_wanted && !reader.has(&SourceKeys::client_id) && !has_secret {
         reader.warn(
-            "introspection_url",
+            &SourceKeys::introspection_url,
             "`client_id` and `client_secret`: whoever may ask about tokens unasked may guess them, too",
         );
     }
     Some(Introspection {
         endpoint: endpoint?,
         client,
-        ttl: ttl.unwrap_or(Duration::from_mins(1)),
+        ttl,
     })
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::document::{Node, Value};
+use crate::config::forms::{
+    is_visible, or_none, seconds, some_texts, text, text_or_table, texts, told,
+};
 use crate::config::headers;
-use crate::config::issuer_prefixes::{Prefixes, prefix};
-use crate::config::issuer_source::{self, Introspection, KeySource, Remote};
-use crate::config::reader::{Reader, is_visible};
+use crate::config::issuer_prefixes::{PrefixKeys, Prefixes, prefix};
+use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
@@ -25,7 +29,7 @@ pub struct Issuer {
     pub issuer: String,
     /// One of these must be in the audience.
     pub audience: Vec<String>,
-    /// Claims that may hold the audience: the first that is present decides. Default `aud`.
+    /// Claims that may hold the audience: the first that is present decides.
     pub audience_claims: Vec<ClaimPath>,
     /// Claims that must be equal to these.
     pub required_claims: Vec<(ClaimPath, ClaimValue)>,
@@ -39,7 +43,7 @@ pub struct Issuer {
     pub introspection: Option<Introspection>,
     /// Allowed algorithms; empty: those its keys declare.
     pub algorithms: Vec<Algorithm>,
-    /// Clock difference allowed. Default 30 s, at most 300.
+    /// Clock difference allowed.
     pub leeway: Duration,
     /// Claim that names the subject.
     pub subject_claim: ClaimPath,
@@ -47,7 +51,7 @@ pub struct Issuer {
     pub subject_prefix: String,
     /// Claim that names the user for people; `None`: none does.
     pub username_claim: Option<ClaimPath>,
-    /// Put before each username. Default: the issuer's name and a colon.
+    /// Put before each username.
     pub username_prefix: String,
     /// Claim that holds roles, if any.
     pub roles_claim: Option<ClaimPath>,
@@ -78,6 +82,55 @@ const NAME: &str = "a name: a-z or 0-9, then a-z, 0-9, - and _, at most 64";
 const CLAIM_NAME: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles";
 const PREFIX: &str = "at most 64 visible ASCII characters without comma";
 
+const CLAIM_OR_NONE: &str = "the name of a claim; dots reach into objects, quotes hold a name with dots: resource_access.\"my.app\".roles; \
+     or \"\" for none";
+const TYP: &str =
+    "the typ of a header, such as okta-internal-at+jwt: 1 to 128 visible ASCII characters";
+const REQUIRED_CLAIMS: &str = "a table of claims and what each must be equal to, such as { token_use = \"access\" }: a text, a whole \
+     number, or true or false";
+const ALGORITHMS: &str = "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA; HS256 and its like only with \
+     `secret_jwk_file`";
+const ROLES_ALLOW: &str = "a role, or the beginning of roles and a * at its end";
+
+keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
+    /// Its name in logs and metrics: a-z, 0-9, - and _.
+    name: String = text(NAME, name);
+    /// Claim iss, exactly; no two alike, ours included.
+    issuer: String = text(CLAIM, claim);
+    /// One of these must be in the audience.
+    audience: Vec<String> = some_texts(CLAIM, claim);
+    /// Claims that may hold the audience; the first that is present decides alone. Also "client_id" or "azp", for issuers whose
+    /// access tokens have no aud.
+    audience_claims: Vec<ClaimPath> = some_texts(CLAIM_NAME, ClaimPath::parse);
+    /// Claims that must be equal to these texts, whole numbers or flags, such as { token_use = "access" }.
+    required_claims: Value = text_or_table(REQUIRED_CLAIMS, None);
+    /// Header types (typ) of its access tokens beside none, JWT and at+jwt, such as "okta-internal-at+jwt".
+    typ: Vec<String> = texts(TYP, typ) => Vec::new();
+    /// Allowed algorithms. Default: those its keys declare; HS256 and its like only with secret_jwk_file. An RSA key that declares
+    /// none has those of RS* and PS* that are named here, else RS256.
+    algorithms: Vec<Algorithm> = some_texts(ALGORITHMS, Algorithm::parse);
+    /// Clock difference allowed, in seconds, at most 300.
+    leeway_s: Duration = seconds(0..=300) => Duration::from_secs(30);
+    /// Claim that names the subject. In all names of claims dots reach into objects, and quotes hold a name with dots:
+    /// 'resource_access."my.app".roles'; a claim of the whole name comes first, so "https://example.com/roles" needs none.
+    subject_claim: ClaimPath = text(CLAIM_NAME, ClaimPath::parse);
+    /// Claim that names the user for people; "": no X-Auth-Username.
+    username_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => None;
+    /// Claim that holds roles: an array of texts, a text with spaces or commas between, or an object whose names count (unless
+    /// what they name is false or null); "": none. What cannot be a role is left out, and `doorward explain` names it.
+    roles_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("groups");
+    /// Put before each role of this issuer.
+    roles_prefix: String = text(PREFIX, prefix) => String::new();
+    /// Reserved roles (admin, user, pwchange, <resource>-<id>-<level>, in any case) that its claims may give: "admin", "list-*".
+    roles_allow: Vec<String> = texts(ROLES_ALLOW, allowed) => Vec::new();
+    /// Claim that holds scopes, in the same shapes; "": none. auth:* is never an issuer's to give.
+    scopes_claim: Option<ClaimPath> = or_none(text(CLAIM_OR_NONE, ClaimPath::parse)) => ClaimPath::parse("scope");
+    /// Where its tokens come. Another name than Authorization is a field that an edge in front sets, such as
+    /// Cf-Access-Jwt-Assertion or X-Goog-IAP-JWT-Assertion, and holds the bare token: this issuer's tokens count there only, and
+    /// no others do. It is one credential among the others: beside an API key or a bearer token the request is refused.
+    header: String = told(TOKEN_HEADER);
+}}
+
 /// Reads all issuers; `own` is the issuer of the gateway's own tokens.
 pub(super) fn read(
     readers: Vec<Reader<'_>>,
@@ -90,28 +143,28 @@ pub(super) fn read(
     let mut introspects = false;
     let mut issuers = Vec::new();
     for mut reader in readers {
-        let name = reader.required("name", NAME, name);
-        let issuer = reader.required("issuer", CLAIM, claim);
+        let name = reader.required(&IssuerKeys::name);
+        let issuer = reader.required(&IssuerKeys::issuer);
         let is_other =
             |known: &Option<String>, this: &Option<String>| this.is_none() || known != this;
         if !seen.iter().all(|(known, _)| is_other(known, &name)) {
-            reader.add("name", "a name that no other issuer has");
+            reader.add(&IssuerKeys::name, "a name that no other issuer has");
         }
         let is_own = issuer.as_deref() == Some(own);
         if is_own || !seen.iter().all(|(_, known)| is_other(known, &issuer)) {
             reader.add(
-                "issuer",
+                &IssuerKeys::issuer,
                 "an issuer that neither another [[issuer]] nor [tokens] has",
             );
         }
         seen.push((name.clone(), issuer.clone()));
-        if introspects && reader.has("introspection_url") {
+        if introspects && reader.has(&SourceKeys::introspection_url) {
             reader.add(
-                "introspection_url",
+                &SourceKeys::introspection_url,
                 "to find it left out, since another issuer has one: an opaque token does not say whose it is",
             );
         }
-        introspects |= reader.has("introspection_url");
+        introspects |= reader.has(&SourceKeys::introspection_url);
         let header = header(&mut reader, api_key_header);
         issuers.extend(one(reader, (name, issuer, header), &mut prefixes, around));
     }
@@ -124,21 +177,21 @@ fn one(
     prefixes: &mut Prefixes,
     around: Surroundings<'_>,
 ) -> Option<Issuer> {
-    let audience = reader.required_texts("audience", CLAIM, claim);
-    let audience_claims = reader.some_texts("audience_claims", CLAIM_NAME, ClaimPath::parse);
+    let audience = reader.required(&IssuerKeys::audience);
+    let audience_claims = reader.take(&IssuerKeys::audience_claims);
     let required_claims = required_claims(&mut reader);
-    let typ = typ(&mut reader);
+    let typ = reader.get(&IssuerKeys::typ);
     let keys = issuer_source::key_source(&mut reader, issuer.as_deref());
     let remote = issuer_source::remote(&mut reader);
     let introspection = issuer_source::introspection(&mut reader, name.as_deref(), around);
     let algorithms = algorithms(&mut reader, keys.as_ref());
-    let leeway = reader.seconds("leeway_s", 0..=300);
-    let subject_claim = reader.text("subject_claim", CLAIM_NAME, ClaimPath::parse);
-    let username_claim = optional_claim(&mut reader, "username_claim", "");
-    let roles_claim = optional_claim(&mut reader, "roles_claim", "groups");
-    let scopes_claim = optional_claim(&mut reader, "scopes_claim", "scope");
+    let leeway = reader.get(&IssuerKeys::leeway_s);
+    let subject_claim = reader.take(&IssuerKeys::subject_claim);
+    let username_claim = reader.get(&IssuerKeys::username_claim);
+    let roles_claim = reader.get(&IssuerKeys::roles_claim);
+    let scopes_claim = reader.get(&IssuerKeys::scopes_claim);
     let names = prefixes.read(&mut reader, name.as_deref(), username_claim.is_some());
-    let roles_prefix = reader.text("roles_prefix", PREFIX, prefix);
+    let roles_prefix = reader.get(&IssuerKeys::roles_prefix);
     let roles_allow = roles_allow(&mut reader);
     reader.finish();
     Some(Issuer {
@@ -152,38 +205,26 @@ fn one(
         remote,
         introspection,
         algorithms,
-        leeway: leeway.unwrap_or(Duration::from_secs(30)),
+        leeway,
         subject_claim: subject_claim.or_else(|| ClaimPath::parse("sub"))?,
         subject_prefix: names.subject,
         username_claim,
         username_prefix: names.username,
         roles_claim,
-        roles_prefix: roles_prefix.unwrap_or_default(),
+        roles_prefix,
         roles_allow,
         scopes_claim,
         header,
     })
 }
 
-/// Takes the name of a claim; `""` stands for none.
-fn optional_claim(reader: &mut Reader<'_>, key: &str, default: &str) -> Option<ClaimPath> {
-    let expected = format!("{CLAIM_NAME}; or \"\" for none");
-    let read = |text: &str| match text {
-        "" => Some(None),
-        _ => ClaimPath::parse(text).map(Some),
-    };
-    let taken = reader.text(key, &expected, read);
-    taken.unwrap_or_else(|| ClaimPath::parse(default))
-}
-
 fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
-    const EXPECTED: &str = "a table of claims and what each must be equal to, such as { token_use = \"access\" }: a text, a whole \
-                            number, or true or false";
-    let table = match reader.node("required_claims").map(|node| node.value) {
+    let key = &IssuerKeys::required_claims;
+    let table = match reader.take(key) {
         None => return Vec::new(),
         Some(Value::Table(table)) => table,
         Some(_) => {
-            reader.add("required_claims", EXPECTED);
+            reader.add(key, REQUIRED_CLAIMS);
             return Vec::new();
         }
     };
@@ -198,18 +239,13 @@ fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
     };
     let claims: Option<Vec<_>> = table.entries.into_iter().map(read).collect();
     if claims.is_none() {
-        reader.add("required_claims", EXPECTED);
+        reader.add(key, REQUIRED_CLAIMS);
     }
     claims.unwrap_or_default()
 }
 
-fn typ(reader: &mut Reader<'_>) -> Vec<String> {
-    let taken = reader.texts(
-        "typ",
-        "the typ of a header, such as okta-internal-at+jwt: 1 to 128 visible ASCII characters",
-        |text| is_visible(text, 128).then(|| media_type(text)),
-    );
-    taken.unwrap_or_default()
+fn typ(text: &str) -> Option<String> {
+    is_visible(text, 128).then(|| media_type(text))
 }
 
 /// A header's `typ` as it is compared: without case, and without the `application/` that may be left out
@@ -228,7 +264,7 @@ fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<Header
     let identity = IdentityHeaderNames::default();
     let is_free = |name: &HeaderName| name != api_key_header && !identity.all().contains(&name);
     reader
-        .text("header", TOKEN_HEADER, |text| {
+        .text(&IssuerKeys::header, |text| {
             if text.eq_ignore_ascii_case("authorization") {
                 return Some(None);
             }
@@ -245,37 +281,30 @@ fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorith
     };
     let expected = match keys {
         Some(KeySource::SecretJwkFile(_)) => "one of HS256, HS384, HS512, since the key is secret",
-        _ => {
-            "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA; HS256 and its like only with \
-             `secret_jwk_file`"
-        }
+        _ => ALGORITHMS,
     };
-    reader
-        .some_texts("algorithms", expected, |text| {
-            Algorithm::parse(text).filter(|algorithm| fits(*algorithm))
-        })
-        .unwrap_or_default()
+    let form = some_texts(expected, |text: &str| {
+        Algorithm::parse(text).filter(|algorithm| fits(*algorithm))
+    });
+    let algorithms = reader.take_as(&IssuerKeys::algorithms, &form);
+    algorithms.unwrap_or_default()
 }
 
 fn roles_allow(reader: &mut Reader<'_>) -> Vec<String> {
-    let allow = reader
-        .texts(
-            "roles_allow",
-            "a role, or the beginning of roles and a * at its end",
-            |text| {
-                let beginning = text.strip_suffix('*').unwrap_or(text);
-                let fits = text == "*" || Role::parse(beginning).is_ok();
-                (fits && !beginning.contains('*')).then(|| text.to_owned())
-            },
-        )
-        .unwrap_or_default();
+    let allow = reader.get(&IssuerKeys::roles_allow);
     if allow.iter().any(|entry| entry == "*") {
         reader.warn(
-            "roles_allow",
+            &IssuerKeys::roles_allow,
             "the reserved roles that this issuer may give: * is all of them, admin too",
         );
     }
     allow
+}
+
+fn allowed(text: &str) -> Option<String> {
+    let beginning = text.strip_suffix('*').unwrap_or(text);
+    let fits = text == "*" || Role::parse(beginning).is_ok();
+    (fits && !beginning.contains('*')).then(|| text.to_owned())
 }
 
 fn name(text: &str) -> Option<String> {

@@ -1,4 +1,12 @@
-//! Every key there is: what unknown keys are told by, and what the shown configuration must show.
+//! What a configuration key is: declared once, with its name, form, default, meaning and whether it needs a restart.
+//!
+//! Each section declares its keys by [`keys!`]. What is read from the file and from the environment, what is said of an
+//! unknown key, what a reload puts off and what `config/doorward.toml` must show all follow from there.
+
+use crate::config::Config;
+use crate::config::base::Base;
+use crate::config::document::Value;
+use crate::config::problem::{Origin, Place, Problems};
 
 /// What a key takes, as far as an environment variable needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,274 +25,145 @@ pub(super) enum Kind {
     Tables,
 }
 
-use Kind::{FlagOrTexts, Scalar, Tables, Text, TextOrTable, Texts};
+/// Where a value stands, and what reading it needs.
+pub(super) struct Spot<'a> {
+    pub(super) place: Place,
+    pub(super) problems: &'a Problems,
+    pub(super) base: &'a Base,
+}
 
-/// A section and its keys; `[]` marks a list of tables.
-type Section = (&'static str, &'static [(&'static str, Kind)]);
+impl Spot<'_> {
+    /// Notes what is wrong with the value.
+    pub(super) fn add(&self, expected: impl Into<String>) {
+        self.problems.add(&self.place, expected);
+    }
 
-const SECTIONS: &[Section] = &[
-    (
-        "",
-        &[
-            ("listen", Tables),
-            ("limits", Tables),
-            ("store", Tables),
-            ("tokens", Tables),
-            ("issuer", Tables),
-            ("session", Tables),
-            ("account", Tables),
-            ("mail", Tables),
-            ("log", Tables),
-            ("audit", Tables),
-            ("forward_auth", Tables),
-            ("roles", Tables),
-            ("role_source", Tables),
-            ("upstream", Tables),
-            ("route", Tables),
-        ],
-    ),
-    (
-        "listen",
-        &[
-            ("address", Texts),
-            ("admin_address", Text),
-            ("admin_token", Text),
-            ("admin_token_file", Text),
-            ("public_url", Text),
-            ("trusted_proxies", Texts),
-            ("trusted_headers", Texts),
-            ("connections_per_client_max", Scalar),
-            ("auth_hosts", Texts),
-            ("auth_prefix", Text),
-            ("workers", Scalar),
-        ],
-    ),
-    (
-        "limits",
-        &[
-            ("head_bytes_max", Scalar),
-            ("head_fields_max", Scalar),
-            ("target_bytes_max", Scalar),
-            ("identity_header_bytes_max", Scalar),
-            ("head_timeout_ms", Scalar),
-            ("body_bytes_max", Scalar),
-            ("keepalive_timeout_ms", Scalar),
-            ("connections_max", Scalar),
-            ("requests_max", Scalar),
-            ("upstream_connect_timeout_ms", Scalar),
-            ("upstream_read_timeout_ms", Scalar),
-            ("upstream_write_timeout_ms", Scalar),
-            ("upstream_idle_max", Scalar),
-            ("drain_timeout_ms", Scalar),
-            ("drain_stream_timeout_ms", Scalar),
-            ("memory_max_mb", Scalar),
-        ],
-    ),
-    (
-        "store",
-        &[
-            ("engine", Text),
-            ("path", Text),
-            ("create", Text),
-            ("cache_entries", Scalar),
-            ("backup_every_s", Scalar),
-            ("backup_keep", Scalar),
-            ("write_timeout_ms", Scalar),
-        ],
-    ),
-    (
-        "tokens",
-        &[
-            ("issuer", Text),
-            ("audience", Text),
-            ("algorithm", Text),
-            ("access_ttl_s", Scalar),
-            ("refresh_ttl_s", Scalar),
-            ("absolute_ttl_s", Scalar),
-        ],
-    ),
-    (
-        "issuer[]",
-        &[
-            ("name", Text),
-            ("issuer", Text),
-            ("audience", Texts),
-            ("jwks_url", Text),
-            ("discovery", Scalar),
-            ("jwks_hosts", Texts),
-            ("stale_max_s", Scalar),
-            ("ca_file", Text),
-            ("jwks_file", Text),
-            ("secret_jwk_file", Text),
-            ("introspection_url", Text),
-            ("introspection_ttl_s", Scalar),
-            ("client_id", Text),
-            ("client_secret", Text),
-            ("client_secret_file", Text),
-            ("algorithms", Texts),
-            ("leeway_s", Scalar),
-            ("subject_claim", Text),
-            ("subject_prefix", Text),
-            ("username_claim", Text),
-            ("username_prefix", Text),
-            ("audience_claims", Texts),
-            ("required_claims", TextOrTable),
-            ("typ", Texts),
-            ("roles_claim", Text),
-            ("roles_prefix", Text),
-            ("roles_allow", Texts),
-            ("scopes_claim", Text),
-            ("header", Text),
-        ],
-    ),
-    (
-        "session",
-        &[
-            ("idle_ttl_s", Scalar),
-            ("admin_idle_ttl_s", Scalar),
-            ("cookie_domain", Text),
-            ("return_to", Texts),
-            ("login_redirect", Scalar),
-            ("origins", Texts),
-            ("auth_origins", Texts),
-        ],
-    ),
-    (
-        "account",
-        &[
-            ("registration", Text),
-            ("lockout_attempts", Scalar),
-            ("lockout_s", Scalar),
-            ("password_length_min", Scalar),
-            ("password_classes_min", Scalar),
-            ("confirm_ttl_s", Scalar),
-            ("reveal_existing", Scalar),
-            ("reset_administrators", Scalar),
-            ("reset_ttl_s", Scalar),
-            ("notify_logins", Scalar),
-            ("hash_threads", Scalar),
-            ("api_key_header", Text),
-        ],
-    ),
-    (
-        "mail",
-        &[
-            ("transport", Text),
-            ("directory", Text),
-            ("from", Text),
-            ("confirm_link", Text),
-            ("reset_link", Text),
-            ("per_address_per_hour", Scalar),
-            ("per_network_per_hour", Scalar),
-            ("per_hour", Scalar),
-            ("templates", Text),
-            ("smtp_host", Text),
-            ("smtp_port", Scalar),
-            ("smtp_tls", Text),
-            ("smtp_username", Text),
-            ("smtp_password", Text),
-            ("smtp_password_file", Text),
-            ("smtp_timeout_s", Scalar),
-            ("ca_file", Text),
-            ("sendmail_command", Text),
-        ],
-    ),
-    ("log", &[("level", Text), ("access", Scalar)]),
-    ("audit", &[("required", Scalar)]),
-    (
-        "forward_auth",
-        &[
-            ("secret", Text),
-            ("secret_file", Text),
-            ("grpc_address", Text),
-            ("login_url", Text),
-        ],
-    ),
-    (
-        "roles",
-        &[
-            ("levels", Texts),
-            ("resources", Texts),
-            ("scopes", Texts),
-            ("manage_level", Text),
-        ],
-    ),
-    (
-        "role_source[]",
-        &[
-            ("resources", Texts),
-            ("url", Text),
-            ("ttl_s", Scalar),
-            ("stale_max_s", Scalar),
-        ],
-    ),
-    (
-        "upstream[]",
-        &[
-            ("name", Text),
-            ("addresses", Texts),
-            ("resources", Texts),
-            ("public_path", Text),
-            ("case_sensitive", Scalar),
-            ("keepalive_timeout_ms", Scalar),
-        ],
-    ),
-    (
-        "route[]",
-        &[
-            ("path", Text),
-            ("methods", Texts),
-            ("hosts", Texts),
-            ("upstream", Text),
-            ("require", TextOrTable),
-            ("identity_headers", Tables),
-            ("all_roles", Scalar),
-            ("accept", Texts),
-            ("pass_credentials", FlagOrTexts),
-            ("pass_headers", Texts),
-            ("assertion", Scalar),
-            ("cors_preflight", Scalar),
-        ],
-    ),
-    (
-        "route[].require",
-        &[("any_role", Texts), ("all_scopes", Texts)],
-    ),
-    (
-        "route[].identity_headers",
-        &[
-            ("uid", Text),
-            ("username", Text),
-            ("roles", Text),
-            ("scopes", Text),
-            ("method", Text),
-            ("key_id", Text),
-            ("assertion", Text),
-        ],
-    ),
-];
+    /// Where an item of a list stands.
+    pub(super) fn item(&self, index: usize, origin: Origin) -> Place {
+        Place::new(format!("{}[{index}]", self.place.key), origin)
+    }
+}
 
-/// Keys with a meaning that this release does not have yet: nobody should look for a slip of the pen there.
-const LATER: &[(&str, &[&str])] = &[("listen", &["tls"]), ("store", &["url"])];
+/// What a key takes, as far as its type does not matter.
+pub(super) trait Shaped {
+    /// How an environment variable is read.
+    fn kind(&self) -> Kind;
+
+    /// The section whose keys a table has.
+    fn inner(&self) -> Option<&'static Section>;
+
+    /// What would be right: for a list, what each of its items is.
+    fn expected(&self) -> &'static str;
+}
+
+/// What a key takes: its type, its limits, and what is said of anything else. `config::forms` has them all.
+pub(super) trait Form<V>: Shaped {
+    /// Reads a value and notes what is wrong with it.
+    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V>;
+}
+
+/// Sets one setting back to its old value; tells whether it was another.
+pub(super) type Keep = fn(&mut Config, &Config) -> bool;
+
+/// A key of a section. `D` is its default, `()` where the section says what holds without it.
+pub(super) struct Key<V: 'static, D = ()> {
+    pub(super) form: &'static dyn Form<V>,
+    pub(super) default: D,
+    pub(super) row: Row,
+}
+
+/// A key of whatever type, as the list of its section has it.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) shape: &'static dyn Shaped,
+    /// What stands above it in `config/doorward.toml`.
+    pub(super) doc: &'static [&'static str],
+    /// `None`: a new value counts from the reload on.
+    pub(super) keep: Option<Keep>,
+}
+
+impl<V, D> AsRef<str> for Key<V, D> {
+    fn as_ref(&self) -> &str {
+        self.row.name
+    }
+}
+
+/// The keys of a table.
+pub(super) struct Section {
+    /// Such as `listen` and `route[].require`; `[]` marks a list of tables.
+    pub(super) name: &'static str,
+    pub(super) keys: &'static [&'static Row],
+    /// The rest of its keys, where other files read them.
+    pub(super) parts: &'static [&'static Self],
+    /// Keys that a later release has: an operator should not look for a slip of the pen there.
+    pub(super) later: &'static [&'static str],
+}
+
+/// Declares the keys of a section: a type that has each of them as a constant of its name, and all of them as `SECTION`.
+///
+/// ```text
+/// keys! { pub(super) StoreKeys = "store", later ["url"]; {
+///     /// How many backups are kept.
+///     backup_keep: usize = number(1..=1000) => 7;
+///     /// How long a write may take.
+///     write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5), restart store.write_timeout;
+/// }}
+/// ```
+///
+/// The comment stands above the key in `config/doorward.toml`, word for word; a key without one shares the comment of the
+/// key before it. Then come the type of the value and its form, after `=>` its default, and after `restart` the field of
+/// `Config` that a reload leaves alone. A file that reads only some keys of a section declares these, and the section's own
+/// declaration names them after `and`. Keys of a later release are named after `later`.
+macro_rules! keys {
+    ($vis:vis $type:ident = $section:literal $(, later $later:tt)? $(, and [$($part:ident),+])?; {$(
+        $(#[doc = $doc:literal])*
+        $key:ident: $value:ty = $form:expr $(=> $default:expr)? $(, restart $($setting:ident).+)?;
+    )*}) => {
+        #[doc = concat!("The keys of `", $section, "`.")]
+        $vis enum $type {}
+
+        #[expect(non_upper_case_globals, reason = "a key is named as operators write it")]
+        impl $type {
+            $(pub(in crate::config) const $key: $crate::config::keys::Key<
+                $value $(, $crate::config::keys::keys!(@default $default, $value))?
+            > = $crate::config::keys::Key {
+                form: &$form,
+                default: ($(|| $default)?),
+                row: $crate::config::keys::Row {
+                    name: stringify!($key),
+                    shape: &$form as &'static dyn $crate::config::keys::Form<$value>,
+                    doc: &[$($doc),*],
+                    keep: $crate::config::keys::keys!(@keep $($($setting).+)?),
+                },
+            };)*
+
+            pub(in crate::config) const SECTION: $crate::config::keys::Section =
+                $crate::config::keys::Section {
+                    name: $section,
+                    keys: &[$(&Self::$key.row),*],
+                    parts: &[$($(&$part::SECTION),+)?],
+                    later: &$crate::config::keys::keys!(@later $($later)?),
+                };
+        }
+    };
+    (@default $default:expr, $value:ty) => { fn() -> $value };
+    (@keep) => { None };
+    (@keep $($setting:ident).+) => {
+        Some(|new, old| {
+            let is_other = new.$($setting).+ != old.$($setting).+;
+            if is_other {
+                new.$($setting).+.clone_from(&old.$($setting).+);
+            }
+            is_other
+        })
+    };
+    (@later) => { [] };
+    (@later $later:tt) => { $later };
+}
+pub(super) use keys;
 
 /// What is said of a key or value of a later release.
 pub(super) const NOT_IN_RELEASE: &str = "to find it left out: it is not in this release";
-
-fn keys_of(section: &str) -> Option<&'static [(&'static str, Kind)]> {
-    let found = SECTIONS.iter().find(|(name, _)| *name == section)?;
-    Some(found.1)
-}
-
-/// Whether tables of this name are read.
-pub(super) fn is_section(section: &str) -> bool {
-    keys_of(section).is_some()
-}
-
-/// What a key of a section takes; `None`: there is no such key.
-pub(super) fn kind(section: &str, key: &str) -> Option<Kind> {
-    let found = keys_of(section)?.iter().find(|(name, _)| *name == key)?;
-    Some(found.1)
-}
 
 /// Joins a section and a key to the name an operator knows: `listen.address`.
 pub(super) fn join(section: &str, key: &str) -> String {
@@ -295,24 +174,42 @@ pub(super) fn join(section: &str, key: &str) -> String {
     }
 }
 
-/// What is said of an unknown key: whether it comes later, or which one was meant.
-pub(super) fn unknown(section: &str, key: &str) -> String {
-    let is_later = LATER
-        .iter()
-        .any(|(name, keys)| *name == section && keys.contains(&key));
-    if is_later {
-        return NOT_IN_RELEASE.to_owned();
+impl Section {
+    /// Its keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Row> {
+        let parts = self.parts.iter().flat_map(|part| part.keys);
+        self.keys.iter().chain(parts).copied()
     }
-    let names = keys_of(section).into_iter().flatten();
-    if let Some(name) = nearest(key, names.map(|(name, _)| *name)) {
-        return format!("a known key; did you mean `{name}`?");
+
+    /// The key of this name, if there is one.
+    pub(super) fn find(&self, key: &str) -> Option<&'static Row> {
+        self.keys().find(|known| known.name == key)
     }
-    match SECTIONS
-        .iter()
-        .find(|(_, keys)| keys.iter().any(|(name, _)| *name == key))
-    {
-        Some((other, _)) => format!("a known key; did you mean `{}`?", join(other, key)),
-        None => "a known key".to_owned(),
+
+    /// This section and all below it, from the top down.
+    pub(super) fn all(&'static self) -> Vec<&'static Self> {
+        let below = self.keys().filter_map(|row| row.shape.inner());
+        std::iter::once(self)
+            .chain(below.flat_map(Self::all))
+            .collect()
+    }
+
+    /// What is said of an unknown key: whether it comes later, or which one was meant. `root`: the section of them all.
+    pub(super) fn unknown(&self, key: &str, root: &'static Self) -> String {
+        if self.later.contains(&key) {
+            return NOT_IN_RELEASE.to_owned();
+        }
+        if let Some(name) = nearest(key, self.keys().map(|row| row.name)) {
+            return format!("a known key; did you mean `{name}`?");
+        }
+        match root
+            .all()
+            .into_iter()
+            .find(|other| other.find(key).is_some())
+        {
+            Some(other) => format!("a known key; did you mean `{}`?", join(other.name, key)),
+            None => "a known key".to_owned(),
+        }
     }
 }
 
@@ -345,19 +242,15 @@ pub(super) fn undeclared<'a>(
 /// Most declared names that are shown.
 const NAMES_SHOWN_MAX: usize = 20;
 
-/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
-/// among them.
-pub fn known_keys() -> impl Iterator<Item = String> {
-    SECTIONS.iter().flat_map(|(section, keys)| {
-        keys.iter()
-            .filter(|(_, kind)| *kind != Kind::Tables)
-            .map(|(key, _)| join(section, key))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RootKeys;
+
+    fn section(name: &str) -> &'static Section {
+        let mut all = RootKeys::SECTION.all().into_iter();
+        all.find(|section| section.name == name).unwrap()
+    }
 
     #[test]
     fn slips_are_told_from_keys_that_come_later_and_from_misplaced_ones() {
@@ -372,16 +265,17 @@ mod tests {
             ),
             ("listen", "colour", "a known key"),
         ];
-        for (section, key, said) in cases {
-            assert_eq!(unknown(section, key), said, "{section} {key}");
+        for (name, key, said) in cases {
+            let found = section(name).unknown(key, &RootKeys::SECTION);
+            assert_eq!(found, said, "{name} {key}");
         }
     }
 
     #[test]
     fn no_key_is_both_here_and_later() {
-        for (section, keys) in LATER {
-            for key in *keys {
-                assert_eq!(kind(section, key), None, "{section} {key}");
+        for section in RootKeys::SECTION.all() {
+            for key in section.later {
+                assert!(section.find(key).is_none(), "{} {key}", section.name);
             }
         }
     }

@@ -2,96 +2,117 @@
 
 use std::time::Duration;
 
+use crate::config::forms::{millis, number};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
-
-/// Bounds on heads, bodies, connections, requests and waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The whole head: request line and fields. Default 32 KiB.
-    pub head_bytes_max: usize,
-    /// Fields of a head. Default 100.
-    pub head_fields_max: usize,
-    /// The request target. Default 8 KiB.
-    pub target_bytes_max: usize,
-    /// From connecting to the first byte, from a head's first byte to its last, and again for a body to the gateway's own
-    /// endpoints. Default 10 s.
-    pub head_timeout: Duration,
-    /// A request body towards an upstream; 0: no limit. Default 10 MiB.
-    pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this. Default 60 s.
-    pub keepalive_timeout: Duration,
-    /// Connections of callers at once. Default 10,000.
-    pub connections_max: usize,
-    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long. Default 8,000, so that with its
-    /// name it fits into the 8 KiB that most servers take for one field.
-    pub identity_header_bytes_max: usize,
-    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve, and one client network
-    /// has half of them. Default 0.
-    pub requests_max: usize,
-    /// To connect to an upstream. Default 5 s.
-    pub upstream_connect_timeout: Duration,
-    /// Between two reads from an upstream. Default 60 s.
-    pub upstream_read_timeout: Duration,
-    /// Between two writes to an upstream. Default 60 s.
-    pub upstream_write_timeout: Duration,
-    /// Idle connections kept, to all upstreams together. Default 128.
-    pub upstream_idle_max: usize,
-    /// After SIGTERM, requests in flight may take this long. Default 30 s.
-    pub drain_timeout: Duration,
-    /// Of these, streams that would go on by themselves. Default 5 s.
-    pub drain_stream_timeout: Duration,
-    /// Memory of the process, in bytes; 0: the container's own limit. Default 0.
-    pub memory_bytes_max: u64,
-}
 
 const HOUR_MS: u64 = 3_600_000;
 /// Pingora reads no head above 1 MiB and no more than 256 fields.
 const HEAD_BYTES: u64 = 1 << 20;
 const HEAD_FIELDS: u64 = 256;
 const MIB: u64 = 1 << 20;
-const MEMORY_MB: u64 = 1 << 20;
+
+keys! { pub(super) LimitKeys = "limits"; {
+    /// The head of a request: request line and fields, in bytes; and how many fields.
+    head_bytes_max: usize = number(1024..=HEAD_BYTES) => 32 * 1024, restart limits.head_bytes_max;
+    head_fields_max: usize = number(8..=HEAD_FIELDS) => 100, restart limits.head_fields_max;
+    /// The request target in bytes.
+    target_bytes_max: usize = number(64..=HEAD_BYTES) => 8 * 1024, restart limits.target_bytes_max;
+    /// One identity header towards an upstream, in bytes, such as X-Auth-Roles on a route with `all_roles`: who has more roles or
+    /// scopes is refused with 403 identity_too_large, where the upstream would answer 400. Most servers take 8 KiB for one field.
+    identity_header_bytes_max: usize = number(256..=64 * 1024) => 8000;
+    /// From connecting to the first byte, and from the first byte of a head to its last; as long again for a body to the gateway's
+    /// own endpoints.
+    head_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(10), restart limits.head_timeout;
+    /// A request body towards an upstream, in bytes; 0: no limit. A body, and the reading of an answer, must keep 1 KiB/s after 10 s
+    /// of patience, which cannot be configured: else 408 body_timeout, or the stream is reset.
+    body_bytes_max: u64 = number(0..=1 << 50) => 10 * MIB;
+    /// An idle connection of a caller is closed after this.
+    keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1), restart limits.keepalive_timeout;
+    /// Connections of callers at once. When they are nearly all taken, those that have waited longest without a request are closed.
+    connections_max: usize = number(1..=1_000_000) => 10_000, restart limits.connections_max;
+    /// Requests in flight; above: 503. 0: what the file descriptors of the process allow, less a reserve for the store, the admin
+    /// listener and the logs; and one client network, trusted proxies excepted, may have half of them.
+    requests_max: usize = number(0..=10_000_000) => 0, restart limits.requests_max;
+    /// Memory of the process in MiB. Above 80 % of it, less 19 MiB for each thread that hashes passwords, new connections are
+    /// closed at once and those that have waited longest without a request make room; above 90 % requests get 503. 0: the limit of
+    /// the container or the systemd unit (MemoryMax), if there is one.
+    memory_max_mb: u64 = number(0..=1 << 20) => 0, restart limits.memory_bytes_max;
+    /// To connect to an upstream; between two reads from it; between two writes to it.
+    upstream_connect_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
+    upstream_read_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
+    upstream_write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
+    /// Idle connections to upstreams that are kept.
+    upstream_idle_max: usize = number(0..=100_000) => 128, restart limits.upstream_idle_max;
+    /// After SIGTERM, requests in flight may take this long; of these, event streams, gRPC and answers without a length that have
+    /// run for 10 s, this long: they would go on by themselves. WebSockets are closed at once (1001, going away).
+    drain_timeout_ms: Duration = millis(0..=HOUR_MS) => Duration::from_secs(30);
+    drain_stream_timeout_ms: Duration = millis(0..=HOUR_MS) => Duration::from_secs(5);
+}}
+
+/// Bounds on heads, bodies, connections, requests and waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole head: request line and fields.
+    pub head_bytes_max: usize,
+    /// Fields of a head.
+    pub head_fields_max: usize,
+    /// The request target.
+    pub target_bytes_max: usize,
+    /// From connecting to the first byte, from a head's first byte to its last, and again for a body to the gateway's own
+    /// endpoints.
+    pub head_timeout: Duration,
+    /// A request body towards an upstream; 0: no limit.
+    pub body_bytes_max: u64,
+    /// An idle connection of a caller is closed after this.
+    pub keepalive_timeout: Duration,
+    /// Connections of callers at once.
+    pub connections_max: usize,
+    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long.
+    pub identity_header_bytes_max: usize,
+    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve, and one client network
+    /// has half of them.
+    pub requests_max: usize,
+    /// To connect to an upstream.
+    pub upstream_connect_timeout: Duration,
+    /// Between two reads from an upstream.
+    pub upstream_read_timeout: Duration,
+    /// Between two writes to an upstream.
+    pub upstream_write_timeout: Duration,
+    /// Idle connections kept, to all upstreams together.
+    pub upstream_idle_max: usize,
+    /// After SIGTERM, requests in flight may take this long.
+    pub drain_timeout: Duration,
+    /// Of these, streams that would go on by themselves.
+    pub drain_stream_timeout: Duration,
+    /// Memory of the process, in bytes; 0: the container's own limit.
+    pub memory_bytes_max: u64,
+}
 
 pub(super) fn read(mut reader: Reader<'_>) -> Limits {
-    let mut timeout = |key: &str, default_ms: u64, min: u64| {
-        reader
-            .millis(key, min..=HOUR_MS)
-            .unwrap_or(Duration::from_millis(default_ms))
-    };
-    let head_timeout = timeout("head_timeout_ms", 10_000, 1);
-    let keepalive_timeout = timeout("keepalive_timeout_ms", 60_000, 1);
-    let upstream_connect_timeout = timeout("upstream_connect_timeout_ms", 5_000, 1);
-    let upstream_read_timeout = timeout("upstream_read_timeout_ms", 60_000, 1);
-    let upstream_write_timeout = timeout("upstream_write_timeout_ms", 60_000, 1);
-    let drain_timeout = timeout("drain_timeout_ms", 30_000, 0);
-    let drain_stream_timeout = timeout("drain_stream_timeout_ms", 5_000, 0);
-    let mut count = |key: &str, default: usize, min: u64, max: u64| {
-        reader.count(key, min..=max).unwrap_or(default)
-    };
     let limits = Limits {
-        head_bytes_max: count("head_bytes_max", 32 * 1024, 1024, HEAD_BYTES),
-        head_fields_max: count("head_fields_max", 100, 8, HEAD_FIELDS),
-        target_bytes_max: count("target_bytes_max", 8 * 1024, 64, HEAD_BYTES),
-        identity_header_bytes_max: count("identity_header_bytes_max", 8000, 256, 64 * 1024),
-        connections_max: count("connections_max", 10_000, 1, 1_000_000),
-        requests_max: count("requests_max", 0, 0, 10_000_000),
-        upstream_idle_max: count("upstream_idle_max", 128, 0, 100_000),
-        body_bytes_max: reader
-            .number("body_bytes_max", 0..=1 << 50)
-            .unwrap_or(10 * 1024 * 1024),
-        head_timeout,
-        keepalive_timeout,
-        upstream_connect_timeout,
-        upstream_read_timeout,
-        upstream_write_timeout,
-        drain_timeout,
-        drain_stream_timeout,
-        memory_bytes_max: reader
-            .number("memory_max_mb", 0..=MEMORY_MB)
-            .unwrap_or(0)
-            .saturating_mul(MIB),
+        head_timeout: reader.get(&LimitKeys::head_timeout_ms),
+        keepalive_timeout: reader.get(&LimitKeys::keepalive_timeout_ms),
+        upstream_connect_timeout: reader.get(&LimitKeys::upstream_connect_timeout_ms),
+        upstream_read_timeout: reader.get(&LimitKeys::upstream_read_timeout_ms),
+        upstream_write_timeout: reader.get(&LimitKeys::upstream_write_timeout_ms),
+        drain_timeout: reader.get(&LimitKeys::drain_timeout_ms),
+        drain_stream_timeout: reader.get(&LimitKeys::drain_stream_timeout_ms),
+        head_bytes_max: reader.get(&LimitKeys::head_bytes_max),
+        head_fields_max: reader.get(&LimitKeys::head_fields_max),
+        target_bytes_max: reader.get(&LimitKeys::target_bytes_max),
+        identity_header_bytes_max: reader.get(&LimitKeys::identity_header_bytes_max),
+        connections_max: reader.get(&LimitKeys::connections_max),
+        requests_max: reader.get(&LimitKeys::requests_max),
+        upstream_idle_max: reader.get(&LimitKeys::upstream_idle_max),
+        body_bytes_max: reader.get(&LimitKeys::body_bytes_max),
+        memory_bytes_max: reader.get(&LimitKeys::memory_max_mb).saturating_mul(MIB),
     };
     if limits.head_bytes_max < limits.target_bytes_max {
-        reader.add("target_bytes_max", "no more than `head_bytes_max`");
+        reader.add(
+            &LimitKeys::target_bytes_max,
+            "no more than `head_bytes_max`",
+        );
     }
     reader.finish();
     limits

@@ -2,12 +2,15 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::config::forms::{is_visible, number, path, text, text_or_texts, texts, told};
+use crate::config::keys::keys;
 use crate::config::pattern;
-use crate::config::reader::{Reader, is_visible};
+use crate::config::reader::Reader;
 use crate::config::secrets::{self, SharedSecret, Surroundings};
 use crate::model::forwarding::{ForwardingField, TrustedFields};
 
@@ -30,9 +33,9 @@ pub struct Listen {
     pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
-    /// Prefix of the gateway's own endpoints, default `/auth`: literal segments, no slash at the end.
+    /// Prefix of the gateway's own endpoints: literal segments, no slash at the end.
     pub auth_prefix: String,
-    /// Threads that proxy; default: the processors this process may use.
+    /// Threads that proxy.
     pub workers: usize,
 }
 
@@ -105,42 +108,54 @@ const ADDRESS: &str = "an address such as 127.0.0.1:8080";
 const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
      X-Forwarded-Prefix and X-Real-IP";
 const TOKEN: &str = "16 to 512 visible ASCII characters";
+const ADMIN_ADDRESS: &str = "an address such as 127.0.0.1:8081";
+const PUBLIC_URL: &str =
+    "a URL such as https://auth.example.com: http or https, host and port only";
+const NETWORK: &str = "a network such as 10.0.0.0/8, without bits below the prefix, or an address";
+
+keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
+    /// Where callers reach the gateway: an address, or a list of them.
+    address: Vec<SocketAddr> = text_or_texts(ADDRESS, address) => vec![loopback(8080)], restart listen.addresses;
+    /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
+    admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
+    /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
+    admin_token: String = told(TOKEN), restart listen.admin_token;
+    admin_token_file: PathBuf = path("the path of a file");
+    /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
+    public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse);
+    /// Networks whose forwarding headers (X-Forwarded-For and its like) are believed.
+    trusted_proxies: Vec<IpNet> = texts(NETWORK, network) => Vec::new();
+    /// Which of these headers are, of X-Forwarded-For, -Proto, -Host, -Port and -Prefix and X-Real-IP: list those alone that all
+    /// of these proxies overwrite or remove. What else comes through them is a caller's, and removed.
+    trusted_headers: Vec<ForwardingField> = texts(TRUSTED_HEADER, ForwardingField::parse);
+    /// Where the gateway's own endpoints stand.
+    auth_prefix: String = text(pattern::LITERAL_PATH, pattern::literal_path) => "/auth".to_owned(), restart listen.auth_prefix;
+    /// Connections at once of one client network (an IPv4 address, an IPv6 /64), trusted proxies excepted; 0: no limit.
+    connections_per_client_max: usize = number(0..=1_000_000) => 1000, restart listen.connections_per_client_max;
+    /// Hosts that serve the gateway's own endpoints; empty: all. Best one that serves no upstream.
+    auth_hosts: Vec<String> = texts(HOST, host) => Vec::new();
+    /// Threads that proxy. Default: the processors that the process may use.
+    workers: usize = number(1..=1024) => processors(), restart listen.workers;
+}}
 
 pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
-    let addresses = reader
-        .text_or_texts("address", ADDRESS, |text| text.parse().ok())
-        .unwrap_or_else(|| vec![loopback(8080)]);
-    let admin_address = reader
-        .text(
-            "admin_address",
-            "an address such as 127.0.0.1:8081",
-            |text| text.parse().ok(),
-        )
-        .unwrap_or_else(|| loopback(8081));
+    let addresses = reader.get(&ListenKeys::address);
+    let admin_address = reader.get(&ListenKeys::admin_address);
     let token_fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
-    let admin_token = secrets::secret(&mut reader, "admin_token", TOKEN, token_fits, around);
+    let token_keys = (&ListenKeys::admin_token, &ListenKeys::admin_token_file);
+    let admin_token = secrets::secret(&mut reader, token_keys, token_fits, around);
     let listen = Listen {
         admin_address,
         admin_token: admin_token.map(SharedSecret),
         public_url: public_url(&mut reader, &addresses),
-        trusted_proxies: reader
-            .texts(
-                "trusted_proxies",
-                "a network such as 10.0.0.0/8, without bits below the prefix, or an address",
-                network,
-            )
-            .unwrap_or_default(),
+        trusted_proxies: reader.get(&ListenKeys::trusted_proxies),
         trusted_headers: reader
-            .texts("trusted_headers", TRUSTED_HEADER, ForwardingField::parse)
+            .take(&ListenKeys::trusted_headers)
             .map_or_else(TrustedFields::default, TrustedFields::from_iter),
-        connections_per_client_max: reader
-            .count("connections_per_client_max", 0..=1_000_000)
-            .unwrap_or(1000),
-        auth_hosts: reader.texts("auth_hosts", HOST, host).unwrap_or_default(),
-        auth_prefix: reader
-            .text("auth_prefix", pattern::LITERAL_PATH, pattern::literal_path)
-            .unwrap_or_else(|| "/auth".to_owned()),
-        workers: reader.count("workers", 1..=1024).unwrap_or_else(processors),
+        connections_per_client_max: reader.get(&ListenKeys::connections_per_client_max),
+        auth_hosts: reader.get(&ListenKeys::auth_hosts),
+        auth_prefix: reader.get(&ListenKeys::auth_prefix),
+        workers: reader.get(&ListenKeys::workers),
         addresses,
     };
     check(&reader, &listen);
@@ -152,12 +167,16 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
 fn check(reader: &Reader<'_>, listen: &Listen) {
     let admin = listen.admin_address;
     if admin.port() != 0 && listen.addresses.contains(&admin) {
-        reader.add("admin_address", "another address than those in `address`");
+        reader.add(
+            &ListenKeys::admin_address,
+            "another address than those in `address`",
+        );
     }
-    let has_token_key = reader.has("admin_token") || reader.has("admin_token_file");
+    let has_token_key =
+        reader.has(&ListenKeys::admin_token) || reader.has(&ListenKeys::admin_token_file);
     if !admin.ip().is_loopback() && listen.admin_token.is_none() && !has_token_key {
         reader.add(
-            "admin_token",
+            &ListenKeys::admin_token,
             format!(
                 "{TOKEN}, here or by `admin_token_file`, since admin_address is not on loopback"
             ),
@@ -169,22 +188,18 @@ fn check(reader: &Reader<'_>, listen: &Listen) {
         .any(|net| net.prefix_len() == 0)
     {
         reader.warn(
-            "trusted_proxies",
+            &ListenKeys::trusted_proxies,
             "networks of your own proxies only: one entry believes everybody",
         );
     }
 }
 
 fn public_url(reader: &mut Reader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
-    let written = reader.text(
-        "public_url",
-        "a URL such as https://auth.example.com: http or https, host and port only",
-        PublicUrl::parse,
-    );
+    let written = reader.take(&ListenKeys::public_url);
     let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
-    if !reader.has("public_url") && first.ip().is_unspecified() {
+    if !reader.has(&ListenKeys::public_url) && first.ip().is_unspecified() {
         reader.warn(
-            "public_url",
+            &ListenKeys::public_url,
             "the URL that callers use, since links in mails begin with it and `address` names none",
         );
     }
@@ -193,6 +208,10 @@ fn public_url(reader: &mut Reader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
 }
 
 fn network(text: &str) -> Option<IpNet> {

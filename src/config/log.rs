@@ -1,6 +1,22 @@
 //! `[log]`: what is written about the gateway's work.
 
+use crate::config::forms::{flag, text};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LEVEL: &str =
+    "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug";
+
+keys! { pub(super) LogKeys = "log"; {
+    /// off, error, warn, info, debug or trace on standard error; filters by target may follow: "info,doorward::proxy=debug".
+    /// Audit events (target audit) are JSON lines on standard output, told field by field in docs/audit.md, and pass at every
+    /// level but off; the proxy engine (target pingora) is held at warn.
+    level: String = text(LEVEL, filter) => "info".to_owned();
+    /// One JSON record per request on standard output. A reader that does not keep up costs lines, which are counted, and never
+    /// a request.
+    access: bool = flag() => true;
+}}
 
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,18 +27,10 @@ pub struct LogSettings {
     pub access: bool,
 }
 
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
 pub(super) fn read(mut reader: Reader<'_>) -> LogSettings {
     let settings = LogSettings {
-        level: reader
-            .text(
-                "level",
-                "off, error, warn, info, debug or trace, alone or before filters: info,doorward=debug",
-                filter,
-            )
-            .unwrap_or_else(|| "info".to_owned()),
-        access: reader.flag("access").unwrap_or(true),
+        level: reader.get(&LogKeys::level),
+        access: reader.get(&LogKeys::access),
     };
     reader.finish();
     settings

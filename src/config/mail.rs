@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::config::reader::{Reader, is_path};
+use crate::config::forms::{choice, is_path, number, or_none, path, text};
+use crate::config::keys::{Key, keys};
+use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
-use crate::config::smtp::{self, SmtpSettings};
+use crate::config::smtp::{self, SmtpKeys, SmtpSettings};
 use crate::model::account::EmailAddress;
 
 /// How mails leave.
@@ -23,11 +25,11 @@ pub enum MailTransport {
 /// Mails that strangers can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailLimits {
-    /// To one address in an hour. Default 3.
+    /// To one address in an hour.
     pub per_address_per_hour: u32,
-    /// By one client network in an hour. Default 10; a /56 of IPv6 has twice, a /48 five times and a /32 twenty times that.
+    /// By one client network in an hour.
     pub per_network_per_hour: u32,
-    /// In all in an hour, to whom registers and to whom asks for a reset each. Default 1,000.
+    /// In all in an hour, to whom registers and to whom asks for a reset each.
     pub per_hour: u32,
 }
 
@@ -56,39 +58,62 @@ const CONFIRM: &str = "confirm";
 const RESET: &str = "reset";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     File,
     Stdout,
     Sendmail,
     Smtp,
 }
 
+const WAYS: &[(&str, Way)] = &[
+    ("file", Way::File),
+    ("smtp", Way::Smtp),
+    ("sendmail", Way::Sendmail),
+    ("stdout", Way::Stdout),
+];
+const PER_HOUR_MAX: u64 = 1_000_000;
+
+keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
+    /// "smtp": to a mail server. "sendmail": to a program on this machine. "file": one .eml per message, mode 0600, in the
+    /// directory below. "stdout": onto standard output. The last two are for trying things out.
+    /// Whichever it is, a mail waits in the store, sealed, until it is delivered, and is tried again until its link expires.
+    transport: Way = choice(WAYS, &[]) => Way::File;
+    directory: PathBuf = path("the path of a directory");
+    from: String = text("a sender such as Doorward <noreply@localhost>", sender) => "Doorward <noreply@localhost>".to_owned();
+    /// The links in mails. {public_url} and {token} are filled in; the default follows listen.auth_prefix.
+    confirm_link: String = text(LINK, link);
+    reset_link: String = text(LINK, link);
+    /// Mails that strangers can cause, by registering and by having forgotten a password: to one address, and for one client
+    /// network, within an hour; a /56, /48 and /32 of IPv6 count as 2, 5 and 20 of these. In all, those who register and those who
+    /// have forgotten a password each. What is above is not sent; the answer is the same. Notices to an owner do not count.
+    per_address_per_hour: u32 = number(1..=PER_HOUR_MAX) => 3;
+    per_network_per_hour: u32 = number(1..=PER_HOUR_MAX) => 10;
+    per_hour: u32 = number(1..=PER_HOUR_MAX) => 1000;
+    /// Directory with texts that replace the built-in ones; see docs/mail.md. "": none.
+    templates: Option<PathBuf> = or_none(path("the path of a directory, or \"\"")) => None;
+    /// The program, by its whole path; it is called with -i -f SENDER -- RECIPIENT and the mail on its standard input. One
+    /// that is setgid, as Postfix's is, does not work under systemd's NoNewPrivileges: take smtp to localhost then.
+    sendmail_command: PathBuf = text("the whole path of a program", program) => PathBuf::from("/usr/sbin/sendmail");
+}}
+
 pub(super) fn read(
     mut reader: Reader<'_>,
     auth_prefix: &str,
     around: Surroundings<'_>,
 ) -> MailSettings {
-    let ways = [
-        ("file", Way::File),
-        ("smtp", Way::Smtp),
-        ("sendmail", Way::Sendmail),
-        ("stdout", Way::Stdout),
-    ];
-    let way = reader.choice("transport", &ways, &[]).unwrap_or(Way::File);
+    let way = reader.get(&MailKeys::transport);
     let directory = reader
-        .path("directory", "the path of a directory")
+        .take(&MailKeys::directory)
         .unwrap_or_else(|| reader.base().join("data/mail"));
-    let command = reader
-        .text("sendmail_command", "the whole path of a program", program)
-        .unwrap_or_else(|| PathBuf::from("/usr/sbin/sendmail"));
+    let command = reader.get(&MailKeys::sendmail_command);
     let smtp = smtp::read(&mut reader, way == Way::Smtp, around);
-    let mut link_of = |key: &str, page: &str| {
+    let mut link_of = |key: &Key<String>, page: &str| {
         reader
-            .text(key, LINK, link)
+            .take(key)
             .unwrap_or_else(|| default_link(auth_prefix, page))
     };
-    let confirm_link = link_of("confirm_link", CONFIRM);
-    let reset_link = link_of("reset_link", RESET);
+    let confirm_link = link_of(&MailKeys::confirm_link, CONFIRM);
+    let reset_link = link_of(&MailKeys::reset_link, RESET);
     let settings = MailSettings {
         transport: match way {
             Way::File => MailTransport::File(directory),
@@ -96,21 +121,15 @@ pub(super) fn read(
             Way::Sendmail => MailTransport::Sendmail(command),
             Way::Smtp => MailTransport::Smtp(smtp),
         },
-        from: reader
-            .text(
-                "from",
-                "a sender such as Doorward <noreply@localhost>",
-                sender,
-            )
-            .unwrap_or_else(|| "Doorward <noreply@localhost>".to_owned()),
+        from: reader.get(&MailKeys::from),
         confirm_link,
         reset_link,
         limits: MailLimits {
-            per_address_per_hour: per_hour(&mut reader, "per_address_per_hour", 3),
-            per_network_per_hour: per_hour(&mut reader, "per_network_per_hour", 10),
-            per_hour: per_hour(&mut reader, "per_hour", 1000),
+            per_address_per_hour: reader.get(&MailKeys::per_address_per_hour),
+            per_network_per_hour: reader.get(&MailKeys::per_network_per_hour),
+            per_hour: reader.get(&MailKeys::per_hour),
         },
-        templates: reader.optional_path("templates", "the path of a directory, or \"\""),
+        templates: reader.get(&MailKeys::templates),
     };
     reader.finish();
     settings
@@ -132,13 +151,6 @@ impl MailSettings {
 
 fn default_link(auth_prefix: &str, page: &str) -> String {
     format!("{{public_url}}{auth_prefix}/{page}?token={{token}}")
-}
-
-fn per_hour(reader: &mut Reader<'_>, key: &str, default: u32) -> u32 {
-    let number = reader.number(key, 1..=1_000_000);
-    number
-        .and_then(|number| u32::try_from(number).ok())
-        .unwrap_or(default)
 }
 
 /// Takes the whole path of a program.

@@ -10,6 +10,7 @@ mod base;
 mod document;
 mod env;
 mod exposure;
+mod forms;
 mod forward_auth;
 mod headers;
 mod issuer_prefixes;
@@ -46,7 +47,6 @@ pub use crate::config::env::EnvOverlay;
 pub use crate::config::forward_auth::ForwardAuth;
 pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
 pub use crate::config::issuers::{ClaimValue, Issuer, media_type};
-pub use crate::config::keys::known_keys;
 pub use crate::config::limits::Limits;
 pub use crate::config::listen::{Listen, PublicUrl};
 pub use crate::config::log::LogSettings;
@@ -61,12 +61,42 @@ pub use crate::config::store::{StoreCreate, StoreEngine, StoreSettings};
 pub use crate::config::tokens::Tokens;
 
 use crate::config::base::Base;
+use crate::config::document::Value;
+use crate::config::forms::table;
+use crate::config::keys::{Kind, Row, Section, keys};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
 use crate::config::reader::Reader;
 use crate::config::secrets::Surroundings;
 use crate::model::access::{Requirement, Scope};
 use crate::model::role_source::RoleSource;
 use crate::model::route::{Route, Upstream};
+
+keys! { RootKeys = ""; {
+    listen: Value = table(&listen::ListenKeys::SECTION);
+    limits: Value = table(&limits::LimitKeys::SECTION);
+    store: Value = table(&store::StoreKeys::SECTION), restart store;
+    tokens: Value = table(&tokens::TokenKeys::SECTION);
+    /// A foreign issuer whose tokens are accepted; one table for each. docs/issuers.md tells how to connect some, and what
+    /// happens while one is away.
+    issuer: Value = table(&issuers::IssuerKeys::SECTION);
+    /// Browsers carry one opaque cookie: __Host-doorward over https, doorward_session over http.
+    session: Value = table(&session::SessionKeys::SECTION);
+    account: Value = table(&account::AccountKeys::SECTION);
+    mail: Value = table(&mail::MailKeys::SECTION);
+    /// Other proxies that ask at /auth/verify whether a request may pass: docs/forward-auth.md. Only those in
+    /// listen.trusted_proxies may.
+    forward_auth: Value = table(&forward_auth::ForwardAuthKeys::SECTION);
+    log: Value = table(&log::LogKeys::SECTION), restart log;
+    audit: Value = table(&audit::AuditKeys::SECTION);
+    roles: Value = table(&roles::RolesKeys::SECTION);
+    /// A service that owns the memberships of its resources and is asked for them; one table for each. What it has to answer
+    /// stands in docs/role-sources.md.
+    role_source: Value = table(&role_sources::RoleSourceKeys::SECTION);
+    /// A service behind the gateway; one table for each.
+    upstream: Value = table(&upstreams::UpstreamKeys::SECTION);
+    /// What is let in; one table for each route. What no route matches is answered with 404 and reaches no upstream.
+    route: Value = table(&routes::RouteKeys::SECTION);
+}}
 
 /// A configuration longer than this is refused, so that a wrong path does not fill the memory.
 const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -159,7 +189,7 @@ impl Config {
 impl Config {
     /// Replaces what follows from `listen.address` and `listen.auth_prefix` alone by what follows from those of another
     /// configuration: a reload keeps both, so links, the login page and the issuer keep with them.
-    pub fn follow(&mut self, kept: &Listen) {
+    fn follow(&mut self, kept: &Listen) {
         let listen = &mut self.listen;
         self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
         if listen.public_url != PublicUrl::of(&listen.addresses) {
@@ -171,6 +201,45 @@ impl Config {
         }
         listen.public_url = followed;
     }
+
+    /// Sets what the process has bound, opened or started back to its old value; gives the keys of what was another.
+    pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
+        self.follow(&old.listen);
+        let mut changed = Vec::new();
+        for (name, key) in declared(&RootKeys::SECTION) {
+            if key.keep.is_some_and(|keep| keep(self, old)) {
+                changed.push(name);
+            }
+        }
+        changed
+    }
+}
+
+/// Every key and table of a configuration with its whole name, such as `route[].require.any_role`; what is in a table
+/// follows it.
+fn declared(section: &'static Section) -> Vec<(String, &'static Row)> {
+    let mut list = Vec::new();
+    for key in section.keys() {
+        list.push((keys::join(section.name, key.name), key));
+        list.extend(key.shape.inner().into_iter().flat_map(declared));
+    }
+    list
+}
+
+/// What stands above each key and table in `config/doorward.toml`: a line for each comment, without its `#`.
+pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
+    declared(&RootKeys::SECTION)
+        .into_iter()
+        .map(|(name, key)| (name, key.doc))
+}
+
+/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
+/// among them.
+pub fn known_keys() -> impl Iterator<Item = String> {
+    declared(&RootKeys::SECTION)
+        .into_iter()
+        .filter(|(_, key)| key.shape.kind() != Kind::Tables)
+        .map(|(name, _)| name)
 }
 
 /// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
@@ -208,9 +277,9 @@ fn build(
         // What could not be read would look like what is missing.
         return Err(problems.into_error());
     }
-    env.apply(&mut document, &problems);
+    env.apply(&mut document, &RootKeys::SECTION, &problems);
     let config = sections(
-        Reader::root(document, &problems, base),
+        Reader::root(document, &RootKeys::SECTION, &problems, base),
         Surroundings { env, file_mode },
     );
     exposure::warn(&config, &problems);
@@ -218,18 +287,18 @@ fn build(
 }
 
 fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
-    let (role_sources, sourced) = role_sources::read(root.tables("role_source"));
-    let words = roles::read(root.table("roles"), sourced);
-    let listen = listen::read(root.table("listen"), around);
-    let account = account::read(root.table("account"));
-    let tokens = tokens::read(root.table("tokens"), &listen.public_url.text);
+    let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
+    let words = roles::read(root.table(&RootKeys::roles), sourced);
+    let listen = listen::read(root.table(&RootKeys::listen), around);
+    let account = account::read(root.table(&RootKeys::account));
+    let tokens = tokens::read(root.table(&RootKeys::tokens), &listen.public_url.text);
     let issuers = issuers::read(
-        root.tables("issuer"),
+        root.tables(&RootKeys::issuer),
         &tokens.issuer,
         &account.api_key_header,
         around,
     );
-    let upstreams = upstreams::read(root.tables("upstream"), &listen);
+    let upstreams = upstreams::read(root.tables(&RootKeys::upstream), &listen);
     let rest = routes::Rest {
         words: &words,
         upstreams: &upstreams.names,
@@ -240,7 +309,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
             .filter_map(|issuer| issuer.header.as_ref())
             .collect(),
     };
-    let routes = routes::read(root.tables("route"), &rest);
+    let routes = routes::read(root.tables(&RootKeys::route), &rest);
     let mut roles = words.settings;
     roles
         .scopes
@@ -248,13 +317,13 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     roles.scopes.sort_unstable();
     roles.scopes.dedup();
     let config = Config {
-        limits: limits::read(root.table("limits")),
-        store: store::read(root.table("store")),
-        mail: mail::read(root.table("mail"), &listen.auth_prefix, around),
-        log: log::read(root.table("log")),
-        audit: audit::read(root.table("audit")),
-        forward_auth: forward_auth::read(root.table("forward_auth"), &listen, around),
-        session: session::read(root.table("session"), &listen.public_url),
+        limits: limits::read(root.table(&RootKeys::limits)),
+        store: store::read(root.table(&RootKeys::store)),
+        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, around),
+        log: log::read(root.table(&RootKeys::log)),
+        audit: audit::read(root.table(&RootKeys::audit)),
+        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, around),
+        session: session::read(root.table(&RootKeys::session), &listen.public_url),
         upstreams: upstreams.list,
         listen,
         tokens,

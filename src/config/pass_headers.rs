@@ -2,7 +2,9 @@
 
 use http::HeaderName;
 
+use crate::config::forms::texts;
 use crate::config::headers;
+use crate::config::keys::keys;
 use crate::config::problem::{Place, Problems};
 use crate::config::reader::Reader;
 use crate::model::field_name::{Folded, is_method_override};
@@ -11,16 +13,21 @@ use crate::model::route::{PathPattern, Route, Segment};
 const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-Token: letters, digits and -; none that says \
      who calls, where to or from whom, and none that HTTP, proxies or credentials use";
 
+keys! { pub(super) PassHeadersKeys = "route[]"; {
+    /// Fields of the caller's that are removed or refused otherwise and that the service wants, such as
+    /// X-HTTP-Method-Override or X-Auth-Token; none that says who calls, where to or from whom.
+    pass_headers: Vec<HeaderName> = texts(EXPECTED, name) => Vec::new();
+}}
+
 pub(super) fn read(route: &mut Reader<'_>) -> Vec<HeaderName> {
-    let names = route.texts("pass_headers", EXPECTED, name);
-    let names = names.unwrap_or_default();
+    let names = route.get(&PassHeadersKeys::pass_headers);
     let is_idle = |name: &HeaderName| {
         let bytes = name.as_str().as_bytes();
         !is_method_override(bytes) && !Folded::of(bytes).is_of_family()
     };
     if names.iter().any(is_idle) {
         route.warn(
-            "pass_headers",
+            &PassHeadersKeys::pass_headers,
             "only names that are removed otherwise: one of these passes as it is",
         );
     }

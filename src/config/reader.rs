@@ -2,39 +2,48 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
-use crate::config::keys;
+use crate::config::forms;
+use crate::config::keys::{self, Form, Key, Kind, Section, Spot};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
+
+/// What all readers of a configuration share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    problems: &'a Problems,
+    base: &'a Base,
+    root: &'static Section,
+}
 
 /// Reads one table. Every method that takes a key notes what is wrong with it and gives `None` then, as it does for a
 /// key that is not there: the caller goes on with the default, and nothing comes of it, since a problem was noted.
 pub(super) struct Reader<'a> {
-    /// Its name in the list of keys, such as `route[]`.
-    section: String,
+    section: &'static Section,
     /// Its name for people, such as `route[2]`.
     place: Place,
     entries: BTreeMap<String, Node>,
     origins: BTreeMap<String, Origin>,
-    problems: &'a Problems,
-    base: &'a Base,
+    shared: Shared<'a>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn root(table: Table, problems: &'a Problems, base: &'a Base) -> Self {
-        Self::new(String::new(), String::new(), table, (problems, base))
+    pub(super) fn root(
+        table: Table,
+        root: &'static Section,
+        problems: &'a Problems,
+        base: &'a Base,
+    ) -> Self {
+        let shared = Shared {
+            problems,
+            base,
+            root,
+        };
+        Self::new(root, String::new(), table, shared)
     }
 
-    fn new(
-        section: String,
-        name: String,
-        table: Table,
-        (problems, base): (&'a Problems, &'a Base),
-    ) -> Self {
+    fn new(section: &'static Section, name: String, table: Table, shared: Shared<'a>) -> Self {
         let origins = table
             .entries
             .iter()
@@ -45,300 +54,110 @@ impl<'a> Reader<'a> {
             place: Place::new(name, table.origin),
             entries: table.entries,
             origins,
-            problems,
-            base,
+            shared,
         }
     }
 
     /// Notes what is wrong with the table as a whole.
     pub(super) fn add_here(&self, expected: impl Into<String>) {
-        self.problems.add(&self.place, expected);
+        self.shared.problems.add(&self.place, expected);
     }
 
     /// Whether a key is written, right or wrong.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.origins.contains_key(key)
+    pub(super) fn has(&self, key: impl AsRef<str>) -> bool {
+        self.origins.contains_key(key.as_ref())
     }
 
     /// Where a key stands, or would stand.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: impl AsRef<str>) -> Place {
+        let key = key.as_ref();
         let origin = self.origins.get(key).unwrap_or(&self.place.origin);
         Place::new(keys::join(&self.place.key, key), origin.clone())
     }
 
     /// Notes what is wrong with a key.
-    pub(super) fn add(&self, key: &str, expected: impl Into<String>) {
-        self.problems.add(&self.place(key), expected);
+    pub(super) fn add(&self, key: impl AsRef<str>, expected: impl Into<String>) {
+        self.shared.problems.add(&self.place(key), expected);
     }
 
     /// Notes what an operator should know about a key.
-    pub(super) fn warn(&self, key: &str, expected: impl Into<String>) {
-        self.problems.warn(&self.place(key), expected);
+    pub(super) fn warn(&self, key: impl AsRef<str>, expected: impl Into<String>) {
+        self.shared.problems.warn(&self.place(key), expected);
     }
 
     /// Where problems go, for what hangs on several tables.
     pub(super) const fn problems(&self) -> &'a Problems {
-        self.problems
+        self.shared.problems
     }
 
     /// How many problems there are so far, here and elsewhere.
     pub(super) fn problem_count(&self) -> usize {
-        self.problems.count()
-    }
-
-    /// Takes a value as written.
-    pub(super) fn node(&mut self, key: &str) -> Option<Node> {
-        debug_assert!(
-            keys::kind(&self.section, key).is_some(),
-            "{} is not in the list of keys",
-            keys::join(&self.section, key)
-        );
-        self.entries.remove(key)
-    }
-
-    /// Takes a text that `parse` makes something of.
-    pub(super) fn text<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let parsed = match self.node(key)?.value {
-            Value::Text(text) => parse(&text),
-            _ => None,
-        };
-        if parsed.is_none() {
-            self.add(key, expected);
-        }
-        parsed
-    }
-
-    /// Takes a path; a relative one begins where those of this configuration do.
-    pub(super) fn path(&mut self, key: &str, expected: &str) -> Option<PathBuf> {
-        let base = self.base;
-        self.text(key, expected, |text| is_path(text).then(|| base.join(text)))
-    }
-
-    /// As [`Reader::path`], where an empty text means none.
-    pub(super) fn optional_path(&mut self, key: &str, expected: &str) -> Option<PathBuf> {
-        let base = self.base;
-        let path = self.text(key, expected, |text| match text {
-            "" => Some(None),
-            text => is_path(text).then(|| Some(base.join(text))),
-        });
-        path.flatten()
+        self.shared.problems.count()
     }
 
     /// Where relative paths begin.
     pub(super) const fn base(&self) -> &'a Base {
-        self.base
+        self.shared.base
+    }
+
+    /// Takes the value of a key, or its default.
+    pub(super) fn get<V>(&mut self, key: &Key<V, fn() -> V>) -> V {
+        self.take(key).unwrap_or_else(key.default)
+    }
+
+    /// Takes the value of a key, if it is written.
+    pub(super) fn take<V, D>(&mut self, key: &Key<V, D>) -> Option<V> {
+        self.take_as(key, key.form)
+    }
+
+    /// As [`Reader::take`], but the key must be there.
+    pub(super) fn required<V>(&mut self, key: &Key<V>) -> Option<V> {
+        if !self.has(key) {
+            let each = key.form.expected();
+            match key.form.kind() {
+                Kind::Texts => self.add(key, format!("a list of at least one, each {each}")),
+                _ => self.add(key, each),
+            }
+        }
+        self.take(key)
+    }
+
+    /// Takes the text of a key, of which `parse` makes something with what it knows beside.
+    pub(super) fn text<T, D>(
+        &mut self,
+        key: &Key<String, D>,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.take_as(key, &forms::text(key.form.expected(), parse))
+    }
+
+    /// Takes the value of a key in another form than the declared one, which depends on the rest of the table.
+    pub(super) fn take_as<V>(
+        &mut self,
+        key: impl AsRef<str>,
+        form: &(impl Form<V> + ?Sized),
+    ) -> Option<V> {
+        let value = self.entries.remove(key.as_ref())?.value;
+        let spot = Spot {
+            place: self.place(key),
+            problems: self.shared.problems,
+            base: self.shared.base,
+        };
+        form.read(value, &spot)
     }
 
     /// Notes a file that cannot be opened or read.
-    pub(super) fn add_unreadable(&self, key: &str, error: &std::io::Error) {
+    pub(super) fn add_unreadable(&self, key: impl AsRef<str>, error: &std::io::Error) {
         let hint = match error.kind() {
-            ErrorKind::NotFound => self.base.hint(),
+            ErrorKind::NotFound => self.shared.base.hint(),
             _ => String::new(),
         };
         self.add(key, unreadable("a file that can be read", error, &hint));
     }
 
-    /// As [`Reader::text`], but the key must be there.
-    pub(super) fn required<T>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        if !self.has(key) {
-            self.add(key, expected);
-        }
-        self.text(key, expected, parse)
-    }
-
-    /// Takes one word of a closed list. `later`: words of a later release.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &str,
-        words: &[(&str, T)],
-        later: &[&str],
-    ) -> Option<T> {
-        let Value::Text(text) = self.node(key)?.value else {
-            self.add(key, one_of(words));
-            return None;
-        };
-        let found = words.iter().find(|(word, _)| *word == text);
-        if found.is_none() {
-            let note = if later.contains(&text.as_str()) {
-                "; the value is not in this release"
-            } else {
-                ""
-            };
-            self.add(key, format!("{}{note}", one_of(words)));
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// Takes a whole number within limits.
-    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = match self.node(key)?.value {
-            Value::Integer(number) => u64::try_from(number).ok().filter(|n| range.contains(n)),
-            _ => None,
-        };
-        if number.is_none() {
-            let (low, high) = range.into_inner();
-            self.add(key, format!("a whole number from {low} to {high}"));
-        }
-        number
-    }
-
-    /// As [`Reader::number`], for counts in memory.
-    pub(super) fn count(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<usize> {
-        usize::try_from(self.number(key, range)?).ok()
-    }
-
-    /// Takes whole seconds.
-    pub(super) fn seconds(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<Duration> {
-        self.number(key, range).map(Duration::from_secs)
-    }
-
-    /// Takes whole milliseconds.
-    pub(super) fn millis(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<Duration> {
-        self.number(key, range).map(Duration::from_millis)
-    }
-
-    /// Takes `true` or `false`.
-    pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
-        let Value::Flag(flag) = self.node(key)?.value else {
-            self.add(key, "true or false");
-            return None;
-        };
-        Some(flag)
-    }
-
-    /// Takes a list of texts, no two of which may mean the same; each wrong one is noted. `expected` says what one is.
-    pub(super) fn texts<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        self.items(key, expected, |text| parse(text).ok_or(expected.to_owned()))
-    }
-
-    /// As [`Reader::texts`], but a list that is written and empty is noted: it could mean none as well as all.
-    pub(super) fn some_texts<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        self.some_items(key, expected, |text| parse(text).ok_or(expected.to_owned()))
-    }
-
-    /// As [`Reader::some_texts`], but the key must be there.
-    pub(super) fn required_texts<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        if !self.has(key) {
-            self.add(key, format!("a list of at least one, each {expected}"));
-        }
-        self.some_texts(key, expected, parse)
-    }
-
-    /// As [`Reader::some_texts`], but one text may stand for a list of one.
-    pub(super) fn text_or_texts<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        if let Some(node) = self.entries.get(key)
-            && matches!(node.value, Value::Text(_))
-        {
-            return self.text(key, expected, parse).map(|value| vec![value]);
-        }
-        self.some_texts(key, expected, parse)
-    }
-
-    /// As [`Reader::texts`], but `true` stands for a list of its own, and `false` for the empty one.
-    pub(super) fn flag_or_texts<T: PartialEq + Clone>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        on: &[T],
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<Vec<T>> {
-        let flag = match self.entries.get(key)?.value {
-            Value::Flag(flag) => Some(flag),
-            Value::List(_) => None,
-            _ => {
-                self.node(key);
-                self.add(key, format!("true, false or a list, each item {expected}"));
-                return None;
-            }
-        };
-        let Some(flag) = flag else {
-            return self.texts(key, expected, parse);
-        };
-        self.node(key);
-        Some(if flag { on.to_vec() } else { Vec::new() })
-    }
-
-    /// As [`Reader::some_texts`], with a word for each way in which an item can be wrong.
-    pub(super) fn some_items<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let items = self.items(key, expected, parse)?;
-        if items.is_empty() {
-            self.add(
-                key,
-                format!("at least one item, {expected}, or the key left out"),
-            );
-            return None;
-        }
-        Some(items)
-    }
-
-    fn items<T: PartialEq>(
-        &mut self,
-        key: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let Value::List(items) = self.node(key)?.value else {
-            self.add(key, format!("a list, each item {expected}"));
-            return None;
-        };
-        let before = self.problem_count();
-        let mut values = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let parsed = match &item.value {
-                Value::Text(text) => parse(text),
-                _ => Err(expected.to_owned()),
-            };
-            let name = format!("{}[{index}]", keys::join(&self.place.key, key));
-            let place = Place::new(name, item.origin);
-            match parsed {
-                Ok(value) if values.contains(&value) => {
-                    self.problems.add(&place, "no two items alike");
-                }
-                Ok(value) => values.push(value),
-                Err(expected) => self.problems.add(&place, expected),
-            }
-        }
-        (self.problem_count() == before).then_some(values)
-    }
-
     /// Takes a table; one that is not written is empty.
-    pub(super) fn table(&mut self, key: &str) -> Reader<'a> {
-        let table = match self.node(key).map(|node| node.value) {
+    pub(super) fn table(&mut self, key: &Key<Value>) -> Reader<'a> {
+        let table = match self.take(key) {
             None => Table::empty(Origin::Default),
             Some(Value::Table(table)) => table,
             Some(_) => {
@@ -350,36 +169,35 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a reader of a table that was found under a key.
-    pub(super) fn inner(&self, key: &str, table: Table) -> Reader<'a> {
-        Reader::new(
-            keys::join(&self.section, key),
-            keys::join(&self.place.key, key),
-            table,
-            (self.problems, self.base),
-        )
+    pub(super) fn inner(&self, key: &Key<Value>, table: Table) -> Reader<'a> {
+        let name = keys::join(&self.place.key, key.row.name);
+        let section = key.form.inner().unwrap_or(self.section);
+        Reader::new(section, name, table, self.shared)
     }
 
     /// Takes a list of tables; one that is not written is empty.
-    pub(super) fn tables(&mut self, key: &str) -> Vec<Reader<'a>> {
-        let items = match self.node(key).map(|node| node.value) {
+    pub(super) fn tables(&mut self, key: &Key<Value>) -> Vec<Reader<'a>> {
+        let items = match self.take(key) {
             None => Vec::new(),
             Some(Value::List(items)) => items,
             Some(_) => {
-                self.add(key, format!("tables, each begun by [[{key}]]"));
+                self.add(key, format!("tables, each begun by [[{}]]", key.row.name));
                 Vec::new()
             }
         };
         let mut readers = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let name = format!("{}[{index}]", keys::join(&self.place.key, key));
+            let name = format!("{}[{index}]", keys::join(&self.place.key, key.row.name));
             match item.value {
                 Value::Table(mut table) => {
                     table.origin = item.origin;
-                    let section = format!("{}[]", keys::join(&self.section, key));
-                    let shared = (self.problems, self.base);
-                    readers.push(Reader::new(section, name, table, shared));
+                    let section = key.form.inner().unwrap_or(self.section);
+                    readers.push(Reader::new(section, name, table, self.shared));
                 }
-                _ => self.problems.add(&Place::new(name, item.origin), "a table"),
+                _ => self
+                    .shared
+                    .problems
+                    .add(&Place::new(name, item.origin), "a table"),
             }
         }
         readers
@@ -388,49 +206,30 @@ impl<'a> Reader<'a> {
     /// Notes every key that was not taken.
     pub(super) fn finish(self) {
         for (key, node) in &self.entries {
-            debug_assert!(
-                keys::kind(&self.section, key).is_none(),
-                "{} is known and nobody reads it",
-                keys::join(&self.section, key)
-            );
             let shown: String = key.escape_debug().take(64).collect();
             let place = Place::new(keys::join(&self.place.key, &shown), node.origin.clone());
-            self.problems.add(&place, keys::unknown(&self.section, key));
+            let said = self.section.unknown(key, self.shared.root);
+            self.shared.problems.add(&place, said);
         }
     }
-}
-
-fn one_of<T>(words: &[(&str, T)]) -> String {
-    let words: Vec<_> = words
-        .iter()
-        .map(|(word, _)| format!("\"{word}\""))
-        .collect();
-    match words.as_slice() {
-        [single] => single.clone(),
-        _ => format!("one of {}", words.join(", ")),
-    }
-}
-
-/// Whether a text can be a path.
-pub(super) fn is_path(text: &str) -> bool {
-    !text.is_empty() && !text.contains('\0')
-}
-
-/// Whether a text has 1 to `max` bytes of visible ASCII.
-pub(super) fn is_visible(text: &str, max: usize) -> bool {
-    (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document;
+    use crate::config::limits::LimitKeys;
+    use crate::config::{RootKeys, document};
 
     fn read(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> String {
         let problems = Problems::default();
         let base = Base::default();
-        let mut root = Reader::root(document::parse(text, &problems), &problems, &base);
-        let mut limits = root.table("limits");
+        let mut root = Reader::root(
+            document::parse(text, &problems),
+            &RootKeys::SECTION,
+            &problems,
+            &base,
+        );
+        let mut limits = root.table(&RootKeys::limits);
         read(&mut limits);
         limits.finish();
         root.finish();
@@ -442,12 +241,12 @@ mod tests {
     #[test]
     fn a_wrong_value_is_noted_and_not_given() {
         let said = read("[limits]\nhead_bytes_max = \"secret\"\n", |limits| {
-            assert_eq!(limits.number("head_bytes_max", 1..=9), None);
-            assert_eq!(limits.number("head_fields_max", 1..=9), None);
+            assert_eq!(limits.take(&LimitKeys::head_bytes_max), None);
+            assert_eq!(limits.take(&LimitKeys::head_fields_max), None);
         });
         assert_eq!(
             said,
-            "limits.head_bytes_max (line 2): expected a whole number from 1 to 9"
+            "limits.head_bytes_max (line 2): expected a whole number from 1024 to 1048576"
         );
     }
 

@@ -1,12 +1,13 @@
 //! `require`: what a route asks of its caller.
 
 use crate::config::document::Value;
-use crate::config::keys::undeclared;
+use crate::config::forms::{some_items, some_texts};
+use crate::config::keys::{Key, keys, undeclared};
 use crate::config::reader::Reader;
 use crate::config::roles::{OWN_SCOPES, Words};
 use crate::model::access::{Name, Requirement, ResourceRole, Role, RoleTemplate, Scope};
 
-const REQUIRE: &str =
+pub(super) const REQUIRE: &str =
     "\"public\", \"optional\", \"authenticated\" or { any_role = [\"…\"], all_scopes = [\"…\"] }";
 const ROLE: &str = "a role such as admin: visible ASCII without comma and braces, at most 255";
 const TEMPLATE: &str =
@@ -14,13 +15,19 @@ const TEMPLATE: &str =
 const SCOPE: &str =
     "a scope such as lists:read; of those that begin with auth: only the gateway's own";
 
+keys! { pub(super) RequireKeys = "route[].require"; {
+    any_role: Vec<String> = some_texts(ROLE, |text: &str| Some(text.to_owned()));
+    all_scopes: Vec<Scope> = some_texts(SCOPE, scope) => Vec::new();
+}}
+
 /// Takes `require`; what is missing is never public. `captures` are those of the path, `None` if the path is wrong.
 pub(super) fn read(
     route: &mut Reader<'_>,
+    key: &Key<Value>,
     captures: Option<&[&str]>,
     words: &Words,
 ) -> Option<Requirement> {
-    match route.node("require").map(|node| node.value) {
+    match route.take(key) {
         Some(Value::Text(text)) => {
             let requirement = match text.as_str() {
                 "public" => Some(Requirement::Public),
@@ -29,18 +36,18 @@ pub(super) fn read(
                 _ => None,
             };
             if requirement.is_none() {
-                route.add("require", REQUIRE);
+                route.add(key, REQUIRE);
             }
             requirement
         }
-        Some(Value::Table(table)) => Some(rights(route.inner("require", table), captures, words)),
+        Some(Value::Table(table)) => Some(rights(route.inner(key, table), captures, words)),
         Some(_) => {
-            route.add("require", REQUIRE);
+            route.add(key, REQUIRE);
             None
         }
         None => {
             route.add(
-                "require",
+                key,
                 format!("{REQUIRE}; no route is public unless it says so"),
             );
             None
@@ -49,19 +56,22 @@ pub(super) fn read(
 }
 
 fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &Words) -> Requirement {
-    if !reader.has("any_role") && !reader.has("all_scopes") {
+    if !reader.has(&RequireKeys::any_role) && !reader.has(&RequireKeys::all_scopes) {
         reader.add_here("`any_role` or `all_scopes`, with at least one item");
     }
-    let any_role = reader.some_items("any_role", ROLE, |text| template(text, captures, words));
-    let all_scopes = reader.some_texts("all_scopes", SCOPE, |text| {
-        let scope = Scope::parse(text).ok()?;
-        (!scope.is_own() || OWN_SCOPES.contains(&text)).then_some(scope)
-    });
+    let roles = some_items(ROLE, |text: &str| template(text, captures, words));
+    let any_role = reader.take_as(&RequireKeys::any_role, &roles);
+    let all_scopes = reader.get(&RequireKeys::all_scopes);
     reader.finish();
     Requirement::Rights {
         any_role: any_role.unwrap_or_default(),
-        all_scopes: all_scopes.unwrap_or_default(),
+        all_scopes,
     }
+}
+
+fn scope(text: &str) -> Option<Scope> {
+    let scope = Scope::parse(text).ok()?;
+    (!scope.is_own() || OWN_SCOPES.contains(&text)).then_some(scope)
 }
 
 /// Reads one role of a route.

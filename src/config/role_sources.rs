@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use crate::config::forms::{seconds, some_texts, told};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
 use crate::config::roles::{self, Sourced};
 use crate::model::access::Name;
@@ -14,17 +16,32 @@ const URL: &str = "http://, a loopback address or localhost, and a path or query
      where they are wanted, such as http://127.0.0.1:9101/members?uid={uid}&resource={resource}&id={id}";
 const DAY_S: u64 = 86_400;
 
+keys! { pub(super) RoleSourceKeys = "role_source[]"; {
+    /// The kinds of resources that it speaks for, and no others. They are declared by this, and not in [roles] resources too.
+    resources: Vec<Name> = some_texts(roles::NAME, roles::name);
+    /// Where it is asked, over http:// on a loopback address. Each value is filled in as one piece, percent-encoded. {uid} must
+    /// be there; without {id} it is asked once for all ids.
+    url: String = told("a text");
+    /// How long an answer counts.
+    ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(1);
+    /// How much longer it counts while the source does not answer. Then the routes that need it answer 503.
+    stale_max_s: Duration = seconds(0..=DAY_S) => Duration::from_mins(5);
+}}
+
 /// Reads all sources, and what they declare.
 pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Sourced) {
     let mut sources = Vec::new();
     let mut declared = Vec::new();
     let mut are_sound = true;
     for mut reader in readers {
-        let resources = reader.required_texts("resources", roles::NAME, roles::name);
+        let resources = reader.required(&RoleSourceKeys::resources);
         are_sound &= resources.is_some();
         for resource in resources.iter().flatten() {
             if declared.contains(resource) {
-                reader.add("resources", "resources that no other source declares");
+                reader.add(
+                    &RoleSourceKeys::resources,
+                    "resources that no other source declares",
+                );
             } else {
                 declared.push(resource.clone());
             }
@@ -42,19 +59,19 @@ fn one(mut reader: Reader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSourc
     let is_one_kind = resources
         .as_ref()
         .is_none_or(|resources| resources.len() < 2);
-    if !reader.has("url") {
-        reader.add("url", URL);
+    if !reader.has(&RoleSourceKeys::url) {
+        reader.add(&RoleSourceKeys::url, URL);
     }
-    let text = reader.text("url", "a text", |text| Some(text.to_owned()));
+    let text = reader.take(&RoleSourceKeys::url);
     let place = text.and_then(|text| match place(&text, is_one_kind) {
         Ok(place) => Some(place),
         Err(expected) => {
-            reader.add("url", expected);
+            reader.add(&RoleSourceKeys::url, expected);
             None
         }
     });
-    let ttl = reader.seconds("ttl_s", 1..=DAY_S);
-    let stale_max = reader.seconds("stale_max_s", 0..=DAY_S);
+    let ttl = reader.get(&RoleSourceKeys::ttl_s);
+    let stale_max = reader.get(&RoleSourceKeys::stale_max_s);
     reader.finish();
     let (addresses, authority, target) = place?;
     Some(RoleSource {
@@ -62,8 +79,8 @@ fn one(mut reader: Reader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSourc
         addresses,
         authority,
         target,
-        ttl: ttl.unwrap_or(Duration::from_mins(1)),
-        stale_max: stale_max.unwrap_or(Duration::from_mins(5)),
+        ttl,
+        stale_max,
     })
 }
 

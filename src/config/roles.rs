@@ -1,5 +1,7 @@
 //! `[roles]`: the declared levels, resources and scopes.
 
+use crate::config::forms::{text, texts};
+use crate::config::keys::keys;
 use crate::config::reader::Reader;
 use crate::model::access::{Ladder, Name, Scope};
 
@@ -42,6 +44,17 @@ const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ an
      are the gateway's own";
 const MANAGER: &str = "one of `levels`, and not the first, which gives no role";
 
+keys! { pub(super) RolesKeys = "roles"; {
+    /// The ladder of membership, lowest first. Each level has the roles of those below it; the first gives none.
+    levels: Vec<Name> = texts(NAME, name);
+    /// Kinds of resources that have members: a-z, 0-9 and _.
+    resources: Vec<Name> = texts(NAME, name) => vec![constant("list")];
+    /// Scopes declared beside those that routes name.
+    scopes: Vec<Scope> = texts(SCOPE, scope) => Vec::new();
+    /// The level that may change memberships of its resource.
+    manage_level: Name = text(MANAGER, name) => constant("manager");
+}}
+
 /// Takes a name that can be declared.
 pub(super) fn name(text: &str) -> Option<Name> {
     Name::parse(text).ok()
@@ -58,43 +71,39 @@ pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
     let before = reader.problem_count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
-    let levels = reader.texts("levels", NAME, name);
+    let levels = reader.take(&RolesKeys::levels);
     let ladder = levels
         .and_then(|levels| {
             let ladder = Ladder::new(levels).ok();
             if ladder.is_none() {
-                reader.add("levels", "1 to 32 levels, lowest first, no two alike");
+                reader.add(
+                    &RolesKeys::levels,
+                    "1 to 32 levels, lowest first, no two alike",
+                );
             }
             ladder
         })
         .unwrap_or_else(default_ladder);
-    let is_written = reader.has("resources");
+    let is_written = reader.has(&RolesKeys::resources);
     let mut resources = reader
-        .texts("resources", NAME, name)
-        .unwrap_or_else(|| vec![constant("list")])
+        .get(&RolesKeys::resources)
         .into_iter()
         .filter(|name| is_written || !sourced.contains(name))
         .collect::<Vec<_>>();
     if resources.iter().any(|name| sourced.contains(name)) {
         reader.add(
-            "resources",
+            &RolesKeys::resources,
             "none that a [[role_source]] declares: memberships have one owner",
         );
     }
     resources.extend(sourced.iter().cloned());
     let are_sound = are_sourced_sound && reader.problem_count() == before;
-    let mut scopes = reader
-        .texts("scopes", SCOPE, |text| {
-            Scope::parse(text).ok().filter(|scope| !scope.is_own())
-        })
-        .unwrap_or_default();
+    let mut scopes = reader.get(&RolesKeys::scopes);
     scopes.extend(OWN_SCOPES.iter().filter_map(|text| Scope::parse(text).ok()));
-    let manage_level = reader
-        .text("manage_level", MANAGER, name)
-        .unwrap_or_else(|| constant("manager"));
+    let manage_level = reader.get(&RolesKeys::manage_level);
     let rank = ladder.rank(manage_level.as_str());
     if are_sound && rank.is_none_or(|rank| rank.0 == 0) {
-        reader.add("manage_level", MANAGER);
+        reader.add(&RolesKeys::manage_level, MANAGER);
     }
     reader.finish();
     Words {
@@ -107,6 +116,10 @@ pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
         },
         are_sound,
     }
+}
+
+fn scope(text: &str) -> Option<Scope> {
+    Scope::parse(text).ok().filter(|scope| !scope.is_own())
 }
 
 #[expect(

@@ -2,13 +2,15 @@
 
 use http::{HeaderName, Method};
 
+use crate::config::document::Value;
+use crate::config::forms::{flag, flag_or_texts, some_texts, table, text_or_table, told};
 use crate::config::headers;
-use crate::config::keys::undeclared;
+use crate::config::keys::{keys, undeclared};
 use crate::config::listen;
-use crate::config::pass_headers;
+use crate::config::pass_headers::{self, PassHeadersKeys};
 use crate::config::pattern;
 use crate::config::reader::Reader;
-use crate::config::requirement;
+use crate::config::requirement::{self, RequireKeys};
 use crate::config::roles::Words;
 use crate::model::access::Requirement;
 use crate::model::credential::CredentialKind::{self, ApiKey, Bearer, Cookie, Mtls};
@@ -20,6 +22,47 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 const ACCEPT: &str = "\"bearer\", \"apikey\", \"cookie\" or \"mtls\"";
 const PASS: &str = "\"authorization\", \"apikey\" or \"cookie\"";
 const METHOD: &str = "a method in upper case such as GET; TRACE and CONNECT never pass";
+
+const UPSTREAM: &str = "the name of an [[upstream]]";
+const PATH: &str = "a path such as /lists/{id}/**";
+
+keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
+    /// {name} matches one segment; /x/** matches /x/ and all below, not /x.
+    path: String = told(PATH);
+    /// Which methods, in upper case, and which hosts. Default: all, except TRACE and CONNECT, which never pass.
+    methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
+    hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
+    upstream: String = told(UPSTREAM);
+    /// "public": no credential is looked at. "optional": one that is presented must hold. "authenticated": one must be
+    /// presented. Or a table of rights, as below.
+    require: Value = text_or_table(requirement::REQUIRE, Some(&RequireKeys::SECTION));
+    /// Other names for the headers that tell the upstream who calls.
+    identity_headers: Value = table(&IdentityHeaderKeys::SECTION);
+    /// X-Auth-Roles carries every role of the caller, not only those that concern the path.
+    all_roles: bool = flag() => false;
+    /// Which kinds of credentials count here: bearer tokens, API keys, the session cookie, client certificates ("mtls": the
+    /// word is taken, but this release verifies none). A field that could hold another kind only is the application's own: it is
+    /// not looked at, and is passed on, unless it holds an API key or a token that counts elsewhere.
+    accept: Vec<CredentialKind> = some_texts(ACCEPT, accepted);
+    /// Which of the caller's credentials are passed on to the upstream: "authorization", "apikey", "cookie". An API key goes by
+    /// the second whatever carries it, our cookie by the third alone. true: the first two.
+    pass_credentials: Vec<CredentialKind> = flag_or_texts(PASS, &[Bearer, ApiKey], passed);
+    /// X-Auth-Assertion is added: who calls, signed for 30 s and bound to route, method and path (docs/assertion.md).
+    assertion: bool = flag() => false;
+    /// CORS preflights (OPTIONS with Origin and Access-Control-Request-Method) that announce a method of this route pass to the
+    /// upstream without a credential, since browsers send none with them; whether OPTIONS itself is among `methods` or not.
+    cors_preflight: bool = flag() => false;
+}}
+
+keys! { pub(super) IdentityHeaderKeys = "route[].identity_headers"; {
+    uid: String = told(headers::EXPECTED);
+    username: String = told(headers::EXPECTED);
+    roles: String = told(headers::EXPECTED);
+    scopes: String = told(headers::EXPECTED);
+    method: String = told(headers::EXPECTED);
+    key_id: String = told(headers::EXPECTED);
+    assertion: String = told(headers::EXPECTED);
+}}
 
 /// What routes are held against.
 pub(super) struct Rest<'a> {
@@ -35,7 +78,12 @@ pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
     let problems = readers.first().map(Reader::problems);
     let (places, routes): (Vec<_>, Vec<_>) = readers
         .into_iter()
-        .filter_map(|reader| Some((reader.place("pass_headers"), one(reader, rest)?)))
+        .filter_map(|reader| {
+            Some((
+                reader.place(&PassHeadersKeys::pass_headers),
+                one(reader, rest)?,
+            ))
+        })
         .unzip();
     if let Some(problems) = problems {
         let carriers =
@@ -50,24 +98,28 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
     let captures: Option<Vec<_>> = path
         .as_ref()
         .map(|(_, pattern)| pattern::captures(pattern).collect());
-    let require = requirement::read(&mut reader, captures.as_deref(), rest.words);
-    let methods = methods(&mut reader);
-    let hosts = reader.some_texts("hosts", listen::HOST, |text| {
-        listen::host(text).map(HostPattern)
-    });
+    let require = requirement::read(
+        &mut reader,
+        &RouteKeys::require,
+        captures.as_deref(),
+        rest.words,
+    );
+    let mut methods = reader.get(&RouteKeys::methods);
+    methods.sort_unstable();
+    let hosts = reader.get(&RouteKeys::hosts);
     let upstream = upstream(&mut reader, rest.upstreams);
     let identity_headers = identity_headers(&mut reader, rest);
     let credentials = credentials(&mut reader, require.as_ref());
-    let all_roles = reader.flag("all_roles").unwrap_or(false);
+    let all_roles = reader.get(&RouteKeys::all_roles);
     let pass_headers = pass_headers::read(&mut reader);
-    let assertion = reader.flag("assertion").unwrap_or(false);
-    let cors_preflight = reader.flag("cors_preflight").unwrap_or(false);
+    let assertion = reader.get(&RouteKeys::assertion);
+    let cors_preflight = reader.get(&RouteKeys::cors_preflight);
     reader.finish();
     let (text, path) = path?;
     Some(Route {
         text,
         path,
-        hosts: hosts.unwrap_or_default(),
+        hosts,
         methods,
         require: require?,
         upstream: upstream?,
@@ -81,20 +133,17 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
 }
 
 fn upstream(reader: &mut Reader<'_>, names: &[String]) -> Option<usize> {
-    const UPSTREAM: &str = "the name of an [[upstream]]";
-    let text = reader.required("upstream", UPSTREAM, |text| Some(text.to_owned()))?;
+    let text = reader.required(&RouteKeys::upstream)?;
     let found = names.iter().position(|name| *name == text);
     if found.is_none() {
         let names = names.iter().map(String::as_str);
-        reader.add("upstream", undeclared(UPSTREAM, &text, names));
+        reader.add(&RouteKeys::upstream, undeclared(UPSTREAM, &text, names));
     }
     found
 }
 
 fn path(reader: &mut Reader<'_>, auth_prefix: &str) -> Option<(String, PathPattern)> {
-    let text = reader.required("path", "a path such as /lists/{id}/**", |text| {
-        Some(text.to_owned())
-    })?;
+    let text = reader.required(&RouteKeys::path)?;
     match pattern::parse(&text) {
         Ok(pattern) => {
             let is_ours = [auth_prefix, JWKS_PATH]
@@ -102,62 +151,42 @@ fn path(reader: &mut Reader<'_>, auth_prefix: &str) -> Option<(String, PathPatte
                 .any(|own| pattern::is_under(&pattern, own));
             if is_ours {
                 reader.add(
-                    "path",
+                    &RouteKeys::path,
                     "a path outside the gateway's own: `listen.auth_prefix` and /.well-known/jwks.json",
                 );
             }
             Some((text, pattern))
         }
         Err(expected) => {
-            reader.add("path", expected);
+            reader.add(&RouteKeys::path, expected);
             None
         }
     }
 }
 
-fn methods(reader: &mut Reader<'_>) -> Vec<Method> {
-    let methods = reader.some_texts("methods", METHOD, |text| {
-        let chars_fit = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
-        let method = Method::from_bytes(text.as_bytes()).ok()?;
-        let passes = method != Method::TRACE && method != Method::CONNECT;
-        (chars_fit && passes).then_some(method)
-    });
-    let mut methods = methods.unwrap_or_default();
-    methods.sort_unstable();
-    methods
+fn method(text: &str) -> Option<Method> {
+    let chars_fit = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    let method = Method::from_bytes(text.as_bytes()).ok()?;
+    let passes = method != Method::TRACE && method != Method::CONNECT;
+    (chars_fit && passes).then_some(method)
+}
+
+fn host(text: &str) -> Option<HostPattern> {
+    listen::host(text).map(HostPattern)
 }
 
 /// `accept` and `pass_credentials`.
 fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> CredentialRules {
-    let accept = reader.some_texts("accept", ACCEPT, |text| {
-        word(
-            text,
-            &[
-                ("bearer", Bearer),
-                ("apikey", ApiKey),
-                ("cookie", Cookie),
-                ("mtls", Mtls),
-            ],
-        )
-    });
+    let accept = reader.take(&RouteKeys::accept);
     let is_lone = accept.as_deref() == Some(&[Mtls]);
     if is_lone && require.is_some_and(|require| *require != Requirement::Public) {
         reader.warn(
-            "accept",
+            &RouteKeys::accept,
             "one more kind: client certificates are not verified in this release, so nobody is recognised by \
              \"mtls\" alone",
         );
     }
-    let pass = reader.flag_or_texts("pass_credentials", PASS, &[Bearer, ApiKey], |text| {
-        word(
-            text,
-            &[
-                ("authorization", Bearer),
-                ("apikey", ApiKey),
-                ("cookie", Cookie),
-            ],
-        )
-    });
+    let pass = reader.take(&RouteKeys::pass_credentials);
     let default = CredentialRules::default();
     let set = |kinds: Vec<CredentialKind>| kinds.into_iter().collect::<CredentialKinds>();
     CredentialRules {
@@ -166,24 +195,40 @@ fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> Creden
     }
 }
 
-fn word(text: &str, words: &[(&str, CredentialKind)]) -> Option<CredentialKind> {
-    let found = words.iter().find(|(word, _)| *word == text);
-    found.map(|(_, kind)| *kind)
+/// A kind of credential as `accept` names it.
+fn accepted(text: &str) -> Option<CredentialKind> {
+    match text {
+        "bearer" => Some(Bearer),
+        "apikey" => Some(ApiKey),
+        "cookie" => Some(Cookie),
+        "mtls" => Some(Mtls),
+        _ => None,
+    }
+}
+
+/// A kind of credential as `pass_credentials` names it.
+fn passed(text: &str) -> Option<CredentialKind> {
+    match text {
+        "authorization" => Some(Bearer),
+        "apikey" => Some(ApiKey),
+        "cookie" => Some(Cookie),
+        _ => None,
+    }
 }
 
 fn identity_headers(route: &mut Reader<'_>, rest: &Rest<'_>) -> IdentityHeaderNames {
-    let mut reader = route.table("identity_headers");
+    let mut reader = route.table(&RouteKeys::identity_headers);
     let mut names = IdentityHeaderNames::default();
     for (key, name) in [
-        ("uid", &mut names.uid),
-        ("username", &mut names.username),
-        ("roles", &mut names.roles),
-        ("scopes", &mut names.scopes),
-        ("method", &mut names.method),
-        ("key_id", &mut names.key_id),
-        ("assertion", &mut names.assertion),
+        (&IdentityHeaderKeys::uid, &mut names.uid),
+        (&IdentityHeaderKeys::username, &mut names.username),
+        (&IdentityHeaderKeys::roles, &mut names.roles),
+        (&IdentityHeaderKeys::scopes, &mut names.scopes),
+        (&IdentityHeaderKeys::method, &mut names.method),
+        (&IdentityHeaderKeys::key_id, &mut names.key_id),
+        (&IdentityHeaderKeys::assertion, &mut names.assertion),
     ] {
-        let chosen = reader.text(key, headers::EXPECTED, |text| {
+        let chosen = reader.text(key, |text| {
             headers::name(text)
                 .filter(|name| name != rest.api_key_header && !rest.token_headers.contains(&name))
         });
@@ -198,7 +243,7 @@ fn identity_headers(route: &mut Reader<'_>, rest: &Rest<'_>) -> IdentityHeaderNa
         .all(|(index, name)| !all.iter().skip(index + 1).any(|other| other == name));
     if !are_distinct {
         route.add(
-            "identity_headers",
+            &RouteKeys::identity_headers,
             "seven different names, those left out included",
         );
     }

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::config::env::EnvOverlay;
+use crate::config::keys::Key;
 use crate::config::problem::Origin;
 use crate::config::reader::Reader;
 use crate::model::secret::Secret;
@@ -36,38 +37,37 @@ pub(super) struct Surroundings<'a> {
     pub(super) file_mode: Option<u32>,
 }
 
-/// Takes a secret from `key`, or from the file that `<key>_file` names, or from the credential `doorward.<key>`.
+/// The key of a secret, and the key of the file that holds it instead.
+type SecretKeys<'k> = (&'k Key<String>, &'k Key<PathBuf>);
+
+/// Takes a secret from its key, or from the file that the other key names, or from the credential `doorward.<key>`.
 ///
 /// One line break at the end of a file does not count.
 pub(super) fn secret(
     reader: &mut Reader<'_>,
-    key: &str,
-    expected: &str,
+    keys: SecretKeys<'_>,
     fits: fn(&str) -> bool,
     around: Surroundings<'_>,
 ) -> Option<Secret> {
-    let credential = format!("doorward.{key}");
-    secret_of(reader, key, Some(&credential), expected, fits, around)
+    let credential = format!("doorward.{}", keys.0.row.name);
+    secret_of(reader, keys, Some(&credential), fits, around)
 }
 
 /// As [`secret`], with another name of the credential, or none.
 pub(super) fn secret_of(
     reader: &mut Reader<'_>,
-    key: &str,
+    (key, file_key): SecretKeys<'_>,
     credential: Option<&str>,
-    expected: &str,
     fits: fn(&str) -> bool,
     around: Surroundings<'_>,
 ) -> Option<Secret> {
-    let file_key = format!("{key}_file");
-    let written = reader.text(key, expected, |text| {
-        fits(text).then(|| Secret::new(text.to_owned()))
-    });
-    let file = reader.path(&file_key, "the path of a file");
-    if reader.has(key) && reader.has(&file_key) {
+    let expected = key.form.expected();
+    let written = reader.text(key, |text| fits(text).then(|| Secret::new(text.to_owned())));
+    let file = reader.take(file_key);
+    if reader.has(key) && reader.has(file_key) {
         reader.add(
-            &file_key,
-            format!("to find it left out, since `{key}` is there"),
+            file_key,
+            format!("to find it left out, since `{}` is there", key.row.name),
         );
         return None;
     }
@@ -77,15 +77,16 @@ pub(super) fn secret_of(
             reader.warn(
                 key,
                 format!(
-                    "a configuration file that others may not read (chmod o-r), or `{file_key}`"
+                    "a configuration file that others may not read (chmod o-r), or `{}`",
+                    file_key.row.name
                 ),
             );
         }
         return written;
     }
     if let Some(file) = file {
-        warn_if_readable(reader, &file_key, &file);
-        return from_file(reader, &file_key, &file, expected, fits);
+        warn_if_readable(reader, file_key, &file);
+        return from_file(reader, file_key, &file, expected, fits);
     }
     let credential = around.env.credentials()?.join(credential?);
     if !credential.exists() {
@@ -96,7 +97,7 @@ pub(super) fn secret_of(
 
 fn from_file(
     reader: &Reader<'_>,
-    key: &str,
+    key: impl AsRef<str>,
     path: &Path,
     expected: &str,
     fits: fn(&str) -> bool,
@@ -126,14 +127,14 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
 }
 
 /// Notes a file that cannot be opened; whoever uses it opens it again.
-pub(super) fn check_readable(reader: &Reader<'_>, key: &str, path: &Path) {
+pub(super) fn check_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
     if let Err(error) = File::open(path) {
         reader.add_unreadable(key, &error);
     }
 }
 
 /// Warns about a file with a secret that others than owner and group may read.
-pub(super) fn warn_if_readable(reader: &Reader<'_>, key: &str, path: &Path) {
+pub(super) fn warn_if_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
     let mode = path.metadata().map(|meta| meta.permissions().mode());
     if mode.is_ok_and(others_may_read) {
         reader.warn(key, "a file that others may not read (chmod o-r)");

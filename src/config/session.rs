@@ -2,21 +2,45 @@
 
 use std::time::Duration;
 
+use crate::config::forms::{flag, seconds, texts, told};
+use crate::config::keys::keys;
 use crate::config::listen::{self, PublicUrl};
 use crate::config::reader::Reader;
+
+const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
+const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
+const MONTH_S: u64 = 30 * 86_400;
+
+keys! { pub(super) SessionKeys = "session"; {
+    /// Unused that long, a session ends; the same for administrators. tokens.absolute_ttl_s bounds both.
+    idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_hours(2);
+    admin_idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_mins(15);
+    /// A second cookie, __Secure-doorward, for this domain and its subdomains (https only): routes read that one, the gateway's
+    /// own endpoints the first. "": one cookie for both.
+    cookie_domain: String = told(DOMAIN);
+    /// Origins that a login may lead back to, such as "https://app.example.com"; public_url always may.
+    return_to: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+    /// Send navigations that lack a login to the login page; every other caller is answered with 401.
+    login_redirect: bool = flag() => true;
+    /// Origins from which what a browser attaches by itself (the cookie, HTTP Basic, the token of an edge in front) may
+    /// authenticate requests that change something on routes, beside the target's own.
+    origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+    /// Origins whose scripts may call the gateway's own endpoints (CORS); never those for keys, passwords and administration.
+    auth_origins: Vec<String> = texts(ORIGIN, origin) => Vec::new();
+}}
 
 /// Sessions of browsers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// Unused that long, a session ends. Default 2 h.
+    /// Unused that long, a session ends.
     pub idle_ttl: Duration,
-    /// The same for administrators. Default 15 min.
+    /// The same for administrators.
     pub admin_idle_ttl: Duration,
     /// The domain for whose hosts a second cookie is set, lower case; `None`: there is none.
     pub cookie_domain: Option<String>,
     /// Origins that a login may lead back to, beside `public_url`.
     pub return_to: Vec<String>,
-    /// Send navigations that lack a login to the login page. Default true.
+    /// Send navigations that lack a login to the login page.
     pub login_redirect: bool,
     /// Origins from which a cookie may authenticate unsafe requests on routes.
     pub origins: Vec<String>,
@@ -27,8 +51,8 @@ pub struct SessionSettings {
 impl Default for SessionSettings {
     fn default() -> Self {
         Self {
-            idle_ttl: Duration::from_hours(2),
-            admin_idle_ttl: Duration::from_mins(15),
+            idle_ttl: (SessionKeys::idle_ttl_s.default)(),
+            admin_idle_ttl: (SessionKeys::admin_idle_ttl_s.default)(),
             cookie_domain: None,
             return_to: Vec::new(),
             login_redirect: true,
@@ -38,36 +62,21 @@ impl Default for SessionSettings {
     }
 }
 
-const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
-const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
-const MONTH_S: u64 = 30 * 86_400;
-
 pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSettings {
-    let default = SessionSettings::default();
     let settings = SessionSettings {
-        idle_ttl: reader
-            .seconds("idle_ttl_s", 1..=MONTH_S)
-            .unwrap_or(default.idle_ttl),
-        admin_idle_ttl: reader
-            .seconds("admin_idle_ttl_s", 1..=MONTH_S)
-            .unwrap_or(default.admin_idle_ttl),
+        idle_ttl: reader.get(&SessionKeys::idle_ttl_s),
+        admin_idle_ttl: reader.get(&SessionKeys::admin_idle_ttl_s),
         cookie_domain: reader
-            .text("cookie_domain", DOMAIN, |text| domain(text, public_url))
+            .text(&SessionKeys::cookie_domain, |text| domain(text, public_url))
             .filter(|domain| !domain.is_empty()),
-        return_to: reader
-            .texts("return_to", ORIGIN, origin)
-            .unwrap_or_default(),
-        login_redirect: reader
-            .flag("login_redirect")
-            .unwrap_or(default.login_redirect),
-        origins: reader.texts("origins", ORIGIN, origin).unwrap_or_default(),
-        auth_origins: reader
-            .texts("auth_origins", ORIGIN, origin)
-            .unwrap_or_default(),
+        return_to: reader.get(&SessionKeys::return_to),
+        login_redirect: reader.get(&SessionKeys::login_redirect),
+        origins: reader.get(&SessionKeys::origins),
+        auth_origins: reader.get(&SessionKeys::auth_origins),
     };
     if settings.cookie_domain.is_some() && public_url.scheme != "https" {
         reader.add(
-            "cookie_domain",
+            &SessionKeys::cookie_domain,
             "to find it left out, or a public_url that begins with https://",
         );
     }

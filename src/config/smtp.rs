@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::reader::{Reader, is_visible};
+use crate::config::forms::{choice, number, or_none, path, seconds, text, told, visible};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 use crate::config::secrets::{self, Surroundings};
 use crate::model::secret::Secret;
 
@@ -67,37 +69,54 @@ pub struct SmtpSettings {
 const HOST: &str = "the name or address of a mail server";
 const PASSWORD: &str = "1 to 512 characters, none of them a control character";
 
+const TLS: &[(&str, SmtpTls)] = &[
+    ("required", SmtpTls::Required),
+    ("starttls", SmtpTls::Starttls),
+    ("none", SmtpTls::None),
+];
+
+keys! { pub(super) SmtpKeys = "mail"; {
+    /// The mail server: a name, or an address.
+    smtp_host: String = text(HOST, host) => String::new();
+    /// Default: the port that goes with smtp_tls.
+    smtp_port: u16 = number(1..=65_535);
+    /// "required": TLS from the first byte (port 465). "starttls": STARTTLS, and nothing if the server does not offer it (port
+    /// 587). "none": in clear, to loopback only (port 25). The certificate is verified in either case.
+    smtp_tls: SmtpTls = choice(TLS, &[]) => SmtpTls::Required;
+    /// With what to log in there. The password is better kept in a file of its own, or as systemd credential
+    /// doorward.smtp_password.
+    smtp_username: String = text("1 to 254 visible ASCII characters", visible::<254>);
+    smtp_password: String = told(PASSWORD);
+    smtp_password_file: PathBuf = path("the path of a file");
+    /// One delivery, from connecting to the server's last word.
+    smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30);
+    /// PEM file with the certificates that the server's must come from. "": those that the system trusts.
+    ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
+}}
+
 /// Reads the keys; `is_wanted`: whether mails go this way.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     is_wanted: bool,
     around: Surroundings<'_>,
 ) -> SmtpSettings {
-    let words = [
-        ("required", SmtpTls::Required),
-        ("starttls", SmtpTls::Starttls),
-        ("none", SmtpTls::None),
-    ];
-    let tls = reader.choice("smtp_tls", &words, &[]);
+    let tls = reader.get(&SmtpKeys::smtp_tls);
     let settings = SmtpSettings {
-        host: reader.text("smtp_host", HOST, host).unwrap_or_default(),
+        host: reader.get(&SmtpKeys::smtp_host),
         port: reader
-            .number("smtp_port", 1..=65_535)
-            .and_then(|port| u16::try_from(port).ok())
-            .unwrap_or(tls.unwrap_or(SmtpTls::Required).port()),
-        tls: tls.unwrap_or(SmtpTls::Required),
+            .take(&SmtpKeys::smtp_port)
+            .unwrap_or_else(|| tls.port()),
+        tls,
         login: login(reader, around),
-        timeout: reader
-            .seconds("smtp_timeout_s", 1..=300)
-            .unwrap_or(Duration::from_secs(30)),
+        timeout: reader.get(&SmtpKeys::smtp_timeout_s),
         ca_file: ca_file(reader),
     };
-    if is_wanted && settings.host.is_empty() && !reader.has("smtp_host") {
-        reader.add("smtp_host", HOST);
+    if is_wanted && settings.host.is_empty() && !reader.has(&SmtpKeys::smtp_host) {
+        reader.add(&SmtpKeys::smtp_host, HOST);
     }
     if is_wanted && settings.tls == SmtpTls::None && !is_loopback(&settings.host) {
         reader.add(
-            "smtp_tls",
+            &SmtpKeys::smtp_tls,
             "\"required\" or \"starttls\": \"none\" is for a mail server on loopback only",
         );
     }
@@ -105,19 +124,19 @@ pub(super) fn read(
 }
 
 fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin> {
-    let username = reader.text(
-        "smtp_username",
-        "1 to 254 visible ASCII characters",
-        |text| is_visible(text, 254).then(|| text.to_owned()),
-    );
-    let password = secrets::secret(reader, "smtp_password", PASSWORD, is_password, around);
-    let is_named = reader.has("smtp_username");
-    let has_key = reader.has("smtp_password") || reader.has("smtp_password_file");
+    let username = reader.take(&SmtpKeys::smtp_username);
+    let (key, file_key) = (&SmtpKeys::smtp_password, &SmtpKeys::smtp_password_file);
+    let password = secrets::secret(reader, (key, file_key), is_password, around);
+    let is_named = reader.has(&SmtpKeys::smtp_username);
+    let has_key = reader.has(key) || reader.has(file_key);
     if is_named && password.is_none() && !has_key {
-        reader.add("smtp_password", "the password of smtp_username");
+        reader.add(key, "the password of smtp_username");
     }
     if !is_named && has_key {
-        reader.add("smtp_username", "the name that smtp_password belongs to");
+        reader.add(
+            &SmtpKeys::smtp_username,
+            "the name that smtp_password belongs to",
+        );
     }
     Some(SmtpLogin {
         username: username?,
@@ -126,8 +145,8 @@ fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin>
 }
 
 fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let path = reader.optional_path("ca_file", "the path of a file, or \"\"")?;
-    secrets::check_readable(reader, "ca_file", &path);
+    let path = reader.get(&SmtpKeys::ca_file)?;
+    secrets::check_readable(reader, &SmtpKeys::ca_file, &path);
     Some(path)
 }
 

@@ -2,29 +2,50 @@
 
 use std::time::Duration;
 
-use crate::config::reader::{Reader, is_visible};
+use crate::config::forms::{choice, is_visible, seconds, text};
+use crate::config::keys::keys;
+use crate::config::reader::Reader;
 use crate::model::algorithm::Algorithm;
+
+const DAY_S: u64 = 86_400;
+const ALGORITHMS: &[(&str, Algorithm)] = &[
+    (Algorithm::ES256.as_str(), Algorithm::ES256),
+    (Algorithm::EdDSA.as_str(), Algorithm::EdDSA),
+    (Algorithm::RS256.as_str(), Algorithm::RS256),
+    (Algorithm::HS256.as_str(), Algorithm::HS256),
+];
+
+keys! { pub(super) TokenKeys = "tokens"; {
+    /// Claims iss and aud of the gateway's own tokens. Default of the issuer: public_url.
+    issuer: String = text(CLAIM, claim);
+    audience: String = text(CLAIM, claim) => "doorward".to_owned();
+    /// ES256, EdDSA, RS256 or HS256.
+    algorithm: Algorithm = choice(ALGORITHMS, &[]) => Algorithm::ES256, restart tokens.algorithm;
+    /// Life of an access token; life of a session that is not used; life of a session at most.
+    access_ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(15);
+    refresh_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(14 * 24);
+    absolute_ttl_s: Duration = seconds(1..=366 * DAY_S) => Duration::from_hours(30 * 24);
+}}
 
 /// The gateway's own tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Claim `iss`. Default: `public_url`.
+    /// Claim `iss`.
     pub issuer: String,
     /// Claim `aud`.
     pub audience: String,
     /// `ES256`, `EdDSA`, `RS256` or `HS256`.
     pub algorithm: Algorithm,
-    /// Life of an access token. Default 15 min.
+    /// Life of an access token.
     pub access_ttl: Duration,
-    /// Unused that long, a session ends. Default 14 days.
+    /// Unused that long, a session ends.
     pub refresh_ttl: Duration,
-    /// A session ends after this, used or not. Default 30 days.
+    /// A session ends after this, used or not.
     pub absolute_ttl: Duration,
 }
 
 /// What an issuer or an audience is.
 pub(super) const CLAIM: &str = "1 to 512 visible ASCII characters";
-const DAY_S: u64 = 86_400;
 
 /// Takes what claims `iss` and `aud` are compared with, byte for byte.
 pub(super) fn claim(text: &str) -> Option<String> {
@@ -32,37 +53,18 @@ pub(super) fn claim(text: &str) -> Option<String> {
 }
 
 pub(super) fn read(mut reader: Reader<'_>, public_url: &str) -> Tokens {
-    let algorithms = [
-        Algorithm::ES256,
-        Algorithm::EdDSA,
-        Algorithm::RS256,
-        Algorithm::HS256,
-    ]
-    .map(|algorithm| (algorithm.as_str(), algorithm));
-    let mut ttl = |key: &str, default: u64, max: u64| {
-        reader
-            .seconds(key, 1..=max)
-            .unwrap_or(Duration::from_secs(default))
-    };
-    let access_ttl = ttl("access_ttl_s", 900, DAY_S);
-    let refresh_ttl = ttl("refresh_ttl_s", 14 * DAY_S, 366 * DAY_S);
-    let absolute_ttl = ttl("absolute_ttl_s", 30 * DAY_S, 366 * DAY_S);
     let tokens = Tokens {
+        access_ttl: reader.get(&TokenKeys::access_ttl_s),
+        refresh_ttl: reader.get(&TokenKeys::refresh_ttl_s),
+        absolute_ttl: reader.get(&TokenKeys::absolute_ttl_s),
         issuer: reader
-            .text("issuer", CLAIM, claim)
+            .take(&TokenKeys::issuer)
             .unwrap_or_else(|| public_url.to_owned()),
-        audience: reader
-            .text("audience", CLAIM, claim)
-            .unwrap_or_else(|| "doorward".to_owned()),
-        algorithm: reader
-            .choice("algorithm", &algorithms, &[])
-            .unwrap_or(Algorithm::ES256),
-        access_ttl,
-        refresh_ttl,
-        absolute_ttl,
+        audience: reader.get(&TokenKeys::audience),
+        algorithm: reader.get(&TokenKeys::algorithm),
     };
     if tokens.absolute_ttl < tokens.refresh_ttl {
-        reader.add("absolute_ttl_s", "at least `refresh_ttl_s`");
+        reader.add(&TokenKeys::absolute_ttl_s, "at least `refresh_ttl_s`");
     }
     reader.finish();
     tokens

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::forms::{flag, millis, some_texts, text, texts};
+use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::pattern;
 use crate::config::reader::Reader;
@@ -15,7 +17,22 @@ const NAME: &str = "a name: letters, digits, -, _ and ., at most 64";
 const ADDRESS: &str = "an address such as 127.0.0.1:9001, an IP address and a port without a scheme, since names are not \
      resolved, or builtin:echo";
 const HOUR_MS: u64 = 3_600_000;
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_mins(1);
+const PUBLIC_PATH: &str = "\"\", or a path such as /api: literal segments, no slash at the end";
+
+keys! { pub(super) UpstreamKeys = "upstream[]"; {
+    name: String = text(NAME, name);
+    /// Where it answers, asked in turn: ip:port. "builtin:echo" is a built-in service that answers with what reached it, for
+    /// trying things out.
+    addresses: Vec<UpstreamAddress> = some_texts(ADDRESS, address);
+    /// What the resource map at login announces, and what it appends to public_url for it.
+    resources: Vec<Name> = texts(roles::NAME, roles::name) => Vec::new();
+    public_path: String = text(PUBLIC_PATH, public_path) => String::new();
+    /// Whether it keeps /A and /a apart. Where it does not, or may not, a path is refused if another case of its letters would lead
+    /// to another route, and two routes that differ in case alone are an error.
+    case_sensitive: bool = flag() => false;
+    /// How long an idle connection to it is kept; set it shorter than the service's own.
+    keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
+}}
 
 /// The upstreams, and every name that was written, for routes to be held against even where an upstream is wrong.
 pub(super) struct Upstreams {
@@ -28,10 +45,10 @@ pub(super) fn read(readers: Vec<Reader<'_>>, listen: &Listen) -> Upstreams {
     let mut announced = BTreeSet::new();
     let mut list = Vec::new();
     for mut reader in readers {
-        let name = reader.required("name", NAME, name);
+        let name = reader.required(&UpstreamKeys::name);
         if let Some(name) = &name {
             if names.contains(name) {
-                reader.add("name", "a name that no other upstream has");
+                reader.add(&UpstreamKeys::name, "a name that no other upstream has");
             }
             names.push(name.clone());
         }
@@ -46,42 +63,37 @@ fn one(
     listen: &Listen,
     announced: &mut BTreeSet<Name>,
 ) -> Option<Upstream> {
-    let addresses = reader.required_texts("addresses", ADDRESS, address);
+    let addresses = reader.required(&UpstreamKeys::addresses);
     let leads_to_us = |address: &UpstreamAddress| {
         matches!(address, UpstreamAddress::Socket(socket)
             if *socket == listen.admin_address || listen.addresses.contains(socket))
     };
     if addresses.iter().flatten().any(leads_to_us) {
-        reader.add("addresses", "addresses other than the gateway's own");
+        reader.add(
+            &UpstreamKeys::addresses,
+            "addresses other than the gateway's own",
+        );
     }
-    let resources = reader
-        .texts("resources", roles::NAME, roles::name)
-        .unwrap_or_default();
+    let resources = reader.get(&UpstreamKeys::resources);
     for resource in &resources {
         if !announced.insert(resource.clone()) {
-            reader.add("resources", "resources that no other upstream announces");
+            reader.add(
+                &UpstreamKeys::resources,
+                "resources that no other upstream announces",
+            );
         }
     }
-    let public_path = reader.text(
-        "public_path",
-        "\"\", or a path such as /api: literal segments, no slash at the end",
-        |text| {
-            if text.is_empty() {
-                return Some(String::new());
-            }
-            pattern::literal_path(text)
-        },
-    );
-    let case_sensitive = reader.flag("case_sensitive").unwrap_or(false);
-    let keepalive_timeout = reader.millis("keepalive_timeout_ms", 1..=HOUR_MS);
+    let public_path = reader.get(&UpstreamKeys::public_path);
+    let case_sensitive = reader.get(&UpstreamKeys::case_sensitive);
+    let keepalive_timeout = reader.get(&UpstreamKeys::keepalive_timeout_ms);
     reader.finish();
     Some(Upstream {
         name: name?,
         addresses: addresses?,
         resources,
-        public_path: public_path.unwrap_or_default(),
+        public_path,
         case_sensitive,
-        keepalive_timeout: keepalive_timeout.unwrap_or(KEEPALIVE_TIMEOUT),
+        keepalive_timeout,
     })
 }
 
@@ -91,6 +103,13 @@ fn name(text: &str) -> Option<String> {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     fits.then(|| text.to_owned())
+}
+
+fn public_path(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    pattern::literal_path(text)
 }
 
 fn address(text: &str) -> Option<UpstreamAddress> {

@@ -1,11 +1,11 @@
 //! The shown configuration is true, and broken ones are told apart without a word of what stands in them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Config, ConfigError, EnvOverlay, Problem, known_keys};
+use doorward::config::{Config, ConfigError, EnvOverlay, Problem, known_keys, meanings};
 use doorward::model::access::Scope;
 
 /// Stands in the fixtures wherever a value is wrong: no error may repeat it.
@@ -156,6 +156,45 @@ fn every_known_key_is_shown_in_its_section() {
     }
     let missing: Vec<_> = known_keys().filter(|key| !found.contains(key)).collect();
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The comments of the file are those of the declarations in `src/config`, line by line.
+#[test]
+fn every_key_stands_below_the_comment_of_its_declaration() {
+    let mut section = String::new();
+    let mut above = Vec::new();
+    let mut found = BTreeMap::new();
+    for line in shown().lines() {
+        if let Some(comment) = line.strip_prefix('#').filter(|rest| rest.starts_with(' ')) {
+            above.push(comment.to_owned());
+            continue;
+        }
+        let above = std::mem::take(&mut above);
+        let line = line.trim_start_matches('#');
+        if let Some(head) = line.strip_prefix('[') {
+            let head = head.trim_matches(['[', ']']).replace("route.", "route[].");
+            section = if line.starts_with("[[") {
+                format!("{head}[]")
+            } else {
+                head.clone()
+            };
+            found.entry(head).or_insert(above);
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            found.entry(format!("{section}.{key}")).or_insert(above);
+        }
+    }
+    for (key, wanted) in meanings().filter(|(key, _)| !key.starts_with("route[].require.")) {
+        let lines: Vec<_> = wanted.iter().map(|line| format!("#{line}\n")).collect();
+        let said = found
+            .get(&key)
+            .map(|lines| lines.iter().map(String::as_str).collect());
+        assert_eq!(
+            said,
+            Some(wanted.to_vec()),
+            "config/doorward.toml must show {key} below these lines:\n{}",
+            lines.concat()
+        );
+    }
 }
 
 #[test]
