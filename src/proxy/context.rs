@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use pingora::{Error, ErrorType};
 
 use crate::auth::asked::Judged;
-use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::{KeyId, RequestId};
 use crate::model::refusal_fault::RefusalFault;
-use crate::proxy::attempt::Attempt;
-use crate::proxy::connection::{Connection, RefusedHead};
+use crate::model::route::Upstream;
+use crate::proxy::attempt::{Attempt, Attempts};
+use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
+use crate::proxy::view::{AdmittedRequest, RefusedRequest};
 use crate::snapshot::{OwnNotes, Snapshot};
 use crate::telemetry::access::AccessRecord;
 use crate::telemetry::metrics::Outcome;
@@ -58,105 +60,30 @@ impl Fault {
     }
 }
 
-/// One request. Its record is written when it is dropped: Pingora's own last phase is not reached by a request that is
-/// canceled, panics or resets.
-#[derive(Debug)]
-pub struct RequestContext {
-    /// The request's id.
-    pub id: RequestId,
-    /// The one configuration that it sees.
-    pub snapshot: Arc<Snapshot>,
-    /// The caller's connection.
+/// The caller's side of a request.
+#[derive(Debug, Default)]
+pub struct DownstreamState {
+    /// The caller's connection, from the moment its head is read.
     pub connection: Option<Arc<Connection>>,
-    /// What is watched of it over HTTP/2.
+    /// The stream's watch over HTTP/2.
     pub exchange: Option<Arc<Exchange>>,
-    /// Its place among the requests in flight.
+    /// The permit that counts the request among those in flight.
     pub place: Option<InFlightPlace>,
     /// Whether the next request on the connection waits for the end of this one (HTTP/1).
     pub is_serial: bool,
-    /// The method, as sent; `None` if it could not be read.
-    pub method: Option<Method>,
-    /// What it asks for; `None` if that could not be read.
-    pub target: Option<Target>,
-    /// The target as sent, without the query, where [`RequestContext::target`] is `None`.
-    pub raw_target: String,
-    /// Who is at the other end.
-    pub client: Option<Client>,
-    /// The scheme that the caller used: `http` or `https`.
-    pub scheme: &'static str,
-    /// How far it came.
-    pub verdict: Verdict,
-    /// What broke.
-    pub fault: Option<Fault>,
-    /// Status of the answer; 0 until there is one.
-    pub status: u16,
-    /// Bytes of the answer's body.
-    pub bytes_sent: u64,
-    /// Connects to an upstream that failed.
-    pub failed_connects: usize,
-    /// Where in the upstream's list the first connect goes.
-    pub first_address: usize,
-    /// The present try to send it to an upstream.
-    pub attempt: Attempt,
-    /// Whether a request was sent a second time already.
-    pub is_resent: bool,
-    born: Duration,
 }
 
-impl RequestContext {
-    /// At a request's birth.
-    #[must_use]
-    pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
-        Self {
-            id,
-            born: snapshot.services.clock.elapsed(),
-            snapshot,
-            connection: None,
-            exchange: Exchange::current(),
-            place: None,
-            is_serial: false,
-            method: None,
-            target: None,
-            raw_target: String::new(),
-            client: None,
-            scheme: "http",
-            verdict: Verdict::Open,
-            fault: None,
-            status: 0,
-            bytes_sent: 0,
-            failed_connects: 0,
-            first_address: 0,
-            attempt: Attempt::default(),
-            is_resent: false,
-        }
-    }
-
-    /// Notes a head that the stream refused.
-    pub fn note_refused(&mut self, head: RefusedHead) {
-        self.method = Method::from_bytes(head.method.as_bytes()).ok();
-        self.raw_target = head.target;
-        self.deny(head.reason);
-    }
-
-    /// Begins another try to send the request: its body goes from the beginning.
-    pub fn begin_attempt(&mut self) {
-        self.attempt = Attempt::default();
-        if let Some(exchange) = &self.exchange {
-            exchange.sends_to(None);
-        }
-    }
-
-    /// Notes that the upstream has asked for the body.
+impl DownstreamState {
+    /// Records that the upstream has asked for the body.
     pub fn begin_body(&self) {
         if let Some(connection) = &self.connection {
             connection.begin_body();
         }
     }
 
-    /// Notes that the head of the answer is out: from now on the rest of the body may take its time. `stream_age`: how old
-    /// the request is when the answer counts as a stream.
-    pub fn begin_answer(&self, stream_age: Option<Duration>) {
-        let stream_from = stream_age.map(|age| self.born + age);
+    /// Records that the head of the answer is out: from now on the rest of the body may take its time. `stream_from`: the
+    /// moment from which the answer counts as a stream.
+    fn begin_answer(&self, stream_from: Option<Duration>) {
         match (&self.exchange, &self.connection) {
             (Some(exchange), _) => exchange.begin_answer(stream_from),
             (None, Some(connection)) => connection.begin_answer(stream_from),
@@ -164,7 +91,7 @@ impl RequestContext {
         }
     }
 
-    /// Notes that the whole answer is out: the rest of the body is of no more use.
+    /// Records that the whole answer is out: the rest of the body is of no more use.
     pub fn end_answer(&self) {
         match (&self.exchange, &self.connection) {
             (Some(exchange), _) => exchange.end_answer(),
@@ -173,10 +100,173 @@ impl RequestContext {
         }
     }
 
-    /// Whether a drain has ended it as a stream.
+    /// Whether a drain has ended the request as a stream.
     fn is_cut(&self) -> bool {
         let is_reset = self.exchange.as_ref().is_some_and(|it| it.is_cut());
         is_reset || self.connection.as_ref().is_some_and(|it| it.is_cut())
+    }
+}
+
+/// One request through Pingora's phases. Its record is written when it is dropped, because Pingora's own last phase is not
+/// reached by a request that is canceled, panics or is reset.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// The request, once its head was read and accepted.
+    pub admitted: Option<AdmittedRequest>,
+    /// How far it came.
+    pub progress: Progress,
+}
+
+/// How far a request came, whether its head could be read or not.
+#[derive(Debug)]
+pub struct Progress {
+    /// The request's id.
+    pub id: RequestId,
+    /// The one configuration that it sees.
+    pub snapshot: Arc<Snapshot>,
+    /// The caller's side.
+    pub downstream: DownstreamState,
+    /// What could be read of a head that was refused.
+    pub refused: Option<RefusedRequest>,
+    /// The decision, or the endpoint that answers.
+    pub verdict: Verdict,
+    /// The attempts to send it to an upstream.
+    pub attempts: Attempts,
+    /// What failed.
+    pub fault: Option<Fault>,
+    /// Status of the answer; 0 until there is one.
+    pub status: u16,
+    /// Bytes of the answer's body.
+    pub bytes_sent: u64,
+    born: Duration,
+}
+
+/// A request on its way to the upstream that its grant names.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantedRequest<'a> {
+    /// The request.
+    pub request: &'a AdmittedRequest,
+    /// The proof that it may pass.
+    pub grant: &'a Grant,
+    /// Where it goes.
+    pub upstream: &'a Upstream,
+}
+
+impl RequestContext {
+    /// The context of a new request.
+    #[must_use]
+    pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
+        let progress = Progress {
+            id,
+            born: snapshot.services.clock.elapsed(),
+            snapshot,
+            downstream: DownstreamState {
+                exchange: Exchange::current(),
+                ..DownstreamState::default()
+            },
+            refused: None,
+            verdict: Verdict::Open,
+            attempts: Attempts::default(),
+            fault: None,
+            status: 0,
+            bytes_sent: 0,
+        };
+        Self {
+            admitted: None,
+            progress,
+        }
+    }
+
+    /// The request, its grant and its upstream.
+    ///
+    /// # Errors
+    /// Without a grant: this is the one place that lets a request reach an upstream.
+    // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
+    pub fn granted(&self) -> pingora::Result<GrantedRequest<'_>> {
+        let granted = self.admitted.as_ref().zip(self.progress.grant());
+        let granted = granted.and_then(|(request, grant)| {
+            Some(GrantedRequest {
+                request,
+                grant,
+                upstream: self.progress.upstream()?,
+            })
+        });
+        granted.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
+    }
+
+    /// Method and target for the record: those of the request itself, or of the request that a proxy asked about.
+    fn recorded(&self) -> (Option<&Method>, Option<&Target>) {
+        if let Verdict::Asked(judged) = &self.progress.verdict
+            && let Some((method, target)) = &judged.about
+        {
+            return (Some(method), Some(target));
+        }
+        match (&self.admitted, &self.progress.refused) {
+            (Some(request), _) => (Some(&request.method), Some(&request.target)),
+            (None, Some(refused)) => (refused.method.as_ref(), None),
+            (None, None) => (None, None),
+        }
+    }
+
+    fn write_record(&self, took: Duration) {
+        let progress = &self.progress;
+        let services = &progress.snapshot.services;
+        let decision = progress.decision();
+        let notes = progress.notes();
+        let noted_code = notes.and_then(|notes| notes.reason.get().copied());
+        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
+        let noted_fault = notes.filter(|_| noted_code.is_some());
+        let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
+        let fault = decision.and_then(Decision::fault).or(noted_fault);
+        let identity = decision
+            .and_then(Decision::identity)
+            .or_else(|| notes?.identity.get());
+        let key_id = identity.and_then(|it| it.key_id.as_ref());
+        let code = decision.and_then(Decision::code).or(noted_code);
+        let (method, target) = self.recorded();
+        let refused = progress.refused.as_ref();
+        let raw_target = refused.map_or("", |refused| &refused.target);
+        let admitted = self.admitted.as_ref().map(|request| request.client);
+        let client = admitted.or_else(|| Some(refused?.client));
+        services.access.write(&AccessRecord {
+            time: services.clock.now().to_rfc3339(),
+            request_id: progress.id.as_str(),
+            client: client.map(|client| client.address),
+            method: method.map_or("", Method::as_str),
+            host: target.map_or("", |target| &target.host),
+            path: target.map_or(raw_target, |target| target.path.as_str()),
+            route: decision
+                .and_then(Decision::route)
+                .map(|route| route.text.as_str()),
+            outcome: progress.outcome(),
+            reason: code.or_else(|| progress.fault.and_then(Fault::code)),
+            fault: fault.map(RefusalFault::code),
+            status: progress.status,
+            subject: identity.map(|it| it.subject()),
+            method_authn: identity.map(|it| it.method.as_str()),
+            key_id: key_id.or_else(|| fault?.key_id()).map(KeyId::as_str),
+            // A refused request never came near an upstream.
+            upstream: progress.upstream().map(|upstream| upstream.name.as_str()),
+            bytes_sent: progress.bytes_sent,
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+impl Progress {
+    /// Begins another attempt to send the request: its body goes from the beginning.
+    pub fn begin_attempt(&mut self) {
+        self.attempts.current = Attempt::default();
+        if let Some(exchange) = &self.downstream.exchange {
+            exchange.sends_to(None);
+        }
+    }
+
+    /// Records that the head of the answer is out. `stream_age`: the age of the request at which its answer counts as a
+    /// stream.
+    pub fn begin_answer(&self, stream_age: Option<Duration>) {
+        self.downstream
+            .begin_answer(stream_age.map(|age| self.born + age));
     }
 
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
@@ -235,77 +325,34 @@ impl RequestContext {
         self.decision().and_then(Decision::deny_reason)
     }
 
-    /// Method and target for the record: those of the request itself, or of the one that a proxy has asked about.
-    fn about(&self) -> (Option<&Method>, Option<&Target>) {
-        match &self.verdict {
-            Verdict::Asked(judged) => match &judged.about {
-                Some((method, target)) => (Some(method), Some(target)),
-                None => (self.method.as_ref(), self.target.as_ref()),
-            },
-            _ => (self.method.as_ref(), self.target.as_ref()),
-        }
-    }
-
-    fn write_record(&self, took: Duration) {
-        let services = &self.snapshot.services;
-        let decision = self.decision();
-        let notes = self.notes();
-        let noted_code = notes.and_then(|notes| notes.reason.get().copied());
-        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
-        let noted_fault = notes.filter(|_| noted_code.is_some());
-        let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
-        let fault = decision.and_then(Decision::fault).or(noted_fault);
-        let identity = decision
-            .and_then(Decision::identity)
-            .or_else(|| notes?.identity.get());
-        let key_id = identity.and_then(|it| it.key_id.as_ref());
-        let code = decision.and_then(Decision::code).or(noted_code);
-        let (method, target) = self.about();
-        // A refused request never came near an upstream.
-        let upstream = self
-            .grant()
-            .and_then(|grant| self.snapshot.config.upstreams.get(grant.route().upstream));
-        services.access.write(&AccessRecord {
-            time: services.clock.now().to_rfc3339(),
-            request_id: self.id.as_str(),
-            client: self.client.map(|client| client.address),
-            method: method.map_or("", Method::as_str),
-            host: target.map_or("", |target| &target.host),
-            path: target.map_or(self.raw_target.as_str(), |target| target.path.as_str()),
-            route: decision
-                .and_then(Decision::route)
-                .map(|route| route.text.as_str()),
-            outcome: self.outcome(),
-            reason: code.or_else(|| self.fault.and_then(Fault::code)),
-            fault: fault.map(RefusalFault::code),
-            status: self.status,
-            subject: identity.map(|it| it.subject()),
-            method_authn: identity.map(|it| it.method.as_str()),
-            key_id: key_id.or_else(|| fault?.key_id()).map(KeyId::as_str),
-            upstream: upstream.map(|upstream| upstream.name.as_str()),
-            bytes_sent: self.bytes_sent,
-            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        });
+    /// The upstream of the grant.
+    pub(in crate::proxy) fn upstream(&self) -> Option<&Upstream> {
+        let upstreams = &self.snapshot.config.upstreams;
+        upstreams.get(self.grant()?.route().upstream)
     }
 }
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        let services = &self.snapshot.services;
-        let now = services.clock.elapsed();
-        let took = now.saturating_sub(self.born);
-        if self.is_cut() {
-            self.fault = Some(Fault::Drained);
+        let progress = &mut self.progress;
+        if progress.downstream.is_cut() {
+            progress.fault = Some(Fault::Drained);
         }
+        let progress = &self.progress;
+        let services = &progress.snapshot.services;
+        let now = services.clock.elapsed();
+        let took = now.saturating_sub(progress.born);
+        let (outcome, status) = (progress.outcome(), progress.status);
         services
             .metrics
-            .request(self.outcome(), self.status, self.deny_reason(), took);
+            .request(outcome, status, progress.deny_reason(), took);
         if services.access.is_enabled() {
             self.write_record(took);
         }
-        if let Some(connection) = &self.connection {
+        let downstream = &progress.downstream;
+        if let Some(connection) = &downstream.connection {
             connection.end_request(now);
-            if self.is_serial {
+            if downstream.is_serial {
                 connection.expect_head();
             }
         }
@@ -335,19 +382,19 @@ mod tests {
         // Canceled before anything was decided, and while the upstream was asked.
         drop(fresh());
         let mut canceled = fresh();
-        canceled.verdict = Verdict::Local(Arc::default());
+        canceled.progress.verdict = Verdict::Local(Arc::default());
         drop(canceled);
         let mut answered = fresh();
-        answered.verdict = Verdict::Local(Arc::default());
-        answered.status = 200;
+        answered.progress.verdict = Verdict::Local(Arc::default());
+        answered.progress.status = 200;
         drop(answered);
         let mut denied = fresh();
-        denied.deny(DenyReason::NoRoute);
-        denied.status = 404;
+        denied.progress.deny(DenyReason::NoRoute);
+        denied.progress.status = 404;
         drop(denied);
         let mut failed = fresh();
-        failed.fault = Some(Fault::Own);
-        failed.status = 500;
+        failed.progress.fault = Some(Fault::Own);
+        failed.progress.status = 500;
         drop(failed);
         let text = snapshot.services.metrics.render();
         for line in [
@@ -367,8 +414,8 @@ mod tests {
         let (mine, theirs) = (Arc::clone(&snapshot), Arc::clone(&connection));
         let request = tokio::spawn(async move {
             let mut context = RequestContext::new(RequestId::from_number(1), mine);
-            context.connection = Some(theirs);
-            context.is_serial = true;
+            context.progress.downstream.connection = Some(theirs);
+            context.progress.downstream.is_serial = true;
             std::future::pending::<()>().await;
             drop(context);
         });

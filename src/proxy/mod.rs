@@ -40,12 +40,12 @@ use crate::auth::method_override;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
-use crate::model::route::Upstream;
-use crate::proxy::context::{Fault, RequestContext, Verdict};
+use crate::proxy::connection::Connection;
+use crate::proxy::context::{Fault, GrantedRequest, Progress, RequestContext, Verdict};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
-use crate::proxy::view::{admit, is_longer};
+use crate::proxy::view::{AdmittedRequest, admit, is_longer};
 use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope};
 use crate::upstream::balancer::Balancer;
 
@@ -78,35 +78,33 @@ impl Gateway {
         }
     }
 
-    /// Answers by the gateway's own endpoints: a request, or a proxy that asks about one of its own.
+    /// Answers by the gateway's own endpoints: a request of their own, or a proxy that asks about one of its requests.
     async fn serve_itself(
         &self,
         session: &mut Session,
-        ctx: &mut RequestContext,
+        request: &AdmittedRequest,
+        progress: &mut Progress,
     ) -> pingora::Result<bool> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return Ok(false);
-        };
-        if !ctx.snapshot.is_clear(&target.path) {
-            return self.refuse(session, ctx, DenyReason::PathRefused).await;
+        let AdmittedRequest { target, client, .. } = request;
+        let snapshot = Arc::clone(&progress.snapshot);
+        if !snapshot.is_clear(&target.path) {
+            let reason = DenyReason::PathRefused;
+            return self.refuse(session, Some(request), progress, reason).await;
         }
         let notes = Arc::<OwnNotes>::default();
-        ctx.verdict = Verdict::Local(Arc::clone(&notes));
-        let served = if ctx.snapshot.is_question(target.path.as_str()) {
-            let about = (ctx.id, &*ctx.snapshot);
-            let asked = local::verify(session, &*self.own, target, client, about).await?;
+        progress.verdict = Verdict::Local(Arc::clone(&notes));
+        let served = if snapshot.is_question(target.path.as_str()) {
+            let about = (progress.id, &*snapshot);
+            let asked = local::verify(session, &*self.own, target, *client, about).await?;
             asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
+        } else if method_override::is_named(&session.req_header().headers) {
+            Err(DenyReason::MethodOverrideRefused)
         } else {
-            if method_override::is_named(&session.req_header().headers) {
-                return self
-                    .refuse(session, ctx, DenyReason::MethodOverrideRefused)
-                    .await;
-            }
             let scope = RequestScope {
-                id: ctx.id,
+                id: progress.id,
                 client: client.address,
-                origin: origin_of(ctx.scheme, &target.authority),
-                snapshot: Arc::clone(&ctx.snapshot),
+                origin: origin_of(request.scheme, &target.authority),
+                snapshot,
                 notes: Arc::clone(&notes),
             };
             let answered = local::serve(session, &*self.own, target, scope).await?;
@@ -114,73 +112,65 @@ impl Gateway {
         };
         match served {
             Ok((status, verdict)) => {
-                ctx.status = status;
-                ctx.verdict = verdict;
+                progress.status = status;
+                progress.verdict = verdict;
                 Ok(true)
             }
-            Err(reason) => self.refuse(session, ctx, reason).await,
+            Err(reason) => self.refuse(session, Some(request), progress, reason).await,
         }
     }
 
-    /// Has the request decided; `true`: it was answered.
+    /// Decides the request; `true`: it was answered.
     async fn decide(
         &self,
         session: &mut Session,
-        ctx: &mut RequestContext,
+        request: &AdmittedRequest,
+        progress: &mut Progress,
     ) -> pingora::Result<bool> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return Ok(false);
-        };
         let head = session.req_header();
-        let view = target.view(&head.method, ctx.scheme, client.address, &head.headers);
-        match ctx.snapshot.authorizer.decide(&view).await {
+        let (target, client) = (&request.target, request.client.address);
+        let view = target.view(&head.method, request.scheme, client, &head.headers);
+        let authorizer = &progress.snapshot.authorizer;
+        let decision = authorizer.decide(&view).await;
+        let problem = match &decision {
             Decision::Allow(grant) => {
-                ctx.first_address = self.balancer.take(grant.route().upstream);
-                let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
-                ctx.verdict = Verdict::Decided(Decision::Allow(grant));
+                progress.attempts.first_address = self.balancer.take(grant.route().upstream);
+                let bytes_max = progress.snapshot.config.limits.body_bytes_max;
+                let is_too_large = is_longer(head, bytes_max);
+                progress.verdict = Verdict::Decided(decision);
                 if is_too_large {
-                    return self.refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                    let reason = DenyReason::BodyTooLarge;
+                    return self.refuse(session, Some(request), progress, reason).await;
                 }
-                Ok(false)
+                return Ok(false);
             }
             Decision::Deny(denial) => {
-                let problem = Problem::from(&denial);
                 let target = target.path_and_query.as_str();
-                let instead = ctx.snapshot.authorizer.instead_of(&denial, &view, target);
-                ctx.verdict = Verdict::Decided(Decision::Deny(denial));
-                if let Some(location) = instead {
-                    return redirect(session, ctx, &location).await;
+                if let Some(location) = authorizer.instead_of(denial, &view, target) {
+                    progress.verdict = Verdict::Decided(decision);
+                    return redirect(session, progress, &location).await;
                 }
-                self.answer(session, ctx, &problem).await
+                Problem::from(denial)
             }
-            Decision::Fail(cause) => {
-                ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-                self.answer(session, ctx, &Problem::from(cause)).await
-            }
-        }
+            Decision::Fail(cause) => Problem::from(*cause),
+        };
+        progress.verdict = Verdict::Decided(decision);
+        self.answer(session, Some(request), progress, &problem)
+            .await
     }
 }
 
-/// Sends a browser elsewhere.
+/// Sends a browser to another page.
 async fn redirect(
     session: &mut Session,
-    ctx: &mut RequestContext,
+    progress: &mut Progress,
     location: &str,
 ) -> pingora::Result<bool> {
-    ctx.status = 302;
-    respond::redirect(session, location, ctx.id)
+    progress.status = 302;
+    respond::redirect(session, location, progress.id)
         .await
         .map_err(Error::into_down)?;
     Ok(true)
-}
-
-/// The upstream that a granted request goes to. None without a grant: this is where that rule holds.
-// INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
-fn granted_upstream(ctx: &RequestContext) -> pingora::Result<&Upstream> {
-    let upstream = ctx
-        .grant()
-        .and_then(|grant| ctx.snapshot.config.upstreams.get(grant.route().upstream));
-    upstream.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
 }
 
 #[async_trait]
@@ -199,29 +189,46 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        if let Err(reason) = admit(session, ctx)? {
-            if ctx.snapshot.is_question(&ctx.raw_target) {
-                ctx.deny(reason);
-                return self.answer(session, ctx, &Problem::for_proxy(reason)).await;
+        let progress = &mut ctx.progress;
+        let Some(connection) = Connection::of(session.digest()).cloned() else {
+            // Only the gateway's own streams check the head.
+            let cause = "a stream without a guard";
+            return Err(Error::explain(ErrorType::InternalError, cause).into_in());
+        };
+        progress.downstream.is_serial = session.as_http1().is_some();
+        let Progress { snapshot, id, .. } = progress;
+        let admitted = admit(session, Arc::clone(&connection), snapshot, id)?;
+        progress.downstream.connection = Some(Arc::clone(&connection));
+        let request = match admitted {
+            Ok(request) => ctx.admitted.insert(request),
+            Err(refused) => {
+                let reason = refused.reason;
+                let is_question = progress.snapshot.is_question(&refused.target);
+                progress.refused = Some(refused);
+                if is_question {
+                    progress.deny(reason);
+                    let problem = Problem::for_proxy(reason);
+                    return self.answer(session, None, progress, &problem).await;
+                }
+                return self.refuse(session, None, progress, reason).await;
             }
-            return self.refuse(session, ctx, reason).await;
-        }
-        let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
-        ctx.place = self.in_flight.enter(network);
-        if ctx.place.is_none() {
+        };
+        progress.downstream.place = self.in_flight.enter(connection.network_requests());
+        if progress.downstream.place.is_none() {
             let cause = Unavailable::Overloaded;
-            ctx.snapshot.services.metrics.edge().requests_refused.inc();
-            ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-            return self.answer(session, ctx, &Problem::from(cause)).await;
+            let metrics = &progress.snapshot.services.metrics;
+            metrics.edge().requests_refused.inc();
+            progress.verdict = Verdict::Decided(Decision::Fail(cause));
+            let problem = Problem::from(cause);
+            return self
+                .answer(session, Some(request), progress, &problem)
+                .await;
         }
-        let is_own = ctx
-            .target
-            .as_ref()
-            .is_some_and(|target| ctx.snapshot.serves_itself(&target.host, &target.path));
-        if is_own {
-            self.serve_itself(session, ctx).await
+        let target = &request.target;
+        if progress.snapshot.serves_itself(&target.host, &target.path) {
+            self.serve_itself(session, request, progress).await
         } else {
-            self.decide(session, ctx).await
+            self.decide(session, request, progress).await
         }
     }
 
@@ -230,21 +237,28 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
-        ctx.begin_attempt();
-        let upstream = granted_upstream(ctx)?;
-        let place = ctx.first_address.wrapping_add(ctx.failed_connects);
-        let now = ctx.snapshot.services.clock.elapsed();
-        let address = self.balancer.address(upstream, place, now).ok_or_else(|| {
+        ctx.progress.begin_attempt();
+        let upstream = ctx.granted()?.upstream;
+        let Progress {
+            id,
+            snapshot,
+            attempts,
+            ..
+        } = &ctx.progress;
+        let now = snapshot.services.clock.elapsed();
+        let address = self
+            .balancer
+            .address(upstream, attempts.next_address(), now);
+        let address = address.ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
-        let limits = &ctx.snapshot.config.limits;
         let is_handshake = session.is_upgrade_req();
-        let fresh = (ctx.is_resent || is_handshake).then_some(ctx.id);
-        let mut peer = peer::peer(upstream, address, limits, fresh);
+        let fresh = (attempts.is_resent || is_handshake).then_some(*id);
+        let mut peer = peer::peer(upstream, address, &snapshot.config.limits, fresh);
         if is_handshake {
             handshake::prepare(&mut peer);
         }
-        ctx.attempt.address = Some(address);
+        ctx.progress.attempts.current.address = Some(address);
         Ok(Box::new(peer))
     }
 
@@ -258,15 +272,18 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
         let socket = digest.and_then(|digest| digest.socket_digest.as_ref());
-        if let Some(exchange) = &ctx.exchange
+        let progress = &mut ctx.progress;
+        if let Some(exchange) = &progress.downstream.exchange
             && !session.is_body_done()
         {
             exchange.sends_to(socket.map(Arc::clone));
         }
         if reused {
-            return ctx.attempt.check_kept(socket.map(Arc::as_ref));
+            let attempt = &mut progress.attempts.current;
+            return attempt.check_kept(socket.map(Arc::as_ref));
         }
-        attempt::note_connected(ctx, self.balancer.ejections());
+        let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
+        progress.attempts.note_connected(services, ejections);
         Ok(())
     }
 
@@ -277,13 +294,17 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Ok(upstream) = granted_upstream(ctx) {
-            attempt::note_failed(ctx, upstream, self.balancer.ejections(), e.etype());
+        let progress = &mut ctx.progress;
+        let upstream = progress.upstream();
+        if let Some(upstream) = upstream {
+            let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
+            let attempts = &progress.attempts;
+            attempts.note_failed(services, upstream, ejections, e.etype());
         }
+        let has_another = upstream.is_some_and(|upstream| 1 < upstream.addresses.len());
         // Nothing was sent, so any method may try the next address, once.
-        ctx.failed_connects += 1;
-        let has_another = granted_upstream(ctx).is_ok_and(|upstream| 1 < upstream.addresses.len());
-        e.set_retry(ctx.failed_connects == 1 && has_another);
+        progress.attempts.failed_connects += 1;
+        e.set_retry(progress.attempts.failed_connects == 1 && has_another);
         e
     }
 
@@ -293,19 +314,15 @@ impl ProxyHttp for Gateway {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        let (Some(grant), Some(target), Some(connection), Some(client)) =
-            (ctx.grant(), &ctx.target, &ctx.connection, ctx.client)
-        else {
-            return Err(Error::explain(ErrorType::InternalError, "no grant").into_in());
-        };
+        let GrantedRequest { request, grant, .. } = ctx.granted()?;
         let forwarding = Forwarding {
-            strip: &ctx.snapshot.strip,
+            strip: &ctx.progress.snapshot.strip,
             route: grant.route(),
-            target,
-            scheme: ctx.scheme,
-            request_id: ctx.id,
-            peer: connection.peer_value(),
-            believed: client.believed,
+            target: &request.target,
+            scheme: request.scheme,
+            request_id: ctx.progress.id,
+            peer: request.connection.peer_value(),
+            believed: request.client.believed,
         };
         headers::to_upstream(upstream_request, &forwarding, grant.identity_headers());
         Ok(())
@@ -318,19 +335,21 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        ctx.attempt.is_body_begun = true;
+        let progress = &mut ctx.progress;
+        let attempt = &mut progress.attempts.current;
+        attempt.is_body_begun = true;
         // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then end
         // the body (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
-        let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
+        let bytes_max = progress.snapshot.config.limits.body_bytes_max;
         let bytes = body.as_ref().map_or(0, |piece| piece.len() as u64);
-        ctx.attempt.body_bytes += bytes;
-        if let Some(exchange) = &ctx.exchange {
+        attempt.body_bytes += bytes;
+        if let Some(exchange) = &progress.downstream.exchange {
             exchange.body_came(bytes, end_of_stream);
         }
-        if bytes_max != 0 && bytes_max < ctx.attempt.body_bytes && !session.was_upgraded() {
+        if bytes_max != 0 && bytes_max < attempt.body_bytes && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the body is too large",
@@ -351,23 +370,25 @@ impl ProxyHttp for Gateway {
         if !is_asked_for || !headers::is_framed_once(upstream_response) {
             return Err(Error::explain(ErrorType::InvalidHTTPHeader, "doubtful framing").into_up());
         }
+        let progress = &mut ctx.progress;
         if is_switch || !status.is_informational() {
-            ctx.status = status.as_u16();
+            progress.status = status.as_u16();
         }
-        if is_switch && let Some(connection) = &ctx.connection {
+        if is_switch && let Some(connection) = &progress.downstream.connection {
             connection.upgrade();
         }
-        headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
+        headers::to_caller(upstream_response, &progress.snapshot.strip, progress.id)?;
         respond::fit_version(session, upstream_response);
         if status == StatusCode::CONTINUE {
-            ctx.begin_body();
+            progress.downstream.begin_body();
         } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
-            attempt::note_connected(ctx, self.balancer.ejections());
+            let (services, ejections) = (&progress.snapshot.services, self.balancer.ejections());
+            progress.attempts.note_connected(services, ejections);
             respond::announce_end(session);
-            ctx.begin_answer(open_ended::stream_age(upstream_response));
+            progress.begin_answer(open_ended::stream_age(upstream_response));
             if respond::is_bodyless(session, upstream_response) {
-                ctx.end_answer();
+                progress.downstream.end_answer();
             }
         }
         Ok(())
@@ -381,7 +402,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
         if end_of_stream {
-            ctx.end_answer();
+            ctx.progress.downstream.end_answer();
         }
         Ok(None)
     }
@@ -394,8 +415,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        let may_resend = attempt::may_resend(session, ctx, &mut e, client_reused);
-        ctx.is_resent = true;
+        let attempts = &mut ctx.progress.attempts;
+        let may_resend = attempts.may_resend(session, &mut e, client_reused);
+        attempts.is_resent = true;
         e.set_retry(may_resend);
         e
     }
@@ -406,7 +428,8 @@ impl ProxyHttp for Gateway {
         e: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let connection = ctx.connection.as_ref();
+        let RequestContext { admitted, progress } = ctx;
+        let connection = progress.downstream.connection.as_ref();
         let cause = match (cause_of(e), connection) {
             (Cause::CallerGone, Some(it)) if it.is_body_malformed() => {
                 Cause::Refused(DenyReason::RequestMalformed)
@@ -418,22 +441,23 @@ impl ProxyHttp for Gateway {
         };
         let problem = match cause {
             Cause::Refused(reason) => {
-                ctx.deny(reason);
+                progress.deny(reason);
                 Some(Problem::from(reason))
             }
             Cause::Upstream(problem) => {
-                let name = granted_upstream(ctx).map_or("", |upstream| &upstream.name);
-                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = ctx.attempt.address.map(tracing::field::display), "an upstream failed");
-                ctx.fault = Some(Fault::Upstream(problem.code));
+                let name = progress.upstream().map_or("", |upstream| &upstream.name);
+                let address = progress.attempts.current.address;
+                warn!(request.id = %progress.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = address.map(tracing::field::display), "an upstream failed");
+                progress.fault = Some(Fault::Upstream(problem.code));
                 Some(problem)
             }
             Cause::CallerGone => {
-                ctx.fault = Some(Fault::Caller);
+                progress.fault = Some(Fault::Caller);
                 None
             }
             Cause::Own(problem) => {
-                error!(request.id = %ctx.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed here");
-                ctx.fault = Some(Fault::Own);
+                error!(request.id = %progress.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed here");
+                progress.fault = Some(Fault::Own);
                 Some(problem)
             }
         };
@@ -443,19 +467,21 @@ impl ProxyHttp for Gateway {
         if let Some(problem) = problem.filter(|_| is_open) {
             session.set_keepalive(None);
             // The caller may be gone by now: then there is no one to tell.
-            let _ = self.answer(session, ctx, &problem).await;
+            let _ = self
+                .answer(session, admitted.as_ref(), progress, &problem)
+                .await;
             if session.as_http1().is_some() {
                 session.shutdown().await;
             }
         }
         FailToProxy {
-            error_code: ctx.status,
+            error_code: progress.status,
             can_reuse_downstream: false,
         }
     }
 
     async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut RequestContext) {
-        ctx.bytes_sent = session.body_bytes_sent() as u64;
+        ctx.progress.bytes_sent = session.body_bytes_sent() as u64;
     }
 
     /// Pingora's own lines carry the query; ours are written where the error is handled.
@@ -479,6 +505,6 @@ impl ProxyHttp for Gateway {
     }
 
     fn request_summary(&self, _session: &Session, ctx: &RequestContext) -> String {
-        ctx.id.to_string()
+        ctx.progress.id.to_string()
     }
 }

@@ -1,4 +1,4 @@
-//! Who is refused is told: a program by a problem document, a person by a page.
+//! Refusals: a problem document for programs, a page for people.
 
 use pingora::Error;
 use pingora::http::RequestHeader;
@@ -8,42 +8,44 @@ use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::proxy::Gateway;
-use crate::proxy::context::{RequestContext, Verdict};
+use crate::proxy::context::{Progress, Verdict};
 use crate::proxy::respond::{self, Problem};
-use crate::proxy::view::named_origin;
+use crate::proxy::view::{AdmittedRequest, named_origin};
 use crate::snapshot::{Refusal, RefusalPage};
 
 impl Gateway {
-    /// Refuses, and says so.
+    /// Refuses the request and answers it. `request` is `None` if its head was refused.
     pub(super) async fn refuse(
         &self,
         session: &mut Session,
-        ctx: &mut RequestContext,
+        request: Option<&AdmittedRequest>,
+        progress: &mut Progress,
         reason: DenyReason,
     ) -> pingora::Result<bool> {
-        ctx.deny(reason);
-        self.answer(session, ctx, &Problem::from(reason)).await
+        progress.deny(reason);
+        let problem = Problem::from(reason);
+        self.answer(session, request, progress, &problem).await
     }
 
-    /// Answers a program by a problem document, and a person by a page.
+    /// Answers a program with a problem document, and a person with a page.
     pub(super) async fn answer(
         &self,
         session: &mut Session,
-        ctx: &mut RequestContext,
+        request: Option<&AdmittedRequest>,
+        progress: &mut Progress,
         problem: &Problem,
     ) -> pingora::Result<bool> {
-        ctx.status = problem.status;
+        progress.status = problem.status;
         let head = session.req_header();
-        let wants_page = ctx
-            .method
-            .as_ref()
-            .is_some_and(|method| wants_page(method, &head.headers));
-        let page = if wants_page {
-            Box::pin(self.page(head, ctx, problem)).await
+        let refused = progress.refused.as_ref();
+        let method = request.map(|request| &request.method);
+        let method = method.or_else(|| refused?.method.as_ref());
+        let page = if method.is_some_and(|method| wants_page(method, &head.headers)) {
+            Box::pin(self.page(head, request, progress, problem)).await
         } else {
             None
         };
-        respond::problem(session, problem, ctx.id, page)
+        respond::problem(session, problem, progress.id, page)
             .await
             .map_err(Error::into_down)?;
         Ok(true)
@@ -52,48 +54,49 @@ impl Gateway {
     async fn page(
         &self,
         head: &RequestHeader,
-        ctx: &RequestContext,
+        request: Option<&AdmittedRequest>,
+        progress: &Progress,
         problem: &Problem,
     ) -> Option<RefusalPage> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            // The page leads to where the application begins, for the path has no one reading. It says nothing of who is
-            // logged in: the request is refused before it has a place among those that may use the store.
-            let origin = named_origin(head, ctx)?;
-            let refusal = told(head, ctx, problem, None, (&origin, ""));
+        let snapshot = &progress.snapshot;
+        let Some(request) = request else {
+            // The page leads to where the application begins, because the path has more than one reading. It does not name a
+            // person: the request is refused before it is counted among those that may use the store.
+            let origin = named_origin(head, progress.refused.as_ref()?, snapshot)?;
+            let refusal = shown(head, progress, problem, None, (&origin, ""));
             return self.own.page(&refusal);
         };
-        let headers = &head.headers;
-        let snapshot = &ctx.snapshot;
-        let origin = origin_of(ctx.scheme, &target.authority);
-        let decided = match &ctx.verdict {
+        let target = &request.target;
+        let origin = origin_of(request.scheme, &target.authority);
+        let decided = match &progress.verdict {
             Verdict::Decided(decision) => decision.identity().cloned(),
             _ => None,
         };
         let is_own = snapshot.serves_itself(&target.host, &target.path);
-        // A query of ours may hold the token of a link, which no page prints.
+        // A query of the gateway's own pages may hold the token of a link, which no page prints.
         let asked = if is_own {
             target.path.as_str()
         } else {
             target.path_and_query.as_str()
         };
-        // What cannot be decided is not asked once more.
+        // A request that could not be decided is not decided a second time.
         let person = match decided {
             None if problem.status < 500 => {
-                let authorizer = &snapshot.authorizer;
-                authorizer.person(headers, client.address, is_own).await
+                let (authorizer, client) = (&snapshot.authorizer, request.client.address);
+                authorizer.person(&head.headers, client, is_own).await
             }
             decided => decided,
         };
         let username = person.as_ref().and_then(|person| person.username());
-        let refusal = told(head, ctx, problem, username, (&origin, asked));
+        let refusal = shown(head, progress, problem, username, (&origin, asked));
         self.own.page(&refusal)
     }
 }
 
-/// What a page tells of a problem.
-fn told<'a>(
+/// What a page shows of a problem.
+fn shown<'a>(
     head: &'a RequestHeader,
-    ctx: &'a RequestContext,
+    progress: &'a Progress,
     problem: &Problem,
     person: Option<&'a str>,
     asked: (&'a str, &'a str),
@@ -103,10 +106,10 @@ fn told<'a>(
         code: problem.code,
         title: problem.title,
         retry_after_s: problem.retry_after_s(),
-        id: ctx.id,
+        id: progress.id,
         person,
         asked,
         headers: &head.headers,
-        snapshot: &ctx.snapshot,
+        snapshot: &progress.snapshot,
     }
 }

@@ -1,12 +1,12 @@
 //! From Pingora's head to what the decision sees.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 
 use crate::auth::client::Client;
 use crate::auth::origin::origin_of;
@@ -15,24 +15,49 @@ use crate::config::Config;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
-use crate::proxy::context::RequestContext;
 use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::REQUEST_ID;
+use crate::snapshot::Snapshot;
 
 /// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Judges the head and reads from it what the decision needs.
+/// A request whose head was read and accepted.
+#[derive(Debug)]
+pub struct AdmittedRequest {
+    /// The method, as sent.
+    pub method: Method,
+    /// The host and the path.
+    pub target: Target,
+    /// The caller's address, and what is believed of the proxy in front.
+    pub client: Client,
+    /// The scheme that the caller used: `http` or `https`.
+    pub scheme: &'static str,
+    /// The caller's connection.
+    pub connection: Arc<Connection>,
+}
+
+/// What could be read of a request whose head was refused.
+#[derive(Debug)]
+pub struct RefusedRequest {
+    /// The reason.
+    pub reason: DenyReason,
+    /// The method, as sent; `None` if it could not be read.
+    pub method: Option<Method>,
+    /// The target as sent, without the query.
+    pub target: String,
+    /// The caller's address.
+    pub client: Client,
+}
+
+/// Reads from the head what the decision needs, or why the request is refused. `id` becomes the id that a trusted proxy gave
+/// the request.
 pub(in crate::proxy) fn admit(
     session: &mut Session,
-    ctx: &mut RequestContext,
-) -> pingora::Result<Result<(), DenyReason>> {
-    let connection = Connection::of(session.digest()).cloned();
-    let Some(connection) = connection else {
-        // Only our own streams have judged the head.
-        return Err(Error::explain(ErrorType::InternalError, "a stream without a guard").into_in());
-    };
-    ctx.is_serial = session.as_http1().is_some();
+    connection: Arc<Connection>,
+    snapshot: &Snapshot,
+    id: &mut RequestId,
+) -> pingora::Result<Result<AdmittedRequest, RefusedRequest>> {
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
         // No interim answer but the switch to another protocol (RFC 9110 section 15.2).
@@ -40,42 +65,46 @@ pub(in crate::proxy) fn admit(
         Version::HTTP_2 => join_cookies(session.req_header_mut())?,
         _ => {}
     }
-
     let head = session.req_header();
-    let listen = &ctx.snapshot.config.listen;
+    let listen = &snapshot.config.listen;
     let client = Client::find(
         connection.peer(),
         &head.headers,
         &listen.trusted_proxies,
         listen.trusted_headers,
     );
-    ctx.client = Some(client);
     let refused = connection.take_refused();
-    connection.begin_request(session.req_header().headers.contains_key(EXPECT));
-    ctx.connection = Some(connection);
+    connection.begin_request(head.headers.contains_key(EXPECT));
     if let Some(refused) = refused {
-        let reason = refused.reason;
-        ctx.note_refused(refused);
         session.set_keepalive(None);
-        return Ok(Err(reason));
+        return Ok(Err(RefusedRequest {
+            reason: refused.reason,
+            method: Method::from_bytes(refused.method.as_bytes()).ok(),
+            target: refused.target,
+            client,
+        }));
     }
-    ctx.method = Some(head.method.clone());
-    let read = read_target(head, &head_limits(&ctx.snapshot.config))
-        .and_then(|target| as_forwarded(target, head, client, ctx));
-    Ok(match read {
-        Ok(target) => {
-            ctx.target = Some(target);
-            Ok(())
-        }
+    let read = read_target(head, &head_limits(&snapshot.config));
+    let read = read.and_then(|target| as_forwarded(target, head, (client, snapshot), id));
+    let (target, scheme) = match read {
+        Ok(read) => read,
         Err(reason) => {
             let raw = String::from_utf8_lossy(head.raw_path());
-            raw.split('?')
-                .next()
-                .unwrap_or_default()
-                .clone_into(&mut ctx.raw_target);
-            Err(reason)
+            return Ok(Err(RefusedRequest {
+                reason,
+                method: Some(head.method.clone()),
+                target: raw.split('?').next().unwrap_or_default().to_owned(),
+                client,
+            }));
         }
-    })
+    };
+    Ok(Ok(AdmittedRequest {
+        method: head.method.clone(),
+        target,
+        client,
+        scheme,
+        connection,
+    }))
 }
 
 /// Makes one field of the crumbs that a cookie may come in over HTTP/2 (RFC 9113 section 8.2.3).
@@ -103,40 +132,44 @@ fn read_target(head: &RequestHeader, limits: &HeadLimits) -> Result<Target, Deny
     target_of(head, head.raw_path())
 }
 
-/// What a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all fields
-/// but those that describe a request are those of that request, and none is about the question.
+/// Applies what a trusted proxy says of the request that it passes on: its host, its scheme and its id. In a question all
+/// fields but those that describe a request belong to the described request, and none is about the question.
 fn as_forwarded(
     target: Target,
     head: &RequestHeader,
-    client: Client,
-    ctx: &mut RequestContext,
-) -> Result<Target, DenyReason> {
-    if ctx.snapshot.is_question(target.path.as_str()) {
-        return Ok(target);
+    (client, snapshot): (Client, &Snapshot),
+    id: &mut RequestId,
+) -> Result<(Target, &'static str), DenyReason> {
+    if snapshot.is_question(target.path.as_str()) {
+        return Ok((target, "http"));
     }
-    let public = &ctx.snapshot.config.listen.public_url.scheme;
-    ctx.scheme = client.scheme(&head.headers, public)?;
+    let scheme = client.scheme(&head.headers, &snapshot.config.listen.public_url.scheme)?;
     let mut ids = head.headers.get_all(REQUEST_ID).iter();
     if client.peer_is_trusted
-        && let (Some(id), None) = (ids.next(), ids.next())
-        && let Some(id) = RequestId::parse(id.as_bytes())
+        && let (Some(forwarded), None) = (ids.next(), ids.next())
+        && let Some(forwarded) = RequestId::parse(forwarded.as_bytes())
     {
-        ctx.id = id;
+        *id = forwarded;
     }
-    match client.authority(&head.headers)? {
-        Some(authority) => target.at_host(authority),
-        None => Ok(target),
-    }
+    let target = match client.authority(&head.headers)? {
+        Some(authority) => target.at_host(authority)?,
+        None => target,
+    };
+    Ok((target, scheme))
 }
 
-/// The origin that a request names whose path cannot be read; `None` where that cannot be read either, and for a question,
-/// which no person asks.
-pub(in crate::proxy) fn named_origin(head: &RequestHeader, ctx: &RequestContext) -> Option<String> {
-    if ctx.snapshot.is_question(&ctx.raw_target) {
+/// The origin that a refused request names; `None` where that cannot be read either, and for a question, which comes from no
+/// person.
+pub(in crate::proxy) fn named_origin(
+    head: &RequestHeader,
+    refused: &RefusedRequest,
+    snapshot: &Snapshot,
+) -> Option<String> {
+    if snapshot.is_question(&refused.target) {
         return None;
     }
-    let client = ctx.client?;
-    let public = &ctx.snapshot.config.listen.public_url.scheme;
+    let client = refused.client;
+    let public = &snapshot.config.listen.public_url.scheme;
     let scheme = client.scheme(&head.headers, public).ok()?;
     let root = target_of(head, b"/").ok()?;
     let root = match client.authority(&head.headers).ok()? {
