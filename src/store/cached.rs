@@ -94,10 +94,7 @@ impl Subjects {
         };
         match loaded {
             Ok(subject) => Ok(subject.map(|subject| (subject, stamp))),
-            Err(shared) => Err(StoreError::Engine {
-                action: "read",
-                source: Box::new(shared),
-            }),
+            Err(shared) => Err(StoreError::cannot("read", shared)),
         }
     }
 
@@ -180,6 +177,7 @@ impl Drop for Seat<'_> {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+    use async_trait::async_trait;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -187,10 +185,10 @@ mod tests {
     use crate::model::account::{AccountStatus, EmailAddress, Username};
     use crate::model::clock::Timestamp;
     use crate::model::id::{AccountId, SettingsId};
-    use crate::store::engine::Engine;
+    use crate::store::engine::{Engine, ReadJob, WriteJob};
     use crate::store::generations::Generations;
     use crate::store::memory::MemoryStore;
-    use crate::store::transaction::{Changes, Entry, Records, Transaction};
+    use crate::store::transaction::{Changes, Entry};
     use crate::store::{AccountChange, Creation};
 
     /// A store whose reads are done at once and answered when the gate lets them: as slow as a read can be.
@@ -216,26 +214,21 @@ mod tests {
         }
     }
 
+    #[async_trait]
     impl Engine for SlowStore {
         fn generations(&self) -> &Generations {
-            Engine::generations(&self.inner)
+            self.inner.generations()
         }
 
-        async fn read<T: Send + 'static>(
-            &self,
-            read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-        ) -> Result<T, StoreError> {
-            let found = self.inner.read(read).await;
+        async fn run_read(&self, read: ReadJob) -> Result<(), StoreError> {
+            let found = self.inner.run_read(read).await;
             self.reads.fetch_add(1, Ordering::SeqCst);
             drop(self.gate.acquire().await);
             found
         }
 
-        async fn write<T: Send + 'static>(
-            &self,
-            intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-        ) -> Result<T, StoreError> {
-            self.inner.write(intent).await
+        async fn run_write(&self, intent: WriteJob) -> Result<(), StoreError> {
+            self.inner.run_write(intent).await
         }
 
         async fn side(&self) -> Result<Vec<Entry>, StoreError> {

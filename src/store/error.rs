@@ -71,6 +71,22 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The engine, or the system below it, refused to `action` the store.
+    pub(crate) fn cannot(
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::Engine { action, source }
+    }
+
+    /// The file system does not let the store be opened.
+    pub(crate) fn cannot_open(source: std::io::Error) -> Self {
+        Self::cannot("open", source)
+    }
+}
+
 fn pid(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }

@@ -11,9 +11,9 @@ use crate::model::id::{KeyId, UserId};
 use crate::model::key_file::KeyMark;
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
-use crate::store::intents::import::Staged;
 use crate::store::layout::{self, Key};
 use crate::store::record;
+use crate::store::staged::Staged;
 
 /// What stands under a key.
 pub(crate) enum Record {

@@ -17,7 +17,7 @@ use crate::crypto::key_file::{self, Found};
 use crate::crypto::signing::{NextRing, SigningKeys};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
-use crate::store::engine::Engine;
+use crate::store::engine::EngineExt as _;
 use crate::store::error::StoreError;
 use crate::store::sled::{Counted, SledStore, files};
 use crate::store::{layout, reads};

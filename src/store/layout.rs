@@ -16,7 +16,7 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::{KeyFile, KeyMark};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
-use crate::store::intents::import::Staged;
+use crate::store::staged::Staged;
 
 // A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
 pub(crate) const ACCOUNT: u8 = b'a';

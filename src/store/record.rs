@@ -18,10 +18,7 @@ const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// A record's bytes under its key.
 pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>, StoreError> {
-    let body = serde_json::to_vec(value).map_err(|source| StoreError::Engine {
-        action: "write to",
-        source: Box::new(source),
-    })?;
+    let body = serde_json::to_vec(value).map_err(|error| StoreError::cannot("write to", error))?;
     if RECORD_BYTES_MAX < body.len() {
         return Err(StoreError::TooLong {
             tree: key.tree(),
@@ -83,7 +80,7 @@ mod tests {
     use crate::model::key_file::KeyMark;
     use crate::model::mail::QueuedMail;
     use crate::store::inspect;
-    use crate::store::intents::import::Staged;
+    use crate::store::staged::Staged;
 
     fn key(uid: &str) -> Key<Name> {
         let uid = UserId::parse(uid).unwrap();

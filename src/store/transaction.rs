@@ -18,7 +18,7 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Records that can be looked at.
-pub(crate) trait Records {
+pub trait Records {
     /// The bytes under a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -164,7 +164,7 @@ impl Records for Overlay<'_> {
 }
 
 /// One intent's view: it is all or nothing.
-pub(crate) struct Transaction<'a> {
+pub struct Transaction<'a> {
     overlay: Overlay<'a>,
     touched: BTreeSet<UserId>,
 }

@@ -4,14 +4,12 @@
 //! record says that they count. From there on each step writes some of them and removes their pieces, and a start goes on
 //! with what a crash has left. Where there is no such record each step takes some of them back instead.
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::access::Membership;
-use crate::model::account::{Account, ApiKey};
+use crate::model::account::Account;
 use crate::model::id::UserId;
 use crate::store::error::StoreError;
 use crate::store::intents::{accounts, members, old_hashes, reserve};
 use crate::store::layout::Key;
+use crate::store::staged::Staged;
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
 
@@ -23,23 +21,6 @@ const PIECE_MEMBERSHIPS: usize = 64;
 /// the writer's time.
 const STEP_PIECES: usize = 64;
 const STEP_CHANGES: usize = 400;
-
-/// A piece of a person. The last piece has the account, so that it comes to be with all that is its own.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Staged {
-    pub(crate) uid: UserId,
-    pub(crate) account: Option<Account>,
-    pub(crate) keys: Vec<ApiKey>,
-    pub(crate) memberships: Vec<Membership>,
-}
-
-impl Staged {
-    /// About how many records it changes when it is written.
-    fn changes(&self) -> usize {
-        let account = self.account.as_ref().map_or(0, |_| 6);
-        2 + account + 3 * self.keys.len() + 4 * self.memberships.len()
-    }
-}
 
 /// Stages those whom nothing stands in the way of, and tells of the others what does, with their places. A key whose id is
 /// taken is told and left out.

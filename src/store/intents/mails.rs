@@ -3,7 +3,7 @@
 use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
-use crate::store::engine::Engine;
+use crate::store::engine::EngineExt;
 use crate::store::error::StoreError;
 use crate::store::transaction::Transaction;
 use crate::store::{layout, reads};
@@ -45,7 +45,7 @@ pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool, Stor
 
 /// Has mails tried now that wait for a moment that is ahead (`Timestamp::is_ahead`): no pause is so long.
 pub(crate) async fn hasten_those_ahead(
-    engine: &impl Engine,
+    engine: &(impl EngineExt + ?Sized),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     loop {

@@ -22,6 +22,11 @@ const PID_BYTES_MAX: u64 = 16;
 /// Somewhat more than sled asks of the disk for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
 
+/// The name of the database's directory in a store's.
+pub(crate) const DATABASE: &str = "db";
+/// The directory in which a restore makes a database ready. It is gone when the restore is over.
+pub(crate) const RESTORE_STAGE: &str = "restore.new";
+
 /// Files that only a store's directory holds.
 const MARKS: [&str; 4] = ["census", "db/db", "keys/apikey.key", "keys/signing.json"];
 
@@ -33,7 +38,7 @@ const OURS: [&str; 15] = [
     "census",
     "census.new",
     "check.new",
-    "db",
+    DATABASE,
     "db.new",
     "import",
     "jwks",
@@ -42,7 +47,7 @@ const OURS: [&str; 15] = [
     "lost+found",
     "mail",
     "probe",
-    "restore.new",
+    RESTORE_STAGE,
 ];
 
 /// What a restore, or a key file that is made anew, has taken the place of is kept in a directory whose name begins so.
@@ -118,10 +123,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
             dir: dir.to_owned(),
             holder,
         }),
-        Err(source) => Err(StoreError::Engine {
-            action: "open",
-            source: Box::new(source),
-        }),
+        Err(source) => Err(StoreError::cannot_open(source)),
     }
 }
 
@@ -187,6 +189,19 @@ pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Makes what was created or renamed in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// What an operation on a file gives; `None`: there is no such file.
+pub(crate) fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Removes a directory with all that is in it, if there is one.
+pub(crate) fn remove_all(place: &Path) -> io::Result<()> {
+    if_there(fs::remove_dir_all(place)).map(drop)
 }
 
 /// Copies a directory with all that is in it to a place where nothing is yet, with mode 0700.

@@ -46,7 +46,7 @@ pub(crate) fn side(db: &Db) -> Result<Vec<Entry>, StoreError> {
     let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     let entries: Result<_, _> = entries.collect();
-    entries.map_err(|error| failed("read", error))
+    entries.map_err(|error| StoreError::cannot("read", error))
 }
 
 /// Writes beside the records. What is flushed outlives the process; a power cut may take it.
@@ -62,27 +62,17 @@ pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<(), StoreError> {
     tree.apply_batch(batch)
         .and_then(|()| db.flush())
         .map(|_| ())
-        .map_err(|error| failed("write to", error))
+        .map_err(|error| StoreError::cannot("write to", error))
 }
 
 fn side_tree(db: &Db, action: &'static str) -> Result<Tree, StoreError> {
     db.open_tree(SIDE_TREE)
-        .map_err(|error| failed(action, error))
-}
-
-fn failed(action: &'static str, error: sled::Error) -> StoreError {
-    StoreError::Engine {
-        action,
-        source: Box::new(error),
-    }
+        .map_err(|error| StoreError::cannot(action, error))
 }
 
 fn unreadable(key: &[u8], error: sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => layout::damaged(key),
-        error => StoreError::Engine {
-            action: "read",
-            source: Box::new(error),
-        },
+        error => StoreError::cannot("read", error),
     }
 }
