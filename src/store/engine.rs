@@ -3,17 +3,19 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
+use crate::store::layout::Key;
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
 /// A read, which hands over what it finds by itself. Its caller gets [`StoreError::Busy`] if it is dropped before it has run.
 pub(crate) type ReadJob = Box<dyn FnOnce(&dyn Records) + Send>;
 
 /// An intent, which hands over its result by itself.
-pub(crate) type WriteJob = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<(), StoreError> + Send>;
+pub(crate) type WriteJob = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<()> + Send>;
 
 /// Keeps records as bytes.
 #[async_trait]
@@ -22,17 +24,17 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     fn generations(&self) -> &Generations;
 
     /// Has a read run on the records as last committed; it may not have run yet when this returns.
-    async fn run_read(&self, read: ReadJob) -> Result<(), StoreError>;
+    async fn run_read(&self, read: ReadJob) -> Result<()>;
 
     /// Runs an intent alone; if it succeeds writes what it changed, all or nothing, makes it durable, moves the
     /// generations of the uids it touched, and only then answers. Does so even if the caller goes away meanwhile.
-    async fn run_write(&self, intent: WriteJob) -> Result<(), StoreError>;
+    async fn run_write(&self, intent: WriteJob) -> Result<()>;
 
     /// All that stands beside the records.
-    async fn side(&self) -> Result<Vec<Entry>, StoreError>;
+    async fn side(&self) -> Result<Vec<Entry>>;
 
     /// Writes beside the records: what no promise rests on, neither counted nor synced.
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError>;
+    async fn put_side(&self, changes: Changes) -> Result<()>;
 }
 
 /// Reads and intents that have a result.
@@ -40,8 +42,8 @@ pub(crate) trait EngineExt: Engine {
     /// Gives what a read finds in the records as last committed.
     fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send {
+        read: impl FnOnce(&dyn Records) -> Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send {
         async move {
             let (caller, answer) = oneshot::channel();
             let read: ReadJob = Box::new(move |records| {
@@ -53,11 +55,19 @@ pub(crate) trait EngineExt: Engine {
         }
     }
 
+    /// The record under a key.
+    fn load<T: DeserializeOwned + Send + 'static>(
+        &self,
+        key: Key<T>,
+    ) -> impl Future<Output = Result<Option<T>>> + Send {
+        self.read(move |records| records.load(&key))
+    }
+
     /// Gives the result of an intent once what it changed is durable; see [`Engine::run_write`].
     fn write<T: Send + 'static>(
         &self,
-        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send {
+        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send {
         async move {
             let (caller, mut result) = oneshot::channel();
             let intent: WriteJob = Box::new(move |tx| {

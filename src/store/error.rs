@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// What a store gives, or why it could not.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// A store that could not do what it was asked. Callers answer 503: nothing was decided and nothing half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use crate::store::engine::{Engine, EngineExt as _, ReadJob, WriteJob};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
@@ -33,23 +33,18 @@ struct Counted<'a> {
 }
 
 impl Records for Counted<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         step(self.left)?;
         self.base.get(key)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         step(self.left)?;
         self.base.scan(prefix, after, limit)
     }
 }
 
-fn step(left: &AtomicI64) -> Result<(), StoreError> {
+fn step(left: &AtomicI64) -> Result<()> {
     if left.fetch_sub(1, Ordering::SeqCst) == 0 {
         return Err(on_purpose());
     }
@@ -135,13 +130,13 @@ impl Engine for FaultyStore {
         self.records.generations()
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<(), StoreError> {
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
         let left = Arc::clone(&self.left);
         let counted: ReadJob = Box::new(move |base| read(&Counted { base, left: &left }));
         self.records.run_read(counted).await
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<(), StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         if self.lost.lock().unwrap().is_some() {
             return Err(on_purpose());
         }
@@ -176,11 +171,11 @@ impl Engine for FaultyStore {
         Err(StoreError::Unknown("on purpose".into()))
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         self.records.side().await
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         self.records.put_side(changes).await
     }
 }

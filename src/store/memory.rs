@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::store::engine::{Engine, ReadJob, WriteJob};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::generations::Generations;
 use crate::store::transaction::{Changes, Entry, Transaction};
 
@@ -51,12 +51,12 @@ impl Engine for MemoryStore {
         &self.generations
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<(), StoreError> {
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
         read(&*self.lock());
         Ok(())
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<(), StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         let mut records = self.lock();
         let mut tx = Transaction::over(&*records);
         intent(&mut tx)?;
@@ -68,12 +68,12 @@ impl Engine for MemoryStore {
         Ok(())
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         let side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(side.clone().into_iter().collect())
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         let mut side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&mut side, changes);
         Ok(())

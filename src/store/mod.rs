@@ -16,6 +16,7 @@ pub mod generations;
 mod inspect;
 mod intents;
 pub mod key_files;
+mod key_findings;
 mod layout;
 pub mod memory;
 #[cfg(test)]
@@ -24,6 +25,8 @@ mod reads;
 mod record;
 pub mod sled;
 mod staged;
+#[cfg(test)]
+mod test_kit;
 mod transaction;
 pub mod uses;
 

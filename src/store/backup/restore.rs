@@ -14,7 +14,7 @@ use crate::model::clock::Timestamp;
 use crate::store::backup::file::{Item, Reader};
 use crate::store::backup::restored_keys::{KeyFileFate, RestoredKeys};
 use crate::store::backup::{BackupError, Contents, io_error, look_through, stamp};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::inspect::{self, Record};
 use crate::store::layout::{self, Key};
 use crate::store::record;
@@ -130,11 +130,7 @@ fn build(
 }
 
 /// A record as it stands after a restore; `None`: it does not come back.
-fn brought_back(
-    key: &[u8],
-    value: Vec<u8>,
-    restored: &mut Restored,
-) -> Result<Option<Vec<u8>>, StoreError> {
+fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<Option<Vec<u8>>> {
     let (kind, rest) = key.split_first().unzip();
     if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = kind {
         return Ok(None);

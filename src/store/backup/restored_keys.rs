@@ -14,7 +14,7 @@ use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::backup::{BackupError, KEYS, io_error};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::inspect::Record;
 use crate::store::sled::{files, open};
 use crate::store::transaction::Entry;
@@ -144,7 +144,7 @@ impl RestoredKeys {
         Ok(self.marks.as_mut().and_then(Vec::pop))
     }
 
-    fn all_marks(&self) -> Result<Vec<Entry>, StoreError> {
+    fn all_marks(&self) -> Result<Vec<Entry>> {
         let marks = KeyFile::ALL
             .into_iter()
             .filter_map(|file| Some((file, self.mark(file)?)));

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::files;
 use crate::store::{layout, record};
 
@@ -53,13 +53,23 @@ impl Census {
         self.records == other.records && self.sum == other.sum
     }
 
+    /// How what was counted differs from what this tells; `None`: it does not.
+    pub(crate) fn differs(&self, counted: &Self) -> Option<String> {
+        (!self.counts_the_same(counted)).then(|| {
+            format!(
+                "census tells of {} records, found are {} or others",
+                self.records, counted.records
+            )
+        })
+    }
+
     /// As a record.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         record::encode(&layout::census(), self)
     }
 
     /// From a record.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         record::decode(&layout::census(), bytes)
     }
 
@@ -69,7 +79,7 @@ impl Census {
     }
 
     /// Writes the copy. Only ever of a census that is durable in the database.
-    pub(crate) fn write_side(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(crate) fn write_side(&self, dir: &Path) -> Result<()> {
         files::replace(dir, SIDE_FILE, &self.encode()?)
             .map_err(|error| StoreError::cannot("write to", error))
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::model::key_file::{KeyFile, KeyMarks};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::inspect::{self, Record};
 use crate::store::layout;
 use crate::store::sled::census::{Census, SIDE_FILE};
@@ -61,11 +61,8 @@ impl Findings {
 
     /// Compares what was counted with what its census tells.
     pub(crate) fn compare(&mut self, told: &Census, counted: &Census) {
-        if !told.counts_the_same(counted) {
-            self.add(format!(
-                "the census tells of {} records, found are {} or others",
-                told.records, counted.records
-            ));
+        if let Some(found) = told.differs(counted) {
+            self.add(format!("the {found}"));
         }
     }
 }
@@ -75,7 +72,7 @@ impl SledStore {
     ///
     /// # Errors
     /// [`StoreError`] if the engine cannot read at all.
-    pub fn check(&self) -> Result<Findings, StoreError> {
+    pub fn check(&self) -> Result<Findings> {
         let mut walk = self.walk()?;
         let (told, mut counted) = (walk.census(), Census::EMPTY);
         let mut findings = Findings::default();
@@ -96,7 +93,7 @@ impl SledStore {
 ///
 /// # Errors
 /// [`StoreError::Locked`] if a process has it open; [`StoreError::Engine`] if there is none or it cannot be copied.
-pub fn check(dir: &Path) -> Result<Findings, StoreError> {
+pub fn check(dir: &Path) -> Result<Findings> {
     fs::metadata(dir).map_err(StoreError::cannot_open)?;
     let _lock = files::lock(dir)?;
     if !dir.join(files::DATABASE).exists() {

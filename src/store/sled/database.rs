@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sled::{Batch, Db};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::census::Census;
 use crate::store::sled::files;
 use crate::store::sled::stand_in::StandIn;
@@ -76,7 +76,7 @@ impl Database {
 }
 
 /// Opens the database at a place and compares it with its own census.
-pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census), StoreError> {
+pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census)> {
     let looked = catch_unwind(AssertUnwindSafe(|| {
         let mut database = open_path(dir, place)?;
         let (census, accounts) = take_census(dir, &database.db)?;
@@ -101,7 +101,7 @@ fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError> {
+pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database> {
     remove_unfinished_snapshots(path).map_err(StoreError::cannot_open)?;
     let config = sled::Config::new()
         .path(path)
@@ -131,7 +131,7 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database, StoreError>
 }
 
 /// Reads every record and compares with the census that stands among them; counts the accounts too.
-fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64), StoreError> {
+fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
     let place = layout::census::<Census>();
     let mut counted = Census::EMPTY;
     let mut accounts = 0;
@@ -162,18 +162,14 @@ fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64), StoreError> {
             format!("it has {records} records and no census"),
         ));
     };
-    if !written.counts_the_same(&counted) {
-        let (told, found) = (written.records, counted.records);
-        return Err(refused(
-            dir,
-            format!("its census tells of {told} records, found are {found} or others"),
-        ));
+    if let Some(found) = written.differs(&counted) {
+        return Err(refused(dir, format!("its {found}")));
     }
     Ok((written, accounts))
 }
 
 /// Compares a census with the copy beside the database, if there is one.
-pub(crate) fn compare_with_side(dir: &Path, census: &Census) -> Result<(), StoreError> {
+pub(crate) fn compare_with_side(dir: &Path, census: &Census) -> Result<()> {
     let Some(bytes) = Census::read_side(dir).map_err(StoreError::cannot_open)? else {
         return Ok(());
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::process::geteuid;
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 
 /// A killed process may hold its locks for some milliseconds more.
 const LOCK_TRIES: u32 = 100;
@@ -116,27 +116,8 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// [`StoreError::Locked`] if another process has it; [`StoreError::Engine`] if the system refuses.
-pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
-    match try_lock(dir) {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(holder)) => Err(StoreError::Locked {
-            dir: dir.to_owned(),
-            holder,
-        }),
-        Err(source) => Err(StoreError::cannot_open(source)),
-    }
-}
-
-/// Tries to take the lock, and writes down who has it; gives who has it otherwise.
-fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
-    let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).read(true).write(true);
-    let mut file = match options.mode(0o600).open(&path) {
-        // What is there can be locked all the same.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&path)?,
-        opened => opened?,
-    };
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let mut file = open_lock(&dir.join("lock")).map_err(StoreError::cannot_open)?;
     let outcome = patiently(
         || flock(&file, FlockOperation::NonBlockingLockExclusive),
         |error| *error == rustix::io::Errno::WOULDBLOCK,
@@ -146,14 +127,28 @@ fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
             // For people only: on a full disk it stays empty.
             let _ = file.set_len(0);
             let _ = writeln!(file, "{}", std::process::id());
-            Ok(Ok(file))
+            Ok(file)
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            file.take(PID_BYTES_MAX).read_to_string(&mut text)?;
-            Ok(Err(text.trim().parse().ok()))
+            let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
+            read.map_err(StoreError::cannot_open)?;
+            Err(StoreError::Locked {
+                dir: dir.to_owned(),
+                holder: text.trim().parse().ok(),
+            })
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(StoreError::cannot_open(error.into())),
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).read(true).write(true);
+    match options.mode(0o600).open(path) {
+        // What is there can be locked all the same.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
     }
 }
 

@@ -39,7 +39,7 @@ pub use crate::store::sled::database::Counted;
 pub use crate::store::sled::files::{make_private, stranger_in};
 
 use crate::store::engine::{Engine, ReadJob, WriteJob};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::sled::database::Database;
 use crate::store::sled::queue::{Claim, QueuedWrite, Task};
@@ -77,7 +77,7 @@ impl SledStore {
     /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything that was acknowledged
     /// is missing or damaged; [`StoreError::Newer`] if a newer gateway has written to it; [`StoreError::Engine`] if the
     /// file system does not let it.
-    pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self> {
         files::make_own(dir).map_err(StoreError::cannot_open)?;
         let lock = files::lock(dir)?;
         let (database, census, trouble) = open::open_or_stand_in(dir)?;
@@ -138,8 +138,8 @@ impl SledStore {
     /// Runs something on the database itself, on a reader's thread.
     async fn beside<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Db) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        run: impl FnOnce(&Db) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (caller, answer) = oneshot::channel();
         self.readers.submit(Job::Side(Box::new(move |db| {
             drop(caller.send(run(db)));
@@ -172,11 +172,11 @@ impl Engine for SledStore {
         &self.generations
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<(), StoreError> {
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
         self.readers.submit(Job::Records(read))
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<(), StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         let (caller, answer) = oneshot::channel();
         let claim = Claim::new();
         let queued = QueuedWrite::new(intent, caller, claim.clone());
@@ -191,11 +191,11 @@ impl Engine for SledStore {
         }
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         self.beside(records::side).await
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         if self.shared.is_stand_in() {
             return Err(StoreError::cannot("write to", "the disk takes no writes"));
         }
@@ -215,10 +215,6 @@ struct Shared {
 }
 
 impl Shared {
-    fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The database, which stays open until this is dropped.
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
@@ -241,7 +237,7 @@ impl Shared {
                 } else {
                     run(&Layered {
                         base: &records,
-                        changes: &hidden,
+                        changes: &*hidden,
                     });
                 }
             }
@@ -264,6 +260,7 @@ impl Shared {
         self.put(None);
     }
 
+    /// Puts a database in the place of what is open.
     fn put(&self, database: Option<Database>) {
         let before = {
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
@@ -280,11 +277,6 @@ impl Shared {
         let slot = self.database();
         slot.as_ref()
             .is_some_and(|database| database.stand_in.is_some())
-    }
-
-    /// Puts a database in the place of what is open.
-    fn reopen(&self, database: Database) {
-        self.put(Some(database));
     }
 }
 
@@ -333,7 +325,7 @@ mod tests {
     }
 
     /// What the writes of [`Store::ready`] have come to.
-    async fn written(store: &SledStore) -> Result<Option<u64>, StoreError> {
+    async fn written(store: &SledStore) -> Result<Option<u64>> {
         let key = crate::store::layout::ready;
         store.read(move |records| records.load(&key())).await
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use sled::Batch;
 
 use crate::model::key_file::KeyMarks;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::census::Census;
 use crate::store::sled::database::{
     Database, compare_with_side, open_counted, open_path, panicked, refused,
@@ -29,7 +29,7 @@ const BUILD_BATCH: u64 = 1000;
 const NAME_UNBORN: &str = "db.new";
 
 /// Opens the store of a directory whose lock is held, or begins it; gives its census too.
-pub(crate) fn open(dir: &Path) -> Result<(Database, Census), StoreError> {
+pub(crate) fn open(dir: &Path) -> Result<(Database, Census)> {
     if is_new(dir)? {
         let born = catch_unwind(AssertUnwindSafe(|| give_birth(dir)));
         born.unwrap_or_else(|_| Err(panicked(dir)))?;
@@ -41,9 +41,7 @@ pub(crate) fn open(dir: &Path) -> Result<(Database, Census), StoreError> {
 }
 
 /// As [`open`]; where the disk takes no writes a copy that serves reads is opened, and what the disk said is given too.
-pub(crate) fn open_or_stand_in(
-    dir: &Path,
-) -> Result<(Database, Census, Option<io::Error>), StoreError> {
+pub(crate) fn open_or_stand_in(dir: &Path) -> Result<(Database, Census, Option<io::Error>)> {
     match files::probe(dir) {
         Ok(()) => {
             StandIn::clear(dir);
@@ -63,7 +61,7 @@ pub(crate) fn open_or_stand_in(
 ///
 /// # Errors
 /// [`StoreError::Refused`] as for the database itself, and where there is no room for a copy.
-fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census), StoreError> {
+fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> {
     let copy = StandIn::copy(dir).map_err(|error| {
         StoreError::cannot_open(io::Error::other(format!(
             "the disk takes no writes ({trouble}), and no copy to read from can be made in {MEMORY} ({error}): make the \
@@ -82,7 +80,7 @@ fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census), 
 }
 
 /// Whether there is nothing yet. Looked at before sled is, which would begin an empty store without a word.
-fn is_new(dir: &Path) -> Result<bool, StoreError> {
+fn is_new(dir: &Path) -> Result<bool> {
     let path = dir.join(files::DATABASE);
     let file = files::if_there(fs::metadata(path.join("db"))).map_err(StoreError::cannot_open)?;
     if file.is_some_and(|file| 0 < file.len()) {
@@ -106,7 +104,7 @@ fn is_new(dir: &Path) -> Result<bool, StoreError> {
 }
 
 /// Makes an empty store beside its place, then moves it there.
-fn give_birth(dir: &Path) -> Result<(), StoreError> {
+fn give_birth(dir: &Path) -> Result<()> {
     let unborn = dir.join(NAME_UNBORN);
     build(dir, &unborn, Census::EMPTY.sequence, || Ok(None))?;
     fs::rename(&unborn, dir.join(files::DATABASE))
@@ -160,7 +158,7 @@ pub(crate) fn build<E: From<StoreError>>(
 }
 
 /// Opens the database at a place, compares it with its own census, as a start does, and closes it.
-pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census, StoreError> {
+pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census> {
     open_counted(dir, place).map(|(_, census)| census)
 }
 

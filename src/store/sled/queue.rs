@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 use crate::store::engine::WriteJob;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::census::Census;
 use crate::store::sled::records::SledRecords;
 use crate::store::sled::watch::Watch;
@@ -55,18 +55,14 @@ impl Claim {
 /// An intent in the queue, with its caller.
 pub(crate) struct QueuedWrite {
     intent: Option<WriteJob>,
-    outcome: Option<Result<(), StoreError>>,
-    caller: oneshot::Sender<Result<(), StoreError>>,
+    outcome: Option<Result<()>>,
+    caller: oneshot::Sender<Result<()>>,
     claim: Claim,
 }
 
 impl QueuedWrite {
     /// An intent that has not run.
-    pub(crate) fn new(
-        intent: WriteJob,
-        caller: oneshot::Sender<Result<(), StoreError>>,
-        claim: Claim,
-    ) -> Self {
+    pub(crate) fn new(intent: WriteJob, caller: oneshot::Sender<Result<()>>, claim: Claim) -> Self {
         Self {
             intent: Some(intent),
             outcome: None,

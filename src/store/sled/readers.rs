@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use sled::Db;
 
 use crate::store::engine::ReadJob;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::Shared;
 
 /// Enough to keep a disk busy; what is in sled's cache takes microseconds.
@@ -56,7 +56,7 @@ impl Readers {
     ///
     /// # Errors
     /// [`StoreError::Busy`] when too many wait.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), StoreError> {
+    pub(crate) fn submit(&self, job: Job) -> Result<()> {
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue.try_send(job).map_err(|_| StoreError::Busy)
     }

@@ -7,7 +7,7 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::SledStore;
 use crate::store::sled::census::Census;
 use crate::store::sled::queue::{Lookout, Task};
@@ -25,7 +25,7 @@ pub(crate) struct Walk<'a> {
 
 impl SledStore {
     /// Begins a walk over what is acknowledged now; waits until another is over.
-    pub(crate) fn walk(&self) -> Result<Walk<'_>, StoreError> {
+    pub(crate) fn walk(&self) -> Result<Walk<'_>> {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
         let watch = Watch::begin(&walker);
@@ -54,7 +54,7 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// Whatever the engine says; and when the store was opened anew meanwhile, or more changes than can be kept.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         if self.is_over {
             return Ok(None);
         }
@@ -77,8 +77,8 @@ impl Walk<'_> {
 /// Has something done on the writer's thread between two batches, and waits for it.
 fn look<T: Send + 'static>(
     store: &SledStore,
-    act: impl FnOnce(&mut Lookout<'_>) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+    act: impl FnOnce(&mut Lookout<'_>) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
     let look = Task::Look(Box::new(move |lookout| {

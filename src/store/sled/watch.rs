@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::layout;
 use crate::store::sled::census::Census;
 use crate::store::transaction::{Entry, Records};
@@ -55,10 +55,7 @@ impl Watch {
     }
 
     /// The next entries; `true`: there are no more.
-    pub(crate) fn slice(
-        &mut self,
-        records: &dyn Records,
-    ) -> Result<(Vec<Entry>, bool), StoreError> {
+    pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<Entry>, bool)> {
         let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
         let end = live
             .last()

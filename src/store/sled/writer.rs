@@ -14,7 +14,7 @@ use std::time::Duration;
 use sled::Batch;
 
 use crate::model::clock::{Clock, SystemClock};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::layout;
 use crate::store::sled::census::Census;
@@ -89,12 +89,16 @@ impl Writer {
 
     /// One that refuses every change until the disk, which has said this, takes writes again.
     pub(crate) fn broken_by(mut self, trouble: std::io::Error) -> Self {
+        self.break_off(Arc::new(trouble));
+        self
+    }
+
+    fn break_off(&mut self, cause: Cause) {
         self.broken = Some(Broken {
-            cause: Arc::new(trouble),
+            cause,
             tried_at: self.clock.elapsed(),
             pause: HEAL_FIRST,
         });
-        self
     }
 
     /// Writes until the last sender is gone, then closes the database.
@@ -222,20 +226,12 @@ impl Writer {
             "the store cannot be written and will be opened again"
         );
         self.watch = None;
-        self.broken = Some(Broken {
-            cause: Arc::clone(&cause),
-            tried_at: self.clock.elapsed(),
-            pause: HEAL_FIRST,
-        });
+        self.break_off(Arc::clone(&cause));
         Err(Lost::Unknown(cause))
     }
 
     /// The batch with its census; `None`: nothing is changed.
-    fn prepare(
-        &self,
-        records: &SledRecords<'_>,
-        changes: &Changes,
-    ) -> Result<Option<Prepared>, StoreError> {
+    fn prepare(&self, records: &SledRecords<'_>, changes: &Changes) -> Result<Option<Prepared>> {
         let mut census = self.census;
         let mut batch = Batch::default();
         let mut all_before = Changes::new();
@@ -299,19 +295,19 @@ impl Writer {
         }
     }
 
-    fn heal(&mut self) -> Result<(), StoreError> {
+    fn heal(&mut self) -> Result<()> {
         // Before the old one is given up, which still serves reads.
-        files::probe(self.shared.dir()).map_err(|error| StoreError::cannot("write to", error))?;
+        files::probe(&self.shared.dir).map_err(|error| StoreError::cannot("write to", error))?;
         if !self.shared.is_stand_in() {
             self.shared.close();
             // After a failed sync the page cache may hold what the disk does not.
-            files::forget_cached(&self.shared.dir().join(files::DATABASE))
+            files::forget_cached(&self.shared.dir.join(files::DATABASE))
                 .map_err(|error| StoreError::cannot("write to", error))?;
         }
-        let (database, census) = open::open(self.shared.dir())?;
+        let (database, census) = open::open(&self.shared.dir)?;
         if census.sequence < self.census.sequence {
             return Err(StoreError::Refused {
-                dir: self.shared.dir().to_owned(),
+                dir: self.shared.dir.clone(),
                 found: format!(
                     "it has gone back to write {}, acknowledged was write {}",
                     census.sequence, self.census.sequence
@@ -322,7 +318,7 @@ impl Writer {
         self.side.0 = census.sequence;
         // What became of the batch that broke it is known now.
         drop(self.shared.show());
-        self.shared.reopen(database);
+        self.shared.put(Some(database));
         self.generations.touch_all();
         Ok(())
     }
@@ -338,7 +334,7 @@ impl Writer {
             return;
         }
         self.side.1 = self.clock.elapsed();
-        match self.census.write_side(self.shared.dir()) {
+        match self.census.write_side(&self.shared.dir) {
             Ok(()) => self.side.0 = self.census.sequence,
             Err(error) => tracing::warn!(
                 error = &error as &(dyn Error + 'static),
