@@ -15,7 +15,7 @@ use crate::model::access::Membership;
 use crate::model::account::Account;
 use crate::model::id::UserId;
 use crate::store::Store;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Stamp;
 
 /// An account and its memberships, as they were at one moment.
@@ -40,11 +40,8 @@ pub fn weight_of(words: usize) -> u32 {
 /// What a load brought; a failure is shared by all who waited for it.
 type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 
-/// A load under way, and the stamp that was taken before it began.
-struct Flight {
-    stamp: Stamp,
-    loaded: Arc<OnceCell<Loaded>>,
-}
+/// Loads under way, by uid and the stamp that was taken before they began.
+type Flights = HashMap<(UserId, Stamp), Arc<OnceCell<Loaded>>>;
 
 /// Subjects by uid, in front of any store.
 ///
@@ -53,8 +50,8 @@ struct Flight {
 pub struct Subjects {
     store: Arc<dyn Store>,
     cache: Cache<UserId, (Stamp, Arc<Subject>)>,
-    /// Never held across an await. As many as there are uids being loaded.
-    flights: Mutex<HashMap<UserId, Flight>>,
+    /// Never held across an await.
+    flights: Mutex<Flights>,
 }
 
 impl Subjects {
@@ -81,7 +78,7 @@ impl Subjects {
     ///
     /// # Errors
     /// Whatever the store says; a shared load fails for all who wait for it, and the next asks again.
-    pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>, StoreError> {
+    pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>> {
         // INVARIANT: the stamp is taken before anything is read (nothing_acknowledged_is_seen_stale).
         let stamp = self.store.generations().stamp(uid);
         if let Some(subject) = self.kept(uid, stamp) {
@@ -94,10 +91,7 @@ impl Subjects {
         };
         match loaded {
             Ok(subject) => Ok(subject.map(|subject| (subject, stamp))),
-            Err(shared) => Err(StoreError::Engine {
-                action: "read",
-                source: Box::new(shared),
-            }),
+            Err(shared) => Err(StoreError::cannot("read", shared)),
         }
     }
 
@@ -122,24 +116,17 @@ impl Subjects {
     }
 
     /// Joins the load of a uid that is under way for this stamp, or begins one.
-    fn board<'a>(&'a self, uid: &'a UserId, stamp: Stamp) -> Seat<'a> {
-        let mut flights = self.lock();
-        let fresh = || Flight {
-            stamp,
-            loaded: Arc::default(),
-        };
-        let flight = flights.entry(uid.clone()).or_insert_with(fresh);
-        if flight.stamp != stamp {
-            *flight = fresh();
-        }
+    fn board(&self, uid: &UserId, stamp: Stamp) -> Seat<'_> {
+        let key = (uid.clone(), stamp);
+        let loaded = Arc::clone(self.lock().entry(key.clone()).or_default());
         Seat {
             subjects: self,
-            uid,
-            loaded: Some(Arc::clone(&flight.loaded)),
+            key,
+            loaded: Some(loaded),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Flight>> {
+    fn lock(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,7 +142,7 @@ impl fmt::Debug for Subjects {
 /// One caller's part in a flight: the last to leave takes it off the list, whether it landed or was given up.
 struct Seat<'a> {
     subjects: &'a Subjects,
-    uid: &'a UserId,
+    key: (UserId, Stamp),
     loaded: Option<Arc<OnceCell<Loaded>>>,
 }
 
@@ -166,11 +153,11 @@ impl Drop for Seat<'_> {
             return;
         };
         let is_listed = flights
-            .get(self.uid)
-            .is_some_and(|flight| Arc::ptr_eq(&flight.loaded, &mine));
+            .get(&self.key)
+            .is_some_and(|listed| Arc::ptr_eq(listed, &mine));
         // Clones are made and dropped under the lock only: the list's own and this one are the last two.
         if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
-            flights.remove(self.uid);
+            flights.remove(&self.key);
         }
         drop(mine);
     }
@@ -178,19 +165,19 @@ impl Drop for Seat<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+    use async_trait::async_trait;
     use tokio::sync::Semaphore;
 
     use super::*;
     use crate::model::access::{Name, ResourceId};
-    use crate::model::account::{AccountStatus, EmailAddress, Username};
-    use crate::model::clock::Timestamp;
-    use crate::model::id::{AccountId, SettingsId};
-    use crate::store::engine::Engine;
+    use crate::store::engine::{Engine, ReadJob, WriteJob};
     use crate::store::generations::Generations;
     use crate::store::memory::MemoryStore;
-    use crate::store::transaction::{Changes, Entry, Records, Transaction};
+    use crate::store::test_kit::{account, uid};
+    use crate::store::transaction::{Changes, Entry};
     use crate::store::{AccountChange, Creation};
 
     /// A store whose reads are done at once and answered when the gate lets them: as slow as a read can be.
@@ -202,76 +189,47 @@ mod tests {
     }
 
     impl SlowStore {
-        async fn with(uids: &[UserId], permits: usize) -> Arc<Self> {
+        async fn with(numbers: Range<u32>, permits: usize) -> Arc<Self> {
             let store = Self {
                 inner: MemoryStore::new(Arc::new(Generations::new())),
                 reads: AtomicUsize::new(0),
                 gate: Semaphore::new(permits),
             };
-            for uid in uids {
-                let created = store.create_account(account(uid)).await.unwrap();
+            for number in numbers {
+                let created = store.create_account(account(number)).await.unwrap();
                 assert_eq!(created, Creation::Created);
             }
             Arc::new(store)
         }
     }
 
+    #[async_trait]
     impl Engine for SlowStore {
         fn generations(&self) -> &Generations {
-            Engine::generations(&self.inner)
+            self.inner.generations()
         }
 
-        async fn read<T: Send + 'static>(
-            &self,
-            read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-        ) -> Result<T, StoreError> {
-            let found = self.inner.read(read).await;
+        async fn run_read(&self, read: ReadJob) -> Result<()> {
+            let found = self.inner.run_read(read).await;
             self.reads.fetch_add(1, Ordering::SeqCst);
             drop(self.gate.acquire().await);
             found
         }
 
-        async fn write<T: Send + 'static>(
-            &self,
-            intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-        ) -> Result<T, StoreError> {
-            self.inner.write(intent).await
+        async fn run_write(&self, intent: WriteJob) -> Result<()> {
+            self.inner.run_write(intent).await
         }
 
-        async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+        async fn side(&self) -> Result<Vec<Entry>> {
             self.inner.side().await
         }
 
-        async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+        async fn put_side(&self, changes: Changes) -> Result<()> {
             self.inner.put_side(changes).await
         }
     }
 
-    fn uid(number: usize) -> UserId {
-        UserId::parse(&format!("u-{number:08}")).unwrap()
-    }
-
-    fn account(uid: &UserId) -> Account {
-        let name = uid.as_str().replace("u-", "n");
-        Account {
-            uid: uid.clone(),
-            account_id: AccountId::parse(&format!("a-{name}")).unwrap(),
-            username: Username::parse(&name).unwrap(),
-            identity: EmailAddress::parse(&format!("{name}@example.org")).unwrap(),
-            name,
-            status: AccountStatus::Active,
-            is_admin: false,
-            roles: Vec::new(),
-            settings_id: SettingsId::parse("set-abcdefgh").unwrap(),
-            password_must_change: false,
-            password: None,
-            generation: 0,
-            level_changes: 0,
-            created: Timestamp::from_secs(1),
-        }
-    }
-
-    fn generation(found: Result<Option<(Arc<Subject>, Stamp)>, StoreError>) -> u64 {
+    fn generation(found: Result<Option<(Arc<Subject>, Stamp)>>) -> u64 {
         found.unwrap().unwrap().0.account.generation
     }
 
@@ -294,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn misses_at_once_share_one_load_and_hits_need_none() {
-        let store = SlowStore::with(&[uid(1)], 0).await;
+        let store = SlowStore::with(1..2, 0).await;
         let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
         let callers: Vec<_> = (0..50)
             .map(|_| {
@@ -317,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_load_that_began_before_a_change_is_not_shared_after_it() {
-        let store = SlowStore::with(&[uid(1)], 0).await;
+        let store = SlowStore::with(1..2, 0).await;
         let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
         let get = || {
             let subjects = Arc::clone(&subjects);
@@ -338,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_who_goes_away_leaves_the_load_to_the_others() {
-        let store = SlowStore::with(&[uid(1)], 0).await;
+        let store = SlowStore::with(1..2, 0).await;
         let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
         let get = || {
             let subjects = Arc::clone(&subjects);
@@ -361,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_has_much_takes_the_room_of_many() {
-        let store = SlowStore::with(&[uid(1), uid(2), uid(3)], 1).await;
+        let store = SlowStore::with(1..4, 1).await;
         for number in 0..100 {
             let membership = Membership {
                 resource: Name::parse("list").unwrap(),
@@ -383,15 +341,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_not_there_is_asked_for_again_and_the_bound_holds() {
-        let uids: Vec<_> = (0..20).map(uid).collect();
-        let store = SlowStore::with(&uids, 1).await;
+        let store = SlowStore::with(0..20, 1).await;
         let subjects = Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 5);
         for _ in 0..2 {
             assert!(subjects.get(&uid(99)).await.unwrap().is_none());
         }
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
-        for uid in &uids {
-            subjects.get(uid).await.unwrap();
+        for number in 0..20 {
+            subjects.get(&uid(number)).await.unwrap();
         }
         subjects.cache.run_pending_tasks();
         assert_eq!(subjects.cache.entry_count(), 5);
@@ -401,7 +358,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nothing_acknowledged_is_seen_stale() {
         const CHANGES: u64 = 20_000;
-        let store = SlowStore::with(&[uid(1)], 2).await;
+        let store = SlowStore::with(1..2, 2).await;
         let subjects = Arc::new(Subjects::new(Arc::clone(&store) as Arc<dyn Store>, 9));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let over = Arc::new(AtomicBool::new(false));

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// What a store gives, or why it could not.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
 /// A store that could not do what it was asked. Callers answer 503: nothing was decided and nothing half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -69,6 +72,22 @@ pub enum StoreError {
         /// What was found.
         found: String,
     },
+}
+
+impl StoreError {
+    /// The engine, or the system below it, refused to `action` the store.
+    pub(crate) fn cannot(
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::Engine { action, source }
+    }
+
+    /// The file system does not let the store be opened.
+    pub(crate) fn cannot_open(source: std::io::Error) -> Self {
+        Self::cannot("open", source)
+    }
 }
 
 fn pid(holder: Option<u32>) -> String {

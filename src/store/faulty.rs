@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::store::engine::Engine;
-use crate::store::error::StoreError;
+use async_trait::async_trait;
+
+use crate::store::engine::{Engine, EngineExt as _, ReadJob, WriteJob};
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
@@ -31,23 +33,18 @@ struct Counted<'a> {
 }
 
 impl Records for Counted<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         step(self.left)?;
         self.base.get(key)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         step(self.left)?;
         self.base.scan(prefix, after, limit)
     }
 }
 
-fn step(left: &AtomicI64) -> Result<(), StoreError> {
+fn step(left: &AtomicI64) -> Result<()> {
     if left.fetch_sub(1, Ordering::SeqCst) == 0 {
         return Err(on_purpose());
     }
@@ -55,10 +52,7 @@ fn step(left: &AtomicI64) -> Result<(), StoreError> {
 }
 
 fn on_purpose() -> StoreError {
-    StoreError::Engine {
-        action: "read",
-        source: "on purpose".into(),
-    }
+    StoreError::cannot("read", "on purpose")
 }
 
 impl FaultyStore {
@@ -107,7 +101,7 @@ impl FaultyStore {
             };
             self.records.write(put).await.unwrap();
         }
-        Engine::generations(self).touch_all();
+        self.generations().touch_all();
     }
 
     /// Makes the records what they were, with nothing failing.
@@ -120,7 +114,7 @@ impl FaultyStore {
             Ok(())
         };
         self.records.write(put).await.unwrap();
-        Engine::generations(self).touch_all();
+        self.generations().touch_all();
     }
 
     /// Every record, with nothing failing.
@@ -130,24 +124,19 @@ impl FaultyStore {
     }
 }
 
+#[async_trait]
 impl Engine for FaultyStore {
     fn generations(&self) -> &Generations {
-        Engine::generations(&self.records)
+        self.records.generations()
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
         let left = Arc::clone(&self.left);
-        let counted = move |base: &dyn Records| read(&Counted { base, left: &left });
-        self.records.read(counted).await
+        let counted: ReadJob = Box::new(move |base| read(&Counted { base, left: &left }));
+        self.records.run_read(counted).await
     }
 
-    async fn write<T: Send + 'static>(
-        &self,
-        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         if self.lost.lock().unwrap().is_some() {
             return Err(on_purpose());
         }
@@ -162,32 +151,31 @@ impl Engine for FaultyStore {
                 left: &left,
             };
             let mut inner = Transaction::over(&counted);
-            let value = intent(&mut inner)?;
+            intent(&mut inner)?;
             // The write itself.
             step(&left)?;
             let parts = inner.into_parts();
             if is_lost {
-                return Ok((value, Some(parts)));
+                return Ok(Some(parts));
             }
             tx.adopt(parts);
-            Ok((value, None))
+            Ok(None)
         };
-        let (value, lost) = self.records.write(counted).await?;
-        let Some((changes, touched)) = lost else {
-            return Ok(value);
+        let Some((changes, touched)) = self.records.write(counted).await? else {
+            return Ok(());
         };
         *self.lost.lock().unwrap() = Some(changes);
         for uid in &touched {
-            Engine::generations(self).touch(uid);
+            self.generations().touch(uid);
         }
         Err(StoreError::Unknown("on purpose".into()))
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         self.records.side().await
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         self.records.put_side(changes).await
     }
 }

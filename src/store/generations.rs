@@ -19,7 +19,7 @@ pub struct Generations {
 }
 
 /// A place in the counters and the value read there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     slot: u16,
     value: u64,

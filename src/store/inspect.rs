@@ -10,10 +10,10 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::model::key_file::KeyMark;
 use crate::model::mail::QueuedMail;
-use crate::store::error::StoreError;
-use crate::store::intents::import::Staged;
-use crate::store::layout::{self, Key};
-use crate::store::record;
+use crate::store::error::Result;
+use crate::store::layout::{self, parse_part};
+use crate::store::record::{self, decode_entry};
+use crate::store::staged::Staged;
 
 /// What stands under a key.
 pub(crate) enum Record {
@@ -48,41 +48,47 @@ pub(crate) enum Record {
 /// Compares checksum and version, and reads the record as what its key says it is.
 ///
 /// # Errors
-/// [`StoreError::Damaged`], also for a kind that is not known here; [`StoreError::Newer`].
-pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
+/// `StoreError::Damaged`, also for a kind that is not known here; `StoreError::Newer`.
+pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record> {
     let (&kind, rest) = key.split_first().ok_or_else(|| layout::damaged(key))?;
-    let damaged = || layout::damaged(key);
     let record = match kind {
-        layout::ACCOUNT => Record::Account(decode(key, value)?),
-        layout::SESSION => Record::Session(decode(key, value)?),
-        layout::API_KEY => Record::ApiKey(decode(key, value)?),
-        layout::TOKEN => Record::Token(decode(key, value)?),
-        layout::MAIL => Record::Mail(decode(key, value)?),
+        layout::ACCOUNT => Record::Account(decode_entry(key, value)?),
+        layout::SESSION => Record::Session(decode_entry(key, value)?),
+        layout::API_KEY => Record::ApiKey(decode_entry(key, value)?),
+        layout::TOKEN => Record::Token(decode_entry(key, value)?),
+        layout::MAIL => Record::Mail(decode_entry(key, value)?),
         layout::API_KEY_USED => {
-            let id = KeyId::parse(text(rest).ok_or_else(damaged)?).map_err(|_| damaged())?;
-            Record::ApiKeyUsed(id, decode(key, value)?)
+            let id = parse_part(key, rest, KeyId::parse)?;
+            Record::ApiKeyUsed(id, decode_entry(key, value)?)
         }
         layout::SETTINGS => {
-            let id = text(rest).ok_or_else(damaged)?.to_owned();
-            Record::Settings(id, decode(key, value)?)
+            let id = parse_part(key, rest, str::parse)?;
+            Record::Settings(id, decode_entry(key, value)?)
         }
         layout::REMOVED => {
-            decode::<()>(key, value)?;
-            Record::Removed(uid(rest).ok_or_else(damaged)?)
+            decode_entry::<()>(key, value)?;
+            Record::Removed(parse_part(key, rest, UserId::parse)?)
         }
         layout::KEY_MARK => {
-            let name = text(rest).ok_or_else(damaged)?.to_owned();
-            Record::KeyMark(name, decode(key, value)?)
+            let name = parse_part(key, rest, str::parse)?;
+            Record::KeyMark(name, decode_entry(key, value)?)
         }
-        layout::MADE => Record::Made(decode(key, value)?),
+        layout::MADE => Record::Made(decode_entry(key, value)?),
         layout::IMPORT => {
-            decode::<()>(key, value)?;
+            decode_entry::<()>(key, value)?;
             Record::Import
         }
-        layout::STAGED => Record::Staged(decode(key, value)?),
+        layout::STAGED => Record::Staged(decode_entry(key, value)?),
         layout::MEMBERSHIP => {
-            let level = decode(key, value)?;
-            membership(rest, level).ok_or_else(damaged)?
+            let level = decode_entry(key, value)?;
+            let mut parts = rest.split(|byte| *byte == 0);
+            let mut next = || parts.next().unwrap_or_default();
+            Record::Membership {
+                uid: parse_part(key, next(), UserId::parse)?,
+                resource: parse_part(key, next(), Name::parse)?,
+                id: parse_part(key, next(), ResourceId::parse)?,
+                level,
+            }
         }
         layout::ACCOUNT_ID
         | layout::USERNAME
@@ -101,36 +107,12 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
         layout::OLD_HASHES => derived::<BTreeMap<u32, u64>>(key, value)?,
         _ => {
             record::check(key, value)?;
-            return Err(damaged());
+            return Err(layout::damaged(key));
         }
     };
     Ok(record)
 }
 
-fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
-    let (&kind, rest) = key.split_first().ok_or_else(|| layout::damaged(key))?;
-    record::decode(&Key::raw(kind, rest), value)
-}
-
-fn derived<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record, StoreError> {
-    decode::<T>(key, value).map(|_| Record::Derived)
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
-}
-
-fn uid(bytes: &[u8]) -> Option<UserId> {
-    UserId::parse(text(bytes)?).ok()
-}
-
-fn membership(rest: &[u8], level: Name) -> Option<Record> {
-    let mut parts = rest.split(|byte| *byte == 0);
-    let (uid, resource, id) = (uid(parts.next()?)?, parts.next()?, parts.next()?);
-    Some(Record::Membership {
-        uid,
-        resource: Name::parse(text(resource)?).ok()?,
-        id: ResourceId::parse(text(id)?).ok()?,
-        level,
-    })
+fn derived<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record> {
+    decode_entry::<T>(key, value).map(|_| Record::Derived)
 }

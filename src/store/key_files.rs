@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::crypto::key_file::KeyFileError;
-use crate::crypto::key_file::{self, Found};
+pub use crate::store::key_findings::{KeyFinding, KeyState, look};
+
+use crate::crypto::key_file::{self, KeyFileError};
 use crate::crypto::signing::{NextRing, SigningKeys};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
-use crate::store::engine::Engine;
-use crate::store::error::StoreError;
+use crate::store::engine::EngineExt as _;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::{Counted, SledStore, files};
 use crate::store::{layout, reads};
 
@@ -73,118 +74,6 @@ pub enum KeyFilesError {
     },
 }
 
-/// How a key file stands to the records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// It is the one that they were written with.
-    Fits,
-    /// It is there, and nothing tells which it should be: a gateway that starts takes it for good.
-    Unknown,
-    /// It is not there, and nothing has ever hung on it: a gateway that starts makes it.
-    NotMade,
-    /// It is not there, and records hang on it.
-    Missing,
-    /// It is another one.
-    Altered,
-    /// Something is there that cannot be read, and why.
-    Unreadable(String),
-}
-
-impl KeyState {
-    /// The word that a list shows: stable, `snake_case`.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Fits => "fits",
-            Self::Unknown => "unknown",
-            Self::NotMade => "not_made",
-            Self::Missing => "missing",
-            Self::Altered => "altered",
-            Self::Unreadable(_) => "unreadable",
-        }
-    }
-}
-
-/// A key file as it was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyFinding {
-    /// Which.
-    pub file: KeyFile,
-    /// How it stands to the records.
-    pub state: KeyState,
-    /// When it was made, as far as that is known.
-    pub since: Option<Timestamp>,
-    /// Who else may use it, and what mends that.
-    pub exposed: Option<&'static str>,
-    /// What it should be known by from now on, if that is another mark than it has.
-    mark: Option<KeyMark>,
-}
-
-impl KeyFinding {
-    /// What is wrong with it; `None`: nothing.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let name = self.file.name();
-        let what = match &self.state {
-            KeyState::Missing => "is missing".to_owned(),
-            KeyState::Altered => "is not the one that the records were written with".to_owned(),
-            KeyState::Unreadable(why) => format!("cannot be read: {why}"),
-            KeyState::Fits | KeyState::Unknown | KeyState::NotMade => {
-                return self
-                    .exposed
-                    .map(|exposed| format!("key file {name}: {exposed}"));
-            }
-        };
-        let hangs = self.file.protects();
-        Some(format!("key file {name} {what} (it is for {hangs})"))
-    }
-}
-
-/// Looks at every key file of a directory, beside the marks of the records. `has_accounts`: there are records that can hang
-/// on key files.
-#[must_use]
-pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding> {
-    // A store of an older gateway has no marks, and had all of its files from the start.
-    let is_older = marks.is_empty() && has_accounts;
-    let of = |file: KeyFile| {
-        let mark = marks.get(&file);
-        let found = key_file::look(keys, file.name());
-        let mut finding = KeyFinding {
-            file,
-            state: KeyState::Missing,
-            since: mark.map(|mark| mark.since),
-            exposed: None,
-            mark: None,
-        };
-        match found {
-            Found::Missing if mark.is_none() && !is_older => finding.state = KeyState::NotMade,
-            Found::Missing => {}
-            Found::Unreadable(why) => finding.state = KeyState::Unreadable(why),
-            Found::File {
-                fingerprint,
-                written,
-                exposed,
-            } => {
-                let since = mark.map_or(written, |mark| mark.since);
-                let wanted = KeyMark {
-                    fingerprints: vec![fingerprint],
-                    since,
-                };
-                finding.since = Some(since);
-                finding.exposed = exposed;
-                finding.state = match mark {
-                    None => KeyState::Unknown,
-                    Some(mark) if mark.fingerprints.contains(&fingerprint) => KeyState::Fits,
-                    Some(_) => KeyState::Altered,
-                };
-                finding.mark = Some(wanted).filter(|wanted| mark != Some(wanted));
-            }
-        }
-        finding
-    };
-    KeyFile::ALL.into_iter().map(of).collect()
-}
-
 /// The key files of an open store.
 pub struct KeyFiles {
     store: Arc<SledStore>,
@@ -223,7 +112,7 @@ impl KeyFiles {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn marks(&self) -> Result<KeyMarks, StoreError> {
+    pub async fn marks(&self) -> Result<KeyMarks> {
         self.store.read(reads::key_marks).await
     }
 
@@ -231,7 +120,7 @@ impl KeyFiles {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn look(&self) -> Result<Vec<KeyFinding>, StoreError> {
+    pub async fn look(&self) -> Result<Vec<KeyFinding>> {
         let has_accounts = self.counted().accounts != 0;
         let findings = look(&self.dir, &self.marks().await?, has_accounts);
         if !findings.iter().any(|it| it.state == KeyState::Altered) {
@@ -278,7 +167,7 @@ impl KeyFiles {
     ///
     /// # Errors
     /// [`StoreError`]; then the next start does it.
-    pub async fn settle(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn settle(&self, now: Timestamp) -> Result<()> {
         let before = self.marks().await?;
         let counted = self.counted();
         let findings = look(&self.dir, &before, counted.accounts != 0);
@@ -301,7 +190,7 @@ impl KeyFiles {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn made(&self) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn made(&self) -> Result<Option<Timestamp>> {
         self.store
             .read(|records| records.load(&layout::made()))
             .await
@@ -407,7 +296,7 @@ impl KeyFiles {
 
     /// The marks. In a store of an older gateway each file gets one, so that another one that is missing does not pass for
     /// one that was never there.
-    async fn marks_of_all(&self, now: Timestamp) -> Result<KeyMarks, StoreError> {
+    async fn marks_of_all(&self, now: Timestamp) -> Result<KeyMarks> {
         let mut marks = self.marks().await?;
         let has_accounts = self.counted().accounts != 0;
         for finding in look(&self.dir, &marks, has_accounts) {
@@ -426,7 +315,7 @@ impl KeyFiles {
         Ok(marks)
     }
 
-    async fn put(&self, marks: KeyMarks, made: Option<Timestamp>) -> Result<(), StoreError> {
+    async fn put(&self, marks: KeyMarks, made: Option<Timestamp>) -> Result<()> {
         if marks.is_empty() && made.is_none() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::{KeyFile, KeyMark};
 use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
-use crate::store::intents::import::Staged;
+use crate::store::staged::Staged;
 
 // A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
 pub(crate) const ACCOUNT: u8 = b'a';
@@ -61,16 +61,19 @@ pub(crate) struct Key<T> {
 impl<T> Key<T> {
     /// A key of a kind, with the rest as found in a scan.
     pub(crate) fn raw(kind: u8, rest: &[u8]) -> Self {
-        Self::of(kind, &[rest])
+        Self::whole([&[kind], rest].concat())
     }
 
-    fn of(kind: u8, parts: &[&[u8]]) -> Self {
-        let mut bytes = vec![kind];
-        bytes.extend_from_slice(&parts.join(&0));
+    /// A key as found in a scan.
+    pub(crate) fn whole(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
             record: PhantomData,
         }
+    }
+
+    fn of(kind: u8, parts: &[&str]) -> Self {
+        Self::raw(kind, parts.join("\0").as_bytes())
     }
 
     /// The key as bytes.
@@ -87,6 +90,16 @@ impl<T> Key<T> {
 /// The error of a record under this key, or of an entry that leads to one, that cannot be right.
 pub(crate) fn damaged(key: &[u8]) -> StoreError {
     StoreError::Damaged { tree: tree_of(key) }
+}
+
+/// A part of a key as what it must be.
+pub(crate) fn parse_part<'a, T, E>(
+    key: &[u8],
+    part: &'a [u8],
+    parse: impl FnOnce(&'a str) -> Result<T, E>,
+) -> Result<T, StoreError> {
+    let text = std::str::from_utf8(part).map_err(|_| damaged(key))?;
+    parse(text).map_err(|_| damaged(key))
 }
 
 /// Which record a key is for, as an operator reads it: no digest, and on one line.
@@ -141,81 +154,78 @@ fn tree_of(key: &[u8]) -> &'static str {
 }
 
 pub(crate) fn account(uid: &UserId) -> Key<Account> {
-    Key::of(ACCOUNT, &[uid.as_str().as_bytes()])
+    Key::of(ACCOUNT, &[uid.as_str()])
 }
 
 /// Every account, whatever its status.
 pub(crate) fn account_id(id: &AccountId) -> Key<UserId> {
-    Key::of(ACCOUNT_ID, &[id.as_str().as_bytes()])
+    Key::of(ACCOUNT_ID, &[id.as_str()])
 }
 
 /// Active and disabled accounts only, as are the two forms of the identity.
 pub(crate) fn username(name: &Username) -> Key<UserId> {
-    Key::of(USERNAME, &[name.as_str().as_bytes()])
+    Key::of(USERNAME, &[name.as_str()])
 }
 
 pub(crate) fn folded(identity: &EmailAddress) -> Key<UserId> {
-    Key::of(FOLDED, &[identity.folded().as_bytes()])
+    Key::of(FOLDED, &[&identity.folded()])
 }
 
 pub(crate) fn normalized(identity: &EmailAddress) -> Key<UserId> {
-    Key::of(NORMALIZED, &[identity.normalized().as_bytes()])
+    Key::of(NORMALIZED, &[&identity.normalized()])
 }
 
 pub(crate) fn session(id: &SessionId) -> Key<Session> {
-    Key::of(SESSION, &[id.as_str().as_bytes()])
+    Key::of(SESSION, &[id.as_str()])
 }
 
 pub(crate) fn session_of(uid: &UserId, id: &SessionId) -> Key<()> {
-    Key::of(
-        SESSION_OF,
-        &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
-    )
+    Key::of(SESSION_OF, &[uid.as_str(), id.as_str()])
 }
 
 pub(crate) fn api_key(id: KeyId) -> Key<ApiKey> {
-    Key::of(API_KEY, &[id.as_str().as_bytes()])
+    Key::of(API_KEY, &[id.as_str()])
 }
 
 pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
-    Key::of(
-        API_KEY_OF,
-        &[uid.as_str().as_bytes(), id.as_str().as_bytes()],
-    )
+    Key::of(API_KEY_OF, &[uid.as_str(), id.as_str()])
 }
 
 /// When a key was used last: apart from its record, so that noting it changes nothing that a decision reads.
 pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
-    Key::of(API_KEY_USED, &[id.as_str().as_bytes()])
+    Key::of(API_KEY_USED, &[id.as_str()])
 }
 
 pub(crate) fn token(digest: &Digest) -> Key<OneTimeToken> {
-    Key::of(TOKEN, &[&digest.0])
+    Key::raw(TOKEN, &digest.0)
 }
 
 pub(crate) fn token_of(uid: &UserId, digest: &Digest) -> Key<()> {
-    Key::of(TOKEN_OF, &[uid.as_str().as_bytes(), &digest.0])
+    Key::raw(
+        TOKEN_OF,
+        &[uid.as_str().as_bytes(), &[0], &digest.0].concat(),
+    )
 }
 
 pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> Key<Name> {
     let parts = [uid.as_str(), resource.as_str(), id.as_str()];
-    Key::of(MEMBERSHIP, &parts.map(str::as_bytes))
+    Key::of(MEMBERSHIP, &parts)
 }
 
 pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name> {
     let parts = [resource.as_str(), id.as_str(), uid.as_str()];
-    Key::of(MEMBER, &parts.map(str::as_bytes))
+    Key::of(MEMBER, &parts)
 }
 
 /// How many memberships an account has; not there before its first change in a store of an older gateway.
 pub(crate) fn membership_count(uid: &UserId) -> Key<u64> {
-    Key::of(MEMBERSHIP_COUNT, &[uid.as_str().as_bytes()])
+    Key::of(MEMBERSHIP_COUNT, &[uid.as_str()])
 }
 
 /// How many members a resource has, as above.
 pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> Key<u64> {
     let parts = [resource.as_str(), id.as_str()];
-    Key::of(MEMBER_COUNT, &parts.map(str::as_bytes))
+    Key::of(MEMBER_COUNT, &parts)
 }
 
 /// How many accounts are pending.
@@ -231,36 +241,33 @@ pub(crate) fn import() -> Key<()> {
 /// A piece of a person who is to be imported, in the order of the export's lines.
 pub(crate) fn staged(place: usize, piece: usize) -> Key<Staged> {
     let (place, piece) = (format!("{place:012}"), format!("{piece:05}"));
-    Key::of(STAGED, &[place.as_bytes(), piece.as_bytes()])
+    Key::of(STAGED, &[&place, &piece])
 }
 
 /// A record id of a person who is staged. Names and addresses need no claim: their index entries are written with the
 /// person's first piece, and lead to no account until the last one is written.
 pub(crate) fn claimed_account_id(id: &AccountId) -> Key<UserId> {
-    Key::of(CLAIM, &[b"account", id.as_str().as_bytes()])
+    Key::of(CLAIM, &["account", id.as_str()])
 }
 
 /// The id of an API key of a person who is staged.
 pub(crate) fn claimed_key_id(id: KeyId) -> Key<UserId> {
-    Key::of(CLAIM, &[b"key", id.as_str().as_bytes()])
+    Key::of(CLAIM, &["key", id.as_str()])
 }
 
 /// Uids of accounts that were removed: none of them is ever given out again.
 pub(crate) fn removed(uid: &UserId) -> Key<()> {
-    Key::of(REMOVED, &[uid.as_str().as_bytes()])
+    Key::of(REMOVED, &[uid.as_str()])
 }
 
 /// The settings document of an account, or the shared one.
 pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
-    Key::of(
-        SETTINGS,
-        &[id.map_or("global", SettingsId::as_str).as_bytes()],
-    )
+    Key::of(SETTINGS, &[id.map_or("global", SettingsId::as_str)])
 }
 
 /// Where an account has logged in from, oldest first.
 pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
-    Key::of(NETWORKS, &[uid.as_str().as_bytes()])
+    Key::of(NETWORKS, &[uid.as_str()])
 }
 
 /// How many accounts have an old hash, by its rounds.
@@ -270,7 +277,7 @@ pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
 
 /// What a key file is known by.
 pub(crate) fn key_mark(file: KeyFile) -> Key<KeyMark> {
-    Key::of(KEY_MARK, &[file.name().as_bytes()])
+    Key::of(KEY_MARK, &[file.name()])
 }
 
 /// When the store was made; not there in a store of an older gateway.
@@ -279,13 +286,12 @@ pub(crate) fn made() -> Key<Timestamp> {
 }
 
 pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
-    Key::of(MAIL, &[id.as_str().as_bytes()])
+    Key::of(MAIL, &[id.as_str()])
 }
 
 /// In the order of time: sixteen digits of milliseconds.
 pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
-    let millis = due_digits(next_try);
-    Key::of(MAIL_DUE, &[millis.as_bytes(), id.as_str().as_bytes()])
+    Key::of(MAIL_DUE, &[&due_digits(next_try), id.as_str()])
 }
 
 fn due_digits(at: Timestamp) -> String {

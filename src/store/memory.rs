@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::engine::Engine;
-use crate::store::error::StoreError;
+use async_trait::async_trait;
+
+use crate::store::engine::{Engine, ReadJob, WriteJob};
+use crate::store::error::Result;
 use crate::store::generations::Generations;
-use crate::store::transaction::{Changes, Entry, Records, Transaction};
+use crate::store::transaction::{Changes, Entry, Transaction};
 
 /// A store in memory: the same records and intents as at rest, in a map under one lock.
 pub struct MemoryStore {
@@ -43,39 +45,35 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+#[async_trait]
 impl Engine for MemoryStore {
     fn generations(&self) -> &Generations {
         &self.generations
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        read(&*self.lock())
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
+        read(&*self.lock());
+        Ok(())
     }
 
-    async fn write<T: Send + 'static>(
-        &self,
-        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         let mut records = self.lock();
         let mut tx = Transaction::over(&*records);
-        let value = intent(&mut tx)?;
+        intent(&mut tx)?;
         let (changes, touched) = tx.into_parts();
         apply(&mut records, changes);
         for uid in &touched {
             self.generations.touch(uid);
         }
-        Ok(value)
+        Ok(())
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         let side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(side.clone().into_iter().collect())
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         let mut side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         apply(&mut side, changes);
         Ok(())

@@ -3,16 +3,16 @@
 //! A read may run beside a write and see its indices before or after it, so an entry whose record has just gone is no
 //! damage here: what is lost at rest is found by the census.
 
+use serde::de::DeserializeOwned;
+
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
-};
+use crate::model::account::{Account, AccountStatus, ApiKey, Digest, Session};
 use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::model::mail::DueMails;
-use crate::store::error::StoreError;
-use crate::store::layout::{self, Key, damaged};
+use crate::store::error::Result;
+use crate::store::layout::{self, Key, Prefix, damaged, parse_part};
 use crate::store::record;
 use crate::store::transaction::Records;
 
@@ -22,7 +22,7 @@ pub(crate) fn reserves(status: AccountStatus) -> bool {
 }
 
 /// What the key files are known by.
-pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks, StoreError> {
+pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks> {
     let mut marks = KeyMarks::new();
     for file in KeyFile::ALL {
         if let Some(mark) = records.load(&layout::key_mark(file))? {
@@ -32,89 +32,73 @@ pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks, StoreError> {
     Ok(marks)
 }
 
+/// The account that an index leads to.
 pub(crate) fn account_by(
-    records: &dyn Records,
-    index: &Key<UserId>,
-) -> Result<Option<Account>, StoreError> {
-    match records.load(index)? {
+    index: Key<UserId>,
+) -> impl FnOnce(&dyn Records) -> Result<Option<Account>> {
+    move |records| match records.load(&index)? {
         Some(uid) => records.load(&layout::account(&uid)),
         None => Ok(None),
     }
-}
-
-pub(crate) fn identity_taken(
-    records: &dyn Records,
-    identity: &EmailAddress,
-) -> Result<bool, StoreError> {
-    let found = records.load(&layout::normalized(identity))?;
-    Ok(found.is_some())
-}
-
-pub(crate) fn username_taken(records: &dyn Records, name: &Username) -> Result<bool, StoreError> {
-    let found = records.load(&layout::username(name))?;
-    Ok(found.is_some())
 }
 
 pub(crate) fn accounts(
     records: &dyn Records,
     after: Option<&AccountId>,
     limit: usize,
-) -> Result<Vec<Account>, StoreError> {
+) -> Result<Vec<Account>> {
     let prefix = layout::account_ids();
     let after = after.map(layout::account_id);
     let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
     let mut accounts = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        let id = AccountId::parse(text(&key, prefix.rest(&key))?).map_err(|_| damaged(&key))?;
+        let id = parse_part(&key, prefix.rest(&key), AccountId::parse)?;
         let uid = record::decode(&layout::account_id(&id), &value)?;
         accounts.extend(records.load(&layout::account(&uid))?);
     }
     Ok(accounts)
 }
 
-pub(crate) fn session_ids(
+pub(crate) fn session_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<SessionId>> {
+    ids(records, &layout::sessions_of(uid), SessionId::parse)
+}
+
+pub(crate) fn sessions_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Session>> {
+    let ids = session_ids(records, uid)?;
+    load_all(records, ids.iter().map(layout::session))
+}
+
+pub(crate) fn key_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<KeyId>> {
+    ids(records, &layout::api_keys_of(uid), KeyId::parse)
+}
+
+pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<ApiKey>> {
+    let ids = key_ids(records, uid)?;
+    load_all(records, ids.into_iter().map(layout::api_key))
+}
+
+/// The ids that the keys under a prefix end in.
+fn ids<T, E>(
     records: &dyn Records,
-    uid: &UserId,
-) -> Result<Vec<SessionId>, StoreError> {
-    let prefix = layout::sessions_of(uid);
-    let names = records.names(&prefix)?;
-    names
-        .iter()
-        .map(|name| {
-            SessionId::parse(text(prefix.bytes(), name)?).map_err(|_| damaged(prefix.bytes()))
-        })
+    prefix: &Prefix,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>> {
+    let names = records.names(prefix)?;
+    let ids = names.iter();
+    ids.map(|name| parse_part(prefix.bytes(), name, &parse))
         .collect()
 }
 
-pub(crate) fn sessions_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Session>, StoreError> {
-    let mut sessions = Vec::new();
-    for id in session_ids(records, uid)? {
-        sessions.extend(records.load(&layout::session(&id))?);
-    }
-    Ok(sessions)
-}
-
-pub(crate) fn key_ids(records: &dyn Records, uid: &UserId) -> Result<Vec<KeyId>, StoreError> {
-    let prefix = layout::api_keys_of(uid);
-    let names = records.names(&prefix)?;
-    names
-        .iter()
-        .map(|name| KeyId::parse(text(prefix.bytes(), name)?).map_err(|_| damaged(prefix.bytes())))
+/// The records under these keys, without those that are gone.
+pub(crate) fn load_all<T: DeserializeOwned>(
+    records: &dyn Records,
+    keys: impl Iterator<Item = Key<T>>,
+) -> Result<Vec<T>> {
+    keys.filter_map(|key| records.load(&key).transpose())
         .collect()
 }
 
-pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<ApiKey>, StoreError> {
-    let mut keys = Vec::new();
-    for id in key_ids(records, uid)? {
-        keys.extend(records.load(&layout::api_key(id))?);
-    }
-    Ok(keys)
-}
-
-pub(crate) fn token_digests(
-    records: &dyn Records,
-    uid: &UserId,
-) -> Result<Vec<Digest>, StoreError> {
+pub(crate) fn token_digests(records: &dyn Records, uid: &UserId) -> Result<Vec<Digest>> {
     let prefix = layout::tokens_of(uid);
     let names = records.names(&prefix)?;
     names
@@ -126,16 +110,12 @@ pub(crate) fn token_digests(
         .collect()
 }
 
-pub(crate) fn memberships_of(
-    records: &dyn Records,
-    uid: &UserId,
-) -> Result<Vec<Membership>, StoreError> {
+pub(crate) fn memberships_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Membership>> {
     let prefix = layout::memberships_of(uid);
     let entries = records.scan(prefix.bytes(), None, usize::MAX)?;
     let mut memberships = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        let rest = text(&key, prefix.rest(&key))?;
-        let (resource, id) = rest.split_once('\0').ok_or_else(|| damaged(&key))?;
+        let (resource, id) = two_parts(&key, &prefix)?;
         let resource = Name::parse(resource).map_err(|_| damaged(&key))?;
         let id = ResourceId::parse(id).map_err(|_| damaged(&key))?;
         let level = record::decode(&layout::membership(uid, &resource, &id), &value)?;
@@ -154,30 +134,25 @@ pub(crate) fn members_of(
     (resource, id): (&Name, &ResourceId),
     after: Option<&UserId>,
     limit: usize,
-) -> Result<Vec<(UserId, Name)>, StoreError> {
+) -> Result<Vec<(UserId, Name)>> {
     let prefix = layout::members_of(resource, id);
     let after = after.map(|uid| layout::member(resource, id, uid));
     let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
     let mut members = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        let uid = UserId::parse(text(&key, prefix.rest(&key))?).map_err(|_| damaged(&key))?;
+        let uid = parse_part(&key, prefix.rest(&key), UserId::parse)?;
         let level = record::decode(&layout::member(resource, id, &uid), &value)?;
         members.push((uid, level));
     }
     Ok(members)
 }
 
-pub(crate) fn due_mails(
-    records: &dyn Records,
-    now: Timestamp,
-    limit: usize,
-) -> Result<DueMails, StoreError> {
+pub(crate) fn due_mails(records: &dyn Records, now: Timestamp, limit: usize) -> Result<DueMails> {
     let prefix = layout::mails_due();
     let entries = records.scan(prefix.bytes(), None, limit.saturating_add(1))?;
     let mut due = DueMails::default();
     for (key, _) in entries {
-        let rest = text(&key, prefix.rest(&key))?;
-        let (millis, id) = rest.split_once('\0').ok_or_else(|| damaged(&key))?;
+        let (millis, id) = two_parts(&key, &prefix)?;
         let millis = millis.parse().map_err(|_| damaged(&key))?;
         let next_try = Timestamp::from_millis(millis);
         if now < next_try || limit <= due.mails.len() {
@@ -195,22 +170,24 @@ pub(crate) fn mails_ahead(
     records: &dyn Records,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<MailId>, StoreError> {
+) -> Result<Vec<MailId>> {
     let prefix = layout::mails_due();
     let after = layout::mails_due_at(now.plus(AHEAD_MAX));
     let mut ids = Vec::new();
     for (key, _) in records.scan(prefix.bytes(), Some(after.bytes()), limit)? {
-        let rest = text(&key, prefix.rest(&key))?;
-        let (_, id) = rest.split_once('\0').ok_or_else(|| damaged(&key))?;
+        let (_, id) = two_parts(&key, &prefix)?;
         ids.push(MailId::parse(id).map_err(|_| damaged(&key))?);
     }
     Ok(ids)
 }
 
-pub(crate) fn mail_count(records: &dyn Records) -> Result<usize, StoreError> {
+pub(crate) fn mail_count(records: &dyn Records) -> Result<usize> {
     Ok(records.names(&layout::mails_due())?.len())
 }
 
-fn text<'a>(key: &[u8], part: &'a [u8]) -> Result<&'a str, StoreError> {
-    std::str::from_utf8(part).map_err(|_| damaged(key))
+/// The two parts that a key has after a prefix.
+fn two_parts<'a>(key: &'a [u8], prefix: &Prefix) -> Result<(&'a str, &'a str)> {
+    parse_part(key, prefix.rest(key), |text| {
+        text.split_once('\0').ok_or(())
+    })
 }

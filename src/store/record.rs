@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::layout::{self, Key};
 
 /// The version written here, and the newest one read.
@@ -17,11 +17,8 @@ const VERSION: u8 = 1;
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// A record's bytes under its key.
-pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>, StoreError> {
-    let body = serde_json::to_vec(value).map_err(|source| StoreError::Engine {
-        action: "write to",
-        source: Box::new(source),
-    })?;
+pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
+    let body = serde_json::to_vec(value).map_err(|error| StoreError::cannot("write to", error))?;
     if RECORD_BYTES_MAX < body.len() {
         return Err(StoreError::TooLong {
             tree: key.tree(),
@@ -32,13 +29,18 @@ pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>, S
 }
 
 /// The record that these bytes are, if they pass [`check`].
-pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T, StoreError> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T> {
     let body = check(key.bytes(), bytes)?;
     serde_json::from_slice(body).map_err(|_| layout::damaged(key.bytes()))
 }
 
+/// The record of an entry, as what its reader takes it for.
+pub(crate) fn decode_entry<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T> {
+    decode(&Key::whole(key.to_vec()), bytes)
+}
+
 /// Compares the checksum, then the version; gives the JSON.
-pub(crate) fn check<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+pub(crate) fn check<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8]> {
     let damaged = || layout::damaged(key);
     let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
     let (sum, body) = rest.split_first_chunk().ok_or_else(damaged)?;
@@ -83,7 +85,7 @@ mod tests {
     use crate::model::key_file::KeyMark;
     use crate::model::mail::QueuedMail;
     use crate::store::inspect;
-    use crate::store::intents::import::Staged;
+    use crate::store::staged::Staged;
 
     fn key(uid: &str) -> Key<Name> {
         let uid = UserId::parse(uid).unwrap();

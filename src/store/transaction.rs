@@ -1,5 +1,6 @@
 //! What an intent sees while it runs: the records, with its own changes on top, written only if it succeeds.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::id::UserId;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::layout::{Key, Prefix};
 use crate::store::record;
 
@@ -18,29 +19,24 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Records that can be looked at.
-pub(crate) trait Records {
+pub trait Records {
     /// The bytes under a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// At most `limit` entries whose keys begin with `prefix`, those after the key `after`, in the order of keys.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>>;
 }
 
 impl dyn Records + '_ {
     /// The record under a key.
-    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
         self.get(key.bytes())?
             .map(|bytes| record::decode(key, &bytes))
             .transpose()
     }
 
     /// What the keys under a prefix have after it.
-    pub(crate) fn names(&self, prefix: &Prefix) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(crate) fn names(&self, prefix: &Prefix) -> Result<Vec<Vec<u8>>> {
         let entries = self.scan(prefix.bytes(), None, usize::MAX)?;
         Ok(entries
             .iter()
@@ -50,16 +46,11 @@ impl dyn Records + '_ {
 }
 
 impl Records for BTreeMap<Vec<u8>, Vec<u8>> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(BTreeMap::get(self, key).cloned())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         Ok(self
             .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
@@ -74,30 +65,26 @@ pub(crate) fn first<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a 
     after.map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
-/// Records with changes of somebody else's on top.
-pub(crate) struct Layered<'a> {
+/// Records with changes on top.
+pub(crate) struct Layered<'a, C> {
     /// What lies below.
     pub(crate) base: &'a dyn Records,
-    /// What lies on top.
-    pub(crate) changes: &'a Changes,
+    /// What lies on top: changes of its own, or borrowed ones.
+    pub(crate) changes: C,
 }
 
-impl Records for Layered<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.changes.get(key) {
+impl<C: Borrow<Changes>> Records for Layered<'_, C> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        match self.changes.borrow().get(key) {
             Some(change) => Ok(change.clone()),
             None => self.base.get(key),
         }
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         let changed: Vec<_> = self
             .changes
+            .borrow()
             .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .collect();
@@ -116,10 +103,7 @@ impl Records for Layered<'_> {
 }
 
 /// Records with changes of its own on top.
-pub(crate) struct Overlay<'a> {
-    base: &'a dyn Records,
-    changes: Changes,
-}
+pub(crate) type Overlay<'a> = Layered<'a, Changes>;
 
 impl<'a> Overlay<'a> {
     /// No changes yet.
@@ -139,32 +123,10 @@ impl<'a> Overlay<'a> {
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }
-
-    fn layered(&self) -> Layered<'_> {
-        Layered {
-            base: self.base,
-            changes: &self.changes,
-        }
-    }
-}
-
-impl Records for Overlay<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.layered().get(key)
-    }
-
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
-        self.layered().scan(prefix, after, limit)
-    }
 }
 
 /// One intent's view: it is all or nothing.
-pub(crate) struct Transaction<'a> {
+pub struct Transaction<'a> {
     overlay: Overlay<'a>,
     touched: BTreeSet<UserId>,
 }
@@ -184,12 +146,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// The record under a key.
-    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>, StoreError> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
         self.records().load(key)
     }
 
     /// Writes a record.
-    pub(crate) fn put<T: Serialize>(&mut self, key: &Key<T>, value: &T) -> Result<(), StoreError> {
+    pub(crate) fn put<T: Serialize>(&mut self, key: &Key<T>, value: &T) -> Result<()> {
         let bytes = record::encode(key, value)?;
         self.overlay
             .changes
@@ -198,7 +160,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record whose key must be free.
-    pub(crate) fn put_new<T>(&mut self, key: &Key<T>, value: &T) -> Result<(), StoreError>
+    pub(crate) fn put_new<T>(&mut self, key: &Key<T>, value: &T) -> Result<()>
     where
         T: Serialize,
     {

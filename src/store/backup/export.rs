@@ -16,7 +16,7 @@ use crate::model::mail::QueuedMail;
 use crate::store::backup::file::{Item, Reader};
 use crate::store::backup::{BackupError, Contents, create_private, io_error, look_through};
 use crate::store::inspect::{self, Record};
-use crate::store::intents::import::Staged;
+use crate::store::staged::Staged;
 
 /// The version of the form.
 const VERSION: u8 = 1;

@@ -247,13 +247,10 @@ impl Reader {
         if count.map_err(io_error("read", &self.path))? != 0 {
             return Err(self.damaged("something follows its end"));
         }
-        if !self.counted.counts_the_same(&self.header.census) {
-            let (told, found) = (self.header.census.records, self.counted.records);
-            return Err(self.damaged(&format!(
-                "its census tells of {told} records, found are {found} or others"
-            )));
+        match self.header.census.differs(&self.counted) {
+            Some(found) => Err(self.damaged(&format!("its {found}"))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn frame(&mut self) -> Result<Frame, BackupError> {

@@ -28,7 +28,8 @@ use crate::store::sled::census::Census;
 use crate::store::sled::{Findings, SledStore, files};
 
 pub use crate::store::backup::export::{export, export_to};
-pub use crate::store::backup::restore::{KeyFileFate, Restored, restore};
+pub use crate::store::backup::restore::{Restored, restore};
+pub use crate::store::backup::restored_keys::KeyFileFate;
 
 use crate::store::backup::file::{Header, Item, Reader, Writer};
 pub(crate) use crate::store::backup::names::stamp;

@@ -1,11 +1,11 @@
 //! The names of backups, which tell when each was made, and which of them are kept.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::clock::Timestamp;
 use crate::store::backup::{BackupError, io_error};
+use crate::store::sled::files;
 
 /// What a backup's name ends in.
 const ENDING: &str = ".backup";
@@ -37,12 +37,9 @@ pub(crate) fn own_names(place: &Path) -> Result<Vec<String>, BackupError> {
 
 /// All names in a directory, sorted; none if there is no directory. A name that is no UTF-8 is none of ours.
 pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>, BackupError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(io_error("read", dir))?,
-    };
+    let entries = files::if_there(fs::read_dir(dir)).map_err(io_error("read", dir))?;
     let mut names = Vec::new();
-    for entry in entries {
+    for entry in entries.into_iter().flatten() {
         let entry = entry.map_err(io_error("read", dir))?;
         names.extend(entry.file_name().into_string());
     }

@@ -5,7 +5,6 @@
 //! first, and no database but the new one fits it. A restore that was cut short is simply done again.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,27 +12,14 @@ use rustix::process::geteuid;
 
 use crate::model::clock::Timestamp;
 use crate::store::backup::file::{Item, Reader};
-use crate::store::backup::restored_keys::RestoredKeys;
+use crate::store::backup::restored_keys::{KeyFileFate, RestoredKeys};
 use crate::store::backup::{BackupError, Contents, io_error, look_through, stamp};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::inspect::{self, Record};
 use crate::store::layout::{self, Key};
 use crate::store::record;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::{files, open};
-
-/// What became of a key file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFileFate {
-    /// It is as it was in the backup.
-    Same,
-    /// It was missing, and is back.
-    Restored,
-    /// It was another one, which is kept aside now; the records need the one of the backup.
-    Replaced,
-    /// It stays as it is: signing keys that the store has rotated since are not taken back.
-    Kept,
-}
 
 /// What a restore has brought back, and what not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,12 +83,12 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
         key_files: Vec::new(),
         contents,
     };
-    let stage = dir.join(open::RESTORE_STAGE);
-    open::remove_all(&stage).map_err(io_error("remove", &stage))?;
+    let stage = dir.join(files::RESTORE_STAGE);
+    files::remove_all(&stage).map_err(io_error("remove", &stage))?;
     files::make_private(&stage).map_err(io_error("write", &stage))?;
     let (census, key_files) = build(dir, file, sequence, &mut restored)?;
     switch(dir, &census, key_files, &mut restored)?;
-    open::remove_all(&stage).map_err(io_error("remove", &stage))?;
+    files::remove_all(&stage).map_err(io_error("remove", &stage))?;
     Ok(restored)
 }
 
@@ -113,7 +99,7 @@ fn build(
     sequence: u64,
     restored: &mut Restored,
 ) -> Result<(Census, RestoredKeys), BackupError> {
-    let place = dir.join(open::RESTORE_STAGE).join(open::NAME);
+    let place = dir.join(files::RESTORE_STAGE).join(files::DATABASE);
     let mut reader = Reader::open(file)?;
     let mut key_files = RestoredKeys::new(dir, restored.at);
     let census = open::build(dir, &place, sequence, || {
@@ -144,11 +130,7 @@ fn build(
 }
 
 /// A record as it stands after a restore; `None`: it does not come back.
-fn brought_back(
-    key: &[u8],
-    value: Vec<u8>,
-    restored: &mut Restored,
-) -> Result<Option<Vec<u8>>, StoreError> {
+fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<Option<Vec<u8>>> {
     let (kind, rest) = key.split_first().unzip();
     if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = kind {
         return Ok(None);
@@ -199,7 +181,7 @@ fn switch(
     restored: &mut Restored,
 ) -> Result<(), BackupError> {
     let aside = dir.join(format!("before-restore-{}", stamp(restored.at)));
-    let place = dir.join(open::NAME);
+    let place = dir.join(files::DATABASE);
     let side = dir.join(SIDE_FILE);
     if place.exists() || side.exists() {
         files::make_private(&aside).map_err(io_error("write", &aside))?;
@@ -216,19 +198,18 @@ fn switch(
         restored.key_files.push((file.name, file.fate));
     }
     if place.exists() {
-        let kept = aside.join(open::NAME);
+        let kept = aside.join(files::DATABASE);
         fs::rename(&place, &kept)
             .and_then(|()| files::sync_dir(&aside))
             .map_err(io_error("write", &kept))?;
     }
-    fs::rename(dir.join(open::RESTORE_STAGE).join(open::NAME), &place)
+    fs::rename(dir.join(files::RESTORE_STAGE).join(files::DATABASE), &place)
         .and_then(|()| files::sync_dir(dir))
         .map_err(io_error("write", &place))
 }
 
 fn copy_if_there(from: &Path, to: &Path) -> Result<(), BackupError> {
-    match fs::copy(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("write", to)(error)),
-        _ => Ok(()),
-    }
+    files::if_there(fs::copy(from, to))
+        .map(drop)
+        .map_err(io_error("write", to))
 }

@@ -4,7 +4,6 @@
 //! there afterwards.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -14,13 +13,25 @@ use crate::crypto::signing;
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
-use crate::store::backup::restore::KeyFileFate;
 use crate::store::backup::{BackupError, KEYS, io_error};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::inspect::Record;
 use crate::store::sled::{files, open};
 use crate::store::transaction::Entry;
 use crate::store::{layout, record};
+
+/// What became of a key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFileFate {
+    /// It is as it was in the backup.
+    Same,
+    /// It was missing, and is back.
+    Restored,
+    /// It was another one, which is kept aside now; the records need the one of the backup.
+    Replaced,
+    /// It stays as it is: signing keys that the store has rotated since are not taken back.
+    Kept,
+}
 
 /// A key file of a backup, and what becomes of it.
 pub(crate) struct RestoredFile {
@@ -85,11 +96,8 @@ impl RestoredKeys {
         bytes: Zeroizing<Vec<u8>>,
     ) -> Result<(), BackupError> {
         let path = self.dir.join(KEYS).join(&name);
-        let present = match fs::read(&path) {
-            Ok(present) => Some(Zeroizing::new(present)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
+        let present = files::if_there(fs::read(&path)).map_err(io_error("read", &path))?;
+        let present = present.map(Zeroizing::new);
         let fate = match &present {
             Some(present) if *present == bytes => KeyFileFate::Same,
             // It rotates, and is never older than the backup's: a key that was retired for a reason would sign again.
@@ -136,7 +144,7 @@ impl RestoredKeys {
         Ok(self.marks.as_mut().and_then(Vec::pop))
     }
 
-    fn all_marks(&self) -> Result<Vec<Entry>, StoreError> {
+    fn all_marks(&self) -> Result<Vec<Entry>> {
         let marks = KeyFile::ALL
             .into_iter()
             .filter_map(|file| Some((file, self.mark(file)?)));

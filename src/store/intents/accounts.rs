@@ -4,7 +4,7 @@ use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::bounds::TOKENS_MAX;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{
     keys, mails, old_hashes, put_token, remove_sessions, remove_token, reserve, save_revoked,
     void_tokens,
@@ -18,7 +18,7 @@ pub(crate) fn register(
     token: &OneTimeToken,
     mail: Option<&QueuedMail>,
     pending_max: Option<u64>,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     debug_assert!(account.status == AccountStatus::Pending && account.uid == token.uid);
     let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
     if pending_max.is_some_and(|max| max <= pending) {
@@ -31,17 +31,17 @@ pub(crate) fn register(
 }
 
 /// Counts one pending account less. Those of an older gateway's store were never counted.
-pub(crate) fn no_longer_pending(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn no_longer_pending(tx: &mut Transaction<'_>) -> Result<()> {
     let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
     tx.put(&layout::pending_count(), &pending.saturating_sub(1))
 }
 
-pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Creation, StoreError> {
+pub(crate) fn create(tx: &mut Transaction<'_>, account: &Account) -> Result<Creation> {
     if reads::reserves(account.status) {
-        if reads::username_taken(tx.records(), &account.username)? {
+        if tx.load(&layout::username(&account.username))?.is_some() {
             return Ok(Creation::UsernameTaken);
         }
-        if reads::identity_taken(tx.records(), &account.identity)? {
+        if tx.load(&layout::normalized(&account.identity))?.is_some() {
             return Ok(Creation::IdentityTaken);
         }
     }
@@ -57,7 +57,7 @@ pub(crate) fn put_token_of_account(
     tx: &mut Transaction<'_>,
     token: &OneTimeToken,
     mail: Option<&QueuedMail>,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     let account = tx.load(&layout::account(&token.uid))?;
     if !account.is_some_and(|account| token.purpose.fits(account.status)) {
         return Ok(false);
@@ -78,16 +78,13 @@ pub(crate) fn put_token_of_account(
 }
 
 /// Voids the tokens of an account that would expire first, so that there is room for one more.
-fn make_room(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+fn make_room(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     let digests = reads::token_digests(tx.records(), uid)?;
     let surplus = (digests.len() + 1).saturating_sub(TOKENS_MAX);
     if surplus == 0 {
         return Ok(());
     }
-    let mut tokens: Vec<OneTimeToken> = Vec::with_capacity(digests.len());
-    for digest in digests {
-        tokens.extend(tx.load(&layout::token(&digest))?);
-    }
+    let mut tokens = reads::load_all(tx.records(), digests.iter().map(layout::token))?;
     tokens.sort_by_key(|token| token.expires);
     for token in tokens.iter().take(surplus) {
         remove_token(tx, token);
@@ -99,7 +96,7 @@ pub(crate) fn update(
     tx: &mut Transaction<'_>,
     uid: &UserId,
     change: AccountChange,
-) -> Result<Option<Account>, StoreError> {
+) -> Result<Option<Account>> {
     let Some(mut account) = tx.load(&layout::account(uid))? else {
         return Ok(None);
     };
@@ -115,17 +112,15 @@ pub(crate) fn update(
             void_tokens(tx, uid)?;
         }
     }
-    if let Some(is_admin) = change.is_admin {
-        account.is_admin = is_admin;
-    }
+    account.is_admin = change.is_admin.unwrap_or(account.is_admin);
     if let Some(mut roles) = change.roles {
         roles.sort_unstable();
         roles.dedup();
         account.roles = roles;
     }
-    if let Some(must_change) = change.password_must_change {
-        account.password_must_change = must_change;
-    }
+    account.password_must_change = change
+        .password_must_change
+        .unwrap_or(account.password_must_change);
     if let Some(suspended) = change.keys_suspended {
         keys::suspend_all(tx, uid, suspended)?;
     }
@@ -133,7 +128,7 @@ pub(crate) fn update(
     Ok(Some(account))
 }
 
-pub(crate) fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+pub(crate) fn insert(tx: &mut Transaction<'_>, account: &Account) -> Result<()> {
     tx.touch(&account.uid);
     if account.status == AccountStatus::Pending {
         let pending = tx.load(&layout::pending_count())?.unwrap_or(0);

@@ -4,14 +4,12 @@
 //! record says that they count. From there on each step writes some of them and removes their pieces, and a start goes on
 //! with what a crash has left. Where there is no such record each step takes some of them back instead.
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::access::Membership;
-use crate::model::account::{Account, ApiKey};
+use crate::model::account::Account;
 use crate::model::id::UserId;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{accounts, members, old_hashes, reserve};
 use crate::store::layout::Key;
+use crate::store::staged::Staged;
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
 
@@ -24,29 +22,12 @@ const PIECE_MEMBERSHIPS: usize = 64;
 const STEP_PIECES: usize = 64;
 const STEP_CHANGES: usize = 400;
 
-/// A piece of a person. The last piece has the account, so that it comes to be with all that is its own.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Staged {
-    pub(crate) uid: UserId,
-    pub(crate) account: Option<Account>,
-    pub(crate) keys: Vec<ApiKey>,
-    pub(crate) memberships: Vec<Membership>,
-}
-
-impl Staged {
-    /// About how many records it changes when it is written.
-    fn changes(&self) -> usize {
-        let account = self.account.as_ref().map_or(0, |_| 6);
-        2 + account + 3 * self.keys.len() + 4 * self.memberships.len()
-    }
-}
-
 /// Stages those whom nothing stands in the way of, and tells of the others what does, with their places. A key whose id is
 /// taken is told and left out.
 pub(crate) fn stage(
     tx: &mut Transaction<'_>,
     people: Vec<ImportedPerson>,
-) -> Result<Vec<(usize, ImportConflict)>, StoreError> {
+) -> Result<Vec<(usize, ImportConflict)>> {
     let mut found = Vec::new();
     for mut person in people {
         if let Some(conflict) = conflict(tx, &person.account)? {
@@ -80,7 +61,7 @@ pub(crate) fn stage(
     Ok(found)
 }
 
-fn conflict(tx: &Transaction<'_>, account: &Account) -> Result<Option<ImportConflict>, StoreError> {
+fn conflict(tx: &Transaction<'_>, account: &Account) -> Result<Option<ImportConflict>> {
     if tx.load(&layout::account(&account.uid))?.is_some()
         || tx.load(&layout::account_id(&account.account_id))?.is_some()
         || tx.load(&layout::removed(&account.uid))?.is_some()
@@ -106,26 +87,22 @@ fn conflict(tx: &Transaction<'_>, account: &Account) -> Result<Option<ImportConf
 }
 
 /// Whether somebody who has a name or an address is only to come.
-fn is_staged(tx: &Transaction<'_>, owner: &UserId) -> Result<bool, StoreError> {
+fn is_staged(tx: &Transaction<'_>, owner: &UserId) -> Result<bool> {
     Ok(tx.load(&layout::account(owner))?.is_none() && tx.load(&layout::removed(owner))?.is_none())
 }
 
 fn pieces(person: ImportedPerson) -> Vec<Staged> {
-    let uid = person.account.uid.clone();
-    let (mut keys, mut memberships) = (person.keys, person.memberships);
+    let of_keys = person.keys.len().div_ceil(PIECE_KEYS);
+    let of_memberships = person.memberships.len().div_ceil(PIECE_MEMBERSHIPS);
+    let (mut keys, mut memberships) = (person.keys.into_iter(), person.memberships.into_iter());
     let mut pieces = Vec::new();
-    loop {
-        let more_keys = keys.split_off(keys.len().min(PIECE_KEYS));
-        let more_memberships = memberships.split_off(memberships.len().min(PIECE_MEMBERSHIPS));
+    for _ in 0..of_keys.max(of_memberships).max(1) {
         pieces.push(Staged {
-            uid: uid.clone(),
+            uid: person.account.uid.clone(),
             account: None,
-            keys: std::mem::replace(&mut keys, more_keys),
-            memberships: std::mem::replace(&mut memberships, more_memberships),
+            keys: keys.by_ref().take(PIECE_KEYS).collect(),
+            memberships: memberships.by_ref().take(PIECE_MEMBERSHIPS).collect(),
         });
-        if keys.is_empty() && memberships.is_empty() {
-            break;
-        }
     }
     if let Some(last) = pieces.last_mut() {
         last.account = Some(person.account);
@@ -134,13 +111,13 @@ fn pieces(person: ImportedPerson) -> Vec<Staged> {
 }
 
 /// Says that all that is staged counts.
-pub(crate) fn commit(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn commit(tx: &mut Transaction<'_>) -> Result<()> {
     tx.put(&layout::import(), &())
 }
 
 /// Looks for what the next step is about: pieces, by what comes after the kind in their keys, and whether there is a record
 /// that says that they count.
-pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool), StoreError> {
+pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool)> {
     let prefix = layout::all_staged();
     let (mut pieces, mut changes) = (Vec::new(), 0);
     for (key, value) in records.scan(prefix.bytes(), None, STEP_PIECES)? {
@@ -160,7 +137,7 @@ fn staged(rest: &[u8]) -> Key<Staged> {
 
 /// Writes pieces if they count, else takes them back. Whether they do is read anew: what was seen before may have been a write
 /// that a failing disk did not keep.
-pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<ImportStep, StoreError> {
+pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<ImportStep> {
     if tx.load(&layout::import())?.is_some() {
         write(tx, pieces).map(ImportStep::Written)
     } else {
@@ -169,7 +146,7 @@ pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Impor
 }
 
 /// Gives the accounts that are there now.
-fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>, StoreError> {
+fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
     let mut written = Vec::new();
     for rest in pieces {
         let Some(piece) = tx.load(&staged(rest))? else {
@@ -196,7 +173,7 @@ fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>, St
 }
 
 /// Gives how many accounts will not come.
-fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize, StoreError> {
+fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
     let mut gone = 0;
     for rest in pieces {
         let Some(piece) = tx.load(&staged(rest))? else {
@@ -219,7 +196,7 @@ fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize, Stor
 
 /// Ends an import of which nothing is staged any more.
 #[expect(clippy::unnecessary_wraps, reason = "it has the form of an intent")]
-pub(crate) fn end(tx: &mut Transaction<'_>) -> Result<(), StoreError> {
+pub(crate) fn end(tx: &mut Transaction<'_>) -> Result<()> {
     tx.remove(&layout::import());
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::model::account::{ApiKey, PreviousSecret};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::store::bounds::KEYS_MAX;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{move_generation, unchanged};
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, KeyChange, layout, reads};
@@ -18,7 +18,7 @@ pub(crate) fn create(
     tx: &mut Transaction<'_>,
     key: &ApiKey,
     standing: u64,
-) -> Result<Guarded<bool>, StoreError> {
+) -> Result<Guarded<bool>> {
     let place = layout::api_key(key.id);
     if unchanged(tx, &key.uid, standing)?.is_none()
         || tx.load(&place)?.is_some()
@@ -40,7 +40,7 @@ pub(crate) fn update(
     id: KeyId,
     standing: u64,
     change: KeyChange,
-) -> Result<Guarded<Option<ApiKey>>, StoreError> {
+) -> Result<Guarded<Option<ApiKey>>> {
     if unchanged(tx, uid, standing)?.is_none() {
         return Ok(Guarded::Stale);
     }
@@ -67,10 +67,7 @@ pub(crate) fn update(
     Ok(Guarded::Done(Some(key)))
 }
 
-pub(crate) fn note_used(
-    tx: &mut Transaction<'_>,
-    uses: &[(KeyId, Timestamp)],
-) -> Result<(), StoreError> {
+pub(crate) fn note_used(tx: &mut Transaction<'_>, uses: &[(KeyId, Timestamp)]) -> Result<()> {
     for (id, at) in uses {
         let place = layout::api_key_used(*id);
         let noted = tx.load(&place)?;
@@ -82,11 +79,7 @@ pub(crate) fn note_used(
     Ok(())
 }
 
-pub(crate) fn revoke(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-    id: KeyId,
-) -> Result<bool, StoreError> {
+pub(crate) fn revoke(tx: &mut Transaction<'_>, uid: &UserId, id: KeyId) -> Result<bool> {
     let key = tx.load(&layout::api_key(id))?;
     if key.is_none_or(|key| key.uid != *uid) {
         return Ok(false);
@@ -97,11 +90,7 @@ pub(crate) fn revoke(
 }
 
 /// Suspends all keys of a uid, or confirms them.
-pub(crate) fn suspend_all(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-    suspended: bool,
-) -> Result<(), StoreError> {
+pub(crate) fn suspend_all(tx: &mut Transaction<'_>, uid: &UserId, suspended: bool) -> Result<()> {
     for id in reads::key_ids(tx.records(), uid)? {
         let place = layout::api_key(id);
         if let Some(mut key) = tx.load(&place)?.filter(|key| key.suspended != suspended) {
@@ -112,7 +101,7 @@ pub(crate) fn suspend_all(
     Ok(())
 }
 
-pub(crate) fn remove_all(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+pub(crate) fn remove_all(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     for id in reads::key_ids(tx.records(), uid)? {
         remove(tx, uid, id);
     }

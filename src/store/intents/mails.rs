@@ -3,15 +3,15 @@
 use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
-use crate::store::engine::Engine;
-use crate::store::error::StoreError;
+use crate::store::engine::EngineExt;
+use crate::store::error::Result;
 use crate::store::transaction::Transaction;
 use crate::store::{layout, reads};
 
 /// How many mails one transaction moves at most.
 const SLICE: usize = 256;
 
-pub(crate) fn put(tx: &mut Transaction<'_>, mail: &QueuedMail) -> Result<(), StoreError> {
+pub(crate) fn put(tx: &mut Transaction<'_>, mail: &QueuedMail) -> Result<()> {
     tx.put_new(&layout::mail(&mail.id), mail)?;
     tx.put(&layout::mail_due(mail.next_try, &mail.id), &())
 }
@@ -21,7 +21,7 @@ pub(crate) fn postpone(
     id: &MailId,
     next_try: Timestamp,
     was_refused: bool,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     let Some(mut mail) = tx.load(&layout::mail(id))? else {
         return Ok(false);
     };
@@ -34,7 +34,7 @@ pub(crate) fn postpone(
     Ok(true)
 }
 
-pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool, StoreError> {
+pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool> {
     let Some(mail) = tx.load(&layout::mail(id))? else {
         return Ok(false);
     };
@@ -45,9 +45,9 @@ pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool, Stor
 
 /// Has mails tried now that wait for a moment that is ahead (`Timestamp::is_ahead`): no pause is so long.
 pub(crate) async fn hasten_those_ahead(
-    engine: &impl Engine,
+    engine: &(impl EngineExt + ?Sized),
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     loop {
         let ids = engine
             .read(move |records| reads::mails_ahead(records, now, SLICE))
@@ -59,7 +59,7 @@ pub(crate) async fn hasten_those_ahead(
 }
 
 /// How many were moved.
-fn hasten(tx: &mut Transaction<'_>, ids: &[MailId], now: Timestamp) -> Result<usize, StoreError> {
+fn hasten(tx: &mut Transaction<'_>, ids: &[MailId], now: Timestamp) -> Result<usize> {
     let mut moved = 0;
     for id in ids {
         if let Some(mut mail) = tx.load(&layout::mail(id))?

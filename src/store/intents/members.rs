@@ -3,7 +3,7 @@
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::id::UserId;
 use crate::store::bounds::{MEMBERS_MAX, MEMBERSHIPS_MAX};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{active, save_revoked};
 use crate::store::layout::{Key, Prefix};
 use crate::store::transaction::Transaction;
@@ -26,7 +26,7 @@ pub(crate) fn set(
     uid: &UserId,
     membership: &Membership,
     expected: Option<&Name>,
-) -> Result<MembershipChange, StoreError> {
+) -> Result<MembershipChange> {
     set_within(tx, uid, membership, expected, ROOM)
 }
 
@@ -36,7 +36,7 @@ fn set_within(
     membership: &Membership,
     expected: Option<&Name>,
     room: Room,
-) -> Result<MembershipChange, StoreError> {
+) -> Result<MembershipChange> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(MembershipChange::NoAccount);
     };
@@ -63,7 +63,7 @@ pub(crate) fn end(
     resource: &Name,
     id: &ResourceId,
     expected: &Name,
-) -> Result<MembershipChange, StoreError> {
+) -> Result<MembershipChange> {
     // Whatever its status: what a disabled account would have again must be revocable meanwhile.
     let Some(mut account) = tx.load(&layout::account(uid))? else {
         return Ok(MembershipChange::NoAccount);
@@ -79,11 +79,7 @@ pub(crate) fn end(
 }
 
 /// Writes a membership over the one that may be there.
-pub(crate) fn put(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-    membership: &Membership,
-) -> Result<(), StoreError> {
+pub(crate) fn put(tx: &mut Transaction<'_>, uid: &UserId, membership: &Membership) -> Result<()> {
     let Membership {
         resource,
         id,
@@ -106,7 +102,7 @@ pub(crate) fn remove(
     uid: &UserId,
     resource: &Name,
     id: &ResourceId,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     count_down(tx, &layout::membership_count(uid))?;
     count_down(tx, &layout::member_count(resource, id))?;
     tx.remove(&layout::membership(uid, resource, id));
@@ -114,22 +110,18 @@ pub(crate) fn remove(
     Ok(())
 }
 
-fn count_of_account(tx: &Transaction<'_>, uid: &UserId) -> Result<u64, StoreError> {
+fn count_of_account(tx: &Transaction<'_>, uid: &UserId) -> Result<u64> {
     let prefix = layout::memberships_of(uid);
     counted(tx, &layout::membership_count(uid), &prefix)
 }
 
-fn count_of_resource(
-    tx: &Transaction<'_>,
-    resource: &Name,
-    id: &ResourceId,
-) -> Result<u64, StoreError> {
+fn count_of_resource(tx: &Transaction<'_>, resource: &Name, id: &ResourceId) -> Result<u64> {
     let prefix = layout::members_of(resource, id);
     counted(tx, &layout::member_count(resource, id), &prefix)
 }
 
 /// What a count says, or, where none is written, how many entries there are.
-fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u64, StoreError> {
+fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u64> {
     if let Some(count) = tx.load(place)? {
         return Ok(count);
     }
@@ -138,7 +130,7 @@ fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u6
 }
 
 /// Nothing is left behind of what nobody counts any more, and a count that is not there stays so.
-fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<(), StoreError> {
+fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<()> {
     match tx.load(place)? {
         None => Ok(()),
         Some(..=1) => {
@@ -153,19 +145,13 @@ fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<(), StoreErr
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::json;
-
     use super::*;
-    use crate::model::account::Account;
+    use crate::store::test_kit::{account, uid};
 
     const SMALL: Room = Room {
         of_account: 2,
         of_resource: 3,
     };
-
-    fn uid(number: u32) -> UserId {
-        UserId::parse(&format!("u-{number:08}")).unwrap()
-    }
 
     fn membership(id: &str, level: &str) -> Membership {
         Membership {
@@ -176,12 +162,7 @@ mod tests {
     }
 
     fn put_account(tx: &mut Transaction<'_>, number: u32) {
-        let account: Account = serde_json::from_value(json!({
-            "uid": uid(number), "account_id": format!("a-{number:08}"), "username": format!("name{number}"),
-            "identity": "a@example.org", "name": "N. N.", "status": "active", "is_admin": false, "roles": [],
-            "settings_id": "set-abcdefgh", "password_must_change": false, "password": null, "generation": 0, "created": 0,
-        }))
-        .unwrap();
+        let account = account(number);
         tx.put(&layout::account(&account.uid), &account).unwrap();
     }
 

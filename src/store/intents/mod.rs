@@ -14,39 +14,35 @@ pub(crate) mod settings;
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken};
 use crate::model::id::{SessionId, UserId};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::transaction::Transaction;
 use crate::store::{layout, reads};
 
 /// The account of a uid, if it may log in.
-fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>, StoreError> {
+fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>> {
     let account = tx.load(&layout::account(uid))?;
     Ok(account.filter(|account| account.status == AccountStatus::Active))
 }
 
 /// The account of a uid, if it may log in and nothing but levels was revoked since `standing` was read.
-fn unchanged(
-    tx: &Transaction<'_>,
-    uid: &UserId,
-    standing: u64,
-) -> Result<Option<Account>, StoreError> {
+fn unchanged(tx: &Transaction<'_>, uid: &UserId, standing: u64) -> Result<Option<Account>> {
     Ok(active(tx, uid)?.filter(|account| account.standing() == standing))
 }
 
 /// Writes an account over itself, and voids what is cached of it.
-fn save(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+fn save(tx: &mut Transaction<'_>, account: &Account) -> Result<()> {
     tx.touch(&account.uid);
     tx.put(&layout::account(&account.uid), account)
 }
 
 /// Writes an account over itself with its generation moved.
-fn save_revoked(tx: &mut Transaction<'_>, account: &mut Account) -> Result<(), StoreError> {
+fn save_revoked(tx: &mut Transaction<'_>, account: &mut Account) -> Result<()> {
     account.generation = account.generation.saturating_add(1);
     save(tx, account)
 }
 
 /// Moves the generation of a uid, if there is such an account.
-fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     tx.touch(uid);
     match tx.load(&layout::account(uid))? {
         Some(mut account) => save_revoked(tx, &mut account),
@@ -55,13 +51,13 @@ fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreEr
 }
 
 /// Makes name and address of an account its own.
-fn reserve(tx: &mut Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+fn reserve(tx: &mut Transaction<'_>, account: &Account) -> Result<()> {
     tx.put(&layout::username(&account.username), &account.uid)?;
     tx.put(&layout::folded(&account.identity), &account.uid)?;
     tx.put(&layout::normalized(&account.identity), &account.uid)
 }
 
-fn put_token(tx: &mut Transaction<'_>, token: &OneTimeToken) -> Result<(), StoreError> {
+fn put_token(tx: &mut Transaction<'_>, token: &OneTimeToken) -> Result<()> {
     tx.put_new(&layout::token(&token.digest), token)?;
     tx.put(&layout::token_of(&token.uid, &token.digest), &())
 }
@@ -71,7 +67,7 @@ fn remove_token(tx: &mut Transaction<'_>, token: &OneTimeToken) {
     tx.remove(&layout::token_of(&token.uid, &token.digest));
 }
 
-fn void_tokens(tx: &mut Transaction<'_>, uid: &UserId) -> Result<(), StoreError> {
+fn void_tokens(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     for digest in reads::token_digests(tx.records(), uid)? {
         tx.remove(&layout::token(&digest));
         tx.remove(&layout::token_of(uid, &digest));
@@ -90,7 +86,7 @@ fn remove_sessions(
     tx: &mut Transaction<'_>,
     uid: &UserId,
     keep: Option<&SessionId>,
-) -> Result<usize, StoreError> {
+) -> Result<usize> {
     let mut ended = 0;
     for id in reads::session_ids(tx.records(), uid)? {
         if keep != Some(&id) {

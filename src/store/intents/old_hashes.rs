@@ -2,7 +2,7 @@
 //! dearest of them, and no longer once the last one is rewritten.
 
 use crate::model::account::PasswordHash;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::layout;
 use crate::store::transaction::{Records, Transaction};
 
@@ -11,7 +11,7 @@ pub(crate) fn replaced(
     tx: &mut Transaction<'_>,
     before: Option<&PasswordHash>,
     after: Option<&PasswordHash>,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     let rounds = |hash: Option<&PasswordHash>| hash.and_then(PasswordHash::sha_crypt_rounds);
     let (before, after) = (rounds(before), rounds(after));
     if before == after {
@@ -30,7 +30,7 @@ pub(crate) fn replaced(
 }
 
 /// The most rounds that any account's hash has; 0: none is old.
-pub(crate) fn rounds_max(records: &dyn Records) -> Result<u32, StoreError> {
+pub(crate) fn rounds_max(records: &dyn Records) -> Result<u32> {
     let counts = records.load(&layout::old_hashes())?.unwrap_or_default();
     Ok(counts.keys().next_back().copied().unwrap_or(0))
 }

@@ -3,20 +3,20 @@
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{
     accounts, keys, old_hashes, remove_sessions, remove_token, reserve, save_revoked, unchanged,
     void_tokens,
 };
 use crate::store::transaction::Transaction;
-use crate::store::{Guarded, NewPassword, layout, reads};
+use crate::store::{Guarded, NewPassword, layout};
 
 pub(crate) fn set_by_token(
     tx: &mut Transaction<'_>,
     digest: &Digest,
     password: NewPassword,
     now: Timestamp,
-) -> Result<Option<Account>, StoreError> {
+) -> Result<Option<Account>> {
     let Some(token) = tx.load::<OneTimeToken>(&layout::token(digest))? else {
         return Ok(None);
     };
@@ -28,8 +28,8 @@ pub(crate) fn set_by_token(
     match token.purpose {
         Purpose::Confirm => {
             // The first who set a password has won.
-            if reads::username_taken(tx.records(), &account.username)?
-                || reads::identity_taken(tx.records(), &account.identity)?
+            if tx.load(&layout::username(&account.username))?.is_some()
+                || tx.load(&layout::normalized(&account.identity))?.is_some()
             {
                 remove_token(tx, &token);
                 return Ok(None);
@@ -51,7 +51,7 @@ pub(crate) fn change(
     standing: u64,
     password: NewPassword,
     keep: Option<&SessionId>,
-) -> Result<Guarded<Account>, StoreError> {
+) -> Result<Guarded<Account>> {
     let Some(mut account) = unchanged(tx, uid, standing)? else {
         return Ok(Guarded::Stale);
     };
@@ -66,7 +66,7 @@ fn renew(
     account: &mut Account,
     password: NewPassword,
     keep: Option<&SessionId>,
-) -> Result<(), StoreError> {
+) -> Result<()> {
     old_hashes::replaced(tx, account.password.as_ref(), Some(&password.hash))?;
     account.password = Some(password.hash);
     void_tokens(tx, &account.uid)?;

@@ -3,7 +3,7 @@
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{
     accounts, active, keys, members, old_hashes, remove_sessions, remove_token, save, void_tokens,
 };
@@ -14,7 +14,7 @@ pub(crate) fn rename(
     tx: &mut Transaction<'_>,
     uid: &UserId,
     name: String,
-) -> Result<Option<Account>, StoreError> {
+) -> Result<Option<Account>> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(None);
     };
@@ -27,7 +27,7 @@ pub(crate) fn change_identity(
     tx: &mut Transaction<'_>,
     digest: &Digest,
     now: Timestamp,
-) -> Result<IdentityChange, StoreError> {
+) -> Result<IdentityChange> {
     let token: Option<OneTimeToken> = tx.load(&layout::token(digest))?;
     let fits =
         |token: &OneTimeToken| token.purpose == Purpose::ChangeIdentity && token.is_live(now);
@@ -56,10 +56,7 @@ pub(crate) fn change_identity(
 }
 
 /// Removes an account with all that hangs on it. Its uid, and its name if it was ever active, stay taken for ever.
-pub(crate) fn remove(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-) -> Result<Option<Account>, StoreError> {
+pub(crate) fn remove(tx: &mut Transaction<'_>, uid: &UserId) -> Result<Option<Account>> {
     let Some(account) = tx.load::<Account>(&layout::account(uid))? else {
         return Ok(None);
     };

@@ -2,7 +2,7 @@
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{accounts, remove_session, remove_token};
 use crate::store::layout::{self, Key, Prefix};
 use crate::store::reads;
@@ -27,23 +27,18 @@ pub(crate) fn look(
     after: Option<&[u8]>,
     limit: usize,
     now: Timestamp,
-) -> Result<Slice, StoreError> {
+) -> Result<Slice> {
     let prefix = Prefix::kind(kind);
     let entries = records.scan(prefix.bytes(), after, limit)?;
     let mut expired = Vec::new();
     for (key, value) in &entries {
-        let rest = prefix.rest(key);
-        let over = match kind {
-            layout::SESSION => {
-                !record::decode::<Session>(&Key::raw(kind, rest), value)?.is_live(now)
-            }
-            layout::TOKEN => {
-                !record::decode::<OneTimeToken>(&Key::raw(kind, rest), value)?.is_live(now)
-            }
-            _ => is_abandoned(records, &record::decode(&Key::raw(kind, rest), value)?)?,
+        let is_over = match kind {
+            layout::SESSION => !record::decode_entry::<Session>(key, value)?.is_live(now),
+            layout::TOKEN => !record::decode_entry::<OneTimeToken>(key, value)?.is_live(now),
+            _ => is_abandoned(records, &record::decode_entry(key, value)?)?,
         };
-        if over {
-            expired.push(rest.to_vec());
+        if is_over {
+            expired.push(prefix.rest(key).to_vec());
         }
     }
     let full = limit <= entries.len();
@@ -63,61 +58,45 @@ pub(crate) fn remove(
     kind: u8,
     expired: &[Vec<u8>],
     now: Timestamp,
-) -> Result<usize, StoreError> {
+) -> Result<usize> {
     let mut gone = 0;
     for rest in expired {
-        gone += usize::from(match kind {
-            layout::SESSION => remove_expired_session(tx, rest, now)?,
-            layout::TOKEN => remove_expired_token(tx, rest, now)?,
-            _ => remove_abandoned_account(tx, rest)?,
-        });
+        gone += usize::from(remove_one(tx, kind, rest, now)?);
     }
     Ok(gone)
 }
 
-fn remove_expired_session(
-    tx: &mut Transaction<'_>,
-    rest: &[u8],
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    match tx.load::<Session>(&Key::raw(layout::SESSION, rest))? {
-        Some(session) if !session.is_live(now) => {
+fn remove_one(tx: &mut Transaction<'_>, kind: u8, rest: &[u8], now: Timestamp) -> Result<bool> {
+    match kind {
+        layout::SESSION => {
+            let session: Option<Session> = tx.load(&Key::raw(kind, rest))?;
+            let Some(session) = session.filter(|session| !session.is_live(now)) else {
+                return Ok(false);
+            };
             remove_session(tx, &session.uid, &session.id);
-            Ok(true)
         }
-        _ => Ok(false),
-    }
-}
-
-fn remove_expired_token(
-    tx: &mut Transaction<'_>,
-    rest: &[u8],
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    match tx.load::<OneTimeToken>(&Key::raw(layout::TOKEN, rest))? {
-        Some(token) if !token.is_live(now) => {
+        layout::TOKEN => {
+            let token: Option<OneTimeToken> = tx.load(&Key::raw(kind, rest))?;
+            let Some(token) = token.filter(|token| !token.is_live(now)) else {
+                return Ok(false);
+            };
             remove_token(tx, &token);
-            Ok(true)
         }
-        _ => Ok(false),
+        _ => match tx.load::<Account>(&Key::raw(kind, rest))? {
+            Some(account) if is_abandoned(tx.records(), &account)? => {
+                tx.touch(&account.uid);
+                accounts::no_longer_pending(tx)?;
+                tx.remove(&layout::account(&account.uid));
+                tx.remove(&layout::account_id(&account.account_id));
+            }
+            _ => return Ok(false),
+        },
     }
-}
-
-fn remove_abandoned_account(tx: &mut Transaction<'_>, rest: &[u8]) -> Result<bool, StoreError> {
-    match tx.load::<Account>(&Key::raw(layout::ACCOUNT, rest))? {
-        Some(account) if is_abandoned(tx.records(), &account)? => {
-            tx.touch(&account.uid);
-            accounts::no_longer_pending(tx)?;
-            tx.remove(&layout::account(&account.uid));
-            tx.remove(&layout::account_id(&account.account_id));
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+    Ok(true)
 }
 
 /// Whether an account was never confirmed and cannot be any more.
-fn is_abandoned(records: &dyn Records, account: &Account) -> Result<bool, StoreError> {
+fn is_abandoned(records: &dyn Records, account: &Account) -> Result<bool> {
     Ok(account.status == AccountStatus::Pending
         && reads::token_digests(records, &account.uid)?.is_empty())
 }

@@ -6,7 +6,7 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{SessionId, UserId};
 use crate::model::mail::QueuedMail;
 use crate::store::bounds::SESSIONS_MAX;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::{
     active, mails, move_generation, old_hashes, remove_session, remove_sessions, save,
     save_revoked, unchanged,
@@ -24,7 +24,7 @@ pub(crate) fn create(
     mut session: Session,
     standing: u64,
     rehash: Option<PasswordHash>,
-) -> Result<Guarded<()>, StoreError> {
+) -> Result<Guarded<()>> {
     let Some(mut account) = unchanged(tx, &session.uid, standing)? else {
         return Ok(Guarded::Stale);
     };
@@ -42,11 +42,7 @@ pub(crate) fn create(
 
 /// Ends sessions of an account so that there is room for one more: those that have expired, then those that were not
 /// used for the longest time.
-fn make_room(
-    tx: &mut Transaction<'_>,
-    account: &mut Account,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+fn make_room(tx: &mut Transaction<'_>, account: &mut Account, now: Timestamp) -> Result<()> {
     let ids = reads::session_ids(tx.records(), &account.uid)?;
     let surplus = (ids.len() + 1).saturating_sub(SESSIONS_MAX);
     if surplus == 0 {
@@ -67,7 +63,7 @@ pub(crate) fn remember_network(
     uid: &UserId,
     network: Digest,
     mail: Option<&QueuedMail>,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     let key = layout::networks(uid);
     let mut known = tx.load(&key)?.unwrap_or_default();
     if active(tx, uid)?.is_none() || known.contains(&network) {
@@ -80,10 +76,7 @@ pub(crate) fn remember_network(
     Ok(true)
 }
 
-pub(crate) fn rotate(
-    tx: &mut Transaction<'_>,
-    rotation: &RefreshRotation,
-) -> Result<Rotation, StoreError> {
+pub(crate) fn rotate(tx: &mut Transaction<'_>, rotation: &RefreshRotation) -> Result<Rotation> {
     let Some(mut session) = tx.load(&layout::session(&rotation.session))? else {
         return Ok(Rotation::Unknown);
     };
@@ -122,7 +115,7 @@ pub(crate) fn rotate(
     Ok(Rotation::Unknown)
 }
 
-pub(crate) fn note_uses(tx: &mut Transaction<'_>, uses: &[SessionUse]) -> Result<(), StoreError> {
+pub(crate) fn note_uses(tx: &mut Transaction<'_>, uses: &[SessionUse]) -> Result<()> {
     for used in uses {
         let key = layout::session(&used.session);
         let counts = |session: &Session| {
@@ -138,11 +131,7 @@ pub(crate) fn note_uses(tx: &mut Transaction<'_>, uses: &[SessionUse]) -> Result
     Ok(())
 }
 
-pub(crate) fn end(
-    tx: &mut Transaction<'_>,
-    uid: &UserId,
-    id: &SessionId,
-) -> Result<bool, StoreError> {
+pub(crate) fn end(tx: &mut Transaction<'_>, uid: &UserId, id: &SessionId) -> Result<bool> {
     let session = tx.load(&layout::session(id))?;
     if session.is_none_or(|session| session.uid != *uid) {
         return Ok(false);
@@ -156,7 +145,7 @@ pub(crate) fn end_all(
     tx: &mut Transaction<'_>,
     uid: &UserId,
     keep: Option<&SessionId>,
-) -> Result<usize, StoreError> {
+) -> Result<usize> {
     let ended = remove_sessions(tx, uid, keep)?;
     if 0 < ended {
         move_generation(tx, uid)?;

@@ -1,7 +1,7 @@
 //! Settings documents: one for each account, and one that all share.
 
 use crate::model::id::UserId;
-use crate::store::error::StoreError;
+use crate::store::error::Result;
 use crate::store::intents::active;
 use crate::store::layout;
 use crate::store::transaction::Transaction;
@@ -11,7 +11,7 @@ pub(crate) fn put(
     tx: &mut Transaction<'_>,
     uid: Option<&UserId>,
     document: &String,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     let id = match uid {
         None => None,
         Some(uid) => match active(tx, uid)? {

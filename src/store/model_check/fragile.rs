@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::store::Store;
 use crate::store::faulty::FaultyStore;
 use crate::store::sled::SledStore;
-use crate::store::sled::open::Step;
+use crate::store::sled::database::Step;
 
 /// A store that can be broken and healed.
 pub(super) trait Fragile {

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
-};
+use crate::model::account::{AccountStatus, ApiKey, Digest, Session};
 use crate::model::clock::Timestamp;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{KeyId, SessionId};
 use crate::store::Store;
 use crate::store::model_check::{Act, LEVELS, PEOPLE, RESOURCES};
+use crate::store::test_kit::{account, uid};
 
 /// What is known of somebody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) is_active: bool,
     pub(super) sessions: BTreeSet<SessionId>,
@@ -28,8 +27,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn active(&mut self, number: u32) -> Option<&mut Person> {
-        self.people.get_mut(&number).filter(|it| it.is_active)
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut Person)) {
+        self.people.get_mut(&number).map(change);
+    }
+
+    fn change_active(&mut self, number: u32, change: impl FnOnce(&mut Person)) {
+        let person = self.people.get_mut(&number);
+        person.filter(|it| it.is_active).map(change);
     }
 
     /// What an act changes if it is done; `serial` numbers what it makes.
@@ -38,69 +42,41 @@ impl Known {
             Act::Create(number) if !self.removed.contains(&number) => {
                 self.people.entry(number).or_insert_with(|| Person {
                     is_active: true,
-                    sessions: BTreeSet::new(),
-                    keys: BTreeSet::new(),
-                    levels: BTreeMap::new(),
+                    ..Person::default()
                 });
             }
-            Act::Disable(number) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.is_active = false;
-                    person.sessions.clear();
-                }
-            }
-            Act::Enable(number) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.is_active = true;
-                }
-            }
+            Act::Disable(number) => self.change(number, |person| {
+                person.is_active = false;
+                person.sessions.clear();
+            }),
+            Act::Enable(number) => self.change(number, |person| person.is_active = true),
             Act::Remove(number) => {
                 if self.people.remove(&number).is_some() {
                     self.removed.insert(number);
                 }
             }
-            Act::Login(number) => {
-                if let Some(person) = self.active(number) {
-                    person.sessions.insert(session_id(serial));
-                }
-            }
-            Act::LogoutOne(number) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.sessions.pop_first();
-                }
-            }
-            Act::LogoutAll(number) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.sessions.clear();
-                }
-            }
-            Act::MakeKey(number) => {
-                if let Some(person) = self.active(number) {
-                    person.keys.insert(key_id(serial));
-                }
-            }
-            Act::RevokeKey(number) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.keys.pop_first();
-                }
-            }
-            Act::Join(number, resource, level) => {
-                if let Some(person) = self.active(number) {
-                    person.levels.insert(resource, level);
-                }
-            }
-            Act::Leave(number, resource) => {
-                if let Some(person) = self.people.get_mut(&number) {
-                    person.levels.remove(&resource);
-                }
-            }
+            Act::Login(number) => self.change_active(number, |person| {
+                person.sessions.insert(session_id(serial));
+            }),
+            Act::LogoutOne(number) => self.change(number, |person| {
+                person.sessions.pop_first();
+            }),
+            Act::LogoutAll(number) => self.change(number, |person| person.sessions.clear()),
+            Act::MakeKey(number) => self.change_active(number, |person| {
+                person.keys.insert(key_id(serial));
+            }),
+            Act::RevokeKey(number) => self.change(number, |person| {
+                person.keys.pop_first();
+            }),
+            Act::Join(number, resource, level) => self.change_active(number, |person| {
+                person.levels.insert(resource, level);
+            }),
+            Act::Leave(number, resource) => self.change(number, |person| {
+                person.levels.remove(&resource);
+            }),
             Act::Create(_) | Act::Break(_) | Act::Heal | Act::Restart => {}
         }
     }
-}
-
-pub(super) fn uid(number: u32) -> UserId {
-    UserId::parse(&format!("u-{number:08}")).unwrap()
 }
 
 pub(super) fn session_id(number: u32) -> SessionId {
@@ -121,26 +97,6 @@ pub(super) fn resource(number: u32) -> ResourceId {
 
 pub(super) fn level(number: usize) -> Name {
     Name::parse(LEVELS[number]).unwrap()
-}
-
-pub(super) fn account(number: u32) -> Account {
-    let username = format!("name{number}");
-    Account {
-        uid: uid(number),
-        account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
-        identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
-        username: Username::parse(&username).unwrap(),
-        name: username,
-        status: AccountStatus::Active,
-        is_admin: false,
-        roles: Vec::new(),
-        settings_id: SettingsId::parse(&format!("set-{number:08}")).unwrap(),
-        password_must_change: false,
-        password: None,
-        generation: 0,
-        level_changes: 0,
-        created: Timestamp::from_secs(1),
-    }
 }
 
 pub(super) fn session(number: u32, of: u32) -> Session {

@@ -2,20 +2,16 @@
 
 use crate::model::access::Membership;
 use crate::model::account::AccountStatus;
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::model_check::Act;
 use crate::store::model_check::known::{
-    Known, account, api_key, key_id, level, list, resource, session, session_id, uid,
+    Known, api_key, key_id, level, list, resource, session, session_id,
 };
+use crate::store::test_kit::{account, uid};
 use crate::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
 
 /// Does what an act asks; what there is is read first, as the use cases do.
-pub(super) async fn perform(
-    store: &dyn Store,
-    known: &Known,
-    act: Act,
-    serial: u32,
-) -> Result<(), StoreError> {
+pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
     let person = |number: u32| known.people.get(&number);
     let status = |status| AccountChange {
         status: Some(status),
@@ -51,12 +47,7 @@ pub(super) async fn perform(
 }
 
 /// The same for what an account has.
-async fn perform_rights(
-    store: &dyn Store,
-    known: &Known,
-    act: Act,
-    serial: u32,
-) -> Result<(), StoreError> {
+async fn perform_rights(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
     let standing = async |number| {
         let account = store.account(&uid(number)).await?;
         Ok::<_, StoreError>(account.map_or(0, |account| account.standing()))

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::files;
 use crate::store::{layout, record};
 
@@ -53,31 +53,53 @@ impl Census {
         self.records == other.records && self.sum == other.sum
     }
 
+    /// How what was counted differs from what this tells; `None`: it does not.
+    pub(crate) fn differs(&self, counted: &Self) -> Option<String> {
+        (!self.counts_the_same(counted)).then(|| {
+            format!(
+                "census tells of {} records, found are {} or others",
+                self.records, counted.records
+            )
+        })
+    }
+
     /// As a record.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         record::encode(&layout::census(), self)
     }
 
     /// From a record.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         record::decode(&layout::census(), bytes)
     }
 
     /// Reads the copy; `None`: there is none.
     pub(crate) fn read_side(dir: &Path) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(dir.join(SIDE_FILE)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        files::if_there(fs::read(dir.join(SIDE_FILE)))
     }
 
     /// Writes the copy. Only ever of a census that is durable in the database.
-    pub(crate) fn write_side(&self, dir: &Path) -> Result<(), StoreError> {
-        files::replace(dir, SIDE_FILE, &self.encode()?).map_err(|source| StoreError::Engine {
-            action: "write to",
-            source: Box::new(source),
-        })
+    pub(crate) fn write_side(&self, dir: &Path) -> Result<()> {
+        files::replace(dir, SIDE_FILE, &self.encode()?)
+            .map_err(|error| StoreError::cannot("write to", error))
+    }
+
+    /// Compares with a copy of an earlier census, or of this one. A store ahead of the copy is what a crash leaves; behind
+    /// it, it has lost something.
+    pub(crate) fn compare_with_copy(&self, copy: &Self) -> Result<(), String> {
+        if self.sequence < copy.sequence {
+            return Err(format!(
+                "it has gone back to write {} with {} records, synced was write {} with {}",
+                self.sequence, self.records, copy.sequence, copy.records
+            ));
+        }
+        if self.sequence == copy.sequence && !self.counts_the_same(copy) {
+            return Err(format!(
+                "write {} left {} records, found are {} or others",
+                copy.sequence, copy.records, self.records
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +118,26 @@ fn hash(key: &[u8], value: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_store_behind_its_copy_or_unlike_it_has_lost_something() {
+        let census = |sequence, records, sum| Census {
+            sequence,
+            records,
+            sum,
+        };
+        let side = census(7, 3, 9);
+        let cases = [
+            (census(7, 3, 9), true),
+            (census(8, 2, 1), true),
+            (census(6, 3, 9), false),
+            (census(7, 2, 9), false),
+            (census(7, 3, 8), false),
+        ];
+        for (found, fine) in cases {
+            assert_eq!(found.compare_with_copy(&side).is_ok(), fine, "{found:?}");
+        }
+    }
 
     #[test]
     fn what_is_added_and_subtracted_in_any_order_is_as_before() {

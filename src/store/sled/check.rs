@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::model::key_file::{KeyFile, KeyMarks};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::inspect::{self, Record};
 use crate::store::layout;
 use crate::store::sled::census::{Census, SIDE_FILE};
-use crate::store::sled::open::{self, cannot_open};
+use crate::store::sled::database::open_path;
 use crate::store::sled::{SledStore, files};
 
 /// Problems that are told one by one; more are counted.
@@ -61,11 +61,8 @@ impl Findings {
 
     /// Compares what was counted with what its census tells.
     pub(crate) fn compare(&mut self, told: &Census, counted: &Census) {
-        if !told.counts_the_same(counted) {
-            self.add(format!(
-                "the census tells of {} records, found are {} or others",
-                told.records, counted.records
-            ));
+        if let Some(found) = told.differs(counted) {
+            self.add(format!("the {found}"));
         }
     }
 }
@@ -75,7 +72,7 @@ impl SledStore {
     ///
     /// # Errors
     /// [`StoreError`] if the engine cannot read at all.
-    pub fn check(&self) -> Result<Findings, StoreError> {
+    pub fn check(&self) -> Result<Findings> {
         let mut walk = self.walk()?;
         let (told, mut counted) = (walk.census(), Census::EMPTY);
         let mut findings = Findings::default();
@@ -96,20 +93,20 @@ impl SledStore {
 ///
 /// # Errors
 /// [`StoreError::Locked`] if a process has it open; [`StoreError::Engine`] if there is none or it cannot be copied.
-pub fn check(dir: &Path) -> Result<Findings, StoreError> {
-    fs::metadata(dir).map_err(cannot_open)?;
+pub fn check(dir: &Path) -> Result<Findings> {
+    fs::metadata(dir).map_err(StoreError::cannot_open)?;
     let _lock = files::lock(dir)?;
-    if !dir.join(open::NAME).exists() {
+    if !dir.join(files::DATABASE).exists() {
         let mut findings = Findings::default();
         findings.add("the database is missing".to_owned());
         return Ok(findings);
     }
     let copy = dir.join(COPY);
-    open::remove_all(&copy).map_err(cannot_open)?;
-    let findings = files::copy_dir(&dir.join(open::NAME), &copy)
-        .map_err(cannot_open)
+    files::remove_all(&copy).map_err(StoreError::cannot_open)?;
+    let findings = files::copy_dir(&dir.join(files::DATABASE), &copy)
+        .map_err(StoreError::cannot_open)
         .map(|()| survey(dir, &copy));
-    open::remove_all(&copy).map_err(cannot_open)?;
+    files::remove_all(&copy).map_err(StoreError::cannot_open)?;
     findings
 }
 
@@ -127,7 +124,7 @@ fn survey(dir: &Path, copy: &Path) -> Findings {
         None
     });
     // sled begins an empty database where the file is gone.
-    let length = fs::metadata(copy.join(open::NAME)).map_or(0, |metadata| metadata.len());
+    let length = fs::metadata(copy.join(files::DATABASE)).map_or(0, |metadata| metadata.len());
     if length == 0 {
         findings.add("the database's file is missing or empty".to_owned());
         return findings;
@@ -142,7 +139,7 @@ fn survey(dir: &Path, copy: &Path) -> Findings {
 }
 
 fn look_through(dir: &Path, copy: &Path, findings: &mut Findings, side: Option<&Census>) {
-    let database = match open::open_path(dir, copy) {
+    let database = match open_path(dir, copy) {
         Ok(database) => database,
         Err(StoreError::Refused { found, .. }) => return findings.add(found),
         Err(error) => return findings.add(error.to_string()),
@@ -169,7 +166,7 @@ fn look_through(dir: &Path, copy: &Path, findings: &mut Findings, side: Option<&
         Some(Err(error)) => findings.add(error.to_string()),
         Some(Ok(told)) => {
             findings.compare(&told, &counted);
-            if let Some(Err(found)) = side.map(|side| open::compare(side, &told)) {
+            if let Some(Err(found)) = side.map(|side| told.compare_with_copy(side)) {
                 findings.add(found);
             }
         }

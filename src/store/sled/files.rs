@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 use rustix::process::geteuid;
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 
 /// A killed process may hold its locks for some milliseconds more.
 const LOCK_TRIES: u32 = 100;
@@ -21,6 +21,11 @@ const PID_BYTES_MAX: u64 = 16;
 
 /// Somewhat more than sled asks of the disk for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
+
+/// The name of the database's directory in a store's.
+pub(crate) const DATABASE: &str = "db";
+/// The directory in which a restore makes a database ready. It is gone when the restore is over.
+pub(crate) const RESTORE_STAGE: &str = "restore.new";
 
 /// Files that only a store's directory holds.
 const MARKS: [&str; 4] = ["census", "db/db", "keys/apikey.key", "keys/signing.json"];
@@ -33,7 +38,7 @@ const OURS: [&str; 15] = [
     "census",
     "census.new",
     "check.new",
-    "db",
+    DATABASE,
     "db.new",
     "import",
     "jwks",
@@ -42,7 +47,7 @@ const OURS: [&str; 15] = [
     "lost+found",
     "mail",
     "probe",
-    "restore.new",
+    RESTORE_STAGE,
 ];
 
 /// What a restore, or a key file that is made anew, has taken the place of is kept in a directory whose name begins so.
@@ -111,30 +116,8 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// [`StoreError::Locked`] if another process has it; [`StoreError::Engine`] if the system refuses.
-pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
-    match try_lock(dir) {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(holder)) => Err(StoreError::Locked {
-            dir: dir.to_owned(),
-            holder,
-        }),
-        Err(source) => Err(StoreError::Engine {
-            action: "open",
-            source: Box::new(source),
-        }),
-    }
-}
-
-/// Tries to take the lock, and writes down who has it; gives who has it otherwise.
-fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
-    let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).read(true).write(true);
-    let mut file = match options.mode(0o600).open(&path) {
-        // What is there can be locked all the same.
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(&path)?,
-        opened => opened?,
-    };
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let mut file = open_lock(&dir.join("lock")).map_err(StoreError::cannot_open)?;
     let outcome = patiently(
         || flock(&file, FlockOperation::NonBlockingLockExclusive),
         |error| *error == rustix::io::Errno::WOULDBLOCK,
@@ -144,14 +127,28 @@ fn try_lock(dir: &Path) -> io::Result<Result<File, Option<u32>>> {
             // For people only: on a full disk it stays empty.
             let _ = file.set_len(0);
             let _ = writeln!(file, "{}", std::process::id());
-            Ok(Ok(file))
+            Ok(file)
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            file.take(PID_BYTES_MAX).read_to_string(&mut text)?;
-            Ok(Err(text.trim().parse().ok()))
+            let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
+            read.map_err(StoreError::cannot_open)?;
+            Err(StoreError::Locked {
+                dir: dir.to_owned(),
+                holder: text.trim().parse().ok(),
+            })
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(StoreError::cannot_open(error.into())),
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.create(true).truncate(false).read(true).write(true);
+    match options.mode(0o600).open(path) {
+        // What is there can be locked all the same.
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
     }
 }
 
@@ -187,6 +184,19 @@ pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Makes what was created or renamed in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// What an operation on a file gives; `None`: there is no such file.
+pub(crate) fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Removes a directory with all that is in it, if there is one.
+pub(crate) fn remove_all(place: &Path) -> io::Result<()> {
+    if_there(fs::remove_dir_all(place)).map(drop)
 }
 
 /// Copies a directory with all that is in it to a place where nothing is yet, with mode 0700.

@@ -9,12 +9,15 @@
 
 pub(crate) mod census;
 mod check;
+pub(crate) mod database;
 pub(crate) mod files;
 pub(crate) mod open;
+mod queue;
 mod readers;
 mod records;
 mod stand_in;
 mod walk;
+mod watch;
 mod writer;
 
 use std::fmt;
@@ -26,22 +29,24 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sled::Db;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use crate::store::sled::check::{Findings, check};
+pub use crate::store::sled::database::Counted;
 pub use crate::store::sled::files::{make_private, stranger_in};
-pub use crate::store::sled::open::Counted;
 
-use crate::store::engine::Engine;
-use crate::store::error::StoreError;
+use crate::store::engine::{Engine, ReadJob, WriteJob};
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
-use crate::store::sled::open::{Database, cannot_open};
+use crate::store::sled::database::Database;
+use crate::store::sled::queue::{Claim, QueuedWrite, Task};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::writer::{Claim, Task, Ticket, Writer};
-use crate::store::transaction::{Changes, Entry, Layered, Records, Transaction};
+use crate::store::sled::writer::Writer;
+use crate::store::transaction::{Changes, Entry, Layered};
 
 /// How many writes may wait before more are refused: at a bad disk's 400 syncs a second, still answered in time.
 const QUEUE_MAX: usize = 1024;
@@ -72,8 +77,8 @@ impl SledStore {
     /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything that was acknowledged
     /// is missing or damaged; [`StoreError::Newer`] if a newer gateway has written to it; [`StoreError::Engine`] if the
     /// file system does not let it.
-    pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self, StoreError> {
-        files::make_own(dir).map_err(cannot_open)?;
+    pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self> {
+        files::make_own(dir).map_err(StoreError::cannot_open)?;
         let lock = files::lock(dir)?;
         let (database, census, trouble) = open::open_or_stand_in(dir)?;
         let shared = Arc::new(Shared {
@@ -84,14 +89,16 @@ impl SledStore {
         });
         generations.touch_all();
         let (queue, tasks) = sync_channel(QUEUE_MAX);
-        let readers = Readers::start(&shared).map_err(cannot_open)?;
+        let readers = Readers::start(&shared).map_err(StoreError::cannot_open)?;
         let writer = Writer::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
         let writer = match trouble {
             Some(trouble) => writer.broken_by(trouble),
             None => writer,
         };
         let thread = thread::Builder::new().name("store-write".to_owned());
-        let writer = thread.spawn(move || writer.run()).map_err(cannot_open)?;
+        let writer = thread
+            .spawn(move || writer.run())
+            .map_err(StoreError::cannot_open)?;
         Ok(Self {
             generations,
             shared,
@@ -111,9 +118,18 @@ impl SledStore {
         self
     }
 
+    /// What was counted when it was opened.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let database = self.shared.database();
+        database
+            .as_ref()
+            .map_or_else(Counted::default, |it| it.counted)
+    }
+
     /// Has the next commit fail at this step.
     #[cfg(test)]
-    pub(crate) fn break_at(&self, step: open::Step) {
+    pub(crate) fn break_at(&self, step: database::Step) {
         if let Some(database) = self.shared.database().as_ref() {
             *database.fails_at.lock().unwrap() = Some(step);
         }
@@ -122,8 +138,8 @@ impl SledStore {
     /// Runs something on the database itself, on a reader's thread.
     async fn beside<T: Send + 'static>(
         &self,
-        run: impl FnOnce(&Db) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        run: impl FnOnce(&Db) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (caller, answer) = oneshot::channel();
         self.readers.submit(Job::Side(Box::new(move |db| {
             drop(caller.send(run(db)));
@@ -150,33 +166,23 @@ impl fmt::Debug for SledStore {
     }
 }
 
+#[async_trait]
 impl Engine for SledStore {
     fn generations(&self) -> &Generations {
         &self.generations
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&dyn Records) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (caller, answer) = oneshot::channel();
-        self.readers.submit(Job::Records(Box::new(move |records| {
-            // A caller who went away wants no answer.
-            drop(caller.send(read(records)));
-        })))?;
-        answer.await.unwrap_or(Err(StoreError::Busy))
+    async fn run_read(&self, read: ReadJob) -> Result<()> {
+        self.readers.submit(Job::Records(read))
     }
 
-    async fn write<T: Send + 'static>(
-        &self,
-        intent: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn run_write(&self, intent: WriteJob) -> Result<()> {
         let (caller, answer) = oneshot::channel();
         let claim = Claim::new();
-        let ticket = Ticket::new(intent, caller, claim.clone());
+        let queued = QueuedWrite::new(intent, caller, claim.clone());
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue
-            .try_send(Task::Write(Box::new(ticket)))
+            .try_send(Task::Write(queued))
             .map_err(|_| StoreError::Busy)?;
         match timeout(self.write_timeout, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(StoreError::Busy)),
@@ -185,16 +191,13 @@ impl Engine for SledStore {
         }
     }
 
-    async fn side(&self) -> Result<Vec<Entry>, StoreError> {
+    async fn side(&self) -> Result<Vec<Entry>> {
         self.beside(records::side).await
     }
 
-    async fn put_side(&self, changes: Changes) -> Result<(), StoreError> {
+    async fn put_side(&self, changes: Changes) -> Result<()> {
         if self.shared.is_stand_in() {
-            return Err(StoreError::Engine {
-                action: "write to",
-                source: "the disk takes no writes".into(),
-            });
+            return Err(StoreError::cannot("write to", "the disk takes no writes"));
         }
         self.beside(move |db| records::put_side(db, changes)).await
     }
@@ -212,10 +215,6 @@ struct Shared {
 }
 
 impl Shared {
-    fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The database, which stays open until this is dropped.
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
@@ -238,7 +237,7 @@ impl Shared {
                 } else {
                     run(&Layered {
                         base: &records,
-                        changes: &hidden,
+                        changes: &*hidden,
                     });
                 }
             }
@@ -261,6 +260,7 @@ impl Shared {
         self.put(None);
     }
 
+    /// Puts a database in the place of what is open.
     fn put(&self, database: Option<Database>) {
         let before = {
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
@@ -278,11 +278,6 @@ impl Shared {
         slot.as_ref()
             .is_some_and(|database| database.stand_in.is_some())
     }
-
-    /// Puts a database in the place of what is open.
-    fn reopen(&self, database: Database) {
-        self.put(Some(database));
-    }
 }
 
 impl fmt::Debug for Shared {
@@ -298,6 +293,7 @@ mod tests {
     use super::*;
     use crate::model::id::UserId;
     use crate::store::Store;
+    use crate::store::engine::EngineExt as _;
 
     #[tokio::test]
     async fn a_failed_sync_is_answered_and_the_store_opened_again() {
@@ -329,7 +325,7 @@ mod tests {
     }
 
     /// What the writes of [`Store::ready`] have come to.
-    async fn written(store: &SledStore) -> Result<Option<u64>, StoreError> {
+    async fn written(store: &SledStore) -> Result<Option<u64>> {
         let key = crate::store::layout::ready;
         store.read(move |records| records.load(&key())).await
     }

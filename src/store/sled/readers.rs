@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use sled::Db;
 
-use crate::store::error::StoreError;
+use crate::store::engine::ReadJob;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::Shared;
-use crate::store::transaction::Records;
 
 /// Enough to keep a disk busy; what is in sled's cache takes microseconds.
 const THREADS: usize = 4;
@@ -18,13 +18,10 @@ const THREADS: usize = 4;
 /// How many reads may wait before more are refused.
 const QUEUE_MAX: usize = 1024;
 
-/// Reads records.
-type Read = Box<dyn FnOnce(&dyn Records) + Send>;
-
 /// One job, which answers by itself; dropped unrun, its caller learns that the store does not answer.
 pub(crate) enum Job {
     /// On the records.
-    Records(Read),
+    Records(ReadJob),
     /// On what stands beside them.
     Side(Box<dyn FnOnce(&Db) + Send>),
 }
@@ -59,7 +56,7 @@ impl Readers {
     ///
     /// # Errors
     /// [`StoreError::Busy`] when too many wait.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), StoreError> {
+    pub(crate) fn submit(&self, job: Job) -> Result<()> {
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue.try_send(job).map_err(|_| StoreError::Busy)
     }

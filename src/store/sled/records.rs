@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use sled::{Batch, Db, Tree};
 
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::layout;
 use crate::store::transaction::{Changes, Entry, Records, first};
 
@@ -12,17 +12,12 @@ use crate::store::transaction::{Changes, Entry, Records, first};
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
 
 impl Records for SledRecords<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let found = self.0.get(key).map_err(|error| unreadable(key, error))?;
         Ok(found.map(|bytes| bytes.to_vec()))
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let range = self
             .0
@@ -42,15 +37,15 @@ impl Records for SledRecords<'_> {
 const SIDE_TREE: &str = "side";
 
 /// All that stands beside the records.
-pub(crate) fn side(db: &Db) -> Result<Vec<Entry>, StoreError> {
+pub(crate) fn side(db: &Db) -> Result<Vec<Entry>> {
     let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     let entries: Result<_, _> = entries.collect();
-    entries.map_err(|error| failed("read", error))
+    entries.map_err(|error| StoreError::cannot("read", error))
 }
 
 /// Writes beside the records. What is flushed outlives the process; a power cut may take it.
-pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<(), StoreError> {
+pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<()> {
     let tree = side_tree(db, "write to")?;
     let mut batch = Batch::default();
     for (key, change) in changes {
@@ -62,27 +57,17 @@ pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<(), StoreError> {
     tree.apply_batch(batch)
         .and_then(|()| db.flush())
         .map(|_| ())
-        .map_err(|error| failed("write to", error))
+        .map_err(|error| StoreError::cannot("write to", error))
 }
 
-fn side_tree(db: &Db, action: &'static str) -> Result<Tree, StoreError> {
+fn side_tree(db: &Db, action: &'static str) -> Result<Tree> {
     db.open_tree(SIDE_TREE)
-        .map_err(|error| failed(action, error))
-}
-
-fn failed(action: &'static str, error: sled::Error) -> StoreError {
-    StoreError::Engine {
-        action,
-        source: Box::new(error),
-    }
+        .map_err(|error| StoreError::cannot(action, error))
 }
 
 fn unreadable(key: &[u8], error: sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => layout::damaged(key),
-        error => StoreError::Engine {
-            action: "read",
-            source: Box::new(error),
-        },
+        error => StoreError::cannot("read", error),
     }
 }

@@ -4,84 +4,15 @@
 //! a batch changes beyond the place that a walk has reached the writer keeps what was there before. What comes out is
 //! sorted and is exactly what the census of the beginning counts; a writer waits for one slice at most.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::store::error::StoreError;
-use crate::store::layout;
+use crate::store::error::{Result, StoreError};
 use crate::store::sled::SledStore;
 use crate::store::sled::census::Census;
-use crate::store::sled::writer::{Lookout, Task};
-use crate::store::transaction::{Entry, Records};
-
-/// Records in one slice: below a millisecond of the writer's time.
-const SLICE: usize = 256;
-
-/// How much is kept of what changes during a walk, in bytes; with more the walk fails rather than the memory.
-const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
-
-/// The writer's side of a walk.
-pub(crate) struct Watch {
-    /// Every key up to this one has been handed over.
-    reached: Option<Vec<u8>>,
-    /// What was under a key when the walk began, where it was changed since; only keys that are not reached yet.
-    before: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    kept_bytes: usize,
-    /// Gone when nobody walks any more.
-    walker: Weak<()>,
-}
-
-impl Watch {
-    fn begin(walker: &Arc<()>) -> Self {
-        Self {
-            reached: None,
-            before: BTreeMap::new(),
-            kept_bytes: 0,
-            walker: Arc::downgrade(walker),
-        }
-    }
-
-    /// Whether it is of any use to go on.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.walker.strong_count() != 0 && self.kept_bytes <= KEPT_BYTES_MAX
-    }
-
-    /// Keeps what was under a key that has just been changed.
-    pub(crate) fn note(&mut self, key: Vec<u8>, before: Option<Vec<u8>>) {
-        let is_ahead = self.reached.as_ref().is_none_or(|reached| *reached < key);
-        if is_ahead && !self.before.contains_key(&key) {
-            self.kept_bytes += key.len() + before.as_ref().map_or(0, Vec::len);
-            self.before.insert(key, before);
-        }
-    }
-
-    /// The next entries; `true`: there are no more.
-    fn slice(&mut self, records: &dyn Records) -> Result<(Vec<Entry>, bool), StoreError> {
-        let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
-        let end = live
-            .last()
-            .map(|(key, _)| key.clone())
-            .filter(|_| SLICE <= live.len());
-        let later = end.as_ref().map_or_else(BTreeMap::new, |end| {
-            // No key lies between `end` and `end` with a zero byte behind it.
-            let beyond = [end.as_slice(), &[0]].concat();
-            self.before.split_off(&beyond)
-        });
-        let mut merged: BTreeMap<_, _> = live.into_iter().collect();
-        for (key, before) in std::mem::replace(&mut self.before, later) {
-            self.kept_bytes -= key.len() + before.as_ref().map_or(0, Vec::len);
-            match before {
-                Some(value) => merged.insert(key, value),
-                None => merged.remove(&key),
-            };
-        }
-        merged.remove(layout::census::<Census>().bytes());
-        let is_over = end.is_none();
-        self.reached = end;
-        Ok((merged.into_iter().collect(), is_over))
-    }
-}
+use crate::store::sled::queue::{Lookout, Task};
+use crate::store::sled::watch::Watch;
+use crate::store::transaction::Entry;
 
 /// The walker's side. Blocks its thread; one walks at a time.
 pub(crate) struct Walk<'a> {
@@ -94,7 +25,7 @@ pub(crate) struct Walk<'a> {
 
 impl SledStore {
     /// Begins a walk over what is acknowledged now; waits until another is over.
-    pub(crate) fn walk(&self) -> Result<Walk<'_>, StoreError> {
+    pub(crate) fn walk(&self) -> Result<Walk<'_>> {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
         let watch = Watch::begin(&walker);
@@ -123,17 +54,14 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// Whatever the engine says; and when the store was opened anew meanwhile, or more changes than can be kept.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         if self.is_over {
             return Ok(None);
         }
         let walker = Arc::downgrade(&self.walker);
         let (entries, is_over) = look(self.store, move |lookout| {
             let records = lookout.records.ok_or(StoreError::Busy)?;
-            let watch = lookout
-                .watch
-                .as_mut()
-                .filter(|watch| Weak::ptr_eq(&watch.walker, &walker));
+            let watch = lookout.watch.as_mut().filter(|watch| watch.is_of(&walker));
             let watch = watch.ok_or_else(lost)?;
             let slice = watch.slice(records)?;
             if slice.1 {
@@ -149,8 +77,8 @@ impl Walk<'_> {
 /// Has something done on the writer's thread between two batches, and waits for it.
 fn look<T: Send + 'static>(
     store: &SledStore,
-    act: impl FnOnce(&mut Lookout<'_>) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+    act: impl FnOnce(&mut Lookout<'_>) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
     let look = Task::Look(Box::new(move |lookout| {
@@ -162,8 +90,8 @@ fn look<T: Send + 'static>(
 }
 
 fn lost() -> StoreError {
-    StoreError::Engine {
-        action: "copy",
-        source: "it was opened anew, or too much was changed meanwhile".into(),
-    }
+    StoreError::cannot(
+        "copy",
+        "it was opened anew, or too much was changed meanwhile",
+    )
 }

@@ -4,26 +4,24 @@
 //! the census, syncs once, moves the generations, and then answers all callers. So writers share a sync, nothing
 //! conflicts, and nobody hears of what a crash could take back.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use sled::Batch;
-use tokio::sync::oneshot;
 
 use crate::model::clock::{Clock, SystemClock};
-use crate::store::error::StoreError;
+use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::layout;
 use crate::store::sled::census::Census;
-use crate::store::sled::open::Database;
+use crate::store::sled::database::Database;
+use crate::store::sled::queue::{Cause, Look, Lookout, Lost, QueuedWrite, Task, panicked};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::walk::Watch;
+use crate::store::sled::watch::Watch;
 use crate::store::sled::{Shared, files, open};
 use crate::store::transaction::{Changes, Overlay, Records, Transaction};
 
@@ -36,123 +34,6 @@ const SIDE_EVERY: Duration = Duration::from_secs(1);
 /// The pauses between attempts to open a failed store again: doubled from the first to the last.
 const HEAL_FIRST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 const HEAL_LAST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 4000 });
-
-/// An intent in the queue, with its caller.
-pub(crate) trait Work: Send {
-    /// Runs the intent; whether its changes are to be written.
-    fn run(&mut self, tx: &mut Transaction<'_>) -> bool;
-    /// Tells the caller the outcome, or what became of the batch where that is not durable.
-    fn answer(self: Box<Self>, lost: Option<&Lost>);
-}
-
-/// What the writer does between two batches, on what is durable: it writes nothing.
-pub(crate) type Look = Box<dyn FnOnce(&mut Lookout<'_>) + Send>;
-
-/// What a [`Look`] sees.
-pub(crate) struct Lookout<'a> {
-    /// The records; `None` while they cannot be read with certainty.
-    pub(crate) records: Option<&'a SledRecords<'a>>,
-    /// As last synced: it counts these records.
-    pub(crate) census: Census,
-    /// The walk under way.
-    pub(crate) watch: &'a mut Option<Watch>,
-}
-
-/// What waits in the queue.
-pub(crate) enum Task {
-    /// To be written.
-    Write(Box<dyn Work>),
-    /// To be looked at.
-    Look(Look),
-}
-
-/// Who decides whether an intent is run: the writer, who begins it, or its caller, who has waited too long. The first counts.
-#[derive(Clone)]
-pub(crate) struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    /// Nobody's yet.
-    pub(crate) fn new() -> Self {
-        Self(Arc::default())
-    }
-
-    /// Whether this is the first to take it.
-    pub(crate) fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
-
-/// The only kind of [`Work`].
-pub(crate) struct Ticket<F, T> {
-    intent: Option<F>,
-    outcome: Option<Result<T, StoreError>>,
-    caller: oneshot::Sender<Result<T, StoreError>>,
-    claim: Claim,
-}
-
-impl<F, T> Ticket<F, T> {
-    /// An intent that has not run.
-    pub(crate) fn new(
-        intent: F,
-        caller: oneshot::Sender<Result<T, StoreError>>,
-        claim: Claim,
-    ) -> Self {
-        Self {
-            intent: Some(intent),
-            outcome: None,
-            caller,
-            claim,
-        }
-    }
-}
-
-impl<F, T> Work for Ticket<F, T>
-where
-    F: FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
-    T: Send,
-{
-    fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
-        let Some(intent) = self.intent.take().filter(|_| self.claim.take()) else {
-            return false;
-        };
-        // sled can panic on a damaged page, under any intent that reads it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| intent(tx)));
-        let outcome = outcome.unwrap_or_else(|panic| Err(failed(Arc::from(panicked(&*panic)))));
-        self.outcome.insert(outcome).is_ok()
-    }
-
-    fn answer(self: Box<Self>, lost: Option<&Lost>) {
-        let outcome = match (self.outcome, lost) {
-            (Some(Ok(_)), Some(lost)) => Err(lost.to_error()),
-            (Some(outcome), _) => outcome,
-            // It was not run.
-            (None, Some(Lost::Failed(cause))) => Err(failed(Arc::clone(cause))),
-            (None, _) => Err(StoreError::Busy),
-        };
-        // A caller who went away wants no answer; what was done stays done.
-        drop(self.caller.send(outcome));
-    }
-}
-
-/// Why nothing can be written at present.
-type Cause = Arc<dyn Error + Send + Sync>;
-
-/// What became of a batch that is not durable.
-pub(crate) enum Lost {
-    /// Nothing of it was written.
-    Failed(Cause),
-    /// It was given to the engine, which could not make it durable: all of it is there, or nothing.
-    Unknown(Cause),
-}
-
-impl Lost {
-    fn to_error(&self) -> StoreError {
-        match self {
-            Self::Failed(cause) => failed(Arc::clone(cause)),
-            Self::Unknown(cause) => StoreError::Unknown(Box::new(Arc::clone(cause))),
-        }
-    }
-}
 
 /// After a failed write sled fails for ever: it is opened anew as soon as the disk takes writes again. Until then the
 /// old one serves reads, and what the failed batch has changed is read as it was before.
@@ -208,12 +89,16 @@ impl Writer {
 
     /// One that refuses every change until the disk, which has said this, takes writes again.
     pub(crate) fn broken_by(mut self, trouble: std::io::Error) -> Self {
+        self.break_off(Arc::new(trouble));
+        self
+    }
+
+    fn break_off(&mut self, cause: Cause) {
         self.broken = Some(Broken {
-            cause: Arc::new(trouble),
+            cause,
             tried_at: self.clock.elapsed(),
             pause: HEAL_FIRST,
         });
-        self
     }
 
     /// Writes until the last sender is gone, then closes the database.
@@ -282,7 +167,7 @@ impl Writer {
     }
 
     /// Runs the intents, makes what they changed durable and voids what is cached of it.
-    fn write(&mut self, works: &mut [Box<dyn Work>]) -> Result<(), Lost> {
+    fn write(&mut self, works: &mut [QueuedWrite]) -> Result<(), Lost> {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
         let Some(database) = slot.as_ref() else {
@@ -341,20 +226,12 @@ impl Writer {
             "the store cannot be written and will be opened again"
         );
         self.watch = None;
-        self.broken = Some(Broken {
-            cause: Arc::clone(&cause),
-            tried_at: self.clock.elapsed(),
-            pause: HEAL_FIRST,
-        });
+        self.break_off(Arc::clone(&cause));
         Err(Lost::Unknown(cause))
     }
 
     /// The batch with its census; `None`: nothing is changed.
-    fn prepare(
-        &self,
-        records: &SledRecords<'_>,
-        changes: &Changes,
-    ) -> Result<Option<Prepared>, StoreError> {
+    fn prepare(&self, records: &SledRecords<'_>, changes: &Changes) -> Result<Option<Prepared>> {
         let mut census = self.census;
         let mut batch = Batch::default();
         let mut all_before = Changes::new();
@@ -418,19 +295,19 @@ impl Writer {
         }
     }
 
-    fn heal(&mut self) -> Result<(), StoreError> {
+    fn heal(&mut self) -> Result<()> {
         // Before the old one is given up, which still serves reads.
-        files::probe(self.shared.dir()).map_err(|error| failed(Arc::new(error)))?;
+        files::probe(&self.shared.dir).map_err(|error| StoreError::cannot("write to", error))?;
         if !self.shared.is_stand_in() {
             self.shared.close();
             // After a failed sync the page cache may hold what the disk does not.
-            files::forget_cached(&self.shared.dir().join(open::NAME))
-                .map_err(|error| failed(Arc::new(error)))?;
+            files::forget_cached(&self.shared.dir.join(files::DATABASE))
+                .map_err(|error| StoreError::cannot("write to", error))?;
         }
-        let (database, census) = open::open(self.shared.dir())?;
+        let (database, census) = open::open(&self.shared.dir)?;
         if census.sequence < self.census.sequence {
             return Err(StoreError::Refused {
-                dir: self.shared.dir().to_owned(),
+                dir: self.shared.dir.clone(),
                 found: format!(
                     "it has gone back to write {}, acknowledged was write {}",
                     census.sequence, self.census.sequence
@@ -441,7 +318,7 @@ impl Writer {
         self.side.0 = census.sequence;
         // What became of the batch that broke it is known now.
         drop(self.shared.show());
-        self.shared.reopen(database);
+        self.shared.put(Some(database));
         self.generations.touch_all();
         Ok(())
     }
@@ -457,7 +334,7 @@ impl Writer {
             return;
         }
         self.side.1 = self.clock.elapsed();
-        match self.census.write_side(self.shared.dir()) {
+        match self.census.write_side(&self.shared.dir) {
             Ok(()) => self.side.0 = self.census.sequence,
             Err(error) => tracing::warn!(
                 error = &error as &(dyn Error + 'static),
@@ -465,19 +342,4 @@ impl Writer {
             ),
         }
     }
-}
-
-fn failed(cause: Cause) -> StoreError {
-    StoreError::Engine {
-        action: "write to",
-        source: Box::new(cause),
-    }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Box<dyn Error + Send + Sync> {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.unwrap_or_default()).into()
 }

@@ -8,6 +8,7 @@ use crate::account::test_kit::{OTHER, PASSWORD};
 use crate::config::MailLimits;
 use crate::model::id::UserId;
 use crate::store::Store;
+use crate::store::engine::Engine as _;
 use crate::store::faulty::FaultyStore;
 use crate::web::test_kit::{Answer, Gateway};
 

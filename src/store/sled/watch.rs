@@ -1,0 +1,82 @@
+//! What the writer keeps for a walk: the place that it has reached, and what was ahead of it when it began.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use crate::store::error::Result;
+use crate::store::layout;
+use crate::store::sled::census::Census;
+use crate::store::transaction::{Entry, Records};
+
+/// Records in one slice: below a millisecond of the writer's time.
+const SLICE: usize = 256;
+
+/// How much is kept of what changes during a walk, in bytes; with more the walk fails rather than the memory.
+const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The writer's side of a walk.
+pub(crate) struct Watch {
+    /// Every key up to this one has been handed over.
+    reached: Option<Vec<u8>>,
+    /// What was under a key when the walk began, where it was changed since; only keys that are not reached yet.
+    before: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    kept_bytes: usize,
+    /// Gone when nobody walks any more.
+    walker: Weak<()>,
+}
+
+impl Watch {
+    pub(crate) fn begin(walker: &Arc<()>) -> Self {
+        Self {
+            reached: None,
+            before: BTreeMap::new(),
+            kept_bytes: 0,
+            walker: Arc::downgrade(walker),
+        }
+    }
+
+    /// Whether this is the side of that walker.
+    pub(crate) fn is_of(&self, walker: &Weak<()>) -> bool {
+        Weak::ptr_eq(&self.walker, walker)
+    }
+
+    /// Whether it is of any use to go on.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.walker.strong_count() != 0 && self.kept_bytes <= KEPT_BYTES_MAX
+    }
+
+    /// Keeps what was under a key that has just been changed.
+    pub(crate) fn note(&mut self, key: Vec<u8>, before: Option<Vec<u8>>) {
+        let is_ahead = self.reached.as_ref().is_none_or(|reached| *reached < key);
+        if is_ahead && !self.before.contains_key(&key) {
+            self.kept_bytes += key.len() + before.as_ref().map_or(0, Vec::len);
+            self.before.insert(key, before);
+        }
+    }
+
+    /// The next entries; `true`: there are no more.
+    pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<Entry>, bool)> {
+        let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
+        let end = live
+            .last()
+            .map(|(key, _)| key.clone())
+            .filter(|_| SLICE <= live.len());
+        let later = end.as_ref().map_or_else(BTreeMap::new, |end| {
+            // No key lies between `end` and `end` with a zero byte behind it.
+            let beyond = [end.as_slice(), &[0]].concat();
+            self.before.split_off(&beyond)
+        });
+        let mut merged: BTreeMap<_, _> = live.into_iter().collect();
+        for (key, before) in std::mem::replace(&mut self.before, later) {
+            self.kept_bytes -= key.len() + before.as_ref().map_or(0, Vec::len);
+            match before {
+                Some(value) => merged.insert(key, value),
+                None => merged.remove(&key),
+            };
+        }
+        merged.remove(layout::census::<Census>().bytes());
+        let is_over = end.is_none();
+        self.reached = end;
+        Ok((merged.into_iter().collect(), is_over))
+    }
+}

@@ -1,0 +1,24 @@
+//! The record of an import that has not been committed yet.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::access::Membership;
+use crate::model::account::{Account, ApiKey};
+use crate::model::id::UserId;
+
+/// A piece of a person. The last piece has the account, so that it comes to be with all that is its own.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Staged {
+    pub(crate) uid: UserId,
+    pub(crate) account: Option<Account>,
+    pub(crate) keys: Vec<ApiKey>,
+    pub(crate) memberships: Vec<Membership>,
+}
+
+impl Staged {
+    /// About how many records it changes when it is written.
+    pub(crate) fn changes(&self) -> usize {
+        let account = self.account.as_ref().map_or(0, |_| 6);
+        2 + account + 3 * self.keys.len() + 4 * self.memberships.len()
+    }
+}

@@ -1,0 +1,30 @@
+//! Accounts for the tests of the store, by number.
+
+use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
+use crate::model::clock::Timestamp;
+use crate::model::id::{AccountId, SettingsId, UserId};
+
+pub(crate) fn uid(number: u32) -> UserId {
+    UserId::parse(&format!("u-{number:08}")).unwrap()
+}
+
+/// An active account that has nothing yet.
+pub(crate) fn account(number: u32) -> Account {
+    let username = format!("name{number}");
+    Account {
+        uid: uid(number),
+        account_id: AccountId::parse(&format!("a-{number:08}")).unwrap(),
+        identity: EmailAddress::parse(&format!("{username}@example.org")).unwrap(),
+        username: Username::parse(&username).unwrap(),
+        name: username,
+        status: AccountStatus::Active,
+        is_admin: false,
+        roles: Vec::new(),
+        settings_id: SettingsId::parse(&format!("set-{number:08}")).unwrap(),
+        password_must_change: false,
+        password: None,
+        generation: 0,
+        level_changes: 0,
+        created: Timestamp::from_secs(1),
+    }
+}
