@@ -152,8 +152,14 @@ pub(super) struct ForwardAuthArgs {
 }
 
 fn proxy(name: &str) -> Result<Proxy, String> {
-    let names = Proxy::ALL.map(Proxy::name).join(", ");
-    Proxy::parse(name).ok_or_else(|| format!("one of {names}"))
+    let mut proxies = Proxy::ALL.into_iter();
+    let found = proxies.find(|proxy| proxy.to_string() == name);
+    found.ok_or_else(|| {
+        format!(
+            "one of {}",
+            Proxy::ALL.map(|proxy| proxy.to_string()).join(", ")
+        )
+    })
 }
 
 #[derive(Debug, Args)]

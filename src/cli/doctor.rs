@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::{DoctorTask, ForwardAuthArgs};
 use crate::cli::{output, secrets};
-use crate::doctor::{self, Entry, Examination, Finding, Report};
+use crate::doctor::{self, DoctorReport, Entry, Finding, ProbeOptions};
 
 /// Exit code where something is wrong.
 const FOUND: u8 = 3;
@@ -25,17 +25,17 @@ pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     }
     match args.through.clone() {
         Some(through) => {
-            let report = doctor::examine(config, examination(through, args)?)?;
+            let report = doctor::examine(config, options(through, args)?)?;
             Ok(show(&report))
         }
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn examination(through: String, args: ForwardAuthArgs) -> anyhow::Result<Examination> {
+fn options(through: String, args: ForwardAuthArgs) -> anyhow::Result<ProbeOptions> {
     let token = args.token.map(|token| secrets::from_value(token, "token"));
     let api_key = args.apikey.map(|key| secrets::from_value(key, "API key"));
-    Ok(Examination {
+    Ok(ProbeOptions {
         through,
         proxy: args.proxy,
         ca: args.ca,
@@ -49,7 +49,7 @@ fn examination(through: String, args: ForwardAuthArgs) -> anyhow::Result<Examina
     })
 }
 
-fn show(report: &Report) -> ExitCode {
+fn show(report: &DoctorReport) -> ExitCode {
     for entry in &report.entries {
         match entry {
             Entry::Passed { check, seen } => output::line(&format!("ok    {check:<11} {seen}")),
@@ -71,7 +71,7 @@ fn show(report: &Report) -> ExitCode {
 }
 
 fn found(finding: &Finding) {
-    output::line(&format!("FOUND {}", finding.fault.code()));
+    output::line(&format!("FOUND {}", finding.fault));
     output::line(&format!("        what  {}", finding.what));
     output::line(&format!("        why   {}", finding.why));
     output::line(&format!("        mend  {}", finding.mend));

@@ -1,4 +1,4 @@
-//! `[account]`: the account's life.
+//! `[account]`: registration, passwords and logins.
 
 use std::time::Duration;
 
@@ -48,43 +48,43 @@ keys! { pub(super) AccountKeys = "account"; {
     api_key_header: HeaderName = text(headers::EXPECTED, api_key_header) => HeaderName::from_static(headers::API_KEY);
 }}
 
-/// Who may register.
+/// Who may register an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// Whoever comes.
+    /// Anyone.
     Open,
-    /// Only whom an administrator invites.
+    /// Only people whom an administrator invites.
     Invite,
-    /// Nobody.
+    /// No one.
     Closed,
 }
 
-/// The account's life.
+/// Settings of accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountSettings {
-    /// Who may register.
+    /// Who may register an account.
     pub registration: Registration,
-    /// Failed passwords that one name, or one account, may have from one client network.
+    /// Maximum number of failed passwords for one name, or one account, from one client network.
     pub lockout_attempts: u32,
-    /// How long a failed password counts.
+    /// The time for which a failed password counts.
     pub lockout: Duration,
     /// Shortest password, in characters.
     pub password_length_min: usize,
-    /// Classes that a password under 15 characters needs.
+    /// Number of character classes that a password under 15 characters needs.
     pub password_classes_min: usize,
     /// Life of a confirm token.
     pub confirm_ttl: Duration,
     /// Life of a reset token.
     pub reset_ttl: Duration,
-    /// Whether register and forgot say what exists.
+    /// Whether the answers to registration and password reset reveal that an account exists.
     pub reveal_existing: bool,
-    /// Whether administrators get reset tokens by mail.
+    /// Whether administrators can reset their passwords by mail.
     pub reset_administrators: bool,
-    /// Whether owners are told of logins from new networks or after many failures.
+    /// Whether owners get a mail after a login from a new network or after many failures.
     pub notify_logins: bool,
     /// Threads that hash passwords.
     pub hash_threads: usize,
-    /// Name of the header that carries an API key, lower case.
+    /// Name of the header that carries an API key, in lower case.
     pub api_key_header: HeaderName,
 }
 
@@ -107,8 +107,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
     settings
 }
 
-/// Takes the name of a header that is ours to give; identity headers are removed from requests, so a key in one of
-/// them would never arrive.
+/// Reads the name of a header that can carry an API key. Identity headers cannot, since they are removed from requests.
 fn api_key_header(text: &str) -> Option<HeaderName> {
     let name = headers::name(text)?;
     let is_identity = IdentityHeaderNames::default().all().contains(&&name);

@@ -1,4 +1,4 @@
-//! `[audit]`: what is demanded of the audit trail.
+//! `[audit]`: requirements for the audit trail.
 
 use crate::config::forms::flag;
 use crate::config::keys::keys;
@@ -13,7 +13,7 @@ keys! { pub(super) AuditKeys = "audit"; {
 /// `[audit]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditSettings {
-    /// Whether nothing may be done that cannot be put into the trail: such an action is answered with 503.
+    /// Whether an action that cannot be recorded in the audit trail is refused with 503.
     pub required: bool,
 }
 

@@ -1,13 +1,14 @@
-//! Where relative paths of a configuration begin.
+//! The directory that relative paths of a configuration start from.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::env::EnvOverlay;
 
-/// Where packages keep the configuration, and where their services have their state.
+/// The directories in which packages keep configurations, and the state of their services.
 const PACKAGED: (&str, &str) = ("/etc", "/var/lib");
 
-/// Where relative paths begin, and where else they have begun: before this rule, or under another environment.
+/// The directory that relative paths start from, and the directories that they started from in earlier releases or start
+/// from in another environment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Base {
     dir: PathBuf,
@@ -15,7 +16,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The base of a configuration file, which is named by its whole path: the state directory that systemd has given
+    /// The base for a configuration file, which is given by its absolute path: the state directory that systemd gave to
     /// this process, else the file's own directory.
     pub(super) fn of(file: &Path, env: &EnvOverlay) -> Self {
         let own = file.parent().unwrap_or(file).to_owned();
@@ -31,12 +32,12 @@ impl Base {
         Self { dir, others }
     }
 
-    /// A path of the configuration as this process finds it.
+    /// Resolves a path of the configuration.
     pub(super) fn join(&self, path: impl AsRef<Path>) -> PathBuf {
         self.dir.join(path)
     }
 
-    /// Where a relative path of the configuration has led elsewhere.
+    /// The other places to which a relative path of the configuration may have led.
     pub(super) fn elsewhere(&self, path: impl AsRef<Path>) -> Vec<PathBuf> {
         if path.as_ref().is_absolute() {
             return Vec::new();
@@ -44,7 +45,7 @@ impl Base {
         self.others.iter().map(|dir| dir.join(&path)).collect()
     }
 
-    /// Names the base to whoever looks for a file; empty where there is none.
+    /// A hint that names the base, for the report of a missing file; empty if there is no base.
     pub(super) fn hint(&self) -> String {
         if self.dir.as_os_str().is_empty() {
             String::new()
@@ -66,7 +67,7 @@ fn service_state(own: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    /// A file, the environment, where `x` leads, and where it leads elsewhere.
+    /// A file, the environment, the resolved path of `x`, and its other places.
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, &'a [&'a str]);
 
     #[test]
@@ -87,7 +88,7 @@ mod tests {
                 "/var/lib/doorward/x",
                 &[&in_cwd, "/etc/doorward/x"],
             ),
-            // systemd separates several by colons.
+            // systemd separates several directories by colons.
             (
                 "/srv/d.toml",
                 &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")],

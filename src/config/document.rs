@@ -1,4 +1,4 @@
-//! The file as written: TOML with the line of each value, nothing checked yet.
+//! The unchecked file: TOML with the line of each value.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::problem::{Origin, Place, Problems};
 
-/// A value as written. Not `Debug`: it may be a secret.
+/// An unchecked value. It is not `Debug`, since it may be a secret.
 pub(super) enum Value {
     Text(String),
     Integer(i64),
     Flag(bool),
     List(Vec<Node>),
     Table(Table),
-    /// A float or a date: no key takes one. Also an integer beyond 64 bits.
+    /// A float, a date, or an integer beyond 64 bits, none of which any key takes.
     Other,
 }
 
-/// A value and where it stands.
+/// A value and its origin.
 pub(super) struct Node {
     pub(super) origin: Origin,
     pub(super) value: Value,
 }
 
-/// A table and where it begins.
+/// A table and its origin.
 pub(super) struct Table {
     pub(super) origin: Origin,
     pub(super) entries: BTreeMap<String, Node>,
@@ -38,8 +38,8 @@ impl Table {
     }
 }
 
-/// Reads a whole document; what breaks TOML's rules is noted with line and column, never with the text around it, which
-/// may hold a secret.
+/// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be a
+/// secret.
 pub(super) fn parse(text: &str, problems: &Problems) -> Table {
     let lines = Lines::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -54,7 +54,7 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Table {
     table(document.into_inner(), Origin::Default, &lines)
 }
 
-/// Reads one value, as an environment variable gives it; `None` if it is no TOML.
+/// Parses the value of an environment variable; `None` if it is not TOML.
 pub(super) fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
     let parsed = DeValue::parse(text).ok()?;
     Some(at_one_place(
@@ -98,7 +98,7 @@ fn node(value: DeValue<'_>, origin: Origin, lines: &Lines) -> Node {
     Node { origin, value }
 }
 
-/// Says of every part of a value that it comes from `origin`: lines inside a variable tell nobody anything.
+/// Sets the origin of every part of a value, since line numbers within an environment variable are useless.
 fn at_one_place(node: Node, origin: &Origin) -> Node {
     let value = match node.value {
         Value::List(items) => Value::List(
@@ -123,7 +123,7 @@ fn at_one_place(node: Node, origin: &Origin) -> Node {
     }
 }
 
-/// Where the lines of a text begin, in bytes.
+/// The byte offsets at which the lines of a text start.
 struct Lines {
     starts: Vec<usize>,
 }
@@ -136,7 +136,7 @@ impl Lines {
         }
     }
 
-    /// Line and column of a byte, both from 1; the column counts bytes.
+    /// The line and column of a byte, both from 1. The column counts bytes.
     fn position(&self, byte: usize) -> (usize, usize) {
         let line = self
             .starts

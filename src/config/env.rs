@@ -1,4 +1,4 @@
-//! The environment laid over the file: `DOORWARD__LISTEN__ADDRESS=…` sets `listen.address`.
+//! Environment variables that override the file: `DOORWARD__LISTEN__ADDRESS=…` sets `listen.address`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,11 +12,11 @@ use crate::config::problem::{Origin, Place, Problems};
 
 const PREFIX: &str = "DOORWARD__";
 
-/// What the environment says about the configuration. Its `Debug` names variables, never their values.
+/// The part of the environment that belongs to the configuration. Its `Debug` shows names of variables, never their values.
 ///
-/// A variable is `DOORWARD__` and the key in upper case with `__` for each dot; tables in lists go by number:
-/// `DOORWARD__UPSTREAM__0__ADDRESSES`. Texts are taken as they stand, numbers and `true` or `false` as in TOML; a list is
-/// TOML (`["a", "b"]`) or one item as it stands; `require` is a word or an inline table.
+/// A variable is named `DOORWARD__` and the key in upper case with `__` for each dot. Tables in lists are numbered:
+/// `DOORWARD__UPSTREAM__0__ADDRESSES`. A text is written without quotes, a number or `true` or `false` as in TOML, a list as
+/// TOML (`["a", "b"]`) or as its only item without quotes, and `require` as a word or an inline table.
 #[derive(Clone, Default)]
 pub struct EnvOverlay {
     variables: BTreeMap<String, OsString>,
@@ -37,7 +37,7 @@ enum Step<'a> {
 }
 
 impl EnvOverlay {
-    /// The environment of this process: the only place that reads it.
+    /// Reads the environment of this process. Nothing else in the crate does.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
@@ -49,7 +49,7 @@ impl EnvOverlay {
         )
     }
 
-    /// The same of given pairs of name and value; names that are not ours are left aside.
+    /// Reads pairs of name and value, and ignores names that are not the gateway's.
     #[must_use]
     pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
@@ -70,24 +70,24 @@ impl EnvOverlay {
         overlay
     }
 
-    /// Where systemd put the credentials of this service.
+    /// The directory in which systemd keeps the credentials of this service.
     pub(super) fn credentials(&self) -> Option<&Path> {
         self.credentials.as_deref()
     }
 
-    /// The state directory that systemd has made for this service; of several the first.
+    /// The first of the state directories that systemd made for this service.
     pub(super) fn state_directory(&self) -> Option<&Path> {
         self.state_directory.as_deref()
     }
 
-    /// Lays every variable over the document, whose keys are those of `section`.
+    /// Sets the value of every variable in the document, whose keys are those of `section`.
     pub(super) fn apply(&self, root: &mut Table, section: &'static Section, problems: &Problems) {
         let mut variables: Vec<_> = self
             .variables
             .iter()
             .filter_map(|(name, value)| Some((lower_path(name.strip_prefix(PREFIX)?), name, value)))
             .collect();
-        // Items are appended one after the other, so number 9 must come before number 10.
+        // Items are appended in order, so number 9 must come before number 10.
         variables.sort_by_cached_key(|(path, ..)| {
             path.iter()
                 .map(|part| (part.parse::<usize>().unwrap_or(0), part.clone()))
@@ -152,7 +152,7 @@ fn resolve<'a>(
     }
 }
 
-/// What is said of a variable that names no key.
+/// The expectation that is reported for a variable without a key.
 fn unknown(parts: &[&str], root: &'static Section) -> String {
     let (key, before) = parts.split_last().unwrap_or((&"", &[]));
     let name = before.iter().fold(String::new(), |name, part| {
@@ -168,7 +168,7 @@ fn unknown(parts: &[&str], root: &'static Section) -> String {
     }
 }
 
-/// Goes to the table that holds the key and makes what is missing on the way; `None` for a number beyond the next.
+/// Finds the table that holds the key, and creates missing tables on the way; `None` if a number skips an item.
 fn walk<'t>(root: &'t mut Table, steps: &[Step<'_>], origin: &Origin) -> Option<&'t mut Table> {
     let mut table = root;
     for step in steps {
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::config::RootKeys;
 
-    /// Shows a tree in one line, for comparison only.
+    /// Formats a tree on one line, for comparison.
     fn show(node: &Node) -> String {
         match &node.value {
             Value::Text(text) => format!("{text:?}"),

@@ -1,4 +1,4 @@
-//! Warnings about what is fine on one's own machine but not before strangers.
+//! Warnings about settings that are fine on a private machine but not on a public one.
 
 use crate::config::Config;
 use crate::config::account::Registration;
@@ -8,7 +8,7 @@ use crate::config::problem::{Origin, Place, Problems};
 use crate::model::access::{Requirement, Scope};
 use crate::model::route::UpstreamAddress;
 
-/// Notes everything of a checked configuration that strangers should not meet.
+/// Warns about every such setting of a checked configuration.
 pub(super) fn warn(config: &Config, problems: &Problems) {
     let note = |key: &str, expected: &str| {
         problems.warn(&Place::new(key, Origin::Default), expected);
@@ -47,7 +47,7 @@ pub(super) fn warn(config: &Config, problems: &Problems) {
     mail(config, &note);
 }
 
-/// Whether the gateway knows where requests come from and under which name it is reached.
+/// Warns if the gateway does not know the client addresses, or the name under which callers reach it.
 fn listen(listen: &Listen, note: &dyn Fn(&str, &str)) {
     let host = listen.public_url.host();
     if !listen.auth_hosts.is_empty() && !listen.auth_hosts.iter().any(|have| have == host) {
@@ -70,7 +70,7 @@ fn listen(listen: &Listen, note: &dyn Fn(&str, &str)) {
     }
 }
 
-/// Every login holds all declared scopes, so a scope alone keeps nobody out who can log in.
+/// Warns about scopes that protect nothing: every login holds all declared scopes.
 fn scopes(config: &Config, note: &dyn Fn(&str, &str)) {
     let mut named: Vec<&Scope> = Vec::new();
     for (index, route) in config.routes.iter().enumerate() {

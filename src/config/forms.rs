@@ -1,21 +1,21 @@
-//! The forms of values: what a key takes, and what is said of anything else.
+//! The forms of values: what a key accepts, and the expectation that is reported for anything else.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::document::Value;
-use crate::config::keys::{Form, Kind, Section, Shaped, Spot};
+use crate::config::keys::{Form, KeyShape, Kind, ReadContext, Section};
 
-/// A value as its key takes it, or what would be right; `Err(None)`: that is noted already.
+/// A parsed value, or the expectation to report; `Err(None)`: the problem has been reported already.
 pub(super) type Parsed<V> = Result<V, Option<String>>;
 
-/// Takes a value apart.
-pub(super) trait Parse<V>: Fn(Value, &Spot<'_>) -> Parsed<V> {}
+/// Parses a value.
+pub(super) trait Parse<V>: Fn(Value, &ReadContext<'_>) -> Parsed<V> {}
 
-impl<V, P: Fn(Value, &Spot<'_>) -> Parsed<V>> Parse<V> for P {}
+impl<V, P: Fn(Value, &ReadContext<'_>) -> Parsed<V>> Parse<V> for P {}
 
-/// A form, whose `parse` takes a value apart.
+/// A form, whose `parse` parses a value.
 pub(super) struct Shape<P> {
     kind: Kind,
     expected: &'static str,
@@ -33,7 +33,7 @@ const fn shape<P>(kind: Kind, expected: &'static str, parse: P) -> Shape<P> {
     }
 }
 
-impl<P> Shaped for Shape<P> {
+impl<P> KeyShape for Shape<P> {
     fn kind(&self) -> Kind {
         self.kind
     }
@@ -48,24 +48,24 @@ impl<P> Shaped for Shape<P> {
 }
 
 impl<V, P: Parse<V>> Form<V> for Shape<P> {
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V> {
-        (self.parse)(value, spot)
-            .map_err(|wrong| wrong.map(|expected| spot.add(expected)))
+    fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V> {
+        (self.parse)(value, context)
+            .map_err(|wrong| wrong.map(|expected| context.add(expected)))
             .ok()
     }
 }
 
-/// A whole number; every number within the range fits its type.
+/// A whole number. Every number of the range fits the type.
 pub(super) const fn number<V: TryFrom<u64>>(range: RangeInclusive<u64>) -> Shape<impl Parse<V>> {
     within(range, |number| V::try_from(number).ok())
 }
 
-/// Whole seconds.
+/// A duration in whole seconds.
 pub(super) const fn seconds(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_secs(number)))
 }
 
-/// Whole milliseconds.
+/// A duration in whole milliseconds.
 pub(super) const fn millis(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_millis(number)))
 }
@@ -74,7 +74,7 @@ const fn within<V>(range: RangeInclusive<u64>, of: fn(u64) -> Option<V>) -> Shap
     shape(
         Kind::Scalar,
         "a whole number",
-        move |value: Value, _: &Spot<'_>| {
+        move |value: Value, _: &ReadContext<'_>| {
             let number = match value {
                 Value::Integer(number) => u64::try_from(number).ok(),
                 _ => None,
@@ -94,19 +94,19 @@ pub(super) const fn flag() -> Shape<impl Parse<bool>> {
     shape(
         Kind::Scalar,
         EXPECTED,
-        |value: Value, _: &Spot<'_>| match value {
+        |value: Value, _: &ReadContext<'_>| match value {
             Value::Flag(flag) => Ok(flag),
             _ => Err(Some(EXPECTED.to_owned())),
         },
     )
 }
 
-/// One word of a closed list. `later`: words of a later release.
+/// One word of a list. `later`: words of a later release.
 pub(super) const fn choice<V: Copy>(
     words: &'static [(&'static str, V)],
     later: &'static [&'static str],
 ) -> Shape<impl Parse<V>> {
-    shape(Kind::Text, "a word", |value: Value, _: &Spot<'_>| {
+    shape(Kind::Text, "a word", |value: Value, _: &ReadContext<'_>| {
         let text = match &value {
             Value::Text(text) => text.as_str(),
             _ => "",
@@ -127,101 +127,101 @@ pub(super) const fn choice<V: Copy>(
     })
 }
 
-/// A text that `parse` makes something of.
+/// A text that `parse` accepts.
 pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
     expected: &'static str,
     parse: P,
 ) -> Shape<impl Parse<V>> {
-    shape(Kind::Text, expected, move |value: Value, _: &Spot<'_>| {
-        let parsed = match value {
-            Value::Text(text) => parse(&text),
-            _ => None,
-        };
-        parsed.ok_or_else(|| Some(expected.to_owned()))
-    })
+    shape(
+        Kind::Text,
+        expected,
+        move |value: Value, _: &ReadContext<'_>| {
+            let parsed = match value {
+                Value::Text(text) => parse(&text),
+                _ => None,
+            };
+            parsed.ok_or_else(|| Some(expected.to_owned()))
+        },
+    )
 }
 
-/// A text whose reading depends on more than itself: its `parse` is given where it is read.
-pub(super) const fn told(expected: &'static str) -> Shape<impl Parse<String>> {
+/// A text that is parsed where its key is read, because that depends on other keys.
+pub(super) const fn raw_text(expected: &'static str) -> Shape<impl Parse<String>> {
     text(expected, |text| Some(text.to_owned()))
 }
 
-/// A path; a relative one begins where those of the configuration do.
+/// A path. A relative one starts from the base of the configuration.
 pub(super) const fn path(expected: &'static str) -> Shape<impl Parse<PathBuf>> {
     shape(
         Kind::Text,
         expected,
-        move |value: Value, spot: &Spot<'_>| match value {
-            Value::Text(text) if is_path(&text) => Ok(spot.base.join(text)),
+        move |value: Value, context: &ReadContext<'_>| match value {
+            Value::Text(text) if is_path(&text) => Ok(context.base.join(text)),
             _ => Err(Some(expected.to_owned())),
         },
     )
 }
 
-/// As another form, where an empty text means none.
+/// Another form, or an empty text for none.
 pub(super) const fn or_none<V, P: Parse<V>>(form: Shape<P>) -> Shape<impl Parse<Option<V>>> {
     let (kind, expected) = (form.kind, form.expected);
-    shape(kind, expected, move |value: Value, spot: &Spot<'_>| {
-        let form = &form;
-        match value {
-            Value::Text(text) if text.is_empty() => Ok(None),
-            value => (form.parse)(value, spot).map(Some),
-        }
-    })
+    shape(
+        kind,
+        expected,
+        move |value: Value, context: &ReadContext<'_>| {
+            let form = &form;
+            match value {
+                Value::Text(text) if text.is_empty() => Ok(None),
+                value => (form.parse)(value, context).map(Some),
+            }
+        },
+    )
 }
 
-/// How short a list may be.
+/// The minimum length of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Least {
-    /// Empty.
+    /// The list may be empty.
     None,
-    /// One item: an empty list could mean none as well as all.
+    /// One item, since an empty list could mean none as well as all.
     One,
-    /// One item, which may stand without the list.
+    /// One item, which may be written without the list.
     Alone,
 }
 
-/// A list of texts, no two of which may mean the same. `expected` says what one of them is.
+/// A list of texts that mean different things. `expected` describes one of them.
 pub(super) const fn texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
 ) -> Shape<impl Parse<Vec<T>>> {
-    shape(
-        Kind::Texts,
-        expected,
-        list(expected, Least::None, optional(expected, parse)),
-    )
+    items(expected, Least::None, optional(expected, parse))
 }
 
-/// As [`texts`], with at least one item.
+/// A list like [`texts`], with at least one item.
 pub(super) const fn some_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
 ) -> Shape<impl Parse<Vec<T>>> {
-    some_items(expected, optional(expected, parse))
+    items(expected, Least::One, optional(expected, parse))
 }
 
-/// As [`some_texts`], with a word for each way in which an item can be wrong.
+/// A list like [`some_texts`], whose `parse` gives the expectation to report.
 pub(super) const fn some_items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
     parse: P,
 ) -> Shape<impl Parse<Vec<T>>> {
-    shape(Kind::Texts, expected, list(expected, Least::One, parse))
+    items(expected, Least::One, parse)
 }
 
-/// As [`some_texts`], but one text may stand for a list of one.
+/// A list like [`some_texts`]; one text may be written without the list.
 pub(super) const fn text_or_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
 ) -> Shape<impl Parse<Vec<T>>> {
-    shape(
-        Kind::Texts,
-        expected,
-        list(expected, Least::Alone, optional(expected, parse)),
-    )
+    items(expected, Least::Alone, optional(expected, parse))
 }
 
-/// As [`texts`], but `true` stands for a list of its own, and `false` for the empty one.
+/// A list like [`texts`], `true` for the list `on`, or `false` for the empty list.
 pub(super) const fn flag_or_texts<T: PartialEq + Clone + 'static>(
     expected: &'static str,
     on: &'static [T],
@@ -230,10 +230,10 @@ pub(super) const fn flag_or_texts<T: PartialEq + Clone + 'static>(
     shape(
         Kind::FlagOrTexts,
         expected,
-        move |value: Value, spot: &Spot<'_>| match value {
+        move |value: Value, context: &ReadContext<'_>| match value {
             Value::Flag(true) => Ok(on.to_vec()),
             Value::Flag(false) => Ok(Vec::new()),
-            Value::List(_) => (texts(expected, parse).parse)(value, spot),
+            Value::List(_) => (texts(expected, parse).parse)(value, context),
             _ => Err(Some(format!("true, false or a list, each item {expected}"))),
         },
     )
@@ -246,55 +246,61 @@ const fn optional<T, P: Fn(&str) -> Option<T>>(
     move |text| parse(text).ok_or_else(|| expected.to_owned())
 }
 
-/// Reads a list of texts; each wrong one is noted.
-const fn list<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
+/// A list of texts. Each wrong item is reported.
+const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
     least: Least,
     parse: P,
-) -> impl Parse<Vec<T>> {
-    move |value, spot| {
-        let items = match value {
-            Value::List(items) => items,
-            Value::Text(text) if least == Least::Alone => {
-                return parse(&text).map(|item| vec![item]).map_err(Some);
-            }
-            _ => return Err(Some(format!("a list, each item {expected}"))),
-        };
-        let before = spot.problems.count();
-        let mut values = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            let parsed = match &item.value {
-                Value::Text(text) => parse(text),
-                _ => Err(expected.to_owned()),
-            };
-            let wrong = match parsed {
-                Ok(value) if values.contains(&value) => "no two items alike".to_owned(),
-                Ok(value) => {
-                    values.push(value);
-                    continue;
+) -> Shape<impl Parse<Vec<T>>> {
+    shape(
+        Kind::Texts,
+        expected,
+        move |value: Value, context: &ReadContext<'_>| {
+            let items = match value {
+                Value::List(items) => items,
+                Value::Text(text) if least == Least::Alone => {
+                    return parse(&text).map(|item| vec![item]).map_err(Some);
                 }
-                Err(expected) => expected,
+                _ => return Err(Some(format!("a list, each item {expected}"))),
             };
-            spot.problems.add(&spot.item(index, item.origin), wrong);
-        }
-        if before < spot.problems.count() {
-            return Err(None);
-        }
-        if values.is_empty() && least != Least::None {
-            return Err(Some(format!(
-                "at least one item, {expected}, or the key left out"
-            )));
-        }
-        Ok(values)
-    }
+            let before = context.problems.count();
+            let mut values = Vec::with_capacity(items.len());
+            for (index, item) in items.into_iter().enumerate() {
+                let parsed = match &item.value {
+                    Value::Text(text) => parse(text),
+                    _ => Err(expected.to_owned()),
+                };
+                let wrong = match parsed {
+                    Ok(value) if values.contains(&value) => "no two items alike".to_owned(),
+                    Ok(value) => {
+                        values.push(value);
+                        continue;
+                    }
+                    Err(expected) => expected,
+                };
+                context
+                    .problems
+                    .add(&context.item(index, item.origin), wrong);
+            }
+            if before < context.problems.count() {
+                return Err(None);
+            }
+            if values.is_empty() && least != Least::None {
+                return Err(Some(format!(
+                    "at least one item, {expected}, or the key left out"
+                )));
+            }
+            Ok(values)
+        },
+    )
 }
 
-/// A table, or a list of tables, of a section, which takes it apart.
+/// A table, or a list of tables, with the keys of a section.
 pub(super) const fn table(section: &'static Section) -> Shape<impl Parse<Value>> {
     raw(Kind::Tables, "a table", Some(section))
 }
 
-/// A text, or a table: of a section, or with names of its own.
+/// A text or a table. The table has the keys of a section, or any names.
 pub(super) const fn text_or_table(
     expected: &'static str,
     inner: Option<&'static Section>,
@@ -302,13 +308,13 @@ pub(super) const fn text_or_table(
     raw(Kind::TextOrTable, expected, inner)
 }
 
-/// A value as it is written.
+/// An unchecked value.
 const fn raw(
     kind: Kind,
     expected: &'static str,
     inner: Option<&'static Section>,
 ) -> Shape<impl Parse<Value>> {
-    let parse = |value: Value, _: &Spot<'_>| Ok(value);
+    let parse = |value: Value, _: &ReadContext<'_>| Ok(value);
     Shape {
         kind,
         expected,
@@ -327,7 +333,7 @@ pub(super) fn is_visible(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Takes a visible text as it stands.
+/// Reads a text of visible ASCII.
 pub(super) fn visible<const MAX: usize>(text: &str) -> Option<String> {
     is_visible(text, MAX).then(|| text.to_owned())
 }

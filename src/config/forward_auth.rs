@@ -1,28 +1,27 @@
-//! `[forward_auth]`: other proxies that ask for a decision.
+//! `[forward_auth]`: other proxies that ask for decisions.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::forms::{is_visible, path, text, told};
+use crate::config::forms::{is_visible, path, raw_text, text};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::reader::Reader;
-use crate::config::secrets::{self, SharedSecret, Surroundings};
+use crate::config::secrets::{self, SecretSources, SharedSecret};
 
-/// What other proxies are held to, and where they send browsers.
+/// Settings for other proxies that ask for decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardAuth {
-    /// What an asking proxy must send in `X-Doorward-Secret`; `None`: its address alone counts.
+    /// The secret that an asking proxy sends in `X-Doorward-Secret`; `None`: its address is enough.
     pub secret: Option<SharedSecret>,
-    /// Where Envoy asks over gRPC; `None`: nowhere.
+    /// The address on which Envoy asks over gRPC; `None`: there is none.
     pub grpc_address: Option<SocketAddr>,
-    /// Where a browser that lacks a login is sent; `None`: to the gateway's own page.
+    /// The page to which browsers without a login are redirected; `None`: the gateway's own.
     pub login_url: Option<String>,
 }
 
-const SECRET: &str = "16 to 512 visible ASCII characters";
 const GRPC_ADDRESS: &str =
     "an address such as 127.0.0.1:9191, other than those in [listen], or \"\"";
 const LOGIN_URL: &str =
@@ -31,10 +30,10 @@ const LOGIN_URL: &str =
 keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
     /// What they must send in X-Doorward-Secret as well, 16 to 512 visible ASCII characters; better kept in a file of its own,
     /// or as systemd credential doorward.secret. Default: none.
-    secret: String = told(SECRET);
+    secret: String = raw_text(secrets::SHARED);
     secret_file: PathBuf = path("the path of a file");
     /// Where Envoy asks over gRPC (ext_authz), in clear: an address of its own, such as 127.0.0.1:9191. "": nowhere.
-    grpc_address: String = told(GRPC_ADDRESS), restart forward_auth.grpc_address;
+    grpc_address: String = raw_text(GRPC_ADDRESS), restart forward_auth.grpc_address;
     /// Where browsers that lack a login are sent, with the way back as `rd`; "": to the gateway's own page.
     login_url: String = text(LOGIN_URL, login_url);
 }}
@@ -42,15 +41,10 @@ keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
 pub(super) fn read(
     mut reader: Reader<'_>,
     listen: &Listen,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> ForwardAuth {
-    let fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
-    let secret = secrets::secret(
-        &mut reader,
-        (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file),
-        fits,
-        around,
-    );
+    let keys = (&ForwardAuthKeys::secret, &ForwardAuthKeys::secret_file);
+    let secret = secrets::shared(&mut reader, keys, sources);
     let none_or = |text: &str| text.is_empty() || address(text, listen).is_some();
     let grpc_address = reader
         .text(&ForwardAuthKeys::grpc_address, |text| {
@@ -68,20 +62,20 @@ pub(super) fn read(
     let login_url = reader.take(&ForwardAuthKeys::login_url);
     reader.finish();
     ForwardAuth {
-        secret: secret.map(SharedSecret),
+        secret,
         grpc_address,
         login_url: login_url.filter(|url| !url.is_empty()),
     }
 }
 
-/// Reads an address that nothing else of ours has.
+/// Reads an address on which no other listener of the gateway is.
 fn address(text: &str, listen: &Listen) -> Option<SocketAddr> {
     let address: SocketAddr = text.parse().ok()?;
     let is_taken = listen.admin_address == address || listen.addresses.contains(&address);
     (address.port() == 0 || !is_taken).then_some(address)
 }
 
-/// Reads the URL of a page; an empty text means none.
+/// Reads the URL of a page. An empty text means none.
 fn login_url(text: &str) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());

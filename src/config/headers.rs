@@ -4,14 +4,14 @@ use http::HeaderName;
 
 use crate::model::field_name::{Folded, is_method_override};
 
-/// Where API keys come unless configured otherwise.
+/// The default name of the header that carries API keys.
 pub(super) const API_KEY: &str = "x-api-key";
 
-/// What such a name is.
+/// The expectation that is reported for such a name.
 pub(super) const EXPECTED: &str = "a header name such as X-Remote-User: letters, digits and -, not one that HTTP, \
      proxies or credentials use";
 
-/// Names with a meaning of their own: hop-by-hop, framing, routing, conditions, credentials, forwarding, our own.
+/// Names that have a meaning in HTTP, in proxies or in the gateway.
 const TAKEN: &[&str] = &[
     "authorization",
     "connection",
@@ -57,12 +57,12 @@ const TAKEN_BEGINNINGS: &[&str] = &[
     "x-rewrite-",
 ];
 
-/// Takes a name that nothing else uses.
+/// Reads a name that has no other meaning.
 pub(super) fn name(text: &str) -> Option<HeaderName> {
     well_formed(text).filter(|name| !is_taken(name))
 }
 
-/// Takes a name in its one spelling: many servers read underscores, and dashes at the ends or in a row, as one dash.
+/// Reads a name that has one spelling only: many servers read underscores, and dashes at the ends or in a row, as one dash.
 pub(super) fn well_formed(text: &str) -> Option<HeaderName> {
     let folded = Folded::of(text.as_bytes());
     folded.whole().filter(|_| folded.is_as_written())?;

@@ -1,4 +1,4 @@
-//! The prefixes of `[[issuer]]`: they keep the people of one issuer apart from those of others, and from our own.
+//! The prefixes of `[[issuer]]`, which distinguish the users of an issuer from those of others and of the gateway itself.
 
 use crate::config::forms::{is_visible, text};
 use crate::config::keys::keys;
@@ -7,14 +7,14 @@ use crate::model::id::UserId;
 
 /// The prefixes of one issuer.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct IssuerPrefixes {
     pub(super) subject: String,
     pub(super) username: String,
 }
 
-/// The subject prefixes of the issuers that were read so far, and which of them are written.
+/// The prefixes of the issuers read so far; a subject prefix with whether it is written or the default.
 #[derive(Debug, Default)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixRegistry {
     seen: Vec<(String, bool)>,
     usernames: Vec<String>,
 }
@@ -33,17 +33,17 @@ keys! { pub(super) PrefixKeys = "issuer[]"; {
     username_prefix: String = text(USERNAME, username_prefix);
 }}
 
-impl Prefixes {
-    /// Takes both prefixes of an issuer, and compares them with those of the issuers before it.
+impl PrefixRegistry {
+    /// Reads both prefixes of an issuer, and compares them with those of the issuers before it.
     pub(super) fn read(
         &mut self,
         reader: &mut Reader<'_>,
         name: Option<&str>,
         has_usernames: bool,
-    ) -> Names {
+    ) -> IssuerPrefixes {
         let subject = reader.take(&PrefixKeys::subject_prefix);
         let is_written = reader.has(&PrefixKeys::subject_prefix);
-        // A wrong one is noted already, and compared with no other.
+        // An invalid prefix has been reported, and is not compared with others.
         if subject.is_some() || !is_written {
             self.compare(reader, subject.clone().unwrap_or_default(), is_written);
         }
@@ -66,7 +66,7 @@ impl Prefixes {
             }
             self.usernames.push(username.clone());
         }
-        Names {
+        IssuerPrefixes {
             subject: subject.unwrap_or_default(),
             username,
         }
@@ -98,7 +98,7 @@ impl Prefixes {
     }
 }
 
-/// A prefix of names or roles; may be empty.
+/// Reads a prefix of names or roles, which may be empty.
 pub(super) fn prefix(text: &str) -> Option<String> {
     let fits = text.is_empty() || (is_visible(text, 64) && !text.contains(','));
     fits.then(|| text.to_owned())
@@ -112,19 +112,19 @@ fn username_prefix(text: &str) -> Option<String> {
     subject_prefix(text).filter(|prefix| sets_apart(prefix))
 }
 
-/// Whether one of two prefixes is a beginning of the other, or both are equal, whatever the case of their letters.
+/// Whether one prefix starts with the other, regardless of case.
 fn is_beginning_of_one(a: &str, b: &str) -> bool {
     let mut pairs = a.bytes().zip(b.bytes());
     pairs.all(|(a, b)| a.eq_ignore_ascii_case(&b))
 }
 
-/// Whether a username behind this prefix cannot be one of an account here, whatever the case of its letters.
+/// Whether no account of the gateway can have a username with this prefix.
 fn sets_apart(prefix: &str) -> bool {
     let is_of_usernames = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     prefix.is_empty() || !prefix.bytes().all(is_of_usernames)
 }
 
-/// Whether a name behind this prefix could read as a uid of ours: no issuer speaks for our people.
+/// Whether a name with this prefix could be a uid of the gateway's own accounts, which no issuer may assert.
 fn speaks_for_ours(prefix: &str) -> bool {
     !prefix.is_empty() && is_beginning_of_one(prefix, UserId::PREFIX)
 }

@@ -1,31 +1,33 @@
-//! The keys of `[[issuer]]` that tell where its keys are, and whom to ask about its opaque tokens.
+//! The keys of `[[issuer]]` for its key set and for the introspection of its opaque tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::forms::{flag, is_visible, or_none, path, seconds, text, texts, told, visible};
+use crate::config::forms::{
+    flag, is_visible, or_none, path, raw_text, seconds, text, texts, visible,
+};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
-use crate::config::secrets::{self, SharedSecret, Surroundings};
+use crate::config::secrets::{self, SecretSources, SharedSecret};
 use crate::model::endpoint::{Endpoint, host_name};
 
-/// Where a foreign issuer's keys come from.
+/// The source of a foreign issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A file with a JWK set of public keys.
     JwksFile(PathBuf),
-    /// A file with one oct JWK: the only way an HMAC key comes in.
+    /// A file with one oct JWK, the only source of an HMAC key.
     SecretJwkFile(PathBuf),
-    /// A JWK set that is fetched from there, again and again.
+    /// The URL of a JWK set, which is fetched periodically.
     JwksUrl(Endpoint),
-    /// A document of OpenID Connect discovery that names where the set is.
+    /// A document of OpenID Connect discovery, which has the URL of the key set.
     Discovery {
-        /// Where the document is.
+        /// The URL of the document.
         document: Endpoint,
-        /// The issuer's own host, and others that may serve its keys.
+        /// The issuer's host, and others that may serve its keys.
         hosts: Vec<String>,
     },
-    /// It has none: all of its tokens are introspected.
+    /// The issuer has no keys, and all of its tokens are introspected.
     Nowhere,
 }
 
@@ -37,14 +39,14 @@ impl KeySource {
     }
 }
 
-/// Where opaque tokens are asked about (RFC 7662).
+/// Introspection of opaque tokens (RFC 7662).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introspection {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// As whom the gateway asks; `None`: as nobody.
+    /// The client that the gateway authenticates as; `None`: it does not.
     pub client: Option<Client>,
-    /// How long an answer that a token is active counts, at most.
+    /// Maximum time for which a token that was active is cached.
     pub ttl: Duration,
 }
 
@@ -57,12 +59,12 @@ pub struct Client {
     pub secret: SharedSecret,
 }
 
-/// How the network is used for an issuer.
+/// Network settings of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// How long the last good keys serve while the issuer is away.
+    /// Maximum age of the last good keys while the issuer is unreachable.
     pub stale_max: Duration,
-    /// PEM file with the certificates that the issuer's must come from; `None`: those of the system.
+    /// PEM file with the issuer's certificate authorities; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -90,13 +92,13 @@ keys! { pub(super) SourceKeys = "issuer[]"; {
     /// doorward.<name>.client_secret.
     introspection_url: Endpoint = text(URL, Endpoint::parse);
     client_id: String = text("1 to 255 visible ASCII characters", visible::<255>);
-    client_secret: String = told(SECRET);
+    client_secret: String = raw_text(SECRET);
     client_secret_file: PathBuf = path(FILE);
     /// How long it counts that such a token was active, at most 3600; 0: it is asked about at each request.
     introspection_ttl_s: Duration = seconds(0..=3600) => Duration::from_mins(1);
 }}
 
-/// Takes the one source of keys. Files are read later; that they can be is checked here, with everything else.
+/// Reads the one source of keys. Files are read later, and only checked to be readable here.
 pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Option<KeySource> {
     let url = reader.take(&SourceKeys::jwks_url);
     let is_discovered = reader.get(&SourceKeys::discovery);
@@ -151,7 +153,7 @@ fn host(text: &str) -> Option<String> {
         .or_else(|| host_name(text))
 }
 
-/// Where the document of an issuer is (OpenID Connect Discovery 1.0 section 4).
+/// The URL of an issuer's document (OpenID Connect Discovery 1.0 section 4).
 fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Option<KeySource> {
     let base = Endpoint::parse(issuer).filter(|base| !base.target().contains('?'));
     let place = format!(
@@ -169,23 +171,19 @@ fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Optio
     Some(KeySource::Discovery { document, hosts })
 }
 
-/// Takes what the network needs.
+/// Reads the network settings.
 pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
-    let ca_file = reader.get(&SourceKeys::ca_file);
-    if let Some(path) = &ca_file {
-        secrets::check_readable(reader, &SourceKeys::ca_file, path);
-    }
     Remote {
+        ca_file: secrets::readable(reader, &SourceKeys::ca_file),
         stale_max: reader.get(&SourceKeys::stale_max_s),
-        ca_file,
     }
 }
 
-/// Takes where opaque tokens are asked about, if anywhere.
+/// Reads the settings of introspection, if there are any.
 pub(super) fn introspection(
     reader: &mut Reader<'_>,
     name: Option<&str>,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> Option<Introspection> {
     let endpoint = reader.take(&SourceKeys::introspection_url);
     let is_wanted = reader.has(&SourceKeys::introspection_url);
@@ -196,7 +194,13 @@ pub(super) fn introspection(
         .map(|name| format!("doorward.{name}.client_secret"));
     let fits: fn(&str) -> bool = |text| is_visible(text, 1024);
     let (key, file_key) = (&SourceKeys::client_secret, &SourceKeys::client_secret_file);
-    let secret = secrets::secret_of(reader, (key, file_key), credential.as_deref(), fits, around);
+    let secret = secrets::secret_of(
+        reader,
+        (key, file_key),
+        credential.as_deref(),
+        fits,
+        sources,
+    );
     let has_secret = reader.has(key) || reader.has(file_key);
     if has_secret && !reader.has(&SourceKeys::client_id) {
         reader.add(

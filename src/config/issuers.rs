@@ -6,14 +6,14 @@ use http::HeaderName;
 
 use crate::config::document::{Node, Value};
 use crate::config::forms::{
-    is_visible, or_none, seconds, some_texts, text, text_or_table, texts, told,
+    is_visible, or_none, raw_text, seconds, some_texts, text, text_or_table, texts,
 };
 use crate::config::headers;
-use crate::config::issuer_prefixes::{PrefixKeys, Prefixes, prefix};
+use crate::config::issuer_prefixes::{PrefixKeys, PrefixRegistry, prefix};
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
-use crate::config::secrets::Surroundings;
+use crate::config::secrets::SecretSources;
 use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
 use crate::model::algorithm::Algorithm;
@@ -25,47 +25,47 @@ use crate::model::route::IdentityHeaderNames;
 pub struct Issuer {
     /// Its name in logs and metrics.
     pub name: String,
-    /// Claim `iss`, exactly.
+    /// The exact claim `iss`.
     pub issuer: String,
-    /// One of these must be in the audience.
+    /// Accepted audiences, one of which must be in the token.
     pub audience: Vec<String>,
-    /// Claims that may hold the audience: the first that is present decides.
+    /// Claims that may hold the audience; the first that is present is used.
     pub audience_claims: Vec<ClaimPath>,
-    /// Claims that must be equal to these.
+    /// Claims that must have these values.
     pub required_claims: Vec<(ClaimPath, ClaimValue)>,
-    /// Header `typ` of its access tokens beside none, `JWT` and `at+jwt`; lower case, without `application/`.
+    /// Accepted headers `typ` beside none, `JWT` and `at+jwt`, in lower case and without `application/`.
     pub typ: Vec<String>,
-    /// Where its keys come from.
+    /// The source of its keys.
     pub keys: KeySource,
-    /// How they are fetched, if they are.
+    /// The settings by which they are fetched.
     pub remote: Remote,
-    /// Where its opaque tokens are asked about; one issuer at most has this.
+    /// Introspection of its opaque tokens. At most one issuer has it.
     pub introspection: Option<Introspection>,
-    /// Allowed algorithms; empty: those its keys declare.
+    /// Accepted algorithms; empty: those that its keys declare.
     pub algorithms: Vec<Algorithm>,
-    /// Clock difference allowed.
+    /// Accepted clock difference.
     pub leeway: Duration,
     /// Claim that names the subject.
     pub subject_claim: ClaimPath,
-    /// Put before each subject.
+    /// Prefix of each subject.
     pub subject_prefix: String,
-    /// Claim that names the user for people; `None`: none does.
+    /// Claim that holds the username, if any.
     pub username_claim: Option<ClaimPath>,
-    /// Put before each username.
+    /// Prefix of each username.
     pub username_prefix: String,
     /// Claim that holds roles, if any.
     pub roles_claim: Option<ClaimPath>,
-    /// Put before each role.
+    /// Prefix of each role.
     pub roles_prefix: String,
-    /// Reserved roles that its claims may give all the same: exact, or a beginning with `*` at its end.
+    /// Reserved roles that its claims may assert: whole names, or prefixes followed by `*`.
     pub roles_allow: Vec<String>,
     /// Claim that holds scopes, if any.
     pub scopes_claim: Option<ClaimPath>,
-    /// The field that carries its tokens bare, and no other does; `None`: `Authorization`, as bearer tokens.
+    /// The only field that carries its tokens, without a scheme; `None`: they are bearer tokens in `Authorization`.
     pub header: Option<HeaderName>,
 }
 
-/// What a claim must be equal to.
+/// The value that a claim must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimValue {
     /// This text, byte for byte.
@@ -128,18 +128,18 @@ keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
     /// Where its tokens come. Another name than Authorization is a field that an edge in front sets, such as
     /// Cf-Access-Jwt-Assertion or X-Goog-IAP-JWT-Assertion, and holds the bare token: this issuer's tokens count there only, and
     /// no others do. It is one credential among the others: beside an API key or a bearer token the request is refused.
-    header: String = told(TOKEN_HEADER);
+    header: String = raw_text(TOKEN_HEADER);
 }}
 
-/// Reads all issuers; `own` is the issuer of the gateway's own tokens.
+/// Reads all issuers. `own` is the issuer of the gateway's own tokens.
 pub(super) fn read(
     readers: Vec<Reader<'_>>,
     own: &str,
     api_key_header: &HeaderName,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> Vec<Issuer> {
     let mut seen: Vec<(Option<String>, Option<String>)> = Vec::new();
-    let mut prefixes = Prefixes::default();
+    let mut prefixes = PrefixRegistry::default();
     let mut introspects = false;
     let mut issuers = Vec::new();
     for mut reader in readers {
@@ -166,7 +166,7 @@ pub(super) fn read(
         }
         introspects |= reader.has(&SourceKeys::introspection_url);
         let header = header(&mut reader, api_key_header);
-        issuers.extend(one(reader, (name, issuer, header), &mut prefixes, around));
+        issuers.extend(one(reader, (name, issuer, header), &mut prefixes, sources));
     }
     issuers
 }
@@ -174,8 +174,8 @@ pub(super) fn read(
 fn one(
     mut reader: Reader<'_>,
     (name, issuer, header): (Option<String>, Option<String>, Option<HeaderName>),
-    prefixes: &mut Prefixes,
-    around: Surroundings<'_>,
+    prefixes: &mut PrefixRegistry,
+    sources: SecretSources<'_>,
 ) -> Option<Issuer> {
     let audience = reader.required(&IssuerKeys::audience);
     let audience_claims = reader.take(&IssuerKeys::audience_claims);
@@ -183,7 +183,7 @@ fn one(
     let typ = reader.get(&IssuerKeys::typ);
     let keys = issuer_source::key_source(&mut reader, issuer.as_deref());
     let remote = issuer_source::remote(&mut reader);
-    let introspection = issuer_source::introspection(&mut reader, name.as_deref(), around);
+    let introspection = issuer_source::introspection(&mut reader, name.as_deref(), sources);
     let algorithms = algorithms(&mut reader, keys.as_ref());
     let leeway = reader.get(&IssuerKeys::leeway_s);
     let subject_claim = reader.take(&IssuerKeys::subject_claim);
@@ -248,7 +248,7 @@ fn typ(text: &str) -> Option<String> {
     is_visible(text, 128).then(|| media_type(text))
 }
 
-/// A header's `typ` as it is compared: without case, and without the `application/` that may be left out
+/// Normalises a header `typ` for comparison: in lower case, and without the `application/` that may be omitted
 /// (RFC 7515 section 4.1.9).
 #[must_use]
 pub fn media_type(typ: &str) -> String {
@@ -259,7 +259,7 @@ pub fn media_type(typ: &str) -> String {
     typ
 }
 
-/// Where its tokens come: a field of their own, or `Authorization`.
+/// Reads the field that carries its tokens.
 fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<HeaderName> {
     let identity = IdentityHeaderNames::default();
     let is_free = |name: &HeaderName| name != api_key_header && !identity.all().contains(&name);

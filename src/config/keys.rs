@@ -1,84 +1,85 @@
-//! What a configuration key is: declared once, with its name, form, default, meaning and whether it needs a restart.
+//! Declarations of configuration keys: each with its name, form, default, meaning, and whether it needs a restart.
 //!
-//! Each section declares its keys by [`keys!`]. What is read from the file and from the environment, what is said of an
-//! unknown key, what a reload puts off and what `config/doorward.toml` must show all follow from there.
+//! Each section declares its keys by [`keys!`]. The parsing of the file and of environment variables, the hints for unknown
+//! keys, the report of a reload, and the check of `config/doorward.toml` all follow from the declarations.
 
 use crate::config::Config;
 use crate::config::base::Base;
 use crate::config::document::Value;
 use crate::config::problem::{Origin, Place, Problems};
 
-/// What a key takes, as far as an environment variable needs to know.
+/// The type of a key's value, which decides how an environment variable is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A text: a variable is taken as it stands.
+    /// A text: the variable is the text.
     Text,
-    /// A whole number, or `true` or `false`.
+    /// A whole number, or `true` or `false`: the variable is TOML.
     Scalar,
-    /// A list of texts; a variable may hold one item as it stands.
+    /// A list of texts: the variable is TOML, or the only item.
     Texts,
-    /// `true`, `false` or a list of texts; a variable may hold one item as it stands.
+    /// `true`, `false` or a list of texts: the variable is TOML, or the only item.
     FlagOrTexts,
-    /// A text or a table: a variable is a table if it reads so.
+    /// A text or a table: the variable is a table if it parses as one.
     TextOrTable,
-    /// A table, or a list of tables: a variable holds inline TOML.
+    /// A table, or a list of tables: the variable is inline TOML.
     Tables,
 }
 
-/// Where a value stands, and what reading it needs.
-pub(super) struct Spot<'a> {
+/// The place of a value, and what reading it needs.
+pub(super) struct ReadContext<'a> {
     pub(super) place: Place,
     pub(super) problems: &'a Problems,
     pub(super) base: &'a Base,
 }
 
-impl Spot<'_> {
-    /// Notes what is wrong with the value.
+impl ReadContext<'_> {
+    /// Reports a problem of the value.
     pub(super) fn add(&self, expected: impl Into<String>) {
         self.problems.add(&self.place, expected);
     }
 
-    /// Where an item of a list stands.
+    /// The place of an item of a list.
     pub(super) fn item(&self, index: usize, origin: Origin) -> Place {
         Place::new(format!("{}[{index}]", self.place.key), origin)
     }
 }
 
-/// What a key takes, as far as its type does not matter.
-pub(super) trait Shaped {
-    /// How an environment variable is read.
+/// The form of a key without its type.
+pub(super) trait KeyShape {
+    /// How an environment variable is parsed.
     fn kind(&self) -> Kind;
 
-    /// The section whose keys a table has.
+    /// The section of a table's keys.
     fn inner(&self) -> Option<&'static Section>;
 
-    /// What would be right: for a list, what each of its items is.
+    /// The expectation to report; for a list, the expectation for each item.
     fn expected(&self) -> &'static str;
 }
 
-/// What a key takes: its type, its limits, and what is said of anything else. `config::forms` has them all.
-pub(super) trait Form<V>: Shaped {
-    /// Reads a value and notes what is wrong with it.
-    fn read(&self, value: Value, spot: &Spot<'_>) -> Option<V>;
+/// The form of a key: its type, its limits, and the expectation that is reported for anything else. All forms are in
+/// `config::forms`.
+pub(super) trait Form<V>: KeyShape {
+    /// Parses a value and reports what is wrong with it.
+    fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V>;
 }
 
-/// Sets one setting back to its old value; tells whether it was another.
+/// Restores the old value of a setting, and gives whether it had changed.
 pub(super) type Keep = fn(&mut Config, &Config) -> bool;
 
-/// A key of a section. `D` is its default, `()` where the section says what holds without it.
+/// A key of a section. `D` is its default, or `()` if the section computes the default.
 pub(super) struct Key<V: 'static, D = ()> {
     pub(super) form: &'static dyn Form<V>,
     pub(super) default: D,
     pub(super) row: Row,
 }
 
-/// A key of whatever type, as the list of its section has it.
+/// A key without its type, for the list of its section.
 pub(super) struct Row {
     pub(super) name: &'static str,
-    pub(super) shape: &'static dyn Shaped,
-    /// What stands above it in `config/doorward.toml`.
+    pub(super) shape: &'static dyn KeyShape,
+    /// The comment above it in `config/doorward.toml`.
     pub(super) doc: &'static [&'static str],
-    /// `None`: a new value counts from the reload on.
+    /// Restores the old value; `None`: a reload applies a new value.
     pub(super) keep: Option<Keep>,
 }
 
@@ -90,12 +91,12 @@ impl<V, D> AsRef<str> for Key<V, D> {
 
 /// The keys of a table.
 pub(super) struct Section {
-    /// Such as `listen` and `route[].require`; `[]` marks a list of tables.
+    /// The name, such as `listen` or `route[].require`; `[]` marks a list of tables.
     pub(super) name: &'static str,
     pub(super) keys: &'static [&'static Row],
-    /// The rest of its keys, where other files read them.
+    /// Other keys of the section, which other files read.
     pub(super) parts: &'static [&'static Self],
-    /// Keys that a later release has: an operator should not look for a slip of the pen there.
+    /// Keys of a later release, which are not reported as misspelled.
     pub(super) later: &'static [&'static str],
 }
 
@@ -110,10 +111,10 @@ pub(super) struct Section {
 /// }}
 /// ```
 ///
-/// The comment stands above the key in `config/doorward.toml`, word for word; a key without one shares the comment of the
-/// key before it. Then come the type of the value and its form, after `=>` its default, and after `restart` the field of
-/// `Config` that a reload leaves alone. A file that reads only some keys of a section declares these, and the section's own
-/// declaration names them after `and`. Keys of a later release are named after `later`.
+/// The comment is the comment above the key in `config/doorward.toml`. A key without one shares the comment of the key
+/// before it. The type and the form of the value follow, after `=>` its default, and after `restart` the field of `Config`
+/// that a reload does not change. A file that reads only some keys of a section declares these, and the section's own
+/// declaration names them after `and`. Keys of a later release follow `later`.
 macro_rules! keys {
     ($vis:vis $type:ident = $section:literal $(, later $later:tt)? $(, and [$($part:ident),+])?; {$(
         $(#[doc = $doc:literal])*
@@ -162,10 +163,10 @@ macro_rules! keys {
 }
 pub(super) use keys;
 
-/// What is said of a key or value of a later release.
+/// The expectation that is reported for a key or value of a later release.
 pub(super) const NOT_IN_RELEASE: &str = "to find it left out: it is not in this release";
 
-/// Joins a section and a key to the name an operator knows: `listen.address`.
+/// Joins a section and a key to a full name such as `listen.address`.
 pub(super) fn join(section: &str, key: &str) -> String {
     if section.is_empty() {
         key.to_owned()
@@ -175,18 +176,18 @@ pub(super) fn join(section: &str, key: &str) -> String {
 }
 
 impl Section {
-    /// Its keys.
+    /// All keys, those that other files read included.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static Row> {
         let parts = self.parts.iter().flat_map(|part| part.keys);
         self.keys.iter().chain(parts).copied()
     }
 
-    /// The key of this name, if there is one.
+    /// Finds a key by its name.
     pub(super) fn find(&self, key: &str) -> Option<&'static Row> {
         self.keys().find(|known| known.name == key)
     }
 
-    /// This section and all below it, from the top down.
+    /// This section and all sections in it, outer ones first.
     pub(super) fn all(&'static self) -> Vec<&'static Self> {
         let below = self.keys().filter_map(|row| row.shape.inner());
         std::iter::once(self)
@@ -194,7 +195,7 @@ impl Section {
             .collect()
     }
 
-    /// What is said of an unknown key: whether it comes later, or which one was meant. `root`: the section of them all.
+    /// The expectation that is reported for an unknown key, with the key that may be meant. `root`: the outermost section.
     pub(super) fn unknown(&self, key: &str, root: &'static Self) -> String {
         if self.later.contains(&key) {
             return NOT_IN_RELEASE.to_owned();
@@ -213,7 +214,7 @@ impl Section {
     }
 }
 
-/// The name that may be meant by a misspelled one.
+/// The name that is most similar to a misspelled one, if any is similar.
 fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, name) = names
         .map(|name| (strsim::damerau_levenshtein(name, found), name))
@@ -221,8 +222,8 @@ fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a 
     (distance <= 1 + name.len() / 4).then_some(name)
 }
 
-/// What is said of a name that is none of those declared: which there are, and which may be meant. `what`: what all of
-/// them are.
+/// The expectation that is reported for an undeclared name, with the declared names and the one that may be meant. `what`
+/// describes all of them.
 pub(super) fn undeclared<'a>(
     what: &str,
     found: &str,
@@ -239,7 +240,7 @@ pub(super) fn undeclared<'a>(
     format!("{what}: {}{}", shown.join(", "), meant.unwrap_or_default())
 }
 
-/// Most declared names that are shown.
+/// Maximum number of declared names that are shown.
 const NAMES_SHOWN_MAX: usize = 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `[limits]`: bounds on heads, bodies, connections, requests and waits.
+//! `[limits]`: limits of heads, bodies, connections, requests and timeouts.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::config::keys::keys;
 use crate::config::reader::Reader;
 
 const HOUR_MS: u64 = 3_600_000;
-/// Pingora reads no head above 1 MiB and no more than 256 fields.
+/// Limits of Pingora.
 const HEAD_BYTES: u64 = 1 << 20;
 const HEAD_FIELDS: u64 = 256;
 const MIB: u64 = 1 << 20;
@@ -50,42 +50,42 @@ keys! { pub(super) LimitKeys = "limits"; {
     drain_stream_timeout_ms: Duration = millis(0..=HOUR_MS) => Duration::from_secs(5);
 }}
 
-/// Bounds on heads, bodies, connections, requests and waits.
+/// Limits of heads, bodies, connections, requests and timeouts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The whole head: request line and fields.
+    /// Maximum length of a head: request line and fields.
     pub head_bytes_max: usize,
-    /// Fields of a head.
+    /// Maximum number of fields of a head.
     pub head_fields_max: usize,
-    /// The request target.
+    /// Maximum length of the request target.
     pub target_bytes_max: usize,
-    /// From connecting to the first byte, from a head's first byte to its last, and again for a body to the gateway's own
-    /// endpoints.
+    /// Maximum time from the connection to the first byte, from the first byte of a head to its last, and for a body to the
+    /// gateway's own endpoints.
     pub head_timeout: Duration,
-    /// A request body towards an upstream; 0: no limit.
+    /// Maximum length of a request body towards an upstream; 0: no limit.
     pub body_bytes_max: u64,
-    /// An idle connection of a caller is closed after this.
+    /// Time after which an idle connection of a caller is closed.
     pub keepalive_timeout: Duration,
-    /// Connections of callers at once.
+    /// Maximum number of connections of callers.
     pub connections_max: usize,
-    /// One identity header towards an upstream: `X-Auth-Roles` with all roles may be long.
+    /// Maximum length of one identity header towards an upstream.
     pub identity_header_bytes_max: usize,
-    /// Requests in flight at once; 0: what the descriptors of the process allow, less a reserve, and one client network
-    /// has half of them.
+    /// Maximum number of requests in flight; 0: as many as the file descriptors allow, less a reserve, of which one client
+    /// network may have half.
     pub requests_max: usize,
-    /// To connect to an upstream.
+    /// Maximum time to connect to an upstream.
     pub upstream_connect_timeout: Duration,
-    /// Between two reads from an upstream.
+    /// Maximum time between two reads from an upstream.
     pub upstream_read_timeout: Duration,
-    /// Between two writes to an upstream.
+    /// Maximum time between two writes to an upstream.
     pub upstream_write_timeout: Duration,
-    /// Idle connections kept, to all upstreams together.
+    /// Maximum number of idle connections to all upstreams together.
     pub upstream_idle_max: usize,
-    /// After SIGTERM, requests in flight may take this long.
+    /// Maximum time of requests in flight after SIGTERM.
     pub drain_timeout: Duration,
-    /// Of these, streams that would go on by themselves.
+    /// Maximum time of streams after SIGTERM.
     pub drain_stream_timeout: Duration,
-    /// Memory of the process, in bytes; 0: the container's own limit.
+    /// Maximum memory of the process, in bytes; 0: the limit of the container.
     pub memory_bytes_max: u64,
 }
 

@@ -1,4 +1,4 @@
-//! `[listen]`: where requests come in.
+//! `[listen]`: listeners and trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
@@ -7,29 +7,30 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::forms::{is_visible, number, path, text, text_or_texts, texts, told};
+use crate::config::forms::{is_visible, number, path, raw_text, text, text_or_texts, texts};
 use crate::config::keys::keys;
 use crate::config::pattern;
 use crate::config::reader::Reader;
-use crate::config::secrets::{self, SharedSecret, Surroundings};
+use crate::config::secrets::{self, SecretSources, SharedSecret};
 use crate::model::forwarding::{ForwardingField, TrustedFields};
 
-/// Where requests come in.
+/// Settings of listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Addresses of the gateway itself, at least one.
     pub addresses: Vec<SocketAddr>,
     /// Address of health, readiness and metrics.
     pub admin_address: SocketAddr,
-    /// The bearer token that the admin listener asks for; there must be one off loopback.
+    /// The bearer token that the admin listener requires. Off loopback there is always one.
     pub admin_token: Option<SharedSecret>,
-    /// The only base of links and of the resource map: scheme, host and port, without a slash at the end.
+    /// The base of links and of the resource map: scheme, host and port, without a slash at the end.
     pub public_url: PublicUrl,
-    /// Peers whose forwarding headers are believed.
+    /// Networks of the proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Which of their forwarding headers are: those that all of them overwrite.
+    /// The forwarding headers that all of these proxies overwrite, and that are trusted.
     pub trusted_headers: TrustedFields,
-    /// Connections at once of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted proxies have none.
+    /// Maximum number of connections of one client network, an IPv4 address or an IPv6 /64; 0: no limit. Trusted proxies have
+    /// none.
     pub connections_per_client_max: usize,
     /// Hosts that serve the gateway's own endpoints; empty: all.
     pub auth_hosts: Vec<String>,
@@ -53,8 +54,8 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Reads `http(s)://host[:port]`; one slash at the end is dropped. `None` for anything with a path, a query, a
-    /// fragment or a user.
+    /// Reads `http(s)://host[:port]` and drops one slash at the end. `None` for a URL with a path, a query, a fragment or a
+    /// user.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !is_visible(text, 512) || text.contains(['?', '#', '@', '\\']) {
@@ -85,7 +86,7 @@ impl PublicUrl {
     pub fn of(addresses: &[SocketAddr]) -> Self {
         let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
         let text = format!("http://{first}");
-        // An address is an authority, and the scheme's own port is left out as everywhere.
+        // An address is a valid authority. As everywhere, the default port of the scheme is omitted.
         Self::parse(&text).unwrap_or_else(|| Self {
             scheme: "http".to_owned(),
             authority: first.to_string(),
@@ -107,7 +108,7 @@ impl PublicUrl {
 const ADDRESS: &str = "an address such as 127.0.0.1:8080";
 const TRUSTED_HEADER: &str = "one of X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Port, \
      X-Forwarded-Prefix and X-Real-IP";
-const TOKEN: &str = "16 to 512 visible ASCII characters";
+const TOKEN: &str = secrets::SHARED;
 const ADMIN_ADDRESS: &str = "an address such as 127.0.0.1:8081";
 const PUBLIC_URL: &str =
     "a URL such as https://auth.example.com: http or https, host and port only";
@@ -119,7 +120,7 @@ keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
     /// Health, readiness and metrics. Off loopback it asks for the bearer token below.
     admin_address: SocketAddr = text(ADMIN_ADDRESS, address) => loopback(8081), restart listen.admin_address;
     /// 16 to 512 visible ASCII characters; better kept in a file of its own, or as systemd credential doorward.admin_token.
-    admin_token: String = told(TOKEN), restart listen.admin_token;
+    admin_token: String = raw_text(TOKEN), restart listen.admin_token;
     admin_token_file: PathBuf = path("the path of a file");
     /// The only base of links in mails and of the resource map: http(s)://host[:port]. Default: http:// and the first address.
     public_url: PublicUrl = text(PUBLIC_URL, PublicUrl::parse);
@@ -138,15 +139,14 @@ keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
     workers: usize = number(1..=1024) => processors(), restart listen.workers;
 }}
 
-pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
+pub(super) fn read(mut reader: Reader<'_>, sources: SecretSources<'_>) -> Listen {
     let addresses = reader.get(&ListenKeys::address);
     let admin_address = reader.get(&ListenKeys::admin_address);
-    let token_fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
     let token_keys = (&ListenKeys::admin_token, &ListenKeys::admin_token_file);
-    let admin_token = secrets::secret(&mut reader, token_keys, token_fits, around);
+    let admin_token = secrets::shared(&mut reader, token_keys, sources);
     let listen = Listen {
         admin_address,
-        admin_token: admin_token.map(SharedSecret),
+        admin_token,
         public_url: public_url(&mut reader, &addresses),
         trusted_proxies: reader.get(&ListenKeys::trusted_proxies),
         trusted_headers: reader
@@ -163,7 +163,7 @@ pub(super) fn read(mut reader: Reader<'_>, around: Surroundings<'_>) -> Listen {
     listen
 }
 
-/// What holds between the keys.
+/// Checks the keys against each other.
 fn check(reader: &Reader<'_>, listen: &Listen) {
     let admin = listen.admin_address;
     if admin.port() != 0 && listen.addresses.contains(&admin) {
@@ -222,14 +222,15 @@ fn network(text: &str) -> Option<IpNet> {
     (net.trunc() == net).then_some(net)
 }
 
-/// The processors this process may use.
+/// Number of processors that this process may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 pub(super) const HOST: &str = "a host name such as api.example.com, without port and wildcard";
 
-/// Reads a host as requests are compared with it: lower case, no port, no dot at the end; IPv6 in brackets.
+/// Reads a host into the form that requests are compared with: in lower case, without a port or a dot at the end, and with
+/// brackets around an IPv6 address.
 pub(super) fn host(text: &str) -> Option<String> {
     if let Some(inside) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let ip: Ipv6Addr = inside.parse().ok()?;

@@ -1,4 +1,4 @@
-//! `[log]`: what is written about the gateway's work.
+//! `[log]`: logs and access records.
 
 use crate::config::forms::{flag, text};
 use crate::config::keys::keys;
@@ -36,8 +36,8 @@ pub(super) fn read(mut reader: Reader<'_>) -> LogSettings {
     settings
 }
 
-/// Takes a level, then filters by target. A mere word is not taken for a target, as the subscriber would: it is a
-/// level with a slip in it.
+/// Reads a level, which filters by target may follow. A single word that is not a level is a typing error, although the
+/// subscriber would take it for a target.
 fn filter(text: &str) -> Option<String> {
     let mut parts = text.split(',');
     let begins = parts.next().is_some_and(|first| LEVELS.contains(&first));

@@ -1,75 +1,75 @@
-//! `[mail]`: how mails leave.
+//! `[mail]`: transport, links and limits of mails.
 
 use std::path::PathBuf;
 
 use crate::config::forms::{choice, is_path, number, or_none, path, text};
 use crate::config::keys::{Key, keys};
 use crate::config::reader::Reader;
-use crate::config::secrets::Surroundings;
+use crate::config::secrets::SecretSources;
 use crate::config::smtp::{self, SmtpKeys, SmtpSettings};
 use crate::model::account::EmailAddress;
 
-/// How mails leave.
+/// The transport of mails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailTransport {
     /// One `.eml` file per message, mode 0600.
     File(PathBuf),
-    /// Onto standard output: for trying things out.
+    /// To standard output, for trying things out.
     Stdout,
-    /// To a program that takes mails on its standard input, as sendmail does.
+    /// To a program that reads mails from its standard input, such as sendmail.
     Sendmail(PathBuf),
     /// To a mail server.
     Smtp(SmtpSettings),
 }
 
-/// Mails that strangers can cause.
+/// Limits of mails that anyone can cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailLimits {
-    /// To one address in an hour.
+    /// Maximum to one address in an hour.
     pub per_address_per_hour: u32,
-    /// By one client network in an hour.
+    /// Maximum from one client network in an hour.
     pub per_network_per_hour: u32,
-    /// In all in an hour, to whom registers and to whom asks for a reset each.
+    /// Maximum in an hour in all, for registrations and for password resets each.
     pub per_hour: u32,
 }
 
 /// `[mail]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailSettings {
-    /// How mails leave.
+    /// The transport of mails.
     pub transport: MailTransport,
     /// Sender, such as `Doorward <noreply@localhost>`.
     pub from: String,
-    /// Link of the mail `confirm_new`; `{public_url}` and `{token}` are filled in.
+    /// Link of the mail `confirm_new`, with places for `{public_url}` and `{token}`.
     pub confirm_link: String,
     /// Link of the mail `password_reset`.
     pub reset_link: String,
-    /// Mails that strangers can cause.
+    /// Limits of mails that anyone can cause.
     pub limits: MailLimits,
-    /// Directory with texts that replace the built-in ones.
+    /// Directory with templates that replace the built-in ones.
     pub templates: Option<PathBuf>,
 }
 
 const LINK: &str = "a link such as {public_url}/auth/confirm?token={token}: it begins with {public_url}/, http:// or \
      https:// and holds {token} once";
 
-/// The gateway's own pages that links of mails lead to.
+/// The gateway's own pages to which links of mails lead.
 const CONFIRM: &str = "confirm";
 const RESET: &str = "reset";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum TransportChoice {
     File,
     Stdout,
     Sendmail,
     Smtp,
 }
 
-const WAYS: &[(&str, Way)] = &[
-    ("file", Way::File),
-    ("smtp", Way::Smtp),
-    ("sendmail", Way::Sendmail),
-    ("stdout", Way::Stdout),
+const TRANSPORTS: &[(&str, TransportChoice)] = &[
+    ("file", TransportChoice::File),
+    ("smtp", TransportChoice::Smtp),
+    ("sendmail", TransportChoice::Sendmail),
+    ("stdout", TransportChoice::Stdout),
 ];
 const PER_HOUR_MAX: u64 = 1_000_000;
 
@@ -77,7 +77,7 @@ keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
     /// "smtp": to a mail server. "sendmail": to a program on this machine. "file": one .eml per message, mode 0600, in the
     /// directory below. "stdout": onto standard output. The last two are for trying things out.
     /// Whichever it is, a mail waits in the store, sealed, until it is delivered, and is tried again until its link expires.
-    transport: Way = choice(WAYS, &[]) => Way::File;
+    transport: TransportChoice = choice(TRANSPORTS, &[]) => TransportChoice::File;
     directory: PathBuf = path("the path of a directory");
     from: String = text("a sender such as Doorward <noreply@localhost>", sender) => "Doorward <noreply@localhost>".to_owned();
     /// The links in mails. {public_url} and {token} are filled in; the default follows listen.auth_prefix.
@@ -99,14 +99,14 @@ keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
 pub(super) fn read(
     mut reader: Reader<'_>,
     auth_prefix: &str,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> MailSettings {
-    let way = reader.get(&MailKeys::transport);
+    let transport = reader.get(&MailKeys::transport);
     let directory = reader
         .take(&MailKeys::directory)
         .unwrap_or_else(|| reader.base().join("data/mail"));
     let command = reader.get(&MailKeys::sendmail_command);
-    let smtp = smtp::read(&mut reader, way == Way::Smtp, around);
+    let smtp = smtp::read(&mut reader, transport == TransportChoice::Smtp, sources);
     let mut link_of = |key: &Key<String>, page: &str| {
         reader
             .take(key)
@@ -115,11 +115,11 @@ pub(super) fn read(
     let confirm_link = link_of(&MailKeys::confirm_link, CONFIRM);
     let reset_link = link_of(&MailKeys::reset_link, RESET);
     let settings = MailSettings {
-        transport: match way {
-            Way::File => MailTransport::File(directory),
-            Way::Stdout => MailTransport::Stdout,
-            Way::Sendmail => MailTransport::Sendmail(command),
-            Way::Smtp => MailTransport::Smtp(smtp),
+        transport: match transport {
+            TransportChoice::File => MailTransport::File(directory),
+            TransportChoice::Stdout => MailTransport::Stdout,
+            TransportChoice::Sendmail => MailTransport::Sendmail(command),
+            TransportChoice::Smtp => MailTransport::Smtp(smtp),
         },
         from: reader.get(&MailKeys::from),
         confirm_link,
@@ -136,7 +136,7 @@ pub(super) fn read(
 }
 
 impl MailSettings {
-    /// Has the links that lead to the gateway's own pages below one prefix lead below another.
+    /// Changes the prefix of links that lead to the gateway's own pages.
     pub(super) fn move_links(&mut self, from: &str, to: &str) {
         for (link, page) in [
             (&mut self.confirm_link, CONFIRM),
@@ -153,13 +153,13 @@ fn default_link(auth_prefix: &str, page: &str) -> String {
     format!("{{public_url}}{auth_prefix}/{page}?token={{token}}")
 }
 
-/// Takes the whole path of a program.
+/// Reads the absolute path of a program.
 fn program(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
     (is_path(text) && path.is_absolute()).then_some(path)
 }
 
-/// Takes an address, alone or behind a name.
+/// Reads an address, alone or after a name.
 fn sender(text: &str) -> Option<String> {
     let address = match text.split_once('<') {
         Some((_, rest)) => rest.strip_suffix('>')?,

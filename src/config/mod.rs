@@ -1,8 +1,8 @@
-//! Floor 2: file and environment in, checked values out.
+//! Floor 2: parses the configuration file and the environment into checked values.
 //!
-//! One TOML file, with the environment laid over it, is read section by section; everything that is wrong is noted with
-//! its place and what would be right, never with the value found, and all of it is reported at once. Relative paths in it
-//! begin in the directory of the file, or in the state directory that systemd names.
+//! One TOML file, whose values environment variables override, is read section by section. Every problem is reported with
+//! its place and the expectation, never with the value, and all problems are reported at once. Relative paths start from
+//! the directory of the file, or from the state directory that systemd names.
 
 mod account;
 mod audit;
@@ -66,7 +66,7 @@ use crate::config::forms::table;
 use crate::config::keys::{Kind, Row, Section, keys};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
 use crate::config::reader::Reader;
-use crate::config::secrets::Surroundings;
+use crate::config::secrets::SecretSources;
 use crate::model::access::{Requirement, Scope};
 use crate::model::role_source::RoleSource;
 use crate::model::route::{Route, Upstream};
@@ -98,10 +98,10 @@ keys! { RootKeys = ""; {
     route: Value = table(&routes::RouteKeys::SECTION);
 }}
 
-/// A configuration longer than this is refused, so that a wrong path does not fill the memory.
+/// Maximum length of a file, so that a wrong path does not exhaust the memory.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// A whole configuration, checked: whatever is in it can be used as it stands.
+/// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `[listen]`
@@ -137,14 +137,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file and lays the environment over it. Gives warnings beside the configuration: what works, and should
-    /// be looked at.
+    /// Reads a file and applies the environment to it. Gives the configuration and warnings about settings that work but
+    /// should be reviewed.
     ///
     /// # Errors
-    /// [`ConfigError`] with everything that is wrong, a file that cannot be read or that others may write included.
+    /// [`ConfigError`] with every problem, such as a file that cannot be read or that others may write.
     pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         let problems = Problems::default();
-        // It is named as it was looked for.
+        // Reports name the path that was tried.
         let path = whole(path);
         let path = path.as_path();
         let place = Place::new(path.display().to_string(), Origin::Default);
@@ -177,18 +177,18 @@ impl Config {
         build(&text, Some(mode), (env, &base), problems)
     }
 
-    /// Reads a text as [`Config::load`] reads a file. Relative paths in it stay as they are.
+    /// Reads a text as [`Config::load`] reads a file, but leaves relative paths unchanged.
     ///
     /// # Errors
-    /// [`ConfigError`] with everything that is wrong.
+    /// [`ConfigError`] with every problem.
     pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
         build(text, None, (env, &Base::default()), Problems::default())
     }
 }
 
 impl Config {
-    /// Replaces what follows from `listen.address` and `listen.auth_prefix` alone by what follows from those of another
-    /// configuration: a reload keeps both, so links, the login page and the issuer keep with them.
+    /// Replaces the values that are derived from `listen.address` and `listen.auth_prefix` by those of another configuration.
+    /// A reload keeps both keys, and so it keeps links, the login page and the issuer.
     fn follow(&mut self, kept: &Listen) {
         let listen = &mut self.listen;
         self.mail.move_links(&listen.auth_prefix, &kept.auth_prefix);
@@ -202,7 +202,7 @@ impl Config {
         listen.public_url = followed;
     }
 
-    /// Sets what the process has bound, opened or started back to its old value; gives the keys of what was another.
+    /// Restores the old values of settings that need a restart, and gives the keys of those that had changed.
     pub fn keep_fixed(&mut self, old: &Self) -> Vec<String> {
         self.follow(&old.listen);
         let mut changed = Vec::new();
@@ -215,8 +215,8 @@ impl Config {
     }
 }
 
-/// Every key and table of a configuration with its whole name, such as `route[].require.any_role`; what is in a table
-/// follows it.
+/// Every key and table of a configuration with its full name, such as `route[].require.any_role`. The keys of a table
+/// follow it.
 fn declared(section: &'static Section) -> Vec<(String, &'static Row)> {
     let mut list = Vec::new();
     for key in section.keys() {
@@ -226,15 +226,15 @@ fn declared(section: &'static Section) -> Vec<(String, &'static Row)> {
     list
 }
 
-/// What stands above each key and table in `config/doorward.toml`: a line for each comment, without its `#`.
+/// The comment above each key and table in `config/doorward.toml`, line by line and without `#`.
 pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
     declared(&RootKeys::SECTION)
         .into_iter()
         .map(|(name, key)| (name, key.doc))
 }
 
-/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`; tables themselves are not
-/// among them.
+/// Every key of a configuration, such as `listen.address` and `route[].require.any_role`, without the tables
+/// themselves.
 pub fn known_keys() -> impl Iterator<Item = String> {
     declared(&RootKeys::SECTION)
         .into_iter()
@@ -242,7 +242,7 @@ pub fn known_keys() -> impl Iterator<Item = String> {
         .map(|(name, _)| name)
 }
 
-/// The whole path of a file, whose directory may be named in more ways than one; a link to the file itself is not followed.
+/// The canonical path of a file's directory, and the name of the file. A link to the file itself is not followed.
 fn whole(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
@@ -252,7 +252,7 @@ fn whole(path: &Path) -> PathBuf {
     }
 }
 
-/// The text of a file and its mode, both of the same open file.
+/// The text and the mode of a file, both from the same descriptor.
 fn read_file(path: &Path) -> std::io::Result<(String, u32)> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
@@ -274,32 +274,32 @@ fn build(
     let before = problems.count();
     let mut document = document::parse(text, &problems);
     if before < problems.count() {
-        // What could not be read would look like what is missing.
+        // A value that could not be parsed would be reported as missing.
         return Err(problems.into_error());
     }
     env.apply(&mut document, &RootKeys::SECTION, &problems);
     let config = sections(
         Reader::root(document, &RootKeys::SECTION, &problems, base),
-        Surroundings { env, file_mode },
+        SecretSources { env, file_mode },
     );
     exposure::warn(&config, &problems);
     problems.finish(config)
 }
 
-fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
+fn sections(mut root: Reader<'_>, sources: SecretSources<'_>) -> Config {
     let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
     let words = roles::read(root.table(&RootKeys::roles), sourced);
-    let listen = listen::read(root.table(&RootKeys::listen), around);
+    let listen = listen::read(root.table(&RootKeys::listen), sources);
     let account = account::read(root.table(&RootKeys::account));
     let tokens = tokens::read(root.table(&RootKeys::tokens), &listen.public_url.text);
     let issuers = issuers::read(
         root.tables(&RootKeys::issuer),
         &tokens.issuer,
         &account.api_key_header,
-        around,
+        sources,
     );
     let upstreams = upstreams::read(root.tables(&RootKeys::upstream), &listen);
-    let rest = routes::Rest {
+    let context = routes::RouteContext {
         words: &words,
         upstreams: &upstreams.names,
         auth_prefix: &listen.auth_prefix,
@@ -309,7 +309,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
             .filter_map(|issuer| issuer.header.as_ref())
             .collect(),
     };
-    let routes = routes::read(root.tables(&RootKeys::route), &rest);
+    let routes = routes::read(root.tables(&RootKeys::route), &context);
     let mut roles = words.settings;
     roles
         .scopes
@@ -319,10 +319,10 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     let config = Config {
         limits: limits::read(root.table(&RootKeys::limits)),
         store: store::read(root.table(&RootKeys::store)),
-        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, around),
+        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, sources),
         log: log::read(root.table(&RootKeys::log)),
         audit: audit::read(root.table(&RootKeys::audit)),
-        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, around),
+        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, sources),
         session: session::read(root.table(&RootKeys::session), &listen.public_url),
         upstreams: upstreams.list,
         listen,
@@ -337,7 +337,7 @@ fn sections(mut root: Reader<'_>, around: Surroundings<'_>) -> Config {
     config
 }
 
-/// Scopes that a route names are declared by that.
+/// The scopes that a route requires, which declares them.
 fn scopes_of(route: &Route) -> &[Scope] {
     match &route.require {
         Requirement::Rights { all_scopes, .. } => all_scopes,

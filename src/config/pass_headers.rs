@@ -1,4 +1,4 @@
-//! `pass_headers` of a route: fields of the caller's that are removed or refused otherwise, and that its service wants.
+//! `pass_headers` of a route: fields of a caller that the service wants, and that the gateway removes or refuses elsewhere.
 
 use http::HeaderName;
 
@@ -41,7 +41,8 @@ fn name(text: &str) -> Option<HeaderName> {
     is_free.then_some(name)
 }
 
-/// Checks what hangs on all routes. `places`: where each of them has its list; `carriers`: what credentials come in.
+/// Checks the lists of all routes against each other. `places`: the place of each list; `carriers`: the fields that carry
+/// credentials.
 pub(super) fn check(
     places: &[Place],
     routes: &[Route],
@@ -72,14 +73,14 @@ pub(super) fn check(
     }
 }
 
-/// Whether another route takes the same paths: then the two differ by method.
+/// Whether another route matches the same paths, so that the two differ by method.
 fn shares_path(route: &Route, other: &Route) -> bool {
     let is_host_shared = (route.hosts.is_empty() && other.hosts.is_empty())
         || route.hosts.iter().any(|host| other.hosts.contains(host));
     !std::ptr::eq(route, other) && is_host_shared && is_same_path(&route.path, &other.path)
 }
 
-/// Whether two patterns match the same paths: the names of captures do not matter.
+/// Whether two patterns match the same paths, regardless of the names of captures.
 fn is_same_path(path: &PathPattern, other: &PathPattern) -> bool {
     let pairs = path.segments.iter().zip(&other.segments);
     let are_alike = |(one, other): (&Segment, &Segment)| match (one, other) {

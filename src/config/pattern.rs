@@ -6,7 +6,7 @@ use crate::model::route::{PathPattern, Segment};
 use crate::route::escape::{escape_at, may_stand_raw, push_escape};
 use crate::route::normalize::{canonical, reads_one_way};
 
-/// What a path of literal segments is.
+/// The expectation that is reported for a path of literal segments.
 pub(super) const LITERAL_PATH: &str = "a path such as /auth: literal segments, no slash at the end";
 
 const BEGIN: &str = "a path that begins with /";
@@ -17,10 +17,10 @@ const CAPTURE: &str =
 const LITERAL: &str = "literal segments of visible characters, each itself or as %XX: no / \\ ; ? # in \
      either way, no control character, no dot or space at the end, no letter that Unicode folds to others (form KC)";
 
-/// Reads a pattern.
+/// Parses a pattern.
 ///
 /// # Errors
-/// What would be right instead.
+/// The expectation to report.
 pub(super) fn parse(text: &str) -> Result<PathPattern, &'static str> {
     let rest = text.strip_prefix('/').ok_or(BEGIN)?;
     let whole = |segments, tail| PathPattern { segments, tail };
@@ -48,7 +48,7 @@ pub(super) fn parse(text: &str) -> Result<PathPattern, &'static str> {
     Ok(whole(segments, tail))
 }
 
-/// Reads a path of one or more literal segments; gives it in canonical form.
+/// Reads a path of one or more literal segments into its canonical form.
 pub(super) fn literal_path(text: &str) -> Option<String> {
     let pattern = parse(text).ok().filter(|pattern| !pattern.tail)?;
     pattern
@@ -68,7 +68,7 @@ pub(super) fn captures(pattern: &PathPattern) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether every path that a pattern matches is `path` or below it, by its literal segments in whatever case.
+/// Whether every path that a pattern matches is `path` or below it, regardless of case.
 pub(super) fn is_under(pattern: &PathPattern, path: &str) -> bool {
     let mut parts = pattern.segments.iter();
     path.trim_start_matches('/')
@@ -94,8 +94,8 @@ fn segment(part: &str) -> Result<Segment, &'static str> {
     literal(part).map(Segment::Literal).ok_or(LITERAL)
 }
 
-/// A literal as canonical paths have it: what may stand raw in a path is raw, the rest escaped. What some server would read
-/// in another way could never be matched.
+/// The canonical form of a literal, in which only characters that must be are escaped. A literal that some server would read
+/// in another way is refused, since no request would match it.
 fn literal(part: &str) -> Option<String> {
     let decoded = decoded(part)?;
     let mut written = vec![b'/'];

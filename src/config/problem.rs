@@ -1,18 +1,18 @@
-//! What is wrong with a configuration: where, and what would be right. Never what was found there.
+//! Problems of a configuration: each with its place and the expectation, never with the value.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-/// One thing to mend, or to know about: its place and what would be right. Holds no value of the configuration.
+/// An error or a warning: its place and the expectation. It holds no value of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, such as `listen.address` or `route[2].require`, counted from 0; a file's path where a file is meant.
+    /// The key, such as `listen.address` or `route[2].require`, counted from 0; for a problem of a file, its path.
     pub at: String,
-    /// The line of the file, from 1; `None` for what is missing or comes from elsewhere.
+    /// The line of the file, from 1; `None` if the value is missing or comes from elsewhere.
     pub line: Option<usize>,
-    /// What would be right.
+    /// The expectation.
     pub expected: String,
 }
 
@@ -26,15 +26,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be used: everything that is wrong with it, in the order of the file.
+/// All errors of a configuration, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// At least one.
+    /// The errors, of which there is at least one.
     pub problems: Vec<Problem>,
 }
 
 impl fmt::Display for ConfigError {
-    /// One problem a line.
+    /// Writes one problem on each line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             if 0 < index {
@@ -48,18 +48,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A line of the file, from 1.
     Line(usize),
     /// An environment variable.
     Variable(Arc<str>),
-    /// Nothing was written.
+    /// No value is written.
     Default,
 }
 
-/// A key and where its value comes from.
+/// A key and the source of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) key: String,
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// Collects what is found while reading goes on.
+/// Collects problems while the configuration is read.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     problems: RefCell<Vec<Problem>>,
@@ -95,33 +95,33 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Notes what must be mended.
+    /// Adds an error.
     pub(super) fn add(&self, place: &Place, expected: impl Into<String>) {
         self.problems
             .borrow_mut()
             .push(place.problem(expected.into()));
     }
 
-    /// Notes what an operator should know.
+    /// Adds a warning.
     pub(super) fn warn(&self, place: &Place, expected: impl Into<String>) {
         self.warnings
             .borrow_mut()
             .push(place.problem(expected.into()));
     }
 
-    /// How many must be mended so far.
+    /// The number of errors so far.
     pub(super) fn count(&self) -> usize {
         self.problems.borrow().len()
     }
 
-    /// Everything that must be mended.
+    /// All errors.
     pub(super) fn into_error(self) -> ConfigError {
         ConfigError {
             problems: in_file_order(self.problems.into_inner()),
         }
     }
 
-    /// The value with its warnings if nothing must be mended; else everything that must.
+    /// The value with its warnings, or the errors if there are any.
     pub(super) fn finish<T>(self, value: T) -> Result<(T, Vec<Problem>), ConfigError> {
         if self.count() == 0 {
             Ok((value, in_file_order(self.warnings.into_inner())))
@@ -131,7 +131,7 @@ impl Problems {
     }
 }
 
-/// What is said of a file that cannot be opened or read. `hint`: where to look, for one that is not there.
+/// The expectation that is reported for a file that cannot be read. `hint`: the places to look for a missing file.
 pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> String {
     match error.kind() {
         ErrorKind::NotFound => format!("{expected}: there is no such file{hint}"),

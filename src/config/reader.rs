@@ -1,4 +1,4 @@
-//! Takes a table apart key by key: what is wrong is noted with its place, and what nobody took is unknown.
+//! Reads a table key by key, and reports every problem with its place. A key that is not read is unknown.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,10 +6,10 @@ use std::io::ErrorKind;
 use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
 use crate::config::forms;
-use crate::config::keys::{self, Form, Key, Kind, Section, Spot};
+use crate::config::keys::{self, Form, Key, Kind, ReadContext, Section};
 use crate::config::problem::{Origin, Place, Problems, unreadable};
 
-/// What all readers of a configuration share.
+/// State that all readers of a configuration share.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     problems: &'a Problems,
@@ -17,11 +17,11 @@ struct Shared<'a> {
     root: &'static Section,
 }
 
-/// Reads one table. Every method that takes a key notes what is wrong with it and gives `None` then, as it does for a
-/// key that is not there: the caller goes on with the default, and nothing comes of it, since a problem was noted.
+/// Reads one table. Every method that reads a key reports an invalid value and gives `None`, as it does for a missing key.
+/// The caller continues with the default, which is never used, since the problem makes the whole configuration invalid.
 pub(super) struct Reader<'a> {
     section: &'static Section,
-    /// Its name for people, such as `route[2]`.
+    /// The name in reports, such as `route[2]`.
     place: Place,
     entries: BTreeMap<String, Node>,
     origins: BTreeMap<String, Origin>,
@@ -58,59 +58,59 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes what is wrong with the table as a whole.
+    /// Reports a problem of the table as a whole.
     pub(super) fn add_here(&self, expected: impl Into<String>) {
         self.shared.problems.add(&self.place, expected);
     }
 
-    /// Whether a key is written, right or wrong.
+    /// Whether a key is written, valid or not.
     pub(super) fn has(&self, key: impl AsRef<str>) -> bool {
         self.origins.contains_key(key.as_ref())
     }
 
-    /// Where a key stands, or would stand.
+    /// The place of a key, whether it is written or not.
     pub(super) fn place(&self, key: impl AsRef<str>) -> Place {
         let key = key.as_ref();
         let origin = self.origins.get(key).unwrap_or(&self.place.origin);
         Place::new(keys::join(&self.place.key, key), origin.clone())
     }
 
-    /// Notes what is wrong with a key.
+    /// Reports a problem of a key.
     pub(super) fn add(&self, key: impl AsRef<str>, expected: impl Into<String>) {
         self.shared.problems.add(&self.place(key), expected);
     }
 
-    /// Notes what an operator should know about a key.
+    /// Reports a warning about a key.
     pub(super) fn warn(&self, key: impl AsRef<str>, expected: impl Into<String>) {
         self.shared.problems.warn(&self.place(key), expected);
     }
 
-    /// Where problems go, for what hangs on several tables.
+    /// The collected problems, for checks that depend on several tables.
     pub(super) const fn problems(&self) -> &'a Problems {
         self.shared.problems
     }
 
-    /// How many problems there are so far, here and elsewhere.
+    /// The number of errors in the whole configuration so far.
     pub(super) fn problem_count(&self) -> usize {
         self.shared.problems.count()
     }
 
-    /// Where relative paths begin.
+    /// The base of relative paths.
     pub(super) const fn base(&self) -> &'a Base {
         self.shared.base
     }
 
-    /// Takes the value of a key, or its default.
+    /// Reads the value of a key, or its default.
     pub(super) fn get<V>(&mut self, key: &Key<V, fn() -> V>) -> V {
         self.take(key).unwrap_or_else(key.default)
     }
 
-    /// Takes the value of a key, if it is written.
+    /// Reads the value of a key, if it is written.
     pub(super) fn take<V, D>(&mut self, key: &Key<V, D>) -> Option<V> {
         self.take_as(key, key.form)
     }
 
-    /// As [`Reader::take`], but the key must be there.
+    /// Reads the value of a key like [`Reader::take`], and reports a missing key.
     pub(super) fn required<V>(&mut self, key: &Key<V>) -> Option<V> {
         if !self.has(key) {
             let each = key.form.expected();
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         self.take(key)
     }
 
-    /// Takes the text of a key, of which `parse` makes something with what it knows beside.
+    /// Reads the text of a key by a `parse` that depends on other keys.
     pub(super) fn text<T, D>(
         &mut self,
         key: &Key<String, D>,
@@ -131,22 +131,22 @@ impl<'a> Reader<'a> {
         self.take_as(key, &forms::text(key.form.expected(), parse))
     }
 
-    /// Takes the value of a key in another form than the declared one, which depends on the rest of the table.
+    /// Reads the value of a key in another form than the declared one, since the form depends on other keys.
     pub(super) fn take_as<V>(
         &mut self,
         key: impl AsRef<str>,
         form: &(impl Form<V> + ?Sized),
     ) -> Option<V> {
         let value = self.entries.remove(key.as_ref())?.value;
-        let spot = Spot {
+        let context = ReadContext {
             place: self.place(key),
             problems: self.shared.problems,
             base: self.shared.base,
         };
-        form.read(value, &spot)
+        form.read(value, &context)
     }
 
-    /// Notes a file that cannot be opened or read.
+    /// Reports a file that cannot be read.
     pub(super) fn add_unreadable(&self, key: impl AsRef<str>, error: &std::io::Error) {
         let hint = match error.kind() {
             ErrorKind::NotFound => self.shared.base.hint(),
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         self.add(key, unreadable("a file that can be read", error, &hint));
     }
 
-    /// Takes a table; one that is not written is empty.
+    /// Reads a table. A missing one is empty.
     pub(super) fn table(&mut self, key: &Key<Value>) -> Reader<'a> {
         let table = match self.take(key) {
             None => Table::empty(Origin::Default),
@@ -168,14 +168,14 @@ impl<'a> Reader<'a> {
         self.inner(key, table)
     }
 
-    /// Makes a reader of a table that was found under a key.
+    /// Makes a reader for the table of a key.
     pub(super) fn inner(&self, key: &Key<Value>, table: Table) -> Reader<'a> {
         let name = keys::join(&self.place.key, key.row.name);
         let section = key.form.inner().unwrap_or(self.section);
         Reader::new(section, name, table, self.shared)
     }
 
-    /// Takes a list of tables; one that is not written is empty.
+    /// Reads a list of tables. A missing one is empty.
     pub(super) fn tables(&mut self, key: &Key<Value>) -> Vec<Reader<'a>> {
         let items = match self.take(key) {
             None => Vec::new(),
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         readers
     }
 
-    /// Notes every key that was not taken.
+    /// Reports every key that has not been read.
     pub(super) fn finish(self) {
         for (key, node) in &self.entries {
             let shown: String = key.escape_debug().take(64).collect();

@@ -1,10 +1,10 @@
-//! `require`: what a route asks of its caller.
+//! `require`: what a route requires of its callers.
 
 use crate::config::document::Value;
 use crate::config::forms::{some_items, some_texts};
 use crate::config::keys::{Key, keys, undeclared};
 use crate::config::reader::Reader;
-use crate::config::roles::{OWN_SCOPES, Words};
+use crate::config::roles::{DeclaredRoles, OWN_SCOPES};
 use crate::model::access::{Name, Requirement, ResourceRole, Role, RoleTemplate, Scope};
 
 pub(super) const REQUIRE: &str =
@@ -20,12 +20,12 @@ keys! { pub(super) RequireKeys = "route[].require"; {
     all_scopes: Vec<Scope> = some_texts(SCOPE, scope) => Vec::new();
 }}
 
-/// Takes `require`; what is missing is never public. `captures` are those of the path, `None` if the path is wrong.
+/// Reads `require`. No route is public by default. `captures`: those of the path, `None` if the path is invalid.
 pub(super) fn read(
     route: &mut Reader<'_>,
     key: &Key<Value>,
     captures: Option<&[&str]>,
-    words: &Words,
+    words: &DeclaredRoles,
 ) -> Option<Requirement> {
     match route.take(key) {
         Some(Value::Text(text)) => {
@@ -55,7 +55,7 @@ pub(super) fn read(
     }
 }
 
-fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &Words) -> Requirement {
+fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &DeclaredRoles) -> Requirement {
     if !reader.has(&RequireKeys::any_role) && !reader.has(&RequireKeys::all_scopes) {
         reader.add_here("`any_role` or `all_scopes`, with at least one item");
     }
@@ -77,8 +77,12 @@ fn scope(text: &str) -> Option<Scope> {
 /// Reads one role of a route.
 ///
 /// # Errors
-/// What would be right instead.
-fn template(text: &str, captures: Option<&[&str]>, words: &Words) -> Result<RoleTemplate, String> {
+/// The expectation to report.
+fn template(
+    text: &str,
+    captures: Option<&[&str]>,
+    words: &DeclaredRoles,
+) -> Result<RoleTemplate, String> {
     if !text.contains(['{', '}']) {
         return plain(text, words).map(RoleTemplate::Plain);
     }
@@ -126,7 +130,7 @@ fn template(text: &str, captures: Option<&[&str]>, words: &Words) -> Result<Role
     })
 }
 
-fn plain(text: &str, words: &Words) -> Result<Role, String> {
+fn plain(text: &str, words: &DeclaredRoles) -> Result<Role, String> {
     let role = Role::parse(text).map_err(|_| ROLE)?;
     let settings = &words.settings;
     let never_given = words.are_sound

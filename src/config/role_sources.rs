@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use crate::config::forms::{seconds, some_texts, told};
+use crate::config::forms::{raw_text, seconds, some_texts};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
-use crate::config::roles::{self, Sourced};
+use crate::config::roles::{self, SourcedResources};
 use crate::model::access::Name;
 use crate::model::role_source::{Piece, RoleSource, TargetTemplate};
 
@@ -21,15 +21,15 @@ keys! { pub(super) RoleSourceKeys = "role_source[]"; {
     resources: Vec<Name> = some_texts(roles::NAME, roles::name);
     /// Where it is asked, over http:// on a loopback address. Each value is filled in as one piece, percent-encoded. {uid} must
     /// be there; without {id} it is asked once for all ids.
-    url: String = told("a text");
+    url: String = raw_text("a text");
     /// How long an answer counts.
     ttl_s: Duration = seconds(1..=DAY_S) => Duration::from_mins(1);
     /// How much longer it counts while the source does not answer. Then the routes that need it answer 503.
     stale_max_s: Duration = seconds(0..=DAY_S) => Duration::from_mins(5);
 }}
 
-/// Reads all sources, and what they declare.
-pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Sourced) {
+/// Reads all sources, and the resources that they declare.
+pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, SourcedResources) {
     let mut sources = Vec::new();
     let mut declared = Vec::new();
     let mut are_sound = true;
@@ -48,7 +48,7 @@ pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, Sourced) {
         }
         sources.extend(one(reader, resources));
     }
-    let words = Sourced {
+    let words = SourcedResources {
         resources: declared,
         are_sound,
     };
@@ -84,10 +84,10 @@ fn one(mut reader: Reader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSourc
     })
 }
 
-/// Where a URL leads.
+/// Parses a URL into addresses, authority and target.
 ///
 /// # Errors
-/// What would be right instead.
+/// The expectation to report.
 fn place(
     text: &str,
     is_one_kind: bool,
@@ -104,7 +104,7 @@ fn place(
         .ok_or(URL)?;
     let addresses = addresses(authority).ok_or(URL)?;
     let template = TargetTemplate::parse(target).ok_or(URL)?;
-    // What stands between the places must make a target too.
+    // The text between the places must be valid in a target.
     let is_target = http::uri::PathAndQuery::try_from(template.fill("u", "r", "i")).is_ok();
     if !is_target || !template.has(&Piece::Uid) {
         return Err(URL.to_owned());
@@ -115,7 +115,7 @@ fn place(
     Ok((addresses, authority.to_owned(), template))
 }
 
-/// The loopback addresses that a host and port name; `None`: they name none.
+/// The loopback addresses of a host and port; `None`: they are none.
 fn addresses(authority: &str) -> Option<Vec<SocketAddr>> {
     if authority.contains(['@', '{', '}']) {
         return None;
@@ -123,7 +123,7 @@ fn addresses(authority: &str) -> Option<Vec<SocketAddr>> {
     let parsed: Authority = authority.parse().ok()?;
     let port = match parsed.port() {
         Some(port) => port.as_u16(),
-        // A colon without a port is no port 80.
+        // A colon without a port does not mean port 80.
         None if authority.ends_with(':') => return None,
         None => 80,
     };

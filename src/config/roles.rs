@@ -12,33 +12,33 @@ pub struct RoleSettings {
     pub ladder: Ladder,
     /// Declared kinds of resources, those of role sources among them.
     pub resources: Vec<Name>,
-    /// Those whose memberships other services own: the store has none that count.
+    /// Kinds of resources whose memberships come from role sources. Those in the store are ignored.
     pub sourced: Vec<Name>,
-    /// All declared scopes, sorted: those of `[roles] scopes`, those that routes name, and the gateway's own.
+    /// All declared scopes, sorted: those of `[roles] scopes`, those that routes require, and the gateway's own.
     pub scopes: Vec<Scope>,
     /// The level that may change memberships of its resource.
     pub manage_level: Name,
 }
 
 impl RoleSettings {
-    /// Whether the memberships of this kind of resource are those of the store.
+    /// Whether the memberships of this kind of resource are in the store.
     #[must_use]
     pub fn is_stored(&self, resource: &Name) -> bool {
         self.resources.contains(resource) && !self.sourced.contains(resource)
     }
 }
 
-/// What `[roles]` says, and whether routes can be held against it.
-pub(super) struct Words {
+/// The declared roles, and whether the roles of routes can be checked against them.
+pub(super) struct DeclaredRoles {
     pub(super) settings: RoleSettings,
-    /// `false`: levels or resources are wrong themselves, so that what routes say of them tells nothing.
+    /// `false` if levels or resources are invalid, so that roles of routes would be reported without need.
     pub(super) are_sound: bool,
 }
 
-/// Scopes that mean something to the gateway itself.
+/// Scopes of the gateway's own endpoints.
 pub(super) const OWN_SCOPES: [&str; 3] = [Scope::MEMBERS, Scope::ADMIN, Scope::INTROSPECT];
 
-/// What a resource or a level is called.
+/// The expectation that is reported for the name of a resource or a level.
 pub(super) const NAME: &str = "a name: a-z, then a-z, 0-9 and _, at most 64, no dash";
 const SCOPE: &str = "a scope such as lists:read: visible ASCII without \", \\ and comma; those that begin with auth: \
      are the gateway's own";
@@ -55,19 +55,19 @@ keys! { pub(super) RolesKeys = "roles"; {
     manage_level: Name = text(MANAGER, name) => constant("manager");
 }}
 
-/// Takes a name that can be declared.
+/// Reads the name of a resource or a level.
 pub(super) fn name(text: &str) -> Option<Name> {
     Name::parse(text).ok()
 }
 
-/// What role sources declare.
-pub(super) struct Sourced {
+/// The resources that role sources declare.
+pub(super) struct SourcedResources {
     pub(super) resources: Vec<Name>,
-    /// `false`: some of it is wrong itself.
+    /// `false` if some of them are invalid.
     pub(super) are_sound: bool,
 }
 
-pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
+pub(super) fn read(mut reader: Reader<'_>, sourced: SourcedResources) -> DeclaredRoles {
     let before = reader.problem_count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
@@ -106,7 +106,7 @@ pub(super) fn read(mut reader: Reader<'_>, sourced: Sourced) -> Words {
         reader.add(&RolesKeys::manage_level, MANAGER);
     }
     reader.finish();
-    Words {
+    DeclaredRoles {
         settings: RoleSettings {
             ladder,
             resources,

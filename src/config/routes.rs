@@ -1,9 +1,9 @@
-//! `[[route]]`: what is let in, on what conditions, and where it leads.
+//! `[[route]]`: which requests pass, their requirements, and their upstreams.
 
 use http::{HeaderName, Method};
 
 use crate::config::document::Value;
-use crate::config::forms::{flag, flag_or_texts, some_texts, table, text_or_table, told};
+use crate::config::forms::{flag, flag_or_texts, raw_text, some_texts, table, text_or_table};
 use crate::config::headers;
 use crate::config::keys::{keys, undeclared};
 use crate::config::listen;
@@ -11,13 +11,13 @@ use crate::config::pass_headers::{self, PassHeadersKeys};
 use crate::config::pattern;
 use crate::config::reader::Reader;
 use crate::config::requirement::{self, RequireKeys};
-use crate::config::roles::Words;
+use crate::config::roles::DeclaredRoles;
 use crate::model::access::Requirement;
 use crate::model::credential::CredentialKind::{self, ApiKey, Bearer, Cookie, Mtls};
 use crate::model::credential::{CredentialKinds, CredentialRules};
 use crate::model::route::{HostPattern, IdentityHeaderNames, PathPattern, Route};
 
-/// Where everybody finds the public signing keys (RFC 7517; the place is the usual one). No route may stand there.
+/// Path of the public signing keys (RFC 7517). No route may match it.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 const ACCEPT: &str = "\"bearer\", \"apikey\", \"cookie\" or \"mtls\"";
 const PASS: &str = "\"authorization\", \"apikey\" or \"cookie\"";
@@ -28,11 +28,11 @@ const PATH: &str = "a path such as /lists/{id}/**";
 
 keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
     /// {name} matches one segment; /x/** matches /x/ and all below, not /x.
-    path: String = told(PATH);
+    path: String = raw_text(PATH);
     /// Which methods, in upper case, and which hosts. Default: all, except TRACE and CONNECT, which never pass.
     methods: Vec<Method> = some_texts(METHOD, method) => Vec::new();
     hosts: Vec<HostPattern> = some_texts(listen::HOST, host) => Vec::new();
-    upstream: String = told(UPSTREAM);
+    upstream: String = raw_text(UPSTREAM);
     /// "public": no credential is looked at. "optional": one that is presented must hold. "authenticated": one must be
     /// presented. Or a table of rights, as below.
     require: Value = text_or_table(requirement::REQUIRE, Some(&RequireKeys::SECTION));
@@ -55,46 +55,46 @@ keys! { pub(super) RouteKeys = "route[]", and [PassHeadersKeys]; {
 }}
 
 keys! { pub(super) IdentityHeaderKeys = "route[].identity_headers"; {
-    uid: String = told(headers::EXPECTED);
-    username: String = told(headers::EXPECTED);
-    roles: String = told(headers::EXPECTED);
-    scopes: String = told(headers::EXPECTED);
-    method: String = told(headers::EXPECTED);
-    key_id: String = told(headers::EXPECTED);
-    assertion: String = told(headers::EXPECTED);
+    uid: String = raw_text(headers::EXPECTED);
+    username: String = raw_text(headers::EXPECTED);
+    roles: String = raw_text(headers::EXPECTED);
+    scopes: String = raw_text(headers::EXPECTED);
+    method: String = raw_text(headers::EXPECTED);
+    key_id: String = raw_text(headers::EXPECTED);
+    assertion: String = raw_text(headers::EXPECTED);
 }}
 
-/// What routes are held against.
-pub(super) struct Rest<'a> {
-    pub(super) words: &'a Words,
+/// The other sections against which routes are checked.
+pub(super) struct RouteContext<'a> {
+    pub(super) words: &'a DeclaredRoles,
     pub(super) upstreams: &'a [String],
     pub(super) auth_prefix: &'a str,
     pub(super) api_key_header: &'a HeaderName,
-    /// Where issuers' tokens come, beside `Authorization`.
+    /// The fields other than `Authorization` that carry tokens of issuers.
     pub(super) token_headers: Vec<&'a HeaderName>,
 }
 
-pub(super) fn read(readers: Vec<Reader<'_>>, rest: &Rest<'_>) -> Vec<Route> {
+pub(super) fn read(readers: Vec<Reader<'_>>, context: &RouteContext<'_>) -> Vec<Route> {
     let problems = readers.first().map(Reader::problems);
     let (places, routes): (Vec<_>, Vec<_>) = readers
         .into_iter()
         .filter_map(|reader| {
             Some((
                 reader.place(&PassHeadersKeys::pass_headers),
-                one(reader, rest)?,
+                one(reader, context)?,
             ))
         })
         .unzip();
     if let Some(problems) = problems {
         let carriers =
-            std::iter::once(rest.api_key_header).chain(rest.token_headers.iter().copied());
+            std::iter::once(context.api_key_header).chain(context.token_headers.iter().copied());
         pass_headers::check(&places, &routes, &carriers.collect::<Vec<_>>(), problems);
     }
     routes
 }
 
-fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
-    let path = path(&mut reader, rest.auth_prefix);
+fn one(mut reader: Reader<'_>, context: &RouteContext<'_>) -> Option<Route> {
+    let path = path(&mut reader, context.auth_prefix);
     let captures: Option<Vec<_>> = path
         .as_ref()
         .map(|(_, pattern)| pattern::captures(pattern).collect());
@@ -102,13 +102,13 @@ fn one(mut reader: Reader<'_>, rest: &Rest<'_>) -> Option<Route> {
         &mut reader,
         &RouteKeys::require,
         captures.as_deref(),
-        rest.words,
+        context.words,
     );
     let mut methods = reader.get(&RouteKeys::methods);
     methods.sort_unstable();
     let hosts = reader.get(&RouteKeys::hosts);
-    let upstream = upstream(&mut reader, rest.upstreams);
-    let identity_headers = identity_headers(&mut reader, rest);
+    let upstream = upstream(&mut reader, context.upstreams);
+    let identity_headers = identity_headers(&mut reader, context);
     let credentials = credentials(&mut reader, require.as_ref());
     let all_roles = reader.get(&RouteKeys::all_roles);
     let pass_headers = pass_headers::read(&mut reader);
@@ -175,7 +175,7 @@ fn host(text: &str) -> Option<HostPattern> {
     listen::host(text).map(HostPattern)
 }
 
-/// `accept` and `pass_credentials`.
+/// Reads `accept` and `pass_credentials`.
 fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> CredentialRules {
     let accept = reader.take(&RouteKeys::accept);
     let is_lone = accept.as_deref() == Some(&[Mtls]);
@@ -195,28 +195,32 @@ fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> Creden
     }
 }
 
-/// A kind of credential as `accept` names it.
+/// Reads the name of a kind of credential in `accept`.
 fn accepted(text: &str) -> Option<CredentialKind> {
-    match text {
-        "bearer" => Some(Bearer),
-        "apikey" => Some(ApiKey),
-        "cookie" => Some(Cookie),
-        "mtls" => Some(Mtls),
-        _ => None,
-    }
+    let kinds = [
+        ("bearer", Bearer),
+        ("apikey", ApiKey),
+        ("cookie", Cookie),
+        ("mtls", Mtls),
+    ];
+    kinds
+        .into_iter()
+        .find_map(|(name, kind)| (name == text).then_some(kind))
 }
 
-/// A kind of credential as `pass_credentials` names it.
+/// Reads the name of a kind of credential in `pass_credentials`.
 fn passed(text: &str) -> Option<CredentialKind> {
-    match text {
-        "authorization" => Some(Bearer),
-        "apikey" => Some(ApiKey),
-        "cookie" => Some(Cookie),
-        _ => None,
-    }
+    let kinds = [
+        ("authorization", Bearer),
+        ("apikey", ApiKey),
+        ("cookie", Cookie),
+    ];
+    kinds
+        .into_iter()
+        .find_map(|(name, kind)| (name == text).then_some(kind))
 }
 
-fn identity_headers(route: &mut Reader<'_>, rest: &Rest<'_>) -> IdentityHeaderNames {
+fn identity_headers(route: &mut Reader<'_>, context: &RouteContext<'_>) -> IdentityHeaderNames {
     let mut reader = route.table(&RouteKeys::identity_headers);
     let mut names = IdentityHeaderNames::default();
     for (key, name) in [
@@ -229,8 +233,9 @@ fn identity_headers(route: &mut Reader<'_>, rest: &Rest<'_>) -> IdentityHeaderNa
         (&IdentityHeaderKeys::assertion, &mut names.assertion),
     ] {
         let chosen = reader.text(key, |text| {
-            headers::name(text)
-                .filter(|name| name != rest.api_key_header && !rest.token_headers.contains(&name))
+            headers::name(text).filter(|name| {
+                name != context.api_key_header && !context.token_headers.contains(&name)
+            })
         });
         if let Some(chosen) = chosen {
             *name = chosen;

@@ -1,4 +1,4 @@
-//! Secrets from the file itself, from a file of their own, from the environment or from a systemd credential.
+//! Secrets: from the configuration file, from a file of their own, from the environment or from a systemd credential.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,20 +8,21 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::config::env::EnvOverlay;
+use crate::config::forms::is_visible;
 use crate::config::keys::Key;
 use crate::config::problem::Origin;
 use crate::config::reader::Reader;
 use crate::model::secret::Secret;
 
-/// No secret is longer than this.
+/// Maximum length of a file with a secret.
 const SECRET_BYTES_MAX: u64 = 4096;
 
-/// A secret that two sides share, as configured; what callers send is compared by digest.
+/// A secret that two sides share. What callers send is compared by its digest.
 #[derive(Clone, Debug)]
 pub struct SharedSecret(pub Secret);
 
 impl PartialEq for SharedSecret {
-    /// Two configurations are compared to tell what needs a restart; this runs on no request.
+    /// Compares configurations to find what needs a restart. It is not called for requests.
     fn eq(&self, other: &Self) -> bool {
         self.0.expose() == other.0.expose()
     }
@@ -29,37 +30,50 @@ impl PartialEq for SharedSecret {
 
 impl Eq for SharedSecret {}
 
-/// What reading a secret depends on beside its section.
+/// Sources of secrets outside a section.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct SecretSources<'a> {
     pub(super) env: &'a EnvOverlay,
-    /// Mode of the configuration file, if it is one.
+    /// Mode of the configuration file; `None`: the configuration is a text.
     pub(super) file_mode: Option<u32>,
 }
 
-/// The key of a secret, and the key of the file that holds it instead.
+/// The key of a secret and the key of a file that holds it.
 type SecretKeys<'k> = (&'k Key<String>, &'k Key<PathBuf>);
 
-/// Takes a secret from its key, or from the file that the other key names, or from the credential `doorward.<key>`.
+/// The rule of secrets that callers or other proxies send.
+pub(super) const SHARED: &str = "16 to 512 visible ASCII characters";
+
+/// Reads a secret that callers or other proxies send, from the sources of [`secret`].
+pub(super) fn shared(
+    reader: &mut Reader<'_>,
+    keys: SecretKeys<'_>,
+    sources: SecretSources<'_>,
+) -> Option<SharedSecret> {
+    let fits = |text: &str| 16 <= text.len() && is_visible(text, 512);
+    secret(reader, keys, fits, sources).map(SharedSecret)
+}
+
+/// Reads a secret from its key, from the file that the other key names, or from the credential `doorward.<key>`.
 ///
-/// One line break at the end of a file does not count.
+/// One line break at the end of a file is ignored.
 pub(super) fn secret(
     reader: &mut Reader<'_>,
     keys: SecretKeys<'_>,
     fits: fn(&str) -> bool,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> Option<Secret> {
     let credential = format!("doorward.{}", keys.0.row.name);
-    secret_of(reader, keys, Some(&credential), fits, around)
+    secret_of(reader, keys, Some(&credential), fits, sources)
 }
 
-/// As [`secret`], with another name of the credential, or none.
+/// Reads a secret as [`secret`] does, but from a credential of another name, or from none.
 pub(super) fn secret_of(
     reader: &mut Reader<'_>,
     (key, file_key): SecretKeys<'_>,
     credential: Option<&str>,
     fits: fn(&str) -> bool,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> Option<Secret> {
     let expected = key.form.expected();
     let written = reader.text(key, |text| fits(text).then(|| Secret::new(text.to_owned())));
@@ -73,7 +87,7 @@ pub(super) fn secret_of(
     }
     if reader.has(key) {
         let from_file = matches!(reader.place(key).origin, Origin::Line(_));
-        if from_file && around.file_mode.is_some_and(others_may_read) {
+        if from_file && sources.file_mode.is_some_and(others_may_read) {
             reader.warn(
                 key,
                 format!(
@@ -88,7 +102,7 @@ pub(super) fn secret_of(
         warn_if_readable(reader, file_key, &file);
         return from_file(reader, file_key, &file, expected, fits);
     }
-    let credential = around.env.credentials()?.join(credential?);
+    let credential = sources.env.credentials()?.join(credential?);
     if !credential.exists() {
         return None;
     }
@@ -126,14 +140,24 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// Notes a file that cannot be opened; whoever uses it opens it again.
+/// Reads the path of a file and reports a file that cannot be opened.
+pub(super) fn readable(
+    reader: &mut Reader<'_>,
+    key: &Key<Option<PathBuf>, fn() -> Option<PathBuf>>,
+) -> Option<PathBuf> {
+    let path = reader.get(key)?;
+    check_readable(reader, key, &path);
+    Some(path)
+}
+
+/// Reports a file that cannot be opened.
 pub(super) fn check_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
     if let Err(error) = File::open(path) {
         reader.add_unreadable(key, &error);
     }
 }
 
-/// Warns about a file with a secret that others than owner and group may read.
+/// Warns about a file with a secret that others than its owner and group may read.
 pub(super) fn warn_if_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
     let mode = path.metadata().map(|meta| meta.permissions().mode());
     if mode.is_ok_and(others_may_read) {

@@ -1,8 +1,8 @@
-//! `[session]`: browsers, which carry one opaque cookie instead of a JWT.
+//! `[session]`: sessions of browsers, which send an opaque cookie instead of a JWT.
 
 use std::time::Duration;
 
-use crate::config::forms::{flag, seconds, texts, told};
+use crate::config::forms::{flag, raw_text, seconds, texts};
 use crate::config::keys::keys;
 use crate::config::listen::{self, PublicUrl};
 use crate::config::reader::Reader;
@@ -17,7 +17,7 @@ keys! { pub(super) SessionKeys = "session"; {
     admin_idle_ttl_s: Duration = seconds(1..=MONTH_S) => Duration::from_mins(15);
     /// A second cookie, __Secure-doorward, for this domain and its subdomains (https only): routes read that one, the gateway's
     /// own endpoints the first. "": one cookie for both.
-    cookie_domain: String = told(DOMAIN);
+    cookie_domain: String = raw_text(DOMAIN);
     /// Origins that a login may lead back to, such as "https://app.example.com"; public_url always may.
     return_to: Vec<String> = texts(ORIGIN, origin) => Vec::new();
     /// Send navigations that lack a login to the login page; every other caller is answered with 401.
@@ -32,19 +32,19 @@ keys! { pub(super) SessionKeys = "session"; {
 /// Sessions of browsers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// Unused that long, a session ends.
+    /// Idle time after which a session ends.
     pub idle_ttl: Duration,
-    /// The same for administrators.
+    /// Idle time after which the session of an administrator ends.
     pub admin_idle_ttl: Duration,
-    /// The domain for whose hosts a second cookie is set, lower case; `None`: there is none.
+    /// The domain of a second cookie, in lower case; `None`: there is no second cookie.
     pub cookie_domain: Option<String>,
-    /// Origins that a login may lead back to, beside `public_url`.
+    /// Origins beside `public_url` to which a login may lead back.
     pub return_to: Vec<String>,
-    /// Send navigations that lack a login to the login page.
+    /// Whether navigations without a login are redirected to the login page.
     pub login_redirect: bool,
-    /// Origins from which a cookie may authenticate unsafe requests on routes.
+    /// Origins whose pages may send unsafe requests with a cookie to routes.
     pub origins: Vec<String>,
-    /// Origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    /// Origins whose scripts may call those of the gateway's own endpoints that allow CORS.
     pub auth_origins: Vec<String>,
 }
 
@@ -84,13 +84,13 @@ pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSet
     settings
 }
 
-/// Reads an origin as browsers write it (RFC 6454 section 6.2).
+/// Reads an origin in the form in which browsers write it (RFC 6454 section 6.2).
 fn origin(text: &str) -> Option<String> {
     PublicUrl::parse(text).map(|url| url.text)
 }
 
-/// Reads a domain above or at the host of `public_url`; an empty text means none. A name without a dot is nobody's to share, and
-/// browsers take no domain for an address.
+/// Reads a domain to which the host of `public_url` belongs. An empty text means none. Browsers accept neither a name without
+/// a dot nor an address as the domain of a cookie.
 fn domain(text: &str, public_url: &PublicUrl) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());

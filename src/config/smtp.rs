@@ -1,28 +1,28 @@
-//! The keys of `[mail]` that tell how to reach a mail server.
+//! The keys of `[mail]` for a mail server.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::forms::{choice, number, or_none, path, seconds, text, told, visible};
+use crate::config::forms::{choice, number, or_none, path, raw_text, seconds, text, visible};
 use crate::config::keys::keys;
 use crate::config::reader::Reader;
-use crate::config::secrets::{self, Surroundings};
+use crate::config::secrets::{self, SecretSources};
 use crate::model::secret::Secret;
 
-/// How the connection to the mail server is kept from others. Its certificate is verified in either case.
+/// Encryption of the connection to the mail server. With TLS the certificate is always verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpTls {
     /// TLS from the first byte.
     Required,
-    /// STARTTLS; a server that does not offer it gets nothing.
+    /// STARTTLS. Nothing is sent to a server that does not offer it.
     Starttls,
-    /// In clear: on loopback only.
+    /// No encryption, on loopback only.
     None,
 }
 
 impl SmtpTls {
-    /// The port for it, if none is named.
+    /// The default port.
     const fn port(self) -> u16 {
         match self {
             Self::Required => 465,
@@ -32,7 +32,7 @@ impl SmtpTls {
     }
 }
 
-/// With what to log in to the mail server.
+/// Credentials for the mail server.
 #[derive(Clone, Debug)]
 pub struct SmtpLogin {
     /// The name.
@@ -42,27 +42,27 @@ pub struct SmtpLogin {
 }
 
 impl PartialEq for SmtpLogin {
-    /// Two configurations are compared by tests and at a reload; this runs on no request.
+    /// Compares configurations in tests and at a reload. It is not called for requests.
     fn eq(&self, other: &Self) -> bool {
         self.username == other.username && self.password.expose() == other.password.expose()
     }
 }
 impl Eq for SmtpLogin {}
 
-/// How to reach the mail server.
+/// Settings of the mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpSettings {
-    /// Its name, to which its certificate must belong, or its address.
+    /// Its name, which its certificate must have, or its address.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How the connection is kept from others.
+    /// Encryption of the connection.
     pub tls: SmtpTls,
-    /// With what to log in; `None`: without.
+    /// Credentials; `None`: the gateway does not log in.
     pub login: Option<SmtpLogin>,
-    /// Longest time of one delivery, from connecting to the server's last word.
+    /// Maximum time of one delivery, from the connection to the server's last reply.
     pub timeout: Duration,
-    /// PEM file with the certificates that the server's must come from; `None`: those of the system.
+    /// PEM file with the server's certificate authorities; `None`: those of the system.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -86,7 +86,7 @@ keys! { pub(super) SmtpKeys = "mail"; {
     /// With what to log in there. The password is better kept in a file of its own, or as systemd credential
     /// doorward.smtp_password.
     smtp_username: String = text("1 to 254 visible ASCII characters", visible::<254>);
-    smtp_password: String = told(PASSWORD);
+    smtp_password: String = raw_text(PASSWORD);
     smtp_password_file: PathBuf = path("the path of a file");
     /// One delivery, from connecting to the server's last word.
     smtp_timeout_s: Duration = seconds(1..=300) => Duration::from_secs(30);
@@ -94,11 +94,11 @@ keys! { pub(super) SmtpKeys = "mail"; {
     ca_file: Option<PathBuf> = or_none(path("the path of a file, or \"\"")) => None;
 }}
 
-/// Reads the keys; `is_wanted`: whether mails go this way.
+/// Reads the keys. `is_wanted`: whether mails are sent by SMTP.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     is_wanted: bool,
-    around: Surroundings<'_>,
+    sources: SecretSources<'_>,
 ) -> SmtpSettings {
     let tls = reader.get(&SmtpKeys::smtp_tls);
     let settings = SmtpSettings {
@@ -107,9 +107,9 @@ pub(super) fn read(
             .take(&SmtpKeys::smtp_port)
             .unwrap_or_else(|| tls.port()),
         tls,
-        login: login(reader, around),
+        login: login(reader, sources),
         timeout: reader.get(&SmtpKeys::smtp_timeout_s),
-        ca_file: ca_file(reader),
+        ca_file: secrets::readable(reader, &SmtpKeys::ca_file),
     };
     if is_wanted && settings.host.is_empty() && !reader.has(&SmtpKeys::smtp_host) {
         reader.add(&SmtpKeys::smtp_host, HOST);
@@ -123,10 +123,10 @@ pub(super) fn read(
     settings
 }
 
-fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin> {
+fn login(reader: &mut Reader<'_>, sources: SecretSources<'_>) -> Option<SmtpLogin> {
     let username = reader.take(&SmtpKeys::smtp_username);
     let (key, file_key) = (&SmtpKeys::smtp_password, &SmtpKeys::smtp_password_file);
-    let password = secrets::secret(reader, (key, file_key), is_password, around);
+    let password = secrets::secret(reader, (key, file_key), is_password, sources);
     let is_named = reader.has(&SmtpKeys::smtp_username);
     let has_key = reader.has(key) || reader.has(file_key);
     if is_named && password.is_none() && !has_key {
@@ -144,17 +144,11 @@ fn login(reader: &mut Reader<'_>, around: Surroundings<'_>) -> Option<SmtpLogin>
     })
 }
 
-fn ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let path = reader.get(&SmtpKeys::ca_file)?;
-    secrets::check_readable(reader, &SmtpKeys::ca_file, &path);
-    Some(path)
-}
-
 fn is_password(text: &str) -> bool {
     (1..=512).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// Takes a name of letters, digits, dots and dashes, or an address; "" for none.
+/// Reads a name of letters, digits, dots, dashes and underscores, or an address, or an empty text for none.
 fn host(text: &str) -> Option<String> {
     let text = text
         .strip_prefix('[')

@@ -1,4 +1,4 @@
-//! `[store]`: where the records are kept.
+//! `[store]`: the store of records.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,42 +35,42 @@ keys! { pub(super) StoreKeys = "store", later ["url"]; {
     write_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_secs(5);
 }}
 
-/// Which engine keeps the records.
+/// The engine of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreEngine {
     /// Embedded, on disk.
     Sled,
-    /// In memory: gone with the process.
+    /// In memory, and lost when the process ends.
     Memory,
 }
 
-/// Whether a start makes a store where there is none.
+/// Whether a start creates a missing store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreCreate {
-    /// It does, and says so.
+    /// It creates the store, and logs a warning.
     IfMissing,
-    /// It is refused: a volume that is not mounted looks like a store that is not there.
+    /// It fails, since the store may be on a volume that is not mounted.
     Never,
 }
 
-/// Where the records are kept.
+/// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
     /// The engine.
     pub engine: StoreEngine,
-    /// Our directory, 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
+    /// The gateway's directory, mode 0700: `db/`, `keys/`, `backup/`, `admin.sock`.
     pub path: PathBuf,
-    /// Whether one is made there if there is none.
+    /// Whether a missing store is created.
     pub create: StoreCreate,
-    /// Where the same relative path has led under another rule or environment: a store there was left behind.
+    /// Other directories to which the relative path may have led, in which a store may have been left behind.
     pub elsewhere: Vec<PathBuf>,
-    /// Bound of each cache in front of the store, in entries.
+    /// Maximum number of entries of each cache in front of the store.
     pub cache_entries: u64,
-    /// How often a backup is made into `path/backup`; `None`: never.
+    /// Interval of backups into `path/backup`; `None`: never.
     pub backup_every: Option<Duration>,
-    /// How many of them are kept.
+    /// Number of backups that are kept.
     pub backup_keep: usize,
-    /// How long a write may take before its caller is told that its outcome is not known.
+    /// Maximum time of a write. After it, the outcome is reported as unknown.
     pub write_timeout: Duration,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
     settings
 }
 
-/// Takes a path as it is written: a relative one may have led elsewhere before.
+/// Reads a path without resolving it, since it may have led elsewhere in the past.
 fn path(text: &str) -> Option<String> {
     is_path(text).then(|| text.to_owned())
 }

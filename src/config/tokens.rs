@@ -34,20 +34,20 @@ pub struct Tokens {
     pub issuer: String,
     /// Claim `aud`.
     pub audience: String,
-    /// `ES256`, `EdDSA`, `RS256` or `HS256`.
+    /// The algorithm: `ES256`, `EdDSA`, `RS256` or `HS256`.
     pub algorithm: Algorithm,
     /// Life of an access token.
     pub access_ttl: Duration,
-    /// Unused that long, a session ends.
+    /// Idle time after which a session ends.
     pub refresh_ttl: Duration,
-    /// A session ends after this, used or not.
+    /// Maximum life of a session.
     pub absolute_ttl: Duration,
 }
 
-/// What an issuer or an audience is.
+/// The expectation that is reported for an issuer or an audience.
 pub(super) const CLAIM: &str = "1 to 512 visible ASCII characters";
 
-/// Takes what claims `iss` and `aud` are compared with, byte for byte.
+/// Reads a value of the claims `iss` and `aud`, which are compared byte for byte.
 pub(super) fn claim(text: &str) -> Option<String> {
     is_visible(text, 512).then(|| text.to_owned())
 }

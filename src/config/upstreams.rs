@@ -1,4 +1,4 @@
-//! `[[upstream]]`: the services behind us.
+//! `[[upstream]]`: the services behind the gateway.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ keys! { pub(super) UpstreamKeys = "upstream[]"; {
     keepalive_timeout_ms: Duration = millis(1..=HOUR_MS) => Duration::from_mins(1);
 }}
 
-/// The upstreams, and every name that was written, for routes to be held against even where an upstream is wrong.
+/// The valid upstreams, and the names of all, against which routes are checked.
 pub(super) struct Upstreams {
     pub(super) list: Vec<Upstream>,
     pub(super) names: Vec<String>,

@@ -1,7 +1,8 @@
-//! Whether anything passes while no decision can be had. The gateway is stopped for it, by the operator; its place is
-//! taken by answers that must not open anything.
+//! Whether anything passes while no decision can be made. The operator stops the gateway for this check, and a stand-in at
+//! its address gives answers that must not let anything pass.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -9,33 +10,31 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::doctor::outsiders::reachable;
 use crate::doctor::probe::Probe;
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::{Ask, Wire};
-use crate::doctor::{DoctorError, Fault, Proxy};
+use crate::doctor::report::{Check, DoctorReport};
+use crate::doctor::wire::{ProbeTarget, RawRequest};
+use crate::doctor::{DoctorError, Proxy, ProxyFault};
 use crate::edge::listen::{accept, bind_one};
 
-/// What stands in for the gateway, and how a report names it.
+macro_rules! answer {
+    ($head:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $head,
+            "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    };
+}
+
+/// The answers of the stand-in, and how a report describes them.
 const ANSWERS: [(&str, &str); 8] = [
-    (
-        "it answers 500",
-        "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    ),
+    ("it answers 500", answer!("500 Internal Server Error")),
     (
         "it answers 503",
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        answer!("503 Service Unavailable\r\nRetry-After: 1"),
     ),
-    (
-        "it answers 404",
-        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    ),
-    (
-        "it answers 400",
-        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    ),
-    (
-        "it answers 429",
-        "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    ),
+    ("it answers 404", answer!("404 Not Found")),
+    ("it answers 400", answer!("400 Bad Request")),
+    ("it answers 429", answer!("429 Too Many Requests")),
     (
         "it answers with something else than HTTP",
         "220 mail.invalid ESMTP\r\n",
@@ -44,108 +43,103 @@ const ANSWERS: [(&str, &str); 8] = [
     ("it hangs up", ""),
 ];
 
-/// Allows everything: shows that what is let through would be seen.
-const ALLOWS: &str =
-    "HTTP/1.1 200 OK\r\nX-Auth-Method: anonymous\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Allows everything, which shows that the echo would see what passes.
+const ALLOWS: &str = answer!("200 OK\r\nX-Auth-Method: anonymous");
 
 /// # Errors
-/// [`DoctorError::NotDown`] while the gateway runs; [`DoctorError::NoEcho`] if nothing is seen even when all is allowed.
-pub(super) async fn examine(probe: &Probe<'_>) -> Result<Report, DoctorError> {
-    let mut report = Report::default();
-    let mut check = Check::new("away", probe.proxy);
-    // Over gRPC no answer of the stand-in is one that allows.
+/// [`DoctorError::NotDown`] while the gateway runs; [`DoctorError::NoEcho`] if no request reaches the echo even though
+/// every question is answered with 200.
+pub(super) async fn examine(
+    probe: &Probe<'_>,
+    report: &mut DoctorReport,
+) -> Result<(), DoctorError> {
+    let mut check = Check::new("away");
+    // No answer of the stand-in allows a request over gRPC.
     let over_grpc = probe.config.forward_auth.grpc_address;
     let over_grpc = over_grpc.filter(|_| probe.proxy == Some(Proxy::EnvoyGrpc));
     let over_http = || probe.config.listen.addresses.first().copied();
     let Some(listen) = over_grpc.or_else(over_http) else {
-        return Ok(report);
+        return Ok(());
     };
     let address = reachable(listen);
-    let wire = Wire {
-        address,
-        authority: address.to_string(),
-        source: None,
-        tls: None,
-    };
-    if wire.source().await.is_ok() {
+    if ProbeTarget::plain(address).source().await.is_ok() {
         return Err(DoctorError::NotDown(address));
     }
-    passes(probe, "the gateway is away", &mut check).await;
+    expect_nothing_passes(probe, "the gateway is away", &mut check).await;
     if over_grpc.is_some() {
         check.skipped("that the echo stands behind the proxy is not seen here: probe it without --while-down too");
     } else {
-        seen_when_allowed(probe, listen).await?;
+        expect_echo(probe, listen).await?;
     }
     for (state, answer) in ANSWERS {
         let serving = stand_in(listen, answer)?;
-        passes(probe, state, &mut check).await;
+        expect_nothing_passes(probe, state, &mut check).await;
         end(serving).await;
     }
     check.saw("nothing passes when the gateway is away, fails, hangs up or speaks in tongues");
-    check.into(&mut report);
-    Ok(report)
+    report.add(check);
+    Ok(())
 }
 
-/// Takes the gateway's place.
+/// Gives every question this answer, at the gateway's address.
 fn stand_in(listen: SocketAddr, answer: &'static str) -> Result<JoinHandle<()>, DoctorError> {
-    let listener = bind_one(listen)?;
-    Ok(tokio::spawn(serve(listener, answer)))
+    Ok(tokio::spawn(serve(bind_one(listen)?, answer)))
 }
 
-/// Ends a stand-in. The address is free again only when its task is gone.
+/// Ends a stand-in, and waits until its address is free again.
 async fn end(serving: JoinHandle<()>) {
     serving.abort();
     let _ = serving.await;
 }
 
-/// Shows that what passes would be seen. A proxy that has just missed the gateway may take a moment to try again.
-async fn seen_when_allowed(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), DoctorError> {
+/// Checks that requests reach the echo if every question is answered with 200. It tries several times, since a proxy may
+/// not ask again at once after a failure.
+async fn expect_echo(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), DoctorError> {
     const TRIES: usize = 15;
     let serving = stand_in(listen, ALLOWS)?;
     let carrier = probe.carrier();
-    let mut told = None;
-    for _ in 0..TRIES {
-        let outcome = probe.send(&carrier).await;
+    let mut outcome = probe.send(&carrier).await;
+    for _ in 1..TRIES {
         if outcome.arrived().is_some() {
-            told = None;
             break;
         }
-        told = Some(outcome.told());
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        outcome = probe.send(&carrier).await;
     }
     end(serving).await;
-    match told {
-        None => Ok(()),
-        Some(told) => Err(DoctorError::NoEcho(
-            format!("GET {}", carrier.target),
-            format!("{told}, even when every question is answered with 200"),
-        )),
+    if outcome.arrived().is_some() {
+        return Ok(());
+    }
+    Err(DoctorError::NoEcho(
+        format!("GET {}", carrier.target),
+        format!(
+            "{}, even when every question is answered with 200",
+            outcome.described()
+        ),
+    ))
+}
+
+async fn expect_nothing_passes(probe: &Probe<'_>, state: &str, check: &mut Check) {
+    for path in [&probe.paths.open, &probe.paths.closed]
+        .into_iter()
+        .flatten()
+    {
+        let path = &path.path;
+        let what = || format!("GET {path} without a login reached the service when {state}");
+        let request = RawRequest::get(path);
+        probe
+            .expect_stopped(check, &request, ProxyFault::FailsOpen, what)
+            .await;
     }
 }
 
-async fn passes(probe: &Probe<'_>, state: &str, check: &mut Check) {
-    let ground = &probe.ground;
-    for spot in [&ground.open, &ground.closed].into_iter().flatten() {
-        if probe.reaches(&Ask::get(&spot.path)).await {
-            check.found(
-                Fault::FailsOpen,
-                format!(
-                    "GET {} without a login reached the service when {state}",
-                    spot.path
-                ),
-            );
-        }
-    }
-}
-
-/// Gives every question the same answer.
 async fn serve(listener: TcpListener, answer: &'static str) {
     let mut connections = JoinSet::new();
     loop {
         let (mut stream, _) = accept(&listener).await;
         connections.spawn(async move {
             let mut head = vec![0; 64 * 1024];
-            // Whatever was asked, and whoever does not wait for the answer.
+            // The answer does not depend on the question, and need not be received.
             let _ = stream.read(&mut head).await;
             let _ = stream.write_all(answer.as_bytes()).await;
             let _ = stream.shutdown().await;

@@ -1,192 +1,185 @@
-//! Whether the proxy asks at all, and whether what is allowed passes: without that nothing else can be told.
+//! Whether the proxy asks for decisions, and whether allowed requests pass. All other checks depend on both.
 
 use http::HeaderName;
 
-use crate::doctor::probe::{Outcome, Probe};
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::{Answer, Ask};
-use crate::doctor::{Credential, DoctorError, Fault};
+use crate::doctor::probe::{Probe, ProbeOutcome};
+use crate::doctor::report::{Check, DoctorReport};
+use crate::doctor::wire::{RawRequest, RawResponse};
+use crate::doctor::{DoctorError, ProbeCredential, ProxyFault};
 
-const NAME: &str = "decision";
-
-/// How far a proxy is on its way to a right configuration.
+/// How much of the configuration works, which decides on the checks that make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It asks nobody: all else follows from that.
+pub(super) enum Baseline {
+    /// The proxy does not ask, and every other fault follows from that.
     NotAsking,
-    /// It asks, and what is allowed is refused.
+    /// It asks, and allowed requests are refused.
     Refusing,
-    /// What is allowed passes.
+    /// Allowed requests pass.
     Passing,
 }
 
-/// Tries what is refused and what is allowed.
+/// Sends requests that must be refused and requests that must pass.
 ///
 /// # Errors
-/// [`DoctorError::NoEcho`] if what is allowed goes elsewhere.
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) -> Result<Standing, DoctorError> {
-    let mut check = Check::new(NAME, probe.proxy);
-    if let Some(closed) = &probe.ground.closed {
-        let outcome = probe.send(&Ask::get(&closed.path)).await;
-        if outcome.arrived().is_some() {
-            check.found(
-                Fault::NotAsked,
-                format!("GET {} without a login reached the service", closed.path),
-            );
-            check.into(report);
-            return Ok(Standing::NotAsking);
-        }
-        let told = format!("GET {} without a login: {}", closed.path, outcome.told());
-        let is_refusal = matches!(&outcome, Outcome::Stopped(answer) if matches!(answer.status, 302 | 401 | 403));
-        if is_refusal || probe.credential.is_some() {
-            check.saw(told);
-        } else {
-            check.skipped(format!(
-                "{told}, which may be the service's own: give --token or --apikey to see"
-            ));
-        }
+/// [`DoctorError::NoEcho`] if allowed requests do not reach the echo.
+pub(super) async fn check(
+    probe: &Probe<'_>,
+    report: &mut DoctorReport,
+) -> Result<Baseline, DoctorError> {
+    let mut check = Check::new("decision");
+    let baseline = if is_asking(probe, &mut check).await {
+        check_allowed(probe, &mut check).await?
     } else {
-        check.skipped("no route without captures asks for a login: none was tried without one");
-    }
-    let carrier = probe.carrier();
-    let outcome = probe.send(&carrier).await;
-    let standing = match &outcome {
-        Outcome::Arrived(arrival) => {
-            check.saw(format!("GET {} reaches the service", carrier.target));
-            let spot = probe.passing().map(|(spot, _)| spot);
-            let names = spot.map(|spot| &spot.route.identity_headers);
-            if let Some(names) = names
-                && !arrival.has(names.method.as_str())
-            {
-                check.found(
-                    Fault::IdentityLost,
-                    format!(
-                        "GET {} reached the service without {}",
-                        carrier.target, names.method
-                    ),
-                );
-            }
-            Standing::Passing
-        }
-        Outcome::Stopped(answer) => {
-            diagnose(probe, &carrier, answer, &mut check).await?;
-            Standing::Refusing
-        }
-        Outcome::Silent => return Err(no_echo(&carrier, "there is no answer".to_owned())),
+        Baseline::NotAsking
     };
-    if standing == Standing::Passing {
-        check_credential(probe, &mut check).await;
-    }
-    check.into(report);
-    Ok(standing)
+    report.add(check);
+    Ok(baseline)
 }
 
-/// With a credential the closed path is open, and the service knows by whom.
+/// Whether a request without a login is kept from the closed path.
+async fn is_asking(probe: &Probe<'_>, check: &mut Check) -> bool {
+    let Some(closed) = &probe.paths.closed else {
+        check.skipped("no route without captures asks for a login: none was tried without one");
+        return true;
+    };
+    let what = format!("GET {} without a login", closed.path);
+    let outcome = probe.send(&RawRequest::get(&closed.path)).await;
+    if outcome.arrived().is_some() {
+        check.found(ProxyFault::NotAsked, format!("{what} reached the service"));
+        return false;
+    }
+    let what = format!("{what}: {}", outcome.described());
+    if outcome.is_stopped_by(&[302, 401, 403]) || probe.credential.is_some() {
+        check.saw(what);
+    } else {
+        check.skipped(format!(
+            "{what}, which may be the service's own: give --token or --apikey to see"
+        ));
+    }
+    true
+}
+
+async fn check_allowed(probe: &Probe<'_>, check: &mut Check) -> Result<Baseline, DoctorError> {
+    let carrier = probe.carrier();
+    let what = format!("GET {}", carrier.target);
+    let arrival = match probe.send(&carrier).await {
+        ProbeOutcome::Arrived(arrival) => arrival,
+        ProbeOutcome::Stopped(answer) => {
+            diagnose(probe, &carrier, &answer, check).await?;
+            return Ok(Baseline::Refusing);
+        }
+        ProbeOutcome::Silent => {
+            return Err(DoctorError::NoEcho(what, "there is no answer".to_owned()));
+        }
+    };
+    check.saw(format!("{what} reaches the service"));
+    if let Some((path, _)) = probe.passing() {
+        let method = &path.route.identity_headers.method;
+        if !arrival.has(method.as_str()) {
+            let what = format!("{what} reached the service without {method}");
+            check.found(ProxyFault::IdentityLost, what);
+        }
+    }
+    check_credential(probe, check).await;
+    Ok(Baseline::Passing)
+}
+
+/// Checks that the credential opens the closed path, and that the service gets the identity.
 async fn check_credential(probe: &Probe<'_>, check: &mut Check) {
-    let (Some(closed), Some(credential)) = (&probe.ground.closed, &probe.credential) else {
+    let Some((closed, credential)) = probe.with_login() else {
         check.skipped("give --token or --apikey to see what arrives with a login");
         return;
     };
-    let outcome = probe.send(&Ask::get(&closed.path).by(credential)).await;
+    let outcome = probe
+        .send(&RawRequest::get(&closed.path).by(credential))
+        .await;
     let Some(arrival) = outcome.arrived() else {
         let what = format!(
             "GET {} with the credential: {}",
             closed.path,
-            outcome.told()
+            outcome.described()
         );
-        if matches!(&outcome, Outcome::Stopped(answer) if matches!(answer.status, 401 | 403)) {
+        if outcome.is_stopped_by(&[401, 403]) {
             check.skipped(format!("{what}. Is it a login that may?"));
         } else {
-            check.found(Fault::QuestionFailed, what);
+            check.found(ProxyFault::QuestionFailed, what);
         }
         return;
     };
     let names = &closed.route.identity_headers;
-    let told = match credential {
-        // Of a foreign issuer there may be no more.
-        Credential::Token(_) => vec![&names.uid, &names.method],
-        Credential::ApiKey(..) => vec![
+    let mut expected = vec![&names.uid, &names.method];
+    // A token of a foreign issuer may have none of the others.
+    if matches!(credential, ProbeCredential::ApiKey(..)) {
+        expected = vec![
             &names.uid,
             &names.username,
             &names.roles,
             &names.method,
             &names.key_id,
-        ],
-    };
-    let lost: Vec<_> = told
-        .into_iter()
-        .map(HeaderName::as_str)
-        .filter(|name| !arrival.has(name))
-        .collect();
+        ];
+    }
+    let lost = expected.into_iter().map(HeaderName::as_str);
+    let lost: Vec<_> = lost.filter(|name| !arrival.has(name)).collect();
     if lost.is_empty() {
         check.saw("with a login the service is told whose it is");
     } else {
-        let lost = lost.join(", ");
-        check.found(
-            Fault::IdentityLost,
-            format!(
-                "GET {} with a login reached the service without {lost}",
-                closed.path
-            ),
-        );
+        let (path, lost) = (&closed.path, lost.join(", "));
+        let what = format!("GET {path} with a login reached the service without {lost}");
+        check.found(ProxyFault::IdentityLost, what);
     }
 }
 
-/// Why an allowed request is refused. What the proxy leaves out of its question can be told by adding it.
+/// Finds out why an allowed request is refused. Parts that are missing from the question are found by adding them.
 async fn diagnose(
     probe: &Probe<'_>,
-    carrier: &Ask,
-    answer: &Answer,
+    carrier: &RawRequest,
+    answer: &RawResponse,
     check: &mut Check,
 ) -> Result<(), DoctorError> {
-    let told = format!("GET {}: the answer is {}", carrier.target, answer.told());
+    let what = format!(
+        "GET {}: the answer is {}",
+        carrier.target,
+        answer.described()
+    );
     let code = answer.code();
     let is_code = |wanted: &str| code.as_deref() == Some(wanted);
     if is_code("forwarder_refused") || (code.is_none() && answer.status == 403) {
-        let nobody = probe.config.listen.trusted_proxies.is_empty();
-        let more = if nobody {
+        let more = if probe.config.listen.trusted_proxies.is_empty() {
             "; [listen] trusted_proxies is empty, so that nobody may ask"
         } else {
             ""
         };
-        check.found(Fault::ForwarderRefused, format!("{told}{more}"));
+        check.found(ProxyFault::ForwarderRefused, format!("{what}{more}"));
         return Ok(());
     }
-    let is_open = probe
-        .passing()
-        .is_some_and(|(_, credential)| credential.is_none());
-    let asks_for_login = is_code("credential_missing") || (answer.status == 401 && code.is_none());
-    if is_open && asks_for_login {
-        check.found(
-            Fault::TargetMissing,
-            format!("{told}, though anybody may: it is judged as another path"),
-        );
+    let requires_login = is_code("credential_missing") || (answer.status == 401 && code.is_none());
+    if probe.paths.open.is_some() && requires_login {
+        let what = format!("{what}, though anybody may: it is judged as another path");
+        check.found(ProxyFault::TargetMissing, what);
         return Ok(());
     }
-    // What a proxy says when there is no service behind it, or when it knows no such path.
+    // The answers of a proxy that cannot reach the service, or that does not know the path.
     let is_elsewhere = answer.status < 400 || matches!(answer.status, 404 | 405 | 502 | 503 | 504);
-    let by_service = code
-        .as_deref()
-        .is_none_or(|code| code.starts_with("upstream_"));
-    if is_elsewhere && by_service {
-        let who = if 500 <= answer.status {
+    let is_of_service = |code: &str| code.starts_with("upstream_");
+    if is_elsewhere && code.as_deref().is_none_or(is_of_service) {
+        let hint = if 500 <= answer.status {
             ", as it may be when the proxy cannot reach the service, or the gateway"
         } else {
             ""
         };
-        return Err(no_echo(
-            carrier,
-            format!("the answer is {}{who}", answer.told()),
+        return Err(DoctorError::NoEcho(
+            format!("GET {}", carrier.target),
+            format!("the answer is {}{hint}", answer.described()),
         ));
     }
-    if !heal(probe, carrier, &told, check).await {
-        check.found(Fault::QuestionFailed, told);
+    if !heal(probe, carrier, &what, check).await {
+        check.found(ProxyFault::QuestionFailed, what);
     }
     Ok(())
 }
 
-/// Adds what the question may lack; gives whether that lets the request pass.
-async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -> bool {
+/// Adds what the question may lack, and gives whether that lets the request pass.
+async fn heal(probe: &Probe<'_>, carrier: &RawRequest, what: &str, check: &mut Check) -> bool {
     let url = format!("{}{}", probe.origin, carrier.target);
     let methods = [("X-Forwarded-Method", "GET"), ("X-Original-Method", "GET")];
     let target = carrier.target.as_str();
@@ -195,38 +188,30 @@ async fn heal(probe: &Probe<'_>, carrier: &Ask, told: &str, check: &mut Check) -
         ("X-Original-URI", target),
         ("X-Original-URL", url.as_str()),
     ];
+    let what = format!("{what}, but it reached the service once the caller added");
     for (name, value) in methods {
         if probe.reaches(&carrier.clone().with(name, value)).await {
-            check.found(
-                Fault::MethodMissing,
-                format!("{told}, but it reached the service once the caller added {name}: {value}"),
-            );
+            check.found(ProxyFault::MethodMissing, format!("{what} {name}: {value}"));
             return true;
         }
     }
     for (name, value) in targets {
-        if probe.reaches(&carrier.clone().with(name, value)).await {
-            check.found(
-                Fault::TargetMissing,
-                format!("{told}, but it reached the service once the caller added {name}"),
-            );
+        let with_target = carrier.clone().with(name, value);
+        if probe.reaches(&with_target).await {
+            check.found(ProxyFault::TargetMissing, format!("{what} {name}"));
             return true;
         }
         for (method_name, method) in methods {
-            let both = carrier.clone().with(name, value).with(method_name, method);
-            if probe.reaches(&both).await {
-                let what = format!(
-                    "{told}, but it reached the service once the caller added {name} and {method_name}"
-                );
-                check.found(Fault::TargetMissing, what.clone());
-                check.found(Fault::MethodMissing, what);
+            if probe
+                .reaches(&with_target.clone().with(method_name, method))
+                .await
+            {
+                let what = format!("{what} {name} and {method_name}");
+                check.found(ProxyFault::TargetMissing, what.clone());
+                check.found(ProxyFault::MethodMissing, what);
                 return true;
             }
         }
     }
     false
-}
-
-fn no_echo(carrier: &Ask, why: String) -> DoctorError {
-    DoctorError::NoEcho(format!("GET {}", carrier.target), why)
 }

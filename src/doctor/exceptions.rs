@@ -1,17 +1,17 @@
-//! Whether the proxy spares more than the routes do: files by their ending, well-known names, methods, and what only looks
-//! like a public path or like the gateway's own.
+//! Whether the proxy lets more pass than the routes do: files by their ending, well-known names, methods, and paths that
+//! only look like a public path or like the gateway's own.
 
 use http::Method;
 
-use crate::doctor::Fault;
+use crate::doctor::ProxyFault;
 use crate::doctor::probe::Probe;
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::Ask;
+use crate::doctor::report::Check;
+use crate::doctor::wire::RawRequest;
 
-/// Endings that pass for files of no account.
+/// Endings of static files.
 const ENDINGS: [&str; 6] = [".css", ".js", ".png", ".ico", ".html", ".woff2"];
 
-/// What is often served without asking.
+/// Paths that are often served without a decision.
 const NAMES: [&str; 7] = [
     "/favicon.ico",
     "/robots.txt",
@@ -22,48 +22,46 @@ const NAMES: [&str; 7] = [
     "/metrics",
 ];
 
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
-    let mut check = Check::new("exceptions", probe.proxy);
-    let ground = &probe.ground;
-    let targets = targets(probe);
-    let mut asks: Vec<_> = targets
-        .into_iter()
-        .map(|path| (Method::GET, path))
-        .collect();
-    // Only where the echo is known to stand: another service might do what it is told.
-    let closed = ground.closed.as_ref().zip(probe.credential.as_ref());
-    match closed {
-        Some((spot, credential)) if probe.reaches(&Ask::get(&spot.path).by(credential)).await => {
+pub(super) async fn check(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("exceptions");
+    let targets = targets(probe).into_iter();
+    let mut requests: Vec<_> = targets.map(|path| (Method::GET, path)).collect();
+    // Only where the echo answers: another service might do what the request asks for.
+    match probe.with_login() {
+        Some((path, credential))
+            if probe
+                .reaches(&RawRequest::get(&path.path).by(credential))
+                .await =>
+        {
             let methods = [Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
-            asks.extend(methods.map(|method| (method, spot.path.clone())));
+            requests.extend(methods.map(|method| (method, path.path.clone())));
         }
         _ => {
             check.skipped("methods: it takes a login to see that the echo stands at a closed path");
         }
     }
-    asks.retain(|(method, path)| !ground.is_open(path, method));
-    let count = asks.len();
-    for (method, path) in asks {
-        if probe.reaches(&Ask::new(method.as_str(), &path)).await {
-            check.found(
-                Fault::NotAsked,
-                format!("{method} {path} without a login reached the service"),
-            );
-        }
+    requests.retain(|(method, path)| !probe.paths.is_open(path, method));
+    for (method, path) in &requests {
+        let request = RawRequest::new(method.as_str(), path);
+        let what = || format!("{method} {path} without a login reached the service");
+        probe
+            .expect_stopped(&mut check, &request, ProxyFault::NotAsked, what)
+            .await;
     }
+    let count = requests.len();
     check.saw(format!(
         "none of {count} endings, names and methods is spared"
     ));
-    check.into(report);
+    check
 }
 
 fn targets(probe: &Probe<'_>) -> Vec<String> {
     let mut all: Vec<_> = NAMES.map(str::to_owned).into();
-    if let Some(closed) = &probe.ground.closed {
+    if let Some(closed) = &probe.paths.closed {
         all.extend(ENDINGS.map(|ending| format!("{}{ending}", closed.path)));
     }
-    // A prefix without a slash at its end takes in its neighbours, and some compare without case.
-    let open = probe.ground.open.as_ref().and_then(|spot| spot.folder());
+    // A prefix without a slash at its end matches its neighbours too, and some proxies ignore case.
+    let open = probe.paths.open.as_ref().and_then(|path| path.folder());
     let prefix = probe.config.listen.auth_prefix.as_str();
     for folder in open.into_iter().chain([prefix]) {
         if !folder.is_empty() {

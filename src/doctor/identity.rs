@@ -1,67 +1,53 @@
-//! Whether an identity that a caller claims reaches the service, in any spelling.
+//! Whether identity headers of a caller reach the service, in any spelling.
 
 use http::HeaderName;
 
-use crate::doctor::Fault;
-use crate::doctor::probe::{Arrival, Outcome, Probe};
-use crate::doctor::report::{Check, Report};
+use crate::doctor::ProxyFault;
+use crate::doctor::probe::{EchoedRequest, Probe, ProbeOutcome};
+use crate::doctor::report::Check;
 use crate::doctor::snippet::titled;
-use crate::doctor::wire::Ask;
+use crate::doctor::wire::RawRequest;
 use crate::model::route::Route;
 
-/// What is claimed. It reads like a role and like a uid.
+/// The value of every forged header. It can be read as a role and as a uid.
 const CLAIMED: &str = "u-claimed-by-doctor";
 
 /// What the echo shows in place of a credential.
 const REDACTED: &str = "(redacted)";
 
-/// A way to write a header that a careless reader takes for the plain one.
-struct Spelling {
-    told: &'static str,
-    spell: fn(&str) -> Vec<(String, &'static str)>,
-}
+/// Writes a header in a way that a careless server takes for the plain one.
+type Spell = fn(&str) -> Vec<(String, &'static str)>;
 
-const SPELLINGS: [Spelling; 10] = [
-    Spelling {
-        told: "as it is written",
-        spell: |name| vec![(titled(name), CLAIMED)],
-    },
-    Spelling {
-        told: "in lower case",
-        spell: |name| vec![(name.to_ascii_lowercase(), CLAIMED)],
-    },
-    Spelling {
-        told: "in upper case",
-        spell: |name| vec![(name.to_ascii_uppercase(), CLAIMED)],
-    },
-    Spelling {
-        told: "twice",
-        spell: |name| vec![(titled(name), CLAIMED), (titled(name), CLAIMED)],
-    },
-    Spelling {
-        told: "empty and then again",
-        spell: |name| vec![(titled(name), ""), (titled(name), CLAIMED)],
-    },
-    Spelling {
-        told: "with _ for -",
-        spell: |name| vec![(titled(name).replace('-', "_"), CLAIMED)],
-    },
-    Spelling {
-        told: "with _ for the last -",
-        spell: |name| vec![(with_last(name, '_'), CLAIMED)],
-    },
-    Spelling {
-        told: "with . for -",
-        spell: |name| vec![(titled(name).replace('-', "."), CLAIMED)],
-    },
-    Spelling {
-        told: "with ~ for -",
-        spell: |name| vec![(titled(name).replace('-', "~"), CLAIMED)],
-    },
-    Spelling {
-        told: "plain and with _ at once",
-        spell: |name| vec![(titled(name), CLAIMED), (name.replace('-', "_"), CLAIMED)],
-    },
+/// The spellings that are tried, and how a report describes them.
+const SPELLINGS: [(&str, Spell); 10] = [
+    ("as it is written", |name| vec![(titled(name), CLAIMED)]),
+    ("in lower case", |name| {
+        vec![(name.to_ascii_lowercase(), CLAIMED)]
+    }),
+    ("in upper case", |name| {
+        vec![(name.to_ascii_uppercase(), CLAIMED)]
+    }),
+    ("twice", |name| {
+        vec![(titled(name), CLAIMED), (titled(name), CLAIMED)]
+    }),
+    ("empty and then again", |name| {
+        vec![(titled(name), ""), (titled(name), CLAIMED)]
+    }),
+    ("with _ for -", |name| {
+        vec![(titled(name).replace('-', "_"), CLAIMED)]
+    }),
+    ("with _ for the last -", |name| {
+        vec![(with_last(name, '_'), CLAIMED)]
+    }),
+    ("with . for -", |name| {
+        vec![(titled(name).replace('-', "."), CLAIMED)]
+    }),
+    ("with ~ for -", |name| {
+        vec![(titled(name).replace('-', "~"), CLAIMED)]
+    }),
+    ("plain and with _ at once", |name| {
+        vec![(titled(name), CLAIMED), (name.replace('-', "_"), CLAIMED)]
+    }),
 ];
 
 fn with_last(name: &str, separator: char) -> String {
@@ -72,28 +58,37 @@ fn with_last(name: &str, separator: char) -> String {
     }
 }
 
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
-    let mut check = Check::new("identity", probe.proxy);
-    let open = probe.ground.open.as_ref();
-    let anonymous = open.map(|spot| (Ask::get(&spot.path), &spot.route, "an anonymous caller"));
-    let closed = probe.ground.closed.as_ref().zip(probe.credential.as_ref());
-    let known = closed.map(|(spot, credential)| {
-        (
-            Ask::get(&spot.path).by(credential),
-            &spot.route,
-            "a caller with a login",
-        )
-    });
+/// A request that passes, and its caller.
+struct Claimant<'a> {
+    request: RawRequest,
+    route: &'a Route,
+    who: &'static str,
+}
+
+pub(super) async fn check(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("identity");
     let mut names = probe.identity.clone();
-    if let Some((ask, route, _)) = &known {
-        names.extend(copies(probe, ask, route).await);
+    let mut claimants = Vec::new();
+    for (path, credential) in probe.all_passing() {
+        let claimant = Claimant {
+            request: RawRequest::get(&path.path).by(credential),
+            route: &path.route,
+            who: match credential {
+                None => "an anonymous caller",
+                Some(_) => "a caller with a login",
+            },
+        };
+        if credential.is_some() {
+            names.extend(copies(probe, &claimant).await);
+        }
+        claimants.push(claimant);
     }
     let mut tried = 0;
-    for (ask, route, who) in anonymous.into_iter().chain(known) {
+    for claimant in &claimants {
         for spelling in &SPELLINGS {
-            tried += claim(probe, &ask, route, &names, (who, spelling), &mut check).await;
+            tried += claim(probe, claimant, &names, spelling, &mut check).await;
         }
-        dropped(probe, &ask, route, who, &mut check).await;
+        check_dropped(probe, claimant, &mut check).await;
     }
     if !check.has_found() {
         check.saw(format!(
@@ -102,127 +97,107 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
             SPELLINGS.len()
         ));
     }
-    check.into(report);
+    check
 }
 
-/// Other names under which the proxy tells the service who calls: what it has copied there is as good as the original.
-async fn copies(probe: &Probe<'_>, ask: &Ask, route: &Route) -> Vec<HeaderName> {
-    let outcome = probe.send(ask).await;
+/// Other names under which the proxy passes the caller's uid or username to the service, which may trust them as well.
+async fn copies(probe: &Probe<'_>, claimant: &Claimant<'_>) -> Vec<HeaderName> {
+    let outcome = probe.send(&claimant.request).await;
     let Some(arrival) = outcome.arrived() else {
         return Vec::new();
     };
-    let names = &route.identity_headers;
-    let told: Vec<_> = [&names.uid, &names.username]
-        .into_iter()
-        .flat_map(|name| arrival.values(name.as_str()))
-        .filter(|value| !value.is_empty())
-        .collect();
+    let names = &claimant.route.identity_headers;
+    let originals = [names.uid.as_str(), names.username.as_str()];
+    let originals = originals.into_iter().flat_map(|name| arrival.values(name));
+    let originals: Vec<_> = originals.filter(|value| !value.is_empty()).collect();
     let copied = arrival
         .fields()
-        .filter(|(_, value)| told.contains(value))
-        .filter_map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).ok());
+        .filter(|(_, value)| originals.contains(value));
     copied
+        .filter_map(|(name, _)| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| !probe.identity.contains(name))
         .collect()
 }
 
-/// Claims every identity header at once and, if that is refused, one after the other; gives the number of requests.
+/// Forges every identity header at once and, if that is refused, one after the other. Gives the number of requests.
 async fn claim(
     probe: &Probe<'_>,
-    ask: &Ask,
-    route: &Route,
+    claimant: &Claimant<'_>,
     names: &[HeaderName],
-    (who, spelling): (&str, &Spelling),
+    (spelling, spell): &(&str, Spell),
     check: &mut Check,
 ) -> usize {
-    let claimed = |names: &[HeaderName]| {
-        let fields = names
-            .iter()
-            .flat_map(|name| (spelling.spell)(name.as_str()));
-        fields.fold(ask.clone(), |ask, (name, value)| ask.with(&name, value))
+    let claiming = |names: &[HeaderName]| {
+        let fields = names.iter().flat_map(|name| spell(name.as_str()));
+        let request = claimant.request.clone();
+        fields.fold(request, |request, (name, value)| request.with(&name, value))
     };
     let mut tried = 1;
     let mut arrivals = Vec::new();
-    match probe.send(&claimed(names)).await {
-        Outcome::Arrived(arrival) => arrivals.push(arrival),
-        Outcome::Stopped(_) | Outcome::Silent => {
+    match probe.send(&claiming(names)).await {
+        ProbeOutcome::Arrived(arrival) => arrivals.push(arrival),
+        ProbeOutcome::Stopped(_) | ProbeOutcome::Silent => {
             for name in names {
                 tried += 1;
-                if let Outcome::Arrived(arrival) =
-                    probe.send(&claimed(std::slice::from_ref(name))).await
-                {
-                    arrivals.push(arrival);
-                }
+                let outcome = probe.send(&claiming(std::slice::from_ref(name))).await;
+                arrivals.extend(outcome.arrived().cloned());
             }
         }
     }
-    let mut names: Vec<_> = arrivals
-        .iter()
-        .flat_map(|arrival| arrived(arrival, route))
-        .collect();
+    let route = claimant.route;
+    let arrived = arrivals.iter().flat_map(|arrival| arrived(arrival, route));
+    let mut names: Vec<_> = arrived.collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {
         return tried;
     }
-    // The gateway always tells the method: where this one was replaced, the others were left for want of a value.
-    let always_told = route.identity_headers.method.as_str();
+    // The gateway always sends the method. If the proxy replaced it, it left the others because their values are empty.
+    let always_sent = route.identity_headers.method.as_str();
     let is_known = |name: &String| probe.identity.iter().any(|known| known == name.as_str());
-    let only_where_empty = names
-        .iter()
-        .all(|name| is_known(name) && name != always_told);
-    let fault = if only_where_empty {
-        Fault::IdentityLeft
+    let is_left = |name: &String| is_known(name) && name != always_sent;
+    let fault = if names.iter().all(is_left) {
+        ProxyFault::IdentityLeft
     } else {
-        Fault::IdentityForged
+        ProxyFault::IdentityForged
     };
-    let names = names.join(", ");
+    let (names, who) = (names.join(", "), claimant.who);
     check.found(
         fault,
-        format!("{names} of {who}, {}, reached the service", spelling.told),
+        format!("{names} of {who}, {spelling}, reached the service"),
     );
     tried
 }
 
-/// The names under which a claim arrived.
-fn arrived(arrival: &Arrival, route: &Route) -> Vec<String> {
+/// The names of the headers that arrived with the forged value.
+fn arrived(arrival: &EchoedRequest, route: &Route) -> Vec<String> {
     let hides = route.identity_headers.assertion.as_str();
     let is_claim = |name: &str, value: &str| {
-        // The echo shows no assertion, and the gateway tells none on this route.
+        // The echo redacts the assertion, and the gateway sends none on this route.
         let is_hidden = name == hides && value == REDACTED && !route.assertion;
         value.contains(CLAIMED) || is_hidden
     };
-    let fields = arrival
-        .fields()
-        .filter(|(name, value)| is_claim(name, value));
-    fields.map(|(name, _)| name.to_owned()).collect()
+    let fields = arrival.fields();
+    let claims = fields.filter(|(name, value)| is_claim(name, value));
+    claims.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// What `Connection` names is dropped on the way (RFC 9110 section 7.6.1), and must not be an identity header.
-async fn dropped(probe: &Probe<'_>, ask: &Ask, route: &Route, who: &str, check: &mut Check) {
-    let method = route.identity_headers.method.as_str();
-    let told = |outcome: &Outcome| outcome.arrived().map(|arrival| arrival.has(method));
-    if told(&probe.send(ask).await) != Some(true) {
+/// Names every identity header in `Connection`: a proxy removes those fields on the way (RFC 9110 section 7.6.1), but it
+/// must not remove identity headers.
+async fn check_dropped(probe: &Probe<'_>, claimant: &Claimant<'_>, check: &mut Check) {
+    let names = &claimant.route.identity_headers;
+    let method = names.method.as_str();
+    let has_method = |outcome: ProbeOutcome| outcome.arrived().map(|arrival| arrival.has(method));
+    if has_method(probe.send(&claimant.request).await) != Some(true) {
         return;
     }
-    let names: Vec<_> = route
-        .identity_headers
-        .all()
-        .map(|name| titled(name.as_str()))
-        .into();
-    let connection = format!("close, {}", names.join(", "));
-    let outcome = probe
-        .send(&ask.clone().with("Connection", &connection))
-        .await;
-    let method = route.identity_headers.method.as_str();
-    if outcome
-        .arrived()
-        .is_some_and(|arrival| !arrival.has(method))
-    {
-        check.found(
-            Fault::IdentityDropped,
-            format!("{method} of {who} did not reach the service when Connection named it"),
-        );
+    let titles = names.all().map(|name| titled(name.as_str()));
+    let connection = format!("close, {}", titles.join(", "));
+    let request = claimant.request.clone().with("Connection", &connection);
+    if has_method(probe.send(&request).await) == Some(false) {
+        let who = claimant.who;
+        let what = format!("{method} of {who} did not reach the service when Connection named it");
+        check.found(ProxyFault::IdentityDropped, what);
     }
 }
 
@@ -234,7 +209,7 @@ mod tests {
     fn spellings_differ_from_each_other() {
         let mut all: Vec<_> = SPELLINGS
             .iter()
-            .map(|spelling| (spelling.spell)("x-auth-uid"))
+            .map(|(_, spell)| spell("x-auth-uid"))
             .collect();
         all.sort_unstable();
         all.dedup();

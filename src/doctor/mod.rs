@@ -1,16 +1,16 @@
-//! `doorward doctor forward-auth`: the configuration that a proxy in front needs, and what is wrong with the one it has.
+//! `doorward doctor forward-auth`: the configuration that a proxy in front needs, and the faults of the one it has.
 //!
-//! The probe speaks to the proxy as a stranger would, spelled byte by byte, and reads from an echo that stands in for the
-//! service what came of it. The routes of the operator's own configuration say what should have come.
+//! The probe sends requests to the proxy as an outsider would, written byte by byte, and an echo in place of the service
+//! answers with what arrived. The routes of the operator's configuration say what should have arrived.
 
 mod away;
 mod baseline;
 mod exceptions;
-mod ground;
 mod identity;
 mod outsiders;
 mod paths;
 mod probe;
+mod probe_paths;
 mod question;
 mod refusals;
 mod remedy;
@@ -19,21 +19,24 @@ mod snippet;
 mod traffic;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use http::HeaderName;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
 use url::Url;
 
 use crate::config::Config;
-use crate::doctor::baseline::Standing;
-use crate::doctor::ground::Ground;
+use crate::doctor::baseline::Baseline;
 use crate::doctor::probe::Probe;
-pub use crate::doctor::report::{Entry, Fault, Finding, Report};
+use crate::doctor::probe_paths::ProbePaths;
+use crate::doctor::report::Check;
+pub use crate::doctor::report::{DoctorReport, Entry, Finding, ProxyFault};
 pub use crate::doctor::snippet::Snippet;
-use crate::doctor::wire::Wire;
+use crate::doctor::wire::ProbeTarget;
 use crate::edge::echo;
 use crate::edge::listen::ListenError;
 use crate::edge::listen::bind_one;
@@ -43,24 +46,25 @@ use crate::model::secret::Secret;
 use crate::process::{ProcessError, load, start};
 
 /// A proxy that has a tested configuration in `config/examples/forward-auth`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Proxy {
-    /// By `auth_request`.
+    /// Asks by `auth_request`.
     Nginx,
-    /// By the `forwardAuth` middleware.
+    /// Asks by the `forwardAuth` middleware.
     Traefik,
-    /// By `forward_auth`.
+    /// Asks by `forward_auth`.
     Caddy,
-    /// By `ext_authz` over HTTP.
+    /// Asks by `ext_authz` over HTTP.
     Envoy,
-    /// By `ext_authz` over gRPC.
+    /// Asks by `ext_authz` over gRPC.
     EnvoyGrpc,
-    /// By Lua.
+    /// Asks by a Lua action.
     Haproxy,
 }
 
 impl Proxy {
-    /// All of them.
+    /// All proxies, in the order in which the command line lists them.
     pub const ALL: [Self; 6] = [
         Self::Nginx,
         Self::Traefik,
@@ -70,20 +74,7 @@ impl Proxy {
         Self::Haproxy,
     ];
 
-    /// As the command line writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Nginx => "nginx",
-            Self::Traefik => "traefik",
-            Self::Caddy => "caddy",
-            Self::Envoy => "envoy",
-            Self::EnvoyGrpc => "envoy-grpc",
-            Self::Haproxy => "haproxy",
-        }
-    }
-
-    /// As it writes itself.
+    /// The name of the product, as its makers write it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -94,213 +85,206 @@ impl Proxy {
             Self::Haproxy => "HAProxy",
         }
     }
+}
 
-    /// Reads a name of the command line.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|proxy| proxy.name() == name)
+impl fmt::Display for Proxy {
+    /// Writes the name that the command line takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
-/// By what the probe is recognised where it must be.
+/// A credential that the probe sends where a route requires one.
 #[derive(Debug)]
-pub enum Credential {
+pub enum ProbeCredential {
     /// A bearer token.
     Token(Secret),
-    /// An API key and the header it goes in.
+    /// An API key, with the header that carries it.
     ApiKey(HeaderName, Secret),
 }
 
-/// What to probe, and how.
+/// What to probe.
 #[derive(Debug)]
-pub struct Examination {
-    /// The proxy as callers reach it: scheme, host and port.
+pub struct ProbeOptions {
+    /// URL of the proxy: scheme, host and port.
     pub through: String,
-    /// Which one it is, for the words of a remedy.
+    /// The kind of proxy, for the remedies.
     pub proxy: Option<Proxy>,
-    /// Certificates, in PEM, of who vouches for an https proxy; `None`: whom the system trusts.
+    /// PEM file with the certificate authorities of an https proxy; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// A path that anybody may GET and that leads to the echo; `None`: one of the routes.
+    /// A path that leads to the echo and that anyone may GET; `None`: one of the routes.
     pub open: Option<String>,
-    /// A path that asks for a login and leads to the echo; `None`: one of the routes.
+    /// A path that leads to the echo and requires a login; `None`: one of the routes.
     pub closed: Option<String>,
-    /// A caller who may GET the closed path: a bearer token.
+    /// A bearer token of a caller who may GET the closed path.
     pub token: Option<Secret>,
-    /// The same: an API key.
+    /// An API key of a caller who may GET the closed path.
     pub api_key: Option<Secret>,
-    /// Where to stand in for the service with an echo; `None`: one runs already.
+    /// The address on which to run an echo in place of the service; `None`: one is running already.
     pub echo: Option<SocketAddr>,
-    /// Standard output of the gateway as a file, to see whom it took for the caller.
+    /// The gateway's standard output as a file, which shows the client address of each request.
     pub access_log: Option<PathBuf>,
-    /// The gateway is stopped: look at nothing but whether the proxy lets anything through.
+    /// Whether the gateway is stopped. Then the only check is that nothing passes.
     pub while_down: bool,
 }
 
-/// Why nothing could be probed.
+/// The reason why nothing could be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
-    /// The configuration or the runtime.
+    /// The configuration or the runtime failed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The echo's address.
+    /// The echo cannot listen on its address.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The configuration reads well but its routes are in each other's way.
+    /// A template of a proxy's configuration failed.
+    #[error("the configuration of the proxy cannot be written")]
+    Template(#[from] minijinja::Error),
+    /// Two routes match the same request.
     #[error("the routes of the configuration are ambiguous: `doorward check` tells where")]
     Routes,
-    /// The URL is none to send to.
+    /// The URL is not that of a server.
     #[error(
         "--through takes the URL of the proxy, such as https://app.example.com: scheme, host and port"
     )]
     Through,
-    /// The URL leads nowhere.
+    /// The name of the proxy has no address.
     #[error("{0} cannot be found")]
     Resolve(String, #[source] std::io::Error),
-    /// Nobody answers there.
+    /// The proxy accepts no connection.
     #[error("{0} cannot be connected to")]
     Connect(String, #[source] std::io::Error),
-    /// Nobody can vouch for it.
+    /// The certificate authorities cannot be read.
     #[error("the certificates cannot be used: {0}")]
     Trust(String),
-    /// A path of the operator is not what it is for.
+    /// A path that the operator named belongs to the wrong kind of route.
     #[error("{option} takes a path that {expected}, by the routes of the configuration")]
     Path {
-        /// The option.
+        /// The option of the command line.
         option: &'static str,
         /// What the path must be.
         expected: &'static str,
     },
-    /// Nothing passes, so nothing can be seen.
+    /// No request passes, so that no check shows anything.
     #[error(
         "there is nothing to send: no route without captures is open to anybody, and there is no credential. Add a \
          public route for the probe (docs/doctor.md), or give --token or --apikey"
     )]
     NothingPasses,
-    /// What passes does not reach an echo.
+    /// Requests that pass do not reach an echo.
     #[error(
         "{0} does not lead to `doorward echo`: {1}. Have it stand where the proxy expects the service, as --echo ADDR \
          does for the time of the probe, or name other paths with --open and --closed"
     )]
     NoEcho(String, String),
-    /// What passed at first is refused by now, so that no refusal tells anything.
+    /// A request that passed at first is refused later, so that no refusal shows anything.
     #[error(
         "GET {0} passed at first and does not any more: {1}. Does something limit requests, or has something been \
          restarted? Have it spare this address for the time of the probe"
     )]
     Unsteady(String, String),
-    /// The gateway is there where it must not be.
+    /// The gateway is running although the operator says that it is stopped.
     #[error("the gateway answers at {0}: --while-down needs it stopped")]
     NotDown(SocketAddr),
 }
 
-/// Probes the proxy.
-///
-/// Sends some hundred small requests through it, none of which changes anything.
+/// Probes the proxy with some hundred small requests, none of which changes anything.
 ///
 /// # Errors
 /// [`DoctorError`] if nothing could be probed.
-pub fn examine(config: &Path, examination: Examination) -> Result<Report, DoctorError> {
+pub fn examine(config: &Path, options: ProbeOptions) -> Result<DoctorReport, DoctorError> {
     let (config, _) = load(config)?;
     start(&mut Builder::new_current_thread())?.block_on(async {
-        let (echo, while_down) = (examination.echo, examination.while_down);
-        let probe = prepare(&config, examination).await?;
+        let (echo, while_down) = (options.echo, options.while_down);
+        let probe = prepare(&config, options).await?;
         let echo = match echo {
             Some(address) => {
-                let listener = bind_one(address)?;
                 let header = config.account.api_key_header.clone();
-                Some(tokio::spawn(echo::serve(listener, header)))
+                Some(tokio::spawn(echo::serve(bind_one(address)?, header)))
             }
             None => None,
         };
+        let mut report = DoctorReport::new(probe.proxy);
         let examined = if while_down {
-            away::examine(&probe).await
+            away::examine(&probe, &mut report).await
         } else {
-            examine_running(&probe).await
+            examine_running(&probe, &mut report).await
         };
         if let Some(echo) = echo {
             echo.abort();
         }
-        examined
+        examined.map(|()| report)
     })
 }
 
-/// The configuration that this proxy needs for the gateway's own.
+/// Writes the configuration that a proxy needs for the gateway's own. It has a placeholder instead of the secret.
 ///
-/// `through`: where the proxy is reached, if that is known. The secret stands in it by a place to fill only.
+/// `through`: the URL of the proxy, if it is known.
 ///
 /// # Errors
-/// [`DoctorError`] if the gateway's configuration cannot be used, or the URL.
+/// [`DoctorError`] if the gateway's configuration or the URL cannot be used.
 pub fn snippet(config: &Path, proxy: Proxy, through: Option<&str>) -> Result<Snippet, DoctorError> {
     let (config, _) = load(config)?;
-    let port = through.map(Way::parse).transpose()?.map(|way| way.port);
-    Ok(snippet::write(&config, proxy, port))
+    let url = through.map(parse_url).transpose()?;
+    let port = url.and_then(|url| url.port_or_known_default());
+    snippet::write(&config, proxy, port)
 }
 
-async fn examine_running(probe: &Probe<'_>) -> Result<Report, DoctorError> {
-    let mut report = Report::default();
-    let standing = baseline::check(probe, &mut report).await?;
-    let mut skip = |why: &str| {
-        report.entries.push(Entry::Skipped {
-            check: "rest",
-            why: why.to_owned(),
-        });
-    };
-    match standing {
-        Standing::NotAsking => skip("the proxy asks nobody: mend that first"),
-        Standing::Refusing => skip("nothing passes: mend that first"),
-        Standing::Passing => {
-            identity::check(probe, &mut report).await;
+async fn examine_running(probe: &Probe<'_>, report: &mut DoctorReport) -> Result<(), DoctorError> {
+    let baseline = baseline::check(probe, report).await?;
+    let mut rest = Check::new("rest");
+    match baseline {
+        Baseline::NotAsking => rest.skipped("the proxy asks nobody: mend that first"),
+        Baseline::Refusing => rest.skipped("nothing passes: mend that first"),
+        Baseline::Passing => {
+            report.add(identity::check(probe).await);
             probe.still_passes().await?;
-            question::check(probe, &mut report).await;
+            question::check(probe, report).await;
             probe.still_passes().await?;
-            exceptions::check(probe, &mut report).await;
-            paths::check(probe, &mut report).await;
+            report.add(exceptions::check(probe).await);
+            report.add(paths::check(probe).await);
             probe.still_passes().await?;
-            traffic::check(probe, &mut report).await;
-            refusals::check(probe, &mut report).await;
+            traffic::check(probe, report).await;
+            report.add(refusals::check(probe).await);
         }
     }
-    outsiders::check(probe, standing, &mut report).await;
-    if standing == Standing::Passing {
+    report.add(rest);
+    report.add(outsiders::through(probe, baseline).await);
+    report.add(outsiders::past(probe).await);
+    if baseline == Baseline::Passing {
         probe.still_passes().await?;
     }
-    report.entries.push(Entry::Skipped {
-        check: "away",
-        why: "whether anything passes without the gateway: stop it and run this with --while-down"
-            .to_owned(),
-    });
-    Ok(report)
+    let mut away = Check::new("away");
+    away.skipped(
+        "whether anything passes without the gateway: stop it and run this with --while-down",
+    );
+    report.add(away);
+    Ok(())
 }
 
-async fn prepare(config: &Config, examination: Examination) -> Result<Probe<'_>, DoctorError> {
-    let way = Way::parse(&examination.through)?;
-    let bare = way.host.trim_start_matches('[').trim_end_matches(']');
-    let tls = if way.scheme == "https" {
-        Some((bare.to_owned(), trust(examination.ca.as_deref())?))
-    } else {
-        None
+async fn prepare(config: &Config, options: ProbeOptions) -> Result<Probe<'_>, DoctorError> {
+    let url = parse_url(&options.through)?;
+    let host = url.host_str().ok_or(DoctorError::Through)?;
+    let tls = match url.scheme() {
+        "https" => Some(trust(options.ca.as_deref())?),
+        _ => None,
     };
-    let wire = connect(&way, bare, tls).await?;
-    let ground = Ground::find(
-        config,
-        &way.host,
-        examination.open.as_deref(),
-        examination.closed.as_deref(),
-    )?;
-    let token = examination.token.map(Credential::Token);
-    let header = || config.account.api_key_header.clone();
-    let api_key = examination
+    let target = connect(&url, host, tls).await?;
+    let (open, closed) = (options.open.as_deref(), options.closed.as_deref());
+    let paths = ProbePaths::find(config, host, open, closed)?;
+    let header = config.account.api_key_header.clone();
+    let api_key = options
         .api_key
-        .map(|key| Credential::ApiKey(header(), key));
+        .map(|key| ProbeCredential::ApiKey(header, key));
     let probe = Probe {
         config,
-        proxy: examination.proxy,
-        wire,
-        origin: format!("{}://{}", way.scheme, way.authority),
-        ground,
-        credential: token.or(api_key),
+        proxy: options.proxy,
+        target,
+        origin: url.origin().ascii_serialization(),
+        paths,
+        credential: options.token.map(ProbeCredential::Token).or(api_key),
         identity: identity_names(config),
-        access_log: examination.access_log,
+        access_log: options.access_log,
     };
     if probe.passing().is_none() {
         return Err(DoctorError::NothingPasses);
@@ -308,87 +292,63 @@ async fn prepare(config: &Config, examination: Examination) -> Result<Probe<'_>,
     Ok(probe)
 }
 
-/// A way to the first address of the proxy's name that can be spoken to.
-async fn connect(way: &Way, host: &str, tls: Option<(String, Trust)>) -> Result<Wire, DoctorError> {
-    let resolved = tokio::net::lookup_host((host, way.port)).await;
-    let resolved =
-        resolved.map_err(|source| DoctorError::Resolve(way.authority.clone(), source))?;
+/// Finds the first address of the proxy that accepts connections.
+async fn connect(url: &Url, host: &str, trust: Option<Trust>) -> Result<ProbeTarget, DoctorError> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().ok_or(DoctorError::Through)?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let resolved = tokio::net::lookup_host((bare, port)).await;
+    let resolved = resolved.map_err(|source| DoctorError::Resolve(authority.clone(), source))?;
     let mut failed = std::io::Error::from(std::io::ErrorKind::NotFound);
     for address in resolved {
-        let wire = Wire {
+        let target = ProbeTarget {
             address,
-            authority: way.authority.clone(),
+            authority: authority.clone(),
             source: None,
-            tls: tls.clone(),
+            tls: trust.clone().map(|trust| (bare.to_owned(), trust)),
         };
-        match wire.check().await {
-            Ok(()) => return Ok(wire),
+        match target.check().await {
+            Ok(()) => return Ok(target),
             Err(error) => failed = error,
         }
     }
-    Err(DoctorError::Connect(way.authority.clone(), failed))
+    Err(DoctorError::Connect(authority, failed))
 }
 
-/// Whom to believe that the proxy is who it says.
+/// The certificate authorities by which the proxy is verified.
 fn trust(ca: Option<&Path>) -> Result<Trust, DoctorError> {
     let unusable = |error: TrustError| DoctorError::Trust(error.to_string());
     let Some(ca) = ca else {
         return Trust::of_system().map_err(unusable);
     };
     let pem = std::fs::read(ca).map_err(|error| {
-        DoctorError::Trust(format!(
-            "{} cannot be read ({})",
-            ca.display(),
-            error.kind()
-        ))
+        let (file, kind) = (ca.display(), error.kind());
+        DoctorError::Trust(format!("{file} cannot be read ({kind})"))
     })?;
     Trust::of_pem(&pem).map_err(unusable)
 }
 
-/// A URL taken apart.
-struct Way {
-    scheme: String,
-    /// With brackets where it is an IPv6 address.
-    host: String,
-    port: u16,
-    /// Host and port, as `Host` names them.
-    authority: String,
+/// Reads the URL of a server.
+fn parse_url(through: &str) -> Result<Url, DoctorError> {
+    let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.username().is_empty();
+    is_plain.then_some(url).ok_or(DoctorError::Through)
 }
 
-impl Way {
-    fn parse(through: &str) -> Result<Self, DoctorError> {
-        let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
-        let is_plain = matches!(url.scheme(), "http" | "https")
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.username().is_empty();
-        let host = url
-            .host_str()
-            .filter(|_| is_plain)
-            .ok_or(DoctorError::Through)?;
-        Ok(Self {
-            scheme: url.scheme().to_owned(),
-            host: host.to_owned(),
-            port: url.port_or_known_default().ok_or(DoctorError::Through)?,
-            authority: match url.port() {
-                Some(port) => format!("{host}:{port}"),
-                None => host.to_owned(),
-            },
-        })
-    }
-}
-
-/// What the routes call their identity headers, and the default names.
+/// The default names of identity headers and those that routes choose, in alphabetical order.
 fn identity_names(config: &Config) -> Vec<HeaderName> {
     let default = IdentityHeaderNames::default();
     let of_routes = config.routes.iter().map(|route| &route.identity_headers);
-    let names: BTreeSet<_> = of_routes
+    let names = of_routes
         .chain([&default])
-        .flat_map(IdentityHeaderNames::all)
-        .map(|name| name.as_str().to_owned())
-        .collect();
-    names
-        .iter()
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .collect()
+        .flat_map(IdentityHeaderNames::all);
+    let sorted: BTreeMap<_, _> = names.map(|name| (name.as_str(), name)).collect();
+    sorted.into_values().cloned().collect()
 }

@@ -1,45 +1,41 @@
-//! Whether strangers can ask the gateway themselves, through the proxy or past it.
+//! Whether outsiders can ask the gateway for decisions, through the proxy or past it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::doctor::Fault;
-use crate::doctor::baseline::Standing;
+use crate::doctor::ProxyFault;
+use crate::doctor::baseline::Baseline;
 use crate::doctor::probe::Probe;
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::{Answer, Ask, Wire};
+use crate::doctor::report::Check;
+use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
 
-pub(super) async fn check(probe: &Probe<'_>, standing: Standing, report: &mut Report) {
-    let mut check = Check::new("verify", probe.proxy);
-    if standing == Standing::Refusing {
+/// Whether an answer is that of the endpoint for decisions: no other one has these codes or identity headers.
+fn is_endpoint(probe: &Probe<'_>, answer: &RawResponse) -> bool {
+    let code = answer.code();
+    let mut names = probe.identity.iter();
+    let is_refusal = matches!(
+        code.as_deref(),
+        Some("forwarder_refused" | "forward_malformed")
+    );
+    let is_grant = answer.status == 200 && names.any(|name| answer.field(name.as_str()).is_some());
+    is_refusal || is_grant
+}
+
+/// A question about the request that passes.
+fn question(probe: &Probe<'_>) -> RawRequest {
+    RawRequest::get(&format!("{}/verify", probe.config.listen.auth_prefix))
+        .with("X-Forwarded-Method", "GET")
+        .with("X-Forwarded-Uri", &probe.carrier().target)
+}
+
+/// Asks the gateway through the proxy.
+pub(super) async fn through(probe: &Probe<'_>, baseline: Baseline) -> Check {
+    let mut check = Check::new("verify");
+    if baseline == Baseline::Refusing {
         check.skipped(
             "every request gets the answer of a question that was refused: mend that first",
         );
-    } else {
-        through(probe, &mut check).await;
+        return check;
     }
-    check.into(report);
-    let mut check = Check::new("gateway", probe.proxy);
-    past(probe, &mut check).await;
-    check.into(report);
-}
-
-/// Whether it is the endpoint that answered: nothing else says these, or tells an identity.
-fn is_endpoint(probe: &Probe<'_>, answer: &Answer) -> bool {
-    let code = answer.code();
-    let tells = || {
-        let names = probe.identity.iter();
-        answer.status == 200
-            && names
-                .map(|name| answer.field(name.as_str()))
-                .any(|field| field.is_some())
-    };
-    matches!(
-        code.as_deref(),
-        Some("forwarder_refused" | "forward_malformed")
-    ) || tells()
-}
-
-async fn through(probe: &Probe<'_>, check: &mut Check) {
     let prefix = &probe.config.listen.auth_prefix;
     let inner = prefix.trim_start_matches('/');
     let target = probe.carrier().target;
@@ -55,82 +51,55 @@ async fn through(probe: &Probe<'_>, check: &mut Check) {
         format!("{prefix}/x/../verify"),
     ];
     for path in &paths {
-        let Some(answer) = probe.wire.send(&Ask::get(path)).await else {
-            continue;
-        };
-        if is_endpoint(probe, &answer) {
-            check.found(
-                Fault::VerifyReachable,
-                format!(
-                    "GET {path} reaches the gateway: the answer is {}",
-                    answer.told()
-                ),
-            );
+        let answer = probe.target.send(&RawRequest::get(path)).await;
+        if let Some(answer) = answer.filter(|answer| is_endpoint(probe, answer)) {
+            let answer = answer.described();
+            let what = format!("GET {path} reaches the gateway: the answer is {answer}");
+            check.found(ProxyFault::VerifyReachable, what);
         }
     }
-    let described = Ask::get(&format!("{prefix}/verify"))
-        .with("X-Forwarded-Method", "GET")
-        .with("X-Forwarded-Uri", &target);
-    if let Some(answer) = probe.wire.send(&described).await
-        && answer.status == 200
-        && is_endpoint(probe, &answer)
-    {
-        check.found(
-            Fault::VerifyReachable,
-            format!("GET {prefix}/verify with X-Forwarded-Uri: {target} gets a decision"),
-        );
+    let answer = probe.target.send(&question(probe)).await;
+    if answer.is_some_and(|answer| answer.status == 200 && is_endpoint(probe, &answer)) {
+        let what = format!("GET {prefix}/verify with X-Forwarded-Uri: {target} gets a decision");
+        check.found(ProxyFault::VerifyReachable, what);
     }
     check.saw(format!(
         "{prefix}/verify is not to be reached through the proxy"
     ));
+    check
 }
 
-/// Asks the gateway itself, from an address that may not.
-async fn past(probe: &Probe<'_>, check: &mut Check) {
-    let Some(address) = probe
-        .config
-        .listen
-        .addresses
-        .first()
-        .copied()
-        .map(reachable)
-    else {
-        return;
+/// Asks the gateway directly, from an address that is not a trusted proxy's.
+pub(super) async fn past(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("gateway");
+    let Some(listen) = probe.config.listen.addresses.first() else {
+        return check;
     };
-    let mut wire = Wire {
-        address,
-        authority: address.to_string(),
-        source: None,
-        tls: None,
-    };
-    let Ok(own) = wire.source().await else {
+    let address = reachable(*listen);
+    let mut target = ProbeTarget::plain(address);
+    let Ok(own) = target.source().await else {
         check.skipped(format!(
             "the gateway cannot be reached at {address} from here"
         ));
-        return;
+        return check;
     };
-    wire.source = probe.stranger(address, own);
-    if wire.source.is_none() {
+    let Some(source) = probe.untrusted_source(address, own) else {
         check.skipped(format!(
             "this machine ({own}) is a trusted proxy itself: nothing can be told of others from here"
         ));
-        return;
-    }
-    let asked = Ask::get(&format!("{}/verify", probe.config.listen.auth_prefix))
-        .with("X-Forwarded-Method", "GET")
-        .with("X-Forwarded-Uri", &probe.carrier().target);
-    match wire.send(&asked).await {
+        return check;
+    };
+    target.source = Some(source);
+    match target.send(&question(probe)).await {
         Some(answer) if answer.status == 403 => {
             check.saw("the gateway answers no question from elsewhere");
         }
-        Some(answer) => check.found(
-            Fault::VerifyOpen,
-            format!(
-                "the gateway at {address} answers {} to a question from {}",
-                answer.told(),
-                wire.source.unwrap_or(own)
-            ),
-        ),
+        Some(answer) => {
+            let answer = answer.described();
+            let what =
+                format!("the gateway at {address} answers {answer} to a question from {source}");
+            check.found(ProxyFault::VerifyOpen, what);
+        }
         None => check.skipped(format!("the gateway at {address} does not answer")),
     }
     if probe.config.forward_auth.secret.is_none() {
@@ -138,17 +107,16 @@ async fn past(probe: &Probe<'_>, check: &mut Check) {
             "[forward_auth] secret is not set: whoever gets to speak from a trusted address may ask (advice, no finding)",
         );
     }
+    check
 }
 
-/// Where to connect for a listening address.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+/// The address to connect to for a listening address.
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        let ip = match address {
+        address.set_ip(match address {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        };
-        SocketAddr::new(ip, address.port())
-    } else {
-        address
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
     }
+    address
 }

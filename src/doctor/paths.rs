@@ -1,139 +1,133 @@
-//! Whether the path that arrives is the one that was judged, to every reader.
+//! Whether the service gets the path that was judged, however it reads it.
 
 use http::Method;
 
-use crate::doctor::Fault;
+use crate::doctor::ProxyFault;
 use crate::doctor::probe::Probe;
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::Ask;
+use crate::doctor::report::Check;
+use crate::doctor::wire::RawRequest;
+use crate::route::escape;
 
-/// A path that every hop must leave as it is.
+/// The end of a path that every hop must leave unchanged.
 const PLAIN: &str = "a%20b;c=d/~e";
+const QUERY: &str = "q=%2e%2e/";
+/// Spellings of `../`.
+const UP: [&str; 11] = [
+    "../",
+    "%2e%2e/",
+    ".%2E/",
+    "..%2f",
+    "..%2F",
+    "..%5c",
+    "..\\",
+    "..;/",
+    "..;a=b/",
+    "%252e%252e/",
+    "..%252f",
+];
 
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
-    let mut check = Check::new("paths", probe.proxy);
+pub(super) async fn check(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("paths");
     as_sent(probe, &mut check).await;
     around(probe, &mut check).await;
-    check.into(report);
+    check
 }
 
 async fn as_sent(probe: &Probe<'_>, check: &mut Check) {
-    let Some((spot, credential)) = probe.passing() else {
+    let Some((path, credential)) = probe.passing() else {
         return;
     };
-    let Some(folder) = spot.folder() else {
+    let Some(folder) = path.folder() else {
         return;
     };
     let path = format!("{folder}/{PLAIN}");
-    let ask = Ask::get(&format!("{path}?q=%2e%2e/"));
-    let ask = match credential {
-        Some(credential) => ask.by(credential),
-        None => ask,
-    };
-    let outcome = probe.send(&ask).await;
+    let request = RawRequest::get(&format!("{path}?{QUERY}")).by(credential);
+    let outcome = probe.send(&request).await;
     let Some(arrival) = outcome.arrived() else {
-        check.found(
-            Fault::PathMismatch,
-            format!("GET {path}: {}", outcome.told()),
-        );
+        let what = format!("GET {path}: {}", outcome.described());
+        check.found(ProxyFault::PathMismatch, what);
         return;
     };
     let (arrived, query) = (arrival.text("path"), arrival.text("query"));
-    if arrived == path && query == "q=%2e%2e/" {
+    if arrived == path && query == QUERY {
         check.saw(format!("{path} arrives as it was sent"));
     } else {
-        check.found(
-            Fault::PathMismatch,
-            format!("GET {path}?q=%2e%2e/ reached the service as {arrived}?{query}"),
-        );
+        let what = format!("GET {path}?{QUERY} reached the service as {arrived}?{query}");
+        check.found(ProxyFault::PathMismatch, what);
     }
 }
 
-/// Ways to what is not public from what is, and from the gateway's own pages; and back.
+/// Tries to get from a public path, or from the gateway's own, to one that is not public, and the other way round.
 async fn around(probe: &Probe<'_>, check: &mut Check) {
-    let ground = &probe.ground;
-    let folder = ground.open.as_ref().and_then(|spot| spot.folder());
-    let (Some(folder), Some(closed)) = (folder, &ground.closed) else {
+    let paths = &probe.paths;
+    let folder = paths.open.as_ref().and_then(|path| path.folder());
+    let (Some(folder), Some(closed)) = (folder, &paths.closed) else {
         check.skipped("tricks: they need an open path of a route /**, or /x/**, and a closed one");
         return;
     };
     let is_inside = |reading: &str| {
-        reading
-            .strip_prefix(folder)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let rest = reading.strip_prefix(folder);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let leads_out = |reading: &String| {
         if folder.is_empty() {
-            ground.is_closed(reading)
+            paths.is_closed(reading)
         } else {
-            !is_inside(reading) && !ground.is_open(reading, &Method::GET)
+            !is_inside(reading) && !paths.is_open(reading, &Method::GET)
         }
     };
     let prefix = &probe.config.listen.auth_prefix;
-    let mut tricks = tricks(folder, &closed.path);
-    tricks.extend(self::tricks(prefix, &closed.path));
-    let count = tricks.len();
-    for target in tricks {
-        let outcome = probe.send(&Ask::get(&target)).await;
+    let mut targets = tricks(folder, &closed.path);
+    targets.extend(tricks(prefix, &closed.path));
+    for target in &targets {
+        let outcome = probe.send(&RawRequest::get(target)).await;
         let Some(arrival) = outcome.arrived() else {
             continue;
         };
         let path = arrival.text("path");
         if let Some(reading) = readings(path).into_iter().find(leads_out) {
             check.found(
-                Fault::PathMismatch,
+                ProxyFault::PathMismatch,
                 format!("GET {target} without a login reached the service as {path}, which can be read as {reading}"),
             );
         }
     }
     if !check.has_found() {
+        let count = targets.len();
         check.saw(format!(
             "none of {count} tricks leads out of {folder}/** or {prefix}/**"
         ));
     }
 }
 
+/// Spellings of a path that a careless proxy takes for `open` and a lenient server for `closed`, or the other way round.
 fn tricks(open: &str, closed: &str) -> Vec<String> {
-    let closed = closed.trim_start_matches('/');
+    let (closed, inner) = (closed.trim_start_matches('/'), open.trim_start_matches('/'));
     let up = open.matches('/').count();
-    let out = |dots: &str, slash: &str| format!("{dots}{slash}").repeat(up);
+    let back = closed.matches('/').count() + 1;
+    let dots = "../".repeat(up);
     let mut all = vec![
         format!("{open}/x/..;/../{closed}"),
-        format!("{open}/;/../{}{closed}", "../".repeat(up)),
+        format!("{open}/;/../{dots}{closed}"),
         format!("/{open}/../{closed}"),
         format!("//{closed}"),
-        format!("{open}//../{}{closed}", "../".repeat(up)),
+        format!("{open}//../{dots}{closed}"),
         format!("{open}/..%00/{closed}"),
         format!("{open}/%c0%ae%c0%ae/{closed}"),
         format!("/{closed}#{open}/x"),
         format!("/{closed}?{open}/x"),
         format!("/{closed}/..;{open}/x"),
     ];
-    for (dots, slash) in [
-        ("..", "/"),
-        ("%2e%2e", "/"),
-        (".%2E", "/"),
-        ("..", "%2f"),
-        ("..", "%2F"),
-        ("..", "%5c"),
-        ("..", "\\"),
-        ("..;", "/"),
-        ("..;a=b", "/"),
-        ("%252e%252e", "/"),
-        ("..", "%252f"),
-    ] {
-        all.push(format!("{open}/{}{closed}", out(dots, slash)));
-        // The other way: what begins as the closed path and ends as the open one.
-        let back = format!("{dots}{slash}").repeat(closed.matches('/').count() + 1);
-        all.push(format!(
-            "/{closed}/{back}{}/x",
-            open.trim_start_matches('/')
-        ));
+    for step in UP {
+        all.push(format!("{open}/{}{closed}", step.repeat(up)));
+        // The other way round: begins as the closed path and ends as the open one.
+        all.push(format!("/{closed}/{}{inner}/x", step.repeat(back)));
     }
     all
 }
 
-/// What lenient servers make of a path: as it is, and decoded once or twice, `\` as `/`, without parameters, dots resolved.
+/// The paths that lenient servers may read: as it is, decoded once or twice, with `\` as `/`, without parameters, and with
+/// dots resolved.
 fn readings(path: &str) -> Vec<String> {
     let once = decoded(path);
     let twice = decoded(&once);
@@ -151,22 +145,7 @@ fn readings(path: &str) -> Vec<String> {
 }
 
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let escape = behind.get(..2).filter(|_| *first == b'%');
-        let value = escape
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        if let Some(value) = value {
-            bytes.push(value);
-            rest = behind.get(2..).unwrap_or_default();
-        } else {
-            bytes.push(*first);
-            rest = behind;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&escape::decoded(text.as_bytes())).into_owned()
 }
 
 fn resolved(path: &str) -> String {

@@ -1,66 +1,74 @@
-//! What all checks need: the way in, the paths, and how to tell what arrived.
+//! What all checks share: the server, the paths, and the outcome of a request.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::doctor::ground::{Ground, Spot};
-use crate::doctor::wire::{Answer, Ask, Wire};
-use crate::doctor::{Credential, DoctorError, Proxy};
+use crate::doctor::probe_paths::{ProbePath, ProbePaths};
+use crate::doctor::report::Check;
+use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
+use crate::doctor::{DoctorError, ProbeCredential, Proxy, ProxyFault};
 
-/// The newest part of an access log that is looked through.
+/// Length of the newest part of an access log that is searched.
 const RECORDS_BYTES_MAX: u64 = 4 << 20;
-/// Records are written a moment after the answer.
+/// How often the access log is searched, since a record is written a moment after the answer.
 const RECORD_LOOKS: u32 = 30;
 const RECORD_LOOK: Duration = Duration::from_millis(100);
-/// Of the loopback network, and of no proxy.
+/// An address of the loopback network that no proxy has.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 111, 222, 33));
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
-    /// It reached the echo, which tells how.
-    Arrived(Arrival),
+pub(super) enum ProbeOutcome {
+    /// It reached the echo, which answered with what arrived.
+    Arrived(EchoedRequest),
     /// Something else answered.
-    Stopped(Answer),
-    /// Nothing answered.
+    Stopped(RawResponse),
+    /// No answer came.
     Silent,
 }
 
-impl Outcome {
-    pub(super) const fn arrived(&self) -> Option<&Arrival> {
+impl ProbeOutcome {
+    pub(super) const fn arrived(&self) -> Option<&EchoedRequest> {
         match self {
             Self::Arrived(arrival) => Some(arrival),
             Self::Stopped(_) | Self::Silent => None,
         }
     }
 
-    /// How a report names it.
-    pub(super) fn told(&self) -> String {
+    /// Whether something else answered with one of these statuses.
+    pub(super) fn is_stopped_by(&self, statuses: &[u16]) -> bool {
+        matches!(self, Self::Stopped(answer) if statuses.contains(&answer.status))
+    }
+
+    /// Describes it in a report.
+    pub(super) fn described(&self) -> String {
         match self {
             Self::Arrived(_) => "it reached the service".to_owned(),
-            Self::Stopped(answer) => format!("the answer is {}", answer.told()),
+            Self::Stopped(answer) => format!("the answer is {}", answer.described()),
             Self::Silent => "there is no answer".to_owned(),
         }
     }
 }
 
-/// A request as the echo got it.
+/// A request as it arrived at the echo.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival(Value);
+pub(super) struct EchoedRequest(Value);
 
-impl Arrival {
-    /// Reads an answer of the echo; `None`: somebody else's.
-    fn read(answer: &Answer) -> Option<Self> {
-        let told: Value = serde_json::from_slice(&answer.body).ok()?;
+impl EchoedRequest {
+    /// Reads an answer of the echo; `None`: the answer is not the echo's.
+    fn read(answer: &RawResponse) -> Option<Self> {
+        let echoed: Value = serde_json::from_slice(&answer.body).ok()?;
         let is_echo = ["method", "path", "query", "headers", "body_bytes"]
             .iter()
-            .all(|name| told.get(name).is_some());
-        (answer.status == 200 && is_echo).then_some(Self(told))
+            .all(|name| echoed.get(name).is_some());
+        (answer.status == 200 && is_echo).then_some(Self(echoed))
     }
 
     pub(super) fn text(&self, name: &str) -> &str {
@@ -68,32 +76,28 @@ impl Arrival {
     }
 
     pub(super) fn body_bytes(&self) -> u64 {
-        self.0
-            .get("body_bytes")
-            .and_then(Value::as_u64)
-            .unwrap_or_default()
+        let count = self.0.get("body_bytes").and_then(Value::as_u64);
+        count.unwrap_or_default()
     }
 
-    /// All fields with their values.
+    /// All fields of the head, one item for each value.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.0.get("headers").and_then(Value::as_object);
         fields.into_iter().flatten().flat_map(|(name, value)| {
             let several = value.as_array().into_iter().flatten();
-            let values = value
-                .as_str()
-                .into_iter()
-                .chain(several.filter_map(Value::as_str));
+            let values = std::iter::once(value).chain(several);
+            let values = values.filter_map(Value::as_str);
             values.map(move |value| (name.as_str(), value))
         })
     }
 
-    /// The values of one field; `name` in lower case.
+    /// The values of a field; `name` is in lower case.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.fields().filter(move |(field, _)| *field == name);
         named.map(|(_, value)| value)
     }
 
-    /// Whether a field says something.
+    /// Whether a field has a value that is not empty.
     pub(super) fn has(&self, name: &str) -> bool {
         self.values(name).any(|value| !value.is_empty())
     }
@@ -104,82 +108,102 @@ impl Arrival {
 pub(super) struct Probe<'a> {
     pub(super) config: &'a Config,
     pub(super) proxy: Option<Proxy>,
-    pub(super) wire: Wire,
+    pub(super) target: ProbeTarget,
     /// `https://host:port`, as callers write it.
     pub(super) origin: String,
-    pub(super) ground: Ground,
-    pub(super) credential: Option<Credential>,
+    pub(super) paths: ProbePaths,
+    pub(super) credential: Option<ProbeCredential>,
     /// Every identity header of every route.
     pub(super) identity: Vec<HeaderName>,
     pub(super) access_log: Option<PathBuf>,
 }
 
 impl Probe<'_> {
-    pub(super) async fn send(&self, ask: &Ask) -> Outcome {
-        self.send_by(&self.wire, ask).await
+    pub(super) async fn send(&self, request: &RawRequest) -> ProbeOutcome {
+        self.send_to(&self.target, request).await
     }
 
-    /// Whether it gets to the service.
-    pub(super) async fn reaches(&self, ask: &Ask) -> bool {
-        self.send(ask).await.arrived().is_some()
-    }
-
-    /// As [`Probe::send`], by another way.
-    pub(super) async fn send_by(&self, wire: &Wire, ask: &Ask) -> Outcome {
-        match wire.send(ask).await {
-            None => Outcome::Silent,
-            Some(answer) => match Arrival::read(&answer) {
-                Some(arrival) => Outcome::Arrived(arrival),
-                None => Outcome::Stopped(answer),
+    /// Sends a request to this server instead of the proxy's.
+    pub(super) async fn send_to(&self, target: &ProbeTarget, request: &RawRequest) -> ProbeOutcome {
+        match target.send(request).await {
+            None => ProbeOutcome::Silent,
+            Some(answer) => match EchoedRequest::read(&answer) {
+                Some(arrival) => ProbeOutcome::Arrived(arrival),
+                None => ProbeOutcome::Stopped(answer),
             },
         }
     }
 
-    /// Where a request passes, and who must send it.
-    pub(super) fn passing(&self) -> Option<(&Spot, Option<&Credential>)> {
-        let open = self.ground.open.as_ref().map(|spot| (spot, None));
-        open.or_else(|| {
-            Some((
-                self.ground.closed.as_ref()?,
-                Some(self.credential.as_ref()?),
-            ))
-        })
+    /// Whether a request reaches the service.
+    pub(super) async fn reaches(&self, request: &RawRequest) -> bool {
+        self.send(request).await.arrived().is_some()
     }
 
-    /// A request that passes where all is well: to an open path, else to a closed one with the credential.
-    pub(super) fn carrier(&self) -> Ask {
-        match self.passing() {
-            Some((spot, Some(credential))) => Ask::get(&spot.path).by(credential),
-            Some((spot, None)) => Ask::get(&spot.path),
-            None => Ask::get("/"),
+    /// Sends a request that must not reach the service. If it does, `what` reached it, which is a sighting of the fault.
+    pub(super) async fn expect_stopped(
+        &self,
+        check: &mut Check,
+        request: &RawRequest,
+        fault: ProxyFault,
+        what: impl FnOnce() -> String,
+    ) {
+        if self.reaches(request).await {
+            check.found(fault, what());
         }
     }
 
-    /// That what passed at first still does: else what was refused meanwhile was so for another reason than it seems.
+    /// The closed path with the credential that opens it, if both are known.
+    pub(super) fn with_login(&self) -> Option<(&ProbePath, &ProbeCredential)> {
+        self.paths.closed.as_ref().zip(self.credential.as_ref())
+    }
+
+    /// Each path to which requests pass, and the credential that they need.
+    pub(super) fn all_passing(
+        &self,
+    ) -> impl Iterator<Item = (&ProbePath, Option<&ProbeCredential>)> {
+        let open = self.paths.open.iter().map(|path| (path, None));
+        let closed = self.with_login().into_iter();
+        open.chain(closed.map(|(path, credential)| (path, Some(credential))))
+    }
+
+    /// A path to which requests pass, and the credential that they need: the open one if there is one.
+    pub(super) fn passing(&self) -> Option<(&ProbePath, Option<&ProbeCredential>)> {
+        self.all_passing().next()
+    }
+
+    /// A request that passes if the proxy works.
+    pub(super) fn carrier(&self) -> RawRequest {
+        match self.passing() {
+            Some((path, credential)) => RawRequest::get(&path.path).by(credential),
+            None => RawRequest::get("/"),
+        }
+    }
+
+    /// Checks that the request that passed at first still does. If not, earlier refusals may have had the same reason.
     ///
     /// # Errors
     /// [`DoctorError::Unsteady`] if it does not.
     pub(super) async fn still_passes(&self) -> Result<(), DoctorError> {
-        /// A limit lets through one now and then.
+        /// More than one, since a rate limiter lets single requests through.
         const IN_A_ROW: usize = 3;
         let carrier = self.carrier();
         for _ in 0..IN_A_ROW {
             let outcome = self.send(&carrier).await;
             if outcome.arrived().is_none() {
-                return Err(DoctorError::Unsteady(carrier.target, outcome.told()));
+                return Err(DoctorError::Unsteady(carrier.target, outcome.described()));
             }
         }
         Ok(())
     }
 
-    /// From where to speak to an address so as to be no trusted proxy, if the system would choose `own`; `None`: this
-    /// machine is one itself.
-    pub(super) fn stranger(&self, to: SocketAddr, own: IpAddr) -> Option<IpAddr> {
+    /// A local address that is not a trusted proxy's, from which `to` can be reached: `own`, the one that the system
+    /// chooses, if it is not trusted.
+    pub(super) fn untrusted_source(&self, to: SocketAddr, own: IpAddr) -> Option<IpAddr> {
         let is_local = to.is_ipv4() && to.ip().is_loopback();
-        [Some(own), is_local.then_some(ELSEWHERE)]
+        let mut sources = [Some(own), is_local.then_some(ELSEWHERE)]
             .into_iter()
-            .flatten()
-            .find(|ip| !self.is_trusted(*ip))
+            .flatten();
+        sources.find(|ip| !self.is_trusted(*ip))
     }
 
     /// Whether an address is that of a trusted proxy.
@@ -188,7 +212,7 @@ impl Probe<'_> {
         trusted.iter().any(|net| net.contains(&ip))
     }
 
-    /// What the gateway wrote about a request, by its id; `None`: there is no log, or nothing in it in time.
+    /// Finds the access record of a request, and waits a few seconds for it to be written.
     pub(super) async fn record(&self, request_id: &str) -> Option<Value> {
         let path = self.access_log.as_ref()?;
         for _ in 0..RECORD_LOOKS {
@@ -201,21 +225,19 @@ impl Probe<'_> {
     }
 }
 
-/// The access record with this id in the newest part of a log.
-fn newest(path: &std::path::Path, request_id: &str) -> Option<Value> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path).ok()?;
+/// Finds the access record with this id in the newest part of a log.
+fn newest(path: &Path, request_id: &str) -> Option<Value> {
+    let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(RECORDS_BYTES_MAX)))
-        .ok()?;
+    let start = length.saturating_sub(RECORDS_BYTES_MAX);
+    file.seek(SeekFrom::Start(start)).ok()?;
     let mut bytes = Vec::new();
     file.take(RECORDS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     text.lines().rev().find_map(|line| {
-        // What wraps the line, such as a container's log, is not looked into.
+        // A line that is wrapped in another format, such as that of a container's log, is not recognised.
         let record: Value = serde_json::from_str(line).ok()?;
-        let is_it =
-            record.get("request_id")?.as_str()? == request_id && record.get("client").is_some();
-        is_it.then_some(record)
+        let has_id = record.get("request_id")?.as_str()? == request_id;
+        (has_id && record.get("client").is_some()).then_some(record)
     })
 }

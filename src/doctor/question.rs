@@ -1,129 +1,110 @@
-//! Whether a caller has a say in what is judged: method, target, host, scheme, and its own address.
+//! Whether a caller has an influence on what the gateway judges: method, target, host, scheme, and client address.
 
 use std::net::IpAddr;
 
 use http::Method;
+use serde_json::Value;
 
-use crate::doctor::Fault;
-use crate::doctor::probe::{Outcome, Probe};
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::Ask;
+use crate::doctor::ProxyFault;
+use crate::doctor::probe::{Probe, ProbeOutcome};
+use crate::doctor::report::{Check, DoctorReport};
+use crate::doctor::wire::RawRequest;
 
-/// An address of nobody (RFC 5737).
+/// An address of the documentation network (RFC 5737).
 const FORGED_CLIENT: &str = "192.0.2.66";
 
-/// A method that the gateway never lets through: what arrives in spite of it was judged by another.
+/// A method that the gateway never lets through: a request that arrives with it was judged by another method.
 const NEVER: &str = "CONNECT";
 
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
-    let mut check = Check::new("question", probe.proxy);
+/// Fields that name a method.
+const METHOD_FIELDS: [&str; 4] = [
+    "X-Forwarded-Method",
+    "X-Original-Method",
+    "X_Forwarded_Method",
+    "X-HTTP-Method-Override",
+];
+
+pub(super) async fn check(probe: &Probe<'_>, report: &mut DoctorReport) {
+    let mut check = Check::new("question");
     methods(probe, &mut check).await;
     targets(probe, &mut check).await;
     origins(probe, &mut check).await;
     check.saw("a caller's own method, host and scheme take no part");
-    check.into(report);
-    let mut check = Check::new("client", probe.proxy);
+    report.add(check);
+    let mut check = Check::new("client");
     client(probe, &mut check).await;
-    check.into(report);
+    report.add(check);
 }
 
 /// What a field does to a request that passes without it.
 enum Effect {
-    /// It passes all the same.
+    /// The request passes as well.
     None,
-    /// It passes with one value and not with the other.
+    /// The request passes with one value and not with the other.
     Judged,
-    /// The field reaches the gateway, which refuses it.
+    /// The gateway refuses the request with either value.
     Refused,
 }
 
 async fn effect(probe: &Probe<'_>, name: &str, other: &str, same: &str) -> Effect {
     match probe.send(&probe.carrier().with(name, other)).await {
-        Outcome::Arrived(_) => Effect::None,
-        // A proxy that takes no such field from callers is fine.
-        Outcome::Stopped(answer)
-            if is_refused_by_proxy(answer.status, answer.code().as_deref()) =>
-        {
+        ProbeOutcome::Arrived(_) => Effect::None,
+        // A proxy that refuses such a field of a caller does nothing wrong. Where the gateway objects to the question, nginx
+        // answers with 500.
+        ProbeOutcome::Stopped(answer) if answer.status == 400 && answer.code().is_none() => {
             Effect::None
         }
-        Outcome::Stopped(_) | Outcome::Silent => {
-            match probe.send(&probe.carrier().with(name, same)).await {
-                Outcome::Arrived(_) => Effect::Judged,
-                Outcome::Stopped(_) | Outcome::Silent => Effect::Refused,
-            }
-        }
+        _ if probe.reaches(&probe.carrier().with(name, same)).await => Effect::Judged,
+        _ => Effect::Refused,
     }
 }
 
-/// Whether a field is only held against another one that says the method: then none that is allowed helps it.
-async fn differs_only(probe: &Probe<'_>, name: &str) -> bool {
-    let takes_post = probe
-        .passing()
-        .is_some_and(|(spot, _)| spot.takes(&Method::POST));
-    let outcome = probe.send(&probe.carrier().with(name, "POST")).await;
-    takes_post && outcome.arrived().is_none()
-}
-
-/// A refusal in the name of the request itself; nginx writes 500 where the gateway finds fault with the question.
-fn is_refused_by_proxy(status: u16, code: Option<&str>) -> bool {
-    status == 400 && code.is_none()
+/// Whether a field is only compared with another one that names the method: then any other method is refused as well.
+async fn is_method_compared(probe: &Probe<'_>, name: &str) -> bool {
+    let passing = probe.passing();
+    let takes_post = passing.is_some_and(|(path, _)| path.takes(&Method::POST));
+    let reaches = probe.reaches(&probe.carrier().with(name, "POST")).await;
+    takes_post && !reaches
 }
 
 async fn methods(probe: &Probe<'_>, check: &mut Check) {
-    for name in ["X-Forwarded-Method", "X-Original-Method"] {
-        let what = format!("{name}: {NEVER} of a caller");
+    for name in METHOD_FIELDS.into_iter().take(2) {
+        let what = format!("{name}: {NEVER} of a caller has its GET refused");
         match effect(probe, name, NEVER, "GET").await {
             Effect::None => {}
-            Effect::Judged if differs_only(probe, name).await => {
-                check.found(
-                    Fault::DescriptionPassed,
-                    format!("{what} has its GET refused"),
-                );
+            Effect::Judged if !is_method_compared(probe, name).await => {
+                let what = format!("{what}, and {name}: GET does not");
+                check.found(ProxyFault::MethodBelieved, what);
             }
-            Effect::Judged => check.found(
-                Fault::MethodBelieved,
-                format!("{what} has its GET refused, and {name}: GET does not"),
-            ),
-            Effect::Refused => check.found(
-                Fault::DescriptionPassed,
-                format!("{what} has its GET refused"),
-            ),
+            Effect::Judged | Effect::Refused => check.found(ProxyFault::DescriptionPassed, what),
         }
     }
-    let Some((spot, method)) = &probe.ground.preflight else {
+    let Some((path, method)) = &probe.paths.preflight else {
         return;
     };
-    // As a preflight everything passes there.
-    for name in [
-        "X-Forwarded-Method",
-        "X-Original-Method",
-        "X_Forwarded_Method",
-        "X-HTTP-Method-Override",
-    ] {
-        let ask = Ask::new("POST", &spot.path)
+    // Every preflight passes there.
+    for name in METHOD_FIELDS {
+        let path = &path.path;
+        let request = RawRequest::new("POST", path)
             .with("Origin", "https://doctor.invalid")
             .with("Access-Control-Request-Method", method.as_str())
             .with(name, "OPTIONS");
-        if probe.reaches(&ask).await {
-            check.found(
-                Fault::MethodBelieved,
-                format!(
-                    "POST {} without a login and with {name}: OPTIONS reached the service",
-                    spot.path
-                ),
-            );
-        }
+        let what =
+            || format!("POST {path} without a login and with {name}: OPTIONS reached the service");
+        probe
+            .expect_stopped(check, &request, ProxyFault::MethodBelieved, what)
+            .await;
     }
 }
 
 async fn targets(probe: &Probe<'_>, check: &mut Check) {
-    let ground = &probe.ground;
-    let (Some(open), Some(closed)) = (&ground.open, &ground.closed) else {
+    let (Some(open), Some(closed)) = (&probe.paths.open, &probe.paths.closed) else {
         check.skipped(
             "targets: an open and a closed path are needed, to see one pass for the other",
         );
         return;
     };
+    let (open, closed) = (&open.path, &closed.path);
     let forms = |path: &str| {
         let url = format!("{}{path}", probe.origin);
         [
@@ -136,108 +117,84 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
         ]
     };
     check.saw("a caller's own target takes no part");
-    for (name, value) in forms(&open.path) {
-        for count in [1, 2] {
-            let ask = (0..count).fold(Ask::get(&closed.path), |ask, _| ask.with(name, &value));
-            if probe.reaches(&ask).await {
-                check.found(
-                    Fault::TargetBelieved,
-                    format!(
-                        "GET {} with {name}: {value} reached the service without a login",
-                        closed.path
-                    ),
-                );
-            }
+    for (name, value) in forms(open) {
+        let once = RawRequest::get(closed).with(name, &value);
+        for request in [once.clone(), once.with(name, &value)] {
+            let what =
+                || format!("GET {closed} with {name}: {value} reached the service without a login");
+            probe
+                .expect_stopped(check, &request, ProxyFault::TargetBelieved, what)
+                .await;
         }
     }
-    for ((name, other), (_, same)) in forms(&closed.path)
-        .into_iter()
-        .zip(forms(&open.path))
-        .take(3)
-    {
+    for ((name, other), (_, same)) in forms(closed).into_iter().zip(forms(open)).take(3) {
         match effect(probe, name, &other, &same).await {
             Effect::None => {}
-            Effect::Judged if !is_compared_only(probe, name, &same).await => check.found(
-                Fault::TargetBelieved,
-                format!(
-                    "GET {} is refused with {name}: {other}, and not with {same}",
-                    open.path
-                ),
+            Effect::Judged if !is_target_compared(probe, name, &same).await => check.found(
+                ProxyFault::TargetBelieved,
+                format!("GET {open} is refused with {name}: {other}, and not with {same}"),
             ),
             Effect::Judged | Effect::Refused => check.found(
-                Fault::DescriptionPassed,
-                format!("GET {} is refused with {name} of a caller", open.path),
+                ProxyFault::DescriptionPassed,
+                format!("GET {open} is refused with {name} of a caller"),
             ),
         }
     }
 }
 
-/// Whether a target is only held against another one that is described: then one that is as open does not help it either.
-async fn is_compared_only(probe: &Probe<'_>, name: &str, same: &str) -> bool {
+/// Whether a field is only compared with another one that names the target: then any other open target is refused as well.
+async fn is_target_compared(probe: &Probe<'_>, name: &str, same: &str) -> bool {
     let as_open = format!("{same}?doctor");
-    let outcome = probe.send(&probe.carrier().with(name, &as_open)).await;
-    outcome.arrived().is_none()
+    !probe.reaches(&probe.carrier().with(name, &as_open)).await
 }
 
-/// Host and scheme: a value that no question may hold shows whether it gets there.
+/// Sends a host and a scheme that the gateway accepts in no question, which shows whether they get there.
 async fn origins(probe: &Probe<'_>, check: &mut Check) {
-    for (name, never) in [
-        ("X-Forwarded-Host", "a.invalid,b.invalid"),
-        ("X-Forwarded-Proto", "gopher"),
+    let authority = probe.target.authority.as_str();
+    let scheme = probe.origin.split(':').next().unwrap_or_default();
+    for (name, never, same) in [
+        ("X-Forwarded-Host", "a.invalid,b.invalid", authority),
+        ("X-Forwarded-Proto", "gopher", scheme),
     ] {
-        let same = if name == "X-Forwarded-Host" {
-            probe.wire.authority.as_str()
-        } else {
-            probe.origin.split(':').next().unwrap_or_default()
-        };
         if !matches!(effect(probe, name, never, same).await, Effect::None) {
-            check.found(
-                Fault::DescriptionPassed,
-                format!("{name}: {never} of a caller has its GET refused"),
-            );
+            let what = format!("{name}: {never} of a caller has its GET refused");
+            check.found(ProxyFault::DescriptionPassed, what);
         }
     }
 }
 
 async fn client(probe: &Probe<'_>, check: &mut Check) {
-    // The gateway believes a trusted proxy what it says of others, and so it would believe a probe from such an address.
-    let mut wire = probe.wire.clone();
-    let own = wire.source().await.ok();
-    wire.source = own.and_then(|own| probe.stranger(wire.address, own));
-    let ask = probe
+    // The gateway believes what a trusted proxy says of a caller, so the probe must not come from the address of one.
+    let mut target = probe.target.clone();
+    let own = target.source().await.ok();
+    target.source = own.and_then(|own| probe.untrusted_source(target.address, own));
+    let request = probe
         .carrier()
         .with("X-Forwarded-For", FORGED_CLIENT)
         .with("X-Real-IP", FORGED_CLIENT);
-    let outcome = probe.send_by(&wire, &ask).await;
+    let outcome = probe.send_to(&target, &request).await;
     let Some(arrival) = outcome.arrived() else {
+        let described = outcome.described();
         check.skipped(format!(
-            "with X-Forwarded-For: {FORGED_CLIENT}, {}",
-            outcome.told()
+            "with X-Forwarded-For: {FORGED_CLIENT}, {described}"
         ));
         return;
     };
-    let nearest = arrival
-        .values("x-forwarded-for")
-        .last()
-        .and_then(|value| value.rsplit(',').next())
-        .map(str::trim);
-    if nearest == Some(FORGED_CLIENT) {
-        check.found(
-            Fault::ClientBelieved,
-            format!("X-Forwarded-For: {FORGED_CLIENT} of a caller reached the service as it was"),
-        );
+    let nearest = arrival.values("x-forwarded-for").last();
+    let nearest = nearest.and_then(|value| value.rsplit(',').next());
+    let forged = format!("X-Forwarded-For: {FORGED_CLIENT} of a caller");
+    if nearest.map(str::trim) == Some(FORGED_CLIENT) {
+        let what = format!("{forged} reached the service as it was");
+        check.found(ProxyFault::ClientBelieved, what);
     } else {
         check.saw("the service is not told an address that the caller chose");
     }
-    let Some(id) = arrival
-        .values("x-request-id")
-        .next()
-        .filter(|id| !id.is_empty())
-    else {
+    let id = arrival.values("x-request-id").next();
+    let Some(id) = id.filter(|id| !id.is_empty()) else {
         check.skipped("the service gets no X-Request-Id, so the gateway's record cannot be found");
         return;
     };
-    if wire.source.is_none() {
+    if target.source.is_none() {
         check.skipped("this machine is a trusted proxy itself: whom the gateway takes for a caller is not to be seen from here");
         return;
     }
@@ -249,22 +206,17 @@ async fn client(probe: &Probe<'_>, check: &mut Check) {
         check.skipped(format!("the access log has no record of request {id}"));
         return;
     };
-    let told = |name: &str| {
-        let value = record.get(name).and_then(serde_json::Value::as_str);
-        value.unwrap_or_default().to_owned()
-    };
-    let client = told("client");
+    let client = record
+        .get("client")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let address = client.parse::<IpAddr>();
     if address.is_ok_and(|address| probe.is_trusted(address)) {
-        check.found(
-            Fault::ClientLost,
-            format!("the gateway took {client}, a trusted proxy, for the caller"),
-        );
+        let what = format!("the gateway took {client}, a trusted proxy, for the caller");
+        check.found(ProxyFault::ClientLost, what);
     } else if client == FORGED_CLIENT {
-        check.found(
-            Fault::ClientBelieved,
-            format!("X-Forwarded-For: {FORGED_CLIENT} of a caller is its address to the gateway"),
-        );
+        let what = format!("{forged} is its address to the gateway");
+        check.found(ProxyFault::ClientBelieved, what);
     } else {
         check.saw(format!("the gateway took {client} for the caller"));
     }

@@ -1,18 +1,22 @@
-//! What a probe has found out.
+//! The findings of a run.
 
-use crate::doctor::Proxy;
-use crate::doctor::remedy;
+use std::fmt;
 
-/// A known mistake of a proxy in front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+use serde::{Deserialize, Serialize};
+
+use crate::doctor::{Proxy, remedy};
+
+/// A known mistake in the configuration of a proxy in front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyFault {
     /// Requests pass without a decision.
     NotAsked,
-    /// The gateway does not take questions from this proxy.
+    /// The gateway accepts no questions from this proxy.
     ForwarderRefused,
     /// The question names no method.
     MethodMissing,
-    /// The question names no target, or another one.
+    /// The question names no target, or the wrong one.
     TargetMissing,
     /// The question gets no decision, for another reason.
     QuestionFailed,
@@ -28,9 +32,9 @@ pub enum Fault {
     ClientLost,
     /// A caller's identity header reaches the service.
     IdentityForged,
-    /// The same, where the gateway tells an empty value.
+    /// A caller's identity header reaches the service where the gateway's own value is empty.
     IdentityLeft,
-    /// The service is not told who calls.
+    /// Identity headers do not reach the service.
     IdentityLost,
     /// A caller can have identity headers removed.
     IdentityDropped,
@@ -42,187 +46,152 @@ pub enum Fault {
     PreflightBlocked,
     /// A body does not arrive whole.
     BodyLost,
-    /// A big cookie is refused.
+    /// A long cookie is refused.
     CookieRefused,
     /// A WebSocket handshake arrives as a plain request.
     WebsocketLost,
-    /// The path that arrives is another than the one that was judged.
+    /// The service gets another path than the one that was judged.
     PathMismatch,
     /// Outsiders reach the endpoint through the proxy.
     VerifyReachable,
     /// Outsiders reach the endpoint directly.
     VerifyOpen,
-    /// An answer of the gateway with a long head does not come through.
+    /// An answer of the gateway with a long head is lost.
     LongAnswerLost,
-    /// A browser is not sent to the login page.
+    /// A browser is not redirected to the login page.
     LoginNotOffered,
-    /// A refusal arrives as a fault of the proxy.
+    /// A refusal arrives as an error of the proxy.
     RefusalBroken,
     /// A refusal arrives as a success.
     RefusalIsSuccess,
-    /// Callers that are no browser are sent to the login page.
+    /// Callers other than browsers are redirected to the login page.
     ApiRedirected,
-    /// A 401 does not say how to come in.
+    /// A 401 arrives without its challenge.
     ChallengeLost,
-    /// Requests pass when no decision can be had.
+    /// Requests pass while the gateway is down.
     FailsOpen,
 }
 
-impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 30] = [
-        Self::NotAsked,
-        Self::ForwarderRefused,
-        Self::MethodMissing,
-        Self::TargetMissing,
-        Self::QuestionFailed,
-        Self::MethodBelieved,
-        Self::TargetBelieved,
-        Self::DescriptionPassed,
-        Self::ClientBelieved,
-        Self::ClientLost,
-        Self::IdentityForged,
-        Self::IdentityLeft,
-        Self::IdentityLost,
-        Self::IdentityDropped,
-        Self::CredentialPassed,
-        Self::CookieLost,
-        Self::PreflightBlocked,
-        Self::BodyLost,
-        Self::CookieRefused,
-        Self::WebsocketLost,
-        Self::PathMismatch,
-        Self::VerifyReachable,
-        Self::VerifyOpen,
-        Self::LongAnswerLost,
-        Self::LoginNotOffered,
-        Self::RefusalBroken,
-        Self::RefusalIsSuccess,
-        Self::ApiRedirected,
-        Self::ChallengeLost,
-        Self::FailsOpen,
-    ];
-
-    /// The stable name of the finding: `snake_case`.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::NotAsked => "not_asked",
-            Self::ForwarderRefused => "forwarder_refused",
-            Self::MethodMissing => "method_missing",
-            Self::TargetMissing => "target_missing",
-            Self::QuestionFailed => "question_failed",
-            Self::MethodBelieved => "method_believed",
-            Self::TargetBelieved => "target_believed",
-            Self::DescriptionPassed => "description_passed",
-            Self::ClientBelieved => "client_believed",
-            Self::ClientLost => "client_lost",
-            Self::IdentityForged => "identity_forged",
-            Self::IdentityLeft => "identity_left",
-            Self::IdentityLost => "identity_lost",
-            Self::IdentityDropped => "identity_dropped",
-            Self::CredentialPassed => "credential_passed",
-            Self::CookieLost => "cookie_lost",
-            Self::PreflightBlocked => "preflight_blocked",
-            Self::BodyLost => "body_lost",
-            Self::CookieRefused => "cookie_refused",
-            Self::WebsocketLost => "websocket_lost",
-            Self::PathMismatch => "path_mismatch",
-            Self::VerifyReachable => "verify_reachable",
-            Self::VerifyOpen => "verify_open",
-            Self::LongAnswerLost => "long_answer_lost",
-            Self::LoginNotOffered => "login_not_offered",
-            Self::RefusalBroken => "refusal_broken",
-            Self::RefusalIsSuccess => "refusal_is_success",
-            Self::ApiRedirected => "api_redirected",
-            Self::ChallengeLost => "challenge_lost",
-            Self::FailsOpen => "fails_open",
-        }
+impl fmt::Display for ProxyFault {
+    /// Writes the stable code of the finding, in `snake_case`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
-/// One mistake as it was seen.
+/// One fault as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which.
-    pub fault: Fault,
-    /// What was sent and what came of it.
+    /// The fault.
+    pub fault: ProxyFault,
+    /// The requests that showed it, and their outcome.
     pub what: String,
-    /// What an attacker, or a caller, makes of it.
+    /// The harm that an attacker can do, or that a caller suffers.
     pub why: &'static str,
-    /// What to change, for the proxy that was named or for all.
+    /// What to change, in the words of the proxy if it is known.
     pub mend: String,
 }
 
-/// What came of one check.
+/// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Tried, and as it should be.
+    /// Everything is as it should be.
     Passed {
-        /// The check.
+        /// The name of the check.
         check: &'static str,
-        /// What was seen.
+        /// What was observed.
         seen: String,
     },
-    /// Tried, and wrong.
+    /// Something is wrong.
     Found(Finding),
-    /// Not tried.
+    /// Part of the check was not possible.
     Skipped {
-        /// The check.
+        /// The name of the check.
         check: &'static str,
-        /// What is missing for it.
+        /// What it needs.
         why: String,
     },
 }
 
-/// All that a run has found out, in the order it was tried.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// One for each check, several where a check finds several mistakes.
+/// All results of a run, in the order of the checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoctorReport {
+    /// One entry for each check, several if it finds several faults.
     pub entries: Vec<Entry>,
+    proxy: Option<Proxy>,
 }
 
-impl Report {
-    /// How many mistakes there are.
+impl DoctorReport {
+    /// An empty report, whose remedies are written for this proxy.
+    pub(super) const fn new(proxy: Option<Proxy>) -> Self {
+        Self {
+            entries: Vec::new(),
+            proxy,
+        }
+    }
+
+    /// The number of faults.
     #[must_use]
     pub fn findings(&self) -> usize {
         let is_found = |entry: &&Entry| matches!(entry, Entry::Found(_));
         self.entries.iter().filter(is_found).count()
     }
+
+    /// Adds the entries of a check.
+    pub(super) fn add(&mut self, observed: Check) {
+        let check = observed.name;
+        if observed.found.is_empty() && !observed.seen.is_empty() {
+            let seen = observed.seen.join("; ");
+            self.entries.push(Entry::Passed { check, seen });
+        }
+        for (fault, sightings) in observed.found {
+            let (why, mend) = remedy::of(fault, self.proxy);
+            let what = shortened(&sightings);
+            self.entries.push(Entry::Found(Finding {
+                fault,
+                what,
+                why,
+                mend,
+            }));
+        }
+        for why in observed.skipped {
+            self.entries.push(Entry::Skipped { check, why });
+        }
+    }
 }
 
-/// Collects what one check sees: mistakes, or else that all is well.
+/// Collects the observations of one check.
 pub(super) struct Check {
     name: &'static str,
-    proxy: Option<Proxy>,
-    found: Vec<(Fault, Vec<String>)>,
+    found: Vec<(ProxyFault, Vec<String>)>,
     skipped: Vec<String>,
     seen: Vec<String>,
 }
 
 impl Check {
-    pub(super) const fn new(name: &'static str, proxy: Option<Proxy>) -> Self {
+    pub(super) const fn new(name: &'static str) -> Self {
         Self {
             name,
-            proxy,
             found: Vec::new(),
             skipped: Vec::new(),
             seen: Vec::new(),
         }
     }
 
-    /// Notes a mistake; several sightings of one are one finding.
-    pub(super) fn found(&mut self, fault: Fault, what: impl Into<String>) {
+    /// Adds a sighting of a fault; all sightings of a fault are one finding.
+    pub(super) fn found(&mut self, fault: ProxyFault, what: impl Into<String>) {
         match self.found.iter_mut().find(|(known, _)| *known == fault) {
             Some((_, sightings)) => sightings.push(what.into()),
             None => self.found.push((fault, vec![what.into()])),
         }
     }
 
+    /// Adds what is right. It is reported only if the check finds no fault.
     pub(super) fn saw(&mut self, what: impl Into<String>) {
         self.seen.push(what.into());
     }
 
+    /// Adds what could not be checked.
     pub(super) fn skipped(&mut self, why: impl Into<String>) {
         self.skipped.push(why.into());
     }
@@ -230,32 +199,9 @@ impl Check {
     pub(super) fn has_found(&self) -> bool {
         !self.found.is_empty()
     }
-
-    /// Writes the entries of this check.
-    pub(super) fn into(self, report: &mut Report) {
-        let check = self.name;
-        if self.found.is_empty() && !self.seen.is_empty() {
-            report.entries.push(Entry::Passed {
-                check,
-                seen: self.seen.join("; "),
-            });
-        }
-        for (fault, sightings) in self.found {
-            let (why, mend) = remedy::of(fault, self.proxy);
-            report.entries.push(Entry::Found(Finding {
-                fault,
-                what: shortened(&sightings),
-                why,
-                mend,
-            }));
-        }
-        for why in self.skipped {
-            report.entries.push(Entry::Skipped { check, why });
-        }
-    }
 }
 
-/// The first few sightings; the rest by their number.
+/// The first few sightings, and the number of the others.
 fn shortened(sightings: &[String]) -> String {
     const SHOWN: usize = 3;
     let first: Vec<_> = sightings.iter().take(SHOWN).map(String::as_str).collect();

@@ -1,234 +1,155 @@
-//! The configuration of a proxy in front: the tested example, with the operator's own addresses, prefix and headers.
+//! The configuration of a proxy in front: a template, filled in with the operator's addresses, prefix and headers.
+//!
+//! Filled in with the addresses of `config/examples/forward-auth.toml`, each template is the example of the same name in
+//! `config/examples/forward-auth`.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
+
+use http::HeaderName;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::doctor::outsiders::reachable;
-use crate::doctor::{Proxy, identity_names};
+use crate::doctor::{DoctorError, Proxy, identity_names};
 use crate::model::route::{IdentityHeaderNames, UpstreamAddress};
 
-/// One file of an example.
-struct Example {
-    name: &'static str,
-    /// Begins a comment in it.
-    comment: &'static str,
-    text: &'static str,
-}
-
-macro_rules! example {
-    ($name:literal, $comment:literal) => {
-        Example {
-            name: $name,
-            comment: $comment,
-            text: include_str!(concat!("../../config/examples/forward-auth/", $name)),
-        }
-    };
-}
-
-const NGINX: [Example; 1] = [example!("nginx.conf", "#")];
-const TRAEFIK: [Example; 1] = [example!("traefik-dynamic.yml", "#")];
-const CADDY: [Example; 1] = [example!("Caddyfile", "#")];
-const ENVOY: [Example; 1] = [example!("envoy.yaml", "#")];
-const ENVOY_GRPC: [Example; 1] = [example!("envoy-grpc.yaml", "#")];
-const HAPROXY: [Example; 2] = [example!("haproxy.cfg", "#"), example!("doorward.lua", "--")];
-
-/// What the examples say, and a configuration may say otherwise.
-const LISTEN_PORT: &str = "8000";
-const GATEWAY: &str = "127.0.0.1:8080";
-const GRPC: &str = "127.0.0.1:9191";
-const SERVICE: &str = "127.0.0.1:9001";
-const SECRET: &str = "change-me-change-me";
-const PREFIX: &str = "/auth/";
-const API_KEY: &str = "x-api-key";
-/// The last of the identity headers: where it stands the others stand too.
-const LAST: &str = "x-auth-assertion";
-
-/// Stands for the secret, which is printed nowhere.
+/// Printed in place of the secret, which is never printed.
 const SECRET_PLACE: &str = "@DOORWARD_SECRET@";
 
-const fn examples(proxy: Proxy) -> &'static [Example] {
+/// What is left to the operator, one note a line.
+const NOTES: &str = include_str!("templates/notes.jinja");
+
+/// The templates of a proxy's files, each with the line above it that names the file where there are several.
+const fn templates(proxy: Proxy) -> &'static [(&'static str, &'static str)] {
     match proxy {
-        Proxy::Nginx => &NGINX,
-        Proxy::Traefik => &TRAEFIK,
-        Proxy::Caddy => &CADDY,
-        Proxy::Envoy => &ENVOY,
-        Proxy::EnvoyGrpc => &ENVOY_GRPC,
-        Proxy::Haproxy => &HAPROXY,
+        Proxy::Nginx => &[("", include_str!("templates/nginx.conf.jinja"))],
+        Proxy::Traefik => &[("", include_str!("templates/traefik-dynamic.yml.jinja"))],
+        Proxy::Caddy => &[("", include_str!("templates/Caddyfile.jinja"))],
+        Proxy::Envoy => &[("", include_str!("templates/envoy.yaml.jinja"))],
+        Proxy::EnvoyGrpc => &[("", include_str!("templates/envoy-grpc.yaml.jinja"))],
+        Proxy::Haproxy => &[
+            (
+                "# ==== haproxy.cfg ====\n",
+                include_str!("templates/haproxy.cfg.jinja"),
+            ),
+            (
+                "-- ==== doorward.lua ====\n",
+                include_str!("templates/doorward.lua.jinja"),
+            ),
+        ],
     }
 }
 
-/// What a proxy needs, and what is left to do.
+/// A configuration of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
-    /// Its files; where there are several each begins with a comment that names it.
+    /// Its files, one after the other.
     pub text: String,
-    /// For the operator to read.
+    /// What is left to the operator.
     pub notes: Vec<String>,
 }
 
-/// Writes the files of a proxy. `port`: on which it listens.
-pub(super) fn write(config: &Config, proxy: Proxy, port: Option<u16>) -> Snippet {
-    let examples = examples(proxy);
-    let mut text = String::new();
-    for example in examples {
-        if 1 < examples.len() {
-            // A text takes whatever is written.
-            let _ = writeln!(text, "{} ==== {} ====", example.comment, example.name);
-        }
-        let filled = fill(config, example.text, port);
-        text.push_str(&with_more_names(config, proxy, filled));
-    }
-    Snippet {
-        text,
-        notes: notes(config, proxy),
-    }
+/// What the templates are filled in with.
+#[derive(Serialize)]
+struct Fields<'a> {
+    proxy: Proxy,
+    title: &'a str,
+    port: u16,
+    gateway: String,
+    grpc: String,
+    service: String,
+    prefix: &'a str,
+    api_key: &'a str,
+    /// The identity headers that routes choose instead of the default ones, the last one first.
+    names: Vec<&'a str>,
+    secret: &'a str,
+    has_secret: bool,
+    has_grpc: bool,
+    trusted: String,
 }
 
-fn notes(config: &Config, proxy: Proxy) -> Vec<String> {
-    let mut notes = Vec::new();
-    if config.forward_auth.secret.is_none() {
-        notes.push(
-            "No secret is set. Draw one, and name its file in [forward_auth] secret_file: \
-             umask 077; openssl rand -hex 32 > SECRET_FILE"
-                .to_owned(),
-        );
-    }
-    notes.push(format!(
-        "The secret is not in what is printed. To write it in its place: umask 077; awk \
-         'NR==FNR{{s=$0;next}}i=index($0,\"{SECRET_PLACE}\"){{$0=substr($0,1,i-1) s substr($0,i+{})}}1' \
-         SECRET_FILE PRINTED > CONFIGURATION",
-        SECRET_PLACE.len()
-    ));
-    if proxy == Proxy::EnvoyGrpc && config.forward_auth.grpc_address.is_none() {
-        notes.push(format!(
-            "Nothing listens for gRPC. Set [forward_auth] grpc_address, to {GRPC} for one."
-        ));
-    }
-    let trusted = &config.listen.trusted_proxies;
-    let nets: Vec<_> = trusted.iter().map(ToString::to_string).collect();
-    let now = if nets.is_empty() {
-        "nobody, so that no question is answered".to_owned()
-    } else {
-        nets.join(", ")
+/// Writes the files of a proxy that listens on `port`.
+pub(super) fn write(
+    config: &Config,
+    proxy: Proxy,
+    port: Option<u16>,
+) -> Result<Snippet, DoctorError> {
+    let upstreams = config.upstreams.iter();
+    let mut addresses = upstreams.flat_map(|upstream| &upstream.addresses);
+    let service = addresses.find_map(|address| match address {
+        UpstreamAddress::Socket(address) => Some(*address),
+        UpstreamAddress::BuiltinEcho => None,
+    });
+    let gateway = config.listen.addresses.first().copied();
+    let grpc = config.forward_auth.grpc_address;
+    // Addresses that the configuration leaves open are those of the examples.
+    let address_or = |example: &str, address: Option<SocketAddr>| {
+        address.map_or_else(|| example.to_owned(), |address| address.to_string())
     };
-    notes.push(format!(
-        "[listen] trusted_proxies must have the address from which {} asks. It has {now}.",
-        proxy.title()
-    ));
-    notes
-}
-
-fn fill(config: &Config, text: &str, port: Option<u16>) -> String {
-    let service = config
-        .upstreams
-        .iter()
-        .flat_map(|upstream| &upstream.addresses)
-        .find_map(|address| match address {
-            UpstreamAddress::Socket(address) => Some(*address),
-            UpstreamAddress::BuiltinEcho => None,
-        });
-    let gateway = config.listen.addresses.first().copied().map(reachable);
-    let grpc = config.forward_auth.grpc_address.map(reachable);
-    let told = |shown: &str, address: Option<SocketAddr>| {
-        address.map_or_else(|| shown.to_owned(), |address| address.to_string())
-    };
-    let mut changes = vec![(
-        LISTEN_PORT.to_owned(),
-        port.map_or_else(|| LISTEN_PORT.to_owned(), |port| port.to_string()),
-    )];
-    for (shown, address) in [(GATEWAY, gateway), (GRPC, grpc), (SERVICE, service)] {
-        let address = told(shown, address);
-        changes.push((in_envoy(shown), in_envoy(&address)));
-        changes.push((shown.to_owned(), address));
-    }
-    // In two steps, since what is written for one may be what another one was.
-    let mut text = text.to_owned();
-    for (place, (shown, _)) in changes.iter().enumerate() {
-        text = text.replace(shown, &format!("<{place}>"));
-    }
-    for (place, (_, written)) in changes.iter().enumerate() {
-        text = text.replace(&format!("<{place}>"), written);
-    }
-    let prefix = format!("{}/", config.listen.auth_prefix);
-    let api_key = config.account.api_key_header.as_str();
-    text.replace(PREFIX, &prefix)
-        .replace(&titled(API_KEY), &titled(api_key))
-        .replace(API_KEY, api_key)
-        .replace(SECRET, SECRET_PLACE)
-}
-
-/// An address as Envoy writes it.
-fn in_envoy(address: &str) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    // A value with colons would be a mapping.
-    let quoted = if host.contains(':') {
-        format!("\"{host}\"")
-    } else {
-        host.to_owned()
-    };
-    format!("address: {quoted}, port_value: {port}")
-}
-
-/// Adds the names that routes have chosen to wherever the default ones stand.
-fn with_more_names(config: &Config, proxy: Proxy, text: String) -> String {
     let default = IdentityHeaderNames::default();
     let names = identity_names(config);
-    let more = names.iter().filter(|name| !default.all().contains(name));
-    more.fold(text, |text, name| with_name(proxy, &text, name.as_str()))
-}
-
-fn with_name(proxy: Proxy, text: &str, name: &str) -> String {
-    let pattern = name.replace('-', "[^a-z0-9]");
-    let mut written = String::new();
-    for line in text.lines() {
-        let lists = line.to_ascii_lowercase().replace('_', "-").contains(LAST);
-        let (line, below) = match proxy {
-            Proxy::Nginx | Proxy::Traefik | Proxy::Envoy if lists => {
-                (line.to_owned(), Some(renamed(line, name)))
-            }
-            Proxy::Caddy if lists => {
-                let both = format!("{} {}", titled(LAST), titled(name));
-                (line.replace(&titled(LAST), &both), None)
-            }
-            Proxy::Haproxy if lists => {
-                let both = format!("\"{LAST}\", \"{name}\"");
-                (line.replace(&format!("\"{LAST}\""), &both), None)
-            }
-            // Where callers' copies are removed by a pattern that these names do not match.
-            Proxy::Caddy if line.trim() == "request_header -X-Auth-*" => (
-                line.to_owned(),
-                Some(line.replace("X-Auth-*", &titled(name))),
-            ),
-            Proxy::Haproxy if line.contains("del-header ^x[^a-z0-9](auth|") => {
-                let (before, _) = line.split_once('^').unwrap_or((line, ""));
-                (line.to_owned(), Some(format!("{before}^{pattern}$ -m reg")))
-            }
-            Proxy::Envoy if line.contains("x[^a-z0-9](auth|") => (
-                line.replacen("regex: \"", &format!("regex: \"{pattern}|"), 1),
-                None,
-            ),
-            _ => (line.to_owned(), None),
-        };
-        for line in [Some(line), below].into_iter().flatten() {
-            written.push_str(&line);
-            written.push('\n');
-        }
+    let chosen = names.iter().filter(|name| !default.all().contains(name));
+    let trusted = config.listen.trusted_proxies.iter();
+    let fields = Fields {
+        proxy,
+        title: proxy.title(),
+        port: port.unwrap_or(8000),
+        gateway: address_or("127.0.0.1:8080", gateway.map(reachable)),
+        grpc: address_or("127.0.0.1:9191", grpc.map(reachable)),
+        service: address_or("127.0.0.1:9001", service),
+        prefix: &config.listen.auth_prefix,
+        api_key: config.account.api_key_header.as_str(),
+        names: chosen.rev().map(HeaderName::as_str).collect(),
+        secret: SECRET_PLACE,
+        has_secret: config.forward_auth.secret.is_some(),
+        has_grpc: grpc.is_some(),
+        trusted: trusted
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let environment = environment()?;
+    let mut text = String::new();
+    for (heading, template) in templates(proxy) {
+        text.push_str(heading);
+        text.push_str(&environment.render_str(template, Serde(&fields))?);
     }
-    written
+    let notes = environment.render_str(NOTES, Serde(&fields))?;
+    let notes = notes.lines().map(str::to_owned).collect();
+    Ok(Snippet { text, notes })
 }
 
-/// A line about the last of the default names, about another one.
-fn renamed(line: &str, name: &str) -> String {
-    let snake = name.replace('-', "_");
-    line.replace("$doorward_assertion", &format!("$doorward_as_{snake}"))
-        .replace(&LAST.replace('-', "_"), &snake)
-        .replace(&titled(LAST), &titled(name))
-        .replace(LAST, name)
+fn environment() -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder()
+        .keep_trailing_newline(true)
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    environment.set_syntax(syntax);
+    environment.add_filter("titled", titled);
+    environment.add_filter("snake", |name: &str| name.replace('-', "_"));
+    // Matches all spellings that a service may take for the name.
+    environment.add_filter("pattern", |name: &str| name.replace('-', "[^a-z0-9]"));
+    environment.add_filter("length", |text: &str| text.len());
+    environment.add_filter("host", |address: &str| {
+        let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // YAML would take a value with colons for a mapping.
+        let quote = if host.contains(':') { "\"" } else { "" };
+        format!("{quote}{host}{quote}")
+    });
+    environment.add_filter("port", |address: &str| {
+        address.rsplit(':').next().map(str::to_owned)
+    });
+    Ok(environment)
 }
 
-/// `x-auth-uid` as people write it: `X-Auth-Uid`.
+/// Capitalises a header name: `X-Auth-Uid` for `x-auth-uid`.
 pub(super) fn titled(name: &str) -> String {
     let words = name.split('-').map(|word| {
         let mut chars = word.chars();
@@ -246,6 +167,11 @@ mod tests {
     fn config(text: &str) -> Config {
         Config::parse(text, &EnvOverlay::default()).unwrap().0
     }
+
+    /// The secret of the examples.
+    const SECRET: &str = "change-me-change-me";
+    /// The last of the default identity headers: other names follow it in each list.
+    const LAST: &str = "x-auth-assertion";
 
     const PLAIN: &str = include_str!("../../config/examples/forward-auth.toml");
 
@@ -277,15 +203,23 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
     #[test]
     fn the_example_is_printed_as_it_is_but_for_the_secret() {
         let config = config(PLAIN);
-        for proxy in Proxy::ALL {
-            let Snippet {
-                text: printed,
-                notes,
-            } = write(&config, proxy, None);
-            for example in examples(proxy) {
-                let text = example.text.replace(SECRET, SECRET_PLACE);
-                assert!(printed.contains(&text), "{proxy:?}: {printed}");
+        for (proxy, files) in [
+            (Proxy::Nginx, &["nginx.conf"][..]),
+            (Proxy::Traefik, &["traefik-dynamic.yml"]),
+            (Proxy::Caddy, &["Caddyfile"]),
+            (Proxy::Envoy, &["envoy.yaml"]),
+            (Proxy::EnvoyGrpc, &["envoy-grpc.yaml"]),
+            (Proxy::Haproxy, &["haproxy.cfg", "doorward.lua"]),
+        ] {
+            let Snippet { text, notes } = write(&config, proxy, None).unwrap();
+            let mut wanted = String::new();
+            for (file, (heading, _)) in files.iter().zip(templates(proxy)) {
+                let example = format!("config/examples/forward-auth/{file}");
+                let example = std::fs::read_to_string(example).unwrap();
+                wanted.push_str(heading);
+                wanted.push_str(&example.replace(SECRET, SECRET_PLACE));
             }
+            assert_eq!(text, wanted, "{proxy}");
             assert!(notes.concat().contains("It has 127.0.0.1/32."), "{notes:?}");
         }
     }
@@ -296,7 +230,9 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
             "addresses = [\"127.0.0.1:9001\"]",
             "addresses = [\"127.0.0.1:8000\"]",
         );
-        let printed = write(&config(&text), Proxy::Caddy, Some(8080)).text;
+        let printed = write(&config(&text), Proxy::Caddy, Some(8080))
+            .unwrap()
+            .text;
         for line in [
             "http://:8080 {",
             "forward_auth 127.0.0.1:9001 {",
@@ -313,7 +249,7 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
             let Snippet {
                 text: printed,
                 notes,
-            } = write(&config, proxy, Some(7000));
+            } = write(&config, proxy, Some(7000)).unwrap();
             for gone in [
                 "8000",
                 "8080",

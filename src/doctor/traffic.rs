@@ -1,114 +1,99 @@
-//! Whether what people and programs really send passes: preflights, bodies, big cookies, WebSocket handshakes; and that
-//! credentials do not.
+//! Whether real traffic passes: preflights, bodies, long cookies, WebSocket handshakes; and whether credentials are kept from
+//! the service.
 
 use http::Method;
 
-use crate::doctor::probe::{Outcome, Probe};
-use crate::doctor::report::{Check, Report};
-use crate::doctor::wire::Ask;
-use crate::doctor::{Credential, Fault};
+use crate::doctor::probe::{Probe, ProbeOutcome};
+use crate::doctor::report::{Check, DoctorReport};
+use crate::doctor::wire::RawRequest;
+use crate::doctor::{ProbeCredential, ProxyFault};
 use crate::model::access::Requirement;
 use crate::model::credential::CredentialKind;
 
-/// Cookies that a browser has gathered; the field is longer than what some proxies take by default.
+/// Length of a cookie field that is longer than some proxies accept by default.
 const COOKIE_BYTES: usize = 12_000;
 const BODY_BYTES: [usize; 3] = [0, 5_000, 300_000];
 
-pub(super) async fn check(probe: &Probe<'_>, report: &mut Report) {
-    let mut check = Check::new("preflight", probe.proxy);
-    preflight(probe, &mut check).await;
-    check.into(report);
-    let mut check = Check::new("body", probe.proxy);
-    body(probe, &mut check).await;
-    check.into(report);
-    let mut check = Check::new("cookie", probe.proxy);
-    cookie(probe, &mut check).await;
-    check.into(report);
-    let mut check = Check::new("websocket", probe.proxy);
-    websocket(probe, &mut check).await;
-    check.into(report);
-    let mut check = Check::new("credential", probe.proxy);
-    credential(probe, &mut check).await;
-    check.into(report);
+pub(super) async fn check(probe: &Probe<'_>, report: &mut DoctorReport) {
+    report.add(preflight(probe).await);
+    report.add(body(probe).await);
+    report.add(cookie(probe).await);
+    report.add(websocket(probe).await);
+    report.add(credential(probe).await);
 }
 
-async fn preflight(probe: &Probe<'_>, check: &mut Check) {
-    let Some((spot, method)) = &probe.ground.preflight else {
+async fn preflight(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("preflight");
+    let Some((path, method)) = &probe.paths.preflight else {
         check.skipped("no route has cors_preflight");
-        return;
+        return check;
     };
-    let ask = Ask::new("OPTIONS", &spot.path)
+    let request = RawRequest::new("OPTIONS", &path.path)
         .with("Origin", "https://doctor.invalid")
         .with("Access-Control-Request-Method", method.as_str())
         .with("Access-Control-Request-Headers", "authorization");
-    let what = format!("OPTIONS {} for {method}", spot.path);
-    match probe.send(&ask).await {
-        Outcome::Arrived(arrival) if arrival.text("method") == "OPTIONS" => {
+    let what = format!("OPTIONS {} for {method}", path.path);
+    match probe.send(&request).await {
+        ProbeOutcome::Arrived(arrival) if arrival.text("method") == "OPTIONS" => {
             check.saw(format!("{what} passes without a login"));
         }
-        Outcome::Stopped(answer) if answer.status < 300 || answer.status == 404 => {
+        ProbeOutcome::Stopped(answer) if answer.status < 300 || answer.status == 404 => {
             check.skipped(format!("{what} leads to something else than the echo"));
         }
-        outcome => check.found(
-            Fault::PreflightBlocked,
-            format!("{what}: {}", outcome.told()),
-        ),
-    }
-}
-
-async fn body(probe: &Probe<'_>, check: &mut Check) {
-    let open = probe.ground.open.as_ref().map(|spot| (spot, None));
-    let closed = probe.ground.closed.as_ref().zip(probe.credential.as_ref());
-    let closed = closed.map(|(spot, credential)| (spot, Some(credential)));
-    let post = open
-        .into_iter()
-        .chain(closed)
-        .find(|(spot, _)| spot.takes(&Method::POST));
-    let Some((spot, credential)) = post else {
-        check.skipped("no path that the probe may POST to");
-        return;
-    };
-    for count in BODY_BYTES {
-        let ask = Ask::new("POST", &spot.path).body(vec![b'x'; count]);
-        let ask = match credential {
-            Some(credential) => ask.by(credential),
-            None => ask,
-        };
-        let outcome = probe.send(&ask).await;
-        let what = format!("POST {} with {count} bytes", spot.path);
-        match outcome.arrived() {
-            Some(arrival)
-                if arrival.body_bytes() == count as u64 && arrival.text("method") == "POST" => {}
-            Some(arrival) => check.found(
-                Fault::BodyLost,
-                format!(
-                    "{what} reached the service as {} with {} bytes",
-                    arrival.text("method"),
-                    arrival.body_bytes()
-                ),
-            ),
-            None => check.found(Fault::BodyLost, format!("{what}: {}", outcome.told())),
+        outcome => {
+            let what = format!("{what}: {}", outcome.described());
+            check.found(ProxyFault::PreflightBlocked, what);
         }
     }
-    check.saw(format!("POST {} arrives with its body", spot.path));
+    check
 }
 
-async fn cookie(probe: &Probe<'_>, check: &mut Check) {
+async fn body(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("body");
+    let mut passing = probe.all_passing();
+    let Some((path, credential)) = passing.find(|(path, _)| path.takes(&Method::POST)) else {
+        check.skipped("no path that the probe may POST to");
+        return check;
+    };
+    let post = format!("POST {}", path.path);
+    for count in BODY_BYTES {
+        let request = RawRequest::new("POST", &path.path).body(vec![b'x'; count]);
+        let outcome = probe.send(&request.by(credential)).await;
+        let what = format!("{post} with {count} bytes");
+        let Some(arrival) = outcome.arrived() else {
+            let what = format!("{what}: {}", outcome.described());
+            check.found(ProxyFault::BodyLost, what);
+            continue;
+        };
+        let (method, arrived) = (arrival.text("method"), arrival.body_bytes());
+        if (method, arrived) != ("POST", count as u64) {
+            let what = format!("{what} reached the service as {method} with {arrived} bytes");
+            check.found(ProxyFault::BodyLost, what);
+        }
+    }
+    check.saw(format!("{post} arrives with its body"));
+    check
+}
+
+async fn cookie(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("cookie");
     let cookie = format!("doctor={}", "x".repeat(COOKIE_BYTES));
     let outcome = probe.send(&probe.carrier().with("Cookie", &cookie)).await;
+    let what = format!("a cookie of {COOKIE_BYTES} bytes");
     if outcome.arrived().is_some() {
-        check.saw(format!("a cookie of {COOKIE_BYTES} bytes passes"));
+        check.saw(format!("{what} passes"));
     } else {
-        check.found(
-            Fault::CookieRefused,
-            format!("a cookie of {COOKIE_BYTES} bytes: {}", outcome.told()),
-        );
+        let what = format!("{what}: {}", outcome.described());
+        check.found(ProxyFault::CookieRefused, what);
     }
+    check
 }
 
-async fn websocket(probe: &Probe<'_>, check: &mut Check) {
-    let handshake = |ask: Ask| {
-        ask.with("Connection", "Upgrade")
+async fn websocket(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("websocket");
+    let handshake = |request: RawRequest| {
+        request
+            .with("Connection", "Upgrade")
             .with("Upgrade", "websocket")
             .with("Sec-WebSocket-Version", "13")
             .with("Sec-WebSocket-Key", "ZG9vcndhcmQtZG9jdG9yIQ==")
@@ -118,70 +103,76 @@ async fn websocket(probe: &Probe<'_>, check: &mut Check) {
         Some(arrival) if arrival.has("upgrade") && arrival.has("sec-websocket-key") => {
             check.saw("handshakes arrive as such");
         }
-        // The echo speaks no WebSocket, and what a proxy makes of its 200 is its own business.
-        None if matches!(&outcome, Outcome::Stopped(answer) if answer.status == 200) => {
-            check.saw("handshakes arrive");
-        }
         Some(_) => check.found(
-            Fault::WebsocketLost,
+            ProxyFault::WebsocketLost,
             "a handshake reached the service without Upgrade",
         ),
-        None => check.found(
-            Fault::WebsocketLost,
-            format!("a handshake: {}", outcome.told()),
-        ),
-    }
-    if let Some(closed) = &probe.ground.closed {
-        let outcome = probe.send(&handshake(Ask::get(&closed.path))).await;
-        if outcome.arrived().is_some() {
-            check.found(
-                Fault::NotAsked,
-                format!(
-                    "a WebSocket handshake for {} without a login reached the service",
-                    closed.path
-                ),
-            );
+        // The echo knows no WebSocket, and a proxy may answer what it likes to its 200.
+        None if outcome.is_stopped_by(&[200]) => check.saw("handshakes arrive"),
+        None => {
+            let what = format!("a handshake: {}", outcome.described());
+            check.found(ProxyFault::WebsocketLost, what);
         }
     }
+    if let Some(closed) = &probe.paths.closed {
+        let path = &closed.path;
+        let what =
+            || format!("a WebSocket handshake for {path} without a login reached the service");
+        let request = handshake(RawRequest::get(path));
+        probe
+            .expect_stopped(&mut check, &request, ProxyFault::NotAsked, what)
+            .await;
+    }
+    check
 }
 
-async fn credential(probe: &Probe<'_>, check: &mut Check) {
-    let ground = &probe.ground;
+async fn credential(probe: &Probe<'_>) -> Check {
+    let mut check = Check::new("credential");
     let api_key = probe.config.account.api_key_header.as_str();
-    // Where anybody may, one that nobody has issued passes too.
-    let open = ground.open.as_ref();
-    let open = open.filter(|spot| spot.route.require == Requirement::Public);
-    let unknown = open.into_iter().flat_map(|spot| {
-        [("authorization", "Bearer doctor"), (api_key, "doctor")]
-            .map(|(name, value)| (spot, name, Ask::get(&spot.path).with(name, value)))
+    let (bearer, by_key) = (CredentialKind::Bearer, CredentialKind::ApiKey);
+    // A public path can be requested with an unknown credential.
+    let open = probe.paths.open.iter();
+    let open = open.filter(|path| path.route.require == Requirement::Public);
+    let unknown = open.flat_map(|path| {
+        let get = RawRequest::get(&path.path);
+        let with_token = get.clone().with("authorization", "Bearer doctor");
+        [
+            (path, bearer, with_token),
+            (path, by_key, get.with(api_key, "doctor")),
+        ]
     });
-    let closed = ground.closed.as_ref().zip(probe.credential.as_ref());
-    let known = closed.map(|(spot, credential)| {
-        let name = match credential {
-            Credential::Token(_) => "authorization",
-            Credential::ApiKey(..) => api_key,
+    let known = probe.with_login().map(|(path, credential)| {
+        let kind = match credential {
+            ProbeCredential::Token(_) => bearer,
+            ProbeCredential::ApiKey(..) => by_key,
         };
-        (spot, name, Ask::get(&spot.path).by(credential))
+        (path, kind, RawRequest::get(&path.path).by(credential))
     });
-    for (spot, name, ask) in unknown.chain(known) {
-        let kind = match name {
-            "authorization" => CredentialKind::Bearer,
-            _ => CredentialKind::ApiKey,
-        };
-        if spot.route.credentials.may_pass(kind) {
+    for (path, kind, request) in unknown.chain(known) {
+        if path.route.credentials.may_pass(kind) {
             continue;
         }
-        let outcome = probe.send(&ask).await;
+        let name = if kind == bearer {
+            "authorization"
+        } else {
+            api_key
+        };
+        let outcome = probe.send(&request).await;
+        let path = &path.path;
         match outcome.arrived() {
-            Some(arrival) if arrival.has(name) => check.found(
-                Fault::CredentialPassed,
-                format!("{name} of GET {} reached the service", spot.path),
-            ),
-            Some(_) => check.saw(format!("{} arrives without its {name}", spot.path)),
-            None => check.skipped(format!("GET {} with {name}: {}", spot.path, outcome.told())),
+            Some(arrival) if arrival.has(name) => {
+                let what = format!("{name} of GET {path} reached the service");
+                check.found(ProxyFault::CredentialPassed, what);
+            }
+            Some(_) => check.saw(format!("{path} arrives without its {name}")),
+            None => {
+                let described = outcome.described();
+                check.skipped(format!("GET {path} with {name}: {described}"));
+            }
         }
     }
     if probe.credential.is_none() {
         check.skipped("give --token or --apikey to see whether it stays with the proxy");
     }
+    check
 }

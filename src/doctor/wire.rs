@@ -1,30 +1,40 @@
-//! Requests written byte by byte, since a probe spells what no client library would let it.
+//! Requests written byte by byte, since a probe sends what no client library allows.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::doctor::Credential;
+use crate::doctor::ProbeCredential;
 use crate::fetch::{Trust, secure};
 
-/// How long a probe waits for one answer.
+/// Longest time that a probe waits for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// More of an answer is not read.
+/// Most bytes that are read of an answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Fields of every request that has none of the same name.
+const DEFAULT_FIELDS: [(&str, &str); 3] = [
+    (
+        "User-Agent",
+        concat!("doorward-doctor/", env!("CARGO_PKG_VERSION")),
+    ),
+    ("Accept", "application/json"),
+    ("Connection", "close"),
+];
 
-/// A request as it is written.
+/// A request, as it is written.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct RawRequest {
     pub(super) method: String,
     pub(super) target: String,
     fields: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-impl Ask {
+impl RawRequest {
     pub(super) fn new(method: &str, target: &str) -> Self {
         Self {
             method: method.to_owned(),
@@ -44,12 +54,14 @@ impl Ask {
         self
     }
 
-    pub(super) fn by(self, credential: &Credential) -> Self {
-        match credential {
-            Credential::Token(token) => {
+    /// Adds a credential, if there is one.
+    pub(super) fn by<'c>(self, credential: impl Into<Option<&'c ProbeCredential>>) -> Self {
+        match credential.into() {
+            Some(ProbeCredential::Token(token)) => {
                 self.with("Authorization", &format!("Bearer {}", token.expose()))
             }
-            Credential::ApiKey(name, key) => self.with(name.as_str(), key.expose()),
+            Some(ProbeCredential::ApiKey(name, key)) => self.with(name.as_str(), key.expose()),
+            None => self,
         }
     }
 
@@ -59,32 +71,14 @@ impl Ask {
     }
 
     fn bytes(&self, host: &str) -> Vec<u8> {
-        let has = |name: &str| {
-            self.fields
-                .iter()
-                .any(|(field, _)| field.eq_ignore_ascii_case(name))
-        };
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {host}\r\n",
-            self.method, self.target
-        );
-        let mut add = |name: &str, value: &str| {
-            head.push_str(name);
-            head.push_str(": ");
-            head.push_str(value);
-            head.push_str("\r\n");
-        };
-        if !has("user-agent") {
-            add(
-                "User-Agent",
-                concat!("doorward-doctor/", env!("CARGO_PKG_VERSION")),
-            );
-        }
-        if !has("accept") {
-            add("Accept", "application/json");
-        }
-        if !has("connection") {
-            add("Connection", "close");
+        let (method, target) = (&self.method, &self.target);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n");
+        let mut add = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
+        for (name, value) in DEFAULT_FIELDS {
+            let is_name = |(field, _): &(String, String)| field.eq_ignore_ascii_case(name);
+            if !self.fields.iter().any(is_name) {
+                add(name, value);
+            }
         }
         if !self.body.is_empty() || self.method == "POST" {
             add("Content-Length", &self.body.len().to_string());
@@ -99,29 +93,29 @@ impl Ask {
     }
 }
 
-/// An answer, its body unframed.
+/// An answer, with its body decoded.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: u16,
     fields: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
+impl RawResponse {
     /// The first value of a field; `name` in lower case.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(field, _)| field == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The code of a problem document: the gateway's own answers carry one.
+    /// The code of a problem document, which the gateway's own answers carry.
     pub(super) fn code(&self) -> Option<String> {
         let problem: Value = serde_json::from_slice(&self.body).ok()?;
         Some(problem.get("code")?.as_str()?.to_owned())
     }
 
-    /// How a report names it.
-    pub(super) fn told(&self) -> String {
+    /// Describes it in a report.
+    pub(super) fn described(&self) -> String {
         match self.code() {
             Some(code) => format!("{} {code}", self.status),
             None => self.status.to_string(),
@@ -129,15 +123,15 @@ impl Answer {
     }
 }
 
-/// Where requests go.
+/// The server that requests are sent to.
 #[derive(Clone, Debug)]
-pub(super) struct Wire {
+pub(super) struct ProbeTarget {
     pub(super) address: SocketAddr,
-    /// Host and port, as `Host` names them.
+    /// Host and port, as in the field `Host`.
     pub(super) authority: String,
-    /// From which address of this machine; `None`: the system chooses.
+    /// The local address to connect from; `None`: the system chooses.
     pub(super) source: Option<IpAddr>,
-    /// Whose name it must prove by TLS, and who may vouch for it; `None`: plain.
+    /// The name that the server must prove by TLS, and the authorities that may certify it; `None`: plain HTTP.
     pub(super) tls: Option<(String, Trust)>,
 }
 
@@ -145,48 +139,51 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-impl Wire {
-    /// Sends, and gives the answer; `None` where there is none that can be read: the connection was refused or cut off,
-    /// or nothing came in time.
-    pub(super) async fn send(&self, ask: &Ask) -> Option<Answer> {
+impl ProbeTarget {
+    /// A server that is reached by plain HTTP.
+    pub(super) fn plain(address: SocketAddr) -> Self {
+        Self {
+            address,
+            authority: address.to_string(),
+            source: None,
+            tls: None,
+        }
+    }
+
+    /// Sends a request and reads the answer. Gives `None` if the connection is refused or closed, or no answer comes in
+    /// time.
+    pub(super) async fn send(&self, request: &RawRequest) -> Option<RawResponse> {
         let exchange = async {
-            let mut stream = self.connect().await.ok()?;
+            let mut stream = self.connect().await?;
             // A server that refuses a head may close before it has read all of it, and its answer counts all the same.
-            let _ = stream.write_all(&ask.bytes(&self.authority)).await;
-            read(&mut stream).await
+            let _ = stream.write_all(&request.bytes(&self.authority)).await;
+            Ok(read(&mut stream).await)
         };
-        tokio::time::timeout(TIMEOUT, exchange).await.ok()?
+        in_time(exchange).await.ok()?
     }
 
-    /// Connects and says from which address.
-    pub(super) async fn source(&self) -> std::io::Result<IpAddr> {
-        let connecting = tokio::time::timeout(TIMEOUT, self.dial());
-        let stream = connecting
-            .await
-            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        Ok(stream.local_addr()?.ip())
+    /// Connects, and gives the local address.
+    pub(super) async fn source(&self) -> io::Result<IpAddr> {
+        Ok(in_time(self.dial()).await?.local_addr()?.ip())
     }
 
-    /// Whether it can be spoken to: connected, and secured where it must be.
-    pub(super) async fn check(&self) -> std::io::Result<()> {
-        let connecting = tokio::time::timeout(TIMEOUT, self.connect());
-        let connected = connecting.await;
-        connected.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        Ok(())
+    /// Checks that connections are accepted, and secured where they must be.
+    pub(super) async fn check(&self) -> io::Result<()> {
+        in_time(self.connect()).await.map(drop)
     }
 
-    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let stream = self.dial().await?;
         match &self.tls {
             None => Ok(Box::new(stream)),
             Some((host, trust)) => {
                 let secured = secure(host, stream, trust).await;
-                Ok(Box::new(secured.map_err(std::io::Error::other)?))
+                Ok(Box::new(secured.map_err(io::Error::other)?))
             }
         }
     }
 
-    async fn dial(&self) -> std::io::Result<tokio::net::TcpStream> {
+    async fn dial(&self) -> io::Result<TcpStream> {
         let socket = if self.address.is_ipv4() {
             TcpSocket::new_v4()?
         } else {
@@ -201,8 +198,13 @@ impl Wire {
     }
 }
 
-/// Reads one answer; interim ones are passed over.
-async fn read(stream: &mut Box<dyn Stream>) -> Option<Answer> {
+async fn in_time<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let ended = tokio::time::timeout(TIMEOUT, exchange).await;
+    ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Reads one answer, and skips interim ones.
+async fn read(stream: &mut Box<dyn Stream>) -> Option<RawResponse> {
     let mut bytes = Vec::new();
     let mut is_over = false;
     loop {
@@ -214,13 +216,13 @@ async fn read(stream: &mut Box<dyn Stream>) -> Option<Answer> {
         if is_over || ANSWER_BYTES_MAX < bytes.len() {
             return None;
         }
-        // A connection that is cut off is over, as one that is closed.
+        // A connection that is reset is over as one that is closed is.
         is_over = matches!(stream.read_buf(&mut bytes).await, Ok(0) | Err(_));
     }
 }
 
-/// What there is of an answer; `true`: all of it, by its own framing.
-fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
+/// Parses the part of an answer that has arrived. `true`: it is complete by its own framing.
+fn parse(bytes: &[u8]) -> Option<(RawResponse, bool)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, rest) = bytes.split_at_checked(end + 4)?;
     let head = String::from_utf8_lossy(head);
@@ -237,7 +239,7 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut answer = Answer {
+    let mut answer = RawResponse {
         status,
         fields,
         body: Vec::new(),
@@ -261,7 +263,7 @@ fn parse(bytes: &[u8]) -> Option<(Answer, bool)> {
     Some((answer, whole))
 }
 
-/// The chunks that are there; `true`: the last one is.
+/// Decodes the chunks that have arrived. `true`: the last one is among them.
 fn unchunk(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
@@ -337,11 +339,11 @@ mod tests {
 
     #[test]
     fn requests_are_written_as_spelled() {
-        let ask = Ask::new("POST", "/a%2f..;/b")
+        let request = RawRequest::new("POST", "/a%2f..;/b")
             .with("X_Auth-Uid", "1")
             .with("x.auth.uid", "")
             .body(b"hi".to_vec());
-        let text = String::from_utf8(ask.bytes("a.test:1")).unwrap();
+        let text = String::from_utf8(request.bytes("a.test:1")).unwrap();
         assert!(
             text.starts_with("POST /a%2f..;/b HTTP/1.1\r\nHost: a.test:1\r\n"),
             "{text}"

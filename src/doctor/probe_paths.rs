@@ -1,4 +1,4 @@
-//! Where to probe: paths of the operator's own routes whose requirement makes an answer tell something.
+//! The paths that are probed: those of the operator's routes whose requirement makes an answer meaningful.
 
 use std::sync::Arc;
 
@@ -12,23 +12,21 @@ use crate::route::normalize::canonical;
 use crate::route::table::RouteTable;
 use crate::snapshot::route_table;
 
-/// What is asked for below a pattern.
+/// The last segment of a path below a pattern `/x/**`.
 const LEAF: &str = "doctor";
 
 /// A path of one route.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct ProbePath {
     pub(super) path: String,
     pub(super) route: Arc<Route>,
 }
 
-impl Spot {
-    /// All paths below it belong to the same route, unless another one is more exact; without a slash at its end.
+impl ProbePath {
+    /// The folder, without a slash at its end, all of which belongs to the route but for what more exact routes match.
     pub(super) fn folder(&self) -> Option<&str> {
-        if !self.route.path.tail {
-            return None;
-        }
-        self.path.rsplit_once('/').map(|(folder, _)| folder)
+        let folder = self.path.rsplit_once('/').map(|(folder, _)| folder);
+        folder.filter(|_| self.route.path.tail)
     }
 
     pub(super) fn takes(&self, method: &Method) -> bool {
@@ -38,71 +36,67 @@ impl Spot {
 
 /// The paths of a run.
 #[derive(Debug)]
-pub(super) struct Ground {
-    /// Anybody may GET it.
-    pub(super) open: Option<Spot>,
-    /// Nobody may GET it without a credential.
-    pub(super) closed: Option<Spot>,
-    /// Preflights for it pass; with the method they ask about.
-    pub(super) preflight: Option<(Spot, Method)>,
-    map: Map,
+pub(super) struct ProbePaths {
+    /// A path that anyone may GET.
+    pub(super) open: Option<ProbePath>,
+    /// A path that requires a credential for GET.
+    pub(super) closed: Option<ProbePath>,
+    /// A path for which preflights pass, and the method that they announce.
+    pub(super) preflight: Option<(ProbePath, Method)>,
+    lookup: RouteLookup,
 }
 
-impl Ground {
-    /// Finds paths for requests to this host, those that the operator names first.
+impl ProbePaths {
+    /// Finds paths for requests to this host. `open` and `closed`: paths that the operator named.
     pub(super) fn find(
         config: &Config,
         host: &str,
         open: Option<&str>,
         closed: Option<&str>,
     ) -> Result<Self, DoctorError> {
-        let map = Map::new(config, host)?;
+        let lookup = RouteLookup::new(config, host)?;
         let is_closed = |route: &Route| !is_open(route);
         let needs_login = |route: &Route| route.require == Requirement::Authenticated;
         let open = match open {
-            Some(path) => Some(map.named(
-                "--open",
-                path,
-                "leads to a route that anybody may GET",
-                is_open,
-            )?),
-            None => map.first(&Method::GET, is_open),
+            Some(path) => Some(lookup.named(path, is_open).ok_or(DoctorError::Path {
+                option: "--open",
+                expected: "leads to a route that anybody may GET",
+            })?),
+            None => lookup.first(is_open),
         };
         let closed = match closed {
-            Some(path) => Some(map.named(
-                "--closed",
-                path,
-                "leads to a route that asks for a login",
-                is_closed,
-            )?),
-            None => map
-                .first(&Method::GET, needs_login)
-                .or_else(|| map.first(&Method::GET, is_closed)),
+            Some(path) => Some(lookup.named(path, is_closed).ok_or(DoctorError::Path {
+                option: "--closed",
+                expected: "leads to a route that asks for a login",
+            })?),
+            None => lookup
+                .first(needs_login)
+                .or_else(|| lookup.first(is_closed)),
         };
-        let preflight = map.routes.iter().find_map(|route| {
+        let preflight = lookup.routes.iter().find_map(|route| {
             let of_route = route.methods.iter().find(|method| **method != Method::GET);
             let method = of_route.or(route.methods.first()).unwrap_or(&Method::PUT);
-            let spot = route.cors_preflight.then(|| map.spot(route, method))?;
-            Some((spot?, method.clone()))
+            let path = route.cors_preflight.then(|| lookup.path(route, method))?;
+            Some((path?, method.clone()))
         });
         Ok(Self {
             open,
             closed,
             preflight,
-            map,
+            lookup,
         })
     }
 
-    /// Whether the routes let anybody in there, by a path that reads in one way only.
+    /// Whether the routes let anyone request this path. A path that can be read in two ways is not open.
     pub(super) fn is_open(&self, path: &str, method: &Method) -> bool {
         let is_plain = canonical(path).is_ok_and(|target| target.path.as_str() == path);
-        let route = self.map.route_of(path, method);
+        let route = self.lookup.route_of(path, method);
         is_plain && route.is_some_and(|route| is_open(route))
     }
 
-    /// Whether the routes ask for something there.
+    /// Whether the routes require a credential for GET of this path.
     pub(super) fn is_closed(&self, path: &str) -> bool {
-        let route = self.map.route_of(path, &Method::GET);
+        let route = self.lookup.route_of(path, &Method::GET);
         route.is_some_and(|route| !is_open(route))
     }
 }
@@ -111,22 +105,23 @@ fn is_open(route: &Route) -> bool {
     matches!(route.require, Requirement::Public | Requirement::Optional)
 }
 
-/// The routes, and which of them a path leads to.
+/// Finds the route of a path.
 #[derive(Debug)]
-struct Map {
+struct RouteLookup {
     routes: Vec<Arc<Route>>,
     table: RouteTable,
     host: String,
 }
 
-impl Map {
+impl RouteLookup {
     fn new(config: &Config, host: &str) -> Result<Self, DoctorError> {
         let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
         let table = route_table(config, &routes).map_err(|_| DoctorError::Routes)?;
+        let host = host.to_owned();
         Ok(Self {
             routes,
             table,
-            host: host.to_owned(),
+            host,
         })
     }
 
@@ -137,47 +132,30 @@ impl Map {
     }
 
     /// A path that leads to this route and no other.
-    fn spot(&self, route: &Arc<Route>, method: &Method) -> Option<Spot> {
+    fn path(&self, route: &Arc<Route>, method: &Method) -> Option<ProbePath> {
         let path = path_of(&route.path)?;
         let found = self.route_of(&path, method)?;
-        Arc::ptr_eq(found, route).then(|| Spot {
-            path,
-            route: Arc::clone(route),
-        })
+        let route = Arc::ptr_eq(found, route).then(|| Arc::clone(route))?;
+        Some(ProbePath { path, route })
     }
 
-    /// Routes below which everything is theirs come first: more can be tried there.
-    fn first(&self, method: &Method, fits: impl Fn(&Route) -> bool) -> Option<Spot> {
-        let spots = |tail: bool| {
-            let routes = self
-                .routes
-                .iter()
-                .filter(move |route| route.path.tail == tail);
-            routes.filter(|route| fits(route))
-        };
-        spots(true)
-            .chain(spots(false))
-            .find_map(|route| self.spot(route, method))
+    /// A path of the first route that fits. Routes that match a whole folder come first, since more can be tried there.
+    fn first(&self, fits: impl Fn(&Route) -> bool) -> Option<ProbePath> {
+        let routes = || self.routes.iter().filter(|route| fits(route));
+        let folders = routes().filter(|route| route.path.tail);
+        let others = routes().filter(|route| !route.path.tail);
+        folders
+            .chain(others)
+            .find_map(|route| self.path(route, &Method::GET))
     }
 
-    fn named(
-        &self,
-        option: &'static str,
-        path: &str,
-        expected: &'static str,
-        fits: impl Fn(&Route) -> bool,
-    ) -> Result<Spot, DoctorError> {
-        let path = match path.strip_suffix('/') {
-            Some(folder) => format!("{folder}/{LEAF}"),
-            None => path.to_owned(),
-        };
-        match self.route_of(&path, &Method::GET) {
-            Some(route) if fits(route) => Ok(Spot {
-                path,
-                route: Arc::clone(route),
-            }),
-            _ => Err(DoctorError::Path { option, expected }),
-        }
+    /// The path that the operator named, if its route fits; of a folder, a path in it.
+    fn named(&self, path: &str, fits: impl Fn(&Route) -> bool) -> Option<ProbePath> {
+        let leaf = if path.ends_with('/') { LEAF } else { "" };
+        let path = format!("{path}{leaf}");
+        let route = self.route_of(&path, &Method::GET)?;
+        let route = fits(route).then(|| Arc::clone(route))?;
+        Some(ProbePath { path, route })
     }
 }
 
@@ -185,13 +163,11 @@ impl Map {
 fn path_of(pattern: &PathPattern) -> Option<String> {
     let mut path = String::new();
     for segment in &pattern.segments {
-        match segment {
-            Segment::Literal(text) => {
-                path.push('/');
-                path.push_str(text);
-            }
-            Segment::Capture(_) => return None,
-        }
+        let Segment::Literal(text) = segment else {
+            return None;
+        };
+        path.push('/');
+        path.push_str(text);
     }
     if pattern.tail {
         path.push('/');
@@ -235,26 +211,26 @@ mod tests {
             ),
         ];
         let config = config(&all.concat());
-        let ground = Ground::find(&config, "a.test", None, None).unwrap();
-        let open = ground.open.unwrap();
+        let paths = ProbePaths::find(&config, "a.test", None, None).unwrap();
+        let open = paths.open.unwrap();
         assert_eq!(
             (open.path.as_str(), open.folder()),
             ("/public/doctor", Some("/public"))
         );
-        let closed = ground.closed.unwrap();
+        let closed = paths.closed.unwrap();
         assert_eq!(
             (closed.path.as_str(), closed.folder()),
             ("/doctor", Some(""))
         );
-        let (preflight, method) = ground.preflight.unwrap();
+        let (preflight, method) = paths.preflight.unwrap();
         assert_eq!(
             (preflight.path.as_str(), method),
             ("/api/doctor", Method::DELETE)
         );
-        let ground =
-            Ground::find(&config, "other.test", Some("/other/"), Some("/admin/x")).unwrap();
-        assert_eq!(ground.open.unwrap().path, "/other/doctor");
-        assert_eq!(ground.closed.unwrap().path, "/admin/x");
+        let paths =
+            ProbePaths::find(&config, "other.test", Some("/other/"), Some("/admin/x")).unwrap();
+        assert_eq!(paths.open.unwrap().path, "/other/doctor");
+        assert_eq!(paths.closed.unwrap().path, "/admin/x");
         for (open, closed) in [
             (Some("/admin/"), None),
             (Some("/public/../x"), None),
@@ -262,7 +238,7 @@ mod tests {
             (Some("/other/"), None),
         ] {
             assert!(
-                Ground::find(&config, "a.test", open, closed).is_err(),
+                ProbePaths::find(&config, "a.test", open, closed).is_err(),
                 "{open:?} {closed:?}"
             );
         }
