@@ -1,4 +1,4 @@
-//! From told operations to the text of the document.
+//! From described operations to the text of the document.
 //!
 //! Source: `OpenAPI` Specification 3.1.1; its schemas are JSON Schema 2020-12.
 
@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::model::deny::DenyReason;
 use crate::model::problem::MEDIA_TYPE;
 use crate::web::openapi::operation::{
-    Answer, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas, fields_of,
+    API_KEY, Answer, BASIC, BEARER, COOKIE, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas,
+    fields_of,
 };
-use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
 /// Stand for the names of the field and the cookie, which the configuration has.
 const API_KEY_MARK: &str = "{the API key header}";
@@ -31,7 +31,6 @@ const ANYWHERE: [DenyReason; 9] = [
 ];
 
 /// The document, complete but for two names.
-#[cfg_attr(test, derive(Default))]
 #[derive(Debug)]
 pub(in crate::web) struct Document {
     text: String,
