@@ -1,14 +1,18 @@
-//! What callers send: JSON, forms, queries and pieces of the path, each strict in the same way.
+//! What callers send: JSON, forms, queries and path parameters, each strict in the same way; and what each means for the
+//! document.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
 use crate::model::deny::DenyReason;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::malformed;
+use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schemas};
 
 /// A body of type JSON, as it came: for who keeps it as written.
 pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
@@ -96,10 +100,10 @@ impl OAuthForm {
     }
 }
 
-/// The form of a page for people: whatever it does not ask for, and whatever comes twice, is refused.
-pub(in crate::web) struct PageForm(Vec<(String, String)>);
+/// The fields of a page's form, in the order in which they came.
+pub(in crate::web) struct FormFields(Vec<(String, String)>);
 
-impl<S: Send + Sync> FromRequest<S> for PageForm {
+impl<S: Send + Sync> FromRequest<S> for FormFields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -113,21 +117,49 @@ impl<S: Send + Sync> FromRequest<S> for PageForm {
     }
 }
 
-impl PageForm {
-    /// Sees that there are no other fields than these, and each once at most.
-    pub(in crate::web) fn only(&self, names: &[&str]) -> Result<(), Problem> {
-        let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
-        let fits = |name: &str| names.contains(&name) && count(name) == 1;
-        match self.0.iter().find(|(name, _)| !fits(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(malformed::form(name, names)),
+impl FormFields {
+    /// Reads the fields of `T`, each a text. A field that `T` lacks, one that is there twice and one that is missing are
+    /// refused, by name.
+    pub(in crate::web) fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, Problem> {
+        let texts = self.0.iter().cloned();
+        let members: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
+        if members.len() == self.0.len()
+            && let Ok(value) = serde_json::from_value(Value::Object(members))
+        {
+            return Ok(value);
         }
+        let schema = T::json_schema(&mut SchemaGenerator::default()).to_value();
+        let (required, optional) = names(&schema);
+        let all = [required.as_slice(), &optional].concat();
+        let count = |name: &str| self.0.iter().filter(|(have, _)| have == name).count();
+        let fits = |name: &str| all.contains(&name) && count(name) == 1;
+        Err(match self.0.iter().find(|(name, _)| !fits(name)) {
+            Some((name, _)) => malformed::form(name, &all),
+            None => malformed::form_lacks(&required),
+        })
     }
+}
 
-    /// Takes a field out.
-    pub(in crate::web) fn take(&mut self, name: &str) -> Option<String> {
-        let place = self.0.iter().position(|(have, _)| have == name)?;
-        Some(self.0.swap_remove(place).1)
+/// The names of the members that must be there, and of the others.
+fn names(schema: &Value) -> (Vec<&str>, Vec<&str>) {
+    let required = schema.get("required").and_then(Value::as_array);
+    let required = required.into_iter().flatten().filter_map(Value::as_str);
+    let required: Vec<_> = required.collect();
+    let members = schema.get("properties").and_then(Value::as_object);
+    let members = members.into_iter().flat_map(Map::keys).map(String::as_str);
+    let optional = members.filter(|name| !required.contains(name)).collect();
+    (required, optional)
+}
+
+/// The form of a page, read into a type.
+pub(in crate::web) struct PageForm<T>(pub(in crate::web) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageForm<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let fields = FormFields::from_request(request, state).await?;
+        fields.read().map(Self)
     }
 }
 
@@ -150,7 +182,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The pieces of the path that stand for names; whatever cannot be one is not there.
+/// The parameters of the path: one type, or a tuple in the order of the path. A value that does not parse is not found.
 pub(in crate::web) struct Place<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {
@@ -189,4 +221,77 @@ fn is_json(essence: &str) -> bool {
 
 fn is_form(essence: &str) -> bool {
     essence == "application/x-www-form-urlencoded"
+}
+
+impl Describe for JsonText {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse_bodies();
+        operation.body(JSON, json!({ "type": "object" }));
+    }
+}
+
+impl<T: JsonSchema> Describe for JsonBody<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.refuse_bodies();
+        operation.body(JSON, schemas.taken::<T>());
+    }
+}
+
+impl<T: JsonSchema> Describe for JsonOrNothing<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        JsonBody::<T>::describe(operation, schemas);
+        operation.may_lack_body = true;
+    }
+}
+
+impl Describe for OAuthForm {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse(&[Kind::BodyMalformed, DenyReason::BodyTooLarge.into()]);
+        operation.refuse_grants(&[OAuthProblem::CONTENT_TYPE, OAuthProblem::PARAMETER]);
+    }
+}
+
+impl Describe for FormFields {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.refuse_bodies();
+    }
+}
+
+impl<T: JsonSchema> Describe for PageForm<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        FormFields::describe(operation, schemas);
+        let schema = schemas.members::<T>();
+        let (required, _) = names(&schema);
+        let mut members = schema.get("properties").cloned().unwrap_or_default();
+        // A field that may be left out is a text all the same: a form has no `null`.
+        let texts = members.as_object_mut().into_iter().flatten();
+        for member in texts.filter_map(|(_, member)| member.as_object_mut()) {
+            member.insert("type".to_owned(), "string".into());
+        }
+        let form = json!({ "type": "object", "properties": members, "required": required });
+        operation.body(FORM, form);
+    }
+}
+
+impl<T: JsonSchema> Describe for Query<T> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.refuse(&[Kind::QueryMalformed]);
+        let schema = schemas.members::<T>();
+        let members = schema.get("properties").and_then(Value::as_object);
+        for (name, member) in members.into_iter().flatten() {
+            operation.parameters.push(json!({
+                "name": name,
+                "in": "query",
+                "description": member.get("description"),
+                "schema": { "type": "string", "pattern": member.get("pattern") },
+            }));
+        }
+    }
+}
+
+impl<T: PathParameters> Describe for Place<T> {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.path_parameters.extend(T::ALL);
+        operation.refuse(&[Kind::NotFound]);
+    }
 }

@@ -131,7 +131,7 @@ impl Kind {
     }
 }
 
-/// A refusal or failure on its way out. [`crate::web::answer::finish`] writes its body, since it knows the request id.
+/// A refusal or failure on its way out. [`crate::web::finish::finish`] writes its body, since it knows the request id.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct Problem {
     pub(in crate::web) kind: Kind,

@@ -78,7 +78,7 @@ pub(in crate::web) async fn list(
 /// One account.
 pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<Json<AccountAnswer>, Problem> {
     Ok(Json(found(&caller, &id).await?.into()))
 }
@@ -101,10 +101,9 @@ pub(in crate::web) struct ChangeBody {
 /// Changes an account.
 pub(in crate::web) async fn change(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
     JsonBody(body): JsonBody<ChangeBody>,
 ) -> Result<Json<AccountAnswer>, Problem> {
-    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
     let change = AccountChange {
         status: body.status.as_deref().map(status).transpose()?,
         is_admin: body.is_admin,
@@ -162,9 +161,8 @@ pub(in crate::web) async fn invite(
 /// Removes an account for ever.
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<NoContent, Problem> {
-    let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
     let outcome = caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)
@@ -178,7 +176,7 @@ pub(in crate::web) async fn remove(
 /// The sessions of one account.
 pub(in crate::web) async fn sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
     Query(query): Query<PageQuery<SessionId>>,
 ) -> Result<Json<List<SessionAnswer>>, Problem> {
     let after = query.after()?;
@@ -199,7 +197,7 @@ pub(in crate::web) async fn sessions(
 /// Ends all sessions of one account.
 pub(in crate::web) async fn end_sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<String>,
+    Place(id): Place<AccountId>,
 ) -> Result<NoContent, Problem> {
     let account = found(&caller, &id).await?;
     caller
@@ -209,9 +207,8 @@ pub(in crate::web) async fn end_sessions(
     Ok(NoContent)
 }
 
-async fn found(caller: &Recognised, id: &str) -> Result<Account, Problem> {
-    let id = AccountId::parse(id).map_err(|_| Kind::NotFound)?;
-    let found = caller.accounts().account_by_id(&id).await?;
+async fn found(caller: &Recognised, id: &AccountId) -> Result<Account, Problem> {
+    let found = caller.accounts().account_by_id(id).await?;
     found.ok_or_else(|| Kind::NotFound.into())
 }
 

@@ -4,11 +4,12 @@ use serde_json::json;
 
 use crate::model::deny::DenyReason;
 use crate::web::api::{accounts, keys, members};
+use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     account_example, key_example, list_example, session_example,
 };
 use crate::web::error::Kind;
-use crate::web::openapi::{Api, about};
+use crate::web::openapi::about;
 
 const KEYS: &str = "API keys";
 const MEMBERS: &str = "Memberships";

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use crate::limit::Limit;
 use crate::web::error::Kind;
-use crate::web::openapi::Api;
+use crate::web::openapi;
+use crate::web::state::WebState;
+
+type Api = openapi::Api<WebState>;
 
 /// Stands for every limit that is told.
 const LIMITED: Kind = Kind::LoginLimited(Limit {

@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::web::api::jwks;
-use crate::web::endpoints::LIMITED;
+use crate::web::endpoints::{Api, LIMITED};
 use crate::web::error::Kind;
-use crate::web::openapi::{self, Api, COOKIE, JSON, Operation, about};
+use crate::web::openapi::{self, COOKIE, JSON, Operation, about};
 use crate::web::portal;
 
 const PAGES: &str = "Pages";
@@ -104,21 +104,14 @@ fn links(api: Api) -> Api {
         "/reset",
         portal::password::reset,
         posts("Sets a new password")
-            .more("For the page itself, by its `Origin`.")
-            .takes_form(&passwords, &["new_password", "verify_password"]),
+            .more("For the page itself, by its `Origin`."),
     )
 }
 
 fn change_of_password() -> Operation {
-    let form = json!({
-        "old_password": { "type": "string" }, "new_password": { "type": "string" },
-        "verify_password": { "type": "string" },
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
     about(PAGES, "Changes the password of whoever is logged in")
         .more("For the page itself, by its `Origin`.")
         .open_to(&["", COOKIE])
-        .takes_form(&form, &["old_password", "new_password", "verify_password"])
         .answers(
             303,
             "Done, or nobody is logged in; the browser is led on.",

@@ -3,14 +3,15 @@
 use serde_json::json;
 
 use crate::model::deny::DenyReason;
-use crate::web::answer::MessageAnswer;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
-use crate::web::endpoints::LIMITED;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
+use crate::web::endpoints::{Api, LIMITED};
 use crate::web::error::{Kind, OAuthProblem};
-use crate::web::openapi::{API_KEY, Api, BASIC, BEARER, COOKIE, JSON, Operation, about};
+use crate::web::json_or_form::json_or_form;
+use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, JSON, Operation, about};
+use crate::web::portal::{login, start};
 
 const REGISTRATION: &str = "Registration and passwords";
 const LOGIN: &str = "Login and sessions";
@@ -19,29 +20,23 @@ const ACCEPTED: &str = "Accepted, whatever was found.";
 
 pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
     let person = json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna" });
-    let register_form = json!({
-        "identity": { "type": "string" }, "username": { "type": "string" }, "name": { "type": "string" },
-    });
-    let forgot_form = json!({
-        "username": { "type": "string", "description": "The name or the address." },
-    });
     let set = json!({
         "reset_token": "the token of the mail",
         "new_password": "correct horse battery", "verify_password": "correct horse battery",
     });
     api.post(
         "/register",
-        registration::register,
+        json_or_form(registration::register, start::register),
         about(REGISTRATION, "Registers somebody, and mails them a token")
             .more("The answer is the same whether or not the name or the address is taken, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes_json::<registration::RegisterBody>(person)
-            .takes_form(&register_form, &["identity", "username", "name"])
-            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": registration::ACCEPTED }))
+            .takes(person)
+            .answers(202, ACCEPTED, None)
+            .gives(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[403, 409, 422, 503])
             .refuses(&[
-                DenyReason::OriginRefused.into(), Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
+                Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
                 Kind::IdentityTaken, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )
@@ -59,63 +54,52 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
     )
     .post(
         "/forgot",
-        password::forgot,
+        json_or_form(password::forgot, start::forgot),
         about(REGISTRATION, "Mails a reset token, if there is somebody to mail it to")
             .more("One of `identity` and `username`. The answer is always the same, unless the operator has \
                 `account.reveal_existing` set.")
-            .takes_json::<password::ForgotBody>(json!({ "identity": "anna@example.org" }))
-            .takes_form(&forgot_form, &["username"])
-            .gives_json::<MessageAnswer>(202, ACCEPTED, json!({ "message": password::ACCEPTED }))
+            .takes(json!({ "identity": "anna@example.org" }))
+            .answers(202, ACCEPTED, None)
+            .gives(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[404, 503])
             .refuses(&[
-                DenyReason::OriginRefused.into(), Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )
 }
 
 pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
-    let login_form = json!({
-        "username": { "type": "string", "description": "The name or the address." },
-        "password": { "type": "string" },
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
-    let logout_form = json!({
-        "rd": { "type": "string", "description": "Where the browser is led to, if the operator lists its origin." },
-    });
     let token_form = json!({
         "grant_type": { "const": "refresh_token" },
         "refresh_token": { "type": "string", "minLength": 1 },
     });
     api.post(
             "/login",
-            session::log_in,
+            json_or_form(session::log_in, login::log_in),
             about(LOGIN, "Logs in by name or address and password")
                 .more("A program sends JSON and gets tokens. A form comes from the login page: it needs the page's own \
                     `Origin`, sets the session cookie and leads on.")
-                .takes_json::<session::LoginBody>(json!({ "username": "anna", "password": "correct horse battery" }))
-                .takes_form(&login_form, &["username", "password"])
+                .takes(json!({ "username": "anna", "password": "correct horse battery" }))
                 .reads("rd", "Where the browser is led to, if the form does not say.")
-                .gives_json::<session::LoginAnswer>(200, "Logged in.", login_example())
+                .answers(200, "Logged in.", None)
+                .gives(200, login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
                 .refuses(&[
-                    DenyReason::OriginRefused.into(), Kind::MethodUnknown, Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                    Kind::MethodUnknown, Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
                 ])
                 .refuses_on_page(&[401, 429, 503]),
         )
         .post(
             "/logout",
-            session::log_out,
+            json_or_form(session::log_out, login::log_out),
             about(LOGIN, "Ends the session of the login that asks")
                 .more("A form comes from one of the gateway's own pages: it needs the page's own `Origin`, takes the \
                     cookie away and leads on, logged in or not.")
-                .open_to(&["", BEARER, COOKIE])
-                .takes_form(&logout_form, &[])
+                .open_to(&[""])
                 .may_lack_body()
                 .answers(204, "The session has ended.", None)
-                .answers(303, "The browser's session has ended; it is led on.", None)
-                .recognises()
-                .refuses(&[Kind::LoginNeeded]),
+                .answers(303, "The browser's session has ended; it is led on.", None),
         )
         .post(
             "/token",

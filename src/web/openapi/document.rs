@@ -1,4 +1,4 @@
-//! From told operations to the text of the document.
+//! From described operations to the text of the document.
 //!
 //! Source: `OpenAPI` Specification 3.1.1; its schemas are JSON Schema 2020-12.
 
@@ -9,10 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::model::deny::DenyReason;
 use crate::model::problem::MEDIA_TYPE;
 use crate::web::openapi::operation::{
-    Answer, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas, fields_of,
+    API_KEY, Answer, BASIC, BEARER, COOKIE, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas,
+    fields_of,
 };
-use crate::web::openapi::rules;
-use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
 /// Stand for the names of the field and the cookie, which the configuration has.
 const API_KEY_MARK: &str = "{the API key header}";
@@ -32,7 +31,6 @@ const ANYWHERE: [DenyReason; 9] = [
 ];
 
 /// The document, complete but for two names.
-#[cfg_attr(test, derive(Default))]
 #[derive(Debug)]
 pub(in crate::web) struct Document {
     text: String,
@@ -146,7 +144,7 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
             json!({ "required": required, "content": bodies(operation) }),
         );
     }
-    let mut parameters = in_path(path);
+    let mut parameters = in_path(path, operation);
     parameters.extend(operation.parameters.iter().cloned());
     if !parameters.is_empty() {
         put("parameters", parameters.into());
@@ -154,13 +152,13 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
     value
 }
 
-fn in_path(path: &str) -> Vec<Value> {
-    let pieces: Vec<&str> = path.split('/').collect();
-    let pairs = pieces.iter().zip(pieces.iter().skip(1));
-    pairs
-        .filter_map(|(before, piece)| Some((before, piece.strip_prefix('{')?.strip_suffix('}')?)))
-        .map(|(before, name)| {
-            let (pattern, example) = rules::of_piece(before, name);
+fn in_path(path: &str, operation: &Operation) -> Vec<Value> {
+    let names = path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .zip(&operation.path_parameters)
+        .map(|(name, (pattern, example))| {
             json!({
                 "name": name, "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": pattern }, "example": example,

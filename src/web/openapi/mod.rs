@@ -1,8 +1,8 @@
 //! The document of all endpoints (`OpenAPI`), made of the router itself: a path is served only through [`Api`], which
 //! writes it down.
 //!
-//! What an operation takes, who may call it and what its arguments refuse is told by the types of its handler
-//! ([`tells`]); codes and statuses come from the one table of `error`. What is left to say by hand, the refusals of use
+//! What an operation takes, who may call it and what its arguments refuse is described by the types of its handler
+//! ([`Describe`]); codes and statuses come from the one table of `error`. What is written by hand, the refusals of use
 //! cases above all, is checked in every debug build: an answer that the document does not know fails the request.
 
 mod document;
@@ -10,7 +10,6 @@ mod names;
 mod operation;
 mod page;
 pub(in crate::web) mod rules;
-mod tells;
 #[cfg(test)]
 mod tests;
 
@@ -26,20 +25,19 @@ use serde_json::Value;
 
 use crate::web::openapi::document::written;
 use crate::web::openapi::names::operation_id;
-use crate::web::openapi::operation::Told;
-use crate::web::portal::Portal;
 
 pub(in crate::web) use crate::web::openapi::document::Document;
 pub(in crate::web) use crate::web::openapi::operation::{
-    Documented, JSON, Operation, Schemas, about,
+    API_KEY, BASIC, BEARER, COOKIE, Describe, DescribedHandler, Documented, FORM, JSON, Operation,
+    Schemas, about,
 };
 pub(in crate::web) use crate::web::openapi::page::{document, script, show, style};
-pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
+pub(in crate::web) use crate::web::openapi::rules::{Parameter, PathParameters};
 
 /// The endpoints: their router and what is written of them.
-pub(in crate::web) struct Api {
+pub(in crate::web) struct Api<S> {
     prefix: String,
-    router: Router<Arc<Portal>>,
+    router: Router<S>,
     /// What may be answered to other proxies.
     questions: Documented,
     schemas: Schemas,
@@ -60,7 +58,7 @@ macro_rules! method {
             operation: Operation,
         ) -> Self
         where
-            H: Handler<T, Arc<Portal>> + Told<M>,
+            H: Handler<T, S> + DescribedHandler<M>,
             T: 'static,
         {
             let path = format!("{}{path}", self.prefix);
@@ -70,7 +68,7 @@ macro_rules! method {
     };
 }
 
-impl Api {
+impl<S: Clone + Send + Sync + 'static> Api<S> {
     pub(in crate::web) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
@@ -90,7 +88,7 @@ impl Api {
     /// Writes down where other proxies ask, with every method: the only paths that no router serves, since each of their
     /// requests is asked about.
     pub(in crate::web) fn questions(mut self, path: &str, mut operation: Operation) -> Self {
-        operation.complete(&mut self.schemas);
+        operation.complete();
         let path = format!("{}{path}", self.prefix);
         for method in EVERY {
             self.write(&path, method, &operation);
@@ -107,31 +105,26 @@ impl Api {
         operation: Operation,
     ) -> Self
     where
-        H: Handler<T, Arc<Portal>> + Told<M>,
+        H: Handler<T, S> + DescribedHandler<M>,
         T: 'static,
     {
         self.serve::<H, M>(path, "get", routing::get(handler), operation)
     }
 
-    fn serve<H: Told<M>, M>(
+    fn serve<H: DescribedHandler<M>, M>(
         mut self,
         path: &str,
         method: &'static str,
-        route: MethodRouter<Arc<Portal>>,
+        route: MethodRouter<S>,
         mut operation: Operation,
     ) -> Self {
         operation.changes = method != "get";
-        operation.expect_writes();
-        self.tell::<H, M>(&mut operation);
+        operation.complete();
+        H::describe_all(&mut operation, &mut self.schemas);
         let route = checked(route, path, method, &operation);
         self.write(path, method, &operation);
         self.router = self.router.route(path, route);
         self
-    }
-
-    fn tell<H: Told<M>, M>(&mut self, operation: &mut Operation) {
-        H::tell_all(operation, &mut self.schemas);
-        operation.complete(&mut self.schemas);
     }
 
     fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
@@ -143,19 +136,19 @@ impl Api {
     }
 
     /// The router, what the document knows of answers to questions, and the document.
-    pub(in crate::web) fn finish(self) -> (Router<Arc<Portal>>, Documented, Document) {
+    pub(in crate::web) fn finish(self) -> (Router<S>, Documented, Document) {
         let document = Document::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
 }
 
 /// The route; where debug assertions are on, with a look at each answer: whether the document knows it.
-fn checked(
-    route: MethodRouter<Arc<Portal>>,
+fn checked<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
     path: &str,
     method: &'static str,
     operation: &Operation,
-) -> MethodRouter<Arc<Portal>> {
+) -> MethodRouter<S> {
     if !cfg!(debug_assertions) {
         return route;
     }

@@ -1,9 +1,11 @@
-//! One operation of the document: what its handler takes and gives, told by the handler's own types as far as types can
-//! tell, and the rest by whoever puts it on a path.
+//! One operation of the document: what its handler takes and gives, described by the handler's own types as far as types
+//! can, and the rest where the handler gets its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
+use http::HeaderMap;
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -21,39 +23,73 @@ pub(in crate::web) const HTML: &str = "text/html";
 /// Where the document keeps schemas.
 pub(in crate::web::openapi) const SCHEMAS: &str = "#/components/schemas/";
 
-/// A handler's argument or answer that says what it means for the operation.
-pub(in crate::web) trait Tell {
-    /// Says it.
-    fn tell(operation: &mut Operation, schemas: &mut Schemas);
+/// The security schemes of the document.
+pub(in crate::web) const BEARER: &str = "bearer";
+pub(in crate::web) const API_KEY: &str = "api_key";
+pub(in crate::web) const COOKIE: &str = "cookie";
+pub(in crate::web) const BASIC: &str = "basic";
+
+/// An argument or an answer of a handler that describes its part of the operation.
+pub(in crate::web) trait Describe {
+    /// Adds the part to the operation.
+    fn describe(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-/// A handler, whose arguments `M` and answer are told in their order.
-pub(in crate::web) trait Told<M> {
-    /// Has all of them say what they mean.
-    fn tell_all(operation: &mut Operation, schemas: &mut Schemas);
+/// A handler whose arguments and answer describe the operation. `M`: the arguments, so that one type may implement it once
+/// for each list of arguments.
+pub(in crate::web) trait DescribedHandler<M> {
+    /// Adds the parts of all arguments, in their order, and of the answer.
+    fn describe_all(operation: &mut Operation, schemas: &mut Schemas);
 }
 
-macro_rules! told {
+macro_rules! described_handler {
     ($($argument:ident)*) => {
-        impl<H, F, R: Tell, $($argument: Tell),*> Told<($($argument,)*)> for H
+        impl<H, F, R: Describe, $($argument: Describe),*> DescribedHandler<($($argument,)*)> for H
         where
             H: Fn($($argument),*) -> F,
             F: Future<Output = R>,
         {
-            fn tell_all(operation: &mut Operation, schemas: &mut Schemas) {
-                $($argument::tell(operation, schemas);)*
-                R::tell(operation, schemas);
+            fn describe_all(operation: &mut Operation, schemas: &mut Schemas) {
+                $($argument::describe(operation, schemas);)*
+                R::describe(operation, schemas);
                 // Without arguments or an answer that takes them they would count as unused.
                 let _ = (operation, schemas);
             }
         }
     };
 }
-told!();
-told!(A);
-told!(A B);
-told!(A B C);
-told!(A B C D);
+described_handler!();
+described_handler!(A);
+described_handler!(A B);
+described_handler!(A B C);
+described_handler!(A B C D);
+described_handler!(A B C D E);
+
+macro_rules! describes_nothing {
+    ($($argument:ty),*) => {
+        $(impl Describe for $argument {
+            fn describe(_: &mut Operation, _: &mut Schemas) {}
+        })*
+    };
+}
+describes_nothing!(HeaderMap, RawQuery, Response);
+
+impl<T> Describe for State<T> {
+    fn describe(_: &mut Operation, _: &mut Schemas) {}
+}
+
+impl<T: Describe> Describe for Result<T, Problem> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+    }
+}
+
+impl<T: Describe> Describe for Result<T, OAuthProblem> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+        operation.is_oauth = true;
+    }
+}
 
 /// The schemas that operations refer to. What is taken and what is given differ: a member that is left out of an answer
 /// is not one that a body may leave out.
@@ -128,7 +164,7 @@ pub(in crate::web::openapi) struct Answer {
     pub(in crate::web::openapi) headers: Vec<&'static str>,
 }
 
-/// An operation while it is told.
+/// An operation while it is being described.
 pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) tag: &'static str,
     pub(in crate::web::openapi) summary: &'static str,
@@ -137,10 +173,12 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) changes: bool,
     /// Schemes that open it, each with the roles or scopes it must have; a scheme without a name is none at all.
     pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
-    pub(in crate::web::openapi) parameters: Vec<Value>,
+    /// Pattern and example of each path parameter, in the order of the path.
+    pub(in crate::web) path_parameters: Vec<(&'static str, &'static str)>,
+    pub(in crate::web) parameters: Vec<Value>,
     /// Schema and example by media type.
     pub(in crate::web::openapi) bodies: BTreeMap<&'static str, (Value, Option<Value>)>,
-    pub(in crate::web::openapi) may_lack_body: bool,
+    pub(in crate::web) may_lack_body: bool,
     pub(in crate::web::openapi) answers: BTreeMap<u16, Answer>,
     /// Refused by the handler or by what stands in its arguments.
     pub(in crate::web::openapi) refusals: BTreeSet<Refusal>,
@@ -150,11 +188,9 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) is_oauth: bool,
     /// Statuses of refusals that may come as a page.
     pub(in crate::web::openapi) pages: BTreeSet<u16>,
-    /// What needs the schemas.
-    later: Vec<Later>,
+    /// Whether the handler recognises the caller by itself.
+    recognises: bool,
 }
-
-type Later = Box<dyn FnOnce(&mut Operation, &mut Schemas)>;
 
 /// An operation: under which heading, and in one line what it does.
 pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operation {
@@ -164,6 +200,7 @@ pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operati
         description: "",
         changes: false,
         security: Vec::new(),
+        path_parameters: Vec::new(),
         parameters: Vec::new(),
         bodies: BTreeMap::new(),
         may_lack_body: false,
@@ -172,7 +209,7 @@ pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operati
         oauth: BTreeSet::new(),
         is_oauth: false,
         pages: BTreeSet::new(),
-        later: Vec::new(),
+        recognises: false,
     }
 }
 
@@ -191,11 +228,11 @@ impl Operation {
 
     /// What an OAuth endpoint may refuse beside that.
     pub(in crate::web) fn refuses_grants(mut self, problems: &[OAuthProblem]) -> Self {
-        self.tell_grants(problems);
+        self.refuse_grants(problems);
         self
     }
 
-    pub(in crate::web) fn tell_grants(&mut self, problems: &[OAuthProblem]) {
+    pub(in crate::web) fn refuse_grants(&mut self, problems: &[OAuthProblem]) {
         let rows = problems
             .iter()
             .map(|problem| (problem.status(), problem.error, problem.code));
@@ -206,27 +243,6 @@ impl Operation {
     pub(in crate::web) fn takes(mut self, example: Value) -> Self {
         self.bodies.entry(JSON).or_default().1 = Some(example);
         self
-    }
-
-    /// JSON that the handler reads by hand, with an example.
-    pub(in crate::web) fn takes_json<T: JsonSchema + 'static>(mut self, example: Value) -> Self {
-        self.later.push(Box::new(|operation, schemas| {
-            operation.body(schemas.taken::<T>());
-        }));
-        self.takes(example)
-    }
-
-    /// JSON that the handler writes by hand, with an example.
-    pub(in crate::web) fn gives_json<T: JsonSchema + 'static>(
-        mut self,
-        status: u16,
-        description: &'static str,
-        example: Value,
-    ) -> Self {
-        self.later.push(Box::new(move |operation, schemas| {
-            operation.answer_json(status, description, schemas.given::<T>());
-        }));
-        self.gives(status, example)
     }
 
     /// A form that it takes: members of a schema with a description each, and which of them must be there.
@@ -288,10 +304,15 @@ impl Operation {
         self
     }
 
+    /// The rest of the path, of any form.
+    pub(in crate::web) fn takes_rest_of_path(mut self) -> Self {
+        self.path_parameters.push(("^.+$", "lists"));
+        self
+    }
+
     /// It recognises the caller by hand.
     pub(in crate::web) fn recognises(mut self) -> Self {
-        self.later
-            .push(Box::new(|operation, _| operation.recognise()));
+        self.recognises = true;
         self
     }
 
@@ -301,18 +322,28 @@ impl Operation {
         self
     }
 
-    /// Has everything said that was put off.
-    pub(in crate::web::openapi) fn complete(&mut self, schemas: &mut Schemas) {
-        for say in std::mem::take(&mut self.later) {
-            say(self, schemas);
+    /// Adds what depends on whether the operation changes something.
+    pub(in crate::web::openapi) fn complete(&mut self) {
+        if self.recognises {
+            self.recognise();
+        }
+        // What changes something may be refused for want of an audit trail, and may be written too late to know.
+        if self.changes {
+            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
         }
     }
 
-    /// A credential that the handler reads by hand. A scheme without a name: none is needed.
+    /// Credentials that the handler reads by itself. A scheme without a name: none is needed.
     pub(in crate::web) fn open_to(mut self, schemes: &[&'static str]) -> Self {
-        let schemes = schemes.iter().map(|scheme| (*scheme, Vec::new()));
-        self.security.extend(schemes);
+        for scheme in schemes {
+            self.accept(scheme, &[]);
+        }
         self
+    }
+
+    /// A security scheme, with the roles or scopes that the credential must have.
+    pub(in crate::web) fn accept(&mut self, scheme: &'static str, needs: &[&'static str]) {
+        self.security.push((scheme, needs.to_vec()));
     }
 
     pub(in crate::web) fn refuse(&mut self, kinds: &[Kind]) {
@@ -323,13 +354,6 @@ impl Operation {
             (problem.status(), problem.error, problem.code)
         });
         self.oauth.extend(rows);
-    }
-
-    /// What changes something may be refused for want of an audit trail, and may be written too late to tell.
-    pub(in crate::web::openapi) fn expect_writes(&mut self) {
-        if self.changes {
-            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
-        }
     }
 
     /// What recognising a caller may come to.
@@ -350,23 +374,33 @@ impl Operation {
         }
     }
 
-    pub(in crate::web) fn answer(&mut self, status: u16, description: &'static str) {
-        self.answers.entry(status).or_default().description = description;
-    }
-
-    pub(in crate::web) fn answer_json(
+    /// An answer of a handler's type. A description that is given where the handler gets its path counts instead.
+    pub(in crate::web) fn answer(
         &mut self,
         status: u16,
         description: &'static str,
-        schema: Value,
+        schema: Option<Value>,
     ) {
         let answer = self.answers.entry(status).or_default();
-        answer.description = description;
-        answer.content.entry(JSON).or_default().0 = schema;
+        if answer.description.is_empty() {
+            answer.description = description;
+        }
+        if let Some(schema) = schema {
+            answer.content.entry(JSON).or_default().0 = schema;
+        }
     }
 
-    pub(in crate::web) fn body(&mut self, schema: Value) {
-        self.bodies.entry(JSON).or_default().0 = schema;
+    pub(in crate::web) fn body(&mut self, media_type: &'static str, schema: Value) {
+        self.bodies.entry(media_type).or_default().0 = schema;
+    }
+
+    /// What is refused of every body.
+    pub(in crate::web) fn refuse_bodies(&mut self) {
+        self.refuse(&[
+            Kind::BodyMalformed,
+            Kind::ContentType,
+            DenyReason::BodyTooLarge.into(),
+        ]);
     }
 
     /// Whether it may answer so: the check that keeps the document true.

@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
 
 use crate::web::caller::Anybody;
-use crate::web::openapi::JSON;
-use crate::web::portal::Portal;
+use crate::web::openapi::{Document, JSON};
 
 /// The page runs its own script and nothing else, talks to its own origin only, and never makes markup of text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -16,12 +15,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The document, with the names that this configuration has.
 pub(in crate::web) async fn document(
-    State(portal): State<Arc<Portal>>,
+    State(document): State<Arc<Document>>,
     Anybody(scope): Anybody,
 ) -> Response {
     let api_key_header = scope.snapshot.config.account.api_key_header.as_str();
     let (cookie, _) = scope.snapshot.authorizer.cookies().own();
-    file(JSON, portal.document.text(api_key_header, cookie))
+    file(JSON, document.text(api_key_header, cookie))
 }
 
 /// The page.

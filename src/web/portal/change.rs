@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::form_urlencoded::byte_serialize;
 
 use crate::account::password::{PasswordSet, WantedPassword};
@@ -70,25 +71,28 @@ pub(in crate::web) async fn show(
     Ok(portal.page(CHANGE, &filled, back.as_ref()))
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct ChangeForm {
+    #[schemars(with = "String")]
+    old_password: Secret,
+    #[schemars(with = "String")]
+    new_password: Secret,
+    #[schemars(with = "String")]
+    verify_password: Secret,
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
+}
+
 /// Changes it, and leads on.
 pub(in crate::web) async fn change(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     headers: HeaderMap,
-    mut form: PageForm,
+    PageForm(form): PageForm<ChangeForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["old_password", "new_password", "verify_password", "rd"])?;
-    let back = form
-        .take("rd")
-        .and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
-    let (Some(old), Some(new), Some(verify)) = (
-        form.take("old_password"),
-        form.take("new_password"),
-        form.take("verify_password"),
-    ) else {
-        let detail = "old_password, new_password and verify_password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
+    let return_to = scope.snapshot.authorizer.return_to();
+    let back = form.rd.and_then(|rd| return_to.accept(&rd));
     let found = logged_in(&scope, &Method::POST, &headers).await?;
     let Some(identity) = found else {
         return to_login(&portal, back.as_ref());
@@ -101,15 +105,15 @@ pub(in crate::web) async fn change(
         return Err(Kind::LoginNeeded.into());
     };
     let wanted = WantedPassword {
-        new: Secret::new(new),
-        verify: Secret::new(verify),
+        new: form.new_password,
+        verify: form.verify_password,
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
     let call = call(&scope, Some(&identity));
     let who = (&account.uid, session);
     let outcome = accounts
-        .change_password(&call, who, Secret::new(old), wanted)
+        .change_password(&call, who, form.old_password, wanted)
         .await;
     let problem = match outcome {
         Ok(PasswordSet::Done(_)) => return lead_on(&portal, back.as_ref()),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, Method};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::account::login::Opened;
 use crate::auth::grant::Stop;
@@ -17,7 +18,7 @@ use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, call, own_view};
+use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
@@ -134,36 +135,42 @@ const fn astray(back: Option<&Destination>, counts: bool) -> &'static str {
     }
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct LoginForm {
+    /// The name or the address.
+    username: String,
+    #[schemars(with = "String")]
+    password: Secret,
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
+}
+
 /// Logs in by the form: sets the cookies, and leads back.
 pub(in crate::web) async fn log_in(
-    portal: &Portal,
-    scope: &RequestScope,
-    query: Option<&str>,
-    headers: &HeaderMap,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    PageForm(form): PageForm<LoginForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["username", "password", "rd"])?;
-    let (Some(name), Some(password)) = (form.take("username"), form.take("password")) else {
-        let detail = "username and password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
-    let rd = form.take("rd").or_else(|| parameter(query, "rd"));
+    let rd = form.rd.or_else(|| parameter(query.as_deref(), "rd"));
     let back = rd.and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
-        .login_of_browser(&call(scope, None), &name, Secret::new(password))
+        .login_of_browser(&call(&scope, None), &form.username, form.password)
         .await;
     match outcome.map_err(Problem::from).and_then(opened) {
         Ok(opened) => {
-            end_former(scope, headers).await;
-            lead_back(portal, scope, &opened, back.as_ref())
+            end_former(&scope, &headers).await;
+            lead_back(&portal, &scope, &opened, back.as_ref())
         }
         Err(problem) => {
-            let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
+            let shown: String = form.username.chars().take(NAME_CHARS_MAX).collect();
             let filled = Filled {
                 message: Some(words_of(&problem)),
                 username: &shown,
-                ..Filled::new(portal, scope, back.as_ref())
+                ..Filled::new(&portal, &scope, back.as_ref())
             };
             Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
         }
@@ -212,19 +219,23 @@ async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
     }
 }
 
-/// Logs out by the form, whoever is logged in or nobody: the cookies go, and the browser is led on.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct LogoutForm {
+    /// Where the browser is led to, if the operator lists its origin.
+    rd: Option<String>,
+}
+
+/// Logs out by the form, with or without a login: the cookies go, and the browser is led on.
 pub(in crate::web) async fn log_out(
-    portal: &Portal,
-    scope: &RequestScope,
-    headers: &HeaderMap,
-    mut form: PageForm,
+    State(portal): State<Arc<Portal>>,
+    OwnPage(scope): OwnPage,
+    headers: HeaderMap,
+    PageForm(form): PageForm<LogoutForm>,
 ) -> Result<Response, Problem> {
-    form.only(&["rd"])?;
     let authorizer = &scope.snapshot.authorizer;
-    let back = form
-        .take("rd")
-        .and_then(|rd| authorizer.return_to().accept(&rd));
-    let view = own_view(scope, &Method::POST, headers);
+    let back = form.rd.and_then(|rd| authorizer.return_to().accept(&rd));
+    let view = own_view(&scope, &Method::POST, &headers);
     match scope.recognise(&view).await {
         Ok(Some(identity)) => {
             if let Principal::Own {
@@ -232,7 +243,7 @@ pub(in crate::web) async fn log_out(
                 session: Some(session),
             } = &identity.principal
             {
-                let call = call(scope, Some(&identity));
+                let call = call(&scope, Some(&identity));
                 scope
                     .snapshot
                     .accounts

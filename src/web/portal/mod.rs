@@ -23,7 +23,6 @@ use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
 use crate::web::answer::Written;
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::Document;
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
@@ -39,12 +38,10 @@ pub(in crate::web) struct Portal {
     environment: Environment<'static>,
     /// Path of the gateway's own endpoints.
     prefix: String,
-    /// What is written of all endpoints.
-    pub(in crate::web) document: Document,
 }
 
 impl Portal {
-    pub(in crate::web) fn new(prefix: &str, document: Document) -> Self {
+    pub(in crate::web) fn new(prefix: &str) -> Self {
         let mut environment = Environment::empty();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -64,7 +61,6 @@ impl Portal {
         Self {
             environment,
             prefix: prefix.to_owned(),
-            document,
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::account::me::IdentityConfirmed;
 use crate::account::password::{PasswordSet, WantedPassword};
@@ -14,7 +15,7 @@ use crate::model::account::{Purpose, Username};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::password::problem;
-use crate::web::body::PageForm;
+use crate::web::body::{FormFields, PageForm};
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
@@ -124,17 +125,34 @@ fn show(portal: &Portal, scope: &RequestScope, link: &Link) -> Response {
     portal.page(PASSWORD, &Filled::new(portal, scope, link), None)
 }
 
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct PasswordForm {
+    #[schemars(with = "String")]
+    new_password: Secret,
+    #[schemars(with = "String")]
+    verify_password: Secret,
+}
+
+/// The form that confirms an address.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
 /// Sets the first password, or makes a new address count.
 pub(in crate::web) async fn confirm(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
-    form: PageForm,
+    fields: FormFields,
 ) -> Result<Response, Problem> {
     let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
     match link.purpose {
-        Purpose::ChangeIdentity => change_identity(&portal, &scope, &link, &form).await,
-        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, form).await,
+        Purpose::ChangeIdentity => {
+            let NoFields {} = fields.read()?;
+            change_identity(&portal, &scope, &link).await
+        }
+        Purpose::Confirm | Purpose::Reset => set(&portal, &scope, &link, fields.read()?).await,
     }
 }
 
@@ -142,9 +160,7 @@ async fn change_identity(
     portal: &Portal,
     scope: &RequestScope,
     link: &Link,
-    form: &PageForm,
 ) -> Result<Response, Problem> {
-    form.only(&[])?;
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
         .confirm_identity(&call(scope, None), link.token.expose())
@@ -162,7 +178,7 @@ pub(in crate::web) async fn reset(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
-    form: PageForm,
+    PageForm(form): PageForm<PasswordForm>,
 ) -> Result<Response, Problem> {
     let link = Link::read(&scope, query.as_deref(), RESET).await?;
     set(&portal, &scope, &link, form).await
@@ -172,17 +188,11 @@ async fn set(
     portal: &Portal,
     scope: &RequestScope,
     link: &Link,
-    mut form: PageForm,
+    form: PasswordForm,
 ) -> Result<Response, Problem> {
-    form.only(&["new_password", "verify_password"])?;
-    let (Some(new), Some(verify)) = (form.take("new_password"), form.take("verify_password"))
-    else {
-        let detail = "new_password and verify_password are needed";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
-    };
     let wanted = WantedPassword {
-        new: Secret::new(new),
-        verify: Secret::new(verify),
+        new: form.new_password,
+        verify: form.verify_password,
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
