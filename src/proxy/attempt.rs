@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::model::route::Upstream;
-use crate::proxy::context::RequestContext;
+use crate::snapshot::Services;
 use crate::upstream::ejection::Ejections;
 
 /// A connection that neither side has closed, as the kernel numbers its states.
@@ -43,50 +43,49 @@ impl Attempt {
         }
         Ok(())
     }
-}
 
-/// Notes that the upstream has taken a new connection.
-pub(in crate::proxy) fn note_connected(ctx: &RequestContext, ejections: &Ejections) {
-    if let Some(address) = ctx.attempt.address {
-        let services = &ctx.snapshot.services;
-        let now = services.clock.elapsed();
-        ejections.connected(address, now, services.metrics.upstreams());
+    /// Notes that the upstream has taken a new connection.
+    pub(in crate::proxy) fn note_connected(&self, services: &Services, ejections: &Ejections) {
+        if let Some(address) = self.address {
+            let now = services.clock.elapsed();
+            ejections.connected(address, now, services.metrics.upstreams());
+        }
     }
-}
 
-/// Notes that connecting to the upstream has failed. A lack of descriptors here says nothing about what is there.
-pub(in crate::proxy) fn note_failed(
-    ctx: &RequestContext,
-    upstream: &Upstream,
-    ejections: &Ejections,
-    kind: &ErrorType,
-) {
-    let is_ours = matches!(
-        kind,
-        ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
-    );
-    if let Some(address) = ctx.attempt.address.filter(|_| !is_ours) {
-        let services = &ctx.snapshot.services;
-        let (now, metrics) = (services.clock.elapsed(), services.metrics.upstreams());
-        ejections.failed(&upstream.name, address, now, metrics);
+    /// Notes that connecting to the upstream has failed. A lack of descriptors here says nothing about what is there.
+    pub(in crate::proxy) fn note_failed(
+        &self,
+        services: &Services,
+        upstream: &Upstream,
+        ejections: &Ejections,
+        kind: &ErrorType,
+    ) {
+        let is_ours = matches!(
+            kind,
+            ErrorType::SocketError | ErrorType::BindError | ErrorType::InternalError
+        );
+        if let Some(address) = self.address.filter(|_| !is_ours) {
+            let (now, metrics) = (services.clock.elapsed(), services.metrics.upstreams());
+            ejections.failed(&upstream.name, address, now, metrics);
+        }
     }
-}
 
-/// Whether a request may be sent once more after its connection broke: a kept one may close just as it is used.
-pub(in crate::proxy) fn may_resend(
-    session: &mut Session,
-    ctx: &RequestContext,
-    error: &mut Error,
-    is_reused: bool,
-) -> bool {
-    // What was not sent at all may go again whatever the method: the connection was found closed, or its head could not be
-    // written.
-    let is_head_unwritten = *error.etype() == ErrorType::WriteError && !ctx.attempt.is_body_begun;
-    let is_unsent = ctx.attempt.is_stale || is_head_unwritten;
-    // So may what does no harm twice, if the connection closed before an answer began.
-    error.retry.decide_reuse(is_reused);
-    let is_harmless = error.retry() && session.req_header().method.is_idempotent();
-    // What was read of the body and is not kept would be missing.
-    let is_body_kept = !session.as_ref().retry_buffer_truncated();
-    !ctx.is_resent && is_reused && is_body_kept && (is_unsent || is_harmless)
+    /// Whether the request may be sent once more after its connection broke: a kept one may close just as it is used.
+    pub(in crate::proxy) fn may_resend(
+        &self,
+        session: &mut Session,
+        error: &mut Error,
+        is_reused: bool,
+    ) -> bool {
+        // What was not sent at all may go again whatever the method: the connection was found closed, or its head could
+        // not be written.
+        let is_head_unwritten = *error.etype() == ErrorType::WriteError && !self.is_body_begun;
+        let is_unsent = self.is_stale || is_head_unwritten;
+        // So may what does no harm twice, if the connection closed before an answer began.
+        error.retry.decide_reuse(is_reused);
+        let is_harmless = error.retry() && session.req_header().method.is_idempotent();
+        // What was read of the body and is not kept would be missing.
+        let is_body_kept = !session.as_ref().retry_buffer_truncated();
+        is_reused && is_body_kept && (is_unsent || is_harmless)
+    }
 }

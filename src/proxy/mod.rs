@@ -266,7 +266,8 @@ impl ProxyHttp for Gateway {
         if reused {
             return ctx.attempt.check_kept(socket.map(Arc::as_ref));
         }
-        attempt::note_connected(ctx, self.balancer.ejections());
+        ctx.attempt
+            .note_connected(&ctx.snapshot.services, self.balancer.ejections());
         Ok(())
     }
 
@@ -278,7 +279,9 @@ impl ProxyHttp for Gateway {
         mut e: Box<Error>,
     ) -> Box<Error> {
         if let Ok(upstream) = granted_upstream(ctx) {
-            attempt::note_failed(ctx, upstream, self.balancer.ejections(), e.etype());
+            let (services, ejections) = (&ctx.snapshot.services, self.balancer.ejections());
+            ctx.attempt
+                .note_failed(services, upstream, ejections, e.etype());
         }
         // Nothing was sent, so any method may try the next address, once.
         ctx.failed_connects += 1;
@@ -363,7 +366,8 @@ impl ProxyHttp for Gateway {
             ctx.begin_body();
         } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
-            attempt::note_connected(ctx, self.balancer.ejections());
+            ctx.attempt
+                .note_connected(&ctx.snapshot.services, self.balancer.ejections());
             respond::announce_end(session);
             ctx.begin_answer(open_ended::stream_age(upstream_response));
             if respond::is_bodyless(session, upstream_response) {
@@ -394,7 +398,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        let may_resend = attempt::may_resend(session, ctx, &mut e, client_reused);
+        let may_resend = ctx.attempt.may_resend(session, &mut e, client_reused) && !ctx.is_resent;
         ctx.is_resent = true;
         e.set_retry(may_resend);
         e
