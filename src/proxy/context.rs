@@ -10,14 +10,12 @@ use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
-use crate::model::id::{KeyId, RequestId};
-use crate::model::refusal_fault::RefusalFault;
+use crate::model::id::RequestId;
 use crate::proxy::attempt::Attempt;
 use crate::proxy::connection::{Connection, RefusedHead};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
-use crate::snapshot::{OwnNotes, Snapshot};
-use crate::telemetry::access::AccessRecord;
+use crate::snapshot::{OwnNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::Outcome;
 
 /// How far a request came.
@@ -211,7 +209,7 @@ impl RequestContext {
     }
 
     /// What one of the gateway's own endpoints has found out.
-    const fn notes(&self) -> Option<&Arc<OwnNotes>> {
+    fn notes(&self) -> Option<&OwnNotes> {
         match &self.verdict {
             Verdict::Local(notes) => Some(notes),
             _ => None,
@@ -231,10 +229,6 @@ impl RequestContext {
         }
     }
 
-    fn deny_reason(&self) -> Option<DenyReason> {
-        self.decision().and_then(Decision::deny_reason)
-    }
-
     /// Method and target for the record: those of the request itself, or of the one that a proxy has asked about.
     fn about(&self) -> (Option<&Method>, Option<&Target>) {
         match &self.verdict {
@@ -245,64 +239,35 @@ impl RequestContext {
             _ => (self.method.as_ref(), self.target.as_ref()),
         }
     }
+}
 
-    fn write_record(&self, took: Duration) {
-        let services = &self.snapshot.services;
-        let decision = self.decision();
-        let notes = self.notes();
-        let noted_code = notes.and_then(|notes| notes.reason.get().copied());
-        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
-        let noted_fault = notes.filter(|_| noted_code.is_some());
-        let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
-        let fault = decision.and_then(Decision::fault).or(noted_fault);
-        let identity = decision
-            .and_then(Decision::identity)
-            .or_else(|| notes?.identity.get());
-        let key_id = identity.and_then(|it| it.key_id.as_ref());
-        let code = decision.and_then(Decision::code).or(noted_code);
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let now = self.snapshot.services.clock.elapsed();
+        if self.is_cut() {
+            self.fault = Some(Fault::Drained);
+        }
         let (method, target) = self.about();
         // A refused request never came near an upstream.
         let upstream = self
             .grant()
             .and_then(|grant| self.snapshot.config.upstreams.get(grant.route().upstream));
-        services.access.write(&AccessRecord {
-            time: services.clock.now().to_rfc3339(),
-            request_id: self.id.as_str(),
+        let end = RequestEnd {
+            id: self.id,
+            born: self.born,
             client: self.client.map(|client| client.address),
-            method: method.map_or("", Method::as_str),
+            method,
             host: target.map_or("", |target| &target.host),
             path: target.map_or(self.raw_target.as_str(), |target| target.path.as_str()),
-            route: decision
-                .and_then(Decision::route)
-                .map(|route| route.text.as_str()),
             outcome: self.outcome(),
-            reason: code.or_else(|| self.fault.and_then(Fault::code)),
-            fault: fault.map(RefusalFault::code),
+            decision: self.decision(),
+            notes: self.notes(),
+            broken: self.fault.and_then(Fault::code),
             status: self.status,
-            subject: identity.map(|it| it.subject()),
-            method_authn: identity.map(|it| it.method.as_str()),
-            key_id: key_id.or_else(|| fault?.key_id()).map(KeyId::as_str),
-            upstream: upstream.map(|upstream| upstream.name.as_str()),
+            upstream,
             bytes_sent: self.bytes_sent,
-            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        });
-    }
-}
-
-impl Drop for RequestContext {
-    fn drop(&mut self) {
-        let services = &self.snapshot.services;
-        let now = services.clock.elapsed();
-        let took = now.saturating_sub(self.born);
-        if self.is_cut() {
-            self.fault = Some(Fault::Drained);
-        }
-        services
-            .metrics
-            .request(self.outcome(), self.status, self.deny_reason(), took);
-        if services.access.is_enabled() {
-            self.write_record(took);
-        }
+        };
+        self.snapshot.end_request(&end, now);
         if let Some(connection) = &self.connection {
             connection.end_request(now);
             if self.is_serial {
