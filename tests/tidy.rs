@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,51 @@ const WORDS: &[&str] = &[
     concat!("FIX", "ME"),
     concat!("X", "XX"),
     concat!("#[", "ignore"),
+];
+
+/// Circles between modules that are still open. A circle that is found may be smaller than its entry; one that is gone loses
+/// its entry, and no entry is added.
+const OPEN_CIRCLES: &[&[&str]] = &[
+    &["web::api::session", "web::portal::login"],
+    &["store::sled::open", "store::sled::stand_in"],
+    &["store::sled::walk", "store::sled::writer"],
+    &["store::backup::restore", "store::backup::restored_keys"],
+    &["config::base", "config::env", "config::keys"],
+    &["web::answer", "web::openapi", "web::portal"],
+    &[
+        "web::api::password",
+        "web::api::registration",
+        "web::portal::start",
+    ],
+    &[
+        "operator::backup",
+        "operator::command",
+        "operator::control",
+        "operator::execute",
+        "operator::explain",
+        "operator::import",
+        "operator::key_files",
+        "operator::place",
+        "operator::socket",
+    ],
+    &[
+        "store::engine",
+        "store::intents::accounts",
+        "store::intents::import",
+        "store::intents::keys",
+        "store::intents::mails",
+        "store::intents::members",
+        "store::intents::old_hashes",
+        "store::intents::passwords",
+        "store::intents::people",
+        "store::intents::purge",
+        "store::intents::sessions",
+        "store::intents::settings",
+        "store::layout",
+        "store::reads",
+        "store::record",
+        "store::transaction",
+    ],
 ];
 
 /// Lines of a file without its tests.
@@ -276,6 +322,154 @@ fn climbs(module: &str, tokens: &[Token]) -> Vec<String> {
     found
 }
 
+/// The tokens of a file without the items that only tests have.
+fn without_tests(tokens: &[Token]) -> Vec<Token> {
+    let head = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let (mut kept, mut index) = (Vec::new(), 0);
+    while index < tokens.len() {
+        let window = tokens[index..].iter().map(|token| token.text.as_str());
+        if !window.take(head.len()).eq(head) {
+            kept.push(tokens[index].clone());
+            index += 1;
+            continue;
+        }
+        // The item ends at a semicolon or comma outside of braces, or with its last brace.
+        let mut depth = 0_usize;
+        index += head.len();
+        while index < tokens.len() {
+            let text = text_at(tokens, index);
+            index += 1;
+            match text {
+                "{" | "(" | "[" => depth += 1,
+                "}" | ")" | "]" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && matches!(text, ";" | "," | "}") {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// The names of the modules that a file declares for tests alone.
+fn test_modules(tokens: &[Token]) -> Vec<String> {
+    let head = ["cfg", "(", "test", ")", "]"];
+    let mut found = Vec::new();
+    for begin in 0..tokens.len() {
+        let window = tokens[begin..].iter().map(|token| token.text.as_str());
+        if window.take(head.len()).eq(head) {
+            let item = &tokens[begin + head.len()..];
+            let end = item.iter().position(|token| token.text == ";");
+            let item = &item[..end.unwrap_or(0)];
+            if text_at(item, item.len().saturating_sub(2)) == "mod" {
+                found.extend(item.last().map(|token| token.text.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Every path behind `crate::`, but those of `pub use`: a module's public names may come from above it and from below.
+fn crate_paths(tokens: &[Token]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut is_public_use = false;
+    for (index, token) in tokens.iter().enumerate() {
+        match token.text.as_str() {
+            "use" => {
+                let before = index.checked_sub(1).map_or("", |it| text_at(tokens, it));
+                is_public_use = matches!(before, "pub" | ")");
+            }
+            ";" => is_public_use = false,
+            "crate" if !is_public_use && text_at(tokens, index + 1) == "::" => {
+                tree(tokens, index + 2, &[], &mut found);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Adds the paths of the tree that begins at `index`, and returns the place behind it.
+fn tree(tokens: &[Token], index: usize, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = before.to_vec();
+    let mut index = index;
+    loop {
+        match text_at(tokens, index) {
+            "{" => {
+                index += 1;
+                while !matches!(text_at(tokens, index), "}" | "") {
+                    index = match text_at(tokens, index) {
+                        "," => index + 1,
+                        _ => tree(tokens, index, &path, found),
+                    };
+                }
+                return index + 1;
+            }
+            name => path.push(name.to_owned()),
+        }
+        index += 1;
+        if text_at(tokens, index) != "::" {
+            break;
+        }
+        index += 1;
+    }
+    found.push(path);
+    if text_at(tokens, index) == "as" {
+        index += 2;
+    }
+    index
+}
+
+/// The modules that lie on circles, each group as its members. A module's own file and what is below it are one thing.
+fn circles(sources: &BTreeMap<String, Vec<Token>>) -> Vec<Vec<String>> {
+    let is_inside = |one: &str, other: &str| {
+        one.strip_prefix(other)
+            .is_some_and(|rest| rest.starts_with("::"))
+    };
+    let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (module, tokens) in sources {
+        let targets = named.entry(module).or_default();
+        for path in crate_paths(&without_tests(tokens)) {
+            let prefixes = (1..=path.len()).rev().map(|end| path[..end].join("::"));
+            let file = prefixes
+                .filter_map(|prefix| sources.get_key_value(&prefix))
+                .next();
+            targets.extend(file.map(|(name, _)| name.as_str()).filter(|target| {
+                *target != module && !is_inside(target, module) && !is_inside(module, target)
+            }));
+        }
+    }
+    let reach = |from: &str| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![from.to_owned()]);
+        while let Some(next) = open.pop() {
+            for target in named.get(next.as_str()).into_iter().flatten() {
+                if seen.insert((*target).to_owned()) {
+                    open.push((*target).to_owned());
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&str, BTreeSet<String>> = named
+        .keys()
+        .map(|module| (*module, reach(module)))
+        .collect();
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for (module, targets) in &reached {
+        let is_known = found.iter().flatten().any(|member| member == module);
+        if targets.contains(*module) && !is_known {
+            let back = targets.iter().filter(|target| {
+                reached
+                    .get(target.as_str())
+                    .is_some_and(|it| it.contains(*module))
+            });
+            found.push(back.cloned().collect());
+        }
+    }
+    found
+}
+
 /// Every `use` of all there is, except `super::*` and preludes in tests.
 fn globs(tokens: &[Token]) -> Vec<String> {
     let tests = test_start(tokens);
@@ -457,6 +651,45 @@ fn the_source_keeps_its_floors_and_forms() {
 }
 
 #[test]
+fn no_two_files_need_each_other() {
+    let source = root().join("src");
+    let mut modules = BTreeMap::new();
+    let mut tests = Vec::new();
+    for (path, text) in files(&source, &[".rs"]) {
+        let name = path.strip_prefix(&source).unwrap().with_extension("");
+        let name = name.display().to_string().replace('/', "::");
+        let name = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
+        let tokens = tokens(&text);
+        let inside = if name == "lib" {
+            String::new()
+        } else {
+            format!("{name}::")
+        };
+        tests.extend(
+            test_modules(&tokens)
+                .iter()
+                .map(|test| format!("{inside}{test}")),
+        );
+        modules.insert(name, tokens);
+    }
+    modules.retain(|name, _| {
+        let is_in = |test: &String| name == test || name.starts_with(&format!("{test}::"));
+        !tests.iter().any(is_in)
+    });
+    let is_open = |circle: &&Vec<String>| {
+        let holds = |open: &&[&str]| circle.iter().all(|it| open.contains(&it.as_str()));
+        !OPEN_CIRCLES.iter().any(holds)
+    };
+    let circles = circles(&modules);
+    let found: Vec<_> = circles
+        .iter()
+        .filter(is_open)
+        .map(|it| it.join(" <-> "))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
 fn nothing_is_left_for_later() {
     let mut found = Vec::new();
     for folder in [
@@ -525,6 +758,64 @@ fn what_climbs_is_caught() {
         climbs("model", &tokens("\n\"a\nb\"\nuse crate::config::Config;")),
         ["line 4: model names config"]
     );
+}
+
+#[test]
+fn circles_are_caught() {
+    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+        (
+            &[("a", "use crate::b::X;"), ("b", "fn f() { crate::a::y() }")],
+            &["a b"],
+        ),
+        (
+            &[("a", "use crate::b::X;"), ("b", "pub use crate::a::y;")],
+            &[],
+        ),
+        (
+            &[
+                ("a", "#[cfg(test)]\nmod tests; use crate::{b::{X, Y}, c};"),
+                ("b", "use crate::c::Z;"),
+                ("c", "pub(in crate::c) use x; use crate::a as other;"),
+            ],
+            &["a b c"],
+        ),
+        (
+            &[
+                ("a", "use crate::b::X;"),
+                (
+                    "b",
+                    "#[cfg(test)]\nmod tests { use crate::a::Y; fn f() {} }",
+                ),
+            ],
+            &[],
+        ),
+        (
+            &[("a", "use crate::a::b::X;"), ("a::b", "use crate::a::Y;")],
+            &[],
+        ),
+        (
+            &[
+                (
+                    "a",
+                    "// use crate::b;\nstruct S { #[cfg(test)] x: crate::b::X, y: u8 }",
+                ),
+                ("b", "use crate::a::S;"),
+            ],
+            &[],
+        ),
+    ];
+    for (sources, wanted) in cases {
+        let modules = sources.iter();
+        let modules = modules.map(|(name, source)| ((*name).to_owned(), tokens(source)));
+        let found: Vec<_> = circles(&modules.collect())
+            .iter()
+            .map(|it| it.join(" "))
+            .collect();
+        assert_eq!(found, wanted, "{sources:?}");
+    }
+    let declares =
+        "#[cfg(test)]\npub(crate) mod kit;\nmod real;\n#[cfg(test)]\nmod tests { fn f() { a; } }";
+    assert_eq!(test_modules(&tokens(declares)), ["kit"]);
 }
 
 #[test]

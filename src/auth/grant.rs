@@ -6,7 +6,6 @@ use http::{HeaderName, HeaderValue};
 
 use crate::auth::caller::Caller;
 use crate::model::deny::DenyReason;
-use crate::model::id::KeyId;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
@@ -69,14 +68,6 @@ impl Decision {
             Self::Deny(denial) => denial.route.as_ref(),
             Self::Fail(_) => None,
         }
-    }
-
-    /// The API key that was presented, accepted or not, if its secret was.
-    #[must_use]
-    pub fn key_id(&self) -> Option<&KeyId> {
-        let identity = self.identity();
-        let accepted = identity.and_then(|identity| identity.key_id.as_ref());
-        accepted.or_else(|| self.fault()?.key_id())
     }
 
     /// The caller, as far as that is known.

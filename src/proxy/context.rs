@@ -10,16 +10,14 @@ use crate::auth::asked::Judged;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
-use crate::model::id::{KeyId, RequestId};
-use crate::model::refusal_fault::RefusalFault;
+use crate::model::id::RequestId;
 use crate::model::route::Upstream;
 use crate::proxy::attempt::{Attempt, Attempts};
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
 use crate::proxy::view::{AdmittedRequest, RefusedRequest};
-use crate::snapshot::{OwnNotes, Snapshot};
-use crate::telemetry::access::AccessRecord;
+use crate::snapshot::{OwnNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::Outcome;
 
 /// How far a request came.
@@ -207,50 +205,6 @@ impl RequestContext {
             (None, None) => (None, None),
         }
     }
-
-    fn write_record(&self, took: Duration) {
-        let progress = &self.progress;
-        let services = &progress.snapshot.services;
-        let decision = progress.decision();
-        let notes = progress.notes();
-        let noted_code = notes.and_then(|notes| notes.reason.get().copied());
-        // A page may be shown to a caller whose cookie is not accepted: then nothing was refused.
-        let noted_fault = notes.filter(|_| noted_code.is_some());
-        let noted_fault = noted_fault.and_then(|notes| notes.fault.get());
-        let fault = decision.and_then(Decision::fault).or(noted_fault);
-        let identity = decision
-            .and_then(Decision::identity)
-            .or_else(|| notes?.identity.get());
-        let key_id = identity.and_then(|it| it.key_id.as_ref());
-        let code = decision.and_then(Decision::code).or(noted_code);
-        let (method, target) = self.recorded();
-        let refused = progress.refused.as_ref();
-        let raw_target = refused.map_or("", |refused| &refused.target);
-        let admitted = self.admitted.as_ref().map(|request| request.client);
-        let client = admitted.or_else(|| Some(refused?.client));
-        services.access.write(&AccessRecord {
-            time: services.clock.now().to_rfc3339(),
-            request_id: progress.id.as_str(),
-            client: client.map(|client| client.address),
-            method: method.map_or("", Method::as_str),
-            host: target.map_or("", |target| &target.host),
-            path: target.map_or(raw_target, |target| target.path.as_str()),
-            route: decision
-                .and_then(Decision::route)
-                .map(|route| route.text.as_str()),
-            outcome: progress.outcome(),
-            reason: code.or_else(|| progress.fault.and_then(Fault::code)),
-            fault: fault.map(RefusalFault::code),
-            status: progress.status,
-            subject: identity.map(|it| it.subject()),
-            method_authn: identity.map(|it| it.method.as_str()),
-            key_id: key_id.or_else(|| fault?.key_id()).map(KeyId::as_str),
-            // A refused request never came near an upstream.
-            upstream: progress.upstream().map(|upstream| upstream.name.as_str()),
-            bytes_sent: progress.bytes_sent,
-            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        });
-    }
 }
 
 impl Progress {
@@ -301,7 +255,7 @@ impl Progress {
     }
 
     /// What one of the gateway's own endpoints has found out.
-    const fn notes(&self) -> Option<&Arc<OwnNotes>> {
+    fn notes(&self) -> Option<&OwnNotes> {
         match &self.verdict {
             Verdict::Local(notes) => Some(notes),
             _ => None,
@@ -321,10 +275,6 @@ impl Progress {
         }
     }
 
-    fn deny_reason(&self) -> Option<DenyReason> {
-        self.decision().and_then(Decision::deny_reason)
-    }
-
     /// The upstream of the grant.
     pub(in crate::proxy) fn upstream(&self) -> Option<&Upstream> {
         let upstreams = &self.snapshot.config.upstreams;
@@ -334,21 +284,33 @@ impl Progress {
 
 impl Drop for RequestContext {
     fn drop(&mut self) {
-        let progress = &mut self.progress;
-        if progress.downstream.is_cut() {
-            progress.fault = Some(Fault::Drained);
+        if self.progress.downstream.is_cut() {
+            self.progress.fault = Some(Fault::Drained);
         }
         let progress = &self.progress;
-        let services = &progress.snapshot.services;
-        let now = services.clock.elapsed();
-        let took = now.saturating_sub(progress.born);
-        let (outcome, status) = (progress.outcome(), progress.status);
-        services
-            .metrics
-            .request(outcome, status, progress.deny_reason(), took);
-        if services.access.is_enabled() {
-            self.write_record(took);
-        }
+        let now = progress.snapshot.services.clock.elapsed();
+        let (method, target) = self.recorded();
+        let refused = progress.refused.as_ref();
+        let raw_target = refused.map_or("", |refused| &refused.target);
+        let admitted = self.admitted.as_ref().map(|request| request.client);
+        let client = admitted.or_else(|| Some(refused?.client));
+        let end = RequestEnd {
+            id: progress.id,
+            born: progress.born,
+            client: client.map(|client| client.address),
+            method,
+            host: target.map_or("", |target| &target.host),
+            path: target.map_or(raw_target, |target| target.path.as_str()),
+            outcome: progress.outcome(),
+            decision: progress.decision(),
+            notes: progress.notes(),
+            broken: progress.fault.and_then(Fault::code),
+            status: progress.status,
+            // A refused request never came near an upstream.
+            upstream: progress.upstream(),
+            bytes_sent: progress.bytes_sent,
+        };
+        progress.snapshot.end_request(&end, now);
         let downstream = &progress.downstream;
         if let Some(connection) = &downstream.connection {
             connection.end_request(now);

@@ -3,98 +3,17 @@
 //! A path is refused only where two readings of it would be decided differently. Two readings agree if they lead to the same
 //! route, or to routes that decide alike, with equal values in the captures that decide.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
 
-use crate::model::access::{Requirement, ResourceId, RoleTemplate};
+use crate::model::access::ResourceId;
 use crate::model::path::CanonicalPath;
-use crate::model::route::{Route, Segment, Upstream};
+use crate::model::route::{Route, Segment};
 use crate::route::node::{End, Ends, Folding, Hit, Leaf, Spans, Walk};
 use crate::route::readings::{Reading, Readings};
+use crate::route::rule::Outcome;
 use crate::route::table::{Captures, Found, RouteTable};
-
-/// What comparing needs to know of a route.
-#[derive(Debug)]
-pub(super) struct Rule {
-    /// The first route that decides as this one does.
-    class: usize,
-    /// The captures that its decision, or what is signed about it, depends on.
-    used: Vec<usize>,
-    /// Its upstream may take letters for those of the other case.
-    pub(super) folds: bool,
-}
-
-impl Rule {
-    pub(super) fn all(routes: &[Arc<Route>], upstreams: &[Upstream]) -> Vec<Self> {
-        let mut known: BTreeMap<(usize, String), Vec<(usize, Route)>> = BTreeMap::new();
-        let mut rules = Vec::with_capacity(routes.len());
-        for (place, route) in routes.iter().enumerate() {
-            let alike = (route.upstream, route.require.to_string());
-            let alike = known.entry(alike).or_default();
-            let bare = route.without_place();
-            let class = alike.iter().find(|(_, other)| *other == bare);
-            let class = class.map_or(place, |(class, _)| *class);
-            if class == place {
-                alike.push((place, bare));
-            }
-            rules.push(Self {
-                class,
-                used: used_captures(route),
-                folds: upstreams
-                    .get(route.upstream)
-                    .is_none_or(|upstream| !upstream.case_sensitive),
-            });
-        }
-        rules
-    }
-}
-
-/// Places of the captures that decide: those of the requirement, or all where an assertion signs the caller's roles on them.
-fn used_captures(route: &Route) -> Vec<usize> {
-    let names = route
-        .path
-        .segments
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Capture(name) => Some(name),
-            Segment::Literal(_) => None,
-        });
-    if route.assertion {
-        return (0..names.count()).collect();
-    }
-    let names: Vec<_> = names.collect();
-    let Requirement::Rights { any_role, .. } = &route.require else {
-        return Vec::new();
-    };
-    let used = any_role.iter().filter_map(|template| match template {
-        RoleTemplate::Resource { capture, .. } => names.iter().position(|name| *name == capture),
-        RoleTemplate::Plain(_) => None,
-    });
-    used.collect()
-}
-
-/// What a reading leads to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome<'n> {
-    Route(usize, Spans),
-    /// No route of the pattern takes the method.
-    Method(&'n [Leaf], Spans),
-    None,
-}
-
-impl<'n> Outcome<'n> {
-    pub(super) fn of(hit: Option<&Hit<'n>>, method: &Method) -> Self {
-        let Some(hit) = hit else {
-            return Self::None;
-        };
-        let leaf = hit.leaves.iter().find(|leaf| leaf.takes(method));
-        leaf.map_or(Self::Method(hit.leaves, hit.captures), |leaf| {
-            Self::Route(leaf.route, hit.captures)
-        })
-    }
-}
 
 /// The route that decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod node;
 pub mod normalize;
 pub mod own;
 mod readings;
+mod rule;
 pub mod table;
 #[cfg(test)]
 mod test_kit;

@@ -10,11 +10,7 @@ use crate::model::path::CanonicalPath;
 use crate::route::escape::{decoded, escape_at, is_unreserved, may_stand_raw, push_escape};
 use crate::route::readings::{Reading, Readings};
 
-/// A path that is never served: it has a dot segment or a control character in some reading, cannot be read, or has too
-/// many readings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the path can be read in more than one way")]
-pub struct PathRefused;
+pub use crate::route::readings::PathRefused;
 
 /// A request target in origin form, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

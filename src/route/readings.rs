@@ -13,7 +13,12 @@ use crate::model::path::CanonicalPath;
 use crate::model::printable::is_ignorable;
 use crate::route::escape::{decoded, decoded_but};
 use crate::route::head::host_of;
-use crate::route::normalize::PathRefused;
+
+/// A path that is never served: it has a dot segment or a control character in some reading, cannot be read, or has too
+/// many readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the path can be read in more than one way")]
+pub struct PathRefused;
 
 /// Most readings that are compared.
 const READINGS_MAX: usize = 64;

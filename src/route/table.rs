@@ -11,10 +11,10 @@ use http::Method;
 
 use crate::model::path::CanonicalPath;
 use crate::model::route::{Route, Segment, Upstream};
-use crate::route::choice::{Outcome, Rule};
 use crate::route::node::{Ends, Folding, Hits, Leaf, Node, Spans, Walk};
 use crate::route::own::OwnPaths;
 use crate::route::readings::differ_in_case_alone;
+use crate::route::rule::{Outcome, Rule};
 
 pub use crate::route::node::CAPTURES_MAX;
 

@@ -1,6 +1,7 @@
 //! Floor 5: one configuration made ready.
 
 mod outbox;
+mod record;
 pub mod services;
 
 use std::net::IpAddr;
@@ -47,6 +48,8 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::log::{self, with_causes};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
+
+pub use crate::snapshot::record::RequestEnd;
 
 /// Longest body that the gateway's own endpoints take, in bytes. The longest that makes sense, a password of 256
 /// characters twice with a token, has 3 KiB.

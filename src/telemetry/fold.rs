@@ -13,13 +13,10 @@ use std::time::Duration;
 
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Filter};
+use tracing::{Event, Level, Metadata};
 
 use crate::model::clock::Clock;
-use crate::telemetry::log::with_causes;
-use crate::telemetry::output::{Output, Stream};
+use crate::telemetry::causes::with_causes;
 
 /// What comes again within this time is counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -77,7 +74,7 @@ impl Folds {
     }
 
     /// Whether an event is written, and the number that is due before it.
-    fn admit(&self, event: &Event<'_>) -> (bool, Option<String>) {
+    pub(in crate::telemetry) fn admit(&self, event: &Event<'_>) -> (bool, Option<String>) {
         let metadata = event.metadata();
         let mut said = Said::default();
         event.record(&mut said);
@@ -205,37 +202,12 @@ impl Write for Message {
     }
 }
 
-/// Keeps back what is counted.
-pub(in crate::telemetry) struct FoldRepeats(pub(in crate::telemetry) Arc<Output>);
-
-impl<S: Subscriber> Filter<S> for FoldRepeats {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        // The levels are ordered by how much they let pass.
-        if Level::WARN < *event.metadata().level() {
-            return true;
-        }
-        let (is_written, line) = self.0.folds().admit(event);
-        if let Some(line) = line {
-            self.0.line(Stream::Log, line.into_bytes());
-        }
-        is_written
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::clock::{ManualClock, Timestamp};
     use crate::telemetry::log::subscriber;
-    use crate::telemetry::output::AuditOutput;
+    use crate::telemetry::output::{AuditOutput, Output};
     use crate::telemetry::test_kit::Lines;
 
     fn logged(events: impl FnOnce(&Output, &ManualClock)) -> String {

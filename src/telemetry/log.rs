@@ -1,20 +1,21 @@
 //! The program's own log.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
-use tracing::{Metadata, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::telemetry::audit::{self, AuditLines};
-use crate::telemetry::fold::FoldRepeats;
 use crate::telemetry::output::{Output, Stream};
+
+pub use crate::telemetry::causes::with_causes;
 
 /// Why there is no log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,19 +26,6 @@ pub enum LogError {
     /// This process has a log already.
     #[error("a log is installed already")]
     Installed,
-}
-
-/// An error and everything below it in one line, for texts that have no place for a chain.
-#[must_use]
-pub fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(below) = cause {
-        text.push_str(": ");
-        text.push_str(&below.to_string());
-        cause = below.source();
-    }
-    text
 }
 
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON. None of
@@ -105,6 +93,31 @@ impl Write for LogLine<'_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// Holds back lines that are counted instead of written.
+struct FoldRepeats(Arc<Output>);
+
+impl<S: Subscriber> Filter<S> for FoldRepeats {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        // The levels are ordered by how much they let pass.
+        if Level::WARN < *event.metadata().level() {
+            return true;
+        }
+        let (is_written, line) = self.0.folds().admit(event);
+        if let Some(line) = line {
+            self.0.line(Stream::Log, line.into_bytes());
+        }
+        is_written
     }
 }
 

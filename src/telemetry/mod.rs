@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 mod bearer;
+mod causes;
 pub mod edge;
 mod fold;
 mod histogram;

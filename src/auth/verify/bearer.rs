@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::auth::caller::Caller;
 use crate::auth::grant::Unavailable;
 use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::foreign::{Accepted, ForeignIssuer};
+use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::opaque::is_opaque;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{Kind, Origin, Remembered, SignedBy, Verifier};
@@ -192,27 +192,9 @@ async fn foreign_login(
         generation: found.generation,
     };
     let until = accepted.until;
-    Ok(remembered(accepted, Some(signed), until))
+    Ok(Remembered::foreign(accepted, Some(signed), until))
 }
 
 fn unknown_key(kid: &str) -> TokenFault {
     FaultKind::KeyUnknown.with(format!("kid is {}", shown(kid)))
-}
-
-/// A foreign caller as it is remembered until a moment.
-pub(super) fn remembered(
-    accepted: Accepted,
-    signed: Option<SignedBy>,
-    until: Timestamp,
-) -> Remembered {
-    let caller = Caller::new(accepted.identity).without(accepted.left_out);
-    Remembered {
-        kind: Kind::Bearer,
-        caller: Arc::new(caller),
-        stamp: None,
-        signed,
-        until,
-        uses: None,
-        terms: None,
-    }
 }

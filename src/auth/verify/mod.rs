@@ -20,7 +20,7 @@ use crate::auth::cookie::CookieKind;
 use crate::auth::extract::{Carriers, Credential};
 use crate::auth::grant::{Stop, Unavailable};
 use crate::auth::key_use::{KeyState, KeyUse};
-use crate::auth::verify::foreign::ForeignIssuer;
+use crate::auth::verify::foreign::{Accepted, ForeignIssuer};
 use crate::auth::verify::session::Use;
 use crate::auth::verify::unverified::Unverified;
 use crate::config::{Config, RoleSettings, SessionSettings};
@@ -139,6 +139,20 @@ impl Terms {
 }
 
 impl Remembered {
+    /// The caller of a foreign token.
+    fn foreign(accepted: Accepted, signed: Option<SignedBy>, until: Timestamp) -> Self {
+        let caller = Caller::new(accepted.identity).without(accepted.left_out);
+        Self {
+            kind: Kind::Bearer,
+            caller: Arc::new(caller),
+            stamp: None,
+            signed,
+            until,
+            uses: None,
+            terms: None,
+        }
+    }
+
     fn counts_at(&self, now: Timestamp) -> bool {
         let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
         let is_signed = self

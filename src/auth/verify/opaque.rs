@@ -3,7 +3,6 @@
 use http::HeaderName;
 
 use crate::auth::grant::Unavailable;
-use crate::auth::verify::bearer::remembered;
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::verify::{Origin, Remembered, Verifier};
@@ -53,7 +52,7 @@ impl Verifier {
             Said::Active { claims, ttl } => match foreign.introspected(&claims, now) {
                 Ok(accepted) => {
                     let until = accepted.until.min(now.plus(ttl));
-                    Ok(remembered(accepted, None, until))
+                    Ok(Remembered::foreign(accepted, None, until))
                 }
                 Err(fault) => {
                     // It is asked about no more often than one that is not active.

@@ -11,6 +11,7 @@ mod lane;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -164,10 +165,10 @@ impl Output {
             }
             queue
         });
-        out.start(stdout, out_inboxes)?;
+        writer::start(&out, stdout, out_inboxes)?;
         let mut lanes = vec![out];
         if let Some(sink) = stderr {
-            err.start(sink, err_inboxes)?;
+            writer::start(&err, sink, err_inboxes)?;
             lanes.push(err);
         }
         Ok(Arc::new(Self {

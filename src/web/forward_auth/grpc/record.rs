@@ -4,14 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-
 use crate::auth::asked::Judged;
 use crate::auth::grant::Decision;
-use crate::model::id::{KeyId, RequestId};
-use crate::model::refusal_fault::RefusalFault;
-use crate::snapshot::Snapshot;
-use crate::telemetry::access::AccessRecord;
+use crate::model::id::RequestId;
+use crate::snapshot::{RequestEnd, Snapshot};
 use crate::telemetry::metrics::Outcome;
 
 /// How a question was answered.
@@ -64,51 +60,28 @@ impl Record {
             None => Outcome::Aborted,
         }
     }
-
-    fn status(&self) -> u16 {
-        self.answered.as_ref().map_or(0, |it| it.status)
-    }
-
-    fn write(&self, took: Duration) {
-        let services = &self.snapshot.services;
-        let decision = self.decision();
-        let identity = decision.and_then(Decision::identity);
-        let answered = self.answered.as_ref();
-        let about = answered.and_then(|it| it.judged.about.as_ref());
-        services.access.write(&AccessRecord {
-            time: services.clock.now().to_rfc3339(),
-            request_id: self.id.as_str(),
-            client: Some(answered.and_then(|it| it.client).unwrap_or(self.peer)),
-            method: about.map_or("", |(method, _)| Method::as_str(method)),
-            host: about.map_or("", |(_, target)| &target.host),
-            path: about.map_or("", |(_, target)| target.path.as_str()),
-            route: decision
-                .and_then(Decision::route)
-                .map(|route| route.text.as_str()),
-            outcome: self.outcome(),
-            reason: decision.and_then(Decision::code),
-            fault: decision.and_then(Decision::fault).map(RefusalFault::code),
-            status: self.status(),
-            subject: identity.map(|it| it.subject()),
-            method_authn: identity.map(|it| it.method.as_str()),
-            key_id: decision.and_then(Decision::key_id).map(KeyId::as_str),
-            upstream: None,
-            bytes_sent: answered.map_or(0, |it| it.body_bytes),
-            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        });
-    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let services = &self.snapshot.services;
-        let took = services.clock.elapsed().saturating_sub(self.born);
-        let reason = self.decision().and_then(Decision::deny_reason);
-        services
-            .metrics
-            .request(self.outcome(), self.status(), reason, took);
-        if services.access.is_enabled() {
-            self.write(took);
-        }
+        let answered = self.answered.as_deref();
+        let about = answered.and_then(|it| it.judged.about.as_ref());
+        let end = RequestEnd {
+            id: self.id,
+            born: self.born,
+            client: Some(answered.and_then(|it| it.client).unwrap_or(self.peer)),
+            method: about.map(|(method, _)| method),
+            host: about.map_or("", |(_, target)| &target.host),
+            path: about.map_or("", |(_, target)| target.path.as_str()),
+            outcome: self.outcome(),
+            decision: self.decision(),
+            notes: None,
+            broken: None,
+            status: answered.map_or(0, |it| it.status),
+            upstream: None,
+            bytes_sent: answered.map_or(0, |it| it.body_bytes),
+        };
+        let now = self.snapshot.services.clock.elapsed();
+        self.snapshot.end_request(&end, now);
     }
 }
