@@ -172,7 +172,7 @@ impl Connections {
         }
     }
 
-    /// Ends the HTTP/1 streams in flight and returns their number.
+    /// Ends the HTTP/1 streams in flight and returns how many it has ended.
     pub(crate) fn cut_streams(&self, now: Duration) -> usize {
         let open = self.lock();
         let streams = open.all.values().filter(|it| it.is_streaming(now));

@@ -1,7 +1,7 @@
 //! Floor 1: the only outgoing HTTP client, with limits of size and time.
 //!
 //! It uses TLS with verified certificates, and plain HTTP on loopback only. It follows no redirect and opens a new
-//! connection for each request, so that no leftover of one response can be taken for the next.
+//! connection for each request, so that no leftover of one response is read as the next.
 
 mod connect;
 mod trust;

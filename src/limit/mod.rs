@@ -1,6 +1,6 @@
 //! Floor 1: rate limiters, counted by key.
 //!
-//! A key is a digest, so that a counter reveals nothing; only its creator knows what it stands for. Hits inside their
+//! A key is a digest, so that a counter reveals nothing; only its creator knows what it is for. Hits inside their
 //! window are never evicted: if there is no room, a new key is refused rather than let through uncounted. An attempt in
 //! flight holds a place until its outcome is known, and does not count as a failure before. Times are those of the
 //! monotonic clock; for a restart they are exported and imported as wall-clock times (`Counters::changes`,

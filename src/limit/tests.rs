@@ -251,7 +251,7 @@ fn a_full_table_refuses_new_keys_and_evicts_none() {
     // Known keys continue to be counted.
     hit(&counters, &[claim(1), claim(2), claim(3)]);
     assert!(matches!(counters.take(&[claim(1)]), Take::Over(_)));
-    // Expired keys make room; the second hit of one moment is counted a microsecond later.
+    // Expired keys make room.
     clock.advance(Duration::from_secs(11));
     hit(&counters, &[claim(4), claim(5), claim(6)]);
 }

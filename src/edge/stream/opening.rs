@@ -89,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// Ready results pass; a pending connection that is to be closed ends here.
+    /// Passes a ready result; ends a pending connection that is to be closed.
     fn or_closed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>, closed: T) -> Poll<T> {
         if polled.is_pending() && self.connection.closes_now(cx.waker()) {
             self.end_reading();
