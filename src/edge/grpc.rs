@@ -53,7 +53,7 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts connections and answers forward-auth requests over gRPC.
+/// The acceptor for forward-auth requests over gRPC.
 #[derive(Debug)]
 pub(crate) struct QuestionDoor {
     current: Arc<Current>,
@@ -193,7 +193,7 @@ impl QuestionDoor {
     }
 }
 
-/// Returns once no request is in flight.
+/// Returns once no request is in flight, checked every [`GOODBYE_TIME`].
 async fn silence(in_flight: &AtomicUsize) {
     loop {
         sleep(GOODBYE_TIME).await;
