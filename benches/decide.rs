@@ -1,7 +1,7 @@
-//! What a decision costs once it is warm: `cargo bench --bench decide`.
+//! The cost of a decision with warm caches: `cargo bench --bench decide`.
 //!
-//! Each case is one call of `Authorizer::decide`, with the identity headers of the grant read as the proxy reads them.
-//! Allocations are counted beside the time: none may grow with the number of roles.
+//! Each case is one call of `Authorizer::decide`, including reading the identity headers of the grant as the proxy
+//! does. Allocations are counted too: none may grow with the number of roles.
 
 #![expect(
     clippy::unwrap_used,
@@ -75,10 +75,10 @@ url = "http://SOURCE/m?uid={uid}&id={id}"
 ttl_s = 86400
 "#;
 
-/// What the role source of [`CONFIG`] says to every question.
+/// The answer of the role source in [`CONFIG`] to every query.
 const ANSWER: &str = r#"[{"resource":"event","id":"7","level":"manager"}]"#;
 
-/// A role source on a port of its own; it ends with the process.
+/// Starts a role source on its own port; it ends with the process.
 fn source() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -104,11 +104,11 @@ struct Setup {
     snapshot: Snapshot,
     bearer: HeaderMap,
     api_key: HeaderMap,
-    /// Of a key that is bound to networks.
+    /// Header fields with an API key that is bound to networks.
     bound_key: HeaderMap,
 }
 
-/// The fields of a small request with one credential.
+/// Returns the header fields of a small request with one credential.
 fn headers(name: &'static str, credential: &str) -> HeaderMap {
     HeaderMap::from_iter([
         (
@@ -123,7 +123,7 @@ fn headers(name: &'static str, credential: &str) -> HeaderMap {
     ])
 }
 
-/// The fields of a request with a key of its own.
+/// Creates an API key and returns the header fields of a request with it.
 async fn key(accounts: &Accounts, owner: &Account, wanted: WantedKey) -> HeaderMap {
     let created = accounts
         .create_api_key_for(&Call::cli(), owner, wanted)
@@ -186,7 +186,7 @@ impl Setup {
             else {
                 panic!("no login")
             };
-            // As it is now: each membership has moved its generation.
+            // Read again, because each membership has advanced its generation.
             let account = store.account(&account.uid).await.unwrap().unwrap();
             let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
             let bound = WantedKey {
@@ -231,7 +231,7 @@ impl Setup {
 
     fn bench(&self, bencher: Bencher<'_, '_>, path: &str, headers: &HeaderMap) {
         let path = canonical(path).unwrap().path;
-        // The first verifies and fills the caches.
+        // The first decision verifies the credential and fills the caches.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -251,42 +251,42 @@ impl Setup {
     }
 }
 
-/// No credential is looked at.
+/// No credential is read.
 #[divan::bench]
 fn public(bencher: Bencher<'_, '_>) {
     let setup = Setup::new(0);
     setup.bench(bencher, "/public/x", &HeaderMap::new());
 }
 
-/// An ES256 token of our own that was verified before.
+/// An ES256 token of the gateway, verified before.
 #[divan::bench(args = [0, 10_000])]
 fn jwt_hit(bencher: Bencher<'_, '_>, memberships: usize) {
     let setup = Setup::new(memberships);
     setup.bench(bencher, "/hello/world", &setup.bearer);
 }
 
-/// The same, with an assertion that was made before.
+/// The same, with an assertion from the cache.
 #[divan::bench]
 fn asserted(bencher: Bencher<'_, '_>) {
     let setup = Setup::new(0);
     setup.bench(bencher, "/told/world", &setup.bearer);
 }
 
-/// An API key that was verified before.
+/// An API key verified before.
 #[divan::bench(args = [0, 10_000])]
 fn api_key_hit(bencher: Bencher<'_, '_>, memberships: usize) {
     let setup = Setup::new(memberships);
     setup.bench(bencher, "/hello/world", &setup.api_key);
 }
 
-/// An API key that is bound to networks and was verified before.
+/// An API key bound to networks, verified before.
 #[divan::bench]
 fn bound_api_key_hit(bencher: Bencher<'_, '_>) {
     let setup = Setup::new(0);
     setup.bench(bencher, "/hello/world", &setup.bound_key);
 }
 
-/// A role that another service gave a moment ago.
+/// A role from a role source, in the cache.
 #[divan::bench(args = [0, 10_000])]
 fn sourced_role(bencher: Bencher<'_, '_>, memberships: usize) {
     let setup = Setup::new(memberships);
@@ -300,7 +300,7 @@ fn resource_role(bencher: Bencher<'_, '_>, memberships: usize) {
     setup.bench(bencher, "/lists/42/items", &setup.bearer);
 }
 
-/// The path as it comes in, to the form that is matched.
+/// From the received path to the canonical form that is matched.
 #[divan::bench(args = ["/lists/42/items", "/a/b/c/d/e/f/g/h?x=1", "/caf%c3%a9/%7Eanna"])]
 fn canonical_path(target: &str) -> usize {
     canonical(black_box(target)).unwrap().path.as_str().len()

@@ -1,4 +1,4 @@
-//! Argon2id hashes per second, at the cost that is in force, by threads of the pool.
+//! Argon2id hashes per second at the configured cost, by number of threads in the pool.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use divan::counter::ItemsCount;
 use doorward::crypto::password::PasswordPool;
 use doorward::model::secret::Secret;
 
-/// Hashes in flight at once, so that every thread has work.
+/// Hashes in flight at once, so that every thread is busy.
 const IN_FLIGHT: usize = 8;
 
 fn main() {
@@ -27,7 +27,7 @@ fn hash(bencher: divan::Bencher<'_, '_>, threads: usize) {
             let password = || Secret::new("correct horse battery staple".to_owned());
             let all = (0..IN_FLIGHT).map(|_| pool.hash(password()));
             let mut running: Vec<_> = all.map(Box::pin).collect();
-            // Polled once, each has put its job into the queue.
+            // The first poll of each future queues its job.
             std::future::poll_fn(|context| {
                 running.retain_mut(|job| job.as_mut().poll(context).is_pending());
                 if running.is_empty() {

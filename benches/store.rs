@@ -1,5 +1,5 @@
-//! Durable writes into the embedded store: `logins/1` and `logins/32` are sessions written by so many at once, each
-//! acknowledged only when it is on the disk. `items/s` is writes per second; the disk under `target` is what counts.
+//! Durable writes to the embedded store: `logins/1` and `logins/32` write sessions from this many tasks at once, each
+//! acknowledged only when it is on disk. `items/s` is writes per second, on the disk that holds `target`.
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use doorward::store::{Creation, Guarded, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// How many writes one sample makes, whatever the number of writers.
+/// Number of writes per sample, whatever the number of writers.
 const WRITES: u64 = 1024;
 const ACCOUNTS: u64 = 1000;
 
@@ -59,7 +59,7 @@ fn filled() -> (Runtime, TempDir, Arc<dyn Store>) {
         .worker_threads(2)
         .build()
         .unwrap();
-    // Not the system's temporary directory, which may be memory.
+    // Not in the system's temporary directory, which may be in memory.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.path(), Arc::default()).unwrap());
     runtime.block_on(async {

@@ -1,23 +1,23 @@
-//! What time takes away, and what becomes of it when the clock is set.
+//! Expiry, and what happens when the wall clock is set.
 //!
-//! Limits, pauses and time-outs go by the monotonic clock, and no setting of the wall clock moves them. What is stored goes by
-//! the wall clock; what was stored while that was ahead does not live on for it (`Timestamp::is_ahead`).
+//! Limits, pauses and timeouts use the monotonic clock, so setting the wall clock does not affect them. Stored times
+//! use the wall clock; a record stored while it was ahead does not live longer for that (`Timestamp::is_ahead`).
 
 use std::time::Duration;
 
 use crate::model::clock::Clock;
 use crate::snapshot::Services;
 
-/// How often the two clocks are compared.
+/// Interval of comparing the two clocks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A wall clock that moves by more than this against the monotonic one has been set; less is what clocks are kept right by.
+/// A wall clock that moves by more than this against the monotonic one was set; less is ordinary clock adjustment.
 const JUMP_MIN_MS: i64 = 10_000;
-/// A clock that jumps on is mentioned this often.
+/// Minimum interval of log lines about a clock that keeps jumping.
 const TELL_EVERY: Duration = Duration::from_mins(1);
-/// How often what has expired is removed.
+/// Interval of removing expired records.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 
-/// Removes what has expired, now and then, and logs how far the clock is set.
+/// Removes expired records periodically, and logs jumps of the wall clock.
 pub(super) async fn keep_time(services: Services) {
     let mut watch = Watch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
@@ -28,11 +28,11 @@ pub(super) async fn keep_time(services: Services) {
         }
         let elapsed = services.clock.elapsed();
         if 0 < jump {
-            // It may be a mistake that is put right soon, and what is removed does not come back.
+            // The jump may be a mistake that is corrected soon, and removed records do not come back.
             next_purge = elapsed + PURGE_EVERY;
         }
         if jump < 0 {
-            // Whoever was verified by the clock of then is looked at again, and mails that wait are due.
+            // Identities verified by the previous time are verified again, and waiting mails are due.
             services.store.generations().touch_all();
             next_purge = elapsed;
         }
@@ -66,16 +66,17 @@ async fn purge(services: &Services) {
 
 /// Compares the wall clock with the monotonic one.
 struct Watch {
-    /// By how much the wall clock is ahead, in milliseconds.
+    /// How far the wall clock is ahead, in milliseconds.
     ahead: i64,
     back: Direction,
     forward: Direction,
 }
 
-/// How far the clock was set in one direction. Each is told by itself: what is put right within a minute is two lines.
+/// Jumps of the clock in one direction. Each direction is logged separately: a jump corrected within a minute is two
+/// lines.
 #[derive(Default)]
 struct Direction {
-    /// What has not been told.
+    /// Milliseconds not logged yet.
     untold: i64,
     told_at: Option<Duration>,
 }
@@ -100,7 +101,7 @@ impl Watch {
         }
     }
 
-    /// By how many milliseconds the wall clock was set since the last look; 0: it was not.
+    /// Returns by how many milliseconds the wall clock was set since the last call; 0 if it was not.
     fn look(&mut self, clock: &dyn Clock) -> i64 {
         let now = ahead(clock);
         let moved = now.saturating_sub(self.ahead);
@@ -117,7 +118,7 @@ impl Watch {
         moved
     }
 
-    /// What is to be told now.
+    /// Returns the jump to log now, if any.
     fn due(&mut self, clock: &dyn Clock) -> Option<i64> {
         let now = clock.elapsed();
         self.forward.due(now).or_else(|| self.back.due(now))
@@ -138,7 +139,7 @@ mod tests {
     fn a_jump_is_told_at_once_and_what_goes_on_once_a_minute() {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let mut watch = Watch::new(&clock);
-        // After how many seconds; by how much it is set; what is told.
+        // Seconds that pass; seconds by which the clock is set; what is logged.
         let cases = [
             (1, 0, None),
             (1, 10, None),

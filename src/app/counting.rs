@@ -1,4 +1,4 @@
-//! Counters over a restart: taken back before anything is served, kept whenever somebody waits for that, each second, and
+//! Persistence of counters: restored before anything is served; stored whenever a caller waits for it, each second, and
 //! once more at the end.
 
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::sync::oneshot;
 use crate::snapshot::Services;
 use crate::store::error::StoreError;
 
-/// How much a crash may take of what nobody waits for, such as mails that were caused.
+/// Maximum loss by a crash of counts that no caller waits for, such as mails.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes back what was kept before.
+/// Restores the stored counters.
 pub(super) async fn restore(services: &Services) -> Result<(), StoreError> {
     let kept = services.store.counters().await?;
     services.counters.restore(kept);
     Ok(())
 }
 
-/// Keeps what changes until the sender of `ended` is gone, and then what is left.
+/// Stores changes until the sender of `ended` is dropped, and then what is left.
 ///
-/// One task does both: two at once could put an older count over a newer one.
+/// One task does both: of two concurrent writes, the older count could overwrite the newer one.
 pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>) {
     let (mut could_keep, mut goes_on) = (true, true);
     loop {
@@ -52,7 +52,7 @@ pub(super) async fn keep_on(services: Services, mut ended: oneshot::Receiver<()>
     }
 }
 
-/// Keeps all that has changed until now.
+/// Stores all changes so far.
 async fn keep(services: &Services) -> Result<(), StoreError> {
     loop {
         let changes = services.counters.changes();

@@ -1,4 +1,4 @@
-//! From the first open file to the last answered request.
+//! The life of a gateway, from the first open file to the last answered request.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -34,18 +34,19 @@ use crate::store::Store;
 use crate::telemetry::output::Output;
 use crate::web::Endpoints;
 
-/// How often the store is asked whether it can write.
+/// Interval of checking whether the store can write.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// How often the outputs are looked at.
+/// Interval of checking the outputs.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How long uses of API keys are gathered for one write.
+/// How long uses of API keys are collected for one write.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// Most uses in one write.
+/// Maximum number of uses in one write.
 const NOTES_MAX: usize = 512;
-/// How much longer a start may take for each step of an import that it finishes, in microseconds: half a minute.
+/// Extension of systemd's start timeout per finished step of an import, in microseconds: half a minute.
 const STEP_WAIT_US: u32 = 30_000_000;
 
-/// Opens everything, serves until a signal ends it, drains. A signal that has come before is heeded once it serves.
+/// Opens everything, serves until a signal, then drains. A signal received during the start takes effect once the
+/// gateway serves.
 pub(super) async fn run(
     path: &Path,
     config: Config,
@@ -58,7 +59,7 @@ pub(super) async fn run(
         Snapshot::build(Arc::clone(&config), services.clone()).map_err(AppError::Obstacles)?;
     let current = Arc::new(Current::new(snapshot));
 
-    // Everything is bound before anything is served: a start that fails has answered nobody.
+    // Everything is bound before anything is served, so that a failed start has answered no request.
     let listeners = listen::bind(&config.listen.addresses)?;
     let admin_listener = listen::bind_one(config.listen.admin_address)?;
     let grpc_listener = config.forward_auth.grpc_address.map(listen::bind_one);
@@ -106,7 +107,7 @@ pub(super) async fn run(
     drop(end_counting);
     let _ = counting.await;
     services.post.end().await;
-    // It bounds its own end; a panic in it has been told of.
+    // The delivery limits its own shutdown; a panic in it was logged.
     let _ = delivery.await;
     let _ = std::fs::remove_file(socket::path_in(&config.store.path));
     if cut == 0 {
@@ -116,8 +117,8 @@ pub(super) async fn run(
     }
 }
 
-/// Closes both doors, until all has ended or has had its time, or another signal comes. How many connections had requests
-/// under way then; streams are none, for they were told to end.
+/// Drains both listeners until all requests have ended, the time is over, or another signal arrives. Returns the number
+/// of connections with requests still in flight; streams do not count, since they were ended.
 async fn drain(
     door: &Door,
     question_door: &QuestionDoor,
@@ -132,7 +133,7 @@ async fn drain(
     door.busy() + question_door.busy()
 }
 
-/// Has what there is no memory for refused, where memory has a limit.
+/// Starts the memory watch if memory is limited.
 fn watch_memory(
     door: &Door,
     in_flight: Arc<InFlight>,
@@ -148,7 +149,7 @@ fn watch_memory(
     pressure
 }
 
-/// What goes on in the store while the gateway serves.
+/// Starts the periodic tasks of a serving gateway.
 fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(clock::keep_time(services.clone()));
     tasks.spawn(watch_output(Arc::clone(&services.output)));
@@ -161,7 +162,7 @@ fn keep_house(services: &Services, config: &Config, tasks: &mut JoinSet<()>) {
 }
 
 async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError> {
-    // Before anything is opened or made.
+    // Checked before anything is opened or created.
     let obstacles = crate::snapshot::obstacles(config);
     if !obstacles.is_empty() {
         return Err(AppError::Obstacles(obstacles));
@@ -181,7 +182,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
     Ok(services)
 }
 
-/// Logs which store was opened: a start on another one than the last looks like any other from outside.
+/// Logs which store was opened: from outside, a start with the wrong store looks like any other.
 async fn tell_store(config: &Config, services: &Services, is_new: bool) {
     let path = place::absolute(&config.store.path);
     let Some(files) = &services.key_files else {
@@ -225,7 +226,7 @@ fn open_to_questions(
     door
 }
 
-/// The built-in echo service on a loopback port of its own, if an upstream wants it.
+/// Starts the built-in echo on its own loopback port, if an upstream uses it.
 fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketAddr>, AppError> {
     let wants_echo =
         |upstream: &Upstream| upstream.addresses.contains(&UpstreamAddress::BuiltinEcho);
@@ -238,8 +239,8 @@ fn start_echo(config: &Config, tasks: &mut JoinSet<()>) -> Result<Option<SocketA
     Ok(Some(address))
 }
 
-/// `admin.sock`. With records in memory nothing locks the directory, so another gateway may have the socket, and on a disk
-/// that takes no writes none can be made: then this one goes without.
+/// Binds `admin.sock`. With records in memory nothing locks the directory, so another gateway may own the socket, and
+/// on a disk that accepts no writes none can be created: the gateway then runs without it.
 async fn start_socket(
     config: &Config,
     current: &Arc<Current>,
@@ -299,7 +300,8 @@ async fn components(
     ]
 }
 
-/// Names the foreign issuers of the present configuration that cannot be reached, and the outputs that are not read.
+/// Returns the names of the current configuration's foreign issuers that cannot be reached, and of the outputs that are
+/// not read.
 fn degraded(current: &Arc<Current>) -> Degraded {
     let current = Arc::clone(current);
     Box::new(move || {
@@ -313,7 +315,7 @@ fn degraded(current: &Arc<Current>) -> Degraded {
     })
 }
 
-/// Logs when an output stops taking its lines, and when it takes them again, and how many lines were counted instead of
+/// Logs when an output stops accepting lines and when it accepts them again, and how many lines were counted instead of
 /// written.
 async fn watch_output(output: Arc<Output>) {
     let mut before: Vec<&str> = Vec::new();
@@ -341,7 +343,7 @@ async fn probe_store(services: Services, can_write: Arc<AtomicBool>) {
     }
 }
 
-/// Asks whether the store can write, and logs when that has changed.
+/// Checks whether the store can write, and logs when that has changed.
 async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
     let probed = store.ready().await;
     let could_write = can_write.swap(probed.is_ok(), Ordering::AcqRel);
@@ -357,7 +359,7 @@ async fn look_at_store(store: &Arc<dyn Store>, can_write: &AtomicBool) {
     }
 }
 
-/// Writes when API keys were used. What cannot be written is lost: it is a help to their owners and nothing more.
+/// Stores when API keys were last used. A failed write is lost: the times are only information for the owners.
 async fn note_key_use(services: Services) {
     let Some(mut notes) = services.key_use.take_notes() else {
         return;
@@ -378,7 +380,7 @@ async fn note_key_use(services: Services) {
     }
 }
 
-/// Reloads at each SIGHUP and at each wish, until SIGTERM or SIGINT comes.
+/// Reloads at each SIGHUP and each reload command, until SIGTERM or SIGINT.
 async fn until_end(
     signals: &Signals,
     path: &Path,
@@ -394,9 +396,9 @@ async fn until_end(
     loop {
         tokio::select! {
             () = signals.end() => return,
-            // The log has the outcome.
+            // The outcome is in the log.
             () = signals.hangup() => drop(reload(reload::BY_SIGNAL).await),
-            // Whoever went away wants no answer.
+            // A caller that has disconnected needs no answer.
             Some(caller) = wishes.recv() => drop(caller.send(reload(reload::BY_COMMAND).await)),
         }
     }
@@ -414,7 +416,7 @@ fn tell_ready(config: &Config) {
     tell_systemd(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Where no systemd started us this does nothing.
+/// Without systemd this does nothing.
 fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(

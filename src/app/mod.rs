@@ -1,4 +1,4 @@
-//! Floor 9: wires the rooms below, and nothing else.
+//! Floor 9: wires the modules below, and nothing else.
 
 mod clock;
 mod counting;
@@ -19,18 +19,18 @@ use crate::snapshot::{notes, obstacles};
 use crate::telemetry::log;
 use crate::telemetry::output::AuditOutput;
 
-/// What `check` found: one line each.
+/// The findings of `check`, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What keeps the configuration from being used.
+    /// Problems that keep the configuration from being used.
     pub problems: Vec<String>,
-    /// What works, and should be looked at.
+    /// Works, but should be reviewed.
     pub warnings: Vec<String>,
-    /// What works, and perhaps not as it was meant.
+    /// Works, but perhaps not as intended.
     pub notes: Vec<String>,
 }
 
-/// Reads a configuration as `serve` would, without opening the store, and reports everything at once.
+/// Checks a configuration as `serve` would, without opening the store, and reports everything at once.
 #[must_use]
 pub fn check(path: &Path) -> Report {
     match Config::load(path, &EnvOverlay::from_process()) {
@@ -59,14 +59,14 @@ pub fn check(path: &Path) -> Report {
 /// Runs the gateway until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
-/// [`AppError`]: what kept it from starting, or what a drain had to cut off.
+/// [`AppError`] if the gateway cannot start, or if a drain had to cut requests.
 pub fn serve(path: &Path) -> Result<(), AppError> {
     let signals = Signals::listen()?;
     let (config, warnings) = load(path)?;
     let output = OpenOutput::start(&config.log.level, AuditOutput::Stdout)?;
     log::report_panics(Arc::clone(&output.0));
     log_warnings(&warnings);
-    // Elsewhere the configuration's own check has said so.
+    // In the other cases the configuration's own check has warned.
     if config.listen.public_url.scheme == "http" && config.listen.public_url.is_loopback {
         tracing::warn!("public_url is plain http: the session cookie is sent without Secure");
     }
@@ -84,7 +84,7 @@ pub fn serve(path: &Path) -> Result<(), AppError> {
     threads.worker_threads(config.listen.workers);
     let runtime = start(threads.thread_name("doorward"))?;
     let ended = runtime.block_on(lifecycle::run(path, config, Arc::clone(&output.0), signals));
-    // What is still running has had its time.
+    // Tasks still running have had their time.
     runtime.shutdown_background();
     if ended.is_ok() {
         tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! Reload: another configuration for new requests, all of it or nothing.
+//! Reload: a new configuration for new requests, applied completely or not at all.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::snapshot::{Current, Obstacle, Services, Snapshot, services};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 
-/// Who asks for a reload, as the audit trail names them: `doorward reload`, or SIGHUP.
+/// The actor of a reload in the audit trail: `doorward reload`, or SIGHUP.
 pub(super) const BY_COMMAND: &str = "cli";
 pub(super) const BY_SIGNAL: &str = "signal";
 
-/// Reads the configuration again and makes it the current one; if anything is wrong with it, the old one stays.
+/// Reads the configuration again and makes it current; if anything is wrong with it, the old one stays.
 ///
-/// Gives what `doorward reload` shows: what counts only after a restart, and what the change voids.
+/// Returns what `doorward reload` shows: changes that need a restart, and what the change invalidates.
 pub(super) async fn reload(path: &Path, current: &Current, actor: &str) -> Reply {
     let output = Arc::clone(&current.load().services.output);
     let event = |outcome| AuditEvent {
@@ -83,11 +83,11 @@ fn put_into_force(path: &Path, current: &Current) -> Reply {
     }
 }
 
-/// What is said of a key whose change makes the gateway refuse what it has signed.
+/// Message for a key whose change makes the gateway refuse the tokens it has signed.
 const VOIDED: &str = "changed: every access token that was issued before is refused from now on; who has a refresh token \
      gets another one, and cookies and API keys go on";
 
-/// The keys that have changed and stand in every token of our own.
+/// Returns the changed keys whose values are part of every token this gateway signs.
 fn voiding(old: &Config, new: &Config) -> Vec<&'static str> {
     let (old, new) = (&old.tokens, &new.tokens);
     let changed = [
@@ -103,7 +103,7 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<String>), St
     let (mut config, warnings) = load(path).map_err(|error| error.to_string())?;
     log_warnings(&warnings);
     let fixed = config.keep_fixed(&old.config);
-    // What is wrong with it is told by the snapshot's own check, key by key.
+    // The snapshot's own check reports each problem by key.
     let obstacles = crate::snapshot::obstacles(&config);
     if !obstacles.is_empty() {
         return Err(lines(&obstacles));
@@ -111,7 +111,7 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<String>), St
     let post = &old.services.post;
     let mailer = post.mailer(&config.mail, &config.listen.public_url.text);
     let mailer = mailer.map_err(|error| with_causes(&error))?;
-    // What the sources have said stays: a reload while one is away must not forget it.
+    // Cached answers are kept: a reload during an outage of a source must not lose them.
     let are_sources_same = config.role_sources == old.config.role_sources
         && config.roles.ladder == old.config.roles.ladder;
     let role_sources = if are_sources_same {
@@ -172,10 +172,10 @@ mod tests {
         );
         assert_eq!(new.listen.addresses, old.listen.addresses);
         assert_eq!(new.limits.head_bytes_max, old.limits.head_bytes_max);
-        // What follows from a kept key is kept with it.
+        // Values derived from a kept key are kept with it.
         assert_eq!(new.listen.public_url, old.listen.public_url);
         assert_eq!(new.tokens.issuer, old.tokens.issuer);
-        // The rest counts from the next request on.
+        // The rest applies from the next request on.
         assert_eq!(new.limits.body_bytes_max, 7);
         assert_eq!(new.tokens.access_ttl.as_secs(), 60);
         assert!(config("").keep_fixed(&old).is_empty());

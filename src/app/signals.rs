@@ -1,4 +1,4 @@
-//! The signals that end or reload the gateway, listened to from the first moment of its start.
+//! The signals that end or reload the gateway, handled from the very start.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::process::ProcessError;
 
-/// What has been asked for by signals. What came while nobody waited for it is found by the next wait, once.
+/// The signals received. One that arrives while no task waits is seen by the next wait, once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Signals {
     ends: Arc<Notify>,
@@ -17,8 +17,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens, on a thread of its own: before the configuration is read, which says how the runtime of the gateway is to
-    /// be. Until then a SIGHUP ends the process.
+    /// Listens on a separate thread, because the runtime of the gateway depends on the configuration, which is not read
+    /// yet. Before this call, a SIGHUP ends the process.
     ///
     /// # Errors
     /// [`ProcessError::System`]

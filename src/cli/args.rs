@@ -1,4 +1,4 @@
-//! The command line as it is written.
+//! The definition of the command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -448,7 +448,7 @@ mod tests {
 
     use super::*;
 
-    /// The longest line that a terminal of the least width shows as it is written.
+    /// Width of the narrowest terminal that shows lines unwrapped.
     const LINE_CHARS_MAX: usize = 80;
 
     fn check(command: &clap::Command) {

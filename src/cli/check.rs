@@ -1,5 +1,5 @@
-//! `doorward check`: prints problems, warnings (`config/exposure` and every `Reader::warn`) and notes; `--strict` fails on
-//! warnings, never on notes.
+//! `doorward check`: prints problems, warnings (`config/exposure` and every `Reader::warn`) and notes. `--strict` fails
+//! on warnings, never on notes.
 
 use std::path::Path;
 use std::process::ExitCode;

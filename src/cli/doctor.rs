@@ -7,12 +7,12 @@ use crate::cli::args::{DoctorTask, ForwardAuthArgs};
 use crate::cli::{output, secrets};
 use crate::doctor::{self, DoctorReport, Entry, Finding, ProbeOptions};
 
-/// Exit code where something is wrong.
+/// Exit code if mistakes were found.
 const FOUND: u8 = 3;
 
 pub(super) fn run(config: &Path, task: DoctorTask) -> anyhow::Result<ExitCode> {
     let DoctorTask::ForwardAuth(args) = task;
-    // Whoever has stopped the gateway has that configuration already.
+    // With the gateway stopped for the probe, the configuration was printed before.
     if let Some(proxy) = args.proxy.filter(|_| !args.while_down) {
         let snippet = doctor::snippet(config, proxy, args.through.as_deref())?;
         output::lines(snippet.text.trim_end());

@@ -9,7 +9,7 @@ use crate::operator;
 use crate::operator::control::{Command, Reply};
 use crate::operator::explain::{Explain, Explained, ExplainedCaller, Verdict};
 
-/// Exit code of a refusal.
+/// Exit code of a denied request.
 const DENIED: u8 = 3;
 
 pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCode> {

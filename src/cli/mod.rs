@@ -18,10 +18,10 @@ use clap::Parser;
 
 use crate::cli::args::{Cli, Task};
 
-/// Reads the command line and carries it out.
+/// Parses the command line and runs the command.
 ///
-/// Exit codes: 0 done; 1 not done, with the reason on standard error; 2 the command line is not understood; `explain`
-/// and `token verify` also 3: refused; `doctor` also 3: something is wrong.
+/// Exit codes: 0 success; 1 failure, with the reason on standard error; 2 invalid command line; 3 refused (`explain`
+/// and `token verify`) or mistakes found (`doctor`).
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -51,13 +51,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Help that was asked for, or what is wrong with the command line: which may hold what others made, such as a token.
+/// Prints the requested help, or the error in the command line. The error is sanitized, since it may contain foreign
+/// text such as a token.
 fn misunderstood(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         output::note(error.render().to_string().trim_end());
         return ExitCode::from(2);
     }
-    // A reader that went away is no trouble of ours.
+    // A closed standard output is not an error.
     let _ = error.print();
     ExitCode::SUCCESS
 }

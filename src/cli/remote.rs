@@ -1,4 +1,4 @@
-//! Commands that need the store: carried out by the gateway that has it, or here where none runs.
+//! Commands that need the store: run by the gateway that owns it, or in this process if no gateway runs.
 
 use std::fs::File;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCo
     show(config, Command::Account(command))
 }
 
-/// Hands an export over; the lines that were refused are told on standard error.
+/// Passes an export on; refused lines are reported on standard error.
 fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<ExitCode> {
     let export = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     let command = Command::Account(AccountCommand::Import {
@@ -149,7 +149,7 @@ pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Key files as lines: the keys of a ring follow the line of their file.
+/// Flattens key files into rows: the keys of a ring follow the row of their file.
 fn with_keys_apart(list: Value) -> Value {
     let Value::Array(mut rows) = list else {
         return list;
@@ -162,7 +162,7 @@ fn with_keys_apart(list: Value) -> Value {
     apart.collect()
 }
 
-/// The gateway that runs reads its own configuration; the one named here says only where it is found.
+/// The running gateway reads its own configuration; the one named here only serves to find the gateway.
 pub(super) fn reload(config: &Path) -> anyhow::Result<ExitCode> {
     show(config, Command::Reload)
 }
@@ -171,7 +171,7 @@ fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
     show_reply(operator::command(config, command, output::note)?)
 }
 
-/// Shows what a command gave.
+/// Shows the reply to a command.
 pub(super) fn show_reply(reply: Reply) -> anyhow::Result<ExitCode> {
     match reply {
         Reply::Done(value) => output::value(&value),

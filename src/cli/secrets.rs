@@ -1,4 +1,4 @@
-//! Secrets that come in by the command line.
+//! Secrets passed on the command line or on standard input.
 
 use std::io::Read;
 
@@ -6,10 +6,10 @@ use anyhow::Context;
 
 use crate::model::secret::Secret;
 
-/// Longest secret read from standard input, in bytes.
+/// Maximum length of a secret on standard input, in bytes.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads a secret from standard input: all of it, without one line break at its end.
+/// Reads a secret from standard input: everything, without one trailing line break.
 pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     let mut text = zeroize::Zeroizing::new(String::new());
     let mut input = std::io::stdin().lock().take(SECRET_BYTES_MAX + 1);
@@ -26,7 +26,7 @@ pub(super) fn from_stdin(what: &str) -> anyhow::Result<Secret> {
     Ok(Secret::new(trimmed.to_owned()))
 }
 
-/// A secret given as a value, or `-` for standard input.
+/// Returns a secret given as a value, or read from standard input for `-`.
 pub(super) fn from_value(value: String, what: &str) -> anyhow::Result<Secret> {
     if value == "-" {
         from_stdin(what)

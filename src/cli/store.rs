@@ -11,7 +11,7 @@ use crate::operator;
 use crate::operator::backup;
 use crate::operator::control::{Command, StoreCommand};
 
-/// What a restore cannot know, for whoever does it.
+/// Note after a restore on what it cannot know.
 const AFTER: &str = "\
 Passwords, statuses and memberships are those of the backup: what was changed or
 revoked in the missing time must be changed again. API keys are refused until
@@ -41,7 +41,7 @@ pub(super) fn run(config: &Path, task: StoreTask) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The gateway that has the store may stand in another directory.
+/// Makes a path absolute, since the gateway may run in another directory.
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot use {}", path.display()))
 }

@@ -40,7 +40,7 @@ fn inspect(token: &Secret) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Signature, and what a token states of itself; whose it is and for whom is not asked here.
+/// Verifies a token's signature and times, and that it is a bearer token; issuer and audience are not checked.
 fn verify(token: &Secret, jwks: &Path) -> anyhow::Result<ExitCode> {
     let document =
         std::fs::read_to_string(jwks).with_context(|| format!("cannot read {}", jwks.display()))?;
@@ -77,7 +77,7 @@ fn refused(why: &str) -> ExitCode {
     ExitCode::from(REFUSED)
 }
 
-/// Asks the gateway itself, running or not: all that it asks of a request's token.
+/// Has the gateway, running or not, verify the token with all checks that apply to requests.
 fn ask(config: &Path, token: Secret) -> anyhow::Result<ExitCode> {
     match operator::command(config, Command::TokenVerify { token }, output::note)? {
         Reply::Done(value) => {

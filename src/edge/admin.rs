@@ -1,4 +1,4 @@
-//! The admin listener: alive, ready, metrics. It only tells.
+//! The admin listener: liveness, readiness and metrics. Read only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::edge::plain::{self, Bounds};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
 
-/// Those who ask are near, and ask at once.
+/// Probes run on the same network and send their request head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One part of the gateway, and whether it does its work.
+/// A component whose readiness is probed.
 pub struct Component {
-    /// How it is named in the answer, such as `store`.
+    /// Name used in the answer, such as `store`.
     pub name: &'static str,
-    /// Without it nothing can be decided. Others that are missing are told, and change nothing.
+    /// Whether no decision is possible without it. Other missing components are reported and do not affect readiness.
     pub is_vital: bool,
-    /// Asked at each probe; must not wait.
+    /// Called at each probe; must not block.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Names what more is degraded now. Asked at each probe; must not wait.
+/// Returns the names of further degraded components. Called at each probe; must not block.
 pub type Degraded = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 impl fmt::Debug for Component {
@@ -42,7 +42,7 @@ impl fmt::Debug for Component {
     }
 }
 
-/// What the admin listener tells about.
+/// The admin endpoints and the state they report.
 pub struct Admin {
     metrics: Arc<Metrics>,
     components: Vec<Component>,
@@ -59,8 +59,8 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// `degraded`: what is missing beside the components, and changes nothing. `token`: asked of every caller, if there
-    /// is one.
+    /// `degraded` names what is degraded beyond the components and does not affect readiness. `token`, if set, is
+    /// required of every caller.
     #[must_use]
     pub fn new(
         metrics: Arc<Metrics>,
@@ -76,7 +76,7 @@ impl Admin {
         }
     }
 
-    /// Serves the listener until the task is dropped. `connections_max`: connections at once.
+    /// Serves the listener until the task is dropped, with at most `connections_max` connections at a time.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, connections_max: usize) {
         let bounds = Bounds {
             connections_max,
@@ -133,7 +133,7 @@ impl Admin {
             .is_some_and(|(_, token)| digests_match(&digest(token.trim()), wanted))
     }
 
-    /// 200 when all that is vital works; names what does not.
+    /// Returns 200 if all vital components are ready; the body names those that are not.
     fn readiness(&self) -> Response<Full<Bytes>> {
         let lacking = |is_vital| -> Vec<_> {
             let lacks = |it: &&Component| it.is_vital == is_vital && !(it.is_ready)();

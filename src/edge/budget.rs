@@ -1,5 +1,5 @@
-//! How the file descriptors of the process are shared out, so that callers never take the store's, the logs' or the admin
-//! listener's.
+//! The distribution of the process's file descriptors. Callers cannot use up those of the store, the logs or the admin
+//! listener.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -7,43 +7,43 @@ use tracing::warn;
 use crate::config::Config;
 use crate::model::route::{Upstream, UpstreamAddress};
 
-/// Kept for what the store, logs, backups and measurements open for a while.
+/// Reserved for files the store, logs, backups and measurements open briefly.
 const FILES: usize = 16;
-/// Kept for questions to issuers and role sources, and for mail servers.
+/// Reserved for requests to issuers and role sources, and for mail servers.
 const OUTGOING: usize = 16;
-/// Kept for the command line: one command is answered, and one waits.
+/// Reserved for the command line: one command being answered and one waiting.
 const COMMANDS: usize = 2;
-/// Connections of the admin listener, and those of proxies that ask over gRPC: a sixteenth of all descriptors each, between
-/// these.
+/// Bounds for the connections of the admin listener, and for those of proxies using gRPC: each gets a sixteenth of all
+/// descriptors, within these bounds.
 const SIDE_MIN: usize = 16;
 const SIDE_MAX: usize = 256;
-/// Connections over gRPC of those who may not ask: enough to be told so.
+/// gRPC connections of callers that are not trusted: enough to answer them with a refusal.
 const STRANGERS: usize = 8;
 
-/// What each kind of descriptor may be used for at most.
+/// The maximum number of descriptors for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Connections of callers.
     pub connections: usize,
     /// Requests in flight, each with a connection to an upstream.
     pub requests: usize,
-    /// Of these, those of one client network.
+    /// Requests in flight from a single client network.
     pub network_requests: usize,
     /// Idle connections to upstreams.
     pub upstream_idle: usize,
     /// Connections of the admin listener.
     pub admin_connections: usize,
-    /// Connections of proxies that ask over gRPC.
+    /// gRPC connections of trusted proxies.
     pub grpc_connections: usize,
-    /// Connections over gRPC of others.
+    /// gRPC connections of other callers.
     pub grpc_strangers: usize,
-    /// How many descriptors there would have to be for all that is configured.
+    /// Number of descriptors needed for everything that is configured.
     needed: usize,
 }
 
 impl Budget {
-    /// Shares out what the system gives this process; warns where that is less than the configuration asks for. Called once
-    /// all is open that stays open.
+    /// Distributes the descriptors the system grants this process; warns if there are fewer than the configuration asks
+    /// for. Called once everything that stays open is open.
     #[must_use]
     pub(crate) fn of(config: &Config) -> Self {
         let descriptors = descriptors();
@@ -66,7 +66,7 @@ impl Budget {
         budget
     }
 
-    /// `open_now`: descriptors that are open and stay open.
+    /// `open_now`: the descriptors that are open and stay open.
     fn share(descriptors: usize, open_now: usize, config: &Config) -> Self {
         let limits = &config.limits;
         let asks_grpc = usize::from(config.forward_auth.grpc_address.is_some());
@@ -79,11 +79,11 @@ impl Budget {
         let connections = limits.connections_max.min(free / 2).max(1);
         let upstream_idle = limits.upstream_idle_max.min(free / 8);
         let is_echo = |it: &Upstream| it.addresses.contains(&UpstreamAddress::BuiltinEcho);
-        // The echo is in this process: its end of a connection is a descriptor of ours too.
+        // The echo runs in this process, so its end of a connection takes a descriptor too.
         let each = 1 + usize::from(config.upstreams.iter().any(is_echo));
         let requests = (free.saturating_sub(connections + upstream_idle * each) / each).max(1);
         let (requests, network_requests) = match limits.requests_max {
-            // Who asks for no number wants all to be served: half stays free for the others.
+            // Without a configured maximum, one network gets at most half, so that the rest stays free for others.
             0 => (requests, requests.div_ceil(2)),
             asked => (requests.min(asked), requests.min(asked)),
         };
@@ -103,13 +103,13 @@ impl Budget {
     }
 }
 
-/// How many descriptors are open.
+/// Returns the number of open descriptors.
 fn open_now() -> usize {
-    // Where the system does not tell, as many as a gateway has that does little.
+    // Where the system does not say, assume as many as an idle gateway has.
     std::fs::read_dir("/proc/self/fd").map_or(32, Iterator::count)
 }
 
-/// How many descriptors this process may have, after it has asked for all that it may ask for.
+/// Raises the descriptor limit as far as the system allows and returns it.
 fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -121,7 +121,7 @@ fn descriptors() -> usize {
     } else {
         limit
     };
-    // None: there is no limit.
+    // `None` means there is no limit.
     let count = limit.current.and_then(|count| usize::try_from(count).ok());
     count.unwrap_or(usize::MAX / 2)
 }

@@ -1,4 +1,4 @@
-//! The connections of callers that are open, and who may open another.
+//! The open connections of callers, and admission of further ones.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,11 +13,11 @@ use crate::model::client_network::client_network;
 use crate::proxy::connection::Connection;
 use crate::telemetry::metrics::Metrics;
 
-/// Of all connections this part is kept free by closing idle ones.
+/// One in this many connections is kept free by closing idle ones.
 const ROOM_SHARE: usize = 16;
-/// This part is closed at once, so that looking for the oldest is not done for each newcomer.
+/// One in this many connections is closed at a time, so that not every new connection has to search for the oldest.
 const EVICTED_SHARE: usize = 64;
-/// Between two looks for idle connections while there is no room at all.
+/// Interval between attempts to close idle connections while no permit is free.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct Open {
     is_draining: bool,
 }
 
-/// What one client network has under way.
+/// The connections and requests in flight of one client network.
 #[derive(Debug, Default)]
 struct Network {
     connections: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Connections {
     metrics: Arc<Metrics>,
 }
 
-/// The place of one open connection; free when it is dropped.
+/// The registration of one open connection; dropping it releases its permit.
 #[derive(Debug)]
 pub(crate) struct Place {
     connections: Arc<Connections>,
@@ -55,7 +55,7 @@ pub(crate) struct Place {
 }
 
 impl Connections {
-    /// `per_client_max`: connections of one client network; 0: no limit.
+    /// `per_client_max`: maximum number of connections of one client network; 0 means no limit.
     pub(crate) fn new(max: usize, per_client_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             max,
@@ -66,7 +66,7 @@ impl Connections {
         })
     }
 
-    /// Waits for room for one more connection; closes idle ones meanwhile.
+    /// Waits for a permit for one more connection, closing idle connections meanwhile.
     pub(crate) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         loop {
             let room = Arc::clone(&self.places).acquire_owned();
@@ -77,8 +77,8 @@ impl Connections {
         }
     }
 
-    /// Gives a connection its place; `None`: its network has as many as it may have. `is_trusted`: a trusted proxy has the
-    /// connections of many.
+    /// Registers a connection. Returns `None` if its network already has its maximum. A trusted proxy (`is_trusted`)
+    /// carries the connections of many callers and is not counted.
     pub(crate) fn enter(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -111,7 +111,7 @@ impl Connections {
         })
     }
 
-    /// Closes those that have waited longest without a request, if nearly all places are taken.
+    /// Closes the connections that have been idle longest if nearly all permits are taken.
     fn make_room(&self, open: &Open) {
         let room = self.max / ROOM_SHARE;
         if open.all.len() + room < self.max {
@@ -124,7 +124,7 @@ impl Connections {
         self.close_oldest(open, self.max / EVICTED_SHARE + 1);
     }
 
-    /// Closes some of those that have waited longest without a request: memory is short.
+    /// Closes some of the connections that have been idle longest, because memory is short.
     pub(crate) fn close_oldest_idle(&self) {
         let open = self.lock();
         self.close_oldest(&open, open.all.len() / EVICTED_SHARE + 1);
@@ -147,8 +147,8 @@ impl Connections {
         }
     }
 
-    /// Begins a drain: each connection's next answer is its last, and each WebSocket is closed. Gives how many of these there
-    /// are.
+    /// Begins a drain: the next answer on each connection is its last, and each WebSocket is closed. Returns the number
+    /// of WebSockets.
     pub(crate) fn go_away(&self) -> usize {
         let mut open = self.lock();
         open.is_draining = true;
@@ -158,7 +158,8 @@ impl Connections {
         open.all.values().filter(|it| it.is_upgraded()).count()
     }
 
-    /// Closes those without a request since `idle_since`. HTTP/2 may be left to its own goodbye.
+    /// Closes connections without a request since `idle_since`. HTTP/2 connections are included only if
+    /// `with_multiplexed` is set; otherwise they close by GOAWAY.
     pub(crate) fn close_idle(&self, idle_since: Duration, with_multiplexed: bool) {
         let is_idle = |it: &&Arc<Connection>| {
             let since = it.idle_since();
@@ -171,7 +172,7 @@ impl Connections {
         }
     }
 
-    /// Ends the streams of HTTP/1 that are under way; how many.
+    /// Ends the HTTP/1 streams in flight and returns how many it has ended.
     pub(crate) fn cut_streams(&self, now: Duration) -> usize {
         let open = self.lock();
         let streams = open.all.values().filter(|it| it.is_streaming(now));
@@ -179,7 +180,7 @@ impl Connections {
         cut.count()
     }
 
-    /// How many connections have a request under way that is no stream.
+    /// Returns the number of connections with a request in flight that is not a stream.
     pub(crate) fn busy(&self, now: Duration) -> usize {
         let open = self.lock();
         let busy = open.all.values().filter(|it| it.idle_since().is_none());
@@ -203,7 +204,7 @@ impl Drop for Place {
             && let Some(counted) = open.networks.get_mut(&network)
         {
             counted.connections -= 1;
-            // A request may outlive its connection for a moment; it counts with the old number then, and harms nothing.
+            // A request may outlive its connection for a moment; it then counts in the old counter, which does no harm.
             if counted.connections == 0 {
                 open.networks.remove(&network);
             }
@@ -265,11 +266,11 @@ mod tests {
         };
         assert_eq!(closing(&kept), [false, true, false]);
         kept.remove(1);
-        // One that has a request is not looked at.
+        // A connection with a request is never closed.
         kept[1].1.begin_request(false);
         kept.push(enter(&all, "192.0.2.1", 9).await.unwrap());
         assert_eq!(closing(&kept), [true, false, false]);
-        // Without room the next one waits until a connection has gone.
+        // Without a free permit, the next one waits until a connection ends.
         kept[2].1.begin_request(false);
         let waits = timeout(Duration::from_secs(1), all.room()).await;
         assert!(waits.is_err());

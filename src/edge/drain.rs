@@ -1,4 +1,4 @@
-//! How the doors close: what is told to whom, and what is waited for.
+//! Graceful shutdown: what each connection is sent, and how long it is waited for.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use crate::config::Limits;
 use crate::edge::connections::Connections;
 use crate::model::clock::Clock;
 
-/// Between two looks at the connections.
+/// Interval between checks of the connections.
 const TICK: Duration = Duration::from_millis(50);
-/// A connection of HTTP/1 is idle, and is closed, once it has had no request for as long. One that had is asked again at any
-/// moment, and what crosses with its end is lost; so it is told of its end with one more answer.
+/// An HTTP/1 connection without a request for this long is closed. A caller that just made a request may send the next
+/// at any moment, and a request that crosses the close is lost; such a connection ends with one more answer instead.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long HTTP/2 has for its own goodbye (GOAWAY, RFC 9113 section 6.8) where no stream is open.
+/// Time for HTTP/2 connections without open streams to close by GOAWAY (RFC 9113 section 6.8).
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// Streams end at least so long before everything else does.
+/// Minimum time between the end of streams and the end of the drain.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-/// How long connections are still accepted: those that the kernel has taken for us already would be reset.
+/// Connections are accepted for this long after a drain begins: those already in the kernel's queue would be reset.
 pub(crate) const BACKLOG_TIME: Duration = Duration::from_millis(50);
 
-/// How long a drain may take.
+/// The deadlines of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DrainLimits {
-    /// Requests in flight.
+    /// For requests in flight.
     pub all: Duration,
-    /// Streams that would go on by themselves.
+    /// For streams, which would not end by themselves.
     pub streams: Duration,
 }
 
 impl DrainLimits {
     pub(crate) fn of(limits: &Limits) -> Self {
         let all = limits.drain_timeout;
-        // What was told to end needs a moment for it.
+        // A stream that is cut needs a moment to end.
         let streams = limits
             .drain_stream_timeout
             .min(all.saturating_sub(LAST_MOMENT));
@@ -40,8 +40,8 @@ impl DrainLimits {
     }
 }
 
-/// Tells all connections of a drain, and goes on to end them until it is dropped. `end_streams`: called once streams have
-/// had their time.
+/// Announces the drain on all connections and keeps ending them until it is dropped. `end_streams` is called once the
+/// time for streams is over.
 pub(crate) async fn end_connections(
     open: &Connections,
     clock: &dyn Clock,

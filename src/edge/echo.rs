@@ -1,4 +1,4 @@
-//! The built-in echo: an upstream that answers with what reached it, for trying things out.
+//! The built-in echo: an upstream that answers with the request it received, for trying out a configuration.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,19 +17,20 @@ use crate::edge::plain::{self, Bounds};
 use crate::model::printable::printable;
 use crate::process::ProcessError;
 
-/// As many connections as a gateway may open, and idle ones are the gateway's to close: it keeps them for a minute.
+/// As many connections as a gateway may open. The gateway closes its idle connections after a minute, before this
+/// timeout.
 const BOUNDS: Bounds = Bounds {
     connections_max: 16_384,
     head_timeout: Duration::from_mins(2),
 };
 
-/// What stands for a value that must not be shown.
+/// Placeholder for a value that must not be shown.
 const REDACTED: &str = "(redacted)";
 
-/// Answers every request with JSON: `method`, `path`, `query`, `headers` and `body_bytes`. Credentials are named, never
-/// shown.
+/// Answers every request with JSON: `method`, `path`, `query`, `headers` and `body_bytes`. The values of credentials
+/// are redacted.
 ///
-/// Runs until the task is dropped. `api_key_header`: where API keys come.
+/// Runs until the task is dropped. `api_key_header`: the header field that carries API keys.
 pub(crate) async fn serve(listener: TcpListener, api_key_header: HeaderName) {
     plain::serve(listener, BOUNDS, move |request| {
         answer(request, api_key_header.clone())
@@ -37,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, api_key_header: HeaderName) {
     .await;
 }
 
-/// The address of a listener, with the port that the system chose where 0 was asked for.
+/// Returns the address of a listener, with the port the system chose if 0 was requested.
 pub(crate) fn local_address(listener: &TcpListener) -> Result<SocketAddr, ProcessError> {
     listener
         .local_addr()
@@ -62,7 +63,7 @@ async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Respo
         "body_bytes": body_bytes,
     });
     let pretty = serde_json::to_string_pretty(&told).unwrap_or_default();
-    // People read it in terminals.
+    // The output is read in terminals, so it must be printable.
     let mut text = String::with_capacity(pretty.len() + 1);
     for line in pretty.lines() {
         text.push_str(&printable(line));
@@ -75,7 +76,7 @@ async fn answer(request: Request<Incoming>, api_key_header: HeaderName) -> Respo
     response
 }
 
-/// Reads a body to its end, keeping nothing; `None` if it breaks off.
+/// Reads a body to its end and returns its length, or `None` if it breaks off.
 async fn count(mut body: impl Body<Data = Bytes> + Unpin) -> Option<u64> {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -85,7 +86,7 @@ async fn count(mut body: impl Body<Data = Bytes> + Unpin) -> Option<u64> {
     Some(bytes)
 }
 
-/// The fields by name; several of one name as a list.
+/// Returns the header fields by name; repeated fields become a list.
 fn told_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String, Value> {
     let is_secret = |name: &HeaderName| {
         [
@@ -100,7 +101,7 @@ fn told_headers(headers: &HeaderMap, api_key_header: &HeaderName) -> Map<String,
     let mut told = Map::new();
     for name in headers.keys() {
         let show = |value: &HeaderValue| {
-            // Where there is nothing, there is nothing to hide.
+            // An empty value has nothing to hide.
             if is_secret(name) && !value.is_empty() {
                 Value::from(REDACTED)
             } else {

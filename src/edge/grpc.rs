@@ -1,4 +1,4 @@
-//! The listener of gRPC: accept, serve, drain.
+//! The gRPC listener: accept, serve, drain.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -22,21 +22,22 @@ use crate::edge::listen::accept;
 use crate::snapshot::Current;
 use crate::web::forward_auth::grpc::ExtAuthz;
 
-/// How long those who may not ask are told so.
+/// Lifetime of a connection from an untrusted address, which only receives refusals.
 const STRANGER_LIFE: Duration = Duration::from_secs(10);
-/// Questions at once on one connection.
+/// Concurrent requests on one connection.
 const STREAMS_MAX: u32 = 256;
-/// Heads hold a secret, and little else.
+/// A request head holds the shared secret and little else.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
-/// Bytes of a question that may be under way before any was read.
+/// Bytes of a request body in flight before any is read.
 const WINDOW_BYTES: u32 = 64 * 1024;
-/// A proxy that is gone without a word is found out by this, and after [`PING_TIMEOUT`] let go.
+/// Interval of keep-alive pings, which detect a proxy that vanished; it is disconnected after [`PING_TIMEOUT`].
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection that was told of its end and asks nothing is closed after this, whether or not the proxy has heard it.
+/// After a graceful shutdown began, a connection without requests is closed after this, whether or not the proxy has
+/// read the GOAWAY.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
-/// A question under way, counted until it is dropped.
+/// A request in flight, counted until it is dropped.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -52,7 +53,7 @@ impl Drop for Counted {
     }
 }
 
-/// The entrance for questions over gRPC.
+/// The acceptor for forward-auth requests over gRPC.
 #[derive(Debug)]
 pub(crate) struct QuestionDoor {
     current: Arc<Current>,
@@ -65,7 +66,7 @@ pub(crate) struct QuestionDoor {
 }
 
 impl QuestionDoor {
-    /// For as many connections as the budget has.
+    /// Allows as many connections as the budget has.
     pub(crate) fn new(current: Arc<Current>, budget: &Budget) -> Self {
         Self {
             questions: ExtAuthz::new(Arc::clone(&current)),
@@ -95,7 +96,7 @@ impl QuestionDoor {
     fn enter(&self, socket: TcpStream, peer: SocketAddr) {
         let peer = peer.ip().to_canonical();
         let is_proxy = is_trusted(peer, &self.current.load().config.listen.trusted_proxies);
-        // Strangers cannot take the room of those who may ask.
+        // Untrusted callers must not use up the connections of the proxies.
         let room = if is_proxy {
             &self.proxies
         } else {
@@ -104,7 +105,8 @@ impl QuestionDoor {
         let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
             return debug!(client = %peer, "no room for another connection of gRPC");
         };
-        // An answer's last packet would wait for the acknowledgement of the one before.
+        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
+        // algorithm).
         let _ = socket.set_nodelay(true);
         let life = (!is_proxy).then_some(STRANGER_LIFE);
         let served = self.connection(socket, peer, permit);
@@ -139,7 +141,7 @@ impl QuestionDoor {
             }
         });
         async move {
-            // A connection on which nothing is asked must not hold up a drain, nor for ever be waited for.
+            // A connection without a request must neither delay a drain nor be waited for indefinitely.
             let mut first = [0];
             let is_asked = tokio::select! {
                 biased;
@@ -177,21 +179,21 @@ impl QuestionDoor {
         }
     }
 
-    /// Stops accepting, tells proxies to go elsewhere, and lets questions in flight end, at most for as long as `limit`.
+    /// Stops accepting, sends GOAWAY to the proxies and waits for requests in flight, at most for `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
         self.closing.send_replace(true);
         self.connections.close();
-        // Who asks how many questions were cut asks `busy`.
+        // `busy` returns the number of requests that were cut.
         let _ = timeout(limit, self.connections.wait()).await;
     }
 
-    /// How many questions are under way.
+    /// Returns the number of requests in flight.
     pub(crate) fn busy(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 }
 
-/// Ends when nothing is asked.
+/// Returns once no request is in flight, checked every [`GOODBYE_TIME`].
 async fn silence(in_flight: &AtomicUsize) {
     loop {
         sleep(GOODBYE_TIME).await;

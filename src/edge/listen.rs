@@ -1,4 +1,4 @@
-//! The gateway's own listeners: bind, accept, drain.
+//! The gateway's listeners: bind, accept, drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,33 +31,34 @@ use crate::proxy::exchange::{Exchange, StreamEnd};
 use crate::proxy::view::head_limits;
 use crate::snapshot::Current;
 
-/// Connections that the kernel may hold for us.
+/// Length of the kernel's accept queue.
 const BACKLOG: u32 = 4096;
-/// Wait before accepting again when the system has no more descriptors or memory.
+/// Pause before accepting again when the system is out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Requests of a caller at once on one HTTP/2 connection.
+/// Concurrent requests on one HTTP/2 connection.
 const H2_STREAMS_MAX: u32 = 100;
-/// What a list of fields may be larger than a head, counted as HTTP/2 does (RFC 9113 section 6.5.2).
+/// Allowance for a field list over the size of a head, because HTTP/2 counts each field larger (RFC 9113 section
+/// 6.5.2).
 const H2_FIELD_ROOM: usize = 32 * 1024;
-/// What may wait in one stream for a caller that does not read.
+/// Maximum number of bytes buffered in one stream for a caller that does not read.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Tries of a request: the first, another address, and once more where a kept connection had gone stale.
+/// Attempts per request: the first, another address, and one more for a stale pooled connection.
 const TRIES_MAX: usize = 3;
 
-/// An address that cannot be listened on.
+/// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub struct ListenError {
-    /// Which one.
+    /// The address.
     pub address: SocketAddr,
     #[source]
     source: io::Error,
 }
 
-/// Binds all addresses, or none: called before the gateway says that it is ready.
+/// Binds all addresses, or none. Called before the gateway reports that it is ready.
 ///
 /// # Errors
-/// [`ListenError`] for the first address that is taken or not ours.
+/// [`ListenError`] for the first address that is in use or not local.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
     addresses.iter().map(|address| bind_one(*address)).collect()
 }
@@ -65,7 +66,7 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenError> {
 /// Binds one address.
 ///
 /// # Errors
-/// [`ListenError`] if it is taken or not ours.
+/// [`ListenError`] if the address is in use or not local.
 pub fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listen = || {
         let socket = if address.is_ipv4() {
@@ -73,7 +74,7 @@ pub fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
         } else {
             TcpSocket::new_v6()?
         };
-        // So that a restart need not wait for the connections of the one before to be forgotten.
+        // Lets a restarted gateway bind while connections of the previous process are in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -81,7 +82,7 @@ pub fn bind_one(address: SocketAddr) -> Result<TcpListener, ListenError> {
     listen().map_err(|source| ListenError { address, source })
 }
 
-/// Accepts the next connection, whatever it takes: without descriptors or memory it waits and tries again.
+/// Accepts the next connection. On a shortage of descriptors or memory, pauses and tries again.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut is_short = false;
     loop {
@@ -94,7 +95,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 }
                 sleep(ACCEPT_PAUSE).await;
             }
-            // One connection that was gone before it was taken.
+            // This one connection was closed before it was accepted.
             Err(error) => debug!(error = %error, "a connection was lost before it was accepted"),
         }
     }
@@ -105,7 +106,7 @@ fn is_shortage(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// The gateway's entrance: one for all its addresses.
+/// The gateway's acceptor, shared by all its listeners.
 pub struct Door {
     proxy: Arc<HttpProxy<Gateway>>,
     watched: Arc<WatchedProxy>,
@@ -119,10 +120,10 @@ pub struct Door {
 }
 
 impl Door {
-    /// Opens for HTTP/1.1 and cleartext HTTP/2.
+    /// Creates an acceptor for HTTP/1.1 and cleartext HTTP/2.
     ///
-    /// Limits of connections and heads, the idle time and the number of workers are those of `config`: changing them takes a
-    /// restart.
+    /// The limits of connections and heads, the idle timeout and the number of workers come from `config`: changing
+    /// them requires a restart.
     #[must_use]
     pub(crate) fn new(
         gateway: Gateway,
@@ -145,7 +146,8 @@ impl Door {
         options.h2_idle_timeout = Some(limits.keepalive_timeout);
         proxy.server_options = Some(options);
         let mut h2 = H2Options::default();
-        // The guard judges the size; HTTP/2 counts 32 bytes more for each field, of which a cookie may be hundreds.
+        // The guard checks the size of a head; HTTP/2 counts 32 bytes more per field, and one cookie may be hundreds of
+        // fields.
         let list_bytes_max = limits.head_bytes_max + H2_FIELD_ROOM;
         h2.max_header_list_size(u32::try_from(list_bytes_max).unwrap_or(u32::MAX));
         h2.max_concurrent_streams(H2_STREAMS_MAX);
@@ -177,10 +179,9 @@ impl Door {
         }
     }
 
-    /// Serves a listener until a drain begins. With all connections taken, further ones wait in the kernel's
-    /// queue.
+    /// Serves a listener until a drain begins. While no permit is free, further connections wait in the kernel's queue.
     pub async fn serve(&self, listener: TcpListener) {
-        // A drain is over when this is, too.
+        // A drain waits for this loop too.
         let _accepting = self.tasks.token();
         let mut closing = self.closing.subscribe();
         let is_closing = closing.wait_for(|is_closing| *is_closing);
@@ -219,7 +220,8 @@ impl Door {
             services.metrics.edge().connections_refused_for_memory.inc();
             return;
         }
-        // An answer's last packet would wait for the acknowledgement of the one before.
+        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
+        // algorithm).
         let _ = socket.set_nodelay(true);
         let fd = socket.as_raw_fd();
         let stream = match CallerStream::new(socket, fd, peer, self.limits) {
@@ -249,8 +251,8 @@ impl Door {
         });
     }
 
-    /// Stops accepting, announces the end on every connection and waits for requests in flight, at most for as long as
-    /// `limits` say. Dropped early, it leaves the rest to be cut off.
+    /// Stops accepting, announces the end on every connection and waits for requests in flight, at most for the time in
+    /// `limits`. Dropping the future early leaves the remaining connections to be cut.
     pub(crate) async fn drain(&self, limits: DrainLimits) {
         self.closing.send_replace(true);
         self.tasks.close();
@@ -264,20 +266,20 @@ impl Door {
         }
     }
 
-    /// What the watch over memory acts on.
+    /// Returns what the memory watch acts on.
     pub(crate) fn under_pressure(&self) -> (Arc<Pressure>, Arc<Connections>) {
         (Arc::clone(&self.pressure), Arc::clone(&self.open))
     }
 
-    /// How many connections have a request under way that is no stream.
+    /// Returns the number of connections with a request in flight that is not a stream.
     pub(crate) fn busy(&self) -> usize {
         let now = self.current.load().services.clock.elapsed();
         self.open.busy(now)
     }
 }
 
-/// Serves a connection of HTTP/1, one request after the other. Between them it is not Pingora's, whose future and buffers
-/// for a request take more than 20 KiB (docs/benchmarks.md).
+/// Serves the requests of an HTTP/1 connection one after the other. Between requests Pingora does not hold the
+/// connection, because its future and buffers for a request take more than 20 KiB (docs/benchmarks.md).
 async fn serve_http1(
     proxy: &Arc<HttpProxy<Gateway>>,
     current: &Current,
@@ -296,7 +298,7 @@ async fn serve_http1(
         let (io, _) = reused.consume();
         match io.into_any().downcast() {
             Ok(own) => stream = own,
-            // No other stream was handed over.
+            // Unreachable: the session was created from this stream type.
             Err(_) => return,
         }
     }
@@ -310,7 +312,7 @@ impl std::fmt::Debug for Door {
     }
 }
 
-/// The proxy for HTTP/2, whose streams are watched one by one.
+/// The proxy for HTTP/2; each stream is watched separately.
 struct WatchedProxy(Arc<HttpProxy<Gateway>>, StreamEnd);
 
 #[async_trait]
@@ -321,7 +323,7 @@ impl HttpServerApp for WatchedProxy {
         shutdown: &watch::Receiver<bool>,
     ) -> Option<ReusedHttpStream> {
         let served = self.0.process_new_http(session, shutdown);
-        // Dropping what serves a stream resets it.
+        // Dropping the future that serves a stream resets the stream.
         Exchange::watch(served, self.1.clone()).await.flatten()
     }
 

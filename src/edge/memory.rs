@@ -1,4 +1,4 @@
-//! How much memory the process may have, and what is refused before it is gone.
+//! The memory limit of the process, and what is refused before it is reached.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use crate::edge::connections::Connections;
 use crate::proxy::in_flight::InFlight;
 use crate::telemetry::metrics::Metrics;
 
-/// Between two measurements: new connections take some 10 MiB meanwhile at worst.
+/// Interval of measurements; in the worst case new connections take some 10 MiB in between.
 const MEASURE_EVERY: Duration = Duration::from_millis(100);
-/// Above so many hundredths of the limit connections are refused, and above as many more requests. What lies between is for
-/// those in flight. Each ends once it is below by [`SLACK`].
+/// Percentages of the limit above which connections, and then also requests, are refused. The rest is for requests in
+/// flight. Refusal ends once usage is below the threshold by [`SLACK`].
 const CONNECTIONS_SHARE: u64 = 80;
 const REQUESTS_SHARE: u64 = 90;
 const SLACK: u64 = 5;
-/// Limits of version 1 of cgroups above this are none.
+/// In version 1 of cgroups, a limit above this means none.
 const NO_LIMIT: u64 = 1 << 60;
 
 const CALM: u8 = 0;
 const TIGHT: u8 = 1;
 const FULL: u8 = 2;
 
-/// Between two occasions for the allocator to give back what is free.
+/// Interval of occasions for the allocator to return free memory.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
-/// More than it hands out of its stock.
+/// Larger than the pieces the allocator serves from its free lists.
 const LARGE_BYTES: usize = 1 << 20;
 
-/// Has the allocator give memory back to the system, on and on: it does so when a large piece is freed, and an idle gateway
-/// frees none.
+/// Makes the allocator return free memory to the system periodically. It does so when a large piece is freed, and an
+/// idle gateway frees none.
 pub(crate) async fn give_back() {
     loop {
         tokio::time::sleep(GIVE_BACK_EVERY).await;
@@ -48,19 +48,19 @@ pub(crate) async fn give_back() {
 pub(crate) struct Pressure(AtomicU8);
 
 impl Pressure {
-    /// Whether new connections are taken.
+    /// Whether new connections are accepted.
     pub(crate) fn takes_connections(&self) -> bool {
         self.0.load(Ordering::Acquire) == CALM
     }
 }
 
-/// What counts against the limit.
+/// The measurement that is compared with the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Meter {
-    /// The process's own pages, less those of files (its program text), which the system can drop and read again.
+    /// The process's own pages, without those of files (its program text), which the system can drop and read again.
     Resident,
-    /// What the system counts for the control group, less the file pages that it can drop at once. It is by this count that
-    /// the system kills.
+    /// The usage the system counts for the control group, without file pages it can drop at once. The kernel's OOM
+    /// killer acts on this count.
     Group {
         used: PathBuf,
         stat: PathBuf,
@@ -68,17 +68,18 @@ enum Meter {
     },
 }
 
-/// A limit and how near the process is to it.
+/// A memory limit and the means to measure usage against it.
 #[derive(Debug)]
 pub(crate) struct Memory {
     bytes_max: u64,
-    /// What password hashes can take at any moment.
+    /// Maximum memory that password hashing may need at any moment.
     reserve: u64,
     meter: Meter,
 }
 
 impl Memory {
-    /// The limit of the configuration, or else of the container; `None`: there is none, or nothing to measure it by.
+    /// Returns the limit from the configuration, or else that of the container; `None` if there is no limit or usage
+    /// cannot be measured.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let (bytes_max, meter) = match config.limits.memory_bytes_max {
             0 => {
@@ -114,7 +115,7 @@ impl Memory {
         self.meter.read()
     }
 
-    /// How short memory is with so much used, where it was as short as `before`.
+    /// Returns the level for `used` bytes, given the level of the previous measurement.
     fn level(&self, used: u64, before: u8) -> u8 {
         let limit = self.bytes_max - self.reserve;
         let is_above = |share: u64, is_on: bool| {
@@ -130,7 +131,7 @@ impl Memory {
         }
     }
 
-    /// Measures on and on, and has refused what there is no memory for.
+    /// Measures periodically and has connections and requests refused while memory is short.
     pub(crate) async fn watch(
         self,
         pressure: Arc<Pressure>,
@@ -142,7 +143,7 @@ impl Memory {
         gauges.memory_limit_bytes.set(signed(self.bytes_max));
         let mut level = CALM;
         loop {
-            // A measurement that fails leaves all as it is.
+            // A failed measurement changes nothing.
             if let Some(used) = self.used() {
                 let before = level;
                 level = self.level(used, before);
@@ -216,8 +217,8 @@ impl Meter {
     }
 }
 
-/// The smallest limit of the control groups that a process is in, as `/proc/self/cgroup` names them, and what is measured
-/// against it. `root`: where they are mounted.
+/// Returns the smallest limit of the control groups the process is in, as `/proc/self/cgroup` names them, and the meter
+/// to compare with it. `root`: the mount point of cgroups.
 fn group_limit(groups: &str, root: &Path) -> Option<(u64, Meter)> {
     let mut found: Option<(u64, Meter)> = None;
     for line in groups.lines() {
@@ -314,7 +315,7 @@ mod tests {
                 ("memory.stat", "inactive_file 1\ntotal_inactive_file 20\n"),
             ],
         );
-        // A path that only the outside knows.
+        // A path that exists only outside the container.
         let (bytes, meter) = group_limit("4:memory:/docker/x\n0::/a\n", dir).unwrap();
         assert_eq!((bytes, meter.read()), (100, Some(50)));
         assert!(Meter::Resident.read().is_some_and(|it| 1 << 20 < it));

@@ -1,4 +1,4 @@
-//! Small HTTP/1 servers of our own, beside the gateway: the admin listener and the echo.
+//! Small HTTP/1 servers beside the proxy: the admin listener and the echo.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,19 +20,19 @@ use tracing::debug;
 
 use crate::edge::listen::accept;
 
-/// Bytes of a connection that are read ahead: no head is longer.
+/// Maximum number of bytes read ahead on a connection; also limits the length of a head.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// How much a side listener takes.
+/// The limits of a side listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Connections at once. A further one takes the place of the oldest that has no request, or waits for a place.
+    /// Maximum number of connections. A further one replaces the oldest without a request, or waits.
     pub connections_max: usize,
-    /// From the moment a head may begin to its last byte: an idle connection is closed after this.
+    /// Time from the moment a head may begin to its last byte; an idle connection is closed after this.
     pub head_timeout: Duration,
 }
 
-/// Serves a listener with one function until the task is dropped: HTTP/1 with keep-alive.
+/// Serves HTTP/1 with keep-alive on a listener until the task is dropped; `handler` answers each request.
 pub(crate) async fn serve<H, F>(listener: TcpListener, bounds: Bounds, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
@@ -43,7 +43,8 @@ where
     loop {
         let (socket, _) = accept(&listener).await;
         make_room(&mut connections, &mut open, bounds.connections_max).await;
-        // An answer's last packet would wait for the acknowledgement of the one before.
+        // Without this, an answer's last packet would wait for the acknowledgement of the previous one (Nagle's
+        // algorithm).
         let _ = socket.set_nodelay(true);
         let handler = handler.clone();
         let is_busy = Arc::new(AtomicBool::new(false));
@@ -73,13 +74,14 @@ where
     }
 }
 
-/// One connection, from the oldest to the youngest.
+/// One connection; the queue is ordered from oldest to newest.
 struct Open {
     task: AbortHandle,
     is_busy: Arc<AtomicBool>,
 }
 
-/// Ends the oldest connection without a request where there are too many: who holds connections shuts nobody out.
+/// Aborts the oldest connection without a request while there are too many, so that idle connections cannot lock others
+/// out.
 async fn make_room(connections: &mut JoinSet<()>, open: &mut VecDeque<Open>, max: usize) {
     while connections.try_join_next().is_some() {}
     while max <= connections.len() {

@@ -1,4 +1,4 @@
-//! From an endpoint to a connection that proves where it leads.
+//! From an endpoint to a connection with a verified server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio_rustls::client::TlsStream;
 use crate::fetch::{FetchError, Trust};
 use crate::model::endpoint::Endpoint;
 
-/// One address of several may take this long: the next one may be the one that answers.
+/// Connect timeout for each of several addresses but the last: the next one may answer.
 const ONE_OF_SEVERAL: Duration = Duration::from_millis(1500);
 
-/// Connects to the first loopback address that takes it.
+/// Connects to the first loopback address that accepts.
 pub(in crate::fetch) async fn loopback(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
     if !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(FetchError::NotLoopback);
@@ -23,12 +23,12 @@ pub(in crate::fetch) async fn loopback(addresses: &[SocketAddr]) -> Result<TcpSt
     first(addresses).await
 }
 
-/// Connects to where an endpoint is: over plain HTTP on loopback only.
+/// Connects to an endpoint over plain HTTP, on loopback only.
 pub(in crate::fetch) async fn plain(endpoint: &Endpoint) -> Result<TcpStream, FetchError> {
     loopback(&endpoint.addresses().ok_or(FetchError::NotLoopback)?).await
 }
 
-/// Connects to where an endpoint is, over TLS with a verified certificate.
+/// Connects to an endpoint over TLS with a verified certificate.
 pub(in crate::fetch) async fn secured(
     endpoint: &Endpoint,
     trust: &Trust,
@@ -48,7 +48,7 @@ pub(in crate::fetch) async fn secured(
     handshake(name, first(&addresses).await?, trust).await
 }
 
-/// Makes an open connection prove that it leads to `host`, a name or an address without brackets.
+/// Starts TLS on an open connection and verifies that it leads to `host`, a name or an address without brackets.
 ///
 /// # Errors
 /// [`FetchError::Name`] and [`FetchError::Tls`].
@@ -76,7 +76,7 @@ async fn handshake(
         .map_err(FetchError::Tls)
 }
 
-/// Addresses that no server of a name has, and that a name must not lead to: metadata services of clouds among them.
+/// Whether no server can have this address, or a name must not lead to it, such as a cloud's metadata service.
 fn is_nobody(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -99,7 +99,7 @@ async fn first(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
         };
         match connected {
             Ok(stream) => {
-                // Small questions are to leave at once; where that cannot be set they leave a little later.
+                // Sends small requests at once; if the option cannot be set, they leave a little later.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }

@@ -1,7 +1,7 @@
-//! Floor 1: the one outgoing HTTP client, with limits of size and time.
+//! Floor 1: the only outgoing HTTP client, with limits of size and time.
 //!
-//! It asks over TLS with verified certificates, over plain HTTP on loopback only. It follows no redirect, and opens a
-//! connection of its own for each question: nothing that one answer leaves behind can be taken for the next.
+//! It uses TLS with verified certificates, and plain HTTP on loopback only. It follows no redirect and opens a new
+//! connection for each request, so that no leftover of one response is read as the next.
 
 mod connect;
 mod trust;
@@ -22,65 +22,65 @@ pub use crate::fetch::connect::secure;
 pub use crate::fetch::trust::{Trust, TrustError};
 use crate::model::endpoint::Endpoint;
 
-/// Most bytes of an answer's head that are looked at.
+/// Maximum size of a response head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// A question that got no answer that counts. What came instead is not part of it.
+/// A request without a usable response. The response itself is not included.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Only loopback is asked over plain HTTP.
+    /// Plain HTTP is allowed on loopback only.
     #[error("is not on loopback")]
     NotLoopback,
     /// The host cannot have a certificate.
     #[error("has no name that a certificate could be for")]
     Name,
-    /// The name leads nowhere.
+    /// The name lookup failed.
     #[error("cannot be found by its name")]
     Resolve(#[source] std::io::Error),
-    /// The name leads nowhere, and nothing went wrong.
+    /// The name lookup succeeded but returned no address.
     #[error("has no address")]
     NoAddress,
-    /// The name leads to where no server may be.
+    /// The name leads to an address where no server may be.
     #[error("has an address that is asked for nothing: link-local, unspecified or multicast")]
     Forbidden,
-    /// Nobody listens there.
+    /// The connection was refused or failed.
     #[error("cannot be connected to")]
     Connect(#[source] std::io::Error),
-    /// It could not prove who it is.
+    /// The TLS handshake failed.
     #[error("did not prove by TLS who it is")]
     Tls(#[source] std::io::Error),
-    /// The whole of it took too long.
+    /// The whole exchange exceeded the timeout.
     #[error("did not answer within {} ms", .0.as_millis())]
     TooSlow(Duration),
-    /// What came is no HTTP, or it broke off.
+    /// The response was not HTTP, or broke off.
     #[error("did not answer in HTTP")]
     Protocol(#[source] hyper::Error),
-    /// The question cannot be written.
+    /// The request target cannot be encoded.
     #[error("cannot be asked for that target")]
     Target(#[source] http::Error),
-    /// Another status than 200, a redirect included.
+    /// The status was not 200; redirects are included.
     #[error("answered with status {0}")]
     Status(u16),
-    /// The answer is too long.
+    /// The body was too long.
     #[error("answered with more than {0} bytes")]
     TooLarge(usize),
 }
 
-/// An answer with status 200.
+/// A response with status 200.
 #[derive(Debug)]
 pub struct Answer {
     /// The whole body.
     pub body: Bytes,
-    /// For how long `Cache-Control` lets it be kept, if it says so.
+    /// The lifetime from `Cache-Control`, if present.
     pub max_age: Option<Duration>,
 }
 
-/// What came of a question that may be refused.
+/// The response to a request that may be refused.
 #[derive(Debug)]
 pub enum Replied {
-    /// An answer with status 200.
+    /// A response with status 200.
     Answer(Answer),
-    /// Another status between 400 and 499, with the body.
+    /// A response with a status from 400 to 499, with its body.
     Refusal {
         /// The status.
         status: u16,
@@ -89,22 +89,22 @@ pub enum Replied {
     },
 }
 
-/// Asks questions within limits.
+/// An HTTP client with limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetcher {
-    /// From the first connect to the last byte.
+    /// Timeout from the first connect to the last byte.
     pub timeout: Duration,
-    /// Longest body.
+    /// Maximum size of a body.
     pub body_bytes_max: usize,
 }
 
 impl Fetcher {
-    /// Sends `GET target` to the first of the loopback addresses that can be connected to, and gives the body of a 200.
+    /// Sends `GET target` to the first of the loopback addresses that accepts, and returns the body of a 200.
     ///
-    /// `authority`: host and port for `Host`. `target`: path and query as they are sent.
+    /// `authority`: host and port for `Host`. `target`: path and query, sent unchanged.
     ///
     /// # Errors
-    /// [`FetchError`] for everything else, and as soon as a limit is reached.
+    /// [`FetchError`] for any other response, and as soon as a limit is exceeded.
     pub async fn get(
         &self,
         addresses: &[SocketAddr],
@@ -119,20 +119,20 @@ impl Fetcher {
         Ok(answer(asked.await?)?.body)
     }
 
-    /// Asks an endpoint with GET; `trust`: who may vouch for it where it is asked over TLS.
+    /// Sends a GET to an endpoint. `trust`: the authorities for an endpoint with TLS.
     ///
     /// # Errors
-    /// [`FetchError`] for everything but a whole 200, and as soon as a limit is reached.
+    /// [`FetchError`] for anything but a complete 200, and as soon as a limit is exceeded.
     pub async fn get_from(&self, endpoint: &Endpoint, trust: &Trust) -> Result<Answer, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
         let request = question(Method::GET, authority, target, Bytes::new())?;
         answer(self.in_time(self.ask(endpoint, trust, request)).await?)
     }
 
-    /// Posts a form to an endpoint, with `Authorization` if it is given.
+    /// Posts a form to an endpoint, with `Authorization` if given.
     ///
     /// # Errors
-    /// As [`Fetcher::get_from`], but a refusal of the form is no error.
+    /// As [`Fetcher::get_from`], but a refusal of the form is not an error.
     pub async fn post_form(
         &self,
         endpoint: &Endpoint,
@@ -191,7 +191,7 @@ impl Fetcher {
             let response = sender.send_request(request).await;
             self.read(response.map_err(FetchError::Protocol)?).await
         });
-        // The connection moves only while it is polled; what ends it is told by the answer.
+        // The connection makes progress only while polled; if it ends, the response carries the error.
         tokio::select! {
             reply = &mut reply => return reply,
             _ = &mut connection => {}
@@ -226,7 +226,7 @@ impl Fetcher {
     }
 }
 
-/// The answer of a question that nothing but an answer counts for.
+/// Returns the answer; a refusal becomes an error.
 fn answer(replied: Replied) -> Result<Answer, FetchError> {
     match replied {
         Replied::Answer(answer) => Ok(answer),
@@ -254,7 +254,7 @@ fn question(
         .map_err(FetchError::Target)
 }
 
-/// What `Cache-Control` says (RFC 9111 section 5.2.2): the shortest `max-age` there is, and none at all for `no-store`
+/// Returns the lifetime from `Cache-Control` (RFC 9111 section 5.2.2): the shortest `max-age`, and zero for `no-store`
 /// and `no-cache`.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(header::CACHE_CONTROL).iter();
@@ -284,7 +284,7 @@ mod tests {
         body_bytes_max: 64,
     };
 
-    /// Answers one question with these bytes; gives the outcome and the question.
+    /// Answers one request with these bytes; returns the outcome and the request.
     async fn outcome(answer: &str, stays_open: bool) -> (Result<Bytes, FetchError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -300,7 +300,7 @@ mod tests {
             )
         };
         let addresses = [address];
-        // The stream stays open until the question is over.
+        // The stream stays open until the exchange is over.
         let (answered, (_stream, question)) =
             tokio::join!(FETCHER.get(&addresses, "door:1", "/a?b=%2F"), serve);
         (answered, question)

@@ -1,4 +1,4 @@
-//! Whose certificates are believed.
+//! The certificate authorities that are trusted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use rustls::{ClientConfig, RootCertStore};
 /// A file of certificates that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// No certificate in it.
+    /// The file contains no certificate.
     #[error("it holds no certificate in PEM")]
     Empty,
-    /// Something in it is no certificate that can stand for an authority.
+    /// The file contains something that is not the certificate of an authority.
     #[error("it holds what is no certificate of an authority")]
     Unfit,
-    /// TLS cannot be set up at all.
+    /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Setup,
 }
 
-/// The authorities whose certificates prove who a server is. Its clones are one.
+/// The trusted certificate authorities. Clones share one configuration.
 #[derive(Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
@@ -38,21 +38,21 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Those that the system trusts; none where it has none, and then no server is believed. Reads files.
+    /// Loads the authorities the system trusts. If it has none, every server is refused. Reads files.
     ///
     /// # Errors
     /// [`TrustError::Setup`].
     pub fn of_system() -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        // Some systems carry one that cannot be read; the others count all the same.
+        // A certificate that cannot be parsed does not disable the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Self::new(roots)
     }
 
-    /// Those of a PEM text, and no others.
+    /// Reads the authorities from a PEM text; no others are trusted.
     ///
     /// # Errors
-    /// [`TrustError`]: a text that is not certificates throughout is not used at all.
+    /// [`TrustError`] if any part of the text is not a certificate; such a text is not used at all.
     pub fn of_pem(pem: &[u8]) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -79,7 +79,7 @@ impl Trust {
         })
     }
 
-    /// How many authorities there are.
+    /// Returns the number of authorities.
     #[must_use]
     pub const fn authorities(&self) -> usize {
         self.authorities

@@ -1,4 +1,4 @@
-//! Who may vouch for issuers: what the system trusts, or a file of the issuer's own.
+//! The certificate authorities trusted for issuers: the system's, or a file of the issuer's own.
 
 use crate::config::{Issuer, KeySource};
 use crate::crypto::digest;
@@ -7,14 +7,14 @@ use crate::issuer::{IssuerError, read};
 
 /// The file of an issuer's own authorities.
 pub(in crate::issuer) struct CaFile {
-    /// A digest of it.
+    /// Digest of the file.
     pub(in crate::issuer) mark: [u8; 32],
     pem: Vec<u8>,
     path: String,
 }
 
 impl CaFile {
-    /// Reads it; `None` if there is none.
+    /// Reads the file; returns `None` if none is configured.
     pub(in crate::issuer) fn read(settings: &Issuer) -> Result<Option<Self>, IssuerError> {
         let Some(path) = &settings.remote.ca_file else {
             return Ok(None);
@@ -28,14 +28,15 @@ impl CaFile {
     }
 }
 
-/// What the system trusts is read once, and only if somebody needs it.
+/// The authorities in use. Those of the system are read once, and only if needed.
 #[derive(Default)]
 pub(in crate::issuer) struct Authorities {
     system: Option<Trust>,
 }
 
 impl Authorities {
-    /// `file`: the issuer's own, if it has one. `None`: the issuer is asked nothing.
+    /// Returns the authorities for an issuer. `file`: the issuer's own, if configured. `None` if nothing is requested
+    /// from the issuer.
     pub(in crate::issuer) fn of(
         &mut self,
         settings: &Issuer,

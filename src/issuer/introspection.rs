@@ -1,4 +1,4 @@
-//! Opaque tokens: the issuer is asked what they are worth (RFC 7662).
+//! Opaque tokens, verified by token introspection (RFC 7662).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,39 +25,40 @@ use crate::model::clock::Clock;
 use crate::model::token_fault::{FaultKind, TokenFault};
 use crate::telemetry::issuer::{Introspected, IssuerMetrics};
 
-/// A question may take this long; the request that needs it waits.
+/// The HTTP client. The request that needs an answer waits for it.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(2),
     body_bytes_max: 64 * 1024,
 };
-/// Questions at once: what is slow must not pile up.
+/// Maximum number of introspections in flight, so that a slow issuer does not accumulate them.
 const AT_ONCE_MAX: usize = 32;
-/// Of these, questions that clients of one network cause: made-up tokens must not take all the places.
+/// Maximum number of these for one client network, so that forged tokens cannot use them all.
 const AT_ONCE_OF_NETWORK_MAX: usize = 8;
-/// How long a token that is refused is not asked about again.
+/// How long a refused token is cached as refused.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// Tokens that are remembered as refused.
+/// Maximum number of refused tokens in the cache.
 const REFUSED_MAX: u64 = 100_000;
-/// How often an issuer is asked that cannot be reached, and how long a token is not asked about whose question failed.
+/// Interval of requests to an issuer that cannot be reached, and how long a failed introspection of a token is not
+/// repeated.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An issuer that fails is told of no more often than this.
+/// Minimum interval of warnings about a failing issuer.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// What an opaque token is worth.
+/// The outcome of an introspection.
 #[derive(Clone, Debug)]
 pub enum Said {
-    /// The issuer calls it active.
+    /// The issuer reports the token as active.
     Active {
-        /// What it says of the token.
+        /// The claims in the issuer's answer.
         claims: Arc<Map<String, Value>>,
-        /// For how long that counts at most.
+        /// Maximum time for which the answer may be cached.
         ttl: Duration,
     },
-    /// It is refused.
+    /// The token is refused.
     Refused(TokenFault),
 }
 
-/// Why a question got no answer.
+/// Why an introspection failed.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error("the introspection endpoint {0}")]
@@ -72,14 +73,14 @@ enum AskError {
     Crowded,
 }
 
-/// What an unanswered question tells of the way to the issuer.
+/// What a failed introspection says about the connection to the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// It leads nowhere, or not to the issuer: no token can have caused that.
+    /// The issuer cannot be reached, or it was not the issuer that answered: no token can have caused that.
     Shut,
-    /// It leads to an issuer that did not answer this question.
+    /// The issuer was reached, but did not answer this request.
     Open,
-    /// Nothing.
+    /// Nothing is known.
     Unknown,
 }
 
@@ -96,16 +97,16 @@ impl AskError {
             Self::Fetch(Protocol(_) | Status(_) | TooLarge(_))
             | Self::Refusal(_)
             | Self::Garbage => Way::Open,
-            // A token may have caused that an answer takes too long, and an issuer that none comes.
+            // A token may make an answer slow, and an issuer may leave a request without one.
             Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => Way::Unknown,
         }
     }
 }
 
-/// While an issuer cannot be reached: one question after the other finds out whether it can be again.
+/// A circuit breaker: while an issuer cannot be reached, single requests probe whether it can be again.
 #[derive(Debug, Default)]
 struct Pause {
-    /// When the next question may be asked, in milliseconds of the clock; 0: there is no pause.
+    /// When the next request may be made, in milliseconds of the clock; 0 if there is no pause.
     next_ms: AtomicU64,
 }
 
@@ -118,7 +119,7 @@ impl Pause {
         self.next_ms.store(0, Ordering::Release);
     }
 
-    /// Whether a question may be asked now: in a pause, one each time that [`PAUSE`] has gone by.
+    /// Whether a request may be made now: during a pause, one per [`PAUSE`].
     fn lets_through(&self, now: Duration) -> bool {
         let next = self.next_ms.load(Ordering::Acquire);
         if next == 0 {
@@ -134,14 +135,14 @@ impl Pause {
     }
 }
 
-/// What a question brought, and until when it counts.
+/// The outcome of a request, and until when it counts.
 #[derive(Clone)]
 struct Answered {
     said: Result<Said, IssuerDown>,
     until: Duration,
 }
 
-/// Asks one issuer about opaque tokens, one question for each token at a time.
+/// Introspects the opaque tokens of one issuer, with one request per token at a time (single flight).
 pub(in crate::issuer) struct Introspector {
     name: String,
     settings: Introspection,
@@ -149,14 +150,14 @@ pub(in crate::issuer) struct Introspector {
     trust: Trust,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
-    /// By client network.
+    /// Limits requests in flight, with a share per client network.
     at_once: Places<IpAddr>,
-    /// Questions under way, and tokens that are refused.
+    /// Requests in flight, and refused tokens.
     asked: Cache<Digest, Arc<OnceCell<Answered>>>,
-    /// Whether the last question failed.
+    /// Whether the last request failed.
     has_failed: AtomicBool,
     pause: Pause,
-    /// When a failure was told last, in milliseconds of the clock and one more; 0: never.
+    /// When a failure was last logged, in milliseconds of the clock plus one; 0 for never.
     told_ms: AtomicU64,
 }
 
@@ -187,12 +188,12 @@ impl Introspector {
         }
     }
 
-    /// Whether the last question failed.
+    /// Whether the last request failed.
     pub(in crate::issuer) fn is_degraded(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// What the issuer says of a token now, or said within the last seconds if it is refused.
+    /// Returns what the issuer says of a token now, or its refusal within the last seconds.
     pub(in crate::issuer) async fn ask(
         &self,
         text: &str,
@@ -215,7 +216,7 @@ impl Introspector {
         answered.said
     }
 
-    /// Remembers that a token is refused though the issuer calls it active.
+    /// Caches a token as refused although the issuer reports it as active.
     pub(in crate::issuer) fn refuse(&self, text: &str, fault: &TokenFault) {
         let refused = Answered {
             said: Ok(Said::Refused(fault.clone())),
@@ -236,7 +237,7 @@ impl Introspector {
         match self.fetch(text, network).await {
             Ok(said) => {
                 self.note_answer(&said);
-                // An active one is remembered by who decides, with everything that depends on it.
+                // Active tokens are cached by the caller, with everything that depends on them.
                 let time = match &said {
                     Said::Active { .. } => Duration::ZERO,
                     Said::Refused(_) => REFUSED_FOR,
@@ -294,10 +295,10 @@ impl Introspector {
         });
     }
 
-    /// Pauses all questions where the issuer cannot be reached. Whatever else goes wrong may be what the token's own text
-    /// has caused: however many clients send odd ones on purpose, the questions about others go on.
-    // INVARIANT: a question that has reached the issuer ends a pause, whatever came of it: else whoever asks with odd tokens
-    // first each time would keep it up.
+    /// Pauses all requests if the issuer cannot be reached. Any other failure may be caused by the token's own text:
+    /// however many odd tokens are sent on purpose, requests for others continue.
+    // INVARIANT: a request that has reached the issuer ends a pause, whatever its outcome; otherwise a caller that is
+    // always first with an odd token could keep the pause up.
     fn note_failure(&self, error: &AskError) {
         self.has_failed.store(true, Ordering::Release);
         match error.way() {
@@ -326,9 +327,9 @@ impl Introspector {
     }
 }
 
-/// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a client that is refused, or may
-/// be, is an answer about no token; everything else is about what this one looks like. The gateway shows no bearer token of
-/// its own, so `invalid_token` (RFC 6750 section 3.1) is about the one that was asked about.
+/// Interprets a status between 400 and 499 (RFC 6749 section 5.2, RFC 7662 section 2.3). An error that concerns or may
+/// concern the gateway's own client says nothing about the token; any other concerns the token. The gateway itself
+/// sends no bearer token, so `invalid_token` (RFC 6750 section 3.1) concerns the token in question.
 fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
     let error =
         strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
@@ -352,7 +353,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// HTTP Basic of a client, id and secret each form-encoded first (RFC 6749 section 2.3.1).
+/// Returns HTTP Basic credentials, with id and secret each form-encoded first (RFC 6749 section 2.3.1).
 fn basic(client: &Client) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::with_capacity(8192));
     push_encoded(&mut pair, &client.id);
@@ -364,7 +365,7 @@ fn basic(client: &Client) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Appends a value as forms have it: letters, digits and `-._~` stand for themselves, all else is `%XX`.
+/// Appends a form-encoded value: letters, digits and `-._*` remain, a space becomes `+`, everything else `%XX`.
 fn push_encoded(form: &mut String, value: &str) {
     form.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
 }
@@ -437,7 +438,7 @@ mod tests {
         for (now, passes) in cases {
             assert_eq!(pause.lets_through(at(now)), passes, "{now}");
         }
-        // One that failed again has the next wait for as long.
+        // Another failure makes the next request wait for the full pause.
         pause.begin(at(3900));
         assert!(!pause.lets_through(at(4800)));
         pause.end();

@@ -1,7 +1,8 @@
-//! The last good key set of an issuer on disk, for a start while the issuer is away.
+//! The last good key set of an issuer on disk, for a start while the issuer is unreachable.
 //!
-//! The file is a line of JSON that says whose set it is, from where and from when, and then the set as it came. It is
-//! ours alone (0600) and written whole or not at all; what was damaged, or is of another issuer or place, is not used.
+//! The file is a line of JSON that names the issuer, the source and the time of the set, followed by the set as
+//! received. Its mode is 0600, and it is written atomically. A file that is damaged, or belongs to another issuer or
+//! source, is not used.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -17,9 +18,9 @@ use crate::crypto::key_file;
 use crate::crypto::key_file::KeyFileError;
 use crate::model::clock::Timestamp;
 
-/// The form below.
+/// Version of the format below.
 const VERSION: u32 = 1;
-/// A clock may have gone back by so much since the file was written.
+/// How far the clock may have gone back since the file was written.
 const AHEAD_MAX: Duration = Duration::from_mins(5);
 
 #[derive(Serialize, Deserialize)]
@@ -29,7 +30,7 @@ struct Head {
     issuer: String,
     source: String,
     fetched: Timestamp,
-    /// Of the set, in base64url.
+    /// Digest of the set, in base64url.
     sha256: String,
 }
 
@@ -46,7 +47,7 @@ enum Unfit {
     Future,
 }
 
-/// Where the key set of one issuer is kept.
+/// The file of one issuer's key set.
 pub(in crate::issuer) struct KeptFile {
     path: PathBuf,
     issuer: String,
@@ -55,14 +56,15 @@ pub(in crate::issuer) struct KeptFile {
     keeps: bool,
 }
 
-/// A key set as it was kept.
+/// A key set read from disk.
 pub(in crate::issuer) struct Kept {
     pub(in crate::issuer) document: String,
     pub(in crate::issuer) fetched: Timestamp,
 }
 
 impl KeptFile {
-    /// `dir`: the directory of all, and whether anything is kept there. `name`: the configured name. `issuer`, `source`: whose keys they are and from where.
+    /// `dir`: the directory of all files, and whether anything is written there. `name`: the configured name of the
+    /// issuer. `issuer`, `source`: the owner of the keys, and where they were fetched.
     pub(in crate::issuer) fn new(
         (dir, keeps): (&Path, bool),
         name: &str,
@@ -77,7 +79,7 @@ impl KeptFile {
         }
     }
 
-    /// Reads it; `None` if there is none, or none that can be used, which is logged.
+    /// Reads the set. Returns `None` if there is none, or none that can be used; the latter is logged.
     pub(in crate::issuer) fn read(&self, now: Timestamp) -> Option<Kept> {
         match self.try_read(now) {
             Ok(kept) => kept,
@@ -113,7 +115,7 @@ impl KeptFile {
         Ok(Some(Kept { document, fetched }))
     }
 
-    /// Keeps a set from now on, on a thread of its own, since a disk may take its time. What goes wrong is logged.
+    /// Writes a set, on a separate thread since a disk may be slow. Errors are logged.
     pub(in crate::issuer) async fn write(&self, document: &str, fetched: Timestamp) {
         if !self.keeps {
             return;
@@ -141,7 +143,7 @@ impl KeptFile {
         if let Err(source) = started {
             warn_if_failed(&self.path, Err(source.into()));
         }
-        // Its end is all that it tells.
+        // Only the end of the thread matters; its errors are logged there.
         let _ = is_done.await;
     }
 }
@@ -203,7 +205,7 @@ mod tests {
         let folder = dir.path().join("jwks").metadata().unwrap();
         assert_eq!(folder.mode() & 0o7777, 0o700);
 
-        // Another issuer, another place, another time.
+        // Another issuer, another source, another time.
         for other in [
             file(dir.path(), "https://other.test", "https://id.test/jwks"),
             file(dir.path(), "https://id.test", "https://id.test/other"),

@@ -1,4 +1,4 @@
-//! The tasks that keep the keys of foreign issuers fresh, one for each issuer, through reloads.
+//! The tasks that refresh the keys of foreign issuers, one per issuer, across reloads.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::issuer::IssuerState;
 
-/// Keeps fresh whatever was adopted last, as long as it is polled; who is adopted again goes on undisturbed.
+/// Refreshes the issuers adopted last, while polled. The task of an issuer that is adopted again continues.
 pub(crate) async fn keep_fresh(mut adopted: watch::Receiver<Vec<Arc<IssuerState>>>) {
     let mut tasks = JoinSet::new();
     let mut kept: Vec<(Arc<IssuerState>, AbortHandle)> = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) async fn keep_fresh(mut adopted: watch::Receiver<Vec<Arc<IssuerState>
         if adopted.changed().await.is_err() {
             return;
         }
-        // What was aborted is forgotten.
+        // Reaps the aborted tasks.
         while tasks.try_join_next().is_some() {}
     }
 }

@@ -1,4 +1,4 @@
-//! From where an issuer's keys are fetched, and how.
+//! The location of an issuer's keys, and how they are fetched.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::fetch::{Answer, FetchError, Fetcher, Trust};
 use crate::model::endpoint::Endpoint;
 use crate::telemetry::issuer::FetchOutcome;
 
-/// How long the place that discovery has named is taken for granted, while keys come from there.
+/// How long the location found by discovery is cached, while keys are served there.
 const DISCOVERED_FOR: Duration = Duration::from_hours(1);
 
-/// Why a fetch brought no keys. Nothing of what came is part of it.
+/// Why a fetch returned no keys. Nothing of the response is included.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::issuer) enum SourceError {
     #[error("the place of its keys {0}")]
@@ -42,7 +42,7 @@ impl SourceError {
     }
 }
 
-/// Where an issuer's keys are.
+/// The location of an issuer's keys.
 pub(in crate::issuer) enum Source {
     Url(Endpoint),
     Discovery {
@@ -52,11 +52,11 @@ pub(in crate::issuer) enum Source {
     },
 }
 
-/// What discovery has named, and until when that is taken for granted.
+/// The location found by discovery, and until when it is cached.
 pub(in crate::issuer) type Discovered = Option<(Endpoint, Duration)>;
 
 impl Source {
-    /// `None`: its keys are not fetched.
+    /// Returns `None` if the keys are not fetched.
     pub(in crate::issuer) fn of(keys: &KeySource, issuer: &str) -> Option<Self> {
         match keys {
             KeySource::JwksUrl(endpoint) => Some(Self::Url(endpoint.clone())),
@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// The place that the configuration names.
+    /// Returns the configured endpoint.
     pub(in crate::issuer) const fn place(&self) -> &Endpoint {
         match self {
             Self::Url(endpoint) => endpoint,
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// Fetches the key set as it is now, unread. `now`: the monotonic clock.
+    /// Fetches the current key set, without parsing it. `now`: time on the monotonic clock.
     pub(in crate::issuer) async fn fetch(
         &self,
         fetcher: &Fetcher,
@@ -105,14 +105,14 @@ impl Source {
         };
         let answer = fetcher.get_from(&place, trust).await;
         let answer = answer.map_err(SourceError::Keys)?;
-        // Only where keys come from is remembered: a place that fails is asked for anew.
+        // Only a location that serves keys is cached: after a failure, discovery is repeated.
         *discovered = Some((place, until));
         Ok(answer)
     }
 }
 
-/// The place of the keys in a document of OpenID Connect discovery (section 3), which must be of this issuer (4.3) and
-/// stay on its hosts.
+/// Returns the location of the keys in an OpenID Connect discovery document (section 3), which must belong to this
+/// issuer (4.3) and name one of its hosts.
 fn read_document(body: &[u8], issuer: &str, hosts: &[String]) -> Result<Endpoint, SourceError> {
     let document = strict_json::object(body).ok_or(SourceError::NoDocument)?;
     let text = |name| document.get(name).and_then(Value::as_str);

@@ -1,32 +1,32 @@
-//! The state of one counter, as pure rules over times.
+//! The state of one counter, as pure functions of time.
 
 use std::time::Duration;
 
 use crate::limit::Rule;
 
-/// Microseconds since the clock's start; what was counted before a restart lies below zero.
+/// Microseconds since the clock's start; times before a restart are negative.
 pub(super) type Micros = i64;
 
-/// How many hits of a window are kept one by one. A larger window is counted in as many slices as half of it has, so
-/// that no quota makes a cell large.
+/// The largest quota whose hits are stored one by one. A larger one is counted in slices of the window, at most about
+/// half as many, so that no quota makes a cell large.
 const EXACT_MAX: u32 = 128;
 const SLICES: Micros = 64;
 
-/// The first pause of a row; each further failure doubles it.
+/// The first pause of a row of failures; each further failure doubles it.
 const PAUSE_FIRST: Micros = 1_000_000;
-/// A row is remembered for so many pauses after its last failure at most, and for as many as it has failures at least:
-/// whoever waits for it to be forgotten is as slow as whoever bears the pauses.
+/// A row is remembered after its last failure for one longest pause per failure, at most this many. Waiting until it is
+/// forgotten is thus no faster than bearing the pauses.
 const ROW_PAUSES_MAX: u32 = 100;
 
-/// What has been counted under one key.
+/// What was counted under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cell {
-    /// Hits in a sliding window, oldest first: when, and how many.
+    /// Hits in a sliding window, oldest first: the time and the number of each.
     Window {
         hits: Vec<(Micros, u32)>,
         window: Micros,
     },
-    /// Failures in a row, and when the last one was.
+    /// Consecutive failures: their number and the time of the last one.
     Row {
         count: u32,
         last: Micros,
@@ -35,7 +35,7 @@ pub(super) enum Cell {
 }
 
 impl Cell {
-    /// Of a key that nothing has been counted under.
+    /// Creates the cell of a key without hits.
     pub(super) fn new(rule: Rule) -> Self {
         match rule {
             Rule::Window { window, .. } => Self::Window {
@@ -50,7 +50,7 @@ impl Cell {
         }
     }
 
-    /// When it says nothing any more.
+    /// Returns when the cell expires.
     pub(super) fn end(&self) -> Micros {
         match self {
             Self::Window { hits, window } => hits.last().map_or(Micros::MIN, |(at, _)| at + window),
@@ -63,7 +63,7 @@ impl Cell {
         }
     }
 
-    /// How long the rule wants the next one to wait; zero: it may come.
+    /// Returns how long the rule requires the next attempt to wait; zero if it need not.
     pub(super) fn wait(&self, rule: Rule, now: Micros) -> Micros {
         match (self, rule) {
             (Self::Window { hits, .. }, Rule::Window { max, window }) => {
@@ -88,12 +88,12 @@ impl Cell {
                 let pause = PAUSE_FIRST << above.min(32);
                 (last + pause.min(micros(pause_max)) - now).max(0)
             }
-            // A key has one kind of rule for ever.
+            // A key never changes its kind of rule.
             _ => 0,
         }
     }
 
-    /// Counts one.
+    /// Counts one hit.
     pub(super) fn hit(&mut self, rule: Rule, now: Micros) {
         match (self, rule) {
             (
@@ -110,7 +110,7 @@ impl Cell {
                     hits.push((now.max(last), 1));
                     return;
                 }
-                // Up to the end of its slice: nothing leaves the window too early.
+                // Counted at the end of its slice, so that no hit leaves the window early.
                 let slice = (*window / SLICES).max(1);
                 let at = last.max((now.div_euclid(slice) + 1) * slice);
                 match hits.last_mut() {
@@ -132,12 +132,12 @@ impl Cell {
                 *count = count.saturating_add(1);
                 *last = now;
             }
-            // A key has one kind of rule for ever.
+            // A key never changes its kind of rule.
             _ => {}
         }
     }
 
-    /// Forgets what was counted.
+    /// Forgets all hits.
     pub(super) fn clear(&mut self) {
         match self {
             Self::Window { hits, .. } => hits.clear(),
@@ -145,7 +145,7 @@ impl Cell {
         }
     }
 
-    /// How many it says now.
+    /// Returns the number of hits that count at `now`.
     pub(super) fn count(&self, now: Micros) -> u32 {
         match self {
             Self::Window { hits, window } => {
@@ -158,7 +158,7 @@ impl Cell {
     }
 }
 
-/// Saturates after 292,000 years.
+/// Converts a duration; saturates after 292,000 years.
 pub(super) fn micros(span: Duration) -> Micros {
     Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4)
 }
@@ -187,7 +187,7 @@ mod tests {
     fn a_window_slides() {
         let rule = window(3, 10);
         let mut cell = Cell::new(rule);
-        // When the next one comes, and how long it has to wait; what need not wait is counted.
+        // The time of each attempt and its wait; attempts that need not wait are counted.
         let cases = [
             (0, 0),
             (1, 0),

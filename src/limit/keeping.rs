@@ -1,13 +1,13 @@
-//! What is counted is kept before it is answered: whoever has failed waits until that is written down, many for one write.
+//! Durability of counters: a failed attempt is answered after its count is stored. Many attempts share one write.
 
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// A disk that takes longer keeps nobody's answer back any further.
+/// Longest delay of an answer by a slow disk.
 const WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// Between those who have counted and the one task that keeps it.
+/// Coordinates the tasks that have counted with the one task that stores the counters.
 #[derive(Debug, Default)]
 pub struct Keeping {
     rounds: watch::Sender<Rounds>,
@@ -18,38 +18,38 @@ pub struct Keeping {
 struct Rounds {
     begun: u64,
     ended: u64,
-    /// Whether waiting is of use: there is a task, and its last round went well.
+    /// Whether waiting is useful: the storing task runs, and its last round succeeded.
     is_able: bool,
 }
 
 impl Keeping {
-    /// Waits until all that has been counted so far is kept, half a second at most. Where nothing is kept, or nothing can be
-    /// at present, it does not wait: a store in trouble stops no answer.
+    /// Waits until everything counted so far is stored, at most half a second. Returns at once if counters are not
+    /// stored, or cannot be at present: a failing store delays no answer.
     pub async fn kept(&self) {
         let mut rounds = self.rounds.subscribe();
         let now = *rounds.borrow_and_update();
         if !now.is_able {
             return;
         }
-        // The one under way may have begun before.
+        // The current round may have begun before the caller's count.
         let wanted = now.begun + 1;
         self.wish.notify_one();
         let kept = rounds.wait_for(|now| !now.is_able || wanted <= now.ended);
-        // Whoever is kept waiting too long is answered all the same.
+        // After a timeout the caller is answered all the same.
         let _ = tokio::time::timeout(WAIT_MAX, kept).await;
     }
 
-    /// Waits until somebody waits. For the one task that keeps what is counted.
+    /// Waits until a caller waits in [`Keeping::kept`]. For the task that stores the counters.
     pub async fn wished(&self) {
         self.wish.notified().await;
     }
 
-    /// A round begins: what is handed out from now on is kept by it.
+    /// Begins a round: changes handed out from now on belong to it.
     pub fn begin(&self) {
         self.rounds.send_modify(|rounds| rounds.begun += 1);
     }
 
-    /// The round has ended, and whether all was kept.
+    /// Ends the round. `is_kept`: whether all of it was stored.
     pub fn end(&self, is_kept: bool) {
         self.rounds.send_modify(|rounds| {
             rounds.ended = rounds.begun;

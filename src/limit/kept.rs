@@ -1,4 +1,4 @@
-//! Counters over a restart: handed out as times of the wall clock, taken back as ages.
+//! Persistence of counters across a restart: exported as wall-clock times, imported as ages.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -12,63 +12,63 @@ use crate::limit::{Counters, Keeping, SWEEP, Stored};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
 
-/// How many keys each set of counters keeps: some 60 MB if all are in use. A hashing thread looks at no more than 40,000
-/// passwords in ten minutes, each counted under seven keys at most.
+/// Maximum number of keys per set of counters: some 60 MB if all are in use. A hashing thread verifies no more than
+/// 40,000 passwords in ten minutes, each counted under seven keys at most.
 const KEYS_MAX: usize = 300_000;
 
-/// How many changes are handed out at once: below 10 ms of one thread.
+/// Maximum number of changes per export: below 10 ms of one thread.
 const CHANGES_MAX: usize = 5000;
 
-/// A counter as it is kept.
+/// A counter as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kept {
-    /// Of a sliding window.
+    /// A sliding window.
     Window {
-        /// When, and how many.
+        /// The time and the number of hits.
         hits: Vec<(Timestamp, u32)>,
-        /// How long each counts, in ms.
+        /// How long each hit counts, in ms.
         window_ms: u64,
     },
-    /// Of failures in a row.
+    /// A row of failures.
     Row {
-        /// How many.
+        /// Number of failures.
         count: u32,
-        /// When the last one was.
+        /// Time of the last failure.
         last: Timestamp,
         /// The longest pause, in ms.
         pause_max_ms: u64,
     },
 }
 
-/// Where a counter is kept: one byte for its set, then its key.
+/// The key of a stored counter: one byte for its set, then the counter's key.
 pub type KeptKey = Vec<u8>;
 
-/// What is to become of a kept counter; `None`: it is gone.
+/// A stored counter to write, or to remove if `None`.
 pub type Change = (KeptKey, Option<Kept>);
 
-/// The counters of a gateway. They live longer than one configuration, which brings the rules.
+/// The counters of a gateway. They outlive a configuration, which supplies the rules.
 ///
-/// Each set has its own room: whoever fills one with mails keeps nobody from logging in.
+/// Each set has its own capacity, so that filling one with mails blocks no logins.
 #[derive(Debug)]
 pub struct CounterSets {
     /// Failed passwords.
     pub logins: Counters,
-    /// Mails that strangers cause.
+    /// Mails caused by callers without an identity.
     pub mails: Counters,
-    /// How both are kept.
+    /// Coordinates the storing of both sets.
     pub keeping: Keeping,
-    /// Names and accounts that an operator has vouched for.
+    /// Names and accounts pardoned by an operator.
     pub pardons: Pardons,
 }
 
 impl CounterSets {
-    /// None yet.
+    /// Creates empty sets.
     #[must_use]
     pub fn new(clock: &Arc<dyn Clock>) -> Self {
         Self::with_room(clock, KEYS_MAX)
     }
 
-    /// None yet, and room for so many keys in each set.
+    /// Creates empty sets with room for `keys_max` keys each.
     #[must_use]
     pub fn with_room(clock: &Arc<dyn Clock>, keys_max: usize) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl CounterSets {
         [(b'l', &self.logins), (b'm', &self.mails)]
     }
 
-    /// Some of what has changed since it was last asked; none: nothing has.
+    /// Returns some of the changes since the last call; empty if nothing has changed.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
         let of = |(set, counters): (u8, &Counters)| {
@@ -94,14 +94,14 @@ impl CounterSets {
         self.sets().into_iter().flat_map(of).collect()
     }
 
-    /// These changes were not kept: they are among the next ones again.
+    /// Returns changes that could not be stored, so that they are exported again.
     pub fn not_kept(&self, changes: &[Change]) {
         for (set, counters) in self.sets() {
             counters.not_kept(keys_in(set, changes.iter().map(|(key, _)| key)));
         }
     }
 
-    /// Takes back what was kept before a restart.
+    /// Imports what was stored before a restart.
     pub fn restore(&self, kept: Vec<(KeptKey, Kept)>) {
         for (place, kept) in kept {
             for (set, counters) in self.sets() {
@@ -123,7 +123,7 @@ fn key_in(set: u8, place: &[u8]) -> Option<Digest> {
 }
 
 impl Counters {
-    /// At most `count` counters that have changed since they were last handed out.
+    /// Returns at most `count` counters that have changed since they were last exported.
     fn changes(&self, count: usize) -> Vec<(Digest, Option<Kept>)> {
         let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let mut state = self.lock();
@@ -142,7 +142,7 @@ impl Counters {
         changes
     }
 
-    /// What is gone meanwhile is let be: at worst it is taken back once, with its age.
+    /// Counters that are gone meanwhile are skipped: at worst, they are imported once more, with their age.
     fn not_kept(&self, keys: impl Iterator<Item = Digest>) {
         let mut state = self.lock();
         for key in keys {
@@ -172,7 +172,7 @@ impl Counters {
 }
 
 fn keep(cell: &Cell, now: Micros, wall: Timestamp) -> Kept {
-    // Rounded up to the next millisecond, as is what a slice counts until its end: nothing is freed early.
+    // Rounded up to the next millisecond, like hits counted at the end of their slice: none expires early.
     let at = |at: Micros| {
         Timestamp::from_millis(wall.millis().saturating_sub((now - at).div_euclid(1000)))
     };
@@ -194,8 +194,8 @@ fn keep(cell: &Cell, now: Micros, wall: Timestamp) -> Kept {
     }
 }
 
-/// A wall clock that was put back makes everything young at most, never older than now: no limit lasts longer than its
-/// rule says.
+/// Imports a counter. If the wall clock was set back, ages are too small at worst, never negative: no limit lasts
+/// longer than its rule says.
 fn take_back(kept: &Kept, now: Micros, wall: Timestamp) -> Cell {
     let span = |span: Duration| Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4);
     let at = |at: Timestamp| now - span(wall.since(at));

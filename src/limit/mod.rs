@@ -1,10 +1,10 @@
-//! Floor 1: how often something may happen, counted by key.
+//! Floor 1: rate limiters, counted by key.
 //!
-//! A key is a digest, so that nothing can be read from a counter; what it stands for is known to whoever makes it. What
-//! is inside its window is never evicted: when there is no room, a new key is refused rather than let through uncounted.
-//! What is under way holds a place until it is known how it turned out, and is no failure before.
-//! Times are the monotonic clock's; for a restart they are handed out and taken back as times of the wall clock
-//! (`Counters::changes`, `Counters::restore`).
+//! A key is a digest, so that a counter reveals nothing; only its creator knows what it is for. Hits inside their
+//! window are never evicted: if there is no room, a new key is refused rather than let through uncounted. An attempt in
+//! flight holds a place until its outcome is known, and does not count as a failure before. Times are those of the
+//! monotonic clock; for a restart they are exported and imported as wall-clock times (`Counters::changes`,
+//! `Counters::restore`).
 
 mod cell;
 mod keeping;
@@ -29,65 +29,64 @@ use crate::limit::cell::{Cell, Micros, micros};
 use crate::model::account::Digest;
 use crate::model::clock::Clock;
 
-/// How many keys that say nothing any more one call removes at most: some microseconds.
+/// Maximum number of expired keys swept per call: some microseconds.
 const SWEEP: usize = 64;
-/// How many wait at once for places that others hold. Each settled one wakes all of them.
+/// Maximum number of tasks waiting for places held by others. Each settled ticket wakes all of them.
 const WAITING_MAX: usize = 256;
 
-/// What is allowed under a key.
+/// The limit that applies to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// At most `max` in any span of `window`.
+    /// At most `max` hits in any span of `window`.
     Window {
-        /// How many.
+        /// Maximum number of hits.
         max: u32,
-        /// In which time.
+        /// Length of the window.
         window: Duration,
     },
-    /// The first `free` in a row as fast as they come; after each further one a pause, from 1 s doubled up to
-    /// `pause_max`.
+    /// The first `free` failures in a row without a pause; then a pause after each, doubled from 1 s up to `pause_max`.
     Row {
-        /// How many.
+        /// Number of failures without a pause.
         free: u32,
         /// The longest pause.
         pause_max: Duration,
     },
 }
 
-/// What becomes of a counter when the thing that was counted turns out well.
+/// The effect of a success on a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSuccess {
-    /// All that was counted under the key is forgotten.
+    /// Everything counted under the key is forgotten.
     Clear,
-    /// Only this one is.
+    /// Only this attempt is not counted.
     GiveBack,
 }
 
-/// A counter that something counts under, and its rule.
+/// A counter under which an attempt is counted, and its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The counter.
     pub key: Digest,
-    /// What is allowed.
+    /// The limit.
     pub rule: Rule,
-    /// What the rule is called towards callers.
+    /// Name of the rule as shown to callers.
     pub policy: &'static str,
-    /// The caller must not learn that this counter is full: see [`Take::Taken`].
+    /// Whether the caller must not learn that this counter is full: see [`Take::Taken`].
     pub is_silent: bool,
-    /// What a success does to it.
+    /// The effect of a success.
     pub on_success: OnSuccess,
 }
 
-/// A rule that has no room left, as callers may be told.
+/// A rule without room, as shown to callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Which one.
+    /// Name of the rule.
     pub policy: &'static str,
-    /// How many it allows.
+    /// The number of hits it allows.
     pub quota: u32,
-    /// In which time.
+    /// The window of the quota.
     pub window: Duration,
-    /// When there is room again; above zero.
+    /// Time until there is room again; above zero.
     pub wait: Duration,
 }
 
@@ -95,18 +94,19 @@ pub struct Limit {
 #[derive(Debug)]
 #[must_use]
 pub enum Take {
-    /// It holds a place under every counter.
+    /// The attempt holds a place under every counter.
     Taken {
-        /// To be settled when it is known how it turned out. One that is dropped has failed.
+        /// To be settled when the outcome is known. Dropping it counts as a failure.
         ticket: Ticket,
-        /// A silent counter is full: do not do it, only answer as if it had failed. The silent ones do not count it.
+        /// A silent counter is full: do not perform the attempt, but answer as if it had failed. Silent counters do not
+        /// count it.
         is_shadowed: bool,
     },
-    /// Others that are under way hold the last places: whether one is left is known once they are settled.
+    /// Attempts in flight hold the last places: whether one is left is known once they are settled.
     Busy,
-    /// A counter is full: nothing was counted.
+    /// A counter is full; nothing was counted.
     Over(Limit),
-    /// There is no room for another key: nothing was counted.
+    /// There is no room for another key; nothing was counted.
     Full,
 }
 
@@ -116,36 +116,36 @@ pub struct Counters {
     shared: Arc<Shared>,
 }
 
-/// What tickets go back to.
+/// State shared by the counters and their tickets.
 struct Shared {
     clock: Arc<dyn Clock>,
-    /// Never held across an await; some microseconds.
+    /// Held for some microseconds, never across an await.
     state: Mutex<State>,
-    /// Wakes those who wait for places.
+    /// Wakes the tasks waiting for places.
     settled: Notify,
-    /// Places to wait in.
+    /// Limits the number of waiting tasks.
     waiting: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
     cells: HashMap<Digest, Stored>,
-    /// When to look whether a cell can go; at least one entry for each cell that nothing under way holds.
+    /// When to check whether a cell has expired; at least one entry for each cell without attempts in flight.
     due: BinaryHeap<Reverse<(Micros, Digest)>>,
-    /// What has changed since it was last handed out.
+    /// The keys that have changed since they were last exported.
     changed: HashSet<Digest>,
 }
 
 struct Stored {
     cell: Cell,
-    /// How many hold a place here.
+    /// Number of attempts in flight that hold a place here.
     under_way: u32,
-    /// It has been handed out, so its end must be too.
+    /// Whether the cell was exported, so that its removal must be exported too.
     is_kept: bool,
 }
 
 impl Counters {
-    /// None yet. Keeps at most `keys_max` keys, about 200 bytes each.
+    /// Creates empty counters for at most `keys_max` keys, about 200 bytes each.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, keys_max: usize) -> Self {
         Self {
@@ -159,15 +159,15 @@ impl Counters {
         }
     }
 
-    /// The rule among `claims` that has no room and wants the longest wait. Counts nothing, and does not look at what is
-    /// under way.
+    /// Returns the rule among `claims` that has no room and requires the longest wait. Counts nothing, and ignores
+    /// attempts in flight.
     #[must_use]
     pub fn limit(&self, claims: &[Claim]) -> Option<Limit> {
         let now = self.shared.now();
         self.lock().limit(claims, now)
     }
 
-    /// How many are counted under a key now.
+    /// Returns how many hits a key has now.
     #[must_use]
     pub fn count(&self, key: &Digest) -> u32 {
         let now = self.shared.now();
@@ -180,8 +180,8 @@ impl Counters {
 
     /// Holds a place under every key at once, or under none.
     ///
-    /// A silent counter holds nobody up: what is under way there is judged when it is settled ([`Ticket::succeeded`]), so
-    /// that no wait tells which keys stand for the same.
+    /// A silent counter makes no caller wait: attempts in flight are checked against it when they are settled
+    /// ([`Ticket::succeeded`]), so that no delay reveals which keys belong together.
     pub fn take(&self, claims: &[Claim]) -> Take {
         let now = self.shared.now();
         let mut state = self.lock();
@@ -207,8 +207,8 @@ impl Counters {
         }
     }
 
-    /// As [`Counters::take`], but waits for places that others hold, at most `wait_max`; then, or if too many wait, it is
-    /// [`Take::Busy`].
+    /// Like [`Counters::take`], but waits up to `wait_max` for places held by others; returns [`Take::Busy`] after
+    /// that, or if too many tasks wait.
     pub async fn take_in_turn(&self, claims: &[Claim], wait_max: Duration) -> Take {
         match self.take(claims) {
             Take::Busy => {}
@@ -219,7 +219,7 @@ impl Counters {
         };
         let turn = async {
             loop {
-                // Before the look: what is settled between the two wakes this one.
+                // Registered before the attempt, so that a ticket settled in between wakes this task.
                 let settled = self.shared.settled.notified();
                 match self.take(claims) {
                     Take::Busy => settled.await,
@@ -231,7 +231,7 @@ impl Counters {
         taken.unwrap_or(Take::Busy)
     }
 
-    /// Forgets all that was counted under these keys.
+    /// Forgets everything counted under these keys.
     pub fn forget(&self, keys: &[Digest]) {
         let mut state = self.lock();
         for key in keys {
@@ -244,7 +244,7 @@ impl Counters {
     }
 }
 
-/// Those that callers may be told of, and the others.
+/// Splits claims into those that may be shown to callers, and silent ones.
 fn parted(claims: &[Claim]) -> (Vec<Claim>, Vec<Claim>) {
     claims.iter().copied().partition(|claim| !claim.is_silent)
 }
@@ -287,7 +287,7 @@ impl State {
         })
     }
 
-    /// Whether those under way hold the last places of a counter, so that it is not known yet whether it is full.
+    /// Whether attempts in flight hold the last places of a counter, so that it is not known yet whether it is full.
     fn is_held(&self, claim: &Claim, now: Micros) -> bool {
         let places = match claim.rule {
             Rule::Window { max, .. } => max,
@@ -313,7 +313,7 @@ impl State {
         stored.under_way = stored.under_way.saturating_add(1);
     }
 
-    /// Counts one of those that hold a place.
+    /// Counts a hit for an attempt that holds a place.
     fn hit(&mut self, claim: &Claim, now: Micros) {
         if let Some(stored) = self.cells.get_mut(&claim.key) {
             stored.cell.hit(claim.rule, now);
@@ -321,7 +321,7 @@ impl State {
         }
     }
 
-    /// Gives one place up.
+    /// Releases one place.
     fn release(&mut self, key: &Digest) {
         let Some(stored) = self.cells.get_mut(key) else {
             return;
@@ -339,7 +339,7 @@ impl State {
         }
     }
 
-    /// Forgets what was counted under a key; places that are held stay so.
+    /// Forgets what was counted under a key; held places remain.
     fn clear(&mut self, key: &Digest) {
         match self.cells.get_mut(key) {
             Some(stored) if 0 < stored.under_way => {
@@ -362,7 +362,7 @@ impl State {
         self.tidy();
     }
 
-    /// Entries of cells that are gone, and several of one cell, must not pile up.
+    /// Keeps entries of removed cells, and several entries of one cell, from accumulating.
     fn tidy(&mut self) {
         if 2 * self.cells.len() + 1024 < self.due.len() {
             let due = self.cells.iter();
@@ -372,7 +372,7 @@ impl State {
         }
     }
 
-    /// Removes what says nothing any more, at most `count` of it.
+    /// Removes at most `count` expired cells.
     fn sweep(&mut self, now: Micros, count: usize) {
         for _ in 0..count {
             let key = match self.due.peek() {
@@ -384,7 +384,7 @@ impl State {
                 continue;
             };
             if 0 < stored.under_way {
-                // Whoever gives its last place up has it looked at again.
+                // Releasing its last place schedules the next check.
                 continue;
             }
             let end = stored.cell.end();

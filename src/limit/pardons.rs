@@ -1,7 +1,8 @@
-//! What was counted before an operator vouched for a name or an account counts no more, from whatever network it came.
+//! Pardons: hits counted before an operator vouched for a name or an account no longer count, from whatever network
+//! they came.
 //!
-//! A counter's key stands for a name together with a network, and the networks are not listed anywhere. So a pardon does
-//! not remove counters: it becomes a part of the keys that are made after it, and the old ones pass with their window.
+//! A counter's key combines a name with a network, and the networks are not listed anywhere. A pardon therefore does
+//! not remove counters: it becomes a part of the keys created after it, and the old counters expire with their window.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,10 @@ use moka::sync::Cache;
 
 use crate::model::account::Digest;
 
-/// Pardons that are remembered; only operators give any.
+/// Maximum number of remembered pardons; only operators create them.
 const PARDONS_MAX: u64 = 10_000;
 
-/// The pardons since the start, by the key of what was pardoned.
+/// The pardons since the start, by the key that was pardoned.
 pub struct Pardons {
     given: Cache<Digest, u64>,
     next: AtomicU64,
@@ -27,13 +28,13 @@ impl Pardons {
         }
     }
 
-    /// Pardons what this key stands for.
+    /// Pardons whatever this key identifies.
     pub fn give(&self, key: Digest) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.given.insert(key, number);
     }
 
-    /// The number of the last pardon, as a part of keys; empty: there was none.
+    /// Returns the number of the last pardon, as a part of keys; empty if there was none.
     #[must_use]
     pub fn part(&self, key: &Digest) -> String {
         let number = self.given.get(key);

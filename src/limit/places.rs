@@ -1,4 +1,4 @@
-//! Places that many share: so many at once, and no more than a share of them for one.
+//! A semaphore with shares: a total number of permits, of which one key gets at most its share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,25 +8,25 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// Bounds how much happens at once, in all and under each key, so that one key cannot keep all others out.
+/// Limits concurrency, in total and per key, so that one key cannot starve all others.
 ///
-/// Who waits is served in order. Remembers only keys that hold a place or wait for one.
+/// Waiters are served in order. Only keys that hold a place or wait for one are remembered.
 pub struct Places<K> {
     all: Semaphore,
     each: usize,
     shares: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
-/// A place that is taken until this is dropped.
+/// A place, held until dropped.
 pub struct Place<'a, K: Eq + Hash> {
     _of_all: SemaphorePermit<'a>,
     _of_share: OwnedSemaphorePermit,
-    // After the permit, which holds the share's semaphore too.
+    // Declared after the permit, which refers to the share's semaphore too.
     _share: Share<'a, K>,
 }
 
 impl<K: Eq + Hash + Clone> Places<K> {
-    /// `all` places, of which one key has at most `each`.
+    /// Creates `all` places, of which one key gets at most `each`.
     #[must_use]
     pub fn new(all: usize, each: usize) -> Self {
         Self {
@@ -36,11 +36,11 @@ impl<K: Eq + Hash + Clone> Places<K> {
         }
     }
 
-    /// Takes a place under a key, as soon as there is one; `None`: there was none in `wait_max`.
+    /// Takes a place under a key as soon as one is free; returns `None` after `wait_max`.
     pub async fn take(&self, key: K, wait_max: Duration) -> Option<Place<'_, K>> {
         let share = self.share(key);
         let taken = async {
-            // The share comes first: who waits for it keeps no place from others.
+            // The share comes first, so that waiting for it blocks no place for others.
             let of_share = Arc::clone(share.semaphore.as_ref()?).acquire_owned().await;
             let of_all = self.all.acquire().await;
             Some((of_share.ok()?, of_all.ok()?))
@@ -80,7 +80,7 @@ impl<K> fmt::Debug for Places<K> {
     }
 }
 
-/// A key's share, remembered as long as one of these is there.
+/// A key's share; the key is remembered as long as one of these exists.
 struct Share<'a, K: Eq + Hash> {
     places: &'a Places<K>,
     key: K,
@@ -90,7 +90,7 @@ struct Share<'a, K: Eq + Hash> {
 impl<K: Eq + Hash> Drop for Share<'_, K> {
     fn drop(&mut self) {
         let mut shares = self.places.lock();
-        // Shares are made and dropped under the lock only: the list's own and this one are the last two.
+        // Shares are created and dropped only under the lock, so 2 means: the map's and this one.
         if self
             .semaphore
             .take()

@@ -42,12 +42,12 @@ fn counters(clock: &Arc<ManualClock>, keys_max: usize) -> Counters {
     Counters::new(Arc::clone(clock) as Arc<dyn Clock>, keys_max)
 }
 
-/// Counts one.
+/// Counts one hit.
 fn hit(counters: &Counters, claims: &[Claim]) {
     taken(counters, claims).0.failed();
 }
 
-/// Holds a place, and gives the ticket and whether it was shadowed.
+/// Holds a place and returns the ticket and whether it was shadowed.
 fn taken(counters: &Counters, claims: &[Claim]) -> (Ticket, bool) {
     match counters.take(claims) {
         Take::Taken {
@@ -104,7 +104,7 @@ fn a_silent_counter_shadows_and_counts_no_further() {
     assert_eq!(wait_s(&counters, &[silent(9)]), None);
 }
 
-/// A right password in parallel is no failure: none of six is refused for the five before it.
+/// A correct password in flight is no failure: none of six parallel logins is refused because of the others.
 #[tokio::test]
 async fn who_finds_all_places_held_waits_for_them() {
     let counters = Arc::new(counters(&clock(), 9));
@@ -122,7 +122,7 @@ async fn who_finds_all_places_held_waits_for_them() {
     let Take::Taken { ticket, .. } = waiting.await.unwrap() else {
         panic!("not taken");
     };
-    // Those that fail are counted, and none that waited for them comes after the last place.
+    // Failures are counted, and a waiter gets no place beyond the last.
     ticket.failed();
     second.failed();
     assert!(matches!(counters.take(&claims), Take::Over(_)));
@@ -146,7 +146,7 @@ async fn a_wait_is_bounded_in_time_and_number() {
     drop(places);
 }
 
-/// Else the wait for the others would tell that two names are one account.
+/// Otherwise the wait would reveal that two names belong to one account.
 #[test]
 fn a_silent_counter_holds_nobody_up_and_is_judged_at_the_end() {
     let counters = counters(&clock(), 9);
@@ -159,7 +159,7 @@ fn a_silent_counter_holds_nobody_up_and_is_judged_at_the_end() {
     let mut next = || tickets.next().unwrap();
     next().failed();
     next().failed();
-    // By now it would not have been looked at: so it has not succeeded, and counts where it may be told.
+    // By now the attempt would be shadowed: it does not succeed, and counts where that may be shown.
     assert!(!next().succeeded());
     assert_eq!(counters.count(&key(2)), 1);
     assert_eq!(counters.count(&key(9)), 2);
@@ -248,10 +248,10 @@ fn a_full_table_refuses_new_keys_and_evicts_none() {
     assert!(matches!(counters.take(&[claim(3), claim(4)]), Take::Full));
     hit(&counters, &[claim(3)]);
     assert!(matches!(counters.take(&[claim(4)]), Take::Full));
-    // Who is known is counted on.
+    // Known keys continue to be counted.
     hit(&counters, &[claim(1), claim(2), claim(3)]);
     assert!(matches!(counters.take(&[claim(1)]), Take::Over(_)));
-    // What its window has left makes room; the second of one moment is counted a microsecond later.
+    // Expired keys make room.
     clock.advance(Duration::from_secs(11));
     hit(&counters, &[claim(4), claim(5), claim(6)]);
 }
@@ -304,7 +304,7 @@ fn row(free: u32) -> Claim {
     }
 }
 
-/// What a gateway that starts `later` has of the counters of this one.
+/// The counters of a gateway restarted `later` with what this one exported.
 fn restarted(
     limits: &CounterSets,
     wall: Timestamp,
@@ -337,7 +337,7 @@ fn counters_survive_a_restart_with_their_age() {
     assert_eq!(wait_s(&again.logins, &[row(2)]), Some(2), "after the third");
     later.advance(Duration::from_secs(6));
     assert_eq!(wait_s(&again.logins, &[claim(1)]), None);
-    // What has left its window is told to be gone.
+    // Expired counters are exported as removed.
     later.advance(Duration::from_secs(1));
     let gone = again
         .changes()
@@ -353,7 +353,7 @@ fn a_wall_clock_that_jumps_lengthens_no_limit() {
         let limits = CounterSets::new(&(Arc::clone(&clock) as Arc<dyn Clock>));
         hit(&limits.logins, &[claim(1)]);
         hit(&limits.logins, &[claim(1)]);
-        // The wall clock of the next start stands an hour before this one's, or ten years after it.
+        // The wall clock of the restarted gateway is an hour behind, or ten years ahead.
         let wall = Timestamp::from_millis(clock.now().millis() - 3_600_000);
         let (_, again) = restarted(&limits, wall, jump);
         let found = wait_s(&again.logins, &[claim(1)]);

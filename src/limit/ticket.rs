@@ -1,25 +1,26 @@
-//! A place that is held under some counters until it is known how it turned out.
+//! A place held under some counters until the outcome is known.
 
 use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
 use crate::limit::{Claim, OnSuccess, Shared, State, parted};
 
-/// What one [`crate::limit::Counters::take`] holds a place for.
+/// The places that one [`crate::limit::Counters::take`] holds.
 #[must_use]
 pub struct Ticket {
-    /// Empty once it is settled.
+    /// Empty once settled.
     claims: Vec<Claim>,
     shared: Arc<Shared>,
 }
 
 impl Ticket {
-    /// Of claims that hold a place.
+    /// Creates the ticket of claims that hold a place.
     pub(super) fn new(claims: Vec<Claim>, shared: Arc<Shared>) -> Self {
         Self { claims, shared }
     }
 
-    /// It turned out well; `false`: a silent counter is full by now, so it counts as failed and must not have been.
+    /// Settles the attempt as a success. Returns `false` if a silent counter has become full: the attempt counts as
+    /// failed and its result must not be used.
     #[must_use]
     pub fn succeeded(mut self) -> bool {
         let claims = std::mem::take(&mut self.claims);
@@ -42,14 +43,14 @@ impl Ticket {
         stands
     }
 
-    /// It did not take place.
+    /// Settles the attempt as not made: nothing is counted.
     pub fn give_back(mut self) {
         let claims = std::mem::take(&mut self.claims);
         let state = self.shared.lock();
         self.release(state, &claims);
     }
 
-    /// It failed, and is counted: even where another's success has cleared the counter meanwhile.
+    /// Settles the attempt as a failure and counts it, even if another success has cleared the counter meanwhile.
     pub fn failed(self) {
         drop(self);
     }

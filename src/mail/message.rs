@@ -1,4 +1,4 @@
-//! A mail as a message: RFC 5322 in bytes.
+//! Building a mail as a message of RFC 5322.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,20 +15,20 @@ use crate::mail::template::Text;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;
 
-/// Longest line of a message without its end (RFC 5322 section 2.1.1).
+/// Maximum length of a line without its ending (RFC 5322 section 2.1.1).
 const LINE_BYTES_MAX: usize = 998;
 
-/// Longest message, so that it fits into a record of the store when it is sealed.
+/// Maximum length of a message, so that its sealed form fits into a record of the store.
 const MESSAGE_BYTES_MAX: usize = 40 * 1024;
 
 fn carried(address: &EmailAddress) -> Option<lettre::Address> {
     address.as_str().parse().ok()
 }
 
-/// Builds a message of a plain part and, if there is one, an HTML part that says the same. Its lines are ended by `\n`, as
-/// files and programs of this system want it; a transport over SMTP ends them by CRLF itself.
+/// Builds a message with a plain part and, if present, an equivalent HTML part. Its lines end in `\n`, as files and
+/// programs of this system expect; the SMTP transport converts them to CRLF.
 ///
-/// An error says what does not fit, and holds no address.
+/// The error names the problem and contains no address.
 pub(crate) fn build(
     from: &Mailbox,
     to: &EmailAddress,
@@ -44,7 +44,7 @@ pub(crate) fn build(
         .subject(text.subject.as_str())
         .date(at)
         .message_id(Some(id))
-        // Nobody's holiday notice answers (RFC 3834).
+        // Suppresses automatic replies such as vacation notices (RFC 3834).
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -74,10 +74,10 @@ pub(crate) fn build(
     })
 }
 
-/// The text as it is, in 7 or 8 bits.
+/// Returns the text unencoded, in 7 or 8 bits.
 ///
-/// Left to itself the library encodes a text with a line of 76 characters or more, as a line with a link is, so that
-/// `token=` becomes `token=3D` and the line breaks. Up to 998 characters there is no need.
+/// By default the library encodes a text with a line of 76 characters or more, such as a link, so that `token=` becomes
+/// `token=3D` and the line is broken. Up to 998 characters this is unnecessary.
 fn body(text: &str) -> Body {
     if text.lines().any(|line| LINE_BYTES_MAX < line.len()) {
         return Body::new(text.to_owned());
@@ -107,7 +107,7 @@ mod tests {
         letter.message.to_string()
     }
 
-    /// What is taken of whoever registers is what every transport takes.
+    /// Every address accepted at registration is accepted by every transport.
     #[test]
     fn each_address_that_is_taken_can_be_carried() {
         let local = "#$&'*+-/=?^_`{|}~.09azAZ";
@@ -120,7 +120,7 @@ mod tests {
             let address = EmailAddress::reachable(&address).unwrap();
             let carried = carried(&address).unwrap();
             assert_eq!(carried.to_string(), address.as_str());
-            // Servers without SMTPUTF8 take it.
+            // Servers without SMTPUTF8 accept it.
             assert!(carried.to_string().is_ascii());
         }
     }

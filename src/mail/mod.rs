@@ -1,7 +1,7 @@
-//! Floor 3: messages to people.
+//! Floor 3: mails to people.
 //!
-//! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. What takes
-//! it from the outbox is [`delivery`]: an answer never waits for a mail server.
+//! A mail is rendered and sealed here, waits in the store's outbox, and leaves by a [`transport::Transport`]. The
+//! [`delivery`] moves it there, so that no answer to a caller waits for a mail server.
 
 pub mod delivery;
 mod letter;
@@ -20,7 +20,7 @@ use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
 use crate::model::secret::Secret;
 
-/// What a mail is about; each is a template.
+/// The subject of a mail; each variant is a template.
 #[derive(Clone, Debug)]
 pub enum Mail {
     /// Confirm a registration: set the first password.
@@ -28,65 +28,65 @@ pub enum Mail {
         /// One-time token of the link.
         token: Secret,
     },
-    /// An administrator has made an account: set the first password.
+    /// An administrator has created an account: set the first password.
     Invitation {
         /// One-time token of the link.
         token: Secret,
-        /// What the account is called.
+        /// User name of the account.
         username: String,
     },
-    /// Somebody registered with an address that has an account.
+    /// A registration with an address that already has an account.
     IdentityTaken,
-    /// The address is free, the name is not: ask for another.
+    /// The address is free, but the user name is not: choose another.
     UsernameTaken {
-        /// The name that was asked for.
+        /// The requested user name.
         username: String,
     },
     /// Reset a password.
     PasswordReset {
         /// One-time token of the link.
         token: Secret,
-        /// Whose account.
+        /// User name of the account.
         username: String,
     },
     /// The password was changed.
     PasswordChanged {
-        /// Whose account.
+        /// User name of the account.
         username: String,
     },
-    /// Somebody has logged in, and it may not have been the owner.
+    /// A login that may not have been the owner's.
     NewLogin {
-        /// Whose account.
+        /// User name of the account.
         username: String,
-        /// From which client network.
+        /// The client network of the login.
         network: String,
-        /// After so many failed passwords in a row; 0: too few to tell.
+        /// Number of failed passwords in a row before it; 0 if too few to mention.
         failures: u32,
     },
-    /// To a new address: the token that makes it count.
+    /// To a new address: the token that confirms it.
     ChangeIdentity {
         /// One-time token of the link.
         token: Secret,
-        /// Whose account.
+        /// User name of the account.
         username: String,
     },
-    /// To the address that counts: another one was asked for.
+    /// To the current address: a change was requested.
     IdentityChanging {
-        /// Whose account.
+        /// User name of the account.
         username: String,
     },
-    /// To the address that counted: another one does now.
+    /// To the previous address: it was replaced.
     IdentityChanged {
-        /// Whose account.
+        /// User name of the account.
         username: String,
     },
 }
 
-/// A mail that cannot be sent. Its cause holds no address and no token.
+/// A mail that cannot be created. Its cause contains no address and no token.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a mail")]
 pub struct MailError {
-    /// What is in the way.
+    /// The cause.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -98,7 +98,7 @@ impl MailError {
         }
     }
 
-    /// An error in our own words, where the library's might hold an address.
+    /// Creates an error with a text of the gateway, where the library's might contain an address.
     fn because(why: impl Into<String>) -> Self {
         Self {
             source: why.into().into(),
@@ -106,14 +106,14 @@ impl MailError {
     }
 }
 
-/// Makes mails for the outbox.
+/// Creates mails for the outbox.
 #[async_trait]
 pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
-    /// Renders a mail and seals it. Whoever calls writes it into the outbox, best in the transaction that makes it true,
-    /// and then says so by [`Mailer::posted`].
+    /// Renders and seals a mail. The caller writes it to the outbox, preferably in the transaction that it reports on,
+    /// and then calls [`Mailer::posted`].
     ///
     /// # Errors
-    /// [`MailError`] when the address is none that a mail can carry, or too many mails wait.
+    /// [`MailError`] if no mail can be sent to the address, or too many mails are waiting.
     fn seal(
         &self,
         to: &EmailAddress,
@@ -121,10 +121,10 @@ pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
         expires: Timestamp,
     ) -> Result<QueuedMail, MailError>;
 
-    /// Says that a mail is in the outbox now. Returns at once where mails leave the machine; where they stay on it, once
-    /// it has been tried, and after 2 s at the latest.
+    /// Notifies the delivery of a mail in the outbox. If mails leave the machine, returns at once; otherwise after the
+    /// first attempt, and after 2 s at the latest.
     async fn posted(&self, id: &MailId);
 
-    /// From now on what waits goes out the way of this mailer: another configuration counts.
+    /// Makes this mailer's transport the one for all waiting mails, after a change of the configuration.
     fn adopt(&self) {}
 }

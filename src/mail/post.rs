@@ -1,4 +1,5 @@
-//! What lives longer than one configuration of `[mail]`: the key of the outbox, the bell of its delivery, its state.
+//! State that outlives one configuration of `[mail]`: the key of the outbox, the channel to the delivery, and its
+//! health.
 
 use std::fmt;
 use std::path::Path;
@@ -27,44 +28,44 @@ use crate::model::mail::QueuedMail;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// Calls that may wait for the delivery to hear them; more are not needed, since it looks at the outbox as a whole.
+/// Capacity of the channel to the delivery. Further calls are not needed, since the delivery reads the whole outbox.
 const CALLS_MAX: usize = 1024;
-/// Mails that may wait: some days of a server that is missing, and no full disk.
+/// Maximum number of waiting mails: enough for some days without a mail server, and too few to fill a disk.
 const QUEUED_MAX: i64 = 100_000;
-/// How long an answer waits for the first try of a mail that stays on this machine.
+/// How long an answer waits for the first attempt of a mail that stays on this machine.
 const FIRST_TRY_MAX: Duration = Duration::from_secs(2);
 
-/// What the delivery is told.
+/// A call to the delivery.
 #[derive(Debug)]
 pub enum PostCall {
     /// A mail is in the outbox.
     Posted {
-        /// Which.
+        /// The mail.
         id: MailId,
-        /// Somebody waits for its first try.
+        /// Present if a caller waits for the first attempt.
         tried: Option<oneshot::Sender<()>>,
     },
-    /// Mails go another way now.
+    /// The transport has changed.
     Changed,
-    /// Finish what is under way, and no more.
+    /// Finish deliveries in flight, and end.
     End,
 }
 
-/// The post office: what all mailers, one after another, and the one delivery share.
+/// The state shared by all mailers, one per configuration, and the delivery.
 pub struct Post {
     key: SealKey,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    /// Where the transport `stdout` writes.
+    /// Output of the transport `stdout`.
     output: Arc<Output>,
     transport: ArcSwapOption<Way>,
     is_reached: AtomicBool,
     calls: mpsc::Sender<PostCall>,
-    /// Until the delivery takes it.
+    /// The receiver, until the delivery takes it.
     heard: Mutex<Option<mpsc::Receiver<PostCall>>>,
 }
 
-/// A transport, sized, so that it can be swapped.
+/// A sized wrapper of a transport, so that it can be swapped.
 #[derive(Debug)]
 struct Way(Arc<dyn Transport>);
 
@@ -75,10 +76,11 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// Opens the key in `keys`, making it (0600) at the first start; without a directory it lives as long as the process.
+    /// Opens the key in the directory `keys`, creating it (0600) at the first start. Without a directory the key lives
+    /// as long as the process.
     ///
     /// # Errors
-    /// When the file cannot be read, written, or is not a key.
+    /// [`KeyFileError`] if the file cannot be read or written, or is not a key.
     pub fn open(
         keys: Option<&Path>,
         clock: Arc<dyn Clock>,
@@ -98,10 +100,10 @@ impl Post {
         }))
     }
 
-    /// Builds the mailer that the configuration asks for. Until the first one is adopted this one is.
+    /// Builds the mailer of a configuration, and adopts it if none was adopted before.
     ///
     /// # Errors
-    /// Everything that [`check`] finds.
+    /// [`MailError`] for everything that [`check`] finds.
     pub fn mailer(
         self: &Arc<Self>,
         settings: &MailSettings,
@@ -119,19 +121,19 @@ impl Post {
         Ok(Arc::new(mailer))
     }
 
-    /// How mails go out at present; `None` before there was any mailer.
+    /// Returns the current transport; `None` before the first mailer.
     #[must_use]
     pub fn transport(&self) -> Option<Arc<dyn Transport>> {
         self.transport.load().as_ref().map(|way| Arc::clone(&way.0))
     }
 
-    /// Opens a mail of the outbox; `None`: another key has sealed it.
+    /// Opens a mail of the outbox; returns `None` if it was sealed with another key.
     #[must_use]
     pub fn open_mail(&self, mail: &QueuedMail) -> Option<Letter> {
         Letter::open(&self.key, &mail.id, &mail.sealed)
     }
 
-    /// What the delivery hears; `None` if another delivery has it.
+    /// Returns the receiver of the delivery's calls; `None` if another delivery has it.
     #[must_use]
     pub fn listen(&self) -> Option<mpsc::Receiver<PostCall>> {
         self.heard
@@ -140,48 +142,48 @@ impl Post {
             .take()
     }
 
-    /// Has the delivery finish what is under way and end.
+    /// Has the delivery finish what is in flight and end.
     pub async fn end(&self) {
-        // Where nobody delivers nothing is under way.
+        // Without a delivery nothing is in flight.
         let _ = self.calls.send(PostCall::End).await;
     }
 
-    /// Whether mails get to where they go, as far as the last try tells.
+    /// Whether mails get through, according to the last attempt.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.is_reached.load(Ordering::Acquire)
     }
 
-    /// Notes whether mails get to where they go; whether that is new.
+    /// Records whether mails get through; returns whether that has changed.
     pub fn note_reached(&self, is_reached: bool) -> bool {
         self.is_reached.swap(is_reached, Ordering::AcqRel) != is_reached
     }
 
-    /// Time, as mails are stamped.
+    /// Returns the clock.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// Counters.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Puts a transport in the place of what a mailer would bring.
+    /// Replaces the transport in tests.
     #[cfg(test)]
     pub(crate) fn adopt_for_test(&self, transport: Arc<dyn Transport>) {
         self.transport.store(Some(Arc::new(Way(transport))));
     }
 
     fn call(&self, call: PostCall) {
-        // A delivery with so many calls before it looks at the outbox anyway.
+        // With the channel full, the delivery is about to read the outbox anyway.
         let _ = self.calls.try_send(call);
     }
 }
 
-/// What keeps settings from being used, each with its key and what would be right. Makes and sends nothing.
+/// Returns the problems of the settings, each with its key and the expected value. Creates and sends nothing.
 #[must_use]
 pub fn check(settings: &MailSettings, public_url: &str) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
@@ -201,7 +203,7 @@ fn sender(settings: &MailSettings) -> Result<Mailbox, MailError> {
     from.map_err(|_| MailError::because("the sender is no mailbox"))
 }
 
-/// Renders and seals as one configuration says.
+/// A mailer for one configuration.
 struct PostMailer {
     from: Mailbox,
     templates: Templates,
@@ -252,7 +254,7 @@ impl Mailer for PostMailer {
         let (tried, answer) = oneshot::channel();
         let tried = Some(tried);
         self.post.call(PostCall::Posted { id, tried });
-        // Tried or not, it is in the outbox.
+        // Attempted or not, it is in the outbox.
         let _ = tokio::time::timeout(FIRST_TRY_MAX, answer).await;
     }
 
@@ -270,7 +272,7 @@ mod tests {
     use crate::model::clock::ManualClock;
     use crate::model::secret::Secret;
 
-    /// Stands at 2030-01-31T12:00:00Z.
+    /// A clock fixed at 2030-01-31T12:00:00Z.
     fn clock() -> Arc<dyn Clock> {
         let now = Timestamp::parse_rfc3339("2030-01-31T12:00:00Z").unwrap();
         Arc::new(ManualClock::at(now))
@@ -305,7 +307,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Seals a mail, opens it, and gives it to the transport, which writes a file.
+    /// Seals a mail, opens it, and passes it to the transport, which writes a file.
     fn sent(public_url: &str, to: &str, mail: &Mail) -> Result<String, MailError> {
         let directory = tempfile::tempdir().unwrap();
         let post = post();

@@ -1,4 +1,4 @@
-//! Floor 3: a process as every command begins it: the configuration that it reads, its runtime and its output.
+//! Floor 3: the start of a process, common to all commands: configuration, runtime and output.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigError, EnvOverlay, Problem};
 use crate::telemetry::log::{self, LogError};
 use crate::telemetry::output::{AuditOutput, Output};
 
-/// Why a process does not get to its work.
+/// Why a process cannot start its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The configuration cannot be used.
@@ -17,28 +17,28 @@ pub enum ProcessError {
     Config {
         /// The file.
         path: PathBuf,
-        /// All that is wrong.
+        /// All problems found.
         problems: ConfigError,
     },
     /// The log could not be set up.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The system gave no runtime, signal or thread.
+    /// The system provided no runtime, signal or thread.
     #[error("cannot {what}")]
     System {
         /// What was tried.
         what: &'static str,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// The output of the process, which is written to its end when this goes.
+/// The output of the process; dropping it writes all that is buffered.
 pub(crate) struct OpenOutput(pub(crate) Arc<Output>);
 
 impl OpenOutput {
-    /// Starts the writers, and the log onto them.
+    /// Starts the writers and directs the log to them.
     pub(crate) fn start(level: &str, audit: AuditOutput) -> Result<Self, ProcessError> {
         let output = Output::start(audit).map_err(|source| ProcessError::System {
             what: "write on standard output and standard error",

@@ -1,4 +1,4 @@
-//! What a role source says, and what of it counts.
+//! Parsing of a role source's answer, and filtering by the question.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use serde::Deserialize;
 
 use crate::model::access::{Ladder, Name, Rank, ResourceId, ResourceRole};
 
-/// An answer that cannot be read. It may hold anything, so nothing of it is told.
+/// An answer that cannot be read. It may hold anything, so none of it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("answered with something else than a list of memberships")]
 pub(crate) struct Garbage;
 
-/// Whom and what a source was asked about.
+/// The question a source was asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
     pub(crate) uid: &'a str,
     pub(crate) resource: &'a Name,
-    /// `None`: all ids.
+    /// `None` asks for all ids.
     pub(crate) id: Option<&'a str>,
 }
 
-/// What was said beside the question, and dropped.
+/// A part of an answer that exceeds the question and is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     Uid,
@@ -30,7 +30,7 @@ pub(crate) enum Excess {
 }
 
 impl Excess {
-    /// For the log.
+    /// Description for the log.
     pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Uid => "another uid",
@@ -58,7 +58,7 @@ struct Wrapped {
     memberships: Vec<Item>,
 }
 
-/// The roles that an answer gives, sorted; whatever it says beside the question goes to `excess` and is dropped.
+/// Returns the roles in an answer, sorted. Items that exceed the question are reported to `excess` and dropped.
 pub(crate) fn read(
     body: &[u8],
     question: Question<'_>,
@@ -99,7 +99,7 @@ fn role(
     }
     let id = ResourceId::parse(&item.id).map_err(|_| Excess::Id)?;
     let rank = ladder.rank(&item.level).ok_or(Excess::Level)?;
-    // The lowest level gives no role, whoever says so.
+    // The lowest level grants no role.
     Ok((Rank(0) < rank).then(|| ResourceRole {
         resource: question.resource.clone(),
         id,

@@ -1,8 +1,8 @@
-//! Floor 3: memberships that other services own, asked for over HTTP.
+//! Floor 3: memberships owned by other services, queried over HTTP.
 //!
-//! A source speaks only for its own resources and for the uid that it was asked about. An answer counts for its `ttl`;
-//! while the source does not answer the last one counts for `stale_max` more, and after that the roles are unknown:
-//! whoever needs them fails closed.
+//! A source is authoritative only for its own resources, and for the uid in the question. An answer is fresh for its
+//! `ttl`. While the source does not answer, the last answer is used for `stale_max` more; after that the roles are
+//! unknown, and requests that need them fail closed.
 
 mod answer;
 
@@ -26,38 +26,38 @@ use crate::model::role_source::{Piece, RoleSource};
 use crate::role_source::answer::{Garbage, Question};
 use crate::telemetry::metrics::Metrics;
 
-/// A question may take this long; the request that needs it waits.
+/// Timeout of a query; the request that needs it waits.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest answer: some 15,000 memberships.
+/// Maximum size of an answer: some 15,000 memberships.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// Questions to one source at once: what is slow must not pile up.
+/// Maximum number of queries in flight per source, so that a slow source does not accumulate them.
 const AT_ONCE_MAX: usize = 64;
-/// Of these, questions about one uid: one login must not take all the places.
+/// Maximum number of these for one uid, so that one login cannot use them all.
 const AT_ONCE_OF_UID_MAX: usize = 8;
-/// After a question failed, the same is not asked again for so long.
+/// After a failed query, the same query is not repeated for this long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A source that fails is told of no more often than this.
+/// Minimum interval of warnings about a failing source.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// Readings past all caches that one caller may have in a minute.
+/// Forced readings per caller and minute.
 const FORCED_PER_MINUTE: u32 = 10;
-/// Callers whose forced readings are counted.
+/// Maximum number of callers whose forced readings are counted.
 const FORCED_CALLERS_MAX: u64 = 10_000;
 
-/// The roles cannot be known: the source does not answer, and what it said last is too old.
+/// The roles cannot be determined: the source does not answer, and its last answer is too old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a role source does not answer")]
 pub struct SourceDown;
 
-/// Whether an answer may come from memory.
+/// Whether an answer may come from the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// It may.
+    /// Cached answers are accepted.
     Cached,
-    /// The source is asked now, and no question that was under way already is shared.
+    /// The source is queried now, and no query already in flight is shared.
     Forced,
 }
 
-/// Why a question got no answer; the source of it says what happened.
+/// Why a query failed; its source is the cause.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error(transparent)]
@@ -68,7 +68,7 @@ enum AskError {
     Crowded,
 }
 
-/// All configured sources, with what they said.
+/// All configured sources, with a cache of their answers.
 pub struct RoleSources {
     sources: Vec<Source>,
     ladder: Ladder,
@@ -76,40 +76,41 @@ pub struct RoleSources {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     known: Cache<String, Arc<Known>>,
-    /// Never held across an await. As many as there are questions under way.
+    /// Queries in flight, by key. The lock is never held across an await.
     flights: Mutex<HashMap<String, Arc<OnceCell<Asked>>>>,
-    /// Numbers the questions in the order in which they began.
+    /// Numbers the queries in the order in which they began.
     begun: AtomicU64,
     forced: Cache<String, Arc<Bucket>>,
 }
 
 struct Source {
     settings: RoleSource,
-    /// By uid.
+    /// Limits queries in flight, with a share per uid.
     at_once: Places<String>,
-    /// The kinds of excess that were told of.
+    /// The kinds of excess already logged.
     told: AtomicU8,
-    /// When a failure was told of last, in milliseconds of the clock; 0: never.
+    /// When a failure was last logged, in milliseconds of the clock; 0 for never.
     warned_ms: AtomicU64,
 }
 
 type Roles = Arc<[ResourceRole]>;
 
-/// What a question brought, for all who waited for it.
+/// The outcome of a query, shared by all tasks waiting for it.
 type Asked = Result<Roles, SourceDown>;
 
-/// What is known of one question.
+/// The cached state of one question.
 struct Known {
-    /// The number of the question that told it.
+    /// Number of the query that produced this state.
     begun: u64,
-    /// The last answer, and when the question for it began.
+    /// The last answer, and when its query began.
     answer: Option<(Duration, Roles)>,
-    /// When it was asked in vain since.
+    /// When a later query failed.
     failed: Option<Duration>,
 }
 
 impl RoleSources {
-    /// `ladder`: the declared levels. Keeps answers with together at most `entries` memberships, those used last.
+    /// Creates the sources. `ladder`: the declared levels. `entries`: maximum number of cached memberships; the least
+    /// recently used answers are evicted.
     #[must_use]
     pub fn new(
         sources: &[RoleSource],
@@ -147,26 +148,26 @@ impl RoleSources {
         }
     }
 
-    /// Whether a source speaks for this kind of resource.
+    /// Whether a source is authoritative for this kind of resource.
     #[must_use]
     pub fn speaks_for(&self, resource: &Name) -> bool {
         self.source_of(resource).is_some()
     }
 
-    /// The kinds of resources that sources speak for.
+    /// Returns the kinds of resources that sources are authoritative for.
     pub fn resources(&self) -> impl Iterator<Item = &Name> {
         self.sources
             .iter()
             .flat_map(|source| &source.settings.resources)
     }
 
-    /// The roles of a uid on one resource, or with `id` left out on all of a kind, sorted.
+    /// Returns the roles of a uid on one resource, or without `id` on all of a kind, sorted.
     ///
-    /// A source whose URL has a place for the id is not asked without one, and one id is all it is asked about: then
-    /// there are none. Waits at most some seconds.
+    /// A source whose URL contains the id is queried for one id only; without an id there are no roles. Waits at most
+    /// some seconds.
     ///
     /// # Errors
-    /// [`SourceDown`] when the source does not answer, and its last answer is too old or may not be taken.
+    /// [`SourceDown`] if the source does not answer, and its last answer is too old or must not be used.
     pub async fn roles(
         &self,
         uid: &UserId,
@@ -188,11 +189,11 @@ impl RoleSources {
         {
             return settled;
         }
-        // On the heap, for it is rare and long: a request whose answer is known does not carry it.
+        // Boxed because this future is large and rarely needed: a request whose answer is cached does not carry it.
         Box::pin(self.wait_for(source, question, &key, reading)).await
     }
 
-    /// Asks, together with all who ask the same.
+    /// Queries the source; concurrent calls with the same key share one query (single flight).
     async fn wait_for(
         &self,
         source: &Source,
@@ -208,7 +209,7 @@ impl RoleSources {
             return Err(SourceDown);
         };
         let asked = cell.get_or_init(|| async {
-            // Another flight may have landed since the first look.
+            // Another flight may have finished since the first check.
             match self.settled(source, key) {
                 Some(settled) => settled,
                 None => self.ask(source, question, key, reading).await,
@@ -217,7 +218,7 @@ impl RoleSources {
         asked.await.clone()
     }
 
-    /// What the last answer to a question was, however old; `None`: it was not asked, or that is forgotten.
+    /// Returns the last answer to a question, however old; `None` if there is none in the cache.
     #[must_use]
     pub fn last(&self, uid: &UserId, resource: &Name, id: &str) -> Option<Roles> {
         let (_, id) = self.askable(resource, Some(id))?;
@@ -230,10 +231,10 @@ impl RoleSources {
         known.answer.as_ref().map(|(_, roles)| Arc::clone(roles))
     }
 
-    /// Counts a reading past all caches by a caller.
+    /// Counts a forced reading by a caller.
     ///
     /// # Errors
-    /// How long the caller has to wait, who has had as many as there are in a minute.
+    /// How long the caller has to wait if it has used all forced readings of this minute.
     pub fn count_forced(&self, subject: &str) -> Result<(), Duration> {
         let bucket = self.forced.entry_by_ref(subject).or_default();
         bucket
@@ -246,7 +247,7 @@ impl RoleSources {
         self.sources.iter().find(speaks)
     }
 
-    /// The source of a resource and the id that it is asked about; `None`: it is not asked.
+    /// Returns the source of a resource and the id to ask about; `None` if the source must not be queried.
     fn askable<'i>(
         &self,
         resource: &Name,
@@ -256,12 +257,12 @@ impl RoleSources {
         if !source.settings.target.has(&Piece::Id) {
             return Some((source, None));
         }
-        // Dots alone would lead elsewhere in a path, however they are encoded.
+        // A segment of only dots would lead elsewhere in a path, however it is encoded.
         let id = id.filter(|id| ResourceId::fits(id) && !matches!(*id, "." | ".."))?;
         Some((source, Some(id)))
     }
 
-    /// What can be said without asking: the answer still counts, or the question has just failed.
+    /// Returns the outcome known without a query: the answer is fresh, or the query has just failed.
     fn settled(&self, source: &Source, key: &str) -> Option<Asked> {
         let known = self.known.get(key)?;
         let now = self.clock.elapsed();
@@ -348,7 +349,7 @@ impl RoleSources {
         Ok(roles)
     }
 
-    /// Joins the question that is under way, or begins one.
+    /// Joins the query in flight, or begins one.
     fn board<'a>(&'a self, key: &'a str) -> Seat<'a> {
         let mut flights = self.lock();
         let cell = match flights.get(key) {
@@ -404,7 +405,7 @@ impl Source {
 }
 
 impl Known {
-    /// The last answer, if it may stand in.
+    /// Returns the last answer if it may still be used.
     fn stale(&self, source: &Source, now: Duration) -> Asked {
         let settings = &source.settings;
         match &self.answer {
@@ -416,7 +417,7 @@ impl Known {
     }
 }
 
-/// No part holds a zero byte.
+/// Returns the cache key of a question. No part contains a zero byte.
 fn key_of(question: Question<'_>) -> String {
     [
         question.uid,
@@ -426,7 +427,7 @@ fn key_of(question: Question<'_>) -> String {
     .join("\0")
 }
 
-/// One caller's part in a flight: the last to leave takes it off the list, whether it landed or was given up.
+/// One caller's share in a flight. The last one to leave removes it from the map, whether it finished or was cancelled.
 struct Seat<'a> {
     sources: &'a RoleSources,
     key: &'a str,
@@ -442,7 +443,7 @@ impl Drop for Seat<'_> {
         let is_listed = flights
             .get(self.key)
             .is_some_and(|cell| Arc::ptr_eq(cell, &mine));
-        // Clones are made and dropped under the lock only: the list's own and this one are the last two.
+        // Clones are created and dropped only under the lock, so 2 means: the map's and this one.
         if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
             flights.remove(self.key);
         }

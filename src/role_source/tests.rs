@@ -10,7 +10,7 @@ use crate::model::role_source::TargetTemplate;
 
 const MEMBER: &str = r#"[{"resource":"event","id":"7","level":"member"}]"#;
 
-/// A source in this process: what it answers can be changed, and the answers can be held back.
+/// A source in this process. Its answers can be changed, and held back.
 #[derive(Default)]
 struct Service {
     body: Mutex<String>,
@@ -126,7 +126,7 @@ async fn an_answer_counts_for_its_life_then_stands_in_then_nothing_does() {
     assert_eq!((scene.cached("7").await, scene.service.asked()), (Ok(1), 1));
     scene.advance(1);
     scene.service.says(500, MEMBER);
-    // Asked in vain, and not again at once.
+    // The query failed and is not repeated at once.
     assert_eq!(
         (scene.cached("7").await, scene.cached("7").await),
         (Ok(1), Ok(1))
@@ -136,7 +136,7 @@ async fn an_answer_counts_for_its_life_then_stands_in_then_nothing_does() {
     assert_eq!((scene.cached("7").await, scene.service.asked()), (Ok(1), 3));
     scene.advance(1);
     assert_eq!(scene.cached("7").await, Err(SourceDown));
-    // What was never answered fails at once, and only that.
+    // A question without any answer fails at once, and only that one.
     assert_eq!(scene.cached("8").await, Err(SourceDown));
     scene.service.says(200, "[]");
     assert_eq!(
@@ -261,7 +261,7 @@ async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     while scene.service.asked() == 0 {
         tokio::task::yield_now().await;
     }
-    // The membership ends while the first question is under way.
+    // The membership ends while the first query is in flight.
     scene.service.hold.store(0, Ordering::SeqCst);
     scene.service.says(200, "[]");
     assert_eq!(scene.read(Some("7"), Reading::Forced).await, Ok(0));
@@ -269,7 +269,7 @@ async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     assert_eq!(slow.await.unwrap(), Ok(1));
     assert_eq!(scene.cached("7").await, Ok(0), "the older answer came back");
     assert_eq!(scene.service.asked(), 2);
-    // Forced, nothing stands in.
+    // A forced reading uses no stale answer.
     scene.service.says(500, "");
     assert_eq!(
         scene.read(Some("7"), Reading::Forced).await,

@@ -1,4 +1,4 @@
-//! The turns among the addresses of an upstream.
+//! Load balancing among the addresses of an upstream.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::upstream::ejection::Ejections;
 
-/// Places of turns that are kept apart; upstreams beyond share one with another, which only makes the turns less even.
+/// Number of separate round-robin counters; further upstreams share one with another, which only makes the distribution
+/// less even.
 const TURNS: usize = 64;
 
 /// Chooses among the addresses of each upstream: round robin over those that can be connected to.
@@ -15,12 +16,12 @@ const TURNS: usize = 64;
 pub struct Balancer {
     next: [AtomicUsize; TURNS],
     ejections: Ejections,
-    /// Where the built-in echo answers, if it runs.
+    /// Address of the built-in echo, if it runs.
     echo: Option<SocketAddr>,
 }
 
 impl Balancer {
-    /// `echo`: what `builtin:echo` stands for.
+    /// `echo`: the address behind `builtin:echo`.
     #[must_use]
     pub fn new(echo: Option<SocketAddr>) -> Self {
         Self {
@@ -30,15 +31,15 @@ impl Balancer {
         }
     }
 
-    /// The place in its list at which a request to the `index`-th upstream begins: round robin.
+    /// Advances the round robin of the `index`-th upstream and returns the place in its list where a request begins.
     #[must_use]
     pub fn take(&self, index: usize) -> usize {
         let turn = self.next.get(index % TURNS);
         turn.map_or(0, |turn| turn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The address at a place in the list, counted around, or the next one that is not skipped at `now`. Where all are
-    /// skipped, none is. `None`: the echo is meant, and there is none.
+    /// Returns the address at a place in the list, wrapping around, or the next one that is not skipped at `now`. If
+    /// all are skipped, returns the one at that place. `None` if it is the echo and the echo does not run.
     #[must_use]
     pub fn address(&self, upstream: &Upstream, place: usize, now: Duration) -> Option<SocketAddr> {
         let count = upstream.addresses.len();
@@ -49,7 +50,7 @@ impl Balancer {
         usable.or_else(|| self.address_at(upstream, place))
     }
 
-    /// Which addresses are skipped.
+    /// Returns the skipped addresses.
     #[must_use]
     pub fn ejections(&self) -> &Ejections {
         &self.ejections
@@ -94,17 +95,17 @@ mod tests {
             ports.map(|address| address.unwrap().port()).collect()
         };
         assert_eq!(four(now), [1, 2, 3, 1]);
-        // Another upstream has a turn of its own.
+        // Another upstream has its own counter.
         assert_eq!(balancer.take(1), 0);
         assert_eq!(balancer.address(&three, 2 + 1, now).unwrap().port(), 1);
-        // What cannot be connected to is passed over, until nothing else is left.
+        // Failed addresses are skipped, until no other is left.
         let metrics = UpstreamMetrics::default();
         for (failed, wanted) in [(2, [3, 3, 1, 3]), (3, [1, 1, 1, 1]), (1, [1, 2, 3, 1])] {
             let ejections = balancer.ejections();
             ejections.failed("lists", socket(failed), now, &metrics);
             assert_eq!(four(now), wanted, "{failed}");
         }
-        // An upstream with one address has no other.
+        // An upstream with one address always uses it.
         let one = upstream(vec![UpstreamAddress::Socket(socket(1))]);
         assert_eq!(balancer.address(&one, 5, now), Some(socket(1)));
     }

@@ -1,4 +1,4 @@
-//! Addresses of upstreams that could not be connected to, and are skipped for a while.
+//! Ejection: addresses of upstreams that could not be connected to are skipped for a while.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,18 +11,18 @@ use tracing::{info, warn};
 
 use crate::telemetry::upstream::UpstreamMetrics;
 
-/// An address is skipped this long after its first failed connect; each further one doubles it.
+/// How long an address is skipped after its first failed connect; each further failure doubles it.
 const EJECTED_FOR_MIN: Duration = Duration::from_secs(10);
-/// And at most this long.
+/// Maximum time an address is skipped.
 const EJECTED_FOR_MAX: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 struct Ejected {
     upstream: String,
     span: Duration,
-    /// When it is tried again, in milliseconds of the monotonic clock.
+    /// When the address is retried, in milliseconds of the monotonic clock.
     until_ms: AtomicU64,
-    /// Whether that try is under way.
+    /// Whether the retry has begun.
     is_tried: AtomicBool,
 }
 
@@ -36,8 +36,8 @@ impl Ejected {
         })
     }
 
-    /// Whether this request is the one that tries the address again. Only one does: each of them may wait for as long as
-    /// a connect takes to fail.
+    /// Whether this request is the one that retries the address. Only one does, because each may wait for as long as a
+    /// connect takes to fail.
     fn is_due(&self, now: Duration) -> bool {
         let until_ms = self.until_ms.load(Ordering::Relaxed);
         let is_due = until_ms <= millis(now)
@@ -57,9 +57,9 @@ impl Ejected {
     }
 }
 
-/// Which addresses are skipped. Outlives reloads, since it is about addresses and not about a configuration.
+/// The skipped addresses. Outlives reloads, since it concerns addresses and not a configuration.
 ///
-/// While none is skipped, asking costs one atomic read.
+/// While no address is skipped, a check costs one atomic read.
 #[derive(Debug, Default)]
 pub struct Ejections {
     addresses: ArcSwap<HashMap<SocketAddr, Arc<Ejected>>>,
@@ -75,7 +75,7 @@ impl Ejections {
         addresses.is_empty() || addresses.get(&address).is_none_or(|it| it.is_due(now))
     }
 
-    /// Notes a failed connect to an address of this upstream.
+    /// Records a failed connect to an address of this upstream.
     pub fn failed(
         &self,
         upstream: &str,
@@ -87,7 +87,7 @@ impl Ejections {
         let _replacing = self.lock();
         let known = self.addresses.load().get(&address).map(Arc::clone);
         let span = match &known {
-            // Many requests may fail at once by the same outage: it counts once.
+            // One outage may fail many requests in flight: it counts once.
             Some(ejected) if !ejected.is_tried.load(Ordering::Relaxed) => return,
             Some(ejected) => (ejected.span * 2).min(EJECTED_FOR_MAX),
             None => EJECTED_FOR_MIN,
@@ -101,7 +101,7 @@ impl Ejections {
         });
     }
 
-    /// Notes a connection that was just made.
+    /// Records a successful connect.
     pub fn connected(&self, address: SocketAddr, now: Duration, metrics: &UpstreamMetrics) {
         if !self.addresses.load().contains_key(&address) {
             return;
@@ -123,7 +123,7 @@ impl Ejections {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the map, and forgets addresses that were not tried for long: a reload has taken them out.
+    /// Changes the map, and removes addresses without a retry for long, which a reload has dropped.
     fn replace(
         &self,
         now: Duration,
@@ -159,7 +159,7 @@ mod tests {
         let mut now = Duration::from_secs(1000);
         assert!(ejections.is_usable(address, now));
         for wanted_s in [10, 20, 40, 80, 160, 300, 300] {
-            // Five requests were under way when it failed.
+            // Five requests were in flight when it failed.
             for _ in 0..5 {
                 ejections.failed("lists", address, now, &metrics);
             }
@@ -171,7 +171,7 @@ mod tests {
         }
         ejections.connected(address, now, &metrics);
         assert!(ejections.is_usable(address, now));
-        // Its next outage begins with the shortest time.
+        // The next outage begins with the shortest time.
         ejections.failed("lists", address, now, &metrics);
         assert!(ejections.is_usable(address, now + EJECTED_FOR_MIN));
     }

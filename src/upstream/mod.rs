@@ -1,4 +1,4 @@
-//! Floor 3: upstreams as they are reached: whose turn it is, and which addresses are skipped. Outlives every snapshot.
+//! Floor 3: connections to upstreams: load balancing and ejection. Outlives every snapshot.
 
 pub mod balancer;
 pub mod ejection;

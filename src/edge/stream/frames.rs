@@ -1,35 +1,36 @@
-//! Frames of HTTP/2 that ask for nothing: each costs work, and a caller may send them without end.
+//! A budget for HTTP/2 frames that carry no request: each costs work, and a caller may send any number of them.
 //!
-//! The h2 crate bounds resets, continuations and small DATA frames by itself, but neither PING, SETTINGS and PRIORITY nor
-//! what it does not know. Only heads of frames are read here; their contents are h2's.
+//! The h2 crate limits resets, continuations and small DATA frames, but not PING, SETTINGS, PRIORITY or unknown frames.
+//! Only frame heads are read here; payloads are left to h2.
 
 use tokio::time::Instant;
 
-/// A connection may be ahead by this many.
+/// Size of the budget: the frames a connection may send in one burst.
 const BURST: u32 = 1000;
-/// It earns so many in a second.
+/// Frames added to the budget per second.
 const PER_S: f64 = 100.0;
-/// A request earns as many: browsers send a priority and a window with each.
+/// Frames added per request: browsers send a PRIORITY and a WINDOW_UPDATE with each.
 const PER_REQUEST: u32 = 4;
-/// A frame of an answer earns as many: it is acknowledged by windows for stream and connection, and measured by a PING.
+/// Frames added per frame of an answer: the caller acknowledges it with WINDOW_UPDATE for stream and connection, and
+/// measures with a PING.
 const PER_ANSWER_FRAME: u32 = 3;
-/// What a reset costs: more than its request has earned.
+/// Cost of a reset: more than its request has added.
 const RESET_COST: u32 = 5;
 
-/// Types of frames (RFC 9113 section 6).
+/// Frame types (RFC 9113 section 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 
-/// A frame's head: length, type, flags, stream.
+/// A frame head: length, type, flags, stream.
 const HEAD_BYTES: usize = 9;
 
-/// Finds the types of frames in one direction of a connection.
+/// A parser that finds the frame types in one direction of a connection.
 #[derive(Debug, Default)]
 struct Frames {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// Bytes that follow and are no frame's head.
+    /// Number of bytes before the next frame head.
     skip: usize,
 }
 
@@ -69,7 +70,7 @@ impl Frames {
     }
 }
 
-/// Counts the frames of one connection.
+/// The frame budget of one connection.
 #[derive(Debug)]
 pub(super) struct FrameBudget {
     from_caller: Frames,
@@ -79,7 +80,7 @@ pub(super) struct FrameBudget {
 }
 
 impl FrameBudget {
-    /// At the start of a connection; the caller's first frame follows on a preface of so many bytes.
+    /// Creates the budget of a new connection, whose first frame follows a preface of `preface_bytes` bytes.
     pub(super) fn new(preface_bytes: usize) -> Self {
         Self {
             from_caller: Frames::after(preface_bytes),
@@ -89,7 +90,7 @@ impl FrameBudget {
         }
     }
 
-    /// Looks at what the caller has sent; `false`: it has sent too much that asks for nothing.
+    /// Counts the frames the caller sent; returns `false` if the budget is exceeded.
     pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
         let (mut earned, mut cost) = (0, 0);
         self.from_caller.feed(bytes, |kind| match kind {
@@ -111,7 +112,7 @@ impl FrameBudget {
         }
     }
 
-    /// Looks at what the caller is sent.
+    /// Counts the frames sent to the caller.
     pub(super) fn give(&mut self, bytes: &[u8]) {
         let mut earned = 0;
         self.to_caller.feed(bytes, |kind| {
@@ -155,7 +156,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_that_ask_for_nothing_have_a_budget() {
-        // PING, SETTINGS, PRIORITY, WINDOW_UPDATE, one that nobody knows.
+        // PING, SETTINGS, PRIORITY, WINDOW_UPDATE, and an unknown type.
         for kind in [6, 4, 2, 8, 99] {
             let mut budget = FrameBudget::new(24);
             assert!(budget.take(&[b'P'; 24]));
@@ -182,7 +183,7 @@ mod tests {
             let thanks = [frame(8, 4), frame(8, 4), frame(6, 8)].concat();
             assert!(budget.take(&thanks));
         }
-        // Requests that are all taken back are not.
+        // Requests that are all reset exceed the budget.
         let mut budget = FrameBudget::new(0);
         let taken_back = [frame(HEADERS, 40), frame(RST_STREAM, 4)].concat();
         assert!((0..5000).any(|_| !budget.take(&taken_back)));

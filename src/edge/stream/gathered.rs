@@ -1,4 +1,4 @@
-//! Small writes leave together: head and body of an answer in one packet.
+//! Write coalescing: head and body of a small answer leave in one packet.
 
 use std::io;
 use std::pin::Pin;
@@ -6,15 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Writes are gathered up to this.
+/// Writes are coalesced up to this size.
 const GATHERED_BYTES_MAX: usize = 4096;
 
-/// A stream whose small writes wait for each other. Its buffer exists only while something waits in it: most connections
-/// are idle, and tokio's `BufWriter` would hold its 4 KiB for each.
+/// A stream that coalesces small writes. Its buffer exists only while it holds bytes: most connections are idle, and
+/// tokio's `BufWriter` would hold 4 KiB for each.
 pub(super) struct Gathered<S> {
     inner: S,
     bytes: Vec<u8>,
-    /// How many of them are written.
+    /// How many bytes of the buffer are written.
     written: usize,
 }
 

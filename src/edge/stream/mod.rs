@@ -1,9 +1,9 @@
-//! A caller's connection as Pingora sees it: one sound request at a time, its head within its time.
+//! A caller's connection as Pingora sees it: one well-formed request at a time, whose head arrives before its deadline.
 //!
-//! Pingora reads heads without a deadline, is lenient with their form and with chunks, waits for 24 bytes before it looks
-//! at the first, and drops a request that comes before the one ahead is answered. So this stands between the socket and
-//! Pingora: a head is held back until the guard has seen all of it, a body is followed to its end, and what comes behind
-//! waits until Pingora asks for it.
+//! Pingora reads heads without a deadline, is lenient about their syntax and about chunks, waits for 24 bytes before it
+//! checks the first, and drops a pipelined request. This layer between the socket and Pingora therefore holds a head
+//! back until the guard has checked all of it, follows a body to its end, and holds back what follows until Pingora
+//! asks for it.
 
 mod frames;
 mod gathered;
@@ -35,43 +35,43 @@ use crate::proxy::connection::Connection;
 use crate::proxy::guard::body::BodyCheck;
 use crate::proxy::guard::{HeadCheck, HeadLimits};
 
-/// How every HTTP/2 connection begins (RFC 9113 section 3.4).
+/// The connection preface of HTTP/2 (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Read at once of a head.
+/// Bytes of a head read at a time.
 const READ_BYTES: usize = 4096;
 
 /// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamLimits {
-    /// Of each head.
+    /// Limits of each head.
     pub head: HeadLimits,
-    /// From connecting to the first byte, and from a head's first byte to its last.
+    /// Timeout from connecting to the first byte, and from the first byte of a head to its last.
     pub head_timeout: Duration,
 }
 
-/// What of the bytes of a request is Pingora's.
+/// The bytes of a request that are cleared for Pingora.
 enum Cleared {
-    /// The first so many, as they came.
+    /// This many bytes, unchanged.
     AsSent(usize),
-    /// These, in the place of the first so many.
+    /// These bytes, replacing the given number of received ones.
     Instead(Vec<u8>, usize),
 }
 
-/// What the bytes that come next are.
+/// The state of reading: what the next bytes belong to.
 enum Reading {
     /// A head.
     Head(HeadCheck),
     /// A body.
     Body(BodyCheck),
-    /// Not Pingora's yet: its request is whole, and not answered.
+    /// Bytes are held back: the request is complete, and not answered yet.
     Waiting,
-    /// Pingora's as they come: HTTP/2, or another protocol after a 101.
+    /// All bytes pass unchanged: HTTP/2, or another protocol after a 101.
     Raw,
-    /// None: a head was refused or late, or a body broke its framing.
+    /// Nothing is read any more: a head was refused or late, or a body broke its framing.
     Ended,
 }
 
-/// A caller's connection over `S`, which is a socket, or TLS over one.
+/// A caller's connection over `S`, a socket or TLS over one.
 pub struct CallerStream<S> {
     inner: Gathered<Paced<S>>,
     id: UniqueIDType,
@@ -80,26 +80,26 @@ pub struct CallerStream<S> {
     socket_digest: Arc<SocketDigest>,
     limits: StreamLimits,
     reading: Reading,
-    /// Bytes that were read and not handed on yet.
+    /// Bytes read and not passed on yet.
     held: Vec<u8>,
-    /// How many of them may be.
+    /// How many of the held bytes may be passed on.
     cleared: usize,
-    /// How many of them the check of a head has seen.
+    /// How many of the held bytes the check of a head has seen.
     checked: usize,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// How long a body has been waited for.
+    /// The remaining time to wait for a body.
     body_pace: Pace,
-    /// Where this is HTTP/2.
+    /// Present on an HTTP/2 connection.
     frames: Option<Box<FrameBudget>>,
-    /// Where this is a WebSocket: what the upstream has sent.
+    /// The frame state of the upstream's side, once this is a WebSocket.
     websocket: Option<Box<WebSocket>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
-    /// `fd` names the socket, for Pingora's digests.
+    /// Wraps a connection. `fd` names the socket in Pingora's digests.
     ///
     /// # Errors
-    /// Never in practice: the head that the digest asks for is a constant.
+    /// Never in practice: the head built for the digest is a constant.
     pub fn new(
         stream: S,
         fd: UniqueIDType,
@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     ) -> pingora::Result<Self> {
         let connection = Arc::new(Connection::new(peer));
         let socket_digest = SocketDigest::from_raw_fd(fd);
-        // Otherwise asked of the system, once per connection.
+        // Otherwise Pingora would ask the system for it, once per connection.
         let _ = socket_digest.peer_addr.set(Some(peer.into()));
         let user_data = Arc::clone(&connection);
         Ok(Self {
@@ -132,12 +132,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         })
     }
 
-    /// What the phases know the connection by.
+    /// Returns the shared state by which the proxy phases know this connection.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Reads more into `held`; 0: nothing more will come, or not in time.
+    /// Reads more into `held`. Returns 0 at the end of the stream or at the deadline.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
@@ -158,8 +158,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// While a request is answered: notices that the caller has gone, and holds back what it sends already. Nobody needs
-    /// to be woken: Pingora asks again once the answer is out.
+    /// While a request is being answered: notices that the caller has left, and holds back what it sends early. No
+    /// waker is needed: Pingora polls again once the answer is written.
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.held.is_empty() && ready!(self.poll_hold(cx))? == 0 {
             self.end_reading();
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Poll::Pending
     }
 
-    /// Reads what is Pingora's to see next.
+    /// Reads the next bytes that Pingora may see.
     fn poll_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -191,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// Hands on what was cleared.
+    /// Passes on cleared bytes.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
         let count = buf.remaining().min(self.cleared);
         buf.put_slice(self.held.get(..count).unwrap_or_default());
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// What the phases have said since the last read.
+    /// Applies what the proxy phases have signalled since the last read.
     fn listen_to_phases(&mut self) {
         match self.reading {
             Reading::Waiting if self.connection.is_upgraded() => {
@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 self.reading = Reading::Head(HeadCheck::new(self.limits.head));
                 self.checked = 0;
             }
-            // Pingora takes a request for whole that is not: whatever it is, no head begins here.
+            // Pingora considers an incomplete request complete: in any case, no head begins here.
             Reading::Body(_) if self.connection.take_head_is_next() => self.end_reading(),
             _ => {}
         }
@@ -247,12 +247,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
             return Poll::Pending;
         }
         let read = self.poll_request(cx, buf);
-        // Nothing to do but wait: what was written must not wait too. Pingora flushes an answer of a known length only at
-        // its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole).
-        // Nor must it be lost where Pingora is told of the end.
+        // The task is about to wait, so written bytes must be flushed: Pingora flushes an answer of known length only
+        // at its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole). They must
+        // not be lost either when Pingora sees the end of the stream.
         let has_ended = matches!(self.reading, Reading::Ended);
         if (read.is_pending() || has_ended) && !self.inner.is_empty() {
-            // What goes wrong here goes wrong again at the next write, whose error is looked at.
+            // An error here occurs again at the next write, where it is handled.
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
         }
         read

@@ -1,4 +1,4 @@
-//! What comes before a request: waiting, with as little memory as a connection can have.
+//! Waiting for a request, with as little memory per connection as possible.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Waits for the first bytes.
     ///
     /// # Errors
-    /// When the caller has gone or has said nothing in time, and where the connection is to be closed.
+    /// If the caller has left or sent nothing before the deadline, or if the connection is to be closed.
     pub async fn first_bytes(&mut self) -> io::Result<()> {
         self.start_deadline(self.limits.head_timeout);
         self.hold().await?;
@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
     }
 
-    /// Reads until it is clear whether this is HTTP/2.
+    /// Reads until it is known whether this is HTTP/2.
     ///
     /// # Errors
     /// As [`CallerStream::first_bytes`].
@@ -59,9 +59,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Ok(is_h2)
     }
 
-    /// Waits for the next head of HTTP/1, all of it, or for what stands in for a refused one: Pingora's own memory for a
-    /// request is taken only then. `false`: none comes, or not in time, or the connection is to be closed. `idle`: how
-    /// long its first byte may take.
+    /// Waits for the whole next HTTP/1 head, or for the stand-in of a refused one; only then does Pingora allocate its
+    /// memory for a request. Returns `false` if none comes before the deadline or the connection is to be closed.
+    /// `idle`: timeout for its first byte.
     pub async fn head(&mut self, idle: Duration) -> bool {
         std::future::poll_fn(|cx| {
             let head = self.poll_whole_head(cx, idle);
@@ -76,20 +76,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             match self.reading {
                 _ if 0 < self.cleared => return Poll::Ready(true),
                 Reading::Head(_) => {}
-                // The request before was not whole.
+                // The previous request was not complete.
                 _ => return Poll::Ready(false),
             }
             match self.poll_head(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
-                // A head that has begun runs against a deadline of its own.
+                // A head that has begun has its own deadline.
                 Poll::Pending if self.deadline.is_none() => self.start_deadline(idle),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// What has come already is served; a connection that is to be closed waits for nothing more.
+    /// Passes a ready result; ends a pending connection that is to be closed.
     fn or_closed<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>, closed: T) -> Poll<T> {
         if polled.is_pending() && self.connection.closes_now(cx.waker()) {
             self.end_reading();

@@ -1,4 +1,4 @@
-//! How slowly a caller may send a body, or read an answer.
+//! The minimum pace at which a caller has to send a body, or read an answer.
 
 use std::future::Future;
 use std::io;
@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::proxy::exchange::{PATIENCE, time_for};
 
-/// A budget of waiting. Only time in which the caller is waited for spends it; bytes that move earn it back, up to
+/// A budget of waiting time. It is spent only while waiting for the caller; bytes that move refill it, up to
 /// [`PATIENCE`].
 pub(super) struct Pace {
     left: Duration,
     is_waiting: bool,
-    /// Kept from one wait to the next.
+    /// Reused from one wait to the next.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -29,7 +29,7 @@ impl Pace {
         }
     }
 
-    /// Waits on; ready: the caller has been waited for too long.
+    /// Continues to wait; ready once the budget is spent.
     pub(super) fn poll_spent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.left)));
         if !self.is_waiting {
@@ -39,13 +39,13 @@ impl Pace {
         timer.as_mut().poll(cx)
     }
 
-    /// Notes that this many bytes have moved.
+    /// Records that this many bytes have moved.
     pub(super) fn moved(&mut self, bytes: usize) {
         self.pause();
         self.left = PATIENCE.min(self.left + time_for(bytes as u64));
     }
 
-    /// Stops the clock: the caller is not waited for.
+    /// Stops the clock while the caller is not waited for.
     pub(super) fn pause(&mut self) {
         if self.is_waiting
             && let Some(timer) = &self.timer
@@ -56,7 +56,7 @@ impl Pace {
     }
 }
 
-/// A stream whose reader has to keep pace while bytes wait for it.
+/// A stream whose reader has to keep pace while bytes are waiting to be written.
 pub(super) struct Paced<S> {
     inner: S,
     pace: Pace,
@@ -70,7 +70,7 @@ impl<S> Paced<S> {
         }
     }
 
-    /// Fails what has waited too long.
+    /// Replaces pending progress by a timeout error once the budget is spent.
     fn or_late<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,7 +148,7 @@ mod tests {
     async fn only_waiting_costs_and_bytes_earn_it_back() {
         let mut pace = Pace::new();
         let start = Instant::now();
-        // Nine seconds of waiting, and a long pause that is not the caller's.
+        // Nine seconds of waiting, with long pauses that are not the caller's fault.
         for _ in 0..9 {
             let spent = std::future::poll_fn(|cx| pace.poll_spent(cx));
             let second = Duration::from_secs(1);

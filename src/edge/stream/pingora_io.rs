@@ -1,4 +1,4 @@
-//! What Pingora asks of a stream beside its bytes.
+//! The traits that Pingora requires of a stream, beyond reading and writing.
 
 use std::fmt;
 use std::io;
@@ -16,16 +16,16 @@ use tokio::time::timeout;
 
 use crate::edge::stream::{CallerStream, H2_PREFACE, READ_BYTES};
 
-/// Flushing and closing may take this long.
+/// Timeout for flushing and closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A caller that is still sending when it is refused may go on for this long, so that it gets to read the answer: closing
-/// with bytes unread would reset the connection and could take the answer with it.
+/// How long a refused caller that is still sending may continue, so that it can read the answer: closing with unread
+/// bytes would reset the connection and could discard the answer.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// And for this many bytes.
+/// How many bytes such a caller may continue to send.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
-    /// Reads what a refused caller still sends, and forgets it.
+    /// Reads and discards what a refused caller still sends.
     async fn drain(&mut self) {
         let mut bytes = [0; READ_BYTES];
         let mut left = LINGER_BYTES_MAX;
@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Shutdown for CallerStream<S> {
     async fn shutdown(&mut self) {
         let closed = timeout(CLOSE_TIMEOUT, AsyncWriteExt::shutdown(&mut self.inner)).await;
         if matches!(closed, Ok(Ok(()))) && self.connection.lingers() {
-            // Too slow or too much: then it is cut off.
+            // A caller that is too slow or sends too much is cut off.
             let _ = timeout(LINGER_TIMEOUT, self.drain()).await;
         }
     }
@@ -88,7 +88,7 @@ impl<S> GetSocketDigest for CallerStream<S> {
 }
 
 impl<S> fmt::Debug for CallerStream<S> {
-    /// Without what was read: it may hold credentials.
+    /// Omits received bytes, which may hold credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallerStream")
             .field("id", &self.id)

@@ -1,4 +1,4 @@
-//! What is not HTTP/1: HTTP/2, and the WebSocket that a connection was switched to.
+//! Everything but HTTP/1: HTTP/2, and WebSockets after the upgrade.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +15,7 @@ use crate::edge::stream::websocket::{GOING_AWAY, WebSocket};
 const PARTING_TIME: Duration = Duration::from_secs(2);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
-    /// Reads what is not HTTP/1.
+    /// Reads bytes that are not HTTP/1.
     pub(super) fn poll_raw(
         &mut self,
         cx: &mut Context<'_>,
@@ -53,20 +53,20 @@ impl<S> CallerStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> CallerStream<S> {
-    /// Ends a WebSocket, where a frame of the upstream's has ended. What the caller answers to the close frame goes on to
-    /// the upstream, which so hears of the end too.
+    /// Ends a WebSocket if the upstream's stream is between two frames. The caller's answer to the close frame is
+    /// forwarded to the upstream, which thus learns of the end too.
     pub(super) fn part(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(websocket) = self.websocket.as_mut().filter(|it| it.may_part()) else {
             return Poll::Ready(Ok(()));
         };
-        // So few bytes are taken whole or not at all.
+        // So few bytes are written completely or not at all.
         ready!(Pin::new(&mut self.inner).poll_write(cx, &GOING_AWAY))?;
         websocket.part();
         self.start_deadline(PARTING_TIME);
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what the upstream sends over a WebSocket, as long as it is not ended.
+    /// Writes the upstream's WebSocket frames until the WebSocket is ended.
     pub(super) fn poll_write_frames(
         &mut self,
         cx: &mut Context<'_>,

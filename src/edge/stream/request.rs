@@ -1,4 +1,4 @@
-//! The heads and bodies of requests, each judged before Pingora sees it.
+//! The heads and bodies of requests, each checked before Pingora sees it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::proxy::guard::Progress;
 use crate::proxy::guard::body::{BodyCheck, BodyProgress};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
-    /// Puts the stand-in in the place of a request that is refused.
+    /// Replaces a refused request with the stand-in.
     fn refuse(&mut self, reason: DenyReason, head: &[u8]) {
         let refused = RefusedHead::new(reason, head);
         let stand_in = refused.stand_in();
@@ -24,8 +24,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         self.cleared = stand_in.len();
     }
 
-    /// Judges `bytes`, all that came since the head's first byte. Gives what of them is Pingora's: head and body, but
-    /// nothing of what follows them; `None`: the head is not whole.
+    /// Checks `bytes`, everything received since the first byte of the head. Returns what of it is cleared: head and
+    /// body, but nothing that follows; `None` if the head is incomplete.
     fn judge(&mut self, bytes: &[u8]) -> Result<Option<Cleared>, DenyReason> {
         let Reading::Head(check) = &mut self.reading else {
             return Ok(None);
@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }))
     }
 
-    /// Reads a head, in as many pieces as it comes in. What was read and not looked at yet is the start of one.
+    /// Reads a head, in any number of pieces. Bytes held but not checked yet are the start of one.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.checked == self.held.len() && ready!(self.poll_hold(cx))? == 0 {
             self.end_reading();
@@ -86,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads a body, as far as it goes; what follows it is held back.
+    /// Reads a body up to its end; what follows is held back.
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -103,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             return Poll::Ready(Ok(()));
         };
         self.connection.begin_body();
-        // What comes once the answer is out earns nothing: it is read only so that the connection can go on.
+        // Bytes after the answer refill nothing: they are read only so that the connection can be reused.
         let earning = if self.connection.is_answered() {
             0
         } else {
@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for more of a body, as long as the caller may take.
+    /// Waits for more of a body, within the pace required of the caller.
     fn poll_slow_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.connection.is_body_awaited() {
             self.body_pace.pause();

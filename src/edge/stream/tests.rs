@@ -1,4 +1,4 @@
-//! Bytes from a caller, and what of them Pingora gets to see.
+//! Bytes sent by a caller, and what Pingora reads of them.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
@@ -78,7 +78,7 @@ async fn a_body_is_not_read_as_a_head_and_a_head_not_as_a_body() {
             caller.write_all(rest).await.unwrap();
             assert_eq!(read(&mut stream).await, b"\0\n\n\n");
         }
-        // What follows waits for its turn.
+        // What follows is held back.
         assert!(waits(&mut stream).await);
         stream.connection.expect_head();
         assert_eq!(read(&mut stream).await, HEAD);
@@ -95,7 +95,7 @@ async fn a_body_is_not_read_as_a_head_and_a_head_not_as_a_body() {
 #[tokio::test]
 async fn a_body_that_breaks_its_framing_ends_the_connection() {
     let head = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    // With the head: the request is refused as a whole.
+    // In one piece with the head: the whole request is refused.
     let (mut caller, mut stream) = pair();
     caller
         .write_all(&[head.as_slice(), b"\r\nhello\r\n0\r\n\r\n"].concat())
@@ -107,7 +107,7 @@ async fn a_body_that_breaks_its_framing_ends_the_connection() {
             .starts_with(b"GET / HTTP/1.1\r\nHost: refused.invalid")
     );
     assert!(read(&mut stream).await.is_empty());
-    // Later: it ends where it broke.
+    // Later: the body ends where it broke.
     let (mut caller, mut stream) = pair();
     caller
         .write_all(&[head.as_slice(), b"5\r\nhello\r\n"].concat())
@@ -169,10 +169,10 @@ async fn a_refused_head_is_replaced_and_nothing_follows() {
 #[tokio::test(start_paused = true)]
 async fn a_head_has_its_time_and_an_idle_connection_has_not() {
     let (mut caller, mut stream) = pair();
-    // Idle: not ours to close.
+    // An idle connection: closing it is not this layer's task.
     let idle = timeout(Duration::from_hours(1), read(&mut stream)).await;
     assert!(idle.is_err());
-    // One byte each second.
+    // One byte per second.
     let drip = async {
         for byte in HEAD {
             if caller.write_all(&[*byte]).await.is_err() {
@@ -211,7 +211,7 @@ async fn the_preface_of_h2_is_seen_as_soon_as_it_can_be() {
     caller.write_all(short.get(3..).unwrap()).await.unwrap();
     assert_eq!(read(&mut stream).await, short);
 
-    // Nothing at all, and half a preface.
+    // Nothing at all, and a partial preface.
     for bytes in [b"".as_slice(), b"PRI * "] {
         let (mut caller, mut stream) = pair();
         caller.write_all(bytes).await.unwrap();
@@ -249,7 +249,7 @@ async fn what_was_written_does_not_wait_for_what_is_read() {
 async fn an_idle_connection_has_its_time_and_a_head_its_own() {
     let idle = Duration::from_mins(1);
     let start = tokio::time::Instant::now();
-    // Nothing comes; a head that begins late is waited for no longer than any other.
+    // Nothing comes; a head that begins late gets no more time than any other.
     let (_caller, mut stream) = pair();
     assert!(!stream.head(idle).await);
     assert_eq!(start.elapsed().as_secs(), 60);
@@ -273,14 +273,14 @@ async fn a_head_is_held_until_it_is_asked_for_and_closing_takes_what_came() {
     caller.write_all(&[HEAD, HEAD].concat()).await.unwrap();
     assert!(stream.head(idle).await);
     assert_eq!(read(&mut stream).await, HEAD);
-    // What is there already is served, and nothing more is waited for.
+    // What has arrived is served, and nothing more is waited for.
     stream.connection.close_when_idle();
     stream.connection.expect_head();
     assert!(stream.head(idle).await);
     assert_eq!(read(&mut stream).await, HEAD);
     stream.connection.expect_head();
     assert!(!stream.head(idle).await);
-    // A request whose body is left is followed by nothing.
+    // A request whose body is not read is followed by nothing.
     let (mut caller, mut stream) = pair();
     caller.write_all(POST).await.unwrap();
     assert!(stream.head(idle).await);
@@ -307,7 +307,7 @@ async fn a_websocket_is_ended_between_two_frames_and_what_follows_is_dropped() {
     let mut got = vec![0; wanted.len()];
     caller.read_exact(&mut got).await.unwrap();
     assert_eq!(got, wanted);
-    // The caller's answer goes on to the upstream.
+    // The caller's answer is forwarded to the upstream.
     caller.write_all(b"\x88\x82....").await.unwrap();
     assert_eq!(read(&mut stream).await, b"\x88\x82....");
     stream.shutdown().await.unwrap();
@@ -316,7 +316,7 @@ async fn a_websocket_is_ended_between_two_frames_and_what_follows_is_dropped() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    // Beside its buffers, of which an idle one has none.
+    // Without its buffers, of which an idle connection has none.
     let bytes = size_of::<CallerStream<tokio::net::TcpStream>>();
     assert!(bytes < 1024, "{bytes}");
 }

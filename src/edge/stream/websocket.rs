@@ -1,32 +1,32 @@
-//! The frames of a WebSocket on their way to the caller. Where one ends, the gateway may end the WebSocket: a close frame in
-//! the midst of another frame would be read as a part of it.
+//! Tracks the frames of a WebSocket on their way to the caller. The gateway may end the WebSocket only between two
+//! frames: a close frame inside another frame would be read as a part of it.
 
 /// A close frame with status 1001, going away (RFC 6455 sections 5.5.1 and 7.4.1).
 pub(super) const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
 
-/// How the answer begins after which frames follow.
+/// The start of the answer after which frames follow.
 const SWITCH: &[u8; 12] = b"HTTP/1.1 101";
 const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 /// The opcode of a close frame.
 const CLOSE: u8 = 8;
-/// The longest head of a frame: flags, length, mask.
+/// Length of the longest frame head: flags, length, mask.
 const FRAME_HEAD_BYTES_MAX: usize = 14;
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The head of an answer: its first bytes, and how many of [`HEAD_END`] were just seen.
+    /// The head of an answer: its first bytes, and how many bytes of [`HEAD_END`] were just seen.
     Answer {
         line: [u8; SWITCH.len()],
         line_bytes: usize,
         end_bytes: usize,
     },
-    /// The head of a frame, of which so many bytes are known. None: here a frame ended.
+    /// A frame head of which `count` bytes are known. At 0, the stream is between two frames.
     FrameHead {
         bytes: [u8; FRAME_HEAD_BYTES_MAX],
         count: usize,
     },
-    /// So many more bytes of a frame.
+    /// The payload of a frame, with this many bytes left.
     Payload(u64),
 }
 
@@ -40,7 +40,7 @@ const FRAME: Place = Place::FrameHead {
     count: 0,
 };
 
-/// How far a WebSocket has come, from the 101 on.
+/// The frame state of a WebSocket, from the answer to its upgrade on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WebSocket {
     place: Place,
@@ -49,7 +49,7 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// Before the answer that switches to it; interim answers may come before that.
+    /// Creates the state before the answer that switches protocols; interim answers may precede it.
     pub(super) const fn new() -> Self {
         Self {
             place: ANSWER,
@@ -58,7 +58,7 @@ impl WebSocket {
         }
     }
 
-    /// Follows what the upstream has sent.
+    /// Consumes bytes sent by the upstream.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let count = self.step(bytes);
@@ -66,7 +66,8 @@ impl WebSocket {
         }
     }
 
-    /// How many of these bytes, which come next, belong to what has begun already. 0: a frame may be put before them.
+    /// Returns how many of the next bytes belong to a frame or head that has begun. At 0, a frame may be inserted
+    /// before them.
     pub(super) fn begun(&self, bytes: &[u8]) -> usize {
         let mut ahead = *self;
         let mut begun = 0;
@@ -76,12 +77,12 @@ impl WebSocket {
         begun
     }
 
-    /// Whether a close frame of the gateway's own may follow: between two frames, and where the upstream has sent none.
+    /// Whether the gateway may insert a close frame: between two frames, if neither side has sent one.
     pub(super) const fn may_part(&self) -> bool {
         self.is_between_frames() && !self.has_closed && !self.is_parted
     }
 
-    /// Notes that the gateway's own close frame is on its way: nothing may follow it.
+    /// Records that the gateway's close frame was sent: nothing may follow it.
     pub(super) const fn part(&mut self) {
         self.is_parted = true;
     }
@@ -95,7 +96,7 @@ impl WebSocket {
         matches!(self.place, Place::FrameHead { count: 0, .. })
     }
 
-    /// Takes bytes up to the end of a head or a payload; how many.
+    /// Consumes bytes up to the end of a head or a payload; returns their number.
     fn step(&mut self, bytes: &[u8]) -> usize {
         match &mut self.place {
             Place::Payload(left) => {
@@ -148,7 +149,7 @@ impl WebSocket {
     }
 }
 
-/// How long the payload of a frame is; `None`: its head is not whole.
+/// Returns the payload length of a frame, or `None` if its head is incomplete.
 fn payload_bytes(head: &[u8; FRAME_HEAD_BYTES_MAX], count: usize) -> Option<u64> {
     let [_, second, ..] = *head;
     let short = second & 0x7F;
@@ -200,7 +201,7 @@ mod tests {
             frame(0x82, 70_000, false),
         ];
         let sent = pieces.concat();
-        // Where a frame ends: after the 101, and after each frame.
+        // Boundaries of frames: after the 101, and after each frame.
         let mut ends = Vec::new();
         let mut end = 0;
         for (index, piece) in pieces.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! The keys of an issuer that are fetched: one task fetches, whoever decides reads what it has brought.
+//! The fetched keys of an issuer: one task fetches them, decisions read the result.
 //!
-//! What is held is the last good key set. A fetch in vain and a document that cannot be used change nothing; a set that
-//! was confirmed too long ago verifies nothing any more.
+//! The last good key set is held. A failed fetch or an unusable document changes nothing; a set that was confirmed too
+//! long ago verifies nothing any more.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,23 +21,24 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, Timestamp};
 use crate::telemetry::issuer::{FetchOutcome, IssuerMetrics};
 
-/// One fetch, from the first connect to the last byte.
+/// The HTTP client; its timeout runs from the first connect to the last byte.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(5),
     body_bytes_max: DOCUMENT_BYTES_MAX,
 };
-/// Tokens with unknown key ids cause a fetch no more often than this.
+/// Minimum interval of fetches caused by tokens with unknown key ids.
 const WISH_EVERY: Duration = Duration::from_secs(30);
 /// How long a request waits for a fetch that may bring its key.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Key ids that are remembered as missing; beyond that they are looked for again, no more often than all.
+/// Maximum number of key ids remembered as missing. Further ones are looked up again, within the interval that applies
+/// to all.
 const ABSENT_MAX: usize = 256;
-/// A failure that goes on is told again after this.
+/// Interval of log lines about a persistent failure.
 const TELL_EVERY: Duration = Duration::from_mins(10);
-/// On disk the moment of the last fetch may be behind by so much.
+/// How far the time of the last fetch on disk may lag behind.
 const KEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// What everything about one issuer's keys is known by.
+/// The configuration and dependencies of one issuer's keys.
 pub(in crate::issuer) struct Parts {
     pub(in crate::issuer) name: String,
     pub(in crate::issuer) source: Source,
@@ -49,30 +50,30 @@ pub(in crate::issuer) struct Parts {
     pub(in crate::issuer) metrics: IssuerMetrics,
 }
 
-/// The keys of one issuer, as fetched last.
+/// The keys of one issuer, as last fetched.
 pub(in crate::issuer) struct RemoteKeys {
     parts: Parts,
     held: ArcSwapOption<Held>,
-    /// The last fetch was in vain, or there was none.
+    /// Whether the last fetch failed, or there was none.
     is_away: AtomicBool,
-    /// Numbers what requests wish for: a fetch before its time.
+    /// Counts the fetches requested ahead of schedule.
     wishes: watch::Sender<u64>,
     progress: watch::Sender<Progress>,
     /// Never held across an await.
     misses: Mutex<Misses>,
 }
 
-/// A key set that may be used until a moment.
+/// A key set with its expiry.
 #[derive(Debug)]
 pub(in crate::issuer) struct Held {
     pub(in crate::issuer) keys: Arc<KeySet>,
-    /// Moves with each key that is gone.
+    /// Incremented when a key disappears.
     pub(in crate::issuer) generation: u64,
     usable_until: Timestamp,
     document: [u8; 32],
 }
 
-/// Fetches are numbered from 1; as many have begun and ended.
+/// The number of fetches that have begun and ended. Fetches are numbered from 1.
 #[derive(Clone, Copy, Default)]
 struct Progress {
     begun: u64,
@@ -81,32 +82,32 @@ struct Progress {
 
 #[derive(Default)]
 struct Misses {
-    /// The fetch that a token caused last.
+    /// The last fetch caused by a token.
     wish: Option<Wish>,
-    /// Key ids that the present set was fetched for in vain.
+    /// Key ids missing from the current set even after a fetch for them.
     absent: BTreeSet<String>,
 }
 
-/// A fetch before its time: when it was asked for, and its number.
+/// A fetch ahead of schedule: when it was requested, and its number.
 #[derive(Clone, Copy)]
 struct Wish {
     at: Duration,
     number: u64,
 }
 
-/// What the one task that fetches remembers from turn to turn.
+/// The state of the fetching task between fetches.
 #[derive(Default)]
 struct Course {
     discovered: Discovered,
     failures: u32,
-    /// The failure that was told last, and when.
+    /// The failure last logged, and when.
     told: Option<(String, Duration)>,
     /// When the set on disk was written.
     written: Option<Duration>,
 }
 
 impl RemoteKeys {
-    /// Begins with what was kept on disk, if that can be used.
+    /// Starts with the set on disk, if it can be used.
     pub(in crate::issuer) fn new(parts: Parts) -> Self {
         let keys = Self {
             parts,
@@ -140,12 +141,12 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether the issuer cannot be reached, or there are no keys to use.
+    /// Whether the issuer cannot be reached, or there are no usable keys.
     pub(in crate::issuer) fn is_degraded(&self) -> bool {
         self.is_away.load(Ordering::Acquire) || self.usable().is_none()
     }
 
-    /// The set that counts now; waits for it only while the very first fetch is under way.
+    /// Returns the current set; waits only for the end of the very first fetch.
     pub(in crate::issuer) async fn held(&self) -> Option<Arc<Held>> {
         let found = self.usable();
         if found.is_some() || 0 < self.progress.borrow().ended {
@@ -160,7 +161,7 @@ impl RemoteKeys {
         self.held.load_full().filter(|held| now < held.usable_until)
     }
 
-    /// Whether what was verified with the keys of a generation still counts.
+    /// Whether a verification with the keys of `generation` still counts.
     pub(in crate::issuer) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         self.held
             .load()
@@ -168,14 +169,15 @@ impl RemoteKeys {
             .is_some_and(|held| held.generation == generation && now < held.usable_until)
     }
 
-    /// A newer set that has a key of this id, which the present one lacks. All who ask wait for one fetch, which is asked
-    /// for no more often than each 30 s; who asks in between, or for an id that it did not bring, gets `None` at once.
+    /// Returns a newer set that contains the id `kid`, which the current one lacks. Concurrent callers share one fetch,
+    /// requested at most every 30 s; a call in between, or for an id that the fetch did not bring, returns `None` at
+    /// once.
     pub(in crate::issuer) async fn refetched(&self, kid: &str) -> Option<Arc<Held>> {
         self.parts.metrics.unknown_kid();
-        // A fetch that was under way already may have begun before the key was there: then one more.
+        // A fetch already in flight may have begun before the key was published: then try once more.
         for _ in 0..2 {
             let Some((number, is_new)) = self.board(kid) else {
-                // The present set may have come while the last one was looked into.
+                // The current set may have arrived after the caller read the previous one.
                 return self.with(kid);
             };
             let has_ended = self.wait(number).await;
@@ -191,7 +193,7 @@ impl RemoteKeys {
         None
     }
 
-    /// The number of the fetch to wait for, and whether it begins after this; `None`: there is none.
+    /// Returns the number of the fetch to wait for, and whether it begins after this call; `None` if there is none.
     fn board(&self, kid: &str) -> Option<(u64, bool)> {
         let mut misses = self.misses();
         if misses.absent.contains(kid) {
@@ -203,7 +205,7 @@ impl RemoteKeys {
         }
         let now = self.parts.clock.elapsed();
         let number = match misses.wish {
-            // Another one's, which has not begun: it does for this one too.
+            // A fetch requested by another caller has not begun, and serves this one too.
             Some(wish) if progress.begun < wish.number => wish.number,
             Some(wish) if now < wish.at + WISH_EVERY => return None,
             _ => {
@@ -216,19 +218,19 @@ impl RemoteKeys {
         Some((number, true))
     }
 
-    /// The present set, if it has a key of this id.
+    /// Returns the current set if it contains the id `kid`.
     fn with(&self, kid: &str) -> Option<Arc<Held>> {
         self.usable().filter(|held| held.keys.has_kid(kid))
     }
 
-    /// Waits for the end of a fetch, not for long; whether it came.
+    /// Waits for the end of a fetch, within [`WAIT_MAX`]; returns whether it ended.
     async fn wait(&self, number: u64) -> bool {
         let mut progress = self.progress.subscribe();
         let ended = progress.wait_for(|progress| number <= progress.ended);
         matches!(tokio::time::timeout(WAIT_MAX, ended).await, Ok(Ok(_)))
     }
 
-    /// Notes an id that a good fetch did not bring.
+    /// Records an id that a successful fetch did not bring.
     fn note_absent(&self, kid: &str, number: u64) {
         let mut misses = self.misses();
         let is_latest = self.progress.borrow().ended == number;
@@ -238,7 +240,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches again and again, for ever: the one who does.
+    /// Fetches forever; run by the fetching task.
     pub(in crate::issuer) async fn keep_fresh(&self) {
         let mut course = Course::default();
         let mut wishes = self.wishes.subscribe();
@@ -247,16 +249,16 @@ impl RemoteKeys {
             let pause = self.turn(&mut course).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // The sender is a field of this.
+                // The sender is a field of `self`, so this never fails.
                 _ = wishes.changed() => {}
             }
         }
     }
 
-    /// One fetch; gives how long to wait until the next.
+    /// Performs one fetch and returns the pause until the next.
     async fn turn(&self, course: &mut Course) -> Duration {
         let parts = &self.parts;
-        // What it confirms is as old as its beginning.
+        // The fetched set counts from the beginning of the fetch.
         let (at, began) = (parts.clock.now(), parts.clock.elapsed());
         self.progress.send_modify(|progress| progress.begun += 1);
         let discovered = &mut course.discovered;
@@ -297,7 +299,7 @@ impl RemoteKeys {
         pause
     }
 
-    /// Holds what came; whether it is another document than before.
+    /// Holds the fetched set; returns whether its document differs from the previous one.
     fn take(&self, answer: &Answer, at: Timestamp) -> Result<bool, SourceError> {
         let before = self.held.load_full();
         let document = digest::sha256(&answer.body);
@@ -328,7 +330,7 @@ impl RemoteKeys {
         Ok(true)
     }
 
-    /// Reads a document that was fetched at a moment.
+    /// Parses a document fetched at `fetched`.
     fn read(&self, document: &[u8], fetched: Timestamp) -> Result<Held, KeySetError> {
         let text = std::str::from_utf8(document)
             .map_err(|_| KeySetError("expected a text in UTF-8".to_owned()))?;
@@ -351,7 +353,7 @@ impl RemoteKeys {
         self.held.store(Some(Arc::new(held)));
     }
 
-    /// Keeps a set for the next start: at once when it is new, else now and then.
+    /// Writes a set to disk for the next start: at once if it is new, otherwise periodically.
     async fn keep(&self, course: &mut Course, answer: &Answer, at: Timestamp, is_new: bool) {
         let now = self.parts.clock.elapsed();
         let every = KEEP_EVERY.min(self.parts.stale_max / 4);
@@ -364,7 +366,7 @@ impl RemoteKeys {
         }
     }
 
-    /// Tells of a failure: of each kind once, and again while it goes on.
+    /// Logs a failure: each kind once, and again while it persists.
     fn tell(&self, course: &mut Course, error: &SourceError) {
         let has_keys = self.usable().is_some();
         if !has_keys {

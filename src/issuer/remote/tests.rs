@@ -27,7 +27,7 @@ fn keys(kids: &[&str]) -> String {
     ok(&json!({ "keys": keys }).to_string())
 }
 
-/// A server that answers each question with the present bytes.
+/// A server that answers each request with the current bytes.
 struct Server {
     says: Arc<StdMutex<String>>,
     asked: Arc<AtomicUsize>,
@@ -131,7 +131,7 @@ async fn nothing_but_a_usable_set_takes_the_place_of_the_last_one() {
         keys(&["b"]).replace("200 OK", "500 No"),
         keys(&["b"]).replace("200 OK", "203 Other"),
         keys(&["b"]).replace("200 OK", "301 Moved\r\nLocation: /b"),
-        // It promises more than it sends.
+        // The header promises more bytes than are sent.
         keys(&["b"]).replacen("Content-Length: 1", "Content-Length: 9", 1),
     ];
     for answer in bad {
@@ -145,7 +145,7 @@ async fn nothing_but_a_usable_set_takes_the_place_of_the_last_one() {
     server.turn().await;
     assert_eq!(server.kids(), ["b"]);
     assert!(!server.keys.is_degraded());
-    // What was refused was not kept either.
+    // A refused set was not written to disk either.
     let kept = server.keys.parts.kept.read(server.clock.now()).unwrap();
     assert!(kept.document.contains("\"b\"") && !kept.document.contains("\"oct\""));
 }
@@ -188,7 +188,7 @@ async fn a_missing_key_is_looked_for_each_30_s_and_a_known_gap_not_until_the_nex
     let shared = Arc::clone(&server.keys);
     let fetching = tokio::spawn(async move { shared.keep_fresh().await });
     let asked = || server.asked.load(Ordering::SeqCst);
-    // The task begins with a fetch of its own.
+    // The task begins with a fetch.
     while asked() < 2 {
         tokio::task::yield_now().await;
     }
@@ -197,13 +197,13 @@ async fn a_missing_key_is_looked_for_each_30_s_and_a_known_gap_not_until_the_nex
     }
     assert!(server.keys.refetched("x").await.is_none());
     assert_eq!(asked(), 3);
-    // In between nobody gets a fetch, and nobody waits for one.
+    // In between, no request causes a fetch or waits for one.
     for kid in ["x", "y", "z"] {
         assert!(server.keys.refetched(kid).await.is_none());
     }
     assert_eq!(asked(), 3);
     server.clock.advance(Duration::from_secs(30));
-    // It was looked for, and nothing was fetched since.
+    // The id is known to be missing, and nothing was fetched since.
     assert!(server.keys.refetched("x").await.is_none());
     assert_eq!(asked(), 3);
     server.says(&keys(&["a", "y"]));
@@ -219,7 +219,7 @@ async fn all_who_miss_a_key_at_once_get_it() {
     server.turn().await;
     server.says(&keys(&["b"]));
     let keys = Arc::clone(&server.keys);
-    // The second asks when the fetch is wished for and has not begun.
+    // The second request arrives when the fetch is requested but has not begun.
     let (first, second, _) = tokio::join!(
         biased;
         keys.refetched("b"),
@@ -228,7 +228,7 @@ async fn all_who_miss_a_key_at_once_get_it() {
     );
     assert!(first.is_some() && second.is_some());
     assert_eq!(server.asked.load(Ordering::SeqCst), 2);
-    // The third has looked into the set before, and asks after it was replaced.
+    // The third request saw the previous set, and asks after it was replaced.
     assert!(keys.refetched("b").await.is_some());
     assert_eq!(server.asked.load(Ordering::SeqCst), 2);
 }

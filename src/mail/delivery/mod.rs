@@ -1,8 +1,7 @@
-//! The delivery: takes mails from the outbox and hands them to the transport, again and again until they are taken or
-//! expire.
+//! The delivery: hands mails from the outbox to the transport, with retries until they are accepted or expire.
 //!
-//! A mail is taken out of the outbox after it was delivered, so a process that ends between the two sends it twice: at
-//! least once is what is promised. Within one process each mail has one delivery under way at most.
+//! A mail is removed from the outbox after its delivery, so a process that ends in between sends it twice: delivery is
+//! at least once. Within one process, each mail has at most one delivery in flight.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -22,46 +21,47 @@ use crate::model::id::MailId;
 use crate::model::mail::{DueMails, QueuedMail};
 use crate::telemetry::metrics::MailEvent;
 
-/// Deliveries at once.
+/// Deliveries in flight at once.
 const AT_ONCE: usize = 4;
-/// Pauses after the first, second, … try in vain; the last one from then on.
+/// Backoff after the first, second, … failed attempt; the last value applies from then on.
 const PAUSES_S: [u64; 6] = [5, 30, 120, 600, 1800, 3600];
-/// No pause is longer than this part of a mail's life, so that one which lives for minutes is tried while it does.
+/// A pause is at most a mail's lifetime divided by this, so that a mail with a lifetime of minutes is retried in time.
 const LIFE_PART: u32 = 10;
-/// No pause is shorter, whatever else holds.
+/// Lower bound of every pause.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
-/// How often a server may refuse a recipient for good before it is believed: it may have been about us.
+/// Number of permanent refusals of a recipient before the mail is dropped: a refusal may be caused by the gateway
+/// instead.
 const REFUSALS_MAX: u32 = 5;
-/// The outbox is looked at this often even if nobody has said that there is something in it.
+/// Interval of checking the outbox even without a notification.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often the transport is probed while it works.
+/// Interval of probing a working transport.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
-/// How long after a failure it is probed first; twice as long each time, up to the above.
+/// Pause before the first probe after a failure; doubled each time, up to [`PROBE_EVERY`].
 const PROBE_FIRST: Duration = Duration::from_secs(5);
-/// A store in trouble is left in peace for so long.
+/// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// How long the end waits for what is under way.
+/// How long the shutdown waits for deliveries in flight.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// Where mails wait.
+/// The outbox: the queue of waiting mails.
 #[async_trait]
 pub trait Outbox: fmt::Debug + Send + Sync {
-    /// The mails whose next try is due, at most so many, and when the next one is.
+    /// Returns at most `limit` mails whose next attempt is due, and when the following one is.
     async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<DueMails, OutboxError>;
-    /// How many mails wait.
+    /// Returns the number of waiting mails.
     async fn mail_count(&self) -> Result<usize, OutboxError>;
-    /// Counts an attempt in vain and says when the next may be; `false`: there is no such mail any more.
+    /// Counts a failed attempt and sets the time of the next. Returns `false` if the mail no longer exists.
     async fn postpone_mail(
         &self,
         id: &MailId,
         next_try: Timestamp,
         was_refused: bool,
     ) -> Result<bool, OutboxError>;
-    /// Takes a mail out; `false`: there is none.
+    /// Removes a mail; returns `false` if it does not exist.
     async fn remove_mail(&self, id: &MailId) -> Result<bool, OutboxError>;
 }
 
-/// What the place says where mails wait, if it cannot be used.
+/// An error of the outbox.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct OutboxError(#[from] pub Box<dyn Error + Send + Sync>);
@@ -69,36 +69,36 @@ pub struct OutboxError(#[from] pub Box<dyn Error + Send + Sync>);
 /// Which mails are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All there are: a gateway that serves.
+    /// All mails: a gateway that serves.
     All,
-    /// Those that are posted meanwhile: a command on its own. The rest is left for the gateway.
+    /// Only mails posted meanwhile: a command without a gateway. The rest is left to the gateway.
     Posted,
 }
 
-/// Delivers until it is told to end, or at once if another delivery runs.
+/// Delivers mails until [`PostCall::End`]; returns at once if another delivery runs.
 pub async fn run(post: Arc<Post>, store: Arc<dyn Outbox>, scope: Scope) {
     if let Some(calls) = post.listen() {
         Delivery::new(post, store, scope).run(calls).await;
     }
 }
 
-/// What a job was about, and what came of it.
+/// The outcome of a job.
 enum Done {
     Mail(MailId, Ended),
     Probe(Result<(), DeliveryError>),
 }
 
-/// How a try ended.
+/// The outcome of a delivery attempt.
 enum Ended {
-    /// Delivered, and out of the outbox.
+    /// Delivered and removed from the outbox.
     Sent,
-    /// Delivered, but still in the outbox: the store could not take it out.
+    /// Delivered, but the store could not remove it from the outbox.
     SentNotRemoved,
-    /// Given up, and out of the outbox.
+    /// Given up and removed from the outbox.
     Dropped,
-    /// In vain; it stays.
+    /// Failed; the mail remains.
     Failed(DeliveryError),
-    /// The store did not answer.
+    /// The store failed.
     StoreTrouble(OutboxError),
 }
 
@@ -108,18 +108,18 @@ struct Delivery {
     scope: Scope,
     jobs: JoinSet<Done>,
     in_flight: HashMap<MailId, Id>,
-    /// Who waits for the first try of which mail.
+    /// The senders that signal the first attempt of a mail.
     waiting: HashMap<MailId, oneshot::Sender<()>>,
-    /// With [`Scope::Posted`]: those.
+    /// With [`Scope::Posted`]: the mails to deliver.
     posted: HashSet<MailId>,
-    /// Delivered, and still to be taken out of the outbox.
+    /// Delivered, but still in the outbox.
     sent: HashSet<MailId>,
-    /// The transport works again: what waits because it did not need wait no longer.
+    /// Whether mails are retried ahead of their pause because the transport works again.
     is_catching_up: bool,
-    /// Those that did so in vain.
+    /// Mails that failed again during catch-up.
     tried_again: HashSet<MailId>,
     is_probing: bool,
-    /// On the monotonic clock.
+    /// When to probe next, on the monotonic clock.
     probe_at: Duration,
     probe_pause: Duration,
     paused_until: Duration,
@@ -169,7 +169,7 @@ impl Delivery {
         }
     }
 
-    /// Sets the gauge right: it counts from here on.
+    /// Sets the gauge to the actual count, from which it is maintained.
     async fn count(&self) {
         if self.scope == Scope::All
             && let Ok(count) = self.store.mail_count().await
@@ -197,7 +197,7 @@ impl Delivery {
         }
     }
 
-    /// Begins what can begin; how long there is nothing to do unless something happens.
+    /// Begins what can begin; returns how long to sleep unless something happens.
     async fn hand_out(&mut self) -> Duration {
         let Some(transport) = self.post.transport() else {
             return LOOK_EVERY;
@@ -210,7 +210,7 @@ impl Delivery {
         let slots = if self.post.is_reached() { AT_ONCE } else { 1 };
         let free = slots.saturating_sub(self.in_flight.len());
         if free == 0 {
-            // A job that ends wakes us.
+            // The end of a job wakes the loop.
             return until_probe;
         }
         let now = self.post.clock().now();
@@ -240,7 +240,7 @@ impl Delivery {
             self.begin(mail, Arc::clone(&transport));
         }
         let until_next = due.next.map_or(LOOK_EVERY, |next| next.since(now));
-        // A moment later than the clock of milliseconds, so that the mail is due then.
+        // One millisecond later, because the clock counts milliseconds: then the mail is due.
         until_probe
             .min(LOOK_EVERY)
             .min(until_next + Duration::from_millis(1))
@@ -253,7 +253,7 @@ impl Delivery {
         is_ours && is_due && !self.in_flight.contains_key(&mail.id)
     }
 
-    /// Tells those who wait for mails that neither wait nor are under way: they have been tried.
+    /// Signals the waiters of mails that neither wait nor are in flight: they have been attempted.
     fn answer_those_not_in(&mut self, ready: &[QueuedMail]) {
         if self.waiting.is_empty() {
             return;
@@ -261,7 +261,7 @@ impl Delivery {
         let in_flight = &self.in_flight;
         let is_open =
             |id: &MailId| in_flight.contains_key(id) || ready.iter().any(|mail| mail.id == *id);
-        // Dropped, the sender wakes who waits.
+        // Dropping the sender wakes the waiter.
         self.waiting.retain(|id, _| is_open(id));
     }
 
@@ -302,7 +302,7 @@ impl Delivery {
                 self.settle_mail(id, ended);
             }
             Err(panicked) => {
-                // Its mail is in the outbox as before.
+                // Its mail remains in the outbox.
                 let count = self.in_flight.len();
                 self.in_flight.retain(|_, job| *job != panicked.id());
                 self.is_probing &= self.in_flight.len() < count;
@@ -357,7 +357,7 @@ impl Delivery {
         }
     }
 
-    /// Notes whether the transport works, and when to look again.
+    /// Records whether the transport works, and schedules the next probe.
     fn note(&mut self, error: Option<DeliveryError>) {
         let is_new = self.post.note_reached(error.is_none());
         let elapsed = self.post.clock().elapsed();
@@ -372,8 +372,8 @@ impl Delivery {
             }
             Some(error) => {
                 self.is_catching_up = false;
-                // One mail that breaks every connection must not be tried at each probe that succeeds: the pause is
-                // short again only when a mail has got through.
+                // A mail that breaks every connection must not be retried after each successful probe: the pause is
+                // reset only when a mail is delivered.
                 if is_new || self.probe_at <= elapsed {
                     self.probe_at = elapsed + self.probe_pause;
                     self.probe_pause = PROBE_EVERY.min(self.probe_pause * 2);
@@ -390,7 +390,7 @@ impl Delivery {
 
     fn store_trouble(&mut self, error: &OutboxError) {
         self.paused_until = self.post.clock().elapsed() + STORE_PAUSE;
-        // The answers do not wait for it.
+        // Answers to callers do not wait for the store.
         self.waiting.clear();
         tracing::warn!(
             error = error as &dyn std::error::Error,
@@ -398,7 +398,7 @@ impl Delivery {
         );
     }
 
-    /// Lets what is under way end, begins what was posted last, and no more.
+    /// Finishes deliveries in flight, begins those posted last, and ends.
     async fn end(mut self) {
         let finish = async {
             self.hand_out().await;
@@ -406,12 +406,12 @@ impl Delivery {
                 self.settle(done);
             }
         };
-        // What is cut off stays in the outbox.
+        // Deliveries that are cut off remain in the outbox.
         let _ = tokio::time::timeout(END_MAX, finish).await;
     }
 }
 
-/// One try of one mail, with what it does to the outbox.
+/// Attempts to deliver one mail and updates the outbox.
 async fn attempt(
     post: &Post,
     store: &dyn Outbox,
@@ -474,15 +474,15 @@ async fn removed(store: &dyn Outbox, mail: &QueuedMail, ended: Ended) -> Ended {
     }
 }
 
-/// How long a mail waits after one more try in vain, a fifth more or less, so that those which failed together do not
-/// come again together.
+/// Returns the pause after another failed attempt, with a jitter of 20 percent, so that mails which failed together are
+/// not retried together.
 fn pause(mail: &QueuedMail) -> Duration {
     let step = usize::try_from(mail.attempts).unwrap_or(usize::MAX);
     let last = Duration::from_secs(PAUSES_S.last().copied().unwrap_or_default());
     let pause = PAUSES_S.get(step).map_or(last, |s| Duration::from_secs(*s));
     let life = mail.expires.since(mail.created) / LIFE_PART;
     let pause = pause.min(life).max(PAUSE_MIN);
-    // A fresh hasher of the standard library is drawn at random, which is all that is needed here.
+    // A new hasher of the standard library is seeded at random, which is sufficient here.
     let percent = RandomState::new().hash_one(mail.attempts) % 41;
     pause * (80 + u32::try_from(percent).unwrap_or_default()) / 100
 }

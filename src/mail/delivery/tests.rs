@@ -1,4 +1,4 @@
-//! Deliveries by a transport that answers as it is told.
+//! Deliveries over a scripted transport.
 
 use std::sync::Mutex;
 
@@ -15,10 +15,10 @@ use crate::telemetry::output::Output;
 
 type Outcome = Result<(), DeliveryError>;
 
-/// Answers as it is told, and remembers what it was given.
+/// A transport that answers as scripted, and records what it received.
 #[derive(Debug, Default)]
 struct Script {
-    /// What it says to every mail and probe from now on.
+    /// The answer to every mail and probe from now on.
     says: Mutex<Option<DeliveryError>>,
     tried: Mutex<Vec<String>>,
     probes: Mutex<usize>,
@@ -44,7 +44,7 @@ impl Transport for Script {
     }
 }
 
-/// Mails that wait, as the store keeps them; `tests/it/mail.rs` has the delivery with the store's own.
+/// An outbox in memory; `tests/it/mail.rs` tests the delivery with that of the store.
 #[derive(Debug, Default)]
 struct Waiting(Mutex<Vec<QueuedMail>>);
 
@@ -138,7 +138,7 @@ impl Kit {
         }
     }
 
-    /// Puts a mail with a token into the outbox that lives for so many seconds.
+    /// Puts a mail with a token into the outbox; it expires after `life_s` seconds.
     fn put(&self, to: &str, life_s: u64) -> MailId {
         let token = Secret::new("A".repeat(43));
         let expires = self.clock.now().plus(Duration::from_secs(life_s));
@@ -163,7 +163,7 @@ impl Kit {
         self.clock.advance(Duration::from_secs(secs));
     }
 
-    /// One round: begins what can begin and lets it end. How long there would be nothing to do.
+    /// Runs one round: begins what can begin and lets it end. Returns how long the delivery would sleep.
     async fn round(&mut self) -> Duration {
         let rest = self.delivery.hand_out().await;
         while let Some(done) = self.delivery.jobs.join_next().await {
@@ -172,7 +172,7 @@ impl Kit {
         rest
     }
 
-    /// So many rounds, at once.
+    /// Runs this many rounds without letting time pass.
     async fn rounds(&mut self, count: usize) {
         for _ in 0..count {
             self.round().await;
@@ -289,7 +289,7 @@ async fn while_nothing_gets_through_one_is_tried_at_a_time_and_then_all_follow_a
     assert_eq!(kit.tried().len(), 1);
     kit.rounds(9).await;
     kit.tried();
-    // Later than the first pause: each has failed twice, and would wait for half a minute.
+    // After the first pause: each has failed twice, and would wait for half a minute.
     kit.wait(7);
     kit.rounds(9).await;
     assert_eq!(kit.tried().len(), 6);
@@ -308,7 +308,7 @@ async fn catching_up_tries_each_once() {
     kit.put("anna@example.org", 86_400);
     kit.rounds(3).await;
     kit.tried();
-    // The server is back, and does not take this one.
+    // The server is back, and does not accept this mail.
     kit.say(Some(failed()));
     kit.wait(11);
     kit.rounds(20).await;
@@ -369,7 +369,7 @@ async fn who_waits_for_the_first_try_hears_of_it_whatever_came_of_it() {
             answer.try_recv(),
             Err(oneshot::error::TryRecvError::Closed)
         ));
-        // One that is long gone.
+        // A mail that is long gone.
         let (tried, mut answer) = oneshot::channel();
         kit.delivery.hear(PostCall::Posted {
             id: crate::crypto::token::draw_mail_id(),

@@ -1,4 +1,5 @@
-//! Texts of mails: two templates each, plain with its subject in the first line, and HTML. An operator may replace them.
+//! The texts of mails: two templates each, plain with its subject in the first line, and HTML. Operators may replace
+//! them.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
@@ -11,7 +12,7 @@ use crate::config::MailSettings;
 use crate::mail::Mail;
 use crate::model::secret::Secret;
 
-/// A mail's name and its built-in templates.
+/// The name of a mail and its built-in templates.
 struct Builtin {
     name: &'static str,
     text: &'static str,
@@ -28,7 +29,7 @@ macro_rules! builtin {
     };
 }
 
-/// Every mail there is. In the plain text a link stands on a line of its own.
+/// All mails. In the plain text, a link is on a line of its own.
 const BUILTIN: &[Builtin] = builtin! {
     "confirm_new"
     "invitation"
@@ -42,11 +43,11 @@ const BUILTIN: &[Builtin] = builtin! {
     "identity_changed"
 };
 
-/// Longest file of a template.
+/// Maximum size of a template file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// A template that cannot be used: its file, and what would be right. The engine's own words are kept only where nothing
-/// has been filled in.
+/// A template that cannot be used: its file, and what was expected. The engine's message is included only where no
+/// values were filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub(crate) struct TemplateError {
@@ -60,33 +61,33 @@ impl TemplateError {
         }
     }
 
-    /// The file, and what would be right.
+    /// Returns the file and what was expected.
     pub(crate) fn expected(&self) -> &str {
         &self.expected
     }
 }
 
-/// A mail in words.
+/// A rendered mail.
 pub(crate) struct Text {
     pub(crate) subject: String,
-    /// Lines end in `\n`. It holds the token of a link.
+    /// Lines end in `\n`. Contains the token of a link.
     pub(crate) body: Zeroizing<String>,
-    /// The same as HTML, if there is any.
+    /// The equivalent HTML, if present.
     pub(crate) html: Option<Zeroizing<String>>,
 }
 
-/// What is filled in.
+/// The values that are filled in.
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     link: Option<&'a str>,
     username: Option<&'a str>,
-    /// From where a login was, and after how many failures.
+    /// The network of a login, and the number of failures before it.
     login: Option<(&'a str, u32)>,
     public_url: &'a str,
 }
 
 impl Fields<'_> {
-    /// Those that there are, for the engine.
+    /// Returns the fields that are present, for the engine.
     fn value(self) -> Value {
         let optional = [
             ("link", self.link.map(Value::from)),
@@ -102,7 +103,7 @@ impl Fields<'_> {
     }
 }
 
-/// The templates, parsed, with what they all share.
+/// The parsed templates, with the values they all share.
 pub(crate) struct Templates {
     environment: Environment<'static>,
     public_url: String,
@@ -111,10 +112,10 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Reads the replacements that the settings name, and renders every mail once.
+    /// Loads the replacements named in the settings, and renders every mail once.
     pub(crate) fn new(settings: &MailSettings, public_url: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::empty();
-        // In plain text an escaped link would be a broken one.
+        // Escaping would break a link in plain text.
         environment.set_auto_escape_callback(|name| {
             if is_of(name, "html") {
                 AutoEscape::Html
@@ -122,7 +123,7 @@ impl Templates {
                 AutoEscape::None
             }
         });
-        // A name that is not filled in is an error, not a gap.
+        // An unknown name is an error, not an empty text.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let directory = settings.templates.as_deref();
         if let Some(directory) = directory {
@@ -131,7 +132,7 @@ impl Templates {
         for builtin in BUILTIN {
             let text = replacement(directory, builtin.name, "txt")?;
             let html = replacement(directory, builtin.name, "html")?;
-            // A text of one's own is not sent beside a built-in HTML that says something else.
+            // A replaced text is not sent with a built-in HTML part that says something else.
             let html = match (&text, html) {
                 (_, Some(html)) => Some(html),
                 (None, None) => Some(builtin.html.to_owned()),
@@ -234,10 +235,10 @@ impl Templates {
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))
     }
 
-    /// Renders every mail with samples: what fails, fails now.
+    /// Renders every mail with sample values, so that errors appear at startup.
     fn try_all(&self) -> Result<(), TemplateError> {
         let token = || Secret::new("A".repeat(43));
-        // As long as one can be.
+        // The longest possible name.
         let username = || "n".repeat(64);
         let new_login = |failures| Mail::NewLogin {
             username: username(),
@@ -299,7 +300,7 @@ impl Templates {
         Ok(())
     }
 
-    /// Fills in a link as it is configured. A token is base64url and stands in a URL as it is.
+    /// Expands a configured link. A token is base64url and needs no escaping in a URL.
     fn link(&self, configured: &str, token: &Secret) -> Zeroizing<String> {
         let link = configured.replace("{public_url}", &self.public_url);
         Zeroizing::new(link.replace("{token}", token.expose()))
@@ -322,7 +323,7 @@ fn is_of(file: &str, ending: &str) -> bool {
         .is_some_and(|found| found == ending)
 }
 
-/// The operator's file for a mail, if there is one.
+/// Reads the operator's file for a mail, if it exists.
 fn replacement(
     directory: Option<&Path>,
     name: &str,
@@ -355,7 +356,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A file of a name that nobody asks for would be a slip that nobody sees.
+/// Rejects files with unknown names, which would otherwise be ignored silently.
 fn check_names(directory: &Path) -> Result<(), TemplateError> {
     let shown = directory.display().to_string();
     let unreadable = |error: io::Error| {
@@ -375,7 +376,7 @@ fn check_names(directory: &Path) -> Result<(), TemplateError> {
         if is_template && !known(".txt") && !known(".html") {
             let mut names = String::from("the name of a mail:");
             for builtin in BUILTIN {
-                // Writing into a `String` does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(names, " {}", builtin.name);
             }
             return Err(TemplateError::new(&file, names));

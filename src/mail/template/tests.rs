@@ -1,4 +1,4 @@
-//! Texts of mails, built in and replaced.
+//! The built-in texts of mails, and their replacement.
 
 use super::*;
 use crate::config::{MailLimits, MailTransport};
@@ -38,7 +38,7 @@ fn new_login(failures: u32) -> Mail {
     }
 }
 
-/// Whether a mail has this subject, and these words in its two parts.
+/// Asserts that a mail has this subject, and these texts in its two parts.
 #[track_caller]
 fn has(mail: &Mail, subject: &str, part: &str, html_part: &str) {
     let text = templates().render(mail).unwrap();
@@ -144,7 +144,7 @@ fn lines_of_a_template_are_short() {
     }
 }
 
-/// What becomes of a directory with these files.
+/// Loads the templates with a directory of these files.
 fn replaced(files: &[(&str, &str)]) -> Result<Templates, TemplateError> {
     let directory = tempfile::tempdir().unwrap();
     for (file, text) in files {

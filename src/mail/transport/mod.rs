@@ -1,4 +1,4 @@
-//! How mails go out.
+//! The transports of mails.
 
 mod file;
 mod sendmail;
@@ -23,7 +23,8 @@ use crate::mail::{Letter, MailError};
 use crate::model::clock::Clock;
 use crate::telemetry::output::Output;
 
-/// A try in vain. The texts are ours or the system's: a server's words may repeat an address, or a link with its token.
+/// A failed attempt. The texts are the gateway's or the system's: a server's message may repeat an address, or a link
+/// with its token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
     /// No mail gets through at present.
@@ -37,26 +38,26 @@ pub enum DeliveryError {
     Refused(String),
 }
 
-/// A way out. Each call ends within a bounded time, and may be dropped at any point.
+/// A transport of mails. Each call is bounded in time, and may be cancelled at any point.
 #[async_trait]
 pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
-    /// Hands a mail over; returns once the other side has taken it.
+    /// Delivers a mail; returns once the other side has accepted it.
     ///
     /// # Errors
-    /// [`DeliveryError`]; the other side may have taken it all the same.
+    /// [`DeliveryError`]; the other side may have accepted the mail nevertheless.
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError>;
 
-    /// Whether mails would get through, as far as that can be told without one.
+    /// Checks whether mails would get through, as far as possible without sending one.
     ///
     /// # Errors
     /// [`DeliveryError::Unreachable`]
     async fn probe(&self) -> Result<(), DeliveryError>;
 
-    /// Whether mails stay on this machine, written in some milliseconds.
+    /// Whether mails stay on this machine and are written within milliseconds.
     fn is_local(&self) -> bool;
 }
 
-/// Builds the transport that the configuration asks for.
+/// Builds the configured transport.
 pub(in crate::mail) fn build(
     settings: &MailTransport,
     clock: &Arc<dyn Clock>,
@@ -80,7 +81,7 @@ pub(in crate::mail) fn build(
     })
 }
 
-/// What keeps a transport from being built, or would keep it from delivering anything: key, and what would be right.
+/// Returns what keeps a transport from being built or from delivering anything: the key, and what was expected.
 pub(in crate::mail) fn check(settings: &MailTransport) -> Option<(&'static str, String)> {
     match settings {
         MailTransport::File(_) | MailTransport::Stdout => None,
@@ -104,7 +105,7 @@ fn is_program(path: &Path) -> io::Result<()> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
 }
 
-/// Files: a thread writes, since writing blocks.
+/// The file transport, with a writer thread because writing blocks.
 #[derive(Debug)]
 struct Files {
     directory: PathBuf,

@@ -1,4 +1,4 @@
-//! A program that takes a mail on its standard input.
+//! The sendmail transport: a program that reads a mail from its standard input.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use tokio::process::Command;
 use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport, is_program};
 
-/// One mail, from the program's start to its end: it only puts the mail into a queue.
+/// Timeout of one run of the program, which only queues the mail.
 const RUN_MAX: Duration = Duration::from_mins(1);
-/// All that the program sees of our environment, which may hold secrets.
+/// The program's environment. It inherits nothing else, because the gateway's environment may contain secrets.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The recipient does not exist, as `sysexits.h` says it.
+/// Exit code for an unknown recipient (`sysexits.h`).
 const EX_NOUSER: i32 = 67;
 
-/// Calls a program as sendmail is called: `-i -f SENDER -- RECIPIENT`.
+/// Runs a program like sendmail: `-i -f SENDER -- RECIPIENT`.
 #[derive(Debug)]
 pub(in crate::mail) struct Sendmail {
     program: PathBuf,
@@ -34,27 +34,27 @@ impl Sendmail {
 
     async fn run(&self, letter: &Letter) -> io::Result<ExitStatus> {
         let mut child = Command::new(&self.program)
-            // A dot alone on a line is no end. What follows the dashes is no option, whatever it begins with.
+            // `-i`: a line with a single dot does not end the mail. `--`: the recipient is not parsed as an option.
             .args(["-i", "-f", &letter.from, "--", &letter.to])
             .env_clear()
             .env("PATH", PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // If it takes too long, or we are ended.
+            // On a timeout or a cancelled delivery.
             .kill_on_drop(true)
             .spawn()?;
         let fed = match child.stdin.take() {
             Some(mut stdin) => {
                 let fed = stdin.write_all(letter.message.as_bytes()).await;
-                // Closed, since the end of the mail is the end of the input.
+                // The end of the input is the end of the mail.
                 drop(stdin);
                 fed
             }
             None => Err(io::Error::other("it has no standard input")),
         };
         let status = child.wait().await?;
-        // A program that has not read all of it has not taken it, whatever it says at its end.
+        // A program that has not read the whole mail has not accepted it, whatever its exit code.
         if status.success() {
             fed?;
         }
@@ -96,11 +96,11 @@ mod tests {
 
     use super::*;
 
-    /// A program of these lines of shell, in a directory of its own.
+    /// Creates a program with these shell lines, in its own directory.
     fn program(dir: &Path, lines: &str) -> Sendmail {
         let path = dir.join("sendmail");
-        // Written under another name and renamed: a file that is open for writing cannot be run, and a test beside this
-        // one may have forked meanwhile.
+        // A file open for writing cannot be executed, and a parallel test that forks meanwhile keeps it open for a
+        // moment: `deliver` retries.
         std::fs::write(dir.join("new"), format!("#!/bin/sh\n{lines}\n")).unwrap();
         let mode = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(dir.join("new"), mode).unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     async fn deliver(sendmail: &Sendmail) -> Result<(), DeliveryError> {
-        // A fork beside us may hold the program open for writing for a moment.
+        // A parallel fork may hold the program open for writing for a moment.
         loop {
             match sendmail.deliver(&letter()).await {
                 Err(DeliveryError::Unreachable(why)) if why.contains("busy") => {}

@@ -1,7 +1,7 @@
-//! A mail server: connections kept for the next mail, every wait bounded.
+//! The SMTP transport: connections are reused, and every wait is bounded.
 //!
-//! lettre's own pool is not used: its connections wait for an answer without a limit, and one whose user has gone in
-//! the middle of a dialogue goes back into it, out of step with the server.
+//! lettre's own pool is not used: its connections wait for an answer without a limit, and one whose user was cancelled
+//! in the middle of a dialogue returns to the pool, out of step with the server.
 
 use std::error::Error as _;
 use std::fmt;
@@ -22,21 +22,21 @@ use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::model::clock::Clock;
 
-/// Connections kept.
+/// Maximum number of idle connections.
 const IDLE_MAX: usize = 4;
-/// A connection that was idle for longer is not used again: servers close them, the first after some minutes.
+/// Maximum idle time of a connection that is reused; servers close idle connections after some minutes.
 const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
-/// What a server says of a recipient that it will never take: no such mailbox, not here, not of this name, domain takes no
-/// mail. Other permanent answers may be about us, and end when somebody mends that.
+/// Codes by which a server refuses a recipient for good: no such mailbox, not local, name not allowed, domain accepts
+/// no mail. Other permanent refusals may be caused by the gateway's configuration and end when it is corrected.
 const RECIPIENT_REFUSED: [&str; 4] = ["550", "551", "553", "556"];
 
-/// A mail server.
+/// The connection pool of a mail server.
 pub(in crate::mail) struct Smtp {
     settings: SmtpSettings,
     tls: Option<TlsParameters>,
     hello: ClientId,
     clock: Arc<dyn Clock>,
-    /// Connections that wait, and since when on the monotonic clock. Never held across an await.
+    /// Idle connections, and since when on the monotonic clock. Never held across an await.
     idle: Mutex<Vec<(AsyncSmtpConnection, Duration)>>,
 }
 
@@ -49,12 +49,13 @@ impl fmt::Debug for Smtp {
     }
 }
 
-/// Whether the certificates that the settings name can be used.
+/// Checks the certificates named in the settings.
 pub(in crate::mail) fn check(settings: &SmtpSettings) -> Result<(), String> {
     tls(settings).map(drop)
 }
 
-/// What TLS to the server asks of its certificate: that it belongs to the configured name, by a trusted authority, always.
+/// Returns the TLS parameters. The server's certificate must always match the configured name and come from a trusted
+/// authority.
 fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
     if settings.tls == SmtpTls::None {
         return Ok(None);
@@ -68,7 +69,7 @@ fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
         }
         let certificate = Certificate::from_pem(&pem);
         let certificate = certificate.map_err(|_| "it is not PEM throughout".to_owned())?;
-        // This authority and no other.
+        // Only this authority is trusted.
         builder = builder
             .certificate_store(CertificateStore::None)
             .add_root_certificate(certificate);
@@ -97,7 +98,7 @@ impl Smtp {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that works: one that waits, or a new one.
+    /// Returns a working connection, idle or new.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
         loop {
             let Some((mut connection, since)) = self.idle().pop() else {
@@ -124,7 +125,7 @@ impl Smtp {
         if settings.tls == SmtpTls::Starttls
             && let Some(tls) = &self.tls
         {
-            // An error if the server does not offer it: nothing goes on in clear.
+            // Fails if the server does not offer STARTTLS: nothing is sent in the clear.
             connection.starttls(tls.clone(), &self.hello).await?;
         }
         if let Some(login) = &settings.login {
@@ -167,7 +168,7 @@ impl Smtp {
 #[async_trait]
 impl Transport for Smtp {
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
-        // The connection of a dialogue that takes too long is dropped with it.
+        // On a timeout, the connection is dropped with its dialogue.
         let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
         sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))
     }
@@ -195,7 +196,7 @@ impl Smtp {
     }
 }
 
-/// What became of a mail on a connection that worked.
+/// Classifies an error on a connection that was established.
 fn failure(error: &Error) -> DeliveryError {
     let code = error.status().map(|code| code.to_string());
     match code {
@@ -208,7 +209,7 @@ fn failure(error: &Error) -> DeliveryError {
     }
 }
 
-/// An error in words that hold nothing of the server's: its code, or what the system says.
+/// Describes an error without any text of the server: its code, or the system's message.
 fn words(error: &Error) -> String {
     if let Some(code) = error.status() {
         return format!("the server answered {code}");

@@ -1,4 +1,4 @@
-//! Mails onto standard output: for trying things out.
+//! The stdout transport, for trying out a configuration.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::mail::letter::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::telemetry::output::{Output, Stream};
 
-/// Standard output, by the writer of all that goes there. A mail that its reader does not take stays in the outbox.
+/// Writes mails to standard output through its common writer. A mail that is not read there remains in the outbox.
 #[derive(Debug)]
 pub(in crate::mail) struct Stdout(Arc<Output>);
 
@@ -38,7 +38,7 @@ impl Transport for Stdout {
     }
 }
 
-/// A message between lines that show where it begins and ends.
+/// Frames a message with lines that mark its beginning and end.
 fn framed(message: &[u8]) -> Vec<u8> {
     [b"----- mail -----\n", message, b"----- end of mail -----\n"].concat()
 }

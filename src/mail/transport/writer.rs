@@ -1,4 +1,4 @@
-//! The thread that hands messages over: writing blocks, and must not block a thread that proxies.
+//! The thread that writes messages: writing blocks, and must not block a worker.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,7 +7,7 @@ use std::thread;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-/// Messages that may wait; a short burst of registrations fits, a flood does not.
+/// Capacity of the queue: enough for a short burst of registrations, too small for a flood.
 const WAITING_MAX: usize = 256;
 
 struct Job {
@@ -15,10 +15,10 @@ struct Job {
     reply: oneshot::Sender<io::Result<()>>,
 }
 
-/// A bounded queue of messages with one thread behind it.
+/// A bounded queue of messages, written by one thread.
 ///
-/// What is queued is delivered even if its caller stops waiting: a mail that was promised goes out. When the writer is
-/// dropped the thread ends after what is queued.
+/// A queued message is written even if its caller stops waiting. When the writer is dropped, the thread ends after the
+/// queued messages.
 #[derive(Debug)]
 pub(in crate::mail) struct Writer {
     jobs: SyncSender<Job>,
@@ -36,7 +36,7 @@ impl Writer {
         Ok(Self { jobs })
     }
 
-    /// Hands a message over; returns once it is delivered.
+    /// Queues a message; returns once it is written.
     pub(in crate::mail) async fn deliver(&self, message: Zeroizing<Vec<u8>>) -> io::Result<()> {
         let (reply, answer) = oneshot::channel();
         let job = Job { message, reply };
@@ -52,7 +52,7 @@ impl Writer {
 fn work(waiting: &Receiver<Job>, mut deliver: impl FnMut(&[u8]) -> io::Result<()>) {
     while let Ok(job) = waiting.recv() {
         let outcome = deliver(&job.message);
-        // Nobody may be waiting for the answer any more.
+        // The receiver may be gone.
         let _ = job.reply.send(outcome);
     }
 }
