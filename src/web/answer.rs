@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::account::page::Page;
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::{Describe, Operation, Schemas};
+use crate::web::openapi::{Describe, JSON, Operation, Schemas};
 
 /// JSON of our own making.
 pub(in crate::web) struct Json<T>(pub(in crate::web) T);
@@ -20,6 +20,12 @@ pub(in crate::web) struct Accepted<T>(pub(in crate::web) T);
 
 /// Nothing to say: 204.
 pub(in crate::web) struct NoContent;
+
+/// A text of this media type, as it is.
+pub(in crate::web) fn text(media_type: &'static str, body: impl IntoResponse) -> Response {
+    let media_type = HeaderValue::from_static(media_type);
+    ([(header::CONTENT_TYPE, media_type)], body).into_response()
+}
 
 /// A sentence for people.
 #[derive(Serialize, JsonSchema)]
@@ -68,14 +74,7 @@ impl<T> List<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => (
-                [(
-                    header::CONTENT_TYPE,
-                    HeaderValue::from_static("application/json"),
-                )],
-                body,
-            )
-                .into_response(),
+            Ok(body) => text(JSON, body),
             Err(_) => Problem::from(Kind::Internal).into_response(),
         }
     }

@@ -21,9 +21,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !has_type(request.headers(), is_json) {
-            let detail = "the content type must be application/json";
-            return Err(Problem::because(Kind::ContentType, detail));
+        if !has_type(request.headers(), JSON) {
+            return Err(not_of_type(JSON));
         }
         read(request, state).await.map(Self)
     }
@@ -67,8 +66,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
         if read(request, state).await?.is_empty() {
             Ok(Self(T::default()))
         } else {
-            let detail = "the content type must be application/json";
-            Err(Problem::because(Kind::ContentType, detail))
+            Err(not_of_type(JSON))
         }
     }
 }
@@ -80,12 +78,10 @@ impl<S: Send + Sync> FromRequest<S> for OAuthForm {
     type Rejection = OAuthProblem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, OAuthProblem> {
-        if !has_type(request.headers(), is_form) {
+        if !is_form_sent(request.headers()) {
             return Err(OAuthProblem::CONTENT_TYPE);
         }
-        let bytes = read(request, state).await?;
-        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        Ok(Self(pairs))
+        Ok(Self(read_form(request, state).await?))
     }
 }
 
@@ -108,12 +104,9 @@ impl<S: Send + Sync> FromRequest<S> for FormFields {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_form_sent(request.headers()) {
-            let detail = "the content type must be application/x-www-form-urlencoded";
-            return Err(Problem::because(Kind::ContentType, detail));
+            return Err(not_of_type(FORM));
         }
-        let bytes = read(request, state).await?;
-        let pairs = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        Ok(Self(pairs))
+        Ok(Self(read_form(request, state).await?))
     }
 }
 
@@ -165,7 +158,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageFo
 
 /// Whether a request carries a form.
 pub(in crate::web) fn is_form_sent(headers: &HeaderMap) -> bool {
-    has_type(headers, is_form)
+    has_type(headers, FORM)
 }
 
 /// The query. Unknown parameters and those that come twice are refused.
@@ -205,22 +198,28 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Prob
         })
 }
 
-fn has_type(headers: &HeaderMap, fits: fn(&str) -> bool) -> bool {
+async fn read_form<S: Send + Sync>(
+    request: Request,
+    state: &S,
+) -> Result<Vec<(String, String)>, Problem> {
+    let bytes = read(request, state).await?;
+    let pairs = url::form_urlencoded::parse(&bytes);
+    Ok(pairs.into_owned().collect())
+}
+
+fn not_of_type(media_type: &str) -> Problem {
+    let detail = format!("the content type must be {media_type}");
+    Problem::because(Kind::ContentType, detail)
+}
+
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else {
         return false;
     };
     let text = value.to_str().unwrap_or_default();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence);
-    fits(&essence.trim().to_ascii_lowercase())
-}
-
-fn is_json(essence: &str) -> bool {
-    essence == "application/json"
-}
-
-fn is_form(essence: &str) -> bool {
-    essence == "application/x-www-form-urlencoded"
+    essence.trim().eq_ignore_ascii_case(wanted)
 }
 
 impl Describe for JsonText {

@@ -1,15 +1,15 @@
 //! GET, PUT /settings/{id}: one's own document, or `global`.
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use axum::response::Response;
 use serde::Deserialize;
 
 use crate::account::settings::{Document, InvalidDocument, SettingsWritten};
 use crate::model::deny::DenyReason;
+use crate::web::answer::text;
 use crate::web::body::{JsonText, Place};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::Parameter;
+use crate::web::openapi::{JSON, Parameter};
 
 /// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub(in crate::web) async fn show(
         .accounts()
         .settings_document(&login.account, &name)
         .await?;
-    Ok(written(found.ok_or(Kind::NotFound)?))
+    Ok(text(JSON, found.ok_or(Kind::NotFound)?))
 }
 
 /// Writes a document in place of the one before; the answer is the document.
@@ -42,21 +42,16 @@ pub(in crate::web) async fn put(
         InvalidDocument::TooLong => DenyReason::BodyTooLarge.into(),
         InvalidDocument::NoObject => Problem::because(Kind::BodyMalformed, "not a JSON object"),
     })?;
-    let text = document.as_str().to_owned();
+    let written = document.as_str().to_owned();
     let caller = (login.account.as_ref(), login.identity.as_ref());
     let outcome = login
         .accounts()
         .write_settings(&login.call(), caller, &name, document)
         .await?;
     match outcome {
-        SettingsWritten::Done => Ok(written(text)),
+        SettingsWritten::Done => Ok(text(JSON, written)),
         SettingsWritten::NotFound => Err(Kind::NotFound.into()),
         SettingsWritten::AdministratorsOnly => Err(DenyReason::RoleMissing.into()),
         SettingsWritten::Changed => Err(Kind::AccountChanged.into()),
     }
-}
-
-fn written(document: String) -> Response {
-    let media_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, media_type)], document).into_response()
 }

@@ -18,7 +18,7 @@ pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
 }
 
 fn question() -> Operation {
-    about("Forward-auth", "Asks whether a request may pass that another proxy has got")
+    about("Forward-auth", "", "Asks whether a request may pass that another proxy has got")
         .more("Only proxies in `listen.trusted_proxies` may ask, with the secret if one is set. One field \
             carries the target's path and names the dialect, or several that name the same: `X-Forwarded-Uri` (Traefik, \
             Caddy, HAProxy), `X-Original-URI` or `X-Original-URL` (nginx); without any, the path appended to this one \

@@ -6,7 +6,6 @@
 //! cases above all, is checked in every debug build: an answer that the document does not know fails the request.
 
 mod document;
-mod names;
 mod operation;
 mod page;
 pub(in crate::web) mod rules;
@@ -24,7 +23,6 @@ use axum::routing::{self, MethodRouter};
 use serde_json::Value;
 
 use crate::web::openapi::document::written;
-use crate::web::openapi::names::operation_id;
 
 pub(in crate::web) use crate::web::openapi::document::Document;
 pub(in crate::web) use crate::web::openapi::operation::{
@@ -91,6 +89,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         operation.complete();
         let path = format!("{}{path}", self.prefix);
         for method in EVERY {
+            operation.id = id_of(method, path.strip_prefix(&self.prefix).unwrap_or(&path));
             self.write(&path, method, &operation);
         }
         self.questions = operation.documents();
@@ -130,8 +129,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     fn write(&mut self, path: &str, method: &'static str, operation: &Operation) {
         // A rest of the path is one parameter like any other.
         let path = path.replace("{*", "{");
-        let below = path.strip_prefix(&self.prefix).unwrap_or(&path);
-        let value = written(&path, &operation_id(method, below), operation);
+        let value = written(&path, operation);
         self.paths.entry(path).or_default().insert(method, value);
     }
 
@@ -140,6 +138,22 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         let document = Document::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
+}
+
+/// The name of an operation by its method and path: `post` of `/verify/{target}` is `postVerifyTarget`, and `post` of
+/// `/verify/` is `postVerifySlash`.
+fn id_of(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let mut id = method.to_owned();
+    for word in words.filter(|word| !word.is_empty()) {
+        let (first, rest) = word.split_at(1);
+        id.push_str(&first.to_ascii_uppercase());
+        id.push_str(rest);
+    }
+    if path.ends_with('/') {
+        id.push_str("Slash");
+    }
+    id
 }
 
 /// The route; where debug assertions are on, with a look at each answer: whether the document knows it.

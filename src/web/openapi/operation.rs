@@ -136,24 +136,8 @@ impl Schemas {
     }
 }
 
-/// A refusal that the operation may answer with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::web::openapi) struct Refusal {
-    pub(in crate::web::openapi) status: u16,
-    pub(in crate::web::openapi) code: &'static str,
-    pub(in crate::web::openapi) title: &'static str,
-}
-
-impl From<Kind> for Refusal {
-    fn from(kind: Kind) -> Self {
-        let (status, code, title) = kind.row();
-        Self {
-            status,
-            code,
-            title,
-        }
-    }
-}
+/// An answer that refuses or fails: status, code, and the title or, of an OAuth endpoint, the registered error.
+pub(in crate::web::openapi) type Row = (u16, &'static str, &'static str);
 
 /// A good answer.
 #[derive(Clone, Debug, Default)]
@@ -165,8 +149,10 @@ pub(in crate::web::openapi) struct Answer {
 }
 
 /// An operation while it is being described.
+#[derive(Default)]
 pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) tag: &'static str,
+    pub(in crate::web::openapi) id: String,
     pub(in crate::web::openapi) summary: &'static str,
     pub(in crate::web::openapi) description: &'static str,
     /// Whether a cookie needs an `Origin` beside it.
@@ -181,9 +167,9 @@ pub(in crate::web) struct Operation {
     pub(in crate::web) may_lack_body: bool,
     pub(in crate::web::openapi) answers: BTreeMap<u16, Answer>,
     /// Refused by the handler or by what stands in its arguments.
-    pub(in crate::web::openapi) refusals: BTreeSet<Refusal>,
-    /// The errors of an OAuth endpoint: status, registered error, code.
-    pub(in crate::web::openapi) oauth: BTreeSet<(u16, &'static str, &'static str)>,
+    pub(in crate::web::openapi) refusals: BTreeSet<Row>,
+    /// The same as errors of an OAuth endpoint, and what only such a one refuses.
+    pub(in crate::web::openapi) oauth: BTreeSet<Row>,
     /// Whether the handler refuses as OAuth says (RFC 6749 section 5.2).
     pub(in crate::web::openapi) is_oauth: bool,
     /// Statuses of refusals that may come as a page.
@@ -192,24 +178,14 @@ pub(in crate::web) struct Operation {
     recognises: bool,
 }
 
-/// An operation: under which heading, and in one line what it does.
-pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operation {
+/// An operation: under which heading, its name, and in one line what it does. Generators make the names of functions of
+/// the name, so it never changes.
+pub(in crate::web) fn about(tag: &'static str, id: &str, summary: &'static str) -> Operation {
     Operation {
         tag,
+        id: id.to_owned(),
         summary,
-        description: "",
-        changes: false,
-        security: Vec::new(),
-        path_parameters: Vec::new(),
-        parameters: Vec::new(),
-        bodies: BTreeMap::new(),
-        may_lack_body: false,
-        answers: BTreeMap::new(),
-        refusals: BTreeSet::new(),
-        oauth: BTreeSet::new(),
-        is_oauth: false,
-        pages: BTreeSet::new(),
-        recognises: false,
+        ..Operation::default()
     }
 }
 
@@ -235,7 +211,7 @@ impl Operation {
     pub(in crate::web) fn refuse_grants(&mut self, problems: &[OAuthProblem]) {
         let rows = problems
             .iter()
-            .map(|problem| (problem.status(), problem.error, problem.code));
+            .map(|problem| (problem.status(), problem.code, problem.error));
         self.oauth.extend(rows);
     }
 
@@ -347,11 +323,10 @@ impl Operation {
     }
 
     pub(in crate::web) fn refuse(&mut self, kinds: &[Kind]) {
-        self.refusals
-            .extend(kinds.iter().map(|kind| Refusal::from(*kind)));
+        self.refusals.extend(kinds.iter().map(|kind| kind.row()));
         let rows = kinds.iter().map(|kind| {
             let problem = OAuthProblem::from(Problem::from(*kind));
-            (problem.status(), problem.error, problem.code)
+            (problem.status(), problem.code, problem.error)
         });
         self.oauth.extend(rows);
     }
@@ -403,30 +378,19 @@ impl Operation {
         ]);
     }
 
-    /// Whether it may answer so: the check that keeps the document true.
+    /// What it may answer with: the check that keeps the document true.
     pub(in crate::web::openapi) fn documents(&self) -> Documented {
-        let mut statuses: BTreeSet<u16> = self.answers.keys().copied().collect();
-        statuses.extend(self.refusals.iter().map(|refusal| refusal.status));
-        let mut codes: BTreeSet<(u16, &'static str)> = self
-            .refusals
-            .iter()
-            .map(|refusal| (refusal.status, refusal.code))
-            .collect();
         let oauth = self.oauth.iter().filter(|_| self.is_oauth);
-        for (status, _, code) in oauth {
-            statuses.insert(*status);
-            codes.insert((*status, code));
-        }
-        Documented { statuses, codes }
+        let bad = self.refusals.iter().chain(oauth);
+        let good = self.answers.keys().map(|status| (*status, ""));
+        let bad = bad.map(|(status, code, _)| (*status, *code));
+        Documented(good.chain(bad).collect())
     }
 }
 
-/// What an operation may answer with.
+/// What an operation may answer with: statuses, each with a code if it refuses or fails.
 #[derive(Clone, Debug, Default)]
-pub(in crate::web) struct Documented {
-    statuses: BTreeSet<u16>,
-    codes: BTreeSet<(u16, &'static str)>,
-}
+pub(in crate::web) struct Documented(BTreeSet<(u16, &'static str)>);
 
 impl Documented {
     /// Fails in debug builds if the document does not know an answer of this place, whose body is not written yet.
@@ -446,8 +410,8 @@ impl Documented {
         let oauth = extensions.get::<OAuthProblem>();
         match code.or(oauth.map(|oauth| oauth.code)) {
             Some("internal_error") => None,
-            Some(code) => (!self.codes.contains(&(status, code))).then(|| code.to_owned()),
-            None if self.statuses.contains(&status) => None,
+            Some(code) => (!self.0.contains(&(status, code))).then(|| code.to_owned()),
+            None if self.0.iter().any(|(known, _)| *known == status) => None,
             None => Some(status.to_string()),
         }
     }

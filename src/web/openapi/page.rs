@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderName, HeaderValue, header};
 
+use crate::web::answer::text;
 use crate::web::caller::Anybody;
 use crate::web::openapi::{Document, JSON};
 
@@ -20,12 +21,12 @@ pub(in crate::web) async fn document(
 ) -> Response {
     let api_key_header = scope.snapshot.config.account.api_key_header.as_str();
     let (cookie, _) = scope.snapshot.authorizer.cookies().own();
-    file(JSON, document.text(api_key_header, cookie))
+    text(JSON, document.text(api_key_header, cookie))
 }
 
 /// The page.
 pub(in crate::web) async fn show() -> Response {
-    let mut response = file("text/html; charset=utf-8", include_str!("docs/page.html"));
+    let mut response = text("text/html; charset=utf-8", include_str!("docs/page.html"));
     let fields = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -46,7 +47,7 @@ pub(in crate::web) async fn show() -> Response {
 
 /// Its script.
 pub(in crate::web) async fn script() -> Response {
-    file(
+    text(
         "text/javascript; charset=utf-8",
         include_str!("docs/page.js"),
     )
@@ -54,19 +55,11 @@ pub(in crate::web) async fn script() -> Response {
 
 /// Its style.
 pub(in crate::web) async fn style() -> Response {
-    file(
+    text(
         "text/css; charset=utf-8",
         concat!(
             include_str!("../portal/palette.css"),
             include_str!("docs/page.css")
         ),
     )
-}
-
-fn file(media_type: &'static str, text: impl IntoResponse) -> Response {
-    (
-        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))],
-        text,
-    )
-        .into_response()
 }

@@ -170,7 +170,7 @@ async fn full() -> Result<Json<Vec<String>>, Problem> {
 #[tokio::test]
 async fn an_answer_that_is_not_documented_fails_where_debug_assertions_are_on() {
     for (kinds, status) in [(vec![], 500), (vec![Kind::KeyLimit], 422)] {
-        let operation = about("Test", "Is full").refuses(&kinds);
+        let operation = about("Test", "getFull", "Is full").refuses(&kinds);
         let endpoints = Endpoints::of("/auth", Api::new("/auth").get("/full", full, operation));
         let text = endpoints.state.document.text("x", "y");
         assert_eq!(text.contains("apikey_limit"), status == 422);

@@ -21,12 +21,11 @@ use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
-    CHANGE, Portal, owes_password, parameter, password_rules, see_other, words_of,
+    CHANGE, Portal, destination, owes_password, parameter, password_rules, see_other, words_of,
 };
 
 #[derive(Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     /// Who is logged in.
     person: &'a str,
     must_change: bool,
@@ -38,15 +37,9 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(
-        portal: &'a Portal,
-        scope: &RequestScope,
-        identity: &'a Identity,
-        back: Option<&'a Destination>,
-    ) -> Self {
+    fn new(scope: &RequestScope, identity: &'a Identity, back: Option<&'a Destination>) -> Self {
         Self {
             rules: password_rules(scope),
-            prefix: &portal.prefix,
             person: identity.username().unwrap_or_default(),
             must_change: owes_password(identity),
             message: None,
@@ -62,12 +55,11 @@ pub(in crate::web) async fn show(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let back = parameter(query.as_deref(), "rd")
-        .and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
+    let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let Some(identity) = logged_in(&scope, &Method::GET, &headers).await? else {
         return to_login(&portal, back.as_ref());
     };
-    let filled = Filled::new(&portal, &scope, &identity, back.as_ref());
+    let filled = Filled::new(&scope, &identity, back.as_ref());
     Ok(portal.page(CHANGE, &filled, back.as_ref()))
 }
 
@@ -91,8 +83,7 @@ pub(in crate::web) async fn change(
     headers: HeaderMap,
     PageForm(form): PageForm<ChangeForm>,
 ) -> Result<Response, Problem> {
-    let return_to = scope.snapshot.authorizer.return_to();
-    let back = form.rd.and_then(|rd| return_to.accept(&rd));
+    let back = destination(&scope, form.rd);
     let found = logged_in(&scope, &Method::POST, &headers).await?;
     let Some(identity) = found else {
         return to_login(&portal, back.as_ref());
@@ -122,7 +113,7 @@ pub(in crate::web) async fn change(
     };
     let filled = Filled {
         message: Some(words_of(&problem)),
-        ..Filled::new(&portal, &scope, &identity, back.as_ref())
+        ..Filled::new(&scope, &identity, back.as_ref())
     };
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }
@@ -151,6 +142,6 @@ fn to_login(portal: &Portal, back: Option<&Destination>) -> Result<Response, Pro
 fn lead_on(portal: &Portal, back: Option<&Destination>) -> Result<Response, Problem> {
     match back {
         Some(back) => see_other(&back.url),
-        None => see_other(&format!("{}?notice=password_changed", portal.login_path())),
+        None => portal.lead_to_login("password_changed"),
     }
 }

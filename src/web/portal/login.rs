@@ -8,11 +8,12 @@ use http::{HeaderMap, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::AccountError;
 use crate::account::login::Opened;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Principal};
+use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
@@ -22,7 +23,7 @@ use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
-    LOGIN, Portal, may_register, owes_password, parameter, see_other, words_of,
+    LOGIN, Portal, destination, may_register, owes_password, parameter, see_other, words_of,
 };
 
 /// Longest name that is shown again, in characters: that of an e-mail address.
@@ -31,7 +32,6 @@ const NAME_CHARS_MAX: usize = 254;
 /// What the page is filled with.
 #[derive(Default, Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     /// Who is logged in.
     person: Option<&'a str>,
     must_change: bool,
@@ -53,9 +53,8 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, scope: &RequestScope, back: Option<&'a Destination>) -> Self {
+    fn new(scope: &RequestScope, back: Option<&'a Destination>) -> Self {
         Self {
-            prefix: &portal.prefix,
             may_register: may_register(scope),
             back: back.map(|back| back.url.as_str()),
             back_origin: back.map(|back| back.origin.as_str()),
@@ -75,10 +74,10 @@ pub(in crate::web) async fn show(
     let authorizer = &scope.snapshot.authorizer;
     let view = own_view(&scope, &Method::GET, &headers);
     let found = scope.recognise(&view).await;
-    let back = parameter(query.as_deref(), "rd").and_then(|rd| authorizer.return_to().accept(&rd));
+    let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
-    let mut filled = Filled::new(&portal, &scope, back.as_ref());
+    let mut filled = Filled::new(&scope, back.as_ref());
     filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
@@ -155,7 +154,7 @@ pub(in crate::web) async fn log_in(
     PageForm(form): PageForm<LoginForm>,
 ) -> Result<Response, Problem> {
     let rd = form.rd.or_else(|| parameter(query.as_deref(), "rd"));
-    let back = rd.and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
+    let back = destination(&scope, rd);
     let accounts = &scope.snapshot.accounts;
     let outcome = accounts
         .login_of_browser(&call(&scope, None), &form.username, form.password)
@@ -170,7 +169,7 @@ pub(in crate::web) async fn log_in(
             let filled = Filled {
                 message: Some(words_of(&problem)),
                 username: &shown,
-                ..Filled::new(&portal, &scope, back.as_ref())
+                ..Filled::new(&scope, back.as_ref())
             };
             Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
         }
@@ -204,19 +203,22 @@ async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
     let Ok(Some(identity)) = scope.recognise(&view).await else {
         return;
     };
-    if let Principal::Own {
+    if identity.method == AuthnMethod::Session {
+        let _ = end_session(scope, &identity).await;
+    }
+}
+
+async fn end_session(scope: &RequestScope, identity: &Identity) -> Result<(), AccountError> {
+    let Principal::Own {
         account,
         session: Some(session),
     } = &identity.principal
-        && identity.method == AuthnMethod::Session
-    {
-        let call = call(scope, Some(&identity));
-        let _ = scope
-            .snapshot
-            .accounts
-            .log_out(&call, &account.uid, session)
-            .await;
-    }
+    else {
+        return Ok(());
+    };
+    let accounts = &scope.snapshot.accounts;
+    let call = call(scope, Some(identity));
+    accounts.log_out(&call, &account.uid, session).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -233,30 +235,16 @@ pub(in crate::web) async fn log_out(
     headers: HeaderMap,
     PageForm(form): PageForm<LogoutForm>,
 ) -> Result<Response, Problem> {
-    let authorizer = &scope.snapshot.authorizer;
-    let back = form.rd.and_then(|rd| authorizer.return_to().accept(&rd));
+    let back = destination(&scope, form.rd);
     let view = own_view(&scope, &Method::POST, &headers);
     match scope.recognise(&view).await {
-        Ok(Some(identity)) => {
-            if let Principal::Own {
-                account,
-                session: Some(session),
-            } = &identity.principal
-            {
-                let call = call(&scope, Some(&identity));
-                scope
-                    .snapshot
-                    .accounts
-                    .log_out(&call, &account.uid, session)
-                    .await?;
-            }
-        }
+        Ok(Some(identity)) => end_session(&scope, &identity).await?,
         Ok(None) | Err(Stop::Deny(DenyReason::SessionEnded)) => {}
         Err(stop) => return Err(stop.into()),
     }
     let mut response = match back {
         Some(back) => see_other(&back.url)?,
-        None => see_other(&format!("{}?notice=logged_out", portal.login_path()))?,
+        None => portal.lead_to_login("logged_out")?,
     };
     cookie::clear(response.headers_mut(), &scope.snapshot);
     Ok(response)

@@ -18,13 +18,10 @@ use crate::web::api::password::problem;
 use crate::web::body::{FormFields, PageForm};
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{
-    PASSWORD, Portal, may_register, parameter, password_rules, see_other, words_of,
-};
+use crate::web::portal::{PASSWORD, Portal, may_register, parameter, password_rules, words_of};
 
 #[derive(Serialize)]
 struct Filled<'a> {
-    prefix: &'a str,
     title: &'static str,
     message: Option<String>,
     /// What the button says.
@@ -41,14 +38,13 @@ struct Filled<'a> {
 }
 
 impl<'a> Filled<'a> {
-    fn new(portal: &'a Portal, scope: &RequestScope, link: &'a Link) -> Self {
+    fn new(scope: &RequestScope, link: &'a Link) -> Self {
         let (title, button) = match link.purpose {
             Purpose::Confirm => ("Choose a password", "Set the password"),
             Purpose::Reset => ("Choose a new password", "Set the password"),
             Purpose::ChangeIdentity => ("Confirm your new address", "Use this address"),
         };
         Self {
-            prefix: &portal.prefix,
             title,
             button,
             sets_password: link.purpose != Purpose::ChangeIdentity,
@@ -122,7 +118,7 @@ fn show(portal: &Portal, scope: &RequestScope, link: &Link) -> Response {
     if link.holder.is_none() {
         return refused(portal, scope, link, Kind::TokenInvalid.into());
     }
-    portal.page(PASSWORD, &Filled::new(portal, scope, link), None)
+    portal.page(PASSWORD, &Filled::new(scope, link), None)
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -166,9 +162,7 @@ async fn change_identity(
         .confirm_identity(&call(scope, None), link.token.expose())
         .await?;
     match outcome {
-        IdentityConfirmed::Done(_) => {
-            see_other(&format!("{}?notice=address_changed", portal.login_path()))
-        }
+        IdentityConfirmed::Done(_) => portal.lead_to_login("address_changed"),
         IdentityConfirmed::Refused => Ok(refused(portal, scope, link, Kind::TokenInvalid.into())),
     }
 }
@@ -206,7 +200,7 @@ async fn set(
         .await;
     let problem = match outcome {
         Ok(PasswordSet::Done(_)) => {
-            return see_other(&format!("{}?notice=password_set", portal.login_path()));
+            return portal.lead_to_login("password_set");
         }
         Ok(PasswordSet::Refused(refusal)) => problem(&refusal),
         Err(error) => error.into(),
@@ -225,7 +219,7 @@ fn refused(portal: &Portal, scope: &RequestScope, link: &Link, problem: Problem)
     let filled = Filled {
         message: Some(message),
         is_open: !is_void,
-        ..Filled::new(portal, scope, link)
+        ..Filled::new(scope, link)
     };
     portal.page_of_problem(problem, PASSWORD, &filled, None)
 }

@@ -11,14 +11,13 @@ use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage};
 use crate::web::error::{Kind, Problem};
-use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, see_other, words_of};
+use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, words_of};
 
 /// Longest text of a form that is shown again, in characters.
 const SHOWN_CHARS_MAX: usize = 254;
 
 #[derive(Default, Serialize)]
-struct Filled<'a> {
-    prefix: &'a str,
+struct Filled {
     message: Option<String>,
     /// Whether the form is of any use.
     is_open: bool,
@@ -33,7 +32,6 @@ pub(in crate::web) async fn show_register(
     Anybody(scope): Anybody,
 ) -> Response {
     let filled = Filled {
-        prefix: &portal.prefix,
         is_open: may_register(&scope),
         ..Filled::default()
     };
@@ -47,7 +45,6 @@ pub(in crate::web) async fn show_register(
 /// The page to ask for a link on.
 pub(in crate::web) async fn show_forgot(State(portal): State<Arc<Portal>>) -> Response {
     let filled = Filled {
-        prefix: &portal.prefix,
         is_open: true,
         ..Filled::default()
     };
@@ -69,10 +66,9 @@ pub(in crate::web) async fn register(
     PageForm(form): PageForm<RegisterForm>,
 ) -> Result<Response, Problem> {
     match registration::registered(&scope, &form.identity, &form.username, &form.name).await {
-        Ok(()) => see_other(&format!("{}?notice=registered", portal.login_path())),
+        Ok(()) => portal.lead_to_login("registered"),
         Err(problem) => {
             let filled = Filled {
-                prefix: &portal.prefix,
                 is_open: problem.kind != Kind::RegistrationClosed,
                 identity: shown(&form.identity),
                 username: shown(&form.username),
@@ -98,10 +94,9 @@ pub(in crate::web) async fn forgot(
     PageForm(form): PageForm<ForgotForm>,
 ) -> Result<Response, Problem> {
     match password::reset_requested(&scope, &form.username).await {
-        Ok(()) => see_other(&format!("{}?notice=reset_sent", portal.login_path())),
+        Ok(()) => portal.lead_to_login("reset_sent"),
         Err(problem) => {
             let filled = Filled {
-                prefix: &portal.prefix,
                 is_open: true,
                 username: shown(&form.username),
                 ..Filled::default()
@@ -111,7 +106,7 @@ pub(in crate::web) async fn forgot(
     }
 }
 
-fn refused(portal: &Portal, page: &str, problem: Problem, filled: Filled<'_>) -> Response {
+fn refused(portal: &Portal, page: &str, problem: Problem, filled: Filled) -> Response {
     let message = match problem.kind {
         Kind::NotFound => "There is no such account.".to_owned(),
         _ => words_of(&problem),

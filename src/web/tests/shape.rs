@@ -154,7 +154,7 @@ async fn boom() -> Response {
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_problem_too() {
-    let api = Api::new("/auth").get("/boom", boom, about("Test", "Panics"));
+    let api = Api::new("/auth").get("/boom", boom, about("Test", "panic", "Panics"));
     let gateway = Gateway::start().with(Endpoints::of("/auth", api));
     let answer = gateway.get("/auth/boom", "").await;
     assert_eq!(
