@@ -1,4 +1,4 @@
-//! The thread that writes on one output.
+//! The thread that writes to one output.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,21 +12,21 @@ use crate::model::clock::Clock;
 use crate::telemetry::output::loss_note;
 use crate::telemetry::output::queue::{Fate, Inbox, Line};
 
-/// Most bytes of one write, but for a last line that is longer. A reader of 60 kB/s takes them in 0.3 s, and an audit event
-/// whose caller waits (0.8 s at most) waits for one such write before its own.
+/// Maximum bytes of one write, except for a last line that is longer. A reader at 60 kB/s reads them in 0.3 s, and an
+/// audit event whose caller waits (0.8 s at most) waits for one such write before its own.
 const BATCH_BYTES_MAX: usize = 16 * 1024;
-/// Lines of so long a time share a write, and no caller pays for waking the writer meanwhile.
+/// Lines of this period share a write, and no caller has to wake the writer during it.
 const GATHER: Duration = Duration::from_millis(2);
-/// How often an output that fails is tried again.
+/// Retry interval of a failing output.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// How often a reader that does not want to be waited for (`O_NONBLOCK`) is tried again.
+/// Retry interval of a full non-blocking output (`O_NONBLOCK`).
 const FULL_WAIT: Duration = Duration::from_millis(10);
-/// A write that takes longer has a reader that does not read.
+/// Duration after which a write counts as stalled: the reader does not read.
 const STALL: Duration = Duration::from_secs(1);
-/// How often a stream that always has lines waiting mentions lost ones.
+/// Interval at which a stream that never drains reports lost lines.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-/// What callers and the writer of one output share.
+/// The state shared by the callers and the writer of one output.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// The name of the output, such as `stdout`.
@@ -37,7 +37,7 @@ pub(super) struct Lane {
     is_asleep: AtomicBool,
     is_closing: AtomicBool,
     is_failing: AtomicBool,
-    /// When the write that is under way last got on, in milliseconds of the clock; 0: none is under way.
+    /// Time of the last progress of the current write, in milliseconds of the clock; 0: no write is in progress.
     writing_since: AtomicU64,
     /// Closed when the writer has ended.
     ended: Mutex<Option<Receiver<()>>>,
@@ -60,7 +60,7 @@ impl Lane {
     /// Starts the writer.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system's error if it cannot start a thread.
     pub(super) fn start(
         self: &Arc<Self>,
         sink: Box<dyn Write + Send>,
@@ -87,7 +87,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Wakes the writer if it sleeps: one caller does, the others find it awake.
+    /// Wakes the writer if it sleeps: only one of concurrent callers does so.
     pub(super) fn wake(&self) {
         if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
             self.unpark();
@@ -100,7 +100,7 @@ impl Lane {
         }
     }
 
-    /// Whether the last write failed, or one does not come to its end.
+    /// Whether the last write failed, or the current one is stalled.
     pub(super) fn is_jammed(&self) -> bool {
         if self.is_failing.load(Ordering::Acquire) {
             return true;
@@ -114,7 +114,7 @@ impl Lane {
                     .saturating_sub(Duration::from_millis(since))
     }
 
-    /// Has the writer write what waits and end; gives up after `limit`. `true`: it has ended.
+    /// Makes the writer write the queued lines and end; gives up after `limit`. Returns whether it has ended.
     pub(super) fn close(&self, limit: Duration) -> bool {
         self.is_closing.store(true, Ordering::SeqCst);
         self.unpark();
@@ -135,7 +135,7 @@ impl Lane {
     }
 }
 
-/// What goes out in one write.
+/// The content of one write.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
@@ -146,14 +146,14 @@ struct Batch {
 struct Part {
     begin: usize,
     end: usize,
-    /// The place of its stream among the inboxes.
+    /// Index of its stream among the inboxes.
     inbox: usize,
     kind: PartKind,
 }
 
 enum PartKind {
     Line(Fate),
-    /// Mentions so many lost lines.
+    /// Reports this number of lost lines.
     Note(u64),
 }
 
@@ -180,18 +180,18 @@ impl Batch {
     }
 }
 
-/// The state of the thread.
+/// The state of the writer thread.
 struct Writer {
     sink: Box<dyn Write + Send>,
-    /// The most important first.
+    /// Ordered by importance, highest first.
     inboxes: Vec<Inbox>,
     lane: Arc<Lane>,
     batch: Batch,
-    /// Lines that could not be written and must be: the inbox and the text of each.
+    /// Lines that could not be written but must be: inbox and text of each.
     kept: VecDeque<(usize, Vec<u8>)>,
-    /// Whether the output ends with a piece of a line.
+    /// Whether the output ends with a partial line.
     is_mid_line: bool,
-    /// When a loss was mentioned last, or found first; `None`: there is none to mention.
+    /// Time at which a loss was last reported, or first found; `None`: there is none to report.
     noted: Option<Duration>,
 }
 
@@ -218,8 +218,8 @@ impl Writer {
         self.give_up();
     }
 
-    /// Fills the batch: what was kept, then the streams in their order, each with a note where lines were lost. A stream
-    /// with a line whose owner waits is the last one: the answer comes when the whole batch is written.
+    /// Fills the batch: kept lines, then the streams in their order, each with a note if lines were lost. A stream with
+    /// a line whose caller waits is the last one, since the result is sent when the whole batch is written.
     fn gather(&mut self) {
         self.batch.clear();
         if self.is_mid_line {
@@ -263,7 +263,7 @@ impl Writer {
         }
     }
 
-    /// Writes the batch and settles what became of each line; `true`: the output fails.
+    /// Writes the batch and settles the result of each line; returns whether the output fails.
     fn write(&mut self) -> bool {
         let (written, ended) = self.write_bytes();
         self.lane.writing_since.store(0, Ordering::Release);
@@ -290,7 +290,7 @@ impl Writer {
                     } else {
                         Err(error.unwrap_or(io::ErrorKind::Other).into())
                     };
-                    // Its owner may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = answer.send(result);
                 }
                 PartKind::Line(_) if is_written => inbox.tally.wrote(),
@@ -306,7 +306,7 @@ impl Writer {
         error.is_some()
     }
 
-    /// How much of the batch was written, and what kept the rest from it. A write that took a part is resumed.
+    /// Returns how much of the batch was written, and the error that prevented the rest. A partial write is resumed.
     fn write_bytes(&mut self) -> (usize, io::Result<()>) {
         let mut written = 0;
         self.lane.note_progress();
@@ -318,7 +318,7 @@ impl Writer {
                     self.lane.note_progress();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Another process that has the same terminal or pipe has asked for this.
+                // Another process on the same terminal or pipe has set `O_NONBLOCK`.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     thread::park_timeout(FULL_WAIT);
                 }
@@ -328,23 +328,23 @@ impl Writer {
         (written, self.sink.flush())
     }
 
-    /// Sleeps until there is a line. A loss that is to be mentioned, or a kept line, is something to write: then this is
-    /// not called, and an output that fails is tried until it works again.
+    /// Sleeps until there is a line. Not called while there is a loss to report or a kept line to write, so a failing
+    /// output is retried until it works again.
     fn sleep(&self) {
-        // INVARIANT: callers count a line before they look at `is_asleep`, and the writer looks at the counts after it
-        // has set it, all in one order: one of the two sees the other.
+        // INVARIANT: callers count a line before they read `is_asleep`, and the writer reads the counts after it has
+        // set it, all sequentially consistent: one of the two sees the other.
         self.lane.is_asleep.store(true, Ordering::SeqCst);
         let is_idle = self.inboxes.iter().all(Inbox::is_empty) && !self.lane.is_closing();
         if is_idle {
             thread::park();
         } else {
-            // A line that is counted may still be on its way into its queue.
+            // A counted line may not have reached its queue yet.
             thread::yield_now();
         }
         self.lane.is_asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Counts what is not written any more.
+    /// Counts the lines that will not be written.
     fn give_up(self) {
         for (index, _) in self.kept {
             if let Some(inbox) = self.inboxes.get(index) {
@@ -391,7 +391,7 @@ mod tests {
             is_mid_line: false,
             noted: None,
         };
-        // More than one write takes, so that the stream is never empty.
+        // More than one write can hold, so that the stream is never empty.
         for _ in 0..50 {
             let bytes = vec![b'x'; BATCH_BYTES_MAX / 2];
             access.push(Line {
