@@ -184,7 +184,8 @@ fn is_ours(metadata: &std::fs::Metadata) -> bool {
     metadata.uid() == geteuid().as_raw() || metadata.uid() == 0
 }
 
-/// Refuses files that another user could have written: the owner must be this user or root, and nobody else may write.
+/// Refuses files that another user could have written: the owner must be this user or root, and no other user may have
+/// write permission.
 fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
     if !is_ours(metadata) || metadata.mode() & WRITE_OF_OTHERS != 0 {
         return Err(unfit(

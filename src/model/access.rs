@@ -229,7 +229,7 @@ impl ResourceRole {
         })
     }
 
-    /// Returns the names of the roles it stands for, lowest level first.
+    /// Returns the names of its roles, lowest level first.
     pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = RoleName<'a>> {
         let alone = self.exact.then(|| ladder.name(self.rank)).flatten();
         let all = (!self.exact).then(|| ladder.yielded(self.rank));

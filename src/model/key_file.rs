@@ -95,7 +95,7 @@ pub struct KeyMark {
     /// Fingerprints of the accepted contents. More than one during a replacement, since a crash may leave either of
     /// them.
     pub fingerprints: Vec<Digest>,
-    /// Time of creation of the file; for a key ring, of its first key.
+    /// Time of creation of the file, or of the ring if it holds one.
     pub since: Timestamp,
 }
 

@@ -1,9 +1,9 @@
 //! Upstream connections for requests to switch to another protocol.
 //!
 //! Pingora 0.9.1 notifies the half of an exchange that faces the upstream through a channel, which the handshake's
-//! empty body has ended. If that half reads the 101 first, it takes this for the end of the tunnel and closes it
-//! (cloudflare/pingora#946): on a busy machine, one handshake in a hundred. So the first read returns nothing, once,
-//! and the half reads the channel.
+//! empty body has ended. If that half reads the 101 first, it mistakes this for the end of the tunnel and closes it
+//! (cloudflare/pingora#946): on a busy machine, one handshake in a hundred. The first read is therefore pending, once,
+//! so that the half reads the channel.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -60,7 +60,7 @@ impl L4Connect for Handshakes {
     }
 }
 
-/// A connection whose first read returns nothing.
+/// A connection whose first read is pending.
 #[derive(Debug)]
 struct HandshakeSocket {
     stream: TcpStream,

@@ -56,7 +56,7 @@ pub enum OpenError {
         #[source]
         source: StoreError,
     },
-    /// The key files do not match the store.
+    /// The check of the key files against the store failed.
     #[error(transparent)]
     KeyFiles(#[from] KeyFilesError),
     /// A key file is unusable.

@@ -128,8 +128,8 @@ impl Carriers {
 /// Only kinds in `accept` are read: a field that could only hold another kind belongs to the application. An API key is
 /// recognised by its form wherever a bearer token or a Basic password may be; an `Authorization` of any other scheme is
 /// ignored. Only these fields and the one cookie, under their exact names, can carry a credential. The cookie is
-/// ignored if there is a bearer token or an API key; a cookie that occurs twice is ignored too, since it is unknown who
-/// has set the other.
+/// ignored if there is a bearer token or an API key; a cookie that occurs twice is ignored too, since the origin of the
+/// other is unknown.
 ///
 /// `cookie`: the cookie that is read here, if any.
 ///
