@@ -1,4 +1,4 @@
-//! A request that another proxy describes, and asks about.
+//! Forward-auth requests: a request that another proxy describes.
 
 use std::net::IpAddr;
 
@@ -11,38 +11,38 @@ use crate::auth::view::{RequestView, Target};
 use crate::model::deny::DenyReason;
 use crate::model::refusal_fault::RefusalFault;
 
-/// What a proxy sends when it asks.
+/// The request that a proxy sends to ask for a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The question's own method.
+    /// The method of the proxy's own request.
     pub method: &'a Method,
-    /// The host with its port that the question was sent to.
+    /// The host with its port that the proxy's request was sent to.
     pub authority: &'a str,
-    /// The endpoint's path, with what the proxy appends to it.
+    /// The endpoint's path, with anything the proxy appends to it.
     pub path_and_query: &'a PathAndQuery,
     /// All header fields: those that describe the request, and those of its caller.
     pub headers: &'a HeaderMap,
-    /// Whose request it is, and whether the peer is trusted.
+    /// The client, and whether the peer is trusted.
     pub client: Client,
 }
 
-/// A request as a trusted proxy describes it.
+/// A request as described by a trusted proxy.
 #[derive(Debug)]
 pub struct Asked<'a> {
-    /// The method that its caller used.
+    /// The method used by the caller.
     pub method: Method,
-    /// The scheme that its caller used: `http` or `https`.
+    /// The scheme used by the caller: `http` or `https`.
     pub scheme: &'a str,
     /// Host, path and query.
     pub target: Target,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
-    /// Its header fields, as far as the proxy passes them on.
+    /// The caller's header fields, as far as the proxy passes them on.
     pub headers: &'a HeaderMap,
 }
 
 impl Asked<'_> {
-    /// The request as the decision sees it: no other than if it had come to the gateway itself.
+    /// Returns the request as the decision reads it: the same as if it had been sent to the gateway itself.
     #[must_use]
     pub fn view(&self) -> RequestView<'_> {
         self.target
@@ -50,17 +50,17 @@ impl Asked<'_> {
     }
 }
 
-/// How it was decided, for the record.
+/// The result of a forward-auth request, for the access record.
 #[derive(Debug)]
 pub struct Judged {
-    /// Method and target of the request that was asked about; `None`: the question could not be read.
+    /// Method and target of the described request; `None` if it could not be read.
     pub about: Option<(Method, Target)>,
-    /// The decision. Its grant leads to no upstream: the proxy that asked has its own.
+    /// The decision. Its grant is not used for an upstream: the proxy has its own.
     pub decision: Decision,
 }
 
 impl Judged {
-    /// Of a question that could not be read, or that its peer may not ask.
+    /// Creates the result for a description that could not be read, or whose sender is not allowed to ask.
     #[must_use]
     pub const fn unread(reason: DenyReason, fault: Option<RefusalFault>) -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! `X-Auth-Assertion`: what an upstream is told of its caller, signed, and bound to one route, method and path.
+//! `X-Auth-Assertion`: a signed statement about the caller for an upstream, bound to one route, method and path.
 //!
-//! Where an upstream can be reached by others than the gateway, plain identity headers prove nothing; this does. A copy of
-//! it is of use for the same method and path only, and for [`LIFE`] at most.
+//! If an upstream can be reached by others than the gateway, plain identity headers prove nothing; an assertion does. A
+//! copy of it is valid for the same method and path only, and for [`LIFE`] at most.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,39 +25,39 @@ use crate::model::clock::{Clock, Timestamp};
 use crate::model::identity::AuthnMethod;
 use crate::model::route::Route;
 
-/// How long one is good for.
+/// Lifetime of an assertion.
 pub const LIFE: Duration = Duration::from_secs(30);
-/// What it is signed with: 18 µs a signature, and every verifier's library has it.
+/// The signature algorithm: a signature takes 18 µs, and the libraries of all verifiers support it.
 pub const ALGORITHM: Algorithm = Algorithm::EdDSA;
-/// What stands for one where nothing is sent.
+/// The placeholder for an assertion when nothing is sent.
 pub(crate) const UNSIGNED: HeaderValue = HeaderValue::from_static("(signed when it is sent)");
 
-/// One is sent again for this long: it has as much left when the upstream reads it.
+/// Time for which an assertion is reused, so that at least as much of its lifetime is left when the upstream reads it.
 const REUSE: Duration = Duration::from_secs(15);
-/// Bytes of assertions and what they are told by that are kept: some ten thousand.
+/// Capacity of the cache, in bytes of assertions and their keys: some ten thousand entries.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// What an entry costs beside its bytes.
+/// Overhead of an entry beyond its bytes.
 const ENTRY_BYTES: usize = 350;
 
-/// Signs what upstreams are told, and remembers it while the same is asked.
+/// Signs assertions, and caches them by their content.
 pub(crate) struct Assertions {
     issuer: String,
-    /// By index: the names of the upstreams.
+    /// The names of the upstreams, by index.
     audiences: Vec<String>,
     keys: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
-    /// By everything that is said in it, so that nothing changed can be told in old words.
+    /// Keyed by the whole content, so that a change is never answered from the cache.
     made: Cache<Arc<[u8]>, Made>,
 }
 
 #[derive(Clone)]
 struct Made {
     value: HeaderValue,
-    /// Made anew from then on.
+    /// Time from which it is signed again.
     until: Timestamp,
 }
 
-/// The claims, in the words of RFC 7519, RFC 9449 (`htm`) and RFC 8693 (`scope`) where they have one.
+/// The claims, named as in RFC 7519, RFC 9449 (`htm`) and RFC 8693 (`scope`) where these define one.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -96,7 +96,7 @@ impl Assertions {
         }
     }
 
-    /// What the upstream of a grant is told about this request.
+    /// Returns the assertion about this request for the upstream of a grant.
     ///
     /// # Errors
     /// [`Unavailable::Signing`] if it cannot be signed: without it the upstream would refuse the request, or worse.
@@ -148,7 +148,7 @@ impl Assertions {
     }
 }
 
-/// What an assertion says, beside the time.
+/// The content of an assertion, except for the time.
 struct Told<'a> {
     route: &'a Route,
     caller: Option<&'a Caller>,
@@ -162,7 +162,7 @@ impl Told<'_> {
         method.unwrap_or(AuthnMethod::Anonymous).as_str()
     }
 
-    /// All of it in one piece: the parts hold no NUL, so two that differ read differently.
+    /// Serializes the content: the parts contain no NUL, so different contents differ.
     fn said(&self) -> Vec<u8> {
         let caller = self.caller;
         let parts: [&[u8]; 10] = [

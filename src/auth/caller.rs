@@ -1,4 +1,4 @@
-//! A verified caller with what upstreams are told of it, ready to be copied into a request.
+//! A verified caller with the values of its identity headers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::identity::Identity;
 /// An identity and the values of its identity headers, made once and cloned per request.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who.
+    /// The verified identity.
     pub identity: Arc<Identity>,
     pub(crate) uid: Option<HeaderValue>,
     pub(crate) username: Option<HeaderValue>,
@@ -18,7 +18,7 @@ pub struct Caller {
     pub(crate) roles: Option<HeaderValue>,
     pub(crate) scopes: Option<HeaderValue>,
     pub(crate) key_id: Option<HeaderValue>,
-    /// What of a foreign token's claims was left out, for operators.
+    /// The omitted values of a foreign token's claims, for operators.
     left_out: Option<String>,
 }
 
@@ -35,12 +35,13 @@ impl Caller {
         }
     }
 
-    /// The same, with what of its token's claims was left out.
+    /// Sets the omitted values of its token's claims.
     pub(in crate::auth) fn without(self, left_out: Option<String>) -> Self {
         Self { left_out, ..self }
     }
 
-    /// What of its token's claims was left out and why, for operators; `None`: nothing, or it is no foreign token's.
+    /// Returns the omitted values of its token's claims and the reasons, for operators; `None` if there are none, or if
+    /// the token is not a foreign one.
     #[must_use]
     pub fn left_out(&self) -> Option<&str> {
         self.left_out.as_deref()
@@ -48,9 +49,10 @@ impl Caller {
 }
 
 impl Caller {
-    /// Whether each value that an upstream would be told has at most so many bytes; `roles`: those of this request.
+    /// Whether each value for the upstream has at most `bytes_max` bytes; `roles` are those of this request.
     ///
-    /// Others give roles, and issuers give scopes: what an upstream cannot read it answers with a 400 that says nothing.
+    /// Others assign roles, and issuers assign scopes: an upstream answers a value that it cannot read with a 400 that
+    /// does not say why.
     pub(crate) fn fits(&self, roles: Option<&HeaderValue>, bytes_max: usize) -> bool {
         let told = [
             self.uid.as_ref(),
@@ -64,7 +66,7 @@ impl Caller {
     }
 }
 
-/// A list as identity headers carry it: separated by single spaces, which no role and no scope holds.
+/// Formats a list for an identity header: separated by single spaces, which no role or scope contains.
 pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     let mut text = String::new();
     for word in words {
@@ -76,7 +78,7 @@ pub(crate) fn list<'a>(words: impl Iterator<Item = &'a str>) -> Option<HeaderVal
     if text.is_empty() { None } else { value(&text) }
 }
 
-/// Into shared bytes, so that a clone allocates nothing. Every word that comes here is visible ASCII.
+/// Creates a value from shared bytes, so that a clone does not allocate. Every text passed here is visible ASCII.
 fn value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes::Bytes::copy_from_slice(text.as_bytes())).ok()
 }

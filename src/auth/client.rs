@@ -1,7 +1,7 @@
-//! Who sends a request, and what a trusted proxy says of how it came.
+//! The client of a request, and the scheme and host that a trusted proxy reports for it.
 //!
-//! The one place that decides what forwarding fields say of address, scheme and host: the decision, the upstream and
-//! forward-auth go by the same. `proxy/headers` passes such fields on; `web/forward_auth/question` reads those that describe
+//! The only code that interprets forwarding fields for address, scheme and host: the decision, the upstream and
+//! forward-auth all use it. `proxy/headers` forwards such fields; `web/forward_auth/question` reads those that describe
 //! another request.
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::model::forwarding::{
     web_scheme,
 };
 
-/// Most hops of a forwarding header that are looked at.
+/// Maximum number of hops read from a forwarding header.
 const HOPS_MAX: usize = 32;
 
 /// Whether a peer is a trusted proxy.
@@ -24,21 +24,21 @@ pub fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&peer))
 }
 
-/// Who is at the other end.
+/// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// The client's address, after trusted proxies.
     pub address: IpAddr,
     /// Whether the peer is a trusted proxy.
     pub peer_is_trusted: bool,
-    /// Which forwarding fields of the peer count: not one of a stranger's.
+    /// The forwarding fields of the peer that are believed: none of a stranger's.
     pub believed: TrustedFields,
 }
 
 impl Client {
-    /// Finds the client by `X-Forwarded-For` or, where that does not come, `X-Real-IP`, if they count. What anybody but a
-    /// trusted proxy wrote is not believed, nor is what stands left of something that is no address. `believed`: which
-    /// fields of a trusted proxy count.
+    /// Finds the client by `X-Forwarded-For` or, if that is absent, by `X-Real-IP`, provided they are believed. Entries
+    /// written by anyone but a trusted proxy are not believed, nor are entries to the left of one that is not an
+    /// address. `believed`: the fields believed from a trusted proxy.
     ///
     /// Source: RFC 7239 section 8.1.
     #[must_use]
@@ -70,11 +70,11 @@ impl Client {
         }
     }
 
-    /// The scheme that the caller used: what a trusted proxy says; else that of `public_url`, since TLS may end at a proxy
-    /// that says nothing.
+    /// Returns the scheme used by the caller: the one that a trusted proxy reports, or else that of `public_url`, since
+    /// TLS may end at a proxy that reports nothing.
     ///
     /// # Errors
-    /// As [`scheme_named`].
+    /// The same as [`scheme_named`].
     pub fn scheme(self, headers: &HeaderMap, public: &str) -> Result<&'static str, DenyReason> {
         let named = if self.believed.has(ForwardingField::Proto) {
             scheme_named(headers)?
@@ -86,10 +86,10 @@ impl Client {
             .ok_or(DenyReason::RequestMalformed)
     }
 
-    /// The host that the caller named, with its port, where a trusted proxy says it.
+    /// Returns the host named by the caller, with its port, if a trusted proxy reports it.
     ///
     /// # Errors
-    /// As [`host_named`].
+    /// The same as [`host_named`].
     pub fn authority(self, headers: &HeaderMap) -> Result<Option<&str>, DenyReason> {
         if self.believed.has(ForwardingField::Host) {
             host_named(headers)
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// Walks the hops from the right, as long as trusted ones speak.
+/// Walks the hops from the right, as long as they are trusted.
 fn nearest_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let fields = headers.get_all(FORWARDED_FOR).iter().rev();
     let hops = fields.flat_map(|field| field.as_bytes().rsplit(|byte| *byte == b','));
@@ -114,17 +114,18 @@ fn nearest_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpA
     address
 }
 
-/// The value of a field that came once.
+/// Returns the value of a field that occurs once.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
-/// The scheme that `X-Forwarded-Proto` names: of a list the last, as the nearest hop wrote it. An empty one names none.
+/// Returns the scheme in `X-Forwarded-Proto`: the last one of a list, which the nearest hop wrote. An empty value names
+/// none.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for what is no scheme of the web.
+/// [`DenyReason::RequestMalformed`] if it is not a web scheme.
 pub fn scheme_named(headers: &HeaderMap) -> Result<Option<&'static str>, DenyReason> {
     let mut fields = headers.get_all(FORWARDED_PROTO).iter();
     let Some(field) = fields.next_back() else {
@@ -140,11 +141,11 @@ pub fn scheme_named(headers: &HeaderMap) -> Result<Option<&'static str>, DenyRea
         .ok_or(DenyReason::RequestMalformed)
 }
 
-/// The host that `X-Forwarded-Host` names, if it comes.
+/// Returns the host in `X-Forwarded-Host`, if there is one.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for more than one, and for a value that is not visible ASCII. Whether it is a host is
-/// judged by [`Target::at_host`](crate::auth::view::Target::at_host).
+/// [`DenyReason::RequestMalformed`] for more than one, and for a value that is not visible ASCII. Whether it is a host
+/// is checked by [`Target::at_host`](crate::auth::view::Target::at_host).
 pub fn host_named(headers: &HeaderMap) -> Result<Option<&str>, DenyReason> {
     if !headers.contains_key(FORWARDED_HOST) {
         return Ok(None);
@@ -155,7 +156,7 @@ pub fn host_named(headers: &HeaderMap) -> Result<Option<&str>, DenyReason> {
         .ok_or(DenyReason::RequestMalformed)
 }
 
-/// An address as hops write it: bare, with a port, in brackets or in quotes.
+/// Parses an address as written by hops: bare, with a port, in brackets or in quotes.
 fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
     let text = text
@@ -225,7 +226,7 @@ mod tests {
             let headers = headers(&fields);
             let believing = client(&[ForwardingField::Proto]);
             assert_eq!(believing.scheme(&headers, "https"), wanted, "{fields:?}");
-            // What does not count says nothing.
+            // Fields that are not believed have no effect.
             for public in ["http", "https"] {
                 assert_eq!(
                     client(&[]).scheme(&headers, public),
@@ -323,9 +324,9 @@ mod tests {
         }
     }
 
-    /// A stranger's words never count, nor what stands left of them; several fields say what one says that has them joined; and
-    /// what is told is a scheme of the web and a host without control characters. Each line is a field, such as
-    /// `x-real-ip: 192.0.2.1`.
+    /// A stranger's entries are never believed, nor are entries to their left; several fields mean the same as one with
+    /// their values joined; and the results are a web scheme and a host without control characters. Each line is a
+    /// field, such as `x-real-ip: 192.0.2.1`.
     #[test]
     fn fuzz_forwarded() {
         doorward_fuzz::check("forwarded", |bytes| {

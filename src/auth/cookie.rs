@@ -1,38 +1,39 @@
-//! The session cookies: what they are called, and which one is read where.
+//! The session cookies: their names, and where each is read.
 
 use crate::config::{PublicUrl, SessionSettings};
 
-/// Over https. Browsers take a cookie of this prefix from its own host only, over TLS, and for no other host.
+/// The cookie over https. Browsers accept a cookie with this prefix only from its own host, over TLS, and for no other
+/// host.
 pub(crate) const HOST: &str = "__Host-doorward";
-/// Over plain http.
+/// The cookie over plain http.
 pub(crate) const PLAIN: &str = "doorward_session";
-/// For the subdomains, over https.
+/// The cookie for the subdomains, over https.
 pub(crate) const DOMAIN: &str = "__Secure-doorward";
 
-/// Longest value that is looked at, in bytes.
+/// Maximum length of a value, in bytes.
 pub(crate) const VALUE_BYTES_MAX: usize = 200;
 
-/// Which of a session's two secrets a cookie holds: one never stands for the other.
+/// The session secret that a cookie holds: each of the two is accepted only from its own cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CookieKind {
-    /// That of the gateway's own host.
+    /// The cookie of the gateway's own host.
     Own,
-    /// That of the subdomains.
+    /// The cookie of the subdomains.
     Domain,
 }
 
-/// A cookie to look for: its name, and what it holds.
+/// A cookie to look for: its name and kind.
 pub type CookieName = (&'static str, CookieKind);
 
-/// What the cookies are called under one configuration.
+/// The names of the cookies under one configuration.
 ///
-/// With a cookie domain, routes read only the cookie of the domain and the gateway's own endpoints only the other, so
-/// that an application on a sibling host, which is sent the first, cannot act for its user at the second.
+/// With a cookie domain, routes read only the cookie of the domain, and the gateway's own endpoints only the other one.
+/// An application on a sibling host, which receives the first, thus cannot act for its user at the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieNames {
-    /// Whether they are sent over TLS only.
+    /// Whether the cookies are sent over TLS only.
     pub is_secure: bool,
-    /// Whether there is one for the subdomains.
+    /// Whether there is a cookie for the subdomains.
     pub has_domain: bool,
 }
 
@@ -45,14 +46,14 @@ impl CookieNames {
         }
     }
 
-    /// The cookie of the gateway's own endpoints.
+    /// Returns the cookie of the gateway's own endpoints.
     #[must_use]
     pub const fn own(self) -> CookieName {
         let name = if self.is_secure { HOST } else { PLAIN };
         (name, CookieKind::Own)
     }
 
-    /// The cookie of routes, and of forward-auth.
+    /// Returns the cookie of routes and of forward-auth.
     #[must_use]
     pub const fn on_routes(self) -> CookieName {
         if self.has_domain {

@@ -1,4 +1,4 @@
-//! The three ends of a decision, and the proof of an allow.
+//! The outcomes of a decision, and the proof of an allow.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
 
-/// What was decided about a request.
+/// The decision about a request.
 #[derive(Debug)]
 #[must_use]
 pub enum Decision {
-    /// It may pass, and nothing else may stand for this proof.
+    /// The request may pass; the grant is the only proof of it.
     Allow(Grant),
-    /// It may not.
+    /// The request may not pass.
     Deny(Denial),
-    /// It could not be decided: 503.
+    /// The request could not be decided: 503.
     Fail(Unavailable),
 }
 
 impl Decision {
-    /// The proof of an allow.
+    /// Returns the proof of an allow.
     #[must_use]
     pub const fn grant(&self) -> Option<&Grant> {
         match self {
@@ -32,7 +32,7 @@ impl Decision {
         }
     }
 
-    /// Why it may not pass.
+    /// Returns the reason of a refusal.
     #[must_use]
     pub const fn deny_reason(&self) -> Option<DenyReason> {
         match self {
@@ -41,7 +41,7 @@ impl Decision {
         }
     }
 
-    /// The stable code of what keeps it from passing.
+    /// Returns the stable code of the refusal or failure.
     #[must_use]
     pub const fn code(&self) -> Option<&'static str> {
         match self {
@@ -51,7 +51,7 @@ impl Decision {
         }
     }
 
-    /// What operators learn beside the reason why it may not pass.
+    /// Returns the fault behind a refusal, for operators.
     #[must_use]
     pub const fn fault(&self) -> Option<&RefusalFault> {
         match self {
@@ -60,7 +60,7 @@ impl Decision {
         }
     }
 
-    /// The route that matched, as far as that is known.
+    /// Returns the matched route, as far as it is known.
     #[must_use]
     pub const fn route(&self) -> Option<&Arc<Route>> {
         match self {
@@ -81,40 +81,41 @@ impl Decision {
     }
 }
 
-/// A refusal, with what is known about the request, for the record.
+/// A refusal, with the known facts of the request, for the access record.
 #[derive(Clone, Debug)]
 pub struct Denial {
-    /// Why.
+    /// The reason.
     pub reason: DenyReason,
-    /// What operators learn beside the reason.
+    /// The fault behind it, for operators.
     pub fault: Option<RefusalFault>,
-    /// The route, if one matched.
+    /// The matched route, if there is one.
     pub route: Option<Arc<Route>>,
-    /// The caller, if recognised.
+    /// The caller, if authenticated.
     pub identity: Option<Arc<Identity>>,
-    /// In how many seconds it is worth another try, if it is known.
+    /// Seconds until a retry is worthwhile, if known.
     pub retry_after_s: Option<u32>,
-    /// The methods that the pattern takes, where the method alone is refused; none: those that pass at all.
+    /// The methods that the pattern accepts, if only the method is refused; empty: all that are forwarded at all.
     pub methods: Vec<http::Method>,
 }
 
-/// Why no decision could be made. The cause is logged where it is found; the caller learns only that it happened.
+/// The reasons why no decision could be made. The cause is logged where it is found; the caller learns only that there
+/// was a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unavailable {
     /// The store did not answer.
     Store,
     /// A role source did not answer, and its last answer is too old.
     RoleSource,
-    /// A foreign issuer does not answer, and what is known of it is too old.
+    /// A foreign issuer does not answer, and the cached answer is too old.
     Issuer,
-    /// What the route promises its upstream could not be signed.
+    /// The assertion for the upstream could not be signed.
     Signing,
-    /// More requests are under way than the gateway has room for.
+    /// More requests are in flight than the gateway has room for.
     Overloaded,
 }
 
 impl Unavailable {
-    /// The stable code, in the answer and the record.
+    /// Returns the stable code, used in the response and the access record.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -127,12 +128,12 @@ impl Unavailable {
     }
 }
 
-/// The ways a step of the pipeline stops.
+/// The ways in which a step of the pipeline stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A refusal.
     Deny(DenyReason),
-    /// A refusal as [`DenyReason::RateLimited`], for so many whole seconds.
+    /// A refusal with [`DenyReason::RateLimited`], and the wait in whole seconds.
     Wait(u32),
     /// A failure.
     Fail(Unavailable),
@@ -150,7 +151,7 @@ impl From<Unavailable> for Stop {
     }
 }
 
-/// Proof that a request may pass to one upstream, and what that upstream is told. Only `auth` makes one.
+/// Proof that a request may pass to one upstream, with the identity headers for it. Only `auth` creates one.
 #[derive(Debug)]
 pub struct Grant {
     route: Arc<Route>,
@@ -160,7 +161,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// `roles`: the roles that concern this request, ready to be sent.
+    /// Creates a grant; `roles` is the ready-made value of the roles that concern this request.
     pub(super) fn new(
         route: Arc<Route>,
         caller: Option<Arc<Caller>>,
@@ -174,7 +175,7 @@ impl Grant {
         }
     }
 
-    /// The same, vouched for towards the upstream.
+    /// Adds the assertion for the upstream.
     pub(super) fn with_assertion(self, assertion: HeaderValue) -> Self {
         Self {
             assertion: Some(assertion),
@@ -182,30 +183,30 @@ impl Grant {
         }
     }
 
-    /// What the upstream is told of the caller, as the values of identity headers.
+    /// Returns the caller and the roles that the upstream receives.
     pub(super) const fn told(&self) -> (Option<&Arc<Caller>>, Option<&HeaderValue>) {
         (self.caller.as_ref(), self.roles.as_ref())
     }
 
-    /// The route that matched.
+    /// Returns the matched route.
     #[must_use]
     pub fn route(&self) -> &Arc<Route> {
         &self.route
     }
 
-    /// The caller, if recognised.
+    /// Returns the caller, if authenticated.
     #[must_use]
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.caller.as_ref().map(|caller| &caller.identity)
     }
 
-    /// The identity headers to set, after every copy of the caller's has been removed: those that hold something.
+    /// Returns the identity headers to set after every copy of the caller's has been removed: those with a value.
     pub fn identity_headers(&self) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
         let fields = self.identity_fields().into_iter();
         fields.filter_map(|(name, value)| value.map(|value| (name, value)))
     }
 
-    /// All identity headers of the route; `None`: there is nothing to tell under this name.
+    /// Returns all identity headers of the route; `None`: no value for this name.
     #[must_use]
     pub fn identity_fields(&self) -> [(&HeaderName, Option<HeaderValue>); 7] {
         let names = &self.route.identity_headers;

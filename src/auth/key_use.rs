@@ -1,7 +1,7 @@
-//! What is counted of an API key from request to request: its rate, and when it was used last.
+//! The rate and the last use of each API key.
 //!
-//! It outlives configurations. A request touches two numbers of its key; the times go through a bounded queue to a task
-//! that writes them, so that no request waits for the store.
+//! These outlive configurations. A request changes two numbers of its key; the times go through a bounded queue to a
+//! task that stores them, so that no request waits for the store.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,14 +15,14 @@ use crate::model::bucket::Bucket;
 use crate::model::clock::Timestamp;
 use crate::model::id::KeyId;
 
-/// Keys whose rates are counted: those used last. Some 100 bytes each.
+/// Maximum number of keys whose rates are counted, by most recent use. Some 100 bytes each.
 const KEYS_MAX: u64 = 100_000;
-/// Times that may wait to be written; what does not fit is noted at a later use.
+/// Maximum number of queued times; one that does not fit is noted at a later use.
 const NOTES_MAX: usize = 4096;
-/// The time of one key is noted no more often than this.
+/// Minimum interval between two noted times of one key.
 const NOTE_EVERY_MS: i64 = 60_000;
 
-/// When a key was used.
+/// The id of a key and the time of a use.
 pub type Note = (KeyId, Timestamp);
 
 /// The uses of all keys.
@@ -32,7 +32,7 @@ pub struct KeyUse {
     unread: Mutex<Option<mpsc::Receiver<Note>>>,
 }
 
-/// What is counted of one key.
+/// The counters of one key.
 #[derive(Debug)]
 pub(crate) struct KeyState {
     pub(crate) id: KeyId,
@@ -41,7 +41,7 @@ pub(crate) struct KeyState {
 }
 
 impl KeyUse {
-    /// Nothing was used yet.
+    /// Creates an empty set of uses.
     #[must_use]
     pub fn new() -> Self {
         let (notes, unread) = mpsc::channel(NOTES_MAX);
@@ -55,7 +55,7 @@ impl KeyUse {
         }
     }
 
-    /// The times to be written, for the one task that writes them; `None`: somebody has them.
+    /// Returns the queue of times, for the only task that stores them; `None` if it was taken before.
     #[must_use]
     pub fn take_notes(&self) -> Option<mpsc::Receiver<Note>> {
         self.unread
@@ -64,9 +64,9 @@ impl KeyUse {
             .take()
     }
 
-    /// What is counted of a key.
+    /// Returns the counters of a key.
     pub(crate) fn state(&self, id: KeyId) -> Arc<KeyState> {
-        // Nothing is read for it, so that there is nothing stale in it.
+        // Nothing is read for a new entry, so nothing in it can be stale.
         let fresh = || {
             Arc::new(KeyState {
                 id,

@@ -1,7 +1,8 @@
-//! Requests that name another method than their own in a field.
+//! Requests with a header field that names a method other than their own.
 //!
-//! A framework that takes the field's word does what nobody has decided about, and one that does not, because the field was
-//! dropped on the way, does something else than was asked for. So such a request is refused, unless its route knows of it.
+//! A framework that honours the field does something that was never decided; one that does not, because the field was
+//! dropped on the way, does something other than the caller wanted. Such a request is therefore refused unless its
+//! route allows it.
 
 use http::{HeaderMap, Method};
 
@@ -20,15 +21,15 @@ pub fn is_named(headers: &HeaderMap) -> bool {
         .any(|name| is_method_override(name.as_str().as_bytes()))
 }
 
-/// Whether the route takes what such a request names: it lists the field, in the spelling that came, and has the method.
+/// Checks that the route accepts the named method: it lists the field, in the spelling sent, and has the method.
 ///
 /// # Errors
-/// [`DenyReason::MethodOverrideRefused`] where it does not.
+/// [`DenyReason::MethodOverrideRefused`] if it does not.
 pub(super) fn check(view: &RequestView<'_>, route: &Route) -> Result<(), DenyReason> {
     let is_override =
         |(name, _): &(&http::HeaderName, _)| is_method_override(name.as_str().as_bytes());
     let mut fields = view.headers.iter().filter(is_override);
-    // A preflight would pass without a credential as what it names.
+    // A preflight would pass without a credential as the method it names.
     let is_preflight = preflight::announced(view.method, view.headers).is_some();
     let takes = match (fields.next(), fields.next()) {
         (None, _) => true,
@@ -40,7 +41,7 @@ pub(super) fn check(view: &RequestView<'_>, route: &Route) -> Result<(), DenyRea
     takes.then_some(()).ok_or(DenyReason::MethodOverrideRefused)
 }
 
-/// Frameworks read the value without case.
+/// Whether the route has the named method. Frameworks read the value without regard to case.
 fn has_method(route: &Route, value: &[u8]) -> bool {
     let method = value.trim_ascii().to_ascii_uppercase();
     let parsed = check_method(&method)

@@ -1,4 +1,4 @@
-//! Floor 4: the decision core. Nobody else decides.
+//! Floor 4: the decision core. No other module decides.
 
 pub mod asked;
 pub mod assertion;
@@ -54,18 +54,18 @@ use crate::model::route::Route;
 use crate::role_source::RoleSources;
 use crate::route::table::RouteTable;
 
-/// Decides, for every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
+/// The decision point of every surface: the proxy, forward-auth, the gateway's own endpoints and `explain`.
 pub struct Authorizer {
     table: RouteTable,
     routes: Vec<CompiledRoute>,
     verifier: Verifier,
     carriers: Carriers,
     cookies: CookieNames,
-    /// From which a cookie may authenticate what is guarded on routes.
+    /// Origins from which a cookie may authenticate guarded requests on routes.
     origins: Vec<String>,
-    /// Whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    /// Origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
     auth_origins: Vec<String>,
-    /// Counts as the own origin of the gateway's endpoints, whatever `Host` a proxy in front makes of it.
+    /// Always an own origin of the gateway's endpoints, even if a proxy in front changes `Host`.
     public_origin: String,
     return_to: ReturnTo,
     login_page: LoginPage,
@@ -77,12 +77,12 @@ pub struct Authorizer {
     assertions: Assertions,
 }
 
-/// Whom a decision is about.
+/// The principal that a decision is about.
 #[derive(Clone, Copy, Debug)]
 pub enum Asking<'a> {
-    /// Whoever the request's own credential says.
+    /// The principal of the request's own credential.
     Credential,
-    /// The same, but nothing is counted for it: for a request that is not sent.
+    /// The same, but without counting a use: for a request that is not sent.
     Trial,
     /// An account, as if it had logged in: for `explain --as`.
     Account(&'a UserId),
@@ -97,7 +97,8 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Readies the requirements of the routes and the verification of credentials. `table`: built from these routes.
+    /// Compiles the requirements of the routes and prepares the verification of credentials. `table` must be built from
+    /// these routes.
     #[must_use]
     pub fn new(routes: Vec<Arc<Route>>, table: RouteTable, parts: VerifierParts<'_>) -> Self {
         let roles = &parts.config.roles;
@@ -128,13 +129,13 @@ impl Authorizer {
         }
     }
 
-    /// The one decision: route, credential, identity, roles, requirement.
+    /// Decides a request: route, credential, identity, roles, requirement.
     pub async fn decide(&self, view: &RequestView<'_>) -> Decision {
         self.decide_traced(view, Asking::Credential, &mut NoTrace)
             .await
     }
 
-    /// The same decision, each step told to `trace`.
+    /// Decides a request, reporting each step to `trace`.
     pub async fn decide_traced<T: Trace>(
         &self,
         view: &RequestView<'_>,
@@ -152,12 +153,12 @@ impl Authorizer {
         }
     }
 
-    /// The first half: whose bearer token or API key these headers carry, sent from this address; `None`: none came.
-    /// Cookies are not looked at.
+    /// Authenticates the caller by the bearer token or API key in these headers, sent from this address; `None` if
+    /// there is none. Cookies are not read.
     ///
     /// # Errors
-    /// [`Stop::Deny`] for a credential that is not accepted, [`Stop::Wait`] for one that comes too often, [`Stop::Fail`]
-    /// when that cannot be told.
+    /// [`Stop::Deny`] for a credential that is not accepted, [`Stop::Wait`] for one over its rate limit, [`Stop::Fail`]
+    /// if it cannot be verified.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -167,11 +168,11 @@ impl Authorizer {
         Ok(found.map(|caller| Arc::clone(&caller.identity)))
     }
 
-    /// As [`Authorizer::authenticate`], with all that operators may know: what of a token was left out, or what is wrong
-    /// with it.
+    /// Authenticates like [`Authorizer::authenticate`], with details for operators: the omitted claims of a token, or
+    /// its fault.
     ///
     /// # Errors
-    /// [`Unverified`] where [`Authorizer::authenticate`] has an error.
+    /// [`Unverified`] where [`Authorizer::authenticate`] returns an error.
     pub async fn authenticate_in_detail(
         &self,
         headers: &HeaderMap,
@@ -187,11 +188,11 @@ impl Authorizer {
         self.verifier.verify(credential, origin).await.map(Some)
     }
 
-    /// The first half for the gateway's own endpoints: who sends this request; `None`: no credential came.
+    /// Authenticates the caller of one of the gateway's own endpoints; `None` if there is no credential.
     ///
     /// # Errors
-    /// As [`Authorizer::authenticate_in_detail`], and [`DenyReason::OriginRefused`] where only what a browser attaches by itself
-    /// authenticates what a page of a foreign origin may not send.
+    /// The same as [`Authorizer::authenticate_in_detail`], and [`DenyReason::OriginRefused`] if only an ambient
+    /// credential authenticates a guarded request from a page of a foreign origin.
     pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Unverified> {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
@@ -212,10 +213,11 @@ impl Authorizer {
         Ok(Some(Arc::clone(&caller.identity)))
     }
 
-    /// Whether a browser that is logged in at the gateway's own endpoints is so on routes, by the cookie that counts there.
+    /// Whether a browser that is logged in at the gateway's own endpoints is also logged in on routes, by the cookie
+    /// that is read there.
     ///
     /// # Errors
-    /// [`Stop::Wait`] and [`Stop::Fail`] as [`Authorizer::authenticate`].
+    /// [`Stop::Wait`] and [`Stop::Fail`] as in [`Authorizer::authenticate`].
     pub async fn counts_on_routes(&self, view: &OwnView<'_>) -> Result<bool, Stop> {
         let found = self.credential(view.headers, CredentialKinds::ALL);
         let Ok(Some(credential @ Credential::Cookie(..))) = found else {
@@ -234,20 +236,21 @@ impl Authorizer {
         }
     }
 
-    /// Whether a request to one of the gateway's own endpoints was sent by a page of the gateway's own.
+    /// Whether a request to one of the gateway's own endpoints was sent by one of the gateway's own pages.
     #[must_use]
     pub fn own_page_sent(&self, view: &OwnView<'_>) -> bool {
         let own = [view.origin, self.public_origin.as_str()];
         origin::comes_from(view.headers, own.into_iter())
     }
 
-    /// The configured origins whose scripts may call the gateway's own endpoints, as far as those are for scripts.
+    /// Returns the configured origins whose scripts may call the gateway's own endpoints, as far as those are for
+    /// scripts.
     pub fn auth_origins(&self) -> impl Iterator<Item = &str> {
         self.auth_origins.iter().map(String::as_str)
     }
 
-    /// Who is logged in by the cookie of routes, or by that of the gateway's own endpoints, whatever else came; `None` if
-    /// nobody is, or that cannot be told. For pages, which decide nothing.
+    /// Returns the identity logged in by the cookie of routes, or by that of the gateway's own endpoints, ignoring
+    /// other credentials; `None` if there is none, or if it cannot be verified. For pages, which decide nothing.
     pub async fn person(
         &self,
         headers: &HeaderMap,
@@ -270,20 +273,20 @@ impl Authorizer {
         Some(Arc::clone(&caller.identity))
     }
 
-    /// What the session cookies are called.
+    /// Returns the names of the session cookies.
     #[must_use]
     pub const fn cookies(&self) -> CookieNames {
         self.cookies
     }
 
-    /// Where a login may lead.
+    /// Returns the destinations that a login may lead to.
     #[must_use]
     pub const fn return_to(&self) -> &ReturnTo {
         &self.return_to
     }
 
-    /// The URL that the caller of a refused request is sent to instead; `None`: it is told the reason. A browser that
-    /// lacks a login is sent to the login page.
+    /// Returns the URL to redirect the caller of a refused request to; `None` to respond with the reason. A browser
+    /// that lacks a login is redirected to the login page.
     #[must_use]
     pub fn instead_of(
         &self,
@@ -294,7 +297,7 @@ impl Authorizer {
         self.led_to(&self.login_page, denial, view, path_and_query)
     }
 
-    /// As [`Authorizer::instead_of`], for a request that another proxy asks about.
+    /// Returns the URL like [`Authorizer::instead_of`], for a forward-auth request.
     #[must_use]
     pub fn instead_of_behind_proxy(&self, denial: &Denial, asked: &Asked<'_>) -> Option<String> {
         let page = &self.login_page_behind_proxies;
@@ -311,11 +314,11 @@ impl Authorizer {
     ) -> Option<String> {
         let route = denial.route.as_ref();
         let accept = route.map_or(CredentialKinds::ALL, |route| route.credentials.accept);
-        // Where no cookie counts, no login of a browser leads in.
+        // Where no cookie is accepted, a browser's login does not help.
         if !accept.contains(CredentialKind::Cookie) {
             return None;
         }
-        // Whoever presents another credential than a cookie is no browser that lacks a login.
+        // A caller with a credential other than a cookie is not a browser that lacks a login.
         let is_browser = matches!(
             self.credential(view.headers, accept),
             Ok(None | Some(Credential::Cookie(..))) | Err(DenyReason::SessionEnded)
@@ -324,7 +327,7 @@ impl Authorizer {
         led.filter(|_| is_browser)
     }
 
-    /// The credential of a request to a route that accepts these kinds.
+    /// Extracts the credential of a request to a route that accepts these kinds.
     fn credential<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -334,7 +337,7 @@ impl Authorizer {
         extract(headers, &self.carriers, accept, Some(cookie))
     }
 
-    /// The credential of a request to one of the gateway's own endpoints.
+    /// Extracts the credential of a request to one of the gateway's own endpoints.
     fn own_credential<'a>(
         &self,
         headers: &'a HeaderMap,
@@ -343,8 +346,8 @@ impl Authorizer {
         extract(headers, &self.carriers, CredentialKinds::ALL, Some(cookie))
     }
 
-    /// Makes ready for the first request with a bearer token that was just given out: what it would be recognised as
-    /// counts as its last identity from now on. Fails in silence, and the first request finds out.
+    /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
+    /// find them.
     pub async fn foresee(&self, token: &str) {
         let origin = Origin {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -356,8 +359,8 @@ impl Authorizer {
             .await;
     }
 
-    /// The identity that the last request with the credential of these headers had, with the rights of then; `None`:
-    /// there was none, or it is forgotten. Proves nothing about this request.
+    /// Returns the identity that this credential had on its previous request, with the rights it had then; `None` if
+    /// there was none, or if it was evicted. Proves nothing about this request.
     #[must_use]
     pub fn last_identity(&self, headers: &HeaderMap) -> Option<Arc<Identity>> {
         let credential = self.own_credential(headers).ok()??;

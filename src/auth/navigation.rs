@@ -1,4 +1,4 @@
-//! Browsers that lack a login are sent to the page that has one; every other caller gets its 401.
+//! Redirects of browsers that lack a login to the login page; every other caller receives a 401.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::form_urlencoded;
@@ -10,22 +10,22 @@ use crate::config::Config;
 use crate::model::deny::DenyReason;
 
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-/// By which older libraries mark a script's request; the views of Android's apps name the app by it in navigations.
+/// Older libraries mark a script's request with it; web views of Android apps send the app's name in it on navigations.
 const REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
-/// A login page, if navigations are sent there.
+/// The login page, if navigations are redirected to one.
 #[derive(Debug)]
 pub(crate) struct LoginPage(Option<String>);
 
 impl LoginPage {
-    /// The gateway's own.
+    /// Returns the gateway's own login page.
     pub(crate) fn new(config: &Config) -> Self {
         let listen = &config.listen;
         let url = format!("{}{}/login", listen.public_url.text, listen.auth_prefix);
         Self(config.session.login_redirect.then_some(url))
     }
 
-    /// The one for browsers in front of other proxies.
+    /// Returns the login page for browsers in front of other proxies.
     pub(crate) fn behind_proxies(config: &Config) -> Self {
         match &config.forward_auth.login_url {
             Some(url) => Self(config.session.login_redirect.then(|| url.clone())),
@@ -33,10 +33,10 @@ impl LoginPage {
         }
     }
 
-    /// Where the caller of a refused request is sent; `None`: it is told what it was refused for.
+    /// Returns the URL to redirect the caller of a refused request to; `None` to respond with the reason.
     ///
-    /// The page is told the way back if a login may lead there. It never leads to itself: a page that can be seen with a
-    /// login only would do so for ever.
+    /// The URL contains the way back if a login may lead there. The page never redirects to itself: one that requires a
+    /// login would otherwise do so for ever.
     pub(crate) fn instead_of(
         &self,
         reason: DenyReason,
@@ -71,16 +71,16 @@ fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(page, _)| page)
 }
 
-/// Whether a person sees whatever is answered: a navigation, or a form that a page has posted.
+/// Whether a human sees the response: a navigation, or a form posted by a page.
 #[must_use]
 pub fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
     let mode = headers.get(FETCH_MODE);
     let is_form = *method == Method::POST && mode.is_some_and(|it| it.as_bytes() == b"navigate");
-    // The one that asks for HTML is told from others alike.
+    // A form that wants HTML is recognised in the same way.
     is_navigation(method, headers) || is_form && is_navigation(&Method::GET, headers)
 }
 
-/// Whether a person waits for a page: nothing else asks for HTML by GET.
+/// Whether the request is a navigation: nothing else requests HTML by GET.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let is_script = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest");
     let mode = headers.get(FETCH_MODE);
@@ -90,7 +90,7 @@ fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
         && accepts_html(headers)
 }
 
-/// Whether HTML is named among what is accepted, and not to say that it is not (RFC 9110 section 12.5.1).
+/// Whether HTML is among the accepted types with a non-zero weight (RFC 9110 section 12.5.1).
 pub(crate) fn accepts_html(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(header::ACCEPT).iter();
     fields
@@ -110,7 +110,7 @@ fn is_wanted_html(range: &str) -> bool {
     is_html && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| 0.0 < weight))
 }
 
-/// What stands between separators, but for those in quotes.
+/// Splits at separators outside quotes.
 fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(move |char| {

@@ -1,17 +1,17 @@
-//! From which pages a browser may be made to send what.
+//! The origins from which a browser may be made to send requests.
 //!
-//! A browser adds its cookies to whatever a page makes it send, so what changes something counts only if the `Origin`
-//! that the browser names is one that may do so.
+//! A browser attaches its cookies to requests that any page makes it send, so a request that changes state is accepted
+//! only if its `Origin` is an allowed one.
 
 use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::auth::method_override;
 
-/// A WebSocket handshake has it even where a proxy has taken `Upgrade` away.
+/// Present in a WebSocket handshake even if a proxy has removed `Upgrade`.
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
-/// Whether a request that a cookie authenticates must come from a page that may send it: it changes something, or it
-/// opens a channel that could, which no rule of the browser confines to its own origin.
+/// Whether a request that a cookie authenticates must come from a page that may send it: it changes state, or it opens
+/// a channel that could, which browsers do not confine to its own origin.
 ///
 /// Source: RFC 9110 section 9.2.1; RFC 6455 section 10.2.
 #[must_use]
@@ -21,16 +21,16 @@ pub fn is_guarded(method: &Method, headers: &HeaderMap) -> bool {
         let text = value.as_bytes().to_ascii_lowercase();
         text.windows(9).any(|window| window == b"websocket")
     };
-    // A framework may take what a field names for the method.
+    // A framework may use a method named in a field.
     !is_safe
         || method_override::is_named(headers)
         || headers.contains_key(WEBSOCKET_KEY)
         || headers.get_all(header::UPGRADE).iter().any(upgrades)
 }
 
-/// An origin as browsers write it (RFC 6454 section 6.2): lower case, without the scheme's own port.
+/// Returns an origin as browsers write it (RFC 6454 section 6.2): lower case, without the scheme's default port.
 ///
-/// `authority`: host, with a port or without, as `Host` names it.
+/// `authority`: the host, with or without a port, as in `Host`.
 #[must_use]
 pub fn origin_of(scheme: &str, authority: &str) -> String {
     let own_port = if scheme == "https" { ":443" } else { ":80" };
@@ -38,7 +38,7 @@ pub fn origin_of(scheme: &str, authority: &str) -> String {
     format!("{scheme}://{}", authority.to_ascii_lowercase())
 }
 
-/// Whether the one `Origin` of a request is among those that may.
+/// Whether the only `Origin` of a request is among the allowed ones.
 pub(crate) fn comes_from<'a>(
     headers: &HeaderMap,
     mut allowed: impl Iterator<Item = &'a str>,

@@ -1,7 +1,7 @@
-//! Which of a caller's credentials an upstream gets.
+//! The caller's credentials that an upstream receives.
 //!
-//! What is ours goes by its form, whatever field carries it: a field that a route leaves to its application may still hold
-//! a credential that counts here, and nobody behind may act with that unless the route says so.
+//! The gateway's credentials are recognised by their form, whatever field carries them: a field that a route leaves to
+//! its application may still hold one, and no upstream may act with it unless the route says so.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,16 +13,16 @@ use crate::config::Config;
 use crate::crypto::token::{is_api_key_form, is_own_form};
 use crate::model::credential::{CredentialKind, CredentialKinds, CredentialRules};
 
-/// The forms of the credentials that count here.
+/// The forms of the credentials that the gateway accepts.
 #[derive(Debug)]
 pub struct OwnForms {
     carriers: Carriers,
-    /// Claims `iss` of our own tokens and of those of configured issuers.
+    /// Claims `iss` of the gateway's own tokens and of those of configured issuers.
     issuers: Vec<String>,
 }
 
 impl OwnForms {
-    /// Those of a configuration.
+    /// Creates the forms of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let foreign = config.issuers.iter().map(|issuer| issuer.issuer.clone());
@@ -33,7 +33,7 @@ impl OwnForms {
         }
     }
 
-    /// Those of a configuration without issuers.
+    /// Creates the forms of a configuration without issuers.
     #[cfg(test)]
     pub(crate) fn without_issuers(api_key: HeaderName) -> Self {
         let tokens = Vec::new();
@@ -43,13 +43,13 @@ impl OwnForms {
         }
     }
 
-    /// The fields that carry credentials beside `Authorization`.
+    /// Returns the fields that carry credentials besides `Authorization`.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
         std::iter::once(&self.carriers.api_key).chain(&self.carriers.tokens)
     }
 
-    /// Whether all fields of this name are kept from the upstream of a route with these rules: one of them holds what the
-    /// upstream must not get. Fields that carry no credential are never kept back here.
+    /// Whether all fields of this name are withheld from the upstream of a route with these rules, because one of them
+    /// holds something that the upstream must not receive. Fields that carry no credential are never withheld here.
     #[must_use]
     pub fn withholds(
         &self,
@@ -65,7 +65,7 @@ impl OwnForms {
     }
 
     fn passes(&self, value: &[u8], carried: CredentialKind, rules: CredentialRules) -> bool {
-        // Nothing has to be looked for where nothing may pass, which is almost everywhere.
+        // No search is needed where nothing may pass, which is almost everywhere.
         if rules.pass == CredentialKinds::NONE && !rules.may_pass(carried) {
             return false;
         }
@@ -95,8 +95,8 @@ impl OwnForms {
         }
     }
 
-    /// Whether a part of a text reads as the claims of an issuer whose tokens count here, whatever stands around the token.
-    /// Nothing of it is verified.
+    /// Whether a part of a text reads as the claims of an accepted issuer, whatever surrounds the token. Nothing of it
+    /// is verified.
     fn names_issuer(&self, text: &str) -> bool {
         let is_ours = |part: &str| {
             let claims = URL_SAFE_NO_PAD.decode(part).ok();
@@ -110,16 +110,17 @@ impl OwnForms {
     }
 }
 
-/// Whose a text is.
+/// The owner of a text.
 enum Owned {
-    /// Of a kind that a route may pass on.
+    /// The gateway's, of a kind that a route may pass on.
     As(CredentialKind),
-    /// Ours, and never for anybody else: a refresh token, a one-time token, the value of a cookie.
+    /// The gateway's, and never passed on: a refresh token, a one-time token, the value of a cookie.
     Secret,
     No,
 }
 
-/// The pieces of a value that could be a credential: runs of the bytes that ours are made of.
+/// Returns the parts of a value that could be a credential: runs of the bytes that the gateway's credentials consist
+/// of.
 fn pieces(value: &[u8]) -> impl Iterator<Item = &str> {
     let is_own = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let runs = value
@@ -216,7 +217,7 @@ mod tests {
         for (text, kind) in ours {
             let other = if kind == ApiKey { Bearer } else { ApiKey };
             for (name, value) in carried(text) {
-                // With every kind accepted and with none: the form decides.
+                // The form decides, both where all of these kinds are accepted and where only cookies are.
                 for accept in [&[Bearer, ApiKey, Cookie][..], &[Cookie]] {
                     assert!(!passes(&name, &value, accept, &[]), "{name}: {value}");
                     assert!(

@@ -1,4 +1,4 @@
-//! The way of a decision: route, credential, origin, roles, requirement, grant.
+//! The steps of a decision: route, credential, origin, roles, requirement, grant.
 
 use std::sync::Arc;
 
@@ -117,8 +117,8 @@ impl Authorizer {
         ))
     }
 
-    /// Checks what every chosen route asks of the caller. Gives the roles on the resources of the path that other services
-    /// gave, sorted.
+    /// Checks the requirement of every chosen route. Returns the roles from role sources on the resources of the path,
+    /// sorted.
     async fn permit<T: Trace>(
         &self,
         chosen: &Chosen<'_, '_>,
@@ -155,8 +155,8 @@ impl Authorizer {
         Ok(roles)
     }
 
-    /// The route that lets this CORS preflight pass: the one of the method that it announces, if that route says so. What
-    /// carries a credential is no preflight, and is decided like everything else.
+    /// Returns the route that lets this CORS preflight pass: the one for the announced method, if that route allows it.
+    /// A request with a credential is not a preflight, and is decided like any other.
     fn preflighted<T: Trace>(
         &self,
         view: &RequestView<'_>,
@@ -184,7 +184,7 @@ impl Authorizer {
         Ok(passes.then(|| Arc::clone(&chosen.route().route)))
     }
 
-    /// The roles that other services give an account on the resources that the requirement names.
+    /// Returns the roles that role sources assign to an account on the resources of the requirement.
     async fn given<T: Trace>(
         &self,
         compiled: &CompiledRoute,
@@ -223,7 +223,7 @@ impl Authorizer {
         given
     }
 
-    /// Whether a request would be decided by the same route if it were to another host.
+    /// Whether the same route would decide a request if it were sent to another host.
     #[must_use]
     pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
         let other = RequestView { host, ..*view };
@@ -263,7 +263,7 @@ impl Authorizer {
         Ok(Chosen { first, slashed })
     }
 
-    /// Why no route decides about a request.
+    /// Returns why no route decides a request.
     fn refusal<T: Trace>(
         &self,
         none: NoChoice,
@@ -311,7 +311,7 @@ impl Authorizer {
         }
     }
 
-    /// What is said of a path that a route would match with a slash at its end.
+    /// Returns a hint for a path that a route would match with a trailing slash.
     fn near(&self, view: &RequestView<'_>) -> String {
         let slashed = format!("{}/", view.path);
         let Ok(target) = canonical(&slashed) else {
@@ -339,7 +339,7 @@ impl Authorizer {
         trace: &mut T,
     ) -> Result<Option<Arc<Caller>>, Unverified> {
         let found: Result<_, Unverified> = match asking {
-            // Asked by `explain` alone, so no request carries it.
+            // Boxed: used by `explain` only, so it must not enlarge the future of every request.
             Asking::Account(uid) => Box::pin(self.verifier.as_account(uid)).await.map(Some),
             Asking::Credential | Asking::Trial => {
                 let origin = Origin {
@@ -363,8 +363,8 @@ impl Authorizer {
         found
     }
 
-    /// What a browser attaches by itself, a cookie, Basic or a token of an edge in front, authenticates only what a page
-    /// sends that may.
+    /// Checks that an ambient credential (a cookie, Basic, or a token of an edge in front) authenticates only requests
+    /// from a page that may send them.
     fn check_origin<T: Trace>(
         &self,
         view: &RequestView<'_>,
@@ -390,7 +390,7 @@ impl Authorizer {
     }
 }
 
-/// A caller as `explain` tells it.
+/// Formats a caller for `explain`.
 fn recognised(caller: &Caller) -> String {
     let identity = &caller.identity;
     let (subject, method) = (identity.subject(), identity.method.as_str());
@@ -400,18 +400,18 @@ fn recognised(caller: &Caller) -> String {
     format!("{subject} by {method}{}", left_out.unwrap_or_default())
 }
 
-/// A route as it was compiled, with what its captures hold.
+/// A compiled route with its captures.
 type Matched<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
 
-/// The routes whose requirements are asked.
+/// The routes whose requirements are checked.
 struct Chosen<'a, 'p> {
     first: Matched<'a, 'p>,
-    /// That of the path with its last slash added or dropped, where it asks for something else.
+    /// The route of the path with its last slash added or removed, if it decides differently.
     slashed: Option<Matched<'a, 'p>>,
 }
 
 impl<'a, 'p> Chosen<'a, 'p> {
-    /// The route that leads to the upstream.
+    /// Returns the route that leads to the upstream.
     const fn route(&self) -> &'a CompiledRoute {
         self.first.0
     }
@@ -429,22 +429,22 @@ impl<'a, 'p> Chosen<'a, 'p> {
     }
 }
 
-/// Roles that other services give.
+/// Roles from role sources.
 #[derive(Default)]
 struct Given {
     /// Sorted.
     roles: Vec<ResourceRole>,
-    /// A source did not answer: there may be more.
+    /// Whether a source did not answer, so that there may be more.
     is_partial: bool,
 }
 
-/// What the pipeline has learned by the time it stops, for the record.
+/// The facts known when the pipeline stops, for the access record.
 #[derive(Default)]
 pub(super) struct Known {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
     fault: Option<RefusalFault>,
-    /// Those that the pattern takes, if the method alone is refused.
+    /// The methods that the pattern accepts, if only the method is refused.
     methods: Vec<http::Method>,
 }
 

@@ -1,4 +1,4 @@
-//! May this identity use this route: pure.
+//! The pure check of an identity against the requirement of a route.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 use crate::model::route::{Route, Segment};
 
-/// A route with its requirement ready to be compared: captures by place, resource roles taken apart.
+/// A route with its requirement compiled for comparison: captures by index, resource roles parsed.
 #[derive(Debug)]
 pub(crate) struct CompiledRoute {
     pub(crate) route: Arc<Route>,
     any_role: Vec<CompiledRole>,
-    /// The resources of `any_role` whose roles another service gives.
+    /// The resources of `any_role` whose roles come from a role source.
     sourced: Vec<Concern>,
 }
 
-/// One resource that a requirement names.
+/// One resource of a requirement.
 #[derive(Debug, PartialEq, Eq)]
 struct Concern {
     resource: Name,
@@ -80,7 +80,8 @@ impl CompiledRoute {
                         ..
                     } => CompiledRole::Captured {
                         resource: resource.clone(),
-                        // The configuration refuses a name that the path does not have; an impossible place yields no role.
+                        // The configuration refuses a name that the path does not have; an impossible index yields no
+                        // role.
                         capture: captures
                             .iter()
                             .position(|name| name == capture)
@@ -104,7 +105,7 @@ impl CompiledRoute {
         }
     }
 
-    /// The resources of the requirement, by kind and id, whose roles another service gives.
+    /// Returns the resources of the requirement, by kind and id, whose roles come from a role source.
     pub(crate) fn sourced<'c>(
         &'c self,
         captures: &'c [&str],
@@ -118,7 +119,7 @@ impl CompiledRoute {
         })
     }
 
-    /// The roles of the requirement, with what was captured in place of its captures.
+    /// Returns the roles of the requirement, with its captures filled in.
     pub(crate) fn roles_asked(&self, captures: &[&str], ladder: &Ladder) -> Vec<String> {
         let named = |resource: &Name, id: &str, rank: Rank| {
             let level = ladder.name(rank).map_or("", Name::as_str);
@@ -136,7 +137,7 @@ impl CompiledRoute {
         roles.collect()
     }
 
-    /// The resources of the requirement, by kind and id.
+    /// Returns the resources of the requirement, by kind and id.
     pub(crate) fn concerns<'c>(
         &'c self,
         captures: &'c [&str],
@@ -151,10 +152,10 @@ impl CompiledRoute {
         })
     }
 
-    /// Whether the identity meets the requirement, the roles first.
+    /// Checks the identity against the requirement, roles first.
     ///
-    /// `given`: the roles that other services give on [`CompiledRoute::sourced`]. `captures`: the captured segments of
-    /// the path that matched, in order.
+    /// `given`: the roles from role sources on [`CompiledRoute::sourced`]. `captures`: the captured segments of the
+    /// matched path, in order.
     pub(crate) fn permit(
         &self,
         identity: &Identity,
@@ -220,7 +221,7 @@ impl CompiledRole {
                 capture,
                 rank,
             } => {
-                // A captured text that is no id (a percent sign in it, say) equals no stored id.
+                // A captured text that is not an id (one with a percent sign, for example) equals no stored id.
                 captures
                     .get(*capture)
                     .is_some_and(|id| has_level(resource, id, *rank))
@@ -229,7 +230,7 @@ impl CompiledRole {
     }
 }
 
-/// Whether the role of a level on one resource is among sorted roles. The lowest level yields no role, whoever asks.
+/// Whether sorted roles contain the role of a level on one resource. The lowest level yields no role.
 fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: Rank) -> bool {
     roles_on(roles, resource, id).any(|role| {
         Rank(0) < rank
@@ -241,7 +242,7 @@ fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: Rank) -> b
     })
 }
 
-/// All of sorted resource roles that are on one resource: they stand side by side.
+/// Returns all roles on one resource from sorted resource roles, where they are adjacent.
 pub(crate) fn roles_on<'i>(
     roles: &'i [ResourceRole],
     resource: &Name,

@@ -1,8 +1,8 @@
-//! CORS preflights: what a browser asks before a script's request, always without a credential.
+//! CORS preflights, which a browser sends before a script's request, always without a credential.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-/// The method that a preflight announces; `None`: this is none.
+/// Returns the method that a preflight announces; `None` if the request is not a preflight.
 ///
 /// Source: Fetch standard, section 3.3.2 (CORS protocol requests).
 pub(crate) fn announced(method: &Method, headers: &HeaderMap) -> Option<Method> {

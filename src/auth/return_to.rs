@@ -1,9 +1,9 @@
-//! Where a login may lead: the answer to open redirects.
+//! The URLs that a login may lead to: the protection against open redirects.
 
 use crate::auth::cookie::CookieNames;
 use crate::config::{PublicUrl, SessionSettings};
 
-/// Longest URL that a login leads back to, in bytes: encoded into another query it still fits a request target.
+/// Maximum length of a URL to return to, in bytes: encoded into another query it still fits a request target.
 const URL_BYTES_MAX: usize = 2048;
 
 /// The origins that a login may lead to.
@@ -13,7 +13,7 @@ pub struct ReturnTo {
     origins: Vec<Origin>,
 }
 
-/// An origin, as configured.
+/// A configured origin.
 #[derive(Clone, Debug)]
 struct Origin {
     text: String,
@@ -23,11 +23,11 @@ struct Origin {
 /// A URL that a login may lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The absolute URL: visible ASCII.
+    /// The absolute URL, in visible ASCII.
     pub url: String,
-    /// Its origin, as configured.
+    /// The configured origin.
     pub origin: String,
-    /// Whether browsers send the cookie of a login there at all.
+    /// Whether browsers send the cookie of a login there.
     pub has_cookie: bool,
 }
 
@@ -43,9 +43,10 @@ impl ReturnTo {
         }
     }
 
-    /// Takes a URL that a caller names, if it is on one of the origins; a path alone is on `public_url`.
+    /// Accepts a URL from a caller if it is on one of the origins; a path alone is on `public_url`.
     ///
-    /// No parser is asked: the text must begin with an origin as it is configured, so nothing can be read in two ways.
+    /// No parser is involved: the text must begin with an origin exactly as configured, so it cannot be read in two
+    /// ways.
     #[must_use]
     pub fn accept(&self, url: &str) -> Option<Destination> {
         let reads_one_way = url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
@@ -68,7 +69,7 @@ impl ReturnTo {
     }
 }
 
-/// Whether browsers send the cookie that routes read to an origin. Cookies know no ports.
+/// Whether browsers send the cookie of routes to an origin. Cookies ignore ports.
 ///
 /// Source: RFC 6265bis section 5.7.3 (retrieval).
 fn has_cookie(origin: &str, public_url: &PublicUrl, settings: &SessionSettings) -> bool {
@@ -88,7 +89,7 @@ fn has_cookie(origin: &str, public_url: &PublicUrl, settings: &SessionSettings) 
     is_there && (!names.is_secure || place.scheme == "https")
 }
 
-/// What follows an origin in a URL: nothing, a path, a query or a fragment, so that the authority ends there.
+/// Returns the part of a URL after an origin: empty, a path, a query or a fragment, so that the authority ends there.
 fn behind<'a>(origin: &str, url: &'a str) -> Option<&'a str> {
     let rest = url.strip_prefix(origin)?;
     (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)

@@ -1,23 +1,23 @@
-//! What `explain` says of a requirement that is not met: the roles and scopes that are asked for, and those that are there.
+//! The explanation of an unmet requirement for `explain`: the required roles and scopes, and those the caller has.
 
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::model::access::{Ladder, Requirement, ResourceRole, Role, Scope};
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 
-/// How many roles or scopes of a caller are named; there may be thousands.
+/// Maximum number of a caller's roles or scopes listed; there may be thousands.
 const NAMED_MAX: usize = 20;
 
 /// The rights of a caller.
 pub(in crate::auth) struct Rights<'a> {
     pub(in crate::auth) identity: &'a Identity,
-    /// Roles that other services give, sorted.
+    /// Roles from role sources, sorted.
     pub(in crate::auth) given: &'a [ResourceRole],
     pub(in crate::auth) ladder: &'a Ladder,
 }
 
 impl Rights<'_> {
-    /// What is missing and what is there, after a colon; nothing where rights are not the reason.
+    /// Returns the missing and the present rights, after a colon; empty if rights are not the reason.
     pub(in crate::auth) fn lacking(
         &self,
         compiled: &CompiledRoute,
@@ -48,8 +48,8 @@ impl Rights<'_> {
         }
     }
 
-    /// The names of the caller's roles: first those on the resources that the requirement is about, then global ones,
-    /// then all others.
+    /// Returns the names of the caller's roles: first those on the resources of the requirement, then global ones, then
+    /// all others.
     fn roles(&self, compiled: &CompiledRoute, captures: &[&str]) -> Vec<String> {
         let held = &self.identity.resource_roles;
         let mut roles = Vec::new();
@@ -72,7 +72,7 @@ impl Rights<'_> {
     }
 }
 
-/// The first of these, and how many more there are.
+/// Joins the first names, and the number of the remaining ones.
 fn named(names: Vec<String>) -> String {
     let more = names.len().saturating_sub(NAMED_MAX);
     let mut shown = names;

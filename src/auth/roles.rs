@@ -10,13 +10,13 @@ use crate::auth::caller::Caller;
 use crate::auth::policy::roles_on;
 use crate::model::access::ResourceRole;
 
-/// Room for the names of a role or two: most values are written without growing.
+/// Initial capacity for the names of a role or two: most values are written without growing.
 const CAPACITY: usize = 128;
 
 impl Authorizer {
-    /// The global roles and those on resources whose id is in the path; all of them if `all`.
+    /// Returns the global roles and those on resources whose id is in the path; all roles if `all`.
     ///
-    /// `given`: those that other services give on the resources of the requirement. `captures`: the captured segments.
+    /// `given`: those from role sources on the resources of the requirement. `captures`: the captured segments.
     pub(super) fn roles_header(
         &self,
         all: bool,
@@ -25,7 +25,7 @@ impl Authorizer {
         captures: &[&str],
     ) -> Option<HeaderValue> {
         let held = &caller.identity.resource_roles;
-        // By search: who has ten thousand of them waits no longer for the one of this path.
+        // By binary search, so that a caller with ten thousand roles does not wait longer.
         let mut concerned: Vec<&ResourceRole> = if all {
             held.iter().collect()
         } else {
@@ -41,7 +41,7 @@ impl Authorizer {
             return caller.roles.clone();
         }
         concerned.sort_unstable();
-        // Two captures may hold the same id.
+        // Two captures may have the same id.
         concerned.dedup();
         let mut text = String::with_capacity(CAPACITY);
         if let Some(global) = caller.roles.as_ref().and_then(|roles| roles.to_str().ok()) {
@@ -49,7 +49,7 @@ impl Authorizer {
         }
         for name in concerned.iter().flat_map(|role| role.names(&self.ladder)) {
             let space = if text.is_empty() { "" } else { " " };
-            // Writing into a text cannot fail.
+            // Writing into a `String` cannot fail.
             let _ = write!(text, "{space}{name}");
         }
         if text.is_empty() {

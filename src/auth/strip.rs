@@ -1,4 +1,4 @@
-//! Which of a caller's fields are removed before a request goes to an upstream, in every spelling.
+//! The caller's header fields that are removed before a request goes to an upstream, in every spelling.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::model::credential::{CredentialKind, CredentialRules};
 use crate::model::field_name::{Folded, families};
 use crate::model::route::{IdentityHeaderNames, Route};
 
-/// Names that pass as written, and are removed in other spellings that some servers read as the same.
+/// Names that pass as written, but are removed in other spellings that some servers read as the same.
 const LOOKALIKE: &[&str] = &[
     "host",
     "content-length",
@@ -20,48 +20,49 @@ const LOOKALIKE: &[&str] = &[
     "cookie",
 ];
 
-/// Names that tell an upstream who calls, beside the default ones and those that routes are configured to send.
+/// Names that state the caller's identity to an upstream, besides the default ones and those that routes are configured
+/// to send.
 const IDENTITY: &[&str] = &["x-auth-scope"];
 
 /// The gateway's own cookies.
 const OWN_COOKIES: &[&str] = &[cookie::HOST, cookie::PLAIN, cookie::DOMAIN];
 
-/// Whether a cookie of this name is the gateway's. Without case, as browsers treat the prefixes.
+/// Whether a cookie of this name is the gateway's. Case is ignored, as browsers do for the prefixes.
 fn is_own_cookie(name: &[u8]) -> bool {
     OWN_COOKIES
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
 }
 
-/// Why a name is in the set.
+/// The reason why a name is in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// It tells who calls, here.
+    /// It states the caller's identity, for this gateway.
     Identity,
-    /// It speaks for a gateway or a proxy.
+    /// It belongs to a gateway or a proxy.
     Family,
     Credential,
     Lookalike,
 }
 
-/// The names that are removed from what a caller sends, before the gateway sets its own. Two names are the same
-/// if they fold to the same text ([`Folded`]); those that speak for a gateway or a proxy are removed by family.
+/// The names that are removed from a caller's request before the gateway sets its own. Two names are the same if they
+/// fold to the same text ([`Folded`]); names of gateways and proxies are removed by family.
 #[derive(Debug)]
 pub struct StripSet {
     /// Folded names, sorted.
     names: Vec<(Box<[u8]>, Class)>,
-    /// For each first byte (the low five bits) the second ones that occur: most names are told apart by these alone.
+    /// For each first byte (its low five bits), the second bytes that occur: these alone rule out most names.
     beginnings: [u32; 32],
-    /// Names under which the gateway tells upstreams who calls: the defaults and those of all routes.
+    /// Names of the identity headers sent to upstreams: the defaults and those of all routes.
     told: Vec<HeaderName>,
-    /// The cookie that routes read: the only one of ours that a route may want passed on.
+    /// The cookie of routes: the only one of the gateway's that a route may pass on.
     route_cookie: &'static str,
-    /// What a route that leaves fields to its application still keeps back.
+    /// The credentials withheld even on routes that leave fields to their application.
     forms: OwnForms,
 }
 
 impl StripSet {
-    /// Collects the names for these routes: what the routes call their identity headers, and what carries credentials.
+    /// Collects the names for these routes: their identity headers, and the fields that carry credentials.
     #[must_use]
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
@@ -107,8 +108,8 @@ impl StripSet {
         }
     }
 
-    /// Whether the caller's fields of this name are removed on the way to this route's upstream. `headers`: all that came,
-    /// since what carries credentials is told by what it holds.
+    /// Whether the caller's fields of this name are removed on the way to this route's upstream. `headers`: all fields,
+    /// since credentials are recognised by their values.
     #[must_use]
     pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, route: &Route) -> bool {
         match self.class(name.as_str()) {
@@ -122,8 +123,8 @@ impl StripSet {
         }
     }
 
-    /// Whether a cookie of this name is taken out of a request to an upstream, and of what an upstream sets. The cookie of
-    /// the gateway's own endpoints is never passed on where there is another for routes.
+    /// Whether a cookie of this name is removed from requests to an upstream, and from the cookies that an upstream
+    /// sets. The cookie of the gateway's own endpoints is never passed on where routes have another one.
     #[must_use]
     pub fn strips_cookie(&self, name: &[u8], rules: CredentialRules) -> bool {
         let is_wanted =
@@ -131,8 +132,8 @@ impl StripSet {
         is_own_cookie(name) && !is_wanted
     }
 
-    /// Takes our cookies out of a request; the others stay, in one field (RFC 9113 section 8.2.3: several only in HTTP/2).
-    /// `rules`: those of the route.
+    /// Removes the gateway's cookies from a request; the others are kept, in one field (RFC 9113 section 8.2.3: several
+    /// only in HTTP/2). `rules`: those of the route.
     pub fn strip_cookies(&self, headers: &mut HeaderMap, rules: CredentialRules) {
         let is_ours = |pair: &[u8]| self.strips_cookie(cookie_name(pair), rules);
         let holds_ours =
@@ -163,13 +164,13 @@ impl StripSet {
         }
     }
 
-    /// Whether this name tells who calls: an upstream's answer may not carry it to a caller.
+    /// Whether this is the name of an identity header, which an upstream's response must not carry to a caller.
     #[must_use]
     pub fn is_identity(&self, name: &HeaderName) -> bool {
         matches!(self.class(name.as_str()), Some((Class::Identity, _)))
     }
 
-    /// Every name under which the gateway tells an upstream who calls, whichever route: a proxy that sets them all lets no
+    /// Returns the name of every identity header sent to upstreams, for all routes: a proxy that sets them all lets no
     /// copy of the caller's through.
     #[must_use]
     pub fn told(&self) -> &[HeaderName] {
@@ -182,7 +183,7 @@ impl StripSet {
         matches!(self.class(name.as_str()), Some((Class::Identity, false)))
     }
 
-    /// The class of a name, and whether it is written as in the set.
+    /// Returns the class of a name, and whether it is written as in the set.
     fn class(&self, name: &str) -> Option<(Class, bool)> {
         let name = name.as_bytes();
         if !self.may_hold(name) {
@@ -213,7 +214,7 @@ impl StripSet {
     }
 }
 
-/// The name in a pair of a `Cookie` field.
+/// Returns the name in a pair of a `Cookie` field.
 #[must_use]
 pub fn cookie_name(pair: &[u8]) -> &[u8] {
     let end = pair.iter().position(|byte| *byte == b'=');
@@ -229,7 +230,7 @@ fn mark(beginnings: &mut [u32; 32], name: &[u8]) {
     }
 }
 
-/// The bit of a second byte; all separators have one.
+/// Returns the bit of a second byte; all separators share one.
 fn place_of(second: Option<&u8>) -> u8 {
     match second {
         Some(byte) if byte.is_ascii_alphanumeric() => byte & 31,
@@ -251,7 +252,7 @@ mod tests {
         StripSet::new([], forms, cookies)
     }
 
-    /// Whether a field of this name goes from a request to a route that passes on every kind of credential, or none.
+    /// Whether a field of this name is removed on a route that passes on every kind of credential, or none.
     fn strips(name: &HeaderName, passes: bool) -> bool {
         let pass = [CredentialKinds::NONE, CredentialKinds::ALL];
         let rules = CredentialRules {
@@ -345,7 +346,7 @@ mod tests {
             ("Authorization", true, false),
             ("X-Api-Key", false, true),
             ("X-Api-Key", true, false),
-            // The decision does not read this spelling, so nobody behind it may.
+            // The decision does not read this spelling, so no upstream may.
             ("X_Api_Key", true, true),
         ];
         for (text, pass, stripped) in cases {

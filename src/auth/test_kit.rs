@@ -1,9 +1,9 @@
-//! What the tests of several modules read their inputs by.
+//! Input parsing shared by the tests of several modules.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The fields that an input of a fuzz target has, one a line, such as `cookie: a=b`. Lines that are no field are left out, and
-/// all behind the sixteenth line.
+/// Parses the header fields in an input of a fuzz target, one per line, such as `cookie: a=b`. Invalid lines and
+/// everything after the sixteenth line are omitted.
 pub(in crate::auth) fn fields(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in bytes.split(|byte| *byte == b'\n').take(16) {

@@ -1,12 +1,12 @@
 //! The steps of a decision, for `explain`; without a listener they cost nothing.
 
-/// Hears each step of a decision.
+/// A listener for the steps of a decision.
 pub trait Trace: Send {
-    /// A step and how it ended; `detail` is only built when somebody listens.
+    /// Records a step and its result; `detail` is only called if it is used.
     fn step(&mut self, step: &'static str, passed: bool, detail: &dyn Fn() -> String);
 }
 
-/// Nobody listens.
+/// A listener that ignores all steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTrace;
 
@@ -14,18 +14,18 @@ impl Trace for NoTrace {
     fn step(&mut self, _step: &'static str, _passed: bool, _detail: &dyn Fn() -> String) {}
 }
 
-/// One step as it is shown.
+/// One step as shown.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Step {
-    /// Which check.
+    /// The name of the check.
     pub step: String,
     /// Whether it passed.
     pub passed: bool,
-    /// Why, or what was found.
+    /// The reason, or the value found.
     pub detail: String,
 }
 
-/// Keeps all steps.
+/// A listener that keeps all steps.
 #[derive(Clone, Debug, Default)]
 pub struct Steps(pub Vec<Step>);
 

@@ -1,4 +1,4 @@
-//! What the decision sees of a request, and the target that it names.
+//! The input of a decision: a request and its target.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::model::path::CanonicalPath;
 use crate::route::head::host_of;
 use crate::route::normalize::canonical;
 
-/// A request to one of the gateway's own endpoints, as far as its caller is told by it.
+/// A request to one of the gateway's own endpoints, with the parts that authenticate its caller.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnView<'a> {
     /// The method, as sent.
@@ -20,22 +20,22 @@ pub struct OwnView<'a> {
     pub headers: &'a http::HeaderMap,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
-    /// The origin that the request was sent to, as [`crate::auth::origin::origin_of`] writes it.
+    /// The origin that the request was sent to, in the form of [`crate::auth::origin::origin_of`].
     pub origin: &'a str,
 }
 
-/// A request, as the proxy and forward-auth alike hand it to the decision.
+/// A request in the form in which the proxy and forward-auth pass it to the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
     /// The method, as sent.
     pub method: &'a http::Method,
     /// The host: lower case, without port and trailing dot.
     pub host: &'a str,
-    /// The scheme that the caller used: `http` or `https`.
+    /// The scheme used by the caller: `http` or `https`.
     pub scheme: &'a str,
-    /// The host with its port, as the caller named it.
+    /// The host with its port, as named by the caller.
     pub authority: &'a str,
-    /// The one path that is matched and sent.
+    /// The canonical path, which is matched and sent.
     pub path: &'a CanonicalPath,
     /// The client's address, after trusted proxies.
     pub client: IpAddr,
@@ -43,27 +43,27 @@ pub struct RequestView<'a> {
     pub headers: &'a http::HeaderMap,
 }
 
-/// What a request asks for, in the one form that is matched, logged and sent.
+/// The target of a request, in the only form that is matched, logged and sent.
 #[derive(Debug)]
 pub struct Target {
     /// The host: lower case, without port and trailing dot.
     pub host: String,
     /// The host with its port, as sent.
     pub authority: String,
-    /// The path that is matched.
+    /// The canonical path.
     pub path: CanonicalPath,
-    /// The path that is matched, and the query as it came: what is sent on.
+    /// The canonical path, and the query as received: the target for the upstream.
     pub path_and_query: PathAndQuery,
 }
 
 impl Target {
-    /// Reads what a request names.
+    /// Parses the target of a request.
     ///
     /// `authority`: host and port, as in `Host`. `raw`: the target in origin-form or absolute-form, as sent.
     ///
     /// # Errors
-    /// [`DenyReason::RequestMalformed`] without a sound authority, [`DenyReason::PathRefused`] as
-    /// [`canonical`] refuses a path.
+    /// [`DenyReason::RequestMalformed`] for an invalid authority, [`DenyReason::PathRefused`] for a path that
+    /// [`canonical`] refuses.
     pub fn read(authority: &[u8], raw: &[u8]) -> Result<Self, DenyReason> {
         let host = host_of(authority).ok_or(DenyReason::RequestMalformed)?;
         let authority = std::str::from_utf8(authority).map_err(|_| DenyReason::RequestMalformed)?;
@@ -83,10 +83,10 @@ impl Target {
         })
     }
 
-    /// The same for another host.
+    /// Replaces the host.
     ///
     /// # Errors
-    /// [`DenyReason::RequestMalformed`] for what is no host.
+    /// [`DenyReason::RequestMalformed`] for an invalid host.
     pub fn at_host(self, authority: &str) -> Result<Self, DenyReason> {
         let host = host_of(authority.as_bytes()).ok_or(DenyReason::RequestMalformed)?;
         Ok(Self {
@@ -96,8 +96,8 @@ impl Target {
         })
     }
 
-    /// The request of a client, known by its address after trusted proxies, as the decision sees it. `scheme`: as
-    /// [`Client::scheme`](crate::auth::client::Client::scheme) finds it.
+    /// Returns the request of a client as the decision reads it. `client`: the address after trusted proxies. `scheme`:
+    /// from [`Client::scheme`](crate::auth::client::Client::scheme).
     #[must_use]
     pub fn view<'a>(
         &'a self,
@@ -118,7 +118,7 @@ impl Target {
     }
 }
 
-/// Path and query of a target in origin-form or absolute-form; an absolute one without a path asks for `/`.
+/// Returns path and query of a target in origin-form or absolute-form; an absolute one without a path has `/`.
 fn origin_form(target: &[u8]) -> Option<Cow<'_, [u8]>> {
     if target.starts_with(b"/") {
         return Some(target.into());

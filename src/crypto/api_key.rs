@@ -4,22 +4,22 @@ use crate::crypto::random;
 use crate::model::id::KeyId;
 use crate::model::secret::Secret;
 
-/// What an API key begins with, so that scanners find one that leaked.
+/// The prefix of an API key, by which scanners find a leaked one.
 const API_KEY_PREFIX: &str = "dwk_";
 /// Random characters of an API key's secret: 160 bits.
 const API_KEY_RANDOM_CHARS: usize = 27;
 /// Characters of its checksum.
 const API_KEY_CHECKSUM_CHARS: usize = 5;
 
-/// An API key as it is presented: `dwk_<key id, 8>.<secret, 32>`, its checksum already checked, or an imported one,
-/// `<key id, 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
+/// An API key as presented: `dwk_<key id, 8>.<secret, 32>` with a verified checksum, or an imported one, `<key id,
+/// 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
 #[derive(Clone, Debug)]
 pub struct ApiKeyText {
     /// The public part.
     pub id: KeyId,
-    /// The 32 characters behind the dot.
+    /// The 32 characters after the dot.
     secret: Secret,
-    /// Without the prefix, as apicrud made it.
+    /// Whether it has no prefix, as made by apicrud.
     is_imported: bool,
 }
 
@@ -39,7 +39,7 @@ impl ApiKeyText {
         }
     }
 
-    /// Reads a presented key; `None` if the form or the checksum is wrong.
+    /// Parses a presented key; `None` if the form or the checksum is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (own, is_imported) = match text.strip_prefix(API_KEY_PREFIX) {
@@ -62,18 +62,18 @@ impl ApiKeyText {
         })
     }
 
-    /// Whether it came without the prefix: it can be an imported key only.
+    /// Whether it has no prefix, so that it can only be an imported key.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.is_imported
     }
 
-    /// The 32 characters behind the dot.
+    /// Returns the 32 characters after the dot.
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    /// The whole key, to be shown once: 45 characters; 41 of an imported one.
+    /// Returns the whole key, to be shown once: 45 characters; 41 for an imported one.
     #[must_use]
     pub fn text(&self) -> Secret {
         let prefix = if self.is_imported { "" } else { API_KEY_PREFIX };
@@ -81,16 +81,16 @@ impl ApiKeyText {
     }
 }
 
-/// Whether a text has the form of an API key, whether it is one or not: it begins as ours do, or reads as an imported one.
-/// Neither can be taken for a JWT, which has two dots.
+/// Whether a text has the form of an API key, valid or not: it has the prefix, or parses as an imported key. Neither
+/// can be mistaken for a JWT, which has two dots.
 #[must_use]
 pub fn is_api_key_form(text: &str) -> bool {
     text.starts_with(API_KEY_PREFIX) || ApiKeyText::parse(text).is_some()
 }
 
-/// CRC-32 of everything before it, modulo 62^5, as five digits with the most significant first.
+/// Returns the CRC-32 of everything before the checksum, modulo 62^5, as five digits with the most significant first.
 ///
-/// It tells a mistyped key from a wrong one without a look-up; it protects nothing.
+/// It distinguishes a mistyped key from a wrong one without a look-up; it is no protection.
 fn api_key_checksum(id: KeyId, random: &str) -> [u8; API_KEY_CHECKSUM_CHARS] {
     let mut crc = crc32fast::Hasher::new();
     for part in [API_KEY_PREFIX, id.as_str(), ".", random] {
@@ -118,13 +118,13 @@ mod tests {
 
     #[test]
     fn the_checksum_of_an_api_key_is_the_published_one() {
-        // Made with Python: zlib.crc32(b"dwk_abcd1234." + 27 * b"x") % 62**5, most significant digit first.
+        // Computed with Python: zlib.crc32(b"dwk_abcd1234." + 27 * b"x") % 62**5, most significant digit first.
         let key = format!("dwk_abcd1234.{}9cXdb", "x".repeat(27));
         assert_eq!(
             ApiKeyText::parse(&key).unwrap().text().expose(),
             key.as_str()
         );
-        // A checksum whose first digits are zeros keeps them.
+        // Leading zeros of a checksum are kept.
         let padded = "dwk_abcd1234.00000000000000000000000216900pH8";
         assert!(ApiKeyText::parse(padded).is_some());
     }

@@ -1,22 +1,22 @@
-//! SHA-256, and digests and secrets compared.
+//! SHA-256, and constant-time comparison of digests and secrets.
 
 use subtle::ConstantTimeEq as _;
 
 use crate::model::account::Digest;
 use crate::model::secret::Secret;
 
-/// SHA-256 of a text.
+/// Returns the SHA-256 digest of a text.
 #[must_use]
 pub fn digest(text: &str) -> Digest {
     Digest(sha256(text.as_bytes()))
 }
 
-/// SHA-256.
+/// Returns the SHA-256 of bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     copy_32(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
-/// The 32 bytes that SHA-256 and HMAC-SHA-256 give behind their types of variable length.
+/// Copies the 32 bytes of a SHA-256 or HMAC-SHA-256 value out of its variable-length type.
 pub(in crate::crypto) fn copy_32(bytes: &[u8]) -> [u8; 32] {
     let mut copy = [0; 32];
     for (to, from) in copy.iter_mut().zip(bytes) {
@@ -31,7 +31,7 @@ pub fn digests_match(one: &Digest, other: &Digest) -> bool {
     one.0.ct_eq(&other.0).into()
 }
 
-/// Whether a text is the secret, in constant time whatever their lengths.
+/// Whether a text equals the secret, in constant time whatever their lengths.
 #[must_use]
 pub fn is_secret(text: &str, secret: &Secret) -> bool {
     digests_match(&digest(text), &digest(secret.expose()))

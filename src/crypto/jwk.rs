@@ -1,4 +1,4 @@
-//! One JSON web key, checked before it becomes a key: the library below would take almost anything.
+//! One JSON web key, checked before use: the library accepts almost anything.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -16,15 +16,15 @@ use crate::model::algorithm::Algorithm;
 
 /// Members that only a private or secret key has.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
-/// Longest key id.
+/// Maximum length of a key id, in bytes.
 pub(crate) const KID_BYTES_MAX: usize = 256;
-/// Sizes of an RSA modulus, in bits (RFC 7518 section 3.3; above 8,192 checking a signature takes too long).
+/// Allowed sizes of an RSA modulus, in bits (RFC 7518 section 3.3; above 8,192 verifying a signature takes too long).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Longest HMAC secret; more than twice the longest hash adds nothing.
+/// Maximum length of an HMAC secret, in bytes; more than twice the longest hash adds nothing.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Secrets that are printed in standards, manuals and defaults, and long enough to pass for some.
+/// Secrets printed in standards, manuals and defaults that are long enough to be accepted.
 const PUBLISHED_SECRETS: [&[u8]; 5] = [
     // apicrud's default for Flask.
     b"e6b6935e45ea4fb381e7a0167862788d",
@@ -42,12 +42,12 @@ const PUBLISHED_SECRETS: [&[u8]; 5] = [
         103, 208, 128, 163,
     ],
 ];
-/// Words that betray a secret made up by a human; random text has none of them in a million tries.
+/// Words that indicate a secret made up by a human; random text has none of them in a million tries.
 const HUMAN_WORDS: [&str; 9] = [
     "secret", "password", "change", "replace", "example", "default", "qwerty", "abcdef", "123456",
 ];
 
-/// The text of a member, if it is there; an error if it is no text. One that is null is not there.
+/// Returns the text of a member, if present; an error if it is not a text. A null member counts as absent.
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -56,7 +56,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
     }
 }
 
-/// The bytes of a member in strict base64url.
+/// Returns the bytes of a member in strict base64url.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     text(jwk, name)?
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
@@ -64,7 +64,7 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, Str
         .ok_or_else(|| format!("its {name} is no base64url without padding"))
 }
 
-/// Base64 as issuers write the numbers of public keys: with padding or without, in either alphabet.
+/// The base64 variants that issuers use for the numbers of public keys: with or without padding, in either alphabet.
 const LENIENT: [GeneralPurpose; 2] = {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -74,9 +74,10 @@ const LENIENT: [GeneralPurpose; 2] = {
     ]
 };
 
-/// The bytes of a member of a public key. RFC 7518 wants base64url without padding, and not every issuer keeps to that.
+/// Returns the bytes of a member of a public key. RFC 7518 requires base64url without padding, but not every issuer
+/// complies.
 fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
-    // With padding there are whole groups of four characters.
+    // With padding, the length is a multiple of four.
     let is_whole = |text: &&str| !text.contains('=') || text.len().is_multiple_of(4);
     let text = text(jwk, name)?.filter(is_whole);
     let mut read = LENIENT
@@ -86,7 +87,7 @@ fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String>
         .ok_or_else(|| format!("its {name} is no base64url"))
 }
 
-/// Whether a key gives away what must stay private. A member that is null or empty gives nothing away.
+/// Whether a key discloses its private part. A null or empty member discloses nothing.
 pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
     let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
     let tells = |value: &Value| !value.is_null() && value.as_str() != Some("");
@@ -96,7 +97,7 @@ pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
             .any(|name| jwk.get(*name).is_some_and(tells))
 }
 
-/// The key id, if there is one.
+/// Returns the key id, if there is one.
 pub(crate) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, String> {
     match text(jwk, "kid")? {
         Some(kid) if KID_BYTES_MAX < kid.len() => {
@@ -106,7 +107,7 @@ pub(crate) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, String> {
     }
 }
 
-/// Whether it may verify signatures, as far as `use` and `key_ops` say.
+/// Checks that `use` and `key_ops` allow the verification of signatures.
 fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
         return Err("its use is not sig".to_owned());
@@ -123,7 +124,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// The algorithm that a key names, if it names one; it must be among `fitting`.
+/// Returns the algorithm that a key names, if any; it must be among `fitting`.
 fn named_algorithm(
     jwk: &Map<String, Value>,
     fitting: &[Algorithm],
@@ -136,18 +137,19 @@ fn named_algorithm(
     named.map(Some).ok_or_else(wrong)
 }
 
-/// A public key that was checked.
+/// A checked public key.
 pub(crate) struct PublicKey {
     /// The algorithms that it may be used with: one, unless it names none and several are configured.
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The key itself, however it was written: two keys with the same are one.
+    /// The key itself, independent of its encoding: keys with equal material are the same key.
     pub(crate) material: Vec<u8>,
 }
 
-/// Reads a public key for signatures; an error says why it is none, in words that hold nothing of it.
+/// Parses a public key for signatures; the error gives the reason and contains nothing of the key.
 ///
-/// An RSA key that names no algorithm has those of RS* and PS* that are in `allowed`, or RS256 if there are none.
+/// An RSA key that names no algorithm may be used with the RS* and PS* ones in `allowed`, or with RS256 if there are
+/// none.
 ///
 /// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
 pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
@@ -204,7 +206,7 @@ fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, Str
     })
 }
 
-/// A big-endian number without what does not count: a size must not be made up of zeros.
+/// Removes leading zeros of a big-endian number, which must not count towards its size.
 fn without_zeros(mut number: &[u8]) -> &[u8] {
     while let Some((0, rest)) = number.split_first() {
         number = rest;
@@ -231,7 +233,7 @@ fn ec(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     }
     Ok(PublicKey {
         algorithms: vec![of_curve],
-        // The library's name misleads: it takes the bare point.
+        // Despite its name, the function accepts the bare point.
         key: DecodingKey::from_ec_der(&point),
         material: point,
     })
@@ -248,15 +250,15 @@ fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     }
     Ok(PublicKey {
         algorithms: vec![Algorithm::EdDSA],
-        // As above: it takes the bare key.
+        // As above: it accepts the bare key.
         key: DecodingKey::from_ed_der(&x),
         material: x,
     })
 }
 
-/// Reads an HMAC secret; an error says why it is none, in words that hold nothing of it.
+/// Parses an HMAC secret; the error gives the reason and contains nothing of the secret.
 ///
-/// Without `alg` it is HS256. The secret has at least the length of the hash (RFC 7518 section 3.2).
+/// Without `alg` it is HS256. The secret must be at least as long as the hash (RFC 7518 section 3.2).
 pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
     use Algorithm::{HS256, HS384, HS512};
     check_use(jwk)?;
@@ -284,7 +286,7 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
     Ok((algorithm, DecodingKey::from_secret(&secret)))
 }
 
-/// Whether a secret is long enough and none all the same.
+/// Whether a secret of sufficient length can be guessed nevertheless.
 fn is_guessable(secret: &[u8]) -> bool {
     let distinct: std::collections::BTreeSet<u8> = secret.iter().copied().collect();
     let repeats = (1..=secret.len() / 2).any(|period| {
@@ -312,7 +314,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 8037 appendix A.2, with some members put in.
+    /// Returns the key of RFC 8037 appendix A.2 with additional members.
     fn key(more: &Value) -> Map<String, Value> {
         let mut key = json!({
             "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",

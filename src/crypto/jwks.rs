@@ -1,4 +1,4 @@
-//! Key sets: public keys by key id, each with its one algorithm.
+//! Key sets: public keys by key id, each with exactly one algorithm.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde_json::{Map, Value};
 use crate::crypto::{digest, jwk, strict_json};
 use crate::model::algorithm::Algorithm;
 
-/// Longest document.
+/// Maximum length of a document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
-/// Most keys of a document.
+/// Maximum number of keys in a document.
 pub const KEYS_MAX: usize = 100;
 
-/// Why a document is no usable key set. Names what is wrong, never a part of the document.
+/// The error for a document that is not a usable key set. Gives the reason, never a part of the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeySetError(pub String);
 
-/// One key that verifies signatures, bound to the one algorithm it may be used with.
+/// A key that verifies signatures, bound to the only algorithm it may be used with.
 #[derive(Clone)]
 pub struct VerificationKey {
     kid: Option<String>,
@@ -37,7 +37,7 @@ impl fmt::Debug for VerificationKey {
 }
 
 impl VerificationKey {
-    /// A key that [`jwk`] has checked.
+    /// Creates a verification key from a key that [`jwk`] has checked.
     pub(crate) fn new(kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Self {
         Self {
             kid,
@@ -46,28 +46,28 @@ impl VerificationKey {
         }
     }
 
-    /// Its id, if it has one.
+    /// Returns the key id, if there is one.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// Its one algorithm.
+    /// Returns the key's only algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether a signature in base64url is this key's over these bytes, under the key's own algorithm.
+    /// Whether a signature in base64url is valid for these bytes, under this key and its algorithm.
     #[must_use]
     pub(crate) fn verifies(&self, signed: &[u8], signature: &str) -> bool {
-        // Errors are not told apart: their texts hold parts of the token.
+        // Errors are not distinguished: their texts contain parts of the token.
         let algorithm = foreign(self.algorithm);
         jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
     }
 }
 
-/// The algorithm as the library calls it.
+/// Converts an algorithm to the library's type.
 pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     match algorithm {
         Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
@@ -90,12 +90,12 @@ pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 pub struct KeySet {
     keys: Vec<VerificationKey>,
     left_out: Vec<String>,
-    /// A digest of each key that came in a set, id and algorithm included.
+    /// A digest of each key from a document, id and algorithm included.
     marks: BTreeSet<[u8; 32]>,
 }
 
 impl KeySet {
-    /// A set of keys that are already checked.
+    /// Creates a set of keys that are already checked.
     pub(crate) fn of(keys: Vec<VerificationKey>) -> Self {
         Self {
             keys,
@@ -103,16 +103,16 @@ impl KeySet {
         }
     }
 
-    /// Reads a JWK set of public keys. What cannot be used is left out, and told by [`Self::left_out`]: keys of another use
-    /// or an algorithm that is not allowed, weak, broken and unknown ones (RFC 7517 section 5), oct and private ones, and
-    /// two that are different and agree in key id and algorithm, since a token could mean either.
+    /// Parses a JWK set of public keys. Unusable keys are omitted, and listed by [`Self::left_out`]: keys of another
+    /// use or an algorithm that is not allowed, weak, broken and unknown ones (RFC 7517 section 5), oct and private
+    /// ones, and two that differ but have the same key id and algorithm, since a token could mean either.
     ///
-    /// Takes at most 1 MiB and 100 keys. With `allowed` empty, each key may be used with the algorithm it declares;
-    /// without `alg`, RSA is what of RS* and PS* is in `allowed`, else RS256, EC goes by its curve, and OKP is `EdDSA`.
-    /// A member that is null counts as absent.
+    /// Accepts at most 1 MiB and 100 keys. If `allowed` is empty, each key may be used with the algorithm it declares.
+    /// Without `alg`, an RSA key has the RS* and PS* ones in `allowed`, or else RS256; EC is determined by the curve;
+    /// OKP is `EdDSA`. A null member counts as absent.
     ///
     /// # Errors
-    /// [`KeySetError`] when the document is none, or holds no key that can be used.
+    /// [`KeySetError`] if the document is not a key set, or has no usable key.
     pub fn from_jwks(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let document = read_object(document, "a JWK set")?;
         let Some(Value::Array(keys)) = document.get("keys") else {
@@ -157,12 +157,12 @@ impl KeySet {
         Ok(set)
     }
 
-    /// Reads one oct JWK: an HMAC secret at least as long as its hash, not a published one.
+    /// Parses one oct JWK: an HMAC secret at least as long as its hash, and not a published one.
     ///
-    /// Without `alg` it is HS256. With `allowed` empty, any HMAC algorithm is.
+    /// Without `alg` it is HS256. If `allowed` is empty, any HMAC algorithm is allowed.
     ///
     /// # Errors
-    /// [`KeySetError`] when it is none or too weak.
+    /// [`KeySetError`] if it is not an oct JWK, or is too weak.
     pub fn from_secret_jwk(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let mut document = read_object(document, "one oct JWK")?;
         document.retain(|_, value| !value.is_null());
@@ -177,9 +177,10 @@ impl KeySet {
         Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
     }
 
-    /// The key for a token: with a key id the one of that id and algorithm, without one the only key of the algorithm.
+    /// Returns the key for a token: with a key id, the one of that id and algorithm; without, the only key of the
+    /// algorithm.
     ///
-    /// `None` also when the keys of that id have other algorithms: a token never chooses how a key is used.
+    /// Returns `None` also if the keys of that id have other algorithms: a token never chooses how a key is used.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -201,13 +202,13 @@ impl KeySet {
         older.marks.is_subset(&self.marks)
     }
 
-    /// All keys, in the order of the document.
+    /// Returns all keys, in the order of the document.
     #[must_use]
     pub fn keys(&self) -> &[VerificationKey] {
         &self.keys
     }
 
-    /// Which keys of the document are not used and why, such as `key 2: its use is not sig`; for a log.
+    /// Returns the keys of the document that are not used and why, such as `key 2: its use is not sig`; for a log.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
@@ -231,7 +232,7 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
 
 /// A usable key of a document.
 struct Read {
-    /// Its place in the document, from 1.
+    /// Its position in the document, from 1.
     place: usize,
     key: VerificationKey,
     /// A digest of the key itself, its id and its algorithm.
@@ -239,7 +240,7 @@ struct Read {
 }
 
 impl Read {
-    /// Whether a token that means this key could mean the other one as well.
+    /// Whether a token that means this key could also mean the other one.
     fn is_confused_with(&self, other: &Self) -> bool {
         self.key.kid == other.key.kid
             && self.key.algorithm == other.key.algorithm
@@ -247,7 +248,7 @@ impl Read {
     }
 }
 
-/// Reads one key: once for each algorithm that it may be used with.
+/// Parses one key: once for each algorithm that it may be used with.
 fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
     let members = key.as_object().ok_or("it is no object")?;
     let mut present = members.clone();
@@ -484,7 +485,7 @@ mod tests {
     fn keys_are_confused_only_if_they_agree_in_id_and_algorithm() {
         let rs512 = OTHER_RSA.with(&json!({ "alg": "RS512" }));
         let cases: [(&[Value], &[&str]); 7] = [
-            // One id for two algorithms, and for signatures and encryption.
+            // One id for two algorithms, and for both signatures and encryption.
             (&[RSA.jwk.clone(), rs512], &["RS256", "RS512"]),
             (
                 &[RSA.jwk.clone(), OTHER_RSA.with(&json!({ "use": "enc" }))],
@@ -494,7 +495,7 @@ mod tests {
                 &[RSA.jwk.clone(), EC256.with(&json!({ "kid": "rsa" }))],
                 &["RS256", "ES256"],
             ),
-            // The same key twice, written in two ways.
+            // The same key twice, encoded differently.
             (
                 &[
                     RSA.jwk.clone(),
@@ -502,7 +503,7 @@ mod tests {
                 ],
                 &["RS256"],
             ),
-            // Two different keys, in whatever order, are both left out.
+            // Two different keys, in any order, are both omitted.
             (
                 &[OTHER_RSA.jwk.clone(), EC256.jwk.clone(), RSA.jwk.clone()],
                 &["ES256"],
@@ -546,7 +547,7 @@ mod tests {
             let found = read.map(|set| algorithms(&set)).unwrap_or_default();
             assert_eq!(found, expected, "{allowed:?}");
         }
-        // A key that says what it is for is for nothing else.
+        // A key that declares its algorithm is used with no other.
         let said = set(std::slice::from_ref(&RSA.jwk));
         assert!(KeySet::from_jwks(&said, &[RS512]).is_err());
     }
@@ -680,8 +681,8 @@ mod tests {
         assert!(!shown.contains("90"), "{shown}");
     }
 
-    /// JSON that passes reads as any reader reads it, each key has an algorithm that was allowed, a set of public keys has no
-    /// secret one, and nothing that is shown of a document holds a member that makes a key private.
+    /// Accepted JSON has the same meaning to any reader, each key has an allowed algorithm, a set of public keys has no
+    /// secret one, and no output about a document contains a member that makes a key private.
     #[test]
     fn fuzz_keys() {
         doorward_fuzz::check("keys", |bytes| {
@@ -719,7 +720,8 @@ mod tests {
         });
     }
 
-    /// Holds that a text has none of the members that make a key private, beside what may be shown.
+    /// Asserts that a text contains none of the members that make a key private, except where a key id has the same
+    /// text.
     fn assert_shows_no_secret(document: &Value, shown: &str) {
         let keys = document.get("keys").and_then(Value::as_array);
         let shown_members: String = keys

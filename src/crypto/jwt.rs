@@ -1,4 +1,4 @@
-//! JSON web tokens: taken apart strictly, verified with a key whose algorithm is pinned.
+//! JSON web tokens: parsed strictly, verified with a key whose algorithm is pinned.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use crate::crypto::jwks::KeySet;
 use crate::crypto::strict_json;
 use crate::model::algorithm::Algorithm;
 
-/// Longest token that is looked at, whatever brings it: as long as a request's head can be. What a request really brings
-/// is bounded by its head.
+/// Maximum length of a token, in bytes, whatever its source: the maximum of a request head. Tokens in requests are
+/// limited by their head.
 pub const TOKEN_BYTES_MAX: usize = 1 << 20;
 
-/// Header members that are refused, whatever they hold.
+/// Header members that are refused, whatever their value.
 ///
-/// `crit` names what must be understood, and we understand nothing beyond RFC 7515; `b64` changes what is signed;
-/// `zip` and `enc` belong to encryption. Members that bring or name a key (`jwk`, `jku`, `x5c`, `x5u`) are neither used
-/// nor refused: keys come from the configuration alone, and some issuers write them into every token.
+/// `crit` names extensions that must be understood, and none beyond RFC 7515 are; `b64` changes what is signed; `zip`
+/// and `enc` belong to encryption. Members that contain or name a key (`jwk`, `jku`, `x5c`, `x5u`) are neither used nor
+/// refused: keys come from the configuration only, and some issuers write them into every token.
 const REFUSED_MEMBERS: [&str; 4] = ["crit", "b64", "zip", "enc"];
 
-/// Why a token is not what it claims to be.
+/// The errors of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
-    /// Longer than any request's head.
+    /// Longer than any request head.
     #[error("the token is too long")]
     TooLong,
     /// Not three parts of strict base64url, not strict JSON objects, or too deep.
@@ -34,10 +34,10 @@ pub enum JwtError {
     /// Five parts: a JWE.
     #[error("the token is encrypted")]
     Encrypted,
-    /// `crit`, `b64` or another header that would have to be understood.
+    /// `crit`, `b64` or another header member that would have to be understood.
     #[error("the token's header asks for what is not supported: crit, b64, zip or enc")]
     Header,
-    /// An algorithm that is not supported.
+    /// An unsupported algorithm.
     #[error("the token's alg is not supported")]
     UnknownAlgorithm,
     /// No key of the issuer has this key id.
@@ -46,7 +46,7 @@ pub enum JwtError {
     /// The issuer's keys of this key id have other algorithms.
     #[error("the issuer's key of the token's kid is for another alg than the token's")]
     OtherAlgorithm,
-    /// The token names no key, and the issuer has none for its algorithm, or more than one.
+    /// The token names no key, and the issuer does not have exactly one for its algorithm.
     #[error("the token has no kid, and not exactly one key of the issuer is for its alg")]
     NoKid,
     /// The signature is wrong.
@@ -54,11 +54,11 @@ pub enum JwtError {
     Signature,
 }
 
-/// A token taken apart; nothing in it may be believed yet.
+/// A parsed token; nothing in it is trusted yet.
 ///
-/// Its `Debug` tells nothing: a token is a credential.
+/// `Debug` is redacted, since a token is a credential.
 pub struct UnverifiedToken<'a> {
-    /// Header and payload as they were signed: base64url with the dot between.
+    /// Header and payload as signed: base64url with the dot in between.
     signed: &'a str,
     /// The signature in base64url.
     signature: &'a str,
@@ -72,18 +72,17 @@ impl fmt::Debug for UnverifiedToken<'_> {
     }
 }
 
-/// Claims whose signature has been verified.
+/// Claims with a verified signature.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
     /// Header `typ`, as written.
     pub typ: Option<String>,
-    /// The payload: no member twice, at most 32 deep.
+    /// The payload: no duplicate members, at most 32 levels deep.
     pub claims: Map<String, Value>,
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Takes a compact JWS apart: strict base64url, strict JSON, no duplicate members, no `crit`. Takes time in proportion
-    /// to its length.
+    /// Parses a compact JWS: strict base64url, strict JSON, no duplicate members, no `crit`. Runs in linear time.
     ///
     /// # Errors
     /// [`JwtError::TooLong`], [`JwtError::Malformed`], [`JwtError::Encrypted`] and [`JwtError::Header`].
@@ -96,7 +95,7 @@ impl<'a> UnverifiedToken<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(JwtError::Malformed)?;
-        // The alphabet has no dot: a third one makes the payload malformed.
+        // The alphabet has no dot: a third dot makes the payload malformed.
         let header = read_part(header)?;
         let claims = read_part(claims)?;
         if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
@@ -111,31 +110,31 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
-    /// The issuer it names, to choose whose keys to try.
+    /// Returns the issuer named by the token, to select the keys to try.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
-    /// The header as it stands, for a human to look at.
+    /// Returns the unverified header, for humans.
     #[must_use]
     pub fn header(&self) -> &Map<String, Value> {
         &self.header
     }
 
-    /// The payload as it stands, for a human to look at; [`Self::verify`] gives the one that counts.
+    /// Returns the unverified payload, for humans; [`Self::verify`] returns the trusted one.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
 
-    /// The key id that it names.
+    /// Returns the key id named by the token.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.header.get("kid").and_then(Value::as_str)
     }
 
-    /// Verifies the signature with the key that header `kid` names, under that key's own algorithm.
+    /// Verifies the signature with the key named by header `kid`, under that key's own algorithm.
     ///
     /// # Errors
     /// [`JwtError::UnknownAlgorithm`], [`JwtError::NoKey`], [`JwtError::OtherAlgorithm`], [`JwtError::NoKid`] and
@@ -160,21 +159,21 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// Whether it is a JWE (RFC 7516 section 9): five parts, and the header says how the content is encrypted.
+/// Whether it is a JWE (RFC 7516 section 9): five parts, and a header with the content encryption.
 fn is_encrypted(token: &str) -> bool {
     let mut parts = token.split('.');
     let header = parts.next().unwrap_or_default();
     parts.count() == 4 && read_part(header).is_ok_and(|header| header.contains_key("enc"))
 }
 
-/// One part: base64url without padding and stray bits, in it one strict JSON object.
+/// Decodes one part: base64url without padding and stray bits, containing one strict JSON object.
 fn read_part(part: &str) -> Result<Map<String, Value>, JwtError> {
     let text = URL_SAFE_NO_PAD.decode(part).ok();
     text.and_then(|text| strict_json::object(&text))
         .ok_or(JwtError::Malformed)
 }
 
-/// The form of the header; whether a key fits its algorithm is seen when there are keys.
+/// Checks the form of the header; whether a key fits its algorithm is checked with the keys.
 fn check_header(header: &Map<String, Value>) -> Result<(), JwtError> {
     if REFUSED_MEMBERS
         .iter()
@@ -204,7 +203,7 @@ mod tests {
 
     const CLAIMS: &str = r#"{"iss":"https://issuer.test","sub":"anna"}"#;
 
-    /// One key of each kind; HMAC keys come in by another door, so they are a set of their own.
+    /// Returns one key of each kind; HMAC keys are read from another document, so they are a separate set.
     fn public_keys() -> KeySet {
         let keys = [&RSA.jwk, &EC256.jwk, &EC384.jwk, &ED.jwk].map(Clone::clone);
         let ps = RSA.with(&json!({ "kid": "ps", "alg": "PS256" }));
@@ -327,7 +326,7 @@ mod tests {
                 RSA.token(Algorithm::RS256, &header(Algorithm::RS256, "ps"), CLAIMS),
                 JwtError::OtherAlgorithm,
             ),
-            // The label says one thing, the signature is another.
+            // The header names one algorithm, the signature uses another.
             (
                 RSA.token(Algorithm::RS256, &header(Algorithm::PS256, "ps"), CLAIMS),
                 JwtError::Signature,
@@ -439,7 +438,7 @@ mod tests {
         let (signed, signature) = good.rsplit_once('.').unwrap();
         let (head, claims) = signed.split_once('.').unwrap();
         let last = signature.chars().last().unwrap();
-        // 43 characters hold 258 bits: the last two are to be zero, and the next letter sets one of them.
+        // 43 characters hold 258 bits: the last two must be zero, and the next letter sets one of them.
         let stray = char::from_u32(u32::from(last) + 1).unwrap();
         let unsigned = format!("{}.{claims}", part(r#"{"alg":"none"}"#));
         let cases = [
@@ -535,7 +534,7 @@ mod tests {
         let header = header.to_string();
         let good = EC256.token(Algorithm::ES256, &header, CLAIMS);
         assert!(verify(&good, &public_keys()).is_ok());
-        // The key that the header brings signs nothing.
+        // The key in the header is not used for verification.
         let forged = EC384.token(Algorithm::ES384, &header, CLAIMS);
         let error = verify(&forged, &public_keys()).unwrap_err();
         assert_eq!(error, JwtError::Signature);

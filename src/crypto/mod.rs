@@ -1,4 +1,4 @@
-//! Floor 1: the only place that hashes, signs, draws or compares.
+//! Floor 1: the only module that hashes, signs, draws random bytes or compares secrets.
 
 mod api_key;
 pub mod digest;

@@ -1,4 +1,4 @@
-//! The one source of everything random: ids, tokens, keys, salts.
+//! The only source of random data: ids, tokens, keys, salts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,11 +10,11 @@ pub(crate) const BASE62: &[u8; 62] =
 /// Bytes of every random secret and key.
 pub(crate) const SECRET_BYTES: usize = 32;
 
-/// Fills with bytes of the system's generator.
+/// Fills a buffer with bytes of the system's generator.
 pub(crate) fn fill(bytes: &mut [u8]) {
     if aws_lc_rs::rand::fill(bytes).is_err() {
-        // AWS-LC itself ends the process when the system gives no entropy. Should it ever report that instead, going
-        // on would hand out secrets that can be guessed.
+        // AWS-LC itself aborts the process if the system provides no entropy. Should it ever return an error instead,
+        // continuing would issue secrets that can be guessed.
         std::process::abort();
     }
 }
@@ -33,13 +33,13 @@ pub(crate) fn secret_text() -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
-/// Draws `count` characters of base 62, each as likely as the other.
+/// Draws `count` characters of base 62, uniformly distributed.
 pub(crate) fn base62(count: usize) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(count));
     let mut bytes = Zeroizing::new([0_u8; 64]);
     while text.len() < count {
         fill(bytes.as_mut_slice());
-        // Six bits give 0 to 63: 62 and 63 are thrown away, since a remainder would favour the first digits.
+        // Six bits yield 0 to 63: 62 and 63 are discarded, since a remainder would favour the first digits.
         let digits = bytes
             .iter()
             .filter_map(|b| BASE62.get(usize::from(b & 0x3f)));
@@ -62,7 +62,7 @@ mod tests {
             *counts.entry(c).or_default() += 1;
         }
         assert_eq!(counts.len(), 62);
-        // Each digit is drawn 1,000 times, give or take 31; with `% 62` two of them would be drawn 1,500 times.
+        // Each digit is drawn 1,000 times, plus or minus 31; with `% 62` two of them would be drawn 1,500 times.
         for (digit, count) in counts {
             assert!((800..=1200).contains(&count), "{digit}: {count}");
         }

@@ -1,24 +1,24 @@
-//! A ring of signing keys in words: what it signs, and where each of its keys stands.
+//! Descriptions of a ring of signing keys: what it signs, and the state of each key.
 
 use crate::model::clock::Timestamp;
 use crate::model::key_file::KeyFile;
 
-/// A token could not be signed.
+/// The error for a token that could not be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot sign a token")]
 pub struct SignError;
 
-/// What a ring of keys signs. Each kind has keys and a `typ` of its own, so that none can stand for another.
+/// The kind of token that a ring signs. Each kind has its own keys and `typ`, so that none is accepted as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// The gateway's own access tokens (RFC 9068).
     AccessToken,
-    /// What an upstream is told in `X-Auth-Assertion`; nobody's credential.
+    /// `X-Auth-Assertion` for upstreams; not a credential.
     Assertion,
 }
 
 impl Signed {
-    /// The `typ` of the header.
+    /// Returns the `typ` of the header.
     #[must_use]
     pub const fn typ(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Signed {
         }
     }
 
-    /// The file that keeps the ring.
+    /// Returns the file that keeps the ring.
     #[must_use]
     pub const fn file(self) -> KeyFile {
         match self {
@@ -37,15 +37,15 @@ impl Signed {
     }
 }
 
-/// Where a signing key stands in its life.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
-    /// Published, not used yet.
+    /// Published, not yet used.
     Next,
-    /// Signs.
+    /// Used for signing.
     Active,
-    /// Signs no more; published until what it signed has expired.
+    /// No longer used for signing; published until the tokens it signed have expired.
     Retiring,
 }
 
@@ -54,12 +54,12 @@ pub enum KeyState {
 pub struct KeyInfo {
     /// Key id.
     pub kid: String,
-    /// Registered name of its algorithm.
+    /// Registered name of the key's algorithm.
     pub algorithm: String,
     /// Next, active or retiring.
     pub state: KeyState,
-    /// When it was made.
+    /// Time of creation.
     pub created: Timestamp,
-    /// When a retiring key goes.
+    /// Time at which a retiring key is removed.
     pub retires: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! Sealing what must rest and come back: encrypted, and bound to its place.
+//! Sealing of stored data that must be recovered: encrypted, and bound to its place.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::crypto::key_file;
 use crate::crypto::key_file::KeyFileError;
 
-/// A key that seals: AES-256-GCM with a random nonce for each text, good for billions of them.
+/// A sealing key: AES-256-GCM with a random nonce for each text, sufficient for billions of them.
 pub struct SealKey(RandomizedNonceKey);
 
 impl fmt::Debug for SealKey {
@@ -18,17 +18,17 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// A text that could not be sealed: the library refuses only what is beyond its limits.
+/// The error for a text that could not be sealed: the library refuses only texts beyond its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot seal")]
 pub struct SealError;
 
 impl SealKey {
-    /// Opens the key in a file of `dir` with 32 random bytes, mode 0600, making it at the first start; without a
-    /// directory it lives as long as the process. What was sealed with a lost key is lost.
+    /// Opens the key in a file of `dir` with 32 random bytes and mode 0600, creating it at the first start; without a
+    /// directory it lives as long as the process. Data sealed with a lost key is lost.
     ///
     /// # Errors
-    /// When the file cannot be read, written, or is not a key of 32 bytes.
+    /// [`KeyFileError`] if the file cannot be read or written, or is not a key of 32 bytes.
     pub fn open(dir: Option<&Path>, name: &str) -> Result<Self, KeyFileError> {
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
@@ -43,9 +43,9 @@ impl SealKey {
     /// Seals a text for a place: nonce, ciphertext and tag, 28 bytes longer than the text.
     ///
     /// # Errors
-    /// [`SealError`]
+    /// [`SealError`] for a text beyond the library's limits.
     pub fn seal(&self, place: &[u8], text: &[u8]) -> Result<Vec<u8>, SealError> {
-        // Room for all of it from the start: a buffer that grows leaves copies behind.
+        // Full capacity from the start: a growing buffer leaves copies in memory.
         let mut bytes = Vec::with_capacity(text.len() + AES_256_GCM.tag_len());
         bytes.extend_from_slice(text);
         let nonce = self
@@ -55,7 +55,7 @@ impl SealKey {
         Ok([nonce.as_ref(), bytes.as_slice()].concat())
     }
 
-    /// The text that was sealed for this place with this key; `None` for anything else.
+    /// Returns the text that was sealed for this place with this key; `None` for any other input.
     #[must_use]
     pub fn open_sealed(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;

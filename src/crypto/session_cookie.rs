@@ -1,4 +1,4 @@
-//! What a session cookie holds.
+//! The value of a session cookie.
 
 use crate::crypto::digest::digest;
 use crate::crypto::random;
@@ -7,10 +7,10 @@ use crate::model::account::Digest;
 use crate::model::id::SessionId;
 use crate::model::secret::Secret;
 
-/// What a session cookie begins with: it cannot be taken for a refresh token.
+/// The prefix of a session cookie, which distinguishes it from a refresh token.
 const PREFIX: &str = "dws_";
 
-/// The value of a session cookie: opaque, it names its session and holds 256 bits.
+/// The opaque value of a session cookie: it names its session and has 256 random bits.
 ///
 /// Its form is `dws_<session id without its prefix>.<43 characters of base64url>`, at most 112 bytes.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl SessionCookie {
         Self { session, text }
     }
 
-    /// Reads a presented value; `None` if the form is wrong.
+    /// Parses a presented value; `None` if the form is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         session_of(PREFIX, text).map(|session| Self {
@@ -38,13 +38,13 @@ impl SessionCookie {
         })
     }
 
-    /// The whole value.
+    /// Returns the whole value.
     #[must_use]
     pub fn text(&self) -> Secret {
         self.text.clone()
     }
 
-    /// SHA-256 of the whole value.
+    /// Returns the SHA-256 of the whole value.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest(self.text.expose())

@@ -1,4 +1,4 @@
-//! SHA-256-crypt, `$5$…`: old hashes that are verified once and never made.
+//! SHA-256-crypt, `$5$…`: imported hashes that are verified once and never made.
 
 use sha_crypt::Params;
 use subtle::ConstantTimeEq as _;
@@ -6,9 +6,10 @@ use subtle::ConstantTimeEq as _;
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Most rounds of a hash that is verified: about half a second. The scheme itself allows a thousand times as many.
+/// Maximum number of rounds of a verified hash: about half a second. The scheme itself allows a thousand times as many.
 pub(crate) const ROUNDS_MAX: u32 = 1_000_000;
-/// Longest password that is compared with such a hash. Each round reads it whole, so a longer one would multiply the work.
+/// Maximum length of a password compared with such a hash, in bytes. Each round reads it whole, so a longer one would
+/// multiply the work.
 const PASSWORD_BYTES_MAX: usize = 256;
 const SALT_BYTES_MAX: usize = 16;
 const OUTPUT_CHARS: usize = 43;
@@ -16,7 +17,7 @@ const OUTPUT_CHARS: usize = 43;
 /// Digits of the scheme's own base 64, lowest first.
 const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Which bytes of the digest make each group of four digits, highest first; the last group makes three.
+/// The bytes of the digest in each group of four digits, highest first; the last group has three digits.
 const GROUPS: [[usize; 3]; 10] = [
     [0, 10, 20],
     [21, 1, 11],
@@ -30,7 +31,7 @@ const GROUPS: [[usize; 3]; 10] = [
     [9, 19, 29],
 ];
 
-/// An old hash taken apart.
+/// A parsed hash.
 pub(crate) struct ShaCrypt {
     rounds: u32,
     salt: Vec<u8>,
@@ -39,7 +40,7 @@ pub(crate) struct ShaCrypt {
 }
 
 impl ShaCrypt {
-    /// Reads `$5$[rounds=N$]salt$output` with 1,000 to [`ROUNDS_MAX`] rounds; `None` for anything else.
+    /// Parses `$5$[rounds=N$]salt$output` with 1,000 to [`ROUNDS_MAX`] rounds; `None` for any other text.
     ///
     /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>
     pub(crate) fn read(hash: &PasswordHash) -> Option<Self> {
@@ -63,12 +64,12 @@ impl ShaCrypt {
         })
     }
 
-    /// How many rounds it takes.
+    /// Returns the number of rounds.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds
     }
 
-    /// Whether it is the hash of this password.
+    /// Whether the hash is of this password.
     pub(crate) fn matches(&self, password: &Secret) -> bool {
         let Some(digest) = run(password, &self.salt, self.rounds) else {
             return false;
@@ -77,14 +78,14 @@ impl ShaCrypt {
     }
 }
 
-/// Does the work of so many rounds; fewer than 1,000 are none.
+/// Does the work of this many rounds and discards the result; fewer than 1,000 count as none.
 pub(crate) fn spend(password: &Secret, rounds: u32) {
     if Params::ROUNDS_MIN <= rounds {
         std::hint::black_box(run(password, &[b'.'; SALT_BYTES_MAX], rounds));
     }
 }
 
-/// The digest; `None`, without any work, for a password that is longer than is compared.
+/// Returns the digest; `None`, without any work, for a password over the maximum length.
 fn run(password: &Secret, salt: &[u8], rounds: u32) -> Option<[u8; 32]> {
     let password = password.expose().as_bytes();
     if PASSWORD_BYTES_MAX < password.len() {
@@ -94,7 +95,7 @@ fn run(password: &Secret, salt: &[u8], rounds: u32) -> Option<[u8; 32]> {
     Some(sha_crypt::sha256_crypt(password, salt, params))
 }
 
-/// The scheme's own base 64 of a digest: 43 digits.
+/// Encodes a digest in the scheme's own base 64: 43 digits.
 fn encode(digest: &[u8; 32]) -> Vec<u8> {
     let byte = |place: usize| u32::from(digest.get(place).copied().unwrap_or(0));
     let mut text = Vec::with_capacity(OUTPUT_CHARS);

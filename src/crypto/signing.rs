@@ -1,4 +1,4 @@
-//! The gateway's own signing keys: made at the first start, kept as files with mode 0600, rotated without a gap.
+//! The gateway's own signing keys: created at the first start, kept in files with mode 0600, rotated without a gap.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// The ring of signing keys: one that signs, one that is published ahead, those that retire.
+/// A ring of signing keys: one that signs, one published in advance, and retiring ones.
 pub struct SigningKeys {
     signed: Signed,
-    /// Where the ring is kept; `None`: nowhere.
+    /// The file of the ring; `None`: in memory only.
     path: Option<PathBuf>,
     token_life: Duration,
-    /// Held while a change is written, so that two cannot cross.
+    /// Held while a change is written, so that two changes cannot overlap.
     change: Mutex<()>,
     ring: ArcSwap<Ring>,
 }
@@ -36,17 +36,17 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// The keys at one moment, with what is asked of them made ready.
+/// An immutable state of the ring, with its prepared key set.
 struct Ring {
     keys: Vec<SigningKey>,
     key_set: Arc<KeySet>,
-    /// By what the file that holds it is recognised; `None`: no file does.
+    /// Fingerprint of the ring's file; `None` if there is none.
     fingerprint: Option<Digest>,
 }
 
 impl Ring {
     fn new(keys: Vec<SigningKey>, fingerprint: Option<Digest>) -> Self {
-        // The next key verifies too: a node that shares the directory may have begun to use it.
+        // The next key verifies too: a node that shares the directory may already use it.
         let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
         Self {
             keys,
@@ -56,12 +56,12 @@ impl Ring {
     }
 }
 
-/// A ring that is to take the place of the present one, written nowhere yet.
+/// A ring that is to replace the current one, not yet written.
 pub struct NextRing {
     signed: Signed,
     keys: Vec<SigningKey>,
     text: Zeroizing<Vec<u8>>,
-    /// What it was made of.
+    /// The ring it was derived from.
     present: Option<Arc<Ring>>,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Debug for NextRing {
 }
 
 impl NextRing {
-    /// A ring that owes nothing to any other.
+    /// Creates a ring that is not derived from another one.
     ///
     /// # Errors
     /// [`KeyFileError`] for an algorithm that the gateway does not sign with.
@@ -100,20 +100,20 @@ impl NextRing {
         })
     }
 
-    /// By what its file will be recognised.
+    /// Returns the fingerprint of its future file.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         key_file::fingerprint(self.signed.file().name(), &self.text)
     }
 
-    /// What its file will hold.
+    /// Returns the content of its future file.
     #[must_use]
     pub fn into_text(self) -> Zeroizing<Vec<u8>> {
         self.text
     }
 }
 
-/// Whether a file is a ring of signing keys, by its name, and can be used.
+/// Whether a file is, by its name, a ring of signing keys, and usable.
 pub(crate) fn is_usable_ring(path: &Path) -> bool {
     let kinds = [Signed::AccessToken, Signed::Assertion];
     let kind = kinds.into_iter().find(|kind| {
@@ -124,14 +124,14 @@ pub(crate) fn is_usable_ring(path: &Path) -> bool {
 }
 
 impl SigningKeys {
-    /// Reads the ring in `dir`, which is empty and signs nothing if there is none; without a directory it lives as long as
-    /// the process. The file is `signing.json`, or `assertion.json`.
+    /// Reads the ring in `dir`; without a file it is empty and signs nothing, and without a directory it lives as long
+    /// as the process. The file is `signing.json` or `assertion.json`.
     ///
-    /// `token_life`: how long what a key signed may still be presented, leeway included. What [`due`](Self::due) gives is
-    /// to be put in force before the ring is used.
+    /// `token_life`: how long a signed token may be presented, leeway included. The ring returned by [`due`](Self::due)
+    /// must be put in force before this one is used.
     ///
     /// # Errors
-    /// [`KeyFileError`] for a file that cannot be read or understood.
+    /// [`KeyFileError`] for a file that cannot be read or parsed.
     pub fn read(
         dir: Option<&Path>,
         signed: Signed,
@@ -158,12 +158,12 @@ impl SigningKeys {
         })
     }
 
-    /// Opens the ring in `dir` where nobody else knows what its file is recognised by: [`read`](Self::read), with what is
-    /// [`due`](Self::due) [put](Self::put) in force.
+    /// Opens the ring in `dir` if its fingerprint is recorded nowhere else: [`read`](Self::read), then
+    /// [`put`](Self::put) of the ring that is [`due`](Self::due).
     ///
     /// # Errors
-    /// [`KeyFileError`] for a file that cannot be read, written or understood, or another algorithm than ES256, `EdDSA`,
-    /// RS256 and HS256.
+    /// [`KeyFileError`] for a file that cannot be read, written or parsed, or for another algorithm than ES256,
+    /// `EdDSA`, RS256 and HS256.
     pub fn open(
         dir: Option<&Path>,
         signed: Signed,
@@ -178,10 +178,10 @@ impl SigningKeys {
         Ok(keys)
     }
 
-    /// What the ring has to become before it is used; `None`: it is as it should be.
+    /// Returns the ring that must replace this one before it is used; `None` if this one is up to date.
     ///
-    /// An empty one gets its keys. Keys whose time is over are dropped. If the active key has another algorithm than the one
-    /// asked for, it retires and a new one signs.
+    /// An empty ring is given its keys. Expired keys are removed. If the active key has another algorithm than the
+    /// requested one, it retires and a new key becomes active.
     ///
     /// # Errors
     /// [`KeyFileError`] for an algorithm that the gateway does not sign with.
@@ -210,7 +210,7 @@ impl SigningKeys {
         NextRing::of(self.signed, keys, Some(present)).map(Some)
     }
 
-    /// Whether it can be used as it is: a key of this algorithm signs, and another one is published.
+    /// Whether the ring can be used as it is: an active key of this algorithm, and a published next one.
     #[must_use]
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         let ring = self.ring.load();
@@ -223,7 +223,7 @@ impl SigningKeys {
     /// An RS256 signature takes about 0.7 ms, the others less than 0.05 ms.
     ///
     /// # Errors
-    /// [`SignError`] for claims that are no JSON object, or a broken key.
+    /// [`SignError`] for claims that are not a JSON object, or a broken key.
     pub fn sign<T: serde::Serialize>(&self, claims: &T) -> Result<Secret, SignError> {
         let payload = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SignError)?);
         if payload.first() != Some(&b'{') {
@@ -233,13 +233,13 @@ impl SigningKeys {
         active(&ring.keys).ok_or(SignError)?.sign(&payload)
     }
 
-    /// The keys that verify what this ring signed.
+    /// Returns the keys that verify the tokens of this ring.
     #[must_use]
     pub fn key_set(&self) -> Arc<KeySet> {
         Arc::clone(&self.ring.load().key_set)
     }
 
-    /// The public keys as JWKs; none for HMAC.
+    /// Returns the public keys as JWKs; none for HMAC.
     #[must_use]
     pub fn public_keys(&self) -> Vec<Value> {
         let ring = self.ring.load();
@@ -247,13 +247,14 @@ impl SigningKeys {
         public.cloned().collect()
     }
 
-    /// The ring after a rotation: the published next key signs, the active one retires, there is a new next one.
+    /// Returns the ring after a rotation: the published next key becomes active, the active one retires, and there is a
+    /// new next one.
     ///
-    /// Blocks while keys are made: not for a thread that proxies. Others fetch the public keys now and then, so let some time
-    /// pass between two rotations.
+    /// Blocks while keys are generated, so it must not run on a thread that proxies. Others fetch the public keys at
+    /// intervals, so rotations must not follow each other too closely.
     ///
     /// # Errors
-    /// [`KeyFileError`]
+    /// [`KeyFileError`] if a key cannot be generated.
     pub fn rotated(&self, now: Timestamp) -> Result<NextRing, KeyFileError> {
         let present = self.ring.load_full();
         let mut keys = without_retired(present.keys.clone(), now, self.token_life);
@@ -272,10 +273,10 @@ impl SigningKeys {
         NextRing::of(self.signed, keys, Some(present))
     }
 
-    /// Puts a ring in force that was made of this one, on disk first.
+    /// Puts a ring derived from this one in force, on disk first.
     ///
     /// # Errors
-    /// [`KeyFileError`], also where the ring has changed meanwhile; then nothing has changed.
+    /// [`KeyFileError`], also if the ring has changed in the meantime; then nothing has changed.
     pub fn put(&self, next: NextRing) -> Result<(), KeyFileError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.ring.load_full();
@@ -298,25 +299,25 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Puts a ring in force in memory only: for what writes nothing.
+    /// Puts a ring in force in memory only, without writing it.
     pub fn hold(&self, next: NextRing) {
         let fingerprint = self.path.is_some().then(|| next.fingerprint());
         self.ring.store(Arc::new(Ring::new(next.keys, fingerprint)));
     }
 
-    /// What the ring signs.
+    /// Returns the kind of token that the ring signs.
     #[must_use]
     pub const fn signed(&self) -> Signed {
         self.signed
     }
 
-    /// By what the file that holds the ring is recognised; `None`: no file does.
+    /// Returns the fingerprint of the ring's file; `None` if there is none.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Digest> {
         self.ring.load().fingerprint
     }
 
-    /// All keys of the ring.
+    /// Returns all keys of the ring.
     #[must_use]
     pub fn list(&self) -> Vec<KeyInfo> {
         let ring = self.ring.load();
@@ -328,7 +329,7 @@ fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
     keys.iter().find(|key| key.info.state == KeyState::Active)
 }
 
-/// Without the keys whose time is over, and without those that retired while the clock was ahead: they would stay until then.
+/// Removes expired keys, and those that retired while the clock was ahead and would otherwise stay until then.
 fn without_retired(
     mut keys: Vec<SigningKey>,
     now: Timestamp,
@@ -463,7 +464,7 @@ mod tests {
         let keys = open(None, Algorithm::EdDSA, 0);
         let public = keys.public_keys();
         let key = &public[0];
-        // RFC 8037, appendix A.3, gives the form.
+        // The form is that of RFC 8037, appendix A.3.
         let text = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":{}}}"#, key["x"]);
         let digest = crate::crypto::digest::sha256(text.as_bytes());
         assert_eq!(key["kid"], crate::crypto::test_keys::part(digest));

@@ -1,4 +1,4 @@
-//! One signing key of the gateway: made, read back, published, used.
+//! One signing key of the gateway: generated, read, published, used.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -23,7 +23,7 @@ use crate::model::secret::Secret;
 /// Bytes of an HMAC secret.
 const HMAC_SECRET_BYTES: usize = 32;
 
-/// A private key with what is told about it.
+/// A private key with its description.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) info: KeyInfo,
@@ -39,7 +39,7 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a key; `None` for an algorithm that the gateway does not sign with.
+    /// Generates a key; `None` for an algorithm that the gateway does not sign with.
     ///
     /// An RSA key takes some tenths of a second.
     pub(crate) fn generate(
@@ -88,7 +88,7 @@ impl SigningKey {
         Self::read(info, signed, algorithm, private)
     }
 
-    /// Takes a stored key; `None` if it is none of this algorithm or does not belong to its id.
+    /// Reads a stored key; `None` if it is not of this algorithm or does not match its id.
     pub(crate) fn read(
         info: KeyInfo,
         signed: Signed,
@@ -154,8 +154,8 @@ impl SigningKey {
     }
 }
 
-/// The members of the public JWK that its thumbprint is made of; `Some(None)` for HMAC, which has none, and `None` for
-/// bytes that are no key of the algorithm.
+/// Returns the members of the public JWK that form its thumbprint; `Some(None)` for HMAC, which has no public key, and
+/// `None` for bytes that are not a key of the algorithm.
 #[expect(
     clippy::option_option,
     reason = "no key and no public half are two answers"
@@ -185,7 +185,7 @@ fn public_jwk(algorithm: Algorithm, private: &[u8]) -> Option<Option<Value>> {
     Some(Some(public))
 }
 
-/// The public JWK with what tells how it is used.
+/// Adds id, algorithm and use to the public JWK.
 fn published(mut members: Value, kid: &str, algorithm: Algorithm) -> Value {
     if let Some(jwk) = members.as_object_mut() {
         for (name, value) in [("kid", kid), ("alg", algorithm.as_str()), ("use", "sig")] {
@@ -195,7 +195,7 @@ fn published(mut members: Value, kid: &str, algorithm: Algorithm) -> Value {
     members
 }
 
-/// SHA-256 over the members in order, without white space (RFC 7638 section 3).
+/// Returns the thumbprint: SHA-256 of the members in order, without white space (RFC 7638 section 3).
 fn thumbprint(public: &Value) -> String {
     let members: std::collections::BTreeMap<_, _> =
         public.as_object().into_iter().flatten().collect();
@@ -203,13 +203,13 @@ fn thumbprint(public: &Value) -> String {
     URL_SAFE_NO_PAD.encode(digest::sha256(&text))
 }
 
-/// The private half as the library wants it; `None` for HMAC and for what is no key.
+/// Converts the private key to the library's type; `None` for HMAC and invalid keys.
 pub(crate) fn encoding_key(algorithm: Algorithm, pkcs8: &[u8]) -> Option<EncodingKey> {
     match algorithm {
         Algorithm::ES256 => Some(EncodingKey::from_ec_der(pkcs8)),
         Algorithm::EdDSA => Some(EncodingKey::from_ed_der(pkcs8)),
         Algorithm::RS256 => {
-            // From DER the library takes PKCS#1 only; from PEM it unwraps PKCS#8 by itself.
+            // From DER the library accepts PKCS#1 only; from PEM it unwraps PKCS#8 itself.
             let base64 = Zeroizing::new(STANDARD.encode(pkcs8));
             let pem = Zeroizing::new(format!(
                 "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",

@@ -15,7 +15,7 @@ use crate::crypto::signing_key::{SigningKey, encoding_key};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 
-/// A key pair: its public JWK, or its secret one, and what signs.
+/// A key pair: its public JWK, or its secret one, and its signer.
 pub(crate) struct TestKey {
     pub(crate) jwk: Value,
     signer: EncodingKey,
@@ -57,7 +57,7 @@ impl TestKey {
         }
     }
 
-    /// The JWK with members put in, or removed by null.
+    /// Returns the JWK with members added, or removed by null.
     pub(crate) fn with(&self, members: &Value) -> Value {
         let mut jwk = self.jwk.clone();
         for (name, value) in members.as_object().unwrap() {
@@ -70,31 +70,31 @@ impl TestKey {
         jwk
     }
 
-    /// The signature over these characters, in base64url.
+    /// Returns the signature of a text, in base64url.
     pub(crate) fn sign(&self, algorithm: Algorithm, signed: &str) -> String {
         jsonwebtoken::crypto::sign(signed.as_bytes(), &self.signer, foreign(algorithm)).unwrap()
     }
 
-    /// A signed token, whatever its parts are.
+    /// Returns a signed token with any header and payload.
     pub(crate) fn token(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", part(header), part(payload));
         format!("{signed}.{}", self.sign(algorithm, &signed))
     }
 }
 
-/// A part of a token.
+/// Encodes a part of a token.
 pub(crate) fn part(text: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// A JWK set.
+/// Returns a JWK set as text.
 pub(crate) fn set(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
 pub(crate) static RSA: LazyLock<TestKey> =
     LazyLock::new(|| TestKey::generate(Algorithm::RS256, "rsa"));
-/// Another key of the same name.
+/// Another key with the same key id.
 pub(crate) static OTHER_RSA: LazyLock<TestKey> =
     LazyLock::new(|| TestKey::generate(Algorithm::RS256, "rsa"));
 pub(crate) static EC256: LazyLock<TestKey> =

@@ -1,4 +1,4 @@
-//! Opaque tokens and ids: draw, take apart, digest.
+//! Opaque tokens and ids: drawing, parsing, digests.
 
 use std::path::Path;
 
@@ -18,14 +18,14 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
-/// What a refresh token begins with.
+/// The prefix of a refresh token.
 const REFRESH_PREFIX: &str = "dwr_";
-/// What a one-time token begins with.
+/// The prefix of a one-time token.
 const ONE_TIME_PREFIX: &str = "dwo_";
 
-/// Draws a one-time token of 256 bits and its digest.
+/// Draws a one-time token of 256 bits, and returns it with its digest.
 ///
-/// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole.
+/// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole token.
 #[must_use]
 pub fn draw_one_time() -> (Secret, Digest) {
     let secret = random::secret_text();
@@ -34,10 +34,11 @@ pub fn draw_one_time() -> (Secret, Digest) {
     (token, digest)
 }
 
-/// Whether a text reads as one of our own credentials, whether it counts or not: what must not be shown to others.
+/// Whether a text has the form of one of the gateway's own credentials, valid or not, and so must not be shown to
+/// others.
 ///
-/// That is whatever begins as our API keys, refresh tokens, one-time tokens and cookies do (`dwk_` and its like), and what
-/// has the form of an imported API key. Our own JWTs are told by their issuer.
+/// This covers every text with a prefix of the gateway's API keys, refresh tokens, one-time tokens and cookies (`dwk_`
+/// and the like), and texts in the form of an imported API key. The gateway's own JWTs are recognised by their issuer.
 #[must_use]
 pub fn is_own_form(text: &str) -> bool {
     let begins_as_ours = text
@@ -54,7 +55,7 @@ macro_rules! draw_id {
         pub fn $draw() -> $id {
             loop {
                 let text = Zeroizing::new(format!("{}{}", $id::PREFIX, random::id_text()));
-                // 22 characters of base64url keep the rule of every id: the first turn returns.
+                // 22 characters of base64url satisfy the rule of every id: the first iteration returns.
                 if let Ok(id) = $id::parse(&text) {
                     return id;
                 }
@@ -64,23 +65,23 @@ macro_rules! draw_id {
 }
 
 draw_id! {
-    /// Draws a fresh uid: 128 random bits.
+    /// Draws a new uid: 128 random bits.
     draw_user_id, UserId
 }
 draw_id! {
-    /// Draws a fresh account id: 128 random bits.
+    /// Draws a new account id: 128 random bits.
     draw_account_id, AccountId
 }
 draw_id! {
-    /// Draws a fresh session id: 128 random bits.
+    /// Draws a new session id: 128 random bits.
     draw_session_id, SessionId
 }
 draw_id! {
-    /// Draws a fresh settings id: 128 random bits.
+    /// Draws a new settings id: 128 random bits.
     draw_settings_id, SettingsId
 }
 draw_id! {
-    /// Draws a fresh id of a mail: 128 random bits.
+    /// Draws a new mail id: 128 random bits.
     draw_mail_id, MailId
 }
 
@@ -90,18 +91,18 @@ pub fn draw_jti() -> String {
     random::id_text()
 }
 
-/// Draws a fresh key id: 8 characters of base 62. They can repeat: whoever stores it checks that it is free.
+/// Draws a new key id: 8 characters of base 62. Ids can repeat: the code that stores one checks that it is free.
 #[must_use]
 pub fn draw_key_id() -> KeyId {
     loop {
-        // Eight of base 62 keep the rule of a key id: the first turn returns.
+        // Eight characters of base 62 satisfy the rule of a key id: the first iteration returns.
         if let Ok(id) = KeyId::parse(&random::base62(8)) {
             return id;
         }
     }
 }
 
-/// A refresh token as it is presented: it names its session and holds 256 bits.
+/// A refresh token as presented: it names its session and has 256 random bits.
 ///
 /// Its form is `dwr_<session id without its prefix>.<43 characters of base64url>`.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ impl RefreshToken {
         Self { session, text }
     }
 
-    /// Reads a presented token; `None` if the form is wrong.
+    /// Parses a presented token; `None` if the form is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         session_of(REFRESH_PREFIX, text).map(|session| Self {
@@ -133,30 +134,31 @@ impl RefreshToken {
         })
     }
 
-    /// The whole token.
+    /// Returns the whole token.
     #[must_use]
     pub fn text(&self) -> Secret {
         self.text.clone()
     }
 
-    /// SHA-256 of the whole token.
+    /// Returns the SHA-256 of the whole token.
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest(self.text.expose())
     }
 }
 
-/// A secret of 256 bits that names its session: `<prefix><session id without its prefix>.<43 characters of base64url>`.
+/// Formats a secret of 256 bits that names its session: `<prefix><session id without its prefix>.<43 characters of
+/// base64url>`.
 pub(in crate::crypto) fn session_text(prefix: &str, session: &SessionId, secret: &str) -> Secret {
     let id = session.as_str();
     let id = id.strip_prefix(SessionId::PREFIX).unwrap_or(id);
     Secret::new(format!("{prefix}{id}.{secret}"))
 }
 
-/// The session that a text of the form of [`session_text`] names; `None` if the form is wrong.
+/// Returns the session named by a text in the form of [`session_text`]; `None` if the form is wrong.
 pub(in crate::crypto) fn session_of(prefix: &str, text: &str) -> Option<SessionId> {
     let (id, secret) = text.strip_prefix(prefix)?.split_once('.')?;
-    // The length first: nobody gets megabytes decoded.
+    // The length is checked first, so that megabytes are never decoded.
     if secret.len() != 43 || 64 < id.len() {
         return None;
     }
@@ -165,7 +167,7 @@ pub(in crate::crypto) fn session_of(prefix: &str, text: &str) -> Option<SessionI
     (bytes.len() == SECRET_BYTES).then_some(session)
 }
 
-/// The secret keys under which tokens are digested and derived, kept in the key directory with mode 0600.
+/// The secret keys from which tokens are digested and derived, kept in the key directory with mode 0600.
 pub struct TokenKeys {
     api_key: hmac::Key,
     refresh: hmac::Key,
@@ -179,14 +181,14 @@ impl std::fmt::Debug for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Opens the keys in `dir`, making them at the first start; without a directory they live as long as the process.
+    /// Opens the keys in `dir`, creating them at the first start; without a directory they live as long as the process.
     ///
-    /// The files are `apikey.key`, `refresh.key` and `count.key`, 32 random bytes each. With the first lost or changed no
-    /// API key is recognised any more; with the second, a refresh within the grace gives no successor that counts; with
-    /// the third, limits are counted from nothing.
+    /// The files are `apikey.key`, `refresh.key` and `count.key`, 32 random bytes each. If the first is lost or
+    /// changed, no API key is recognised any more; with the second, a refresh within the grace period yields no valid
+    /// successor; with the third, limits are counted from zero.
     ///
     /// # Errors
-    /// When a file cannot be read, written, or is not a key of 32 bytes.
+    /// [`KeyFileError`] if a file cannot be read or written, or is not a key of 32 bytes.
     pub fn open(dir: Option<&Path>) -> Result<Self, KeyFileError> {
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
@@ -198,7 +200,7 @@ impl TokenKeys {
         })
     }
 
-    /// The keyed digest of an API key: HMAC-SHA-256 of the SHA-256 of its secret.
+    /// Returns the keyed digest of an API key: HMAC-SHA-256 of the SHA-256 of its secret.
     #[must_use]
     pub fn api_key_digest(&self, key: &ApiKeyText) -> Digest {
         let inner = digest(key.secret().expose());
@@ -208,8 +210,8 @@ impl TokenKeys {
         Digest(copy_32(hmac::sign(&self.api_key, &inner.0).as_ref()))
     }
 
-    /// The keyed digest of an imported key of which the SHA-256 of the secret is known. It differs from that of an own
-    /// key with the same secret, so that an own key without its prefix and checksum opens nothing.
+    /// Returns the keyed digest of an imported key whose secret is known by its SHA-256. It differs from that of an own
+    /// key with the same secret, so that an own key without its prefix and checksum is not accepted.
     #[must_use]
     pub fn imported_key_digest(&self, inner: &Digest) -> Digest {
         let mut context = hmac::Context::with_key(&self.api_key);
@@ -218,14 +220,14 @@ impl TokenKeys {
         Digest(copy_32(context.sign().as_ref()))
     }
 
-    /// Whether a presented key is the one of that digest, in constant time.
+    /// Whether a presented key has this digest, in constant time.
     #[must_use]
     pub fn api_key_matches(&self, key: &ApiKeyText, digest: &Digest) -> bool {
         digests_match(&self.api_key_digest(key), digest)
     }
 
-    /// What something is counted under: a keyed digest of `parts`, in their order. A name as typed may be a password that
-    /// was typed into the wrong field, so nothing that rests can be tried against without the key.
+    /// Returns the key of a counter: a keyed digest of `parts`, in their order. A typed name may be a password entered
+    /// into the wrong field, so stored counters cannot be searched for it without the key.
     #[must_use]
     pub fn count_key(&self, parts: &[&str]) -> Digest {
         let mut context = hmac::Context::with_key(&self.count);
@@ -235,7 +237,7 @@ impl TokenKeys {
         Digest(copy_32(context.sign().as_ref()))
     }
 
-    /// The one successor of a refresh token: derived, so that it need not be stored.
+    /// Returns the only successor of a refresh token: derived, so that it need not be stored.
     #[must_use]
     pub fn successor(&self, token: &RefreshToken) -> RefreshToken {
         let tag = hmac::sign(&self.refresh, token.text.expose().as_bytes());
@@ -244,7 +246,7 @@ impl TokenKeys {
     }
 }
 
-/// One HMAC key, from its file.
+/// Opens one HMAC key from its file.
 fn open_key(dir: Option<&Path>, file: KeyFile) -> Result<hmac::Key, KeyFileError> {
     let secret = key_file::secret(dir, file.name())?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice()))
@@ -460,8 +462,8 @@ mod tests {
         assert!(shown.contains("TokenKeys(..)"));
     }
 
-    /// What is presented reads as one kind of credential at most, and reads back as it was; nothing that is not signed by a key
-    /// verifies.
+    /// A presented text parses as one kind of credential at most, and formats back to the same text; nothing that is
+    /// not signed by a key verifies.
     #[test]
     fn fuzz_token() {
         static KEYS: LazyLock<KeySet> = LazyLock::new(|| {

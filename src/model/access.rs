@@ -1,4 +1,4 @@
-//! What rights are made of: roles, scopes, levels, memberships, requirements.
+//! The parts of access rights: roles, scopes, levels, memberships and requirements.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::text::text_conversions;
 
-/// A text that breaks the rule of the word it should become.
+/// The error for a text that breaks the rule of the type it was parsed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a {0}")]
 pub struct Invalid(pub &'static str);
@@ -20,16 +20,16 @@ macro_rules! word {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the rule of this word.
+            /// Parses a text that follows the rule of this type.
             ///
             /// # Errors
-            /// [`Invalid`] for a text that breaks it.
+            /// [`Invalid`] for a text that breaks the rule.
             pub fn parse(text: &str) -> Result<Self, Invalid> {
                 let check: fn(&str) -> bool = $check;
                 if check(text) { Ok(Self(text.into())) } else { Err(Invalid($what)) }
             }
 
-            /// The word as text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -41,21 +41,21 @@ macro_rules! word {
 }
 
 word! {
-    /// A role: what a route can ask for. Visible ASCII without space and comma, 1 to 255 bytes.
+    /// A role that a route can require. Visible ASCII without space and comma, 1 to 255 bytes.
     Role, "role", |text| {
         (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b',')
     }
 }
 word! {
-    /// A scope: what a credential may be used for, such as `lists:read`. Visible ASCII without `"`, `\` and comma,
-    /// 1 to 255 bytes (RFC 6749 section 3.3, and no comma, so that no list splits in two).
+    /// A scope that limits the use of a credential, such as `lists:read`. Visible ASCII without `"`, `\` and comma, 1
+    /// to 255 bytes (RFC 6749 section 3.3; comma is excluded as well, so that no list splits a scope in two).
     Scope, "scope", |text| {
         (1..=255).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b','))
     }
 }
 word! {
-    /// The name of a kind of resource, or of a level: `[a-z][a-z0-9_]*`, at most 64 bytes, no dash.
+    /// The name of a resource kind or of a level: `[a-z][a-z0-9_]*`, at most 64 bytes, no dash.
     Name, "resource or level name", |text| {
         text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -68,7 +68,7 @@ word! {
 }
 
 impl ResourceId {
-    /// Whether a text keeps the rule, without making it one.
+    /// Whether a text follows the rule of a resource id; does not allocate.
     #[must_use]
     pub fn fits(text: &str) -> bool {
         (1..=128).contains(&text.len())
@@ -79,15 +79,15 @@ impl ResourceId {
 }
 
 impl Role {
-    /// Every active account has it.
+    /// The role of every active account.
     pub const USER: &str = "user";
-    /// Accounts with `is_admin` have it, and nobody else.
+    /// The role of accounts with `is_admin`, and of no others.
     pub const ADMIN: &str = "admin";
-    /// The single role of a login whose password must change.
+    /// The single role of a login whose password must be changed.
     pub const PWCHANGE: &str = "pwchange";
 
-    /// Whether only the gateway gives it: `admin`, `user`, `pwchange` and whatever reads as a role on a declared resource,
-    /// each in any case of its letters, since a service behind may fold it.
+    /// Whether only the gateway assigns this role: `admin`, `user`, `pwchange` and every text that reads as a role on a
+    /// declared resource, each in any case, since an upstream may fold case.
     #[must_use]
     pub fn is_reserved(&self, resources: &[Name], ladder: &Ladder) -> bool {
         let text = self.as_str();
@@ -99,17 +99,17 @@ impl Role {
 }
 
 impl Scope {
-    /// Lets an API key change memberships.
+    /// Allows an API key to change memberships.
     pub const MEMBERS: &str = "auth:members";
-    /// Lets an API key of an administrator act as one.
+    /// Allows an administrator's API key to act as administrator.
     pub const ADMIN: &str = "auth:admin";
-    /// Lets an API key ask about other people's tokens.
+    /// Allows an API key to introspect tokens of other accounts.
     pub const INTROSPECT: &str = "auth:introspect";
 
-    /// What the gateway's own scopes begin with.
+    /// The prefix of the gateway's own scopes.
     const OWN_PREFIX: &str = "auth:";
 
-    /// Whether it is one of the gateway's own, `auth:*` in any case of its letters, which no login carries.
+    /// Whether this is one of the gateway's own scopes, `auth:*` in any case, which no login carries.
     #[must_use]
     pub fn is_own(&self) -> bool {
         let start = self.as_str().as_bytes().get(..Self::OWN_PREFIX.len());
@@ -117,11 +117,11 @@ impl Scope {
     }
 }
 
-/// The declared levels, lowest first, with at most 32 of them. The first never yields a role.
+/// The declared levels, lowest first, at most 32. The lowest level yields no role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ladder(Arc<[Name]>);
 
-/// The place of a level in the ladder: 0 is the lowest.
+/// The position of a level in the ladder: 0 is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank(pub u8);
 
@@ -138,59 +138,59 @@ impl Ladder {
         Ok(Self(levels.into()))
     }
 
-    /// The place of a level; `None` if it is not declared (any more).
+    /// Returns the rank of a level; `None` if it is not, or no longer, declared.
     #[must_use]
     pub fn rank(&self, level: &str) -> Option<Rank> {
         let place = self.0.iter().position(|name| name.as_str() == level)?;
         u8::try_from(place).ok().map(Rank)
     }
 
-    /// The levels that a membership at `rank` gives roles of: itself and all below down to the second.
+    /// Returns the levels whose roles a membership at `rank` yields: that level and all below it down to the second.
     pub fn yielded(&self, rank: Rank) -> impl Iterator<Item = &Name> {
         self.0.iter().take(usize::from(rank.0) + 1).skip(1)
     }
 
-    /// The name at a place.
+    /// Returns the name of the level at a rank.
     #[must_use]
     pub fn name(&self, rank: Rank) -> Option<&Name> {
         self.0.get(usize::from(rank.0))
     }
 
-    /// All levels, lowest first.
+    /// Returns all levels, lowest first.
     #[must_use]
     pub fn names(&self) -> &[Name] {
         &self.0
     }
 }
 
-/// (uid, resource, id, level): user u-1 is `member` of `list` 42. The uid is the key it is stored under.
+/// An account's level on one resource, such as `member` of `list` 42. Stored under the account's uid.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Membership {
-    /// Kind of resource, such as `list`.
+    /// The resource kind, such as `list`.
     pub resource: Name,
-    /// Which one.
+    /// The resource's id.
     pub id: ResourceId,
-    /// Level by name, so that a changed ladder changes nothing stored.
+    /// The level's name, so that a changed ladder does not change stored records.
     pub level: Name,
 }
 
-/// A resource role taken apart: `list-42-member` with resource and level from the declared lists.
+/// A parsed resource role: `list-42-member`, with resource kind and level from the declared lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceRole {
-    /// Kind of resource.
+    /// The resource kind.
     pub resource: Name,
-    /// Which one: everything between resource and level, dashes included.
+    /// The resource's id: everything between resource kind and level, dashes included.
     pub id: ResourceId,
-    /// The level's place in the ladder.
+    /// The level's rank in the ladder.
     pub rank: Rank,
-    /// `true`: this level alone, as a foreign claim gives it; `false`: also every yielding level below.
+    /// `true`: this level only, as in a foreign claim; `false`: also every yielding level below.
     pub exact: bool,
 }
 
 impl ResourceRole {
-    /// Reads `<resource>-<id>-<level>`; `None` if resource or level is not declared or the id breaks its rule.
+    /// Parses `<resource>-<id>-<level>`; `None` if the resource or level is not declared, or if the id breaks its rule.
     ///
-    /// A role that parses is of the reserved form.
+    /// A role that parses has the reserved form.
     #[must_use]
     pub fn parse(text: &str, resources: &[Name], ladder: &Ladder) -> Option<Self> {
         let (resource, rest) = text.split_once('-')?;
@@ -204,7 +204,7 @@ impl ResourceRole {
         })
     }
 
-    /// Whether a text has the form `<resource>-<anything>-<level>` with a declared resource and level, whatever their case.
+    /// Whether a text has the form `<resource>-<anything>-<level>` with a declared resource and level, in any case.
     fn reads_as_one(text: &str, resources: &[Name], ladder: &Ladder) -> bool {
         let Some((resource, rest)) = text.split_once('-') else {
             return false;
@@ -215,8 +215,8 @@ impl ResourceRole {
             && ladder.names().iter().any(|name| is_it(name, level))
     }
 
-    /// What a membership amounts to; `None` if its resource or its level is no longer declared, or if the level is the
-    /// lowest, which yields no role.
+    /// Converts a membership; `None` if its resource or level is no longer declared, or if the level is the lowest,
+    /// which yields no role.
     #[must_use]
     pub fn of(membership: &Membership, resources: &[Name], ladder: &Ladder) -> Option<Self> {
         let rank = ladder.rank(membership.level.as_str())?;
@@ -229,7 +229,7 @@ impl ResourceRole {
         })
     }
 
-    /// The names of the roles that it amounts to, lowest level first.
+    /// Returns the names of its roles, lowest level first.
     pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = RoleName<'a>> {
         let alone = self.exact.then(|| ladder.name(self.rank)).flatten();
         let all = (!self.exact).then(|| ladder.yielded(self.rank));
@@ -240,7 +240,7 @@ impl ResourceRole {
     }
 }
 
-/// The name of one role on a resource, written only where it is needed: `list-42-member`.
+/// The name of one role on a resource, formatted on demand: `list-42-member`.
 #[derive(Clone, Copy, Debug)]
 pub struct RoleName<'a> {
     role: &'a ResourceRole,
@@ -250,7 +250,7 @@ pub struct RoleName<'a> {
 impl fmt::Display for RoleName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ResourceRole { resource, id, .. } = self.role;
-        // One write a part: this is written on the path of requests, and padding is nobody's wish.
+        // One write per part: this runs for every request, and padding is not needed.
         for part in [
             resource.as_str(),
             "-",
@@ -264,26 +264,26 @@ impl fmt::Display for RoleName<'_> {
     }
 }
 
-/// What a route asks of its caller.
+/// The requirement of a route on its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// Nothing: credentials are not even looked at.
+    /// None: credentials are not read.
     Public,
-    /// Whoever comes; a credential that is presented must hold.
+    /// Any caller; a credential that is presented must be verified.
     Optional,
-    /// A recognised caller.
+    /// An authenticated caller.
     Authenticated,
-    /// A recognised caller with rights.
+    /// An authenticated caller with rights.
     Rights {
-        /// At least one of these; empty: none is asked for.
+        /// At least one of these roles; empty: no role is required.
         any_role: Vec<RoleTemplate>,
-        /// All of these.
+        /// All of these scopes.
         all_scopes: Vec<Scope>,
     },
 }
 
 impl fmt::Display for Requirement {
-    /// As `explain` tells it.
+    /// Formats the requirement as `explain` shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (any_role, all_scopes) = match self {
             Self::Public => return f.write_str("public"),
@@ -309,18 +309,18 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// A role as a route asks for it: plain, or with one whole id taken from the path.
+/// A role that a route requires: plain, or with an id captured from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleTemplate {
-    /// `admin`, `list-42-member`: compared as it stands.
+    /// `admin`, `list-42-member`: compared verbatim.
     Plain(Role),
     /// `list-{id}-member`.
     Resource {
-        /// Kind of resource.
+        /// The resource kind.
         resource: Name,
-        /// Name of the path capture that holds the id.
+        /// The name of the path capture that holds the id.
         capture: String,
-        /// The level asked for.
+        /// The required level.
         rank: Rank,
         /// The template as written, for `explain` and errors.
         text: Arc<str>,

@@ -1,4 +1,4 @@
-//! Records of the account's life: accounts, sessions, API keys, one-time tokens.
+//! Stored records of accounts, sessions, API keys and one-time tokens.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ pub use crate::model::email::EmailAddress;
 use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use crate::model::text::text_conversions;
 
-/// What an account is called: 2 to 64 of `[a-z0-9._-]`, first a letter or digit, never `u-…`; upper case is folded.
+/// An account's login name: 2 to 64 of `[a-z0-9._-]`, starting with a letter or digit, never `u-…`; upper case is
+/// folded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Username(Arc<str>);
@@ -21,7 +22,7 @@ impl Username {
     /// Folds ASCII upper case, then checks the rule.
     ///
     /// # Errors
-    /// [`Invalid`] for a text that breaks it.
+    /// [`Invalid`] for a text that breaks the rule.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let folded = text.to_ascii_lowercase();
         let fits = (2..=64).contains(&folded.len())
@@ -37,7 +38,7 @@ impl Username {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -46,27 +47,27 @@ impl Username {
 
 text_conversions!(Username, Invalid);
 
-/// An Argon2id string with its parameters (PHC form), or an imported SHA-crypt string. Its `Debug` tells nothing.
+/// An Argon2id string with its parameters (PHC form), or an imported SHA-crypt string. `Debug` is redacted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes a PHC string as `crypto::password` makes it.
+    /// Wraps a PHC string made by `crypto::password`.
     #[must_use]
     pub fn new(phc: String) -> Self {
         Self(phc)
     }
 
-    /// The PHC string.
+    /// Returns the PHC string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The rounds that an old hash `$5$…` (SHA-256-crypt) says it has; `None`: it is of another kind.
+    /// Returns the rounds of an imported `$5$…` hash (SHA-256-crypt); `None` for any other kind.
     ///
-    /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>, where 5,000 rounds hold when none are named.
+    /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>; 5,000 rounds apply when none are named.
     #[must_use]
     pub fn sha_crypt_rounds(&self) -> Option<u32> {
         let rest = self.0.strip_prefix("$5$")?;
@@ -83,9 +84,9 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// 32 bytes that stand for a random token at rest: a SHA-256 or HMAC-SHA-256 value.
+/// The 32-byte digest that the store keeps of a random token: SHA-256 or HMAC-SHA-256.
 ///
-/// Compared in constant time by `crypto`; equality here serves as a map key only.
+/// `crypto` compares digests in constant time; `Eq` is only for use as a map key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub [u8; 32]);
@@ -96,55 +97,57 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Where an account stands in its life.
+/// The state of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountStatus {
-    /// Registered, no password yet; reserves neither name nor address.
+    /// Registered, without a password; reserves neither name nor address.
     Pending,
     /// May log in.
     Active,
-    /// Only an administrator enables it again.
+    /// Cannot log in until an administrator enables it.
     Disabled,
 }
 
-/// What logs in.
+/// The stored record of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The user's stable id.
     pub uid: UserId,
     /// The record's id.
     pub account_id: AccountId,
-    /// Kept for ever once the account was active.
+    /// The login name; kept for ever once the account has been active.
     pub username: Username,
-    /// Primary address.
+    /// The primary address.
     pub identity: EmailAddress,
-    /// What the person is called; any text of at most 128 characters without control characters.
+    /// The person's display name; any text of at most 128 characters without control characters.
     pub name: String,
     /// Pending, active or disabled.
     pub status: AccountStatus,
-    /// Gives the role `admin` and opens administration; nothing else does.
+    /// Whether the account has the role `admin` and access to administration; nothing else grants either.
     pub is_admin: bool,
-    /// Global roles beside `user` and `admin`, sorted.
+    /// Global roles besides `user` and `admin`, sorted.
     pub roles: Vec<Role>,
-    /// The settings document that login names.
+    /// The id of the settings document that a login returns.
     pub settings_id: SettingsId,
-    /// A login has the single role `pwchange` until the password is changed.
+    /// Whether a login has only the role `pwchange` until the password is changed.
     pub password_must_change: bool,
     /// `None` while pending.
     pub password: Option<PasswordHash>,
-    /// Counts revocations: changed password, status, role, level, scope or key, end of sessions. Logins never move it.
+    /// Number of revocations: changes of password, status, role, level, scope or key, and ended sessions. Logins do not
+    /// change it.
     pub generation: u64,
-    /// How many of those say nothing of the account itself: changes of a membership's level, and sessions that gave way to
-    /// a newer one.
+    /// The part of `generation` that does not concern the account itself: changes of a membership's level, and sessions
+    /// replaced by a newer one.
     #[serde(default)]
     pub level_changes: u64,
-    /// When it was registered.
+    /// Time of registration.
     pub created: Timestamp,
 }
 
 impl Account {
-    /// Its global roles, sorted, no two alike: `user`, what administrators gave it, and with `as_admin` also `admin`.
+    /// Returns the global roles, sorted and distinct: `user`, the roles assigned by administrators, and `admin` if
+    /// `as_admin`.
     #[must_use]
     pub fn global_roles(&self, as_admin: bool) -> Vec<Role> {
         let own = std::iter::once(Role::USER).chain(as_admin.then_some(Role::ADMIN));
@@ -157,116 +160,117 @@ impl Account {
         roles
     }
 
-    /// What a write that follows a slow check carries: the generation without the changes of levels.
+    /// Returns the generation without changes of levels, which a write after a slow check compares.
     ///
-    /// Neither a login nor a new password or key depends on a level, which is read for each request. And others set
-    /// levels: whoever manages one resource could keep anybody from logging in by setting theirs over and over.
+    /// Neither a login nor a new password or key depends on a level, since levels are read for each request. Levels are
+    /// also set by others: the manager of one resource could otherwise block an account's logins by setting its level
+    /// over and over.
     #[must_use]
     pub const fn standing(&self) -> u64 {
         self.generation.saturating_sub(self.level_changes)
     }
 }
 
-/// One login and what came of it: the family of refresh tokens that began with it.
+/// A login and the family of refresh tokens that it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Claim `sid`.
     pub id: SessionId,
-    /// Whose.
+    /// The account's uid.
     pub uid: UserId,
-    /// When the login was.
+    /// Time of the login.
     pub created: Timestamp,
-    /// When a refresh token was last used; for a session cookie some use within the last minute of use.
+    /// Last use of a refresh token; for a session cookie, some use within the last minute of use.
     pub last_seen: Timestamp,
-    /// From which client network, as text.
+    /// The client network of the login, as text.
     pub from: String,
-    /// Unused until then, it ends.
+    /// The session ends at this time if it is not used before.
     pub idle_end: Timestamp,
-    /// It ends then, used or not.
+    /// The session ends at this time even if it is used.
     pub absolute_end: Timestamp,
-    /// Digest of the refresh token that is current.
+    /// Digest of the current refresh token.
     pub refresh: Digest,
-    /// Digests of refresh tokens already used, newest last, at most 8; the newest may be used again within the grace.
+    /// Digests of used refresh tokens, newest last, at most 8; the newest is accepted again within the grace period.
     pub spent: Vec<Digest>,
-    /// When the last rotation was.
+    /// Time of the last rotation.
     pub rotated: Timestamp,
-    /// The session cookies; `None`: the login was not by the form, and no cookie stands for it.
+    /// The session cookies; `None` if the login did not use the form, so that no cookie authenticates the session.
     #[serde(default)]
     pub cookies: Option<CookieDigests>,
 }
 
-/// Digests of the cookies that stand for one session. Each counts in its own place only.
+/// Digests of a session's cookies. Each is accepted only from its own cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CookieDigests {
-    /// Of the cookie of the gateway's own host.
+    /// For the cookie of the gateway's own host.
     pub own: Digest,
-    /// Of the cookie for the subdomains, if there is one.
+    /// For the cookie of the subdomains, if there is one.
     pub domain: Option<Digest>,
 }
 
-/// A use of a session cookie, on its way to the store.
+/// A use of a session cookie that is yet to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionUse {
-    /// Which session.
+    /// The session's id.
     pub session: SessionId,
-    /// When.
+    /// Time of the use.
     pub at: Timestamp,
-    /// When the session ends now if it is not used again.
+    /// The new end of the session if it is not used again.
     pub idle_end: Timestamp,
 }
 
 impl Session {
-    /// Whether it counts at `now`.
+    /// Whether the session is live at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.idle_end && now < self.absolute_end && !self.created.is_ahead(now)
     }
 }
 
-/// An API key at rest: everything but the secret.
+/// A stored API key: everything but the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// The public part.
+    /// The public part of the key.
     pub id: KeyId,
     /// Its owner.
     pub uid: UserId,
-    /// What its owner calls it: at most 64 characters without control characters.
+    /// The owner's name for the key: at most 64 characters without control characters.
     pub name: String,
     /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
     pub digest: Digest,
-    /// What it may be used for, sorted.
+    /// The scopes it may use, sorted.
     pub scopes: Vec<Scope>,
-    /// When it was made.
+    /// Time of creation.
     pub created: Timestamp,
-    /// When it ends; `None`: never.
+    /// Time of expiry; `None`: never.
     pub expires: Option<Timestamp>,
-    /// The secret before the last rotation, good for a while.
+    /// The secret before the last rotation, accepted for a while.
     #[serde(default)]
     pub previous: Option<PreviousSecret>,
-    /// Networks that it may come from; empty: all.
+    /// Networks it is accepted from; empty: all.
     #[serde(default)]
     pub allow_from: Vec<IpNet>,
-    /// Requests in a minute, from 1 to 100,000; `None`: no limit of its own.
+    /// Requests per minute, 1 to 100,000; `None`: no limit of its own.
     #[serde(default)]
     pub rate_per_minute: Option<u32>,
-    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
+    /// The resource roles it is limited to, sorted, each at most as high as the owner's; `None`: all of the owner's.
     #[serde(default)]
     pub resources: Option<Vec<Membership>>,
-    /// Refused until its owner or an administrator confirms it: a restore has brought it back.
+    /// Whether the key was brought back by a restore, and is refused until its owner or an administrator confirms it.
     #[serde(default)]
     pub suspended: bool,
 }
 
-/// The secret that a rotation replaced, at rest.
+/// The stored form of a secret replaced by a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
-    /// As [`ApiKey::digest`].
+    /// The secret's digest, computed like [`ApiKey::digest`].
     pub digest: Digest,
-    /// Void from then on.
+    /// Refused from this time on.
     pub until: Timestamp,
 }
 
-/// What a one-time token may be used for. One never stands for the other.
+/// The single use of a one-time token. A token of one purpose is never accepted for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -274,12 +278,12 @@ pub enum Purpose {
     Confirm,
     /// Sets a new password of an active account.
     Reset,
-    /// Makes an active account's address the one that the token was mailed to.
+    /// Changes an active account's address to the one the token was mailed to.
     ChangeIdentity,
 }
 
 impl Purpose {
-    /// Whether a token of this purpose may act on an account of this status: each purpose has its one status.
+    /// Whether a token of this purpose may act on an account of this status: each purpose has exactly one status.
     #[must_use]
     pub fn fits(self, status: AccountStatus) -> bool {
         match self {
@@ -289,27 +293,27 @@ impl Purpose {
     }
 }
 
-/// A secret that was mailed, at rest: bound to one account and one purpose, consumed once.
+/// The stored form of a mailed secret: bound to one account and one purpose, consumed once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneTimeToken {
     /// SHA-256 of the token.
     pub digest: Digest,
-    /// What for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// For which account.
+    /// The account's uid.
     pub uid: UserId,
-    /// When it was made; of older records it is not known, and long ago.
+    /// Time of creation; the epoch for older records, which do not have it.
     #[serde(default)]
     pub created: Timestamp,
-    /// Void from then on.
+    /// Refused from this time on.
     pub expires: Timestamp,
-    /// The address it was mailed to, where it makes that address count: [`Purpose::ChangeIdentity`] only.
+    /// The address it was mailed to, for [`Purpose::ChangeIdentity`] only, which makes it the account's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<EmailAddress>,
 }
 
 impl OneTimeToken {
-    /// Whether it counts at `now`.
+    /// Whether the token is live at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires && !self.created.is_ahead(now)

@@ -35,7 +35,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The registered name, such as `ES256`.
+    /// Returns the registered name, such as `ES256`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Algorithm {
         }
     }
 
-    /// Reads the registered name, exactly as it is written there.
+    /// Parses a registered name; case-sensitive.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL

@@ -1,25 +1,25 @@
-//! A token bucket as one number.
+//! A token bucket in one atomic number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// Counts what is taken out of a bucket that fills evenly and holds a minute's worth.
+/// A token bucket that refills evenly and holds one minute's worth.
 ///
-/// The state is the time at which the bucket would be full again, so that a take is one exchange and an idle bucket
-/// needs no care. Source: the generic cell rate algorithm, ITU-T I.371.
+/// The state is the time at which the bucket would be full again, so that taking a token is one compare-and-exchange
+/// and an idle bucket needs no upkeep. Source: the generic cell rate algorithm, ITU-T I.371.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    /// On the clock of the caller, in nanoseconds.
+    /// In nanoseconds on the caller's clock.
     full_at: AtomicU64,
 }
 
 impl Bucket {
-    /// Takes one at `now`, a reading of [`crate::model::clock::Clock::elapsed`].
+    /// Takes one token at `now`, a reading of [`crate::model::clock::Clock::elapsed`].
     ///
     /// # Errors
-    /// How long it takes until there is one again.
+    /// The time until a token is available, if there is none.
     pub fn take(&self, now: Duration, per_minute: u32) -> Result<(), Duration> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let interval = MINUTE_NS / u64::from(per_minute.max(1));
@@ -44,7 +44,7 @@ impl Bucket {
     }
 }
 
-/// A wait as `Retry-After` tells it: whole seconds, rounded up, at least one.
+/// Converts a wait to the value of `Retry-After`: whole seconds, rounded up, at least one.
 #[must_use]
 pub fn retry_after_s(wait: Duration) -> u32 {
     let secs = wait.as_millis().div_ceil(1000).max(1);
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(bucket.take(at(9_005), 6), Err(at(1_000)));
         assert_eq!(bucket.take(at(10_005), 6), Ok(()));
         assert!(bucket.take(at(10_005), 6).is_err());
-        // Idle time fills it, and no further than a minute's worth.
+        // Idle time refills the bucket up to a minute's worth.
         for _ in 0..6 {
             assert_eq!(bucket.take(at(900_000), 6), Ok(()));
         }

@@ -1,14 +1,14 @@
-//! Where a claim is: its name, or the way to it through objects.
+//! The path of a claim: its name, or names through nested objects.
 
 use serde_json::{Map, Value};
 
-/// Longest path, in bytes.
+/// Maximum length of a path, in bytes.
 const PATH_BYTES_MAX: usize = 256;
 
-/// The place of a claim: `groups`, `realm_access.roles`, `resource_access."my.app".roles`.
+/// The path of a claim: `groups`, `realm_access.roles`, `resource_access."my.app".roles`.
 ///
-/// Dots reach into objects, quotes hold a name with dots. Without quotes a claim of that whole name comes first, so
-/// `https://example.com/roles` is what it looks like.
+/// Dots step into objects, and quotes enclose a name that contains dots. A path without quotes matches a claim of that
+/// whole name first, so `https://example.com/roles` needs no quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath {
     text: String,
@@ -17,7 +17,8 @@ pub struct ClaimPath {
 }
 
 impl ClaimPath {
-    /// Reads a path; `None` for an empty or overlong text, control characters, and quotes that do not enclose whole names.
+    /// Parses a path; `None` for an empty or overlong text, control characters, and quotes that do not enclose whole
+    /// names.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || PATH_BYTES_MAX < text.len() || text.chars().any(char::is_control) {
@@ -38,13 +39,13 @@ impl ClaimPath {
         })
     }
 
-    /// The path as it is written.
+    /// Returns the path as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The claim it leads to.
+    /// Returns the claim at this path.
     #[must_use]
     pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
         if !self.has_quotes
@@ -59,7 +60,7 @@ impl ClaimPath {
     }
 }
 
-/// The names between dots, some of them in quotes.
+/// Splits a path at its dots, except inside quotes.
 fn quoted_pieces(text: &str) -> Option<Vec<String>> {
     let mut pieces = Vec::new();
     let mut rest = text;

@@ -1,9 +1,9 @@
-//! The network that a client counts as, wherever something is counted or shared out by client.
+//! The network under which a client is counted, for rate limits and shared capacity.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The address of a client's network: an IPv4 address is its own, an IPv6 address counts by its first 64 bits, for one
-/// customer has all the others. An IPv4 address written as IPv6 is the IPv4 address.
+/// Returns the address of a client's network: for IPv4 the address itself, for IPv6 its first 64 bits, since one
+/// customer has all the others. An IPv4-mapped IPv6 address counts as the IPv4 address.
 #[must_use]
 pub fn client_network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
@@ -14,7 +14,7 @@ pub fn client_network(client: IpAddr) -> IpAddr {
     }
 }
 
-/// The network as counters and records name it: `192.0.2.1` or `2001:db8::/64`.
+/// Returns the network's name for counters and records: `192.0.2.1` or `2001:db8::/64`.
 #[must_use]
 pub fn client_network_name(client: IpAddr) -> String {
     match client_network(client) {
@@ -23,8 +23,8 @@ pub fn client_network_name(client: IpAddr) -> String {
     }
 }
 
-/// The wider networks that a client network of IPv6 is in, and for how many client networks each of them counts. Providers
-/// give a customer a /64 to a /48, and have a /32 or more themselves.
+/// Returns the wider networks that contain an IPv6 client network, each with the number of client networks it counts
+/// as. Providers assign a customer a /64 to a /48, and have a /32 or more themselves.
 pub fn wider_networks(network: &str) -> impl Iterator<Item = (String, u32)> {
     let address: Option<Ipv6Addr> = network
         .strip_suffix("/64")

@@ -1,4 +1,4 @@
-//! Points in time, and the one place that reads the clock.
+//! Points in time, and the only code that reads the clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// How far ahead of the clock a stored moment of the past may lie: more than a wrong time zone makes.
+/// Maximum distance by which a stored past time may be ahead of the clock: more than a wrong time zone causes.
 pub const AHEAD_MAX: Duration = Duration::from_hours(24);
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, which is the default.
@@ -18,31 +18,31 @@ pub const AHEAD_MAX: Duration = Duration::from_hours(24);
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since the epoch.
+    /// Creates a timestamp from milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since the epoch, as JWT claims give them; saturates at the ends of the range.
+    /// Creates a timestamp from whole seconds since the epoch, as in JWT claims; saturates.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
+    /// Returns the whole seconds since the epoch, rounded down.
     #[must_use]
     pub const fn secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This point plus `span`; saturates.
+    /// Returns this time plus `span`; saturates.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self(
@@ -51,24 +51,24 @@ impl Timestamp {
         )
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time from `earlier` to this; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whether this, stored as a moment of the past, is none: it was written while the clock was far ahead, and the clock
-    /// has been put right since.
+    /// Whether this time, stored as one of the past, is too far in the future: it was written while the clock was far
+    /// ahead, and the clock has been corrected since.
     ///
-    /// The rule for such records: what lets somebody in (sessions, one-time tokens, secrets that were replaced) is void, and
-    /// so is a mail with what it carries; what waits for such a moment waits no longer; a last use is overwritten by the
-    /// next one. What lies ahead by less lives longer by that much.
+    /// Such records follow one rule. Everything that grants access (sessions, one-time tokens, replaced secrets) is
+    /// void, and so is a mail with its contents; a wait for such a time ends at once; a last use is overwritten by the
+    /// next. Anything that is ahead by less lives longer by that much.
     #[must_use]
     pub fn is_ahead(self, now: Self) -> bool {
         now.plus(AHEAD_MAX) < self
     }
 
-    /// Reads an RFC 3339 text such as `2030-01-31T12:00:00Z`; `None` if it is none.
+    /// Parses an RFC 3339 text such as `2030-01-31T12:00:00Z`; `None` if it is invalid.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -77,14 +77,14 @@ impl Timestamp {
             .map(Self)
     }
 
-    /// As RFC 3339 in UTC with milliseconds, such as `2030-01-31T12:00:00.000Z`.
+    /// Formats as RFC 3339 in UTC with milliseconds, such as `2030-01-31T12:00:00.000Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let nanos = i128::from(self.0) * 1_000_000;
         let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
             return "out of range".to_owned();
         };
-        // Rfc3339 of the crate leaves zeros at the end out: texts of different lengths do not sort by time.
+        // `Rfc3339` of the crate omits trailing zeros, and texts of different lengths do not sort by time.
         format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
             at.year(),
@@ -98,22 +98,22 @@ impl Timestamp {
     }
 }
 
-/// Tells the time. An argument wherever time matters, so that tests can own it.
+/// A source of time. Passed as an argument wherever time matters, so that tests can supply their own.
 pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
-    /// Wall clock: for expiry, issue and stored times only.
+    /// Returns the wall clock: for expiry, issue and stored times only.
     fn now(&self) -> Timestamp;
-    /// Monotonic time since some fixed start: for limits, timeouts and durations.
+    /// Returns the monotonic time since some fixed start: for limits, timeouts and durations.
     fn elapsed(&self) -> Duration;
 }
 
-/// The machine's own clocks.
+/// The system's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose `elapsed` counts from now.
+    /// Creates a clock whose `elapsed` counts from now.
     #[must_use]
     #[expect(
         clippy::disallowed_methods,
@@ -149,7 +149,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests.
+/// A clock for tests that moves only when it is set.
 #[derive(Debug)]
 pub struct ManualClock {
     start: i64,
@@ -158,7 +158,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that shows `at`.
+    /// Creates a clock that shows `at`.
     #[must_use]
     pub fn at(at: Timestamp) -> Self {
         Self {
@@ -168,7 +168,7 @@ impl ManualClock {
         }
     }
 
-    /// Sets the wall clock forward, or back, by so many milliseconds.
+    /// Moves the wall clock forward by `millis`, or back if it is negative.
     pub fn set_forward(&self, millis: i64) {
         self.set_forward.fetch_add(millis, Ordering::SeqCst);
     }

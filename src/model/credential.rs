@@ -1,6 +1,6 @@
-//! Kinds of credentials, and sets of them.
+//! Credential kinds, and sets of them.
 
-/// A kind of credential, whatever header field carries it.
+/// A kind of credential, regardless of the header field that carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialKind {
     /// A bearer token.
@@ -13,27 +13,27 @@ pub enum CredentialKind {
     Mtls,
 }
 
-/// A set of kinds.
+/// A set of credential kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialKinds(u8);
 
 impl CredentialKinds {
-    /// No kind.
+    /// The empty set.
     pub const NONE: Self = Self(0);
-    /// Every kind.
+    /// The set of all kinds.
     pub const ALL: Self = Self::NONE
         .with(CredentialKind::Bearer)
         .with(CredentialKind::ApiKey)
         .with(CredentialKind::Cookie)
         .with(CredentialKind::Mtls);
 
-    /// The set with one more kind.
+    /// Returns the set with one more kind.
     #[must_use]
     pub const fn with(self, kind: CredentialKind) -> Self {
         Self(self.0 | 1 << kind as u8)
     }
 
-    /// The kinds that both sets have.
+    /// Returns the kinds in both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
@@ -52,18 +52,18 @@ impl FromIterator<CredentialKind> for CredentialKinds {
     }
 }
 
-/// What becomes of a caller's credentials on a route: which kinds count there, and which are passed on.
+/// The rules of a route for its caller's credentials: which kinds it accepts, and which it passes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialRules {
-    /// The kinds that count. A field that could carry another kind only is the application's own, and is passed on unless
-    /// it holds a credential of ours.
+    /// The accepted kinds. A header field that could only carry another kind belongs to the application, and is passed
+    /// on unless it contains a credential of the gateway.
     pub accept: CredentialKinds,
-    /// The kinds that are passed on, bearer tokens with all of `Authorization`.
+    /// The kinds passed on; bearer tokens with the whole `Authorization` field.
     pub pass: CredentialKinds,
 }
 
 impl Default for CredentialRules {
-    /// Every kind counts, and none is passed on.
+    /// Returns the rules that accept every kind and pass none on.
     fn default() -> Self {
         Self {
             accept: CredentialKinds::ALL,
@@ -73,7 +73,7 @@ impl Default for CredentialRules {
 }
 
 impl CredentialRules {
-    /// Whether a field that carries this kind may reach the upstream at all.
+    /// Whether a header field of this kind may reach the upstream.
     #[must_use]
     pub const fn may_pass(self, kind: CredentialKind) -> bool {
         self.pass.contains(kind) || !self.accept.contains(kind)

@@ -1,60 +1,60 @@
-//! Why a request is refused: one closed list, with the status and the stable code of each.
+//! The reasons for refusing a request: a closed list with the status and stable code of each.
 
-/// A refusal. The code is part of the contract with callers and dashboards: it never changes its meaning.
+/// A refusal. The code is part of the contract with callers and dashboards: its meaning never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DenyReason {
-    /// The request's framing, Host or fields break HTTP's rules.
+    /// The request's framing, Host or header fields break HTTP's rules.
     RequestMalformed,
-    /// A field's name holds other characters than letters, digits, `-`, `_` and `.`.
+    /// A header field's name has characters other than letters, digits, `-`, `_` and `.`.
     HeaderNameRefused,
-    /// A field names another method than the request's own, where the route does not take that.
+    /// A header field names a method other than the request's own, and the route does not accept that.
     MethodOverrideRefused,
-    /// The target can be read as more than one path.
+    /// The request target can be read as more than one path.
     PathRefused,
-    /// The target is longer than the limit.
+    /// The request target is longer than the limit.
     TargetTooLong,
     /// The head has too many fields or bytes.
     HeadTooLarge,
-    /// A method that never passes, such as TRACE or CONNECT.
+    /// A method that is never forwarded, such as TRACE or CONNECT.
     MethodRefused,
     /// No route matches host, path and method.
     NoRoute,
-    /// A credential is asked for and none came.
+    /// A credential is required and none was sent.
     CredentialMissing,
     /// Two credentials at once, or one of them twice.
     CredentialConflict,
-    /// The bearer token is not one that is accepted here.
+    /// The bearer token is not accepted.
     BearerInvalid,
-    /// The bearer token was good once.
+    /// The bearer token has expired.
     BearerExpired,
-    /// The session behind the bearer token or cookie has ended, or its account may not act any more.
+    /// The session of the bearer token or cookie has ended, or its account may no longer act.
     SessionEnded,
-    /// Unknown, wrong, revoked or expired API key: the caller is told no more than that.
+    /// Unknown, wrong, revoked or expired API key; the caller does not learn which.
     ApiKeyInvalid,
-    /// A cookie may not authenticate this: it changes something, and was sent from a page of a foreign origin.
+    /// A cookie may not authenticate this request: it changes state, and comes from a page of a foreign origin.
     OriginRefused,
-    /// Recognised, but none of the roles asked for.
+    /// Authenticated, but with none of the required roles.
     RoleMissing,
-    /// Recognised, but a scope is missing.
+    /// Authenticated, but without a required scope.
     ScopeMissing,
-    /// Permitted, but what the upstream would be told of the caller fits into no head that upstreams take.
+    /// Allowed, but the identity headers are too large for a request head that upstreams accept.
     IdentityTooLarge,
     /// The account must change its password first.
     PasswordMustChange,
     /// The body is larger than the limit.
     BodyTooLarge,
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     BodyTimeout,
-    /// More requests than the credential or the caller may send.
+    /// The rate limit of the credential or the caller is exceeded.
     RateLimited,
-    /// Who asks for a decision about another request is no proxy that may.
+    /// A forward-auth request from an address that is not a trusted proxy.
     ForwarderRefused,
-    /// What a proxy asks about reads in no way, or in more than one.
+    /// A forward-auth request that describes no request, or more than one.
     ForwardMalformed,
 }
 
 impl DenyReason {
-    /// Every reason once: for tables and metrics.
+    /// Every reason once, for tables and metrics.
     pub const ALL: [Self; 24] = [
         Self::RequestMalformed,
         Self::HeaderNameRefused,
@@ -82,7 +82,7 @@ impl DenyReason {
         Self::ForwardMalformed,
     ];
 
-    /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
+    /// Returns the stable code: `snake_case`, used in the response's `code`, the access record and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -113,7 +113,7 @@ impl DenyReason {
         }
     }
 
-    /// The HTTP status it is answered with on a route.
+    /// Returns the HTTP status of the response on a route.
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
@@ -144,8 +144,8 @@ impl DenyReason {
         }
     }
 
-    /// The HTTP status it is answered with to a proxy that asks about the request of another: 400 only for a mistake of
-    /// that proxy's; else 401 or 403, the two refusals that every proxy understands. What no login can mend is 403.
+    /// Returns the HTTP status of the response to a forward-auth proxy: 400 only for a mistake of that proxy; otherwise
+    /// 401 or 403, the two refusals that every proxy understands. A refusal that no login can lift is 403.
     #[must_use]
     pub const fn status_for_proxy(self) -> u16 {
         match self {
@@ -158,7 +158,7 @@ impl DenyReason {
         }
     }
 
-    /// A short fixed sentence for people.
+    /// Returns a short fixed sentence for humans.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -189,7 +189,7 @@ impl DenyReason {
         }
     }
 
-    /// The `error` of the `WWW-Authenticate` challenge (RFC 6750 section 3.1); `None`: a bare challenge.
+    /// Returns the `error` of the `WWW-Authenticate` challenge (RFC 6750 section 3.1); `None`: a bare challenge.
     #[must_use]
     pub const fn challenge_error(self) -> Option<&'static str> {
         match self {
@@ -201,7 +201,8 @@ impl DenyReason {
     }
 }
 
-/// The challenge of a `WWW-Authenticate` field (RFC 6750 section 3): with the error, or bare where no token came.
+/// Returns the challenge of a `WWW-Authenticate` field (RFC 6750 section 3): with the error, or bare if no token was
+/// sent.
 #[must_use]
 pub fn challenge(error: Option<&str>) -> &'static str {
     match error {

@@ -16,10 +16,10 @@ use crate::model::text::text_conversions;
 pub struct EmailAddress(Arc<str>);
 
 impl EmailAddress {
-    /// Checks the rule.
+    /// Parses an address that follows the rule.
     ///
     /// # Errors
-    /// [`Invalid`] for a text that breaks it.
+    /// [`Invalid`] for a text that breaks the rule.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let sides = text.split_once('@');
         let fits = text.len() <= 254
@@ -38,12 +38,12 @@ impl EmailAddress {
         }
     }
 
-    /// Takes an address that a mail can get to over every transport: the rule for all that is typed from now on, where
-    /// [`EmailAddress::parse`] reads what is stored.
+    /// Parses an address that mail can reach over every transport. Applies to newly entered addresses;
+    /// [`EmailAddress::parse`] reads stored ones.
     ///
-    /// A dot-string of at most 64 bytes, and a domain of labels of at most 63 (RFC 5321 sections 2.3.5 and 4.5.3.1), all in
-    /// ASCII: few servers take others (SMTPUTF8). No quoted local part, no address literal or other numbers for a domain,
-    /// no routes of old (`%` and `!`): with them one mailbox has endless names.
+    /// A dot-string of at most 64 bytes, and a domain of labels of at most 63 (RFC 5321 sections 2.3.5 and 4.5.3.1),
+    /// all in ASCII, since few servers accept others (SMTPUTF8). No quoted local part, no address literal or other
+    /// numeric domain, and no source routes (`%` and `!`): these would allow endless names for one mailbox.
     ///
     /// # Errors
     /// [`Invalid`] for a text that breaks the rule.
@@ -58,19 +58,20 @@ impl EmailAddress {
         }
     }
 
-    /// The address as typed.
+    /// Returns the address as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What login and forgot compare: the address without ASCII case, and nothing else changed.
+    /// Returns the form that login and password reset compare: ASCII case folded, nothing else changed.
     #[must_use]
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 
-    /// What registration compares to find duplicates: lower case, `+tag` dropped, dots dropped for gmail.com.
+    /// Returns the form that registration compares to find duplicates: lower case, `+tag` dropped, dots dropped for
+    /// gmail.com.
     #[must_use]
     pub fn normalized(&self) -> String {
         let lower = self.0.to_lowercase();
@@ -86,7 +87,7 @@ impl EmailAddress {
     }
 }
 
-/// Source: RFC 5322 section 3.2.3, `dot-atom-text`.
+/// Whether a text is `dot-atom-text` of RFC 5322 section 3.2.3.
 fn is_local_part(text: &str) -> bool {
     let is_atom = |atom: &str| {
         !atom.is_empty()
@@ -189,7 +190,7 @@ mod tests {
         ] {
             assert!(EmailAddress::reachable(bad).is_err(), "{bad}");
         }
-        // What was taken before stays readable.
+        // Addresses stored by older versions can still be read.
         assert!(EmailAddress::parse("a@[127.0.0.1]").is_ok());
     }
 

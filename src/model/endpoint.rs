@@ -1,13 +1,13 @@
-//! Where another server is asked over HTTP.
+//! HTTP endpoints of other servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::Uri;
 
-/// Longest URL that is looked at, in bytes.
+/// Maximum length of a URL, in bytes.
 const BYTES_MAX: usize = 2048;
 
-/// A URL that may be asked: `https://`, or `http://` on loopback, without user, password and fragment.
+/// A URL that the gateway may request: `https://`, or `http://` on loopback, without user, password and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     is_tls: bool,
@@ -25,10 +25,10 @@ enum Host {
 }
 
 impl Endpoint {
-    /// Reads a URL; `None` for any that may not be asked.
+    /// Parses a URL; `None` if it may not be requested.
     ///
-    /// Plain HTTP is taken for loopback addresses and `localhost` only. A host that reads as a number without being an
-    /// address is none: resolvers make of it what they like.
+    /// Plain HTTP is accepted for loopback addresses and `localhost` only. A host that reads as a number without being
+    /// an address is refused, since resolvers differ about it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_plain = text.len() <= BYTES_MAX
@@ -45,7 +45,7 @@ impl Endpoint {
             _ => return None,
         };
         let authority = uri.authority()?;
-        // A colon without a port is no default port.
+        // A colon without a port does not mean the default port.
         if authority.as_str().contains('@') || authority.as_str().ends_with(':') {
             return None;
         }
@@ -69,13 +69,13 @@ impl Endpoint {
         (port != 0 && (is_tls || endpoint.is_loopback())).then_some(endpoint)
     }
 
-    /// Whether it is asked over TLS.
+    /// Whether it is requested over TLS.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         self.is_tls
     }
 
-    /// The host: a name in lower case, or an address without brackets.
+    /// Returns the host: a name in lower case, or an address without brackets.
     #[must_use]
     pub fn host(&self) -> String {
         match &self.host {
@@ -84,32 +84,32 @@ impl Endpoint {
         }
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as they stand in the URL, for `Host` and for logs.
+    /// Returns host and port as in the URL, for `Host` and for logs.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The whole URL.
+    /// Returns the whole URL.
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority, self.target)
     }
 
-    /// Path and query.
+    /// Returns path and query.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// Whether it can be nowhere but on this machine.
+    /// Whether the host can only be this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match &self.host {
@@ -118,7 +118,7 @@ impl Endpoint {
         }
     }
 
-    /// Where it is, if no resolver is needed to tell.
+    /// Returns the addresses, if they are known without a resolver.
     #[must_use]
     pub fn addresses(&self) -> Option<Vec<SocketAddr>> {
         let hosts: Vec<IpAddr> = match &self.host {
@@ -153,7 +153,8 @@ impl Host {
     }
 }
 
-/// Reads the name of a host into lower case: labels of letters, digits, `-` and `_`, the last of them no number.
+/// Converts a host name to lower case; `None` unless it has labels of letters, digits, `-` and `_`, the last of which
+/// is not a number.
 #[must_use]
 pub fn host_name(text: &str) -> Option<String> {
     let is_label = |label: &str| {

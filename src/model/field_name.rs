@@ -1,10 +1,10 @@
-//! Names of header fields as the servers behind read them, and which of them are not the caller's to send.
+//! Names of header fields as upstream servers read them, and the ones that a caller may not set.
 
-/// Longest name that is compared whole, in bytes.
+/// Maximum length of a name that is compared whole, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Names that speak for a gateway or a proxy: who calls, by which certificate, where to, from whom. Each stands for
-/// itself and for all that begin with it and a `-`.
+/// Names that state facts of a gateway or a proxy: the caller, the certificate, the target, the origin. Each entry
+/// covers that name and all names that begin with it and a `-`.
 ///
 /// Source: RFC 7239; RFC 9440; GHSA-vjrc-mh2v-45x6; CVE-2016-5385; CVE-2018-14773.
 const FAMILIES: &[&str] = &[
@@ -69,10 +69,10 @@ const FAMILIES: &[&str] = &[
     "x-webauth",
 ];
 
-/// The one family whose other members may be an application's own, such as its token or signature.
+/// The only family with members that may be an application's own, such as its token or signature.
 const AUTH_FAMILY: &[u8] = b"x-auth-";
 
-/// What follows that prefix in members that say who calls, here or elsewhere.
+/// The words after that prefix in names that state an identity, here or elsewhere.
 const AUTH_IDENTITY: &[&str] = &[
     "account",
     "admin",
@@ -93,7 +93,7 @@ const AUTH_IDENTITY: &[&str] = &[
     "user",
 ];
 
-/// Names by which frameworks take another method for the request's own.
+/// Names of header fields whose value frameworks use instead of the request's method.
 const METHOD_OVERRIDES: &[&[u8]] = &[
     b"http-method-override",
     b"method-override",
@@ -105,8 +105,8 @@ const METHOD_OVERRIDES: &[&[u8]] = &[
 /// The shortest of [`METHOD_OVERRIDES`].
 const SHORTEST_OVERRIDE: &[u8] = b"x-http-method";
 
-/// A name as it is compared: in lower case, with one `-` for each run of bytes that are neither letter nor digit, and none
-/// at the ends. CGI and its heirs may make one variable of all these spellings.
+/// A name in the form for comparison: lower case, one `-` for each run of bytes that are neither letter nor digit, and
+/// none at the ends. CGI and its successors may map all these spellings to one variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Folded {
     bytes: [u8; NAME_BYTES_MAX],
@@ -152,24 +152,24 @@ impl Folded {
         }
     }
 
-    /// The folded name; of a longer one its beginning.
+    /// Returns the folded name, cut to the maximum length.
     fn beginning(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// The folded name; `None` for one that is too long to be compared.
+    /// Returns the folded name; `None` if it is too long to be compared.
     #[must_use]
     pub fn whole(&self) -> Option<&[u8]> {
         (!self.is_cut).then(|| self.beginning())
     }
 
-    /// Whether the name is written as it is compared, but for case.
+    /// Whether the name as written equals its folded form, except for case.
     #[must_use]
     pub const fn is_as_written(&self) -> bool {
         self.is_as_written
     }
 
-    /// Whether the name speaks for a gateway or a proxy.
+    /// Whether the name belongs to a gateway or a proxy.
     #[must_use]
     pub fn is_of_family(&self) -> bool {
         let name = self.beginning();
@@ -180,7 +180,7 @@ impl Folded {
         FAMILIES.iter().any(is_of)
     }
 
-    /// Whether it says who calls, where to, or from whom: no configuration lets a caller's pass.
+    /// Whether the name states an identity, a target or an origin: no configuration passes on the caller's.
     #[must_use]
     pub fn is_never_the_callers(&self) -> bool {
         let Some(rest) = self.beginning().strip_prefix(AUTH_FAMILY) else {
@@ -192,14 +192,14 @@ impl Folded {
     }
 }
 
-/// The families, for callers that look at the first two bytes before they fold a name.
+/// Returns the families, for callers that check the first two bytes before they fold a name.
 pub fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().copied()
 }
 
-/// Whether frameworks may take the value of this field for the request's method.
+/// Whether frameworks may take the value of this field as the request's method.
 ///
-/// The last byte tells most names apart, and so does the length: `x-http-method` is the shortest.
+/// The last byte and the length rule out most names: `x-http-method` is the shortest.
 #[must_use]
 pub fn is_method_override(name: &[u8]) -> bool {
     let may_be = match name.last() {
@@ -213,8 +213,8 @@ pub fn is_method_override(name: &[u8]) -> bool {
             .is_some_and(|name| METHOD_OVERRIDES.contains(&name))
 }
 
-/// A byte of a name that every server reads as itself or as a separator: what else a token may hold (RFC 9110 section
-/// 5.6.2) is in no field that anybody uses.
+/// Whether every server reads this byte of a name as itself or as a separator. No field in use has any of the other
+/// bytes that a token may contain (RFC 9110 section 5.6.2).
 #[must_use]
 pub const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')

@@ -1,39 +1,39 @@
-//! Header fields by which a proxy says whose request it passes on.
+//! Header fields in which a proxy describes the request that it forwards.
 
 use http::HeaderName;
 
-/// Where hops write whom they had the request from.
+/// The address from which each hop received the request.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// By which scheme it came to a hop.
+/// The scheme with which the request reached a hop.
 pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// For which host it came to a hop.
+/// The host for which the request reached a hop.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// By which port it came to a hop.
+/// The port on which the request reached a hop.
 pub const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// What a hop took off the path.
+/// The path prefix that a hop removed.
 pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-/// Whom a hop had the request from, in its one and only address.
+/// The single address from which a hop received the request.
 pub const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// A field that a trusted proxy may be believed.
+/// A header field that is believed when a trusted proxy sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardingField {
-    /// `X-Forwarded-For`: the addresses that the request came by.
+    /// `X-Forwarded-For`: the addresses that the request passed through.
     For,
-    /// `X-Forwarded-Proto`: the scheme that the caller used.
+    /// `X-Forwarded-Proto`: the scheme used by the caller.
     Proto,
-    /// `X-Forwarded-Host`: the host that the caller named.
+    /// `X-Forwarded-Host`: the host named by the caller.
     Host,
-    /// `X-Forwarded-Port`: the port that the caller used.
+    /// `X-Forwarded-Port`: the port used by the caller.
     Port,
-    /// `X-Forwarded-Prefix`: what was taken off the path.
+    /// `X-Forwarded-Prefix`: the removed path prefix.
     Prefix,
     /// `X-Real-IP`: the caller's address.
     RealIp,
 }
 
 impl ForwardingField {
-    /// All of them.
+    /// Every field once.
     pub const ALL: [Self; 6] = [
         Self::For,
         Self::Proto,
@@ -43,7 +43,7 @@ impl ForwardingField {
         Self::RealIp,
     ];
 
-    /// Its name.
+    /// Returns the field's name.
     #[must_use]
     pub const fn name(self) -> HeaderName {
         match self {
@@ -56,7 +56,7 @@ impl ForwardingField {
         }
     }
 
-    /// Reads a name, without case.
+    /// Parses a name, ignoring case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL
@@ -65,21 +65,21 @@ impl ForwardingField {
     }
 }
 
-/// Which fields count.
+/// A set of believed header fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedFields(u8);
 
 impl TrustedFields {
-    /// Not one of them.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// Whether a field is among them.
+    /// Whether a field is in the set.
     #[must_use]
     pub const fn has(self, field: ForwardingField) -> bool {
         self.0 & (1 << field as u8) != 0
     }
 
-    /// Whether a name is that of one among them.
+    /// Whether a name is that of a field in the set.
     #[must_use]
     pub fn has_name(self, name: &HeaderName) -> bool {
         ForwardingField::ALL
@@ -99,13 +99,13 @@ impl FromIterator<ForwardingField> for TrustedFields {
 }
 
 impl Default for TrustedFields {
-    /// What every proxy overwrites: the address and the scheme.
+    /// Returns the fields that every proxy overwrites: the address and the scheme.
     fn default() -> Self {
         Self::from_iter([ForwardingField::For, ForwardingField::Proto])
     }
 }
 
-/// The scheme of the web that a text names, without case; some proxies tell WebSocket handshakes by schemes of their own.
+/// Returns the web scheme for a text, ignoring case; some proxies report WebSocket handshakes by schemes of their own.
 #[must_use]
 pub fn web_scheme(text: &str) -> Option<&'static str> {
     let is_one_of = |names: [&str; 2]| names.iter().any(|name| text.eq_ignore_ascii_case(name));

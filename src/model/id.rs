@@ -1,4 +1,4 @@
-//! Names that machines give: each kind its own type, so that one cannot stand for another.
+//! Generated ids: one type per kind, so that they cannot be confused.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::text::text_conversions;
 
-/// A text that is no id of the wanted kind.
+/// The error for a text that is not an id of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of this kind")]
 pub struct InvalidId;
@@ -22,13 +22,13 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &str = $prefix;
 
-            /// Checks a whole id, prefix included: the prefix, then 8 to 64 of `[A-Za-z0-9_-]`.
+            /// Parses a whole id, prefix included: the prefix, then 8 to 64 of `[A-Za-z0-9_-]`.
             ///
             /// # Errors
-            /// [`InvalidId`] for anything else.
+            /// [`InvalidId`] for any other text.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 let rest = text.strip_prefix($prefix).ok_or(InvalidId)?;
                 let fits = (8..=64).contains(&rest.len())
@@ -36,7 +36,7 @@ macro_rules! id {
                 if fits { Ok(Self(text.into())) } else { Err(InvalidId) }
             }
 
-            /// The id as text.
+            /// Returns the id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -48,15 +48,15 @@ macro_rules! id {
 }
 
 id! {
-    /// A user's stable id: claim `sub`, header `X-Auth-Uid`. Never given out twice.
+    /// A user's stable id: claim `sub`, header `X-Auth-Uid`. Never reused.
     UserId, "u-"
 }
 id! {
-    /// The id of an account's record; an account has one uid and one of these.
+    /// The id of an account's record; an account has one uid and one account id.
     AccountId, "a-"
 }
 id! {
-    /// The id of a session: claim `sid`. Not a secret; the refresh token is.
+    /// The id of a session: claim `sid`. Not a secret, unlike the refresh token.
     SessionId, "s-"
 }
 id! {
@@ -68,16 +68,17 @@ id! {
     MailId, "mail-"
 }
 
-/// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62; imported ones may hold `-` and `_`.
+/// The public part of an API key, `dwk_<key id>.<secret>`: 8 characters of base 62; imported ones may contain `-` and
+/// `_`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId([u8; 8]);
 
 impl KeyId {
-    /// Checks 8 characters of `0-9A-Za-z_-`.
+    /// Parses 8 characters of `0-9A-Za-z_-`.
     ///
     /// # Errors
-    /// [`InvalidId`] for anything else.
+    /// [`InvalidId`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let bytes: [u8; 8] = text.as_bytes().try_into().map_err(|_| InvalidId)?;
         let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
@@ -88,10 +89,10 @@ impl KeyId {
         }
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // The constructor lets ASCII in only.
+        // The constructor accepts ASCII only.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -104,8 +105,8 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// The id of one request, in answers, logs and towards the upstream: 16 lower-case hex digits, or what a trusted proxy
-/// calls it.
+/// The id of one request, in responses, logs and towards the upstream: 16 lower-case hex digits, or the id set by a
+/// trusted proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId {
     bytes: [u8; Self::BYTES_MAX],
@@ -113,11 +114,11 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// Longest id, in bytes.
+    /// Maximum length of an id, in bytes.
     const BYTES_MAX: usize = 128;
 
-    /// Takes the id that a trusted proxy has given the request; `None` for one that is not fit for logs and pages: 1 to
-    /// 128 letters, digits and characters that no format of ours has a meaning for.
+    /// Parses the id that a trusted proxy has set; `None` unless it is safe in logs and pages: 1 to 128 letters, digits
+    /// and characters without a meaning in any format of the gateway.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~:;/+=@".contains(byte);
@@ -132,7 +133,7 @@ impl RequestId {
         })
     }
 
-    /// Writes a number as 16 hex digits; different numbers give different ids.
+    /// Formats a number as 16 hex digits; different numbers yield different ids.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
         let mut bytes = [0; Self::BYTES_MAX];
@@ -143,7 +144,7 @@ impl RequestId {
         Self { bytes, len: 16 }
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len));
@@ -163,10 +164,10 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// An odd number without a pattern: multiplied by it, a counter visits every number once, in no visible order.
+/// An odd number without a pattern: a counter multiplied by it visits every number once, in no visible order.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Draws the ids of requests: each of these draws different ones, unlike those of others.
+/// A generator of request ids: each instance yields distinct ids, which also differ from those of others.
 #[derive(Debug)]
 pub struct RequestIds {
     seed: u64,
@@ -174,7 +175,8 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// With a seed of its own. Ids need to differ, not to be secret; the standard library's seed comes from the system.
+    /// Creates a generator with a seed of its own. Ids need to be distinct, not secret; the standard library's seed
+    /// comes from the system.
     #[must_use]
     pub fn seeded() -> Self {
         Self::new(RandomState::new().build_hasher().finish())
@@ -187,7 +189,7 @@ impl RequestIds {
         }
     }
 
-    /// The next id.
+    /// Returns the next id.
     #[must_use]
     pub fn draw(&self) -> RequestId {
         let count = self.next.fetch_add(1, Ordering::Relaxed);

@@ -1,25 +1,25 @@
-//! A caller as verified for this request.
+//! The identity of a caller, as verified for one request.
 
 use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::Account;
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId, UserId};
 
-/// By what a caller was recognised; the value of `X-Auth-Method`.
+/// The means by which a caller was authenticated; the value of `X-Auth-Method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthnMethod {
-    /// A bearer token, ours or a foreign issuer's.
+    /// A bearer token, of this gateway or of a foreign issuer.
     Jwt,
     /// An API key.
     ApiKey,
     /// The session cookie.
     Session,
-    /// By nothing.
+    /// None.
     Anonymous,
 }
 
 impl AuthnMethod {
-    /// The value of `X-Auth-Method`.
+    /// Returns the value of `X-Auth-Method`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,23 +31,23 @@ impl AuthnMethod {
     }
 }
 
-/// Who acts.
+/// The user or service that acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
-    /// An account of ours, as it was when it was read.
+    /// An account of this gateway, as it was when read.
     Own {
-        /// The record.
+        /// The account's record.
         account: std::sync::Arc<Account>,
         /// The login behind the bearer token or cookie; `None` for an API key.
         session: Option<SessionId>,
     },
-    /// Somebody whom a foreign issuer vouches for.
+    /// A principal known to a foreign issuer.
     Foreign {
         /// The issuer's configured name.
         issuer: String,
-        /// `subject_prefix` and the subject claim: visible ASCII without comma, 1 to 255.
+        /// `subject_prefix` followed by the subject claim: visible ASCII without comma, 1 to 255.
         subject: String,
-        /// `subject_prefix` and the username claim.
+        /// `subject_prefix` followed by the username claim.
         username: Option<String>,
     },
 }
@@ -55,26 +55,26 @@ pub enum Principal {
 /// A principal with roles and scopes as verified for this request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Who.
+    /// The user or service.
     pub principal: Principal,
-    /// By what.
+    /// The means of authentication.
     pub method: AuthnMethod,
-    /// Which API key.
+    /// The id of the API key, if one was used.
     pub key_id: Option<KeyId>,
-    /// Global roles, sorted, no two alike.
+    /// Global roles, sorted and distinct.
     pub roles: Vec<Role>,
     /// Resource roles, sorted by resource, then id.
     pub resource_roles: Vec<ResourceRole>,
-    /// The resource roles that the credential is limited to, sorted; `None`: it is limited to none.
+    /// The resource roles that the credential is limited to, sorted; `None`: no limit.
     pub only: Option<std::sync::Arc<[ResourceRole]>>,
-    /// Scopes, sorted, no two alike.
+    /// Scopes, sorted and distinct.
     pub scopes: Vec<Scope>,
-    /// When the credential ends; `None`: it does not by itself.
+    /// Time of expiry of the credential; `None`: it does not expire by itself.
     pub expires: Option<Timestamp>,
 }
 
 impl Identity {
-    /// The stable name as told to upstreams, `X-Auth-Uid`.
+    /// Returns the stable name that upstreams receive as `X-Auth-Uid`.
     #[must_use]
     pub fn subject(&self) -> &str {
         match &self.principal {
@@ -83,7 +83,7 @@ impl Identity {
         }
     }
 
-    /// The name for people, `X-Auth-Username`.
+    /// Returns the human-readable name, `X-Auth-Username`.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
         match &self.principal {
@@ -92,7 +92,7 @@ impl Identity {
         }
     }
 
-    /// The uid of an account of ours.
+    /// Returns the uid, if the principal is an account of this gateway.
     #[must_use]
     pub fn own_uid(&self) -> Option<&UserId> {
         match &self.principal {
@@ -101,13 +101,13 @@ impl Identity {
         }
     }
 
-    /// How many roles and scopes it has: what it takes of memory beyond the few that everybody has.
+    /// Returns the number of roles and scopes: a measure of the memory used beyond the few that every identity has.
     #[must_use]
     pub const fn words(&self) -> usize {
         self.roles.len() + self.resource_roles.len() + self.scopes.len()
     }
 
-    /// The length of all its texts together: others choose how long they are.
+    /// Returns the total length of all texts, which others choose.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let roles = self.roles.iter().map(|role| role.as_str().len());
@@ -128,7 +128,7 @@ impl Identity {
             .is_ok()
     }
 
-    /// What is left of a resource role under the limits of the credential; `None`: nothing.
+    /// Limits a resource role to the credential's limits; `None` if nothing remains.
     #[must_use]
     pub fn narrowed(&self, role: ResourceRole) -> Option<ResourceRole> {
         let Some(only) = &self.only else {

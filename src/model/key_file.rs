@@ -1,4 +1,4 @@
-//! The key files of a store: what each is called, and what hangs on it.
+//! The key files of a store: their names, and the records that depend on them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 
-/// A file of the directory `keys`, without which something at rest is worth nothing.
+/// A file of the directory `keys` that stored records depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum KeyFile {
@@ -20,7 +20,7 @@ pub enum KeyFile {
 }
 
 impl KeyFile {
-    /// Every key file once, in the order of their names.
+    /// Every key file once, in the order of the names.
     pub const ALL: [Self; 6] = [
         Self::ApiKey,
         Self::Assertion,
@@ -30,7 +30,7 @@ impl KeyFile {
         Self::Signing,
     ];
 
-    /// The name of the file.
+    /// Returns the file's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,13 +43,13 @@ impl KeyFile {
         }
     }
 
-    /// The key file of a name; `None`: there is none.
+    /// Returns the key file of this name; `None` if there is none.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|file| file.name() == name)
     }
 
-    /// What hangs on it, in some words for a list.
+    /// Returns the records that depend on it, in a few words for a list.
     #[must_use]
     pub const fn protects(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl KeyFile {
         }
     }
 
-    /// What another one in its place voids.
+    /// Returns what becomes void when the file is replaced.
     #[must_use]
     pub const fn voids(self) -> &'static str {
         match self {
@@ -89,12 +89,13 @@ impl KeyFile {
     }
 }
 
-/// What a key file is known by, among the records that hang on it.
+/// The mark by which the store recognises a key file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyMark {
-    /// Fingerprints of what it may hold. More than one while another takes its place: a crash leaves either of them.
+    /// Fingerprints of the accepted contents. More than one during a replacement, since a crash may leave either of
+    /// them.
     pub fingerprints: Vec<Digest>,
-    /// When the file was made; for a ring of keys, when it was begun.
+    /// Time of creation of the file, or of the ring if it holds one.
     pub since: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! A mail that waits in the outbox.
+//! A mail in the outbox.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
 
-/// A mail as the outbox keeps it: sealed, since it may hold a one-time token, with what its delivery needs to know.
+/// A mail as stored in the outbox: sealed, since it may contain a one-time token, with the data that delivery needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedMail {
-    /// Its id, to which the seal is bound.
+    /// The mail's id, to which the seal is bound.
     pub id: MailId,
     /// Sender, recipient and message.
     pub sealed: Sealed,
-    /// When it was written.
+    /// Time of creation.
     pub created: Timestamp,
-    /// Not sent from then on: the end of the token in it.
+    /// Not sent from this time on: the expiry of the token in it.
     pub expires: Timestamp,
-    /// Not tried before.
+    /// Earliest time of the next attempt.
     pub next_try: Timestamp,
-    /// How often it was tried in vain.
+    /// Number of failed attempts.
     pub attempts: u32,
-    /// How often of these the recipient was refused for good.
+    /// Number of these attempts in which the recipient was permanently refused.
     pub refusals: u32,
 }
 
-/// Bytes that say nothing without the key.
+/// Bytes that are encrypted with a key of the store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
 
@@ -54,12 +54,12 @@ impl<'de> Deserialize<'de> for Sealed {
     }
 }
 
-/// Mails whose time has come.
+/// The mails that are due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueMails {
-    /// Those that have waited longest first.
+    /// The due mails, the longest waiting first.
     pub mails: Vec<QueuedMail>,
-    /// When the next one is due, as far as it was seen.
+    /// Time at which the next mail is due, as far as it was read.
     pub next: Option<Timestamp>,
 }
 

@@ -1,6 +1,7 @@
-//! Floor 0: the words of the domain, each with the rule that makes it one.
+//! Floor 0: the types of the domain, each with its rule.
 //!
-//! Nothing here does I/O, waits, draws random bytes or reads the clock (except [`clock`], which is the one place that may).
+//! Nothing here does I/O, waits, draws random bytes or reads the clock, except [`clock`], which is the only place that
+//! may.
 
 pub mod access;
 pub mod account;

@@ -1,9 +1,9 @@
-//! The path that is matched, and sent.
+//! The canonical path, which is matched and sent.
 
 use std::fmt;
 
-/// A path in the one form that is matched, logged and forwarded. Made by `route::normalize` for requests; the constructor
-/// here checks the outer form, so that no other text can pass for one.
+/// A path in the only form that is matched, logged and forwarded. Made by `route::normalize` for requests; the
+/// constructor checks the outer form, so that no other text can be used as one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CanonicalPath {
     text: String,
@@ -11,7 +11,7 @@ pub struct CanonicalPath {
 }
 
 impl CanonicalPath {
-    /// Takes a path that begins with `/` and holds visible ASCII only, without `?` and `#`.
+    /// Accepts a path that begins with `/` and has visible ASCII only, without `?` and `#`.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
         let mut fits = text.starts_with('/');
@@ -27,13 +27,13 @@ impl CanonicalPath {
         fits.then_some(Self { text, is_plain })
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether servers can differ about its last slash and the case of its letters at most: it has no escape, no `;` or
+    /// Whether servers can differ at most about its last slash and the case of its letters: it has no escape, no `;` or
     /// `\`, no empty segment, and no segment that ends in a dot.
     #[must_use]
     pub const fn is_plain(&self) -> bool {

@@ -1,12 +1,13 @@
-//! Foreign text made safe for a terminal, which would obey control characters and let others hide or reorder what it shows.
+//! Foreign text made safe for a terminal, which would execute control characters and let others hide or reorder its
+//! output.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The text on one line, with every character that a terminal would obey, hide or leave out written as JSON writes it:
+/// Returns the text on one line, with every character that a terminal would execute, hide or omit escaped as in JSON:
 /// `\n`, `\u001b`, `\u202e`.
 ///
-/// Inside of a JSON text the result means the same as before. Quotes and backslashes stay as they are.
+/// Inside a JSON text the result has the same meaning as before. Quotes and backslashes are kept.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
@@ -15,7 +16,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     let mut is_first = true;
     for c in text.chars() {
-        // A combining mark at the beginning would join what is printed before.
+        // A combining mark at the beginning would join the character printed before it.
         if is_visible(c) && !(is_first && combines(c)) {
             shown.push(c);
             is_first = false;
@@ -27,7 +28,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Unicode's default-ignorable code points: they show as nothing, and many comparisons drop them.
+/// Whether a character is one of Unicode's default-ignorable code points, which are not shown and which many
+/// comparisons drop.
 ///
 /// Source: Unicode property `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`).
 #[must_use]
@@ -54,7 +56,7 @@ pub const fn is_ignorable(c: char) -> bool {
     )
 }
 
-/// Whether a terminal shows a character where it stands, and nothing else happens.
+/// Whether a terminal shows a character in its place without any other effect.
 fn is_visible(c: char) -> bool {
     if c.is_ascii() {
         return c == ' ' || c.is_ascii_graphic();
@@ -64,16 +66,16 @@ fn is_visible(c: char) -> bool {
     !c.is_control() && !c.is_whitespace() && !is_hidden && is_assigned(c)
 }
 
-/// Whether the standard library shows it: no format character, no private one, none that is not assigned.
+/// Whether the standard library shows a character: it is not a format character, not private, and assigned.
 fn is_assigned(c: char) -> bool {
     combines(c) || c.escape_debug().count() == 1
 }
 
-/// Whether it is shown together with the character before it.
+/// Whether a character is shown combined with the one before it.
 fn combines(c: char) -> bool {
     let mut pair = String::from("a");
     pair.push(c);
-    // The library escapes such a mark where it stands alone, and not behind a letter.
+    // The library escapes such a mark on its own, but not after a letter.
     pair.escape_debug().count() == 2 && c.escape_debug().count() != 1
 }
 
@@ -108,7 +110,7 @@ mod tests {
                 "\u{1b}[2J\u{7}\u{8}\u{7f}\0",
                 "\\u001b[2J\\u0007\\u0008\\u007f\\u0000",
             ),
-            // C1: CSI, OSC, NEL of one byte.
+            // C1: CSI, OSC and NEL as one byte.
             ("\u{9b}2J\u{9d}0;x\u{85}", "\\u009b2J\\u009d0;x\\u0085"),
             (
                 "a\u{202e}b\u{202c}\u{2066}c\u{2069}",
@@ -131,7 +133,7 @@ mod tests {
                 "Jos\u{e9} M\u{fc}ller \u{65e5}\u{672c} \u{1f600} \u{5d0}",
                 "Jos\u{e9} M\u{fc}ller \u{65e5}\u{672c} \u{1f600} \u{5d0}",
             ),
-            // A mark behind its letter is a letter; alone it would join what stands before.
+            // A mark after its letter is part of the letter; alone it would join the character before it.
             ("u\u{308}", "u\u{308}"),
             ("\u{308}u", "\\u0308u"),
         ];

@@ -1,4 +1,4 @@
-//! Errors as callers see them: RFC 9457 problem details.
+//! Errors in the form that callers receive: RFC 9457 problem details.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::model::id::RequestId;
 /// The media type of [`problem_json`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What every type begins with; the code follows.
+/// The prefix of every type, followed by the code.
 const TYPE_PREFIX: &str = "urn:doorward:problem:";
 
 #[derive(Serialize)]
@@ -22,8 +22,8 @@ struct Problem<'a> {
     detail: Option<&'a str>,
 }
 
-/// Writes a problem as JSON: `type`, `title`, `status`, `code` and `request_id`, and nothing else, so that no cause from
-/// inside can slip out.
+/// Formats a problem as JSON: `type`, `title`, `status`, `code` and `request_id`, and nothing else, so that no internal
+/// cause can leak.
 ///
 /// `code` is `snake_case` and stable, `title` a fixed sentence.
 ///
@@ -33,8 +33,8 @@ pub fn problem_json(code: &str, title: &str, status: u16, request_id: RequestId)
     problem_json_with_detail(code, title, status, request_id, None)
 }
 
-/// [`problem_json`] with a sentence for people about what the caller sent: never a value of theirs, never a cause from
-/// inside.
+/// Formats a problem like [`problem_json`], with a sentence for humans about the request: never a value from it, never
+/// an internal cause.
 #[must_use]
 pub fn problem_json_with_detail(
     code: &str,
@@ -51,7 +51,7 @@ pub fn problem_json_with_detail(
         request_id: request_id.as_str(),
         detail,
     };
-    // Writing four texts and a number into memory cannot fail.
+    // Serializing four texts and a number into memory cannot fail.
     serde_json::to_string(&problem).unwrap_or_default()
 }
 

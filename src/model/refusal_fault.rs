@@ -1,4 +1,4 @@
-//! What operators learn about a refusal and its caller does not: the `fault` of the access record and of `explain`.
+//! The cause of a refusal, for operators and never for callers: the `fault` of the access record and of `explain`.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use crate::model::account::AccountStatus;
 use crate::model::id::KeyId;
 use crate::model::token_fault::TokenFault;
 
-/// What is wrong behind a refusal. Its code is part of logs: it never changes its meaning.
+/// The cause of a refusal. Its code is part of logs: its meaning never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalFault {
-    /// With a bearer token.
+    /// A fault of a bearer token.
     Token(TokenFault),
-    /// With an API key.
+    /// A fault of an API key.
     ApiKey(KeyFault),
-    /// With the account of a session.
+    /// A fault of a session's account.
     Account(AccountFault),
-    /// With a proxy that asks for a decision.
+    /// A fault of a proxy that asks for a decision.
     Forwarder(ForwarderFault),
 }
 
-/// What is wrong with an API key.
+/// A fault of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyFault {
-    /// The kind.
+    /// The kind of fault.
     pub kind: KeyFaultKind,
-    /// The key, if its secret was presented.
+    /// The id of the key, if its secret was presented.
     pub key_id: Option<KeyId>,
 }
 
-/// Why an API key is not accepted.
+/// The reasons why an API key is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFaultKind {
-    /// The text has not the form of a key, or its checksum is wrong.
+    /// The text does not have the form of a key, or its checksum is wrong.
     Malformed,
     /// No key has this id: it was revoked, or never existed.
     Unknown,
-    /// The secret is not the key's.
+    /// The secret does not match the key.
     Secret,
     /// The key, or this secret of it, has expired.
     Expired,
@@ -47,18 +47,18 @@ pub enum KeyFaultKind {
     Account(AccountFault),
 }
 
-/// Why an account may not act.
+/// The reasons why an account may not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountFault {
-    /// There is none.
+    /// The account does not exist.
     Unknown,
-    /// It has no password yet.
+    /// The account has no password yet.
     Pending,
-    /// It is disabled.
+    /// The account is disabled.
     Disabled,
 }
 
-/// Why a proxy may not ask for a decision.
+/// The reasons why a proxy may not ask for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwarderFault {
     /// Its address is not in `listen.trusted_proxies`.
@@ -68,7 +68,7 @@ pub enum ForwarderFault {
 }
 
 impl RefusalFault {
-    /// The stable code, `snake_case`.
+    /// Returns the stable code, `snake_case`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl RefusalFault {
         }
     }
 
-    /// The API key whose secret was presented.
+    /// Returns the id of the API key whose secret was presented.
     #[must_use]
     pub const fn key_id(&self) -> Option<&KeyId> {
         match self {
@@ -116,7 +116,7 @@ impl KeyFaultKind {
         }
     }
 
-    /// This kind, for a key whose secret was presented.
+    /// Returns a fault of this kind, for a key whose secret was presented.
     #[must_use]
     pub const fn of_key(self, key_id: KeyId) -> KeyFault {
         KeyFault {
@@ -127,7 +127,7 @@ impl KeyFaultKind {
 }
 
 impl AccountFault {
-    /// Why an account of this status may not act; `None`: it may.
+    /// Returns why an account of this status may not act; `None`: it may.
     #[must_use]
     pub const fn of(status: AccountStatus) -> Option<Self> {
         match status {

@@ -1,47 +1,47 @@
-//! Where a service that owns its memberships is asked for them.
+//! Role sources: services that own their memberships and are queried for them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::model::access::Name;
 
-/// `[[role_source]]`, checked.
+/// A checked `[[role_source]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleSource {
-    /// The kinds of resources that it speaks for, and no others.
+    /// The resource kinds that it answers for.
     pub resources: Vec<Name>,
-    /// Where it answers: loopback addresses, tried in this order.
+    /// Its loopback addresses, tried in this order.
     pub addresses: Vec<SocketAddr>,
-    /// Its host and port as written, for `Host`.
+    /// Host and port as written, for `Host`.
     pub authority: String,
-    /// What is asked for there.
+    /// The request target.
     pub target: TargetTemplate,
-    /// How long an answer counts.
+    /// Time for which an answer is fresh.
     pub ttl: Duration,
-    /// How much longer it counts while the source does not answer.
+    /// Additional time for which an answer is used while the source does not answer.
     pub stale_max: Duration,
 }
 
-/// Path and query with places to be filled in.
+/// A path and query with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetTemplate(Vec<Piece>);
 
 /// A piece of a [`TargetTemplate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// As it stands.
+    /// Fixed text.
     Literal(String),
     /// The uid.
     Uid,
-    /// The kind of resource.
+    /// The resource kind.
     Resource,
-    /// The id of one resource.
+    /// The resource id.
     Id,
 }
 
 impl TargetTemplate {
-    /// Reads `/members?uid={uid}&resource={resource}&id={id}`; `None` if it does not begin with a slash, has a brace
-    /// that is none of these three, or anything but visible ASCII, a `#` included.
+    /// Parses `/members?uid={uid}&resource={resource}&id={id}`; `None` if it does not begin with a slash, has a brace
+    /// that is not part of one of these three, or has anything but visible ASCII, or a `#` or `\`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_target = text.starts_with('/')
@@ -78,14 +78,14 @@ impl TargetTemplate {
         Some(Self(pieces))
     }
 
-    /// Whether it has such a place.
+    /// Whether the template has this placeholder.
     #[must_use]
     pub fn has(&self, piece: &Piece) -> bool {
         self.0.contains(piece)
     }
 
-    /// The target with its places filled in, each value encoded as one piece: whatever is not a letter, a digit or one
-    /// of `-._~` becomes `%XX` (RFC 3986 section 2.3), so that no value can reach beyond its place.
+    /// Fills in the placeholders, with each value percent-encoded: every byte that is not a letter, a digit or one of
+    /// `-._~` becomes `%XX` (RFC 3986 section 2.3), so that no value can extend beyond its placeholder.
     #[must_use]
     pub fn fill(&self, uid: &str, resource: &str, id: &str) -> String {
         let mut target = String::new();

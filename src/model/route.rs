@@ -1,4 +1,4 @@
-//! Routes and upstreams as the configuration declares them, checked.
+//! Routes and upstreams as declared in the configuration, checked.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use crate::model::access::{Name, Requirement};
 use crate::model::credential::CredentialRules;
 use crate::model::field_name::is_method_override;
 
-/// One piece of a path pattern.
+/// One segment of a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// Matches itself.
     Literal(String),
-    /// `{name}`: matches one segment that is not empty.
+    /// `{name}`: matches one non-empty segment.
     Capture(String),
 }
 
-/// A path pattern: literal and captured segments, and whether anything may follow.
+/// A path pattern: literal and captured segments, and whether more may follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     /// The segments between slashes, in order; `/` alone has one empty literal.
     pub segments: Vec<Segment>,
-    /// `/**` at the end: matches `/x/` and all below, not `/x`.
+    /// Whether it ends in `/**`, which matches `/x/` and everything below, but not `/x`.
     pub tail: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct PathPattern {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPattern(pub String);
 
-/// How identity headers are named towards the upstreams of a route: the default names unless the route renames them.
+/// The names of the identity headers for the upstreams of a route: the defaults unless the route renames them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityHeaderNames {
     /// Default `x-auth-uid`.
@@ -64,7 +64,7 @@ impl Default for IdentityHeaderNames {
 }
 
 impl IdentityHeaderNames {
-    /// All seven, in a fixed order.
+    /// Returns all seven, in a fixed order.
     #[must_use]
     pub fn all(&self) -> [&http::HeaderName; 7] {
         [
@@ -79,39 +79,40 @@ impl IdentityHeaderNames {
     }
 }
 
-/// A route: what matches, what it asks, where it leads.
+/// A route: its match, requirement and upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The pattern as written: names the route in logs and metrics.
+    /// The pattern as written, which names the route in logs and metrics.
     pub text: String,
-    /// What paths match.
+    /// The path pattern.
     pub path: PathPattern,
-    /// Which hosts; empty: all.
+    /// The hosts; empty: all.
     pub hosts: Vec<HostPattern>,
-    /// Which methods, sorted; empty: all that pass at all.
+    /// The methods, sorted; empty: all that are forwarded at all.
     pub methods: Vec<http::Method>,
-    /// What it asks of its caller.
+    /// The requirement on the caller.
     pub require: Requirement,
     /// Index into the list of upstreams.
     pub upstream: usize,
     /// Names of the identity headers.
     pub identity_headers: IdentityHeaderNames,
-    /// `X-Auth-Roles` carries every role, not only those that concern the request.
+    /// Whether `X-Auth-Roles` has every role, not only those that concern the request.
     pub all_roles: bool,
-    /// Which credentials count, and which are passed on.
+    /// The credentials that are accepted and those that are passed on.
     pub credentials: CredentialRules,
-    /// Fields of the caller's that are passed on though they are removed, or refused, elsewhere.
+    /// Header fields of the caller that are passed on although they are removed, or refused, on other routes.
     pub pass_headers: Vec<http::HeaderName>,
-    /// `X-Auth-Assertion` is added.
+    /// Whether `X-Auth-Assertion` is added.
     pub assertion: bool,
-    /// CORS preflights for its methods pass without a credential, which browsers never send with one.
+    /// Whether CORS preflights for its methods pass without a credential, which browsers never send with them.
     pub cors_preflight: bool,
 }
 
 impl Route {
-    /// The route without its path and its methods: two that are equal then are decided alike. What neither decides nor
-    /// reaches the upstream (time limits, fields of answers) is to be left out here too. The methods stay where they decide:
-    /// where another one than the request's own may be named among them. The hosts stay, for one upstream may serve several.
+    /// Returns the route without its path and methods: two routes that are then equal decide alike. A new key that
+    /// neither decides nor reaches the upstream (timeouts, header fields of responses) must be cleared here too. The
+    /// methods are kept where they decide: where a field may name a method other than the request's own. The hosts are
+    /// kept, since one upstream may serve several.
     #[must_use]
     pub fn without_place(&self) -> Self {
         let is_override = |name: &http::HeaderName| is_method_override(name.as_str().as_bytes());
@@ -131,7 +132,7 @@ impl Route {
         }
     }
 
-    /// One for everything that asks for nothing.
+    /// Returns a public route for every path.
     #[cfg(test)]
     pub(crate) fn bare() -> Self {
         Self {
@@ -154,28 +155,28 @@ impl Route {
     }
 }
 
-/// Where an upstream answers.
+/// The address of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamAddress {
-    /// An address of the network.
+    /// A socket address.
     Socket(SocketAddr),
     /// `builtin:echo`: a service inside this process on a loopback port.
     BuiltinEcho,
 }
 
-/// The service behind us that routes point to.
+/// The service that routes point to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub name: String,
-    /// Where it answers, at least one; asked in turn.
+    /// The addresses, at least one; used in round robin.
     pub addresses: Vec<UpstreamAddress>,
-    /// What the resource map announces.
+    /// The resources announced in the resource map.
     pub resources: Vec<Name>,
     /// Appended to `public_url` in the resource map.
     pub public_path: String,
-    /// It keeps `/A` and `/a` apart; else requests are decided as if it did not.
+    /// Whether it distinguishes `/A` from `/a`; if not, neither do decisions.
     pub case_sensitive: bool,
-    /// How long an idle connection to it is kept.
+    /// Time for which an idle connection to it is kept.
     pub keepalive_timeout: Duration,
 }

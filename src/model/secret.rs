@@ -1,4 +1,4 @@
-//! Text that must not leak.
+//! Secret text.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use zeroize::Zeroizing;
 
 /// A secret text: a password, a token, an API key.
 ///
-/// Wiped when dropped. No `Display`, `Serialize`, `PartialEq` or `Deref`: it is read by [`Secret::expose`] only, in the
-/// files that `tests/tidy.rs` lists, and compared as a digest.
+/// Zeroed on drop. It has no `Display`, `Serialize`, `PartialEq` or `Deref`: it is read with [`Secret::expose`] only,
+/// in the files listed in `tests/tidy.rs`, and compared as a digest.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of the text.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself. Never into a log, an error or a metric.
+    /// Returns the text, which must never reach a log, an error or a metric.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,6 +1,7 @@
-//! What the types that are texts with a rule share.
+//! Conversions shared by the types that wrap a checked text.
 
-/// How a checked text comes in and goes out: by its `parse`, from records and JSON too, and as it stands.
+/// Implements the conversions of a checked text: from `String` (and so from records and JSON) by its `parse`, and back
+/// to the text.
 macro_rules! text_conversions {
     ($name:ident, $error:ty) => {
         impl TryFrom<String> for $name {

@@ -1,20 +1,20 @@
-//! Why a bearer token is not accepted: one reason each, for operators. Callers learn no more than [`DenyReason`] says.
+//! The reasons why a bearer token is not accepted, for operators. Callers learn no more than a [`DenyReason`].
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::model::deny::DenyReason;
 
-/// What is wrong with a bearer token. The code is a metric label and part of logs: it never changes its meaning.
+/// The kind of fault of a bearer token. The code is a metric label and part of logs: its meaning never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// Longer than a request's head may be.
+    /// Longer than a request head may be.
     TooLong,
-    /// No compact JWS of strict JSON.
+    /// Not a compact JWS of strict JSON.
     Malformed,
     /// An encrypted JWT.
     Encrypted,
-    /// The header asks for an extension, such as `crit`.
+    /// The header requires an extension, such as `crit`.
     Header,
     /// The header's `typ` is that of another kind of token.
     Type,
@@ -22,7 +22,7 @@ pub enum FaultKind {
     IssuerMissing,
     /// Claim `iss` names no configured issuer.
     IssuerUnknown,
-    /// It came in another header than its issuer's tokens do.
+    /// Sent in a header field other than the one of its issuer.
     OtherField,
     /// No key of the issuer has the key id.
     KeyUnknown,
@@ -30,36 +30,36 @@ pub enum FaultKind {
     Algorithm,
     /// The signature is wrong.
     Signature,
-    /// The token is for others.
+    /// Issued for another audience.
     Audience,
     /// Expired.
     Expired,
     /// Not valid yet.
     NotYetValid,
-    /// A claim that is needed is missing.
+    /// A required claim is missing.
     ClaimMissing,
-    /// A claim has a value that it cannot have.
+    /// A claim has an invalid value.
     ClaimInvalid,
-    /// A claim is not what `required_claims` asks for.
+    /// A claim does not match `required_claims`.
     ClaimRequired,
-    /// The subject or username could be one of the gateway's own uids.
+    /// The subject or username could be a uid of this gateway.
     Reserved,
-    /// The token is bound to its sender: whoever else presents it must not be taken for them.
+    /// Bound to its sender, so that it must not be accepted from any other.
     SenderBound,
-    /// A refresh token, a logout token or another kind that is no access token.
+    /// A refresh token, a logout token or another token that is not an access token.
     NotAccess,
-    /// No JWT, and no issuer is asked about such tokens.
+    /// Not a JWT, and no issuer introspects such tokens.
     Opaque,
-    /// Of the form of the gateway's own secrets, and none that counts as a bearer token.
+    /// In the form of a secret of this gateway, but not a bearer token.
     OwnForm,
-    /// The issuer says that it is not active.
+    /// Reported as not active by the issuer.
     Inactive,
-    /// The issuer refused to say anything about it.
+    /// The issuer refused to answer about it.
     NotAnswered,
 }
 
 impl FaultKind {
-    /// Every kind once: for metrics.
+    /// Every kind once, for metrics.
     pub const ALL: [Self; 24] = [
         Self::TooLong,
         Self::Malformed,
@@ -87,7 +87,7 @@ impl FaultKind {
         Self::NotAnswered,
     ];
 
-    /// The stable code, `snake_case`.
+    /// Returns the stable code, `snake_case`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -118,7 +118,7 @@ impl FaultKind {
         }
     }
 
-    /// A sentence for operators.
+    /// Returns a sentence for operators.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -161,7 +161,7 @@ impl FaultKind {
         }
     }
 
-    /// What the caller learns.
+    /// Returns the reason that the caller learns.
     #[must_use]
     pub const fn reason(self) -> DenyReason {
         match self {
@@ -170,7 +170,7 @@ impl FaultKind {
         }
     }
 
-    /// This kind, with what was found.
+    /// Returns a fault of this kind with details.
     #[must_use]
     pub fn with(self, detail: impl Into<Cow<'static, str>>) -> TokenFault {
         TokenFault {
@@ -180,12 +180,12 @@ impl FaultKind {
     }
 }
 
-/// What is wrong with one bearer token. Foreign text in it is escaped and cut.
+/// A fault of one bearer token. Foreign text in it is escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFault {
-    /// The kind.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// What was found and what is expected; may be empty.
+    /// The found and the expected value; may be empty.
     pub detail: Cow<'static, str>,
 }
 
@@ -206,10 +206,10 @@ impl fmt::Display for TokenFault {
     }
 }
 
-/// Most characters of a foreign text that are shown.
+/// Maximum number of characters shown of a foreign text.
 const SHOWN_CHARS_MAX: usize = 80;
 
-/// A foreign text as operators may see it: in quotes, cut, and nothing in it but visible ASCII.
+/// Formats a foreign text for operators: quoted, cut, and in visible ASCII only.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut shown = String::from("\"");

@@ -1,4 +1,4 @@
-//! What the stream of one connection and the phases of its requests tell each other.
+//! The state shared by the stream of one connection and the phases of its requests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -12,39 +12,40 @@ use pingora::protocols::Digest;
 use crate::model::deny::DenyReason;
 use crate::proxy::open_ended::OpenEnded;
 
-/// Longest piece of a refused target that is kept for the record, in bytes.
+/// Maximum length of a refused request line kept for the record, in bytes.
 const KEPT_BYTES_MAX: usize = 256;
 
-/// The head that stands in for a refused one, so that a refusal goes the way of every request: with an id, an answer in
-/// our form and a record.
+/// The head that replaces a refused one, so that a refusal is handled like every request: with an id, a response in the
+/// gateway's form and a record.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 /// The same for a caller that expects no body.
 const STAND_IN_HEAD: &[u8] =
     b"HEAD / HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n";
 
-/// How far an HTTP/1 answer has come.
+/// The progress of an HTTP/1 response.
 const NOT_BEGUN: u8 = 0;
 const BEGUN: u8 = 1;
 const ENDED: u8 = 2;
-/// Not begun, and the caller waits to be told to go on with its body.
+/// Not begun, and the caller waits for `100 Continue` before it sends its body.
 const EXPECTED: u8 = 3;
 
-/// A head that the stream refused.
+/// A head refused by the stream.
 #[derive(Debug)]
 pub struct RefusedHead {
-    /// Why.
+    /// The reason.
     pub reason: DenyReason,
-    /// Its method; empty where there is none.
+    /// Its method; empty if unknown.
     pub method: String,
-    /// Its path, cut off where it is long; empty where there is none.
+    /// Its path, truncated if long; empty if unknown.
     pub target: String,
 }
 
 impl RefusedHead {
-    /// Reads what the record tells from the first bytes of a refused head.
+    /// Extracts the parts for the record from the first bytes of a refused head.
     ///
-    /// What does not read as a request line is not kept: it may be the rest of a body whose length was wrong, or a field
-    /// that slipped to the top, and so a password or a key. Nor is an authority, which may hold a password too.
+    /// Text that does not read as a request line is not kept: it may be the rest of a body with a wrong length, or a
+    /// field in the wrong place, and so a password or a key. An authority is not kept either, since it may contain a
+    /// password too.
     #[must_use]
     pub fn new(reason: DenyReason, head: &[u8]) -> Self {
         let line = head.trim_ascii_start();
@@ -63,7 +64,7 @@ impl RefusedHead {
         }
     }
 
-    /// The head to hand on in its place; [`Connection::refuse`] tells the phases that it is none.
+    /// Returns the head to pass on instead; [`Connection::refuse`] marks it as a substitute for the phases.
     #[must_use]
     pub fn stand_in(&self) -> &'static [u8] {
         if self.method == "HEAD" {
@@ -74,7 +75,7 @@ impl RefusedHead {
     }
 }
 
-/// One caller's connection.
+/// A downstream connection.
 #[derive(Debug)]
 pub struct Connection {
     peer: IpAddr,
@@ -99,11 +100,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection from this address, before its first request.
+    /// Creates the state of a connection from this address, before its first request.
     #[must_use]
     pub fn new(peer: SocketAddr) -> Self {
         let peer = peer.ip().to_canonical();
-        // An address is visible ASCII, so the value never falls back.
+        // An address is visible ASCII, so the fallback is never used.
         let peer_value = HeaderValue::try_from(peer.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Self {
@@ -129,73 +130,73 @@ impl Connection {
         }
     }
 
-    /// Finds the connection of a request, if its stream is ours.
+    /// Returns the connection of a request, if its stream is the gateway's own.
     #[must_use]
     pub fn of(digest: Option<&Digest>) -> Option<&Arc<Self>> {
         let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
         data.downcast_ref()
     }
 
-    /// The other end: an IPv4 address in IPv6 clothes is the IPv4 address.
+    /// Returns the peer's address; an IPv4-mapped IPv6 address is converted to IPv4.
     #[must_use]
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// [`Connection::peer`] as a field value.
+    /// Returns [`Connection::peer`] as a field value.
     #[must_use]
     pub fn peer_value(&self) -> &HeaderValue {
         &self.peer_value
     }
 
-    /// Told by the phases: a request has ended, the next byte begins a head.
+    /// Set by the phases: a request has ended, and the next byte begins a head.
     pub fn expect_head(&self) {
         self.head_is_next.store(true, Ordering::Release);
     }
 
-    /// Asked by the stream: whether a request has ended since it last asked.
+    /// Read by the stream: whether a request has ended since the last call.
     #[must_use]
     pub fn take_head_is_next(&self) -> bool {
-        // The common answer costs no write.
+        // In the common case nothing is written.
         self.head_is_next.load(Ordering::Acquire) && self.head_is_next.swap(false, Ordering::AcqRel)
     }
 
-    /// Told by the phases: the upstream has agreed to another protocol, whatever the caller sends now is its.
+    /// Set by the phases: the upstream has agreed to another protocol, to which all further bytes of the caller belong.
     pub fn upgrade(&self) {
         self.is_upgraded.store(true, Ordering::Release);
     }
 
-    /// Asked by the stream once a request is whole.
+    /// Read by the stream once a request is complete.
     #[must_use]
     pub fn is_upgraded(&self) -> bool {
         self.is_upgraded.load(Ordering::Acquire)
     }
 
-    /// Told by the stream: the body breaks its own framing, and ends here.
+    /// Set by the stream: the body violates its framing, and ends here.
     pub fn spoil_body(&self) {
         self.is_body_malformed.store(true, Ordering::Release);
         self.linger();
     }
 
-    /// Asked by the phases when a body broke off.
+    /// Read by the phases when a body breaks off.
     #[must_use]
     pub fn is_body_malformed(&self) -> bool {
         self.is_body_malformed.load(Ordering::Acquire)
     }
 
-    /// Told by the stream: the body comes too slowly, and ends here.
+    /// Set by the stream: the body arrives too slowly, and ends here.
     pub fn give_up_body(&self) {
         self.is_body_late.store(true, Ordering::Release);
         self.linger();
     }
 
-    /// Asked by the phases when a body broke off.
+    /// Read by the phases when a body breaks off.
     #[must_use]
     pub fn is_body_late(&self) -> bool {
         self.is_body_late.load(Ordering::Acquire)
     }
 
-    /// Told by the phases: a request is here. `expects`: its body comes once the upstream has asked for it.
+    /// Set by the phases: a request has begun. `expects`: its body follows once the upstream has asked for it.
     pub fn begin_request(&self, expects: bool) {
         let answer = if expects { EXPECTED } else { NOT_BEGUN };
         self.answer.store(answer, Ordering::Release);
@@ -203,62 +204,62 @@ impl Connection {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Told by the phases and the stream: the body has been asked for, or has begun to come without that.
+    /// Set by the phases and the stream: the body was requested, or has begun without that.
     pub fn begin_body(&self) {
-        // The common answer costs no write.
+        // In the common case nothing is written.
         if self.answer.load(Ordering::Acquire) == EXPECTED {
             self.answer.store(NOT_BEGUN, Ordering::Release);
         }
     }
 
-    /// Told by the phases: a request has ended, at this time of the monotonic clock.
+    /// Set by the phases: a request has ended, at this time of the monotonic clock.
     pub fn end_request(&self, now: Duration) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.idle_since_ms.store(now_ms, Ordering::Relaxed);
         let count = |count: u32| Some(count.saturating_sub(1));
-        // The closure gives a value for every number, so this never fails.
+        // The closure returns a value for every number, so this never fails.
         let _ = self
             .in_flight
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, count);
     }
 
-    /// Since when no request is under way, in milliseconds of the monotonic clock; `None`: there is one.
+    /// Returns since when no request is in flight, in milliseconds of the monotonic clock; `None` if one is.
     #[must_use]
     pub fn idle_since(&self) -> Option<u64> {
         let is_idle = self.in_flight.load(Ordering::Acquire) == 0;
         is_idle.then(|| self.idle_since_ms.load(Ordering::Relaxed))
     }
 
-    /// Told by the phases: the head of an HTTP/1 answer is out. `stream_from`: as [`OpenEnded::note`].
+    /// Set by the phases: the head of an HTTP/1 response was sent. `stream_from`: as in [`OpenEnded::note`].
     pub fn begin_answer(&self, stream_from: Option<Duration>) {
         self.open_ended.note(stream_from);
         self.answer.store(BEGUN, Ordering::Release);
     }
 
-    /// Told by the phases: all of an HTTP/1 answer is out.
+    /// Set by the phases: the whole HTTP/1 response was sent.
     pub fn end_answer(&self) {
         self.answer.store(ENDED, Ordering::Release);
     }
 
-    /// Asked by the stream while it waits for a body: not while an answer streams beside it.
+    /// Read by the stream while it waits for a body: `false` while a response is streamed at the same time.
     #[must_use]
     pub fn is_body_awaited(&self) -> bool {
         matches!(self.answer.load(Ordering::Acquire), NOT_BEGUN | ENDED)
     }
 
-    /// Asked by the stream: whether the rest of a body is of no more use.
+    /// Read by the stream: whether the rest of a body is no longer needed.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.answer.load(Ordering::Acquire) == ENDED
     }
 
-    /// Closes the connection as soon as no request is under way.
+    /// Closes the connection as soon as no request is in flight.
     pub fn close_when_idle(&self) {
         self.is_closing.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Told by the stream: this is HTTP/2, whose streams are watched one by one.
+    /// Set by the stream: this is HTTP/2, whose streams are watched individually.
     pub fn multiplex(&self) {
         self.is_multiplexed.store(true, Ordering::Release);
     }
@@ -269,7 +270,8 @@ impl Connection {
         self.is_multiplexed.load(Ordering::Acquire)
     }
 
-    /// Announces the connection's end: the next answer of HTTP/1 is its last, and a WebSocket is closed where a frame ends.
+    /// Announces the end of the connection: the next HTTP/1 response is its last, and a WebSocket is closed at the end
+    /// of a frame.
     pub fn go_away(&self) {
         self.is_going_away.store(true, Ordering::Release);
         self.wake();
@@ -281,13 +283,13 @@ impl Connection {
         self.is_going_away.load(Ordering::Acquire)
     }
 
-    /// Whether the answer of HTTP/1 that is under way counts as a stream at this time of the monotonic clock.
+    /// Whether the HTTP/1 response in progress counts as a stream at this time of the monotonic clock.
     #[must_use]
     pub fn is_streaming(&self, now: Duration) -> bool {
         self.is_upgraded() || self.open_ended.is_stream(now)
     }
 
-    /// Ends the connection, whatever is under way.
+    /// Ends the connection, even with requests in flight.
     pub fn cut(&self) {
         self.is_cut.store(true, Ordering::Release);
         self.wake();
@@ -306,13 +308,13 @@ impl Connection {
         }
     }
 
-    /// Whether [`Connection::close_when_idle`] was asked for.
+    /// Whether [`Connection::close_when_idle`] was called.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Acquire)
     }
 
-    /// Asked by the stream whenever it is read: whether to close now. If not, `waker` is woken when it should look again.
+    /// Read by the stream on every read: whether to close now. If not, `waker` is woken when it should check again.
     #[must_use]
     pub fn closes_now(&self, waker: &Waker) -> bool {
         {
@@ -327,22 +329,22 @@ impl Connection {
 
     /// Counts this connection's requests among those of its network.
     pub fn join_network(&self, requests: Arc<AtomicUsize>) {
-        // It is in one network for its whole life.
+        // A connection belongs to one network for its whole life.
         let _ = self.network_requests.set(requests);
     }
 
-    /// The requests in flight of its network; `None`: they are not counted together.
+    /// Returns the number of requests in flight of its network; `None` if they are not counted together.
     #[must_use]
     pub fn network_requests(&self) -> Option<&Arc<AtomicUsize>> {
         self.network_requests.get()
     }
 
-    /// Told by the stream: the caller sends too many frames that ask for nothing.
+    /// Set by the stream: the caller sends too many control frames.
     pub fn note_flood(&self) {
         self.is_flooding.store(true, Ordering::Release);
     }
 
-    /// Whether the connection was closed for that.
+    /// Whether the connection was closed because of [`Connection::note_flood`].
     #[must_use]
     pub fn is_flooding(&self) -> bool {
         self.is_flooding.load(Ordering::Acquire)
@@ -352,27 +354,28 @@ impl Connection {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Told by the phases: the answer goes out before the body was read, so closing has to wait for the caller to read it.
+    /// Set by the phases: the response is sent before the body was read, so closing must wait for the caller to read
+    /// it.
     pub fn linger(&self) {
         self.lingers.store(true, Ordering::Release);
     }
 
-    /// Asked by the stream when it closes.
+    /// Read by the stream when it closes.
     #[must_use]
     pub fn lingers(&self) -> bool {
         self.lingers.load(Ordering::Acquire)
     }
 
-    /// Told by the stream: the next request is only a stand-in for a head that was refused.
+    /// Set by the stream: the next request is a substitute for a refused head.
     pub fn refuse(&self, head: RefusedHead) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
         self.linger();
     }
 
-    /// Asked by the phases at the start of a request.
+    /// Read by the phases at the start of a request.
     #[must_use]
     pub fn take_refused(&self) -> Option<RefusedHead> {
-        // Set before the request is there at all, and lingering with it: the lock is taken by refused heads alone.
+        // It is set, and lingering with it, before the request exists: only refused heads take the lock.
         if !self.lingers() {
             return None;
         }

@@ -1,7 +1,7 @@
-//! One request and its answer over HTTP/2, watched from outside: a caller that must be waited for too long loses its stream.
+//! One request and its response over HTTP/2, watched from outside: a caller that is too slow loses its stream.
 //!
-//! Over HTTP/1 the caller's stream sees by itself what is waited for. The streams of an HTTP/2 connection are inside of
-//! Pingora, which waits for their bodies without a limit.
+//! Over HTTP/1 the caller's stream itself sees what is waited for. The streams of an HTTP/2 connection are inside
+//! Pingora, which waits for their bodies without a timeout.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -15,30 +15,30 @@ use tokio::time::sleep;
 use crate::model::clock::Clock;
 use crate::proxy::open_ended::OpenEnded;
 
-/// How long a caller may be waited for. Bytes that it moves earn time back, never beyond this.
+/// Maximum time of waiting for a caller. Bytes that it transfers earn time back, up to this maximum.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// What a caller has to move for each second in which it is waited for (security: slow bodies, slow readers).
+/// Minimum transfer rate of a caller while it is waited for (security: slow bodies, slow readers).
 const BYTES_PER_S: u64 = 1024;
-/// Between two looks.
+/// Interval between two checks.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The time that this many bytes may take.
+/// Returns the time allowed for this many bytes.
 #[must_use]
 pub const fn time_for(bytes: u64) -> Duration {
     Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_S)
 }
 
-/// What is waited for.
+/// The event that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
-    /// Nothing of the caller's: no body is read yet, or it has ended.
+    /// None from the caller: no body is read yet, or it has ended.
     Nothing,
     /// The body.
     Body,
-    /// The body, beside an answer whose head is out: both may take their time.
+    /// The body, while the response is sent: both may take their time.
     BothWays,
-    /// The rest of a body whose answer is out.
+    /// The rest of a body after its response.
     Rest,
 }
 
@@ -49,16 +49,16 @@ pub struct Exchange {
     body_bytes: AtomicU64,
     open_ended: OpenEnded,
     is_cut: AtomicBool,
-    /// The connection to the upstream.
+    /// The upstream connection.
     upstream: Mutex<Option<Arc<SocketDigest>>>,
 }
 
-/// When a drain ends streams.
+/// The end of streams during a drain.
 #[derive(Clone, Debug)]
 pub struct StreamEnd {
-    /// Becomes `true` then.
+    /// Becomes `true` when streams end.
     pub ends: watch::Receiver<bool>,
-    /// By which streams are as old as they are.
+    /// The clock that determines the age of streams.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -67,13 +67,13 @@ tokio::task_local! {
 }
 
 impl Exchange {
-    /// The exchange that the present task serves, if it is watched.
+    /// Returns the exchange that the current task serves, if it is watched.
     #[must_use]
     pub fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()
     }
 
-    /// Does what serves an exchange. `None`: it was ended because the caller was waited for too long, or as a stream by a
+    /// Runs the work of an exchange. `None`: it was ended because the caller was too slow, or as a stream during a
     /// drain.
     pub async fn watch<F: Future>(work: F, end: StreamEnd) -> Option<F::Output> {
         let exchange = Arc::new(Self::default());
@@ -86,10 +86,10 @@ impl Exchange {
         }
     }
 
-    /// Ends when a drain ends the stream that this is.
+    /// Completes when a drain ends this exchange as a stream.
     async fn drained(&self, mut end: StreamEnd) {
         if end.ends.wait_for(|ends| *ends).await.is_err() {
-            // Nothing drains any more.
+            // No drain can happen any more.
             std::future::pending::<()>().await;
         }
         while !self.open_ended.is_stream(end.clock.elapsed()) {
@@ -104,7 +104,7 @@ impl Exchange {
         self.is_cut.load(Ordering::Acquire)
     }
 
-    /// Notes a connection to an upstream, to which a body will be sent; `None`: there is none any more.
+    /// Notes an upstream connection to which a body will be sent; `None`: it no longer exists.
     pub fn sends_to(&self, upstream: Option<Arc<SocketDigest>>) {
         let phase = if upstream.is_some() {
             Phase::Body
@@ -123,26 +123,26 @@ impl Exchange {
         }
     }
 
-    /// Notes that the head of the answer is out. `stream_from`: as [`OpenEnded::note`].
+    /// Notes that the head of the response was sent. `stream_from`: as in [`OpenEnded::note`].
     pub fn begin_answer(&self, stream_from: Option<Duration>) {
         self.open_ended.note(stream_from);
         self.move_on(Phase::Body, Phase::BothWays);
     }
 
-    /// Notes that the whole answer is out.
+    /// Notes that the whole response was sent.
     pub fn end_answer(&self) {
         self.move_on(Phase::Body, Phase::Rest);
         self.move_on(Phase::BothWays, Phase::Rest);
     }
 
     fn move_on(&self, from: Phase, to: Phase) {
-        // Fails where the exchange is elsewhere already, which is as good.
+        // Fails if the exchange has left `from` already, which is just as well.
         let _ =
             self.phase
                 .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// Ends when the caller has been waited for too long.
+    /// Completes when the caller has exceeded its time.
     async fn stalled(&self) {
         let (mut left, mut seen) = (PATIENCE, 0);
         while !left.is_zero() {
@@ -159,7 +159,7 @@ impl Exchange {
         }
     }
 
-    /// Whether the upstream has not taken all that was sent to it: then the caller waits, and not we for it.
+    /// Whether the upstream has not yet received everything sent to it: then the gateway is not waiting for the caller.
     fn is_upstream_busy(&self) -> bool {
         let upstream = self.upstream.lock().unwrap_or_else(PoisonError::into_inner);
         let info = upstream.as_ref().and_then(|socket| socket.tcp_info());
@@ -175,7 +175,7 @@ mod tests {
     use crate::model::clock::{ManualClock, Timestamp};
 
     fn digest() -> Arc<SocketDigest> {
-        // No socket at all: never busy.
+        // Not a socket: never busy.
         Arc::new(SocketDigest::from_raw_fd(-1))
     }
 
@@ -208,7 +208,7 @@ mod tests {
         let long = Duration::from_hours(1);
         assert!(timeout(long, exchange.stalled()).await.is_err());
         exchange.end_answer();
-        // Not even by sending on.
+        // Sending more does not help.
         exchange.body_came(1 << 30, false);
         assert!(timeout(PATIENCE * 2, exchange.stalled()).await.is_ok());
         exchange.body_came(0, true);

@@ -1,8 +1,9 @@
-//! Connections to upstreams that are asked to switch to another protocol.
+//! Upstream connections for requests to switch to another protocol.
 //!
-//! Pingora 0.9.1 tells the half of an exchange that faces the upstream through a channel that the handshake's empty body has
-//! ended. Where that half reads the 101 first, it takes this for the end of the tunnel and closes it (cloudflare/pingora#946):
-//! on a busy machine one handshake in a hundred. So the first read finds nothing, once, and the half looks at the channel.
+//! Pingora 0.9.1 notifies the half of an exchange that faces the upstream through a channel, which the handshake's
+//! empty body has ended. If that half reads the 101 first, it mistakes this for the end of the tunnel and closes it
+//! (cloudflare/pingora#946): on a busy machine, one handshake in a hundred. The first read is therefore pending, once,
+//! so that the half reads the channel.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -20,11 +21,11 @@ use pingora::{Error, ErrorType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Has a peer connected to for a handshake. It must be one whose connections nobody else is given: they have no number by which
-/// the pool could tell them apart.
+/// Makes Pingora connect to a peer for a handshake. No other request may use the peer's connections: they have no
+/// number by which the pool could distinguish them.
 pub(in crate::proxy) fn prepare(peer: &mut HttpPeer) {
     peer.options.custom_l4 = Some(Arc::new(Handshakes));
-    // Where the upstream does not switch there is no second request either.
+    // If the upstream does not switch, there is no second request either.
     peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
@@ -59,7 +60,7 @@ impl L4Connect for Handshakes {
     }
 }
 
-/// A connection whose first read finds nothing.
+/// A connection whose first read is pending.
 #[derive(Debug)]
 struct HandshakeSocket {
     stream: TcpStream,
@@ -70,7 +71,7 @@ impl VirtualSocket for HandshakeSocket {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
         match option {
             VirtualSockOpt::NoDelay => self.stream.set_nodelay(true),
-            // No other one is asked for.
+            // No other option is set.
             _ => Ok(()),
         }
     }

@@ -1,9 +1,9 @@
-//! The bound on requests in flight, in all and for each client network.
+//! The limit on requests in flight, in total and for each client network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Counts requests from their heads to the ends of their answers, and lets no more in than it may: in all, and of one client
+/// A counter of requests from their heads to the ends of their responses, which limits them in total and per client
 /// network.
 #[derive(Debug)]
 pub struct InFlight {
@@ -13,7 +13,7 @@ pub struct InFlight {
     refuses_new: AtomicBool,
 }
 
-/// The place of one request; free when it is dropped.
+/// The permit of one request, released on drop.
 #[derive(Debug)]
 pub struct InFlightPlace {
     all: Arc<InFlight>,
@@ -21,7 +21,7 @@ pub struct InFlightPlace {
 }
 
 impl InFlight {
-    /// Room for so many, of which one network may have its share.
+    /// Creates a limit in total, and one for each network.
     #[must_use]
     pub fn new(max: usize, per_network_max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -32,16 +32,16 @@ impl InFlight {
         })
     }
 
-    /// Gives no more places from now on, or gives them again.
+    /// Sets whether new permits are refused.
     pub fn refuse_new(&self, refuses: bool) {
         self.refuses_new.store(refuses, Ordering::Release);
     }
 
-    /// A place for one more; `None`: there is none. `network`: the requests of the caller's network, where they are counted
-    /// together.
+    /// Returns a permit; `None` if there is none. `network`: the request counter of the caller's network, if they are
+    /// counted together.
     #[must_use]
     pub fn enter(self: &Arc<Self>, network: Option<&Arc<AtomicUsize>>) -> Option<InFlightPlace> {
-        // Counted first and looked at then, so that two never share the last place.
+        // Counted first and compared afterwards, so that two requests never share the last permit.
         let before = self.count.fetch_add(1, Ordering::AcqRel);
         let of_network = network.map_or(0, |it| it.fetch_add(1, Ordering::AcqRel));
         let place = InFlightPlace {

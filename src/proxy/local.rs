@@ -1,4 +1,4 @@
-//! The gateway's own endpoints: a request handed to them, in process.
+//! Requests to the gateway's own endpoints, passed on in process.
 
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
@@ -21,11 +21,11 @@ use crate::proxy::headers::{REQUEST_ID, id_value};
 use crate::proxy::respond::announce_end;
 use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 
-/// Reads the whole request, has it answered, writes the answer: its status. [`DenyReason`]: it is refused before any
-/// endpoint saw it, and nothing was written yet.
+/// Reads the whole request, passes it to the endpoints and writes the response; returns its status. [`DenyReason`]: it
+/// was refused before any endpoint received it, and nothing was written.
 ///
 /// # Errors
-/// When the caller is gone or its body breaks HTTP's rules.
+/// The read or write error if the caller has disconnected or its body violates HTTP.
 pub async fn serve(
     session: &mut Session,
     own: &dyn OwnEndpoints,
@@ -41,11 +41,10 @@ pub async fn serve(
     write(session, response, id).await.map(Ok)
 }
 
-/// The same for what a proxy asks about a request of its own, and what was decided about that. What comes as a body is
-/// dropped.
+/// Does the same for a forward-auth request, and returns the decision as well. Its body is discarded.
 ///
 /// # Errors
-/// As [`serve`].
+/// The same as [`serve`].
 pub async fn verify(
     session: &mut Session,
     own: &dyn OwnEndpoints,
@@ -69,7 +68,7 @@ pub async fn verify(
     Ok(Ok((status, judged)))
 }
 
-/// Writes an answer; its status.
+/// Writes a response; returns its status.
 async fn write(
     session: &mut Session,
     response: Response<Body>,
@@ -93,7 +92,7 @@ async fn write(
     Ok(status)
 }
 
-/// The whole body of a request.
+/// Reads the whole body of a request.
 async fn whole_body(
     session: &mut Session,
     snapshot: &Snapshot,
@@ -101,8 +100,8 @@ async fn whole_body(
     if session.is_body_empty() {
         return Ok(Ok(Bytes::new()));
     }
-    // A body here is as short as a head, and has as long to come: nobody holds a connection, or a hundred streams of one,
-    // by a body without an end.
+    // A body here is as short as a head, and has the same timeout, so that an endless body cannot hold a connection, or
+    // a hundred streams of one.
     let patience = snapshot.config.limits.head_timeout;
     let Ok(read) = timeout(patience, read_body(session)).await else {
         return Ok(Err(DenyReason::BodyTimeout));
@@ -111,7 +110,7 @@ async fn whole_body(
     Ok(body.ok_or(DenyReason::BodyTooLarge))
 }
 
-/// The body that follows; `None` if it is larger than the limit.
+/// Reads the body; `None` if it is larger than the limit.
 async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
     let length = head.headers.get(CONTENT_LENGTH);
@@ -136,7 +135,7 @@ fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes)
     let head = session.req_header();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    // Origin-form, on HTTP/2 too: the endpoints see one form of everything.
+    // Origin-form, on HTTP/2 too, so that the endpoints receive one form only.
     *request.uri_mut() = Uri::from(target.path_and_query.clone());
     *request.headers_mut() = head.headers.clone();
     if !request.headers().contains_key(HOST)
@@ -148,7 +147,7 @@ fn request(session: &Session, target: &Target, scope: RequestScope, body: Bytes)
     request
 }
 
-/// The answer as Pingora writes it: its head with the framing that fits, and its body, empty where none may follow.
+/// Converts a response for Pingora: its head with the proper framing, and its body, empty if none may follow.
 async fn take_apart(
     response: Response<Body>,
     is_head: bool,
@@ -165,7 +164,7 @@ async fn take_apart(
             .to_bytes()
     };
     let headers = &mut parts.headers;
-    // The framing is written below; the others belong to a connection that this answer never had.
+    // The framing is set below; the other fields belong to a connection that this response never had.
     let length = headers.remove(CONTENT_LENGTH);
     for name in [TRANSFER_ENCODING, CONNECTION, UPGRADE] {
         headers.remove(name);
@@ -182,7 +181,7 @@ async fn take_apart(
         .into_in());
     }
     if !has_no_body {
-        // axum has emptied the body of an answer to HEAD, and told its length.
+        // For HEAD, axum has removed the body and set its length.
         let told = length.filter(|_| is_head);
         let length = told.unwrap_or_else(|| HeaderValue::from(body.len()));
         headers.insert(CONTENT_LENGTH, length);
@@ -196,7 +195,7 @@ async fn take_apart(
     } else {
         body
     };
-    // Names stay in lower case: the map that keeps another costs as much as the rest.
+    // Names are kept in lower case: the map for another case costs as much as the rest.
     Ok((parts.into(), body))
 }
 

@@ -1,4 +1,4 @@
-//! Answers that nobody can say the end of.
+//! Responses without a known end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 
-/// Answers of these types are streams from their first byte on.
+/// Responses of these types are streams from their first byte on.
 const STREAM_TYPES: [&str; 3] = [
     "application/grpc",
     "multipart/x-mixed-replace",
     "text/event-stream",
 ];
-/// What has no length is a stream once its request is as old.
+/// Age of the request from which a response without a length is a stream.
 const STREAM_AGE: Duration = Duration::from_secs(10);
 const NEVER: u64 = u64::MAX;
 
-/// From when on the answer under way counts as a stream: a drain ends it before other requests.
+/// The time from which the response in progress counts as a stream: a drain ends it before other requests.
 #[derive(Debug)]
 pub struct OpenEnded {
     from_ms: AtomicU64,
@@ -31,25 +31,26 @@ impl Default for OpenEnded {
 }
 
 impl OpenEnded {
-    /// Notes that the answer counts as a stream from this time of the monotonic clock on; `None`: it never does.
+    /// Sets the time of the monotonic clock from which the response counts as a stream; `None`: never.
     pub fn note(&self, from: Option<Duration>) {
         let from = from.and_then(|it| u64::try_from(it.as_millis()).ok());
         self.from_ms.store(from.unwrap_or(NEVER), Ordering::Release);
     }
 
-    /// Notes that no answer is under way.
+    /// Notes that no response is in progress.
     pub fn clear(&self) {
         self.note(None);
     }
 
-    /// Whether a stream is under way at this time of the monotonic clock.
+    /// Whether a stream is in progress at this time of the monotonic clock.
     #[must_use]
     pub fn is_stream(&self, now: Duration) -> bool {
         u128::from(self.from_ms.load(Ordering::Acquire)) <= now.as_millis()
     }
 }
 
-/// How old a request is when this answer to it counts as a stream; `None`: its end is known, or there is no body.
+/// Returns the age of the request at which this response counts as a stream; `None`: its end is known, or there is no
+/// body.
 #[must_use]
 pub fn stream_age(head: &ResponseHeader) -> Option<Duration> {
     if head.headers.contains_key(CONTENT_LENGTH) {

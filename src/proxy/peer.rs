@@ -1,4 +1,4 @@
-//! From a grant to the peer that a request goes to.
+//! The Pingora peer of a granted request.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -9,8 +9,8 @@ use crate::config::Limits;
 use crate::model::id::RequestId;
 use crate::model::route::Upstream;
 
-/// The peer for an address of an upstream, with every limit set: Pingora's own defaults wait for ever. `fresh`: the request
-/// that takes no kept connection.
+/// Creates the peer for an address of an upstream, with every timeout set: Pingora's defaults have none. `fresh`: a
+/// request that must not reuse a connection.
 #[must_use]
 pub fn peer(
     upstream: &Upstream,
@@ -29,8 +29,8 @@ pub fn peer(
     peer
 }
 
-/// Keeps the idle connections of one upstream from another's at the same address: the pool looks at this beside the
-/// address, but not at every setting in which they may differ.
+/// Returns a key that separates the idle connections of one upstream from those of another at the same address: the
+/// pool compares it in addition to the address, but not every setting in which they may differ.
 fn group_key(upstream: &Upstream, fresh: Option<RequestId>) -> u64 {
     let mut hasher = DefaultHasher::new();
     upstream.name.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Refusals, failures and faults as answers.
+//! Responses for refusals, failures and errors.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,14 +21,15 @@ use crate::proxy::connection::Connection;
 use crate::proxy::headers::{REQUEST_ID, id_value};
 use crate::snapshot::RefusalPage;
 
-/// The methods that pass at all, where a route names none; what a 405 tells.
+/// The methods that are forwarded at all; `Allow` of a 405 if the route names none.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-/// An unread body up to this is read after the answer, so that the connection can go on; more closes it.
+/// Maximum length of an unread body that is read after the response, so that the connection can be reused; with more,
+/// it closes.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-/// How long that may take.
+/// Maximum time for reading it.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer without a good end: what the caller learns, and nothing else.
+/// An error response: all that the caller learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Status.
@@ -40,14 +41,14 @@ pub struct Problem {
     extra: Option<Extra>,
 }
 
-/// The one further field that some answers need.
+/// The additional header field of some responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Extra {
     /// `WWW-Authenticate`, with an error or bare.
     Challenge(Option<&'static str>),
     /// `Allow`
     Allow(Cow<'static, str>),
-    /// `Retry-After`, in so many seconds.
+    /// `Retry-After`, in seconds.
     Retry(u32),
 }
 
@@ -58,7 +59,7 @@ impl From<DenyReason> for Problem {
 }
 
 impl Problem {
-    /// In how many seconds it is worth another try, if that is known.
+    /// Returns the seconds until a retry is worthwhile, if known.
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
         match self.extra {
@@ -67,7 +68,7 @@ impl Problem {
         }
     }
 
-    /// What a proxy is told that asks about the request of another.
+    /// Creates the response for a forward-auth proxy.
     #[must_use]
     pub fn for_proxy(reason: DenyReason) -> Self {
         Self::with_status(reason, reason.status_for_proxy())
@@ -116,24 +117,24 @@ impl From<Unavailable> for Problem {
     }
 }
 
-/// What an error of Pingora's means.
+/// The meaning of an error from Pingora.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The caller's request is at fault.
+    /// A fault of the caller's request.
     Refused(DenyReason),
-    /// The upstream is; the answer is a 502 or 504.
+    /// A fault of the upstream; the response is a 502 or 504.
     Upstream(Problem),
-    /// The caller went away: nobody is left to answer.
+    /// The caller has disconnected: no response is possible.
     CallerGone,
-    /// The gateway is: 500.
+    /// A fault of the gateway: 500.
     Own(Problem),
 }
 
-/// Finds out what an error of Pingora's means.
+/// Returns the meaning of an error from Pingora.
 #[must_use]
 pub fn cause_of(error: &Error) -> Cause {
     match (error.esource(), error.etype()) {
-        // Our own filter of request bodies.
+        // From the gateway's own filter of request bodies.
         (_, ErrorType::HTTPStatus(413)) => Cause::Refused(DenyReason::BodyTooLarge),
         (ErrorSource::Upstream, kind) => Cause::Upstream(upstream_problem(kind)),
         (
@@ -189,10 +190,10 @@ fn upstream_problem(kind: &ErrorType) -> Problem {
 }
 
 /// Writes a problem, and leaves the connection so that nothing unread can be taken for a request: a small body is read
-/// away, otherwise the connection closes. `page`: what a person gets in place of the document.
+/// and discarded, otherwise the connection closes. `page`: the page for a human instead of the document.
 ///
 /// # Errors
-/// When the caller is gone.
+/// The write error if the caller has disconnected.
 pub async fn problem(
     session: &mut Session,
     problem: &Problem,
@@ -231,10 +232,10 @@ pub async fn problem(
     Ok(())
 }
 
-/// Sends a browser to the login page, and leaves the connection as [`problem`] does.
+/// Redirects a browser to the login page, and leaves the connection like [`problem`].
 ///
 /// # Errors
-/// When the caller is gone.
+/// The write error if the caller has disconnected.
 pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> pingora::Result<()> {
     settle_body(session);
     let mut head = ResponseHeader::build(302, Some(5))?;
@@ -245,8 +246,9 @@ pub async fn redirect(session: &mut Session, location: &str, id: RequestId) -> p
     session.write_response_header(Box::new(head), true).await
 }
 
-/// Gives an upstream's answer the form of the caller's version. Ours is HTTP/1.1, whatever the upstream speaks. A caller
-/// that speaks HTTP/1.0 knows no chunks: without a length its answer ends with the connection (RFC 9112 section 6.3).
+/// Adapts an upstream's response to the caller's version. The response is HTTP/1.1, whatever version the upstream
+/// speaks. A caller with HTTP/1.0 does not support chunks: without a length its response ends with the connection (RFC
+/// 9112 section 6.3).
 pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
     head.set_version(Version::HTTP_11);
     let is_old = session.req_header().version == Version::HTTP_10;
@@ -255,7 +257,7 @@ pub fn fit_version(session: &mut Session, head: &mut ResponseHeader) {
     }
 }
 
-/// Whether no body follows the head of an answer.
+/// Whether no body follows the head of a response.
 pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
     session.req_header().method == Method::HEAD
         || matches!(
@@ -265,15 +267,15 @@ pub fn is_bodyless(session: &Session, head: &ResponseHeader) -> bool {
         || head.headers.get(CONTENT_LENGTH).is_some_and(|it| it == "0")
 }
 
-/// Says in the answer that the connection ends with it, where the gateway drains: the caller's next request goes elsewhere
-/// instead of being lost.
+/// Announces in the response that the connection ends with it, if the gateway drains: the caller's next request then
+/// uses another connection instead of being lost.
 pub fn announce_end(session: &mut Session) {
     if Connection::of(session.digest()).is_some_and(|it| it.is_going_away()) {
         session.set_keepalive(None);
     }
 }
 
-/// Decides what becomes of a body that nobody will read, and of the connection.
+/// Decides whether an unread body is drained or the connection closed.
 fn settle_body(session: &mut Session) {
     announce_end(session);
     if session.as_http1().is_none() || session.is_body_done() {
@@ -283,7 +285,7 @@ fn settle_body(session: &mut Session) {
     let length = head.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let is_small = length.is_some_and(|length| length <= DRAIN_BYTES_MAX);
-    // Who waits to be told to go on will not send the body now.
+    // A caller that waits for `100 Continue` will not send the body now.
     let drains = is_small && !head.headers.contains_key(EXPECT);
     if drains {
         session.set_close_on_response_before_downstream_finish(false);

@@ -1,7 +1,7 @@
-//! Which route decides about a request, and whether every reading of its path agrees.
+//! The choice of the route for a request, and the check that every reading of its path agrees.
 //!
-//! A path is refused only where two readings of it would be decided differently. Two readings agree if they lead to the same
-//! route, or to routes that decide alike, with equal values in the captures that decide.
+//! A path is refused only if two readings of it would be decided differently. Two readings agree if they lead to the
+//! same route, or to routes that decide alike, with equal values in the captures that decide.
 
 use std::sync::Arc;
 
@@ -18,50 +18,51 @@ use crate::route::table::{Captures, Found, RouteTable};
 /// The route that decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice<'p> {
-    /// Where the path leads as it was sent.
+    /// The route of the path as sent.
     pub found: Found<'p>,
-    /// Where it leads with its last slash added or dropped, if that is decided otherwise: its requirement is asked too.
+    /// The route of the path with its last slash added or removed, if it decides differently: its requirement is
+    /// checked too.
     pub slashed: Option<Found<'p>>,
 }
 
-/// Why no route decides.
+/// The reasons why no route decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoChoice {
     /// No pattern matches.
     NoRoute,
-    /// The pattern that matches takes these methods, and not this one.
+    /// The matching pattern accepts these methods only.
     Method(Vec<Method>),
-    /// A reading of the path is decided otherwise.
+    /// A reading of the path is decided differently.
     Path(Disagreement),
 }
 
 /// Two readings of a path that are decided differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disagreement {
-    /// The route of the path as it was sent; `None`: no route.
+    /// The route of the path as sent; `None`: no route.
     pub sent: Option<usize>,
-    /// Another reading, as text without anything that a terminal could take for a command.
+    /// The other reading, escaped so that it is safe for terminals.
     pub reading: String,
-    /// Where it leads.
+    /// The target of that reading.
     pub leads_to: LeadsTo,
 }
 
-/// Where a reading leads.
+/// The target of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeadsTo {
-    /// To a route, by its place; perhaps the same with other captures.
+    /// A route, by its index; may be the same route with other captures.
     Route(usize),
-    /// To a pattern that does not take the method.
+    /// A pattern that does not accept the method.
     NoMethod,
-    /// To the gateway's own endpoints, or away from them.
+    /// The gateway's own endpoints, or a path outside of them.
     Own,
-    /// To no route.
+    /// No route.
     Nowhere,
-    /// There are more readings than are compared.
+    /// The path has more readings than are compared.
     TooMany,
 }
 
-/// What a path means as it was sent, and with its last slash added or dropped.
+/// The look-ups of a path as sent, and with its last slash added or removed.
 struct Sent<'n, 'p> {
     path: &'p CanonicalPath,
     outcome: Outcome<'n>,
@@ -69,12 +70,12 @@ struct Sent<'n, 'p> {
 }
 
 impl RouteTable {
-    /// The route that decides about a request.
+    /// Returns the route that decides a request.
     ///
     /// `host`: lower case, without port and trailing dot.
     ///
     /// # Errors
-    /// [`NoChoice`], also where servers could read the path so that another decision is made.
+    /// [`NoChoice`] if no route decides, or if servers could read the path as one that is decided differently.
     pub fn choose<'p>(
         &self,
         host: &str,
@@ -113,12 +114,12 @@ impl RouteTable {
         }
     }
 
-    /// The route of the other end of the path, if it decides otherwise: it is asked too, whichever upstream it leads to, so
-    /// that `/pay` beside `/**` can be served at all.
+    /// Returns the route of the path with the other slash, if it decides differently: its requirement is checked too,
+    /// whatever its upstream, so that `/pay` can be served alongside `/**`.
     ///
-    /// Where the pattern of the other end does not take the method, the gateway serves no such request there, but the
-    /// service may take both ends for one. So the requirement of that pattern is asked all the same, if its routes have
-    /// only one; where they differ nobody can say which one was meant, and the path is refused.
+    /// If the pattern of the other path does not accept the method, the gateway serves no such request there, but the
+    /// upstream may treat both paths as one. Its requirement is therefore checked as well, provided its routes agree on
+    /// one; if they differ, the intended one is unknown, and the path is refused.
     fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, Spans)>, NoChoice> {
         let Outcome::Route(route, spans) = sent.outcome else {
             return Ok(None);
@@ -146,7 +147,7 @@ impl RouteTable {
         Ok((!alike).then_some((other, others)))
     }
 
-    /// Holds every reading against the path as it was sent.
+    /// Compares every reading with the path as sent.
     fn compare(
         &self,
         host: &str,
@@ -187,7 +188,7 @@ impl RouteTable {
         Ok(())
     }
 
-    /// How a reading disagrees about the gateway's own paths.
+    /// Returns how a reading disagrees about the gateway's own paths.
     fn against_own(
         &self,
         host: &str,
@@ -208,7 +209,8 @@ impl RouteTable {
         disagrees.then_some(LeadsTo::Own)
     }
 
-    /// How a reading disagrees about the route. One that differs in the last slash or in case alone may lead nowhere.
+    /// Returns how a reading disagrees about the route. A reading that differs only in the last slash or in case may
+    /// have no route.
     fn against_routes(
         &self,
         host: &str,
@@ -243,8 +245,8 @@ impl RouteTable {
                     (!is_asked(other, &others)).then_some(LeadsTo::Route(other))
                 }
                 (Outcome::Method(..), Outcome::Method(..)) => None,
-                // As in [`RouteTable::slashed`]: what is asked already may be met at the other end, case and all else
-                // being the same.
+                // As in [`RouteTable::slashed`]: a requirement that is checked already may apply to the other slash, if
+                // case and everything else are the same.
                 (Outcome::Route(..), Outcome::Method(leaves, others)) => {
                     let is_all_asked = hit.end == End::Slashed
                         && !hit.is_folded
@@ -258,7 +260,7 @@ impl RouteTable {
         })
     }
 
-    /// Whether two routes decide alike: equal in all that decides, captures included.
+    /// Whether two routes decide alike: equal in everything that decides, captures included.
     fn decide_alike(
         &self,
         (one, spans, text): (usize, &Spans, &[u8]),
@@ -275,8 +277,8 @@ impl RouteTable {
         one.class == other.class && ids.eq(other_ids)
     }
 
-    /// Routes of which one path has its last slash more than the other, and that are decided differently: requests for
-    /// either are asked for both requirements. Pairs of places, the first of the pattern without the slash.
+    /// Returns the pairs of routes whose paths differ only in the last slash and that decide differently: requests for
+    /// either are checked against both requirements. Indices; the route of the pattern without the slash is first.
     #[must_use]
     pub fn slash_pairs(&self, routes: &[Arc<Route>]) -> Vec<(usize, usize)> {
         let mut pairs = Vec::new();
@@ -314,14 +316,14 @@ impl RouteTable {
     }
 }
 
-/// What a requirement makes of a captured segment: what is no id yields no role, whatever it is.
+/// Returns a captured segment as a requirement reads it: a text that is not an id yields no role.
 fn id(capture: Option<&[u8]>) -> Option<&str> {
     capture
         .and_then(|capture| std::str::from_utf8(capture).ok())
         .filter(|text| ResourceId::fits(text))
 }
 
-/// A path that a pattern matches.
+/// Returns an example path that a pattern matches.
 fn example(route: &Route) -> Option<CanonicalPath> {
     let path = route
         .path

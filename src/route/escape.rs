@@ -1,10 +1,11 @@
-//! Percent-encoding: the one grammar of paths as they are written in the configuration and as requests bring them.
+//! Percent-encoding: the shared grammar of paths in the configuration and in requests.
 
-/// Characters that a path may hold unescaped: RFC 3986, and `[ ] | \ ^ { }`, which clients send raw and servers take.
+/// Characters that a path may contain unescaped: RFC 3986, and `[ ] | \ ^ { }`, which clients send raw and servers
+/// accept.
 const RAW: &[u8] =
     b"/-._~!$&'()*+,;=:@[]|\\^{}0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// [`RAW`] as a table: whether a byte is in it.
+/// [`RAW`] as a table, indexed by byte.
 #[expect(
     clippy::indexing_slicing,
     reason = "a byte is below 256, and a fault here would end the build"
@@ -19,19 +20,19 @@ const MAY_STAND_RAW: [bool; 256] = {
     table
 };
 
-/// Whether a path may hold a byte unescaped.
+/// Whether a path may contain a byte unescaped.
 #[must_use]
 pub fn may_stand_raw(byte: u8) -> bool {
     MAY_STAND_RAW.get(usize::from(byte)).is_some_and(|may| *may)
 }
 
-/// A character that means the same escaped and not (RFC 3986 section 2.3).
+/// Whether a character has the same meaning escaped and unescaped (RFC 3986 section 2.3).
 #[must_use]
 pub const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// The value of the escape at the beginning of `text`, and the text behind it; `None`: no escape is there.
+/// Returns the value of the escape at the beginning of `text`, and the text after it; `None` if there is no escape.
 #[must_use]
 pub fn escape_at(text: &[u8]) -> Option<(u8, &[u8])> {
     let [b'%', high, low, behind @ ..] = text else {
@@ -40,18 +41,18 @@ pub fn escape_at(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((hex(*high)? << 4 | hex(*low)?, behind))
 }
 
-/// Writes a byte as an escape, in upper case.
+/// Appends a byte as an escape, in upper case.
 pub fn push_escape(byte: u8, written: &mut Vec<u8>) {
     written.extend([b'%', upper_hex(byte >> 4), upper_hex(byte & 15)]);
 }
 
-/// All escapes decoded. What is none stays as it is, but the `%u002F` that some servers know.
+/// Decodes all escapes, including the `%u002F` that some servers accept. Invalid escapes are kept.
 #[must_use]
 pub fn decoded(text: &[u8]) -> Vec<u8> {
     decoded_but(text, |_| false)
 }
 
-/// As [`decoded`], without the escapes of the bytes that `stays` names.
+/// Decodes like [`decoded`], except for the escapes of bytes that satisfy `stays`.
 pub(super) fn decoded_but(text: &[u8], stays: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -71,7 +72,7 @@ pub(super) fn decoded_but(text: &[u8], stays: impl Fn(u8) -> bool) -> Vec<u8> {
     bytes
 }
 
-/// The character of a `%u002F` at the beginning of `text`.
+/// Returns the character of a `%u002F` at the beginning of `text`.
 fn wide_escape_at(text: &[u8]) -> Option<(char, &[u8])> {
     let [b'%', b'u' | b'U', digits @ ..] = text else {
         return None;

@@ -1,20 +1,20 @@
-//! The words of a head that say what is asked for: host and method.
+//! Checks of host, method and field names in a request head.
 
 use std::net::Ipv6Addr;
 
 use crate::model::deny::DenyReason;
 use crate::model::field_name::is_plain;
 
-/// Longest method, in bytes. The longest registered one has 17.
+/// Maximum length of a method, in bytes. The longest registered one has 17.
 pub const METHOD_BYTES_MAX: usize = 32;
-/// Longest host with its port, in bytes.
+/// Maximum length of a host with its port, in bytes.
 const HOST_BYTES_MAX: usize = 261;
 
-/// Takes a `Host` or an authority apart; `None` if it is not a host name, an IPv4 address or an IPv6 address in brackets,
+/// Parses a `Host` or an authority; `None` unless it is a host name, an IPv4 address or an IPv6 address in brackets,
 /// with or without a port.
 ///
-/// Letters, digits, `-`, `_` and single dots; one dot may stand at the end. The port is 1 to 5 digits up to 65535. Gives
-/// the host as written, brackets kept, without port and trailing dot.
+/// A host name has letters, digits, `-`, `_` and single dots, of which one may be at the end. The port is 1 to 5 digits
+/// up to 65535. Returns the host as written, brackets kept, without port and trailing dot.
 #[must_use]
 pub fn host_of(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
@@ -43,27 +43,27 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// Judges a method.
+/// Checks a method.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::MethodRefused`] for one that never passes.
+/// [`DenyReason::RequestMalformed`] if it is not a token, [`DenyReason::MethodRefused`] if it is never forwarded.
 pub fn check_method(method: &[u8]) -> Result<(), DenyReason> {
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
         return Err(DenyReason::RequestMalformed);
     }
     let fits = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_');
-    // CONNECT would tunnel; TRACE and its old twin TRACK send credentials back.
+    // CONNECT would open a tunnel; TRACE and its predecessor TRACK echo credentials.
     let passes = !matches!(method, b"CONNECT" | b"TRACE" | b"TRACK")
         && method.len() <= METHOD_BYTES_MAX
         && method.iter().all(fits);
     passes.then_some(()).ok_or(DenyReason::MethodRefused)
 }
 
-/// Judges the name of a field.
+/// Checks the name of a header field.
 ///
 /// # Errors
-/// [`DenyReason::RequestMalformed`] for what is no token, [`DenyReason::HeaderNameRefused`] for a token with other
-/// characters than letters, digits, `-`, `_` and `.`.
+/// [`DenyReason::RequestMalformed`] if it is not a token, [`DenyReason::HeaderNameRefused`] for a token with characters
+/// other than letters, digits, `-`, `_` and `.`.
 pub fn check_field_name(name: &[u8]) -> Result<(), DenyReason> {
     if !name.is_empty() && name.iter().all(|byte| is_plain(*byte)) {
         return Ok(());
@@ -74,7 +74,7 @@ pub fn check_field_name(name: &[u8]) -> Result<(), DenyReason> {
     Err(DenyReason::HeaderNameRefused)
 }
 
-/// A character of a token (RFC 9110 section 5.6.2).
+/// Whether a byte is a character of a token (RFC 9110 section 5.6.2).
 #[must_use]
 pub const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()

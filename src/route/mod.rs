@@ -1,4 +1,4 @@
-//! Floor 1: which route a request means.
+//! Floor 1: the route of a request.
 
 pub mod choice;
 pub mod escape;

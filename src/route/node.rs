@@ -1,8 +1,9 @@
-//! The tree of path patterns, and the one way through it.
+//! The tree of path patterns, and the walk through it.
 //!
-//! At each node a literal goes before a capture and a capture before `/**`. One walk finds where a path leads as it was
-//! sent and where it would lead with its last slash added or dropped, and notices literals that it meets in another case,
-//! so a path of plain characters needs a second look-up only where it met one, or is nearly a path of the gateway's own.
+//! At each node a literal precedes a capture, and a capture precedes `/**`. One walk finds the routes of a path as sent
+//! and of the path with its last slash added or removed, and notices literals that differ from it in case only. A path
+//! of plain characters therefore needs a second look-up only if it met such a literal, or resembles one of the
+//! gateway's own paths.
 
 use std::collections::BTreeMap;
 
@@ -12,36 +13,36 @@ use crate::model::route::{PathPattern, Segment};
 use crate::route::escape::decoded;
 use crate::route::readings::caseless;
 
-/// Most captures that one pattern may have.
+/// Maximum number of captures per pattern.
 pub const CAPTURES_MAX: usize = 8;
-/// Segments up to this are folded without an allocation.
+/// Maximum length of a segment that is folded without an allocation, in bytes.
 const SEGMENT_BYTES: usize = 64;
-/// How many bytes of a segment can become one of its text without case: escapes are three to one, and six bytes of UTF-8
-/// (a mathematical letter and a mark) at most become a letter.
+/// Maximum number of bytes of a segment per byte of its caseless text: escapes are three to one, and at most six bytes
+/// of UTF-8 (a mathematical letter and a mark) become a letter.
 const SHRINKING_MAX: usize = 32;
 
-/// What is below one beginning of a path.
+/// The patterns below a common prefix.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    /// By their text without case and escapes. More than one of a text are spellings of it.
+    /// By caseless text without escapes. Several literals of one text are spellings of it.
     literals: BTreeMap<Vec<u8>, Vec<Literal>>,
-    /// The bytes of the longest of these texts: what is far longer is not folded at all.
+    /// Length of the longest of these texts, in bytes: far longer segments are not folded at all.
     longest: usize,
     capture: Option<Box<Node>>,
     here: Vec<Leaf>,
     tail: Vec<Leaf>,
 }
 
-/// A literal segment, and what is below it.
+/// A literal segment, and the node below it.
 #[derive(Debug)]
 pub(super) struct Literal {
-    /// As a canonical path has it.
+    /// The literal as in a canonical path.
     written: String,
     pub(super) decoded: Vec<u8>,
     pub(super) node: Node,
 }
 
-/// A route at the place of its pattern.
+/// A route at the end of its pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
     /// Sorted; empty: all.
@@ -65,7 +66,7 @@ impl Leaf {
 }
 
 impl Node {
-    /// The leaves at the place of a pattern, which is made where it is missing.
+    /// Returns the leaves of a pattern, creating its nodes as needed.
     pub(super) fn leaves(&mut self, pattern: &PathPattern) -> &mut Vec<Leaf> {
         let node = pattern
             .segments
@@ -99,13 +100,13 @@ impl Node {
         &mut spellings[place].node
     }
 
-    /// Literals of this node that are spellings of one text, where there is more than one.
+    /// Returns the groups of literals of this node that are spellings of one text.
     pub(super) fn spellings(&self) -> impl Iterator<Item = &[Literal]> {
         let all = self.literals.values().map(Vec::as_slice);
         all.filter(|spellings| 1 < spellings.len())
     }
 
-    /// The nodes right below.
+    /// Returns the nodes directly below.
     pub(super) fn below(&self) -> impl Iterator<Item = &Self> {
         let literals = self.literals.values().flatten();
         literals
@@ -113,7 +114,7 @@ impl Node {
             .chain(self.capture.as_deref())
     }
 
-    /// The routes at this node.
+    /// Returns the routes at this node.
     pub(super) fn routes(&self) -> impl Iterator<Item = usize> {
         self.here.iter().chain(&self.tail).map(|leaf| leaf.route)
     }
@@ -139,7 +140,7 @@ impl Node {
     }
 }
 
-/// Where the captures of a path are, in the order of the pattern.
+/// The positions of the captures in a path, in the order of the pattern.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spans {
     places: [(usize, usize); CAPTURES_MAX],
@@ -155,37 +156,37 @@ impl Spans {
         self
     }
 
-    /// How many there are.
+    /// Returns the number of captures.
     pub(super) const fn count(&self) -> usize {
         self.count
     }
 
-    /// The capture at a place of the pattern.
+    /// Returns the capture at an index of the pattern.
     pub(super) fn get<'t>(&self, text: &'t [u8], place: usize) -> Option<&'t [u8]> {
         let (begin, end) = *self.places.get(..self.count)?.get(place)?;
         text.get(begin..end)
     }
 }
 
-/// Which of the two ends of a path: as it was sent, or with its last slash added or dropped.
+/// The variant of a path: as sent, or with its last slash added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Sent,
     Slashed,
 }
 
-/// A pattern that matches.
+/// A matching pattern.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit<'n> {
     pub(super) end: End,
-    /// By a literal in another case.
+    /// Whether a literal matched in another case.
     pub(super) is_folded: bool,
-    /// The routes of the pattern, at least one: which one, the method says.
+    /// The routes of the pattern, at least one; the method selects among them.
     pub(super) leaves: &'n [Leaf],
     pub(super) captures: Spans,
 }
 
-/// Where the hits of a walk go.
+/// A collector of hits.
 pub(super) trait Hits<'n> {
     fn push(&mut self, hit: Hit<'n>);
 }
@@ -196,7 +197,7 @@ impl<'n> Hits<'n> for Vec<Hit<'n>> {
     }
 }
 
-/// The hits of a walk that does not follow case: one for each end at most.
+/// The hits of a walk that does not follow case: at most one for each variant.
 #[derive(Debug, Default)]
 pub(super) struct Ends<'n> {
     pub(super) sent: Option<Hit<'n>>,
@@ -212,18 +213,18 @@ impl<'n> Hits<'n> for Ends<'n> {
     }
 }
 
-/// What becomes of a literal that differs in case from the path.
+/// The handling of a literal that differs from the path in case only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Folding {
-    /// It is noticed ([`Walk::met_case`]) and does not match.
+    /// It is noted ([`Walk::met_case`]) and does not match.
     Noticed,
-    /// Both are followed: that it matches, and that it does not.
+    /// Both possibilities are followed: a match and no match.
     Followed,
     /// It does not match.
     Ignored,
 }
 
-/// The ends of a path that no pattern has matched yet.
+/// The variants of a path that no pattern has matched yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     pub(super) sent: bool,
@@ -236,20 +237,20 @@ impl Open {
     }
 }
 
-/// A way through the tree with one reading of a path.
+/// A walk through the tree with one reading of a path.
 #[derive(Debug)]
 pub(super) struct Walk<'t, H> {
     text: &'t [u8],
-    /// Escapes in `text` were decoded: literals are compared decoded, else as they are written.
+    /// Whether escapes in `text` are decoded: literals are then compared decoded, otherwise as written.
     is_decoded: bool,
     folding: Folding,
     pub(super) hits: H,
-    /// A literal differed in case alone.
+    /// Whether a literal differed in case only.
     pub(super) met_case: bool,
     pub(super) open: Open,
 }
 
-/// Where a walk is: what follows the last slash, or the end of the path.
+/// A position in a walk: after a slash, or the end of the path.
 #[derive(Clone, Copy)]
 struct Step {
     begin: Option<usize>,
@@ -258,11 +259,11 @@ struct Step {
 }
 
 impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
-    /// `text`: begins with a slash.
+    /// Creates a walk; `text` begins with a slash.
     pub(super) fn new(text: &'t [u8], is_decoded: bool, folding: Folding, hits: H) -> Self {
         let open = Open {
             sent: true,
-            // The root has one slash, whoever reads it.
+            // The root has one slash in every reading.
             slashed: text != b"/",
         };
         Self {
@@ -275,7 +276,7 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
         }
     }
 
-    /// Walks from a root. What another root has matched before stays so.
+    /// Walks from a root. Matches of a previous root take precedence.
     pub(super) fn root(&mut self, root: &'n Node) {
         if !self.open.none() {
             let step = Step {
@@ -287,7 +288,7 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
         }
     }
 
-    /// Visits each node at most once. Gives the ends that are still open behind it.
+    /// Visits each node at most once. Returns the variants that are still open.
     fn descend(&mut self, node: &'n Node, step: Step, open: Open) -> Open {
         let Some(begin) = step.begin else {
             let open = self.leave(&node.here, End::Sent, step, open);
@@ -330,7 +331,7 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
                 exact = Some(&literal.node);
                 continue;
             }
-            // Only decoded readings know what an escape is.
+            // Escapes have a meaning in decoded readings only.
             if !self.is_decoded && segment.contains(&b'%') {
                 continue;
             }
@@ -343,7 +344,7 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
         exact.map_or(open, |node| self.descend(node, below, open))
     }
 
-    /// Closes an end where there are routes for it.
+    /// Closes a variant if there are routes for it.
     fn leave(&mut self, leaves: &'n [Leaf], end: End, step: Step, mut open: Open) -> Open {
         let is_open = match end {
             End::Sent => &mut open.sent,

@@ -1,8 +1,8 @@
-//! The one form of a path: what is matched is what is sent.
+//! The canonical form of a path: the path that is matched is the path that is sent.
 //!
-//! Escapes of unreserved characters are decoded, the hex digits of the others are written in upper case (both RFC 3986
-//! section 6.2.2), and bytes that a URI cannot hold raw are escaped. Nothing else is touched. What no rule could ever mean
-//! is refused here; what depends on the routes is judged where they are (`route/choice`).
+//! Escapes of unreserved characters are decoded, the hex digits of other escapes are converted to upper case (both RFC
+//! 3986 section 6.2.2), and bytes that a URI cannot contain raw are escaped. Nothing else is changed. Paths that no
+//! route could ever mean are refused here; refusals that depend on the routes are decided in `route/choice`.
 
 use std::borrow::Cow;
 
@@ -12,21 +12,21 @@ use crate::route::readings::{Reading, Readings};
 
 pub use crate::route::readings::PathRefused;
 
-/// A request target in origin form, taken apart.
+/// A parsed request target in origin form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canonical<'a> {
     /// The path that is matched, logged and sent.
     pub path: CanonicalPath,
-    /// The query as sent, without `?`; it never takes part in a match.
+    /// The query as sent, without `?`; it is never matched.
     pub query: Option<Cow<'a, str>>,
 }
 
-/// Reads a request target in origin form: a path from `/` on, and perhaps a query. Bytes that a URI cannot hold raw, such
-/// as those of UTF-8, are escaped.
+/// Parses a request target in origin form: a path that begins with `/`, and an optional query. Bytes that a URI cannot
+/// contain raw, such as those of UTF-8, are escaped.
 ///
 /// # Errors
-/// [`PathRefused`] for dot segments in any reading, control characters raw or escaped, spaces, a fragment, broken escapes,
-/// and a path with more readings than are looked at.
+/// [`PathRefused`] for dot segments in any reading, control characters raw or escaped, spaces, a fragment, broken
+/// escapes, and a path with more readings than are compared.
 pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Canonical<'_>, PathRefused> {
     let target = target.as_ref();
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
@@ -44,7 +44,7 @@ pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Canonical<'_>, P
     Ok(Canonical { path, query })
 }
 
-/// Whether all servers read the same text in a path, be it escaped or not.
+/// Whether all servers read the same text in a path, escaped or not.
 #[must_use]
 pub fn reads_one_way(path: &CanonicalPath) -> bool {
     if path.is_plain() {
@@ -58,7 +58,7 @@ pub fn reads_one_way(path: &CanonicalPath) -> bool {
         && Readings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
 }
 
-/// A query as it came, with escapes for what a URI cannot hold.
+/// Returns a query as sent, with bytes that a URI cannot contain escaped.
 fn query_of(query: &[u8]) -> Result<Cow<'_, str>, PathRefused> {
     let mut needs_escapes = false;
     for byte in query {
@@ -89,9 +89,10 @@ const fn stands_in_query(byte: u8) -> bool {
     byte.is_ascii() && !matches!(byte, b'"' | b'<' | b'>')
 }
 
-/// Decodes escapes of unreserved characters, writes the others in upper case, and escapes what cannot stand raw.
+/// Decodes escapes of unreserved characters, converts the others to upper case, and escapes bytes that are not allowed
+/// raw.
 fn written(path: &[u8]) -> Result<String, PathRefused> {
-    // Most paths have no escape: they are looked at once, without a branch on each byte, and copied whole.
+    // Most paths have no escape: they are scanned once, without a branch per byte, and copied whole.
     let stays = path
         .iter()
         .fold(true, |all, byte| all & may_stand_raw(*byte));
@@ -113,7 +114,7 @@ fn rewritten(path: &[u8]) -> Result<Vec<u8>, PathRefused> {
         } else {
             (*first, behind)
         };
-        // The second half of the control characters, U+0080 to U+009F, has two bytes.
+        // The C1 control characters, U+0080 to U+009F, have two bytes.
         let is_control =
             byte.is_ascii_control() || previous == 0xc2 && (0x80..=0x9f).contains(&byte);
         if is_control || !is_escape && matches!(byte, b' ' | b'#') {

@@ -1,32 +1,33 @@
-//! The gateway's own paths: what it answers by itself, and what a server behind could take for that.
+//! The gateway's own paths: those it answers itself, and those that an upstream could take for them.
 
 use crate::model::route::{PathPattern, Segment};
 use crate::route::node::{Folding, Hit, Leaf, Node, Walk};
 use crate::route::readings::Reading;
 
-/// Where the gateway's own endpoints are.
+/// The paths of the gateway's own endpoints.
 #[derive(Debug, Default)]
 pub struct OwnPaths {
-    /// In canonical form, without a slash at the end.
+    /// In canonical form, without a trailing slash.
     prefix: String,
-    /// Where proxies ask, on every host; in canonical form.
+    /// The path of forward-auth, on every host; in canonical form.
     questions: String,
     keys: String,
-    /// Which hosts they answer on; empty: all.
+    /// The hosts of the endpoints; empty: all.
     hosts: Vec<String>,
     tree: Node,
 }
 
-/// Served on the own hosts alone.
+/// Marks a path served on the own hosts only.
 const OWN_HOSTS: usize = 0;
-/// Served on every host.
+/// Marks a path served on every host.
 const EVERY_HOST: usize = 1;
 
 impl OwnPaths {
-    /// `prefix`: of the own endpoints. `questions`: what follows it where other proxies ask, which they do under every
-    /// host. `keys`: where the public keys are. `hosts`: where the own endpoints answer; none: everywhere.
+    /// Creates the paths from the `prefix` of the own endpoints; `questions`, the forward-auth path below it, which
+    /// proxies request under every host; `keys`, the path of the public keys; and the `hosts` of the own endpoints,
+    /// empty for all.
     ///
-    /// All paths are literal and in canonical form, with a slash at the beginning and none at the end.
+    /// All paths are literal and in canonical form, with a leading slash and no trailing one.
     #[must_use]
     pub fn new(prefix: &str, questions: &str, keys: &str, hosts: &[String]) -> Self {
         let mut own = Self {
@@ -52,13 +53,13 @@ impl OwnPaths {
         is_own && self.is_own_host(host) || self.is_question(path)
     }
 
-    /// Whether other proxies ask here about their requests: they do so under whatever host.
+    /// Whether this is a path of forward-auth, which proxies request under any host.
     #[must_use]
     pub fn is_question(&self, path: &str) -> bool {
         is_at_or_below(path, &self.questions)
     }
 
-    /// Whether a plain path is an own one but for case and the last slash.
+    /// Whether a plain path is an own path except for case and the last slash.
     pub(super) fn resembles(&self, path: &str) -> bool {
         let is_at_or_below = |own: &str| {
             let (head, behind) = path
@@ -70,7 +71,7 @@ impl OwnPaths {
         is_at_or_below(&self.prefix) || is_at_or_below(&self.keys)
     }
 
-    /// In which ways a reading is an own path.
+    /// Returns the ways in which a reading is an own path.
     pub(super) fn hits(&self, host: &str, reading: &Reading, folding: Folding) -> Vec<Hit<'_>> {
         let mut walk = Walk::new(&reading.path, reading.is_decoded, folding, Vec::new());
         walk.root(&self.tree);

@@ -1,8 +1,9 @@
-//! What servers make of a path that is not plain: every reading that one of them is known to have, and all compositions.
+//! The readings of a path that is not plain: every reading that some server is known to have, and all compositions of
+//! them.
 //!
-//! A request is let through only if the routes decide alike about all of them (`route/choice`), so the list may be long
-//! but must not be short. Readings that differ in the last slash or in case alone are not listed: the look-up of a route
-//! finds those by itself.
+//! A request passes only if the routes decide alike about all of them (`route/choice`), so the list may be too long but
+//! never too short. Readings that differ only in the last slash or in case are not listed, since the look-up of a route
+//! finds them itself.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,31 +21,32 @@ use crate::route::head::host_of;
 #[error("the path can be read in more than one way")]
 pub struct PathRefused;
 
-/// Most readings that are compared.
+/// Maximum number of readings compared.
 const READINGS_MAX: usize = 64;
-/// Most work on all readings of a path, by [`work_on`]: comparing more would take longer than serving the request.
+/// Maximum work on all readings of a path, measured by [`work_on`]: comparing more would take longer than serving the
+/// request.
 const WORK_MAX: usize = 32 * 1024;
-/// What a byte of text beyond ASCII costs, as it goes through the forms of Unicode, against one of ASCII.
+/// Cost of a byte of non-ASCII text, which is converted to the forms of Unicode, relative to one of ASCII.
 const UNICODE_WORK: usize = 6;
-/// How many times longer a text may become in form KC, which makes 33 bytes of some characters of three.
+/// Maximum growth factor of a text in form KC, which turns some characters of three bytes into 33.
 const EXPANSION_MAX: usize = 2;
-/// What a text may gain in form KC beyond that: short texts may consist of such characters.
+/// Additional growth allowed in form KC, in bytes: short texts may consist of such characters.
 const EXPANSION_FREE: usize = 256;
-/// Some servers decode what another one has decoded before them; nothing is known to decode three times.
+/// Some servers decode a path that another one has decoded already; none is known to decode a third time.
 const DECODINGS_MAX: usize = 2;
 
-/// One way to read a path.
+/// One reading of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// The host, where the path was taken for one that begins with an authority; else the request's own.
+    /// The host, if the path was read as one that begins with an authority; otherwise the request's own.
     pub(super) host: Option<String>,
-    /// The path, with the escapes that this reader leaves.
+    /// The path, with the escapes that this reader keeps.
     pub(super) path: Vec<u8>,
-    /// Escapes are decoded: what looks like one now is text.
+    /// Whether escapes are decoded: anything that looks like one is then text.
     pub(super) is_decoded: bool,
 }
 
-/// All readings of a path, the path as it is first.
+/// All readings of a path, the unchanged path first.
 #[derive(Debug)]
 pub(super) struct Readings {
     all: Vec<Reading>,
@@ -55,8 +57,8 @@ impl Readings {
     /// Lists the readings of a path.
     ///
     /// # Errors
-    /// [`PathRefused`] if one of them has a dot segment, or if they are more than [`READINGS_MAX`] or cost more than
-    /// [`WORK_MAX`].
+    /// [`PathRefused`] if one of them has a dot segment, or if there are more than [`READINGS_MAX`] or they cost more
+    /// than [`WORK_MAX`].
     pub(super) fn of(path: &CanonicalPath) -> Result<Self, PathRefused> {
         let mut readings = Self {
             all: Vec::new(),
@@ -81,12 +83,12 @@ impl Readings {
         Ok(readings)
     }
 
-    /// The readings, the path as it is first.
+    /// Returns the readings, the unchanged path first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Reading> {
         self.all.iter()
     }
 
-    /// Takes every step that needs no decoding from the readings at `begin` and behind, until nothing new comes.
+    /// Applies every step that needs no decoding to the readings from `begin` on, until there are no new ones.
     fn close_from(&mut self, begin: usize) -> Result<(), PathRefused> {
         let mut place = begin;
         while let Some(reading) = self.all.get(place).cloned() {
@@ -119,7 +121,7 @@ impl Readings {
         Ok(())
     }
 
-    /// Adds what a reading decodes to, whole, and by a reader that splits segments before it decodes them.
+    /// Adds the decoded forms of a reading: decoded as a whole, and by a reader that splits segments before decoding.
     fn decode(&mut self, place: usize) -> Result<(), PathRefused> {
         let Some(reading) = self.all.get(place).cloned() else {
             return Ok(());
@@ -156,7 +158,7 @@ impl Readings {
     }
 }
 
-/// What it costs to take every step from a reading and to look it up. It is counted before the first step is taken.
+/// Returns the cost of applying every step to a reading and of looking it up. Counted before the first step.
 const fn work_on(path: &[u8]) -> usize {
     if path.is_ascii() {
         path.len()
@@ -165,7 +167,7 @@ const fn work_on(path: &[u8]) -> usize {
     }
 }
 
-/// Whether a segment is dots, padded or not: some servers take three dots for two.
+/// Whether a segment consists of dots, padded or not: some servers treat three dots as two.
 fn is_dots(segment: &[u8]) -> bool {
     segment.contains(&b'.')
         && segment
@@ -173,7 +175,7 @@ fn is_dots(segment: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'.' | b' ') || byte.is_ascii_control())
 }
 
-/// A change that some server in a row makes to a path; `None`: it changes nothing.
+/// A change that some server in a chain makes to a path; `None`: no change.
 type Step = fn(&[u8]) -> Option<Vec<u8>>;
 
 const STEPS: &[Step] = &[
@@ -189,7 +191,7 @@ const STEPS: &[Step] = &[
     look_alike,
 ];
 
-/// `//x/y` as an authority and a path.
+/// Splits `//x/y` into an authority and a path.
 fn behind_authority(path: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     let rest = path.strip_prefix(b"//")?;
     let end = rest.iter().position(|byte| *byte == b'/');
@@ -199,7 +201,7 @@ fn behind_authority(path: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     Some((host, path.to_vec()))
 }
 
-/// Slashes that follow each other are one.
+/// Merges consecutive slashes.
 fn merged(path: &[u8]) -> Option<Vec<u8>> {
     let is_double = |pair: &[u8]| matches!(pair, [b'/', b'/']);
     path.windows(2).any(is_double).then(|| {
@@ -209,7 +211,7 @@ fn merged(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// A backslash is a slash.
+/// Converts backslashes to slashes.
 fn backslashes_as_slashes(path: &[u8]) -> Option<Vec<u8>> {
     path.contains(&b'\\').then(|| {
         let slashed = path.iter().map(|byte| match byte {
@@ -220,7 +222,7 @@ fn backslashes_as_slashes(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Each segment ends at its first `;`.
+/// Ends each segment at its first `;`.
 fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
     path.contains(&b';').then(|| {
         each_segment(path, |segment| {
@@ -230,7 +232,7 @@ fn without_parameters(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Dots and spaces at the end of a segment do not count.
+/// Removes dots and spaces from the ends of segments.
 fn trimmed(path: &[u8]) -> Option<Vec<u8>> {
     let trimmed = each_segment(path, |segment| {
         let is_kept = |byte: &u8| !matches!(byte, b'.' | b' ');
@@ -251,7 +253,7 @@ fn each_segment(path: &[u8], keep: impl Fn(&[u8]) -> &[u8]) -> Vec<u8> {
     kept
 }
 
-/// The path ends where a query, a fragment or a C string would.
+/// Ends the path where a query, a fragment or a C string would end it.
 fn cut(path: &[u8]) -> Option<Vec<u8>> {
     let end = path
         .iter()
@@ -259,7 +261,7 @@ fn cut(path: &[u8]) -> Option<Vec<u8>> {
     Some(path.split_at(end).0.to_vec())
 }
 
-/// Control characters are dropped, as URL parsers of browsers do.
+/// Drops control characters, like the URL parsers of browsers.
 fn without_controls(path: &[u8]) -> Option<Vec<u8>> {
     let is_control = |byte: &u8| byte.is_ascii_control();
     path.iter().any(is_control).then(|| {
@@ -268,7 +270,7 @@ fn without_controls(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Sequences of several bytes that stand for an ASCII character, whose later bytes no old decoder looked at closely.
+/// Decodes overlong sequences of ASCII characters, whose continuation bytes old decoders did not check.
 fn overlong(path: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -297,7 +299,7 @@ fn overlong_at(first: u8, behind: &[u8]) -> Option<(u8, &[u8])> {
     Some((byte, after))
 }
 
-/// Bytes that are no UTF-8 are Latin-1.
+/// Reads a path that is not UTF-8 as Latin-1.
 fn latin(path: &[u8]) -> Option<Vec<u8>> {
     std::str::from_utf8(path).is_err().then(|| {
         let text: String = path.iter().map(|byte| char::from(*byte)).collect();
@@ -305,14 +307,14 @@ fn latin(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Unicode's form C.
+/// Converts to Unicode's form C.
 fn composed(path: &[u8]) -> Option<Vec<u8>> {
     text_by(path, |text| {
         ComposingNormalizerBorrowed::new_nfc().normalize(text)
     })
 }
 
-/// Unicode's form KC, in which full-width letters and signs are ASCII.
+/// Converts to Unicode's form KC, in which full-width letters and signs are ASCII.
 fn compatible(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefused> {
     if path.is_ascii() {
         return Ok(None);
@@ -331,7 +333,7 @@ fn compatible(path: &[u8]) -> Result<Option<Vec<u8>>, PathRefused> {
     Ok((bounded.bytes != path).then_some(bounded.bytes))
 }
 
-/// A text that ends in an error where it becomes too long.
+/// A text with a maximum length; writing beyond it is an error.
 struct Bounded {
     bytes: Vec<u8>,
     max: usize,
@@ -348,7 +350,8 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Characters that some conversions to a smaller set take for `/`, `\` and `.`, and those that have no width.
+/// Replaces characters that some conversions to a smaller set turn into `/`, `\` and `.`, and drops those without
+/// width.
 fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
     text_by(path, |text| {
         let mut alike = String::with_capacity(text.len());
@@ -366,7 +369,7 @@ fn look_alike(path: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Changes the pieces of a path that are UTF-8.
+/// Changes the parts of a path that are UTF-8.
 fn text_by(path: &[u8], change: impl Fn(&str) -> Cow<'_, str>) -> Option<Vec<u8>> {
     if path.is_ascii() {
         return None;
@@ -379,7 +382,7 @@ fn text_by(path: &[u8], change: impl Fn(&str) -> Cow<'_, str>) -> Option<Vec<u8>
     (changed != path).then_some(changed)
 }
 
-/// A text as readers see it that compare without case: folded, and in form KC, so that full-width letters fold too.
+/// Returns a text as seen by readers that ignore case: folded, and in form KC, so that full-width letters fold too.
 #[must_use]
 pub(super) fn caseless(text: &[u8]) -> Vec<u8> {
     if text.is_ascii() {
@@ -395,7 +398,7 @@ pub(super) fn caseless(text: &[u8]) -> Vec<u8> {
     once
 }
 
-/// Whether two texts differ in case alone, or not at all.
+/// Whether two texts are equal or differ in case only.
 #[must_use]
 pub(super) fn differ_in_case_alone(one: &[u8], other: &[u8]) -> bool {
     let folded = |text| folded(&String::from_utf8_lossy(text));
@@ -408,8 +411,8 @@ fn compatible_text(text: &str) -> String {
         .into_owned()
 }
 
-/// Without case, letter by letter: by way of upper case, so that `ß` and `ſ` fold as Unicode folds them. `İ` is `i`, as
-/// Go and Java have it: Unicode leaves a dot above behind, which is dropped.
+/// Folds case letter by letter, by way of upper case, so that `ß` and `ſ` fold as in Unicode. `İ` becomes `i`, as in Go
+/// and Java: Unicode leaves a dot above, which is dropped.
 fn folded(text: &str) -> String {
     let letters = text.chars().flat_map(char::to_uppercase);
     let mut folded = String::with_capacity(text.len());

@@ -1,8 +1,8 @@
-//! All routes, compiled: from host, path and method to the one that matches best.
+//! The compiled routes: from host, path and method to the best match.
 //!
-//! The host is chosen first: among the patterns that match, one of a route that names the host goes before one of a route
-//! that does not. Then, segment by segment from the left, a literal goes before a capture and a capture before `/**`. The
-//! method comes last: a wider pattern never answers for a narrower one.
+//! The host is chosen first: a route that names the host precedes one that does not. Then, segment by segment from the
+//! left, a literal precedes a capture, and a capture precedes `/**`. The method comes last: a wider pattern never
+//! answers for a narrower one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,29 +18,29 @@ use crate::route::rule::{Outcome, Rule};
 
 pub use crate::route::node::CAPTURES_MAX;
 
-/// Why routes make no table.
+/// The errors of routes that cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// Two routes could match one request equally well.
     #[error("routes {first} and {second} can match one request equally well")]
     Ambiguous {
-        /// Place of one in the list.
+        /// Index of one route.
         first: usize,
-        /// Place of the other.
+        /// Index of the other.
         second: usize,
     },
-    /// Two patterns have literals at the same place that differ in case alone, and an upstream may take one for the other.
+    /// Two patterns have literals at the same position that differ in case only, and an upstream may confuse them.
     #[error("routes {first} and {second} differ in the case of a literal alone")]
     CaseAlone {
-        /// Place of one in the list.
+        /// Index of one route.
         first: usize,
-        /// Place of the other.
+        /// Index of the other.
         second: usize,
     },
     /// A pattern has more than [`CAPTURES_MAX`] captures.
     #[error("route {route} has more than {CAPTURES_MAX} captures")]
     TooManyCaptures {
-        /// Its place in the list.
+        /// Index of the route.
         route: usize,
     },
 }
@@ -54,21 +54,21 @@ pub struct RouteTable {
     pub(super) own: Arc<OwnPaths>,
 }
 
-/// What a table is built from.
+/// The input of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct TableParts<'a> {
-    /// The routes; an index in an answer or error is a place among them.
+    /// The routes; an index in a result or error refers to this list.
     pub routes: &'a [Arc<Route>],
-    /// What they lead to.
+    /// Their upstreams.
     pub upstreams: &'a [Upstream],
-    /// Where the gateway answers by itself.
+    /// The paths that the gateway answers itself.
     pub own: &'a Arc<OwnPaths>,
 }
 
-/// A route that matches, and what its captures hold.
+/// A matching route and its captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'p> {
-    /// The route's place in the list that the table was built from.
+    /// The route's index in the list that the table was built from.
     pub route: usize,
     /// Captured segments, in the order of the pattern.
     pub captures: Captures<'p>,
@@ -82,7 +82,7 @@ pub struct Captures<'p> {
 }
 
 impl<'p> Captures<'p> {
-    /// The captured segments.
+    /// Returns the captured segments.
     #[must_use]
     pub fn as_slice(&self) -> &[&'p str] {
         self.texts.get(..self.count).unwrap_or_default()
@@ -107,7 +107,7 @@ impl RouteTable {
     /// Compiles routes.
     ///
     /// # Errors
-    /// All [`TableError`]s there are.
+    /// All [`TableError`]s found.
     pub fn build(parts: TableParts<'_>) -> Result<Self, Vec<TableError>> {
         let mut table = Self {
             own: Arc::clone(parts.own),
@@ -148,10 +148,10 @@ impl RouteTable {
         }
     }
 
-    /// The route that matches the path as it is best; `None`: none does.
+    /// Returns the route that matches the unchanged path best; `None` if there is none.
     ///
-    /// `host`: lower case, without port and trailing dot. Whether the path has other readings is not asked: what lets a
-    /// request pass is [`RouteTable::choose`].
+    /// `host`: lower case, without port and trailing dot. Other readings of the path are not compared: requests are
+    /// admitted by [`RouteTable::choose`].
     #[must_use]
     pub fn find<'p>(
         &self,
@@ -173,7 +173,7 @@ impl RouteTable {
         }
     }
 
-    /// Walks through the patterns of a host, then through those without one.
+    /// Walks the patterns of a host, then those without a host.
     pub(super) fn walk<'t, 'n, H: Hits<'n>>(
         &'n self,
         host: &str,
@@ -185,7 +185,7 @@ impl RouteTable {
         walk
     }
 
-    /// Spellings of one literal, below a node, of routes whose upstream may take one for the other.
+    /// Finds spellings of one literal, below a node, in routes whose upstream may confuse them.
     fn check_case(&self, node: &Node, errors: &mut Vec<TableError>) {
         for spellings in node.spellings() {
             let below: Vec<_> = spellings

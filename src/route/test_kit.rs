@@ -9,7 +9,7 @@ use crate::model::route::{HostPattern, PathPattern, Route, Segment, Upstream, Up
 use crate::route::own::OwnPaths;
 use crate::route::table::{RouteTable, TableError, TableParts};
 
-/// A route that asks for a login, by a pattern whose literals are written as canonical paths have them.
+/// Creates a route that requires authentication, from a pattern whose literals are written as in canonical paths.
 pub(super) fn literal_route(pattern: &str, hosts: &[&str], methods: &[&str]) -> Arc<Route> {
     let (inner, tail) = match pattern.strip_suffix("/**") {
         Some(inner) => (inner, true),
@@ -43,8 +43,7 @@ pub(super) fn literal_route(pattern: &str, hosts: &[&str], methods: &[&str]) -> 
     })
 }
 
-/// A table to three upstreams, of which the second keeps upper and lower case apart. Own endpoints are where they are by
-/// default.
+/// Builds a table with three upstreams, the second of which is case-sensitive. Own endpoints have their default paths.
 pub(super) fn table(routes: &[Arc<Route>]) -> Result<RouteTable, Vec<TableError>> {
     let upstreams = [false, true, false].map(|case_sensitive| Upstream {
         name: "one".to_owned(),

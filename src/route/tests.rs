@@ -1,4 +1,4 @@
-//! What is let through, and what some server would take for something stricter.
+//! Tests of the paths that pass, and of those that some server would read as stricter ones.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::route::normalize::canonical;
 use crate::route::table::RouteTable;
 use crate::route::test_kit::{literal_route, table};
 
-/// How strict a route is.
+/// The strictness of a route.
 const PUBLIC: usize = 0;
 const AUTHENTICATED: usize = 1;
 const ADMIN: usize = 2;
@@ -40,7 +40,7 @@ fn changed(pattern: &str, change: impl Fn(&mut Route)) -> Arc<Route> {
     Arc::new(route)
 }
 
-/// What becomes of a path: the places of the routes that are asked, or why none is.
+/// Returns the indices of the routes whose requirements are checked for a path, or why there are none.
 fn asked(table: &RouteTable, path: &CanonicalPath, method: &Method) -> Result<Vec<usize>, String> {
     match table.choose("h", path, method) {
         Ok(choice) => {
@@ -331,9 +331,9 @@ fn the_other_slash_of_a_path_is_asked_though_it_does_not_take_the_method() {
         (&equal, "/api%20/", Err("or 0")),
         (&stricter, "/api/", Ok(vec![0, 1])),
         (&many, "/api/", Err("or NoMethod")),
-        // Their methods are all that differs.
+        // They differ in their methods only.
         (&alike, "/api/", Ok(vec![0, 1])),
-        // Which methods another one may be named among differs too.
+        // They also differ in the methods that an override may name.
         (&overridden, "/api/", Ok(vec![0, 1])),
         (&overridden, "/api", Ok(vec![1, 0])),
     ];
@@ -385,8 +385,8 @@ fn a_host_in_the_path_is_a_host_of_some_reader() {
     assert!(choose("//a/y"));
 }
 
-/// What a row of servers makes of a path. Written apart from `route/readings`: each operation is one server's habit, and
-/// every row of up to four of them is tried.
+/// Readings of a path by a chain of servers. Written independently of `route/readings`: each operation is the habit of
+/// one server, and every chain of up to four of them is tried.
 mod servers {
     use std::collections::BTreeSet;
 
@@ -451,7 +451,7 @@ mod servers {
     }
 }
 
-/// How strict the best route of a path is: a search of its own through a handful of patterns.
+/// Returns the strictness of a path's best route, by an independent search through a handful of patterns.
 fn strictness(routes: &[(String, usize)], path: &str) -> Option<usize> {
     let parts: Vec<_> = path.split('/').skip(1).collect();
     let rank = |pattern: &str| -> Option<Vec<u8>> {
@@ -479,7 +479,7 @@ fn strictness(routes: &[(String, usize)], path: &str) -> Option<usize> {
     found.max().map(|(_, strictness)| strictness)
 }
 
-/// Holds that no reading of an allowed path leads to something stricter.
+/// Checks that no reading of an allowed path leads to a stricter route.
 fn check_against_servers(patterns: &[(String, usize)], sent: &str) -> Result<(), String> {
     let routes: Vec<_> = patterns
         .iter()
@@ -497,7 +497,8 @@ fn check_against_servers(patterns: &[(String, usize)], sent: &str) -> Result<(),
         .iter()
         .map(|(pattern, strictness)| (pattern.to_lowercase(), *strictness))
         .collect();
-    // The canonical form is what a server gets: RFC 3986 section 6.2.2.2 has escapes of unreserved characters mean the same.
+    // A server receives the canonical form: by RFC 3986 section 6.2.2.2, escapes of unreserved characters have the same
+    // meaning.
     for reading in servers::readings(target.path.as_str()) {
         for (table, reading) in [
             (patterns, reading.clone()),
@@ -607,8 +608,8 @@ proptest! {
     }
 }
 
-/// A path that passes is its own canonical form, no server finds a dot segment in it, and none reads it as one that is decided
-/// more strictly. The first byte chooses the routes: `0`, `1` or `2`.
+/// A path that passes is its own canonical form, no server finds a dot segment in it, and none reads it as one that is
+/// decided more strictly. The first byte chooses the routes: `0`, `1` or `2`.
 #[test]
 fn fuzz_path() {
     const TABLES: &[&[(&str, usize)]] = &[
@@ -643,7 +644,7 @@ fn fuzz_path() {
             let whole = format!("{path}?{query}");
             assert_eq!(canonical(&whole).as_ref(), Ok(&target));
         }
-        // The servers' habits are tried in every order: a long path has too many readings for that.
+        // The servers' habits are tried in every order, and a long path has too many readings for that.
         if 48 < path.len() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Floor 5: one configuration made ready.
+//! Floor 5: a configuration made ready to serve.
 
 mod outbox;
 mod record;
@@ -55,83 +55,84 @@ pub use crate::snapshot::record::RequestEnd;
 /// characters twice with a token, has 3 KiB.
 pub const OWN_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Where other proxies ask for a decision, behind the prefix of the gateway's own endpoints.
+/// The forward-auth path, after the prefix of the gateway's own endpoints.
 pub const FORWARD_AUTH_PATH: &str = "/verify";
 
-/// What lives longer than one configuration.
+/// The services that outlive one configuration.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// Records at rest.
+    /// The store.
     pub store: Arc<dyn Store>,
     /// The hashing pool.
     pub passwords: Arc<PasswordPool>,
-    /// Keys of digests and refresh tokens.
+    /// The keys of digests and refresh tokens.
     pub token_keys: Arc<TokenKeys>,
-    /// Keys that sign access tokens.
+    /// The keys that sign access tokens.
     pub signing: Arc<SigningKeys>,
-    /// Keys that sign assertions.
+    /// The keys that sign assertions.
     pub assertion_keys: Arc<SigningKeys>,
-    /// Mail, as this configuration makes it.
+    /// The mailer of this configuration.
     pub mailer: Arc<dyn Mailer>,
-    /// What the delivery of mails shares through reloads.
+    /// The state that mail delivery keeps across reloads.
     pub post: Arc<Post>,
-    /// What is counted against limits.
+    /// The counters of limits.
     pub counters: Arc<CounterSets>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Uses of session cookies on their way into the store.
+    /// The queue of uses of session cookies for the store.
     pub session_uses: Arc<SessionUses>,
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Access records.
+    /// The access log.
     pub access: Arc<AccessLog>,
-    /// All that is written on standard output and standard error.
+    /// The output of everything on standard output and standard error.
     pub output: Arc<Output>,
-    /// What is counted of API keys.
+    /// The rates and last uses of API keys.
     pub key_use: Arc<KeyUse>,
-    /// Roles that other services give.
+    /// The role sources.
     pub role_sources: Arc<RoleSources>,
-    /// Backups of the records; `None`: they are not at rest here.
+    /// Backups of the store; `None` if it is in memory.
     pub backups: Option<Arc<Backups>>,
-    /// The key files at rest; `None`: there are none here.
+    /// The key files on disk; `None` if there are none.
     pub key_files: Option<Arc<KeyFiles>>,
     /// The foreign issuers of this configuration.
     pub issuers: Arc<Issuers>,
 }
 
-/// One configuration made ready: a request sees exactly one.
+/// A configuration made ready to serve: a request sees exactly one.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// What it was built from.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// The decision.
+    /// The decision point.
     pub authorizer: Authorizer,
-    /// The account's life.
+    /// The account use cases.
     pub accounts: Accounts,
-    /// What outlives it.
+    /// The services that outlive it.
     pub services: Services,
-    /// Header names that no caller may set.
+    /// The header names that no caller may set.
     pub strip: StripSet,
     own: Arc<OwnPaths>,
 }
 
-/// A configuration that reads well but cannot be made ready: where, and what would be right.
+/// A problem that prevents a valid configuration from being used: its place, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: expected {expected}")]
 pub struct Obstacle {
-    /// Place in the configuration.
+    /// The place in the configuration.
     pub at: String,
-    /// What would be right.
+    /// The expected value.
     pub expected: String,
 }
 
 impl Snapshot {
-    /// Makes a configuration ready: compiles the routes. `services` has its mail, role sources and issuers.
+    /// Makes a configuration ready to serve: compiles the routes. `services` has the mailer, role sources and issuers
+    /// of this configuration.
     ///
-    /// Used at the start, at each reload and by `check` alike.
+    /// Used at startup, at each reload and by `check`.
     ///
     /// # Errors
-    /// All [`Obstacle`]s there are; then nothing has changed.
+    /// All [`Obstacle`]s found; then nothing has changed.
     pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
         let Prepared { routes, table, own } = prepare(&config)?;
         let parts = VerifierParts {
@@ -166,20 +167,21 @@ impl Snapshot {
         self.own.serves(host, path.as_str())
     }
 
-    /// Whether a path of the gateway's own endpoints is one to every reader. No endpoint needs a path that is not.
+    /// Whether every reader reads a path of the gateway's own endpoints in the same way. No endpoint needs another
+    /// path.
     #[must_use]
     pub fn is_clear(&self, path: &CanonicalPath) -> bool {
         self.is_question(path.as_str()) || reads_one_way(path)
     }
 
-    /// Whether other proxies ask here about their requests: they do so under whatever host.
+    /// Whether this is a path of forward-auth, which proxies request under any host.
     #[must_use]
     pub fn is_question(&self, path: &str) -> bool {
         self.own.is_question(path)
     }
 }
 
-/// Where the gateway answers by itself.
+/// Returns the paths that the gateway answers itself.
 fn own_paths(config: &Config) -> Arc<OwnPaths> {
     let listen = &config.listen;
     Arc::new(OwnPaths::new(
@@ -210,7 +212,8 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
     })
 }
 
-/// What keeps a configuration that reads well from being made ready; opens no store, so that it can be asked anywhere.
+/// Returns the problems that prevent a valid configuration from being used; opens no store, so that it can run
+/// anywhere.
 #[must_use]
 pub fn obstacles(config: &Config) -> Vec<Obstacle> {
     let mut obstacles: Vec<_> = issuer::check(&config.issuers)
@@ -228,7 +231,7 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
     obstacles
 }
 
-/// An issuer that cannot be made ready, by its name.
+/// Returns the problem of an issuer that cannot be used, by its name.
 #[must_use]
 pub fn issuer_obstacle(name: &str, error: &IssuerError) -> Obstacle {
     let wanted = match error {
@@ -243,14 +246,14 @@ pub fn issuer_obstacle(name: &str, error: &IssuerError) -> Obstacle {
     }
 }
 
-/// What of a configuration can be made ready without the store.
+/// The parts of a configuration that are prepared without the store.
 struct Prepared {
     routes: Vec<Arc<Route>>,
     table: RouteTable,
     own: Arc<OwnPaths>,
 }
 
-/// Builds the table of routes, and sees that mails go out.
+/// Builds the table of routes, and checks the mail settings.
 fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let mut obstacles = Vec::new();
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
@@ -283,15 +286,16 @@ fn table_of(
     })
 }
 
-/// The table of a configuration alone, for what asks where a path would lead.
+/// Builds the route table of a configuration alone, to find the route of a path.
 ///
 /// # Errors
-/// As [`RouteTable::build`].
+/// The same as [`RouteTable::build`].
 pub fn route_table(config: &Config, routes: &[Arc<Route>]) -> Result<RouteTable, Vec<TableError>> {
     table_of(config, routes, &own_paths(config))
 }
 
-/// What works in a way that an operator may not expect: pairs of routes that one request is asked for.
+/// Returns notes on behaviour that operators may not expect: pairs of routes that are both checked for one request, and
+/// scopes as the only requirement.
 #[must_use]
 pub fn notes(config: &Config) -> Vec<String> {
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
@@ -311,7 +315,7 @@ pub fn notes(config: &Config) -> Vec<String> {
     pairs.chain(scopes_alone(config)).collect()
 }
 
-/// Routes that no login is kept out of by the scopes that they ask for; before strangers that is warned about.
+/// Returns notes on routes that require scopes only, which exclude no login; public gateways have a warning for that.
 fn scopes_alone(config: &Config) -> impl Iterator<Item = String> {
     let is_noted = config.listen.public_url.is_loopback;
     let routes = config.routes.iter().enumerate().filter(move |_| is_noted);
@@ -360,39 +364,39 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
     }
 }
 
-/// The snapshot that new requests see.
+/// The snapshot that new requests use.
 #[derive(Debug)]
 pub struct Current(ArcSwap<Snapshot>);
 
 impl Current {
-    /// Begins with one snapshot.
+    /// Starts with a snapshot.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         Self(ArcSwap::from_pointee(snapshot))
     }
 
-    /// The present snapshot, for one whole request.
+    /// Returns the current snapshot, for one whole request.
     #[must_use]
     pub fn load(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 
-    /// New requests see another one from now on; those in flight keep theirs.
+    /// Replaces the snapshot for new requests; those in flight keep theirs.
     pub fn replace(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
 }
 
-/// The gateway's own endpoints, as the proxy reaches them: in process.
+/// The gateway's own endpoints, as called by the proxy: in process.
 #[async_trait]
 pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
-    /// Answers a request, which carries a [`RequestScope`] as an extension.
+    /// Answers a request, which has a [`RequestScope`] as an extension.
     async fn answer(&self, request: Request<Bytes>) -> Response<Body>;
 
-    /// Writes a refusal as a page, for a person who waits for one.
+    /// Renders a refusal as a page for a human; `None` if there is no page for it.
     fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage>;
 
-    /// Answers a proxy that asks about a request of its own, at [`FORWARD_AUTH_PATH`].
+    /// Answers a forward-auth request at [`FORWARD_AUTH_PATH`].
     async fn verify(
         &self,
         question: &Question<'_>,
@@ -401,39 +405,39 @@ pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
     ) -> (Response<Body>, Judged);
 }
 
-/// What a person is told who is not let in.
+/// The content of a refusal for a human.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
-    /// Status of the answer.
+    /// Status of the response.
     pub status: u16,
     /// Its stable code.
     pub code: &'static str,
     /// A short fixed sentence.
     pub title: &'static str,
-    /// In how many seconds it is worth another try, if that is known.
+    /// Seconds until a retry is worthwhile, if known.
     pub retry_after_s: Option<u32>,
     /// The request's id.
     pub id: RequestId,
-    /// Who is logged in, as far as that is known.
+    /// The logged-in user, as far as known.
     pub person: Option<&'a str>,
-    /// The origin that was asked, and path and query of what was asked for.
+    /// The requested origin, and the requested path and query.
     pub asked: (&'a str, &'a str),
     /// All header fields as the caller sent them.
     pub headers: &'a HeaderMap,
-    /// The configuration that the request sees.
+    /// The configuration that the request uses.
     pub snapshot: &'a Snapshot,
 }
 
-/// A page that needs nothing but itself.
+/// A self-contained page.
 #[derive(Clone, Debug)]
 pub struct RefusalPage {
-    /// HTML.
+    /// The HTML.
     pub html: String,
-    /// Its fields beside those of every answer: the media type, and under which policy it is shown.
+    /// Its header fields in addition to those of every response: the media type and the content policy.
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What the gateway's own endpoints know about the request beside its HTTP: an extension of each request.
+/// The context of a request to the gateway's own endpoints beyond its HTTP: an extension of each request.
 #[derive(Clone, Debug)]
 pub struct RequestScope {
     /// The request's id.
@@ -442,22 +446,22 @@ pub struct RequestScope {
     pub client: IpAddr,
     /// The origin that the request was sent to, as browsers write it.
     pub origin: String,
-    /// The configuration this request sees.
+    /// The configuration that this request uses.
     pub snapshot: Arc<Snapshot>,
-    /// What its access record says of it.
+    /// The notes for its access record.
     pub notes: Arc<OwnNotes>,
 }
 
 impl RequestScope {
-    /// Who sends the request, as [`Authorizer::recognise`] tells it; notes it for the access record.
+    /// Authenticates the caller like [`Authorizer::recognise`], and notes the result for the access record.
     ///
     /// # Errors
-    /// As [`Authorizer::recognise`], without what its caller may not know.
+    /// The same as [`Authorizer::recognise`], without the details that callers must not learn.
     pub async fn recognise(&self, view: &OwnView<'_>) -> Result<Option<Arc<Identity>>, Stop> {
         match self.snapshot.authorizer.recognise(view).await {
             Ok(found) => {
                 if let Some(identity) = &found {
-                    // A handler may ask twice; the answer is the same.
+                    // A handler may call this twice; the result is the same.
                     let _ = self.notes.identity.set(Arc::clone(identity));
                 }
                 Ok(found)
@@ -472,13 +476,13 @@ impl RequestScope {
     }
 }
 
-/// What one of the gateway's own endpoints finds out about a request, for its access record.
+/// Facts that one of the gateway's own endpoints learns about a request, for its access record.
 #[derive(Debug, Default)]
 pub struct OwnNotes {
     /// The stable code of a refusal or failure.
     pub reason: OnceLock<&'static str>,
-    /// What operators learn beside the reason.
+    /// The fault behind it, for operators.
     pub fault: OnceLock<RefusalFault>,
-    /// The caller, if recognised.
+    /// The caller, if authenticated.
     pub identity: OnceLock<Arc<Identity>>,
 }

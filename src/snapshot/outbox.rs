@@ -1,4 +1,4 @@
-//! The store as the delivery sees it: mails that wait.
+//! The outbox that mail delivery reads: the queued mails of the store.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::store::error::StoreError;
 struct StoredMails(Arc<dyn Store>);
 
 impl Services {
-    /// The mails that wait in the store.
+    /// Returns the outbox of the store.
     #[must_use]
     pub fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(StoredMails(Arc::clone(&self.store)))

@@ -1,4 +1,4 @@
-//! What lives longer than one configuration, opened in order.
+//! The services that outlive one configuration, opened in order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,40 +32,40 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// How long after its expiry another node's clock may still take a token of ours for good.
+/// Time after its expiry for which another node's clock may still accept a token of this gateway.
 const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
 
 /// A service that could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Our directory could not be made or is open to others.
+    /// The store's directory could not be created, or is open to other users.
     #[error("cannot use directory {path}")]
     Directory {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The records.
+    /// The store could not be opened.
     #[error("cannot open the store in {path}")]
     Store {
-        /// Our directory.
+        /// The store's directory.
         path: PathBuf,
-        /// What the engine says.
+        /// The engine's error.
         #[source]
         source: StoreError,
     },
-    /// The key files beside the records.
+    /// The check of the key files against the store failed.
     #[error(transparent)]
     KeyFiles(#[from] KeyFilesError),
-    /// The keys.
+    /// A key file is unusable.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
-    /// The mail transport.
+    /// The mail transport is unusable.
     #[error("cannot ready the mail transport")]
     Mail(#[source] MailError),
-    /// A foreign issuer.
+    /// A foreign issuer is unusable.
     #[error(transparent)]
     Issuer(#[from] Obstacle),
     /// A thread could not be started.
@@ -73,21 +73,21 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-/// Which records a process works on.
+/// The records that a process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Records {
-    /// Those of the store; what is missing is made: our directory (0700), and keys (0600) at the first start.
+    /// Those of the store; missing parts are created: the directory (0700), and at the first start the keys (0600).
     Made,
-    /// Those of the store, which is there with its keys: nothing is made.
+    /// Those of an existing store with its keys: nothing is created.
     Found,
-    /// None: keys and records are in memory, and nothing is looked for.
+    /// None: keys and records are in memory, and nothing is read.
     None,
 }
 
-/// Opens the store, the keys, the hashing pool and the mail transport, and counts what is written on `output`.
+/// Opens the store, the keys, the hashing pool and the mail transport, with metrics of the lines on `output`.
 ///
 /// # Errors
-/// [`OpenError`] names what could not be opened and why.
+/// [`OpenError`] for the first service that could not be opened.
 pub async fn open(
     config: &Config,
     records: Records,
@@ -146,12 +146,12 @@ pub async fn open(
     })
 }
 
-/// Whatever this process makes from here on is ours alone, what the engine makes by itself too.
+/// Restricts everything that this process creates from now on to this user, files of the engine included.
 pub(crate) fn make_for_us_alone() {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
-/// A ring of keys as this configuration wants it. What only reads changes no file for that.
+/// Returns a ring of keys that fits this configuration. Without [`Records::Made`], no file is changed for that.
 async fn ring(
     (files, records, now): (Option<&KeyFiles>, Records, Timestamp),
     signed: Signed,
@@ -162,7 +162,7 @@ async fn ring(
     match (ring.due(algorithm, now)?, files) {
         (Some(next), Some(files)) if records == Records::Made => {
             match files.replace(&ring, next).await {
-                // A disk that takes no writes keeps nobody from starting: the next start drops them again.
+                // A disk that accepts no writes must not prevent a start: the next start removes them.
                 Err(error) if ring.serves(algorithm) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "keys whose time is over cannot be dropped from their file"
@@ -176,8 +176,8 @@ async fn ring(
     Ok(Arc::new(ring))
 }
 
-/// Writes down what the key files are known by. A store that has accounts is served without that where the disk takes no
-/// writes; the next start does it.
+/// Stores the marks of the key files. A store that has accounts is served without them if the disk accepts no writes;
+/// the next start stores them.
 async fn settle(files: &KeyFiles, now: Timestamp) -> Result<(), OpenError> {
     match files.settle(now).await {
         Err(error) if files.counted().accounts != 0 => tracing::warn!(
@@ -189,7 +189,7 @@ async fn settle(files: &KeyFiles, now: Timestamp) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// How long what a ring has signed may still be presented.
+/// Returns how long a signed token may still be presented.
 fn life(signed: Signed, config: &Config) -> Duration {
     let life = match signed {
         Signed::AccessToken => config.tokens.access_ttl,
@@ -198,7 +198,7 @@ fn life(signed: Signed, config: &Config) -> Duration {
     life + TOKEN_LEEWAY
 }
 
-/// The sources of a configuration, which have said nothing yet.
+/// Creates the role sources of a configuration, with an empty cache.
 pub(crate) fn role_sources(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -213,8 +213,8 @@ pub(crate) fn role_sources(
     ))
 }
 
-/// The issuers of a configuration. Those that are in `before` with the same settings go on as they are. `keeps`: key sets
-/// that are fetched are kept on disk.
+/// Opens the issuers of a configuration. Those in `before` with the same settings are kept. `keeps`: fetched key sets
+/// are stored on disk.
 pub(crate) fn issuers(
     config: &Config,
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
@@ -233,7 +233,7 @@ pub(crate) fn issuers(
         .map_err(|(name, error)| issuer_obstacle(&name, &error))
 }
 
-/// The records, the key files and what makes backups: the last two on disk only.
+/// The store, the key files and the backups; the last two on disk only.
 type OpenStore = (Arc<dyn Store>, Option<Arc<KeyFiles>>, Option<Arc<Backups>>);
 
 fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
@@ -257,7 +257,7 @@ fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError>
     }
 }
 
-/// Opens the records.
+/// Opens the store on disk.
 pub(crate) fn open_sled(config: &Config) -> Result<Arc<SledStore>, OpenError> {
     let directory = &config.store.path;
     let store = SledStore::open(directory, Arc::new(Generations::new()));
@@ -270,7 +270,8 @@ pub(crate) fn open_sled(config: &Config) -> Result<Arc<SledStore>, OpenError> {
     ))
 }
 
-/// How mails leave. What only reads sends none, and a transport to files would make its directory.
+/// Returns the mail settings. A process that only reads sends no mail, and a transport to files would create its
+/// directory.
 fn mail(config: &Config, records: Records) -> MailSettings {
     let mut mail = config.mail.clone();
     if records != Records::Made {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::telemetry::metrics::Outcome;
 use crate::telemetry::output::{Output, Stream};
 
-/// A path is cut behind so many bytes and ends with `…` then: strangers choose its length, and a slow reader of the output
-/// has to take every line.
+/// Maximum length of a path in a record; a longer one is cut and ends with `…`. Strangers choose its length, and a slow
+/// reader of the output must keep up with every line.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// One request, as its line tells it. Texts are escaped when written; the query is not part of it.
+/// The fields of one request's line. Texts are escaped when written; the query is not included.
 #[derive(Debug, serde::Serialize)]
 pub struct AccessRecord<'a> {
-    /// When it was answered, RFC 3339, UTC.
+    /// Time of the response, RFC 3339, UTC.
     pub time: String,
     /// The request's id.
     pub request_id: &'a str,
@@ -20,33 +20,33 @@ pub struct AccessRecord<'a> {
     pub client: Option<std::net::IpAddr>,
     /// The method.
     pub method: &'a str,
-    /// The host it asked for.
+    /// The requested host.
     pub host: &'a str,
-    /// The canonical path, or the raw one where it was refused; never the query. At most 1 KiB of it is written.
+    /// The canonical path, or the raw one if it was refused; never the query. At most 1 KiB of it is written.
     #[serde(serialize_with = "path")]
     pub path: &'a str,
     /// The route, as written in the configuration.
     pub route: Option<&'a str>,
-    /// How it ended.
+    /// The outcome.
     #[serde(serialize_with = "outcome")]
     pub outcome: Outcome,
     /// Code of the refusal or failure.
     pub reason: Option<&'a str>,
-    /// What is wrong with the credential or the asking proxy that was refused, which its caller is not told.
+    /// The fault of the refused credential or forwarding proxy, which is not disclosed to the caller.
     pub fault: Option<&'a str>,
-    /// Status of the answer; 0 if there was none.
+    /// Status of the response; 0 if there was none.
     pub status: u16,
-    /// Who.
+    /// The principal's subject.
     pub subject: Option<&'a str>,
-    /// By what recognised.
+    /// The means of authentication.
     pub method_authn: Option<&'a str>,
-    /// Which API key, accepted or not.
+    /// The id of the API key, accepted or not.
     pub key_id: Option<&'a str>,
-    /// Which upstream.
+    /// The upstream's name.
     pub upstream: Option<&'a str>,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     pub bytes_sent: u64,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     pub duration_us: u64,
 }
 
@@ -65,24 +65,24 @@ fn path<S: serde::Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Err
     }
 }
 
-/// Writes access records, where they are wanted. No request ever waits for the reader of the log.
+/// A writer of access records, if they are enabled. No request ever waits for the reader of the log.
 #[derive(Debug)]
 pub struct AccessLog(Option<Arc<Output>>);
 
 impl AccessLog {
-    /// Onto an output.
+    /// Creates a log that writes to an output.
     #[must_use]
     pub fn onto(output: Arc<Output>) -> Self {
         Self(Some(output))
     }
 
-    /// A log that writes nothing.
+    /// Creates a log that writes nothing.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Whether records are wanted, so that none is built to be thrown away.
+    /// Whether records are enabled, so that none is built only to be discarded.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.0.is_some()

@@ -1,7 +1,7 @@
 //! Audit events: one JSON line for each change or attempt on an account.
 //!
-//! Events travel through `tracing`, so that whoever writes one needs nothing in hand; `AuditLines` writes them down.
-//! `docs/audit.md` tells each field and each action.
+//! Events travel through `tracing`, so that code that records one needs no handle; `AuditLines` writes them.
+//! `docs/audit.md` documents each field and each action.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tracing_subscriber::layer::Context;
 
 use crate::telemetry::output::{Output, Stream, Unrecorded};
 
-/// The target of audit events: nothing else may use it.
+/// The target reserved for audit events.
 pub(crate) const TARGET: &str = "audit";
 
-/// What was done or tried.
+/// An action, completed or attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum AuditAction {
@@ -81,7 +81,7 @@ impl AuditAction {
         Self::Reload,
     ];
 
-    /// The name in the log: stable, `snake_case`.
+    /// Returns the name in the log: stable, `snake_case`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,27 +116,27 @@ impl AuditAction {
     }
 }
 
-/// One event. Holds no secret: names, ids and outcomes only.
+/// One audit event. Contains no secret: names, ids and outcomes only.
 #[derive(Clone, Debug)]
 pub struct AuditEvent<'a> {
-    /// What.
+    /// The action.
     pub action: AuditAction,
     /// `ok`, or the code of the refusal.
     pub outcome: &'a str,
-    /// Who did it: a uid, `cli` or `signal`.
+    /// The uid of the actor, `cli` or `signal`.
     pub actor: Option<&'a str>,
-    /// On whose account.
+    /// The account acted on.
     pub subject: Option<&'a str>,
-    /// From where: the client network.
+    /// The client network of the request.
     pub from: Option<&'a str>,
-    /// Request id.
+    /// The request id.
     pub request_id: Option<&'a str>,
-    /// On what else: a key id, `list/42`.
+    /// Another object acted on: a key id, `list/42`.
     pub object: Option<&'a str>,
 }
 
-/// Puts an event into the trail that tells what was done or refused. Never waits; `AuditLines` hears it, under the target
-/// `audit`.
+/// Records an event that was completed or refused. Never waits; emitted under the target `audit`, which `AuditLines`
+/// writes.
 pub fn record(event: &AuditEvent<'_>) {
     tracing::info!(
         target: TARGET,
@@ -150,11 +150,11 @@ pub fn record(event: &AuditEvent<'_>) {
     );
 }
 
-/// Puts an event into the trail that tells what is about to be done, with the outcome `begun`, and returns once it is
-/// written. Does nothing unless `[audit] required` asks for it.
+/// Records an event that is about to happen, with the outcome `begun`, and returns once it is written. Does nothing
+/// unless `[audit] required` is set.
 ///
 /// # Errors
-/// [`Unrecorded`] within a second when it cannot be written; then the change must not be made.
+/// [`Unrecorded`] within a second if it cannot be written; the change must not be made then.
 pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unrecorded> {
     let line = || {
         let line = Line {
@@ -172,12 +172,12 @@ pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unreco
     output.begin(line).await
 }
 
-/// The outcome of an event that tells what is about to be done.
+/// The outcome of an event that is about to happen.
 pub const BEGUN: &str = "begun";
-/// The outcome of an event that tells what was done.
+/// The outcome of an event that was completed.
 const DONE: &str = "ok";
 
-/// One event as it is written: every field in every line, `null` for what is not known.
+/// One event in written form: every field in every line, `null` if unknown.
 #[derive(Default, serde::Serialize)]
 struct Line {
     time: String,
@@ -192,7 +192,7 @@ struct Line {
 
 impl Line {
     fn to_bytes(&self) -> Vec<u8> {
-        // Texts alone: this does not fail.
+        // Serializing texts does not fail.
         let mut bytes = serde_json::to_vec(self).unwrap_or_default();
         bytes.push(b'\n');
         bytes
@@ -215,12 +215,12 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, _field: &Field, _value: &dyn Debug) {
-        // All fields of an event are texts.
+        // Every field of an event is a text.
     }
 }
 
-/// Queues audit events as JSON, one line each. What was refused goes into a stream of its own: strangers can cause any
-/// number of such events, and none of them may take the place of what was done.
+/// A layer that queues audit events as JSON, one line each. Refusals go to a separate stream: strangers can cause any
+/// number of them, and they must not displace completed actions.
 #[derive(Debug)]
 pub(crate) struct AuditLines(pub(crate) Arc<Output>);
 
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::telemetry::test_kit::Lines;
 
-    /// What operators read.
+    /// The page for operators.
     const PAGE: &str = include_str!("../../docs/audit.md");
 
     fn written(event: &AuditEvent<'_>) -> String {
@@ -295,7 +295,7 @@ mod tests {
         );
     }
 
-    /// The words between backquotes that begin a row of a table.
+    /// Returns the words in backquotes that begin the rows of a table.
     fn rows(section: &str) -> BTreeSet<String> {
         let (_, after) = PAGE.split_once(section).unwrap();
         let table = after.split("\n## ").next().unwrap();

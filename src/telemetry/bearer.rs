@@ -1,4 +1,4 @@
-//! Metrics of bearer tokens that were refused: by what is wrong with them, which callers are not told.
+//! Metrics of refused bearer tokens by fault, which is not disclosed to callers.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;

@@ -1,4 +1,4 @@
-//! What Prometheus reads of callers' connections.
+//! Prometheus metrics of downstream connections.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -6,24 +6,24 @@ use prometheus_client::registry::Registry;
 
 use crate::telemetry::register::registered;
 
-/// What was turned away so that others can be served.
+/// Connections and requests rejected to protect the service of others, and memory.
 #[derive(Debug, Default)]
 pub struct EdgeMetrics {
-    /// Connections that were closed at once because their network had too many.
+    /// Connections closed at once because their network had too many.
     pub connections_refused: Counter,
-    /// Connections without a request that were closed to make room for others.
+    /// Connections without a request closed to make room for others.
     pub connections_evicted: Counter,
-    /// Connections that were closed because the caller sent too many HTTP/2 control frames.
+    /// Connections closed because the caller sent too many HTTP/2 control frames.
     pub connections_flooding: Counter,
-    /// Requests that were refused because too many were in flight, or memory was short.
+    /// Requests refused because too many were in flight, or memory was short.
     pub requests_refused: Counter,
-    /// Connections that were closed at once because memory was short.
+    /// Connections closed at once because memory was short.
     pub connections_refused_for_memory: Counter,
-    /// Memory in use, as far as it is limited.
+    /// Memory in use, if memory is limited.
     pub memory_used_bytes: Gauge,
-    /// The limit; 0: there is none.
+    /// The memory limit; 0: none.
     pub memory_limit_bytes: Gauge,
-    /// 0: enough memory; 1: new connections are refused; 2: requests too.
+    /// 0: enough memory; 1: new connections are refused; 2: requests are refused too.
     pub memory_level: Gauge,
 }
 

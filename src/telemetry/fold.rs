@@ -1,7 +1,7 @@
-//! Warnings and errors that say the same again and again are counted: one line a second, and one that has their number.
+//! Folding of repeated warnings and errors: one line per second, and one line with the number of repeats.
 //!
-//! So a fault that every request meets leaves the log readable, and costs no other line its place in the queue. Told apart
-//! are the places in the source and, up to a bound, the fields; the id of the request makes no difference.
+//! A fault that affects every request thus leaves the log readable, and displaces no other line from the queue. Lines
+//! are distinguished by their place in the source and, up to a limit, by their fields; the request id is ignored.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,25 +18,25 @@ use tracing::{Event, Level, Metadata};
 use crate::model::clock::Clock;
 use crate::telemetry::causes::with_causes;
 
-/// What comes again within this time is counted.
+/// Repeats within this time are counted.
 const WINDOW: Duration = Duration::from_secs(1);
-/// How many lines of one place are written in a window, if each says something else.
+/// Maximum number of distinct lines written per place and window.
 const VARIANTS_MAX: usize = 16;
-/// How many places are counted at once; there are fewer in the source.
+/// Maximum number of places counted at once; the source has fewer.
 const PLACES_MAX: usize = 1024;
-/// How much of a message is kept for the line with the number, in bytes.
+/// Maximum length of the message kept for the line with the number, in bytes.
 const MESSAGE_BYTES_MAX: usize = 200;
 
-/// What was written lately, and how much was not.
+/// The lines written recently, and the number of folded ones.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Folds {
     clock: Arc<dyn Clock>,
-    /// Never held across an await; some microseconds.
+    /// Held for some microseconds, never across an await.
     places: Mutex<HashMap<Place, Fold>>,
 }
 
-/// Where in the source a line comes from. Lines that the crate `log` carries have one place for each level in common, and
-/// say their own in fields.
+/// The place in the source that a line comes from. Lines of the crate `log` share one callsite per level, and name
+/// their place in fields.
 type Place = (Identifier, u64);
 
 #[derive(Debug)]
@@ -45,13 +45,13 @@ struct Fold {
     target: String,
     message: String,
     since: Duration,
-    /// Hashes of what has been written since.
+    /// Hashes of the lines written since.
     written: Vec<u64>,
     folded: u64,
 }
 
 impl Folds {
-    /// Nothing was written yet.
+    /// Creates an empty state.
     pub(in crate::telemetry) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -59,7 +59,7 @@ impl Folds {
         }
     }
 
-    /// Takes the numbers that are due, as lines; `is_end`: all of them.
+    /// Removes the counts that are due and returns them as lines; `is_end`: all of them.
     pub(in crate::telemetry) fn due(&self, is_end: bool) -> Vec<String> {
         let now = self.clock.elapsed();
         let mut lines = Vec::new();
@@ -125,7 +125,7 @@ impl Fold {
         }
     }
 
-    /// The line with the number, in the form of the log; `None`: there is none.
+    /// Returns the line with the number, in the form of the log; `None` if nothing was folded.
     fn line(&self, clock: &dyn Clock) -> Option<String> {
         let Self {
             level,
@@ -140,7 +140,7 @@ impl Fold {
     }
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Default)]
 struct Said {
     what: DefaultHasher,
@@ -155,7 +155,7 @@ impl Visit for Said {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // No writer here fails.
+        // No writer here can fail.
         let _ = match field.name() {
             "request_id" | "request.id" => Ok(()),
             "log.target" => {
@@ -172,7 +172,7 @@ impl Visit for Said {
     }
 }
 
-/// Hashes what is written.
+/// A writer that hashes its input.
 struct Hashed<'a>(&'a mut DefaultHasher);
 
 impl Write for Hashed<'_> {
@@ -182,7 +182,7 @@ impl Write for Hashed<'_> {
     }
 }
 
-/// Keeps the beginning of what is written, without anything that a terminal would obey.
+/// A writer that keeps the beginning of its input, with control characters escaped.
 #[derive(Default)]
 struct Message(String);
 

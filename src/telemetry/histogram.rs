@@ -1,4 +1,4 @@
-//! A histogram of durations without a lock: that of the library takes one for each observation.
+//! A lock-free histogram of durations; the one of the library locks for each observation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper ends in microseconds: from a refusal out of the cache to a slow upstream.
+/// Upper bounds in microseconds: from a cached refusal to a slow upstream.
 const BOUNDS_US: [u64; 14] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
     2_500_000, 10_000_000,
@@ -15,15 +15,15 @@ const BOUNDS_US: [u64; 14] = [
 
 #[derive(Debug, Default)]
 struct Cells {
-    /// One for each bound.
+    /// One counter per bound.
     counts: [AtomicU64; BOUNDS_US.len()],
-    /// Above all bounds.
+    /// The counter above all bounds.
     above: AtomicU64,
-    /// All durations together; enough for 580,000 years of requests one after the other.
+    /// The sum of all durations; enough for 580,000 years of consecutive requests.
     sum_us: AtomicU64,
 }
 
-/// Durations counted in buckets; its clones count together.
+/// A histogram of durations; clones share their counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram(Arc<Cells>);
 

@@ -9,14 +9,14 @@ use prometheus_client::registry::Registry;
 use crate::model::clock::Timestamp;
 use crate::telemetry::register::registered;
 
-/// How a fetch of an issuer's keys ended.
+/// The outcome of a fetch of an issuer's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FetchOutcome {
-    /// A key set that can be used.
+    /// A usable key set.
     Taken,
-    /// No answer, or none that counts: away, too slow, too long, another status.
+    /// No response, or an unusable one: unreachable, too slow, too long, another status.
     Unreached,
-    /// An answer that is no usable key set; the last good one stays.
+    /// A response that is not a usable key set; the last good one is kept.
     Refused,
 }
 
@@ -35,16 +35,16 @@ impl EncodeLabelValue for FetchOutcome {
     }
 }
 
-/// What an issuer said of a token that it was asked about.
+/// The result of introspecting a token at an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Introspected {
-    /// It is active.
+    /// The token is active.
     Active,
-    /// It is not.
+    /// The token is not active.
     Inactive,
-    /// It says nothing about this token: the token's own fault.
+    /// The issuer refuses to answer about this token: a fault of the token.
     Refused,
-    /// Nothing that counts.
+    /// No usable answer.
     Failed,
 }
 
@@ -170,7 +170,7 @@ impl IssuerFamilies {
     }
 }
 
-/// The metrics of one issuer; its clones count together.
+/// The metrics of one issuer; clones share their counts.
 #[derive(Clone, Debug)]
 pub struct IssuerMetrics {
     keys: Gauge,
@@ -182,22 +182,22 @@ pub struct IssuerMetrics {
 }
 
 impl IssuerMetrics {
-    /// Tells how many keys count now.
+    /// Sets the number of usable keys.
     pub fn keys(&self, count: usize) {
         self.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Tells when the keys were fetched last.
+    /// Sets the time of the last fetch of keys.
     pub fn fetched(&self, at: Timestamp) {
         self.fetched.set(at.secs());
     }
 
-    /// Counts a token with the id of a key that is not there.
+    /// Counts a token with an unknown key id.
     pub fn unknown_kid(&self) {
         self.unknown_kids.inc();
     }
 
-    /// Counts values of a token's claims that were left out.
+    /// Counts omitted values of a token's claims.
     pub fn left_out(&self, count: usize) {
         self.values_left_out
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
@@ -210,7 +210,7 @@ impl IssuerMetrics {
         }
     }
 
-    /// Counts a question about a token.
+    /// Counts an introspection.
     pub fn introspection(&self, result: Introspected) {
         if let Some(counter) = self.introspections.get(result as usize) {
             counter.inc();

@@ -23,7 +23,7 @@ pub enum LogError {
     /// The level is neither a level nor a level followed by filters.
     #[error("the log level is no filter such as info,doorward=debug")]
     Level,
-    /// This process has a log already.
+    /// This process already has a log.
     #[error("a log is installed already")]
     Installed,
 }
@@ -31,11 +31,11 @@ pub enum LogError {
 /// Installs the subscriber: lines on standard error in UTC, Pingora's `log` lines included; audit events as JSON. None of
 /// them makes its caller wait. Warnings and errors that come again within a second are counted ([`Output::tell_folded`]).
 ///
-/// `level` is what `log.level` takes. Pingora's crates and sled are held at `warn`, and audit events pass at every level
-/// but `off`, unless filters in `level` name their targets.
+/// `level` is the value of `log.level`. Pingora's crates and sled are limited to `warn`, and audit events pass at every
+/// level but `off`, unless filters in `level` name their targets.
 ///
 /// # Errors
-/// [`LogError::Level`] for a text that is no filter, [`LogError::Installed`] at the second call.
+/// [`LogError::Level`] for an invalid filter, [`LogError::Installed`] on the second call.
 pub fn init(level: &str, output: &Arc<Output>) -> Result<(), LogError> {
     let is_terminal = std::io::stderr().is_terminal();
     subscriber(level, output, is_terminal)?
@@ -43,8 +43,8 @@ pub fn init(level: &str, output: &Arc<Output>) -> Result<(), LogError> {
         .map_err(|_| LogError::Installed)
 }
 
-/// Reports panics as lines of the log, whatever its level: the standard library's report would wait for the reader of
-/// standard error, on the thread that has panicked.
+/// Installs a panic hook that reports panics as lines of the log, at every level: the standard library's report would
+/// wait for the reader of standard error, on the thread that panicked.
 pub fn report_panics(output: Arc<Output>) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
@@ -66,13 +66,13 @@ pub fn report_panics(output: Arc<Output>) {
     }));
 }
 
-/// Whether audit events pass at this level, which is what `log.level` takes.
+/// Whether audit events pass at this level, a value of `log.level`.
 #[must_use]
 pub fn lets_audit_pass(level: &str) -> bool {
     filter(level).is_ok_and(|filter| filter.would_enable(audit::TARGET, &tracing::Level::INFO))
 }
 
-/// Makes writers onto the log. The subscriber writes a whole line in one call.
+/// A factory of writers to the log. The subscriber writes a whole line in one call.
 struct LogLines(Arc<Output>);
 
 impl<'w> MakeWriter<'w> for LogLines {
@@ -131,7 +131,7 @@ pub(in crate::telemetry) fn subscriber(
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(LogLines(Arc::clone(output)))
         .with_ansi(ansi)
-        // A line that cannot be formatted would be reported on standard error, past the writer.
+        // A line that cannot be formatted would be reported on standard error, bypassing the writer.
         .log_internal_errors(false)
         .with_filter(FoldRepeats(Arc::clone(output)))
         .with_filter(filter_fn(move |metadata| !is_audit(metadata)))
@@ -142,13 +142,13 @@ pub(in crate::telemetry) fn subscriber(
     Ok(Registry::default().with(lines).with(events))
 }
 
-/// Reads a level, with defaults for some targets before it: later directives replace earlier ones.
+/// Parses a level, preceded by defaults for some targets: later directives replace earlier ones.
 fn filter(level: &str) -> Result<Targets, LogError> {
     let before = match level.split(',').next() {
         Some("off") => "",
-        // Nothing may be told of Pingora that would not be told of ourselves.
+        // Pingora and sled must not log below the level of the gateway itself.
         Some("error") => "audit=info,",
-        // Nor of sled, which writes whole records out below that: addresses, hashes, digests.
+        // Below `warn`, sled logs whole records: addresses, hashes, digests.
         _ => "audit=info,pingora=warn,sled=warn,",
     };
     format!("{before}{level}")
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::telemetry::test_kit::Lines;
 
-    /// What stands in the log, and what in the audit trail.
+    /// Returns the lines of the log and those of the audit trail.
     fn logged(level: &str, events: impl FnOnce()) -> (String, String) {
         let lines = Lines::default();
         let output = lines.output();

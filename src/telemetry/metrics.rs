@@ -1,7 +1,7 @@
-//! Counters for Prometheus, as fields of one struct; labels are enums.
+//! Prometheus metrics, as fields of one struct; labels are enums.
 //!
-//! Every series is made at the start and held by a handle, found by the numbers of its labels: counting a request takes
-//! no lock, no look-up by name and no memory.
+//! Every series is created at startup and held by a handle, indexed by its labels: counting a request needs no lock, no
+//! look-up by name and no allocation.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -24,25 +24,25 @@ use crate::telemetry::output::LineCounts;
 use crate::telemetry::register::registered;
 use crate::telemetry::upstream::UpstreamMetrics;
 
-/// Every way a request can end.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Allowed and passed on.
+    /// Allowed and forwarded.
     Allowed,
     /// Answered by the gateway's own endpoints.
     Local,
     /// Refused.
     Denied,
-    /// Could not be decided.
+    /// Not decided, because of a failure.
     Failed,
-    /// The upstream did not answer as it should.
+    /// The upstream did not respond properly.
     UpstreamError,
-    /// The caller went away, or HTTP itself broke.
+    /// The caller disconnected, or HTTP itself failed.
     Aborted,
 }
 
 impl Outcome {
-    /// Every outcome once, in the order of their numbers.
+    /// Every outcome once, in discriminant order.
     pub const ALL: [Self; 6] = [
         Self::Allowed,
         Self::Local,
@@ -52,7 +52,7 @@ impl Outcome {
         Self::Aborted,
     ];
 
-    /// The stable name in access records and metrics.
+    /// Returns the stable name in access records and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,14 +72,14 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
-/// What became of a mail, or of one try to deliver it.
+/// The outcome of a mail, or of one attempt to deliver it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MailEvent {
-    /// The transport has it.
+    /// Accepted by the transport.
     Sent,
-    /// A try in vain; it stays in the outbox.
+    /// A failed attempt; the mail stays in the outbox.
     Failed,
-    /// Given up: expired, or its recipient refused again and again.
+    /// Given up: expired, or refused repeatedly by its recipient.
     Dropped,
 }
 
@@ -143,7 +143,7 @@ impl EncodeLabelValue for StatusClass {
     }
 }
 
-/// A refusal as a label.
+/// A deny reason as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Reason(DenyReason);
 
@@ -174,7 +174,7 @@ struct MailLabels {
     event: MailEvent,
 }
 
-/// The metrics that have labels, one for each that there can be.
+/// The metrics with labels, one for each combination.
 #[derive(Debug)]
 struct Labelled {
     /// By outcome, then by status class.
@@ -239,16 +239,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates all metrics at zero.
     #[must_use]
     pub fn new() -> Self {
         Self::counting(&LineCounts::default())
     }
 
-    /// What [`Metrics::render`] writes, for `Content-Type`.
+    /// The `Content-Type` of [`Metrics::render`].
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// All at zero, beside what an output has counted of its lines.
+    /// Creates all metrics at zero, together with the line counts of an output.
     #[must_use]
     pub fn counting(lines: &LineCounts) -> Self {
         let mut registry = Registry::with_prefix("doorward");
@@ -313,7 +313,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a finished request. `status`: 0 if no answer was sent. `reason`: why it was refused, if it was.
+    /// Counts a finished request. `status` is 0 if no response was sent; `reason` is set if it was refused.
     pub fn request(
         &self,
         outcome: Outcome,
@@ -335,102 +335,102 @@ impl Metrics {
         }
     }
 
-    /// Counts a password that was not looked at because too many waited.
+    /// Counts a password that was not verified because too many were queued.
     pub fn password_pool_busy(&self) {
         self.password_pool_busy.inc();
     }
 
-    /// Counts a read or write of the store that failed.
+    /// Counts a failed read or write of the store.
     pub fn store_error(&self) {
         self.store_errors.inc();
     }
 
-    /// Counts a password that was not looked at because too many had failed.
+    /// Counts a password that was not verified because too many had failed.
     pub fn login_limited(&self) {
         self.logins_limited.inc();
     }
 
-    /// Counts a request that was refused because there was no room to count it.
+    /// Counts a request refused because there was no room to count it.
     pub fn limits_full(&self) {
         self.limits_full.inc();
     }
 
-    /// Counts a question that a role source was asked.
+    /// Counts a query to a role source.
     pub fn role_source_request(&self) {
         self.role_source_requests.inc();
     }
 
-    /// Counts a question that a role source did not answer as it should.
+    /// Counts a query that a role source did not answer properly.
     pub fn role_source_error(&self) {
         self.role_source_errors.inc();
     }
 
-    /// Counts a credential whose identity was cached and current.
+    /// Counts an identity cache hit.
     pub fn identity_cache_hit(&self) {
         self.identity_cache_hits.inc();
     }
 
-    /// Counts a credential that was verified anew.
+    /// Counts an identity cache miss: the credential was verified.
     pub fn identity_cache_miss(&self) {
         self.identity_cache_misses.inc();
     }
 
-    /// Counts what became of a mail.
+    /// Counts the outcome of a mail or attempt.
     pub fn mail(&self, event: MailEvent) {
         if let Some(counter) = self.labelled.mails.get(event as usize) {
             counter.inc();
         }
     }
 
-    /// Counts a bearer token that was refused.
+    /// Counts a refused bearer token.
     pub fn bearer_refused(&self, kind: FaultKind) {
         self.bearer_faults.count(kind);
     }
 
-    /// The metrics of a foreign issuer, made when they are asked for first.
+    /// Returns the metrics of a foreign issuer, creating them on first use.
     #[must_use]
     pub fn issuer(&self, name: &str) -> IssuerMetrics {
         self.issuers.of(name)
     }
 
-    /// Tells no more of a foreign issuer: it is not configured any more.
+    /// Removes the metrics of a foreign issuer that is no longer configured.
     pub fn forget_issuer(&self, name: &str) {
         self.issuers.forget(name);
     }
 
-    /// The metrics of the addresses of upstreams.
+    /// Returns the metrics of upstream addresses.
     #[must_use]
     pub fn upstreams(&self) -> &UpstreamMetrics {
         &self.upstreams
     }
 
-    /// The metrics of callers' connections.
+    /// Returns the metrics of downstream connections.
     #[must_use]
     pub fn edge(&self) -> &EdgeMetrics {
         &self.edge
     }
 
-    /// How many mails wait in the outbox.
+    /// Returns the number of mails in the outbox.
     #[must_use]
     pub fn mails_queued(&self) -> &Gauge {
         &self.mails_queued
     }
 
-    /// Tells when the newest backup was made.
+    /// Sets the time of the newest backup.
     pub fn backup_made(&self, at: Timestamp) {
         self.backup_made.set(at.secs());
     }
 
-    /// Counts a backup that could not be made.
+    /// Counts a failed backup.
     pub fn backup_failed(&self) {
         self.backup_errors.inc();
     }
 
-    /// The text that Prometheus reads (`OpenMetrics`).
+    /// Returns the text that Prometheus reads (`OpenMetrics`).
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        // Writing into a `String` does not fail; half a text would be refused by its reader for want of an end.
+        // Writing into a `String` does not fail; a partial text lacks its end and would be refused by its reader.
         let _ = text::encode(&mut text, &self.registry);
         text
     }

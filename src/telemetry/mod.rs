@@ -1,4 +1,4 @@
-//! Floor 1: what the gateway tells its operators.
+//! Floor 1: logs, audit events, access records and metrics for operators.
 
 pub mod access;
 pub mod audit;

@@ -1,8 +1,8 @@
-//! How a metric comes into the registry.
+//! Registration of metrics.
 
 use prometheus_client::registry::{Metric, Registry};
 
-/// Registers a metric at zero, and gives the handle that counts.
+/// Registers a metric at zero, and returns the handle that counts.
 pub(in crate::telemetry) fn registered<M: Metric + Clone + Default>(
     registry: &mut Registry,
     name: &str,

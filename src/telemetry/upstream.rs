@@ -1,4 +1,4 @@
-//! What Prometheus reads of the addresses of upstreams.
+//! Prometheus metrics of upstream addresses.
 
 use std::net::SocketAddr;
 
@@ -39,12 +39,12 @@ impl UpstreamMetrics {
         }
     }
 
-    /// Counts a connect that failed.
+    /// Counts a failed connect.
     pub fn connect_failed(&self) {
         self.connect_errors.inc();
     }
 
-    /// Notes that an address is skipped, or that it is in use again.
+    /// Sets whether an address is ejected.
     pub fn ejected(&self, upstream: &str, address: SocketAddr, is_ejected: bool) {
         let labels = AddressLabels {
             upstream: upstream.to_owned(),

@@ -1,4 +1,4 @@
-//! From header fields to a credential, unverified.
+//! Extraction of an unverified credential from header fields.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::crypto::token::is_api_key_form;
 use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
 
-/// Longest API key that is looked at, in bytes: the longest that there are has 45.
+/// Maximum length of an API key, in bytes: the longest in existence has 45.
 const API_KEY_BYTES_MAX: usize = 64;
 
-/// What clients write as Basic credentials: some pad them, some do not.
+/// The base64 of Basic credentials: some clients pad it, some do not.
 const BASIC: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -25,13 +25,13 @@ const BASIC: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// What a caller presents to be recognised. Its `Debug` shows the kind alone.
+/// A credential presented by a caller, unverified. `Debug` shows the kind only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {
     /// A bearer token in `Authorization`.
     Bearer(&'a str),
-    /// A token in the field of its issuer, by the place of that field in [`Carriers`]: an edge in front attaches it to
-    /// whatever a browser sends.
+    /// A token in the field of its issuer, by the index of that field in [`Carriers`]: an edge in front attaches it to
+    /// all requests of a browser.
     Edge(usize, &'a str),
     /// An API key in its own field or as a bearer token.
     ApiKey(&'a str),
@@ -41,7 +41,7 @@ pub enum Credential<'a> {
     Cookie(CookieKind, &'a str),
 }
 
-/// An API key that was taken out of Basic credentials.
+/// An API key taken from Basic credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BasicKey {
     bytes: [u8; API_KEY_BYTES_MAX],
@@ -62,13 +62,13 @@ impl BasicKey {
 
     pub(crate) fn text(&self) -> &str {
         let bytes = self.bytes.get(..self.length).unwrap_or_default();
-        // It was made of a text.
+        // The bytes were copied from a text.
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
 
 impl Credential<'_> {
-    /// Whether browsers, or an edge in front of them, attach it to whatever a page makes them send.
+    /// Whether browsers, or an edge in front of them, attach it to requests that any page makes them send.
     #[must_use]
     pub const fn is_ambient(&self) -> bool {
         matches!(self, Self::Edge(..) | Self::BasicKey(_) | Self::Cookie(..))
@@ -87,17 +87,17 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// The header fields that carry credentials beside `Authorization` and the cookie.
+/// The header fields that carry credentials besides `Authorization` and the cookie.
 #[derive(Clone, Debug)]
 pub struct Carriers {
-    /// API keys.
+    /// The field of API keys.
     pub(crate) api_key: HeaderName,
-    /// Tokens of issuers that have a field of their own, each field once.
+    /// The fields of issuers that have their own, each once.
     pub(crate) tokens: Vec<HeaderName>,
 }
 
 impl Carriers {
-    /// Those of a configuration.
+    /// Creates the carriers of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let headers = config.issuers.iter().filter_map(|it| it.header.clone());
@@ -110,8 +110,8 @@ impl Carriers {
         }
     }
 
-    /// The kind of credential that a field of this name may carry; `None`: it carries none. An `Authorization` may carry
-    /// an API key too.
+    /// Returns the kind of credential that a field of this name may carry; `None` if it carries none. `Authorization`
+    /// may carry an API key as well.
     pub(crate) fn kind(&self, name: &HeaderName) -> Option<CredentialKind> {
         if *name == self.api_key {
             Some(CredentialKind::ApiKey)
@@ -123,15 +123,15 @@ impl Carriers {
     }
 }
 
-/// Finds the one credential among the header fields; `None`: none came.
+/// Finds the credential among the header fields; `None` if there is none.
 ///
-/// Only kinds that `accept` has are looked at: a field that could hold another kind only is the application's own. An API
-/// key is known by its form wherever a bearer token or a Basic password may be; an `Authorization` of any other scheme is
-/// not for us and counts as none. Nothing but these fields and the one cookie, in their exact names, can carry a
-/// credential. Beside a bearer token or an API key the cookie is ignored; a cookie that comes twice counts as none, since
-/// nobody can tell who has set the other.
+/// Only kinds in `accept` are read: a field that could only hold another kind belongs to the application. An API key is
+/// recognised by its form wherever a bearer token or a Basic password may be; an `Authorization` of any other scheme is
+/// ignored. Only these fields and the one cookie, under their exact names, can carry a credential. The cookie is
+/// ignored if there is a bearer token or an API key; a cookie that occurs twice is ignored too, since the origin of the
+/// other is unknown.
 ///
-/// `cookie`: which cookie counts here, if any.
+/// `cookie`: the cookie that is read here, if any.
 ///
 /// # Errors
 /// [`DenyReason::CredentialConflict`] for two at once or one twice; [`DenyReason::BearerInvalid`],
@@ -144,7 +144,7 @@ pub fn extract<'a>(
 ) -> Result<Option<Credential<'a>>, DenyReason> {
     let takes_tokens = accept.contains(CredentialKind::Bearer);
     let takes_keys = accept.contains(CredentialKind::ApiKey);
-    // Of two fields the one that counts here might not be the one that counts behind.
+    // Of two fields, the upstream might read another one than the gateway.
     if takes_tokens {
         only(headers, &header::AUTHORIZATION)?;
     }
@@ -186,7 +186,7 @@ pub fn extract<'a>(
     }
 }
 
-/// The field of this name, which may come once.
+/// Returns the field of this name, which may occur once.
 fn only<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -206,7 +206,7 @@ fn add<'a>(found: &mut Option<Credential<'a>>, another: Credential<'a>) -> Resul
     }
 }
 
-/// The credential of one `Authorization` field; `None`: it is for somebody else.
+/// Returns the credential of one `Authorization` field; `None` if it is not for the gateway.
 fn in_authorization(
     field: &HeaderValue,
     accept: CredentialKinds,
@@ -239,7 +239,7 @@ fn in_authorization(
     .transpose()
 }
 
-/// What a Basic field holds, decoded: `user:password` (RFC 7617); `None`: it is of another scheme, or cannot be decoded.
+/// Decodes a Basic field to `user:password` (RFC 7617); `None` if it has another scheme or cannot be decoded.
 pub(crate) fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (scheme, rest) = scheme(value);
     if !scheme.eq_ignore_ascii_case(b"basic") {
@@ -248,7 +248,7 @@ pub(crate) fn basic(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     BASIC.decode(rest.trim_ascii()).ok().map(Zeroizing::new)
 }
 
-/// The scheme of an `Authorization` field, and what follows it (RFC 9110 section 11.1).
+/// Splits an `Authorization` field into its scheme and the rest (RFC 9110 section 11.1).
 fn scheme(value: &[u8]) -> (&[u8], &[u8]) {
     match value.iter().position(|b| *b == b' ') {
         Some(end) => value.split_at_checked(end).unwrap_or((value, &[])),
@@ -264,12 +264,12 @@ fn key(text: &str) -> Result<Credential<'_>, DenyReason> {
     }
 }
 
-/// A token as a field holds it: visible ASCII, behind any number of spaces (RFC 6750 section 2.1).
+/// Returns the token in a field: visible ASCII, after any number of spaces (RFC 6750 section 2.1).
 fn visible(value: &[u8]) -> Result<&str, DenyReason> {
     let token = std::str::from_utf8(value)
         .map_err(|_| DenyReason::BearerInvalid)?
         .trim_start_matches(' ');
-    // Every byte is looked at, so that no branch is taken on any: a token is long, and most hold.
+    // All bytes are checked without a branch on each: a token is long, and most are well-formed.
     let is_visible = token
         .bytes()
         .fold(true, |all, b| all & b.is_ascii_graphic());
@@ -280,7 +280,7 @@ fn visible(value: &[u8]) -> Result<&str, DenyReason> {
     }
 }
 
-/// The cookie of that name (RFC 6265 section 5.4; in HTTP/2 it may come in several fields).
+/// Returns the cookie of that name (RFC 6265 section 5.4; HTTP/2 may split it into several fields).
 fn only_cookie(headers: &HeaderMap, (name, kind): CookieName) -> Option<Credential<'_>> {
     let fields = headers.get_all(header::COOKIE).iter();
     let pairs = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
@@ -292,7 +292,7 @@ fn only_cookie(headers: &HeaderMap, (name, kind): CookieName) -> Option<Credenti
     if values.next().is_some() {
         return None;
     }
-    // What is no text is no value of ours, but it is there.
+    // A value that is not text cannot be a session's, but the cookie is present.
     let text = std::str::from_utf8(first.trim_ascii()).unwrap_or_default();
     Some(Credential::Cookie(kind, text))
 }

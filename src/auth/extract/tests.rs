@@ -1,4 +1,4 @@
-//! Which fields hold a credential, and which are nobody's here.
+//! Tests of the fields that hold a credential, and of those that are ignored.
 
 use http::HeaderValue;
 use proptest::prelude::*;
@@ -210,7 +210,7 @@ fn an_api_key_is_known_by_its_form_in_bearer_and_basic() {
     let map = [("authorization", basic_field(&long))];
     let map = headers(&map.each_ref().map(|(name, value)| (*name, value.as_str())));
     assert_eq!(extracted(&map), Err(DenyReason::ApiKeyInvalid));
-    // A password of another form is nobody's credential here, and neither is what cannot be read.
+    // A password of another form is not a credential, and neither is a field that cannot be read.
     for other in [
         basic_field("anna:secret"),
         basic_field("dwk_abcd1234.x"),
@@ -251,7 +251,7 @@ fn a_field_of_an_issuer_carries_a_bare_token() {
     }
 }
 
-/// What a route accepts, what comes, and what is found.
+/// The accepted kinds of a route, the header fields, and the extracted credential.
 type Case<'a> = (
     &'a [CredentialKind],
     &'a [(&'a str, &'a str)],
@@ -377,8 +377,8 @@ proptest! {
     }
 }
 
-/// A credential is text that its field may hold and that stands in the field; a cookie counts once, whatever stands beside it.
-/// Each line is a field, such as `cookie: a=b`.
+/// A credential is text that its field may hold and that occurs in the field; a cookie counts once, whatever other
+/// cookies are sent. Each line is a field, such as `cookie: a=b`.
 #[test]
 fn fuzz_cookie() {
     doorward_fuzz::check("cookie", |bytes| {
@@ -416,7 +416,7 @@ fn fuzz_cookie() {
             }
             Ok(None) | Err(_) => {}
         }
-        // What is no credential is nobody's: it changes nothing.
+        // A field that is not a credential has no effect.
         let mut more = map.clone();
         more.append("x-other", HeaderValue::from_static("Bearer a.b.c"));
         assert_eq!(extracted(&more), found);

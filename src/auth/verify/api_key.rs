@@ -1,4 +1,4 @@
-//! API keys: checksum, look-up, secret, owner.
+//! Verification of API keys: checksum, look-up, secret, owner.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::refusal_fault::KeyFaultKind;
 use crate::store::cached::Subject;
 
-/// Compared where there is no key, so that an unknown one costs what a wrong one costs.
+/// Compared if there is no key, so that an unknown key costs as much as a wrong one.
 const NO_KEY: Digest = Digest([0; 32]);
 
 impl Verifier {
@@ -42,11 +42,11 @@ impl Verifier {
         };
         let id = found.id;
         let refused = |kind| Err(Unverified::of_key(kind, id));
-        // One that has ended goes no further than one that is not there, so that it takes no longer.
+        // An expired key stops at the same point as an unknown one, so that it takes no longer.
         if secret_end(&found, &matched, now).is_none_or(|end| end <= now) {
             return refused(KeyFaultKind::Expired);
         }
-        // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
+        // INVARIANT: the owner is known from the first read only; from here on everything is read after the stamp
         // (tests/it/keys.rs).
         let stamp = self.store.generations().stamp(&found.uid);
         let again = self
@@ -83,14 +83,14 @@ impl Verifier {
         })
     }
 
-    /// What a key of an account that may act amounts to.
+    /// Returns the identity of a key whose owner may act.
     fn key_identity(&self, key: &ApiKey, subject: &Subject) -> Identity {
         let account = Arc::clone(&subject.account);
         let only = key.resources.as_ref();
         let only: Option<Arc<[ResourceRole]>> =
             only.map(|limits| self.yielded(limits.iter()).into());
-        // The gateway's own scopes are an administrator's gift: they end with the owner's administration. A key that is
-        // limited to resources opens nothing that has none.
+        // The gateway's own scopes depend on the owner being an administrator, and end with that. A key that is limited
+        // to resources grants no access beyond them.
         let may_carry = |scope: &&Scope| {
             self.roles.scopes.contains(*scope)
                 && (!scope.is_own() || account.is_admin)
@@ -121,7 +121,7 @@ impl Verifier {
         identity
     }
 
-    /// The digest of the key that the presented secret has, the present one or the one before; all are compared.
+    /// Returns the digest that matches the presented secret, the current or the previous one; all are compared.
     fn matched(&self, presented: &ApiKeyText, key: &ApiKey) -> Option<Digest> {
         let previous = key.previous.as_ref().map(|previous| previous.digest);
         let has = |digest: &Digest| self.token_keys.api_key_matches(presented, digest);
@@ -131,7 +131,7 @@ impl Verifier {
     }
 }
 
-/// When the secret of this digest ends as one of a key; `None`: it is none of them any more.
+/// Returns when the secret of this digest expires as one of the key's; `None` if it no longer belongs to the key.
 fn secret_end(key: &ApiKey, digest: &Digest, now: Timestamp) -> Option<Timestamp> {
     let end = key.expires.unwrap_or(Timestamp::from_millis(i64::MAX));
     if key.digest == *digest {

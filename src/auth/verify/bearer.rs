@@ -1,4 +1,4 @@
-//! Bearer tokens: taken apart, given to the issuer they name, held to its claims.
+//! Verification of bearer tokens: parsed, matched to the issuer they name, and checked against its rules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::token_fault::{FaultKind, TokenFault, shown};
 use crate::store::cached::Subject;
 
-/// Header `typ` of our own access tokens (RFC 9068 section 2.1); nothing else of ours has it.
+/// Header `typ` of the gateway's own access tokens (RFC 9068 section 2.1); no other token of the gateway has it.
 const OWN_TYP: &str = "at+jwt";
-/// Clock difference between nodes that our own tokens may show at `nbf` and `iat`.
+/// Clock difference between nodes allowed for own tokens at `nbf` and `iat`.
 const OWN_LEEWAY: Duration = Duration::from_secs(30);
 
 impl Verifier {
-    /// `field`: the issuer's own one, in which it came; `None`: it came in `Authorization`. Tokens of an issuer count in
-    /// the field of that issuer and nowhere else.
+    /// Verifies a token. `field`: the issuer's own header field that carried it; `None`: it was in `Authorization`.
+    /// Tokens of an issuer are accepted only in the field of that issuer.
     pub(super) async fn bearer(
         &self,
         token: &str,
@@ -75,7 +75,7 @@ impl Verifier {
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
-    /// A token of our own: its session must be alive and its account active, whatever the token says.
+    /// Verifies an own token: its session must be live and its account active, whatever the token says.
     async fn own_login(
         &self,
         claims: &Map<String, Value>,
@@ -96,7 +96,7 @@ impl Verifier {
         let session = text(claims, "sid")
             .and_then(|sid| SessionId::parse(sid).ok())
             .ok_or_else(|| FaultKind::ClaimInvalid.with("sid"))?;
-        // INVARIANT: the stamp is taken before anything is read, so that whatever changes after this voids the result
+        // INVARIANT: the stamp is taken before anything is read, so that any later change voids the result
         // (tests/it/roles.rs).
         let stamp = self.store.generations().stamp(&uid);
         let found = self
@@ -130,7 +130,7 @@ impl Verifier {
         })
     }
 
-    /// What a login of an account amounts to.
+    /// Returns the identity of an account's login.
     pub(super) fn login_identity(
         &self,
         subject: &Subject,
@@ -165,7 +165,7 @@ impl Verifier {
     }
 }
 
-/// A JWT of a foreign issuer, verified with its keys. Nothing is waited for unless it names a key that nobody knows.
+/// Verifies a JWT of a foreign issuer with its keys. Waits only if it names an unknown key.
 async fn foreign_login(
     foreign: &ForeignIssuer,
     unverified: UnverifiedToken<'_>,
@@ -173,14 +173,14 @@ async fn foreign_login(
 ) -> Result<Remembered, Unverified> {
     let issuer = foreign.state();
     let Ok(mut found) = issuer.keys().await else {
-        // What is wrong whoever has signed it is refused all the same.
+        // Claims that no signature could make acceptable are refused anyway.
         foreign.check(unverified.claims(), now)?;
         return Err(Unavailable::Issuer.into());
     };
     if let Some(kid) = unverified.kid()
         && !found.keys.has_kid(kid)
     {
-        // Nobody gets keys fetched by what would not be taken with any key.
+        // A token that no key could make acceptable must not cause a fetch of keys.
         foreign.check(unverified.claims(), now)?;
         let newer = issuer.keys_with(kid).await;
         found = newer.ok_or_else(|| unknown_key(kid))?;

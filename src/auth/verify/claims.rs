@@ -1,4 +1,4 @@
-//! Registered claims, checked one by one: the library lets too much through.
+//! Checks of registered claims, one by one: the library is too lenient.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use crate::model::claim_path::ClaimPath;
 use crate::model::clock::Timestamp;
 use crate::model::token_fault::{FaultKind, TokenFault, shown};
 
-/// Largest number of seconds taken for a point in time: the year 9999.
+/// Largest number of seconds accepted as a time: the year 9999.
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 
-/// What the registered claims of a token must say.
+/// The expected values of a token's registered claims.
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) audience: &'a [String],
-    /// Claims that may hold the audience: the first that is present decides. None: `aud`.
+    /// Claims that may hold the audience: the first that is present decides. Empty: `aud`.
     pub(super) audience_claims: &'a [ClaimPath],
     pub(super) leeway: Duration,
-    /// Clock difference allowed at `exp`; ours have none.
+    /// Clock difference allowed at `exp`; zero for own tokens.
     pub(super) expiry_leeway: Duration,
     pub(super) now: Timestamp,
 }
 
 impl Expected<'_> {
-    /// Checks `iss`, the audience, `cnf`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1, RFC 7800) and gives the moment from
-    /// which the token is void.
+    /// Checks `iss`, the audience, `cnf`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1, RFC 7800), and returns the time
+    /// from which the token is expired.
     pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Timestamp, TokenFault> {
         let until = self.check_unbounded(claims)?;
         until.ok_or_else(|| FaultKind::ClaimMissing.with("exp"))
     }
 
-    /// The same for claims that may be without an end.
+    /// Checks the same for claims that may have no expiry.
     pub(super) fn check_unbounded(
         &self,
         claims: &Map<String, Value>,
@@ -39,7 +39,7 @@ impl Expected<'_> {
         if text(claims, "iss") != Some(self.issuer) {
             return Err(FaultKind::IssuerUnknown.into());
         }
-        // INVARIANT: a token that is bound to its sender is nobody's bearer token (tests/it/foreign.rs).
+        // INVARIANT: a sender-bound token is never accepted as a bearer token (tests/it/foreign.rs).
         if claims.contains_key("cnf") {
             return Err(FaultKind::SenderBound.into());
         }
@@ -66,8 +66,8 @@ impl Expected<'_> {
         }
     }
 
-    /// The first claim that may hold the audience and is present decides: a text, or an array of nothing but texts, that
-    /// holds one of ours byte for byte.
+    /// Checks the audience. The first audience claim that is present decides: a text, or an array of texts only, with
+    /// one of the expected audiences, byte for byte.
     fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), TokenFault> {
         let mut configured = self.audience_claims.iter();
         let found = if self.audience_claims.is_empty() {
@@ -110,12 +110,12 @@ impl Expected<'_> {
     }
 }
 
-/// A claim that is a text.
+/// Returns a claim that is a text.
 pub(super) fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c str> {
     claims.get(name).and_then(Value::as_str)
 }
 
-/// A `NumericDate`: a finite number of seconds from 0 on, perhaps with a fraction, which is cut off.
+/// Returns a `NumericDate`: a finite number of seconds from 0 on; a fraction is truncated.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenFault> {
     let Some(value) = claims.get(name) else {
         return Ok(None);

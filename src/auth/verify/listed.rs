@@ -1,23 +1,23 @@
-//! Claims that list words, in the shapes in which issuers write them, and what of them is left out.
+//! Claims that list words, in the shapes that issuers use, and the values omitted from them.
 
 use serde_json::Value;
 
 use crate::model::token_fault::shown;
 
-/// How many of the values that are left out are named.
+/// Maximum number of omitted values listed.
 const NAMED_MAX: usize = 8;
 
-/// What of a token's claims cannot be used.
+/// The unusable values of a token's claims.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LeftOut {
-    /// All of them.
+    /// Number of all omitted values.
     pub(super) count: usize,
-    /// The first of them, with why, for operators.
+    /// The first of them with the reasons, for operators.
     pub(super) named: Vec<String>,
 }
 
 impl LeftOut {
-    /// Notes a value, which is shown, and why it is left out.
+    /// Notes an omitted value, escaped for display, and the reason.
     pub(super) fn note(&mut self, what: &str, value: &str, why: &str) {
         self.count += 1;
         if self.named.len() < NAMED_MAX {
@@ -25,7 +25,7 @@ impl LeftOut {
         }
     }
 
-    /// The values that are named, and how many more there are; `None`: nothing was left out.
+    /// Returns the listed values, and the number of the remaining ones; `None` if nothing was omitted.
     pub(super) fn text(&self) -> Option<String> {
         let more = self.count.checked_sub(self.named.len())?;
         let named = self.named.join("; ");
@@ -37,8 +37,8 @@ impl LeftOut {
     }
 }
 
-/// The words that a claim lists: an array of texts, a text with spaces or commas between, or an object whose names count
-/// unless what they name is false or null. Everything else in it is left out.
+/// Returns the words that a claim lists: an array of texts, a text separated by spaces or commas, or an object whose
+/// names are words unless their value is false or null. All other values are omitted.
 pub(super) fn words<'c>(
     claim: Option<&'c Value>,
     what: &str,

@@ -1,4 +1,4 @@
-//! From a credential to a verified caller.
+//! Verification: from a credential to a verified caller.
 
 mod api_key;
 mod bearer;
@@ -44,49 +44,49 @@ use crate::store::generations::Stamp;
 use crate::store::uses::SessionUses;
 use crate::telemetry::metrics::Metrics;
 
-/// What verifying needs; each part outlives the configuration or is built from it.
+/// The dependencies of a verifier; each outlives the configuration or is built from it.
 pub struct VerifierParts<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The foreign issuers of this configuration.
     pub issuers: Arc<Issuers>,
-    /// Records at rest.
+    /// The store.
     pub store: Arc<dyn Store>,
-    /// Keys of digests.
+    /// The keys of digests.
     pub token_keys: Arc<TokenKeys>,
-    /// Our own signing keys.
+    /// The gateway's own signing keys.
     pub signing: Arc<SigningKeys>,
-    /// What signs assertions.
+    /// The keys that sign assertions.
     pub assertion_keys: Arc<SigningKeys>,
-    /// Uses of session cookies, to be written down.
+    /// The queue of uses of session cookies.
     pub session_uses: Arc<SessionUses>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What is counted of API keys.
+    /// The rates and last uses of API keys.
     pub key_use: Arc<KeyUse>,
-    /// Roles that other services give.
+    /// The role sources.
     pub role_sources: Arc<RoleSources>,
 }
 
-/// From where a credential comes, and whether its use counts.
+/// The source of a credential, and whether its use is counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     /// The client's address, after trusted proxies.
     pub(crate) client: IpAddr,
-    /// `false`: a trial, which takes nothing from a rate and notes no use.
+    /// `false`: a trial, which is not rate-limited and notes no use.
     pub(crate) counts: bool,
 }
 
-/// Turns credentials into verified callers, and remembers them while nothing has touched their rights.
+/// Verifies credentials, and caches the callers as long as their rights have not changed.
 pub(crate) struct Verifier {
     own_issuer: String,
     own_audience: String,
-    /// A request brings no longer one, for it is a part of its head.
+    /// A token is part of the request head, so it cannot be longer.
     token_bytes_max: usize,
     foreign: Vec<ForeignIssuer>,
-    /// Fields of issuers that have one of their own, as [`Carriers`] orders them.
+    /// Fields of issuers that have their own, in the order of [`Carriers`].
     token_headers: Vec<HeaderName>,
     roles: RoleSettings,
     store: Arc<dyn Store>,
@@ -101,32 +101,32 @@ pub(crate) struct Verifier {
     verified: moka::sync::Cache<Digest, Arc<Remembered>>,
 }
 
-/// A verified caller, for as long as it may be taken from memory.
+/// A cached caller.
 struct Remembered {
     kind: Kind,
     caller: Arc<Caller>,
-    /// Void once anything has touched the account; foreign callers have none.
+    /// Void after any change to the account; `None` for foreign callers.
     stamp: Option<Stamp>,
-    /// Void once a key of its issuer is gone, or all of them are too old; only what a foreign key has signed has one.
+    /// Void when a key of its issuer is gone, or all of them are too old; set only for tokens signed by a foreign key.
     signed: Option<SignedBy>,
-    /// Verified again from then on.
+    /// Time from which it is verified again.
     until: Timestamp,
-    /// What each use of an API key is held to.
+    /// The conditions of each use of an API key.
     terms: Option<Terms>,
-    /// For a session cookie: verified again when it was not used for too long, too.
+    /// For a session cookie: also verified again after too long an idle time.
     uses: Option<Use>,
 }
 
-/// Whose keys a token was verified with, and which generation of them.
+/// The issuer whose keys verified a token, and their generation.
 struct SignedBy {
     issuer: Arc<IssuerState>,
     generation: u64,
 }
 
-/// What each use of an API key is held to, whether it is taken from memory or not.
+/// The conditions of each use of an API key, cached or not.
 struct Terms {
     state: Arc<KeyState>,
-    /// Empty: from everywhere.
+    /// Empty: all networks.
     allow_from: Vec<IpNet>,
     rate_per_minute: Option<u32>,
 }
@@ -163,11 +163,11 @@ impl Remembered {
     }
 }
 
-/// A text remembered as one kind of credential never stands for the other.
+/// The kind of a cached credential: a text cached as one kind is never accepted as another.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Bearer,
-    /// In the field of its issuer, by the field's place.
+    /// A token in the field of its issuer, by the index of the field.
     Edge(usize),
     ApiKey,
     Cookie(CookieKind),
@@ -195,7 +195,7 @@ impl Verifier {
             clock: parts.clock,
             metrics: parts.metrics,
             key_use: parts.key_use,
-            // New callers must get in when the cache is full and hot, so the least recently used goes.
+            // New callers must get in when the cache is full and hot, so eviction is by least recent use.
             verified: moka::sync::Cache::builder()
                 .max_capacity(config.store.cache_entries)
                 .weigher(|_, kept: &Arc<Remembered>| weight(&kept.caller.identity))
@@ -204,9 +204,9 @@ impl Verifier {
         }
     }
 
-    /// Verifies a credential, from memory if it was verified before and nothing has changed since.
+    /// Verifies a credential; uses the cache if it was verified before and nothing has changed since.
     ///
-    /// The memory is keyed by the digest of the whole credential, so a hit proves every character of it.
+    /// The cache is keyed by the digest of the whole credential, so a hit proves every character of it.
     pub(crate) async fn verify(
         &self,
         credential: Credential<'_>,
@@ -227,7 +227,7 @@ impl Verifier {
             return Ok(Arc::clone(&remembered.caller));
         }
         self.metrics.identity_cache_miss();
-        // On the heap, for it is rare and long: what waits here would make the future of every request ten times as large.
+        // Boxed, since it is rare and large: inline it would make the future of every request ten times as large.
         let fresh = Box::pin(self.afresh(kind, text, origin, now)).await;
         let fresh = fresh.inspect_err(|unverified| self.note_refused(unverified, origin))?;
         let fresh = Arc::new(fresh);
@@ -274,15 +274,16 @@ impl Verifier {
         );
     }
 
-    /// Who presented this credential last, with the rights of then, whether they still count or not.
+    /// Returns the caller that this credential had on its previous request, with the rights it had then, current or
+    /// not.
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
         let (kind, text) = parts_of(&credential);
         let remembered = self.verified.get(&digest::digest(text))?;
         (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
     }
 
-    /// Holds one use of a verified credential to its terms, and notes it.
-    // INVARIANT: on every request, also on one whose identity is taken from memory (tests/it/apikeys.rs).
+    /// Checks one use of a verified credential against its conditions, and notes it.
+    // INVARIANT: runs on every request, also on one whose identity is cached (tests/it/apikeys.rs).
     fn admit(
         &self,
         remembered: &Remembered,
@@ -307,7 +308,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// The account of a uid with its memberships, or why it may not act.
+    /// Returns the account of a uid with its memberships, or why it may not act.
     async fn active(&self, uid: &UserId) -> Result<Result<Arc<Subject>, AccountFault>, Stop> {
         let found = self.subjects.get(uid).await;
         let found = found.map_err(|error| self.unavailable(&error))?;
@@ -329,21 +330,21 @@ impl Verifier {
         Stop::Fail(Unavailable::Store)
     }
 
-    /// The identity of an account as `explain --as` asks for it: a login that carries every declared scope.
+    /// Returns the identity of an account for `explain --as`: a login with every declared scope.
     pub(crate) async fn as_account(&self, uid: &UserId) -> Result<Arc<Caller>, Unverified> {
         let subject = self.active(uid).await??;
         let identity = self.login_identity(&subject, None, self.login_scopes(), None);
         Ok(Arc::new(Caller::new(identity)))
     }
 
-    /// The resource roles of an account's memberships, sorted; a membership in the store of a resource that a role source
-    /// speaks for is none.
+    /// Returns the resource roles of an account's memberships, sorted; stored memberships on resources of a role source
+    /// are ignored.
     fn resource_roles(&self, subject: &Subject) -> Vec<ResourceRole> {
         let stored = subject.memberships.iter();
         self.yielded(stored.filter(|membership| self.roles.is_stored(&membership.resource)))
     }
 
-    /// What memberships amount to, sorted.
+    /// Returns the roles of memberships, sorted.
     fn yielded<'m>(&self, memberships: impl Iterator<Item = &'m Membership>) -> Vec<ResourceRole> {
         let (resources, ladder) = (&self.roles.resources, &self.roles.ladder);
         let mut roles: Vec<_> = memberships
@@ -353,15 +354,15 @@ impl Verifier {
         roles
     }
 
-    /// What a login carries: every declared scope but the gateway's own.
+    /// Returns the scopes of a login: every declared scope except the gateway's own.
     fn login_scopes(&self) -> Vec<Scope> {
         let scopes = self.roles.scopes.iter().filter(|scope| !scope.is_own());
         scopes.cloned().collect()
     }
 }
 
-/// For how many entries of about 1 KiB an identity counts: by its number of roles and scopes, and by the length of all its
-/// texts, each of which is there twice, once of them ready to be sent. An issuer may fill 8 KiB of a token with them.
+/// Returns the weight of an identity in entries of about 1 KiB: by its number of roles and scopes, and by the length of
+/// all its texts, which are stored twice, once ready to be sent. An issuer may fill 8 KiB of a token with them.
 fn weight(identity: &Identity) -> u32 {
     let texts = u32::try_from(identity.text_bytes() / 512).unwrap_or(u32::MAX);
     weight_of(identity.words()).saturating_add(texts)

@@ -1,4 +1,4 @@
-//! Tokens that say nothing by themselves: the one issuer that introspects is asked.
+//! Opaque tokens, which are introspected at the only issuer that supports it.
 
 use http::HeaderName;
 
@@ -11,15 +11,15 @@ use crate::issuer::Said;
 use crate::model::clock::Timestamp;
 use crate::model::token_fault::FaultKind;
 
-/// Whether a bearer token is no JWT, not even a broken one: those have two dots, or four where they are encrypted, and go
-/// by the issuer that they name or nowhere.
+/// Whether a bearer token is not a JWT, not even a broken one: those have two dots, or four if encrypted, and are
+/// verified by the issuer they name or not at all.
 pub(super) fn is_opaque(token: &str) -> bool {
     let dots = token.bytes().filter(|byte| *byte == b'.').count();
     !matches!(dots, 2 | 4)
 }
 
 impl Verifier {
-    /// A token that does not say whose it is: the configuration has at most one issuer that it can be of.
+    /// Verifies a token that does not name its issuer: the configuration has at most one that can have issued it.
     pub(super) async fn opaque(
         &self,
         token: &str,
@@ -27,7 +27,7 @@ impl Verifier {
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
-        // INVARIANT: nothing of our own form is shown to others (tests/it/opaque.rs).
+        // INVARIANT: no token in the gateway's own form is sent to others (tests/it/opaque.rs).
         if is_own_form(token) {
             return Err(FaultKind::OwnForm.into());
         }
@@ -39,7 +39,7 @@ impl Verifier {
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
-    /// A token that its issuer is asked about.
+    /// Verifies a token by introspection at its issuer.
     pub(super) async fn introspected(
         &self,
         foreign: &ForeignIssuer,
@@ -55,7 +55,7 @@ impl Verifier {
                     Ok(Remembered::foreign(accepted, None, until))
                 }
                 Err(fault) => {
-                    // It is asked about no more often than one that is not active.
+                    // It is then introspected no more often than an inactive one.
                     foreign.state().refuse(token, &fault);
                     Err(fault.into())
                 }

@@ -1,4 +1,4 @@
-//! Session cookies: look-up, secret, owner, and the idle end that use moves.
+//! Verification of session cookies: look-up, secret, owner, and the idle end that moves with use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,16 +17,16 @@ use crate::model::deny::DenyReason;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 
-/// Compared where there is no session, so that an unknown one costs what a wrong one costs.
+/// Compared if there is no session, so that an unknown one costs as much as a wrong one.
 const NO_SESSION: Digest = Digest([0; 32]);
-/// A session's use is written down at most this often.
+/// Maximum interval at which a session's use is stored.
 const STEP_MAX: Duration = Duration::from_mins(1);
 
-/// How long a session goes on, in memory; at rest it is at most a step behind.
+/// The last use of a session, in memory; the stored one is at most a step behind.
 pub(super) struct Use {
     session: SessionId,
     ttl: Duration,
-    /// The use that was written down last, as milliseconds since the epoch.
+    /// The last use passed on to the store, in milliseconds since the epoch.
     seen: AtomicI64,
 }
 
@@ -39,14 +39,14 @@ impl Use {
         }
     }
 
-    /// When the session ends if it is not used again.
+    /// Returns the end of the session if it is not used again.
     pub(super) fn idle_end(&self) -> Timestamp {
         Timestamp::from_millis(self.seen.load(Ordering::Relaxed)).plus(self.ttl)
     }
 
-    /// A use that is to be written down: the last one is long ago, and nobody else has taken it on.
+    /// Returns a use to be stored if the last one is a step or more ago, and no concurrent caller stores it.
     fn due(&self, now: Timestamp) -> Option<SessionUse> {
-        // A short life is counted in finer steps, so that what is at rest stays true.
+        // A short idle time has finer steps, so that the stored end stays accurate.
         let step = STEP_MAX.min(self.ttl / 4);
         let seen = self.seen.load(Ordering::Relaxed);
         let before = Timestamp::from_millis(seen);
@@ -87,7 +87,7 @@ impl Verifier {
         let Some(found) = found.filter(|_| matches) else {
             return Err(ended());
         };
-        // INVARIANT: the owner is known from the first read only; from here on everything is read behind the stamp
+        // INVARIANT: the owner is known from the first read only; from here on everything is read after the stamp
         // (tests/it/browser.rs).
         let stamp = self.store.generations().stamp(&found.uid);
         let again = self.session_at_rest(&found.id).await?;
@@ -101,7 +101,7 @@ impl Verifier {
             self.sessions.idle_ttl
         };
         let uses = Use::new(&found, ttl);
-        // The record says when it ends by the rule of its last use; a shorter one of today counts at once.
+        // The stored end follows the settings at its last use; a shorter idle time of today applies at once.
         if uses.idle_end() <= now {
             return Err(ended());
         }
@@ -128,7 +128,8 @@ impl Verifier {
         found.map_err(|error| self.unavailable(&error))
     }
 
-    /// Notes that a session was used, off the request's path. If the queue is full the next use is noted instead.
+    /// Queues a use of a session for the store, off the request's path. If the queue is full, the next use is queued
+    /// instead.
     pub(super) fn note_use(&self, remembered: &Remembered, now: Timestamp) {
         let Some(uses) = &remembered.uses else { return };
         let before = uses.seen.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Why a credential was not verified: what its caller is told, and what operators are.
+//! The reasons why a credential was not verified, for its caller and for operators.
 
 use crate::auth::grant::{Stop, Unavailable};
 use crate::crypto::jwt::JwtError;
@@ -10,9 +10,9 @@ use crate::model::token_fault::{FaultKind, TokenFault};
 /// A credential that was not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified {
-    /// How the decision ends; all that a caller learns.
+    /// The outcome of the decision; all that a caller learns.
     pub stop: Stop,
-    /// What operators learn beside: what is wrong with the credential, as far as that is known.
+    /// The fault of the credential, as far as it is known, for operators.
     pub fault: Option<RefusalFault>,
 }
 
@@ -92,7 +92,7 @@ impl From<JwtError> for Unverified {
 }
 
 impl Unverified {
-    /// An API key whose secret was presented, and that is not accepted all the same.
+    /// Creates the error for an API key whose secret matches, but which is not accepted.
     pub(in crate::auth) fn of_key(kind: KeyFaultKind, key_id: KeyId) -> Self {
         Self {
             stop: Stop::Deny(DenyReason::ApiKeyInvalid),
@@ -100,7 +100,7 @@ impl Unverified {
         }
     }
 
-    /// The same, with the issuer whose token it is for operators.
+    /// Adds the name of the token's issuer, for operators.
     #[must_use]
     pub(in crate::auth) fn of_issuer(mut self, name: &str) -> Self {
         if let Some(RefusalFault::Token(fault)) = &mut self.fault {
@@ -110,7 +110,7 @@ impl Unverified {
         self
     }
 
-    /// As operators are told it: the code and what is wrong, else the code of the refusal or failure.
+    /// Returns the text for operators: the code and the fault, or else the code of the refusal or failure.
     #[must_use]
     pub fn text(&self) -> String {
         let code = match self.stop {

@@ -6,7 +6,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::model::secret::Secret;
 
-/// A password as it was typed, and composed where that is another text.
+/// A password as typed, and its composed form if that is another text.
 #[derive(Debug)]
 pub(super) struct Forms {
     pub(super) typed: Secret,
@@ -19,19 +19,19 @@ impl Forms {
         Self { typed, composed }
     }
 
-    /// How many there are.
+    /// Returns the number of forms.
     pub(super) fn count(&self) -> u64 {
         1 + u64::from(self.composed.is_some())
     }
 }
 
-/// A password in its composed form, the one that new hashes are made of.
+/// Returns a password in its composed form, from which new hashes are made.
 #[must_use]
 pub fn composed(password: Secret) -> Secret {
     normalized(&password).unwrap_or(password)
 }
 
-/// The composed form, if it is another text.
+/// Returns the composed form, if it is another text.
 fn normalized(password: &Secret) -> Option<Secret> {
     let text = password.expose();
     if text.is_ascii() {
@@ -40,7 +40,7 @@ fn normalized(password: &Secret) -> Option<Secret> {
     match ComposingNormalizerBorrowed::new_nfc().normalize(text) {
         Cow::Owned(other) if other != text => Some(Secret::new(other)),
         Cow::Owned(same) => {
-            // Wiped like every other copy.
+            // Zeroed like every other copy.
             drop(Secret::new(same));
             None
         }
@@ -61,7 +61,7 @@ mod tests {
             ("gru\u{308}n", Some("gr\u{fc}n")),
             ("\u{212b}", Some("\u{c5}")),
             ("\u{1100}\u{1161}", Some("\u{ac00}")),
-            // Compatibility is no equality.
+            // Compatibility forms are not equal.
             ("\u{ff21}\u{fb01}", None),
             (" e\u{301} ", Some(" \u{e9} ")),
         ];

@@ -1,4 +1,4 @@
-//! The bound on the hashing pool's queue, in time.
+//! The time limit of the hashing pool's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,25 +6,25 @@ use std::time::Duration;
 
 use crate::model::clock::{Clock, SystemClock};
 
-/// Assumed time of one hash before the first is measured.
+/// Assumed duration of one hash before the first is measured.
 const HASH_US_FIRST: u64 = 20_000;
-/// Least assumed time of one hash; it bounds the number of queued jobs.
+/// Minimum assumed duration of one hash; it limits the number of queued jobs.
 const HASH_US_MIN: u64 = 1_000;
-/// Each measured hash moves the estimate by this part of the difference.
+/// Each measurement moves the estimate by this fraction of the difference.
 const WEIGHT: u64 = 8;
 
-/// What is queued and under way, counted in hashes, and how long one takes.
+/// The number of hashes queued and in progress, and the duration of one.
 #[derive(Debug)]
 pub(super) struct Load {
     threads: u64,
     wait_max_us: u64,
     hashes: AtomicU64,
-    /// Moving average of one hash's time; it grows while the machine has other work.
+    /// Moving average of the duration of one hash; it grows while the machine has other work.
     hash_us: AtomicU64,
     clock: SystemClock,
 }
 
-/// A place in the queue; it is given up when it is dropped.
+/// A place in the queue, released on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     load: Arc<Load>,
@@ -42,10 +42,11 @@ impl Load {
         }
     }
 
-    /// A place for a job of so many hashes; `None`: what is ahead of it takes too long. A thread that is free takes any.
+    /// Returns a place for a job of `hashes` hashes; `None` if the wait would be too long. A free thread accepts any
+    /// job.
     pub(super) fn enter(self: &Arc<Self>, hashes: u64) -> Option<Place> {
         let ahead = self.hashes.fetch_add(hashes, Ordering::Relaxed);
-        // Dropping it gives the hashes back if there is no room.
+        // Dropping it releases the hashes if there is no room.
         let place = Place {
             load: Arc::clone(self),
             hashes,
@@ -58,19 +59,19 @@ impl Load {
         let took = (micros(took) / hashes.max(1)).max(HASH_US_MIN);
         let before = self.hash_us.load(Ordering::Relaxed);
         let after = (before * (WEIGHT - 1)).saturating_add(took) / WEIGHT;
-        // Two threads at once lose one measurement, which tells nothing new.
+        // With two threads at once a measurement may be lost, which does no harm.
         self.hash_us
             .store(after.max(HASH_US_MIN), Ordering::Relaxed);
     }
 }
 
 impl Place {
-    /// When its job begins.
+    /// Returns the time at which its job starts.
     pub(super) fn started(&self) -> Duration {
         self.load.clock.elapsed()
     }
 
-    /// Its job has been done.
+    /// Records the end of its job.
     pub(super) fn ended(self, started: Duration) {
         let took = self.load.clock.elapsed().saturating_sub(started);
         self.load.measured(took, self.hashes);
@@ -95,7 +96,7 @@ mod tests {
         Arc::new(Load::new(threads, Duration::from_millis(wait_ms)))
     }
 
-    /// How many jobs of so many hashes find a place at once.
+    /// Returns how many jobs of this many hashes get a place at once.
     fn places(load: &Arc<Load>, hashes: u64) -> usize {
         let places: Vec<_> = std::iter::from_fn(|| load.enter(hashes)).collect();
         places.len()
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_queue_is_as_long_as_its_time() {
-        // At 20 ms for each.
+        // At 20 ms per hash.
         for (threads, wait_ms, hashes, expected) in [
             (1, 2000, 1, 101),
             (2, 2000, 1, 201),

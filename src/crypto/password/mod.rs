@@ -27,75 +27,76 @@ use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Longest password that is hashed. Argon2 takes more; a limit keeps its first step, which reads all of it, short.
+/// Maximum length of a password to be hashed, in bytes. Argon2 accepts more; a limit keeps its first step, which reads
+/// the whole password, short.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
-/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+/// Maximum wait for a hashing thread: callers who log in at the same time as many others wait, and are not refused.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane the least that the OWASP password storage sheet asks of
-/// Argon2id.
+/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane this is the minimum for Argon2id in the OWASP password
+/// storage sheet.
 const MEMORY_KIB: u32 = 19_456;
-/// The same in bytes: what each hashing thread takes for as long as there are passwords to hash.
+/// The same in bytes: the memory of each hashing thread while there are passwords to hash.
 pub const HASH_BYTES: usize = MEMORY_KIB as usize * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
 
-/// Bounds of a hash that was made elsewhere, so that no record can ask for more than this machine has.
+/// Limits of a foreign hash, so that no record can demand more than this machine has.
 const MEMORY_KIB_MAX: u32 = 128 * 1024;
 const PASSES_MAX: u32 = 16;
 const LANES_MAX: u32 = 16;
-/// What one hash of ours costs: blocks of memory filled, over all passes.
+/// Cost of one hash with current parameters: blocks of memory filled, over all passes.
 const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
-/// Fewest blocks that Argon2 fills in a pass.
+/// Minimum number of blocks that Argon2 fills in a pass.
 const BLOCKS_MIN: u32 = 8;
 
-/// Threads that hash passwords, behind a queue that is bounded by the time its jobs will take.
+/// A pool of threads that hash passwords, behind a queue limited by the expected duration of its jobs.
 ///
-/// Each thread takes 19 MiB while it hashes, which are given back once no password has come for a while. When the pool is
-/// dropped its threads end after what is queued.
+/// Each thread uses 19 MiB while it hashes, which are freed after a while without passwords. When the pool is dropped,
+/// its threads end after the queued jobs.
 #[derive(Debug)]
 pub struct PasswordPool {
     jobs: Sender<Queued>,
     load: Arc<Load>,
 }
 
-/// What verifying a password showed.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The password is the one that was hashed.
+    /// Whether the password matches the hash.
     pub matches: bool,
-    /// It matches, but the hash has other parameters than today's: hash it again.
+    /// Whether it matches a hash with other parameters than today's, and should be rehashed.
     pub outdated: bool,
 }
 
-/// Why a password was not hashed.
+/// The reasons why a password was not hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// Too much is queued already, or the pool has ended: the caller answers 503 with `Retry-After`.
+    /// The queue is full, or the pool has ended: the caller responds with 503 and `Retry-After`.
     #[error("the hashing pool is busy")]
     Busy,
-    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`]: the account's rules refuse such a one before.
+    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`], which the rules for accounts refuse earlier.
     #[error("the password is empty or too long to be hashed")]
     Length,
 }
 
-/// Why a hash that was made elsewhere is not taken over.
+/// The reasons why a foreign hash is not imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Neither SHA-256-crypt nor Argon2, or not whole.
+    /// Neither SHA-256-crypt nor Argon2, or incomplete.
     Unknown,
-    /// SHA-256-crypt of more than 1,000,000 rounds: each login would take too long.
+    /// SHA-256-crypt with more than 1,000,000 rounds: each login would take too long.
     TooManyRounds,
-    /// Argon2 that costs more than a hash of ours: a failed login would tell by its time whose it was.
+    /// Argon2 that costs more than the gateway's own hashes: the duration of a failed login would reveal the account.
     TooCostly,
 }
 
-/// Whether a hash that was made elsewhere can be verified here, and rewritten at the next login.
+/// Checks whether a foreign hash can be verified here, and rehashed at the next login.
 ///
 /// # Errors
-/// [`Unfit`] says why not.
+/// [`Unfit`] with the reason.
 pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     if hash
         .sha_crypt_rounds()
@@ -110,7 +111,7 @@ pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     }
 }
 
-/// A job and its place in the queue, which is given up with it.
+/// A job and its place in the queue, which is released with it.
 #[derive(Debug)]
 struct Queued {
     job: Job,
@@ -132,11 +133,11 @@ enum Job {
 }
 
 impl PasswordPool {
-    /// Starts `threads` threads (at least one); what would wait for longer than `wait_max`, as far as the time that hashes
-    /// took lately tells, is refused.
+    /// Starts `threads` threads (at least one); a job is refused if its wait, estimated from recent hashes, would
+    /// exceed `wait_max`.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system's error if it cannot start a thread.
     pub fn start(threads: usize, wait_max: Duration) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let (jobs, waiting) = channel();
@@ -153,11 +154,11 @@ impl PasswordPool {
 
     /// Hashes a password with Argon2id, in its composed form (NFC).
     ///
-    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. Whoever stops waiting
-    /// takes the job out of the queue.
+    /// Accepts 1 to [`PASSWORD_BYTES_MAX`] bytes and returns a PHC string of 97 ASCII characters. Dropping the future
+    /// cancels a queued job.
     ///
     /// # Errors
-    /// [`HashError::Busy`] when too much is queued, [`HashError::Length`] for a password that no rule lets through.
+    /// [`HashError::Busy`] if the queue is full, [`HashError::Length`] for a password that no rule accepts.
     pub async fn hash(&self, password: Secret) -> Result<PasswordHash, HashError> {
         let password = composed(password);
         if !length_fits(&password) {
@@ -168,18 +169,18 @@ impl PasswordPool {
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Compares a password with a hash, as it was typed and in its composed form; without a hash it does the same work for
-    /// nothing and never matches.
+    /// Verifies a password against a hash, as typed and in its composed form; without a hash it does the same work and
+    /// never matches.
     ///
-    /// Hashes were made of what was typed once, and a letter with an accent is one character on one keyboard and two on
-    /// another (NIST SP 800-63B-4 section 3.1.1.2 asks for a normal form). Both forms are looked at only where they differ,
-    /// which the text alone says: the time tells nothing of the account.
+    /// Older hashes were made of the password as typed, and an accented letter is one character on one keyboard and two
+    /// on another (NIST SP 800-63B-4 section 3.1.1.2 requires a normal form). Both forms are tried only if they differ,
+    /// which depends on the text alone: the duration reveals nothing about the account.
     ///
-    /// A hash that is neither Argon2 nor SHA-256-crypt, or asks for more than 128 MiB, 16 passes or 16 lanes, or for
-    /// more than 1,000,000 rounds, is treated as none, and so is a password of a length that [`Self::hash`] refuses.
+    /// A hash that is neither Argon2 nor SHA-256-crypt, or requires more than 128 MiB, 16 passes, 16 lanes or 1,000,000
+    /// rounds, is treated as missing, and so is the hash for a password of a length that [`Self::hash`] refuses.
     ///
     /// # Errors
-    /// [`HashError::Busy`]
+    /// [`HashError::Busy`] if the queue is full.
     pub async fn verify(
         &self,
         password: Secret,
@@ -188,13 +189,13 @@ impl PasswordPool {
         self.verify_evenly(password, hash, 0).await
     }
 
-    /// [`Self::verify`] among accounts of which some have SHA-256-crypt hashes of up to `rounds` rounds.
+    /// Verifies like [`Self::verify`], where some accounts have SHA-256-crypt hashes of up to `rounds` rounds.
     ///
-    /// What does not match has cost one hash of ours and `rounds` rounds in the end, whichever hash there was: the kind
-    /// of hash that an account has, and whether there is one, cannot be told by the time.
+    /// A mismatch always costs one hash with current parameters and `rounds` rounds, whatever the hash: the duration
+    /// reveals neither the kind of an account's hash nor whether there is one.
     ///
     /// # Errors
-    /// [`HashError::Busy`]
+    /// [`HashError::Busy`] if the queue is full.
     pub async fn verify_evenly(
         &self,
         password: Secret,
@@ -218,7 +219,7 @@ impl PasswordPool {
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// `hashes`: how many the job computes.
+    /// Queues a job that computes this many hashes.
     fn enqueue(&self, job: Job, hashes: u64) -> Result<(), HashError> {
         let place = self.load.enter(hashes).ok_or(HashError::Busy)?;
         let queued = self.jobs.send(Queued { job, place });
@@ -230,14 +231,14 @@ fn length_fits(password: &Secret) -> bool {
     (1..=PASSWORD_BYTES_MAX).contains(&password.expose().len())
 }
 
-/// One thread of the pool: takes jobs until the pool is dropped.
+/// Runs one thread of the pool until the pool is dropped.
 fn work(queue: &Queue<Queued>) {
     while let Some((Queued { job, place }, blocks)) = queue.next() {
         let mut hasher = Hasher { blocks };
         if !job.is_given_up() {
             let started = place.started();
-            // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
-            // and its caller reads that as busy.
+            // A panic in a foreign crate would end this thread, and in time all of them. If caught, it drops the reply,
+            // which the caller reads as busy.
             let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
             place.ended(started);
             if outcome.is_err() {
@@ -250,7 +251,7 @@ fn work(queue: &Queue<Queued>) {
 }
 
 impl Job {
-    /// A caller who has gone away gets no work done: under pressure that is most of the queue.
+    /// Whether the caller has gone away, so that the job is skipped: under load that is most of the queue.
     fn is_given_up(&self) -> bool {
         match self {
             Self::Hash { reply, .. } => reply.is_closed(),
@@ -267,7 +268,7 @@ fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
     ))
 }
 
-/// What hashes, and the memory that it does it in.
+/// A hasher with its memory.
 struct Hasher {
     blocks: Vec<Block>,
 }
@@ -296,7 +297,7 @@ impl Hasher {
         }
     }
 
-    /// Judges each form in turn, until one matches.
+    /// Verifies each form in turn, until one matches.
     fn judge_forms(
         &mut self,
         password: &Forms,
@@ -308,7 +309,7 @@ impl Hasher {
             return typed;
         };
         if typed.matches {
-            // The hash is of a form that other keyboards do not give.
+            // The hash is of a form that other keyboards do not produce.
             return Verdict {
                 matches: true,
                 outdated: true,
@@ -336,7 +337,7 @@ impl Hasher {
         }
     }
 
-    /// Fills so many blocks, in as many passes as a hash of ours, for nothing.
+    /// Fills this many blocks, in as many passes as a real hash, and discards the result.
     fn spend(&mut self, password: &Secret, blocks: u32) {
         let memory = blocks / PASSES;
         if memory < BLOCKS_MIN {
@@ -380,7 +381,7 @@ impl Hasher {
         let password = password.expose().as_bytes();
         let filled =
             context.hash_password_into_with_memory(password, salt, output, &mut self.blocks);
-        // What a foreign hash wanted above our own measure is given back.
+        // Memory that a foreign hash needed beyond the normal size is freed.
         if MEMORY_KIB as usize <= needed {
             self.blocks.truncate(MEMORY_KIB as usize);
             self.blocks.shrink_to_fit();
@@ -389,7 +390,7 @@ impl Hasher {
     }
 }
 
-/// A hash of a kind that can be verified.
+/// A hash of a verifiable kind.
 enum Known {
     Argon2(Stored),
     ShaCrypt(ShaCrypt),
@@ -404,7 +405,7 @@ impl Known {
     }
 }
 
-/// A PHC string taken apart.
+/// A parsed PHC string.
 struct Stored {
     context: Argon2<'static>,
     algorithm: Algorithm,
@@ -414,11 +415,11 @@ struct Stored {
 }
 
 impl Stored {
-    /// Reads a PHC string of Argon2 within our bounds.
+    /// Parses a PHC string of Argon2 within the limits.
     fn read(hash: &PasswordHash) -> Option<Self> {
         let parsed = phc::PasswordHash::new(hash.as_str()).ok()?;
         let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).ok()?;
-        // A string without a version is of the version before 1.3 (RFC 9106; the PHC string format).
+        // A string without a version has the version before 1.3 (RFC 9106; the PHC string format).
         let version = Version::try_from(parsed.version.unwrap_or(0x10)).ok()?;
         let params = Params::try_from(&parsed).ok()?;
         let is_bounded = params.m_cost() <= MEMORY_KIB_MAX
@@ -436,13 +437,13 @@ impl Stored {
         })
     }
 
-    /// Blocks filled, over all passes.
+    /// Returns the number of blocks filled, over all passes.
     fn work(&self) -> u32 {
         let params = self.context.params();
         params.m_cost().saturating_mul(params.t_cost())
     }
 
-    /// Whether it is of the kind that [`PasswordPool::hash`] makes.
+    /// Whether it has the parameters of [`PasswordPool::hash`].
     fn is_current(&self) -> bool {
         let params = self.context.params();
         self.algorithm == Algorithm::Argon2id

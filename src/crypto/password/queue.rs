@@ -1,4 +1,4 @@
-//! Where hashing threads wait, and the memory that they hash in.
+//! The queue of the hashing threads, and their memory.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use argon2::Block;
 
-/// How long the memory of hashes is kept for the next one.
+/// Time for which the memory of hashes is kept for the next one.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// Where the threads wait, and the memory that they hash in.
+/// The queue that the threads wait on, and the memory that they hash in.
 pub(super) struct Queue<J> {
     jobs: Mutex<Receiver<J>>,
     memory: Mutex<Memory>,
 }
 
-/// The blocks of hashes, which cost 2 ms of page faults when they are fresh: kept while passwords come, and no longer.
+/// The blocks of hashes, which cost 2 ms of page faults when fresh: kept only while there are passwords.
 #[derive(Default)]
 struct Memory {
     free: Vec<Vec<Block>>,
@@ -30,7 +30,7 @@ impl<J> Queue<J> {
         }
     }
 
-    /// The next job, and blocks for it; `None`: the pool was dropped.
+    /// Returns the next job, and blocks for it; `None` if the pool was dropped.
     pub(super) fn next(&self) -> Option<(J, Vec<Block>)> {
         // One thread waits for a job, the others for the lock: each job wakes one.
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Takes the blocks of a job that has ended.
+    /// Takes back the blocks of a finished job.
     pub(super) fn give_back(&self, blocks: Vec<Block>) {
         let mut memory = self.memory();
         memory.lent -= 1;

@@ -1,4 +1,4 @@
-//! Hashes of every kind, and a pool that is full.
+//! Tests of hashes of every kind, and of a full pool.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Verifies on this thread.
+/// Verifies on the current thread.
 fn verdict(password: &str, hash: Option<&str>) -> Verdict {
     let (reply, mut answer) = oneshot::channel();
     let job = Job::Verify {
@@ -72,7 +72,7 @@ fn passwords_of_1_to_1024_bytes_are_hashed_whole() {
 
 #[test]
 fn hashes_of_other_parameters_match_and_are_outdated() {
-    // Of the password "password", from test.c of the reference implementation of Argon2.
+    // Hashes of the password "password", from test.c of the reference implementation of Argon2.
     for hash in [
         "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
         "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc",
@@ -121,7 +121,7 @@ fn an_old_hash_matches_and_is_outdated() {
     assert_eq!(verdict("password", Some(hash)), NO);
 }
 
-/// What a failed check costs is counted, not timed: here the blocks.
+/// The cost of a failed check is counted, not timed: here in blocks.
 #[test]
 fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
     let weak =
@@ -136,7 +136,7 @@ fn what_does_not_match_fills_as_many_blocks_whichever_hash_there_is() {
         let mut hasher = Hasher::new();
         let judged = hasher.judge(&secret("wrong"), hash.as_ref(), 2000);
         assert_eq!(judged, NO);
-        // The blocks stay with the thread: as many as were filled in one pass.
+        // The blocks stay with the hasher: as many as were filled in one pass.
         assert_eq!(hasher.blocks.len(), memory as usize, "{hash:?}");
     }
 }
@@ -183,7 +183,7 @@ fn memory_of_a_larger_hash_is_given_back() {
 
 #[test]
 fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
-    // No thread takes from this queue.
+    // No thread serves this queue.
     let (jobs, waiting) = channel();
     let load = Arc::new(Load::new(1, Duration::ZERO));
     let pool = PasswordPool { jobs, load };
@@ -196,7 +196,7 @@ fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
             refused = second => assert_eq!(refused, Err(HashError::Busy)),
         }
     });
-    // The select has dropped the first caller: its job is passed over, and its place is free.
+    // The select has dropped the first caller: its job is skipped, and its place is free.
     let queued: Queued = waiting.recv().unwrap();
     assert!(queued.job.is_given_up());
     drop(queued);
@@ -241,13 +241,13 @@ fn sixteen_at_once_are_all_hashed() {
     });
 }
 
-/// A person types the same on another keyboard.
+/// The same password typed on different keyboards.
 #[test]
 fn a_password_counts_as_typed_and_composed() {
     const COMPOSED: &str = "gr\u{fc}ne Stra\u{df}e 7";
     const TYPED: &str = "gru\u{308}ne Stra\u{df}e 7";
     let mut hasher = Hasher::new();
-    // A hash of before is of what was typed; those made from now on are composed.
+    // An older hash is of the text as typed; new hashes are of the composed form.
     let old = hasher.hash(&secret(TYPED)).unwrap();
     let new = runtime().block_on(async {
         let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();

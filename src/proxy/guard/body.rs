@@ -1,74 +1,74 @@
-//! Where a body ends, and whether its chunks keep to the grammar.
+//! Body framing: the end of a body, and the grammar of its chunks.
 //!
 //! Source: RFC 9112 sections 6.3 and 7.1.
 
 use crate::model::deny::DenyReason;
 use crate::route::head::is_token;
 
-/// Most hex digits of a chunk's size: what fits a `u64` with room to spare.
+/// Maximum hex digits of a chunk size: fits a `u64` with room to spare.
 const SIZE_DIGITS_MAX: usize = 15;
-/// Longest line of a chunk's size with its extensions.
+/// Maximum length of a chunk-size line with its extensions, in bytes.
 const SIZE_LINE_BYTES_MAX: usize = 256;
 
-/// How the end of a body is told.
+/// The way in which the end of a body is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// By its length; no length at all is 0.
+    /// By its length; 0 if there is none.
     Length(u64),
     /// By a last chunk.
     Chunked,
 }
 
-/// How far a body has come.
+/// The progress of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyProgress {
-    /// All bytes belong to it, and more follow.
+    /// All bytes belong to the body, and more follow.
     More,
-    /// It ends with this many of the bytes.
+    /// The body ends after this many of the bytes.
     Ends(usize),
 }
 
-/// What the next byte is.
+/// The expected next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// A hex digit of a chunk's size, or what follows it.
+    /// A hex digit of a chunk size, or the byte after it.
     Size { digits: usize, value: u64 },
     /// White space between a size and its extensions.
     Space { value: u64 },
     /// A chunk's extension.
     Extension { value: u64 },
-    /// The line feed behind a size.
+    /// The line feed after a size.
     SizeEnd { value: u64 },
-    /// Data, that many bytes.
+    /// Data, this many bytes.
     Data { left: u64 },
-    /// The carriage return behind a chunk's data.
+    /// The carriage return after a chunk's data.
     DataReturn,
-    /// The line feed behind it.
+    /// The line feed after a chunk's data.
     DataEnd,
     /// A trailer's first byte, or the carriage return of the last line.
     Trailer,
-    /// More of a trailer's name.
+    /// Another byte of a trailer's name.
     TrailerName,
     /// A trailer's value.
     TrailerValue,
-    /// The line feed behind a trailer.
+    /// The line feed after a trailer.
     TrailerEnd,
-    /// The very last line feed.
+    /// The final line feed.
     LastEnd,
 }
 
-/// Follows one HTTP/1 body while it comes in.
+/// A checker of one HTTP/1 body as it arrives.
 #[derive(Debug)]
 pub struct BodyCheck {
     is_chunked: bool,
     next: Next,
-    /// Bytes of the present line, or of all trailers.
+    /// Bytes of the current line, or of all trailers.
     line_bytes: usize,
     trailer_bytes_max: usize,
 }
 
 impl BodyCheck {
-    /// `trailer_bytes_max`: for all trailers of a chunked body together.
+    /// Creates a checker; `trailer_bytes_max` limits all trailers of a chunked body together.
     #[must_use]
     pub const fn new(framing: Framing, trailer_bytes_max: usize) -> Self {
         let (is_chunked, next) = match framing {
@@ -89,11 +89,11 @@ impl BodyCheck {
         }
     }
 
-    /// Goes on with the bytes that came next.
+    /// Checks the next bytes of the body.
     ///
     /// # Errors
-    /// [`DenyReason::RequestMalformed`] where chunks break their grammar, [`DenyReason::HeadTooLarge`] for too many
-    /// trailers; ask no further then.
+    /// [`DenyReason::RequestMalformed`] if chunks violate the grammar, [`DenyReason::HeadTooLarge`] for too many
+    /// trailers; must not be called again after an error.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<BodyProgress, DenyReason> {
         let mut at = 0;
         loop {
@@ -121,7 +121,7 @@ impl BodyCheck {
         }
     }
 
-    /// Takes one byte that is not data; `true`: it was the last one.
+    /// Processes one byte that is not data; `true`: it was the last one.
     fn step(&mut self, byte: u8) -> Result<bool, DenyReason> {
         self.line_bytes += 1;
         self.next = match (self.next, byte) {
@@ -172,7 +172,7 @@ impl BodyCheck {
     }
 }
 
-/// A byte where a digit of a size may stand, after `digits` of them.
+/// Processes a byte at the position of a size digit, after `digits` of them.
 fn after_size(digits: usize, value: u64, byte: u8) -> Result<Next, DenyReason> {
     if let Some(digit) = char::from(byte).to_digit(16) {
         return if digits < SIZE_DIGITS_MAX {
@@ -193,7 +193,7 @@ fn after_size(digits: usize, value: u64, byte: u8) -> Result<Next, DenyReason> {
     }
 }
 
-/// A byte of a field value or an extension: no control character but the tab.
+/// Whether a byte is allowed in a field value or an extension: no control character except the tab.
 const fn is_text(byte: u8) -> bool {
     byte == b'\t' || (0x20 <= byte && byte != 0x7f)
 }
@@ -276,7 +276,7 @@ mod tests {
     }
 
     proptest! {
-        /// A body is judged alike whether it comes at once or in pieces.
+        /// The result is the same whether a body arrives at once or in pieces.
         #[test]
         fn pieces_do_not_matter(
             body in proptest::collection::vec(

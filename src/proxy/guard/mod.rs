@@ -1,7 +1,7 @@
-//! What a request head must keep to before anything reads it.
+//! Checks of a request head before anything else reads it.
 //!
-//! Pingora's own parser is lenient where servers behind it may not be, and hides some of what it mended. So every head is
-//! judged here first, on its raw bytes, and only one that reads in exactly one way goes on. Nothing is
+//! Pingora's own parser is lenient where upstream servers may not be, and hides some of what it corrected. So every
+//! head is checked here first, on its raw bytes, and only one that has exactly one reading is passed on. Nothing is
 //! repaired, except that bytes of the target which must be escaped are ([`HeadCheck::rewritten`]).
 //!
 //! Source: RFC 9112 sections 2.2, 3, 5 and 6; RFC 9110 sections 5.5, 7.2 and 8.6.
@@ -15,38 +15,38 @@ use crate::proxy::guard::body::Framing;
 use crate::route::escape::push_escape;
 use crate::route::head::{METHOD_BYTES_MAX, check_field_name, check_method, host_of};
 
-/// What stands around the target in a request line: a method, two spaces, a version.
+/// Maximum length of a request line without its target: a method, two spaces, a version.
 const LINE_EXTRA_BYTES: usize = METHOD_BYTES_MAX + 12;
-/// Empty lines that may stand before a request line; RFC 9112 section 2.2 asks for one.
+/// Maximum number of empty lines before a request line; RFC 9112 section 2.2 requires one.
 const BLANK_LINES_MAX: usize = 2;
 
-/// How large a head may be.
+/// The size limits of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Request line, fields and the empty line.
+    /// Request line, header fields and the empty line.
     pub bytes_max: usize,
-    /// Fields.
+    /// Number of header fields.
     pub fields_max: usize,
     /// The request target.
     pub target_bytes_max: usize,
 }
 
-/// How far a head has come.
+/// The progress of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing wrong so far, and not yet all of it.
+    /// Valid so far, but incomplete.
     Partial,
-    /// All of it, in this many bytes.
+    /// Complete, in this many bytes.
     Whole(usize),
 }
 
-/// Judges one HTTP/1 head while it comes in.
+/// A checker of one HTTP/1 head as it arrives.
 #[derive(Debug)]
 pub struct HeadCheck {
     limits: HeadLimits,
-    /// Bytes in which no further line end was found.
+    /// Number of bytes without a further line end.
     scanned: usize,
-    /// Where the line that is not ended yet begins.
+    /// Start of the current line.
     line_start: usize,
     blank_lines: usize,
     is_line_read: bool,
@@ -58,13 +58,13 @@ pub struct HeadCheck {
     host: Option<Box<[u8]>>,
     /// The authority of a target in absolute-form.
     authority: Option<Box<[u8]>>,
-    /// Where the target stands, and how many of its bytes must be escaped.
+    /// Position of the target, and the number of its bytes that must be escaped.
     target: Range<usize>,
     escapes: usize,
 }
 
 impl HeadCheck {
-    /// For the next head of a connection.
+    /// Creates a checker for the next head of a connection.
     #[must_use]
     pub const fn new(limits: HeadLimits) -> Self {
         Self {
@@ -85,11 +85,11 @@ impl HeadCheck {
         }
     }
 
-    /// Goes on with `bytes`: all that came since the head's first byte, what was fed before included. What follows the
-    /// head is not looked at.
+    /// Continues with `bytes`: everything received since the head's first byte, including the bytes passed before.
+    /// Bytes after the head are not read.
     ///
     /// # Errors
-    /// Why the head is refused; ask no further then.
+    /// The reason why the head is refused; must not be called again after an error.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, DenyReason> {
         loop {
             let fresh = bytes.get(self.scanned..).unwrap_or_default();
@@ -122,7 +122,7 @@ impl HeadCheck {
         }
     }
 
-    /// How the body behind a whole head ends.
+    /// Returns the framing of the body after a complete head.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         if 0 < self.codings {
@@ -132,7 +132,7 @@ impl HeadCheck {
         }
     }
 
-    /// Whether what came so far is too much already.
+    /// Checks whether the bytes so far already exceed a limit.
     fn unfinished(&self, len: usize) -> Result<Progress, DenyReason> {
         let line_bytes_max = self.limits.target_bytes_max + LINE_EXTRA_BYTES;
         if !self.is_line_read && line_bytes_max < len - self.line_start {
@@ -144,10 +144,10 @@ impl HeadCheck {
         Ok(Progress::Partial)
     }
 
-    /// The bytes of a whole head with its target as URIs are written, if it was not sent so.
+    /// Returns the bytes of a complete head with its target escaped as in URIs, if it was not sent so.
     ///
-    /// Callers send some bytes raw that belong escaped, and the parser behind this refuses them. Escaped is the only thing
-    /// that they can mean.
+    /// Callers send some bytes raw that must be escaped, and the parser refuses them. Their escaped form is their only
+    /// possible meaning.
     #[must_use]
     pub fn rewritten(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.escapes == 0 {
@@ -197,7 +197,7 @@ impl HeadCheck {
 
     fn field(&mut self, line: &[u8]) -> Result<(), DenyReason> {
         let (name, value) = split_once(line, b':').ok_or(DenyReason::RequestMalformed)?;
-        // A name that is no token also covers folded lines and space before the colon.
+        // The check of a name also covers folded lines and space before the colon.
         check_field_name(name)?;
         if !is_field_value(value) {
             return Err(DenyReason::RequestMalformed);
@@ -231,7 +231,7 @@ impl HeadCheck {
         is_first && host_of(value).is_some()
     }
 
-    /// What only all fields together tell.
+    /// Checks the rules that concern all fields together.
     fn all_fields(&self) -> Result<(), DenyReason> {
         let is_framed_once = self.lengths + self.codings <= 1;
         let is_coding_known = self.codings == 0 || !self.is_http_10;
@@ -246,7 +246,7 @@ impl HeadCheck {
     }
 }
 
-/// Whether all fields that a `Connection` names may be dropped. Without Host or framing the next reader would see another
+/// Whether all fields named in `Connection` may be dropped. Without Host or framing the next reader would see another
 /// request (RFC 9110 section 7.6.1).
 fn names_no_framing(value: &[u8]) -> bool {
     let framing: [&[u8]; 3] = [b"host", b"content-length", b"transfer-encoding"];
@@ -256,18 +256,18 @@ fn names_no_framing(value: &[u8]) -> bool {
     })
 }
 
-/// Whether this is the one expectation that there is. Servers disagree about the body behind any other (RFC 9110 section
+/// Whether this is the only registered expectation. Servers disagree about the body after any other (RFC 9110 section
 /// 10.1.1 lets each refuse or ignore it).
 fn is_known_expectation(value: &[u8]) -> bool {
     value.trim_ascii().eq_ignore_ascii_case(b"100-continue")
 }
 
-/// Judges an HTTP/2 head. Its framing is h2's own; what is left are the names, the authority and the sizes.
+/// Checks an HTTP/2 head. Its framing is checked by h2; this checks the names, the authority and the sizes.
 ///
 /// Source: RFC 9113 sections 8.2.2 and 8.3.1.
 ///
 /// # Errors
-/// Why the head is refused.
+/// The reason why the head is refused.
 pub fn check_h2(head: &http::request::Parts, limits: &HeadLimits) -> Result<(), DenyReason> {
     check_method(head.method.as_str().as_bytes())?;
     let target = head.uri.path_and_query().map_or("", |it| it.as_str());
@@ -319,8 +319,8 @@ fn h2_field_is_sound((name, value): (&http::HeaderName, &http::HeaderValue)) -> 
     is_allowed && is_field_value(value)
 }
 
-/// Whether a byte of a target is one that the parser behind this refuses, though it can only mean its escape: what URIs
-/// do not hold (RFC 3986 section 2), and what is not ASCII.
+/// Whether the parser refuses a byte of a target although it can only mean its escape: bytes that URIs do not contain
+/// (RFC 3986 section 2), and non-ASCII bytes.
 const fn is_escaped(byte: u8, is_path: bool) -> bool {
     matches!(byte, b'"' | b'<' | b'>' | 0x80..) || (is_path && byte == b'`')
 }
@@ -334,7 +334,7 @@ fn count_escapes(target: &[u8]) -> usize {
     escaped.count()
 }
 
-/// Checks a target's form; gives the authority of one in absolute-form.
+/// Checks the form of a target; returns the authority of one in absolute-form.
 fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, DenyReason> {
     let is_sound = |byte: &u8| (byte.is_ascii_graphic() && *byte != b'#') || !byte.is_ascii();
     if !target.iter().all(is_sound) {
@@ -353,7 +353,7 @@ fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
     Ok(Some(authority))
 }
 
-/// What follows `http://` or `https://`.
+/// Returns the part after `http://` or `https://`.
 fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = split_once(target, b':')?;
     let is_http = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
@@ -365,8 +365,8 @@ fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..place)?, bytes.get(place + 1..)?))
 }
 
-/// Digits only, and few enough for any number here. A list of equal lengths is refused too: the next server may take it
-/// for something else.
+/// Parses a length: digits only, and few enough to fit. A list of equal lengths is refused too, since the next server
+/// may read it differently.
 fn length_of(value: &[u8]) -> Option<u64> {
     let is_sound = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value)
@@ -376,9 +376,9 @@ fn length_of(value: &[u8]) -> Option<u64> {
         .filter(|_| is_sound)
 }
 
-/// Whether a value holds no control character but the tab. Bytes from 0x80 on pass: opaque, but harmless.
+/// Whether a value has no control character except the tab. Bytes from 0x80 on pass: opaque, but harmless.
 fn is_field_value(value: &[u8]) -> bool {
-    // Without a branch for each byte, so that it is vectorised.
+    // Without a branch per byte, so that it is vectorised.
     let is_control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
     !value
         .iter()

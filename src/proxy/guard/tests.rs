@@ -1,4 +1,4 @@
-//! Heads, byte for byte, and what becomes of them.
+//! Tests of heads, byte for byte.
 
 use proptest::prelude::*;
 
@@ -171,7 +171,7 @@ fn sizes_have_limits() {
     assert_eq!(judge(value(1100).as_bytes()), Err(DenyReason::HeadTooLarge));
     let ended = format!("{}\r\n\r\n", value(1100));
     assert_eq!(judge(ended.as_bytes()), Err(DenyReason::HeadTooLarge));
-    // The empty line counts, at once and byte by byte.
+    // The empty line counts, whether the head arrives at once or byte by byte.
     for (len, wanted) in [
         (1024, Ok(Progress::Whole(1024))),
         (1025, Err(DenyReason::HeadTooLarge)),
@@ -223,7 +223,7 @@ fn h2_heads_are_judged_alike() {
 }
 
 proptest! {
-    /// A head is judged alike whether it comes at once or in pieces.
+    /// The result is the same whether a head arrives at once or in pieces.
     #[test]
     fn pieces_do_not_matter(
         head in proptest::collection::vec(
@@ -246,7 +246,7 @@ proptest! {
         prop_assert_eq!(pieced, whole);
     }
 
-    /// Nothing that passes can be read by a strict server as another request.
+    /// A strict server cannot read an accepted head as another request.
     #[test]
     fn what_passes_is_strict(head in "(GET|POST) /[ -~]{0,20} HTTP/1\\.[01]\r\n(([ -~]{0,12}|Host: [ -~]{1,8}|Content-Length: [0-9+, ]{1,4}|Transfer-Encoding: [a-z, ]{0,9})\r\n){0,4}\r\n") {
         if let Ok(Progress::Whole(len)) = judge(head.as_bytes()) {
@@ -290,7 +290,7 @@ fn what_callers_send_raw_is_escaped() {
         let wanted = wanted.map(|wanted| [wanted, rest].concat().into_bytes());
         assert_eq!(rewritten, wanted, "{about}");
     }
-    // Its length counts as it is sent on.
+    // The length is that of the escaped target.
     let target = |count| {
         [
             "GET /",
@@ -305,7 +305,7 @@ fn what_callers_send_raw_is_escaped() {
     assert_eq!(refused, Err(DenyReason::TargetTooLong));
 }
 
-/// Reads a head in pieces that end at these places, and then whole.
+/// Checks a head in pieces that end at these positions, and then whole.
 fn judge_in_pieces(
     bytes: &[u8],
     ends: impl Iterator<Item = usize>,
@@ -320,7 +320,8 @@ fn judge_in_pieces(
     Ok(Progress::Partial)
 }
 
-/// Holds that two ways to read a head end alike. Which reason is told may depend on the pieces where the head is too large.
+/// Asserts that two ways to check a head have the same result. If the head is too large, the reason may depend on the
+/// pieces.
 fn assert_alike(pieced: Result<Progress, DenyReason>, whole: Result<Progress, DenyReason>) {
     let is_size = |reason| matches!(reason, DenyReason::HeadTooLarge | DenyReason::TargetTooLong);
     match (pieced, whole) {
@@ -329,7 +330,8 @@ fn assert_alike(pieced: Result<Progress, DenyReason>, whole: Result<Progress, De
     }
 }
 
-/// A head is judged alike in whatever pieces it comes, what passes is one request for Pingora's parser, and so is its body.
+/// The result for a head does not depend on its pieces, and an accepted head is one request for Pingora's parser, and
+/// so is its body.
 #[test]
 fn fuzz_head() {
     doorward_fuzz::check("head", |bytes| {
@@ -389,7 +391,7 @@ fn assert_read_as_one(head: &[u8], framing: Framing) {
         ([], [_]) => assert_eq!(framing, Framing::Chunked),
         _ => panic!("framed twice"),
     }
-    // One more field than that is a line that one of the two did not see.
+    // One more field would be a line that only one of the two has seen.
     let lines = written.windows(2).filter(|pair| pair == b"\r\n").count();
     assert_eq!(lines, read.headers.len() + 2);
 }

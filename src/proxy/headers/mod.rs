@@ -1,4 +1,4 @@
-//! Header edits: strip first, then insert what the gateway says.
+//! Edits of header fields: strip first, then insert the gateway's own.
 
 use std::net::IpAddr;
 
@@ -16,20 +16,20 @@ use crate::model::forwarding::{
 use crate::model::id::RequestId;
 use crate::model::route::Route;
 
-/// The request's id, towards upstreams and callers.
+/// The header field of the request's id, towards upstreams and callers.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Fields that the gateway adds at most: room for them is made once.
+/// Maximum number of fields that the gateway adds; space for them is reserved once.
 const ADDED_MAX: usize = 16;
 
-/// What is said to an upstream beside the identity.
+/// The facts for an upstream in addition to the identity.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
     /// Names that no caller may set.
     pub strip: &'a StripSet,
-    /// The route, which may want some of them all the same.
+    /// The route, which may pass on some of them.
     pub route: &'a Route,
-    /// What is asked for, in the form that was matched, of the host that was decided about.
+    /// The matched form of the target, with the host that was decided about.
     pub target: &'a Target,
     /// The scheme that was decided about.
     pub scheme: &'static str,
@@ -37,16 +37,16 @@ pub struct Forwarding<'a> {
     pub request_id: RequestId,
     /// The peer's address.
     pub peer: &'a HeaderValue,
-    /// Which forwarding fields of the peer count, and are kept.
+    /// The forwarding fields of the peer that are believed, and kept.
     pub believed: TrustedFields,
 }
 
-/// Turns the caller's head into the upstream's: removes every field that is the gateway's to set, in every spelling, then
-/// sets exactly one of each.
+/// Turns the caller's head into the upstream's: removes every field that is the gateway's to set, in every spelling,
+/// then sets exactly one of each.
 ///
-/// Works on the parts: names go out in lower case and the target is written from the URI, which is the matched one. That
-/// costs a third of editing in place, since Pingora keeps a second map for the case of names.
-// INVARIANT: nothing that a caller sends stands for an identity behind the gateway (tests::identity_is_ours_whatever_is_sent).
+/// Works on the parts: names are sent in lower case, and the target is written from the URI, which is the matched one.
+/// That takes a third of the time of editing in place, since Pingora keeps a second map for the case of names.
+// INVARIANT: no field of a caller is taken for an identity by an upstream (tests::identity_is_ours_whatever_is_sent).
 pub fn to_upstream<'a>(
     head: &mut RequestHeader,
     forwarding: &Forwarding<'_>,
@@ -85,7 +85,7 @@ pub fn to_upstream<'a>(
     *head = parts.into();
 }
 
-/// The upstream is told the one host that was decided about.
+/// Sends the upstream only the host that was decided about.
 fn name_host(headers: &mut HeaderMap, authority: &str) {
     let sent = headers.get(HOST).cloned();
     let sent = sent.filter(|host| host.as_bytes() == authority.as_bytes());
@@ -109,8 +109,8 @@ fn strip(headers: &mut HeaderMap, forwarding: &Forwarding<'_>) {
     forwarding.strip.strip_cookies(headers, rules);
 }
 
-/// The name under which a browser sends back what a `Set-Cookie` sets. It sends a cookie without a name as its bare value,
-/// so in `=name=value` the value names one (RFC 6265bis section 5.8.3).
+/// Returns the name under which a browser sends back the cookie of a `Set-Cookie`. It sends a cookie without a name as
+/// its bare value, so in `=name=value` the value contains the name (RFC 6265bis section 5.8.3).
 fn cookie_set(field: &[u8]) -> &[u8] {
     let pair = field.split(|byte| *byte == b';').next().unwrap_or_default();
     let mut pair = pair.trim_ascii();
@@ -120,7 +120,7 @@ fn cookie_set(field: &[u8]) -> &[u8] {
     cookie_name(pair)
 }
 
-/// The hops so far: the list of a trusted proxy and the peer behind it, anybody else's peer alone.
+/// Returns the hops so far: the list of a trusted proxy followed by the peer; for any other peer, the peer alone.
 fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValue {
     let is_believed = forwarding.believed.has(ForwardingField::For);
     if !is_believed || !headers.contains_key(FORWARDED_FOR) {
@@ -135,7 +135,7 @@ fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValu
     HeaderValue::from_bytes(&hops).unwrap_or_else(|_| forwarding.peer.clone())
 }
 
-/// A field, if it came once and reads well.
+/// Returns the value of a field, if it occurs once and is valid.
 fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: ValueCheck) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -143,10 +143,10 @@ fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: ValueCheck) -> Opti
     is_sound.then(|| value.clone())
 }
 
-/// Whether a value is one of its field's.
+/// A check of a field's value.
 type ValueCheck = fn(&str) -> bool;
 
-/// Fields of a trusted proxy's that are passed on as they came, and how each of them reads.
+/// Fields of a trusted proxy that are passed on unchanged, and the checks of their values.
 const KEPT: [(ForwardingField, ValueCheck); 3] = [
     (ForwardingField::Port, is_port),
     (ForwardingField::Prefix, is_prefix),
@@ -157,7 +157,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| 0 < port)
 }
 
-/// A path that leads nowhere else: a service writes links with it.
+/// Whether a prefix is a path without detours: upstreams build links with it.
 fn is_prefix(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+=:@".contains(&byte);
     let mut segments = text.split('/').skip(1);
@@ -171,15 +171,15 @@ fn is_address(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }
 
-/// An id as a field value.
+/// Returns an id as a field value.
 #[must_use]
 pub fn id_value(id: RequestId) -> HeaderValue {
-    // Hex digits always make a value.
+    // The characters of an id are always allowed in a value.
     HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Whether an upstream's answer says in one way only where it ends: one length, or chunks and no other coding. Pingora
-/// takes more, and passes some of it on.
+/// Whether the end of an upstream's response is determined in exactly one way: one length, or chunks and no other
+/// coding. Pingora accepts more, and forwards some of it.
 #[must_use]
 pub fn is_framed_once(head: &ResponseHeader) -> bool {
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
@@ -189,24 +189,24 @@ pub fn is_framed_once(head: &ResponseHeader) -> bool {
     let is_sound = match (lengths.next(), codings.next()) {
         (None, None) => true,
         (Some(length), None) => is_length(length),
-        // In HTTP/1.0 there are no chunks (RFC 9112 section 6.1).
+        // HTTP/1.0 has no chunks (RFC 9112 section 6.1).
         (None, Some(coding)) => is_chunked(coding) && head.version != http::Version::HTTP_10,
         (Some(_), Some(_)) => false,
     };
     is_sound && lengths.next().is_none() && codings.next().is_none()
 }
 
-/// Cleans an upstream's answer: it can set neither our cookies nor an identity, says nothing about a connection that is
-/// not the caller's, and carries the request's id.
+/// Cleans an upstream's response: it can set neither the gateway's cookies nor an identity, contains nothing about a
+/// connection other than the caller's, and has the request's id.
 ///
 /// # Errors
-/// Never in practice: all names and values here are sound.
+/// None in practice: all names and values here are valid.
 pub fn to_caller(
     head: &mut ResponseHeader,
     strip: &StripSet,
     id: RequestId,
 ) -> pingora::Result<()> {
-    // Asked once: most answers name nothing.
+    // Checked once: most responses have no such field.
     let may_name = head.headers.contains_key(CONNECTION);
     let names: Vec<_> = head
         .headers
@@ -222,8 +222,8 @@ pub fn to_caller(
         head.remove_header(&name);
     }
     if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
-        // No body follows, whatever these say, and a reader who believed them would take the next answer for it
-        // (RFC 9110 section 8.6; RFC 9112 section 6.1).
+        // No body follows, whatever these fields say, and a reader who believed them would take the next response for
+        // it (RFC 9110 section 8.6; RFC 9112 section 6.1).
         head.remove_header(&CONTENT_LENGTH);
         head.remove_header(&TRANSFER_ENCODING);
     }
@@ -239,8 +239,8 @@ pub fn to_caller(
     head.insert_header(REQUEST_ID, id_value(id))
 }
 
-/// Whether `Connection` names this field: then it ends here (RFC 9110 section 7.6.1). The framing and the switch to another
-/// protocol are Pingora's to write anew.
+/// Whether `Connection` names this field, which then ends here (RFC 9110 section 7.6.1). Pingora rewrites the framing
+/// and the upgrade itself.
 fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
     let is_pingoras = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE].contains(name);
     let named = |field: &HeaderValue| {
@@ -254,7 +254,7 @@ fn is_named(name: &HeaderName, headers: &HeaderMap) -> bool {
     !is_pingoras && headers.get_all(CONNECTION).iter().any(named)
 }
 
-/// Fields about the connection to the upstream that Pingora lets pass.
+/// Whether this is a field about the upstream connection that Pingora forwards.
 fn is_hop_field(name: &HeaderName) -> bool {
     matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }

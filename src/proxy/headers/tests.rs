@@ -1,4 +1,4 @@
-//! What a caller sends, and what is left of it.
+//! Tests of header fields as sent by a caller and as received by an upstream.
 
 use proptest::prelude::*;
 
@@ -119,7 +119,7 @@ fn forwarding_facts_are_replaced_unless_a_trusted_proxy_tells_them() {
         ["8443", "/app", "1.1.1.1"]
     );
     assert!(proxy.values("x-forwarded-user").is_empty());
-    // Each counts by itself.
+    // Each field is believed independently.
     for field in ForwardingField::ALL {
         let one = Sent {
             fields: &fields,
@@ -236,7 +236,7 @@ fn credentials_and_our_cookies_end_here() {
     assert_eq!(passing.values("authorization"), ["Bearer x"]);
     assert_eq!(passing.values("x-api-key"), ["k"]);
     assert!(passing.values("proxy-authorization").is_empty());
-    // Of our cookies only the one that routes read is the route's to have.
+    // Of the gateway's cookies, a route may receive only the one that routes read.
     assert_eq!(
         passing.values("cookie"),
         ["a=1; b=2; c=3; __Secure-doorward=s"]
@@ -283,7 +283,7 @@ fn answers_carry_no_identity_and_none_of_our_cookies() {
         ("Set-Cookie", "__Host-doorward=x; Path=/; Secure"),
         ("Set-Cookie", "__Secure-doorward=x; Domain=example.com"),
         ("Set-Cookie", "doorward_session =x"),
-        // Without a name the value comes back as if it had one.
+        // Without a name, the value comes back as if it had one.
         ("Set-Cookie", "=__Host-doorward=x; Path=/"),
         ("Set-Cookie", " = =doorward_session=x"),
         ("Set-Cookie", "doorward_session; a=b"),
@@ -403,7 +403,7 @@ fn spelled(name: &'static str) -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is sent, upstreams see exactly one of each identity field, and it is ours.
+    /// Whatever is sent, upstreams receive exactly one of each identity field, set by the gateway.
     #[test]
     fn identity_is_ours_whatever_is_sent(
         names in proptest::collection::vec(

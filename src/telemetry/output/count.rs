@@ -19,7 +19,7 @@ struct StreamLabels {
     stream: Stream,
 }
 
-/// What has become of lines. Clones count together.
+/// Counts of written and lost lines. Clones share their counts.
 #[derive(Clone, Debug, Default)]
 pub struct LineCounts {
     written: Family<StreamLabels, Counter>,
@@ -27,7 +27,7 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// The counters of written and of lost lines of a stream.
+    /// Returns the counters of written and of lost lines of a stream.
     pub(super) fn of(&self, stream: Stream) -> (Counter, Counter) {
         let labels = StreamLabels { stream };
         (
@@ -38,7 +38,7 @@ impl LineCounts {
 
     pub(in crate::telemetry) fn register(&self, registry: &mut Registry) {
         for stream in Stream::ALL {
-            // A series that is there from the start can be watched.
+            // A series that exists from startup can be watched.
             let _ = self.of(stream);
         }
         registry.register(

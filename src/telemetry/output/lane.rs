@@ -11,7 +11,7 @@ use crate::model::clock::Clock;
 /// A write that takes longer has a reader that does not read.
 const STALL: Duration = Duration::from_secs(1);
 
-/// What callers and the writer of one output share.
+/// The state shared by the callers and the writer of one output.
 #[derive(Debug)]
 pub(super) struct Lane {
     /// The name of the output, such as `stdout`.
@@ -48,7 +48,7 @@ impl Lane {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
     }
 
-    /// Wakes the writer if it sleeps: one caller does, the others find it awake.
+    /// Wakes the writer if it sleeps: only one of concurrent callers does so.
     pub(super) fn wake(&self) {
         if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
             self.unpark();
@@ -61,7 +61,7 @@ impl Lane {
         }
     }
 
-    /// Whether the last write failed, or one does not come to its end.
+    /// Whether the last write failed, or the current one is stalled.
     pub(super) fn is_jammed(&self) -> bool {
         if self.is_failing.load(Ordering::Acquire) {
             return true;
@@ -75,7 +75,7 @@ impl Lane {
                     .saturating_sub(Duration::from_millis(since))
     }
 
-    /// Has the writer write what waits and end; gives up after `limit`. `true`: it has ended.
+    /// Makes the writer write the queued lines and end; gives up after `limit`. Returns whether it has ended.
     pub(super) fn close(&self, limit: Duration) -> bool {
         self.is_closing.store(true, Ordering::SeqCst);
         self.unpark();

@@ -1,10 +1,10 @@
-//! All that the gateway writes on standard output and standard error (access records, audit events, the log, mails), and the
-//! log and audit events of commands.
+//! All output of the gateway on standard output and standard error (access records, audit events, the log, mails), and
+//! the log and audit events of commands.
 //!
-//! No caller waits for a reader. A line goes into the queue of its stream, which is bounded, and a thread for each output
-//! writes what is in the queues. What does not fit, or cannot be written, is lost: it is counted in the metrics, mentioned
-//! in the stream once its reader is back, and listed in `/readyz` until then. Where both outputs are one file, one thread
-//! writes on it, so that lines never end up inside each other.
+//! No caller waits for a reader. A line goes into the bounded queue of its stream, and one thread per output writes the
+//! queued lines. A line that does not fit or cannot be written is lost: it is counted in the metrics, reported in the
+//! stream once its reader is back, and until then listed in `/readyz`. If both outputs are the same file, one thread
+//! writes to it, so that lines never interleave.
 
 mod count;
 mod lane;
@@ -30,29 +30,29 @@ pub use crate::telemetry::output::count::LineCounts;
 use crate::telemetry::output::lane::Lane;
 use crate::telemetry::output::queue::{Bounds, Fate, Line, Queue};
 
-/// How long a line whose owner waits may take: a refusal follows within a second.
+/// Maximum wait for a line whose caller waits, so that a refusal follows within a second.
 const ANSWER_WAIT: Duration = Duration::from_millis(800);
-/// A reader that has stopped holds up the end of the process no longer than this, for each output.
+/// Maximum time that a stalled reader delays the end of the process, per output.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// What a line belongs to. Each stream has a queue of its own, so that a flood in one drops no line of another; the
-/// earlier ones are written first.
+/// The streams of lines. Each has its own queue, so that a flood in one drops no line of another; earlier ones are
+/// written first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// Audit events of what was done, or is about to be.
+    /// Audit events of actions completed or about to happen.
     Audit,
     /// The program's log.
     Log,
-    /// Audit events of what was refused: strangers can cause any number of them.
+    /// Audit events of refusals: strangers can cause any number of them.
     AuditRefusals,
     /// Access records.
     Access,
-    /// Mails, where standard output is their transport.
+    /// Mails, if standard output is their transport.
     Mail,
 }
 
 impl Stream {
-    /// Every stream once, in the order of their numbers.
+    /// Every stream once, in discriminant order.
     pub const ALL: [Self; 5] = [
         Self::Audit,
         Self::Log,
@@ -61,7 +61,7 @@ impl Stream {
         Self::Mail,
     ];
 
-    /// The stable name in metrics and in notes of lost lines.
+    /// Returns the stable name in metrics and in reports of lost lines.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Stream {
         }
     }
 
-    /// What may wait: about a second of each at full load.
+    /// Returns the queue's limits: about a second of lines at full load.
     const fn bounds(self) -> Bounds {
         let (lines_max, mib_max) = match self {
             Self::Access | Self::Audit => (8192, 4),
@@ -87,21 +87,21 @@ impl Stream {
     }
 }
 
-/// Where audit events are written.
+/// The output of audit events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditOutput {
-    /// Standard output, beside the access records: the gateway.
+    /// Standard output, together with the access records: the gateway.
     Stdout,
-    /// Standard error: a command, whose standard output is its answer.
+    /// Standard error: a command, whose standard output is its result.
     Stderr,
 }
 
-/// An audit event that could not be put into the trail; what it would have told of was not done.
+/// The error for an audit event that could not be written; the action was not performed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot write the audit trail")]
 pub struct Unrecorded;
 
-/// The way of logs, records, audit events and mails onto standard output and standard error.
+/// The queues and writers of logs, records, audit events and mails.
 #[derive(Debug)]
 pub struct Output {
     queues: [Queue; Stream::ALL.len()],
@@ -113,12 +113,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Starts the writers onto the outputs of the process.
+    /// Starts the writers to the outputs of the process.
     ///
     /// # Errors
-    /// When the system gives no thread or no descriptor.
+    /// The system's error if it cannot provide a thread or a descriptor.
     pub fn start(audit: AuditOutput) -> io::Result<Arc<Self>> {
-        // Descriptors of our own: the lock of the standard library's is held for as long as a write takes.
+        // Separate descriptors: the standard library holds its lock for the duration of a write.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let file = |file: &File| file.metadata().map(|it| (it.dev(), it.ino()));
@@ -128,14 +128,14 @@ impl Output {
         Self::onto(Box::new(stdout), stderr, audit, clock)
     }
 
-    /// An output that nobody reads: for tests of what only needs one.
+    /// Creates an output that discards everything, for tests.
     #[cfg(test)]
     pub(crate) fn to_nowhere() -> Arc<Self> {
         let clock = Arc::new(SystemClock::new());
         Self::onto(Box::new(io::sink()), None, AuditOutput::Stdout, clock).unwrap()
     }
 
-    /// `stderr`: `None` where it is the same file as standard output.
+    /// Starts writers to the given outputs; `stderr` is `None` if it is the same file as standard output.
     pub(in crate::telemetry) fn onto(
         stdout: Box<dyn Write + Send>,
         stderr: Option<Box<dyn Write + Send>>,
@@ -181,18 +181,18 @@ impl Output {
         }))
     }
 
-    /// Counters of written and lost lines, for the metrics.
+    /// Returns the counters of written and lost lines, for the metrics.
     #[must_use]
     pub fn counts(&self) -> &LineCounts {
         &self.counts
     }
 
-    /// What the log counts instead of writing it.
+    /// Returns the state of folded log lines.
     pub(in crate::telemetry) fn folds(&self) -> &Folds {
         &self.folds
     }
 
-    /// Writes how many lines of the log were counted instead of written, a second or more ago. To be called each second.
+    /// Writes the numbers of log lines that were folded a second or more ago. Must be called every second.
     pub fn tell_folded(&self) {
         self.tell_folded_until(false);
     }
@@ -203,7 +203,7 @@ impl Output {
         }
     }
 
-    /// Time, as lines are stamped.
+    /// Returns the time that lines are stamped with.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -216,11 +216,11 @@ impl Output {
         self.push(stream, Line { bytes, fate });
     }
 
-    /// Queues a line and returns once it is written; at most for a second.
+    /// Queues a line and returns once it is written; waits for at most a second.
     ///
     /// # Errors
-    /// The system's; `WouldBlock` without room, `TimedOut` for a reader that does not read. Then it is not written later
-    /// on, unless writing it had begun.
+    /// The system's error; `WouldBlock` if the queue is full, `TimedOut` if the reader does not read. The line is not
+    /// written later, unless the write had begun.
     pub async fn deliver(&self, stream: Stream, bytes: Vec<u8>) -> io::Result<()> {
         let (answer, written) = oneshot::channel();
         let fate = Fate::Answered(answer);
@@ -234,32 +234,32 @@ impl Output {
         }
     }
 
-    /// Sets `[audit] required`: from now on `begin` waits for its line, and an audit event of what was done is tried again
-    /// until it is written.
+    /// Sets `[audit] required`: from now on `begin` waits for its line, and an audit event of a completed action is
+    /// retried until it is written.
     pub fn require_audit(&self, is_required: bool) {
         self.requires_audit.store(is_required, Ordering::Release);
     }
 
-    /// Whether nothing may be done that the audit trail cannot tell of.
+    /// Whether no action may be performed that the audit trail cannot record.
     #[must_use]
     pub fn requires_audit(&self) -> bool {
         self.requires_audit.load(Ordering::Acquire)
     }
 
-    /// Whether the audit trail takes lines, as far as is known without waiting; always where it is not required. An output
-    /// that begins to fail is noticed by its next line, a reader that has stopped within a second or two. `begin`
-    /// is what a change waits for.
+    /// Whether the audit trail accepts lines, as far as is known without waiting; always if it is not required. An
+    /// output that begins to fail is noticed at its next line, a stalled reader within a second or two. A change waits
+    /// for `begin`.
     #[must_use]
     pub fn takes_lines(&self) -> bool {
         let takes = |queue: &Queue| queue.is_half_free() && !queue.lane.is_jammed();
         !self.requires_audit() || self.queue(Stream::Audit).is_some_and(takes)
     }
 
-    /// Writes an audit event of what is about to be done, where the trail is required; does nothing elsewhere.
+    /// Writes an audit event of an action about to happen, if the trail is required; otherwise does nothing.
     ///
     /// # Errors
-    /// [`Unrecorded`] within a second when it cannot be written, or when so many events wait that the one of the outcome
-    /// might find no room.
+    /// [`Unrecorded`] within a second if it cannot be written, or if so many events are queued that the one of the
+    /// outcome might not fit.
     pub(in crate::telemetry) async fn begin(
         &self,
         line: impl FnOnce() -> Vec<u8>,
@@ -275,15 +275,15 @@ impl Output {
             .map_err(|_| Unrecorded)
     }
 
-    /// Waits until the audit events that were queued so far are written, at most for a second: for one call that makes
-    /// more of them than their queue may hold.
+    /// Waits until all queued audit events are written, at most for a second: for one call that records more events
+    /// than their queue can hold.
     pub async fn settle_audit(&self) {
-        // An empty line is written when all before it is. Without an answer in time the next events may be lost, and are
+        // An empty line is written after all lines before it. If it times out, the next events may be lost, and are
         // counted.
         let _ = self.deliver(Stream::Audit, Vec::new()).await;
     }
 
-    /// The outputs that do not take their lines now, or have lost some and not yet said so.
+    /// Returns the outputs that do not accept lines now, or have lost some and not yet reported it.
     pub fn jammed(&self) -> impl Iterator<Item = &'static str> {
         let is_jammed = |lane: &&Arc<Lane>| {
             let loses = |queue: &Queue| Arc::ptr_eq(&queue.lane, lane) && queue.tally.untold() != 0;
@@ -292,11 +292,11 @@ impl Output {
         self.lanes.iter().filter(is_jammed).map(|lane| lane.name)
     }
 
-    /// Writes what waits and ends the writers; gives up after a second for each output whose reader has stopped. Lines
-    /// that come later are lost.
+    /// Writes the queued lines and ends the writers; gives up after a second for each output whose reader has stalled.
+    /// Later lines are lost.
     pub fn close(&self) {
         self.tell_folded_until(true);
-        // Standard output first, so that the log can tell what was lost of it.
+        // Standard output first, so that the log can report its lost lines.
         for lane in &self.lanes {
             if lane.close(CLOSE_WAIT) {
                 continue;
@@ -327,7 +327,7 @@ impl Drop for Output {
     }
 }
 
-/// The line that mentions lost ones, in the form of its stream.
+/// Returns the line that reports lost ones, in the form of its stream.
 fn loss_note(stream: Stream, lines: u64, now: Timestamp) -> String {
     let (time, stream_name) = (now.to_rfc3339(), stream.as_str());
     let message = format!("{lines} lines lost");

@@ -11,34 +11,34 @@ use tokio::sync::oneshot;
 use crate::telemetry::output::Stream;
 use crate::telemetry::output::lane::Lane;
 
-/// Where the number of lines begins in [`Tally::waiting`]; below it is the number of bytes.
+/// Position of the number of lines in [`Tally::waiting`]; the number of bytes is below it.
 const LINES_SHIFT: u32 = 32;
 const BYTES_MASK: u64 = (1 << LINES_SHIFT) - 1;
 
-/// A text that is written in one piece, its line break included.
+/// A text that is written as a whole, its line break included.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) bytes: Vec<u8>,
     pub(super) fate: Fate,
 }
 
-/// What becomes of a line that cannot be written.
+/// The handling of a line that cannot be written.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It is lost, and counted.
+    /// Lost, and counted.
     Lost,
-    /// It is tried again until it is written.
+    /// Retried until it is written.
     Kept,
-    /// Its owner waits for the answer and decides. A line whose owner has stopped waiting is not written.
+    /// Reported to its caller, who decides. A line whose caller has stopped waiting is not written.
     Answered(oneshot::Sender<io::Result<()>>),
 }
 
-/// What has become of the lines of one stream.
+/// The counts of one stream's lines.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// Lines and bytes that wait, in one number, so that a caller pays for one addition.
+    /// Queued lines and bytes, in one number, so that a caller needs one atomic addition.
     waiting: AtomicU64,
-    /// Lost lines that the stream itself has not mentioned yet.
+    /// Lost lines that the stream has not reported yet.
     untold: AtomicU64,
     written: Counter,
     lost: Counter,
@@ -49,7 +49,7 @@ impl Tally {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    /// How many lines wait.
+    /// Returns the number of queued lines.
     pub(super) fn lines(&self) -> u64 {
         self.waiting.load(Ordering::SeqCst) >> LINES_SHIFT
     }
@@ -69,18 +69,18 @@ impl Tally {
         self.written.inc();
     }
 
-    /// Lost lines that the stream has to mention.
+    /// Returns the number of lost lines that the stream has yet to report.
     pub(super) fn untold(&self) -> u64 {
         self.untold.load(Ordering::Acquire)
     }
 
-    /// The stream has mentioned so many of them.
+    /// Marks lost lines as reported by the stream.
     pub(super) fn told(&self, lines: u64) {
         self.untold.fetch_sub(lines, Ordering::AcqRel);
     }
 }
 
-/// The end that lines are put into.
+/// The sending end of a queue.
 #[derive(Debug)]
 pub(super) struct Queue {
     lines: SyncSender<Line>,
@@ -90,7 +90,7 @@ pub(super) struct Queue {
     pub(super) lane: Arc<Lane>,
 }
 
-/// The end that the writer takes lines from.
+/// The receiving end of a queue, for the writer.
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) stream: Stream,
@@ -134,8 +134,8 @@ pub(super) fn open(
 }
 
 impl Queue {
-    /// Puts a line into the queue and returns at once; `false`: there was no room, and the line is counted as lost
-    /// unless its owner is answered.
+    /// Queues a line and returns at once; `false` if there was no room, and then the line is counted as lost unless its
+    /// caller waits.
     pub(super) fn push(&self, line: Line) -> bool {
         let is_counted = !matches!(line.fate, Fate::Answered(_));
         let weight = weight(&line);
@@ -157,14 +157,14 @@ impl Queue {
         has_room
     }
 
-    /// Whether less than half of the lines and of the bytes are taken.
+    /// Whether less than half of the lines and of the bytes are in use.
     pub(super) fn is_half_free(&self) -> bool {
         self.tally.lines() < self.lines_max / 2 && self.tally.bytes() < self.bytes_max / 2
     }
 }
 
 impl Inbox {
-    /// The next line, if there is one.
+    /// Returns the next line, if there is one.
     pub(super) fn take(&self) -> Option<Line> {
         let line = self.lines.try_recv().ok()?;
         self.tally
@@ -173,7 +173,7 @@ impl Inbox {
         Some(line)
     }
 
-    /// Whether nothing is in the queue or on its way into it.
+    /// Whether no line is in the queue or about to enter it.
     pub(super) fn is_empty(&self) -> bool {
         self.tally.is_empty()
     }

@@ -5,21 +5,21 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::model::clock::ManualClock;
 
-/// An output with the faults that outputs have.
+/// An output with injected faults.
 #[derive(Clone, Default)]
 struct Reader(Arc<State>);
 
 #[derive(Default)]
 struct State {
     bytes: Mutex<Vec<u8>>,
-    /// Writes wait for this.
+    /// Held by the test to block writes.
     gate: Mutex<()>,
     fails: AtomicBool,
-    /// Most bytes that one write takes; 0: all.
+    /// Maximum bytes accepted by one write; 0: all.
     piece: AtomicUsize,
-    /// Bytes that it still takes, and no room after them.
+    /// Bytes accepted before the output is full.
     room: Mutex<Option<usize>>,
-    /// Writes that were tried.
+    /// Number of attempted writes.
     tries: AtomicUsize,
 }
 
@@ -87,7 +87,7 @@ fn is_jammed(output: &Output) -> bool {
     output.jammed().next().is_some()
 }
 
-/// Lines of a stream that were written, and those that notes say were lost.
+/// Returns the number of written lines of a stream, and of those reported as lost.
 fn told(text: &str, begin: &str) -> (u64, u64) {
     let mut told = (0, 0);
     for line in text.lines() {
@@ -128,7 +128,7 @@ fn a_reader_that_stands_still_costs_lines_and_no_time_and_is_told_of_each() {
     for _ in 0..9000 {
         output.line(Stream::Access, format!("access {long}\n").into_bytes());
     }
-    // A stream of its own has room of its own.
+    // Another stream has its own room.
     output.line(Stream::Audit, b"audit\n".to_vec());
     assert_eq!(lost(&output, Stream::Audit), 0);
     assert!(lost(&output, Stream::Access) > 6000, "in bytes too");
@@ -143,7 +143,7 @@ fn a_reader_that_stands_still_costs_lines_and_no_time_and_is_told_of_each() {
     assert!(text.contains(&format!("\"message\":\"{before} lines lost\"")));
     assert_eq!(written(&output, Stream::Access), lines);
     assert!(!is_jammed(&output));
-    // What matters most does not wait behind what was queued before it.
+    // The most important stream does not wait behind lines queued before it.
     let behind = text.find("audit\n").unwrap();
     assert!(behind < text.len() / 2, "{behind} of {}", text.len());
 }
@@ -159,7 +159,7 @@ fn an_output_that_fails_loses_lines_and_says_so_once_it_works_again() {
     reader.wait_until(|_| lost(&output, Stream::Log) == 3);
     assert!(is_jammed(&output));
     reader.0.fails.store(false, Ordering::SeqCst);
-    // No line comes, and the output is found to work again all the same.
+    // The output is found to work again without a new line.
     reader.wait_until(|it| it.text().contains("3 lines lost"));
     reader.wait_until(|_| !is_jammed(&output));
     output.line(Stream::Log, b"kept\n".to_vec());
@@ -263,7 +263,7 @@ fn a_required_trail_is_written_before_the_change_or_the_change_is_refused() {
     drop(shut);
     output.close();
     let text = reader.text();
-    // One may have been on its way out when its caller was refused; it tells of nothing that was done.
+    // One may have been in progress when its caller was refused; it records no completed action.
     assert!(text == "begun\n" || text == "begun\nbegun\n", "{text}");
 }
 
@@ -279,7 +279,7 @@ fn a_required_trail_is_known_to_take_no_lines_until_it_works_again() {
     output.require_audit(true);
     reader.wait_until(|_| !output.takes_lines());
     reader.0.fails.store(false, Ordering::SeqCst);
-    // Nobody has to write for that: the loss itself is a line.
+    // This needs no new line: the report of the loss is one.
     reader.wait_until(|_| output.takes_lines());
     output.close();
 }
@@ -328,7 +328,7 @@ fn a_required_trail_keeps_room_for_outcomes_in_lines_as_in_bytes() {
     let output = reader.output();
     output.require_audit(true);
     let shut = reader.0.gate.lock().unwrap();
-    // As long as most are: all of them have less than half of the bytes.
+    // A typical length: all of them together take less than half of the bytes.
     let line = format!("{}\n", "x".repeat(171));
     for _ in 0..8192 {
         output.line(Stream::Audit, line.clone().into_bytes());

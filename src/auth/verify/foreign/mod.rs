@@ -1,4 +1,4 @@
-//! Tokens of foreign issuers: what their claims may say, and what not.
+//! Tokens of foreign issuers, and the limits of their claims.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,13 @@ use crate::model::id::UserId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::token_fault::{FaultKind, TokenFault, shown};
 
-/// Longest subject or username, in bytes, prefix included.
+/// Maximum length of a subject or username, in bytes, prefix included.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Without `exp`, what an issuer says of an opaque token counts for as long as it may be remembered.
+/// Without `exp`, an introspection result is used for as long as it may be cached.
 const NEVER: Timestamp = Timestamp::from_millis(i64::MAX);
 
-/// What issuers call a token in `typ`, `token_use` or `token_type` that is signed like an access token and is none.
+/// Values of `typ`, `token_use` or `token_type` for tokens that are signed like access tokens but are not.
 const OTHER_KINDS: [&str; 6] = [
     "refresh",
     "refresh_token",
@@ -33,23 +33,23 @@ const OTHER_KINDS: [&str; 6] = [
     "dpop",
 ];
 
-/// A foreign issuer with what is known of it and the rules of its claims.
+/// A foreign issuer with its state and the rules of its claims.
 pub(super) struct ForeignIssuer {
     issuer: Issuer,
     state: Arc<IssuerState>,
     resources: Vec<Name>,
     ladder: Ladder,
-    /// Whether the log has it already that values are left out.
+    /// Whether omitted values have already been logged.
     is_told: AtomicBool,
 }
 
-/// A token of a foreign issuer whose claims were checked.
+/// A token of a foreign issuer with checked claims.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) identity: Identity,
-    /// From when on it must not be used any more.
+    /// Time from which it must not be used.
     pub(super) until: Timestamp,
-    /// What of its claims was left out, for operators.
+    /// The omitted values of its claims, for operators.
     pub(super) left_out: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl ForeignIssuer {
         self.issuer.issuer == issuer
     }
 
-    /// Whether its tokens come in this field; `None`: in `Authorization`.
+    /// Whether its tokens are sent in this field; `None`: `Authorization`.
     pub(super) fn comes_in(&self, field: Option<&HeaderName>) -> bool {
         self.issuer.header.as_ref() == field
     }
@@ -78,7 +78,7 @@ impl ForeignIssuer {
         &self.state
     }
 
-    /// What the registered claims must say; gives the moment from which the token is void.
+    /// Checks the registered claims; returns the time from which the token is expired.
     pub(super) fn check(
         &self,
         claims: &Map<String, Value>,
@@ -98,7 +98,7 @@ impl ForeignIssuer {
         }
     }
 
-    /// The identity that a verified token stands for.
+    /// Returns the identity of a verified token.
     pub(super) fn accept(
         &self,
         token: &VerifiedToken,
@@ -110,9 +110,9 @@ impl ForeignIssuer {
         self.identified(&token.claims, Some(until))
     }
 
-    /// The identity of an opaque token that the issuer calls active.
+    /// Returns the identity of an opaque token that the issuer reports as active.
     ///
-    /// The issuer may leave out `iss` and `exp`, not the audience: a token for somebody else is none for us.
+    /// The issuer may omit `iss` and `exp`, but not the audience: a token for another audience is not accepted.
     pub(super) fn introspected(
         &self,
         claims: &Map<String, Value>,
@@ -132,7 +132,8 @@ impl ForeignIssuer {
         self.identified(claims, until)
     }
 
-    /// Whether a header `typ` may stand on an access token: absent, `JWT`, `at+jwt` or configured (RFC 8725 section 3.11).
+    /// Checks that a header `typ` is allowed for an access token: absent, `JWT`, `at+jwt` or configured (RFC 8725
+    /// section 3.11).
     fn check_type(&self, typ: Option<&str>) -> Result<(), TokenFault> {
         let Some(written) = typ else { return Ok(()) };
         let typ = media_type(written);
@@ -176,7 +177,7 @@ impl ForeignIssuer {
         })
     }
 
-    /// Counts what was left out, writes it to the log the first time, and puts it into words.
+    /// Counts omitted values, logs them the first time, and describes them.
     fn told(&self, left_out: &LeftOut) -> Option<String> {
         let text = left_out.text()?;
         self.state.metrics().left_out(left_out.count);
@@ -204,7 +205,7 @@ impl ForeignIssuer {
         Ok(())
     }
 
-    /// The subject with the issuer's prefix: visible ASCII without comma, and none of ours.
+    /// Returns the subject with the issuer's prefix: visible ASCII without comma, and not a uid of this gateway.
     fn subject(&self, claims: &Map<String, Value>) -> Result<String, TokenFault> {
         let claim = &self.issuer.subject_claim;
         let found = claim.find(claims);
@@ -225,7 +226,8 @@ impl ForeignIssuer {
         Ok(subject)
     }
 
-    /// The username with its prefix. A name for people may hold anything: what cannot stand in a header is left out.
+    /// Returns the username with its prefix. A name for humans may contain anything: one that is not valid in a header
+    /// is omitted.
     fn username(
         &self,
         claims: &Map<String, Value>,
@@ -253,7 +255,8 @@ impl ForeignIssuer {
         Ok(Some(whole))
     }
 
-    /// The roles of the claim. What is no role is left out, and so is a reserved one that the configuration does not allow.
+    /// Returns the roles of the claim. Invalid roles are omitted, and so are reserved ones that the configuration does
+    /// not allow.
     fn roles(
         &self,
         claims: &Map<String, Value>,
@@ -301,7 +304,7 @@ impl ForeignIssuer {
             })
     }
 
-    /// The scopes of the claim; the gateway's own are not an issuer's to give.
+    /// Returns the scopes of the claim; an issuer cannot assign the gateway's own.
     fn scopes(&self, claims: &Map<String, Value>, left_out: &mut LeftOut) -> Vec<Scope> {
         let path = self.issuer.scopes_claim.as_ref();
         let claim = path.and_then(|path| path.find(claims));
@@ -323,20 +326,20 @@ impl ForeignIssuer {
     }
 }
 
-/// Whether a name can stand in a header, and in a list of such.
+/// Whether a name is valid in a header, and in a list of names.
 fn fits(name: &str) -> bool {
     let chars_fit = name.bytes().all(|b| b.is_ascii_graphic() && b != b',');
     chars_fit && (1..=NAME_BYTES_MAX).contains(&name.len())
 }
 
-/// Whether a name could be taken for a uid of ours, by readers that fold case too.
-// INVARIANT: no issuer speaks for the people of this gateway (tests/it/foreign.rs).
+/// Whether a name could be mistaken for a uid of this gateway, even by readers that fold case.
+// INVARIANT: no issuer speaks for the accounts of this gateway (tests/it/foreign.rs).
 fn is_reserved_name(name: &str) -> bool {
     let start = name.as_bytes().get(..UserId::PREFIX.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(UserId::PREFIX.as_bytes()))
 }
 
-/// Whether the claims are those of an access token: refresh and logout tokens are signed by the same keys.
+/// Checks that the claims are those of an access token: refresh and logout tokens are signed by the same keys.
 fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenFault> {
     for name in ["typ", "token_use", "token_type"] {
         let Some(said) = text(claims, name) else {
@@ -362,8 +365,8 @@ fn check_kind(claims: &Map<String, Value>) -> Result<(), TokenFault> {
     Ok(())
 }
 
-/// Whether what introspection says is of an access token that its bearer may use. Issuers say so in different words, and
-/// some in none.
+/// Checks that an introspection result is that of an access token that its bearer may use. Issuers express this in
+/// different words, and some not at all.
 fn check_bearer_access(claims: &Map<String, Value>) -> Result<(), TokenFault> {
     let access: [(&str, &[&str]); 3] = [
         ("token_type", &["bearer", "access_token"]),

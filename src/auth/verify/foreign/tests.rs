@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Metrics;
 
 const ISSUER: &str = "https://id.test";
 
-/// An issuer with these lines of configuration.
+/// Creates an issuer with these additional lines of configuration.
 fn issuer(more: &str) -> ForeignIssuer {
     let text = format!(
         "[[issuer]]\nname = 'corp'\nissuer = '{ISSUER}'\naudience = ['api']\n\
@@ -25,13 +25,13 @@ fn issuer(more: &str) -> ForeignIssuer {
         clock: &clock,
         metrics: &Arc::new(Metrics::new()),
     };
-    // Without TLS: a test needs no authorities.
+    // Without TLS: the tests need no certificate authorities.
     let issuers = Issuers::open(&config.issuers, parts, None).unwrap();
     let state = issuers.iter().next().unwrap();
     ForeignIssuer::new(&config.issuers[0], state, &config.roles)
 }
 
-/// Claims that are accepted, with some changed or, where null, left out.
+/// Returns claims that are accepted, with changes; null removes a claim.
 fn claims(changes: &Value) -> Map<String, Value> {
     let mut claims = json!({"iss": ISSUER, "aud": "api", "exp": 2000, "sub": "anna"});
     let claims = claims.as_object_mut().unwrap();
@@ -197,7 +197,7 @@ fn a_username_never_reads_as_one_of_ours_unless_that_is_configured() {
     ] {
         assert_eq!(identity(issuer, &boss).unwrap().username(), Some(expected));
     }
-    // What cannot stand in a header is left out, and told.
+    // A value that is not valid in a header is omitted and reported.
     for odd in [
         json!("Anna M\u{fc}ller"),
         json!("anna b"),
@@ -247,7 +247,7 @@ fn reserved_roles_need_to_be_allowed() {
     let prefixed = issuer(&format!("{claim}\nroles_prefix = 'corp:'"));
     let prefixed = identity(&prefixed, &json!({"realm": {"roles": ["admin", "dev"]}})).unwrap();
     assert_eq!(roles(&prefixed), ["corp:admin", "corp:dev"]);
-    // A prefix can make a reserved role of what is none.
+    // A prefix can turn an ordinary role into a reserved one.
     let sly = issuer(&format!("{claim}\nroles_prefix = 'list-'"));
     let sly = identity(&sly, &json!({"realm": {"roles": ["4-member", "x"]}})).unwrap();
     assert_eq!((roles(&sly), sly.resource_roles.len()), (vec!["list-x"], 0));
