@@ -91,7 +91,7 @@ impl Subjects {
         };
         match loaded {
             Ok(subject) => Ok(subject.map(|subject| (subject, stamp))),
-            Err(shared) => Err(StoreError::cannot("read", shared)),
+            Err(shared) => Err(StoreError::cannot_read(shared)),
         }
     }
 

@@ -11,16 +11,15 @@ use crate::model::account::{
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::{DueMails, QueuedMail};
-use crate::store::engine::{Engine, EngineExt as _};
+use crate::store::engine::{Engine, EngineExt as _, decode_counters, encode_counters};
 use crate::store::error::Result;
 use crate::store::intents::{
     accounts, import, keys, mails, members, old_hashes, passwords, people, purge, sessions,
     settings,
 };
-use crate::store::transaction::Changes;
 use crate::store::{
     AccountChange, Creation, Guarded, IdentityChange, ImportConflict, ImportStep, ImportedPerson,
-    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, layout, reads, record,
+    KeyChange, MembershipChange, NewPassword, RefreshRotation, Rotation, layout, reads,
 };
 
 /// How many records one slice of a purge looks at: below a millisecond of a reader's or the writer's time.
@@ -179,8 +178,8 @@ pub trait Store: Engine {
 
     /// Writes a reset token if its account is active, or a confirm token if it is pending, together with the mail that
     /// carries it; `false`: the account is not, and nothing was written. A token that changes the address, of an active
-    /// account too, takes the place of the one before; of more than [`TOKENS_MAX`](crate::store::bounds::TOKENS_MAX) tokens of an account the one
-    /// that would expire first is void.
+    /// account too, takes the place of the one before; of more than [`TOKENS_MAX`](super::bounds::TOKENS_MAX) tokens of an
+    /// account the one that would expire first is void.
     async fn put_token(&self, token: OneTimeToken, mail: Option<QueuedMail>) -> Result<bool> {
         self.write(move |tx| accounts::put_token_of_account(tx, &token, mail.as_ref()))
             .await
@@ -311,8 +310,8 @@ pub trait Store: Engine {
     }
 
     /// Writes a session, and `rehash` if given, if the account is active and its standing still is `standing`.
-    /// Moves the generation only where the account has [`SESSIONS_MAX`](crate::store::bounds::SESSIONS_MAX) sessions: then the one that was not used
-    /// for the longest time ends, those that have expired first.
+    /// Moves the generation only where the account has [`SESSIONS_MAX`](super::bounds::SESSIONS_MAX) sessions: then the one
+    /// that was not used for the longest time ends, those that have expired first.
     async fn create_session(
         &self,
         session: Session,
@@ -364,7 +363,7 @@ pub trait Store: Engine {
     }
 
     /// Writes an API key, if its owner is active, its standing still is `standing` and the key id is free; `false`: the
-    /// owner has [`KEYS_MAX`](crate::store::bounds::KEYS_MAX) keys, and nothing was written.
+    /// owner has [`KEYS_MAX`](super::bounds::KEYS_MAX) keys, and nothing was written.
     async fn create_api_key(&self, key: ApiKey, standing: u64) -> Result<Guarded<bool>> {
         self.write(move |tx| keys::create(tx, &key, standing)).await
     }
@@ -475,31 +474,12 @@ pub trait Store: Engine {
     /// All counters that are kept, in no order. They stand beside the records and no census counts them: a power cut may
     /// take what was kept last, and one that is damaged is left out.
     async fn counters(&self) -> Result<Vec<(KeptKey, Kept)>> {
-        let mut counters = Vec::new();
-        for (place, bytes) in self.side().await? {
-            let key = place.get(1..).unwrap_or_default();
-            match record::decode(&layout::counter(key), &bytes) {
-                Ok(counter) => counters.push((key.to_vec(), counter)),
-                // At worst somebody may guess five times more; nobody is kept out for it.
-                Err(error) => tracing::warn!(
-                    error = &error as &(dyn std::error::Error + 'static),
-                    "a counter is left out"
-                ),
-            }
-        }
-        Ok(counters)
+        Ok(decode_counters(self.side().await?))
     }
 
     /// Keeps counters, or removes them. They outlive the process, but are not synced one by one.
     async fn keep_counters(&self, changes: &[Change]) -> Result<()> {
-        let mut bytes = Changes::new();
-        for (key, counter) in changes {
-            let place = layout::counter(key);
-            let counter = counter.as_ref();
-            let counter = counter.map(|counter| record::encode(&place, counter));
-            bytes.insert(place.bytes().to_vec(), counter.transpose()?);
-        }
-        self.put_side(bytes).await
+        self.put_side(encode_counters(changes)?).await
     }
 }
 

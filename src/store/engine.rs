@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::limit::{Change, Kept, KeptKey};
 use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
-use crate::store::layout::Key;
+use crate::store::layout::{self, Key};
+use crate::store::record;
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
 /// A read, which hands over what it finds by itself. Its caller gets [`StoreError::Busy`] if it is dropped before it has run.
@@ -81,3 +83,32 @@ pub(crate) trait EngineExt: Engine {
 }
 
 impl<E: Engine + ?Sized> EngineExt for E {}
+
+/// The counters that can be read of what stands beside the records.
+pub(crate) fn decode_counters(entries: Vec<Entry>) -> Vec<(KeptKey, Kept)> {
+    let mut counters = Vec::with_capacity(entries.len());
+    for (place, bytes) in entries {
+        let key = place.get(1..).unwrap_or_default();
+        match record::decode(&layout::counter(key), &bytes) {
+            Ok(counter) => counters.push((key.to_vec(), counter)),
+            // At worst five more guesses are possible; no caller is refused because of it.
+            Err(error) => tracing::warn!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "a counter is left out"
+            ),
+        }
+    }
+    counters
+}
+
+/// What is to be written beside the records for these changes of counters.
+pub(crate) fn encode_counters(changes: &[Change]) -> Result<Changes> {
+    let mut bytes = Changes::new();
+    for (key, counter) in changes {
+        let place = layout::counter(key);
+        let counter = counter.as_ref();
+        let counter = counter.map(|counter| record::encode(&place, counter));
+        bytes.insert(place.bytes().to_vec(), counter.transpose()?);
+    }
+    Ok(bytes)
+}

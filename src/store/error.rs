@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// The error of something that the store is built on.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a store gives, or why it could not.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -15,7 +18,7 @@ pub enum StoreError {
         action: &'static str,
         /// The engine's own words.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
     /// A record does not match its checksum or cannot be decoded.
     #[error("a record in {tree} is damaged")]
@@ -48,7 +51,7 @@ pub enum StoreError {
     /// The intent was done whole or not at all, and which of the two is not known yet: its batch could not be made durable, or
     /// has not been in time. Until it is known nobody reads what it would have changed.
     #[error("whether this was written is not known yet")]
-    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unknown(#[source] BoxError),
     /// The queue is full, the store is being opened anew, or its threads have ended.
     #[error("the store does not answer")]
     Busy,
@@ -76,12 +79,19 @@ pub enum StoreError {
 
 impl StoreError {
     /// The engine, or the system below it, refused to `action` the store.
-    pub(crate) fn cannot(
-        action: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn cannot(action: &'static str, source: impl Into<BoxError>) -> Self {
         let source = source.into();
         Self::Engine { action, source }
+    }
+
+    /// The engine cannot read.
+    pub(crate) fn cannot_read(source: impl Into<BoxError>) -> Self {
+        Self::cannot("read", source)
+    }
+
+    /// The engine, or the file system, does not take a write.
+    pub(crate) fn cannot_write(source: impl Into<BoxError>) -> Self {
+        Self::cannot("write to", source)
     }
 
     /// The file system does not let the store be opened.

@@ -52,7 +52,7 @@ fn step(left: &AtomicI64) -> Result<()> {
 }
 
 fn on_purpose() -> StoreError {
-    StoreError::cannot("read", "on purpose")
+    StoreError::cannot_read("on purpose")
 }
 
 impl FaultyStore {

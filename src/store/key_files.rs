@@ -121,13 +121,16 @@ impl KeyFiles {
     /// # Errors
     /// [`StoreError`]
     pub async fn look(&self) -> Result<Vec<KeyFinding>> {
-        let has_accounts = self.counted().accounts != 0;
-        let findings = look(&self.dir, &self.marks().await?, has_accounts);
+        let findings = self.look_beside(&self.marks().await?);
         if !findings.iter().any(|it| it.state == KeyState::Altered) {
             return Ok(findings);
         }
         // A ring may have been rotated between its mark and its file.
-        Ok(look(&self.dir, &self.marks().await?, has_accounts))
+        Ok(self.look_beside(&self.marks().await?))
+    }
+
+    fn look_beside(&self, marks: &KeyMarks) -> Vec<KeyFinding> {
+        look(&self.dir, marks, self.counted().accounts != 0)
     }
 
     /// Refuses those that do not fit the records, before any of them is used. `makes`: whoever asks makes what was never
@@ -169,9 +172,8 @@ impl KeyFiles {
     /// [`StoreError`]; then the next start does it.
     pub async fn settle(&self, now: Timestamp) -> Result<()> {
         let before = self.marks().await?;
-        let counted = self.counted();
-        let findings = look(&self.dir, &before, counted.accounts != 0);
-        let is_new = before.is_empty() && counted.records == 0;
+        let findings = self.look_beside(&before);
+        let is_new = before.is_empty() && self.counted().records == 0;
         let is_known =
             |finding: &KeyFinding| matches!(finding.state, KeyState::Fits | KeyState::Unknown);
         let findings = findings.into_iter().filter(is_known);
@@ -191,9 +193,7 @@ impl KeyFiles {
     /// # Errors
     /// [`StoreError`]
     pub async fn made(&self) -> Result<Option<Timestamp>> {
-        self.store
-            .read(|records| records.load(&layout::made()))
-            .await
+        self.store.load(layout::made()).await
     }
 
     /// Puts a ring in the place of another one.
@@ -298,8 +298,7 @@ impl KeyFiles {
     /// one that was never there.
     async fn marks_of_all(&self, now: Timestamp) -> Result<KeyMarks> {
         let mut marks = self.marks().await?;
-        let has_accounts = self.counted().accounts != 0;
-        for finding in look(&self.dir, &marks, has_accounts) {
+        for finding in self.look_beside(&marks) {
             let mark = match finding.state {
                 KeyState::Unknown => finding.mark,
                 KeyState::Missing | KeyState::Unreadable(_) => Some(KeyMark {

@@ -342,21 +342,9 @@ impl Prefix {
     }
 }
 
-pub(crate) fn all_staged() -> Prefix {
-    Prefix::kind(STAGED)
-}
-
-pub(crate) fn mails_due() -> Prefix {
-    Prefix::kind(MAIL_DUE)
-}
-
 /// Where those stand that are due at a moment; those due later stand behind.
 pub(crate) fn mails_due_at(at: Timestamp) -> Prefix {
     Prefix::of(MAIL_DUE, &[&due_digits(at)])
-}
-
-pub(crate) fn account_ids() -> Prefix {
-    Prefix::kind(ACCOUNT_ID)
 }
 
 pub(crate) fn sessions_of(uid: &UserId) -> Prefix {

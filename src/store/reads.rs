@@ -47,7 +47,7 @@ pub(crate) fn accounts(
     after: Option<&AccountId>,
     limit: usize,
 ) -> Result<Vec<Account>> {
-    let prefix = layout::account_ids();
+    let prefix = Prefix::kind(layout::ACCOUNT_ID);
     let after = after.map(layout::account_id);
     let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
     let mut accounts = Vec::with_capacity(entries.len());
@@ -148,7 +148,7 @@ pub(crate) fn members_of(
 }
 
 pub(crate) fn due_mails(records: &dyn Records, now: Timestamp, limit: usize) -> Result<DueMails> {
-    let prefix = layout::mails_due();
+    let prefix = Prefix::kind(layout::MAIL_DUE);
     let entries = records.scan(prefix.bytes(), None, limit.saturating_add(1))?;
     let mut due = DueMails::default();
     for (key, _) in entries {
@@ -171,7 +171,7 @@ pub(crate) fn mails_ahead(
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<MailId>> {
-    let prefix = layout::mails_due();
+    let prefix = Prefix::kind(layout::MAIL_DUE);
     let after = layout::mails_due_at(now.plus(AHEAD_MAX));
     let mut ids = Vec::new();
     for (key, _) in records.scan(prefix.bytes(), Some(after.bytes()), limit)? {
@@ -182,7 +182,7 @@ pub(crate) fn mails_ahead(
 }
 
 pub(crate) fn mail_count(records: &dyn Records) -> Result<usize> {
-    Ok(records.names(&layout::mails_due())?.len())
+    Ok(records.names(&Prefix::kind(layout::MAIL_DUE))?.len())
 }
 
 /// The two parts that a key has after a prefix.

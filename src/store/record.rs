@@ -18,7 +18,7 @@ const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// A record's bytes under its key.
 pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
-    let body = serde_json::to_vec(value).map_err(|error| StoreError::cannot("write to", error))?;
+    let body = serde_json::to_vec(value).map_err(StoreError::cannot_write)?;
     if RECORD_BYTES_MAX < body.len() {
         return Err(StoreError::TooLong {
             tree: key.tree(),

@@ -65,15 +65,7 @@ pub(crate) fn time_of(name: &str) -> Option<Timestamp> {
 /// The time that [`stamp`] wrote.
 pub(crate) fn time_in(stamp: &str) -> Option<Timestamp> {
     let (date, time) = stamp.split_once('T')?;
-    let mut text = String::with_capacity(stamp.len() + 4);
-    for (index, c) in date.chars().enumerate() {
-        text.extend(matches!(index, 4 | 6).then_some('-'));
-        text.push(c);
-    }
-    text.push('T');
-    for (index, c) in time.chars().enumerate() {
-        text.extend(matches!(index, 2 | 4).then_some(':'));
-        text.push(c);
-    }
-    Timestamp::parse_rfc3339(&text)
+    let [year, month, day] = [date.get(..4)?, date.get(4..6)?, date.get(6..)?];
+    let [hour, minute, rest] = [time.get(..2)?, time.get(2..4)?, time.get(4..)?];
+    Timestamp::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:{minute}:{rest}"))
 }

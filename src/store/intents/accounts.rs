@@ -67,7 +67,7 @@ pub(crate) fn put_token_of_account(
         for digest in reads::token_digests(tx.records(), &token.uid)? {
             let other: Option<OneTimeToken> = tx.load(&layout::token(&digest))?;
             if let Some(other) = other.filter(|other| other.purpose == token.purpose) {
-                remove_token(tx, &other);
+                remove_token(tx, &other.uid, &other.digest);
             }
         }
     }
@@ -87,7 +87,7 @@ fn make_room(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     let mut tokens = reads::load_all(tx.records(), digests.iter().map(layout::token))?;
     tokens.sort_by_key(|token| token.expires);
     for token in tokens.iter().take(surplus) {
-        remove_token(tx, token);
+        remove_token(tx, &token.uid, &token.digest);
     }
     Ok(())
 }

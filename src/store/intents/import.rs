@@ -8,7 +8,7 @@ use crate::model::account::Account;
 use crate::model::id::UserId;
 use crate::store::error::Result;
 use crate::store::intents::{accounts, members, old_hashes, reserve};
-use crate::store::layout::Key;
+use crate::store::layout::{Key, Prefix};
 use crate::store::staged::Staged;
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
@@ -118,7 +118,7 @@ pub(crate) fn commit(tx: &mut Transaction<'_>) -> Result<()> {
 /// Looks for what the next step is about: pieces, by what comes after the kind in their keys, and whether there is a record
 /// that says that they count.
 pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool)> {
-    let prefix = layout::all_staged();
+    let prefix = Prefix::kind(layout::STAGED);
     let (mut pieces, mut changes) = (Vec::new(), 0);
     for (key, value) in records.scan(prefix.bytes(), None, STEP_PIECES)? {
         if STEP_CHANGES <= changes {
@@ -152,8 +152,8 @@ fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
         let Some(piece) = tx.load(&staged(rest))? else {
             continue;
         };
+        remove_claims(tx, &piece);
         for key in &piece.keys {
-            tx.remove(&layout::claimed_key_id(key.id));
             tx.put_new(&layout::api_key(key.id), key)?;
             tx.put(&layout::api_key_of(&key.uid, key.id), &())?;
         }
@@ -161,7 +161,6 @@ fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
             members::put(tx, &piece.uid, membership)?;
         }
         if let Some(account) = &piece.account {
-            tx.remove(&layout::claimed_account_id(&account.account_id));
             accounts::insert(tx, account)?;
             reserve(tx, account)?;
             old_hashes::replaced(tx, None, account.password.as_ref())?;
@@ -172,6 +171,16 @@ fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
     Ok(written)
 }
 
+/// Frees the ids that a piece has claimed.
+fn remove_claims(tx: &mut Transaction<'_>, piece: &Staged) {
+    for key in &piece.keys {
+        tx.remove(&layout::claimed_key_id(key.id));
+    }
+    if let Some(account) = &piece.account {
+        tx.remove(&layout::claimed_account_id(&account.account_id));
+    }
+}
+
 /// Gives how many accounts will not come.
 fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
     let mut gone = 0;
@@ -179,11 +188,8 @@ fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
         let Some(piece) = tx.load(&staged(rest))? else {
             continue;
         };
-        for key in &piece.keys {
-            tx.remove(&layout::claimed_key_id(key.id));
-        }
+        remove_claims(tx, &piece);
         if let Some(account) = &piece.account {
-            tx.remove(&layout::claimed_account_id(&account.account_id));
             tx.remove(&layout::username(&account.username));
             tx.remove(&layout::folded(&account.identity));
             tx.remove(&layout::normalized(&account.identity));

@@ -4,7 +4,7 @@ use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::id::UserId;
 use crate::store::bounds::{MEMBERS_MAX, MEMBERSHIPS_MAX};
 use crate::store::error::Result;
-use crate::store::intents::{active, save_revoked};
+use crate::store::intents::{active, save_level_change};
 use crate::store::layout::{Key, Prefix};
 use crate::store::transaction::Transaction;
 use crate::store::{MembershipChange, layout};
@@ -52,8 +52,7 @@ fn set_within(
         return Ok(MembershipChange::Full);
     }
     put(tx, uid, membership)?;
-    account.level_changes = account.level_changes.saturating_add(1);
-    save_revoked(tx, &mut account)?;
+    save_level_change(tx, &mut account)?;
     Ok(MembershipChange::Done)
 }
 
@@ -73,8 +72,7 @@ pub(crate) fn end(
         return Ok(MembershipChange::Conflict { found });
     }
     remove(tx, uid, resource, id)?;
-    account.level_changes = account.level_changes.saturating_add(1);
-    save_revoked(tx, &mut account)?;
+    save_level_change(tx, &mut account)?;
     Ok(MembershipChange::Done)
 }
 

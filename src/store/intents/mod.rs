@@ -12,7 +12,7 @@ pub(crate) mod purge;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 
-use crate::model::account::{Account, AccountStatus, OneTimeToken};
+use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken};
 use crate::model::id::{SessionId, UserId};
 use crate::store::error::Result;
 use crate::store::transaction::Transaction;
@@ -41,6 +41,12 @@ fn save_revoked(tx: &mut Transaction<'_>, account: &mut Account) -> Result<()> {
     save(tx, account)
 }
 
+/// As [`save_revoked`], where nothing but levels or sessions went: the standing stays.
+fn save_level_change(tx: &mut Transaction<'_>, account: &mut Account) -> Result<()> {
+    account.level_changes = account.level_changes.saturating_add(1);
+    save_revoked(tx, account)
+}
+
 /// Moves the generation of a uid, if there is such an account.
 fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     tx.touch(uid);
@@ -62,15 +68,14 @@ fn put_token(tx: &mut Transaction<'_>, token: &OneTimeToken) -> Result<()> {
     tx.put(&layout::token_of(&token.uid, &token.digest), &())
 }
 
-fn remove_token(tx: &mut Transaction<'_>, token: &OneTimeToken) {
-    tx.remove(&layout::token(&token.digest));
-    tx.remove(&layout::token_of(&token.uid, &token.digest));
+fn remove_token(tx: &mut Transaction<'_>, uid: &UserId, digest: &Digest) {
+    tx.remove(&layout::token(digest));
+    tx.remove(&layout::token_of(uid, digest));
 }
 
 fn void_tokens(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     for digest in reads::token_digests(tx.records(), uid)? {
-        tx.remove(&layout::token(&digest));
-        tx.remove(&layout::token_of(uid, &digest));
+        remove_token(tx, uid, &digest);
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) fn set_by_token(
             if tx.load(&layout::username(&account.username))?.is_some()
                 || tx.load(&layout::normalized(&account.identity))?.is_some()
             {
-                remove_token(tx, &token);
+                remove_token(tx, &token.uid, &token.digest);
                 return Ok(None);
             }
             reserve(tx, &account)?;

@@ -41,7 +41,7 @@ pub(crate) fn change_identity(
     // Its own other spelling is no other account's.
     let owner = tx.load(&layout::normalized(&identity))?;
     if owner.is_some_and(|owner| owner != account.uid) {
-        remove_token(tx, &token);
+        remove_token(tx, &token.uid, &token.digest);
         return Ok(IdentityChange::Taken);
     }
     tx.remove(&layout::folded(&account.identity));

@@ -80,7 +80,7 @@ fn remove_one(tx: &mut Transaction<'_>, kind: u8, rest: &[u8], now: Timestamp) -
             let Some(token) = token.filter(|token| !token.is_live(now)) else {
                 return Ok(false);
             };
-            remove_token(tx, &token);
+            remove_token(tx, &token.uid, &token.digest);
         }
         _ => match tx.load::<Account>(&Key::raw(kind, rest))? {
             Some(account) if is_abandoned(tx.records(), &account)? => {

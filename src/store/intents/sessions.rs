@@ -9,7 +9,7 @@ use crate::store::bounds::SESSIONS_MAX;
 use crate::store::error::Result;
 use crate::store::intents::{
     active, mails, move_generation, old_hashes, remove_session, remove_sessions, save,
-    save_revoked, unchanged,
+    save_level_change, unchanged,
 };
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, RefreshRotation, Rotation, layout, reads};
@@ -54,8 +54,7 @@ fn make_room(tx: &mut Transaction<'_>, account: &mut Account, now: Timestamp) ->
         remove_session(tx, &account.uid, &session.id);
     }
     // The standing stays: no login at the same time is refused for this one.
-    account.level_changes = account.level_changes.saturating_add(1);
-    save_revoked(tx, account)
+    save_level_change(tx, account)
 }
 
 pub(crate) fn remember_network(

@@ -13,10 +13,6 @@ use crate::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
 /// Does what an act asks; what there is is read first, as the use cases do.
 pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
     let person = |number: u32| known.people.get(&number);
-    let status = |status| AccountChange {
-        status: Some(status),
-        ..AccountChange::default()
-    };
     match act {
         Act::Create(number) => {
             let is_new = !known.people.contains_key(&number) && !known.removed.contains(&number);
@@ -27,13 +23,13 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
                 created => assert_eq!(created? == Creation::Created, is_new),
             }
         }
-        Act::Disable(number) => {
-            let change = status(AccountStatus::Disabled);
-            let changed = store.update_account(&uid(number), change).await?;
-            assert_eq!(changed.is_some(), person(number).is_some());
-        }
-        Act::Enable(number) => {
-            let change = status(AccountStatus::Active);
+        Act::Disable(number) | Act::Enable(number) => {
+            let is_enabled = matches!(act, Act::Enable(_));
+            let status = [AccountStatus::Disabled, AccountStatus::Active][usize::from(is_enabled)];
+            let change = AccountChange {
+                status: Some(status),
+                ..AccountChange::default()
+            };
             let changed = store.update_account(&uid(number), change).await?;
             assert_eq!(changed.is_some(), person(number).is_some());
         }

@@ -80,8 +80,7 @@ impl Census {
 
     /// Writes the copy. Only ever of a census that is durable in the database.
     pub(crate) fn write_side(&self, dir: &Path) -> Result<()> {
-        files::replace(dir, SIDE_FILE, &self.encode()?)
-            .map_err(|error| StoreError::cannot("write to", error))
+        files::replace(dir, SIDE_FILE, &self.encode()?).map_err(StoreError::cannot_write)
     }
 
     /// Compares with a copy of an earlier census, or of this one. A store ahead of the copy is what a crash leaves; behind

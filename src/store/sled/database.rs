@@ -138,11 +138,8 @@ fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
     let mut written = None;
     for entry in db.iter() {
         let (key, value) = entry.map_err(|error| {
-            let readable = counted.records;
-            refused(
-                dir,
-                format!("only {readable} records can be read ({error})"),
-            )
+            let records = counted.records;
+            refused(dir, format!("only {records} records can be read ({error})"))
         })?;
         record::check(&key, &value).map_err(|error| match error {
             StoreError::Damaged { .. } => refused(dir, error.to_string()),
@@ -156,11 +153,8 @@ fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
         }
     }
     let Some(written) = written else {
-        let records = counted.records;
-        return Err(refused(
-            dir,
-            format!("it has {records} records and no census"),
-        ));
+        let found = format!("it has {} records and no census", counted.records);
+        return Err(refused(dir, found));
     };
     if let Some(found) = written.differs(&counted) {
         return Err(refused(dir, format!("its {found}")));

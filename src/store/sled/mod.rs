@@ -197,7 +197,7 @@ impl Engine for SledStore {
 
     async fn put_side(&self, changes: Changes) -> Result<()> {
         if self.shared.is_stand_in() {
-            return Err(StoreError::cannot("write to", "the disk takes no writes"));
+            return Err(StoreError::cannot_write("the disk takes no writes"));
         }
         self.beside(move |db| records::put_side(db, changes)).await
     }
@@ -255,12 +255,7 @@ impl Shared {
         std::mem::take(&mut *hidden)
     }
 
-    /// Gives the database up, once the reads that run are done.
-    fn close(&self) {
-        self.put(None);
-    }
-
-    /// Puts a database in the place of what is open.
+    /// Puts a database in the place of what is open, or with `None` gives that up, once the reads that run are done.
     fn put(&self, database: Option<Database>) {
         let before = {
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
@@ -277,14 +272,6 @@ impl Shared {
         let slot = self.database();
         slot.as_ref()
             .is_some_and(|database| database.stand_in.is_some())
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
     }
 }
 

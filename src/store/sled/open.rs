@@ -19,7 +19,7 @@ use crate::store::sled::database::{
 };
 use crate::store::sled::files;
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::stand_in::{MEMORY, StandIn};
+use crate::store::sled::stand_in::{self, MEMORY, StandIn};
 use crate::store::transaction::Entry;
 use crate::store::{layout, reads};
 
@@ -71,11 +71,7 @@ fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> 
     let (mut database, census) = open_counted(dir, copy.path())?;
     compare_with_side(dir, &census)?;
     database.stand_in = Some(copy);
-    tracing::error!(
-        path = %dir.display(),
-        error = trouble as &dyn std::error::Error,
-        "the disk takes no writes: the store serves reads from a copy in memory, and refuses every change until it does"
-    );
+    stand_in::announce(dir, trouble);
     Ok((database, census))
 }
 
@@ -140,7 +136,7 @@ pub(crate) fn build<E: From<StoreError>>(
             database
                 .db
                 .apply_batch(full)
-                .map_err(|error| StoreError::cannot("write to", error))?;
+                .map_err(StoreError::cannot_write)?;
         }
     }
     batch.insert(layout::census::<Census>().bytes(), census.encode()?);

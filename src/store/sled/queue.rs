@@ -79,7 +79,7 @@ impl QueuedWrite {
         // sled can panic on a damaged page, under any intent that reads it.
         let outcome = catch_unwind(AssertUnwindSafe(|| intent(tx)));
         let outcome =
-            outcome.unwrap_or_else(|panic| Err(StoreError::cannot("write to", panicked(&*panic))));
+            outcome.unwrap_or_else(|panic| Err(StoreError::cannot_write(panicked(&*panic))));
         self.outcome.insert(outcome).is_ok()
     }
 
@@ -89,9 +89,7 @@ impl QueuedWrite {
             (Some(Ok(())), Some(lost)) => Err(lost.to_error()),
             (Some(outcome), _) => outcome,
             // It was not run.
-            (None, Some(Lost::Failed(cause))) => {
-                Err(StoreError::cannot("write to", Arc::clone(cause)))
-            }
+            (None, Some(Lost::Failed(cause))) => Err(StoreError::cannot_write(Arc::clone(cause))),
             (None, _) => Err(StoreError::Busy),
         };
         // A caller who went away wants no answer; what was done stays done.
@@ -113,7 +111,7 @@ pub(crate) enum Lost {
 impl Lost {
     fn to_error(&self) -> StoreError {
         match self {
-            Self::Failed(cause) => StoreError::cannot("write to", Arc::clone(cause)),
+            Self::Failed(cause) => StoreError::cannot_write(Arc::clone(cause)),
             Self::Unknown(cause) => StoreError::Unknown(Box::new(Arc::clone(cause))),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn side(db: &Db) -> Result<Vec<Entry>> {
     let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     let entries: Result<_, _> = entries.collect();
-    entries.map_err(|error| StoreError::cannot("read", error))
+    entries.map_err(StoreError::cannot_read)
 }
 
 /// Writes beside the records. What is flushed outlives the process; a power cut may take it.
@@ -57,7 +57,7 @@ pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<()> {
     tree.apply_batch(batch)
         .and_then(|()| db.flush())
         .map(|_| ())
-        .map_err(|error| StoreError::cannot("write to", error))
+        .map_err(StoreError::cannot_write)
 }
 
 fn side_tree(db: &Db, action: &'static str) -> Result<Tree> {
@@ -68,6 +68,6 @@ fn side_tree(db: &Db, action: &'static str) -> Result<Tree> {
 fn unreadable(key: &[u8], error: sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => layout::damaged(key),
-        error => StoreError::cannot("read", error),
+        error => StoreError::cannot_read(error),
     }
 }

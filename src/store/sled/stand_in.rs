@@ -51,6 +51,15 @@ impl Drop for StandIn {
     }
 }
 
+/// Logs that a copy serves reads from now on. `trouble`: what the disk has said.
+pub(crate) fn announce(dir: &Path, trouble: &io::Error) {
+    tracing::error!(
+        path = %dir.display(),
+        error = trouble as &dyn std::error::Error,
+        "the disk takes no writes: the store serves reads from a copy in memory, and refuses every change until it does"
+    );
+}
+
 /// One for each store, so that what is left behind is found.
 fn place(dir: &Path) -> PathBuf {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());

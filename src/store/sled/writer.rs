@@ -125,7 +125,7 @@ impl Writer {
             self.copy_census_when_due();
         }
         self.copy_census();
-        self.shared.close();
+        self.shared.put(None);
     }
 
     fn serve(&mut self, tasks: Vec<Task>) {
@@ -297,12 +297,12 @@ impl Writer {
 
     fn heal(&mut self) -> Result<()> {
         // Before the old one is given up, which still serves reads.
-        files::probe(&self.shared.dir).map_err(|error| StoreError::cannot("write to", error))?;
+        files::probe(&self.shared.dir).map_err(StoreError::cannot_write)?;
         if !self.shared.is_stand_in() {
-            self.shared.close();
+            self.shared.put(None);
             // After a failed sync the page cache may hold what the disk does not.
             files::forget_cached(&self.shared.dir.join(files::DATABASE))
-                .map_err(|error| StoreError::cannot("write to", error))?;
+                .map_err(StoreError::cannot_write)?;
         }
         let (database, census) = open::open(&self.shared.dir)?;
         if census.sequence < self.census.sequence {
