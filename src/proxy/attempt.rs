@@ -13,17 +13,30 @@ use crate::upstream::ejection::Ejections;
 /// A connection that neither side has closed, as the kernel numbers its states.
 const TCP_ESTABLISHED: u8 = 1;
 
+/// The attempts to send a granted request to its upstream.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Attempts {
+    /// Where in the upstream's list the first connect goes.
+    pub(in crate::proxy) first_address: usize,
+    /// Connects that failed.
+    pub(in crate::proxy) failed_connects: usize,
+    /// Whether the request was sent a second time already.
+    pub(in crate::proxy) is_resent: bool,
+    /// The present attempt.
+    pub(in crate::proxy) present: Attempt,
+}
+
 /// One try to send a request to an upstream.
 #[derive(Debug, Default)]
-pub struct Attempt {
+pub(in crate::proxy) struct Attempt {
     /// Where it goes.
-    pub address: Option<SocketAddr>,
+    pub(in crate::proxy) address: Option<SocketAddr>,
     /// Bytes of the body that were handed on.
-    pub body_bytes: u64,
+    pub(in crate::proxy) body_bytes: u64,
     /// Whether the head is out: the body was begun, or there is none.
-    pub is_body_begun: bool,
+    pub(in crate::proxy) is_body_begun: bool,
     /// Whether its kept connection was closed before anything was sent.
-    pub is_stale: bool,
+    is_stale: bool,
 }
 
 impl Attempt {
@@ -69,7 +82,9 @@ impl Attempt {
             ejections.failed(&upstream.name, address, now, metrics);
         }
     }
+}
 
+impl Attempts {
     /// Whether the request may be sent once more after its connection broke: a kept one may close just as it is used.
     pub(in crate::proxy) fn may_resend(
         &self,
@@ -79,13 +94,14 @@ impl Attempt {
     ) -> bool {
         // What was not sent at all may go again whatever the method: the connection was found closed, or its head could
         // not be written.
-        let is_head_unwritten = *error.etype() == ErrorType::WriteError && !self.is_body_begun;
-        let is_unsent = self.is_stale || is_head_unwritten;
+        let is_head_unwritten =
+            *error.etype() == ErrorType::WriteError && !self.present.is_body_begun;
+        let is_unsent = self.present.is_stale || is_head_unwritten;
         // So may what does no harm twice, if the connection closed before an answer began.
         error.retry.decide_reuse(is_reused);
         let is_harmless = error.retry() && session.req_header().method.is_idempotent();
         // What was read of the body and is not kept would be missing.
         let is_body_kept = !session.as_ref().retry_buffer_truncated();
-        is_reused && is_body_kept && (is_unsent || is_harmless)
+        !self.is_resent && is_reused && is_body_kept && (is_unsent || is_harmless)
     }
 }

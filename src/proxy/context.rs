@@ -11,16 +11,17 @@ use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
-use crate::proxy::attempt::Attempt;
-use crate::proxy::connection::{Connection, RefusedHead};
+use crate::model::route::Upstream;
+use crate::proxy::attempt::{Attempt, Attempts};
+use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
 use crate::snapshot::{OwnNotes, RequestEnd, Snapshot};
 use crate::telemetry::metrics::Outcome;
 
-/// How far a request came.
+/// What was decided about a request.
 #[derive(Debug, Default)]
-pub enum Verdict {
+pub(in crate::proxy) enum Verdict {
     /// Nothing was decided yet.
     #[default]
     Open,
@@ -34,7 +35,7 @@ pub enum Verdict {
 
 /// What broke on the way to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(in crate::proxy) enum Fault {
     /// The upstream, with the code of the answer.
     Upstream(&'static str),
     /// The caller went away, or its HTTP broke.
@@ -56,48 +57,73 @@ impl Fault {
     }
 }
 
+/// Where a request comes from.
+#[derive(Debug)]
+pub(in crate::proxy) struct Downstream {
+    /// The connection.
+    pub(in crate::proxy) connection: Arc<Connection>,
+    /// Who is at the other end.
+    pub(in crate::proxy) client: Client,
+    /// Whether the next request on the connection waits for the end of this one (HTTP/1).
+    pub(in crate::proxy) is_serial: bool,
+}
+
+/// A request whose head is refused, or whose target cannot be read.
+#[derive(Debug)]
+pub(in crate::proxy) struct RefusedRequest {
+    pub(in crate::proxy) downstream: Downstream,
+    /// The method, as sent; `None` if it could not be read.
+    pub(in crate::proxy) method: Option<Method>,
+    /// The target as sent, without the query.
+    pub(in crate::proxy) target: String,
+    /// Why it is refused.
+    pub(in crate::proxy) reason: DenyReason,
+}
+
+/// A request that can be decided.
+#[derive(Debug)]
+pub(in crate::proxy) struct AdmittedRequest {
+    pub(in crate::proxy) downstream: Downstream,
+    /// The method, as sent.
+    pub(in crate::proxy) method: Method,
+    /// What it asks for.
+    pub(in crate::proxy) target: Target,
+    /// The scheme that the caller used: `http` or `https`.
+    pub(in crate::proxy) scheme: &'static str,
+}
+
+/// How much of a request was read.
+#[derive(Debug)]
+pub(in crate::proxy) enum Stage {
+    /// Nothing yet.
+    Arrived,
+    /// A head that is refused.
+    Refused(RefusedRequest),
+    /// The whole head.
+    Admitted(AdmittedRequest),
+}
+
 /// One request. Its record is written when it is dropped: Pingora's own last phase is not reached by a request that is
 /// canceled, panics or resets.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The request's id.
-    pub id: RequestId,
+    pub(in crate::proxy) id: RequestId,
     /// The one configuration that it sees.
-    pub snapshot: Arc<Snapshot>,
-    /// The caller's connection.
-    pub connection: Option<Arc<Connection>>,
+    pub(in crate::proxy) snapshot: Arc<Snapshot>,
     /// What is watched of it over HTTP/2.
-    pub exchange: Option<Arc<Exchange>>,
+    pub(in crate::proxy) exchange: Option<Arc<Exchange>>,
+    pub(in crate::proxy) stage: Stage,
     /// Its place among the requests in flight.
-    pub place: Option<InFlightPlace>,
-    /// Whether the next request on the connection waits for the end of this one (HTTP/1).
-    pub is_serial: bool,
-    /// The method, as sent; `None` if it could not be read.
-    pub method: Option<Method>,
-    /// What it asks for; `None` if that could not be read.
-    pub target: Option<Target>,
-    /// The target as sent, without the query, where [`RequestContext::target`] is `None`.
-    pub raw_target: String,
-    /// Who is at the other end.
-    pub client: Option<Client>,
-    /// The scheme that the caller used: `http` or `https`.
-    pub scheme: &'static str,
-    /// How far it came.
-    pub verdict: Verdict,
+    pub(in crate::proxy) place: Option<InFlightPlace>,
+    pub(in crate::proxy) verdict: Verdict,
+    pub(in crate::proxy) attempts: Attempts,
     /// What broke.
-    pub fault: Option<Fault>,
+    pub(in crate::proxy) fault: Option<Fault>,
     /// Status of the answer; 0 until there is one.
-    pub status: u16,
+    pub(in crate::proxy) status: u16,
     /// Bytes of the answer's body.
-    pub bytes_sent: u64,
-    /// Connects to an upstream that failed.
-    pub failed_connects: usize,
-    /// Where in the upstream's list the first connect goes.
-    pub first_address: usize,
-    /// The present try to send it to an upstream.
-    pub attempt: Attempt,
-    /// Whether a request was sent a second time already.
-    pub is_resent: bool,
+    pub(in crate::proxy) bytes_sent: u64,
     born: Duration,
 }
 
@@ -109,53 +135,76 @@ impl RequestContext {
             id,
             born: snapshot.services.clock.elapsed(),
             snapshot,
-            connection: None,
             exchange: Exchange::current(),
+            stage: Stage::Arrived,
             place: None,
-            is_serial: false,
-            method: None,
-            target: None,
-            raw_target: String::new(),
-            client: None,
-            scheme: "http",
             verdict: Verdict::Open,
+            attempts: Attempts::default(),
             fault: None,
             status: 0,
             bytes_sent: 0,
-            failed_connects: 0,
-            first_address: 0,
-            attempt: Attempt::default(),
-            is_resent: false,
         }
     }
 
-    /// Notes a head that the stream refused.
-    pub fn note_refused(&mut self, head: RefusedHead) {
-        self.method = Method::from_bytes(head.method.as_bytes()).ok();
-        self.raw_target = head.target;
-        self.deny(head.reason);
+    /// Where the request comes from, once its head was looked at.
+    pub(in crate::proxy) fn downstream(&self) -> Option<&Downstream> {
+        match &self.stage {
+            Stage::Arrived => None,
+            Stage::Refused(request) => Some(&request.downstream),
+            Stage::Admitted(request) => Some(&request.downstream),
+        }
+    }
+
+    /// The caller's connection.
+    pub(in crate::proxy) fn connection(&self) -> Option<&Connection> {
+        self.downstream().map(|downstream| &*downstream.connection)
+    }
+
+    /// The method, as sent; `None` if it was not read.
+    pub(in crate::proxy) fn method(&self) -> Option<&Method> {
+        match &self.stage {
+            Stage::Arrived => None,
+            Stage::Refused(request) => request.method.as_ref(),
+            Stage::Admitted(request) => Some(&request.method),
+        }
+    }
+
+    /// The request and the proof that it may pass, where there is one.
+    pub(in crate::proxy) fn granted(&self) -> Option<(&AdmittedRequest, &Grant)> {
+        match (&self.stage, &self.verdict) {
+            (Stage::Admitted(request), Verdict::Decided(Decision::Allow(grant))) => {
+                Some((request, grant))
+            }
+            _ => None,
+        }
+    }
+
+    /// The upstream that was granted.
+    pub(in crate::proxy) fn upstream(&self) -> Option<&Upstream> {
+        let (_, grant) = self.granted()?;
+        self.snapshot.config.upstreams.get(grant.route().upstream)
     }
 
     /// Begins another try to send the request: its body goes from the beginning.
-    pub fn begin_attempt(&mut self) {
-        self.attempt = Attempt::default();
+    pub(in crate::proxy) fn begin_attempt(&mut self) {
+        self.attempts.present = Attempt::default();
         if let Some(exchange) = &self.exchange {
             exchange.sends_to(None);
         }
     }
 
     /// Notes that the upstream has asked for the body.
-    pub fn begin_body(&self) {
-        if let Some(connection) = &self.connection {
+    pub(in crate::proxy) fn begin_body(&self) {
+        if let Some(connection) = self.connection() {
             connection.begin_body();
         }
     }
 
     /// Notes that the head of the answer is out: from now on the rest of the body may take its time. `stream_age`: how old
     /// the request is when the answer counts as a stream.
-    pub fn begin_answer(&self, stream_age: Option<Duration>) {
+    pub(in crate::proxy) fn begin_answer(&self, stream_age: Option<Duration>) {
         let stream_from = stream_age.map(|age| self.born + age);
-        match (&self.exchange, &self.connection) {
+        match (&self.exchange, self.connection()) {
             (Some(exchange), _) => exchange.begin_answer(stream_from),
             (None, Some(connection)) => connection.begin_answer(stream_from),
             (None, None) => {}
@@ -163,8 +212,8 @@ impl RequestContext {
     }
 
     /// Notes that the whole answer is out: the rest of the body is of no more use.
-    pub fn end_answer(&self) {
-        match (&self.exchange, &self.connection) {
+    pub(in crate::proxy) fn end_answer(&self) {
+        match (&self.exchange, self.connection()) {
             (Some(exchange), _) => exchange.end_answer(),
             (None, Some(connection)) => connection.end_answer(),
             (None, None) => {}
@@ -174,12 +223,15 @@ impl RequestContext {
     /// Whether a drain has ended it as a stream.
     fn is_cut(&self) -> bool {
         let is_reset = self.exchange.as_ref().is_some_and(|it| it.is_cut());
-        is_reset || self.connection.as_ref().is_some_and(|it| it.is_cut())
+        is_reset || self.connection().is_some_and(Connection::is_cut)
     }
 
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
-    pub fn deny(&mut self, reason: DenyReason) {
-        let grant = self.grant();
+    pub(in crate::proxy) fn deny(&mut self, reason: DenyReason) {
+        let grant = match &self.verdict {
+            Verdict::Decided(decision) => decision.grant(),
+            _ => None,
+        };
         self.verdict = Verdict::Decided(Decision::Deny(Denial {
             reason,
             fault: None,
@@ -188,15 +240,6 @@ impl RequestContext {
             retry_after_s: None,
             methods: Vec::new(),
         }));
-    }
-
-    /// The proof of an allow, if there is one.
-    #[must_use]
-    pub const fn grant(&self) -> Option<&Grant> {
-        match &self.verdict {
-            Verdict::Decided(decision) => decision.grant(),
-            _ => None,
-        }
     }
 
     /// What was decided: about the request itself, or the one that a proxy has asked about.
@@ -229,14 +272,20 @@ impl RequestContext {
         }
     }
 
-    /// Method and target for the record: those of the request itself, or of the one that a proxy has asked about.
-    fn about(&self) -> (Option<&Method>, Option<&Target>) {
-        match &self.verdict {
-            Verdict::Asked(judged) => match &judged.about {
-                Some((method, target)) => (Some(method), Some(target)),
-                None => (self.method.as_ref(), self.target.as_ref()),
-            },
-            _ => (self.method.as_ref(), self.target.as_ref()),
+    /// Method, host and path for the record: those of the request itself, or of the one that a proxy has asked about.
+    fn about(&self) -> (Option<&Method>, &str, &str) {
+        let asked = match &self.verdict {
+            Verdict::Asked(judged) => judged.about.as_ref(),
+            _ => None,
+        };
+        match (asked, &self.stage) {
+            (Some((method, target)), _) => (Some(method), &target.host, target.path.as_str()),
+            (None, Stage::Admitted(request)) => {
+                let target = &request.target;
+                (Some(&request.method), &target.host, target.path.as_str())
+            }
+            (None, Stage::Refused(request)) => (request.method.as_ref(), "", &request.target),
+            (None, Stage::Arrived) => (None, "", ""),
         }
     }
 }
@@ -247,31 +296,29 @@ impl Drop for RequestContext {
         if self.is_cut() {
             self.fault = Some(Fault::Drained);
         }
-        let (method, target) = self.about();
-        // A refused request never came near an upstream.
-        let upstream = self
-            .grant()
-            .and_then(|grant| self.snapshot.config.upstreams.get(grant.route().upstream));
+        let (method, host, path) = self.about();
+        let downstream = self.downstream();
         let end = RequestEnd {
             id: self.id,
             born: self.born,
-            client: self.client.map(|client| client.address),
+            client: downstream.map(|downstream| downstream.client.address),
             method,
-            host: target.map_or("", |target| &target.host),
-            path: target.map_or(self.raw_target.as_str(), |target| target.path.as_str()),
+            host,
+            path,
             outcome: self.outcome(),
             decision: self.decision(),
             notes: self.notes(),
             broken: self.fault.and_then(Fault::code),
             status: self.status,
-            upstream,
+            // A refused request never came near an upstream.
+            upstream: self.upstream(),
             bytes_sent: self.bytes_sent,
         };
         self.snapshot.end_request(&end, now);
-        if let Some(connection) = &self.connection {
-            connection.end_request(now);
-            if self.is_serial {
-                connection.expect_head();
+        if let Some(downstream) = downstream {
+            downstream.connection.end_request(now);
+            if downstream.is_serial {
+                downstream.connection.expect_head();
             }
         }
     }
@@ -286,6 +333,7 @@ mod tests {
     use crate::limit::CounterSets;
     use crate::mail::post::Post;
     use crate::model::clock::{Clock, ManualClock, Timestamp};
+    use crate::model::forwarding::TrustedFields;
     use crate::snapshot::Services;
     use crate::store::generations::Generations;
     use crate::store::memory::MemoryStore;
@@ -332,8 +380,21 @@ mod tests {
         let (mine, theirs) = (Arc::clone(&snapshot), Arc::clone(&connection));
         let request = tokio::spawn(async move {
             let mut context = RequestContext::new(RequestId::from_number(1), mine);
-            context.connection = Some(theirs);
-            context.is_serial = true;
+            context.stage = Stage::Refused(RefusedRequest {
+                downstream: Downstream {
+                    client: Client::find(
+                        theirs.peer(),
+                        &http::HeaderMap::new(),
+                        &[],
+                        TrustedFields::NONE,
+                    ),
+                    connection: theirs,
+                    is_serial: true,
+                },
+                method: None,
+                target: String::new(),
+                reason: DenyReason::PathRefused,
+            });
             std::future::pending::<()>().await;
             drop(context);
         });

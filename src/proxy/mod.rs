@@ -39,14 +39,13 @@ use crate::auth::grant::{Decision, Unavailable};
 use crate::auth::method_override;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
-use crate::model::id::RequestIds;
-use crate::model::route::Upstream;
-use crate::proxy::context::{Fault, RequestContext, Verdict};
+use crate::model::id::{RequestId, RequestIds};
+use crate::proxy::context::{AdmittedRequest, Fault, RequestContext, Stage, Verdict};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
 use crate::proxy::respond::{Cause, Problem, cause_of};
 use crate::proxy::view::{admit, is_longer};
-use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope};
+use crate::snapshot::{Current, OwnEndpoints, OwnNotes, RequestScope, Snapshot};
 use crate::upstream::balancer::Balancer;
 
 /// The proxy: what Pingora asks at each phase.
@@ -82,83 +81,83 @@ impl Gateway {
     async fn serve_itself(
         &self,
         session: &mut Session,
-        ctx: &mut RequestContext,
-    ) -> pingora::Result<bool> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return Ok(false);
-        };
-        if !ctx.snapshot.is_clear(&target.path) {
-            return self.refuse(session, ctx, DenyReason::PathRefused).await;
+        request: &AdmittedRequest,
+        (id, snapshot): (RequestId, &Arc<Snapshot>),
+        verdict: &mut Verdict,
+    ) -> pingora::Result<Ending> {
+        let (target, client) = (&request.target, request.downstream.client);
+        if !snapshot.is_clear(&target.path) {
+            return Ok(Ending::Refused(DenyReason::PathRefused));
         }
         let notes = Arc::<OwnNotes>::default();
-        ctx.verdict = Verdict::Local(Arc::clone(&notes));
-        let served = if ctx.snapshot.is_question(target.path.as_str()) {
-            let about = (ctx.id, &*ctx.snapshot);
+        *verdict = Verdict::Local(Arc::clone(&notes));
+        let served = if snapshot.is_question(target.path.as_str()) {
+            let about = (id, &**snapshot);
             let asked = local::verify(session, &*self.own, target, client, about).await?;
-            asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
+            asked.map(|(status, judged)| {
+                *verdict = Verdict::Asked(Box::new(judged));
+                status
+            })
         } else {
             if method_override::is_named(&session.req_header().headers) {
-                return self
-                    .refuse(session, ctx, DenyReason::MethodOverrideRefused)
-                    .await;
+                return Ok(Ending::Refused(DenyReason::MethodOverrideRefused));
             }
             let scope = RequestScope {
-                id: ctx.id,
+                id,
                 client: client.address,
-                origin: origin_of(ctx.scheme, &target.authority),
-                snapshot: Arc::clone(&ctx.snapshot),
-                notes: Arc::clone(&notes),
+                origin: origin_of(request.scheme, &target.authority),
+                snapshot: Arc::clone(snapshot),
+                notes,
             };
-            let answered = local::serve(session, &*self.own, target, scope).await?;
-            answered.map(|status| (status, Verdict::Local(notes)))
+            local::serve(session, &*self.own, target, scope).await?
         };
-        match served {
-            Ok((status, verdict)) => {
-                ctx.status = status;
-                ctx.verdict = verdict;
-                Ok(true)
-            }
-            Err(reason) => self.refuse(session, ctx, reason).await,
-        }
+        Ok(served.map_or_else(Ending::Refused, Ending::Answered))
     }
 
-    /// Has the request decided; `true`: it was answered.
+    /// Has the request decided.
     async fn decide(
         &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-    ) -> pingora::Result<bool> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            return Ok(false);
-        };
-        let head = session.req_header();
-        let view = target.view(&head.method, ctx.scheme, client.address, &head.headers);
-        match ctx.snapshot.authorizer.decide(&view).await {
+        head: &RequestHeader,
+        request: &AdmittedRequest,
+        snapshot: &Snapshot,
+    ) -> (Decision, Ending) {
+        let (target, client) = (&request.target, request.downstream.client);
+        let view = target.view(&head.method, request.scheme, client.address, &head.headers);
+        let decision = snapshot.authorizer.decide(&view).await;
+        let ending = match &decision {
             Decision::Allow(grant) => {
-                ctx.first_address = self.balancer.take(grant.route().upstream);
-                let is_too_large = is_longer(head, ctx.snapshot.config.limits.body_bytes_max);
-                ctx.verdict = Verdict::Decided(Decision::Allow(grant));
-                if is_too_large {
-                    return self.refuse(session, ctx, DenyReason::BodyTooLarge).await;
+                let first_address = self.balancer.take(grant.route().upstream);
+                if is_longer(head, snapshot.config.limits.body_bytes_max) {
+                    Ending::Refused(DenyReason::BodyTooLarge)
+                } else {
+                    Ending::Forwarded { first_address }
                 }
-                Ok(false)
             }
             Decision::Deny(denial) => {
-                let problem = Problem::from(&denial);
                 let target = target.path_and_query.as_str();
-                let instead = ctx.snapshot.authorizer.instead_of(&denial, &view, target);
-                ctx.verdict = Verdict::Decided(Decision::Deny(denial));
-                if let Some(location) = instead {
-                    return redirect(session, ctx, &location).await;
+                match snapshot.authorizer.instead_of(denial, &view, target) {
+                    Some(location) => Ending::Redirected(location),
+                    None => Ending::Problem(Problem::from(denial)),
                 }
-                self.answer(session, ctx, &problem).await
             }
-            Decision::Fail(cause) => {
-                ctx.verdict = Verdict::Decided(Decision::Fail(cause));
-                self.answer(session, ctx, &Problem::from(cause)).await
-            }
-        }
+            Decision::Fail(cause) => Ending::Problem(Problem::from(*cause)),
+        };
+        (decision, ending)
     }
+}
+
+/// How a request goes on once its head was judged.
+enum Ending {
+    /// It goes to its upstream, of whose addresses this one is tried first.
+    Forwarded { first_address: usize },
+    /// It was answered, with this status.
+    Answered(u16),
+    /// A browser is sent elsewhere.
+    Redirected(String),
+    /// It is refused.
+    Refused(DenyReason),
+    /// It is answered with this problem, and the verdict says why.
+    Problem(Problem),
 }
 
 /// Sends a browser elsewhere.
@@ -174,13 +173,10 @@ async fn redirect(
     Ok(true)
 }
 
-/// The upstream that a granted request goes to. None without a grant: this is where that rule holds.
+/// What a request cannot go to an upstream without. This is where that rule holds.
 // INVARIANT: nothing reaches an upstream without a grant (tests/it: every refusal's upstream log is empty).
-fn granted_upstream(ctx: &RequestContext) -> pingora::Result<&Upstream> {
-    let upstream = ctx
-        .grant()
-        .and_then(|grant| ctx.snapshot.config.upstreams.get(grant.route().upstream));
-    upstream.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
+fn granted<T>(proof: Option<T>) -> pingora::Result<T> {
+    proof.ok_or_else(|| Error::explain(ErrorType::InternalError, "no grant").into_in())
 }
 
 #[async_trait]
@@ -199,14 +195,26 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        if let Err(reason) = admit(session, ctx)? {
-            if ctx.snapshot.is_question(&ctx.raw_target) {
+        ctx.stage = admit(session, ctx)?;
+        let request = match &ctx.stage {
+            Stage::Admitted(request) => request,
+            Stage::Refused(request) => {
+                let reason = request.reason;
+                let problem = if ctx.snapshot.is_question(&request.target) {
+                    Problem::for_proxy(reason)
+                } else {
+                    Problem::from(reason)
+                };
                 ctx.deny(reason);
-                return self.answer(session, ctx, &Problem::for_proxy(reason)).await;
+                return self.answer(session, ctx, &problem).await;
             }
-            return self.refuse(session, ctx, reason).await;
-        }
-        let network = ctx.connection.as_ref().and_then(|it| it.network_requests());
+            Stage::Arrived => {
+                // Only our own streams have judged the head.
+                let kind = ErrorType::InternalError;
+                return Err(Error::explain(kind, "a stream without a guard").into_in());
+            }
+        };
+        let network = request.downstream.connection.network_requests();
         ctx.place = self.in_flight.enter(network);
         if ctx.place.is_none() {
             let cause = Unavailable::Overloaded;
@@ -214,14 +222,29 @@ impl ProxyHttp for Gateway {
             ctx.verdict = Verdict::Decided(Decision::Fail(cause));
             return self.answer(session, ctx, &Problem::from(cause)).await;
         }
-        let is_own = ctx
-            .target
-            .as_ref()
-            .is_some_and(|target| ctx.snapshot.serves_itself(&target.host, &target.path));
-        if is_own {
-            self.serve_itself(session, ctx).await
+        let target = &request.target;
+        let ending = if ctx.snapshot.serves_itself(&target.host, &target.path) {
+            let about = (ctx.id, &ctx.snapshot);
+            self.serve_itself(session, request, about, &mut ctx.verdict)
+                .await?
         } else {
-            self.decide(session, ctx).await
+            let decided = self.decide(session.req_header(), request, &ctx.snapshot);
+            let (decision, ending) = decided.await;
+            ctx.verdict = Verdict::Decided(decision);
+            ending
+        };
+        match ending {
+            Ending::Forwarded { first_address } => {
+                ctx.attempts.first_address = first_address;
+                Ok(false)
+            }
+            Ending::Answered(status) => {
+                ctx.status = status;
+                Ok(true)
+            }
+            Ending::Redirected(location) => redirect(session, ctx, &location).await,
+            Ending::Refused(reason) => self.refuse(session, ctx, reason).await,
+            Ending::Problem(problem) => self.answer(session, ctx, &problem).await,
         }
     }
 
@@ -231,20 +254,23 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         ctx.begin_attempt();
-        let upstream = granted_upstream(ctx)?;
-        let place = ctx.first_address.wrapping_add(ctx.failed_connects);
+        let upstream = granted(ctx.upstream())?;
+        let attempts = &ctx.attempts;
+        let place = attempts
+            .first_address
+            .wrapping_add(attempts.failed_connects);
         let now = ctx.snapshot.services.clock.elapsed();
         let address = self.balancer.address(upstream, place, now).ok_or_else(|| {
             Error::explain(ErrorType::ConnectNoRoute, "the built-in echo does not run").into_up()
         })?;
         let limits = &ctx.snapshot.config.limits;
         let is_handshake = session.is_upgrade_req();
-        let fresh = (ctx.is_resent || is_handshake).then_some(ctx.id);
+        let fresh = (attempts.is_resent || is_handshake).then_some(ctx.id);
         let mut peer = peer::peer(upstream, address, limits, fresh);
         if is_handshake {
             handshake::prepare(&mut peer);
         }
-        ctx.attempt.address = Some(address);
+        ctx.attempts.present.address = Some(address);
         Ok(Box::new(peer))
     }
 
@@ -264,10 +290,10 @@ impl ProxyHttp for Gateway {
             exchange.sends_to(socket.map(Arc::clone));
         }
         if reused {
-            return ctx.attempt.check_kept(socket.map(Arc::as_ref));
+            return ctx.attempts.present.check_kept(socket.map(Arc::as_ref));
         }
-        ctx.attempt
-            .note_connected(&ctx.snapshot.services, self.balancer.ejections());
+        let attempt = &ctx.attempts.present;
+        attempt.note_connected(&ctx.snapshot.services, self.balancer.ejections());
         Ok(())
     }
 
@@ -278,15 +304,16 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut e: Box<Error>,
     ) -> Box<Error> {
-        if let Ok(upstream) = granted_upstream(ctx) {
+        let upstream = ctx.upstream();
+        if let Some(upstream) = upstream {
             let (services, ejections) = (&ctx.snapshot.services, self.balancer.ejections());
-            ctx.attempt
-                .note_failed(services, upstream, ejections, e.etype());
+            let attempt = &ctx.attempts.present;
+            attempt.note_failed(services, upstream, ejections, e.etype());
         }
         // Nothing was sent, so any method may try the next address, once.
-        ctx.failed_connects += 1;
-        let has_another = granted_upstream(ctx).is_ok_and(|upstream| 1 < upstream.addresses.len());
-        e.set_retry(ctx.failed_connects == 1 && has_another);
+        let has_another = upstream.is_some_and(|upstream| 1 < upstream.addresses.len());
+        ctx.attempts.failed_connects += 1;
+        e.set_retry(ctx.attempts.failed_connects == 1 && has_another);
         e
     }
 
@@ -296,19 +323,16 @@ impl ProxyHttp for Gateway {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        let (Some(grant), Some(target), Some(connection), Some(client)) =
-            (ctx.grant(), &ctx.target, &ctx.connection, ctx.client)
-        else {
-            return Err(Error::explain(ErrorType::InternalError, "no grant").into_in());
-        };
+        let (request, grant) = granted(ctx.granted())?;
+        let downstream = &request.downstream;
         let forwarding = Forwarding {
             strip: &ctx.snapshot.strip,
             route: grant.route(),
-            target,
-            scheme: ctx.scheme,
+            target: &request.target,
+            scheme: request.scheme,
             request_id: ctx.id,
-            peer: connection.peer_value(),
-            believed: client.believed,
+            peer: downstream.connection.peer_value(),
+            believed: downstream.client.believed,
         };
         headers::to_upstream(upstream_request, &forwarding, grant.identity_headers());
         Ok(())
@@ -321,7 +345,8 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        ctx.attempt.is_body_begun = true;
+        let attempt = &mut ctx.attempts.present;
+        attempt.is_body_begun = true;
         // INVARIANT: a body ends once. Pingora would write an empty last piece as the chunk that ends a body, and then end
         // the body (tests/it: a_body_ends_once_at_the_upstream_whatever_it_came_in).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -329,11 +354,11 @@ impl ProxyHttp for Gateway {
         }
         let bytes_max = ctx.snapshot.config.limits.body_bytes_max;
         let bytes = body.as_ref().map_or(0, |piece| piece.len() as u64);
-        ctx.attempt.body_bytes += bytes;
+        attempt.body_bytes += bytes;
         if let Some(exchange) = &ctx.exchange {
             exchange.body_came(bytes, end_of_stream);
         }
-        if bytes_max != 0 && bytes_max < ctx.attempt.body_bytes && !session.was_upgraded() {
+        if bytes_max != 0 && bytes_max < attempt.body_bytes && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the body is too large",
@@ -357,7 +382,7 @@ impl ProxyHttp for Gateway {
         if is_switch || !status.is_informational() {
             ctx.status = status.as_u16();
         }
-        if is_switch && let Some(connection) = &ctx.connection {
+        if is_switch && let Some(connection) = ctx.connection() {
             connection.upgrade();
         }
         headers::to_caller(upstream_response, &ctx.snapshot.strip, ctx.id)?;
@@ -366,8 +391,8 @@ impl ProxyHttp for Gateway {
             ctx.begin_body();
         } else if !status.is_informational() {
             // By a kept connection too: otherwise an address whose connections last would stay skipped.
-            ctx.attempt
-                .note_connected(&ctx.snapshot.services, self.balancer.ejections());
+            let attempt = &ctx.attempts.present;
+            attempt.note_connected(&ctx.snapshot.services, self.balancer.ejections());
             respond::announce_end(session);
             ctx.begin_answer(open_ended::stream_age(upstream_response));
             if respond::is_bodyless(session, upstream_response) {
@@ -398,8 +423,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        let may_resend = ctx.attempt.may_resend(session, &mut e, client_reused) && !ctx.is_resent;
-        ctx.is_resent = true;
+        let may_resend = ctx.attempts.may_resend(session, &mut e, client_reused);
+        ctx.attempts.is_resent = true;
         e.set_retry(may_resend);
         e
     }
@@ -410,8 +435,7 @@ impl ProxyHttp for Gateway {
         e: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let connection = ctx.connection.as_ref();
-        let cause = match (cause_of(e), connection) {
+        let cause = match (cause_of(e), ctx.connection()) {
             (Cause::CallerGone, Some(it)) if it.is_body_malformed() => {
                 Cause::Refused(DenyReason::RequestMalformed)
             }
@@ -426,8 +450,8 @@ impl ProxyHttp for Gateway {
                 Some(Problem::from(reason))
             }
             Cause::Upstream(problem) => {
-                let name = granted_upstream(ctx).map_or("", |upstream| &upstream.name);
-                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = ctx.attempt.address.map(tracing::field::display), "an upstream failed");
+                let name = ctx.upstream().map_or("", |upstream| &upstream.name);
+                warn!(request.id = %ctx.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = ctx.attempts.present.address.map(tracing::field::display), "an upstream failed");
                 ctx.fault = Some(Fault::Upstream(problem.code));
                 Some(problem)
             }

@@ -8,7 +8,7 @@ use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::proxy::Gateway;
-use crate::proxy::context::{RequestContext, Verdict};
+use crate::proxy::context::{RequestContext, Stage, Verdict};
 use crate::proxy::respond::{self, Problem};
 use crate::proxy::view::named_origin;
 use crate::snapshot::{Refusal, RefusalPage};
@@ -35,8 +35,7 @@ impl Gateway {
         ctx.status = problem.status;
         let head = session.req_header();
         let wants_page = ctx
-            .method
-            .as_ref()
+            .method()
             .is_some_and(|method| wants_page(method, &head.headers));
         let page = if wants_page {
             Box::pin(self.page(head, ctx, problem)).await
@@ -55,16 +54,21 @@ impl Gateway {
         ctx: &RequestContext,
         problem: &Problem,
     ) -> Option<RefusalPage> {
-        let (Some(target), Some(client)) = (&ctx.target, ctx.client) else {
-            // The page leads to where the application begins, for the path has no one reading. It says nothing of who is
-            // logged in: the request is refused before it has a place among those that may use the store.
-            let origin = named_origin(head, ctx)?;
-            let refusal = told(head, ctx, problem, None, (&origin, ""));
-            return self.own.page(&refusal);
+        let request = match &ctx.stage {
+            Stage::Admitted(request) => request,
+            Stage::Refused(request) => {
+                // The page leads to where the application begins, for the path has no one reading. It does not say who is
+                // logged in: the request is refused before it has a place among those that may use the store.
+                let origin = named_origin(head, request, &ctx.snapshot)?;
+                let refusal = told(head, ctx, problem, None, (&origin, ""));
+                return self.own.page(&refusal);
+            }
+            Stage::Arrived => return None,
         };
+        let (target, client) = (&request.target, request.downstream.client);
         let headers = &head.headers;
         let snapshot = &ctx.snapshot;
-        let origin = origin_of(ctx.scheme, &target.authority);
+        let origin = origin_of(request.scheme, &target.authority);
         let decided = match &ctx.verdict {
             Verdict::Decided(decision) => decision.identity().cloned(),
             _ => None,

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 
 use crate::auth::client::Client;
 use crate::auth::origin::origin_of;
@@ -15,24 +14,22 @@ use crate::config::Config;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
-use crate::proxy::context::RequestContext;
+use crate::proxy::context::{AdmittedRequest, Downstream, RefusedRequest, RequestContext, Stage};
 use crate::proxy::guard::{HeadLimits, check_h2};
 use crate::proxy::headers::REQUEST_ID;
+use crate::snapshot::Snapshot;
 
 /// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
 const CALLER_WRITE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Judges the head and reads from it what the decision needs.
+/// Judges the head and reads from it what the decision needs; [`Stage::Arrived`] if the stream has no guard.
 pub(in crate::proxy) fn admit(
     session: &mut Session,
     ctx: &mut RequestContext,
-) -> pingora::Result<Result<(), DenyReason>> {
-    let connection = Connection::of(session.digest()).cloned();
-    let Some(connection) = connection else {
-        // Only our own streams have judged the head.
-        return Err(Error::explain(ErrorType::InternalError, "a stream without a guard").into_in());
+) -> pingora::Result<Stage> {
+    let Some(connection) = Connection::of(session.digest()).cloned() else {
+        return Ok(Stage::Arrived);
     };
-    ctx.is_serial = session.as_http1().is_some();
     session.set_write_timeout(Some(CALLER_WRITE_TIMEOUT));
     match session.req_header().version {
         // No interim answer but the switch to another protocol (RFC 9110 section 15.2).
@@ -49,31 +46,40 @@ pub(in crate::proxy) fn admit(
         &listen.trusted_proxies,
         listen.trusted_headers,
     );
-    ctx.client = Some(client);
     let refused = connection.take_refused();
-    connection.begin_request(session.req_header().headers.contains_key(EXPECT));
-    ctx.connection = Some(connection);
+    connection.begin_request(head.headers.contains_key(EXPECT));
+    let downstream = Downstream {
+        connection,
+        client,
+        is_serial: session.as_http1().is_some(),
+    };
     if let Some(refused) = refused {
-        let reason = refused.reason;
-        ctx.note_refused(refused);
         session.set_keepalive(None);
-        return Ok(Err(reason));
+        return Ok(Stage::Refused(RefusedRequest {
+            downstream,
+            method: Method::from_bytes(refused.method.as_bytes()).ok(),
+            target: refused.target,
+            reason: refused.reason,
+        }));
     }
-    ctx.method = Some(head.method.clone());
+    let method = head.method.clone();
     let read = read_target(head, &head_limits(&ctx.snapshot.config))
         .and_then(|target| as_forwarded(target, head, client, ctx));
     Ok(match read {
-        Ok(target) => {
-            ctx.target = Some(target);
-            Ok(())
-        }
+        Ok((target, scheme)) => Stage::Admitted(AdmittedRequest {
+            downstream,
+            method,
+            target,
+            scheme,
+        }),
         Err(reason) => {
             let raw = String::from_utf8_lossy(head.raw_path());
-            raw.split('?')
-                .next()
-                .unwrap_or_default()
-                .clone_into(&mut ctx.raw_target);
-            Err(reason)
+            Stage::Refused(RefusedRequest {
+                downstream,
+                method: Some(method),
+                target: raw.split('?').next().unwrap_or_default().to_owned(),
+                reason,
+            })
         }
     })
 }
@@ -110,12 +116,12 @@ fn as_forwarded(
     head: &RequestHeader,
     client: Client,
     ctx: &mut RequestContext,
-) -> Result<Target, DenyReason> {
+) -> Result<(Target, &'static str), DenyReason> {
     if ctx.snapshot.is_question(target.path.as_str()) {
-        return Ok(target);
+        return Ok((target, "http"));
     }
     let public = &ctx.snapshot.config.listen.public_url.scheme;
-    ctx.scheme = client.scheme(&head.headers, public)?;
+    let scheme = client.scheme(&head.headers, public)?;
     let mut ids = head.headers.get_all(REQUEST_ID).iter();
     if client.peer_is_trusted
         && let (Some(id), None) = (ids.next(), ids.next())
@@ -123,20 +129,25 @@ fn as_forwarded(
     {
         ctx.id = id;
     }
-    match client.authority(&head.headers)? {
-        Some(authority) => target.at_host(authority),
-        None => Ok(target),
-    }
+    let target = match client.authority(&head.headers)? {
+        Some(authority) => target.at_host(authority)?,
+        None => target,
+    };
+    Ok((target, scheme))
 }
 
 /// The origin that a request names whose path cannot be read; `None` where that cannot be read either, and for a question,
 /// which no person asks.
-pub(in crate::proxy) fn named_origin(head: &RequestHeader, ctx: &RequestContext) -> Option<String> {
-    if ctx.snapshot.is_question(&ctx.raw_target) {
+pub(in crate::proxy) fn named_origin(
+    head: &RequestHeader,
+    request: &RefusedRequest,
+    snapshot: &Snapshot,
+) -> Option<String> {
+    if snapshot.is_question(&request.target) {
         return None;
     }
-    let client = ctx.client?;
-    let public = &ctx.snapshot.config.listen.public_url.scheme;
+    let client = request.downstream.client;
+    let public = &snapshot.config.listen.public_url.scheme;
     let scheme = client.scheme(&head.headers, public).ok()?;
     let root = target_of(head, b"/").ok()?;
     let root = match client.authority(&head.headers).ok()? {
