@@ -40,7 +40,7 @@ use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
-use crate::store::generations::Stamp;
+use crate::store::generations::{Generations, Stamp};
 use crate::store::uses::SessionUses;
 use crate::telemetry::metrics::Metrics;
 
@@ -103,21 +103,65 @@ pub(crate) struct Verifier {
 
 /// A verified caller, for as long as it may be taken from memory.
 struct Remembered {
-    kind: Kind,
     caller: Arc<Caller>,
-    /// Void once anything has touched the account; foreign callers have none.
-    stamp: Option<Stamp>,
-    /// Void once a key of its issuer is gone, or all of them are too old; only what a foreign key has signed has one.
-    signed: Option<SignedBy>,
     /// Verified again from then on.
     until: Timestamp,
-    /// What each use of an API key is held to.
-    terms: Option<Terms>,
-    /// For a session cookie: verified again when it was not used for too long, too.
-    uses: Option<Use>,
+    evidence: Evidence,
 }
 
-/// Whose keys a token was verified with, and which generation of them.
+/// What a caller was verified by, and what else ends its time in memory. A stamp is void once anything has touched the
+/// account.
+enum Evidence {
+    /// A bearer token of our own.
+    OwnToken {
+        stamp: Stamp,
+    },
+    /// A token of a foreign issuer.
+    ForeignToken {
+        /// The field of the issuer's own that it came in, by the field's place; `None`: `Authorization`.
+        field: Option<usize>,
+        /// `None`: the issuer was asked about it.
+        signed: Option<SignedBy>,
+    },
+    ApiKey {
+        stamp: Stamp,
+        terms: Terms,
+    },
+    Session {
+        cookie: CookieKind,
+        stamp: Stamp,
+        uses: Use,
+    },
+}
+
+impl Evidence {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::OwnToken { .. } | Self::ForeignToken { field: None, .. } => Kind::Bearer,
+            Self::ForeignToken {
+                field: Some(place), ..
+            } => Kind::Edge(*place),
+            Self::ApiKey { .. } => Kind::ApiKey,
+            Self::Session { cookie, .. } => Kind::Cookie(*cookie),
+        }
+    }
+
+    /// Whether it still counts, the time that the caller itself has aside.
+    fn counts(&self, generations: &Generations, now: Timestamp) -> bool {
+        match self {
+            Self::OwnToken { stamp } | Self::ApiKey { stamp, .. } => generations.is_current(*stamp),
+            Self::ForeignToken { signed, .. } => signed
+                .as_ref()
+                .is_none_or(|signed| signed.issuer.is_current(signed.generation, now)),
+            Self::Session { stamp, uses, .. } => {
+                now < uses.idle_end() && generations.is_current(*stamp)
+            }
+        }
+    }
+}
+
+/// The issuer whose keys a token was verified with, and their generation. Void once a key is gone, or all of them are too
+/// old.
 struct SignedBy {
     issuer: Arc<IssuerState>,
     generation: u64,
@@ -140,27 +184,26 @@ impl Terms {
 
 impl Remembered {
     /// The caller of a foreign token.
-    fn foreign(accepted: Accepted, signed: Option<SignedBy>, until: Timestamp) -> Self {
+    fn foreign(
+        accepted: Accepted,
+        field: Option<usize>,
+        signed: Option<SignedBy>,
+        until: Timestamp,
+    ) -> Self {
         let caller = Caller::new(accepted.identity).without(accepted.left_out);
         Self {
-            kind: Kind::Bearer,
             caller: Arc::new(caller),
-            stamp: None,
-            signed,
             until,
-            uses: None,
-            terms: None,
+            evidence: Evidence::ForeignToken { field, signed },
         }
     }
+}
 
-    fn counts_at(&self, now: Timestamp) -> bool {
-        let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
-        let is_signed = self
-            .signed
-            .as_ref()
-            .is_none_or(|signed| signed.issuer.is_current(signed.generation, now));
-        now < self.until && is_in_use && is_signed
-    }
+/// The field of its issuer that a token came in.
+#[derive(Clone, Copy)]
+struct TokenField<'a> {
+    place: usize,
+    name: &'a HeaderName,
 }
 
 /// A text remembered as one kind of credential never stands for the other.
@@ -216,11 +259,9 @@ impl Verifier {
         let digest = digest::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
-            && remembered.kind == kind
-            && remembered.counts_at(now)
-            && remembered
-                .stamp
-                .is_none_or(|stamp| self.store.generations().is_current(stamp))
+            && remembered.evidence.kind() == kind
+            && now < remembered.until
+            && remembered.evidence.counts(self.store.generations(), now)
         {
             self.metrics.identity_cache_hit();
             self.admit(&remembered, origin, now)?;
@@ -246,10 +287,10 @@ impl Verifier {
         match kind {
             Kind::Bearer => self.bearer(text, None, origin, now).await,
             Kind::Edge(place) => {
-                let field = self.token_headers.get(place);
-                let field = field.ok_or(DenyReason::BearerInvalid)?;
-                let verified = self.bearer(text, Some(field), origin, now).await?;
-                Ok(Remembered { kind, ..verified })
+                let name = self.token_headers.get(place);
+                let name = name.ok_or(DenyReason::BearerInvalid)?;
+                let field = Some(TokenField { place, name });
+                self.bearer(text, field, origin, now).await
             }
             Kind::ApiKey => self.api_key(text, now).await,
             Kind::Cookie(kind) => self.session(kind, text, now).await,
@@ -278,7 +319,7 @@ impl Verifier {
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
         let (kind, text) = parts_of(&credential);
         let remembered = self.verified.get(&digest::digest(text))?;
-        (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
+        (remembered.evidence.kind() == kind).then(|| Arc::clone(&remembered.caller))
     }
 
     /// Holds one use of a verified credential to its terms, and notes it.
@@ -289,7 +330,7 @@ impl Verifier {
         origin: Origin,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Some(terms) = &remembered.terms {
+        if let Evidence::ApiKey { terms, .. } = &remembered.evidence {
             if !terms.admit_from(origin.client) {
                 return Err(Unverified::of_key(KeyFaultKind::Network, terms.state.id));
             }
@@ -301,8 +342,10 @@ impl Verifier {
                 self.key_use.note(&terms.state, now);
             }
         }
-        if origin.counts {
-            self.note_use(remembered, now);
+        if let Evidence::Session { uses, .. } = &remembered.evidence
+            && origin.counts
+        {
+            self.note_use(uses, now);
         }
         Ok(())
     }
