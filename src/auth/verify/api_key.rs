@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Kind, Remembered, Terms, Verifier};
+use crate::auth::verify::{Evidence, Remembered, Terms, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::{ResourceRole, Role, Scope};
 use crate::model::account::{ApiKey, Digest};
@@ -69,17 +69,16 @@ impl Verifier {
         };
         let identity = self.key_identity(&key, &subject);
         Ok(Remembered {
-            kind: Kind::ApiKey,
             caller: Arc::new(Caller::new(identity)),
-            stamp: Some(stamp),
-            signed: None,
             until,
-            uses: None,
-            terms: Some(Terms {
-                state: self.key_use.state(key.id),
-                allow_from: key.allow_from,
-                rate_per_minute: key.rate_per_minute,
-            }),
+            evidence: Evidence::ApiKey {
+                stamp,
+                terms: Terms {
+                    state: self.key_use.state(key.id),
+                    allow_from: key.allow_from,
+                    rate_per_minute: key.rate_per_minute,
+                },
+            },
         })
     }
 

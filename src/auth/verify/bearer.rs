@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
@@ -12,7 +11,7 @@ use crate::auth::verify::claims::{Expected, text};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::opaque::is_opaque;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Kind, Origin, Remembered, SignedBy, Verifier};
+use crate::auth::verify::{Evidence, Origin, Remembered, SignedBy, TokenField, Verifier};
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
@@ -33,7 +32,7 @@ impl Verifier {
     pub(super) async fn bearer(
         &self,
         token: &str,
-        field: Option<&HeaderName>,
+        field: Option<TokenField<'_>>,
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
@@ -63,14 +62,14 @@ impl Verifier {
             };
             return Err(kind.with(format!("iss is {}", shown(issuer))).into());
         };
-        if !foreign.comes_in(field) {
+        if !foreign.comes_in(field.map(|field| field.name)) {
             let fault = Unverified::from(FaultKind::OtherField);
             return Err(fault.of_issuer(foreign.state().name()));
         }
         let checked = if foreign.state().has_keys() {
-            foreign_login(foreign, unverified, now).await
+            foreign_login(foreign, unverified, field, now).await
         } else {
-            self.introspected(foreign, token, origin, now).await
+            self.introspected(foreign, token, field, origin, now).await
         };
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
@@ -120,13 +119,9 @@ impl Verifier {
         let identity = self.login_identity(&subject, Some(session), scopes, Some(expires));
         let until = expires.min(found.idle_end).min(found.absolute_end);
         Ok(Remembered {
-            kind: Kind::Bearer,
             caller: Arc::new(Caller::new(identity)),
-            stamp: Some(stamp),
-            signed: None,
             until,
-            uses: None,
-            terms: None,
+            evidence: Evidence::OwnToken { stamp },
         })
     }
 
@@ -169,6 +164,7 @@ impl Verifier {
 async fn foreign_login(
     foreign: &ForeignIssuer,
     unverified: UnverifiedToken<'_>,
+    field: Option<TokenField<'_>>,
     now: Timestamp,
 ) -> Result<Remembered, Unverified> {
     let issuer = foreign.state();
@@ -192,7 +188,8 @@ async fn foreign_login(
         generation: found.generation,
     };
     let until = accepted.until;
-    Ok(Remembered::foreign(accepted, Some(signed), until))
+    let field = field.map(|field| field.place);
+    Ok(Remembered::foreign(accepted, field, Some(signed), until))
 }
 
 fn unknown_key(kid: &str) -> TokenFault {

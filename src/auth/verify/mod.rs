@@ -40,7 +40,7 @@ use crate::role_source::RoleSources;
 use crate::store::Store;
 use crate::store::cached::{Subject, Subjects, weight_of};
 use crate::store::error::StoreError;
-use crate::store::generations::Stamp;
+use crate::store::generations::{Generations, Stamp};
 use crate::store::uses::SessionUses;
 use crate::telemetry::metrics::Metrics;
 
@@ -103,21 +103,64 @@ pub(crate) struct Verifier {
 
 /// A cached caller.
 struct Remembered {
-    kind: Kind,
     caller: Arc<Caller>,
-    /// Void after any change to the account; `None` for foreign callers.
-    stamp: Option<Stamp>,
-    /// Void when a key of its issuer is gone, or all of them are too old; set only for tokens signed by a foreign key.
-    signed: Option<SignedBy>,
     /// Time from which it is verified again.
     until: Timestamp,
-    /// The conditions of each use of an API key.
-    terms: Option<Terms>,
-    /// For a session cookie: also verified again after too long an idle time.
-    uses: Option<Use>,
+    evidence: Evidence,
 }
 
-/// The issuer whose keys verified a token, and their generation.
+/// The evidence that verified a caller, and what besides `until` makes its cache entry void. A stamp is void after any change
+/// to the account.
+enum Evidence {
+    /// A bearer token of the gateway.
+    OwnToken {
+        stamp: Stamp,
+    },
+    /// A token of a foreign issuer.
+    ForeignToken {
+        /// Index of the issuer's own header field; `None`: `Authorization`.
+        field: Option<usize>,
+        /// The keys that signed it; `None`: the issuer introspected it.
+        signed: Option<SignedBy>,
+    },
+    ApiKey {
+        stamp: Stamp,
+        terms: Terms,
+    },
+    Session {
+        cookie: CookieKind,
+        stamp: Stamp,
+        uses: Use,
+    },
+}
+
+impl Evidence {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::OwnToken { .. } | Self::ForeignToken { field: None, .. } => Kind::Bearer,
+            Self::ForeignToken {
+                field: Some(place), ..
+            } => Kind::Edge(*place),
+            Self::ApiKey { .. } => Kind::ApiKey,
+            Self::Session { cookie, .. } => Kind::Cookie(*cookie),
+        }
+    }
+
+    /// Whether it still counts, apart from the caller's own expiry.
+    fn counts(&self, generations: &Generations, now: Timestamp) -> bool {
+        match self {
+            Self::OwnToken { stamp } | Self::ApiKey { stamp, .. } => generations.is_current(*stamp),
+            Self::ForeignToken { signed, .. } => signed
+                .as_ref()
+                .is_none_or(|signed| signed.issuer.is_current(signed.generation, now)),
+            Self::Session { stamp, uses, .. } => {
+                now < uses.idle_end() && generations.is_current(*stamp)
+            }
+        }
+    }
+}
+
+/// The issuer whose keys verified a token, and their generation. Void once a key is gone, or all of them are too old.
 struct SignedBy {
     issuer: Arc<IssuerState>,
     generation: u64,
@@ -140,27 +183,26 @@ impl Terms {
 
 impl Remembered {
     /// The caller of a foreign token.
-    fn foreign(accepted: Accepted, signed: Option<SignedBy>, until: Timestamp) -> Self {
+    fn foreign(
+        accepted: Accepted,
+        field: Option<usize>,
+        signed: Option<SignedBy>,
+        until: Timestamp,
+    ) -> Self {
         let caller = Caller::new(accepted.identity).without(accepted.left_out);
         Self {
-            kind: Kind::Bearer,
             caller: Arc::new(caller),
-            stamp: None,
-            signed,
             until,
-            uses: None,
-            terms: None,
+            evidence: Evidence::ForeignToken { field, signed },
         }
     }
+}
 
-    fn counts_at(&self, now: Timestamp) -> bool {
-        let is_in_use = self.uses.as_ref().is_none_or(|uses| now < uses.idle_end());
-        let is_signed = self
-            .signed
-            .as_ref()
-            .is_none_or(|signed| signed.issuer.is_current(signed.generation, now));
-        now < self.until && is_in_use && is_signed
-    }
+/// The field of its issuer that a token came in.
+#[derive(Clone, Copy)]
+struct TokenField<'a> {
+    place: usize,
+    name: &'a HeaderName,
 }
 
 /// The kind of a cached credential: a text cached as one kind is never accepted as another.
@@ -216,11 +258,9 @@ impl Verifier {
         let digest = digest::digest(text);
         let now = self.clock.now();
         if let Some(remembered) = self.verified.get(&digest)
-            && remembered.kind == kind
-            && remembered.counts_at(now)
-            && remembered
-                .stamp
-                .is_none_or(|stamp| self.store.generations().is_current(stamp))
+            && remembered.evidence.kind() == kind
+            && now < remembered.until
+            && remembered.evidence.counts(self.store.generations(), now)
         {
             self.metrics.identity_cache_hit();
             self.admit(&remembered, origin, now)?;
@@ -246,10 +286,10 @@ impl Verifier {
         match kind {
             Kind::Bearer => self.bearer(text, None, origin, now).await,
             Kind::Edge(place) => {
-                let field = self.token_headers.get(place);
-                let field = field.ok_or(DenyReason::BearerInvalid)?;
-                let verified = self.bearer(text, Some(field), origin, now).await?;
-                Ok(Remembered { kind, ..verified })
+                let name = self.token_headers.get(place);
+                let name = name.ok_or(DenyReason::BearerInvalid)?;
+                let field = Some(TokenField { place, name });
+                self.bearer(text, field, origin, now).await
             }
             Kind::ApiKey => self.api_key(text, now).await,
             Kind::Cookie(kind) => self.session(kind, text, now).await,
@@ -279,7 +319,7 @@ impl Verifier {
     pub(crate) fn remembered(&self, credential: Credential<'_>) -> Option<Arc<Caller>> {
         let (kind, text) = parts_of(&credential);
         let remembered = self.verified.get(&digest::digest(text))?;
-        (remembered.kind == kind).then(|| Arc::clone(&remembered.caller))
+        (remembered.evidence.kind() == kind).then(|| Arc::clone(&remembered.caller))
     }
 
     /// Checks one use of a verified credential against its conditions, and notes it.
@@ -290,7 +330,7 @@ impl Verifier {
         origin: Origin,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Some(terms) = &remembered.terms {
+        if let Evidence::ApiKey { terms, .. } = &remembered.evidence {
             if !terms.admit_from(origin.client) {
                 return Err(Unverified::of_key(KeyFaultKind::Network, terms.state.id));
             }
@@ -302,8 +342,10 @@ impl Verifier {
                 self.key_use.note(&terms.state, now);
             }
         }
-        if origin.counts {
-            self.note_use(remembered, now);
+        if let Evidence::Session { uses, .. } = &remembered.evidence
+            && origin.counts
+        {
+            self.note_use(uses, now);
         }
         Ok(())
     }

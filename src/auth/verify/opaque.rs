@@ -1,11 +1,9 @@
 //! Opaque tokens, which are introspected at the only issuer that supports it.
 
-use http::HeaderName;
-
 use crate::auth::grant::Unavailable;
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Origin, Remembered, Verifier};
+use crate::auth::verify::{Origin, Remembered, TokenField, Verifier};
 use crate::crypto::token::is_own_form;
 use crate::issuer::Said;
 use crate::model::clock::Timestamp;
@@ -23,7 +21,7 @@ impl Verifier {
     pub(super) async fn opaque(
         &self,
         token: &str,
-        field: Option<&HeaderName>,
+        field: Option<TokenField<'_>>,
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
@@ -31,11 +29,12 @@ impl Verifier {
         if is_own_form(token) {
             return Err(FaultKind::OwnForm.into());
         }
+        let name = field.map(|field| field.name);
         let introspects =
-            |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(field);
+            |foreign: &&ForeignIssuer| foreign.state().introspects() && foreign.comes_in(name);
         let foreign = self.foreign.iter().find(introspects);
         let foreign = foreign.ok_or(FaultKind::Opaque)?;
-        let checked = self.introspected(foreign, token, origin, now).await;
+        let checked = self.introspected(foreign, token, field, origin, now).await;
         checked.map_err(|unverified| unverified.of_issuer(foreign.state().name()))
     }
 
@@ -44,6 +43,7 @@ impl Verifier {
         &self,
         foreign: &ForeignIssuer,
         token: &str,
+        field: Option<TokenField<'_>>,
         origin: Origin,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
@@ -52,7 +52,12 @@ impl Verifier {
             Said::Active { claims, ttl } => match foreign.introspected(&claims, now) {
                 Ok(accepted) => {
                     let until = accepted.until.min(now.plus(ttl));
-                    Ok(Remembered::foreign(accepted, None, until))
+                    Ok(Remembered::foreign(
+                        accepted,
+                        field.map(|field| field.place),
+                        None,
+                        until,
+                    ))
                 }
                 Err(fault) => {
                     // It is then introspected no more often than an inactive one.

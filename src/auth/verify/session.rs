@@ -8,7 +8,7 @@ use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
 use crate::auth::grant::Stop;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Kind, Remembered, Verifier};
+use crate::auth::verify::{Evidence, Remembered, Verifier};
 use crate::crypto::digest::digests_match;
 use crate::crypto::token::SessionCookie;
 use crate::model::account::{Digest, Session, SessionUse};
@@ -113,13 +113,13 @@ impl Verifier {
         );
         identity.method = AuthnMethod::Session;
         Ok(Remembered {
-            kind: Kind::Cookie(kind),
             caller: Arc::new(Caller::new(identity)),
-            stamp: Some(stamp),
-            signed: None,
             until: found.absolute_end,
-            uses: Some(uses),
-            terms: None,
+            evidence: Evidence::Session {
+                cookie: kind,
+                stamp,
+                uses,
+            },
         })
     }
 
@@ -130,8 +130,7 @@ impl Verifier {
 
     /// Queues a use of a session for the store, off the request's path. If the queue is full, the next use is queued
     /// instead.
-    pub(super) fn note_use(&self, remembered: &Remembered, now: Timestamp) {
-        let Some(uses) = &remembered.uses else { return };
+    pub(super) fn note_use(&self, uses: &Use, now: Timestamp) {
         let before = uses.seen.load(Ordering::Relaxed);
         if let Some(due) = uses.due(now)
             && !self.session_uses.note(due)
