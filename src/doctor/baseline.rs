@@ -178,7 +178,7 @@ async fn diagnose(
     Ok(())
 }
 
-/// Adds what the question may lack, and gives whether that lets the request pass.
+/// Adds what the question may lack, and returns whether the request then passes.
 async fn heal(probe: &Probe<'_>, carrier: &RawRequest, what: &str, check: &mut Check) -> bool {
     let url = format!("{}{}", probe.origin, carrier.target);
     let methods = [("X-Forwarded-Method", "GET"), ("X-Original-Method", "GET")];

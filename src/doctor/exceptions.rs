@@ -1,5 +1,5 @@
-//! Whether the proxy lets more pass than the routes do: files by their ending, well-known names, methods, and paths that
-//! only look like a public path or like the gateway's own.
+//! Checks whether the proxy lets more pass than the routes do: files by their extension, well-known names, methods, and
+//! paths that only resemble a public path or the gateway's own.
 
 use http::Method;
 
@@ -8,7 +8,7 @@ use crate::doctor::probe::Probe;
 use crate::doctor::report::Check;
 use crate::doctor::wire::RawRequest;
 
-/// Endings of static files.
+/// Extensions of static files.
 const ENDINGS: [&str; 6] = [".css", ".js", ".png", ".ico", ".html", ".woff2"];
 
 /// Paths that are often served without a decision.

@@ -15,7 +15,7 @@ const CLAIMED: &str = "u-claimed-by-doctor";
 /// What the echo shows in place of a credential.
 const REDACTED: &str = "(redacted)";
 
-/// Writes a header in a way that a careless server takes for the plain one.
+/// Spells a header in a way that a lenient server may mistake for the plain one.
 type Spell = fn(&str) -> Vec<(String, &'static str)>;
 
 /// The spellings that are tried, and how a report describes them.
@@ -119,7 +119,7 @@ async fn copies(probe: &Probe<'_>, claimant: &Claimant<'_>) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Forges every identity header at once and, if that is refused, one after the other. Gives the number of requests.
+/// Forges every identity header at once and, if that is refused, one by one. Returns the number of requests.
 async fn claim(
     probe: &Probe<'_>,
     claimant: &Claimant<'_>,

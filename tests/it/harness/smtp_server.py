@@ -128,7 +128,7 @@ def serve(directory, port, tls):
     )
     controller.start()
     print("ready", flush=True)
-    # Ends with whoever holds the other end.
+    # Ends when the process at the other end does.
     sys.stdin.read()
     controller.stop(no_assert=True)
 
