@@ -43,7 +43,7 @@ const ANSWERS: [(&str, &str); 8] = [
     ("it hangs up", ""),
 ];
 
-/// Allows everything, which shows that the echo would see what passes.
+/// Allows everything, to verify that the echo would see what passes.
 const ALLOWS: &str = answer!("200 OK\r\nX-Auth-Method: anonymous");
 
 /// # Errors
@@ -92,7 +92,7 @@ async fn end(serving: JoinHandle<()>) {
     let _ = serving.await;
 }
 
-/// Checks that requests reach the echo if every question is answered with 200. It tries several times, since a proxy may
+/// Checks that requests reach the echo if every question is answered with 200. Tries several times, since a proxy may
 /// not ask again at once after a failure.
 async fn expect_echo(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), DoctorError> {
     const TRIES: usize = 15;

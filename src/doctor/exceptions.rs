@@ -60,7 +60,7 @@ fn targets(probe: &Probe<'_>) -> Vec<String> {
     if let Some(closed) = &probe.paths.closed {
         all.extend(ENDINGS.map(|ending| format!("{}{ending}", closed.path)));
     }
-    // A prefix without a slash at its end matches its neighbours too, and some proxies ignore case.
+    // A prefix without a trailing slash also matches its neighbours, and some proxies ignore case.
     let open = probe.paths.open.as_ref().and_then(|path| path.folder());
     let prefix = probe.config.listen.auth_prefix.as_str();
     for folder in open.into_iter().chain([prefix]) {

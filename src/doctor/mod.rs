@@ -74,7 +74,7 @@ impl Proxy {
         Self::Haproxy,
     ];
 
-    /// The name of the product, as its makers write it.
+    /// Returns the name of the product, as its makers write it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ pub enum ProbeCredential {
     ApiKey(HeaderName, Secret),
 }
 
-/// What to probe.
+/// The options of a probe.
 #[derive(Debug)]
 pub struct ProbeOptions {
     /// URL of the proxy: scheme, host and port.
@@ -112,15 +112,15 @@ pub struct ProbeOptions {
     pub proxy: Option<Proxy>,
     /// PEM file with the certificate authorities of an https proxy; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// A path that leads to the echo and that anyone may GET; `None`: one of the routes.
+    /// A path that leads to the echo and that anyone may GET; `None`: chosen from the routes.
     pub open: Option<String>,
-    /// A path that leads to the echo and requires a login; `None`: one of the routes.
+    /// A path that leads to the echo and requires a login; `None`: chosen from the routes.
     pub closed: Option<String>,
     /// A bearer token of a caller who may GET the closed path.
     pub token: Option<Secret>,
     /// An API key of a caller who may GET the closed path.
     pub api_key: Option<Secret>,
-    /// The address on which to run an echo in place of the service; `None`: one is running already.
+    /// The address on which to run an echo in place of the service; `None`: one is already running.
     pub echo: Option<SocketAddr>,
     /// The gateway's standard output as a file, which shows the client address of each request.
     pub access_log: Option<PathBuf>,
@@ -143,7 +143,7 @@ pub enum DoctorError {
     /// Two routes match the same request.
     #[error("the routes of the configuration are ambiguous: `doorward check` tells where")]
     Routes,
-    /// The URL is not that of a server.
+    /// The URL is not a server's.
     #[error(
         "--through takes the URL of the proxy, such as https://app.example.com: scheme, host and port"
     )]

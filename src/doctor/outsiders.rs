@@ -1,4 +1,4 @@
-//! Whether outsiders can ask the gateway for decisions, through the proxy or past it.
+//! Checks that outsiders cannot ask the gateway for decisions, through the proxy or past it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -175,7 +175,7 @@ mod tests {
     fn every_trick_leads_out_to_some_reader_or_is_a_query() {
         for target in tricks("/public", "/doctor") {
             let (path, _) = target.split_once(['?', '#']).unwrap_or((&target, ""));
-            // These two are dots to readers of overlong UTF-8 and to those that stop at a NUL.
+            // These two are dots to readers that accept overlong UTF-8 or stop at a NUL.
             if path.contains("%c0") || path.contains("%00") {
                 continue;
             }

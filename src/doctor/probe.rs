@@ -47,7 +47,7 @@ impl ProbeOutcome {
         matches!(self, Self::Stopped(answer) if statuses.contains(&answer.status))
     }
 
-    /// Describes it in a report.
+    /// Describes the outcome in a report.
     pub(super) fn described(&self) -> String {
         match self {
             Self::Arrived(_) => "it reached the service".to_owned(),
@@ -80,7 +80,7 @@ impl EchoedRequest {
         count.unwrap_or_default()
     }
 
-    /// All fields of the head, one item for each value.
+    /// Returns all fields of the head, one item for each value.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.0.get("headers").and_then(Value::as_object);
         fields.into_iter().flatten().flat_map(|(name, value)| {
@@ -91,7 +91,7 @@ impl EchoedRequest {
         })
     }
 
-    /// The values of a field; `name` is in lower case.
+    /// Returns the values of a field; `name` is in lower case.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.fields().filter(move |(field, _)| *field == name);
         named.map(|(_, value)| value)

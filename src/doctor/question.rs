@@ -142,13 +142,13 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Whether a field is only compared with another one that names the target: then any other open target is refused as well.
+/// Whether a field is only compared with another one that names the target: then any other open target is refused too.
 async fn is_target_compared(probe: &Probe<'_>, name: &str, same: &str) -> bool {
     let as_open = format!("{same}?doctor");
     !probe.reaches(&probe.carrier().with(name, &as_open)).await
 }
 
-/// Sends a host and a scheme that the gateway accepts in no question, which shows whether they get there.
+/// Sends a host and a scheme that the gateway always rejects, which shows whether they reach it.
 async fn origins(probe: &Probe<'_>, check: &mut Check) {
     let authority = probe.target.authority.as_str();
     let scheme = probe.origin.split(':').next().unwrap_or_default();

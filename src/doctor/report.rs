@@ -28,7 +28,7 @@ pub enum ProxyFault {
     DescriptionPassed,
     /// A caller chooses its own address.
     ClientBelieved,
-    /// The gateway takes the proxy for every caller.
+    /// The gateway mistakes the proxy for every caller.
     ClientLost,
     /// A caller's identity header reaches the service.
     IdentityForged,

@@ -25,7 +25,7 @@ const DEFAULT_FIELDS: [(&str, &str); 3] = [
     ("Connection", "close"),
 ];
 
-/// A request, as it is written.
+/// A request as it is written.
 #[derive(Clone, Debug)]
 pub(super) struct RawRequest {
     pub(super) method: String,
@@ -114,7 +114,7 @@ impl RawResponse {
         Some(problem.get("code")?.as_str()?.to_owned())
     }
 
-    /// Describes it in a report.
+    /// Describes the answer in a report.
     pub(super) fn described(&self) -> String {
         match self.code() {
             Some(code) => format!("{} {code}", self.status),

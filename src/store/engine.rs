@@ -22,7 +22,7 @@ pub(crate) type WriteJob = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<()> + 
 /// Storage for records as bytes.
 #[async_trait]
 pub trait Engine: Send + Sync + fmt::Debug + 'static {
-    /// The generations that this engine advances.
+    /// Returns the generations that this engine advances.
     fn generations(&self) -> &Generations;
 
     /// Submits a read of the last committed records; it may not have run yet when this returns.

@@ -78,23 +78,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// An error of the engine, or of the system below it, when trying to `action` the store.
+    /// Creates the error of the engine, or of the system below it, for a failed attempt to `action` the store.
     pub(crate) fn cannot(action: &'static str, source: impl Into<BoxError>) -> Self {
         let source = source.into();
         Self::Engine { action, source }
     }
 
-    /// The engine cannot read.
+    /// Creates the error of a failed read.
     pub(crate) fn cannot_read(source: impl Into<BoxError>) -> Self {
         Self::cannot("read", source)
     }
 
-    /// The engine or the file system rejects a write.
+    /// Creates the error of a write rejected by the engine or the file system.
     pub(crate) fn cannot_write(source: impl Into<BoxError>) -> Self {
         Self::cannot("write to", source)
     }
 
-    /// The file system does not allow the store to be opened.
+    /// Creates the error of a store that the file system does not allow to be opened.
     pub(crate) fn cannot_open(source: std::io::Error) -> Self {
         Self::cannot("open", source)
     }

@@ -90,20 +90,20 @@ impl fmt::Debug for KeyFiles {
 }
 
 impl KeyFiles {
-    /// The key files of the store in `dir`.
+    /// Creates the key files of the store in `dir`.
     #[must_use]
     pub fn new(store: Arc<SledStore>, dir: &Path) -> Self {
         let dir = dir.join(DIRECTORY);
         Self { store, dir }
     }
 
-    /// Their directory.
+    /// Returns their directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The counts taken when the store was opened.
+    /// Returns the counts taken when the store was opened.
     #[must_use]
     pub fn counted(&self) -> Counted {
         self.store.counted()

@@ -24,7 +24,7 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// The stable `snake_case` name shown in lists.
+    /// Returns the stable `snake_case` name shown in lists.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

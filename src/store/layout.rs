@@ -157,12 +157,12 @@ pub(crate) fn account(uid: &UserId) -> Key<Account> {
     Key::of(ACCOUNT, &[uid.as_str()])
 }
 
-/// Index of every account, whatever its status.
+/// Returns the index key of an account, whatever its status.
 pub(crate) fn account_id(id: &AccountId) -> Key<UserId> {
     Key::of(ACCOUNT_ID, &[id.as_str()])
 }
 
-/// Index of active and disabled accounts only, like the two forms of the identity.
+/// Returns an index key that only active and disabled accounts have, like the two forms of the identity.
 pub(crate) fn username(name: &Username) -> Key<UserId> {
     Key::of(USERNAME, &[name.as_str()])
 }
@@ -191,7 +191,8 @@ pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
     Key::of(API_KEY_OF, &[uid.as_str(), id.as_str()])
 }
 
-/// When a key was last used: apart from its record, so that updating it changes nothing that a decision reads.
+/// Returns the key of an API key's last use: apart from its record, so that updating it changes nothing a decision
+/// reads.
 pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
     Key::of(API_KEY_USED, &[id.as_str()])
 }
@@ -217,70 +218,70 @@ pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name
     Key::of(MEMBER, &parts)
 }
 
-/// Number of memberships of an account; missing before its first change in an older gateway's store.
+/// Returns the key of an account's number of memberships; missing before its first change in an older gateway's store.
 pub(crate) fn membership_count(uid: &UserId) -> Key<u64> {
     Key::of(MEMBERSHIP_COUNT, &[uid.as_str()])
 }
 
-/// Number of members of a resource; may be missing likewise.
+/// Returns the key of a resource's number of members; the record may be missing likewise.
 pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> Key<u64> {
     let parts = [resource.as_str(), id.as_str()];
     Key::of(MEMBER_COUNT, &parts)
 }
 
-/// Number of pending accounts.
+/// Returns the key of the number of pending accounts.
 pub(crate) fn pending_count() -> Key<u64> {
     Key::of(PENDING_COUNT, &[])
 }
 
-/// Marks the import as committed: all staged people will be written; see `intents::import`.
+/// Returns the key that marks the import as committed: all staged people will be written; see `intents::import`.
 pub(crate) fn import() -> Key<()> {
     Key::of(IMPORT, &[])
 }
 
-/// A piece of a staged person, in the order of the export's lines.
+/// Returns the key of a piece of a staged person, in the order of the export's lines.
 pub(crate) fn staged(place: usize, piece: usize) -> Key<Staged> {
     let (place, piece) = (format!("{place:012}"), format!("{piece:05}"));
     Key::of(STAGED, &[&place, &piece])
 }
 
-/// Claim of a staged person's record id. Names and addresses need no claim: their index entries are written with the
-/// first piece, and point to no account until the last piece is written.
+/// Returns the claim of a staged person's record id. Names and addresses need no claim: their index entries are written
+/// with the first piece, and point to no account until the last piece is written.
 pub(crate) fn claimed_account_id(id: &AccountId) -> Key<UserId> {
     Key::of(CLAIM, &["account", id.as_str()])
 }
 
-/// Claim of the id of a staged person's API key.
+/// Returns the claim of the id of a staged person's API key.
 pub(crate) fn claimed_key_id(id: KeyId) -> Key<UserId> {
     Key::of(CLAIM, &["key", id.as_str()])
 }
 
-/// Uids of removed accounts: none of them is ever reused.
+/// Returns the key that marks a removed account: its uid is never reused.
 pub(crate) fn removed(uid: &UserId) -> Key<()> {
     Key::of(REMOVED, &[uid.as_str()])
 }
 
-/// The settings document of an account, or the shared one.
+/// Returns the key of an account's settings document, or of the shared one.
 pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
     Key::of(SETTINGS, &[id.map_or("global", SettingsId::as_str)])
 }
 
-/// Networks that an account has logged in from, oldest first.
+/// Returns the key of the networks that an account has logged in from, oldest first.
 pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
     Key::of(NETWORKS, &[uid.as_str()])
 }
 
-/// Number of accounts with an old hash, by its rounds.
+/// Returns the key of the numbers of accounts with an old hash, by its rounds.
 pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
     Key::of(OLD_HASHES, &[])
 }
 
-/// The fingerprint record of a key file.
+/// Returns the key of a key file's fingerprint record.
 pub(crate) fn key_mark(file: KeyFile) -> Key<KeyMark> {
     Key::of(KEY_MARK, &[file.name()])
 }
 
-/// When the store was created; missing in an older gateway's store.
+/// Returns the key of the time when the store was created; missing in an older gateway's store.
 pub(crate) fn made() -> Key<Timestamp> {
     Key::of(MADE, &[])
 }
@@ -289,7 +290,7 @@ pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
     Key::of(MAIL, &[id.as_str()])
 }
 
-/// Index in chronological order: sixteen digits of milliseconds.
+/// Returns an index key in chronological order: sixteen digits of milliseconds.
 pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
     Key::of(MAIL_DUE, &[&due_digits(next_try), id.as_str()])
 }
@@ -298,17 +299,17 @@ fn due_digits(at: Timestamp) -> String {
     format!("{:016}", at.millis().max(0))
 }
 
-/// The record that `ready` writes.
+/// Returns the key of the record that `ready` writes.
 pub(crate) fn ready() -> Key<u64> {
     Key::of(READY, &[])
 }
 
-/// The only record that the census does not count: the census itself.
+/// Returns the key of the only record that the census does not count: the census itself.
 pub(crate) fn census<T>() -> Key<T> {
     Key::of(CENSUS, &[])
 }
 
-/// A counter: never among the records, always in the side tree.
+/// Returns the key of a counter: never among the records, always in the side tree.
 pub(crate) fn counter(key: &[u8]) -> Key<Kept> {
     Key::raw(COUNTER, key)
 }
@@ -342,7 +343,7 @@ impl Prefix {
     }
 }
 
-/// Prefix of the mails due at this time; those due later follow it.
+/// Returns the prefix of the mails due at this time; those due later follow it.
 pub(crate) fn mails_due_at(at: Timestamp) -> Prefix {
     Prefix::of(MAIL_DUE, &[&due_digits(at)])
 }

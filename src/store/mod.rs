@@ -168,9 +168,9 @@ pub enum ImportStep {
 pub struct AccountChange {
     /// Active or disabled; a pending account stays pending.
     pub status: Option<AccountStatus>,
-    /// Administrator or not.
+    /// Whether the account is an administrator.
     pub is_admin: Option<bool>,
-    /// Global roles, replacing those there; kept sorted.
+    /// Global roles that replace the present ones; kept sorted.
     pub roles: Option<Vec<Role>>,
     /// Whether the next login gets only the role `pwchange`.
     pub password_must_change: Option<bool>,

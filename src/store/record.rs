@@ -197,7 +197,7 @@ mod tests {
                 _ => return drop(inspect::read(key, &sealed)),
             };
             let is_inspected = inspect::read(key, &sealed).is_ok();
-            // The parts of these keys are looked at too.
+            // The inspection checks the parts of these keys as well.
             let is_key_read = matches!(
                 *kind,
                 layout::API_KEY_USED

@@ -195,7 +195,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The header.
+    /// Returns the header.
     pub(crate) const fn header(&self) -> &Header {
         &self.header
     }

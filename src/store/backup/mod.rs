@@ -144,7 +144,7 @@ pub struct Contents {
 pub struct Made {
     /// The file.
     pub path: PathBuf,
-    /// What it holds.
+    /// Its contents.
     pub contents: Contents,
     /// Its size in bytes.
     pub bytes: u64,

@@ -208,7 +208,7 @@ impl Writer {
             Ok(None) => return Ok(()),
             Err(error) => return Err(Lost::Failed(Arc::new(error))),
         };
-        // INVARIANT: nobody reads what is not durable (what_is_not_durable_is_read_by_nobody).
+        // INVARIANT: readers see only what is durable (what_is_not_durable_is_read_by_nobody).
         self.shared.hide(before);
         let outcome = catch_unwind(AssertUnwindSafe(|| database.commit(batch)));
         let cause: Cause = match outcome {

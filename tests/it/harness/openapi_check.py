@@ -1,4 +1,4 @@
-"""Holds an OpenAPI document, read from standard input, against the specification, and its examples against its schemas."""
+"""Checks an OpenAPI document from standard input against the specification, and its examples against its schemas."""
 
 import json
 import sys

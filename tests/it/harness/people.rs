@@ -9,9 +9,9 @@ use crate::harness::http::Response;
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     Anonymous,
-    /// With the access token of a login.
+    /// A caller with the access token of a login.
     Session(String),
-    /// With an API key.
+    /// A caller with an API key.
     Key(String),
 }
 
