@@ -1,4 +1,5 @@
-//! Doorward: a reverse-proxy auth gateway. The modules stand in floor order: each names lower ones only.
+//! Doorward: a reverse-proxy auth gateway. Modules are listed in floor order: each one uses only modules of lower
+//! floors.
 
 // Floor 0
 pub mod model;

@@ -1,5 +1,5 @@
-//! Documents that name tests: docs/security.md and docs/reliability.md name each requirement and each fault once, and the
-//! tests that they name exist. And what the first says of the source as a whole.
+//! Checks of documents that name tests: docs/security.md and docs/reliability.md list each requirement and each fault
+//! once, and the tests that they name exist. Also checks what the former states about the source as a whole.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -21,15 +21,15 @@ const REQUIREMENTS: &[(char, usize)] = &[
     ('X', 2),
 ];
 const FAULTS: usize = 29;
-/// Generators of random numbers. The system's is asked in the files that `DRAWING` lists and nowhere else.
+/// Generators of random numbers. The system's is used only in the files listed in `DRAWING`.
 const GENERATORS: &[&str] = &["rand::", "getrandom", "fastrand", "OsRng", "thread_rng"];
 const DRAWING: &[&str] = &[
     "crypto/random.rs",
     "crypto/signing_key.rs",
     "crypto/test_keys.rs",
 ];
-/// Where digests or secrets are compared as they are: one digest of a caller's own key with those that it was just found
-/// among, what a caller has typed twice, and one configuration with another.
+/// Files that compare digests or secrets directly: a digest of a caller's own key with those among which it was just
+/// found, the two entries of a new password, and one configuration with another.
 const COMPARING: &[&str] = &[
     "account/password.rs",
     "auth/verify/api_key.rs",
@@ -45,7 +45,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
 
-/// The first cells of the rows of all tables, and the rows.
+/// Returns the id and the rest of each table row that has an id.
 fn rows(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter_map(|line| line.strip_prefix("| "))
@@ -62,12 +62,12 @@ fn is_id(text: &str) -> bool {
         if letter.is_ascii_uppercase() && one.is_ascii_digit() && two.is_ascii_digit())
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(row: &str) -> impl Iterator<Item = &str> {
     row.split('`').skip(1).step_by(2)
 }
 
-/// Whether what a row names is there: a file, or a test in one.
+/// Whether a name in a row exists: a file, or a test in one.
 fn exists(name: &str) -> bool {
     let (path, test) = name.split_once("::").unwrap_or((name, ""));
     let Ok(source) = fs::read_to_string(root().join(path)) else {
@@ -77,14 +77,14 @@ fn exists(name: &str) -> bool {
     let Some((before, _)) = source.split_once(&declared) else {
         return test.is_empty();
     };
-    // Attributes may stand between the mark of a test and its name.
+    // Other attributes may come between the test attribute and the function.
     before.lines().rev().take(4).any(|line| {
         let line = line.trim();
         line.starts_with("#[test]") || line.starts_with("#[tokio::test")
     })
 }
 
-/// What is wrong with the tables of a document whose ids should be these, in any order.
+/// Returns the problems of a document's tables, which must contain exactly these ids, in any order.
 fn problems(document: &str, expected: &[String]) -> Vec<String> {
     let rows = rows(&read(document));
     let mut found = Vec::new();
@@ -149,7 +149,7 @@ fn what_is_not_there_is_found() {
     assert_eq!(rows(row).len(), 1);
 }
 
-/// Every source file, by its name below `src`, without comments.
+/// Returns every source file, by its name below `src`, without comments.
 fn sources(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

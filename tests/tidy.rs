@@ -1,4 +1,4 @@
-//! The code as text: the rules that no compiler holds. Reads every file under `src` and needs no build of it.
+//! Rules about the source text that the compiler does not check. Reads every file under `src` without building it.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors from the ground up. A module names modules of lower floors only, and never a sibling.
+/// The floors from the bottom up. A module uses only modules of lower floors, and never a sibling.
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["crypto", "fetch", "limit", "route", "telemetry"],
@@ -31,7 +31,8 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// Files that may read a secret's text outside of their tests: where it is made, hashed, compared, sent or given away.
+/// Files that may read a secret's text outside of their tests: where it is created, hashed, compared, sent or handed
+/// out.
 const EXPOSING: &[&str] = &[
     "account/import/lines.rs",
     "account/import/rules.rs",
@@ -66,7 +67,7 @@ const EXPOSING: &[&str] = &[
     "web/portal/password.rs",
 ];
 
-/// Crates whose types stay on a floor, and the places that may name them.
+/// Crates whose types stay on one floor, and the places that may use them.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("sled", &["store/"]),
     ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
@@ -74,11 +75,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("lettre", &["mail/"]),
 ];
 
-/// Where standard output and standard error are written to. In `cli` it is one file, which makes what is foreign fit for a
-/// terminal.
+/// Places that write to standard output and standard error. In `cli` it is one file, which makes foreign text safe for
+/// a terminal.
 const PRINTING: &[&str] = &["cli/output.rs", "telemetry/"];
 
-/// What stands in no file: work that was left for later, tests that cannot fail. Split, so that this file is none.
+/// Texts that no file may contain: postponed work, and ignored tests. Split, so that this file does not contain them.
 const WORDS: &[&str] = &[
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -86,8 +87,8 @@ const WORDS: &[&str] = &[
     concat!("#[", "ignore"),
 ];
 
-/// Circles between modules that are still open. A circle that is found may be smaller than its entry; one that is gone loses
-/// its entry, and no entry is added.
+/// Import cycles between modules that still exist. A cycle that is found may be smaller than its entry; an entry is
+/// removed with its cycle, and none is added.
 const OPEN_CIRCLES: &[&[&str]] = &[
     &["web::api::session", "web::portal::login"],
     &["store::sled::open", "store::sled::stand_in"],
@@ -131,17 +132,17 @@ const OPEN_CIRCLES: &[&[&str]] = &[
     ],
 ];
 
-/// Lines of a file without its tests.
+/// Maximum number of lines of a file without its tests.
 const LINES_MAX: usize = 500;
 
-/// A word or sign of Rust; comments are gone, and a literal is one `"`.
+/// A word or sign of Rust; comments are omitted, and a literal is a single `"`.
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,
     line: usize,
 }
 
-/// The tokens of a file. One that holds tests, or what they share, reads as if it stood in their module.
+/// Returns the tokens of a file. A file of tests, or of what tests share, is treated as the contents of a test module.
 fn tokens_of(path: &Path, source: &str) -> Vec<Token> {
     let in_tests = path.components().any(|part| part.as_os_str() == "tests");
     if in_tests || path.ends_with("tests.rs") || path.ends_with("test_kit.rs") {
@@ -151,7 +152,7 @@ fn tokens_of(path: &Path, source: &str) -> Vec<Token> {
     }
 }
 
-/// Takes Rust apart, as far as paths need it.
+/// Splits Rust into tokens, as far as paths require it.
 fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
@@ -228,7 +229,7 @@ fn after_string(chars: &[char], begin: usize) -> usize {
     index + 1
 }
 
-/// How many `#` a raw string has that begins here; `None`: none begins.
+/// Returns the number of `#` of the raw string that begins here; `None`: none does.
 fn raw_hashes(chars: &[char], begin: usize) -> Option<usize> {
     let hashes = chars[begin + 1..].iter().take_while(|c| **c == '#').count();
     (chars.get(begin + 1 + hashes) == Some(&'"')).then_some(hashes)
@@ -251,12 +252,12 @@ fn text_at(tokens: &[Token], index: usize) -> &str {
     tokens.get(index).map_or("", |token| token.text.as_str())
 }
 
-/// The floor of a module of the crate.
+/// Returns the floor of a module of the crate.
 fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&module))
 }
 
-/// Where the tests of a file begin; they stand last.
+/// Returns the start of a file's tests, which come last.
 fn test_start(tokens: &[Token]) -> usize {
     let head = ["#", "[", "cfg", "(", "test", ")", "]"];
     tokens
@@ -270,7 +271,7 @@ fn test_start(tokens: &[Token]) -> usize {
         .unwrap_or(tokens.len())
 }
 
-/// First names of what `crate::` leads to at `index`, the place behind the `::`: one, or those of a group.
+/// Returns the first names of the paths behind `crate::`, whose `::` ends before `index`: one, or those of a group.
 fn led_to(tokens: &[Token], index: usize) -> Vec<(&str, usize)> {
     let name = |index: usize| {
         let token = tokens.get(index)?;
@@ -297,7 +298,7 @@ fn led_to(tokens: &[Token], index: usize) -> Vec<(&str, usize)> {
     names
 }
 
-/// Every name of a floor that is not below the module's own, and every way to name the crate without its floor.
+/// Returns every use of a floor that is not below the module's own, and every way to name the crate without a floor.
 fn climbs(module: &str, tokens: &[Token]) -> Vec<String> {
     let mut found = Vec::new();
     let Some(own) = floor(module) else {
@@ -322,7 +323,7 @@ fn climbs(module: &str, tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// The tokens of a file without the items that only tests have.
+/// Returns the tokens of a file without the items that only tests have.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let head = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut index) = (Vec::new(), 0);
@@ -352,7 +353,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// The names of the modules that a file declares for tests alone.
+/// Returns the names of the modules that a file declares for tests only.
 fn test_modules(tokens: &[Token]) -> Vec<String> {
     let head = ["cfg", "(", "test", ")", "]"];
     let mut found = Vec::new();
@@ -370,7 +371,8 @@ fn test_modules(tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// Every path behind `crate::`, but those of `pub use`: a module's public names may come from above it and from below.
+/// Returns every path behind `crate::` except those of `pub use`: a module may re-export names from above it and from
+/// below.
 fn crate_paths(tokens: &[Token]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut is_public_use = false;
@@ -390,7 +392,7 @@ fn crate_paths(tokens: &[Token]) -> Vec<Vec<String>> {
     found
 }
 
-/// Adds the paths of the tree that begins at `index`, and returns the place behind it.
+/// Adds the paths of the use tree that begins at `index`, and returns the index after it.
 fn tree(tokens: &[Token], index: usize, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = before.to_vec();
     let mut index = index;
@@ -421,7 +423,8 @@ fn tree(tokens: &[Token], index: usize, before: &[String], found: &mut Vec<Vec<S
     index
 }
 
-/// The modules that lie on circles, each group as its members. A module's own file and what is below it are one thing.
+/// Returns the modules that are part of import cycles, one group per cycle. A module's own file and those below it
+/// count as one.
 fn circles(sources: &BTreeMap<String, Vec<Token>>) -> Vec<Vec<String>> {
     let is_inside = |one: &str, other: &str| {
         one.strip_prefix(other)
@@ -470,7 +473,7 @@ fn circles(sources: &BTreeMap<String, Vec<Token>>) -> Vec<Vec<String>> {
     found
 }
 
-/// Every `use` of all there is, except `super::*` and preludes in tests.
+/// Returns every glob import except `super::*` and preludes in tests.
 fn globs(tokens: &[Token]) -> Vec<String> {
     let tests = test_start(tokens);
     let mut found = Vec::new();
@@ -496,10 +499,10 @@ fn globs(tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// Every `super::` that leads out of the file: only modules inside of it may use it.
+/// Returns every `super::` that leaves the file: only modules inside of the file may use it.
 fn supers(tokens: &[Token]) -> Vec<String> {
     let mut found = Vec::new();
-    // For each open brace whether it is that of a module.
+    // For each open brace, whether it is a module's.
     let mut braces = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
         match token.text.as_str() {
@@ -527,7 +530,7 @@ fn exposes(tokens: &[Token]) -> bool {
         .any(|t| t[0].text == "." && t[1].text == "expose" && t[2].text == "(")
 }
 
-/// Every foreign crate that a file names where its types do not belong, in tests too.
+/// Returns every foreign crate that a file uses where its types do not belong, in tests too.
 fn strangers(name: &str, tokens: &[Token]) -> Vec<String> {
     let mut found = Vec::new();
     for (krate, places) in FOREIGN {
@@ -541,12 +544,12 @@ fn strangers(name: &str, tokens: &[Token]) -> Vec<String> {
                 .zip(own)
                 .all(|(token, text)| token.text == text)
         };
-        // A module of ours has its name, and is what the file means.
+        // The file imports a module of the same name, and means that one.
         if tokens.windows(own.len()).any(is_own) {
             continue;
         }
         let named = tokens.iter().enumerate().find(|(index, token)| {
-            // The crate itself, and not a module of ours by its name.
+            // The crate itself, and not a module of the same name.
             let begins_path = *index == 0 || text_at(tokens, index - 1) != "::";
             let is_crate = token.text == *krate || token.text.starts_with(&format!("{krate}_"));
             is_crate
@@ -564,7 +567,7 @@ fn strangers(name: &str, tokens: &[Token]) -> Vec<String> {
     found
 }
 
-/// Whether a name stands in the braces of a `use` that begins elsewhere: `use crate::store::{sled::X}`.
+/// Whether a name is in the braces of a `use` that begins elsewhere: `use crate::store::{sled::X}`.
 fn in_group(tokens: &[Token], index: usize) -> bool {
     let mut depth = 0_i32;
     for place in (0..index).rev() {
@@ -579,14 +582,14 @@ fn in_group(tokens: &[Token], index: usize) -> bool {
     false
 }
 
-/// Whether a file takes standard output or standard error in hand outside of its tests.
+/// Whether a file accesses standard output or standard error outside of its tests.
 fn prints(tokens: &[Token]) -> bool {
     tokens[..test_start(tokens)].windows(3).any(|t| {
         t[0].text == "io" && t[1].text == "::" && ["stdout", "stderr"].contains(&t[2].text.as_str())
     })
 }
 
-/// How many lines a file has without its tests.
+/// Returns the number of lines of a file without its tests.
 fn lines(source: &str, tokens: &[Token]) -> usize {
     match tokens.get(test_start(tokens)) {
         Some(token) => token.line - 1,
@@ -598,7 +601,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files below a folder whose name ends in one of `ends`, as (path, text).
+/// Returns all files below a folder whose names end in one of `ends`, as (path, text).
 fn files(folder: &Path, ends: &[&str]) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(folder) else {

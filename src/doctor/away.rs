@@ -1,5 +1,5 @@
-//! Whether anything passes while no decision can be made. The operator stops the gateway for this check, and a stand-in at
-//! its address gives answers that must not let anything pass.
+//! Checks that nothing passes while no decision can be made. The operator stops the gateway for this check, and a
+//! stand-in at its address returns answers that must not let anything pass.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +25,7 @@ macro_rules! answer {
     };
 }
 
-/// The answers of the stand-in, and how a report describes them.
+/// The stand-in's answers, and how a report describes them.
 const ANSWERS: [(&str, &str); 8] = [
     ("it answers 500", answer!("500 Internal Server Error")),
     (
@@ -43,7 +43,7 @@ const ANSWERS: [(&str, &str); 8] = [
     ("it hangs up", ""),
 ];
 
-/// Allows everything, which shows that the echo would see what passes.
+/// Allows everything, to verify that the echo would see what passes.
 const ALLOWS: &str = answer!("200 OK\r\nX-Auth-Method: anonymous");
 
 /// # Errors
@@ -81,18 +81,18 @@ pub(super) async fn examine(
     Ok(())
 }
 
-/// Gives every question this answer, at the gateway's address.
+/// Starts a server at the gateway's address that returns this answer to every question.
 fn stand_in(listen: SocketAddr, answer: &'static str) -> Result<JoinHandle<()>, DoctorError> {
     Ok(tokio::spawn(serve(bind_one(listen)?, answer)))
 }
 
-/// Ends a stand-in, and waits until its address is free again.
+/// Stops a stand-in and waits until its address is free again.
 async fn end(serving: JoinHandle<()>) {
     serving.abort();
     let _ = serving.await;
 }
 
-/// Checks that requests reach the echo if every question is answered with 200. It tries several times, since a proxy may
+/// Checks that requests reach the echo if every question is answered with 200. Tries several times, since a proxy may
 /// not ask again at once after a failure.
 async fn expect_echo(probe: &Probe<'_>, listen: SocketAddr) -> Result<(), DoctorError> {
     const TRIES: usize = 15;

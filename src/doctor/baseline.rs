@@ -1,4 +1,4 @@
-//! Whether the proxy asks for decisions, and whether allowed requests pass. All other checks depend on both.
+//! Checks that the proxy asks for decisions, and that allowed requests pass. All other checks depend on both.
 
 use http::HeaderName;
 
@@ -7,7 +7,7 @@ use crate::doctor::report::{Check, DoctorReport};
 use crate::doctor::wire::{RawRequest, RawResponse};
 use crate::doctor::{DoctorError, ProbeCredential, ProxyFault};
 
-/// How much of the configuration works, which decides on the checks that make sense.
+/// How much of the configuration works, which decides which checks make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Baseline {
     /// The proxy does not ask, and every other fault follows from that.
@@ -129,7 +129,7 @@ async fn check_credential(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Finds out why an allowed request is refused. Parts that are missing from the question are found by adding them.
+/// Finds out why an allowed request is refused. Parts missing from the question are found by adding them.
 async fn diagnose(
     probe: &Probe<'_>,
     carrier: &RawRequest,
@@ -178,7 +178,7 @@ async fn diagnose(
     Ok(())
 }
 
-/// Adds what the question may lack, and gives whether that lets the request pass.
+/// Adds what the question may lack, and returns whether the request then passes.
 async fn heal(probe: &Probe<'_>, carrier: &RawRequest, what: &str, check: &mut Check) -> bool {
     let url = format!("{}{}", probe.origin, carrier.target);
     let methods = [("X-Forwarded-Method", "GET"), ("X-Original-Method", "GET")];

@@ -1,5 +1,5 @@
-//! Whether the proxy lets more pass than the routes do: files by their ending, well-known names, methods, and paths that
-//! only look like a public path or like the gateway's own.
+//! Checks whether the proxy lets more pass than the routes do: files by their extension, well-known names, methods, and
+//! paths that only resemble a public path or the gateway's own.
 
 use http::Method;
 
@@ -8,7 +8,7 @@ use crate::doctor::probe::Probe;
 use crate::doctor::report::Check;
 use crate::doctor::wire::RawRequest;
 
-/// Endings of static files.
+/// Extensions of static files.
 const ENDINGS: [&str; 6] = [".css", ".js", ".png", ".ico", ".html", ".woff2"];
 
 /// Paths that are often served without a decision.
@@ -60,7 +60,7 @@ fn targets(probe: &Probe<'_>) -> Vec<String> {
     if let Some(closed) = &probe.paths.closed {
         all.extend(ENDINGS.map(|ending| format!("{}{ending}", closed.path)));
     }
-    // A prefix without a slash at its end matches its neighbours too, and some proxies ignore case.
+    // A prefix without a trailing slash also matches its neighbours, and some proxies ignore case.
     let open = probe.paths.open.as_ref().and_then(|path| path.folder());
     let prefix = probe.config.listen.auth_prefix.as_str();
     for folder in open.into_iter().chain([prefix]) {

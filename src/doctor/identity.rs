@@ -1,4 +1,4 @@
-//! Whether identity headers of a caller reach the service, in any spelling.
+//! Checks that identity headers of a caller do not reach the service, in any spelling.
 
 use http::HeaderName;
 
@@ -12,10 +12,10 @@ use crate::model::route::Route;
 /// The value of every forged header. It can be read as a role and as a uid.
 const CLAIMED: &str = "u-claimed-by-doctor";
 
-/// What the echo shows in place of a credential.
+/// The echo's replacement for a credential.
 const REDACTED: &str = "(redacted)";
 
-/// Writes a header in a way that a careless server takes for the plain one.
+/// Spells a header in a way that a lenient server may mistake for the plain one.
 type Spell = fn(&str) -> Vec<(String, &'static str)>;
 
 /// The spellings that are tried, and how a report describes them.
@@ -100,7 +100,8 @@ pub(super) async fn check(probe: &Probe<'_>) -> Check {
     check
 }
 
-/// Other names under which the proxy passes the caller's uid or username to the service, which may trust them as well.
+/// Returns other names under which the proxy passes the caller's uid or username to the service, which may trust them
+/// too.
 async fn copies(probe: &Probe<'_>, claimant: &Claimant<'_>) -> Vec<HeaderName> {
     let outcome = probe.send(&claimant.request).await;
     let Some(arrival) = outcome.arrived() else {
@@ -119,7 +120,7 @@ async fn copies(probe: &Probe<'_>, claimant: &Claimant<'_>) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Forges every identity header at once and, if that is refused, one after the other. Gives the number of requests.
+/// Forges every identity header at once and, if that is refused, one by one. Returns the number of requests.
 async fn claim(
     probe: &Probe<'_>,
     claimant: &Claimant<'_>,
@@ -169,7 +170,7 @@ async fn claim(
     tried
 }
 
-/// The names of the headers that arrived with the forged value.
+/// Returns the names of the headers that arrived with the forged value.
 fn arrived(arrival: &EchoedRequest, route: &Route) -> Vec<String> {
     let hides = route.identity_headers.assertion.as_str();
     let is_claim = |name: &str, value: &str| {
@@ -182,8 +183,8 @@ fn arrived(arrival: &EchoedRequest, route: &Route) -> Vec<String> {
     claims.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Names every identity header in `Connection`: a proxy removes those fields on the way (RFC 9110 section 7.6.1), but it
-/// must not remove identity headers.
+/// Names every identity header in `Connection`: a proxy removes those fields on the way (RFC 9110 section 7.6.1), but
+/// it must not remove identity headers.
 async fn check_dropped(probe: &Probe<'_>, claimant: &Claimant<'_>, check: &mut Check) {
     let names = &claimant.route.identity_headers;
     let method = names.method.as_str();

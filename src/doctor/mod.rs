@@ -1,7 +1,7 @@
 //! `doorward doctor forward-auth`: the configuration that a proxy in front needs, and the faults of the one it has.
 //!
-//! The probe sends requests to the proxy as an outsider would, written byte by byte, and an echo in place of the service
-//! answers with what arrived. The routes of the operator's configuration say what should have arrived.
+//! The probe sends requests to the proxy as an outsider would, written byte by byte, and an echo in place of the
+//! service answers with what arrived. The operator's routes define what should have arrived.
 
 mod away;
 mod baseline;
@@ -74,7 +74,7 @@ impl Proxy {
         Self::Haproxy,
     ];
 
-    /// The name of the product, as its makers write it.
+    /// Returns the name of the product, as its makers write it.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ impl Proxy {
 }
 
 impl fmt::Display for Proxy {
-    /// Writes the name that the command line takes.
+    /// Writes the name that the command line accepts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
@@ -103,7 +103,7 @@ pub enum ProbeCredential {
     ApiKey(HeaderName, Secret),
 }
 
-/// What to probe.
+/// The options of a probe.
 #[derive(Debug)]
 pub struct ProbeOptions {
     /// URL of the proxy: scheme, host and port.
@@ -112,15 +112,15 @@ pub struct ProbeOptions {
     pub proxy: Option<Proxy>,
     /// PEM file with the certificate authorities of an https proxy; `None`: those of the system.
     pub ca: Option<PathBuf>,
-    /// A path that leads to the echo and that anyone may GET; `None`: one of the routes.
+    /// A path that leads to the echo and that anyone may GET; `None`: chosen from the routes.
     pub open: Option<String>,
-    /// A path that leads to the echo and requires a login; `None`: one of the routes.
+    /// A path that leads to the echo and requires a login; `None`: chosen from the routes.
     pub closed: Option<String>,
     /// A bearer token of a caller who may GET the closed path.
     pub token: Option<Secret>,
     /// An API key of a caller who may GET the closed path.
     pub api_key: Option<Secret>,
-    /// The address on which to run an echo in place of the service; `None`: one is running already.
+    /// The address on which to run an echo in place of the service; `None`: one is already running.
     pub echo: Option<SocketAddr>,
     /// The gateway's standard output as a file, which shows the client address of each request.
     pub access_log: Option<PathBuf>,
@@ -128,7 +128,7 @@ pub struct ProbeOptions {
     pub while_down: bool,
 }
 
-/// The reason why nothing could be probed.
+/// The reason why the probe could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DoctorError {
     /// The configuration or the runtime failed.
@@ -143,7 +143,7 @@ pub enum DoctorError {
     /// Two routes match the same request.
     #[error("the routes of the configuration are ambiguous: `doorward check` tells where")]
     Routes,
-    /// The URL is not that of a server.
+    /// The URL is not a server's.
     #[error(
         "--through takes the URL of the proxy, such as https://app.example.com: scheme, host and port"
     )]
@@ -165,7 +165,7 @@ pub enum DoctorError {
         /// What the path must be.
         expected: &'static str,
     },
-    /// No request passes, so that no check shows anything.
+    /// No request passes, so no check shows anything.
     #[error(
         "there is nothing to send: no route without captures is open to anybody, and there is no credential. Add a \
          public route for the probe (docs/doctor.md), or give --token or --apikey"
@@ -177,7 +177,7 @@ pub enum DoctorError {
          does for the time of the probe, or name other paths with --open and --closed"
     )]
     NoEcho(String, String),
-    /// A request that passed at first is refused later, so that no refusal shows anything.
+    /// A request that passed at first is refused later, so no refusal shows anything.
     #[error(
         "GET {0} passed at first and does not any more: {1}. Does something limit requests, or has something been \
          restarted? Have it spare this address for the time of the probe"
@@ -188,10 +188,10 @@ pub enum DoctorError {
     NotDown(SocketAddr),
 }
 
-/// Probes the proxy with some hundred small requests, none of which changes anything.
+/// Probes the proxy with a few hundred small requests, none of which changes anything.
 ///
 /// # Errors
-/// [`DoctorError`] if nothing could be probed.
+/// [`DoctorError`] if the probe could not run.
 pub fn examine(config: &Path, options: ProbeOptions) -> Result<DoctorReport, DoctorError> {
     let (config, _) = load(config)?;
     start(&mut Builder::new_current_thread())?.block_on(async {
@@ -217,7 +217,7 @@ pub fn examine(config: &Path, options: ProbeOptions) -> Result<DoctorReport, Doc
     })
 }
 
-/// Writes the configuration that a proxy needs for the gateway's own. It has a placeholder instead of the secret.
+/// Writes a proxy's configuration for this gateway. It has a placeholder instead of the secret.
 ///
 /// `through`: the URL of the proxy, if it is known.
 ///
@@ -318,7 +318,7 @@ async fn connect(url: &Url, host: &str, trust: Option<Trust>) -> Result<ProbeTar
     Err(DoctorError::Connect(authority, failed))
 }
 
-/// The certificate authorities by which the proxy is verified.
+/// Returns the certificate authorities that verify the proxy.
 fn trust(ca: Option<&Path>) -> Result<Trust, DoctorError> {
     let unusable = |error: TrustError| DoctorError::Trust(error.to_string());
     let Some(ca) = ca else {
@@ -331,7 +331,7 @@ fn trust(ca: Option<&Path>) -> Result<Trust, DoctorError> {
     Trust::of_pem(&pem).map_err(unusable)
 }
 
-/// Reads the URL of a server.
+/// Parses the URL of a server.
 fn parse_url(through: &str) -> Result<Url, DoctorError> {
     let url = Url::parse(through).map_err(|_| DoctorError::Through)?;
     let is_plain = matches!(url.scheme(), "http" | "https")
@@ -342,7 +342,7 @@ fn parse_url(through: &str) -> Result<Url, DoctorError> {
     is_plain.then_some(url).ok_or(DoctorError::Through)
 }
 
-/// The default names of identity headers and those that routes choose, in alphabetical order.
+/// Returns the default names of identity headers and those set by routes, in alphabetical order.
 fn identity_names(config: &Config) -> Vec<HeaderName> {
     let default = IdentityHeaderNames::default();
     let of_routes = config.routes.iter().map(|route| &route.identity_headers);

@@ -1,4 +1,4 @@
-//! Whether outsiders can ask the gateway for decisions, through the proxy or past it.
+//! Checks that outsiders cannot ask the gateway for decisions, through the proxy or past it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::doctor::probe::Probe;
 use crate::doctor::report::Check;
 use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
 
-/// Whether an answer is that of the endpoint for decisions: no other one has these codes or identity headers.
+/// Whether an answer comes from the endpoint for decisions: no other endpoint returns these codes or identity headers.
 fn is_endpoint(probe: &Probe<'_>, answer: &RawResponse) -> bool {
     let code = answer.code();
     let mut names = probe.identity.iter();
@@ -20,7 +20,7 @@ fn is_endpoint(probe: &Probe<'_>, answer: &RawResponse) -> bool {
     is_refusal || is_grant
 }
 
-/// A question about the request that passes.
+/// Builds a question about the request that passes.
 fn question(probe: &Probe<'_>) -> RawRequest {
     RawRequest::get(&format!("{}/verify", probe.config.listen.auth_prefix))
         .with("X-Forwarded-Method", "GET")
@@ -110,7 +110,7 @@ pub(super) async fn past(probe: &Probe<'_>) -> Check {
     check
 }
 
-/// The address to connect to for a listening address.
+/// Returns the address to connect to for a listening address.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {

@@ -1,4 +1,4 @@
-//! Whether the service gets the path that was judged, however it reads it.
+//! Checks that the service receives the path that was judged, even if it interprets the path differently.
 
 use http::Method;
 
@@ -57,7 +57,7 @@ async fn as_sent(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Tries to get from a public path, or from the gateway's own, to one that is not public, and the other way round.
+/// Tries to get from a public path, or from the gateway's own, to one that is not public, and vice versa.
 async fn around(probe: &Probe<'_>, check: &mut Check) {
     let paths = &probe.paths;
     let folder = paths.open.as_ref().and_then(|path| path.folder());
@@ -100,7 +100,7 @@ async fn around(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Spellings of a path that a careless proxy takes for `open` and a lenient server for `closed`, or the other way round.
+/// Spellings of a path that a lenient proxy may read as `open` and a lenient server as `closed`, or vice versa.
 fn tricks(open: &str, closed: &str) -> Vec<String> {
     let (closed, inner) = (closed.trim_start_matches('/'), open.trim_start_matches('/'));
     let up = open.matches('/').count();
@@ -120,14 +120,14 @@ fn tricks(open: &str, closed: &str) -> Vec<String> {
     ];
     for step in UP {
         all.push(format!("{open}/{}{closed}", step.repeat(up)));
-        // The other way round: begins as the closed path and ends as the open one.
+        // Vice versa: begins like the closed path and ends like the open one.
         all.push(format!("/{closed}/{}{inner}/x", step.repeat(back)));
     }
     all
 }
 
-/// The paths that lenient servers may read: as it is, decoded once or twice, with `\` as `/`, without parameters, and with
-/// dots resolved.
+/// Returns the paths that lenient servers may read: as it is, decoded once or twice, with `\` as `/`, without
+/// parameters, and with dots resolved.
 fn readings(path: &str) -> Vec<String> {
     let once = decoded(path);
     let twice = decoded(&once);
@@ -175,7 +175,7 @@ mod tests {
     fn every_trick_leads_out_to_some_reader_or_is_a_query() {
         for target in tricks("/public", "/doctor") {
             let (path, _) = target.split_once(['?', '#']).unwrap_or((&target, ""));
-            // These two are dots to readers of overlong UTF-8 and to those that stop at a NUL.
+            // These two are dots to readers that accept overlong UTF-8 or stop at a NUL.
             if path.contains("%c0") || path.contains("%00") {
                 continue;
             }

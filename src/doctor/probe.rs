@@ -1,4 +1,4 @@
-//! What all checks share: the server, the paths, and the outcome of a request.
+//! State shared by all checks: the server, the paths, and the outcome of a request.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,9 +15,9 @@ use crate::doctor::report::Check;
 use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
 use crate::doctor::{DoctorError, ProbeCredential, Proxy, ProxyFault};
 
-/// Length of the newest part of an access log that is searched.
+/// Size of the tail of an access log that is searched.
 const RECORDS_BYTES_MAX: u64 = 4 << 20;
-/// How often the access log is searched, since a record is written a moment after the answer.
+/// Maximum number of searches of the access log: a record is written a moment after the answer.
 const RECORD_LOOKS: u32 = 30;
 const RECORD_LOOK: Duration = Duration::from_millis(100);
 /// An address of the loopback network that no proxy has.
@@ -47,7 +47,7 @@ impl ProbeOutcome {
         matches!(self, Self::Stopped(answer) if statuses.contains(&answer.status))
     }
 
-    /// Describes it in a report.
+    /// Describes the outcome in a report.
     pub(super) fn described(&self) -> String {
         match self {
             Self::Arrived(_) => "it reached the service".to_owned(),
@@ -80,7 +80,7 @@ impl EchoedRequest {
         count.unwrap_or_default()
     }
 
-    /// All fields of the head, one item for each value.
+    /// Returns all fields of the head, one item for each value.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let fields = self.0.get("headers").and_then(Value::as_object);
         fields.into_iter().flatten().flat_map(|(name, value)| {
@@ -91,7 +91,7 @@ impl EchoedRequest {
         })
     }
 
-    /// The values of a field; `name` is in lower case.
+    /// Returns the values of a field; `name` is in lower case.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.fields().filter(move |(field, _)| *field == name);
         named.map(|(_, value)| value)
@@ -139,7 +139,7 @@ impl Probe<'_> {
         self.send(request).await.arrived().is_some()
     }
 
-    /// Sends a request that must not reach the service. If it does, `what` reached it, which is a sighting of the fault.
+    /// Sends a request that must not reach the service. If it does, `what` describes this sighting of the fault.
     pub(super) async fn expect_stopped(
         &self,
         check: &mut Check,
@@ -152,12 +152,12 @@ impl Probe<'_> {
         }
     }
 
-    /// The closed path with the credential that opens it, if both are known.
+    /// Returns the closed path with the credential that opens it, if both are known.
     pub(super) fn with_login(&self) -> Option<(&ProbePath, &ProbeCredential)> {
         self.paths.closed.as_ref().zip(self.credential.as_ref())
     }
 
-    /// Each path to which requests pass, and the credential that they need.
+    /// Returns each path to which requests pass, with the credential that it requires.
     pub(super) fn all_passing(
         &self,
     ) -> impl Iterator<Item = (&ProbePath, Option<&ProbeCredential>)> {
@@ -166,12 +166,12 @@ impl Probe<'_> {
         open.chain(closed.map(|(path, credential)| (path, Some(credential))))
     }
 
-    /// A path to which requests pass, and the credential that they need: the open one if there is one.
+    /// Returns a path to which requests pass, with the credential that it requires: the open one if there is one.
     pub(super) fn passing(&self) -> Option<(&ProbePath, Option<&ProbeCredential>)> {
         self.all_passing().next()
     }
 
-    /// A request that passes if the proxy works.
+    /// Returns a request that passes if the proxy works.
     pub(super) fn carrier(&self) -> RawRequest {
         match self.passing() {
             Some((path, credential)) => RawRequest::get(&path.path).by(credential),
@@ -179,7 +179,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Checks that the request that passed at first still does. If not, earlier refusals may have had the same reason.
+    /// Checks that the request that passed at first still passes. If not, earlier refusals may have had the same cause.
     ///
     /// # Errors
     /// [`DoctorError::Unsteady`] if it does not.
@@ -196,8 +196,8 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// A local address that is not a trusted proxy's, from which `to` can be reached: `own`, the one that the system
-    /// chooses, if it is not trusted.
+    /// Returns a local address that is not a trusted proxy's and from which `to` can be reached: `own`, the system's
+    /// choice, unless it is trusted.
     pub(super) fn untrusted_source(&self, to: SocketAddr, own: IpAddr) -> Option<IpAddr> {
         let is_local = to.is_ipv4() && to.ip().is_loopback();
         let mut sources = [Some(own), is_local.then_some(ELSEWHERE)]
@@ -206,13 +206,13 @@ impl Probe<'_> {
         sources.find(|ip| !self.is_trusted(*ip))
     }
 
-    /// Whether an address is that of a trusted proxy.
+    /// Whether an address is a trusted proxy's.
     pub(super) fn is_trusted(&self, ip: IpAddr) -> bool {
         let trusted = &self.config.listen.trusted_proxies;
         trusted.iter().any(|net| net.contains(&ip))
     }
 
-    /// Finds the access record of a request, and waits a few seconds for it to be written.
+    /// Finds the access record of a request, waiting a few seconds for it to be written.
     pub(super) async fn record(&self, request_id: &str) -> Option<Value> {
         let path = self.access_log.as_ref()?;
         for _ in 0..RECORD_LOOKS {
@@ -225,7 +225,7 @@ impl Probe<'_> {
     }
 }
 
-/// Finds the access record with this id in the newest part of a log.
+/// Finds the access record with this id in the tail of a log.
 fn newest(path: &Path, request_id: &str) -> Option<Value> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
@@ -235,7 +235,7 @@ fn newest(path: &Path, request_id: &str) -> Option<Value> {
     file.take(RECORDS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     text.lines().rev().find_map(|line| {
-        // A line that is wrapped in another format, such as that of a container's log, is not recognised.
+        // A line wrapped in another format, such as that of a container's log, is not recognised.
         let record: Value = serde_json::from_str(line).ok()?;
         let has_id = record.get("request_id")?.as_str()? == request_id;
         (has_id && record.get("client").is_some()).then_some(record)

@@ -23,7 +23,8 @@ pub(super) struct ProbePath {
 }
 
 impl ProbePath {
-    /// The folder, without a slash at its end, all of which belongs to the route but for what more exact routes match.
+    /// Returns the folder, without a trailing slash, whose paths belong to the route except where a more specific route
+    /// matches.
     pub(super) fn folder(&self) -> Option<&str> {
         let folder = self.path.rsplit_once('/').map(|(folder, _)| folder);
         folder.filter(|_| self.route.path.tail)
@@ -47,7 +48,7 @@ pub(super) struct ProbePaths {
 }
 
 impl ProbePaths {
-    /// Finds paths for requests to this host. `open` and `closed`: paths that the operator named.
+    /// Finds paths for requests to this host. `open` and `closed`: paths named by the operator.
     pub(super) fn find(
         config: &Config,
         host: &str,
@@ -131,7 +132,7 @@ impl RouteLookup {
         self.routes.get(choice.found.route)
     }
 
-    /// A path that leads to this route and no other.
+    /// Returns a path that leads to this route and no other.
     fn path(&self, route: &Arc<Route>, method: &Method) -> Option<ProbePath> {
         let path = path_of(&route.path)?;
         let found = self.route_of(&path, method)?;
@@ -139,7 +140,8 @@ impl RouteLookup {
         Some(ProbePath { path, route })
     }
 
-    /// A path of the first route that fits. Routes that match a whole folder come first, since more can be tried there.
+    /// Returns a path of the first route that fits. Routes that match a whole folder come first, since they allow more
+    /// checks.
     fn first(&self, fits: impl Fn(&Route) -> bool) -> Option<ProbePath> {
         let routes = || self.routes.iter().filter(|route| fits(route));
         let folders = routes().filter(|route| route.path.tail);
@@ -149,7 +151,7 @@ impl RouteLookup {
             .find_map(|route| self.path(route, &Method::GET))
     }
 
-    /// The path that the operator named, if its route fits; of a folder, a path in it.
+    /// Returns the path named by the operator, if its route fits; for a folder, a path in it.
     fn named(&self, path: &str, fits: impl Fn(&Route) -> bool) -> Option<ProbePath> {
         let leaf = if path.ends_with('/') { LEAF } else { "" };
         let path = format!("{path}{leaf}");
@@ -159,7 +161,7 @@ impl RouteLookup {
     }
 }
 
-/// A path that a pattern without captures matches.
+/// Returns a path that a pattern without captures matches.
 fn path_of(pattern: &PathPattern) -> Option<String> {
     let mut path = String::new();
     for segment in &pattern.segments {

@@ -1,4 +1,4 @@
-//! Whether a caller has an influence on what the gateway judges: method, target, host, scheme, and client address.
+//! Checks whether a caller can influence what the gateway judges: method, target, host, scheme, and client address.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut DoctorReport) {
     report.add(check);
 }
 
-/// What a field does to a request that passes without it.
+/// The effect of a field on a request that passes without it.
 enum Effect {
     /// The request passes as well.
     None,
@@ -49,8 +49,8 @@ enum Effect {
 async fn effect(probe: &Probe<'_>, name: &str, other: &str, same: &str) -> Effect {
     match probe.send(&probe.carrier().with(name, other)).await {
         ProbeOutcome::Arrived(_) => Effect::None,
-        // A proxy that refuses such a field of a caller does nothing wrong. Where the gateway objects to the question, nginx
-        // answers with 500.
+        // A proxy may refuse such a field from a caller. Where the gateway rejects the question, nginx answers with
+        // 500.
         ProbeOutcome::Stopped(answer) if answer.status == 400 && answer.code().is_none() => {
             Effect::None
         }
@@ -142,13 +142,13 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
     }
 }
 
-/// Whether a field is only compared with another one that names the target: then any other open target is refused as well.
+/// Whether a field is only compared with another one that names the target: then any other open target is refused too.
 async fn is_target_compared(probe: &Probe<'_>, name: &str, same: &str) -> bool {
     let as_open = format!("{same}?doctor");
     !probe.reaches(&probe.carrier().with(name, &as_open)).await
 }
 
-/// Sends a host and a scheme that the gateway accepts in no question, which shows whether they get there.
+/// Sends a host and a scheme that the gateway always rejects, which shows whether they reach it.
 async fn origins(probe: &Probe<'_>, check: &mut Check) {
     let authority = probe.target.authority.as_str();
     let scheme = probe.origin.split(':').next().unwrap_or_default();
@@ -164,7 +164,7 @@ async fn origins(probe: &Probe<'_>, check: &mut Check) {
 }
 
 async fn client(probe: &Probe<'_>, check: &mut Check) {
-    // The gateway believes what a trusted proxy says of a caller, so the probe must not come from the address of one.
+    // The gateway believes what a trusted proxy says about a caller, so the probe must not come from such an address.
     let mut target = probe.target.clone();
     let own = target.source().await.ok();
     target.source = own.and_then(|own| probe.untrusted_source(target.address, own));

@@ -1,4 +1,4 @@
-//! Whether each kind of caller gets the refusal that it understands.
+//! Checks that each kind of caller gets a refusal it understands.
 
 use crate::auth::cookie::CookieNames;
 use crate::doctor::ProxyFault;
@@ -6,7 +6,7 @@ use crate::doctor::probe::{Probe, ProbeOutcome};
 use crate::doctor::report::Check;
 use crate::doctor::wire::{RawRequest, RawResponse};
 
-/// Length of a query that is three times as long in the way back from the login. The gateway leads back to no longer URL.
+/// Length of a query that becomes three times as long in the return URL of the login, the longest the gateway accepts.
 const LONG_QUERY_BYTES: usize = 1_900;
 const LONG_HEAD_BYTES: usize = 3 * LONG_QUERY_BYTES;
 
@@ -61,8 +61,9 @@ pub(super) async fn check(probe: &Probe<'_>) -> Check {
     check
 }
 
-/// Checks that a session cookie reaches the gateway, and gives whether it does. An unknown one is refused with another
-/// challenge than no cookie at all (RFC 6750 section 3.1), whatever the proxy does with the body.
+/// Checks that a session cookie reaches the gateway, and returns whether it does. The refusal of an unknown cookie has
+/// another challenge than that of a request without a cookie (RFC 6750 section 3.1), whatever the proxy does with the
+/// body.
 async fn check_cookie(probe: &Probe<'_>, request: RawRequest, check: &mut Check) -> bool {
     let (listen, session) = (&probe.config.listen, &probe.config.session);
     let (name, _) = CookieNames::new(&listen.public_url, session).on_routes();
@@ -80,8 +81,8 @@ async fn check_cookie(probe: &Probe<'_>, request: RawRequest, check: &mut Check)
     has_come
 }
 
-/// Checks that an answer with a long head passes. The head is long if the caller has many roles, which no probe has, or if
-/// the way back from the login is long.
+/// Checks that an answer with a long head passes. The head is long if the caller has many roles, which no probe has, or
+/// if the return URL of the login is long.
 async fn check_long_answer(probe: &Probe<'_>, short: &RawResponse, path: &str, check: &mut Check) {
     let leads_back = |answer: &RawResponse| {
         let location = answer.field("location");
@@ -109,14 +110,14 @@ async fn check_long_answer(probe: &Probe<'_>, short: &RawResponse, path: &str, c
     }
 }
 
-/// A request as a browser sends it to open a page.
+/// Builds a request like a browser's when it opens a page.
 fn navigation(target: &str) -> RawRequest {
     RawRequest::get(target)
         .with("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
         .with("Sec-Fetch-Mode", "navigate")
 }
 
-/// Sends a request that must be refused, and gives the refusal.
+/// Sends a request that must be refused, and returns the refusal.
 async fn refused(
     probe: &Probe<'_>,
     request: &RawRequest,
@@ -139,7 +140,7 @@ async fn refused(
     None
 }
 
-/// Sends a request that must be refused without a redirect, and gives the refusal.
+/// Sends a request that must be refused without a redirect, and returns the refusal.
 async fn refused_program(
     probe: &Probe<'_>,
     request: &RawRequest,

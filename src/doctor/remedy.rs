@@ -1,4 +1,4 @@
-//! Why a fault matters and what mends it, from the table `remedies.toml`.
+//! The reason why a fault matters and its remedy, from the table `remedies.toml`.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::doctor::{Proxy, ProxyFault};
 
-/// `remedies.toml`
+/// The contents of `remedies.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Remedies {
@@ -19,11 +19,11 @@ struct Remedies {
 struct Remedy {
     fault: ProxyFault,
     why: String,
-    /// What mends it with any proxy.
+    /// The remedy for any proxy.
     mend: String,
 }
 
-/// The place to look at in the configuration of some proxies.
+/// The place to change in the configuration of some proxies.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -40,7 +40,7 @@ static REMEDIES: LazyLock<Remedies> = LazyLock::new(|| {
     toml::from_str(include_str!("remedies.toml")).expect("remedies.toml is a table of remedies")
 });
 
-/// Why a fault matters, and how to mend it with this proxy.
+/// Returns why a fault matters, and how to fix it with this proxy.
 pub(super) fn of(fault: ProxyFault, proxy: Option<Proxy>) -> (&'static str, String) {
     let row = REMEDIES.remedy.iter().find(|row| row.fault == fault);
     let (why, mend) = row.map_or(("", ""), |row| (&row.why, &row.mend));

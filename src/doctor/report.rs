@@ -28,7 +28,7 @@ pub enum ProxyFault {
     DescriptionPassed,
     /// A caller chooses its own address.
     ClientBelieved,
-    /// The gateway takes the proxy for every caller.
+    /// The gateway mistakes the proxy for every caller.
     ClientLost,
     /// A caller's identity header reaches the service.
     IdentityForged,
@@ -50,7 +50,7 @@ pub enum ProxyFault {
     CookieRefused,
     /// A WebSocket handshake arrives as a plain request.
     WebsocketLost,
-    /// The service gets another path than the one that was judged.
+    /// The service gets a different path from the one that was judged.
     PathMismatch,
     /// Outsiders reach the endpoint through the proxy.
     VerifyReachable,
@@ -122,7 +122,7 @@ pub struct DoctorReport {
 }
 
 impl DoctorReport {
-    /// An empty report, whose remedies are written for this proxy.
+    /// Creates an empty report, with remedies for this proxy.
     pub(super) const fn new(proxy: Option<Proxy>) -> Self {
         Self {
             entries: Vec::new(),
@@ -130,7 +130,7 @@ impl DoctorReport {
         }
     }
 
-    /// The number of faults.
+    /// Returns the number of faults.
     #[must_use]
     pub fn findings(&self) -> usize {
         let is_found = |entry: &&Entry| matches!(entry, Entry::Found(_));
@@ -186,12 +186,12 @@ impl Check {
         }
     }
 
-    /// Adds what is right. It is reported only if the check finds no fault.
+    /// Adds a passed observation. It is reported only if the check finds no fault.
     pub(super) fn saw(&mut self, what: impl Into<String>) {
         self.seen.push(what.into());
     }
 
-    /// Adds what could not be checked.
+    /// Adds something that could not be checked.
     pub(super) fn skipped(&mut self, why: impl Into<String>) {
         self.skipped.push(why.into());
     }
@@ -201,7 +201,7 @@ impl Check {
     }
 }
 
-/// The first few sightings, and the number of the others.
+/// Returns the first few sightings, and the number of the others.
 fn shortened(sightings: &[String]) -> String {
     const SHOWN: usize = 3;
     let first: Vec<_> = sightings.iter().take(SHOWN).map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! The configuration of a proxy in front: a template, filled in with the operator's addresses, prefix and headers.
 //!
-//! Filled in with the addresses of `config/examples/forward-auth.toml`, each template is the example of the same name in
+//! With the values of `config/examples/forward-auth.toml`, each template yields the example of the same name in
 //! `config/examples/forward-auth`.
 
 use std::net::SocketAddr;
@@ -19,10 +19,10 @@ use crate::model::route::{IdentityHeaderNames, UpstreamAddress};
 /// Printed in place of the secret, which is never printed.
 const SECRET_PLACE: &str = "@DOORWARD_SECRET@";
 
-/// What is left to the operator, one note a line.
+/// Remaining tasks of the operator, one note per line.
 const NOTES: &str = include_str!("templates/notes.jinja");
 
-/// The templates of a proxy's files, each with the line above it that names the file where there are several.
+/// Returns the templates of a proxy's files, each with the line above it that names the file where there are several.
 const fn templates(proxy: Proxy) -> &'static [(&'static str, &'static str)] {
     match proxy {
         Proxy::Nginx => &[("", include_str!("templates/nginx.conf.jinja"))],
@@ -48,11 +48,11 @@ const fn templates(proxy: Proxy) -> &'static [(&'static str, &'static str)] {
 pub struct Snippet {
     /// Its files, one after the other.
     pub text: String,
-    /// What is left to the operator.
+    /// Remaining tasks of the operator.
     pub notes: Vec<String>,
 }
 
-/// What the templates are filled in with.
+/// The values for the templates.
 #[derive(Serialize)]
 struct Fields<'a> {
     proxy: Proxy,
@@ -63,7 +63,7 @@ struct Fields<'a> {
     service: String,
     prefix: &'a str,
     api_key: &'a str,
-    /// The identity headers that routes choose instead of the default ones, the last one first.
+    /// The identity headers that routes set instead of the default ones, last one first.
     names: Vec<&'a str>,
     secret: &'a str,
     has_secret: bool,
@@ -85,7 +85,7 @@ pub(super) fn write(
     });
     let gateway = config.listen.addresses.first().copied();
     let grpc = config.forward_auth.grpc_address;
-    // Addresses that the configuration leaves open are those of the examples.
+    // Addresses missing from the configuration are replaced by those of the examples.
     let address_or = |example: &str, address: Option<SocketAddr>| {
         address.map_or_else(|| example.to_owned(), |address| address.to_string())
     };
@@ -133,13 +133,13 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
     environment.set_syntax(syntax);
     environment.add_filter("titled", titled);
     environment.add_filter("snake", |name: &str| name.replace('-', "_"));
-    // Matches all spellings that a service may take for the name.
+    // Matches all spellings that a service may mistake for the name.
     environment.add_filter("pattern", |name: &str| name.replace('-', "[^a-z0-9]"));
     environment.add_filter("length", |text: &str| text.len());
     environment.add_filter("host", |address: &str| {
         let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        // YAML would take a value with colons for a mapping.
+        // YAML would parse a value with colons as a mapping.
         let quote = if host.contains(':') { "\"" } else { "" };
         format!("{quote}{host}{quote}")
     });
@@ -278,7 +278,7 @@ identity_headers = { uid = "Remote-User", roles = "Remote-Groups" }
                     Proxy::Caddy | Proxy::Haproxy | Proxy::Envoy
                 ));
                 let variables = if proxy == Proxy::Nginx { 2 } else { 0 };
-                // nginx takes the caller's copies of these away under any names of the operator's.
+                // nginx removes the caller's copies of these whatever names the operator has chosen.
                 let emptied = match (proxy, name) {
                     (Proxy::Nginx, "remote-user") => 2,
                     _ => 0,

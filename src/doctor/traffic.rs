@@ -1,5 +1,5 @@
-//! Whether real traffic passes: preflights, bodies, long cookies, WebSocket handshakes; and whether credentials are kept from
-//! the service.
+//! Checks that real traffic passes: preflights, bodies, long cookies, WebSocket handshakes; and that credentials are
+//! kept from the service.
 
 use http::Method;
 
@@ -10,7 +10,7 @@ use crate::doctor::{ProbeCredential, ProxyFault};
 use crate::model::access::Requirement;
 use crate::model::credential::CredentialKind;
 
-/// Length of a cookie field that is longer than some proxies accept by default.
+/// Length of a cookie field beyond the default limit of some proxies.
 const COOKIE_BYTES: usize = 12_000;
 const BODY_BYTES: [usize; 3] = [0, 5_000, 300_000];
 
@@ -107,7 +107,7 @@ async fn websocket(probe: &Probe<'_>) -> Check {
             ProxyFault::WebsocketLost,
             "a handshake reached the service without Upgrade",
         ),
-        // The echo knows no WebSocket, and a proxy may answer what it likes to its 200.
+        // The echo does not support WebSocket, and a proxy may answer anything to its 200.
         None if outcome.is_stopped_by(&[200]) => check.saw("handshakes arrive"),
         None => {
             let what = format!("a handshake: {}", outcome.described());

@@ -1,4 +1,4 @@
-//! Requests written byte by byte, since a probe sends what no client library allows.
+//! Requests written byte by byte, since a probe sends requests that no client library allows.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,11 +11,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::doctor::ProbeCredential;
 use crate::fetch::{Trust, secure};
 
-/// Longest time that a probe waits for one answer.
+/// Maximum time that a probe waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes that are read of an answer.
+/// Maximum number of bytes read from an answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// Fields of every request that has none of the same name.
+/// Fields added to every request that has none of the same name.
 const DEFAULT_FIELDS: [(&str, &str); 3] = [
     (
         "User-Agent",
@@ -25,7 +25,7 @@ const DEFAULT_FIELDS: [(&str, &str); 3] = [
     ("Connection", "close"),
 ];
 
-/// A request, as it is written.
+/// A request as it is written.
 #[derive(Clone, Debug)]
 pub(super) struct RawRequest {
     pub(super) method: String,
@@ -48,7 +48,7 @@ impl RawRequest {
         Self::new("GET", target)
     }
 
-    /// Adds a field, beside those of the same name.
+    /// Adds a field, in addition to those of the same name.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
@@ -102,19 +102,19 @@ pub(super) struct RawResponse {
 }
 
 impl RawResponse {
-    /// The first value of a field; `name` in lower case.
+    /// Returns the first value of a field; `name` in lower case.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(field, _)| field == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The code of a problem document, which the gateway's own answers carry.
+    /// Returns the code of a problem document, as in the gateway's own answers.
     pub(super) fn code(&self) -> Option<String> {
         let problem: Value = serde_json::from_slice(&self.body).ok()?;
         Some(problem.get("code")?.as_str()?.to_owned())
     }
 
-    /// Describes it in a report.
+    /// Describes the answer in a report.
     pub(super) fn described(&self) -> String {
         match self.code() {
             Some(code) => format!("{} {code}", self.status),
@@ -140,7 +140,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl ProbeTarget {
-    /// A server that is reached by plain HTTP.
+    /// Creates a target reached by plain HTTP.
     pub(super) fn plain(address: SocketAddr) -> Self {
         Self {
             address,
@@ -150,24 +150,24 @@ impl ProbeTarget {
         }
     }
 
-    /// Sends a request and reads the answer. Gives `None` if the connection is refused or closed, or no answer comes in
-    /// time.
+    /// Sends a request and reads the answer. Returns `None` if the connection is refused or closed, or no answer
+    /// arrives in time.
     pub(super) async fn send(&self, request: &RawRequest) -> Option<RawResponse> {
         let exchange = async {
             let mut stream = self.connect().await?;
-            // A server that refuses a head may close before it has read all of it, and its answer counts all the same.
+            // A server that refuses a head may close before it has read all of it, and its answer still counts.
             let _ = stream.write_all(&request.bytes(&self.authority)).await;
             Ok(read(&mut stream).await)
         };
         in_time(exchange).await.ok()?
     }
 
-    /// Connects, and gives the local address.
+    /// Connects and returns the local address.
     pub(super) async fn source(&self) -> io::Result<IpAddr> {
         Ok(in_time(self.dial()).await?.local_addr()?.ip())
     }
 
-    /// Checks that connections are accepted, and secured where they must be.
+    /// Checks that the server accepts connections, with TLS where required.
     pub(super) async fn check(&self) -> io::Result<()> {
         in_time(self.connect()).await.map(drop)
     }
@@ -216,7 +216,7 @@ async fn read(stream: &mut Box<dyn Stream>) -> Option<RawResponse> {
         if is_over || ANSWER_BYTES_MAX < bytes.len() {
             return None;
         }
-        // A connection that is reset is over as one that is closed is.
+        // A reset connection has ended just like a closed one.
         is_over = matches!(stream.read_buf(&mut bytes).await, Ok(0) | Err(_));
     }
 }

@@ -1,7 +1,7 @@
-//! What a decision needs to know of an account, kept in memory while nothing about it has changed.
+//! The account data that a decision needs, cached in memory until it changes.
 //!
-//! moka holds the entries, but is not trusted to forget in time: its own loading lets a slow read put back what was
-//! revoked meanwhile. An entry counts only while the [`Stamp`] that was taken before its read is current.
+//! The entries are in a moka cache, but its invalidation and its own loading are not relied on: a slow read could put
+//! back what was revoked in the meantime. An entry is used only while the [`Stamp`] taken before its read is current.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::store::error::{Result, StoreError};
 use crate::store::generations::Stamp;
 
-/// An account and its memberships, as they were at one moment.
+/// An account and its memberships as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     /// The account, whatever its status.
@@ -27,42 +27,43 @@ pub struct Subject {
     pub memberships: Vec<Membership>,
 }
 
-/// Memberships, roles and scopes that one entry of a cache may hold for the room of one.
+/// Memberships, roles and scopes that fit in the space of one cache entry.
 const WORDS_PER_ENTRY: usize = 16;
 
-/// For how many entries of a cache something with this many memberships, roles and scopes counts: about 1 KiB each. Else
-/// somebody with thousands of them, and a fresh token for each request, could fill the memory with few entries.
+/// Returns the weight of a cached value with this many memberships, roles and scopes, in entries of about 1 KiB.
+/// Without weights, a caller with thousands of them and a fresh token per request could fill the memory with few
+/// entries.
 #[must_use]
 pub fn weight_of(words: usize) -> u32 {
     u32::try_from(1 + words / WORDS_PER_ENTRY).unwrap_or(u32::MAX)
 }
 
-/// What a load brought; a failure is shared by all who waited for it.
+/// The result of a load; a failure is shared by all who waited for it.
 type Loaded = Result<Option<Arc<Subject>>, Arc<StoreError>>;
 
-/// Loads under way, by uid and the stamp that was taken before they began.
+/// Loads in flight, by uid and the stamp taken before they began.
 type Flights = HashMap<(UserId, Stamp), Arc<OnceCell<Loaded>>>;
 
-/// Subjects by uid, in front of any store.
+/// A cache of subjects by uid, in front of any store.
 ///
-/// One load of a uid at a time, shared by all who ask for it; a load that began before a change is not shared with
-/// those who ask after it.
+/// Single flight: concurrent calls for a uid share one load. A load that began before a change is not shared with calls
+/// made after it.
 pub struct Subjects {
     store: Arc<dyn Store>,
     cache: Cache<UserId, (Stamp, Arc<Subject>)>,
-    /// Never held across an await.
+    /// Never locked across an await.
     flights: Mutex<Flights>,
 }
 
 impl Subjects {
-    /// Keeps at most `entries` subjects, those used last; about 1 KiB each with few memberships, and fewer of them if they
-    /// have many ([`weight_of`]).
+    /// Creates a cache of at most `entries` recently used subjects of about 1 KiB each; those with many memberships
+    /// count for several ([`weight_of`]).
     #[must_use]
     pub fn new(store: Arc<dyn Store>, entries: u64) -> Self {
         let cache = Cache::builder()
             .max_capacity(entries)
             .weigher(|_, (_, subject): &(Stamp, Arc<Subject>)| weight_of(subject.memberships.len()))
-            // The default policy keeps new keys out of a full, hot cache.
+            // The default policy does not admit new keys to a full, hot cache.
             .eviction_policy(EvictionPolicy::lru())
             .build();
         Self {
@@ -72,12 +73,12 @@ impl Subjects {
         }
     }
 
-    /// The subject of a uid, and the stamp under which it may be used: by what is derived of it too.
+    /// Returns the subject of a uid, and the stamp under which it, and anything derived from it, may be used.
     ///
-    /// `None`: there is no such account; that is not kept.
+    /// `None`: there is no such account; this is not cached.
     ///
     /// # Errors
-    /// Whatever the store says; a shared load fails for all who wait for it, and the next asks again.
+    /// Any error of the store; a failed shared load fails all of its waiters, and the next call reads again.
     pub async fn get(&self, uid: &UserId) -> Result<Option<(Arc<Subject>, Stamp)>> {
         // INVARIANT: the stamp is taken before anything is read (nothing_acknowledged_is_seen_stale).
         let stamp = self.store.generations().stamp(uid);
@@ -109,13 +110,13 @@ impl Subjects {
             account: Arc::new(account),
             memberships,
         });
-        // Two reads are no snapshot: if a change came between them, the stamp is void and so is this entry.
+        // Two reads are not a snapshot: if a change came between them, the stamp is outdated and so is this entry.
         self.cache
             .insert(uid.clone(), (stamp, Arc::clone(&subject)));
         Ok(Some(subject))
     }
 
-    /// Joins the load of a uid that is under way for this stamp, or begins one.
+    /// Joins the load of a uid in flight for this stamp, or begins one.
     fn board(&self, uid: &UserId, stamp: Stamp) -> Seat<'_> {
         let key = (uid.clone(), stamp);
         let loaded = Arc::clone(self.lock().entry(key.clone()).or_default());
@@ -139,7 +140,7 @@ impl fmt::Debug for Subjects {
     }
 }
 
-/// One caller's part in a flight: the last to leave takes it off the list, whether it landed or was given up.
+/// One caller's share in a load: the last one to be dropped removes the load from the list, finished or not.
 struct Seat<'a> {
     subjects: &'a Subjects,
     key: (UserId, Stamp),
@@ -155,7 +156,7 @@ impl Drop for Seat<'_> {
         let is_listed = flights
             .get(&self.key)
             .is_some_and(|listed| Arc::ptr_eq(listed, &mine));
-        // Clones are made and dropped under the lock only: the list's own and this one are the last two.
+        // Clones are made and dropped only under the lock: the list's own and this one are the last two.
         if is_listed && (mine.initialized() || Arc::strong_count(&mine) == 2) {
             flights.remove(&self.key);
         }
@@ -180,7 +181,7 @@ mod tests {
     use crate::store::transaction::{Changes, Entry};
     use crate::store::{AccountChange, Creation};
 
-    /// A store whose reads are done at once and answered when the gate lets them: as slow as a read can be.
+    /// A store whose reads run at once and are answered when the gate opens: as slow as a read can be.
     #[derive(Debug)]
     struct SlowStore {
         inner: MemoryStore,
@@ -243,7 +244,7 @@ mod tests {
         subjects.kept(uid, stamp).is_some()
     }
 
-    /// Lets everything else on this thread run until it waits.
+    /// Lets all other tasks on this thread run until they wait.
     async fn settle() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -265,7 +266,7 @@ mod tests {
         for caller in callers {
             assert_eq!(caller.await.unwrap(), 0);
         }
-        // The account and its memberships.
+        // One for the account and one for its memberships.
         assert_eq!(store.reads.load(Ordering::SeqCst), 2);
         assert!(is_kept(&subjects, &uid(1)));
         assert_eq!(generation(subjects.get(&uid(1)).await), 0);
@@ -289,7 +290,7 @@ mod tests {
         store.gate.add_permits(1);
         assert!(before.await.unwrap() < changed);
         assert_eq!(after.await.unwrap(), changed);
-        // Nor has the slow one put back what it read.
+        // The slow load has not put back what it read.
         assert_eq!(generation(subjects.get(&uid(1)).await), changed);
         assert!(subjects.lock().is_empty());
     }

@@ -1,4 +1,4 @@
-//! What an engine does: it runs reads and transactions on the records that it keeps, whatever they are about.
+//! The storage engine: runs reads and transactions on records, whatever their meaning.
 
 use std::fmt;
 
@@ -13,35 +13,35 @@ use crate::store::layout::{self, Key};
 use crate::store::record;
 use crate::store::transaction::{Changes, Entry, Records, Transaction};
 
-/// A read, which hands over what it finds by itself. Its caller gets [`StoreError::Busy`] if it is dropped before it has run.
+/// A read that passes on its own result. The caller gets [`StoreError::Busy`] if the job is dropped before it has run.
 pub(crate) type ReadJob = Box<dyn FnOnce(&dyn Records) + Send>;
 
-/// An intent, which hands over its result by itself.
+/// An intent that passes on its own result.
 pub(crate) type WriteJob = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<()> + Send>;
 
-/// Keeps records as bytes.
+/// Storage for records as bytes.
 #[async_trait]
 pub trait Engine: Send + Sync + fmt::Debug + 'static {
-    /// The generations that this engine moves.
+    /// Returns the generations that this engine advances.
     fn generations(&self) -> &Generations;
 
-    /// Has a read run on the records as last committed; it may not have run yet when this returns.
+    /// Submits a read of the last committed records; it may not have run yet when this returns.
     async fn run_read(&self, read: ReadJob) -> Result<()>;
 
-    /// Runs an intent alone; if it succeeds writes what it changed, all or nothing, makes it durable, moves the
-    /// generations of the uids it touched, and only then answers. Does so even if the caller goes away meanwhile.
+    /// Runs an intent exclusively. If it succeeds, writes its changes, all or nothing, makes them durable, advances the
+    /// generations of the uids it touched, and only then answers. Does so even if the caller is cancelled meanwhile.
     async fn run_write(&self, intent: WriteJob) -> Result<()>;
 
-    /// All that stands beside the records.
+    /// Returns all side entries: data kept apart from the records.
     async fn side(&self) -> Result<Vec<Entry>>;
 
-    /// Writes beside the records: what no promise rests on, neither counted nor synced.
+    /// Writes side entries. Nothing relies on them; they are neither counted nor synced.
     async fn put_side(&self, changes: Changes) -> Result<()>;
 }
 
-/// Reads and intents that have a result.
+/// Typed reads and intents with a result.
 pub(crate) trait EngineExt: Engine {
-    /// Gives what a read finds in the records as last committed.
+    /// Returns the result of a read of the last committed records.
     fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Records) -> Result<T> + Send + 'static,
@@ -49,7 +49,7 @@ pub(crate) trait EngineExt: Engine {
         async move {
             let (caller, answer) = oneshot::channel();
             let read: ReadJob = Box::new(move |records| {
-                // A caller who went away wants no answer.
+                // A cancelled caller needs no answer.
                 drop(caller.send(read(records)));
             });
             self.run_read(read).await?;
@@ -57,7 +57,7 @@ pub(crate) trait EngineExt: Engine {
         }
     }
 
-    /// The record under a key.
+    /// Returns the record under a key.
     fn load<T: DeserializeOwned + Send + 'static>(
         &self,
         key: Key<T>,
@@ -65,7 +65,7 @@ pub(crate) trait EngineExt: Engine {
         self.read(move |records| records.load(&key))
     }
 
-    /// Gives the result of an intent once what it changed is durable; see [`Engine::run_write`].
+    /// Returns the result of an intent once its changes are durable; see [`Engine::run_write`].
     fn write<T: Send + 'static>(
         &self,
         intent: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
@@ -84,7 +84,7 @@ pub(crate) trait EngineExt: Engine {
 
 impl<E: Engine + ?Sized> EngineExt for E {}
 
-/// The counters that can be read of what stands beside the records.
+/// Decodes the counters among the side entries.
 pub(crate) fn decode_counters(entries: Vec<Entry>) -> Vec<(KeptKey, Kept)> {
     let mut counters = Vec::with_capacity(entries.len());
     for (place, bytes) in entries {
@@ -101,7 +101,7 @@ pub(crate) fn decode_counters(entries: Vec<Entry>) -> Vec<(KeptKey, Kept)> {
     counters
 }
 
-/// What is to be written beside the records for these changes of counters.
+/// Encodes changes of counters as side entries.
 pub(crate) fn encode_counters(changes: &[Change]) -> Result<Changes> {
     let mut bytes = Changes::new();
     for (key, counter) in changes {

@@ -1,32 +1,32 @@
-//! What can go wrong with records at rest.
+//! Errors of the store.
 
 use std::path::PathBuf;
 
-/// The error of something that the store is built on.
+/// The error of a component below the store.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a store gives, or why it could not.
+/// Result of a store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// A store that could not do what it was asked. Callers answer 503: nothing was decided and nothing half done.
+/// A store operation that failed. Callers answer 503: nothing was decided and nothing was half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The engine could not read or write, and the intent was not done.
+    /// The engine could not read or write; the intent was not applied.
     #[error("cannot {action} the store")]
     Engine {
         /// `read`, `write to`, `open`, `copy`.
         action: &'static str,
-        /// The engine's own words.
+        /// The engine's error.
         #[source]
         source: BoxError,
     },
     /// A record does not match its checksum or cannot be decoded.
     #[error("a record in {tree} is damaged")]
     Damaged {
-        /// Where it stands.
+        /// The kind of record.
         tree: &'static str,
     },
-    /// Written by a newer gateway: stop rather than guess.
+    /// A newer gateway wrote the record: stop rather than guess.
     #[error("record version {found} is newer than {known}")]
     Newer {
         /// Version found.
@@ -34,25 +34,25 @@ pub enum StoreError {
         /// Newest version known here.
         known: u8,
     },
-    /// A new record's id is in use already, which drawn ids never are: nothing was written.
+    /// The id of a new record is already in use, which never happens with random ids: nothing was written.
     #[error("a new id in {tree} is already in use")]
     Collision {
-        /// Where it stands.
+        /// The kind of record.
         tree: &'static str,
     },
-    /// A record is longer than the store keeps: nothing was written.
+    /// A record exceeds the length limit: nothing was written.
     #[error("a record for {tree} is longer than {max} bytes")]
     TooLong {
-        /// Where it should have stood.
+        /// The kind of record.
         tree: &'static str,
         /// The limit.
         max: usize,
     },
-    /// The intent was done whole or not at all, and which of the two is not known yet: its batch could not be made durable, or
-    /// has not been in time. Until it is known nobody reads what it would have changed.
+    /// The intent was applied completely or not at all, and which of the two is not known yet: its batch could not be
+    /// made durable, or was not in time. Until it is known, reads do not return what it would have changed.
     #[error("whether this was written is not known yet")]
     Unknown(#[source] BoxError),
-    /// The queue is full, the store is being opened anew, or its threads have ended.
+    /// The queue is full, the store is being reopened, or its threads have ended.
     #[error("the store does not answer")]
     Busy,
     /// Another process has the store open.
@@ -60,10 +60,10 @@ pub enum StoreError {
     Locked {
         /// The store's directory.
         dir: PathBuf,
-        /// The process, where it is known.
+        /// The process, if known.
         holder: Option<u32>,
     },
-    /// What stands on the disk is not all that was once acknowledged: the start is refused.
+    /// The data on disk is not everything that was once acknowledged: the gateway refuses to start.
     #[error(
         "the store in {dir} is not whole: {found}; bring a backup back with `doorward store restore FILE` (they are in \
          {dir}/backup), or move {dir}/db and {dir}/census away to begin empty",
@@ -72,29 +72,29 @@ pub enum StoreError {
     Refused {
         /// The store's directory.
         dir: PathBuf,
-        /// What was found.
+        /// What is missing or wrong.
         found: String,
     },
 }
 
 impl StoreError {
-    /// The engine, or the system below it, refused to `action` the store.
+    /// Creates the error of the engine, or of the system below it, for a failed attempt to `action` the store.
     pub(crate) fn cannot(action: &'static str, source: impl Into<BoxError>) -> Self {
         let source = source.into();
         Self::Engine { action, source }
     }
 
-    /// The engine cannot read.
+    /// Creates the error of a failed read.
     pub(crate) fn cannot_read(source: impl Into<BoxError>) -> Self {
         Self::cannot("read", source)
     }
 
-    /// The engine, or the file system, does not take a write.
+    /// Creates the error of a write rejected by the engine or the file system.
     pub(crate) fn cannot_write(source: impl Into<BoxError>) -> Self {
         Self::cannot("write to", source)
     }
 
-    /// The file system does not let the store be opened.
+    /// Creates the error of a store that the file system does not allow to be opened.
     pub(crate) fn cannot_open(source: std::io::Error) -> Self {
         Self::cannot("open", source)
     }

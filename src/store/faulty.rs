@@ -1,4 +1,4 @@
-//! A store for tests that fails when it is told to: at one look at a record, at one write, or after it.
+//! A store for tests that fails on request: at one read of a record, at one write, or after it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,17 +16,17 @@ use crate::store::transaction::{Changes, Entry, Records, Transaction};
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
     records: MemoryStore,
-    /// How many looks and writes go well before the one that fails; below zero none fails any more.
+    /// Reads and writes that succeed before the one that fails; below zero none fails.
     left: Arc<AtomicI64>,
-    /// How many of the next writes are not taken.
+    /// Number of upcoming writes that are rejected.
     busy: AtomicI64,
-    /// How many writes go well before the one whose answer is lost; below zero none is.
+    /// Writes that succeed before the one whose answer is lost; below zero none is.
     until_lost: AtomicI64,
-    /// What the write whose answer was lost would change, until that is settled. No other write is taken meanwhile.
+    /// Changes of the write whose answer was lost, until it is settled. Other writes are rejected meanwhile.
     lost: Mutex<Option<Changes>>,
 }
 
-/// Records whose looks are counted.
+/// Records whose reads are counted.
 struct Counted<'a> {
     base: &'a dyn Records,
     left: &'a AtomicI64,
@@ -56,7 +56,7 @@ fn on_purpose() -> StoreError {
 }
 
 impl FaultyStore {
-    /// Fails nothing yet.
+    /// Creates an empty store that does not fail yet.
     pub(crate) fn new() -> Self {
         Self {
             records: MemoryStore::new(Arc::default()),
@@ -67,30 +67,30 @@ impl FaultyStore {
         }
     }
 
-    /// Lets so many looks and writes go well, fails the next one, and none after it.
+    /// Fails the read or write after the next `count` ones, and none after it.
     pub(crate) fn fail_after(&self, count: i64) {
         self.left.store(count, Ordering::SeqCst);
     }
 
-    /// Takes none of so many writes that come next.
+    /// Rejects the next `count` writes.
     pub(crate) fn be_busy_for(&self, count: i64) {
         self.busy.store(count, Ordering::SeqCst);
     }
 
-    /// Lets so many writes go well, and loses the answer of the next one: until [`Self::settle`] it is not known whether it
-    /// was done.
+    /// Loses the answer of the write after the next `count` ones: whether it was applied is unknown until
+    /// [`Self::settle`].
     pub(crate) fn lose_after(&self, count: i64) {
         self.until_lost.store(count, Ordering::SeqCst);
     }
 
-    /// Whether what was to fail or to be lost has been; from then on, or before one was named.
+    /// Whether every requested failure and loss has happened; also true if none was requested.
     pub(crate) fn has_failed(&self) -> bool {
         [&*self.left, &self.until_lost]
             .iter()
             .all(|left| left.load(Ordering::SeqCst) < 0)
     }
 
-    /// Says what has become of the write whose answer was lost.
+    /// Decides whether the write whose answer was lost was applied.
     pub(crate) async fn settle(&self, is_done: bool) {
         self.until_lost.store(-1, Ordering::SeqCst);
         let lost = self.lost.lock().unwrap().take();
@@ -104,7 +104,7 @@ impl FaultyStore {
         self.generations().touch_all();
     }
 
-    /// Makes the records what they were, with nothing failing.
+    /// Replaces all records with `entries`, without failing.
     pub(crate) async fn put_back(&self, entries: Vec<Entry>) {
         let put = move |tx: &mut Transaction<'_>| {
             let now = tx.records().scan(&[], None, usize::MAX)?;
@@ -117,7 +117,7 @@ impl FaultyStore {
         self.generations().touch_all();
     }
 
-    /// Every record, with nothing failing.
+    /// Returns every record, without failing.
     pub(crate) async fn everything(&self) -> Vec<Entry> {
         let all = |records: &dyn Records| records.scan(&[], None, usize::MAX);
         self.records.read(all).await.unwrap()
@@ -152,7 +152,7 @@ impl Engine for FaultyStore {
             };
             let mut inner = Transaction::over(&counted);
             intent(&mut inner)?;
-            // The write itself.
+            // Counts the write itself.
             step(&left)?;
             let parts = inner.into_parts();
             if is_lost {

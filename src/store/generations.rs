@@ -1,24 +1,24 @@
-//! Numbers that tell whether a cached value may still be used.
+//! Counters that decide whether a cached value may still be used.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::id::UserId;
 
-/// How many numbers there are: uids share them by hash, which costs a needless reload now and then, never a stale hit.
+/// Number of counters: uids share them by hash, which costs an occasional needless reload but never a stale hit.
 const SLOTS: usize = 4096;
 
-/// One counter per uid (shared by hash), moved by the store after each commit that touches it.
+/// One counter per uid (shared by hash), advanced by the store after each commit that touches the uid.
 ///
-/// A reader takes the stamp of a uid *before* it reads the store and keeps it beside what it caches; a hit counts only
-/// while the stamp is unchanged. So no slow read can bring back what was revoked meanwhile.
+/// A reader takes the stamp of a uid *before* it reads the store and keeps it with what it caches; a cache hit requires
+/// an unchanged stamp. So no slow read can bring back what was revoked in the meantime.
 #[derive(Debug)]
 pub struct Generations {
     slots: Vec<AtomicU64>,
     hasher: RandomState,
 }
 
-/// A place in the counters and the value read there.
+/// The slot of a counter and the value read from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     slot: u16,
@@ -26,7 +26,7 @@ pub struct Stamp {
 }
 
 impl Generations {
-    /// All counters at zero.
+    /// Creates all counters at zero.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -35,7 +35,7 @@ impl Generations {
         }
     }
 
-    /// The present stamp of a uid.
+    /// Returns the current stamp of a uid.
     #[must_use]
     pub fn stamp(&self, uid: &UserId) -> Stamp {
         let slot = self.slot(uid);
@@ -45,7 +45,7 @@ impl Generations {
         }
     }
 
-    /// Whether nothing has touched the uid since the stamp was taken.
+    /// Whether the uid has not been touched since the stamp was taken.
     #[must_use]
     pub fn is_current(&self, stamp: Stamp) -> bool {
         self.value(stamp.slot) == stamp.value
@@ -58,7 +58,7 @@ impl Generations {
         }
     }
 
-    /// Voids every stamp there is: after a store was opened anew.
+    /// Voids every existing stamp, after a store was reopened.
     pub fn touch_all(&self) {
         for counter in &self.slots {
             counter.fetch_add(1, Ordering::SeqCst);

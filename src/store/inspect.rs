@@ -1,4 +1,4 @@
-//! A record taken apart by its key: what checks and exports look at.
+//! Decodes a record according to its key, for checks and exports.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::store::layout::{self, parse_part};
 use crate::store::record::{self, decode_entry};
 use crate::store::staged::Staged;
 
-/// What stands under a key.
+/// A decoded record.
 pub(crate) enum Record {
     Account(Box<Account>),
     Session(Box<Session>),
@@ -28,27 +28,27 @@ pub(crate) enum Record {
         id: ResourceId,
         level: Name,
     },
-    /// A settings document and its name.
+    /// The id of a settings document, and the document.
     Settings(String, String),
     Mail(Box<QueuedMail>),
-    /// The uid of an account that was removed.
+    /// The uid of a removed account.
     Removed(UserId),
-    /// The name of a key file, and what it is known by.
+    /// The name of a key file, and its fingerprint record.
     KeyMark(String, KeyMark),
-    /// When the store was made.
+    /// When the store was created.
     Made(Timestamp),
-    /// What is staged will be imported.
+    /// The staged people are committed for import.
     Import,
-    /// A piece of a person who is to be imported.
+    /// A piece of a staged person.
     Staged(Box<Staged>),
-    /// What is written beside the above to find it again, or to count it.
+    /// An index entry or a count of other records.
     Derived,
 }
 
-/// Compares checksum and version, and reads the record as what its key says it is.
+/// Verifies checksum and version, and decodes the record according to its key.
 ///
 /// # Errors
-/// `StoreError::Damaged`, also for a kind that is not known here; `StoreError::Newer`.
+/// `StoreError::Damaged`, also for an unknown kind; `StoreError::Newer`.
 pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record> {
     let (&kind, rest) = key.split_first().ok_or_else(|| layout::damaged(key))?;
     let record = match kind {
@@ -99,7 +99,7 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record> {
             derived::<()>(key, value)?
         }
         layout::MEMBER => derived::<Name>(key, value)?,
-        // Digests under a key that stays here: nothing that an export could tell.
+        // Digests under a key that never leaves the store: of no use in an export.
         layout::NETWORKS => derived::<Vec<Digest>>(key, value)?,
         layout::READY | layout::MEMBERSHIP_COUNT | layout::MEMBER_COUNT | layout::PENDING_COUNT => {
             derived::<u64>(key, value)?

@@ -1,8 +1,9 @@
-//! The key files of a store, and what each is known by among the records.
+//! The key files of a store, and the records of their fingerprints.
 //!
-//! Another key in the place of a lost or altered one would void what hangs on it without a word. So a fingerprint of each
-//! key file stands among the records, and whoever opens the store compares. A file that is replaced has both fingerprints
-//! there first, then takes its place, and then has its own alone: wherever a crash cuts that short, what is found is known.
+//! A different key in the place of a lost or altered one would silently void everything that depends on it. So the
+//! records contain a fingerprint of each key file, which is compared when the store is opened. To replace a file, both
+//! fingerprints are recorded first, then the file is replaced, and then only the new fingerprint is kept: after a crash
+//! at any point, the file found is known.
 
 use std::fmt;
 use std::fs;
@@ -23,16 +24,16 @@ use crate::store::error::{Result, StoreError};
 use crate::store::sled::{Counted, SledStore, files};
 use crate::store::{layout, reads};
 
-/// Where key files stand in the store's directory.
+/// Directory of the key files inside the store's directory.
 pub(crate) const DIRECTORY: &str = "keys";
 
-/// Most fingerprints that one file is known by: each renewal that was cut short leaves one.
+/// Maximum number of fingerprints recorded for one file: each interrupted renewal leaves one.
 const FINGERPRINTS_MAX: usize = 8;
 
-/// Key files that cannot be used, or a change of one that failed.
+/// Key files that cannot be used, or a failed change of one.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFilesError {
-    /// Some are not those that the records were written with.
+    /// Some files are not those that the records were written with.
     #[error(
         "the key files in {dir} do not fit the records:\n{}\nPut them back as they were: from a copy of the directory, or with \
          `doorward store restore FILE`, which brings back the records of a backup too. What is lost for good is made anew by \
@@ -40,35 +41,35 @@ pub enum KeyFilesError {
         .problems.join("\n")
     )]
     Unfit {
-        /// Where they are.
+        /// Their directory.
         dir: PathBuf,
-        /// What is wrong, one line for each.
+        /// The problems, one line each.
         problems: Vec<String>,
     },
-    /// Some were never made: the first start of the store was cut short, and nothing hangs on them.
+    /// Some files were never created: the first start of the store was interrupted, and nothing depends on them.
     #[error(
         "the store of {dir} was not begun whole:\n{}\n`doorward serve`, or a command that changes something, makes what is not \
          there; nothing is lost",
         .problems.join("\n")
     )]
     Unmade {
-        /// Where they are to be.
+        /// Their directory.
         dir: PathBuf,
-        /// Which, one line for each.
+        /// The missing files, one line each.
         problems: Vec<String>,
     },
-    /// The records.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file.
+    /// A key file cannot be used.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// The old file could not be put aside.
+    /// The old file could not be moved aside.
     #[error("cannot put {path} aside")]
     Aside {
         /// The old file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -89,26 +90,26 @@ impl fmt::Debug for KeyFiles {
 }
 
 impl KeyFiles {
-    /// Those of the store in `dir`.
+    /// Creates the key files of the store in `dir`.
     #[must_use]
     pub fn new(store: Arc<SledStore>, dir: &Path) -> Self {
         let dir = dir.join(DIRECTORY);
         Self { store, dir }
     }
 
-    /// Where they are.
+    /// Returns their directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What was counted of the store when it was opened.
+    /// Returns the counts taken when the store was opened.
     #[must_use]
     pub fn counted(&self) -> Counted {
         self.store.counted()
     }
 
-    /// What the records know them by.
+    /// Returns the fingerprint records.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -116,7 +117,7 @@ impl KeyFiles {
         self.store.read(reads::key_marks).await
     }
 
-    /// Looks at each of them.
+    /// Checks each key file.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -125,7 +126,7 @@ impl KeyFiles {
         if !findings.iter().any(|it| it.state == KeyState::Altered) {
             return Ok(findings);
         }
-        // A ring may have been rotated between its mark and its file.
+        // A ring may have been rotated between reading its record and its file.
         Ok(self.look_beside(&self.marks().await?))
     }
 
@@ -133,8 +134,8 @@ impl KeyFiles {
         look(&self.dir, marks, self.counted().accounts != 0)
     }
 
-    /// Refuses those that do not fit the records, before any of them is used. `makes`: whoever asks makes what was never
-    /// there.
+    /// Refuses key files that do not match the records, before any of them is used. `makes`: whether the caller creates
+    /// files that never existed.
     ///
     /// # Errors
     /// [`KeyFilesError::Unfit`]
@@ -147,7 +148,7 @@ impl KeyFiles {
                     unmade += 1;
                     problems.push(format!("key file {} is not there yet", finding.file.name()));
                 }
-                // One that cannot be read is told of where it is opened, with what mends it.
+                // An unreadable file is reported where it is opened, with the remedy.
                 _ => {}
             }
         }
@@ -166,10 +167,11 @@ impl KeyFiles {
         })
     }
 
-    /// Writes down what they are known by now that all are there. `now`: when a store without any record was made.
+    /// Records the fingerprints once all files exist. `now`: the creation time to record for a store without any
+    /// record.
     ///
     /// # Errors
-    /// [`StoreError`]; then the next start does it.
+    /// [`StoreError`]; then the next start repeats it.
     pub async fn settle(&self, now: Timestamp) -> Result<()> {
         let before = self.marks().await?;
         let findings = self.look_beside(&before);
@@ -188,7 +190,7 @@ impl KeyFiles {
         Ok(())
     }
 
-    /// When the store was made; `None`: that was not written down then.
+    /// Returns when the store was created; `None`: it was not recorded at the time.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -196,15 +198,15 @@ impl KeyFiles {
         self.store.load(layout::made()).await
     }
 
-    /// Puts a ring in the place of another one.
+    /// Replaces a key ring.
     ///
     /// # Errors
-    /// [`KeyFilesError`]; then the other one is still in force.
+    /// [`KeyFilesError`]; then the previous ring is still in force.
     pub async fn replace(&self, ring: &SigningKeys, next: NextRing) -> Result<(), KeyFilesError> {
         let file = ring.signed().file();
         let mark = self.marks().await?.remove(&file);
         let Some((mut mark, present)) = mark.zip(ring.fingerprint()) else {
-            // The first start writes down what is there at its end.
+            // The first start records the files present at its end.
             return Ok(ring.put(next)?);
         };
         let fingerprint = next.fingerprint();
@@ -223,11 +225,10 @@ impl KeyFiles {
         Ok(())
     }
 
-    /// Puts another key file in the place of a lost one; what stands there goes into the directory `aside`. Gives where it is
-    /// then.
+    /// Replaces a lost key file; a present one is moved into the directory `aside`. Returns its path there.
     ///
     /// # Errors
-    /// [`KeyFilesError`]; this can be done again then.
+    /// [`KeyFilesError`]; then this can be repeated.
     pub async fn renew(
         &self,
         file: KeyFile,
@@ -241,7 +242,7 @@ impl KeyFiles {
             since: now,
         });
         let path = self.dir.join(file.name());
-        // The file that is there stays known, however many were to take its place and did not.
+        // The present file stays known, however many renewals have failed before.
         let present = fs::read(&path).map(Zeroizing::new).ok();
         let known_by = present
             .as_ref()
@@ -271,8 +272,8 @@ impl KeyFiles {
         Ok(kept)
     }
 
-    /// Keeps what stands in the place of a key file in another directory too, and gives where; `None`: nothing does. A file
-    /// that can be read (`present`) stays until another one takes its place: without either no start would succeed.
+    /// Copies the present key file, if there is one, into another directory and returns its path there. A readable file
+    /// (`present`) also stays until it is replaced, because no start would succeed without it.
     fn keep_aside(
         &self,
         file: KeyFile,
@@ -294,8 +295,8 @@ impl KeyFiles {
         Ok(Some(kept))
     }
 
-    /// The marks. In a store of an older gateway each file gets one, so that another one that is missing does not pass for
-    /// one that was never there.
+    /// Returns the fingerprint records. In an older gateway's store each file is given one, so that another file that
+    /// is missing is not mistaken for one that never existed.
     async fn marks_of_all(&self, now: Timestamp) -> Result<KeyMarks> {
         let mut marks = self.marks().await?;
         for finding in self.look_beside(&marks) {
@@ -360,7 +361,7 @@ mod tests {
         assert_eq!(files.made().await.unwrap(), Some(at(0)));
         assert_eq!(state(&files).await, (KeyState::Fits, 1));
         let (path, kept) = (files.dir().join("signing.json"), dir.path().join("kept"));
-        // The new one cannot be written.
+        // The new ring cannot be written.
         fs::rename(&path, &kept).unwrap();
         fs::create_dir(&path).unwrap();
         let replaced = files.replace(&ring, ring.rotated(at(1)).unwrap()).await;
@@ -368,7 +369,7 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         fs::rename(&kept, &path).unwrap();
         assert_eq!(state(&files).await, (KeyState::Fits, 2));
-        // It is written, and has no mark of its own yet.
+        // The new ring is written, but is not the only recorded fingerprint yet.
         let next = ring.rotated(at(2)).unwrap();
         let mark = KeyMark {
             fingerprints: vec![ring.fingerprint().unwrap(), next.fingerprint()],
@@ -387,7 +388,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(state(&files).await, (KeyState::Fits, 1));
-        // One that was rotated away does not come back.
+        // A ring that was rotated away is not accepted again.
         fs::rename(&kept, &path).unwrap();
         assert_eq!(state(&files).await, (KeyState::Altered, 1));
         assert!(files.admit(true).await.is_err());
@@ -402,7 +403,7 @@ mod tests {
         let path = files.dir().join("signing.json");
         key_file::write(&path, b"first").unwrap();
         files.settle(at(0)).await.unwrap();
-        // Nothing can be put aside where a file stands.
+        // Nothing can be moved aside where a file has the directory's name.
         let aside = dir.path().join("aside");
         fs::write(&aside, "").unwrap();
         for number in 1..=20_u8 {
@@ -411,7 +412,7 @@ mod tests {
             assert!(matches!(renewed, Err(KeyFilesError::Aside { .. })));
             assert_eq!(state(&files).await.0, KeyState::Fits, "{number}");
             if number == 10 {
-                // This one took its place, and was cut short behind that.
+                // This one replaced the file and was interrupted afterwards.
                 key_file::write(&path, &[number]).unwrap();
             }
         }
@@ -435,7 +436,7 @@ mod tests {
         let none = KeyMarks::new();
         assert_eq!(states(&none, false), vec![KeyState::NotMade; 6]);
         assert_eq!(states(&none, true), vec![KeyState::Missing; 6]);
-        // A kind of key file that came with a newer gateway.
+        // A kind of key file introduced by a newer gateway.
         let mark = KeyMark {
             fingerprints: Vec::new(),
             since: at(0),

@@ -1,4 +1,4 @@
-//! The key files that are found in a store's directory, each compared with its mark among the records.
+//! The state of the key files in a store's directory, compared with their fingerprint records.
 
 use std::path::Path;
 
@@ -6,25 +6,25 @@ use crate::crypto::key_file::{self, Found};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 
-/// How a key file stands to the records.
+/// The state of a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It is the one that they were written with.
+    /// The records were written with this file.
     Fits,
-    /// It is there, and nothing tells which it should be: a gateway that starts takes it for good.
+    /// The file exists, and no record identifies the right one: the gateway adopts it at its start.
     Unknown,
-    /// It is not there, and nothing has ever hung on it: a gateway that starts makes it.
+    /// The file is missing and no record ever depended on it: the gateway creates it at its start.
     NotMade,
-    /// It is not there, and records hang on it.
+    /// The file is missing and records depend on it.
     Missing,
-    /// It is another one.
+    /// The file is not the one that the records were written with.
     Altered,
-    /// Something is there that cannot be read, and why.
+    /// The file cannot be read, with the reason.
     Unreadable(String),
 }
 
 impl KeyState {
-    /// The word that a list shows: stable, `snake_case`.
+    /// Returns the stable `snake_case` name shown in lists.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -38,23 +38,23 @@ impl KeyState {
     }
 }
 
-/// A key file as it was found.
+/// The result of checking one key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFinding {
-    /// Which.
+    /// The key file.
     pub file: KeyFile,
-    /// How it stands to the records.
+    /// Its state.
     pub state: KeyState,
-    /// When it was made, as far as that is known.
+    /// When it was made, if known.
     pub since: Option<Timestamp>,
-    /// Who else may use it, and what mends that.
+    /// Which other users can access it, and the remedy.
     pub exposed: Option<&'static str>,
-    /// What it should be known by from now on, if that is another mark than it has.
+    /// The fingerprint record it should have, if it differs from the present one.
     pub(crate) mark: Option<KeyMark>,
 }
 
 impl KeyFinding {
-    /// What is wrong with it; `None`: nothing.
+    /// Returns a description of the problem; `None`: the file is fine.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let name = self.file.name();
@@ -73,11 +73,11 @@ impl KeyFinding {
     }
 }
 
-/// Looks at every key file of a directory, beside the marks of the records. `has_accounts`: there are records that can hang
-/// on key files.
+/// Checks every key file of a directory against the fingerprint records. `has_accounts`: whether there are records that
+/// can depend on key files.
 #[must_use]
 pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding> {
-    // A store of an older gateway has no marks, and had all of its files from the start.
+    // An older gateway's store has no fingerprint records, but had all of its files from the start.
     let is_older = marks.is_empty() && has_accounts;
     let of = |file: KeyFile| {
         let mark = marks.get(&file);

@@ -1,7 +1,7 @@
-//! Where each record stands: one ordered space of keys for all, so that one batch of writes is atomic over all of it.
+//! The keys of all records, in one ordered key space, so that one batch of writes is atomic over all of it.
 //!
-//! A key is one byte for its kind, then the parts with a zero byte between them. No part but a digest, which is always
-//! last, can hold a zero byte, so prefixes cut between parts and the order is that of the parts.
+//! A key is one byte for its kind, then the parts with a zero byte between them. No part can contain a zero byte except
+//! a digest, which is always last. So prefixes end between parts, and keys sort by their parts.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -18,7 +18,7 @@ use crate::model::mail::QueuedMail;
 use crate::store::error::StoreError;
 use crate::store::staged::Staged;
 
-// A new kind has its line in `inspect::read` too: a check, a restore and an export take an unknown one for damage.
+// A new kind also needs a line in `inspect::read`: a check, a restore and an export report an unknown one as damage.
 pub(crate) const ACCOUNT: u8 = b'a';
 pub(crate) const SESSION: u8 = b's';
 pub(crate) const TOKEN: u8 = b't';
@@ -45,7 +45,7 @@ pub(crate) const MEMBER_COUNT: u8 = b'Q';
 pub(crate) const PENDING_COUNT: u8 = b'P';
 pub(crate) const KEY_MARK: u8 = b'y';
 pub(crate) const MADE: u8 = b'b';
-/// Before [`STAGED`] in the order of keys: whoever walks over a backup knows whether what is staged counts.
+/// Sorts before [`STAGED`]: a walk over a backup sees first whether the staged people are committed.
 pub(crate) const IMPORT: u8 = b'G';
 pub(crate) const STAGED: u8 = b'g';
 pub(crate) const CLAIM: u8 = b'C';
@@ -59,12 +59,12 @@ pub(crate) struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// A key of a kind, with the rest as found in a scan.
+    /// Creates a key of a kind, with the rest as found in a scan.
     pub(crate) fn raw(kind: u8, rest: &[u8]) -> Self {
         Self::whole([&[kind], rest].concat())
     }
 
-    /// A key as found in a scan.
+    /// Creates a key as found in a scan.
     pub(crate) fn whole(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
@@ -76,23 +76,23 @@ impl<T> Key<T> {
         Self::raw(kind, parts.join("\0").as_bytes())
     }
 
-    /// The key as bytes.
+    /// Returns the key as bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What the kind is called.
+    /// Returns the name of the kind.
     pub(crate) fn tree(&self) -> &'static str {
         tree_of(&self.bytes)
     }
 }
 
-/// The error of a record under this key, or of an entry that leads to one, that cannot be right.
+/// Returns the error of a record under this key, or of an index entry for it, that cannot be right.
 pub(crate) fn damaged(key: &[u8]) -> StoreError {
     StoreError::Damaged { tree: tree_of(key) }
 }
 
-/// A part of a key as what it must be.
+/// Parses a part of a key.
 pub(crate) fn parse_part<'a, T, E>(
     key: &[u8],
     part: &'a [u8],
@@ -102,14 +102,14 @@ pub(crate) fn parse_part<'a, T, E>(
     parse(text).map_err(|_| damaged(key))
 }
 
-/// Which record a key is for, as an operator reads it: no digest, and on one line.
+/// Returns a description of the key for operators: on one line, and without digests.
 pub(crate) fn label(key: &[u8]) -> String {
     let tree = tree_of(key);
     let Some((kind, rest)) = key.split_first() else {
         return tree.to_owned();
     };
     let shown = match *kind {
-        // The digest stands last and may hold any byte.
+        // The digest comes last and may contain any byte.
         TOKEN => &[],
         TOKEN_OF => rest.split(|byte| *byte == 0).next().unwrap_or_default(),
         _ => rest,
@@ -125,7 +125,7 @@ pub(crate) fn label(key: &[u8]) -> String {
     format!("{tree}: {}", text.join(" "))
 }
 
-/// What the kind of a key is called.
+/// Returns the name of a key's kind.
 fn tree_of(key: &[u8]) -> &'static str {
     match key.first().copied() {
         Some(ACCOUNT) => "accounts",
@@ -157,12 +157,12 @@ pub(crate) fn account(uid: &UserId) -> Key<Account> {
     Key::of(ACCOUNT, &[uid.as_str()])
 }
 
-/// Every account, whatever its status.
+/// Returns the index key of an account, whatever its status.
 pub(crate) fn account_id(id: &AccountId) -> Key<UserId> {
     Key::of(ACCOUNT_ID, &[id.as_str()])
 }
 
-/// Active and disabled accounts only, as are the two forms of the identity.
+/// Returns an index key that only active and disabled accounts have, like the two forms of the identity.
 pub(crate) fn username(name: &Username) -> Key<UserId> {
     Key::of(USERNAME, &[name.as_str()])
 }
@@ -191,7 +191,8 @@ pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
     Key::of(API_KEY_OF, &[uid.as_str(), id.as_str()])
 }
 
-/// When a key was used last: apart from its record, so that noting it changes nothing that a decision reads.
+/// Returns the key of an API key's last use: apart from its record, so that updating it changes nothing a decision
+/// reads.
 pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
     Key::of(API_KEY_USED, &[id.as_str()])
 }
@@ -217,70 +218,70 @@ pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name
     Key::of(MEMBER, &parts)
 }
 
-/// How many memberships an account has; not there before its first change in a store of an older gateway.
+/// Returns the key of an account's number of memberships; missing before its first change in an older gateway's store.
 pub(crate) fn membership_count(uid: &UserId) -> Key<u64> {
     Key::of(MEMBERSHIP_COUNT, &[uid.as_str()])
 }
 
-/// How many members a resource has, as above.
+/// Returns the key of a resource's number of members; the record may be missing likewise.
 pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> Key<u64> {
     let parts = [resource.as_str(), id.as_str()];
     Key::of(MEMBER_COUNT, &parts)
 }
 
-/// How many accounts are pending.
+/// Returns the key of the number of pending accounts.
 pub(crate) fn pending_count() -> Key<u64> {
     Key::of(PENDING_COUNT, &[])
 }
 
-/// Says that all that is staged will be written, whatever happens; see `intents::import`.
+/// Returns the key that marks the import as committed: all staged people will be written; see `intents::import`.
 pub(crate) fn import() -> Key<()> {
     Key::of(IMPORT, &[])
 }
 
-/// A piece of a person who is to be imported, in the order of the export's lines.
+/// Returns the key of a piece of a staged person, in the order of the export's lines.
 pub(crate) fn staged(place: usize, piece: usize) -> Key<Staged> {
     let (place, piece) = (format!("{place:012}"), format!("{piece:05}"));
     Key::of(STAGED, &[&place, &piece])
 }
 
-/// A record id of a person who is staged. Names and addresses need no claim: their index entries are written with the
-/// person's first piece, and lead to no account until the last one is written.
+/// Returns the claim of a staged person's record id. Names and addresses need no claim: their index entries are written
+/// with the first piece, and point to no account until the last piece is written.
 pub(crate) fn claimed_account_id(id: &AccountId) -> Key<UserId> {
     Key::of(CLAIM, &["account", id.as_str()])
 }
 
-/// The id of an API key of a person who is staged.
+/// Returns the claim of the id of a staged person's API key.
 pub(crate) fn claimed_key_id(id: KeyId) -> Key<UserId> {
     Key::of(CLAIM, &["key", id.as_str()])
 }
 
-/// Uids of accounts that were removed: none of them is ever given out again.
+/// Returns the key that marks a removed account: its uid is never reused.
 pub(crate) fn removed(uid: &UserId) -> Key<()> {
     Key::of(REMOVED, &[uid.as_str()])
 }
 
-/// The settings document of an account, or the shared one.
+/// Returns the key of an account's settings document, or of the shared one.
 pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
     Key::of(SETTINGS, &[id.map_or("global", SettingsId::as_str)])
 }
 
-/// Where an account has logged in from, oldest first.
+/// Returns the key of the networks that an account has logged in from, oldest first.
 pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
     Key::of(NETWORKS, &[uid.as_str()])
 }
 
-/// How many accounts have an old hash, by its rounds.
+/// Returns the key of the numbers of accounts with an old hash, by its rounds.
 pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
     Key::of(OLD_HASHES, &[])
 }
 
-/// What a key file is known by.
+/// Returns the key of a key file's fingerprint record.
 pub(crate) fn key_mark(file: KeyFile) -> Key<KeyMark> {
     Key::of(KEY_MARK, &[file.name()])
 }
 
-/// When the store was made; not there in a store of an older gateway.
+/// Returns the key of the time when the store was created; missing in an older gateway's store.
 pub(crate) fn made() -> Key<Timestamp> {
     Key::of(MADE, &[])
 }
@@ -289,7 +290,7 @@ pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
     Key::of(MAIL, &[id.as_str()])
 }
 
-/// In the order of time: sixteen digits of milliseconds.
+/// Returns an index key in chronological order: sixteen digits of milliseconds.
 pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
     Key::of(MAIL_DUE, &[&due_digits(next_try), id.as_str()])
 }
@@ -298,22 +299,22 @@ fn due_digits(at: Timestamp) -> String {
     format!("{:016}", at.millis().max(0))
 }
 
-/// What `ready` writes.
+/// Returns the key of the record that `ready` writes.
 pub(crate) fn ready() -> Key<u64> {
     Key::of(READY, &[])
 }
 
-/// The one record that the census does not count: itself.
+/// Returns the key of the only record that the census does not count: the census itself.
 pub(crate) fn census<T>() -> Key<T> {
     Key::of(CENSUS, &[])
 }
 
-/// A counter: never among the records, always in the tree beside them.
+/// Returns the key of a counter: never among the records, always in the side tree.
 pub(crate) fn counter(key: &[u8]) -> Key<Kept> {
     Key::raw(COUNTER, key)
 }
 
-/// What a scan walks: all keys that begin with these bytes.
+/// The range of a scan: all keys that begin with these bytes.
 pub(crate) struct Prefix(Vec<u8>);
 
 impl Prefix {
@@ -326,23 +327,23 @@ impl Prefix {
         Self(bytes)
     }
 
-    /// All keys of a kind.
+    /// Returns the prefix of all keys of a kind.
     pub(crate) fn kind(kind: u8) -> Self {
         Self(vec![kind])
     }
 
-    /// The bytes that all keys begin with.
+    /// Returns the bytes that all keys begin with.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// What a key has after the prefix.
+    /// Returns the part of a key after the prefix.
     pub(crate) fn rest<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         key.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
 }
 
-/// Where those stand that are due at a moment; those due later stand behind.
+/// Returns the prefix of the mails due at this time; those due later follow it.
 pub(crate) fn mails_due_at(at: Timestamp) -> Prefix {
     Prefix::of(MAIL_DUE, &[&due_digits(at)])
 }

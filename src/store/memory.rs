@@ -1,4 +1,4 @@
-//! The promises of the trait kept in a map: for tests and for `engine = "memory"`. Nothing outlives the process.
+//! The in-memory engine: for tests and for `engine = "memory"`. Its data does not outlive the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,17 +11,17 @@ use crate::store::error::Result;
 use crate::store::generations::Generations;
 use crate::store::transaction::{Changes, Entry, Transaction};
 
-/// A store in memory: the same records and intents as at rest, in a map under one lock.
+/// A store in memory: the same records and intents as on disk, in a map under one lock.
 pub struct MemoryStore {
     generations: Arc<Generations>,
-    /// Held for one read or one transaction, never across an await; some microseconds, for lists some more.
+    /// Locked for one read or one transaction, never across an await; microseconds, somewhat longer for lists.
     records: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-    /// What stands beside the records. Held as briefly.
+    /// The side entries. Locked as briefly.
     side: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl MemoryStore {
-    /// An empty store that moves these generations.
+    /// Creates an empty store that advances these generations.
     #[must_use]
     pub fn new(generations: Arc<Generations>) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
-        // Changes are put in only after the intent has run, so a panic leaves nothing half done.
+        // Changes are applied only after the intent has run, so a panic leaves nothing half done.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
 //! Floor 3: records at rest.
 //!
-//! The trait speaks in whole intents, each one transaction: an engine does all of it or nothing, and answers only once
-//! it is durable. After the commit and before the answer the engine moves the generation of every uid whose rights may
-//! have changed ([`generations`]), on its own thread, so that a caller who goes away leaves no stale cache behind.
+//! Each method of the trait is a whole intent and runs as one transaction: an engine applies all of it or nothing, and
+//! answers only once it is durable. After the commit and before the answer the engine advances the generation of every
+//! uid whose rights may have changed ([`generations`]). It does so on its own thread, so a cancelled call leaves no
+//! stale cache entry behind.
 
 pub mod backup;
 pub mod bounds;
@@ -43,13 +44,14 @@ use crate::model::account::{
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId, UserId};
 
-/// Outcome of an intent that carries the account's [standing](Account::standing), as read before slow work such as hashing.
+/// Outcome of an intent that carries the account's [standing](Account::standing), read before slow work such as
+/// hashing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Guarded<T> {
     /// Done.
     Done(T),
-    /// The account has changed since, or is gone or not active: nothing was written.
+    /// The account has changed since, is gone or is not active: nothing was written.
     Stale,
 }
 
@@ -57,7 +59,7 @@ pub enum Guarded<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Creation {
-    /// Written.
+    /// The account was written.
     Created,
     /// Another active or disabled account has the name: nothing was written.
     UsernameTaken,
@@ -69,31 +71,32 @@ pub enum Creation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Rotation {
-    /// The presented token was current and is now spent; the successor is current.
+    /// The presented token was current and is now spent; its successor is current.
     Rotated(Session),
-    /// The presented token is the newest spent one, within the grace: the successor, made before, stays current.
+    /// The presented token is the most recently spent one, within the grace period: its existing successor stays
+    /// current.
     Repeated(Session),
-    /// The presented token was spent before that: the session has been ended.
+    /// The presented token was spent earlier: the session has been ended.
     Reused(Session),
-    /// No such session, ended, or not one of its tokens.
+    /// The session does not exist, has ended or never had this token.
     Unknown,
 }
 
-/// Outcome of a change that names the level it believes to be there.
+/// Outcome of a membership change that names the level it expects to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum MembershipChange {
-    /// Written.
+    /// The change was written.
     Done,
-    /// The level there is another one: nothing was written.
+    /// The stored level differs from the expected one: nothing was written.
     Conflict {
-        /// The level that is there.
+        /// The stored level.
         found: Option<Name>,
     },
-    /// There is no account of that uid, or none that is active where a membership is to be set: nothing was written.
+    /// No account has this uid, or it is not active and a membership was to be set: nothing was written.
     NoAccount,
-    /// The account has as many memberships as one may have ([`bounds::MEMBERSHIPS_MAX`]), or the resource as many members
-    /// ([`bounds::MEMBERS_MAX`]): nothing was written.
+    /// The account already has the maximum number of memberships ([`bounds::MEMBERSHIPS_MAX`]), or the resource the
+    /// maximum number of members ([`bounds::MEMBERS_MAX`]): nothing was written.
     Full,
 }
 
@@ -101,132 +104,132 @@ pub enum MembershipChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum IdentityChange {
-    /// The new address counts.
+    /// The account has the new address.
     Done {
-        /// As it stands now.
+        /// The account after the change.
         account: Account,
-        /// The address it had.
+        /// The previous address.
         before: EmailAddress,
     },
-    /// Another account has the new address meanwhile: the token is void.
+    /// Another account has taken the new address in the meantime: the token is void.
     Taken,
-    /// Unknown, used or expired, of another purpose, or its account is not active.
+    /// The token is unknown, used, expired or for another purpose, or its account is not active.
     Invalid,
 }
 
-/// An account that comes from elsewhere, active or disabled, and what is its own.
+/// An account to import, active or disabled, with everything that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedPerson {
-    /// A number of its own in the import, by which conflicts name it; people come in the order of these.
+    /// Number unique within the import, by which conflicts refer to this person; people are in ascending order of it.
     pub place: usize,
-    /// The record.
+    /// The account record.
     pub account: Account,
-    /// Its keys, each with the account's uid.
+    /// Its API keys, each with the account's uid.
     pub keys: Vec<ApiKey>,
-    /// Its memberships, no two of the same resource and id.
+    /// Its memberships, at most one for each resource and id.
     pub memberships: Vec<Membership>,
 }
 
-/// What stands in the way of a person, or of a key, in an import: an account here, or somebody who is staged already.
+/// A conflict that excludes a person or an API key from an import: with the store, or with someone staged earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportConflict {
-    /// There is, or was, an account of that uid or record id.
+    /// The uid or record id is or was in use by an account.
     Uid,
-    /// Another account has, or had, the name.
+    /// The name is or was in use by another account.
     Username,
-    /// Another account has the address, in its normalized form.
+    /// The address, in its normalized form, is in use by another account.
     Identity,
-    /// There is a key of that id.
+    /// The API key id is in use.
     KeyId(KeyId),
-    /// Somebody staged has the record id.
+    /// The record id belongs to a staged person.
     StagedAccountId,
-    /// Somebody staged has the name.
+    /// The name belongs to a staged person.
     StagedUsername,
-    /// Somebody staged has the address, in its normalized form.
+    /// The address, in its normalized form, belongs to a staged person.
     StagedIdentity,
-    /// A staged key has the id.
+    /// The id belongs to a staged API key.
     StagedKeyId(KeyId),
 }
 
-/// What [`Store::step_import`] has done.
+/// Outcome of [`Store::step_import`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum ImportStep {
-    /// These accounts are there now, with all that is their own.
+    /// These accounts have been written, with everything that belongs to them.
     Written(Vec<UserId>),
-    /// So many people who were staged, and do not count, are gone.
+    /// This many staged people of an uncommitted import have been removed.
     TakenBack(usize),
-    /// Nothing is staged.
+    /// Nothing is staged any more.
     Over,
 }
 
-/// What an administrator changes; `None` leaves a field as it is.
+/// Changes by an administrator; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountChange {
     /// Active or disabled; a pending account stays pending.
     pub status: Option<AccountStatus>,
-    /// Administrator or not.
+    /// Whether the account is an administrator.
     pub is_admin: Option<bool>,
-    /// Global roles, replacing those there; kept sorted.
+    /// Global roles that replace the present ones; kept sorted.
     pub roles: Option<Vec<Role>>,
-    /// The next login has the single role `pwchange`.
+    /// Whether the next login gets only the role `pwchange`.
     pub password_must_change: Option<bool>,
-    /// Whether its API keys are refused: all it has now.
+    /// Whether all API keys that the account has now are suspended.
     pub keys_suspended: Option<bool>,
 }
 
-/// What changes about an API key; `None` leaves a field as it is.
+/// Changes to an API key; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyChange {
-    /// What its owner calls it.
+    /// The owner's label.
     pub name: Option<String>,
-    /// What it may be used for; sorted.
+    /// The scopes; sorted.
     pub scopes: Option<Vec<Scope>>,
-    /// When it ends; `Some(None)`: never.
+    /// When it expires; `Some(None)`: never.
     pub expires: Option<Option<Timestamp>>,
-    /// Networks that it may come from; empty: all.
+    /// Networks it may be used from; empty: all.
     pub allow_from: Option<Vec<IpNet>>,
-    /// Requests in a minute; `Some(None)`: no limit.
+    /// Requests per minute; `Some(None)`: no limit.
     pub rate_per_minute: Option<Option<u32>>,
-    /// The resource roles that it is limited to; `Some(None)`: all of its owner's.
+    /// Resource roles it is limited to; `Some(None)`: all of its owner's.
     pub resources: Option<Option<Vec<Membership>>>,
-    /// Another secret.
+    /// A new secret.
     pub secret: Option<NewSecret>,
-    /// Whether it is refused.
+    /// Whether it is suspended.
     pub suspended: Option<bool>,
 }
 
-/// The secret that replaces another.
+/// A secret that replaces the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewSecret {
-    /// Of the new one.
+    /// Digest of the new secret.
     pub digest: Digest,
-    /// Until when the old one is good beside it; `None`: no longer. One older still is void.
+    /// Until when the previous secret is also accepted; `None`: it is void at once. Older secrets are void in any case.
     pub overlap_until: Option<Timestamp>,
 }
 
-/// The new password that an intent sets, and what goes with it.
+/// The new password that an intent sets, with its consequences.
 #[derive(Clone, Debug)]
 pub struct NewPassword {
     /// The hash.
     pub hash: PasswordHash,
-    /// End the account's API keys too.
+    /// Whether to revoke the account's API keys as well.
     pub revoke_keys: bool,
 }
 
-/// What [`Store::rotate_refresh`] is given.
+/// Arguments of [`Store::rotate_refresh`].
 #[derive(Clone, Debug)]
 pub struct RefreshRotation {
-    /// Whose family.
+    /// The session that the token belongs to.
     pub session: SessionId,
-    /// Digest of the token that was presented.
+    /// Digest of the presented token.
     pub presented: Digest,
-    /// Digest of its one successor.
+    /// Digest of its only successor.
     pub successor: Digest,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
-    /// How long the newest spent token may come again.
+    /// How long the most recently spent token is accepted again.
     pub grace: Duration,
-    /// When the session ends if it is not used again.
+    /// When the session expires unless it is used again.
     pub idle_end: Timestamp,
 }

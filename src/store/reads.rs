@@ -1,7 +1,7 @@
-//! What each read looks up.
+//! The lookups of each read.
 //!
-//! A read may run beside a write and see its indices before or after it, so an entry whose record has just gone is no
-//! damage here: what is lost at rest is found by the census.
+//! A read may run beside a write and see its indexes before or after it, so an entry whose record was just removed is
+//! not damage here: the census finds lost records.
 
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ pub(crate) fn reserves(status: AccountStatus) -> bool {
     status != AccountStatus::Pending
 }
 
-/// What the key files are known by.
+/// Returns the fingerprint records of the key files.
 pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks> {
     let mut marks = KeyMarks::new();
     for file in KeyFile::ALL {
@@ -32,7 +32,7 @@ pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks> {
     Ok(marks)
 }
 
-/// The account that an index leads to.
+/// Returns the account that an index entry points to.
 pub(crate) fn account_by(
     index: Key<UserId>,
 ) -> impl FnOnce(&dyn Records) -> Result<Option<Account>> {
@@ -77,7 +77,7 @@ pub(crate) fn api_keys_of(records: &dyn Records, uid: &UserId) -> Result<Vec<Api
     load_all(records, ids.into_iter().map(layout::api_key))
 }
 
-/// The ids that the keys under a prefix end in.
+/// Returns the ids at the end of the keys under a prefix.
 fn ids<T, E>(
     records: &dyn Records,
     prefix: &Prefix,
@@ -89,7 +89,7 @@ fn ids<T, E>(
         .collect()
 }
 
-/// The records under these keys, without those that are gone.
+/// Returns the records under these keys, without missing ones.
 pub(crate) fn load_all<T: DeserializeOwned>(
     records: &dyn Records,
     keys: impl Iterator<Item = Key<T>>,
@@ -125,7 +125,7 @@ pub(crate) fn memberships_of(records: &dyn Records, uid: &UserId) -> Result<Vec<
             level,
         });
     }
-    // The order of keys is that of resource and id already.
+    // Keys are already in the order of resource and id.
     Ok(memberships)
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn due_mails(records: &dyn Records, now: Timestamp, limit: usize) -> 
     Ok(due)
 }
 
-/// At most `limit` mails that wait for a moment that is ahead (`Timestamp::is_ahead`).
+/// Returns at most `limit` mails whose next attempt is ahead (`Timestamp::is_ahead`).
 pub(crate) fn mails_ahead(
     records: &dyn Records,
     now: Timestamp,
@@ -185,7 +185,7 @@ pub(crate) fn mail_count(records: &dyn Records) -> Result<usize> {
     Ok(records.names(&Prefix::kind(layout::MAIL_DUE))?.len())
 }
 
-/// The two parts that a key has after a prefix.
+/// Splits a key into the two parts after a prefix.
 fn two_parts<'a>(key: &'a [u8], prefix: &Prefix) -> Result<(&'a str, &'a str)> {
     parse_part(key, prefix.rest(key), |text| {
         text.split_once('\0').ok_or(())

@@ -1,7 +1,7 @@
-//! How one record stands at rest: `version (1) | CRC-32, little endian (4) | JSON`.
+//! The stored form of a record: `version (1) | CRC-32, little endian (4) | JSON`.
 //!
-//! The checksum covers version, key and JSON, so that a record that turns up under another key does not pass either.
-//! Its place is the same in every version; it is looked at first, so that a damaged version byte is called damage.
+//! The checksum covers version, key and JSON, so a record found under another key is rejected as well. Its position is
+//! the same in every version; it is checked first, so that a damaged version byte is reported as damage.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,14 +9,14 @@ use serde::de::DeserializeOwned;
 use crate::store::error::{Result, StoreError};
 use crate::store::layout::{self, Key};
 
-/// The version written here, and the newest one read.
+/// The version written here, and the newest one that can be read.
 const VERSION: u8 = 1;
 
-/// Longest record in bytes. sled keeps values near its segment size (512 KiB) in files of their own, which the sync of
-/// the one data file would not cover.
+/// Longest record in bytes. sled stores values near its segment size (512 KiB) in files of their own, which syncing the
+/// one data file would not cover.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
-/// A record's bytes under its key.
+/// Encodes a record for its key.
 pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
     let body = serde_json::to_vec(value).map_err(StoreError::cannot_write)?;
     if RECORD_BYTES_MAX < body.len() {
@@ -28,18 +28,18 @@ pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
     Ok(seal(VERSION, key.bytes(), &body))
 }
 
-/// The record that these bytes are, if they pass [`check`].
+/// Decodes a record if it passes [`check`].
 pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T> {
     let body = check(key.bytes(), bytes)?;
     serde_json::from_slice(body).map_err(|_| layout::damaged(key.bytes()))
 }
 
-/// The record of an entry, as what its reader takes it for.
+/// Decodes an entry as the type its reader expects.
 pub(crate) fn decode_entry<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T> {
     decode(&Key::whole(key.to_vec()), bytes)
 }
 
-/// Compares the checksum, then the version; gives the JSON.
+/// Verifies the checksum, then the version; returns the JSON.
 pub(crate) fn check<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8]> {
     let damaged = || layout::damaged(key);
     let (&version, rest) = bytes.split_first().ok_or_else(damaged)?;
@@ -145,7 +145,7 @@ mod tests {
         assert!(matches!(outcome, Err(StoreError::TooLong { .. })));
     }
 
-    /// A record that is read is written as one that reads the same.
+    /// Checks that a record which can be read is written as one that reads the same.
     fn assert_reads_back<T: Serialize + DeserializeOwned>(key: &[u8], sealed: &[u8]) -> bool {
         let key = Key::<T>::raw(key[0], &key[1..]);
         let Ok(record) = decode(&key, sealed) else {
@@ -157,8 +157,8 @@ mod tests {
         true
     }
 
-    /// What is read writes itself the same again; what an inspection takes, a reader takes; and bytes that pass are those that
-    /// are written. An input is a key, a line feed, and the JSON of a record.
+    /// Records that are read encode to the same bytes again; what an inspection accepts, a reader accepts; and bytes
+    /// that pass are those that are written. An input is a key, a line feed, and the JSON of a record.
     #[test]
     fn fuzz_record() {
         doorward_fuzz::check("record", |bytes| {
@@ -197,7 +197,7 @@ mod tests {
                 _ => return drop(inspect::read(key, &sealed)),
             };
             let is_inspected = inspect::read(key, &sealed).is_ok();
-            // The parts of these keys are looked at too.
+            // The inspection checks the parts of these keys as well.
             let is_key_read = matches!(
                 *kind,
                 layout::API_KEY_USED

@@ -1,4 +1,4 @@
-//! The record of an import that has not been committed yet.
+//! The records of an import in progress.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,8 @@ use crate::model::access::Membership;
 use crate::model::account::{Account, ApiKey};
 use crate::model::id::UserId;
 
-/// A piece of a person. The last piece has the account, so that it comes to be with all that is its own.
+/// A piece of a staged person. The last piece has the account, so that it appears together with everything that belongs
+/// to it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Staged {
     pub(crate) uid: UserId,
@@ -16,7 +17,7 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// About how many records it changes when it is written.
+    /// Estimates how many records change when this piece is written.
     pub(crate) fn changes(&self) -> usize {
         let account = self.account.as_ref().map_or(0, |_| 6);
         2 + account + 3 * self.keys.len() + 4 * self.memberships.len()

@@ -1,4 +1,4 @@
-//! Accounts for the tests of the store, by number.
+//! Numbered accounts for the tests of the store.
 
 use crate::model::account::{Account, AccountStatus, EmailAddress, Username};
 use crate::model::clock::Timestamp;
@@ -8,7 +8,7 @@ pub(crate) fn uid(number: u32) -> UserId {
     UserId::parse(&format!("u-{number:08}")).unwrap()
 }
 
-/// An active account that has nothing yet.
+/// Creates an active account without sessions, keys or memberships.
 pub(crate) fn account(number: u32) -> Account {
     let username = format!("name{number}");
     Account {

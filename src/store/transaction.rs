@@ -1,4 +1,4 @@
-//! What an intent sees while it runs: the records, with its own changes on top, written only if it succeeds.
+//! The view of a running intent: the records with its own changes on top, written only if it succeeds.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,27 +15,27 @@ use crate::store::record;
 /// A key and its record, as bytes.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 
-/// What is to become of each key: new bytes, or gone.
+/// The change of each key: new bytes, or removal.
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Records that can be looked at.
+/// Records that can be read.
 pub trait Records {
-    /// The bytes under a key.
+    /// Returns the bytes under a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// At most `limit` entries whose keys begin with `prefix`, those after the key `after`, in the order of keys.
+    /// Returns at most `limit` entries whose keys begin with `prefix`, those after the key `after`, in key order.
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>>;
 }
 
 impl dyn Records + '_ {
-    /// The record under a key.
+    /// Returns the record under a key.
     pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
         self.get(key.bytes())?
             .map(|bytes| record::decode(key, &bytes))
             .transpose()
     }
 
-    /// What the keys under a prefix have after it.
+    /// Returns the parts of the keys under a prefix after it.
     pub(crate) fn names(&self, prefix: &Prefix) -> Result<Vec<Vec<u8>>> {
         let entries = self.scan(prefix.bytes(), None, usize::MAX)?;
         Ok(entries
@@ -60,16 +60,16 @@ impl Records for BTreeMap<Vec<u8>, Vec<u8>> {
     }
 }
 
-/// Where a scan begins.
+/// Returns the lower bound of a scan.
 pub(crate) fn first<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
     after.map_or(Bound::Included(prefix), Bound::Excluded)
 }
 
 /// Records with changes on top.
 pub(crate) struct Layered<'a, C> {
-    /// What lies below.
+    /// The records below.
     pub(crate) base: &'a dyn Records,
-    /// What lies on top: changes of its own, or borrowed ones.
+    /// The changes on top, owned or borrowed.
     pub(crate) changes: C,
 }
 
@@ -88,7 +88,7 @@ impl<C: Borrow<Changes>> Records for Layered<'_, C> {
             .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .collect();
-        // Each change takes away one entry at most: so many more of the base are enough.
+        // Each change removes at most one entry, so this many entries of the base are enough.
         let base = limit.saturating_add(changed.len());
         let base = self.base.scan(prefix, after, base)?;
         let mut merged: BTreeMap<_, _> = base.into_iter().collect();
@@ -102,11 +102,11 @@ impl<C: Borrow<Changes>> Records for Layered<'_, C> {
     }
 }
 
-/// Records with changes of its own on top.
+/// Records with owned changes on top.
 pub(crate) type Overlay<'a> = Layered<'a, Changes>;
 
 impl<'a> Overlay<'a> {
-    /// No changes yet.
+    /// Creates an overlay without changes.
     pub(crate) fn over(base: &'a dyn Records) -> Self {
         Self {
             base,
@@ -114,25 +114,25 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// Adds the changes of a transaction that ran on this.
+    /// Adds the changes of a transaction that ran on this overlay.
     pub(crate) fn absorb(&mut self, changes: Changes) {
         self.changes.extend(changes);
     }
 
-    /// What has been changed.
+    /// Returns the changes.
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }
 }
 
-/// One intent's view: it is all or nothing.
+/// The view of one intent, which is applied completely or not at all.
 pub struct Transaction<'a> {
     overlay: Overlay<'a>,
     touched: BTreeSet<UserId>,
 }
 
 impl<'a> Transaction<'a> {
-    /// Nothing changed yet.
+    /// Creates a transaction without changes.
     pub(crate) fn over(base: &'a dyn Records) -> Self {
         Self {
             overlay: Overlay::over(base),
@@ -140,12 +140,12 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The records as they would be.
+    /// Returns the records as they would be afterwards.
     pub(crate) fn records(&self) -> &(dyn Records + 'a) {
         &self.overlay
     }
 
-    /// The record under a key.
+    /// Returns the record under a key.
     pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
         self.records().load(key)
     }
@@ -170,24 +170,24 @@ impl<'a> Transaction<'a> {
         self.put(key, value)
     }
 
-    /// Takes a record away.
+    /// Removes a record.
     pub(crate) fn remove<T>(&mut self, key: &Key<T>) {
         self.overlay.changes.insert(key.bytes().to_vec(), None);
     }
 
-    /// Has the stamps of a uid voided after the commit.
+    /// Voids the stamps of a uid after the commit.
     pub(crate) fn touch(&mut self, uid: &UserId) {
         self.touched.insert(uid.clone());
     }
 
-    /// Takes over what another transaction on the same records would write.
+    /// Adopts the changes of another transaction on the same records.
     #[cfg(test)]
     pub(crate) fn adopt(&mut self, (changes, touched): (Changes, BTreeSet<UserId>)) {
         self.overlay.absorb(changes);
         self.touched.extend(touched);
     }
 
-    /// What is to be written, and whose stamps then are void.
+    /// Returns the changes to write, and the uids whose stamps become void.
     pub(crate) fn into_parts(self) -> (Changes, BTreeSet<UserId>) {
         (self.overlay.changes, self.touched)
     }

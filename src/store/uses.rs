@@ -1,4 +1,4 @@
-//! Uses of session cookies on their way into the store: off the path of requests.
+//! A queue for uses of session cookies, which keeps these writes off the request path.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,21 +7,22 @@ use tokio::sync::mpsc;
 use crate::model::account::SessionUse;
 use crate::store::Store;
 
-/// Uses that may wait: what a second of a busy gateway brings. More are left out, and noted at the session's next use.
+/// Capacity of the queue: one second of a busy gateway. Further uses are dropped, and recorded at the session's next
+/// use.
 const WAITING_MAX: usize = 4096;
-/// Uses that are written in one transaction.
+/// Uses written in one transaction.
 const BATCH_MAX: usize = 256;
 
-/// The queue. Requests put uses in without a wait; one task writes them.
+/// Uses of session cookies to be recorded. Requests add to it without waiting; one task writes them.
 #[derive(Debug)]
 pub struct SessionUses {
     sender: mpsc::Sender<SessionUse>,
-    /// Until [`SessionUses::write_to`] takes it.
+    /// Present until [`SessionUses::write_to`] takes it.
     receiver: Mutex<Option<mpsc::Receiver<SessionUse>>>,
 }
 
 impl SessionUses {
-    /// An empty queue that nobody empties yet.
+    /// Creates an empty queue without a writer.
     #[must_use]
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -31,12 +32,12 @@ impl SessionUses {
         }
     }
 
-    /// Puts a use in; `false`: the queue is full.
+    /// Adds a use; `false`: the queue is full.
     pub fn note(&self, used: SessionUse) -> bool {
         self.sender.try_send(used).is_ok()
     }
 
-    /// Writes what comes, for as long as it is polled. A second call ends at once.
+    /// Writes queued uses as long as it is polled. A second call returns at once.
     pub async fn write_to(self: Arc<Self>, store: Arc<dyn Store>) {
         let receiver = self
             .receiver
@@ -47,7 +48,7 @@ impl SessionUses {
         let mut batch = Vec::new();
         while 0 < receiver.recv_many(&mut batch, BATCH_MAX).await {
             if let Err(error) = store.note_session_uses(std::mem::take(&mut batch)).await {
-                // The sessions concerned end a minute of use too early at worst.
+                // At worst, the sessions concerned expire a minute of use too early.
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "cannot note that sessions were used"

@@ -1,6 +1,6 @@
-//! A backup written down as JSON lines, for other programs: everything that people and services have, and no secret.
+//! Export of a backup as JSON lines for other programs: all data of people and services, and no secrets.
 //!
-//! `docs/store.md` tells each field. What only finds or counts records again is left out.
+//! `docs/store.md` documents each field. Records that only index or count others are left out.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -18,13 +18,13 @@ use crate::store::backup::{BackupError, Contents, create_private, io_error, look
 use crate::store::inspect::{self, Record};
 use crate::store::staged::Staged;
 
-/// The version of the form.
+/// Version of the export format.
 const VERSION: u8 = 1;
 
-/// Writes a backup down; how many lines there are after the first.
+/// Exports a backup and returns the number of lines after the first.
 ///
 /// # Errors
-/// [`BackupError`]: of the backup, of which nothing is written then, or of the output.
+/// [`BackupError`]: of the backup, in which case nothing is written, or of the output.
 pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
     let contents = look_through(backup)?;
     let mut reader = Reader::open(backup)?;
@@ -40,7 +40,7 @@ pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
                 is_importing = true;
                 Vec::new()
             }
-            // They count, and are only not written yet.
+            // A committed import: these people count, although they are not written to their places yet.
             Record::Staged(piece) if is_importing => of_staged(&piece),
             record => line(record).into_iter().collect(),
         };
@@ -53,12 +53,12 @@ pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
     Ok(lines)
 }
 
-/// As [`export`], into a new file of mode 0600, durable when this returns.
+/// Like [`export`], into a new file of mode 0600 that is durable when this returns.
 ///
 /// # Errors
-/// [`BackupError`]; then there is no file.
+/// [`BackupError`]; no file is left behind.
 pub fn export_to(backup: &Path, to: &Path) -> Result<u64, BackupError> {
-    // Before anything is made.
+    // Checks the backup before any file is created.
     look_through(backup)?;
     let file = create_private(to).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists {
@@ -118,7 +118,7 @@ fn line(record: Record) -> Option<Value> {
         Record::Settings(id, document) => json!({
             "kind": "settings",
             "id": id,
-            // It was checked when it was put in; text that is none any more comes as a text.
+            // Valid JSON when it was stored; a text that no longer parses is exported as a string.
             "document": serde_json::from_str(&document).unwrap_or(Value::String(document)),
         }),
         Record::Mail(mail) => of_mail(&mail),
@@ -170,7 +170,7 @@ fn of_account(account: &Account) -> Value {
     })
 }
 
-/// How a password is hashed, never the hash.
+/// Names the hash algorithm of a password, never the hash.
 fn kind_of(hash: &PasswordHash) -> &'static str {
     if hash.sha_crypt_rounds().is_some() {
         "sha256_crypt"

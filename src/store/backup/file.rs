@@ -1,9 +1,9 @@
-//! The form of a backup: `DOORWARD BACKUP\n`, the version of the form (1 byte), frames, and a CRC-32 of all before it.
+//! The backup format: `DOORWARD BACKUP\n`, the format version (1 byte), frames, and a CRC-32 of everything before it.
 //!
-//! A frame is `kind (1) | length of the key (4) | length of the value (4) | key | value`, numbers and checksum little
-//! endian. First the header, as JSON; then the key files; then the records in the order of their keys, as they stand at
-//! rest with their own checksums; then an end frame. The checksum stands last in every version of the form, so that a
-//! damaged version is called damage. Nothing may follow it.
+//! A frame is `kind (1) | key length (4) | value length (4) | key | value`, with numbers and checksum in little endian.
+//! The first frame is the header, as JSON; then come the key files; then the records in key order, as stored, with
+//! their own checksums; then an end frame. The checksum comes last in every version of the format, so that a damaged
+//! version number is reported as damage. Nothing may follow it.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -19,7 +19,7 @@ use crate::store::sled::census::Census;
 use crate::store::{layout, record};
 
 const MAGIC: &[u8; 16] = b"DOORWARD BACKUP\n";
-/// The version written here, and the newest one read.
+/// The version written here, and the newest one that can be read.
 const VERSION: u8 = 1;
 
 const HEADER: u8 = b'H';
@@ -27,28 +27,28 @@ const KEY_FILE: u8 = b'K';
 const RECORD: u8 = b'R';
 const END: u8 = b'E';
 
-/// Longest key of a frame in bytes: more than any key of the store and any name of a file has.
+/// Longest key of a frame in bytes: longer than any store key and any file name.
 const KEY_BYTES_MAX: usize = 4096;
 /// Longest value of a frame in bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is a mebibyte")]
 const VALUE_BYTES_MAX: usize = KEY_FILE_BYTES_MAX as usize;
 
-/// How much is written between two syncs: a sync of everything at once would hold up those of the store.
+/// Bytes written between two syncs: one sync of the whole file would delay those of the store.
 const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a backup says of itself.
+/// The header of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
-    /// Everything acknowledged before then is in it, and nothing later.
+    /// Everything acknowledged before this time is included, and nothing later.
     pub(crate) as_of: Timestamp,
-    /// The version of doorward that made it.
+    /// The doorward version that made it.
     pub(crate) gateway: String,
-    /// How many records there are and what they sum up to.
+    /// The number of records and their sum.
     pub(crate) census: Census,
 }
 
 impl Header {
-    /// Of a backup that this program makes now.
+    /// Creates the header of a backup made by this program.
     pub(crate) fn new(as_of: Timestamp, census: &Census) -> Self {
         Self {
             as_of,
@@ -58,11 +58,11 @@ impl Header {
     }
 }
 
-/// Something in a backup.
+/// An entry of a backup.
 pub(crate) enum Item {
-    /// A key file: its name and what it holds.
+    /// A key file: its name and contents.
     KeyFile(String, Zeroizing<Vec<u8>>),
-    /// A record: its key, and its bytes at rest.
+    /// A record: its key and its stored bytes.
     Record(Vec<u8>, Vec<u8>),
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins a file that is not there yet.
+    /// Creates a new file and writes the header.
     pub(crate) fn create(path: &Path, header: &Header) -> Result<Self, BackupError> {
         let file = create_private(path).map_err(io_error("write", path))?;
         let mut writer = Self {
@@ -99,7 +99,7 @@ impl Writer {
         self.frame(RECORD, key, value)
     }
 
-    /// Ends the file; durable when this returns, but its name may not be.
+    /// Completes the file. Its contents are durable when this returns, but its name may not be.
     pub(crate) fn finish(mut self) -> Result<(), BackupError> {
         self.frame(END, &[], &[])?;
         let sum = self.sum.clone().finalize();
@@ -146,7 +146,7 @@ impl Writer {
 /// Kind, key and value.
 type Frame = (u8, Vec<u8>, Zeroizing<Vec<u8>>);
 
-/// Reads a backup and compares everything in it with what it should be.
+/// Reads a backup and verifies everything in it.
 #[derive(Debug)]
 pub(crate) struct Reader {
     path: PathBuf,
@@ -195,12 +195,12 @@ impl Reader {
         Ok(reader)
     }
 
-    /// What it says of itself.
+    /// Returns the header.
     pub(crate) const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The next key file or record; `None`: that was all, and all of it is what was once written.
+    /// Returns the next key file or record; `None`: the end was reached and the whole file is intact.
     pub(crate) fn next(&mut self) -> Result<Option<Item>, BackupError> {
         if self.is_over {
             return Ok(None);
@@ -285,7 +285,7 @@ impl Reader {
         }
     }
 
-    /// What is wrong with a file of another version: damage, unless its checksum says that it was written so.
+    /// Returns the error for a file of another version: damage, unless its checksum is correct.
     fn other_version(mut self, found: u8) -> BackupError {
         let mut rest = Vec::new();
         if let Err(error) = self.input.read_to_end(&mut rest) {
@@ -314,7 +314,7 @@ impl Reader {
     }
 }
 
-/// Whether a name is that of a file in one directory and nowhere else.
+/// Whether a name denotes a file directly in a directory.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
 }

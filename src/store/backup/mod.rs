@@ -1,7 +1,7 @@
-//! Backups: one file with every record as it was at one moment, and the key files beside it.
+//! Backups: one file with every record as of one moment, and the key files.
 //!
-//! A backup counts only once it has been written, synced and read back: until then it has another name. `file` tells the
-//! form, `restore` brings one back, `export` writes one down as JSON lines.
+//! A backup gets its final name only after it has been written, synced and read back. `file` defines the format,
+//! `restore` restores a backup, `export` exports one as JSON lines.
 
 mod export;
 mod file;
@@ -35,11 +35,11 @@ use crate::store::backup::file::{Header, Item, Reader, Writer};
 pub(crate) use crate::store::backup::names::stamp;
 use crate::store::backup::names::{name, names_in, own_names, prune, time_in, time_of};
 
-/// Where backups stand in the store's directory.
+/// Directory of the backups inside the store's directory.
 const DIRECTORY: &str = "backup";
-/// What the name of an unfinished one ends in.
+/// Suffix of an unfinished backup's name.
 const PARTIAL: &str = ".part";
-/// What the name of a copy begins with that is made for an export, and how long one may lie there.
+/// Name prefix of a copy made for an export, and how long one may be kept.
 const PASSING: &str = "export-";
 const PASSING_MAX: Duration = Duration::from_hours(1);
 /// Longest key file in bytes.
@@ -48,30 +48,30 @@ const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A backup that could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The system refused.
+    /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
         /// `read`, `write`, `remove`.
         action: &'static str,
-        /// What.
+        /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Something of that name is there already, and nothing is written over.
+    /// A file of this name exists; files are never overwritten.
     #[error("{path} is there already")]
     Exists {
-        /// What.
+        /// The file.
         path: PathBuf,
     },
-    /// The file is something else.
+    /// The file is not a backup.
     #[error("{path} is no backup of a doorward store")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// A newer gateway has written it: stop rather than guess.
+    /// A newer gateway wrote it: stop rather than guess.
     #[error(
         "{path} was written by a newer doorward, in version {found} of the form; known here is {known}"
     )]
@@ -83,59 +83,59 @@ pub enum BackupError {
         /// Newest version known here.
         known: u8,
     },
-    /// It is not what was once written.
+    /// The contents differ from what was written.
     #[error("the backup {path} is damaged: {found}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found, and where.
+        /// What is wrong, and where.
         found: String,
     },
-    /// What is to be saved is not whole itself.
+    /// The store to be saved is incomplete.
     #[error(
         "the store is not whole: its census tells of {told} records, found are {found} or others"
     )]
     Lossy {
-        /// Records that there should be.
+        /// Number of records in the census.
         told: u64,
         /// Records found.
         found: u64,
     },
-    /// A backup would hold another key file than its records need, or none.
+    /// A key file is missing, or is not the one that the records need.
     #[error(
         "key file {name} is missing, or not the one that the records were written with: no backup is made without it. \
          `doorward keys list` tells how each key file stands"
     )]
     KeyFile {
-        /// Its name.
+        /// The key file's name.
         name: String,
     },
-    /// Another user's store: what is made here could not be read by its gateway.
+    /// The store belongs to another user, whose gateway could not read files created here.
     #[error("{path} belongs to another user: run this as the user that runs doorward")]
     Owner {
         /// The store's directory.
         path: PathBuf,
     },
-    /// The system gave no thread for it.
+    /// The system could not start a thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Everything that was acknowledged before then is in it, and nothing later.
+    /// Everything acknowledged before this time is included, and nothing later.
     pub as_of: Timestamp,
-    /// Number of the last write in it.
+    /// Sequence number of the last write included.
     pub sequence: u64,
-    /// Records.
+    /// Number of records.
     pub records: u64,
     /// Names of the key files.
     pub key_files: Vec<String>,
-    /// The version of doorward that made it.
+    /// The doorward version that made it.
     pub gateway: String,
 }
 
@@ -144,37 +144,38 @@ pub struct Contents {
 pub struct Made {
     /// The file.
     pub path: PathBuf,
-    /// What it holds.
+    /// Its contents.
     pub contents: Contents,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Older ones that were removed for it.
+    /// Older backups that were removed.
     pub removed: Vec<PathBuf>,
-    /// How many have a name later than its own.
+    /// Number of backups whose names are later than this one's.
     pub later: usize,
 }
 
-/// What a copy is made for.
+/// The purpose of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// To be brought back: its key files have to fit its records.
+    /// For a restore: its key files must match its records.
     Restore,
-    /// To be written down without any key.
+    /// For an export, without any key.
     Export,
 }
 
-/// The backups of one store. Everything here blocks its thread.
+/// The backups of one store. All methods block the calling thread.
 #[derive(Debug)]
 pub struct Backups {
     store: Arc<SledStore>,
     dir: PathBuf,
     keep: usize,
-    /// Held while one is made: one at a time.
+    /// Held while a backup is made: one at a time.
     turn: Mutex<()>,
 }
 
 impl Backups {
-    /// `dir`: the store's directory. `keep`: how many are kept in its `backup`, at least one.
+    /// Creates the backups of a store. `dir` is the store's directory; `keep` is how many are kept in its `backup`, at
+    /// least one.
     #[must_use]
     pub fn new(store: Arc<SledStore>, dir: &Path, keep: usize) -> Self {
         Self {
@@ -185,11 +186,11 @@ impl Backups {
         }
     }
 
-    /// Makes one in the store's own `backup`, then removes those beyond the number that is kept, the oldest first. One with a
-    /// name later than `now`, which a wrong clock has given it, is neither counted nor removed.
+    /// Makes a backup in the store's own `backup`, then removes the oldest ones beyond the number that is kept. Backups
+    /// with a name later than `now`, caused by a wrong clock, are neither counted nor removed.
     ///
     /// # Errors
-    /// [`BackupError`]; then nothing was removed but what others left unfinished.
+    /// [`BackupError`]; then nothing was removed except unfinished files of earlier runs.
     pub fn make(&self, now: Timestamp) -> Result<Made, BackupError> {
         let _turn = self.turn();
         let place = self.place(now)?;
@@ -198,10 +199,10 @@ impl Backups {
         Ok(made)
     }
 
-    /// Makes one in another place: a file that is not there yet, or with a name of its own in a directory.
+    /// Makes a backup elsewhere: at a new path, or in a directory under the default name.
     ///
     /// # Errors
-    /// [`BackupError`]; then nothing is there.
+    /// [`BackupError`]; no file is left behind.
     pub fn make_at(&self, to: &Path, now: Timestamp) -> Result<Made, BackupError> {
         let path = if to.is_dir() {
             to.join(name(now))
@@ -218,12 +219,12 @@ impl Backups {
         }
         let partial = partial_of(&path);
         let write = || {
-            // Left by one that was cut short.
+            // Left behind by an interrupted run.
             let _ = fs::remove_file(&partial);
             self.write(&partial, now, for_use)
         };
         let written = match write() {
-            // A ring may have been rotated between its file and its record.
+            // A key ring may have been rotated between reading its file and reading its record.
             Err(BackupError::KeyFile { .. }) => write(),
             written => written,
         };
@@ -244,14 +245,14 @@ impl Backups {
             })
         });
         if made.is_err() {
-            // The reason is told; what is left of it is in nobody's way.
+            // The error is returned; the remains are of no use.
             let _ = fs::remove_file(&partial);
         }
         made
     }
 
-    /// Makes a copy in the store's own `backup` that no list of backups shows, for somebody who reads and removes it.
-    /// Gives its name there.
+    /// Makes a temporary copy in the store's own `backup`, which no list of backups shows and which its reader removes.
+    /// Returns its name in that directory.
     ///
     /// # Errors
     /// [`BackupError`]
@@ -262,8 +263,8 @@ impl Backups {
         Ok(name)
     }
 
-    /// When the newest one in the store's own `backup` was made that is no later than `now`, by its name; `None`: there is
-    /// none.
+    /// Returns the time of the newest backup in the store's own `backup` that is no later than `now`, according to its
+    /// name; `None`: there is none.
     #[must_use]
     pub fn newest(&self, now: Timestamp) -> Option<Timestamp> {
         let names = own_names(&self.dir.join(DIRECTORY)).unwrap_or_default();
@@ -271,7 +272,7 @@ impl Backups {
         times.filter(|at| *at <= now).max()
     }
 
-    /// Looks at every record of the store.
+    /// Checks every record of the store.
     ///
     /// # Errors
     /// [`BackupError::Store`] if the engine cannot read at all.
@@ -283,7 +284,8 @@ impl Backups {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store's own place, without what others left there unfinished: nobody else writes while we have the turn.
+    /// Returns the store's backup directory after removing unfinished files. The caller holds the turn, so none of them
+    /// is being written.
     fn place(&self, now: Timestamp) -> Result<PathBuf, BackupError> {
         let place = self.dir.join(DIRECTORY);
         files::make_private(&place).map_err(io_error("write", &place))?;
@@ -331,10 +333,10 @@ impl Backups {
     }
 }
 
-/// Reads a whole backup and compares everything in it.
+/// Reads a whole backup and verifies everything in it.
 ///
 /// # Errors
-/// [`BackupError`] names what is wrong and where.
+/// [`BackupError`] with what is wrong and where.
 pub fn look_through(path: &Path) -> Result<Contents, BackupError> {
     let mut reader = Reader::open(path)?;
     let mut key_files = Vec::new();
@@ -353,10 +355,10 @@ pub fn look_through(path: &Path) -> Result<Contents, BackupError> {
     })
 }
 
-/// As [`look_through`], but goes on after a record that cannot be read as what it is.
+/// Like [`look_through`], but continues after a record that cannot be decoded.
 ///
 /// # Errors
-/// [`BackupError`] for a file that is not what was once written.
+/// [`BackupError`] for a file that differs from what was written.
 pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
     let contents = look_through(path)?;
     let mut findings = Findings::default();
@@ -379,13 +381,13 @@ pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
     Ok((contents, findings))
 }
 
-/// Where a copy that [`Backups::make_passing`] made stands.
+/// Returns the path of a copy made by [`Backups::make_passing`].
 #[must_use]
 pub fn passing(dir: &Path, name: &str) -> PathBuf {
     dir.join(DIRECTORY).join(name)
 }
 
-/// Compares a key file with the record of what it is known by.
+/// Compares a key file with the record of its fingerprints.
 fn compare_key_file(key: &[u8], value: &[u8], key_files: &KeyFiles) -> Result<(), BackupError> {
     if let Record::KeyMark(name, mark) = inspect::read(key, value)? {
         let held = key_files.iter().find(|(held, _)| *held == name);
@@ -397,10 +399,10 @@ fn compare_key_file(key: &[u8], value: &[u8], key_files: &KeyFiles) -> Result<()
     Ok(())
 }
 
-/// Names of key files, and what they hold.
+/// Names and contents of key files.
 type KeyFiles = Vec<(String, Zeroizing<Vec<u8>>)>;
 
-/// The files of the key directory, whatever they are called, but those that are being written.
+/// Reads the files of the key directory, whatever their names, except those being written.
 fn key_files(dir: &Path) -> Result<KeyFiles, BackupError> {
     let mut found = Vec::new();
     for name in names_in(dir)? {
@@ -424,7 +426,7 @@ fn partial_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}{PARTIAL}"))
 }
 
-/// A new file for secrets: ours alone, and never over another.
+/// Creates a file for secrets: readable only by its owner, and never replacing another.
 fn create_private(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new()
         .write(true)

@@ -1,4 +1,4 @@
-//! The names of backups, which tell when each was made, and which of them are kept.
+//! The names of backups, which contain the time of each, and the choice of those that are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use crate::model::clock::Timestamp;
 use crate::store::backup::{BackupError, io_error};
 use crate::store::sled::files;
 
-/// What a backup's name ends in.
+/// Suffix of a backup's name.
 const ENDING: &str = ".backup";
 
-/// Removes all of our own backups but the newest `keep` that are no later than `now`; how many are later.
+/// Removes all backups of the gateway up to `now` except the newest `keep`. Also returns how many are later than `now`.
 pub(crate) fn prune(
     place: &Path,
     keep: usize,
@@ -28,14 +28,14 @@ pub(crate) fn prune(
     Ok((removed, names.len() - past))
 }
 
-/// The names of our own backups in a directory, the oldest first.
+/// Returns the names of the gateway's backups in a directory, oldest first.
 pub(crate) fn own_names(place: &Path) -> Result<Vec<String>, BackupError> {
     let mut names = names_in(place)?;
     names.retain(|name| time_of(name).is_some());
     Ok(names)
 }
 
-/// All names in a directory, sorted; none if there is no directory. A name that is no UTF-8 is none of ours.
+/// Returns all names in a directory, sorted; none if it does not exist. Names that are not UTF-8 are skipped.
 pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>, BackupError> {
     let entries = files::if_there(fs::read_dir(dir)).map_err(io_error("read", dir))?;
     let mut names = Vec::new();
@@ -47,22 +47,22 @@ pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>, BackupError> {
     Ok(names)
 }
 
-/// What a backup of this moment is called; names sort as their times do.
+/// Returns the name of a backup made at this time; names sort chronologically.
 pub(crate) fn name(now: Timestamp) -> String {
     format!("doorward-{}{ENDING}", stamp(now))
 }
 
-/// A time as a part of a file name: `20300131T120000.000Z`.
+/// Formats a time for a file name: `20300131T120000.000Z`.
 pub(crate) fn stamp(at: Timestamp) -> String {
     at.to_rfc3339().replace(['-', ':'], "")
 }
 
-/// When one of our own backups was made, by its name; `None`: it is none.
+/// Returns the time in the name of a backup of the gateway; `None`: the name has another form.
 pub(crate) fn time_of(name: &str) -> Option<Timestamp> {
     time_in(name.strip_prefix("doorward-")?.strip_suffix(ENDING)?)
 }
 
-/// The time that [`stamp`] wrote.
+/// Parses a time written by [`stamp`].
 pub(crate) fn time_in(stamp: &str) -> Option<Timestamp> {
     let (date, time) = stamp.split_once('T')?;
     let [year, month, day] = [date.get(..4)?, date.get(4..6)?, date.get(6..)?];

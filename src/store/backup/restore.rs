@@ -1,8 +1,8 @@
-//! A backup brought back, without reviving what was revoked since.
+//! Restores a backup without reviving what has been revoked since.
 //!
-//! What it makes stands in a directory of its own until it is whole and has been read back. Then it takes the store's
-//! place in steps, after each of which a start finds the old store, or the new one, or is refused: the census goes
-//! first, and no database but the new one fits it. A restore that was cut short is simply done again.
+//! The result is built in a staging directory until it is complete and has been read back. Then it replaces the store
+//! in steps. After each step a start finds the old store or the new one, or is refused: the census is replaced first,
+//! and only the new database matches it. An interrupted restore is simply repeated.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,40 +21,40 @@ use crate::store::record;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::{files, open};
 
-/// What a restore has brought back, and what not.
+/// The result of a restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// What the backup holds.
+    /// Contents of the backup.
     pub contents: Contents,
-    /// When it was restored: what was acknowledged between `contents.as_of` and this is missing.
+    /// When it was restored: writes acknowledged between `contents.as_of` and this time are missing.
     pub at: Timestamp,
-    /// How many writes are known to be missing; `None`: there is nobody left to tell.
+    /// Number of writes known to be missing; `None`: no census is left that would show it.
     pub writes_missing: Option<u64>,
-    /// Where what was there before is kept; `None`: there was nothing.
+    /// Where the previous store is kept; `None`: there was none.
     pub kept: Option<PathBuf>,
-    /// Accounts that are back.
+    /// Accounts restored.
     pub accounts: u64,
-    /// Sessions that were ended.
+    /// Sessions ended.
     pub sessions_ended: u64,
-    /// One-time tokens that were voided.
+    /// One-time tokens voided.
     pub tokens_voided: u64,
-    /// Mails that were dropped unsent.
+    /// Mails dropped unsent.
     pub mails_dropped: u64,
-    /// API keys that were suspended.
+    /// API keys suspended.
     pub keys_suspended: u64,
-    /// Each key file.
+    /// The fate of each key file.
     pub key_files: Vec<(String, KeyFileFate)>,
 }
 
-/// Brings a backup back into the store's directory. Blocks.
+/// Restores a backup into the store's directory. Blocks.
 ///
-/// Ends all sessions, voids all one-time tokens, empties the outbox, suspends every API key, moves every account's
-/// generation. What was there before is kept beside it. The directory must be nobody's at the moment.
+/// Ends all sessions, voids all one-time tokens, empties the outbox, suspends every API key and advances every
+/// account's generation. The previous store is kept beside the new one. No other process may have the directory open.
 ///
 /// # Errors
-/// [`BackupError`]; nothing has changed then, or a start is refused until this has been done again.
+/// [`BackupError`]; then nothing has changed, or a start is refused until the restore is repeated.
 pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, BackupError> {
-    // Everything that can be wrong with the file is found before anything is touched.
+    // Finds every problem of the file before changing anything.
     let contents = look_through(file)?;
     if let Ok(metadata) = fs::metadata(dir)
         && metadata.uid() != geteuid().as_raw()
@@ -92,7 +92,7 @@ pub fn restore(dir: &Path, file: &Path, now: Timestamp) -> Result<Restored, Back
     Ok(restored)
 }
 
-/// Makes the database ready in the stage, and reads it back.
+/// Builds the database in the staging directory and reads it back.
 fn build(
     dir: &Path,
     file: &Path,
@@ -129,7 +129,7 @@ fn build(
     Ok((census, key_files))
 }
 
-/// A record as it stands after a restore; `None`: it does not come back.
+/// Returns a record as restored; `None`: it is not restored.
 fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<Option<Vec<u8>>> {
     let (kind, rest) = key.split_first().unzip();
     if let Some(&(layout::SESSION_OF | layout::TOKEN_OF | layout::MAIL_DUE)) = kind {
@@ -153,7 +153,7 @@ fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<O
             restored.keys_suspended += 1;
             Some(record::encode(&layout::api_key(api_key.id), &*api_key)?)
         }
-        // The start that comes next writes them, or takes them back.
+        // The next start completes or removes the staged people.
         Record::Staged(mut piece) => {
             for api_key in &mut piece.keys {
                 api_key.suspended = true;
@@ -173,7 +173,7 @@ fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<O
     })
 }
 
-/// Puts what is in the stage into the store's place, and what was there aside.
+/// Moves the staged database to the store's place, and the previous one aside.
 fn switch(
     dir: &Path,
     census: &Census,

@@ -1,7 +1,7 @@
-//! The key files that a restore brings back, and what the restored records know them by.
+//! The key files that a restore brings back, and the records of their fingerprints.
 //!
-//! What becomes of each is decided before anything is changed, since the records that are built know the files that stand
-//! there afterwards.
+//! The fate of each file is decided before anything changes, because the rebuilt records contain the fingerprints of
+//! the files that will be present afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ use crate::store::sled::{files, open};
 use crate::store::transaction::Entry;
 use crate::store::{layout, record};
 
-/// What became of a key file.
+/// The fate of a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFileFate {
-    /// It is as it was in the backup.
+    /// The present file equals the one in the backup.
     Same,
-    /// It was missing, and is back.
+    /// The file was missing and has been restored.
     Restored,
-    /// It was another one, which is kept aside now; the records need the one of the backup.
+    /// A different file was present and has been moved aside; the records need the one of the backup.
     Replaced,
-    /// It stays as it is: signing keys that the store has rotated since are not taken back.
+    /// The present file stays: signing keys that the store has rotated since are not rolled back.
     Kept,
 }
 
-/// A key file of a backup, and what becomes of it.
+/// A key file of a backup, and its fate.
 pub(crate) struct RestoredFile {
     pub(crate) name: String,
     pub(crate) fate: KeyFileFate,
     bytes: Zeroizing<Vec<u8>>,
-    /// What stands in its place.
+    /// Contents of the file present before the restore.
     present: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl RestoredFile {
-    /// Puts it in its place, and what stood there aside.
+    /// Writes the file to its place and moves the previous one aside.
     pub(crate) fn put(&self, dir: &Path, aside: &Path) -> Result<(), BackupError> {
         if matches!(self.fate, KeyFileFate::Same | KeyFileFate::Kept) {
             return Ok(());
@@ -59,7 +59,7 @@ impl RestoredFile {
         files::replace(&keys, &self.name, &self.bytes).map_err(io_error("write", &path))
     }
 
-    /// By what the file is recognised that stands there afterwards.
+    /// Returns the fingerprint of the file that will be present afterwards.
     fn fingerprint(&self) -> Digest {
         let present = self.present.as_deref();
         let present = present.filter(|_| self.fate == KeyFileFate::Kept);
@@ -72,9 +72,9 @@ pub(crate) struct RestoredKeys {
     dir: PathBuf,
     now: Timestamp,
     files: Vec<RestoredFile>,
-    /// What the records of the backup know them by.
+    /// The fingerprint records of the backup.
     before: KeyMarks,
-    /// What the restored records know them by, made when all of the backup is read.
+    /// The fingerprint records to restore, made once the whole backup has been read.
     marks: Option<Vec<Entry>>,
 }
 
@@ -89,7 +89,7 @@ impl RestoredKeys {
         }
     }
 
-    /// Takes a key file of the backup, and decides what becomes of it.
+    /// Accepts a key file of the backup and decides its fate.
     pub(crate) fn take(
         &mut self,
         name: String,
@@ -100,7 +100,8 @@ impl RestoredKeys {
         let present = present.map(Zeroizing::new);
         let fate = match &present {
             Some(present) if *present == bytes => KeyFileFate::Same,
-            // It rotates, and is never older than the backup's: a key that was retired for a reason would sign again.
+            // A signing ring rotates and is never older than the backup's: restoring that one would sign with a key
+            // that was retired for a reason.
             Some(present) if self.is_own_ring(&path, &name, present) => KeyFileFate::Kept,
             Some(_) => KeyFileFate::Replaced,
             None => KeyFileFate::Restored,
@@ -114,7 +115,7 @@ impl RestoredKeys {
         Ok(())
     }
 
-    /// Whether a file is a ring that can be used, and none that the records which are there have never known.
+    /// Whether the present file is a usable ring, and one whose fingerprint the present records know, if they name any.
     fn is_own_ring(&self, path: &Path, name: &str, present: &[u8]) -> bool {
         if !signing::is_usable_ring(path) {
             return false;
@@ -124,7 +125,7 @@ impl RestoredKeys {
         mark.is_none_or(|mark| mark.fingerprints.contains(&fingerprint(name, present)))
     }
 
-    /// Keeps what the records of the backup know a key file by; `false`: it is none that is known here.
+    /// Stores a fingerprint record of the backup; returns `false` if it is not for a key file known here.
     pub(crate) fn remember(&mut self, record: Record) -> bool {
         let Record::KeyMark(name, mark) = record else {
             return false;
@@ -136,7 +137,7 @@ impl RestoredKeys {
         file.is_some()
     }
 
-    /// The next record of what a key file is known by, once all of the backup is read; `None`: there are no more.
+    /// Returns the next fingerprint record once the whole backup has been read; `None`: there are no more.
     pub(crate) fn next_mark(&mut self) -> Result<Option<Entry>, BackupError> {
         if self.marks.is_none() {
             self.marks = Some(self.all_marks()?);
@@ -163,7 +164,7 @@ impl RestoredKeys {
             since,
         };
         let Some(held) = self.files.iter().find(|held| held.name == file.name()) else {
-            // One that its records hang on is missed at the start.
+            // The start reports a file that its records depend on as missing.
             return before
                 .cloned()
                 .or_else(|| match look(&self.dir.join(KEYS), file.name()) {
@@ -174,7 +175,7 @@ impl RestoredKeys {
         let fingerprint = held.fingerprint();
         let fits = held.fate == KeyFileFate::Kept
             || before.is_none_or(|before| before.fingerprints.contains(&fingerprint));
-        // A backup whose key file does not fit its records is told of at the start.
+        // The start reports a backup whose key file does not match its records.
         if fits {
             Some(known_by(fingerprint))
         } else {
@@ -182,7 +183,7 @@ impl RestoredKeys {
         }
     }
 
-    /// The files, to be put in their places.
+    /// Returns the files to be put in place.
     pub(crate) fn into_files(self) -> Vec<RestoredFile> {
         self.files
     }

@@ -1,4 +1,4 @@
-//! Accounts coming to be and changed by administrators, and the tokens mailed for them.
+//! Creation of accounts, their changes by administrators, and the tokens mailed for them.
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
 use crate::model::id::UserId;
@@ -30,7 +30,7 @@ pub(crate) fn register(
     Ok(true)
 }
 
-/// Counts one pending account less. Those of an older gateway's store were never counted.
+/// Decrements the count of pending accounts. Those of an older gateway's store were never counted.
 pub(crate) fn no_longer_pending(tx: &mut Transaction<'_>) -> Result<()> {
     let pending = tx.load(&layout::pending_count())?.unwrap_or(0);
     tx.put(&layout::pending_count(), &pending.saturating_sub(1))
@@ -63,7 +63,7 @@ pub(crate) fn put_token_of_account(
         return Ok(false);
     }
     if token.purpose == Purpose::ChangeIdentity {
-        // One change at a time: who asks again means the last one.
+        // One change at a time: a new request replaces the previous one.
         for digest in reads::token_digests(tx.records(), &token.uid)? {
             let other: Option<OneTimeToken> = tx.load(&layout::token(&digest))?;
             if let Some(other) = other.filter(|other| other.purpose == token.purpose) {
@@ -77,7 +77,7 @@ pub(crate) fn put_token_of_account(
     Ok(true)
 }
 
-/// Voids the tokens of an account that would expire first, so that there is room for one more.
+/// Voids the tokens of an account that would expire first, to make room for one more.
 fn make_room(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     let digests = reads::token_digests(tx.records(), uid)?;
     let surplus = (digests.len() + 1).saturating_sub(TOKENS_MAX);
@@ -100,7 +100,7 @@ pub(crate) fn update(
     let Some(mut account) = tx.load(&layout::account(uid))? else {
         return Ok(None);
     };
-    // Nothing makes an account pending again, and only its token makes a pending one active.
+    // An account never becomes pending again, and only its token activates a pending one.
     let changeable = reads::reserves(account.status);
     if let Some(status) = change
         .status

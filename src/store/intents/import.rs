@@ -1,8 +1,9 @@
-//! People who come from elsewhere with their keys and memberships: all of them or none, in steps that hold nobody up.
+//! Import of people with their keys and memberships: all of them or none, in short steps that do not delay other
+//! writes.
 //!
-//! First all are *staged*: kept as pieces that nothing else reads, with their names, addresses and ids taken. Then one
-//! record says that they count. From there on each step writes some of them and removes their pieces, and a start goes on
-//! with what a crash has left. Where there is no such record each step takes some of them back instead.
+//! First everyone is *staged*: stored as pieces that only the import reads, with their names, addresses and ids taken.
+//! Then one record commits the import. From then on each step writes some people and removes their pieces; after a
+//! crash, the next start continues. Without that record, each step removes some of the staged people instead.
 
 use crate::model::account::Account;
 use crate::model::id::UserId;
@@ -13,17 +14,18 @@ use crate::store::staged::Staged;
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
 
-/// Keys and memberships in one piece at most: as a record it must stay below 64 KiB, whatever they are called.
+/// Maximum number of keys and memberships in one piece: as a record it must stay below 64 KiB, however long their names
+/// are.
 const PIECE_KEYS: usize = 8;
 const PIECE_MEMBERSHIPS: usize = 64;
 
-/// Pieces that one step looks at, and records that it then changes, at most or with one piece more: some milliseconds of
+/// Pieces that one step reads, and records that it then changes, at most or with one piece more: a few milliseconds of
 /// the writer's time.
 const STEP_PIECES: usize = 64;
 const STEP_CHANGES: usize = 400;
 
-/// Stages those whom nothing stands in the way of, and tells of the others what does, with their places. A key whose id is
-/// taken is told and left out.
+/// Stages the people without conflicts; returns the conflicts of the others, with their places. A key whose id is taken
+/// is left out and reported as a conflict.
 pub(crate) fn stage(
     tx: &mut Transaction<'_>,
     people: Vec<ImportedPerson>,
@@ -86,7 +88,7 @@ fn conflict(tx: &Transaction<'_>, account: &Account) -> Result<Option<ImportConf
     Ok(tx.load(&claim)?.map(|_| ImportConflict::StagedAccountId))
 }
 
-/// Whether somebody who has a name or an address is only to come.
+/// Whether the owner of a name or an address is only staged.
 fn is_staged(tx: &Transaction<'_>, owner: &UserId) -> Result<bool> {
     Ok(tx.load(&layout::account(owner))?.is_none() && tx.load(&layout::removed(owner))?.is_none())
 }
@@ -110,13 +112,13 @@ fn pieces(person: ImportedPerson) -> Vec<Staged> {
     pieces
 }
 
-/// Says that all that is staged counts.
+/// Commits everything that is staged.
 pub(crate) fn commit(tx: &mut Transaction<'_>) -> Result<()> {
     tx.put(&layout::import(), &())
 }
 
-/// Looks for what the next step is about: pieces, by what comes after the kind in their keys, and whether there is a record
-/// that says that they count.
+/// Reads the input of the next step: the pieces, by the part of their keys after the kind, and whether the import is
+/// committed.
 pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool)> {
     let prefix = Prefix::kind(layout::STAGED);
     let (mut pieces, mut changes) = (Vec::new(), 0);
@@ -135,8 +137,8 @@ fn staged(rest: &[u8]) -> Key<Staged> {
     Key::raw(layout::STAGED, rest)
 }
 
-/// Writes pieces if they count, else takes them back. Whether they do is read anew: what was seen before may have been a write
-/// that a failing disk did not keep.
+/// Writes pieces if the import is committed, otherwise removes them. The commit record is read again here: the earlier
+/// read may have seen a write that a failing disk did not keep.
 pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<ImportStep> {
     if tx.load(&layout::import())?.is_some() {
         write(tx, pieces).map(ImportStep::Written)
@@ -145,7 +147,7 @@ pub(crate) fn step(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Impor
     }
 }
 
-/// Gives the accounts that are there now.
+/// Writes pieces and returns the accounts that now exist.
 fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
     let mut written = Vec::new();
     for rest in pieces {
@@ -171,7 +173,7 @@ fn write(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<Vec<UserId>> {
     Ok(written)
 }
 
-/// Frees the ids that a piece has claimed.
+/// Frees the ids claimed by a piece.
 fn remove_claims(tx: &mut Transaction<'_>, piece: &Staged) {
     for key in &piece.keys {
         tx.remove(&layout::claimed_key_id(key.id));
@@ -181,7 +183,7 @@ fn remove_claims(tx: &mut Transaction<'_>, piece: &Staged) {
     }
 }
 
-/// Gives how many accounts will not come.
+/// Removes pieces and returns the number of accounts dropped.
 fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
     let mut gone = 0;
     for rest in pieces {
@@ -200,7 +202,7 @@ fn take_back(tx: &mut Transaction<'_>, pieces: &[Vec<u8>]) -> Result<usize> {
     Ok(gone)
 }
 
-/// Ends an import of which nothing is staged any more.
+/// Ends an import of which nothing is left staged.
 #[expect(clippy::unnecessary_wraps, reason = "it has the form of an intent")]
 pub(crate) fn end(tx: &mut Transaction<'_>) -> Result<()> {
     tx.remove(&layout::import());

@@ -11,7 +11,7 @@ use crate::store::intents::{move_generation, unchanged};
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, KeyChange, layout, reads};
 
-/// The time of one key is written no more often than this, whoever notes it.
+/// Minimum interval between two writes of one key's time of use.
 const NOTE_EVERY: Duration = Duration::from_mins(1);
 
 pub(crate) fn create(
@@ -89,7 +89,7 @@ pub(crate) fn revoke(tx: &mut Transaction<'_>, uid: &UserId, id: KeyId) -> Resul
     Ok(true)
 }
 
-/// Suspends all keys of a uid, or confirms them.
+/// Suspends all keys of a uid, or lifts the suspension.
 pub(crate) fn suspend_all(tx: &mut Transaction<'_>, uid: &UserId, suspended: bool) -> Result<()> {
     for id in reads::key_ids(tx.records(), uid)? {
         let place = layout::api_key(id);

@@ -1,4 +1,4 @@
-//! The outbox: mails that wait, each beside an entry in the order of time.
+//! The outbox: waiting mails, each with an index entry in chronological order.
 
 use crate::model::clock::Timestamp;
 use crate::model::id::MailId;
@@ -8,7 +8,7 @@ use crate::store::error::Result;
 use crate::store::transaction::Transaction;
 use crate::store::{layout, reads};
 
-/// How many mails one transaction moves at most.
+/// Maximum number of mails that one transaction moves.
 const SLICE: usize = 256;
 
 pub(crate) fn put(tx: &mut Transaction<'_>, mail: &QueuedMail) -> Result<()> {
@@ -43,7 +43,7 @@ pub(crate) fn remove(tx: &mut Transaction<'_>, id: &MailId) -> Result<bool> {
     Ok(true)
 }
 
-/// Has mails tried now that wait for a moment that is ahead (`Timestamp::is_ahead`): no pause is so long.
+/// Makes mails due now whose next attempt is ahead (`Timestamp::is_ahead`): no retry pause is that long.
 pub(crate) async fn hasten_those_ahead(
     engine: &(impl EngineExt + ?Sized),
     now: Timestamp,
@@ -58,7 +58,7 @@ pub(crate) async fn hasten_those_ahead(
     }
 }
 
-/// How many were moved.
+/// Makes these mails due and returns how many were moved.
 fn hasten(tx: &mut Transaction<'_>, ids: &[MailId], now: Timestamp) -> Result<usize> {
     let mut moved = 0;
     for id in ids {

@@ -1,4 +1,4 @@
-//! Memberships: each stands twice, under its uid and under its resource, and is counted under both.
+//! Memberships: each is stored twice, under its uid and under its resource, and counted under both.
 
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::id::UserId;
@@ -9,7 +9,7 @@ use crate::store::layout::{Key, Prefix};
 use crate::store::transaction::Transaction;
 use crate::store::{MembershipChange, layout};
 
-/// How many memberships an account and members a resource may have.
+/// The maximum number of memberships of an account and of members of a resource.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     of_account: u64,
@@ -63,7 +63,7 @@ pub(crate) fn end(
     id: &ResourceId,
     expected: &Name,
 ) -> Result<MembershipChange> {
-    // Whatever its status: what a disabled account would have again must be revocable meanwhile.
+    // Whatever the account's status: a membership that a disabled account would regain must be revocable.
     let Some(mut account) = tx.load(&layout::account(uid))? else {
         return Ok(MembershipChange::NoAccount);
     };
@@ -76,7 +76,7 @@ pub(crate) fn end(
     Ok(MembershipChange::Done)
 }
 
-/// Writes a membership over the one that may be there.
+/// Writes a membership, replacing the present one if there is any.
 pub(crate) fn put(tx: &mut Transaction<'_>, uid: &UserId, membership: &Membership) -> Result<()> {
     let Membership {
         resource,
@@ -94,7 +94,7 @@ pub(crate) fn put(tx: &mut Transaction<'_>, uid: &UserId, membership: &Membershi
     tx.put(&layout::member(resource, id, uid), level)
 }
 
-/// Takes a membership away that is there.
+/// Removes an existing membership.
 pub(crate) fn remove(
     tx: &mut Transaction<'_>,
     uid: &UserId,
@@ -118,7 +118,7 @@ fn count_of_resource(tx: &Transaction<'_>, resource: &Name, id: &ResourceId) -> 
     counted(tx, &layout::member_count(resource, id), &prefix)
 }
 
-/// What a count says, or, where none is written, how many entries there are.
+/// Returns the stored count or, if none is stored, the number of entries.
 fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u64> {
     if let Some(count) = tx.load(place)? {
         return Ok(count);
@@ -127,7 +127,7 @@ fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u6
     Ok(u64::try_from(names.len()).unwrap_or(u64::MAX))
 }
 
-/// Nothing is left behind of what nobody counts any more, and a count that is not there stays so.
+/// Decrements a count. A count of zero is removed, and a missing one stays missing.
 fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<()> {
     match tx.load(place)? {
         None => Ok(()),
@@ -179,13 +179,13 @@ mod tests {
         assert_eq!(set(1, "1", "member", None), MembershipChange::Done);
         assert_eq!(set(1, "2", "member", None), MembershipChange::Done);
         assert_eq!(set(1, "3", "member", None), MembershipChange::Full);
-        // Another level is no other membership.
+        // A change of level is not another membership.
         let raised = set(1, "2", "manager", Some("member"));
         assert_eq!(raised, MembershipChange::Done);
         assert_eq!(set(2, "2", "member", None), MembershipChange::Done);
         assert_eq!(set(3, "2", "member", None), MembershipChange::Done);
         assert_eq!(set(4, "2", "member", None), MembershipChange::Full);
-        // One that ends makes room on both sides.
+        // Ending one makes room on both sides.
         let (list, level) = (
             Name::parse("list").unwrap(),
             Name::parse("manager").unwrap(),
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(change, MembershipChange::Done);
         let count = tx.load(&layout::membership_count(&uid(1))).unwrap();
         assert_eq!(count, Some(2));
-        // Nothing of it is left when nobody counts it any more.
+        // Counts of zero are removed.
         for id in ["2", "3"] {
             remove(&mut tx, &uid(1), &list, &ResourceId::parse(id).unwrap()).unwrap();
         }

@@ -1,4 +1,4 @@
-//! What each intent of the trait does: pure steps on a transaction, the same for every engine that keeps bytes.
+//! The implementation of each intent: pure steps on a transaction, the same for every engine.
 
 pub(crate) mod accounts;
 pub(crate) mod import;
@@ -18,36 +18,36 @@ use crate::store::error::Result;
 use crate::store::transaction::Transaction;
 use crate::store::{layout, reads};
 
-/// The account of a uid, if it may log in.
+/// Returns the account of a uid, if it may log in.
 fn active(tx: &Transaction<'_>, uid: &UserId) -> Result<Option<Account>> {
     let account = tx.load(&layout::account(uid))?;
     Ok(account.filter(|account| account.status == AccountStatus::Active))
 }
 
-/// The account of a uid, if it may log in and nothing but levels was revoked since `standing` was read.
+/// Returns the account of a uid, if it may log in and nothing but levels was revoked since `standing` was read.
 fn unchanged(tx: &Transaction<'_>, uid: &UserId, standing: u64) -> Result<Option<Account>> {
     Ok(active(tx, uid)?.filter(|account| account.standing() == standing))
 }
 
-/// Writes an account over itself, and voids what is cached of it.
+/// Overwrites an account and voids what is cached of it.
 fn save(tx: &mut Transaction<'_>, account: &Account) -> Result<()> {
     tx.touch(&account.uid);
     tx.put(&layout::account(&account.uid), account)
 }
 
-/// Writes an account over itself with its generation moved.
+/// Overwrites an account with its generation advanced.
 fn save_revoked(tx: &mut Transaction<'_>, account: &mut Account) -> Result<()> {
     account.generation = account.generation.saturating_add(1);
     save(tx, account)
 }
 
-/// As [`save_revoked`], where nothing but levels or sessions went: the standing stays.
+/// Like [`save_revoked`], where only levels or sessions were revoked: the standing is unchanged.
 fn save_level_change(tx: &mut Transaction<'_>, account: &mut Account) -> Result<()> {
     account.level_changes = account.level_changes.saturating_add(1);
     save_revoked(tx, account)
 }
 
-/// Moves the generation of a uid, if there is such an account.
+/// Advances the generation of a uid, if there is such an account.
 fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     tx.touch(uid);
     match tx.load(&layout::account(uid))? {
@@ -56,7 +56,7 @@ fn move_generation(tx: &mut Transaction<'_>, uid: &UserId) -> Result<()> {
     }
 }
 
-/// Makes name and address of an account its own.
+/// Reserves the name and address of an account.
 fn reserve(tx: &mut Transaction<'_>, account: &Account) -> Result<()> {
     tx.put(&layout::username(&account.username), &account.uid)?;
     tx.put(&layout::folded(&account.identity), &account.uid)?;
@@ -86,7 +86,7 @@ fn remove_session(tx: &mut Transaction<'_>, uid: &UserId, id: &SessionId) {
     tx.remove(&layout::session_of(uid, id));
 }
 
-/// Ends all sessions of a uid but `keep`; how many there were.
+/// Ends all sessions of a uid except `keep`; returns their number.
 fn remove_sessions(
     tx: &mut Transaction<'_>,
     uid: &UserId,

@@ -1,12 +1,12 @@
-//! How many accounts still have an old password hash, by its rounds: a failed login has to cost as much as with the
-//! dearest of them, and no longer once the last one is rewritten.
+//! Number of accounts that still have an old password hash, by its rounds: a failed login must cost as much as the most
+//! expensive of them, and no longer does once the last one is rewritten.
 
 use crate::model::account::PasswordHash;
 use crate::store::error::Result;
 use crate::store::layout;
 use crate::store::transaction::{Records, Transaction};
 
-/// Counts one hash that takes another one's place; `None`: there is none.
+/// Counts the replacement of one hash by another; `None`: no hash.
 pub(crate) fn replaced(
     tx: &mut Transaction<'_>,
     before: Option<&PasswordHash>,
@@ -29,7 +29,7 @@ pub(crate) fn replaced(
     tx.put(&layout::old_hashes(), &counts)
 }
 
-/// The most rounds that any account's hash has; 0: none is old.
+/// Returns the most rounds of any account's old hash; 0: there is none.
 pub(crate) fn rounds_max(records: &dyn Records) -> Result<u32> {
     let counts = records.load(&layout::old_hashes())?.unwrap_or_default();
     Ok(counts.keys().next_back().copied().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! A new password, by a mailed token or by the old one.
+//! Password changes, authorized by a mailed token or by the old password.
 
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
@@ -27,7 +27,7 @@ pub(crate) fn set_by_token(
     };
     match token.purpose {
         Purpose::Confirm => {
-            // The first who set a password has won.
+            // The first account to set a password has won.
             if tx.load(&layout::username(&account.username))?.is_some()
                 || tx.load(&layout::normalized(&account.identity))?.is_some()
             {
@@ -60,7 +60,7 @@ pub(crate) fn change(
     Ok(Guarded::Done(account))
 }
 
-/// What every new password brings with it.
+/// Applies the consequences of every new password.
 fn renew(
     tx: &mut Transaction<'_>,
     account: &mut Account,

@@ -1,4 +1,4 @@
-//! What people change about themselves, and how an account goes for ever.
+//! Changes that people make to their own accounts, and the removal of accounts.
 
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::clock::Timestamp;
@@ -38,7 +38,7 @@ pub(crate) fn change_identity(
     else {
         return Ok(IdentityChange::Invalid);
     };
-    // Its own other spelling is no other account's.
+    // Another spelling of the account's own address is not a conflict.
     let owner = tx.load(&layout::normalized(&identity))?;
     if owner.is_some_and(|owner| owner != account.uid) {
         remove_token(tx, &token.uid, &token.digest);
@@ -49,13 +49,14 @@ pub(crate) fn change_identity(
     tx.put(&layout::folded(&identity), &account.uid)?;
     tx.put(&layout::normalized(&identity), &account.uid)?;
     let before = std::mem::replace(&mut account.identity, identity);
-    // A reset token that lies in the old mailbox must not open the account any more.
+    // A reset token in the old mailbox must no longer open the account.
     void_tokens(tx, &account.uid)?;
     save(tx, &account)?;
     Ok(IdentityChange::Done { account, before })
 }
 
-/// Removes an account with all that hangs on it. Its uid, and its name if it was ever active, stay taken for ever.
+/// Removes an account with everything that belongs to it. Its uid, and its name if it was ever active, stay taken
+/// permanently.
 pub(crate) fn remove(tx: &mut Transaction<'_>, uid: &UserId) -> Result<Option<Account>> {
     let Some(account) = tx.load::<Account>(&layout::account(uid))? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Taking away what has expired: looked for in slices beside the writes, then judged again inside one.
+//! Removal of expired records: found in slices beside the writes, then checked again inside a write.
 
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
@@ -9,18 +9,18 @@ use crate::store::reads;
 use crate::store::record;
 use crate::store::transaction::{Records, Transaction};
 
-/// The kinds that are purged: tokens before accounts, since a pending account goes with its last token.
+/// The kinds that are purged: tokens before accounts, since a pending account is removed after its last token.
 pub(crate) const KINDS: [u8; 3] = [layout::SESSION, layout::TOKEN, layout::ACCOUNT];
 
-/// Keys of one kind that may go, and where to look on.
+/// Keys of one kind that may have expired, and where to continue.
 pub(crate) struct Slice {
-    /// What comes after the kind in each key.
+    /// The part after the kind in each key.
     pub(crate) expired: Vec<Vec<u8>>,
-    /// The last key that was looked at; `None`: there are no more.
+    /// The last key read; `None`: there are no more.
     pub(crate) next: Option<Vec<u8>>,
 }
 
-/// Looks at `limit` records of a kind.
+/// Reads `limit` records of a kind.
 pub(crate) fn look(
     records: &dyn Records,
     kind: u8,
@@ -52,7 +52,7 @@ pub(crate) fn look(
     })
 }
 
-/// Takes away those that still are expired; how many.
+/// Removes the records that are still expired; returns their number.
 pub(crate) fn remove(
     tx: &mut Transaction<'_>,
     kind: u8,
@@ -95,7 +95,7 @@ fn remove_one(tx: &mut Transaction<'_>, kind: u8, rest: &[u8], now: Timestamp) -
     Ok(true)
 }
 
-/// Whether an account was never confirmed and cannot be any more.
+/// Whether an account was never confirmed and no longer can be.
 fn is_abandoned(records: &dyn Records, account: &Account) -> Result<bool> {
     Ok(account.status == AccountStatus::Pending
         && reads::token_digests(records, &account.uid)?.is_empty())

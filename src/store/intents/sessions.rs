@@ -1,4 +1,4 @@
-//! Logins, their refresh tokens and their end.
+//! Sessions: their creation, their refresh tokens and their end.
 
 use crate::crypto::digest::digests_match;
 use crate::model::account::{Account, Digest, PasswordHash, Session, SessionUse};
@@ -14,9 +14,9 @@ use crate::store::intents::{
 use crate::store::transaction::Transaction;
 use crate::store::{Guarded, RefreshRotation, Rotation, layout, reads};
 
-/// How many spent refresh tokens a session knows: an older one that comes again is unknown, not reused.
+/// Number of spent refresh tokens remembered per session: reuse of an older one is unknown, not detected.
 const SPENT_MAX: usize = 8;
-/// How many networks an account is known to log in from.
+/// Number of networks remembered per account.
 const NETWORKS_MAX: usize = 16;
 
 pub(crate) fn create(
@@ -40,8 +40,7 @@ pub(crate) fn create(
     Ok(Guarded::Done(()))
 }
 
-/// Ends sessions of an account so that there is room for one more: those that have expired, then those that were not
-/// used for the longest time.
+/// Ends sessions of an account to make room for one more: expired ones first, then the least recently used.
 fn make_room(tx: &mut Transaction<'_>, account: &mut Account, now: Timestamp) -> Result<()> {
     let ids = reads::session_ids(tx.records(), &account.uid)?;
     let surplus = (ids.len() + 1).saturating_sub(SESSIONS_MAX);
@@ -53,7 +52,7 @@ fn make_room(tx: &mut Transaction<'_>, account: &mut Account, now: Timestamp) ->
     for session in sessions.iter().take(surplus) {
         remove_session(tx, &account.uid, &session.id);
     }
-    // The standing stays: no login at the same time is refused for this one.
+    // The standing is unchanged: no concurrent login is refused because of this one.
     save_level_change(tx, account)
 }
 
@@ -95,7 +94,7 @@ pub(crate) fn rotate(tx: &mut Transaction<'_>, rotation: &RefreshRotation) -> Re
         return Ok(Rotation::Rotated(session));
     }
     let newest = session.spent.last();
-    // Behind or ahead of now: no clock that is set makes the grace longer.
+    // In either direction: a clock that was set must not extend the grace period.
     let (now, rotated) = (rotation.now, session.rotated);
     let in_grace = now.since(rotated).max(rotated.since(now)) < rotation.grace;
     if in_grace && newest.is_some_and(|spent| digests_match(spent, &rotation.presented)) {
@@ -106,7 +105,7 @@ pub(crate) fn rotate(tx: &mut Transaction<'_>, rotation: &RefreshRotation) -> Re
         .iter()
         .any(|spent| digests_match(spent, &rotation.presented))
     {
-        // Two hold the same token, and nobody can tell which of them is the thief.
+        // Two parties hold the same token, and which of them is the thief is unknown.
         remove_session(tx, &session.uid, &session.id);
         move_generation(tx, &session.uid)?;
         return Ok(Rotation::Reused(session));

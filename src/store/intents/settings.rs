@@ -1,4 +1,4 @@
-//! Settings documents: one for each account, and one that all share.
+//! Settings documents: one per account, and a shared one.
 
 use crate::model::id::UserId;
 use crate::store::error::Result;

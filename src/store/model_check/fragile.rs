@@ -15,7 +15,7 @@ use crate::store::sled::database::Step;
 pub(super) trait Fragile {
     fn store(&self) -> Arc<dyn Store>;
     fn break_at(&self, step: usize);
-    /// What is to fail fails no look of the check.
+    /// Keeps a requested failure from hitting the reads of the check.
     fn spare_reads(&self) {}
     async fn heal(&self);
     async fn restart(&mut self);
@@ -68,7 +68,7 @@ impl Fragile for Disk {
     }
 
     fn break_at(&self, step: usize) {
-        // The store is opened again only when a file of this name can be written.
+        // The store is reopened only when a file of this name can be written.
         std::fs::create_dir_all(self.probe()).unwrap();
         self.sled()
             .break_at([Step::Apply, Step::Flush, Step::Sync][step]);

@@ -1,4 +1,4 @@
-//! The model: what is known of everybody, and the records it stands for.
+//! The model: the expected state of each person, and the records for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::store::model_check::{Act, LEVELS, PEOPLE, RESOURCES};
 use crate::store::test_kit::{account, uid};
 
-/// What is known of somebody.
+/// The expected state of one person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Person {
     pub(super) is_active: bool,
@@ -19,7 +19,7 @@ pub(super) struct Person {
     pub(super) levels: BTreeMap<u32, usize>,
 }
 
-/// What is known: people by number, and whose name is taken for ever.
+/// The expected state: people by number, and those whose names are taken permanently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) people: BTreeMap<u32, Person>,
@@ -36,7 +36,7 @@ impl Known {
         person.filter(|it| it.is_active).map(change);
     }
 
-    /// What an act changes if it is done; `serial` numbers what it makes.
+    /// Applies the effect of a successful act; `serial` numbers what it creates.
     pub(super) fn apply(&mut self, act: Act, serial: u32) {
         match act {
             Act::Create(number) if !self.removed.contains(&number) => {
@@ -132,7 +132,7 @@ pub(super) fn api_key(number: u32, of: u32) -> ApiKey {
     }
 }
 
-/// What can be read, by every way that leads to it.
+/// Reads the state of the store in every possible way.
 pub(super) async fn read(store: &dyn Store) -> Known {
     let mut known = Known::default();
     let mut members = vec![BTreeSet::new(); RESOURCES as usize];

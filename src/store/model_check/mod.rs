@@ -1,7 +1,7 @@
 //! Random intents on a store whose disk fails now and then, compared after each with a model of what was acknowledged.
 //!
-//! What was acknowledged is read, what has failed is not, and what is unknown is read by nobody until it is settled: then it is
-//! there whole or not at all.
+//! Acknowledged changes are read, failed ones are not, and unknown ones are not read until they are settled: then they
+//! are there completely or not at all.
 
 mod fragile;
 mod known;
@@ -24,10 +24,10 @@ use crate::store::sled::SledStore;
 const PEOPLE: u32 = 3;
 const RESOURCES: u32 = 2;
 const LEVELS: [&str; 2] = ["member", "manager"];
-/// Of people, in one case.
+/// Number of acts in one case.
 const INTENTS: std::ops::Range<usize> = 1..40;
 
-/// What somebody asks of the store, or what happens to it.
+/// A request to the store, or an event that affects it.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Create(u32),
@@ -43,7 +43,7 @@ enum Act {
     Leave(u32, u32),
     /// The next write fails, at one of three steps.
     Break(usize),
-    /// The disk takes writes again.
+    /// The disk accepts writes again.
     Heal,
     /// The process ends and starts again.
     Restart,
@@ -72,7 +72,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 async fn check(mut it: impl Fragile, acts: &[Act]) {
     let mut known = Known::default();
-    // What the store may turn out to hold, since the answer of a write was lost.
+    // The state the store may turn out to have after the answer of a write was lost.
     let mut other: Option<Known> = None;
     let mut broken = None;
     for (serial, act) in (0..).zip(acts) {

@@ -1,4 +1,4 @@
-//! Acts done through the store, as the use cases do them.
+//! Performs acts through the store, in the same way as the use cases.
 
 use crate::model::access::Membership;
 use crate::model::account::AccountStatus;
@@ -10,7 +10,7 @@ use crate::store::model_check::known::{
 use crate::store::test_kit::{account, uid};
 use crate::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
 
-/// Does what an act asks; what there is is read first, as the use cases do.
+/// Performs an act; the present state is read first, as the use cases do.
 pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
     let person = |number: u32| known.people.get(&number);
     match act {
@@ -18,7 +18,7 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
             let is_new = !known.people.contains_key(&number) && !known.removed.contains(&number);
             let created = store.create_account(account(number)).await;
             match created {
-                // The uid of somebody who was removed, and whose name is taken.
+                // The uid belonged to a removed account, whose name is taken.
                 Err(StoreError::Collision { .. }) => assert!(!is_new),
                 created => assert_eq!(created? == Creation::Created, is_new),
             }
@@ -42,7 +42,7 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
     Ok(())
 }
 
-/// The same for what an account has.
+/// Performs acts on what an account has.
 async fn perform_rights(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
     let standing = async |number| {
         let account = store.account(&uid(number)).await?;

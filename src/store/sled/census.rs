@@ -1,8 +1,8 @@
-//! How many records there are and what they sum up to, so that lost ones are missed.
+//! The number of records and their sum, so that lost records are detected.
 //!
-//! A checksum in each record finds the damaged ones, not those that are gone without a trace. The writer puts the
-//! census into the same sled batch as the records it counts: whatever a crash leaves, both are there or neither is. A
-//! copy beside the database, only ever of what was synced before, tells when the database as a whole has gone back.
+//! A checksum in each record finds damaged records, but not missing ones. The writer puts the census into the same sled
+//! batch as the records it counts: after a crash, both are there or neither is. A copy beside the database, only ever
+//! of a synced census, shows when the database as a whole has gone back.
 
 use std::fs;
 use std::io;
@@ -14,46 +14,46 @@ use crate::store::error::{Result, StoreError};
 use crate::store::sled::files;
 use crate::store::{layout, record};
 
-/// The name of the copy, beside `db`.
+/// Name of the copy, beside `db`.
 pub(crate) const SIDE_FILE: &str = "census";
 
-/// The census after some batch.
+/// The census after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Census {
-    /// Counts batches from 1: tells which of two is later.
+    /// Number of batches, counted from 1: shows which of two is later.
     pub(crate) sequence: u64,
-    /// How many records there are; the census itself is none.
+    /// Number of records, without the census itself.
     pub(crate) records: u64,
-    /// Wrapping sum of the hashes of all records, whatever their order.
+    /// Wrapping sum of the hashes of all records, independent of their order.
     pub(crate) sum: u64,
 }
 
 impl Census {
-    /// Of an empty store.
+    /// The census of an empty store.
     pub(crate) const EMPTY: Self = Self {
         sequence: 1,
         records: 0,
         sum: 0,
     };
 
-    /// Counts a record in.
+    /// Adds a record.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.records = self.records.wrapping_add(1);
         self.sum = self.sum.wrapping_add(hash(key, value));
     }
 
-    /// Counts a record out.
+    /// Subtracts a record.
     pub(crate) fn subtract(&mut self, key: &[u8], value: &[u8]) {
         self.records = self.records.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(hash(key, value));
     }
 
-    /// Whether the same records were counted.
+    /// Whether both have counted the same records.
     pub(crate) fn counts_the_same(&self, other: &Self) -> bool {
         self.records == other.records && self.sum == other.sum
     }
 
-    /// How what was counted differs from what this tells; `None`: it does not.
+    /// Describes how the counted records differ from this census; `None`: they do not.
     pub(crate) fn differs(&self, counted: &Self) -> Option<String> {
         (!self.counts_the_same(counted)).then(|| {
             format!(
@@ -63,28 +63,28 @@ impl Census {
         })
     }
 
-    /// As a record.
+    /// Encodes the census as a record.
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         record::encode(&layout::census(), self)
     }
 
-    /// From a record.
+    /// Decodes the census from a record.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         record::decode(&layout::census(), bytes)
     }
 
-    /// Reads the copy; `None`: there is none.
+    /// Reads the copy; `None`: it does not exist.
     pub(crate) fn read_side(dir: &Path) -> io::Result<Option<Vec<u8>>> {
         files::if_there(fs::read(dir.join(SIDE_FILE)))
     }
 
-    /// Writes the copy. Only ever of a census that is durable in the database.
+    /// Writes the copy. Only for a census that is durable in the database.
     pub(crate) fn write_side(&self, dir: &Path) -> Result<()> {
         files::replace(dir, SIDE_FILE, &self.encode()?).map_err(StoreError::cannot_write)
     }
 
-    /// Compares with a copy of an earlier census, or of this one. A store ahead of the copy is what a crash leaves; behind
-    /// it, it has lost something.
+    /// Compares this census with a copy of an earlier one or of itself. A store may be ahead of the copy after a crash;
+    /// one behind it has lost something.
     pub(crate) fn compare_with_copy(&self, copy: &Self) -> Result<(), String> {
         if self.sequence < copy.sequence {
             return Err(format!(
@@ -102,8 +102,8 @@ impl Census {
     }
 }
 
-/// FNV-1a over key, a mark and value, then mixed so that sums of similar records differ in all bits. It is written
-/// down: never change it without a new record version.
+/// FNV-1a over key, a separator and value, then mixed so that sums of similar records differ in all bits. It is stored:
+/// never change it without a new record version.
 fn hash(key: &[u8], value: &[u8]) -> u64 {
     let bytes = key.iter().chain(&[0xff]).chain(value);
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {

@@ -1,4 +1,4 @@
-//! Whether all that was acknowledged is there: beside a running gateway, or on a copy where none runs.
+//! Verifies that everything acknowledged is present: in a running gateway, or on a copy while none runs.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,29 +12,29 @@ use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::database::open_path;
 use crate::store::sled::{SledStore, files};
 
-/// Problems that are told one by one; more are counted.
+/// Problems that are listed; further ones are only counted.
 const TOLD_MAX: usize = 100;
 
-/// The copy that is looked at where no gateway runs.
+/// The copy that is checked while no gateway runs.
 const COPY: &str = "check.new";
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Records that were read.
+    /// Records read.
     pub records: u64,
-    /// What is wrong and where, one line each, at most a hundred.
+    /// The problems and their places, one line each, at most a hundred.
     pub problems: Vec<String>,
-    /// Problems beyond those.
+    /// Number of further problems.
     pub more: u64,
-    /// What the key files are known by.
+    /// The fingerprint records of the key files.
     pub key_marks: KeyMarks,
-    /// Accounts that were read.
+    /// Accounts read.
     pub accounts: u64,
 }
 
 impl Findings {
-    /// Tells a problem.
+    /// Adds a problem.
     pub fn add(&mut self, problem: String) {
         if self.problems.len() < TOLD_MAX {
             self.problems.push(problem);
@@ -43,13 +43,13 @@ impl Findings {
         }
     }
 
-    /// Looks at one record: checksum, version, and whether it reads as what it is.
+    /// Checks one record: checksum, version, and whether it can be decoded.
     pub(crate) fn look_at(&mut self, key: &[u8], value: &[u8]) {
         self.records += 1;
         match inspect::read(key, value) {
             Ok(Record::Account(_)) => self.accounts += 1,
             Ok(Record::KeyMark(name, mark)) => {
-                // Another name is that of a newer gateway's.
+                // Another name is a key file of a newer gateway.
                 if let Some(file) = KeyFile::parse(&name) {
                     self.key_marks.insert(file, mark);
                 }
@@ -59,7 +59,7 @@ impl Findings {
         }
     }
 
-    /// Compares what was counted with what its census tells.
+    /// Compares the counted records with their census.
     pub(crate) fn compare(&mut self, told: &Census, counted: &Census) {
         if let Some(found) = told.differs(counted) {
             self.add(format!("the {found}"));
@@ -68,7 +68,7 @@ impl Findings {
 }
 
 impl SledStore {
-    /// Looks at every record as it is now, while others read and write. Blocks its thread.
+    /// Checks every record as it is now, while others read and write. Blocks its thread.
     ///
     /// # Errors
     /// [`StoreError`] if the engine cannot read at all.
@@ -87,12 +87,13 @@ impl SledStore {
     }
 }
 
-/// Looks at every record of a store that no gateway has open. Blocks.
+/// Checks every record of a store that no gateway has open. Blocks.
 ///
-/// The engine cannot open a database without writing to it, so it gets a copy, for which the disk needs room.
+/// The engine cannot open a database without writing to it, so it opens a copy, which needs space on the disk.
 ///
 /// # Errors
-/// [`StoreError::Locked`] if a process has it open; [`StoreError::Engine`] if there is none or it cannot be copied.
+/// [`StoreError::Locked`] if a process has the store open; [`StoreError::Engine`] if there is none or it cannot be
+/// copied.
 pub fn check(dir: &Path) -> Result<Findings> {
     fs::metadata(dir).map_err(StoreError::cannot_open)?;
     let _lock = files::lock(dir)?;
@@ -123,7 +124,7 @@ fn survey(dir: &Path, copy: &Path) -> Findings {
         findings.add(format!("the file {SIDE_FILE}: {error}"));
         None
     });
-    // sled begins an empty database where the file is gone.
+    // sled creates an empty database if the file is missing.
     let length = fs::metadata(copy.join(files::DATABASE)).map_or(0, |metadata| metadata.len());
     if length == 0 {
         findings.add("the database's file is missing or empty".to_owned());

@@ -14,23 +14,24 @@ use crate::store::sled::files;
 use crate::store::sled::stand_in::StandIn;
 use crate::store::{layout, record};
 
-/// sled takes twice as much as it is told, and its default is 1 GiB. Reads of 100,000 accounts cost the same with a cache four
-/// times as large (measured): what is read often is kept above the store.
+/// sled uses twice its configured size, and its default is 1 GiB. Reads of 100,000 accounts take the same time with a
+/// cache four times as large (measured): frequently read data is cached above the store.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// sled with what makes its writes durable.
+/// A sled database with what makes its writes durable.
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// The only clone that lives longer than one read or write.
+    /// The only clone that outlives a single read or write.
     pub(crate) db: Db,
-    /// A handle of sled's own file: its `flush` reaches the page cache only, `sync_data` on this the disk.
+    /// A handle of sled's own file: sled's `flush` reaches only the page cache, `sync_data` on this handle the disk.
     pub(crate) data: File,
     /// The step at which the next commit fails.
     #[cfg(test)]
     pub(crate) fails_at: std::sync::Mutex<Option<Step>>,
-    /// As it was opened.
+    /// The counts taken when it was opened.
     pub(crate) counted: Counted,
-    /// It is a copy, which nothing may be written to; last, for it goes when the others are closed.
+    /// Set if this is a copy, to which nothing may be written; the last field, so that it is dropped after the others
+    /// are closed.
     pub(crate) stand_in: Option<StandIn>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) enum Step {
     Sync,
 }
 
-/// What was counted when a store was opened.
+/// Counts taken when a store was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Accounts, whatever their status.
@@ -75,7 +76,7 @@ impl Database {
     }
 }
 
-/// Opens the database at a place and compares it with its own census.
+/// Opens the database at a path and compares it with its own census.
 pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census)> {
     let looked = catch_unwind(AssertUnwindSafe(|| {
         let mut database = open_path(dir, place)?;
@@ -87,8 +88,9 @@ pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census
     looked.unwrap_or_else(|_| Err(panicked(dir)))
 }
 
-/// Removes snapshots of the log that a killed process has begun to write. sled gives one its name when it is whole, but takes
-/// one that is not for the newest, and says that the database is damaged. Without it the snapshot before is read.
+/// Removes snapshots of the log that a killed process left unfinished. sled renames a snapshot when it is complete, but
+/// mistakes an unfinished one for the newest and reports the database as damaged. Without it, sled reads the previous
+/// snapshot.
 fn remove_unfinished_snapshots(path: &Path) -> io::Result<()> {
     for entry in files::if_there(fs::read_dir(path))?.into_iter().flatten() {
         let entry = entry?;
@@ -130,7 +132,7 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database> {
     })
 }
 
-/// Reads every record and compares with the census that stands among them; counts the accounts too.
+/// Reads every record and compares the total with the census stored among them; counts the accounts as well.
 fn take_census(dir: &Path, db: &Db) -> Result<(Census, u64)> {
     let place = layout::census::<Census>();
     let mut counted = Census::EMPTY;

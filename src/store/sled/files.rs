@@ -1,4 +1,4 @@
-//! The store's directory: private, locked, and changed only in steps that a crash cannot halve.
+//! The store's directory: private, locked, and changed only in steps that are atomic under a crash.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,26 +12,26 @@ use rustix::process::geteuid;
 
 use crate::store::error::{Result, StoreError};
 
-/// A killed process may hold its locks for some milliseconds more.
+/// A killed process may still hold its locks for some milliseconds.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// More than any process id has digits.
+/// More digits than any process id has.
 const PID_BYTES_MAX: u64 = 16;
 
-/// Somewhat more than sled asks of the disk for its next segment.
+/// Somewhat more than sled allocates for its next segment.
 const PROBE_BYTES: usize = 640 * 1024;
 
-/// The name of the database's directory in a store's.
+/// Name of the database's directory inside a store's directory.
 pub(crate) const DATABASE: &str = "db";
-/// The directory in which a restore makes a database ready. It is gone when the restore is over.
+/// The directory in which a restore builds a database. It is removed when the restore is complete.
 pub(crate) const RESTORE_STAGE: &str = "restore.new";
 
-/// Files that only a store's directory holds.
+/// Files that only a store's directory contains.
 const MARKS: [&str; 4] = ["census", "db/db", "keys/apikey.key", "keys/signing.json"];
 
-/// What a store's directory may hold before there is a store or when its records were moved away: what we make there, and
-/// what a file system of its own begins with.
+/// Entries that a store's directory may contain before there is a store or after its records were moved away: those the
+/// gateway creates, and those of a fresh file system.
 const OURS: [&str; 15] = [
     "admin.sock",
     "backup",
@@ -50,14 +50,14 @@ const OURS: [&str; 15] = [
     RESTORE_STAGE,
 ];
 
-/// What a restore, or a key file that is made anew, has taken the place of is kept in a directory whose name begins so.
+/// Name prefixes of the directories that keep what a restore or a renewed key file has replaced.
 const KEPT: [&str; 2] = ["before-restore-", "before-renew-"];
 
-/// Gives the name of something that is not ours in a directory that holds no store. `None`: the directory is a store's, or
-/// empty, or not there.
+/// Returns the name of a foreign entry in a directory that contains no store. `None`: the directory is a store's, empty
+/// or missing.
 ///
 /// # Errors
-/// Whatever the file system says, such as that the directory may not be looked into.
+/// Any error of the file system, for example if the directory may not be read.
 pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
     if MARKS.iter().any(|mark| dir.join(mark).is_file()) {
         return Ok(None);
@@ -77,10 +77,10 @@ pub fn stranger_in(dir: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-/// Makes the directory of a store, and makes it private. A directory that holds other files and no store is left alone.
+/// Creates the directory of a store and makes it private. A directory with other files and no store is left unchanged.
 ///
 /// # Errors
-/// Those of [`make_private`], and where there are other files; nothing has changed then.
+/// Those of [`make_private`], and an error if there are other files; nothing has changed then.
 pub(crate) fn make_own(dir: &Path) -> io::Result<()> {
     if let Some(found) = stranger_in(dir)? {
         return Err(io::Error::other(format!(
@@ -90,12 +90,12 @@ pub(crate) fn make_own(dir: &Path) -> io::Result<()> {
     make_private(dir)
 }
 
-/// Makes a directory with mode 0700, or takes everybody else out of one that is there and is this user's. One of another
-/// user's keeps its mode.
+/// Creates a directory with mode 0700, or removes the access of other users from an existing one of this user. A
+/// directory of another user keeps its mode.
 ///
 /// # Errors
-/// Whatever the file system says; a directory that all share, such as `/tmp`, is refused, and one of another user's in which
-/// all may write.
+/// Any error of the file system. A directory shared by all users, such as `/tmp`, is refused, and so is another user's
+/// that all may write to.
 pub fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::metadata(dir)?;
@@ -112,10 +112,10 @@ pub fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock of the directory, which lasts as long as the file is open.
+/// Locks the directory for as long as the returned file is open.
 ///
 /// # Errors
-/// [`StoreError::Locked`] if another process has it; [`StoreError::Engine`] if the system refuses.
+/// [`StoreError::Locked`] if another process holds the lock; [`StoreError::Engine`] if the system refuses.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
     let mut file = open_lock(&dir.join("lock")).map_err(StoreError::cannot_open)?;
     let outcome = patiently(
@@ -124,7 +124,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     );
     match outcome {
         Ok(()) => {
-            // For people only: on a full disk it stays empty.
+            // For people only: on a full disk the file stays empty.
             let _ = file.set_len(0);
             let _ = writeln!(file, "{}", std::process::id());
             Ok(file)
@@ -146,13 +146,13 @@ fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.create(true).truncate(false).read(true).write(true);
     match options.mode(0o600).open(path) {
-        // What is there can be locked all the same.
+        // An existing file can still be locked.
         Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => File::open(path),
         opened => opened,
     }
 }
 
-/// Tries for 2 s, as long as the error says that another still holds a lock.
+/// Retries for 2 s, as long as the error means that a lock is still held.
 pub(crate) fn patiently<T, E>(
     mut act: impl FnMut() -> Result<T, E>,
     is_held: impl Fn(&E) -> bool,
@@ -166,7 +166,7 @@ pub(crate) fn patiently<T, E>(
     act()
 }
 
-/// Writes a small file whole: after a crash there is the old one or the new one.
+/// Replaces a small file atomically: after a crash it is the old one or the new one.
 pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
     let mut file = OpenOptions::new()
@@ -181,12 +181,12 @@ pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// Makes what was created or renamed in a directory durable.
+/// Makes files created or renamed in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// What an operation on a file gives; `None`: there is no such file.
+/// Returns the result of a file operation; `None`: the file does not exist.
 pub(crate) fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -194,12 +194,12 @@ pub(crate) fn if_there<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a directory with all that is in it, if there is one.
+/// Removes a directory with its contents, if it exists.
 pub(crate) fn remove_all(place: &Path) -> io::Result<()> {
     if_there(fs::remove_dir_all(place)).map(drop)
 }
 
-/// Copies a directory with all that is in it to a place where nothing is yet, with mode 0700.
+/// Copies a directory with its contents to a new path, with mode 0700.
 pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(to)?;
     for entry in fs::read_dir(from)? {
@@ -214,21 +214,22 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the files of a directory and of those below it read from the disk again, where the system can.
+/// Drops the files below a directory from the page cache, where the system can, so that they are read from the disk
+/// again.
 pub(crate) fn forget_cached(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             forget_cached(&entry.path())?;
         } else {
-            // A file system that has no cache has nothing to forget.
+            // A file system without a cache has nothing to drop.
             let _ = fadvise(&File::open(entry.path())?, 0, None, Advice::DontNeed);
         }
     }
     Ok(())
 }
 
-/// Whether the disk takes writes, as many as opening needs.
+/// Checks that the disk accepts writes, as many as opening needs.
 pub(crate) fn probe(dir: &Path) -> io::Result<()> {
     let path = dir.join("probe");
     let outcome = File::create(&path).and_then(|mut file| {

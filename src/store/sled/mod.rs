@@ -1,11 +1,12 @@
-//! The embedded engine: records in sled, durable before anybody hears of it, its losses found at the next start.
+//! The embedded engine: records in sled, durable before they are acknowledged, with losses detected at the next start.
 //!
-//! The directory holds `db/` (sled's), `census` (a copy of what was counted last) and `lock`. Writes go through one
-//! thread (`writer`), reads through a few (`readers`); nothing here runs on the caller's thread but the hand-over.
+//! The directory contains `db/` (sled's), `census` (a copy of the latest census) and `lock`. Writes run on one thread
+//! (`writer`), reads on a few (`readers`); the caller's thread only queues them.
 //!
-//! sled shows what is applied at once, long before it is durable, and goes on showing it when it could not be made durable.
-//! So the writer lays what was there before over the records while it commits (`Shared::hide`), and takes it away when the
-//! batch is durable, or the store open again and what became of the batch known.
+//! sled shows a batch as soon as it is applied, long before it is durable, and continues to show it if it could not be
+//! made durable. So while the writer commits, it covers the changed records with their previous values
+//! (`Shared::hide`). It removes the cover when the batch is durable, or when the store is open again and the outcome of
+//! the batch is known.
 
 pub(crate) mod census;
 mod check;
@@ -48,17 +49,18 @@ use crate::store::sled::records::SledRecords;
 use crate::store::sled::writer::Writer;
 use crate::store::transaction::{Changes, Entry, Layered};
 
-/// How many writes may wait before more are refused: at a bad disk's 400 syncs a second, still answered in time.
+/// Writes that may be queued before more are refused: at 400 syncs a second, as on a slow disk, they are still answered
+/// in time.
 const QUEUE_MAX: usize = 1024;
 
 /// A store in a directory of its own, for one process at a time.
 ///
-/// Dropping it waits for the writes already handed over, some milliseconds, and leaves the directory free for the next.
+/// Dropping it waits a few milliseconds for the queued writes, and frees the directory for the next process.
 pub struct SledStore {
     generations: Arc<Generations>,
     shared: Arc<Shared>,
     queue: Option<SyncSender<Task>>,
-    /// Held by whoever walks over all records.
+    /// Held during a walk over all records.
     walks: Mutex<()>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
@@ -66,17 +68,16 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `dir`, or begins one there if the directory holds none; all stamps of `generations` are void
-    /// then.
+    /// Opens the store in `dir`, or creates one if the directory contains none; voids all stamps of `generations`.
     ///
-    /// The directory is made, and made private (0700); one that holds other files and no store is refused. Reads every
-    /// record once (1.3 s for a million), waits at most 2 s for a lock, and blocks meanwhile. Where the disk takes no writes
-    /// the store serves reads, and refuses changes until the disk takes them.
+    /// Creates the directory and makes it private (0700); one with other files and no store is refused. Reads every
+    /// record once (1.3 s for a million), waits at most 2 s for a lock, and blocks meanwhile. On a disk that accepts no
+    /// writes, the store serves reads and refuses changes until the disk accepts them.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything that was acknowledged
-    /// is missing or damaged; [`StoreError::Newer`] if a newer gateway has written to it; [`StoreError::Engine`] if the
-    /// file system does not let it.
+    /// [`StoreError::Locked`] if another process has it open; [`StoreError::Refused`] if anything acknowledged is
+    /// missing or damaged; [`StoreError::Newer`] if a newer gateway has written to it; [`StoreError::Engine`] if the
+    /// file system does not allow it.
     pub fn open(dir: &Path, generations: Arc<Generations>) -> Result<Self> {
         files::make_own(dir).map_err(StoreError::cannot_open)?;
         let lock = files::lock(dir)?;
@@ -110,15 +111,15 @@ impl SledStore {
         })
     }
 
-    /// How long a write may take before its caller is told [`StoreError::Unknown`], or [`StoreError::Busy`] where it has not
-    /// been begun; then it is not done at all. Without this a caller waits until it is done.
+    /// Sets how long a write may take before its caller gets [`StoreError::Unknown`], or [`StoreError::Busy`] if the
+    /// write has not begun; in that case it is never done. Without a timeout a caller waits until the write is done.
     #[must_use]
     pub fn with_write_timeout(mut self, write_timeout: Duration) -> Self {
         self.write_timeout = write_timeout;
         self
     }
 
-    /// What was counted when it was opened.
+    /// Returns the counts taken when the store was opened.
     #[must_use]
     pub fn counted(&self) -> Counted {
         let database = self.shared.database();
@@ -127,7 +128,7 @@ impl SledStore {
             .map_or_else(Counted::default, |it| it.counted)
     }
 
-    /// Has the next commit fail at this step.
+    /// Makes the next commit fail at this step.
     #[cfg(test)]
     pub(crate) fn break_at(&self, step: database::Step) {
         if let Some(database) = self.shared.database().as_ref() {
@@ -135,7 +136,7 @@ impl SledStore {
         }
     }
 
-    /// Runs something on the database itself, on a reader's thread.
+    /// Runs a function on the database itself, on a reader's thread.
     async fn beside<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Db) -> Result<T> + Send + 'static,
@@ -152,7 +153,7 @@ impl Drop for SledStore {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(writer) = self.writer.take() {
-            // A thread that panicked has nothing more to say.
+            // A panic of the thread was already reported.
             drop(writer.join());
         }
     }
@@ -203,19 +204,20 @@ impl Engine for SledStore {
     }
 }
 
-/// What the threads share: the one place that owns the database, so that it can be replaced.
+/// State shared by the threads: the only owner of the database, so that it can be replaced.
 struct Shared {
     dir: PathBuf,
-    /// `None` while it is being opened anew, and after the end. Read-locked for one read or one batch.
+    /// `None` while the store is being reopened, and after it was closed. Read-locked for one read or one batch.
     slot: RwLock<Option<Database>>,
-    /// What was there before the batch that is being committed, or whose outcome is unknown. Read-locked for one read.
+    /// Previous values of the records changed by the batch that is being committed or whose outcome is unknown.
+    /// Read-locked for one read.
     hidden: RwLock<Changes>,
-    /// Keeps the directory ours.
+    /// Keeps the directory locked.
     _lock: File,
 }
 
 impl Shared {
-    /// The database, which stays open until this is dropped.
+    /// Returns the database, which stays open until the guard is dropped.
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -229,7 +231,7 @@ impl Shared {
         match job {
             Job::Side(run) => run(&database.db),
             Job::Records(run) => {
-                // Held until the read is done: what is hidden from its first look is hidden from its last.
+                // Held until the read is done: what is hidden from its first access is hidden from its last.
                 let hidden = self.hidden.read().unwrap_or_else(PoisonError::into_inner);
                 let records = SledRecords(&database.db);
                 if hidden.is_empty() {
@@ -244,30 +246,30 @@ impl Shared {
         }
     }
 
-    /// From now on readers see these in the place of what the database has. Waits for the reads that run.
+    /// Shows these values to readers instead of those in the database. Waits for running reads.
     fn hide(&self, before: Changes) {
         *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = before;
     }
 
-    /// Ends what [`Self::hide`] began, and gives what was hidden.
+    /// Ends what [`Self::hide`] began, and returns what was hidden.
     fn show(&self) -> Changes {
         let mut hidden = self.hidden.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *hidden)
     }
 
-    /// Puts a database in the place of what is open, or with `None` gives that up, once the reads that run are done.
+    /// Replaces the open database, or closes it if `None`, once the running reads are done.
     fn put(&self, database: Option<Database>) {
         let before = {
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *slot, database)
         };
-        // sled panics when it cannot sync at the end; what was acknowledged is synced long since.
+        // sled panics if it cannot sync while closing; everything acknowledged was synced long before.
         if catch_unwind(AssertUnwindSafe(|| drop(before))).is_err() {
             tracing::warn!("the store's engine panicked while it was closed");
         }
     }
 
-    /// Whether what is open is a copy.
+    /// Whether the open database is a copy.
     fn is_stand_in(&self) -> bool {
         let slot = self.database();
         slot.as_ref()
@@ -290,14 +292,14 @@ mod tests {
         store.ready().await.unwrap();
         let stamp = generations.stamp(&UserId::parse("u-abcdefgh").unwrap());
         if let Some(database) = store.shared.slot.write().unwrap().as_mut() {
-            // It cannot be synced: EINVAL.
+            // Cannot be synced: EINVAL.
             database.data = File::open("/dev/null").unwrap();
         }
         let failure = store.ready().await.unwrap_err();
         assert!(matches!(failure, StoreError::Unknown(_)), "{failure}");
         let at_once = store.ready().await.unwrap_err();
         assert!(matches!(at_once, StoreError::Engine { .. }), "{at_once}");
-        // It serves reads meanwhile, of what was there before.
+        // Meanwhile it serves reads of the previous values.
         assert!(matches!(written(&store).await, Ok(Some(1))));
         let mut tries = 0;
         while store.ready().await.is_err() {
@@ -311,7 +313,7 @@ mod tests {
         assert!(store.ready().await.is_ok());
     }
 
-    /// What the writes of [`Store::ready`] have come to.
+    /// Returns the counter that [`Store::ready`] increments.
     async fn written(store: &SledStore) -> Result<Option<u64>> {
         let key = crate::store::layout::ready;
         store.read(move |records| records.load(&key())).await

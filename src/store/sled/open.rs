@@ -1,7 +1,7 @@
-//! Opening the database so that loss is found, and that nothing but loss refuses the start.
+//! Opens the database so that every loss is detected, and only a loss prevents the start.
 //!
-//! A first database is born under another name and moved into place when its first census is durable. So a crash at the
-//! first start leaves nothing or a whole store, and a `db` without a census is always a loss.
+//! The first database is created under another name and moved into place when its first census is durable. So a crash
+//! at the first start leaves nothing or a complete store, and a `db` without a census is always a loss.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -23,12 +23,12 @@ use crate::store::sled::stand_in::{self, MEMORY, StandIn};
 use crate::store::transaction::Entry;
 use crate::store::{layout, reads};
 
-/// Records that are written together while a database is built.
+/// Records written in one batch while a database is built.
 const BUILD_BATCH: u64 = 1000;
 
 const NAME_UNBORN: &str = "db.new";
 
-/// Opens the store of a directory whose lock is held, or begins it; gives its census too.
+/// Opens the store of a locked directory, or creates it; also returns its census.
 pub(crate) fn open(dir: &Path) -> Result<(Database, Census)> {
     if is_new(dir)? {
         let born = catch_unwind(AssertUnwindSafe(|| give_birth(dir)));
@@ -40,7 +40,8 @@ pub(crate) fn open(dir: &Path) -> Result<(Database, Census)> {
     Ok((database, census))
 }
 
-/// As [`open`]; where the disk takes no writes a copy that serves reads is opened, and what the disk said is given too.
+/// Like [`open`]; on a disk that accepts no writes, opens a copy that serves reads, and also returns the error of the
+/// disk.
 pub(crate) fn open_or_stand_in(dir: &Path) -> Result<(Database, Census, Option<io::Error>)> {
     match files::probe(dir) {
         Ok(()) => {
@@ -57,10 +58,10 @@ pub(crate) fn open_or_stand_in(dir: &Path) -> Result<(Database, Census, Option<i
     }
 }
 
-/// Opens a copy of the database that is in a directory whose lock is held, and compares it as a start does.
+/// Opens a copy of the database in a locked directory, and compares it with its census as a start does.
 ///
 /// # Errors
-/// [`StoreError::Refused`] as for the database itself, and where there is no room for a copy.
+/// [`StoreError::Refused`] as for the database itself; [`StoreError::Engine`] if there is no room for a copy.
 fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> {
     let copy = StandIn::copy(dir).map_err(|error| {
         StoreError::cannot_open(io::Error::other(format!(
@@ -75,7 +76,7 @@ fn open_stand_in(dir: &Path, trouble: &io::Error) -> Result<(Database, Census)> 
     Ok((database, census))
 }
 
-/// Whether there is nothing yet. Looked at before sled is, which would begin an empty store without a word.
+/// Whether there is no store yet. Checked before sled is opened, which would silently create an empty one.
 fn is_new(dir: &Path) -> Result<bool> {
     let path = dir.join(files::DATABASE);
     let file = files::if_there(fs::metadata(path.join("db"))).map_err(StoreError::cannot_open)?;
@@ -99,7 +100,7 @@ fn is_new(dir: &Path) -> Result<bool> {
     }
 }
 
-/// Makes an empty store beside its place, then moves it there.
+/// Creates an empty store under another name, then moves it into place.
 fn give_birth(dir: &Path) -> Result<()> {
     let unborn = dir.join(NAME_UNBORN);
     build(dir, &unborn, Census::EMPTY.sequence, || Ok(None))?;
@@ -108,9 +109,9 @@ fn give_birth(dir: &Path) -> Result<()> {
         .map_err(StoreError::cannot_open)
 }
 
-/// Makes a database of these records at a place of its own, durable when this returns; whatever was there goes first.
+/// Builds a database of these records at a separate path, durable when this returns; previous contents are removed.
 ///
-/// Gives its census, which has this sequence number.
+/// Returns its census, which has this sequence number.
 pub(crate) fn build<E: From<StoreError>>(
     dir: &Path,
     place: &Path,
@@ -153,13 +154,13 @@ pub(crate) fn build<E: From<StoreError>>(
     Ok(census)
 }
 
-/// Opens the database at a place, compares it with its own census, as a start does, and closes it.
+/// Opens the database at a path, compares it with its own census as a start does, and closes it.
 pub(crate) fn look_through(dir: &Path, place: &Path) -> Result<Census> {
     open_counted(dir, place).map(|(_, census)| census)
 }
 
-/// What the key files of a store are known by, as far as its database can be read; none is begun. The directory's lock is
-/// held.
+/// Returns the fingerprint records of a store's key files, as far as its database can be read; never creates one. The
+/// caller holds the directory's lock.
 pub(crate) fn key_marks(dir: &Path) -> KeyMarks {
     let place = dir.join(files::DATABASE);
     if fs::metadata(place.join("db")).map_or(0, |metadata| metadata.len()) == 0 {

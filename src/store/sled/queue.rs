@@ -1,4 +1,4 @@
-//! What waits for the writer's thread: intents with their callers, and looks at what is durable.
+//! The queue of the writer's thread: intents with their callers, and reads of durable data.
 
 use std::any::Any;
 use std::error::Error;
@@ -15,44 +15,45 @@ use crate::store::sled::records::SledRecords;
 use crate::store::sled::watch::Watch;
 use crate::store::transaction::Transaction;
 
-/// What waits in the queue.
+/// A task in the queue.
 pub(crate) enum Task {
-    /// To be written.
+    /// An intent to run and commit.
     Write(QueuedWrite),
-    /// To be looked at.
+    /// A read between two batches.
     Look(Look),
 }
 
-/// What the writer does between two batches, on what is durable: it writes nothing.
+/// A function that the writer runs between two batches, on durable data; it writes nothing.
 pub(crate) type Look = Box<dyn FnOnce(&mut Lookout<'_>) + Send>;
 
-/// What a [`Look`] sees.
+/// The view that a [`Look`] receives.
 pub(crate) struct Lookout<'a> {
-    /// The records; `None` while they cannot be read with certainty.
+    /// The records; `None` while it is uncertain what is durable.
     pub(crate) records: Option<&'a SledRecords<'a>>,
-    /// As last synced: it counts these records.
+    /// The last synced census: it counts these records.
     pub(crate) census: Census,
-    /// The walk under way.
+    /// The walk in progress.
     pub(crate) watch: &'a mut Option<Watch>,
 }
 
-/// Decides whether an intent is run: either the writer, which begins it, or its caller, who has waited too long, takes it first.
+/// Decides whether an intent runs: either the writer claims it to begin, or the caller claims it after waiting too
+/// long.
 #[derive(Clone)]
 pub(crate) struct Claim(Arc<AtomicBool>);
 
 impl Claim {
-    /// Not taken yet.
+    /// Creates an unclaimed claim.
     pub(crate) fn new() -> Self {
         Self(Arc::default())
     }
 
-    /// Whether this is the first to take it.
+    /// Takes the claim; returns whether this call is the first to do so.
     pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
 }
 
-/// An intent in the queue, with its caller.
+/// A queued intent with its caller.
 pub(crate) struct QueuedWrite {
     intent: Option<WriteJob>,
     outcome: Option<Result<()>>,
@@ -61,7 +62,7 @@ pub(crate) struct QueuedWrite {
 }
 
 impl QueuedWrite {
-    /// An intent that has not run.
+    /// Creates a queued intent that has not run.
     pub(crate) fn new(intent: WriteJob, caller: oneshot::Sender<Result<()>>, claim: Claim) -> Self {
         Self {
             intent: Some(intent),
@@ -71,7 +72,7 @@ impl QueuedWrite {
         }
     }
 
-    /// Runs the intent; whether its changes are to be written.
+    /// Runs the intent; returns whether its changes are to be written.
     pub(crate) fn run(&mut self, tx: &mut Transaction<'_>) -> bool {
         let Some(intent) = self.intent.take().filter(|_| self.claim.take()) else {
             return false;
@@ -83,28 +84,28 @@ impl QueuedWrite {
         self.outcome.insert(outcome).is_ok()
     }
 
-    /// Gives the caller the outcome, or what became of the batch where that is not durable.
+    /// Answers the caller with the outcome, or with the fate of the batch if it is not durable.
     pub(crate) fn answer(self, lost: Option<&Lost>) {
         let outcome = match (self.outcome, lost) {
             (Some(Ok(())), Some(lost)) => Err(lost.to_error()),
             (Some(outcome), _) => outcome,
-            // It was not run.
+            // The intent did not run.
             (None, Some(Lost::Failed(cause))) => Err(StoreError::cannot_write(Arc::clone(cause))),
             (None, _) => Err(StoreError::Busy),
         };
-        // A caller who went away wants no answer; what was done stays done.
+        // A cancelled caller needs no answer; what was done stays done.
         drop(self.caller.send(outcome));
     }
 }
 
-/// Why nothing can be written at present.
+/// The reason why nothing can be written at present.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 
-/// What became of a batch that is not durable.
+/// The fate of a batch that is not durable.
 pub(crate) enum Lost {
-    /// Nothing of it was written.
+    /// Nothing was written.
     Failed(Cause),
-    /// It was given to the engine, which could not make it durable: all of it is there, or nothing.
+    /// The batch was passed to the engine, which could not make it durable: it is there completely or not at all.
     Unknown(Cause),
 }
 
@@ -117,7 +118,7 @@ impl Lost {
     }
 }
 
-/// The error that a caught panic is.
+/// Converts a caught panic into an error.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Box<dyn Error + Send + Sync> {
     let text = panic
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! Reads, on a few threads of their own: a page that is in no cache is waited for on the disk.
+//! Threads for reads, because a page that is not cached blocks on the disk.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,21 +12,21 @@ use crate::store::engine::ReadJob;
 use crate::store::error::{Result, StoreError};
 use crate::store::sled::Shared;
 
-/// Enough to keep a disk busy; what is in sled's cache takes microseconds.
+/// Enough to keep a disk busy; reads from sled's cache take microseconds.
 const THREADS: usize = 4;
 
-/// How many reads may wait before more are refused.
+/// Reads that may be queued before more are refused.
 const QUEUE_MAX: usize = 1024;
 
-/// One job, which answers by itself; dropped unrun, its caller learns that the store does not answer.
+/// One job, which answers its caller itself; if it is dropped unrun, the caller gets [`StoreError::Busy`].
 pub(crate) enum Job {
-    /// On the records.
+    /// A read of the records.
     Records(ReadJob),
-    /// On what stands beside them.
+    /// An operation on the side entries.
     Side(Box<dyn FnOnce(&Db) + Send>),
 }
 
-/// The threads that read. They end when this is dropped.
+/// The reader threads. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Readers {
     queue: Option<SyncSender<Job>>,
@@ -52,10 +52,10 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Hands a job to the next free thread.
+    /// Queues a job for the next free thread.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when too many wait.
+    /// [`StoreError::Busy`] if the queue is full.
     pub(crate) fn submit(&self, job: Job) -> Result<()> {
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue.try_send(job).map_err(|_| StoreError::Busy)
@@ -66,7 +66,7 @@ impl Drop for Readers {
     fn drop(&mut self) {
         self.queue = None;
         for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing more to say.
+            // A panic of the thread was already reported.
             drop(thread.join());
         }
     }
@@ -78,7 +78,7 @@ fn run(shared: &Shared, jobs: &Mutex<Receiver<Job>>) {
         let Ok(job) = next else {
             return;
         };
-        // sled can panic on a damaged page: that is this read's failure, not the thread's.
+        // sled can panic on a damaged page: this read fails, but the thread continues.
         if catch_unwind(AssertUnwindSafe(|| shared.look(job))).is_err() {
             tracing::error!("a read of the store panicked");
         }

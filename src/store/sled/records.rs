@@ -1,4 +1,4 @@
-//! sled seen as records.
+//! The implementation of records on sled.
 
 use std::ops::Bound;
 
@@ -8,7 +8,7 @@ use crate::store::error::{Result, StoreError};
 use crate::store::layout;
 use crate::store::transaction::{Changes, Entry, Records, first};
 
-/// The records as last applied, durable or not. All stand in the one default tree, so that one batch is atomic over them.
+/// The records as last applied, durable or not. All are in the default tree, so that one batch is atomic over them.
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
 
 impl Records for SledRecords<'_> {
@@ -33,10 +33,10 @@ impl Records for SledRecords<'_> {
     }
 }
 
-/// The tree beside the records, which no census counts.
+/// The tree of the side entries, which no census counts.
 const SIDE_TREE: &str = "side";
 
-/// All that stands beside the records.
+/// Returns all side entries.
 pub(crate) fn side(db: &Db) -> Result<Vec<Entry>> {
     let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
@@ -44,7 +44,7 @@ pub(crate) fn side(db: &Db) -> Result<Vec<Entry>> {
     entries.map_err(StoreError::cannot_read)
 }
 
-/// Writes beside the records. What is flushed outlives the process; a power cut may take it.
+/// Writes side entries. What is flushed outlives the process, but a power cut may lose it.
 pub(crate) fn put_side(db: &Db, changes: Changes) -> Result<()> {
     let tree = side_tree(db, "write to")?;
     let mut batch = Batch::default();

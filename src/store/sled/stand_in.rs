@@ -1,7 +1,8 @@
-//! What serves reads where the disk takes no writes: a copy of the database in memory.
+//! A copy of the database in memory, which serves reads while the disk accepts no writes.
 //!
-//! sled writes when it opens, so on a disk that is full or read-only it does not open at all. It does on a copy, of which
-//! nothing is ever brought back: the writer refuses every change, and opens the database itself once the disk takes writes.
+//! sled writes when it opens, so it cannot open on a disk that is full or read-only. It can open a copy, of which
+//! nothing is ever copied back: the writer refuses every change, and opens the database itself once the disk accepts
+//! writes.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use crate::store::sled::files;
 
-/// Memory that a path leads to. What is there is gone after a restart of the machine.
+/// A directory in memory. Its contents are lost when the machine restarts.
 pub(crate) const MEMORY: &str = "/dev/shm";
 
-/// The place of a copy, which goes with this.
+/// The directory of a copy, removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct StandIn(PathBuf);
 
@@ -27,14 +28,14 @@ impl StandIn {
         Ok(copy)
     }
 
-    /// Where it is.
+    /// Returns the directory.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Removes the copy that a process left which was killed.
+    /// Removes a copy left behind by a killed process.
     pub(crate) fn clear(dir: &Path) {
-        // Its name is ours, and so is what we can remove there.
+        // The name is the gateway's own, and only the gateway's user can remove what is there.
         let _ = files::remove_all(&place(dir));
     }
 }
@@ -51,7 +52,7 @@ impl Drop for StandIn {
     }
 }
 
-/// Logs that a copy serves reads from now on. `trouble`: what the disk has said.
+/// Logs that a copy serves reads from now on. `trouble`: the error of the disk.
 pub(crate) fn announce(dir: &Path, trouble: &io::Error) {
     tracing::error!(
         path = %dir.display(),
@@ -60,7 +61,7 @@ pub(crate) fn announce(dir: &Path, trouble: &io::Error) {
     );
 }
 
-/// One for each store, so that what is left behind is found.
+/// Returns the path of the copy: one per store, so that a leftover is found.
 fn place(dir: &Path) -> PathBuf {
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let mut hasher = DefaultHasher::new();

@@ -1,8 +1,8 @@
-//! All records as they were at one moment, read while the writer goes on.
+//! All records as of one moment, read while the writer continues.
 //!
-//! sled's own iteration is no snapshot. So slices are read on the writer's thread, between two batches, and of whatever
-//! a batch changes beyond the place that a walk has reached the writer keeps what was there before. What comes out is
-//! sorted and is exactly what the census of the beginning counts; a writer waits for one slice at most.
+//! sled's own iteration is not a snapshot. So slices are read on the writer's thread, between two batches, and the
+//! writer keeps the previous value of everything that a batch changes beyond the position of the walk. The result is
+//! sorted and is exactly what the census at the beginning counts; a write waits for one slice at most.
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::store::sled::queue::{Lookout, Task};
 use crate::store::sled::watch::Watch;
 use crate::store::transaction::Entry;
 
-/// The walker's side. Blocks its thread; one walks at a time.
+/// The reading side of a walk. Blocks its thread; one walk at a time.
 pub(crate) struct Walk<'a> {
     store: &'a SledStore,
     census: Census,
@@ -24,7 +24,7 @@ pub(crate) struct Walk<'a> {
 }
 
 impl SledStore {
-    /// Begins a walk over what is acknowledged now; waits until another is over.
+    /// Begins a walk over everything acknowledged now; waits until another walk is over.
     pub(crate) fn walk(&self) -> Result<Walk<'_>> {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
@@ -45,15 +45,15 @@ impl SledStore {
 }
 
 impl Walk<'_> {
-    /// What is walked over: how many records, their sum, and which write was the last.
+    /// Returns the census of the walked records: their number, their sum and the last write.
     pub(crate) const fn census(&self) -> Census {
         self.census
     }
 
-    /// The next records in the order of keys, without the census itself; `None`: that was all.
+    /// Returns the next records in key order, without the census itself; `None`: there are no more.
     ///
     /// # Errors
-    /// Whatever the engine says; and when the store was opened anew meanwhile, or more changes than can be kept.
+    /// Any error of the engine; also if the store was reopened in the meantime, or more was changed than can be kept.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         if self.is_over {
             return Ok(None);
@@ -74,7 +74,7 @@ impl Walk<'_> {
     }
 }
 
-/// Has something done on the writer's thread between two batches, and waits for it.
+/// Runs a function on the writer's thread between two batches, and waits for it.
 fn look<T: Send + 'static>(
     store: &SledStore,
     act: impl FnOnce(&mut Lookout<'_>) -> Result<T> + Send + 'static,
@@ -82,7 +82,7 @@ fn look<T: Send + 'static>(
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
     let look = Task::Look(Box::new(move |lookout| {
-        // Whoever went away wants no answer.
+        // A caller that has gone needs no answer.
         drop(answer.send(act(lookout)));
     }));
     queue.send(look).map_err(|_| StoreError::Busy)?;

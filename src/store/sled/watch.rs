@@ -1,4 +1,4 @@
-//! What the writer keeps for a walk: the place that it has reached, and what was ahead of it when it began.
+//! The writer's state of a walk: its position, and the previous values of records changed beyond it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -8,20 +8,20 @@ use crate::store::layout;
 use crate::store::sled::census::Census;
 use crate::store::transaction::{Entry, Records};
 
-/// Records in one slice: below a millisecond of the writer's time.
+/// Records in one slice: less than a millisecond of the writer's time.
 const SLICE: usize = 256;
 
-/// How much is kept of what changes during a walk, in bytes; with more the walk fails rather than the memory.
+/// Maximum size of the previous values kept during a walk, in bytes; beyond it the walk fails, to protect the memory.
 const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The writer's side of a walk.
 pub(crate) struct Watch {
-    /// Every key up to this one has been handed over.
+    /// Every key up to this one has been delivered.
     reached: Option<Vec<u8>>,
-    /// What was under a key when the walk began, where it was changed since; only keys that are not reached yet.
+    /// Values at the beginning of the walk of records changed since; only for keys not reached yet.
     before: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     kept_bytes: usize,
-    /// Gone when nobody walks any more.
+    /// Dead once the walk has been dropped.
     walker: Weak<()>,
 }
 
@@ -35,17 +35,17 @@ impl Watch {
         }
     }
 
-    /// Whether this is the side of that walker.
+    /// Whether this state belongs to that walker.
     pub(crate) fn is_of(&self, walker: &Weak<()>) -> bool {
         Weak::ptr_eq(&self.walker, walker)
     }
 
-    /// Whether it is of any use to go on.
+    /// Whether the walk can still be completed.
     pub(crate) fn is_wanted(&self) -> bool {
         self.walker.strong_count() != 0 && self.kept_bytes <= KEPT_BYTES_MAX
     }
 
-    /// Keeps what was under a key that has just been changed.
+    /// Keeps the previous value of a key that has just been changed.
     pub(crate) fn note(&mut self, key: Vec<u8>, before: Option<Vec<u8>>) {
         let is_ahead = self.reached.as_ref().is_none_or(|reached| *reached < key);
         if is_ahead && !self.before.contains_key(&key) {
@@ -54,7 +54,7 @@ impl Watch {
         }
     }
 
-    /// The next entries; `true`: there are no more.
+    /// Returns the next entries; `true`: there are no more.
     pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<Entry>, bool)> {
         let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
         let end = live
@@ -62,7 +62,7 @@ impl Watch {
             .map(|(key, _)| key.clone())
             .filter(|_| SLICE <= live.len());
         let later = end.as_ref().map_or_else(BTreeMap::new, |end| {
-            // No key lies between `end` and `end` with a zero byte behind it.
+            // No key lies between `end` and `end` followed by a zero byte.
             let beyond = [end.as_slice(), &[0]].concat();
             self.before.split_off(&beyond)
         });

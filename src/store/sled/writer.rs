@@ -1,8 +1,8 @@
-//! The one thread that writes.
+//! The only thread that writes.
 //!
-//! It takes what waits in the queue, runs each intent on what those before it left, writes all of it as one batch with
-//! the census, syncs once, moves the generations, and then answers all callers. So writers share a sync, nothing
-//! conflicts, and nobody hears of what a crash could take back.
+//! It takes the queued intents, runs each on the result of the previous ones, writes all changes as one batch with the
+//! census, syncs once, advances the generations, and then answers all callers. So writes share a sync, nothing
+//! conflicts, and no caller learns of a change that a crash could undo.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -25,50 +25,51 @@ use crate::store::sled::watch::Watch;
 use crate::store::sled::{Shared, files, open};
 use crate::store::transaction::{Changes, Overlay, Records, Transaction};
 
-/// How many intents share one sync at most.
+/// Maximum number of intents that share one sync.
 const BATCH_MAX: usize = 256;
 
-/// How often the census is copied to its file at most.
+/// Minimum interval between two copies of the census to its file.
 const SIDE_EVERY: Duration = Duration::from_secs(1);
 
-/// The pauses between attempts to open a failed store again: doubled from the first to the last.
+/// Pauses between attempts to reopen a failed store: doubled from the first to the last.
 const HEAL_FIRST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 const HEAL_LAST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 4000 });
 
-/// After a failed write sled fails for ever: it is opened anew as soon as the disk takes writes again. Until then the
-/// old one serves reads, and what the failed batch has changed is read as it was before.
+/// A failed store. After a failed write sled fails permanently, so the store is reopened as soon as the disk accepts
+/// writes again. Until then the old database serves reads, which see the previous values of what the failed batch
+/// changed.
 struct Broken {
     cause: Cause,
     tried_at: Duration,
     pause: Duration,
 }
 
-/// What a batch writes.
+/// The prepared commit of a batch.
 struct Prepared {
     batch: Batch,
-    /// As it is then.
+    /// The census after the batch.
     census: Census,
-    /// What was under each key that it changes.
+    /// The previous value of each key that it changes.
     before: Changes,
 }
 
-/// The thread's state.
+/// State of the writer thread.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     generations: Arc<Generations>,
     queue: Receiver<Task>,
-    /// As last synced.
+    /// The last synced census.
     census: Census,
-    /// Somebody who walks over all records, and must be told what changes ahead of them.
+    /// The walk in progress, which must learn what changes beyond its position.
     watch: Option<Watch>,
-    /// Which sequence number the copy has, and when it was written or last tried.
+    /// The sequence number of the census copy, and when it was last written or tried.
     side: (u64, Duration),
     broken: Option<Broken>,
     clock: SystemClock,
 }
 
 impl Writer {
-    /// A writer for a store that has just been opened with this census.
+    /// Creates a writer for a store that has just been opened with this census.
     pub(crate) fn new(
         shared: Arc<Shared>,
         generations: Arc<Generations>,
@@ -87,7 +88,7 @@ impl Writer {
         }
     }
 
-    /// One that refuses every change until the disk, which has said this, takes writes again.
+    /// Makes the writer refuse every change until the disk, which reported this error, accepts writes again.
     pub(crate) fn broken_by(mut self, trouble: std::io::Error) -> Self {
         self.break_off(Arc::new(trouble));
         self
@@ -101,7 +102,7 @@ impl Writer {
         });
     }
 
-    /// Writes until the last sender is gone, then closes the database.
+    /// Writes until the last sender is dropped, then closes the database.
     pub(crate) fn run(mut self) {
         loop {
             let at_rest = self.broken.is_none() && self.side.0 == self.census.sequence;
@@ -159,14 +160,14 @@ impl Writer {
             census: self.census,
             watch: &mut self.watch,
         };
-        // sled can panic on a damaged page: that is this walk's failure, not the writer's.
+        // sled can panic on a damaged page: this walk fails, but the writer continues.
         if catch_unwind(AssertUnwindSafe(|| look(&mut lookout))).is_err() {
             self.watch = None;
             tracing::error!("a walk over the store panicked");
         }
     }
 
-    /// Runs the intents, makes what they changed durable and voids what is cached of it.
+    /// Runs the intents, makes their changes durable and voids what is cached of them.
     fn write(&mut self, works: &mut [QueuedWrite]) -> Result<(), Lost> {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
@@ -185,8 +186,7 @@ impl Writer {
             }
         }
         let outcome = self.commit(database, &records, overlay.changes());
-        // Only now, when readers see what is durable: a stamp that is taken after this is never kept beside what was there
-        // before.
+        // Only now, when readers see the durable values: no stamp taken after this can be stored with a previous value.
         for uid in &touched {
             self.generations.touch(uid);
         }
@@ -208,7 +208,7 @@ impl Writer {
             Ok(None) => return Ok(()),
             Err(error) => return Err(Lost::Failed(Arc::new(error))),
         };
-        // INVARIANT: nobody reads what is not durable (what_is_not_durable_is_read_by_nobody).
+        // INVARIANT: readers see only what is durable (what_is_not_durable_is_read_by_nobody).
         self.shared.hide(before);
         let outcome = catch_unwind(AssertUnwindSafe(|| database.commit(batch)));
         let cause: Cause = match outcome {
@@ -230,7 +230,7 @@ impl Writer {
         Err(Lost::Unknown(cause))
     }
 
-    /// The batch with its census; `None`: nothing is changed.
+    /// Prepares the batch with its census; `None`: nothing changes.
     fn prepare(&self, records: &SledRecords<'_>, changes: &Changes) -> Result<Option<Prepared>> {
         let mut census = self.census;
         let mut batch = Batch::default();
@@ -296,11 +296,11 @@ impl Writer {
     }
 
     fn heal(&mut self) -> Result<()> {
-        // Before the old one is given up, which still serves reads.
+        // Checked before the old database is closed, which still serves reads.
         files::probe(&self.shared.dir).map_err(StoreError::cannot_write)?;
         if !self.shared.is_stand_in() {
             self.shared.put(None);
-            // After a failed sync the page cache may hold what the disk does not.
+            // After a failed sync the page cache may contain data that the disk does not.
             files::forget_cached(&self.shared.dir.join(files::DATABASE))
                 .map_err(StoreError::cannot_write)?;
         }
@@ -316,7 +316,7 @@ impl Writer {
         }
         self.census = census;
         self.side.0 = census.sequence;
-        // What became of the batch that broke it is known now.
+        // The outcome of the failed batch is known now.
         drop(self.shared.show());
         self.shared.put(Some(database));
         self.generations.touch_all();

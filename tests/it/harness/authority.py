@@ -1,6 +1,6 @@
 """A certificate authority of the tests: writes a certificate for the names given, with its authority's, and its key.
 
-Prints the digest of the authority's public key, by which Chromium can be told to trust it.
+Prints the digest of the authority's public key, which makes Chromium trust it.
 """
 
 import base64

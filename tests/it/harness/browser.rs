@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{free_port, wait_for};
 
-/// A browser with a profile of its own. It is closed when this goes.
+/// A browser with a profile of its own, closed when this is dropped.
 pub(crate) struct Browser {
     driver: Child,
     agent: ureq::Agent,
@@ -18,12 +18,13 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one, with JavaScript or without.
+    /// Starts a browser, with or without JavaScript.
     pub(crate) fn start(javascript: bool) -> Self {
         Self::start_with(javascript, &[])
     }
 
-    /// Starts one, with JavaScript, for which all names under `.test` are this machine, and this authority is trusted.
+    /// Starts a browser with JavaScript that resolves all names under `.test` to this machine and trusts this
+    /// authority.
     ///
     /// `authority`: the digest of its public key.
     pub(crate) fn start_trusting(authority: &str) -> Self {
@@ -105,24 +106,24 @@ impl Browser {
         self.get("/title").as_str().unwrap().to_owned()
     }
 
-    /// The source of the page as the browser sees it.
+    /// Returns the source of the page as the browser sees it.
     pub(crate) fn source(&self) -> String {
         self.get("/source").as_str().unwrap().to_owned()
     }
 
-    /// All cookies of the page.
+    /// Returns all cookies of the page.
     pub(crate) fn cookies(&self) -> Vec<Value> {
         self.get("/cookie").as_array().unwrap().clone()
     }
 
-    /// Runs the body of an async function in the page, and gives what it returns.
+    /// Runs the body of an async function in the page, and returns its result.
     #[track_caller]
     pub(crate) fn run(&self, body: &str) -> Value {
         let script = format!("return (async () => {{ {body} }})()");
         self.post("/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// Opens another tab, and turns to it.
+    /// Opens another tab, and switches to it.
     pub(crate) fn new_tab(&self) -> String {
         let tab = self.post("/window/new", &json!({"type": "tab"}));
         let tab = tab["handle"].as_str().unwrap().to_owned();
@@ -130,7 +131,7 @@ impl Browser {
         tab
     }
 
-    /// Turns to a tab.
+    /// Switches to a tab.
     pub(crate) fn turn_to(&self, tab: &str) {
         self.post("/window", &json!({"handle": tab}));
     }
@@ -142,7 +143,7 @@ impl Browser {
         self.post(&format!("{element}/value"), &json!({"text": text}));
     }
 
-    /// Puts a text in place of what stands in the first field that the selector finds.
+    /// Replaces the text of the first field that the selector finds.
     #[track_caller]
     pub(crate) fn type_over(&self, selector: &str, text: &str) {
         let element = self.element(selector);
@@ -150,13 +151,13 @@ impl Browser {
         self.post(&format!("{element}/value"), &json!({"text": text}));
     }
 
-    /// How many elements the selector finds.
+    /// Returns the number of elements that the selector finds.
     pub(crate) fn count(&self, selector: &str) -> usize {
         let wanted = json!({"using": "css selector", "value": selector});
         self.post("/elements", &wanted).as_array().unwrap().len()
     }
 
-    /// What the browser has said of its pages so far: errors of scripts, and what a policy has kept back.
+    /// Returns the browser's messages so far: script errors, and what a policy has blocked.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().unwrap().iter();
@@ -170,10 +171,10 @@ impl Browser {
         self.post(&format!("{element}/click"), &json!({}));
     }
 
-    /// The visible text of the first element that the selector finds.
+    /// Returns the visible text of the first element that the selector finds.
     #[track_caller]
     pub(crate) fn text(&self, selector: &str) -> String {
-        // Between the finding and the reading a script may put another element in its place.
+        // A script may replace the element between finding and reading it.
         wait_for(&format!("the text of {selector}"), || {
             let element = self.element(selector);
             let text = self.try_get(&format!("{element}/text")).ok()?;
@@ -181,7 +182,7 @@ impl Browser {
         })
     }
 
-    /// What stands in the field of that name.
+    /// Returns the value of the field of that name.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> String {
         let element = self.element(&format!("input[name={name}]"));
@@ -191,7 +192,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// A property of style, as computed.
+    /// Returns a computed style property.
     #[track_caller]
     pub(crate) fn style(&self, selector: &str, property: &str) -> String {
         let element = self.element(selector);
@@ -201,7 +202,7 @@ impl Browser {
             .to_owned()
     }
 
-    /// Waits until the browser is at a URL that begins so.
+    /// Waits until the browser is at a URL with this prefix.
     #[track_caller]
     pub(crate) fn arrives(&self, url: &str) {
         wait_for(
@@ -218,7 +219,7 @@ impl Browser {
                 &json!({"using": "css selector", "value": selector}),
             );
             let found = found.as_object()?.values().next()?.as_str()?.to_owned();
-            // Of an error the first member is no id; ids have no spaces.
+            // The first member of an error is not an id; ids have no spaces.
             (!found.contains(' ')).then_some(found)
         };
         let id = wait_for(&format!("{selector} in {}", self.source()), find);
@@ -233,7 +234,7 @@ impl Browser {
         }
     }
 
-    /// The value of a 200, or all of another answer.
+    /// Returns the value of a 200, or the whole body of another answer.
     fn try_get(&self, path: &str) -> Result<Value, Value> {
         let mut answer = self
             .agent
@@ -275,7 +276,7 @@ impl Drop for Browser {
     }
 }
 
-/// The first of these commands that is installed.
+/// Returns the first of these commands that is installed.
 fn installed(names: &[&str]) -> String {
     let folders = ["/usr/bin", "/usr/local/bin", "/usr/lib/chromium"];
     let paths = names

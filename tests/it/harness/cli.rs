@@ -1,4 +1,4 @@
-//! The command line, run as an operator does.
+//! The command line, run as an operator runs it.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::harness::gateway::Gateway;
 use crate::harness::{LOOK, PATIENCE, now};
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -28,7 +28,7 @@ impl Ended {
         self
     }
 
-    /// What stands behind `name: `.
+    /// Returns the text after `name: `.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> String {
         let prefix = format!("{name}: ");
@@ -41,7 +41,7 @@ impl Ended {
             .to_owned()
     }
 
-    /// Both streams.
+    /// Returns both streams.
     pub(crate) fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -56,7 +56,7 @@ impl Gateway {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have ended already.
+        // A command that does not read its input may have ended already.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         let output = child.wait_with_output().unwrap();
         Ended {
@@ -66,7 +66,7 @@ impl Gateway {
         }
     }
 
-    /// A start that is refused; one that goes on is ended, and fails the test.
+    /// Expects the start to be refused; a gateway that keeps running is killed, and the test fails.
     #[track_caller]
     pub(crate) fn refused_start(&self) -> Ended {
         let mut command = self.command(&["serve"]);

@@ -15,13 +15,13 @@ use crate::harness::people::Caller;
 use crate::harness::request::Request;
 use crate::harness::{free_port, now, wait_for};
 
-/// How long a gateway may take to end after SIGTERM.
+/// Maximum time for a gateway to end after SIGTERM.
 const END_S: u64 = 12;
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_doorward");
 
-/// What holds in every test unless it says otherwise.
+/// The configuration of every test unless it specifies otherwise.
 const BASE: &str = r#"
 [listen]
 address = "127.0.0.1:{port}"
@@ -42,8 +42,8 @@ per_address_per_hour = 1000
 per_network_per_hour = 1000
 "#;
 
-/// A running gateway. When it goes it is ended by SIGTERM, and the test fails if that does not end it well, if it has
-/// panicked, or if a secret that the test has named stands in anything it has written.
+/// A running gateway. Dropping it sends SIGTERM; the test fails if the gateway does not end with success, if it has
+/// panicked, or if anything it has written contains a secret named by the test.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -66,7 +66,7 @@ struct Output {
 }
 
 impl Gateway {
-    /// Starts on the memory engine. `extra` is TOML that is laid over the base: tables are merged, the rest replaced.
+    /// Starts on the memory engine. `extra` is TOML merged into the base: tables are merged, other values replaced.
     pub(crate) fn start(extra: &str) -> Self {
         Self::start_on("memory", extra)
     }
@@ -78,7 +78,7 @@ impl Gateway {
         gateway
     }
 
-    /// Everything but the process.
+    /// Prepares everything except the process.
     pub(crate) fn prepare(engine: &'static str, extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
@@ -95,7 +95,7 @@ impl Gateway {
         gateway
     }
 
-    /// Writes the configuration anew; nothing reads it before a start or a reload.
+    /// Rewrites the configuration; it is read at the next start or reload.
     pub(crate) fn configure(&self, extra: &str) {
         let base = BASE
             .replace("{port}", &self.address.port().to_string())
@@ -112,7 +112,7 @@ impl Gateway {
         self.write_config(&config.to_string());
     }
 
-    /// Writes this very text as the configuration.
+    /// Writes this exact text as the configuration.
     pub(crate) fn write_config(&self, text: &str) {
         std::fs::write(self.config(), text).unwrap();
     }
@@ -125,7 +125,7 @@ impl Gateway {
         self.dir.path()
     }
 
-    /// The command with this gateway's configuration.
+    /// Returns a command with this gateway's configuration.
     pub(crate) fn command(&self, task: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command
@@ -141,12 +141,12 @@ impl Gateway {
         self.run_until(|| self.readiness().is_some_and(|answer| answer.status == 200));
     }
 
-    /// Starts the process and waits until it says that it is not ready.
+    /// Starts the process and waits until it reports that it is not ready.
     pub(crate) fn run_unready(&self) {
         self.run_until(|| self.readiness().is_some_and(|answer| answer.status == 503));
     }
 
-    /// Starts the process where readiness is told to nobody without this token.
+    /// Starts the process where readiness requires this token.
     pub(crate) fn run_with_admin_token(&self, token: &str) {
         self.run_until(|| {
             if std::net::TcpStream::connect(self.admin).is_err() {
@@ -158,7 +158,7 @@ impl Gateway {
         });
     }
 
-    /// Starts the process onto outputs of the test's own, and waits until it is ready.
+    /// Starts the process with the test's own outputs, and waits until it is ready.
     pub(crate) fn run_onto(&self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) {
         let mut command = self.command(&["serve"]);
         let command = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
@@ -171,7 +171,7 @@ impl Gateway {
         });
     }
 
-    /// Starts the process where it may open so many files, and waits until it is ready.
+    /// Starts the process with a limit of open files, and waits until it is ready.
     pub(crate) fn run_with_files(&self, count: usize) {
         let mut command = Command::new("/bin/sh");
         let limited = format!("ulimit -n {count} && exec \"$0\" serve --config \"$1\"");
@@ -217,7 +217,7 @@ impl Gateway {
         }
     }
 
-    /// What `/readyz` says; `None` if nobody listens.
+    /// Returns the answer of `/readyz`; `None` if the admin listener accepts no connection.
     pub(crate) fn readiness(&self) -> Option<Response> {
         std::net::TcpStream::connect(self.admin).ok()?;
         let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -226,7 +226,7 @@ impl Gateway {
             .try_answer(false)
     }
 
-    /// A GET at the admin listener.
+    /// Sends a GET to the admin listener.
     pub(crate) fn admin_get(&self, path: &str) -> Response {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
@@ -243,12 +243,12 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Reads the configuration again.
+    /// Reloads the configuration.
     pub(crate) fn reload(&self) {
         self.signal(rustix::process::Signal::HUP);
     }
 
-    /// Asks the process to end, and waits for that.
+    /// Asks the process to end, and waits until it has.
     pub(crate) fn stop(&self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.wait()
@@ -279,7 +279,7 @@ impl Gateway {
         }
     }
 
-    /// Ends the process as a power cut would.
+    /// Kills the process, as a power cut would.
     pub(crate) fn kill(&self) {
         self.running
             .lock()
@@ -311,7 +311,7 @@ impl Gateway {
         String::from_utf8_lossy(&self.output.lock().unwrap().stderr).into_owned()
     }
 
-    /// The access records so far; every line of standard output must be one or an audit event.
+    /// Returns the access records so far; every line of standard output must be one or an audit event.
     pub(crate) fn records(&self) -> Vec<Value> {
         let text = self.stdout();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -323,7 +323,7 @@ impl Gateway {
             .collect()
     }
 
-    /// The access record of one request.
+    /// Returns the access record of one request.
     pub(crate) fn record(&self, request_id: &str) -> Value {
         wait_for("an access record", || {
             self.records()
@@ -332,7 +332,7 @@ impl Gateway {
         })
     }
 
-    /// Names a secret: if the gateway ever writes it, the test fails at the gateway's end.
+    /// Registers a secret: if the gateway ever writes it, the test fails when the gateway is dropped.
     pub(crate) fn secret(&self, secret: &str) {
         assert!(secret.len() >= 6, "too short to be looked for: {secret:?}");
         self.secrets.lock().unwrap().push(secret.to_owned());
@@ -346,7 +346,7 @@ impl Gateway {
         Connection::open(self.address)
     }
 
-    /// Sends bytes and reads every answer; `{host}` stands for the gateway's own address.
+    /// Sends bytes and reads every answer; `{host}` is replaced by the gateway's own address.
     pub(crate) fn send(&self, raw: &str) -> Vec<Response> {
         http::send(
             self.address,
@@ -362,7 +362,7 @@ impl Gateway {
         self.request("GET", target)
     }
 
-    /// A GET with the caller's credential.
+    /// Sends a GET with the caller's credential.
     #[track_caller]
     pub(crate) fn get_by(&self, caller: &Caller, target: &str) -> Response {
         self.get(target).by(caller).send()
@@ -431,7 +431,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Lays one table over another.
+/// Merges one table into another.
 fn merge(into: &mut toml::Table, from: toml::Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
@@ -443,7 +443,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
     }
 }
 
-/// Reads what a process writes until it ends.
+/// Collects what a process writes until it ends.
 fn collect(
     mut pipe: impl Read + Send + 'static,
     output: &Arc<Mutex<Output>>,

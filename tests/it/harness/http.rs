@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes on a socket: what is sent is what the test says, what comes back is read strictly.
+//! HTTP/1.1 as bytes on a socket: requests are sent exactly as the test specifies, and answers are read strictly.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::PATIENCE;
 
-/// After the first answer: whether another one follows.
+/// Wait for a further answer after the first one.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// An answer.
@@ -17,12 +17,12 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body ended as its framing says.
+    /// Whether the body ended according to its framing.
     pub(crate) is_whole: bool,
 }
 
 impl Response {
-    /// The one field of that name; fails if it came twice.
+    /// Returns the only field of that name; fails if it came twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() < 2, "{name} came {} times", all.len());
@@ -47,7 +47,7 @@ impl Response {
         })
     }
 
-    /// The text at a member of a JSON body.
+    /// Returns a text member of a JSON body.
     pub(crate) fn member(&self, name: &str) -> String {
         let json = self.json();
         json[name]
@@ -68,8 +68,8 @@ impl Response {
         self
     }
 
-    /// Expects a refusal in the gateway's own form: a page that shows code and id, or RFC 9457 with the five members and
-    /// nothing else, the request's id in both places, never cached, and a challenge with each 401.
+    /// Expects a refusal in the gateway's own form: a page that shows code and id, or RFC 9457 with the five members,
+    /// the request's id in both places, never cached, and a challenge with each 401.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
         assert_eq!(
@@ -82,7 +82,7 @@ impl Response {
         self
     }
 
-    /// Expects some refusal of that status in the gateway's own form.
+    /// Expects any refusal with this status in the gateway's own form.
     #[track_caller]
     pub(crate) fn refused_as(&self, status: u16) -> &Self {
         assert_eq!(
@@ -100,7 +100,7 @@ impl Response {
         self.header("content-type") == Some("text/html; charset=utf-8")
     }
 
-    /// What stands in the one element of a page that has this id and no elements in it.
+    /// Returns the text of the only element of a page with this id, which contains no other element.
     fn element(&self, id: &str) -> String {
         let text = self.text();
         let behind = text.split_once(&format!("id=\"{id}\">"));
@@ -108,7 +108,7 @@ impl Response {
         inner.map_or("", |(inner, _)| inner).to_owned()
     }
 
-    /// The stable code of a refusal.
+    /// Returns the stable code of a refusal.
     pub(crate) fn code(&self) -> String {
         if self.is_html() {
             return self.element("code");
@@ -173,7 +173,7 @@ impl Response {
         }
     }
 
-    /// The body without what is new in each: for answers that must tell nothing apart.
+    /// Returns the answer without the parts unique to each: for answers that must be indistinguishable.
     pub(crate) fn neutral(&self) -> (u16, Vec<String>, Value) {
         let mut names: Vec<_> = self
             .headers
@@ -217,19 +217,19 @@ impl Connection {
         }
     }
 
-    /// Writes all of it; a gateway that has hung up already is the answer's matter.
+    /// Writes all bytes; if the gateway has already closed the connection, reading the answer shows it.
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
         self
     }
 
-    /// The next final answer to anything but HEAD.
+    /// Returns the next final answer to any method except HEAD.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Response {
         self.try_answer(false).expect("no answer came")
     }
 
-    /// The next final answer, interim ones passed over; `None` if the connection ended or nothing came in time.
+    /// Returns the next final answer, skipping interim ones; `None` if the connection ended or nothing came in time.
     pub(crate) fn try_answer(&mut self, to_head: bool) -> Option<Response> {
         loop {
             let mut response = self.head()?;
@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// The next head, interim ones too; what follows is left to be read.
+    /// Returns the next head, interim ones included; what follows remains unread.
     pub(crate) fn head(&mut self) -> Option<Response> {
         let head = read_head(&mut self.stream)?;
         let (line, headers) = parse_head(&head);
@@ -263,21 +263,21 @@ impl Connection {
         })
     }
 
-    /// Exactly so many bytes.
+    /// Reads exactly this number of bytes.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).unwrap();
         bytes
     }
 
-    /// Everything until the gateway hangs up.
+    /// Reads everything until the gateway closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let _ = self.stream.read_to_end(&mut bytes);
         bytes
     }
 
-    /// Whether the gateway hangs up within that time, saying nothing more.
+    /// Whether the gateway closes the connection within that time, without sending anything more.
     pub(crate) fn closes_within(&mut self, time: Duration) -> bool {
         self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
         let read = self.stream.read(&mut [0; 1]);
@@ -292,7 +292,7 @@ impl Connection {
     }
 }
 
-/// Sends bytes over a connection of their own and reads every answer that comes.
+/// Sends bytes over a connection of their own and reads every answer.
 pub(crate) fn send(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Vec<Response> {
     let to_head = bytes.as_ref().starts_with(b"HEAD ");
     let mut connection = Connection::open(address);
@@ -316,7 +316,7 @@ fn is_timeout(error: &io::Error) -> bool {
     )
 }
 
-/// The bytes of a head, its empty line included; `None` if the peer ended first.
+/// Returns the bytes of a head, including its empty line; `None` if the peer closed first.
 pub(crate) fn read_head(stream: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     loop {
@@ -330,7 +330,7 @@ pub(crate) fn read_head(stream: &mut impl BufRead) -> Option<Vec<u8>> {
     }
 }
 
-/// First line and fields of a head.
+/// Returns the first line and the fields of a head.
 pub(crate) fn parse_head(head: &[u8]) -> (String, Vec<(String, String)>) {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.trim_end().lines();
@@ -344,7 +344,7 @@ pub(crate) fn parse_head(head: &[u8]) -> (String, Vec<(String, String)>) {
     (first, fields.collect())
 }
 
-/// One chunk of a chunked body; empty: the last one, its trailers read too. `None`: it broke off.
+/// Returns one chunk of a chunked body; empty: the last one, after its trailers. `None`: the body was cut off.
 pub(crate) fn read_chunk(stream: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = String::new();
     stream.read_line(&mut line).ok()?;

@@ -1,4 +1,4 @@
-//! A server of key sets that answers as the test says, over plain HTTP or TLS.
+//! A server of key sets with answers chosen by the test, over plain HTTP or TLS.
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -15,20 +15,20 @@ use crate::harness::http::read_head;
 use crate::harness::tokens::AUDIENCE;
 use crate::harness::upstream::Upstream;
 
-/// What the server answers now.
+/// The current answer of the server.
 #[derive(Clone)]
 pub(crate) enum Says {
-    /// A 200 with this JSON, and further header lines.
+    /// A 200 with this JSON, and additional header lines.
     Json(Value, &'static str),
-    /// These very bytes.
+    /// Exactly these bytes.
     Raw(Vec<u8>),
-    /// The same JSON, later.
+    /// The same JSON after a delay.
     Slowly(Duration, Value),
-    /// Nothing: it closes.
+    /// No answer: the server closes the connection.
     Nothing,
 }
 
-/// The server. Each path may have an answer of its own; the others get the common one.
+/// A server whose paths can each have an answer of their own; the others get the common one.
 pub(crate) struct KeyServer {
     pub(crate) upstream: Upstream,
     says: Arc<Mutex<Says>>,
@@ -66,7 +66,7 @@ impl KeyServer {
         }
     }
 
-    /// A server with these keys.
+    /// Starts a server with these keys.
     pub(crate) fn with(keys: &[Value]) -> Self {
         Self::start(set(keys))
     }
@@ -75,7 +75,7 @@ impl KeyServer {
         *self.says.lock().unwrap() = says;
     }
 
-    /// What it says below one path.
+    /// Sets the answer for one path.
     pub(crate) fn says_at(&self, path: &str, says: Says) {
         let mut paths = self.paths.lock().unwrap();
         paths.retain(|(known, _)| known != path);
@@ -86,19 +86,19 @@ impl KeyServer {
         self.upstream.address
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     pub(crate) fn count(&self) -> usize {
         self.upstream.count()
     }
 
-    /// An issuer whose keys are here.
+    /// Returns the configuration of an issuer whose keys are on this server.
     pub(crate) fn config(&self, name: &str, iss: &str, more: &str) -> String {
         let source = format!("jwks_url = \"http://{}/jwks\"", self.address());
         issuer(name, iss, &format!("{source}\n{more}"))
     }
 }
 
-/// An answer with these keys.
+/// Returns an answer with these keys.
 pub(crate) fn set(keys: &[Value]) -> Says {
     Says::Json(json!({ "keys": keys }), "")
 }
@@ -115,15 +115,15 @@ fn ok(body: &Value, fields: &str) -> String {
     )
 }
 
-/// `[[issuer]]` for the audience of the tests; `more`: lines with at least a source of keys.
+/// Returns an `[[issuer]]` for the audience of the tests; `more`: further lines, including a source of keys.
 pub(crate) fn issuer(name: &str, iss: &str, more: &str) -> String {
     format!(
         "[[issuer]]\nname = \"{name}\"\nissuer = \"{iss}\"\naudience = [\"{AUDIENCE}\"]\n{more}\n"
     )
 }
 
-/// Serves one JSON document over TLS, whatever is asked for, until the process ends. `identity`: a PEM file with the
-/// server's certificate and key.
+/// Serves one JSON document over TLS for every request until the process ends. `identity`: a PEM file with the server's
+/// certificate and key.
 pub(crate) fn serve_tls(identity: &Path, document: &Value) -> SocketAddr {
     let pem = std::fs::read(identity).unwrap();
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)

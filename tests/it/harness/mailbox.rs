@@ -1,4 +1,4 @@
-//! The mails that the gateway has written as files.
+//! Mails that the gateway has written as files.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// The one-time token of the link; `None`: there is none.
+    /// Returns the one-time token of the link; `None`: the mail has none.
     pub(crate) fn token(&self) -> Option<String> {
         let (_, rest) = self.text.split_once("token=")?;
         let is_token = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -28,14 +28,14 @@ impl Mail {
     }
 }
 
-/// The directory of mails; each mail is handed out once.
+/// The directory of mails; each mail is returned once.
 pub(crate) struct Mailbox<'g> {
     gateway: &'g Gateway,
     read: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl<'g> Mailbox<'g> {
-    /// With what is there already counted as read.
+    /// Opens the mailbox with all present mails counted as read.
     pub(crate) fn new(gateway: &'g Gateway) -> Self {
         let mailbox = Self {
             gateway,
@@ -46,7 +46,7 @@ impl<'g> Mailbox<'g> {
         mailbox
     }
 
-    /// With everything still to be read.
+    /// Opens the mailbox with all mails unread.
     pub(crate) fn all(gateway: &'g Gateway) -> Self {
         Self {
             gateway,
@@ -54,13 +54,13 @@ impl<'g> Mailbox<'g> {
         }
     }
 
-    /// The next mail to that address.
+    /// Waits for the next mail to that address.
     #[track_caller]
     pub(crate) fn next(&self, to: &str) -> Mail {
         wait_for(&format!("a mail to {to}"), || self.unread(to))
     }
 
-    /// The token of the next mail to that address.
+    /// Returns the token of the next mail to that address.
     #[track_caller]
     pub(crate) fn token(&self, to: &str) -> String {
         let mail = self.next(to);
@@ -71,7 +71,7 @@ impl<'g> Mailbox<'g> {
         token
     }
 
-    /// A mail to that address that nobody has read, if there is one now.
+    /// Returns an unread mail to that address, if there is one now.
     pub(crate) fn unread(&self, to: &str) -> Option<Mail> {
         let mut read = self.read.lock().unwrap();
         for file in self.files() {
@@ -87,7 +87,7 @@ impl<'g> Mailbox<'g> {
         None
     }
 
-    /// All files, oldest first.
+    /// Returns all files, oldest first.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.gateway.dir().join("mail")) else {
             return Vec::new();
@@ -102,7 +102,7 @@ impl<'g> Mailbox<'g> {
     }
 }
 
-/// A message taken apart.
+/// Parses a message.
 pub(crate) fn parse(raw: &str) -> Mail {
     let (headers, body) = split(raw);
     let kind = field(&headers, "content-type");
@@ -136,7 +136,7 @@ pub(crate) fn parse(raw: &str) -> Mail {
     }
 }
 
-/// Unfolded header lines, and the body.
+/// Returns the unfolded header lines, and the body.
 fn split(text: &str) -> (Vec<String>, String) {
     let text = text.replace("\r\n", "\n");
     let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));

@@ -1,4 +1,4 @@
-// Mints a token in every algorithm with jose: node mint.mjs MODULES. Input and output as those of mint.py.
+// Mints a token in every algorithm with jose: node mint.mjs MODULES. Input and output are those of mint.py.
 
 import path from 'node:path';
 import { text } from 'node:stream/consumers';

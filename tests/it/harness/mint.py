@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwcrypto import jwk as jwcrypto_jwk
 from jwcrypto import jwt as jwcrypto_jwt
 
-# It tells of another library, on standard error and whatever the filter of warnings says.
+# Warns about another library, on standard error and regardless of warning filters.
 with contextlib.redirect_stderr(io.StringIO()):
     from authlib.jose import JsonWebKey, JsonWebToken
 

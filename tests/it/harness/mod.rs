@@ -1,4 +1,5 @@
-//! What the tests stand on: the real binary, a recording upstream, raw sockets, and nothing of the gateway's own code.
+//! The harness of the tests: the real binary, a recording upstream and raw sockets, without any of the gateway's own
+//! code.
 
 pub(crate) mod browser;
 pub(crate) mod cli;
@@ -17,12 +18,12 @@ pub(crate) mod upstream;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Longest wait for what must come: far more than a loaded machine needs.
+/// Maximum wait for an expected event: far more than a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two looks.
+/// Pause between two checks.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
-/// The one clock of the tests.
+/// Returns the current time, for all tests.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests measure how long the real binary takes"
@@ -31,7 +32,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since 1970, for claims.
+/// Returns the seconds since 1970, for claims.
 #[expect(
     clippy::disallowed_methods,
     reason = "the real binary judges claims by the real time"
@@ -43,7 +44,7 @@ pub(crate) fn epoch_s() -> u64 {
         .as_secs()
 }
 
-/// Looks until there is something to see; fails the test when it does not come.
+/// Polls until there is a result; fails the test if none comes in time.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = now();
     loop {
@@ -58,7 +59,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 /// Far longer than any answer takes.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Runs what is asynchronous to its end, on this thread, and within [`SOON`].
+/// Runs a future to its end, on this thread, and within [`SOON`].
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,8 +72,7 @@ pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     })
 }
 
-/// A port that nobody uses: below the range from which the system takes those of outgoing connections, and none twice in
-/// one process.
+/// Returns an unused port: below the system's range for outgoing connections, and never the same twice in one process.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
@@ -84,7 +84,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// Runs the same on several threads at once and gives what each gave.
+/// Runs the same function on several threads at once and returns all results.
 pub(crate) fn at_once<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let gate = std::sync::Barrier::new(count);
     std::thread::scope(|scope| {

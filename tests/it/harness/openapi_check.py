@@ -1,4 +1,4 @@
-"""Holds an OpenAPI document, read from standard input, against the specification, and its examples against its schemas."""
+"""Checks an OpenAPI document from standard input against the specification, and its examples against its schemas."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def follow(value):
 
 
 def check(place, media):
-    # References in a schema lead into the document: it is the root of them all.
+    # References in a schema refer to the document, which is the root of all of them.
     root = {**document, "$schema": "https://json-schema.org/draft/2020-12/schema", "allOf": [media["schema"]]}
     examples = [one["value"] for one in media.get("examples", {}).values()]
     if "example" in media:

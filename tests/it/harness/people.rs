@@ -1,17 +1,17 @@
-//! Callers, and accounts as people come by them: through the endpoints.
+//! Callers, and accounts created as people create them: through the endpoints.
 
 use serde_json::{Value, json};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::http::Response;
 
-/// Who calls.
+/// A caller.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     Anonymous,
-    /// With the access token of a login.
+    /// A caller with the access token of a login.
     Session(String),
-    /// With an API key.
+    /// A caller with an API key.
     Key(String),
 }
 
@@ -59,13 +59,13 @@ pub(crate) fn address_of(username: &str) -> String {
     format!("{username}@example.org")
 }
 
-/// A password that all rules take, other than everybody else's.
+/// Returns a password that passes all rules and is different for each user.
 pub(crate) fn password_of(username: &str) -> String {
     format!("seven {username} hedgehogs Sing-4")
 }
 
 impl Gateway {
-    /// Registers somebody and gives the confirm token from the mail.
+    /// Registers a user and returns the confirm token from the mail.
     #[track_caller]
     pub(crate) fn register(&self, username: &str) -> String {
         let mailbox = self.mailbox();
@@ -83,7 +83,7 @@ impl Gateway {
             .send()
     }
 
-    /// Asks for a reset and gives the token from the mail.
+    /// Requests a reset and returns the token from the mail.
     #[track_caller]
     pub(crate) fn forgot(&self, username: &str) -> String {
         let mailbox = self.mailbox();
@@ -94,7 +94,7 @@ impl Gateway {
         mailbox.token(&address_of(username))
     }
 
-    /// Logs in; the answer as it came.
+    /// Logs in; returns the raw answer.
     pub(crate) fn try_login(&self, name: &str, password: &str) -> Response {
         self.secret(password);
         let answer = self
@@ -109,7 +109,7 @@ impl Gateway {
         answer
     }
 
-    /// Logs in with the password that everybody here gets.
+    /// Logs in with the user's password as set by the harness.
     #[track_caller]
     pub(crate) fn login(&self, username: &str) -> Person {
         let password = password_of(username);
@@ -135,7 +135,7 @@ impl Gateway {
         self.login(username)
     }
 
-    /// An administrator, made by the operator, logged in.
+    /// Adds an administrator as the operator does, and logs in.
     #[track_caller]
     pub(crate) fn administrator(&self, username: &str) -> Person {
         let identity = address_of(username);
@@ -154,7 +154,7 @@ impl Gateway {
         self.login(username)
     }
 
-    /// Refreshes; the answer as it came.
+    /// Refreshes; returns the raw answer.
     pub(crate) fn refresh(&self, token: &str) -> Response {
         self.secret(token);
         let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
@@ -167,7 +167,7 @@ impl Gateway {
         answer
     }
 
-    /// Makes an API key.
+    /// Creates an API key.
     #[track_caller]
     pub(crate) fn key(&self, owner: &Person, scopes: &[&str]) -> Key {
         let body = json!({"name": "test", "scopes": scopes});
@@ -193,12 +193,12 @@ impl Gateway {
     }
 }
 
-/// The body that sets a password with a token.
+/// Returns the body that sets a password with a token.
 pub(crate) fn wanted(token: &str, password: &str) -> Value {
     json!({"reset_token": token, "new_password": password, "verify_password": password})
 }
 
-/// The body that changes a password with the old one.
+/// Returns the body that changes a password with the old one.
 pub(crate) fn changed(old: &str, new: &str) -> Value {
     json!({"old_password": old, "new_password": new, "verify_password": new})
 }

@@ -2,9 +2,9 @@
 //
 //     node provider.mjs MODULES PORT
 //
-// MODULES: the folder that has node_modules. Its one client, door, gets tokens by client_credentials; the resource
-// urn:door:ALG makes them JWTs of that algorithm, urn:door:opaque makes them opaque. "rotate" on standard input puts new
-// keys before the old ones, "stop" lets nothing be answered any more.
+// MODULES: the folder that contains node_modules. The only client, door, gets tokens by client_credentials: JWTs of
+// algorithm ALG for the resource urn:door:ALG, and opaque tokens for urn:door:opaque. On standard input, "rotate" puts
+// new keys before the old ones, and "stop" ends all answers.
 
 import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';

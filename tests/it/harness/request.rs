@@ -1,4 +1,4 @@
-//! Requests that are put together field by field, each over a connection of its own unless the test says otherwise.
+//! Requests built field by field, each sent over a connection of its own unless the test specifies otherwise.
 
 use std::fmt::Write;
 use std::marker::PhantomData;
@@ -10,11 +10,11 @@ use crate::harness::gateway::Gateway;
 use crate::harness::http::{Connection, Response};
 use crate::harness::people::Caller;
 
-/// A request that is being put together; each goes over a connection of its own.
+/// A request under construction; by default it is sent over a connection of its own.
 #[must_use]
 pub(crate) struct Request<'g> {
     address: SocketAddr,
-    /// It goes on while this does.
+    /// Keeps the gateway running as long as the request exists.
     gateway: PhantomData<&'g Gateway>,
     method: String,
     target: String,
@@ -46,18 +46,18 @@ impl<'g> Request<'g> {
         self
     }
 
-    /// Sends it to a proxy in front of the gateway.
+    /// Sends the request to a proxy in front of the gateway.
     pub(crate) fn through(mut self, address: SocketAddr) -> Self {
         self.address = address;
         self.host(&address.to_string())
     }
 
-    /// What a message may say of it.
+    /// Returns a description for messages.
     pub(crate) fn told(&self) -> String {
         format!("{} {} {:?}", self.method, self.target, self.headers)
     }
 
-    /// With the caller's credential.
+    /// Adds the caller's credential.
     pub(crate) fn by(mut self, caller: &Caller) -> Self {
         self.headers.extend(caller.header());
         self
@@ -72,7 +72,7 @@ impl<'g> Request<'g> {
             .body(body.to_string())
     }
 
-    /// As forms are sent; the pairs are to be encoded already.
+    /// Adds a form; the pairs must be encoded already.
     pub(crate) fn form(self, pairs: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = pairs
             .iter()
@@ -95,7 +95,7 @@ impl<'g> Request<'g> {
         connection.try_answer(is_head).expect("no answer came")
     }
 
-    /// Sends it on a connection that goes on.
+    /// Sends the request on a connection that stays open.
     #[track_caller]
     pub(crate) fn send_on(self, connection: &mut Connection) -> Response {
         let is_head = self.method == "HEAD";

@@ -2,8 +2,8 @@
 
 use crate::harness::upstream::Upstream;
 
-/// One upstream, and a route for each requirement: public, optional, authenticated, roles from the path at each level,
-/// a global role, scopes.
+/// Returns one upstream, and a route for each requirement: public, optional, authenticated, roles from the path at each
+/// level, a global role, scopes.
 pub(crate) fn routes(upstream: &Upstream) -> String {
     let address = upstream.address;
     let mut text = format!(
@@ -32,7 +32,7 @@ pub(crate) fn routes(upstream: &Upstream) -> String {
     text
 }
 
-/// One route to the upstream of [`routes`].
+/// Returns one route to the upstream of [`routes`].
 pub(crate) fn route(path: &str, require: &str) -> String {
     format!("[[route]]\npath = \"{path}\"\nupstream = \"main\"\nrequire = {require}\n")
 }

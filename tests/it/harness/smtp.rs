@@ -1,4 +1,4 @@
-//! A real mail server, aiosmtpd, that does with mails what a test says.
+//! A real mail server, aiosmtpd, which handles mails as the test specifies.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::harness::mailbox::{Mail, parse};
 use crate::harness::tools::{harness_file, python};
 use crate::harness::{free_port, wait_for};
 
-/// How the server keeps a connection from others.
+/// The encryption of the server's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
     None,
@@ -30,7 +30,7 @@ impl Tls {
     }
 }
 
-/// A mail as the server took it.
+/// A mail that the server accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) from: String,
@@ -40,7 +40,7 @@ pub(crate) struct Taken {
     pub(crate) login: Option<String>,
 }
 
-/// The server; it ends when it is dropped.
+/// A mail server that ends when it is dropped.
 pub(crate) struct MailServer {
     dir: tempfile::TempDir,
     port: u16,
@@ -49,7 +49,7 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    /// Everything but the process. Its certificate is for 127.0.0.1, by the authority in `ca`.
+    /// Prepares everything except the process. The certificate is for 127.0.0.1, issued by the authority in `ca`.
     pub(crate) fn prepare(tls: Tls) -> Self {
         let server = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -76,26 +76,26 @@ impl MailServer {
         server
     }
 
-    /// What it does with mails from now on.
+    /// Sets how the server handles mails from now on.
     pub(crate) fn mode(&self, word: &str) {
-        // Renamed, so that nobody reads half a word.
+        // Renamed, so that no reader sees half a word.
         let new = self.dir.path().join("mode.new");
         std::fs::write(&new, word).unwrap();
         std::fs::rename(new, self.dir.path().join("mode")).unwrap();
     }
 
-    /// Which certificate it shows from its next start on.
+    /// Sets the certificate that the server uses from its next start.
     pub(crate) fn identity(&self, name: &str) {
         let from = self.dir.path().join(format!("{name}.pem"));
         std::fs::copy(from, self.dir.path().join("identity.pem")).unwrap();
     }
 
-    /// What it asks for from its next start on.
+    /// Sets the login that the server requires from its next start.
     pub(crate) fn login(&self, name: &str, password: &str) {
         std::fs::write(self.dir.path().join("login"), format!("{name} {password}")).unwrap();
     }
 
-    /// The file of an authority: `ca`, which is its own, or `other`.
+    /// Returns the file of an authority: `ca`, the server's own, or `other`.
     pub(crate) fn authority(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.pem"))
     }
@@ -132,7 +132,7 @@ impl MailServer {
         }
     }
 
-    /// The lines of `[mail]` that lead here.
+    /// Returns the lines of `[mail]` for this server.
     pub(crate) fn config(&self, more: &str) -> String {
         let (port, tls) = (self.port, self.tls.word());
         let ca = match self.tls {
@@ -145,14 +145,14 @@ impl MailServer {
         )
     }
 
-    /// Everything it has taken so far.
+    /// Returns all mails accepted so far.
     pub(crate) fn taken(&self) -> Vec<Taken> {
         let text = std::fs::read_to_string(self.dir.path().join("mails")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(taken).collect()
     }
 
-    /// Waits until it has taken so many.
+    /// Waits until this number of mails has been accepted.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Vec<Taken> {
         wait_for(&format!("{count} mails at the server"), || {
@@ -179,7 +179,7 @@ fn taken(line: &str) -> Taken {
     }
 }
 
-/// The server's program.
+/// Returns a command that runs the server's program.
 fn script() -> Command {
     let mut command = Command::new(python("python"));
     command.arg(harness_file("smtp_server.py"));
@@ -187,7 +187,7 @@ fn script() -> Command {
 }
 
 impl Gateway {
-    /// The value of a metric.
+    /// Returns the value of a metric.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let answer = self.admin_get("/metrics");
@@ -198,7 +198,7 @@ impl Gateway {
         found.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
-    /// Parts that are told to be degraded.
+    /// Returns the parts reported as degraded.
     pub(crate) fn degraded(&self) -> Vec<String> {
         let json = self.admin_get("/readyz").json();
         let names = json["degraded"].as_array().unwrap().iter();

@@ -3,9 +3,9 @@
     smtp_server.py certificates DIR
     smtp_server.py serve DIR PORT TLS
 
-TLS is none, starttls or required. Each mail taken is appended to DIR/mails as a line of JSON. What is done with a mail is
-the word in DIR/mode at that moment: accept, later (451), never (550 to the recipient), drop (hang up after the mail),
-hang (say nothing). If DIR/login holds "name password", nothing goes without it.
+TLS is none, starttls or required. Each accepted mail is appended to DIR/mails as a line of JSON. The word in DIR/mode
+decides how a mail is handled: accept, later (451), never (550 to the recipient), drop (close after the mail),
+hang (no answer). If DIR/login contains "name password", this login is required.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ def serve(directory, port, tls):
     )
     controller.start()
     print("ready", flush=True)
-    # Ends with whoever holds the other end.
+    # Ends when the process at the other end does.
     sys.stdin.read()
     controller.stop(no_assert=True)
 

@@ -1,4 +1,5 @@
-//! JWTs of a foreign issuer, made by hand: header and claims are texts, so that they may hold what no library writes.
+//! JWTs of a foreign issuer, built by hand: header and claims are texts, so that they can contain what no library
+//! writes.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::epoch_s;
 
-/// A key that signs; made anew by each test that needs one.
+/// A signing key; each test generates its own.
 pub(crate) enum Signer {
     Es256(EcdsaKeyPair),
     EdDsa(Ed25519KeyPair),
@@ -49,7 +50,7 @@ impl Signer {
         }
     }
 
-    /// The JWK that verifies.
+    /// Returns the JWK that verifies.
     pub(crate) fn jwk(&self, kid: &str) -> Value {
         let mut jwk = match self {
             Self::Es256(key) => {
@@ -96,13 +97,13 @@ impl Signer {
         }
     }
 
-    /// A token of these very texts.
+    /// Returns a token with exactly this header and these claims.
     pub(crate) fn token_of(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
         format!("{message}.{}", b64(&self.sign(message.as_bytes())))
     }
 
-    /// A token of these claims.
+    /// Returns a token with these claims.
     pub(crate) fn token(&self, kid: &str, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm(), "kid": kid, "typ": "JWT"});
         self.token_of(&header.to_string(), &claims.to_string())
@@ -112,7 +113,7 @@ impl Signer {
 pub(crate) const ISSUER: &str = "https://id.example.test";
 pub(crate) const AUDIENCE: &str = "doorward-tests";
 
-/// Claims that are accepted, with some changed or, where null, left out.
+/// Returns acceptable claims, with some changed or, where null, removed.
 pub(crate) fn claims(changes: &Value) -> Value {
     let now = epoch_s();
     let mut claims =
@@ -127,19 +128,19 @@ pub(crate) fn claims(changes: &Value) -> Value {
     claims
 }
 
-/// Writes a key set and gives its path.
+/// Writes a key set and returns its path.
 pub(crate) fn key_set(dir: &Path, name: &str, keys: &[Value]) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, json!({ "keys": keys }).to_string()).unwrap();
     path
 }
 
-/// The claims of a JWT, unverified.
+/// Returns the claims of a JWT, unverified.
 pub(crate) fn claims_of(jwt: &str) -> Value {
     part(jwt, 1)
 }
 
-/// One of the two JSON parts of a JWT.
+/// Returns one of the two JSON parts of a JWT.
 pub(crate) fn part(jwt: &str, index: usize) -> Value {
     let part = jwt.split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()

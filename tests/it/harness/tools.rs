@@ -1,4 +1,4 @@
-//! Programs of other languages that tests speak to, in environments of the project's own under `target`.
+//! Programs in other languages that the tests use, in the project's own environments under `target`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A program of the tests.
+/// Returns the path of a program of the harness.
 pub(crate) fn harness_file(name: &str) -> PathBuf {
     root().join("tests/it/harness").join(name)
 }
@@ -19,7 +19,7 @@ fn run(command: &mut Command) {
     assert!(status.is_ok_and(|status| status.success()), "{command:?}");
 }
 
-/// Makes an environment if the list of what belongs in it has changed since it was made.
+/// Creates an environment if the list of its contents has changed since it was created.
 fn ready(env: &Path, list: &Path, make: impl FnOnce()) {
     let wanted = fs::read_to_string(list).unwrap();
     let stamp = env.join("made-of");
@@ -31,7 +31,8 @@ fn ready(env: &Path, list: &Path, make: impl FnOnce()) {
     fs::write(stamp, wanted).unwrap();
 }
 
-/// A program of the Python environment that has all of `tests/requirements.txt`: `python`, or what a package brings.
+/// Returns a program of the Python environment with everything in `tests/requirements.txt`: `python`, or one from a
+/// package.
 pub(crate) fn python(program: &str) -> PathBuf {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     let bin = BIN.get_or_init(|| {
@@ -50,7 +51,7 @@ pub(crate) fn python(program: &str) -> PathBuf {
     bin.join(program)
 }
 
-/// `node` in a directory that has all of `tests/package.json`.
+/// Returns `node` in a directory with everything in `tests/package.json`.
 pub(crate) fn node() -> Command {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let dir = DIR.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! A service behind the gateway that records what reaches it, byte by byte, and answers as the test says.
+//! An upstream that records the requests that reach it, byte by byte, and answers as the test specifies.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::harness::http::{all_of, parse_head, read_chunk, read_head};
 
-/// What tells an upstream who calls.
+/// The identity headers.
 pub(crate) const IDENTITY: [&str; 7] = [
     "X-Auth-Uid",
     "X-Auth-Username",
@@ -18,7 +18,7 @@ pub(crate) const IDENTITY: [&str; 7] = [
     "X-Auth-Assertion",
 ];
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) head: Vec<u8>,
@@ -29,7 +29,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// The one field of that name; fails if it came twice.
+    /// Returns the only field of that name; fails if it came twice.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = all_of(&self.headers, name);
         assert!(
@@ -41,20 +41,20 @@ impl Seen {
         all.first().copied()
     }
 
-    /// The names and values of all fields, as one text in which to look.
+    /// Returns the names and values of all fields as one text to search.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.head).into_owned()
     }
 }
 
-/// One request while it is answered.
+/// A request that is being answered.
 pub(crate) struct Exchange {
     pub(crate) seen: Seen,
     stream: BufReader<TcpStream>,
     framing: Framing,
     log: Arc<Log>,
     index: usize,
-    /// Close after the answer.
+    /// Whether to close the connection after the answer.
     pub(crate) close: bool,
 }
 
@@ -66,7 +66,7 @@ enum Framing {
 }
 
 impl Exchange {
-    /// The next piece of the body as it comes; `None` at its end.
+    /// Returns the next piece of the body as it arrives; `None` at its end.
     pub(crate) fn piece(&mut self) -> Option<Vec<u8>> {
         let piece = match self.framing {
             Framing::None | Framing::Length(0) => None,
@@ -93,7 +93,7 @@ impl Exchange {
         piece
     }
 
-    /// The whole body.
+    /// Returns the whole body.
     pub(crate) fn body(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         while let Some(piece) = self.piece() {
@@ -111,14 +111,14 @@ impl Exchange {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
-    /// Bytes after an upgrade.
+    /// Reads bytes after an upgrade.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).unwrap();
         bytes
     }
 
-    /// A plain answer.
+    /// Writes a plain answer.
     pub(crate) fn answer(&mut self, body: &str) {
         let length = body.len();
         let body = if self.seen.method == "HEAD" { "" } else { body };
@@ -139,7 +139,7 @@ struct Log {
 
 type Serve = dyn Fn(&mut Exchange) + Send + Sync;
 
-/// A recording upstream. When it ends it fails the test if the gateway ever sent it what HTTP does not allow.
+/// A recording upstream. Dropping it fails the test if the gateway ever sent it anything that HTTP does not allow.
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     log: Arc<Log>,
@@ -159,7 +159,7 @@ impl Upstream {
         })
     }
 
-    /// Answers everything with these bytes, and then closes.
+    /// Answers every request with these bytes, and then closes.
     pub(crate) fn answering(raw: impl Into<Vec<u8>>) -> Self {
         let raw = raw.into();
         Self::serving(move |exchange| {
@@ -169,7 +169,7 @@ impl Upstream {
         })
     }
 
-    /// Answers as the test says.
+    /// Answers as the test specifies.
     pub(crate) fn serving(serve: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -189,28 +189,28 @@ impl Upstream {
         Self { address, log }
     }
 
-    /// Everything that has come so far.
+    /// Returns all requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.log.seen.lock().unwrap().clone()
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests so far.
     pub(crate) fn count(&self) -> usize {
         self.log.seen.lock().unwrap().len()
     }
 
-    /// The request that came last.
+    /// Returns the latest request.
     #[track_caller]
     pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("nothing has reached the upstream")
     }
 
-    /// How many connections the gateway has opened.
+    /// Returns the number of connections that the gateway has opened.
     pub(crate) fn connections(&self) -> usize {
         self.log.connections.load(Ordering::Acquire)
     }
 
-    /// How many connections it has closed after an answer.
+    /// Returns the number of connections closed after an answer.
     pub(crate) fn closed(&self) -> usize {
         self.log.closed.load(Ordering::Acquire)
     }
@@ -266,7 +266,7 @@ fn connection(stream: TcpStream, log: &Arc<Log>, serve: &Serve) {
     }
 }
 
-/// Takes a head apart, as strictly as HTTP allows a server to.
+/// Parses a head, as strictly as HTTP allows a server to.
 fn read(head: &[u8]) -> Result<(Seen, Framing), String> {
     let text = std::str::from_utf8(head)
         .map_err(|_| format!("not UTF-8: {:?}", String::from_utf8_lossy(head)))?;
