@@ -115,7 +115,7 @@ fn nearest_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpA
 }
 
 /// Returns the value of a field that occurs once.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)

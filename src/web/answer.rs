@@ -34,7 +34,7 @@ pub(in crate::web) struct MessageAnswer {
     pub(in crate::web) message: &'static str,
 }
 
-/// Says of an answer that its body stands as it is, though it tells of a problem: a page for people.
+/// Marks an answer whose body is final although it reports a problem: a page for people.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::web) struct Written;
 
@@ -53,12 +53,12 @@ impl<T> List<T> {
         Self::of(items, None)
     }
 
-    /// One page, each item as callers are told it.
+    /// One page, each item as callers see it.
     pub(in crate::web) fn page<I, C: Into<String>>(
         page: Page<I, C>,
-        told: impl FnMut(I) -> T,
+        shown: impl FnMut(I) -> T,
     ) -> Self {
-        let items = page.items.into_iter().map(told).collect();
+        let items = page.items.into_iter().map(shown).collect();
         Self::of(items, page.next.map(Into::into))
     }
 

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::auth::client::only;
 use crate::model::deny::DenyReason;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::malformed;
@@ -213,11 +214,9 @@ fn not_of_type(media_type: &str) -> Problem {
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(value), None) = (types.next(), types.next()) else {
-        return false;
-    };
-    let text = value.to_str().unwrap_or_default();
+    let value = only(headers, &header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok());
+    let text = text.unwrap_or_default();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence);
     essence.trim().eq_ignore_ascii_case(wanted)
 }

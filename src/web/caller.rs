@@ -19,22 +19,22 @@ use crate::snapshot::RequestScope;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Describe, Operation, Schemas};
 
-/// A post of one of our own pages, whoever is logged in: of a foreign page it is refused.
+/// A form that one of our own pages sent, with or without a login; that of a foreign page is refused.
 pub(in crate::web) struct OwnPage(pub(in crate::web) RequestScope);
 
 /// The request's surroundings; anybody may call.
 pub(in crate::web) struct Anybody(pub(in crate::web) RequestScope);
 
-/// Whoever is recognised, however little they may do.
+/// A recognised caller, even one that must change its password first.
 pub(in crate::web) struct Recognised {
     pub(in crate::web) scope: RequestScope,
     pub(in crate::web) identity: Arc<Identity>,
 }
 
-/// Whom the caller's credential stood for at its last request: taken before the caller is recognised anew.
+/// The identity that the caller's credential had on its previous request, read before the caller is recognised.
 pub(in crate::web) struct LastIdentity(pub(in crate::web) Option<Arc<Identity>>);
 
-/// Whoever is recognised and owes no change of password.
+/// A recognised caller that owes no change of password.
 pub(in crate::web) struct AnyCaller(pub(in crate::web) Recognised);
 
 /// A login of an account of ours, even one that must change its password first.
@@ -92,7 +92,7 @@ impl LoginLater {
     }
 }
 
-/// The request as far as its caller is told by it.
+/// The part of the request by which its caller is recognised.
 pub(in crate::web) fn own_view<'a>(
     scope: &'a RequestScope,
     method: &'a Method,
@@ -103,6 +103,14 @@ pub(in crate::web) fn own_view<'a>(
         headers,
         client: scope.client,
         origin: &scope.origin,
+    }
+}
+
+/// The account and the session of a login; `None`: no login of an account of ours.
+pub(in crate::web) fn session_of(identity: &Identity) -> Option<(&Arc<Account>, &SessionId)> {
+    match &identity.principal {
+        Principal::Own { account, session } => Some((account, session.as_ref()?)),
+        Principal::Foreign { .. } => None,
     }
 }
 
@@ -185,13 +193,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AnyLogin {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Recognised { scope, identity } = Recognised::from_request_parts(parts, state).await?;
-        let Principal::Own {
-            account,
-            session: Some(session),
-        } = &identity.principal
-        else {
-            return Err(Kind::LoginNeeded.into());
-        };
+        let (account, session) = session_of(&identity).ok_or(Kind::LoginNeeded)?;
         let (account, session) = (Arc::clone(account), session.clone());
         Ok(Self {
             scope,

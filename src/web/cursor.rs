@@ -1,18 +1,20 @@
 //! `?cursor=`: where a page of a list begins.
 
-use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::account::InvalidField;
 use crate::web::openapi::Parameter;
 
 /// The query of a list whose items have ids of one kind.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound = "")]
+#[schemars(bound = "T: Parameter")]
 pub(in crate::web) struct PageQuery<T> {
+    /// The `next` of the page before.
+    #[schemars(regex(pattern = T::PATTERN))]
     cursor: Option<String>,
     #[serde(skip)]
     id: PhantomData<T>,
@@ -28,28 +30,5 @@ impl<T: Parameter + TryFrom<String>> PageQuery<T> {
                 field: "cursor",
                 expected: "the next of the page before",
             })
-    }
-}
-
-impl<T: Parameter> JsonSchema for PageQuery<T> {
-    fn schema_name() -> Cow<'static, str> {
-        "PageQuery".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "properties": {
-                "cursor": {
-                    "type": "string",
-                    "pattern": T::PATTERN,
-                    "description": "The `next` of the page before.",
-                },
-            },
-        })
     }
 }

@@ -103,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// What a page says of a problem whose request nobody has asked for, as far as is known.
+/// What a page says of a problem, without the person and the address that the caller of this function may know.
 pub(in crate::web) fn refusal<'a>(
     problem: &Problem,
     snapshot: &'a Snapshot,
@@ -150,7 +150,7 @@ pub(in crate::web) fn paged(
     response
 }
 
-/// Writes the bodies of errors, whoever caused them, and the header fields of every answer.
+/// Writes the bodies of errors, whatever caused them, and the header fields of every answer.
 pub(in crate::web) fn finished(
     mut response: Response,
     id: RequestId,
@@ -218,7 +218,7 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
     Some(body)
 }
 
-/// The stable code of an answer that tells of a problem.
+/// The stable code of an answer that reports a problem.
 fn code_of(response: &Response) -> Option<&'static str> {
     if let Some(oauth) = response.extensions().get::<OAuthProblem>() {
         return Some(oauth.code);

@@ -9,13 +9,12 @@ use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::{AccountId, SessionId};
-use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::api::password;
 use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
-use crate::web::caller::{Administrator, Recognised};
+use crate::web::caller::{Administrator, Recognised, session_of};
 use crate::web::cursor::PageQuery;
 use crate::web::error::{Kind, Problem};
 use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
@@ -181,10 +180,7 @@ pub(in crate::web) async fn sessions(
 ) -> Result<Json<List<SessionAnswer>>, Problem> {
     let after = query.after()?;
     let account = found(&caller, &id).await?;
-    let asking = match &caller.identity.principal {
-        Principal::Own { session, .. } => session.as_ref(),
-        Principal::Foreign { .. } => None,
-    };
+    let asking = session_of(&caller.identity).map(|(_, session)| session);
     let page = caller
         .accounts()
         .sessions(&account.uid, after.as_ref())

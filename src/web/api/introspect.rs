@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::account::is_administrator;
 use crate::account::roles::RoleFilter;
+use crate::auth::client::only;
 use crate::auth::grant::Stop;
 use crate::model::access::Scope;
 use crate::model::clock::Timestamp;
@@ -143,11 +144,8 @@ fn with_basic(
     mut headers: HeaderMap,
     api_key_header: &HeaderName,
 ) -> Result<HeaderMap, DenyReason> {
-    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Ok(headers);
-    };
-    let Some((scheme, rest)) = field.to_str().ok().and_then(|text| text.split_once(' ')) else {
+    let field = only(&headers, &header::AUTHORIZATION).and_then(|field| field.to_str().ok());
+    let Some((scheme, rest)) = field.and_then(|text| text.split_once(' ')) else {
         return Ok(headers);
     };
     if !scheme.eq_ignore_ascii_case("basic") {

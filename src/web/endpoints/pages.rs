@@ -140,7 +140,7 @@ pub(in crate::web::endpoints) fn documents(api: Api) -> Api {
         "type": "object", "required": ["keys"],
         "properties": { "keys": { "type": "array", "items": { "type": "object", "required": ["kty"] } } },
     });
-    api.get_outside(
+    api.get(
         JWKS_PATH,
         jwks::show,
         about(

@@ -13,12 +13,13 @@ pub(in crate::web) mod rules;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::handler::Handler;
-use axum::middleware::{self, Next};
+use axum::middleware;
+use axum::response::Response;
 use axum::routing::{self, MethodRouter};
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ const EVERY: [&str; 7] = ["get", "head", "post", "put", "patch", "delete", "opti
 
 macro_rules! method {
     ($name:ident) => {
-        /// Serves this method of a path below the prefix.
+        /// Serves this method of a path.
         pub(in crate::web) fn $name<H, M, T>(
             self,
             path: &str,
@@ -59,7 +60,7 @@ macro_rules! method {
             H: Handler<T, S> + DescribedHandler<M>,
             T: 'static,
         {
-            let path = format!("{}{path}", self.prefix);
+            let path = self.whole(path);
             let route = routing::$name(handler);
             self.serve::<H, M>(&path, stringify!($name), route, operation)
         }
@@ -86,28 +87,21 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     /// Writes down where other proxies ask, with every method: the only paths that no router serves, since each of their
     /// requests is asked about.
     pub(in crate::web) fn questions(mut self, path: &str, mut operation: Operation) -> Self {
-        operation.complete();
-        let path = format!("{}{path}", self.prefix);
+        operation.complete(false);
+        let whole = self.whole(path);
         for method in EVERY {
-            operation.id = id_of(method, path.strip_prefix(&self.prefix).unwrap_or(&path));
-            self.write(&path, method, &operation);
+            operation.id = id_of(method, path);
+            self.write(&whole, method, &operation);
         }
         self.questions = operation.documents();
         self
     }
 
-    /// Serves GET of a path of its own, wherever the prefix is.
-    pub(in crate::web) fn get_outside<H, M, T>(
-        self,
-        path: &str,
-        handler: H,
-        operation: Operation,
-    ) -> Self
-    where
-        H: Handler<T, S> + DescribedHandler<M>,
-        T: 'static,
-    {
-        self.serve::<H, M>(path, "get", routing::get(handler), operation)
+    /// The whole path. What is well known (RFC 8615) is at the root, wherever the prefix is.
+    fn whole(&self, path: &str) -> String {
+        let is_well_known = path.starts_with("/.well-known/");
+        let prefix = if is_well_known { "" } else { &self.prefix };
+        format!("{prefix}{path}")
     }
 
     fn serve<H: DescribedHandler<M>, M>(
@@ -117,9 +111,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         route: MethodRouter<S>,
         mut operation: Operation,
     ) -> Self {
-        operation.changes = method != "get";
-        operation.complete();
         H::describe_all(&mut operation, &mut self.schemas);
+        operation.complete(method != "get");
         let route = checked(route, path, method, &operation);
         self.write(path, method, &operation);
         self.router = self.router.route(path, route);
@@ -168,13 +161,9 @@ fn checked<S: Clone + Send + Sync + 'static>(
     }
     let documented = Arc::new(operation.documents());
     let place: Arc<str> = format!("{method} {path}").into();
-    let look = middleware::from_fn(move |request: Request, next: Next| {
-        let (documented, place) = (Arc::clone(&documented), Arc::clone(&place));
-        async move {
-            let response = next.run(request).await;
-            documented.look(&response, &place);
-            response
-        }
+    let look = middleware::map_response(move |response: Response| {
+        documented.look(&response, &place);
+        ready(response)
     });
     route.route_layer(look)
 }

@@ -155,8 +155,6 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) id: String,
     pub(in crate::web::openapi) summary: &'static str,
     pub(in crate::web::openapi) description: &'static str,
-    /// Whether a cookie needs an `Origin` beside it.
-    pub(in crate::web::openapi) changes: bool,
     /// Schemes that open it, each with the roles or scopes it must have; a scheme without a name is none at all.
     pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
     /// Pattern and example of each path parameter, in the order of the path.
@@ -174,7 +172,7 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) is_oauth: bool,
     /// Statuses of refusals that may come as a page.
     pub(in crate::web::openapi) pages: BTreeSet<u16>,
-    /// Whether the handler recognises the caller by itself.
+    /// Whether the caller is recognised, by an argument or by the handler itself.
     recognises: bool,
 }
 
@@ -235,7 +233,7 @@ impl Operation {
         self
     }
 
-    /// An answer that the handler's type does not tell.
+    /// An answer that the handler's type does not describe.
     pub(in crate::web) fn answers(
         mut self,
         status: u16,
@@ -265,17 +263,18 @@ impl Operation {
     }
 
     /// A parameter of the query that the handler reads by hand. Whatever else is there is not looked at.
-    pub(in crate::web) fn reads(mut self, name: &str, description: &str) -> Self {
-        self.parameters.push(json!({
-            "name": name, "in": "query", "description": description, "schema": { "type": "string" },
-        }));
-        self
+    pub(in crate::web) fn reads(self, name: &str, description: &str) -> Self {
+        self.parameter("query", name, description)
     }
 
     /// A header field that the handler reads by hand.
-    pub(in crate::web) fn reads_field(mut self, name: &str, description: &str) -> Self {
+    pub(in crate::web) fn reads_field(self, name: &str, description: &str) -> Self {
+        self.parameter("header", name, description)
+    }
+
+    fn parameter(mut self, place: &str, name: &str, description: &str) -> Self {
         self.parameters.push(json!({
-            "name": name, "in": "header", "description": description, "schema": { "type": "string" },
+            "name": name, "in": place, "description": description, "schema": { "type": "string" },
         }));
         self
     }
@@ -296,17 +295,6 @@ impl Operation {
     pub(in crate::web) fn may_lack_body(mut self) -> Self {
         self.may_lack_body = true;
         self
-    }
-
-    /// Adds what depends on whether the operation changes something.
-    pub(in crate::web::openapi) fn complete(&mut self) {
-        if self.recognises {
-            self.recognise();
-        }
-        // What changes something may be refused for want of an audit trail, and may be written too late to know.
-        if self.changes {
-            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
-        }
     }
 
     /// Credentials that the handler reads by itself. A scheme without a name: none is needed.
@@ -331,21 +319,31 @@ impl Operation {
         self.oauth.extend(rows);
     }
 
-    /// What recognising a caller may come to.
     pub(in crate::web) fn recognise(&mut self) {
-        self.refuse(&[
-            DenyReason::CredentialMissing.into(),
-            DenyReason::CredentialConflict.into(),
-            DenyReason::BearerInvalid.into(),
-            DenyReason::BearerExpired.into(),
-            DenyReason::SessionEnded.into(),
-            DenyReason::ApiKeyInvalid.into(),
-            DenyReason::RateLimited.into(),
-            Kind::StoreUnavailable,
-            Kind::IssuerUnavailable,
-        ]);
-        if self.changes {
+        self.recognises = true;
+    }
+
+    /// Adds what depends on whether a caller is recognised and whether the operation changes something.
+    pub(in crate::web::openapi) fn complete(&mut self, changes: bool) {
+        if self.recognises {
+            self.refuse(&[
+                DenyReason::CredentialMissing.into(),
+                DenyReason::CredentialConflict.into(),
+                DenyReason::BearerInvalid.into(),
+                DenyReason::BearerExpired.into(),
+                DenyReason::SessionEnded.into(),
+                DenyReason::ApiKeyInvalid.into(),
+                DenyReason::RateLimited.into(),
+                Kind::StoreUnavailable,
+                Kind::IssuerUnavailable,
+            ]);
+        }
+        if self.recognises && changes {
             self.refuse(&[DenyReason::OriginRefused.into()]);
+        }
+        // A change may be refused for want of an audit trail, or be written too late for its outcome to be known.
+        if changes {
+            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
         }
     }
 

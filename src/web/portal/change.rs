@@ -13,12 +13,12 @@ use crate::account::password::{PasswordSet, WantedPassword};
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::password::problem;
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, OwnPage, call, own_view};
+use crate::web::caller::{Anybody, OwnPage, call, own_view, session_of};
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
     CHANGE, Portal, destination, owes_password, parameter, password_rules, see_other, words_of,
@@ -88,13 +88,7 @@ pub(in crate::web) async fn change(
     let Some(identity) = found else {
         return to_login(&portal, back.as_ref());
     };
-    let Principal::Own {
-        account,
-        session: Some(session),
-    } = &identity.principal
-    else {
-        return Err(Kind::LoginNeeded.into());
-    };
+    let (account, session) = session_of(&identity).ok_or(Kind::LoginNeeded)?;
     let wanted = WantedPassword {
         new: form.new_password,
         verify: form.verify_password,

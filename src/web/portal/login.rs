@@ -13,13 +13,13 @@ use crate::account::login::Opened;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
-use crate::model::identity::{AuthnMethod, Identity, Principal};
+use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::session::opened;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, OwnPage, call, own_view};
+use crate::web::caller::{Anybody, OwnPage, call, own_view, session_of};
 use crate::web::cookie;
 use crate::web::error::{Kind, Problem};
 use crate::web::portal::{
@@ -209,11 +209,7 @@ async fn end_former(scope: &RequestScope, headers: &HeaderMap) {
 }
 
 async fn end_session(scope: &RequestScope, identity: &Identity) -> Result<(), AccountError> {
-    let Principal::Own {
-        account,
-        session: Some(session),
-    } = &identity.principal
-    else {
+    let Some((account, session)) = session_of(identity) else {
         return Ok(());
     };
     let accounts = &scope.snapshot.accounts;

@@ -80,7 +80,7 @@ impl Portal {
         response
     }
 
-    /// A page that tells what is wrong: with the status and fields of the problem.
+    /// A page that says what is wrong, with the status and fields of the problem.
     fn page_of_problem(
         &self,
         problem: Problem,
@@ -125,7 +125,7 @@ impl Portal {
 
 /// What every page carries. The redirect that follows a form is held to `form-action` too, so it names the way back.
 ///
-/// With `no-referrer` browsers would send `Origin: null` with a form, and nobody could tell whose page it was.
+/// With `no-referrer` browsers would send `Origin: null` with a form, and the page that sent it would not be known.
 fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
     let back = back.map_or(String::new(), |back| format!(" {}", back.origin));
     let policy = format!(
