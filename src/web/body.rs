@@ -1,4 +1,4 @@
-//! What callers send: JSON, forms, queries and pieces of the path, each strict in the same way.
+//! What callers send: JSON, forms, queries and path parameters, each strict in the same way.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -150,7 +150,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The pieces of the path that stand for names; whatever cannot be one is not there.
+/// The parameters of the path: one type, or a tuple in the order of the path. A value that does not parse is not found.
 pub(in crate::web) struct Place<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {

@@ -214,10 +214,9 @@ pub(in crate::web) async fn create(
 /// Changes one of one's own keys.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
     JsonBody(body): JsonBody<ChangeBody>,
 ) -> Result<Json<KeyAnswer>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let expires = body
         .expires
         .map(|expires| expires.as_deref().map(time).transpose());
@@ -241,10 +240,9 @@ pub(in crate::web) async fn change(
 /// Makes another secret for one of one's own keys, shown in this answer only.
 pub(in crate::web) async fn rotate(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateBody>,
 ) -> Result<Json<KeyAnswer>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
     let accounts = login.accounts();
     let issued = accounts
@@ -283,9 +281,8 @@ pub(in crate::web) async fn list(
 /// One of one's own keys.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
 ) -> Result<Json<KeyAnswer>, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().api_key(&login.account.uid, &id).await?;
     let key = found.ok_or(Kind::NotFound)?;
     let used = last_used(login.accounts(), &key).await?;
@@ -295,9 +292,8 @@ pub(in crate::web) async fn show(
 /// Revokes one of one's own keys.
 pub(in crate::web) async fn revoke(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<KeyId>,
 ) -> Result<NoContent, Problem> {
-    let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     login
         .accounts()

@@ -209,9 +209,8 @@ pub(in crate::web) async fn list(
 /// One of one's own sessions.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<SessionId>,
 ) -> Result<Json<SessionAnswer>, Problem> {
-    let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let found = login.accounts().session(&login.account.uid, &id).await?;
     let session = found.ok_or(Kind::NotFound)?;
     Ok(Json(SessionAnswer::new(session, Some(&login.session))))
@@ -220,9 +219,8 @@ pub(in crate::web) async fn show(
 /// Ends one of one's own sessions.
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(id): Place<SessionId>,
 ) -> Result<NoContent, Problem> {
-    let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
     login
         .accounts()

@@ -2,21 +2,32 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use serde::Deserialize;
 
 use crate::account::settings::{Document, InvalidDocument};
 use crate::model::deny::DenyReason;
 use crate::web::body::{JsonText, Place};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
+use crate::web::openapi::Parameter;
+
+/// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
+#[derive(Deserialize)]
+pub(in crate::web) struct SettingsName(String);
+
+impl Parameter for SettingsName {
+    const PATTERN: &'static str = "^(global|set-[A-Za-z0-9_-]{8,64})$";
+    const EXAMPLE: &'static str = "global";
+}
 
 /// A document as it stands.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(SettingsName(name)): Place<SettingsName>,
 ) -> Result<Response, Problem> {
     let found = login
         .accounts()
-        .settings_document(&login.account, &id)
+        .settings_document(&login.account, &name)
         .await?;
     Ok(written(found.ok_or(Kind::NotFound)?))
 }
@@ -24,7 +35,7 @@ pub(in crate::web) async fn show(
 /// Writes a document in place of the one before; the answer is the document.
 pub(in crate::web) async fn put(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<String>,
+    Place(SettingsName(name)): Place<SettingsName>,
     JsonText(bytes): JsonText,
 ) -> Result<Response, Problem> {
     let document = Document::parse(&bytes).map_err(|invalid| match invalid {
@@ -35,7 +46,7 @@ pub(in crate::web) async fn put(
     let caller = (login.account.as_ref(), login.identity.as_ref());
     login
         .accounts()
-        .write_settings(&login.call(), caller, &id, document)
+        .write_settings(&login.call(), caller, &name, document)
         .await?;
     Ok(written(text))
 }

@@ -10,7 +10,10 @@ pub(in crate::web::endpoints) fn forward_auth(api: Api) -> Api {
     let path = FORWARD_AUTH_PATH;
     api.questions(path, question())
         .questions(&format!("{path}/"), question())
-        .questions(&format!("{path}/{{*target}}"), question())
+        .questions(
+            &format!("{path}/{{*target}}"),
+            question().takes_rest_of_path(),
+        )
 }
 
 fn question() -> Operation {

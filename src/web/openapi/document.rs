@@ -11,7 +11,6 @@ use crate::model::problem::MEDIA_TYPE;
 use crate::web::openapi::operation::{
     Answer, FORM, HTML, JSON, Operation, Refusal, SCHEMAS, Schemas, fields_of,
 };
-use crate::web::openapi::rules;
 use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
 /// Stand for the names of the field and the cookie, which the configuration has.
@@ -146,7 +145,7 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
             json!({ "required": required, "content": bodies(operation) }),
         );
     }
-    let mut parameters = in_path(path);
+    let mut parameters = in_path(path, operation);
     parameters.extend(operation.parameters.iter().cloned());
     if !parameters.is_empty() {
         put("parameters", parameters.into());
@@ -154,13 +153,13 @@ pub(in crate::web::openapi) fn written(path: &str, id: &str, operation: &Operati
     value
 }
 
-fn in_path(path: &str) -> Vec<Value> {
-    let pieces: Vec<&str> = path.split('/').collect();
-    let pairs = pieces.iter().zip(pieces.iter().skip(1));
-    pairs
-        .filter_map(|(before, piece)| Some((before, piece.strip_prefix('{')?.strip_suffix('}')?)))
-        .map(|(before, name)| {
-            let (pattern, example) = rules::of_piece(before, name);
+fn in_path(path: &str, operation: &Operation) -> Vec<Value> {
+    let names = path
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .zip(&operation.path_parameters)
+        .map(|(name, (pattern, example))| {
             json!({
                 "name": name, "in": "path", "required": true,
                 "schema": { "type": "string", "pattern": pattern }, "example": example,

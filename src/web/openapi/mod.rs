@@ -34,6 +34,7 @@ pub(in crate::web) use crate::web::openapi::operation::{
     Documented, JSON, Operation, Schemas, about,
 };
 pub(in crate::web) use crate::web::openapi::page::{document, script, show, style};
+pub(in crate::web) use crate::web::openapi::rules::Parameter;
 pub(in crate::web) use crate::web::openapi::tells::{API_KEY, BASIC, BEARER, COOKIE};
 
 /// The endpoints: their router and what is written of them.

@@ -137,6 +137,8 @@ pub(in crate::web) struct Operation {
     pub(in crate::web::openapi) changes: bool,
     /// Schemes that open it, each with the roles or scopes it must have; a scheme without a name is none at all.
     pub(in crate::web::openapi) security: Vec<(&'static str, Vec<&'static str>)>,
+    /// Pattern and example of each path parameter, in the order of the path.
+    pub(in crate::web::openapi) path_parameters: Vec<(&'static str, &'static str)>,
     pub(in crate::web::openapi) parameters: Vec<Value>,
     /// Schema and example by media type.
     pub(in crate::web::openapi) bodies: BTreeMap<&'static str, (Value, Option<Value>)>,
@@ -164,6 +166,7 @@ pub(in crate::web) fn about(tag: &'static str, summary: &'static str) -> Operati
         description: "",
         changes: false,
         security: Vec::new(),
+        path_parameters: Vec::new(),
         parameters: Vec::new(),
         bodies: BTreeMap::new(),
         may_lack_body: false,
@@ -285,6 +288,12 @@ impl Operation {
         self.parameters.push(json!({
             "name": name, "in": "header", "description": description, "schema": { "type": "string" },
         }));
+        self
+    }
+
+    /// The rest of the path, of any form.
+    pub(in crate::web) fn takes_rest_of_path(mut self) -> Self {
+        self.path_parameters.push(("^.+$", "lists"));
         self
     }
 

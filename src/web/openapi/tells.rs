@@ -18,6 +18,7 @@ use crate::web::caller::{
 };
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::openapi::operation::{Operation, Schemas, Tell};
+use crate::web::openapi::rules::PathParameters;
 use crate::web::portal::Portal;
 
 /// The schemes of the document.
@@ -186,8 +187,9 @@ impl<T: JsonSchema> Tell for Query<T> {
     }
 }
 
-impl<T> Tell for Place<T> {
+impl<T: PathParameters> Tell for Place<T> {
     fn tell(operation: &mut Operation, _: &mut Schemas) {
+        operation.path_parameters.extend(T::ALL);
         operation.refuse(&[Kind::NotFound]);
     }
 }
