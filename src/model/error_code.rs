@@ -151,8 +151,17 @@ impl ErrorCode {
 
     /// The stable code: in the answer's `code`, the audit trail, the access record and metrics.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.row().1
+    }
+
+    /// The reason, if the decision core has refused.
+    #[must_use]
+    pub const fn reason(self) -> Option<DenyReason> {
+        match self {
+            Self::Denied(reason) | Self::DeniedToProxy(reason) => Some(reason),
+            _ => None,
+        }
     }
 }
 

@@ -201,12 +201,12 @@ pub(in crate::web) fn refusal<'a>(
     id: RequestId,
     headers: &'a HeaderMap,
 ) -> Refusal<'a> {
-    let (status, code, title) = problem.kind.row();
+    let (status, _, title) = problem.kind.row();
     let limit = problem.limit;
     let limited = limit.and_then(|limit| u32::try_from(limit.wait.as_secs() + 1).ok());
     Refusal {
         status,
-        code,
+        code: problem.kind,
         title,
         retry_after_s: problem.retry_after_s.or(limited),
         id,

@@ -123,12 +123,7 @@ impl IntoResponse for Problem {
         let (status, _, _) = self.kind.row();
         let mut response = status_code(status).into_response();
         let headers = response.headers_mut();
-        let error = match self.kind {
-            ErrorCode::Denied(reason) | ErrorCode::DeniedToProxy(reason) => {
-                reason.challenge_error()
-            }
-            _ => None,
-        };
+        let error = self.kind.reason().and_then(DenyReason::challenge_error);
         if status == 401 || error.is_some() {
             headers.insert(
                 header::WWW_AUTHENTICATE,
@@ -213,7 +208,7 @@ impl OAuthProblem {
         Self {
             status,
             error,
-            code: code.code(),
+            code: code.as_str(),
             challenge: None,
             parameter: None,
             cause: None,
@@ -250,10 +245,7 @@ where
             (_, 500) => "server_error",
             _ => "invalid_request",
         };
-        let challenged = match problem.kind {
-            ErrorCode::Denied(reason) => reason.challenge_error(),
-            _ => None,
-        };
+        let challenged = problem.kind.reason().and_then(DenyReason::challenge_error);
         Self {
             status,
             error,

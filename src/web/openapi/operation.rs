@@ -420,7 +420,7 @@ impl Documented {
         let code = problem.map(|problem| problem.kind.row().1);
         let oauth = extensions.get::<OAuthProblem>();
         match code.or(oauth.map(|oauth| oauth.code)) {
-            Some("internal_error") => None,
+            Some(code) if code == Kind::Internal.as_str() => None,
             Some(code) => (!self.codes.contains(&(status, code))).then(|| code.to_owned()),
             None if self.statuses.contains(&status) => None,
             None => Some(status.to_string()),
