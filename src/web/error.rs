@@ -19,7 +19,7 @@ use crate::telemetry::log::with_causes;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// A refusal or failure on its way out. [`crate::web::answer::finish`] writes its body, since it knows the request id.
+/// A refusal or failure on its way out. [`crate::web::finish::finish`] writes its body, since it knows the request id.
 #[derive(Clone, Debug)]
 pub(in crate::web) struct Problem {
     pub(in crate::web) kind: ErrorCode,

@@ -1,15 +1,15 @@
 //! GET, PUT /settings/{id}: one's own document, or `global`.
 
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use axum::response::Response;
 use serde::Deserialize;
 
 use crate::account::settings::{Document, InvalidDocument};
 use crate::model::deny::DenyReason;
+use crate::web::answer::text;
 use crate::web::body::{JsonText, Place};
 use crate::web::caller::OwnLogin;
 use crate::web::error::{Kind, Problem};
-use crate::web::openapi::Parameter;
+use crate::web::openapi::{JSON, Parameter};
 
 /// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub(in crate::web) async fn show(
         .accounts()
         .settings_document(&login.account, &name)
         .await?;
-    Ok(written(found.ok_or(Kind::NotFound)?))
+    Ok(text(JSON, found.ok_or(Kind::NotFound)?))
 }
 
 /// Writes a document in place of the one before; the answer is the document.
@@ -42,16 +42,11 @@ pub(in crate::web) async fn put(
         InvalidDocument::TooLong => DenyReason::BodyTooLarge.into(),
         InvalidDocument::NoObject => Problem::because(Kind::BodyMalformed, "not a JSON object"),
     })?;
-    let text = document.as_str().to_owned();
+    let written = document.as_str().to_owned();
     let caller = (login.account.as_ref(), login.identity.as_ref());
     login
         .accounts()
         .write_settings(&login.call(), caller, &name, document)
         .await?;
-    Ok(written(text))
-}
-
-fn written(document: String) -> Response {
-    let media_type = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, media_type)], document).into_response()
+    Ok(text(JSON, written))
 }
