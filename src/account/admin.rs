@@ -219,8 +219,8 @@ mod tests {
                 Some(AdministrationRefusal::OwnAccount),
             ),
             (pending, activated, Some(AdministrationRefusal::Pending)),
-            (&anna, with_roles(&["admin"]), reserved.clone()),
-            (&anna, with_roles(&["Admin"]), reserved.clone()),
+            (&anna, with_roles(&["admin"]), reserved),
+            (&anna, with_roles(&["Admin"]), reserved),
             (&anna, with_roles(&["list-42-member"]), reserved),
             (&anna, with_roles(&["editor", "author", "editor"]), None),
         ];

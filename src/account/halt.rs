@@ -20,6 +20,9 @@ pub enum Halt<R> {
 
 /// A refusal of a use case.
 pub trait Refuses {
+    /// Every code that it may have, as far as its type says it: the document of an endpoint lists them.
+    const ALL: &'static [ErrorCode] = &[];
+
     /// The code in the answer.
     fn code(&self) -> ErrorCode;
 
@@ -55,6 +58,8 @@ macro_rules! refusals {
         }
 
         impl $crate::account::halt::Refuses for $name {
+            const ALL: &'static [ErrorCode] = &[$($code),*];
+
             fn code(&self) -> ErrorCode {
                 match self {
                     $(Self::$variant { .. } => $code,)*
@@ -106,6 +111,8 @@ pub(in crate::account) fn found(was_there: bool) -> Result<(), Halt<NotFound>> {
 }
 
 impl Refuses for NotFound {
+    const ALL: &'static [ErrorCode] = &[ErrorCode::NotFound];
+
     fn code(&self) -> ErrorCode {
         ErrorCode::NotFound
     }

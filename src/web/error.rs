@@ -1,6 +1,7 @@
 //! From refusals and failures to answers.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -76,6 +77,25 @@ impl<R: Refuses> From<Halt<R>> for Problem {
             Halt::Refused(refusal) => refusal.into(),
             Halt::Failed(error) => error.into(),
         }
+    }
+}
+
+/// A problem of a handler whose use case refuses as `R` says. The document reads the codes from this type.
+#[derive(Debug)]
+pub(in crate::web) struct Refused<R>(Problem, PhantomData<fn() -> R>);
+
+impl<T, R> From<T> for Refused<R>
+where
+    Problem: From<T>,
+{
+    fn from(source: T) -> Self {
+        Self(source.into(), PhantomData)
+    }
+}
+
+impl<R> IntoResponse for Refused<R> {
+    fn into_response(self) -> Response {
+        self.0.into_response()
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::account::api_keys::{IssuedKey, OVERLAP_S_MAX, WantedChange, WantedKey};
 use crate::account::key_terms::{
-    NAME_CHARS_MAX, NETWORKS_MAX, RATE_MAX, RESOURCES_MAX, WantedRole,
+    KeyRefusal, NAME_CHARS_MAX, NETWORKS_MAX, RATE_MAX, RESOURCES_MAX, WantedRole,
 };
 use crate::account::{Accounts, InvalidField};
 use crate::model::access::{Membership, Scope};
@@ -16,7 +16,7 @@ use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
 use crate::web::caller::OwnLogin;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::rules::{NAME as RESOURCE_NAME, PRINTED_OR_NOTHING, RESOURCE_ID};
 
 #[derive(Deserialize, JsonSchema)]
@@ -195,7 +195,7 @@ fn time(text: &str) -> Result<Timestamp, InvalidField> {
 pub(in crate::web) async fn create(
     OwnLogin(login): OwnLogin,
     JsonBody(body): JsonBody<KeyBody>,
-) -> Result<Created<KeyAnswer>, Problem> {
+) -> Result<Created<KeyAnswer>, Refused<KeyRefusal>> {
     let wanted = WantedKey {
         name: body.name.unwrap_or_default(),
         scopes: body.scopes.unwrap_or_default(),

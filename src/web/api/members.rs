@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::members::Resource;
+use crate::account::members::{MemberRefusal, Resource};
 use crate::model::access::{Name, ResourceId};
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{MemberCaller, Recognised};
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +64,7 @@ pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
     Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
-) -> Result<Json<MemberAnswer>, Problem> {
+) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let change = (&uid, body.level.as_str());
     caller

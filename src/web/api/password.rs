@@ -3,14 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::password::WantedPassword;
+use crate::account::halt::NotFound;
+use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::model::account::Account;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, LoginLater, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::pace::even_out;
 
 #[derive(Deserialize, JsonSchema)]
@@ -54,7 +55,7 @@ pub(in crate::web) async fn set(
     Anybody(scope): Anybody,
     later: LoginLater,
     JsonBody(body): JsonBody<PasswordBody>,
-) -> Result<Json<PasswordAnswer>, Problem> {
+) -> Result<Json<PasswordAnswer>, Refused<PasswordRefusal>> {
     let wanted = WantedPassword {
         new: body.new_password,
         verify: body.verify_password,
@@ -83,7 +84,7 @@ pub(in crate::web) async fn set(
         }
         _ => {
             let detail = "one of reset_token and old_password";
-            return Err(Problem::because(Kind::BodyMalformed, detail));
+            return Err(Problem::because(Kind::BodyMalformed, detail).into());
         }
     };
     Ok(Json(account.into()))
@@ -109,7 +110,7 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn forgot(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<ForgotBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
+) -> Result<Accepted<MessageAnswer>, Refused<NotFound>> {
     if body
         .template
         .is_some_and(|template| template != "password_reset")
@@ -118,7 +119,7 @@ pub(in crate::web) async fn forgot(
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
         let detail = "one of identity and username";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
+        return Err(Problem::because(Kind::BodyMalformed, detail).into());
     };
     reset_requested(&scope, &name).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))

@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::account::register::NewPerson;
+use crate::account::register::{NewPerson, RegisterRefusal};
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
 
@@ -38,7 +38,7 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn register(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
+) -> Result<Accepted<MessageAnswer>, Refused<RegisterRefusal>> {
     if body
         .template
         .is_some_and(|template| template != "confirm_new")

@@ -7,6 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::account::login::LoginRefusal;
 use crate::model::account::Session;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
@@ -16,7 +17,7 @@ use crate::web::body::{JsonBody, OAuthForm, Place, Query};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call};
 use crate::web::cookie;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
@@ -57,7 +58,7 @@ pub(in crate::web) struct LoginAnswer {
 pub(in crate::web) async fn log_in(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<LoginBody>,
-) -> Result<Json<LoginAnswer>, Problem> {
+) -> Result<Json<LoginAnswer>, Refused<LoginRefusal>> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
         return Err(Kind::MethodUnknown.into());
     }

@@ -10,8 +10,9 @@ use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::account::halt::Refuses;
 use crate::model::deny::DenyReason;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The media type of JSON.
 pub(in crate::web) const JSON: &str = "application/json";
@@ -81,6 +82,15 @@ impl<T> Describe for State<T> {
 impl<T: Describe> Describe for Result<T, Problem> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         T::describe(operation, schemas);
+    }
+}
+
+impl<T: Describe, R: Refuses> Describe for Result<T, Refused<R>> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+        operation.refuse(R::ALL);
+        // Every use case reads or writes the store.
+        operation.refuse(&[Kind::StoreUnavailable]);
     }
 }
 
