@@ -5,41 +5,30 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::account::InvalidField;
+use crate::account::halt::refusals;
 use crate::config::RoleSettings;
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 
-/// Why a key was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyRefusal {
-    /// A value breaks its rule.
-    Invalid(InvalidField),
-    /// A scope that is not declared.
-    ScopeUnknown,
-    /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
-    ScopeMissing,
-    /// The account has as many keys as one may have.
-    TooMany,
-    /// The maker is no account of ours.
-    NoAccount,
-    /// The account has no such key.
-    NoKey,
-    /// The account has changed since the caller was recognised.
-    Changed,
-}
-
-impl KeyRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Invalid(_) => "value_invalid",
-            Self::ScopeUnknown => "scope_unknown",
-            Self::ScopeMissing => "scope_missing",
-            Self::TooMany => "apikey_limit",
-            Self::NoAccount | Self::NoKey => "not_found",
-            Self::Changed => "account_changed",
-        }
+refusals! {
+    /// Why a key was neither made nor changed.
+    pub enum KeyRefusal {
+        /// A value breaks its rule.
+        Invalid(InvalidField) => ErrorCode::ValueInvalid,
+        /// A scope that is not declared.
+        ScopeUnknown => ErrorCode::ScopeUnknown,
+        /// A scope that the maker does not carry, or one of the gateway's own that only an administrator gives.
+        ScopeMissing => ErrorCode::Denied(DenyReason::ScopeMissing),
+        /// The account has as many keys as one may have.
+        TooMany => ErrorCode::KeyLimit,
+        /// The maker is no account of ours.
+        NoAccount => ErrorCode::NotFound,
+        /// The account has no such key.
+        NoKey => ErrorCode::NotFound,
+        /// The account has changed since the caller was recognised.
+        Changed => ErrorCode::AccountChanged,
     }
 }
 

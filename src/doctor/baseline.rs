@@ -6,6 +6,7 @@ use crate::doctor::probe::{Probe, ProbeOutcome};
 use crate::doctor::report::{Check, DoctorReport};
 use crate::doctor::wire::{RawRequest, RawResponse};
 use crate::doctor::{DoctorError, ProbeCredential, ProxyFault};
+use crate::model::deny::DenyReason;
 
 /// How much of the configuration works, which decides which checks make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +143,8 @@ async fn diagnose(
         answer.described()
     );
     let code = answer.code();
-    let is_code = |wanted: &str| code.as_deref() == Some(wanted);
-    if is_code("forwarder_refused") || (code.is_none() && answer.status == 403) {
+    let is_code = |wanted: DenyReason| code.as_deref() == Some(wanted.code());
+    if is_code(DenyReason::ForwarderRefused) || (code.is_none() && answer.status == 403) {
         let more = if probe.config.listen.trusted_proxies.is_empty() {
             "; [listen] trusted_proxies is empty, so that nobody may ask"
         } else {
@@ -152,7 +153,8 @@ async fn diagnose(
         check.found(ProxyFault::ForwarderRefused, format!("{what}{more}"));
         return Ok(());
     }
-    let requires_login = is_code("credential_missing") || (answer.status == 401 && code.is_none());
+    let requires_login =
+        is_code(DenyReason::CredentialMissing) || (answer.status == 401 && code.is_none());
     if probe.paths.open.is_some() && requires_login {
         let what = format!("{what}, though anybody may: it is judged as another path");
         check.found(ProxyFault::TargetMissing, what);

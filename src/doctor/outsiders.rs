@@ -7,15 +7,16 @@ use crate::doctor::baseline::Baseline;
 use crate::doctor::probe::Probe;
 use crate::doctor::report::Check;
 use crate::doctor::wire::{ProbeTarget, RawRequest, RawResponse};
+use crate::model::deny::DenyReason;
 
 /// Whether an answer comes from the endpoint for decisions: no other endpoint returns these codes or identity headers.
 fn is_endpoint(probe: &Probe<'_>, answer: &RawResponse) -> bool {
     let code = answer.code();
     let mut names = probe.identity.iter();
-    let is_refusal = matches!(
-        code.as_deref(),
-        Some("forwarder_refused" | "forward_malformed")
-    );
+    let refusals = [DenyReason::ForwarderRefused, DenyReason::ForwardMalformed];
+    let is_refusal = refusals
+        .iter()
+        .any(|reason| code.as_deref() == Some(reason.code()));
     let is_grant = answer.status == 200 && names.any(|name| answer.field(name.as_str()).is_some());
     is_refusal || is_grant
 }

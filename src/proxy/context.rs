@@ -10,6 +10,7 @@ use crate::auth::asked::Judged;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::route::Upstream;
 use crate::proxy::attempt::{Attempt, Attempts};
@@ -38,7 +39,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The upstream, with the code of the answer.
-    Upstream(&'static str),
+    Upstream(ErrorCode),
     /// The caller went away, or its HTTP broke.
     Caller,
     /// A drain has ended a stream.
@@ -50,10 +51,10 @@ pub enum Fault {
 impl Fault {
     const fn code(self) -> Option<&'static str> {
         match self {
-            Self::Upstream(code) => Some(code),
+            Self::Upstream(code) => Some(code.as_str()),
             Self::Caller => None,
             Self::Drained => Some("drained"),
-            Self::Own => Some("internal_error"),
+            Self::Own => Some(ErrorCode::Internal.as_str()),
         }
     }
 }

@@ -447,7 +447,7 @@ impl ProxyHttp for Gateway {
             Cause::Upstream(problem) => {
                 let name = progress.upstream().map_or("", |upstream| &upstream.name);
                 let address = progress.attempts.current.address;
-                warn!(request.id = %progress.id, upstream.name = name, code = problem.code, cause = e.etype().as_str(), address = address.map(tracing::field::display), "an upstream failed");
+                warn!(request.id = %progress.id, upstream.name = name, code = problem.code.as_str(), cause = e.etype().as_str(), address = address.map(tracing::field::display), "an upstream failed");
                 progress.fault = Some(Fault::Upstream(problem.code));
                 Some(problem)
             }

@@ -31,6 +31,7 @@ use crate::limit::CounterSets;
 use crate::mail::{self, Mailer, post::Post};
 use crate::model::access::Requirement;
 use crate::model::clock::Clock;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::identity::Identity;
 use crate::model::path::CanonicalPath;
@@ -411,7 +412,7 @@ pub struct Refusal<'a> {
     /// Status of the response.
     pub status: u16,
     /// Its stable code.
-    pub code: &'static str,
+    pub code: ErrorCode,
     /// A short fixed sentence.
     pub title: &'static str,
     /// Seconds until a retry is worthwhile, if known.

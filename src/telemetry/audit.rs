@@ -175,7 +175,7 @@ pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unreco
 /// The outcome of an event that is about to happen.
 pub const BEGUN: &str = "begun";
 /// The outcome of an event that was completed.
-const DONE: &str = "ok";
+pub const DONE: &str = "ok";
 
 /// One event in written form: every field in every line, `null` if unknown.
 #[derive(Default, serde::Serialize)]

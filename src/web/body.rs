@@ -273,7 +273,7 @@ impl<T: JsonSchema> Describe for PageForm<T> {
 
 impl<T: JsonSchema> Describe for Query<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.refuse(&[Kind::QueryMalformed]);
+        operation.refuse(&[Kind::QueryMalformed, Kind::ValueInvalid]);
         let schema = schemas.members::<T>();
         let members = schema.get("properties").and_then(Value::as_object);
         for (name, member) in members.into_iter().flatten() {

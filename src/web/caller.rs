@@ -321,7 +321,9 @@ impl Describe for MemberCaller {
         operation.refuse(&[
             DenyReason::PasswordMustChange.into(),
             DenyReason::ScopeMissing.into(),
+            DenyReason::RoleMissing.into(),
             Kind::LoginNeeded,
+            Kind::RoleSourceUnavailable,
         ]);
         operation.accept(BEARER, &[]);
         operation.accept(COOKIE, &[]);

@@ -110,14 +110,12 @@ pub(in crate::web) fn refusal<'a>(
     id: RequestId,
     headers: &'a HeaderMap,
 ) -> Refusal<'a> {
-    let (status, code, title) = problem.kind.row();
-    let limited = match problem.kind {
-        Kind::LoginLimited(limit) => u32::try_from(limit.wait.as_secs() + 1).ok(),
-        _ => None,
-    };
+    let (status, _, title) = problem.kind.row();
+    let limit = problem.limit;
+    let limited = limit.and_then(|limit| u32::try_from(limit.wait.as_secs() + 1).ok());
     Refusal {
         status,
-        code,
+        code: problem.kind,
         title,
         retry_after_s: problem.retry_after_s.or(limited),
         id,
@@ -161,7 +159,7 @@ pub(in crate::web) fn finished(
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
             Kind::StoreUnavailable | Kind::WriteUnknown => metrics.store_error(),
-            Kind::LoginLimited(_) => metrics.login_limited(),
+            Kind::LoginLimited => metrics.login_limited(),
             Kind::LimitsFull => metrics.limits_full(),
             _ => {}
         }

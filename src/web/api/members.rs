@@ -3,15 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::members::{MemberRefusal, Members, Resource};
+use crate::account::members::{MemberRefusal, Resource};
 use crate::model::access::{Name, ResourceId};
-use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{MemberCaller, Recognised};
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,11 +39,9 @@ pub(in crate::web) async fn list(
         .accounts()
         .members(caller.actor(), &resource, after.as_ref())
         .await?;
-    Ok(Json(List::page(done(found)?, |(uid, level)| {
-        MemberAnswer {
-            uid: uid.into(),
-            level: level.into(),
-        }
+    Ok(Json(List::page(found, |(uid, level)| MemberAnswer {
+        uid: uid.into(),
+        level: level.into(),
     })))
 }
 
@@ -55,7 +52,7 @@ pub(in crate::web) async fn show(
 ) -> Result<Json<MemberAnswer>, Problem> {
     let resource = resource(&caller, &kind, &id)?;
     let accounts = caller.accounts();
-    let level = done(accounts.member(caller.actor(), &resource, &uid).await?)?;
+    let level = accounts.member(caller.actor(), &resource, &uid).await?;
     Ok(Json(MemberAnswer {
         uid: uid.into(),
         level: level.into(),
@@ -67,14 +64,13 @@ pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
     Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
-) -> Result<Json<MemberAnswer>, Problem> {
+) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
     let change = (&uid, body.level.as_str());
-    let outcome = caller
+    caller
         .accounts()
         .set_member(&caller.call(), caller.actor(), &resource, change)
         .await?;
-    done(outcome)?;
     Ok(Json(MemberAnswer {
         uid: uid.into(),
         level: body.level,
@@ -87,28 +83,14 @@ pub(in crate::web) async fn end(
     Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
 ) -> Result<NoContent, Problem> {
     let resource = resource(&caller, &kind, &id)?;
-    let outcome = caller
+    caller
         .accounts()
         .end_member(&caller.call(), caller.actor(), &resource, &uid)
         .await?;
-    done(outcome)?;
     Ok(NoContent)
 }
 
 fn resource(caller: &Recognised, kind: &Name, id: &ResourceId) -> Result<Resource, Problem> {
     let found = caller.accounts().resource(kind.as_str(), id.as_str());
     found.ok_or_else(|| Kind::NotFound.into())
-}
-
-fn done<T>(outcome: Members<T>) -> Result<T, Problem> {
-    match outcome {
-        Members::Done(value) => Ok(value),
-        Members::Refused(refusal) => Err(match refusal {
-            MemberRefusal::LevelUnknown => Kind::LevelUnknown.into(),
-            MemberRefusal::NotAllowed => DenyReason::RoleMissing.into(),
-            MemberRefusal::NoAccount | MemberRefusal::NoMember => Kind::NotFound.into(),
-            MemberRefusal::Changed => Kind::MembershipChanged.into(),
-            MemberRefusal::TooMany => Kind::MembershipLimit.into(),
-        }),
-    }
 }

@@ -3,15 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
-use crate::account::reset::Reset;
+use crate::account::halt::NotFound;
+use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::model::account::Account;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, LoginLater, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::pace::even_out;
 
 #[derive(Deserialize, JsonSchema)]
@@ -55,13 +55,13 @@ pub(in crate::web) async fn set(
     Anybody(scope): Anybody,
     later: LoginLater,
     JsonBody(body): JsonBody<PasswordBody>,
-) -> Result<Json<PasswordAnswer>, Problem> {
+) -> Result<Json<PasswordAnswer>, Refused<PasswordRefusal>> {
     let wanted = WantedPassword {
         new: body.new_password,
         verify: body.verify_password,
         revoke_keys: body.revoke_keys.unwrap_or(false),
     };
-    let outcome = match (body.reset_token, body.old_password) {
+    let account = match (body.reset_token, body.old_password) {
         (Some(token), None) => {
             // A token says whose password it sets; whoever else is logged in here has no part in it.
             let accounts = &scope.snapshot.accounts;
@@ -84,25 +84,10 @@ pub(in crate::web) async fn set(
         }
         _ => {
             let detail = "one of reset_token and old_password";
-            return Err(Problem::because(Kind::BodyMalformed, detail));
+            return Err(Problem::because(Kind::BodyMalformed, detail).into());
         }
     };
-    match outcome {
-        PasswordSet::Done(account) => Ok(Json((*account).into())),
-        PasswordSet::Refused(refusal) => Err(problem(&refusal)),
-    }
-}
-
-/// The answer to a password that was not set.
-pub(in crate::web) fn problem(refusal: &PasswordRefusal) -> Problem {
-    match refusal {
-        PasswordRefusal::Mismatch => Kind::PasswordMismatch.into(),
-        PasswordRefusal::Rule(fault) => Problem::because(Kind::PasswordRefused, fault.detail()),
-        PasswordRefusal::TokenInvalid => Kind::TokenInvalid.into(),
-        PasswordRefusal::WrongOld => Kind::PasswordWrong.into(),
-        PasswordRefusal::Limited(limit) => Problem::login_limited(*limit),
-        PasswordRefusal::Changed => Kind::AccountChanged.into(),
-    }
+    Ok(Json(account.into()))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -125,7 +110,7 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn forgot(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<ForgotBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
+) -> Result<Accepted<MessageAnswer>, Refused<NotFound>> {
     if body
         .template
         .is_some_and(|template| template != "password_reset")
@@ -134,7 +119,7 @@ pub(in crate::web) async fn forgot(
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
         let detail = "one of identity and username";
-        return Err(Problem::because(Kind::BodyMalformed, detail));
+        return Err(Problem::because(Kind::BodyMalformed, detail).into());
     };
     reset_requested(&scope, &name).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
@@ -148,10 +133,7 @@ pub(in crate::web) async fn reset_requested(
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts.request_reset(&call(scope, None), name).await?;
-    if outcome == Reset::Unknown {
-        return Err(Kind::NotFound.into());
-    }
+    accounts.request_reset(&call(scope, None), name).await?;
     even_out(clock.as_ref(), started).await;
     Ok(())
 }

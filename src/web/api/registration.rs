@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::account::register::{NewPerson, Register};
+use crate::account::register::{NewPerson, RegisterRefusal};
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
 use crate::web::caller::{Anybody, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
 
@@ -38,7 +38,7 @@ pub(in crate::web) const ACCEPTED: &str =
 pub(in crate::web) async fn register(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<RegisterBody>,
-) -> Result<Accepted<MessageAnswer>, Problem> {
+) -> Result<Accepted<MessageAnswer>, Refused<RegisterRefusal>> {
     if body
         .template
         .is_some_and(|template| template != "confirm_new")
@@ -59,18 +59,11 @@ pub(in crate::web) async fn registered(
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     let person = NewPerson::parse(identity, username, name)?;
-    let outcome = scope
+    scope
         .snapshot
         .accounts
         .register(&call(scope, None), person)
         .await?;
-    match outcome {
-        Register::Closed => Err(Kind::RegistrationClosed.into()),
-        Register::UsernameTaken => Err(Kind::UsernameTaken.into()),
-        Register::IdentityTaken => Err(Kind::IdentityTaken.into()),
-        Register::Accepted => {
-            even_out(clock.as_ref(), started).await;
-            Ok(())
-        }
-    }
+    even_out(clock.as_ref(), started).await;
+    Ok(())
 }

@@ -7,8 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::login::{Login, Opened};
-use crate::account::refresh::Refresh;
+use crate::account::login::LoginRefusal;
 use crate::model::account::Session;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
@@ -18,7 +17,7 @@ use crate::web::body::{JsonBody, OAuthForm, Place, Query};
 use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call};
 use crate::web::cookie;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
@@ -55,28 +54,18 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
-/// What came of a login.
-pub(in crate::web) fn opened(outcome: Login) -> Result<Box<Opened>, Problem> {
-    match outcome {
-        Login::Opened(opened) => Ok(opened),
-        Login::Refused => Err(Kind::LoginRefused.into()),
-        Login::Limited(limit) => Err(Problem::login_limited(limit)),
-    }
-}
-
 /// Logs in by name or address and password.
 pub(in crate::web) async fn log_in(
     Anybody(scope): Anybody,
     JsonBody(body): JsonBody<LoginBody>,
-) -> Result<Json<LoginAnswer>, Problem> {
+) -> Result<Json<LoginAnswer>, Refused<LoginRefusal>> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
         return Err(Kind::MethodUnknown.into());
     }
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let opened = accounts
         .login(&call(&scope, None), &body.username, body.password)
         .await?;
-    let opened = *opened(outcome)?;
     scope
         .snapshot
         .authorizer
@@ -114,32 +103,22 @@ pub(in crate::web) async fn refresh(
         return Err(OAuthProblem::GRANT_TYPE);
     }
     let presented = form.one("refresh_token")?;
-    let outcome = scope
+    let tokens = scope
         .snapshot
         .accounts
         .refresh(&call(&scope, None), presented)
-        .await
-        .map_err(Problem::from)?;
-    match outcome {
-        Refresh::Refreshed {
-            access_token,
-            expires_in,
-            refresh_token,
-        } => {
-            scope
-                .snapshot
-                .authorizer
-                .foresee(access_token.expose())
-                .await;
-            Ok(Json(TokenAnswer {
-                access_token: access_token.expose().to_owned(),
-                token_type: "Bearer",
-                expires_in: expires_in.as_secs(),
-                refresh_token: refresh_token.expose().to_owned(),
-            }))
-        }
-        Refresh::Invalid => Err(OAuthProblem::REFRESH_TOKEN),
-    }
+        .await?;
+    scope
+        .snapshot
+        .authorizer
+        .foresee(tokens.access_token.expose())
+        .await;
+    Ok(Json(TokenAnswer {
+        access_token: tokens.access_token.expose().to_owned(),
+        token_type: "Bearer",
+        expires_in: tokens.expires_in.as_secs(),
+        refresh_token: tokens.refresh_token.expose().to_owned(),
+    }))
 }
 
 /// Ends the session of the login that asks.
@@ -213,15 +192,11 @@ pub(in crate::web) async fn end(
     Place(id): Place<SessionId>,
 ) -> Result<NoContent, Problem> {
     let uid = &login.account.uid;
-    if login
+    login
         .accounts()
         .end_session(&login.call(), uid, &id)
-        .await?
-    {
-        Ok(NoContent)
-    } else {
-        Err(Kind::NotFound.into())
-    }
+        .await?;
+    Ok(NoContent)
 }
 
 /// Ends all of one's own sessions, the one that asks included.

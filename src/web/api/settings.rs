@@ -3,12 +3,12 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::account::settings::{Document, InvalidDocument, SettingsWritten};
+use crate::account::settings::{Document, InvalidDocument, SettingsRefusal};
 use crate::model::deny::DenyReason;
 use crate::web::answer::text;
 use crate::web::body::{JsonText, Place};
 use crate::web::caller::OwnLogin;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::{Kind, Problem, Refused};
 use crate::web::openapi::{JSON, Parameter};
 
 /// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
@@ -37,21 +37,16 @@ pub(in crate::web) async fn put(
     OwnLogin(login): OwnLogin,
     Place(SettingsName(name)): Place<SettingsName>,
     JsonText(bytes): JsonText,
-) -> Result<Response, Problem> {
+) -> Result<Response, Refused<SettingsRefusal>> {
     let document = Document::parse(&bytes).map_err(|invalid| match invalid {
         InvalidDocument::TooLong => DenyReason::BodyTooLarge.into(),
         InvalidDocument::NoObject => Problem::because(Kind::BodyMalformed, "not a JSON object"),
     })?;
     let written = document.as_str().to_owned();
     let caller = (login.account.as_ref(), login.identity.as_ref());
-    let outcome = login
+    login
         .accounts()
         .write_settings(&login.call(), caller, &name, document)
         .await?;
-    match outcome {
-        SettingsWritten::Done => Ok(text(JSON, written)),
-        SettingsWritten::NotFound => Err(Kind::NotFound.into()),
-        SettingsWritten::AdministratorsOnly => Err(DenyReason::RoleMissing.into()),
-        SettingsWritten::Changed => Err(Kind::AccountChanged.into()),
-    }
+    Ok(text(JSON, written))
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::web::api::jwks;
-use crate::web::endpoints::{Api, LIMITED};
+use crate::web::endpoints::Api;
 use crate::web::error::Kind;
 use crate::web::openapi::{self, COOKIE, JSON, Operation, about};
 use crate::web::portal;
@@ -128,7 +128,7 @@ fn change_of_password() -> Operation {
         Kind::PasswordMismatch,
         Kind::PasswordRefused,
         Kind::AccountChanged,
-        LIMITED,
+        Kind::LoginLimited,
         Kind::HashingBusy,
         Kind::LimitsFull,
     ])

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::model::deny::DenyReason;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
+use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
-use crate::web::endpoints::{Api, LIMITED};
 use crate::web::error::{Kind, OAuthProblem};
 use crate::web::json_or_form::json_or_form;
 use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, JSON, Operation, about};
@@ -35,10 +35,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .gives(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[403, 409, 422, 503])
-            .refuses(&[
-                Kind::RegistrationClosed, Kind::TemplateUnknown, Kind::ValueInvalid, Kind::UsernameTaken,
-                Kind::IdentityTaken, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::TemplateUnknown, Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .put(
         "/password",
@@ -47,10 +44,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .more("Either `reset_token`, or `old_password` with a login. Every other session of the account ends.")
             .takes(set)
             .gives(200, person_example())
-            .refuses(&[
-                Kind::NotFound, Kind::TokenInvalid, Kind::PasswordWrong, Kind::PasswordMismatch, Kind::PasswordRefused,
-                Kind::AccountChanged, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::NotFound, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .post(
         "/forgot",
@@ -63,9 +57,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .gives(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[404, 503])
-            .refuses(&[
-                Kind::NotFound, Kind::TemplateUnknown, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::TemplateUnknown, Kind::HashingBusy, Kind::LimitsFull]),
     )
 }
 
@@ -85,9 +77,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
                 .answers(200, "Logged in.", None)
                 .gives(200, login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
-                .refuses(&[
-                    Kind::MethodUnknown, Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
-                ])
+                .refuses(&[Kind::MethodUnknown, Kind::HashingBusy, Kind::LimitsFull])
                 .refuses_on_page(&[401, 429, 503]),
         )
         .post(
@@ -140,8 +130,7 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
         "/sessions",
         session::list,
         about(LOGIN, "listSessions", "One page of one's own sessions")
-            .gives(200, list_example(&session_example()))
-            .refuses(&[Kind::ValueInvalid, Kind::StoreUnavailable]),
+            .gives(200, list_example(&session_example())),
     )
     .delete(
         "/sessions",
@@ -150,8 +139,7 @@ pub(in crate::web::endpoints) fn sessions(api: Api) -> Api {
             LOGIN,
             "endSessions",
             "Ends all of one's own sessions, the one that asks included",
-        )
-        .refuses(&[Kind::StoreUnavailable]),
+        ),
     )
     .get(
         "/sessions/{id}",
@@ -180,18 +168,14 @@ pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
             .more("`name`, or `identity` with `password`. The answer is the same whether or not somebody has the address.")
             .takes(json!({ "name": "Anna A." }))
             .gives(200, me_example())
-            .refuses(&[
-                Kind::ValueInvalid, Kind::PasswordWrong, LIMITED, Kind::IdentityTaken, Kind::AccountChanged,
-                Kind::HashingBusy, Kind::LimitsFull,
-            ]),
+            .refuses(&[Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
     )
     .put(
         "/me/identity",
         me::confirm_identity,
         about(CALLER, "confirmIdentity", "Makes the address count that a token was mailed to")
             .takes(json!({ "token": "the token of the mail" }))
-            .gives(200, person_example())
-            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable]),
+            .gives(200, person_example()),
     )
     .get(
         "/methods",
@@ -209,9 +193,7 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
         roles::show,
         about(CALLER, "listRoles", "The caller's roles, or those of an account that an administrator names")
             .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] }))
-            .refuses(&[
-                Kind::ValueInvalid, DenyReason::RoleMissing.into(), Kind::NotFound, Kind::RoleSourceUnavailable,
-            ]),
+            .refuses(&[DenyReason::RoleMissing.into(), Kind::NotFound, Kind::RoleSourceUnavailable]),
     )
     .post(
         "/roles/refresh",
@@ -237,7 +219,6 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
             .more("At most 16 KiB. `global` is for administrators.")
             .takes(json!({ "theme": "dark" }))
             .answers(200, "The document.", Some((JSON, json!({ "type": "object" }))))
-            .gives(200, json!({ "theme": "dark" }))
-            .refuses(&[DenyReason::RoleMissing.into(), Kind::AccountChanged]),
+            .gives(200, json!({ "theme": "dark" })),
     )
 }

@@ -10,8 +10,9 @@ use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use crate::account::halt::Refuses;
 use crate::model::deny::DenyReason;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
 
 /// The media type of JSON.
 pub(in crate::web) const JSON: &str = "application/json";
@@ -81,6 +82,15 @@ impl<T> Describe for State<T> {
 impl<T: Describe> Describe for Result<T, Problem> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         T::describe(operation, schemas);
+    }
+}
+
+impl<T: Describe, R: Refuses> Describe for Result<T, Refused<R>> {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        T::describe(operation, schemas);
+        operation.refuse(R::ALL);
+        // Every use case reads or writes the store.
+        operation.refuse(&[Kind::StoreUnavailable]);
     }
 }
 
@@ -407,7 +417,7 @@ impl Documented {
         let code = problem.map(|problem| problem.kind.row().1);
         let oauth = extensions.get::<OAuthProblem>();
         match code.or(oauth.map(|oauth| oauth.code)) {
-            Some("internal_error") => None,
+            Some(code) if code == Kind::Internal.as_str() => None,
             Some(code) => (!self.0.contains(&(status, code))).then(|| code.to_owned()),
             None if self.0.iter().any(|(known, _)| *known == status) => None,
             None => Some(status.to_string()),

@@ -16,7 +16,6 @@ use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::api::session::opened;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call, own_view, session_of};
@@ -156,15 +155,16 @@ pub(in crate::web) async fn log_in(
     let rd = form.rd.or_else(|| parameter(query.as_deref(), "rd"));
     let back = destination(&scope, rd);
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let opened = accounts
         .login_of_browser(&call(&scope, None), &form.username, form.password)
         .await;
-    match outcome.map_err(Problem::from).and_then(opened) {
+    match opened {
         Ok(opened) => {
             end_former(&scope, &headers).await;
             lead_back(&portal, &scope, &opened, back.as_ref())
         }
-        Err(problem) => {
+        Err(halt) => {
+            let problem = Problem::from(halt);
             let shown: String = form.username.chars().take(NAME_CHARS_MAX).collect();
             let filled = Filled {
                 message: Some(words_of(&problem)),

@@ -9,12 +9,11 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::me::IdentityConfirmed;
-use crate::account::password::{PasswordSet, WantedPassword};
+use crate::account::halt::Halt;
+use crate::account::password::WantedPassword;
 use crate::model::account::{Purpose, Username};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::api::password::problem;
 use crate::web::body::{FormFields, PageForm};
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
@@ -158,12 +157,13 @@ async fn change_identity(
     link: &Link,
 ) -> Result<Response, Problem> {
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let confirmed = accounts
         .confirm_identity(&call(scope, None), link.token.expose())
-        .await?;
-    match outcome {
-        IdentityConfirmed::Done(_) => portal.lead_to_login("address_changed"),
-        IdentityConfirmed::Refused => Ok(refused(portal, scope, link, Kind::TokenInvalid.into())),
+        .await;
+    match confirmed {
+        Ok(_) => portal.lead_to_login("address_changed"),
+        Err(Halt::Refused(refusal)) => Ok(refused(portal, scope, link, refusal.into())),
+        Err(Halt::Failed(error)) => Err(error.into()),
     }
 }
 
@@ -190,7 +190,7 @@ async fn set(
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let set = accounts
         .set_password_by_link(
             &call(scope, None),
             link.token.expose(),
@@ -198,14 +198,10 @@ async fn set(
             wanted,
         )
         .await;
-    let problem = match outcome {
-        Ok(PasswordSet::Done(_)) => {
-            return portal.lead_to_login("password_set");
-        }
-        Ok(PasswordSet::Refused(refusal)) => problem(&refusal),
-        Err(error) => error.into(),
-    };
-    Ok(refused(portal, scope, link, problem))
+    match set {
+        Ok(_) => portal.lead_to_login("password_set"),
+        Err(halt) => Ok(refused(portal, scope, link, halt.into())),
+    }
 }
 
 /// The page again, with what is wrong; a link that is void has no form any more, and says what to do instead.
