@@ -1,4 +1,4 @@
-//! Opaque tokens and ids: draw, take apart, digest.
+//! Opaque tokens and ids: drawing, parsing and digests.
 
 use std::path::Path;
 
@@ -10,22 +10,19 @@ use zeroize::Zeroizing;
 pub use crate::crypto::api_key::{ApiKeyText, is_api_key_form};
 use crate::crypto::digest::{copy_32, digest, digests_match};
 use crate::crypto::key_file::KeyFileError;
-use crate::crypto::random::SECRET_BYTES;
-pub use crate::crypto::session_cookie::SessionCookie;
+pub use crate::crypto::session_secret::{RefreshToken, SessionCookie};
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
-/// What a refresh token begins with.
-const REFRESH_PREFIX: &str = "dwr_";
-/// What a one-time token begins with.
+/// Prefix of one-time tokens.
 const ONE_TIME_PREFIX: &str = "dwo_";
 
 /// Draws a one-time token of 256 bits and its digest.
 ///
-/// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole.
+/// The token is `dwo_` and 43 characters of base64url. The digest is SHA-256 of the whole token.
 #[must_use]
 pub fn draw_one_time() -> (Secret, Digest) {
     let secret = random::secret_text();
@@ -34,10 +31,10 @@ pub fn draw_one_time() -> (Secret, Digest) {
     (token, digest)
 }
 
-/// Whether a text reads as one of our own credentials, whether it counts or not: what must not be shown to others.
+/// Whether a text has the form of one of the gateway's credentials, valid or not, and so must not be shown to others.
 ///
-/// That is whatever begins as our API keys, refresh tokens, one-time tokens and cookies do (`dwk_` and its like), and what
-/// has the form of an imported API key. Our own JWTs are told by their issuer.
+/// These are texts with the prefix of an API key, a refresh token, a one-time token or a cookie (`dwk_` and the like), and
+/// texts of the form of an imported API key. The gateway's own JWTs are recognised by their issuer.
 #[must_use]
 pub fn is_own_form(text: &str) -> bool {
     let begins_as_ours = text
@@ -54,7 +51,7 @@ macro_rules! draw_id {
         pub fn $draw() -> $id {
             loop {
                 let text = Zeroizing::new(format!("{}{}", $id::PREFIX, random::id_text()));
-                // 22 characters of base64url keep the rule of every id: the first turn returns.
+                // 22 characters of base64url are valid in every id, so the first iteration returns.
                 if let Ok(id) = $id::parse(&text) {
                     return id;
                 }
@@ -64,108 +61,44 @@ macro_rules! draw_id {
 }
 
 draw_id! {
-    /// Draws a fresh uid: 128 random bits.
+    /// Draws a uid of 128 random bits.
     draw_user_id, UserId
 }
 draw_id! {
-    /// Draws a fresh account id: 128 random bits.
+    /// Draws an account id of 128 random bits.
     draw_account_id, AccountId
 }
 draw_id! {
-    /// Draws a fresh session id: 128 random bits.
+    /// Draws a session id of 128 random bits.
     draw_session_id, SessionId
 }
 draw_id! {
-    /// Draws a fresh settings id: 128 random bits.
+    /// Draws a settings id of 128 random bits.
     draw_settings_id, SettingsId
 }
 draw_id! {
-    /// Draws a fresh id of a mail: 128 random bits.
+    /// Draws an id of a mail, of 128 random bits.
     draw_mail_id, MailId
 }
 
-/// Draws a text for a claim `jti`: 128 random bits in 22 characters of base64url.
+/// Draws a value of the claim `jti`: 128 random bits in 22 characters of base64url.
 #[must_use]
 pub fn draw_jti() -> String {
     random::id_text()
 }
 
-/// Draws a fresh key id: 8 characters of base 62. They can repeat: whoever stores it checks that it is free.
+/// Draws a key id of 8 characters of base 62. It may not be unique, so the store checks that it is free.
 #[must_use]
 pub fn draw_key_id() -> KeyId {
     loop {
-        // Eight of base 62 keep the rule of a key id: the first turn returns.
+        // Eight characters of base 62 are a valid key id, so the first iteration returns.
         if let Ok(id) = KeyId::parse(&random::base62(8)) {
             return id;
         }
     }
 }
 
-/// A refresh token as it is presented: it names its session and holds 256 bits.
-///
-/// Its form is `dwr_<session id without its prefix>.<43 characters of base64url>`.
-#[derive(Clone, Debug)]
-pub struct RefreshToken {
-    /// The session it belongs to.
-    pub session: SessionId,
-    /// The whole token.
-    text: Secret,
-}
-
-impl RefreshToken {
-    /// Draws the first token of a session.
-    #[must_use]
-    pub fn draw(session: SessionId) -> Self {
-        Self::new(session, &random::secret_text())
-    }
-
-    fn new(session: SessionId, secret: &str) -> Self {
-        let text = session_text(REFRESH_PREFIX, &session, secret);
-        Self { session, text }
-    }
-
-    /// Reads a presented token; `None` if the form is wrong.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        session_of(REFRESH_PREFIX, text).map(|session| Self {
-            session,
-            text: Secret::new(text.to_owned()),
-        })
-    }
-
-    /// The whole token.
-    #[must_use]
-    pub fn text(&self) -> Secret {
-        self.text.clone()
-    }
-
-    /// SHA-256 of the whole token.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        digest(self.text.expose())
-    }
-}
-
-/// A secret of 256 bits that names its session: `<prefix><session id without its prefix>.<43 characters of base64url>`.
-pub(in crate::crypto) fn session_text(prefix: &str, session: &SessionId, secret: &str) -> Secret {
-    let id = session.as_str();
-    let id = id.strip_prefix(SessionId::PREFIX).unwrap_or(id);
-    Secret::new(format!("{prefix}{id}.{secret}"))
-}
-
-/// The session that a text of the form of [`session_text`] names; `None` if the form is wrong.
-pub(in crate::crypto) fn session_of(prefix: &str, text: &str) -> Option<SessionId> {
-    let (id, secret) = text.strip_prefix(prefix)?.split_once('.')?;
-    // The length first: nobody gets megabytes decoded.
-    if secret.len() != 43 || 64 < id.len() {
-        return None;
-    }
-    let session = SessionId::parse(&format!("{}{id}", SessionId::PREFIX)).ok()?;
-    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret).ok()?);
-    (bytes.len() == SECRET_BYTES).then_some(session)
-}
-
-/// The secret keys under which tokens are digested and derived, kept in the key directory with mode 0600.
+/// The secret keys for digests and derivation of tokens, which are in the key directory with mode 0600.
 pub struct TokenKeys {
     api_key: hmac::Key,
     refresh: hmac::Key,
@@ -179,11 +112,11 @@ impl std::fmt::Debug for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Opens the keys in `dir`, making them at the first start; without a directory they live as long as the process.
+    /// Opens the keys in `dir`, and creates missing ones. Without a directory they live as long as the process.
     ///
-    /// The files are `apikey.key`, `refresh.key` and `count.key`, 32 random bytes each. With the first lost or changed no
-    /// API key is recognised any more; with the second, a refresh within the grace gives no successor that counts; with
-    /// the third, limits are counted from nothing.
+    /// The files are `apikey.key`, `refresh.key` and `count.key`, of 32 random bytes each. Without the first no API key is
+    /// recognised any more, without the second a refresh within the grace period gives an invalid successor, and without the
+    /// third all rate limits start again.
     ///
     /// # Errors
     /// When a file cannot be read, written, or is not a key of 32 bytes.
@@ -208,8 +141,8 @@ impl TokenKeys {
         Digest(copy_32(hmac::sign(&self.api_key, &inner.0).as_ref()))
     }
 
-    /// The keyed digest of an imported key of which the SHA-256 of the secret is known. It differs from that of an own
-    /// key with the same secret, so that an own key without its prefix and checksum opens nothing.
+    /// The keyed digest of an imported key, from the SHA-256 of its secret. It differs from that of an own key with the same
+    /// secret, so that an own key without its prefix and checksum is refused.
     #[must_use]
     pub fn imported_key_digest(&self, inner: &Digest) -> Digest {
         let mut context = hmac::Context::with_key(&self.api_key);
@@ -218,14 +151,14 @@ impl TokenKeys {
         Digest(copy_32(context.sign().as_ref()))
     }
 
-    /// Whether a presented key is the one of that digest, in constant time.
+    /// Whether a presented key has this digest, in constant time.
     #[must_use]
     pub fn api_key_matches(&self, key: &ApiKeyText, digest: &Digest) -> bool {
         digests_match(&self.api_key_digest(key), digest)
     }
 
-    /// What something is counted under: a keyed digest of `parts`, in their order. A name as typed may be a password that
-    /// was typed into the wrong field, so nothing that rests can be tried against without the key.
+    /// The key of a rate limit: a keyed digest of `parts`, in their order. A typed name may be a password in the wrong field, so
+    /// the stored digest must not be open to guessing without the key.
     #[must_use]
     pub fn count_key(&self, parts: &[&str]) -> Digest {
         let mut context = hmac::Context::with_key(&self.count);
@@ -235,16 +168,16 @@ impl TokenKeys {
         Digest(copy_32(context.sign().as_ref()))
     }
 
-    /// The one successor of a refresh token: derived, so that it need not be stored.
+    /// The only successor of a refresh token, which is derived and so need not be stored.
     #[must_use]
     pub fn successor(&self, token: &RefreshToken) -> RefreshToken {
-        let tag = hmac::sign(&self.refresh, token.text.expose().as_bytes());
+        let tag = hmac::sign(&self.refresh, token.text().expose().as_bytes());
         let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(tag.as_ref()));
         RefreshToken::new(token.session.clone(), &secret)
     }
 }
 
-/// One HMAC key, from its file.
+/// Reads an HMAC key from its file.
 fn open_key(dir: Option<&Path>, file: KeyFile) -> Result<hmac::Key, KeyFileError> {
     let secret = key_file::secret(dir, file.name())?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice()))
@@ -456,7 +389,7 @@ mod tests {
         let token = RefreshToken::draw(session());
         let shown = format!("{keys:?} {key:?} {token:?}");
         assert!(!shown.contains(key.secret().expose()));
-        assert!(!shown.contains(token.text.expose()));
+        assert!(!shown.contains(token.text().expose()));
         assert!(shown.contains("TokenKeys(..)"));
     }
 
@@ -472,8 +405,19 @@ mod tests {
             let Ok(text) = std::str::from_utf8(bytes) else {
                 return;
             };
-            let refresh = RefreshToken::parse(text).map(|token| (token.text(), token.session));
-            let cookie = SessionCookie::parse(text).map(|token| (token.text(), token.session));
+            let secret = || text.split_once('.').unwrap().1;
+            let refresh = RefreshToken::parse(text).map(|token| {
+                (
+                    token.text(),
+                    RefreshToken::new(token.session, secret()).text(),
+                )
+            });
+            let cookie = SessionCookie::parse(text).map(|token| {
+                (
+                    token.text(),
+                    SessionCookie::new(token.session, secret()).text(),
+                )
+            });
             let key = ApiKeyText::parse(text);
             let jwt = UnverifiedToken::parse(text);
             let kinds = [
@@ -489,13 +433,9 @@ mod tests {
             if jwt.is_ok() {
                 assert!(!is_own_form(text) && !is_api_key_form(text));
             }
-            for (prefix, read) in [(REFRESH_PREFIX, refresh), ("dws_", cookie)] {
-                let Some((whole, session)) = read else {
-                    continue;
-                };
-                let (_, secret) = text.split_once('.').unwrap();
+            for (whole, written) in [refresh, cookie].into_iter().flatten() {
                 assert_eq!(whole.expose(), text);
-                assert_eq!(session_text(prefix, &session, secret).expose(), text);
+                assert_eq!(written.expose(), text);
             }
             if let Some(key) = key {
                 assert_eq!(key.text().expose(), text);
