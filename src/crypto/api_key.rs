@@ -4,14 +4,14 @@ use crate::crypto::random;
 use crate::model::id::KeyId;
 use crate::model::secret::Secret;
 
-/// What an API key begins with, so that scanners find one that leaked.
+/// Prefix of API keys, by which scanners find leaked ones.
 const API_KEY_PREFIX: &str = "dwk_";
-/// Random characters of an API key's secret: 160 bits.
+/// Number of random characters of an API key's secret: 160 bits.
 const API_KEY_RANDOM_CHARS: usize = 27;
-/// Characters of its checksum.
+/// Number of characters of the checksum.
 const API_KEY_CHECKSUM_CHARS: usize = 5;
 
-/// An API key as it is presented: `dwk_<key id, 8>.<secret, 32>`, its checksum already checked, or an imported one,
+/// A presented API key: `dwk_<key id, 8>.<secret, 32>`, whose checksum has been verified, or an imported one,
 /// `<key id, 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
 #[derive(Clone, Debug)]
 pub struct ApiKeyText {
@@ -19,7 +19,7 @@ pub struct ApiKeyText {
     pub id: KeyId,
     /// The 32 characters behind the dot.
     secret: Secret,
-    /// Without the prefix, as apicrud made it.
+    /// Whether it has no prefix, like the keys of apicrud.
     is_imported: bool,
 }
 
@@ -39,7 +39,7 @@ impl ApiKeyText {
         }
     }
 
-    /// Reads a presented key; `None` if the form or the checksum is wrong.
+    /// Parses a presented key; `None` if the form or the checksum is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (own, is_imported) = match text.strip_prefix(API_KEY_PREFIX) {
@@ -62,7 +62,7 @@ impl ApiKeyText {
         })
     }
 
-    /// Whether it came without the prefix: it can be an imported key only.
+    /// Whether it has no prefix, as only imported keys do.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.is_imported
@@ -73,7 +73,7 @@ impl ApiKeyText {
         &self.secret
     }
 
-    /// The whole key, to be shown once: 45 characters; 41 of an imported one.
+    /// The whole key, which is shown once: 45 characters, or 41 of an imported one.
     #[must_use]
     pub fn text(&self) -> Secret {
         let prefix = if self.is_imported { "" } else { API_KEY_PREFIX };
@@ -81,8 +81,8 @@ impl ApiKeyText {
     }
 }
 
-/// Whether a text has the form of an API key, whether it is one or not: it begins as ours do, or reads as an imported one.
-/// Neither can be taken for a JWT, which has two dots.
+/// Whether a text has the form of an API key: it has the prefix, or the form of an imported one. Neither can be taken for a
+/// JWT, which has two dots.
 #[must_use]
 pub fn is_api_key_form(text: &str) -> bool {
     text.starts_with(API_KEY_PREFIX) || ApiKeyText::parse(text).is_some()
@@ -90,7 +90,7 @@ pub fn is_api_key_form(text: &str) -> bool {
 
 /// CRC-32 of everything before it, modulo 62^5, as five digits with the most significant first.
 ///
-/// It tells a mistyped key from a wrong one without a look-up; it protects nothing.
+/// It distinguishes a mistyped key from a wrong one without a look-up. It is not a security measure.
 fn api_key_checksum(id: KeyId, random: &str) -> [u8; API_KEY_CHECKSUM_CHARS] {
     let mut crc = crc32fast::Hasher::new();
     for part in [API_KEY_PREFIX, id.as_str(), ".", random] {

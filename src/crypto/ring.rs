@@ -1,4 +1,4 @@
-//! A ring of signing keys in words: what it signs, and where each of its keys stands.
+//! The uses of a ring of signing keys, and the states of its keys.
 
 use crate::model::clock::Timestamp;
 use crate::model::key_file::KeyFile;
@@ -8,12 +8,12 @@ use crate::model::key_file::KeyFile;
 #[error("cannot sign a token")]
 pub struct SignError;
 
-/// What a ring of keys signs. Each kind has keys and a `typ` of its own, so that none can stand for another.
+/// The use of a ring of keys. Each use has its own keys and `typ`, so that no token can be used for another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// The gateway's own access tokens (RFC 9068).
     AccessToken,
-    /// What an upstream is told in `X-Auth-Assertion`; nobody's credential.
+    /// The assertions for upstreams in `X-Auth-Assertion`, which are not credentials.
     Assertion,
 }
 
@@ -37,15 +37,15 @@ impl Signed {
     }
 }
 
-/// Where a signing key stands in its life.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
-    /// Published, not used yet.
+    /// The key is published, and not used yet.
     Next,
-    /// Signs.
+    /// The key signs.
     Active,
-    /// Signs no more; published until what it signed has expired.
+    /// The key does not sign any more, and is published until its signatures have expired.
     Retiring,
 }
 
@@ -58,8 +58,8 @@ pub struct KeyInfo {
     pub algorithm: String,
     /// Next, active or retiring.
     pub state: KeyState,
-    /// When it was made.
+    /// Time of its creation.
     pub created: Timestamp,
-    /// When a retiring key goes.
+    /// Time at which a retiring key is removed.
     pub retires: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! A file that keeps a ring of signing keys: `signing.json`, `assertion.json`.
+//! The file of a ring of signing keys: `signing.json`, `assertion.json`.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// The form below. A file of another one was written by another gateway.
+/// Version of the format. A file of another version was written by another release.
 const VERSION: u32 = 1;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct KeyIn {
     state: KeyState,
     created: Timestamp,
     retires: Option<Timestamp>,
-    /// PKCS#8, or an HMAC secret, in base64.
+    /// The key in PKCS#8, or the HMAC secret, in base64.
     private: Secret,
 }
 
@@ -54,7 +54,7 @@ struct KeyOut<'a> {
     private: &'a str,
 }
 
-/// Reads the ring, and what its file is recognised by; `None` if there is no file yet.
+/// Reads the ring and the fingerprint of its file; `None` if there is no file yet.
 pub(crate) fn read(
     path: &Path,
     signed: Signed,
@@ -63,7 +63,7 @@ pub(crate) fn read(
         return Ok(None);
     };
     let fingerprint = key_file::fingerprint(signed.file().name(), &text);
-    // What the parser says may hold a part of a key.
+    // The parser's error may contain a part of a key.
     let file: FileIn = serde_json::from_slice(&text).map_err(|_| {
         key_file::unfit(
             path,
@@ -111,7 +111,7 @@ fn is_ring(keys: &[SigningKey]) -> bool {
         && kids.len() == keys.len()
 }
 
-/// The ring as its file holds it.
+/// Serialises the ring for its file.
 pub(crate) fn text(
     signed: Signed,
     keys: &[SigningKey],
@@ -132,7 +132,7 @@ pub(crate) fn text(
         version: VERSION,
         keys: keys.collect(),
     };
-    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    // Allocated at its full size, since a buffer that grows leaves copies of the secret behind.
     let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
     serde_json::to_writer_pretty(&mut *text, &file).map_err(|_| {
         key_file::unfit(

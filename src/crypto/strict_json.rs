@@ -1,4 +1,4 @@
-//! JSON read strictly: what two readers could understand in two ways is refused.
+//! Strict JSON: texts that two parsers could read differently are refused.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Objects and arrays within each other; the outermost object is the first.
+/// Maximum depth of nested objects and arrays, the outermost object included.
 const DEPTH_MAX: usize = 32;
 
-/// Reads one JSON object in UTF-8, and nothing but white space around it.
+/// Parses one JSON object in UTF-8, with only white space around it.
 ///
-/// `None` for a member that comes twice at any depth (compared after escapes are undone), for more than 32 objects and
-/// arrays within each other, for a number that is not finite, and for what RFC 8259 does not allow, a byte order mark
-/// and lone surrogates included. Takes time in proportion to the length, and no more stack than 32 levels.
+/// `None` for duplicate members at any depth (compared with escapes decoded), for more than 32 nested objects and arrays,
+/// for a number that is not finite, and for anything that RFC 8259 does not allow, such as a byte order mark and lone
+/// surrogates. Takes time in proportion to the length, and stack for at most 32 levels.
 ///
 /// Sources: RFC 7515 section 4, RFC 7519 section 4 (no duplicate members), RFC 8725 section 3.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// Builds a value, with room for so many more levels.
+/// Builds a value of at most this many further levels.
 #[derive(Clone, Copy)]
 struct Strict {
     depth_left: usize,

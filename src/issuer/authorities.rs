@@ -1,20 +1,20 @@
-//! Who may vouch for issuers: what the system trusts, or a file of the issuer's own.
+//! Certificate authorities of issuers: those of the system, or a file of the issuer's own.
 
 use crate::config::{Issuer, KeySource};
 use crate::crypto::digest;
 use crate::fetch::Trust;
 use crate::issuer::{IssuerError, read};
 
-/// The file of an issuer's own authorities.
+/// The file with an issuer's own authorities.
 pub(in crate::issuer) struct CaFile {
-    /// A digest of it.
+    /// A digest of the file.
     pub(in crate::issuer) mark: [u8; 32],
     pem: Vec<u8>,
     path: String,
 }
 
 impl CaFile {
-    /// Reads it; `None` if there is none.
+    /// Reads the file, if one is configured.
     pub(in crate::issuer) fn read(settings: &Issuer) -> Result<Option<Self>, IssuerError> {
         let Some(path) = &settings.remote.ca_file else {
             return Ok(None);
@@ -28,14 +28,14 @@ impl CaFile {
     }
 }
 
-/// What the system trusts is read once, and only if somebody needs it.
+/// The authorities of the system, which are read once and only if they are needed.
 #[derive(Default)]
 pub(in crate::issuer) struct Authorities {
     system: Option<Trust>,
 }
 
 impl Authorities {
-    /// `file`: the issuer's own, if it has one. `None`: the issuer is asked nothing.
+    /// The authorities of an issuer, from its own file if it has one; `None`: no request is sent to the issuer.
     pub(in crate::issuer) fn of(
         &mut self,
         settings: &Issuer,

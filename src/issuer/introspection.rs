@@ -1,4 +1,4 @@
-//! Opaque tokens: the issuer is asked what they are worth (RFC 7662).
+//! Introspection of opaque tokens by their issuer (RFC 7662).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,41 +25,41 @@ use crate::model::clock::Clock;
 use crate::model::token_fault::{FaultKind, TokenFault};
 use crate::telemetry::issuer::{Introspected, IssuerMetrics};
 
-/// A question may take this long; the request that needs it waits.
+/// Maximum time of one question, for which the caller's request waits.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(2),
     body_bytes_max: 64 * 1024,
 };
-/// Questions at once: what is slow must not pile up.
+/// Maximum number of concurrent questions.
 const AT_ONCE_MAX: usize = 32;
-/// Of these, questions that clients of one network cause: made-up tokens must not take all the places.
+/// Maximum number of concurrent questions for one client network, so that made-up tokens do not take all the places.
 const AT_ONCE_OF_NETWORK_MAX: usize = 8;
-/// How long a token that is refused is not asked about again.
+/// Time for which a refused token is cached.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// Tokens that are remembered as refused.
+/// Maximum number of cached refused tokens.
 const REFUSED_MAX: u64 = 100_000;
-/// How often an issuer is asked that cannot be reached, and how long a token is not asked about whose question failed.
+/// Interval of questions to an unreachable issuer, and time for which a failed question is cached.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An issuer that fails is told of no more often than this.
+/// Minimum interval between log lines about a failing issuer.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// What an opaque token is worth.
+/// The result of an introspection.
 #[derive(Clone, Debug)]
 pub enum Said {
-    /// The issuer calls it active.
+    /// The token is active.
     Active {
-        /// What it says of the token.
+        /// The claims of the token.
         claims: Arc<Map<String, Value>>,
-        /// For how long that counts at most.
+        /// Maximum time for which the result may be cached.
         ttl: Duration,
     },
-    /// It is refused.
+    /// The token is refused.
     Refused(TokenFault),
 }
 
-/// Why a question got no answer.
+/// The error of a question without an answer.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+enum IntrospectionError {
     #[error("the introspection endpoint {0}")]
     Fetch(#[source] FetchError),
     #[error(
@@ -72,19 +72,19 @@ enum AskError {
     Crowded,
 }
 
-/// What an unanswered question tells of the way to the issuer.
+/// What an unanswered question reveals about the connection to the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// It leads nowhere, or not to the issuer: no token can have caused that.
+enum IssuerReachability {
+    /// The issuer is unreachable, which no token can have caused.
     Shut,
-    /// It leads to an issuer that did not answer this question.
+    /// The issuer is reachable, but did not answer this question.
     Open,
-    /// Nothing.
+    /// It reveals nothing about the connection.
     Unknown,
 }
 
-impl AskError {
-    const fn way(&self) -> Way {
+impl IntrospectionError {
+    const fn way(&self) -> IssuerReachability {
         use FetchError::{
             Connect, Forbidden, Name, NoAddress, NotLoopback, Protocol, Resolve, Status, Target,
             Tls, TooLarge, TooSlow,
@@ -92,20 +92,20 @@ impl AskError {
         match self {
             Self::Fetch(
                 Connect(_) | Forbidden | Name | NoAddress | NotLoopback | Resolve(_) | Tls(_),
-            ) => Way::Shut,
+            ) => IssuerReachability::Shut,
             Self::Fetch(Protocol(_) | Status(_) | TooLarge(_))
             | Self::Refusal(_)
-            | Self::Garbage => Way::Open,
-            // A token may have caused that an answer takes too long, and an issuer that none comes.
-            Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => Way::Unknown,
+            | Self::Garbage => IssuerReachability::Open,
+            // A slow answer may be caused by the token, and a missing one by the issuer.
+            Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => IssuerReachability::Unknown,
         }
     }
 }
 
-/// While an issuer cannot be reached: one question after the other finds out whether it can be again.
+/// The pause while an issuer is unreachable, in which single questions find out whether it is reachable again.
 #[derive(Debug, Default)]
 struct Pause {
-    /// When the next question may be asked, in milliseconds of the clock; 0: there is no pause.
+    /// Time of the next question, in milliseconds of the clock; 0: there is no pause.
     next_ms: AtomicU64,
 }
 
@@ -118,7 +118,7 @@ impl Pause {
         self.next_ms.store(0, Ordering::Release);
     }
 
-    /// Whether a question may be asked now: in a pause, one each time that [`PAUSE`] has gone by.
+    /// Whether a question may be sent now. In a pause, one may be sent in each [`PAUSE`].
     fn lets_through(&self, now: Duration) -> bool {
         let next = self.next_ms.load(Ordering::Acquire);
         if next == 0 {
@@ -134,14 +134,14 @@ impl Pause {
     }
 }
 
-/// What a question brought, and until when it counts.
+/// The result of a question, and its expiry.
 #[derive(Clone)]
-struct Answered {
+struct CachedAnswer {
     said: Result<Said, IssuerDown>,
     until: Duration,
 }
 
-/// Asks one issuer about opaque tokens, one question for each token at a time.
+/// Introspects opaque tokens of one issuer, with a single flight for each token.
 pub(in crate::issuer) struct Introspector {
     name: String,
     settings: Introspection,
@@ -149,14 +149,14 @@ pub(in crate::issuer) struct Introspector {
     trust: Trust,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
-    /// By client network.
+    /// Questions in progress by client network.
     at_once: Places<IpAddr>,
-    /// Questions under way, and tokens that are refused.
-    asked: Cache<Digest, Arc<OnceCell<Answered>>>,
+    /// Questions in progress, and refused tokens.
+    asked: Cache<Digest, Arc<OnceCell<CachedAnswer>>>,
     /// Whether the last question failed.
     has_failed: AtomicBool,
     pause: Pause,
-    /// When a failure was told last, in milliseconds of the clock and one more; 0: never.
+    /// Time of the last log line about a failure, in milliseconds of the clock plus one; 0: never.
     told_ms: AtomicU64,
 }
 
@@ -192,7 +192,7 @@ impl Introspector {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// What the issuer says of a token now, or said within the last seconds if it is refused.
+    /// Introspects a token. A refusal may come from the cache.
     pub(in crate::issuer) async fn ask(
         &self,
         text: &str,
@@ -215,9 +215,9 @@ impl Introspector {
         answered.said
     }
 
-    /// Remembers that a token is refused though the issuer calls it active.
+    /// Caches a refusal of a token that the issuer calls active.
     pub(in crate::issuer) fn refuse(&self, text: &str, fault: &TokenFault) {
-        let refused = Answered {
+        let refused = CachedAnswer {
             said: Ok(Said::Refused(fault.clone())),
             until: self.clock.elapsed() + REFUSED_FOR,
         };
@@ -225,8 +225,8 @@ impl Introspector {
         self.asked.insert(digest::digest(text), cell);
     }
 
-    async fn question(&self, text: &str, network: IpAddr) -> Answered {
-        let counts_for = |said, time| Answered {
+    async fn question(&self, text: &str, network: IpAddr) -> CachedAnswer {
+        let counts_for = |said, time| CachedAnswer {
             said,
             until: self.clock.elapsed() + time,
         };
@@ -236,16 +236,16 @@ impl Introspector {
         match self.fetch(text, network).await {
             Ok(said) => {
                 self.note_answer(&said);
-                // An active one is remembered by who decides, with everything that depends on it.
+                // An active token is cached by the verifier, with everything that depends on it.
                 let time = match &said {
                     Said::Active { .. } => Duration::ZERO,
                     Said::Refused(_) => REFUSED_FOR,
                 };
                 counts_for(Ok(said), time)
             }
-            Err(AskError::Crowded) => {
+            Err(IntrospectionError::Crowded) => {
                 self.metrics.introspection(Introspected::Failed);
-                self.tell(&AskError::Crowded);
+                self.tell(&IntrospectionError::Crowded);
                 counts_for(Err(IssuerDown), Duration::ZERO)
             }
             Err(error) => {
@@ -256,10 +256,10 @@ impl Introspector {
         }
     }
 
-    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, AskError> {
+    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, IntrospectionError> {
         let place = self.at_once.take(network, FETCHER.timeout).await;
         let Some(_place) = place else {
-            return Err(AskError::Crowded);
+            return Err(IntrospectionError::Crowded);
         };
         let mut form = String::with_capacity(text.len() + 64);
         form.push_str("token_type_hint=access_token&token=");
@@ -268,19 +268,19 @@ impl Introspector {
         let replied = FETCHER
             .post_form(&self.settings.endpoint, &self.trust, authorization, form)
             .await
-            .map_err(AskError::Fetch)?;
+            .map_err(IntrospectionError::Fetch)?;
         let answer = match replied {
             Replied::Answer(answer) => answer,
             Replied::Refusal { status, body } => return refusal(status, &body),
         };
-        let claims = strict_json::object(&answer.body).ok_or(AskError::Garbage)?;
+        let claims = strict_json::object(&answer.body).ok_or(IntrospectionError::Garbage)?;
         match claims.get("active") {
             Some(Value::Bool(true)) => Ok(Said::Active {
                 claims: Arc::new(claims),
                 ttl: self.settings.ttl,
             }),
             Some(Value::Bool(false)) => Ok(Said::Refused(FaultKind::Inactive.into())),
-            _ => Err(AskError::Garbage),
+            _ => Err(IntrospectionError::Garbage),
         }
     }
 
@@ -294,21 +294,21 @@ impl Introspector {
         });
     }
 
-    /// Pauses all questions where the issuer cannot be reached. Whatever else goes wrong may be what the token's own text
-    /// has caused: however many clients send odd ones on purpose, the questions about others go on.
-    // INVARIANT: a question that has reached the issuer ends a pause, whatever came of it: else whoever asks with odd tokens
-    // first each time would keep it up.
-    fn note_failure(&self, error: &AskError) {
+    /// Pauses all questions if the issuer is unreachable. Other errors may be caused by the token itself, so questions about
+    /// other tokens continue, however many odd ones clients send.
+    // INVARIANT: a question that reaches the issuer ends a pause, whatever its result is. Otherwise a caller who sends odd
+    // tokens could prolong the pause.
+    fn note_failure(&self, error: &IntrospectionError) {
         self.has_failed.store(true, Ordering::Release);
         match error.way() {
-            Way::Shut => self.pause.begin(self.clock.elapsed()),
-            Way::Open => self.pause.end(),
-            Way::Unknown => {}
+            IssuerReachability::Shut => self.pause.begin(self.clock.elapsed()),
+            IssuerReachability::Open => self.pause.end(),
+            IssuerReachability::Unknown => {}
         }
         self.tell(error);
     }
 
-    fn tell(&self, error: &AskError) {
+    fn tell(&self, error: &IntrospectionError) {
         let now = millis(self.clock.elapsed()).saturating_add(1);
         let told = self.told_ms.load(Ordering::Relaxed);
         let is_due = told == 0 || told.saturating_add(millis(TELL_EVERY)) <= now;
@@ -326,10 +326,10 @@ impl Introspector {
     }
 }
 
-/// What a status between 400 and 499 means (RFC 6749 section 5.2, RFC 7662 section 2.3): a client that is refused, or may
-/// be, is an answer about no token; everything else is about what this one looks like. The gateway shows no bearer token of
-/// its own, so `invalid_token` (RFC 6750 section 3.1) is about the one that was asked about.
-fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
+/// The meaning of a status between 400 and 499 (RFC 6749 section 5.2, RFC 7662 section 2.3). A refusal of the gateway as a
+/// client says nothing about the token; any other is about the form of the token. The gateway sends no bearer token of its
+/// own, so `invalid_token` (RFC 6750 section 3.1) is about the introspected token.
+fn refusal(status: u16, body: &[u8]) -> Result<Said, IntrospectionError> {
     let error =
         strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
     let is_clients = matches!(
@@ -342,7 +342,7 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
         _ => false,
     };
     if !is_tokens {
-        return Err(AskError::Refusal(status));
+        return Err(IntrospectionError::Refusal(status));
     }
     let why = format!("it answers with status {status}");
     Ok(Said::Refused(FaultKind::NotAnswered.with(why)))
@@ -352,7 +352,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// HTTP Basic of a client, id and secret each form-encoded first (RFC 6749 section 2.3.1).
+/// HTTP Basic credentials of a client, whose id and secret are form-encoded first (RFC 6749 section 2.3.1).
 fn basic(client: &Client) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::with_capacity(8192));
     push_encoded(&mut pair, &client.id);
@@ -364,7 +364,7 @@ fn basic(client: &Client) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Appends a value as forms have it: letters, digits and `-._~` stand for themselves, all else is `%XX`.
+/// Appends a form-encoded value, in which everything but letters, digits and `-._~` is written as `%XX`.
 fn push_encoded(form: &mut String, value: &str) {
     form.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
 }
@@ -402,16 +402,37 @@ mod tests {
     fn only_a_way_that_is_shut_pauses_all() {
         let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let cases = [
-            (AskError::Fetch(FetchError::Connect(io())), Way::Shut),
-            (AskError::Fetch(FetchError::Tls(io())), Way::Shut),
-            (AskError::Fetch(FetchError::Resolve(io())), Way::Shut),
-            (AskError::Fetch(FetchError::NoAddress), Way::Shut),
-            (AskError::Fetch(FetchError::Status(500)), Way::Open),
-            (AskError::Fetch(FetchError::TooLarge(1)), Way::Open),
-            (AskError::Refusal(401), Way::Open),
-            (AskError::Garbage, Way::Open),
-            (AskError::Fetch(FetchError::TooSlow(PAUSE)), Way::Unknown),
-            (AskError::Crowded, Way::Unknown),
+            (
+                IntrospectionError::Fetch(FetchError::Connect(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Tls(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Resolve(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::NoAddress),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Status(500)),
+                IssuerReachability::Open,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::TooLarge(1)),
+                IssuerReachability::Open,
+            ),
+            (IntrospectionError::Refusal(401), IssuerReachability::Open),
+            (IntrospectionError::Garbage, IssuerReachability::Open),
+            (
+                IntrospectionError::Fetch(FetchError::TooSlow(PAUSE)),
+                IssuerReachability::Unknown,
+            ),
+            (IntrospectionError::Crowded, IssuerReachability::Unknown),
         ];
         for (error, way) in cases {
             assert_eq!(error.way(), way, "{error}");

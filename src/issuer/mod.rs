@@ -1,7 +1,7 @@
-//! Floor 3: foreign issuers: their keys, from files or fetched and kept fresh, and what they say of opaque tokens.
+//! Floor 3: foreign issuers: their keys, from files or fetched periodically, and the introspection of their opaque tokens.
 //!
-//! Nothing here is spawned: `app` runs [`IssuerState::keep_fresh`] of whatever [`Issuers::adopt`] has named last. A
-//! decision reads what that task has brought, and waits for it only where a token names a key that nobody knows.
+//! No task is spawned here: `app` runs [`IssuerState::keep_fresh`] for the issuers that [`Issuers::adopt`] got last. A
+//! decision reads the result of that task, and waits for it only if a token names an unknown key.
 
 mod authorities;
 mod introspection;
@@ -28,45 +28,45 @@ use crate::issuer::authorities::{Authorities, CaFile};
 pub use crate::issuer::introspection::Said;
 
 use crate::issuer::introspection::Introspector;
-use crate::issuer::kept::KeptFile;
-use crate::issuer::remote::{Parts, RemoteKeys};
-use crate::issuer::source::Source;
+use crate::issuer::kept::KeySetFile;
+use crate::issuer::remote::{RemoteKeys, RemoteKeysParts};
+use crate::issuer::source::KeySetSource;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::token_fault::TokenFault;
 use crate::telemetry::issuer::IssuerMetrics;
 use crate::telemetry::metrics::Metrics;
 
-/// Why an issuer cannot be made ready.
+/// The reason why an issuer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// A file could not be read.
     #[error("cannot read {path}")]
     Read {
-        /// Which file.
+        /// The file.
         path: String,
-        /// The system's words.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The file is no usable key set.
+    /// The file is not a usable key set.
     #[error("{path} cannot be used")]
     Keys {
-        /// Which file.
+        /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: KeySetError,
     },
-    /// The file of authorities is none.
+    /// The file is not one of certificate authorities.
     #[error("{path} cannot be used")]
     Authorities {
-        /// Which file.
+        /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: TrustError,
     },
-    /// TLS is needed, and the system trusts nobody.
+    /// TLS is needed, and the system has no certificate authorities.
     #[error(
         "the system trusts no authority: install its certificates (package ca-certificates), or name a `ca_file`"
     )]
@@ -76,24 +76,24 @@ pub enum IssuerError {
     Tls(#[source] TrustError),
 }
 
-/// It cannot be told whether the issuer stands for a token: it does not answer, and what is known of it is too old.
+/// The error of a token that cannot be verified: the issuer does not answer, and its last known keys are too old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an issuer is away")]
 pub struct IssuerDown;
 
-/// The keys of an issuer that count now, and by what it is known that they still do.
+/// The current keys of an issuer, and their generation.
 #[derive(Clone, Debug)]
 pub struct KeysNow {
     /// The keys.
     pub keys: Arc<KeySet>,
-    /// For [`IssuerState::is_current`].
+    /// The generation for [`IssuerState::is_current`].
     pub generation: u64,
 }
 
-/// What is known of one issuer. Outlives a reload that changes nothing about where it comes from.
+/// The state of one issuer. It outlives reloads that do not change the issuer's settings.
 pub struct IssuerState {
     settings: Issuer,
-    /// Of the file of authorities, if there is one.
+    /// Digest of the file of authorities, if there is one.
     authorities: Option<[u8; 32]>,
     keys: Keys,
     introspector: Option<Introspector>,
@@ -121,22 +121,22 @@ impl IssuerState {
         &self.settings.name
     }
 
-    /// Whether its tokens are verified with keys; else it is asked about each.
+    /// Whether its tokens are verified with keys. Otherwise each is introspected.
     #[must_use]
     pub const fn has_keys(&self) -> bool {
         !matches!(self.keys, Keys::None)
     }
 
-    /// Whether it can be asked about opaque tokens.
+    /// Whether it introspects opaque tokens.
     #[must_use]
     pub const fn introspects(&self) -> bool {
         self.introspector.is_some()
     }
 
-    /// The keys that count now. Waits for nothing, but for the end of the very first fetch while it is under way.
+    /// The current keys. Waits only for the first fetch, if it is in progress.
     ///
     /// # Errors
-    /// [`IssuerDown`]: there are none, or they were confirmed too long ago.
+    /// [`IssuerDown`] if there are none, or they were confirmed too long ago.
     pub async fn keys(&self) -> Result<KeysNow, IssuerDown> {
         match &self.keys {
             Keys::Fixed(keys) => Ok(KeysNow {
@@ -154,8 +154,8 @@ impl IssuerState {
         }
     }
 
-    /// Newer keys that hold one of this id, which [`IssuerState::keys`] lacked; `None`: there is no such key, as far as
-    /// can be told within 2 s. Causes at most one fetch each 30 s.
+    /// Newer keys with one of this id, which [`IssuerState::keys`] did not have; `None`: no such key is found within 2 s. Causes
+    /// at most one fetch in 30 s.
     pub async fn keys_with(&self, kid: &str) -> Option<KeysNow> {
         let Keys::Remote(remote) = &self.keys else {
             return None;
@@ -167,8 +167,8 @@ impl IssuerState {
         })
     }
 
-    /// Whether what was verified with the keys of a generation still counts: no key is gone since, and they are not too
-    /// old.
+    /// Whether results that were verified with the keys of a generation are still valid: no key has been removed since, and
+    /// the keys are not too old.
     #[must_use]
     pub fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         match &self.keys {
@@ -177,29 +177,29 @@ impl IssuerState {
         }
     }
 
-    /// Asks the issuer what an opaque token is worth, which a client at this address presents.
+    /// Introspects an opaque token, which a client at this address presents.
     ///
     /// # Errors
-    /// [`IssuerDown`]: it does not answer as it should.
+    /// [`IssuerDown`] if the issuer gives no valid answer.
     pub async fn introspect(&self, text: &str, client: IpAddr) -> Result<Said, IssuerDown> {
         let introspector = self.introspector.as_ref().ok_or(IssuerDown)?;
         introspector.ask(text, client).await
     }
 
-    /// Remembers for some seconds that an opaque token is refused, whatever the issuer says of it.
+    /// Caches the refusal of an opaque token for some seconds, whatever the issuer says of it.
     pub fn refuse(&self, text: &str, fault: &TokenFault) {
         if let Some(introspector) = &self.introspector {
             introspector.refuse(text, fault);
         }
     }
 
-    /// Its counters.
+    /// Counters of the issuer.
     #[must_use]
     pub const fn metrics(&self) -> &IssuerMetrics {
         &self.metrics
     }
 
-    /// Whether it cannot be reached.
+    /// Whether it is unreachable.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         let keys_are = matches!(&self.keys, Keys::Remote(remote) if remote.is_degraded());
@@ -210,7 +210,7 @@ impl IssuerState {
                 .is_some_and(Introspector::is_degraded)
     }
 
-    /// Fetches its keys again and again, as long as it is polled: by one task at a time. Returns at once where there is
+    /// Fetches its keys periodically, as long as it is polled, which one task at a time may do. Returns at once if there is
     /// nothing to fetch.
     pub async fn keep_fresh(&self) {
         if let Keys::Remote(remote) = &self.keys {
@@ -219,34 +219,34 @@ impl IssuerState {
     }
 }
 
-/// All issuers of one configuration, in its order.
+/// The issuers of one configuration, in its order.
 #[derive(Debug)]
 pub struct Issuers {
     all: Vec<Arc<IssuerState>>,
-    /// Those that are kept fresh; one for all configurations.
+    /// The issuers whose keys are fetched, shared by all configurations.
     adopted: watch::Sender<Vec<Arc<IssuerState>>>,
     metrics: Arc<Metrics>,
 }
 
-/// What issuers need beside their configuration.
+/// Dependencies of issuers.
 #[derive(Clone, Copy, Debug)]
 pub struct IssuerParts<'a> {
-    /// Directory in which fetched key sets are kept; made at the first of them.
+    /// Directory of fetched key sets, which is created for the first of them.
     pub dir: &'a Path,
-    /// Whether they are kept: a command that only reads makes no file.
+    /// Whether key sets may be written. A command that only reads writes none.
     pub keeps: bool,
-    /// Time.
+    /// The clock.
     pub clock: &'a Arc<dyn Clock>,
     /// Counters.
     pub metrics: &'a Arc<Metrics>,
 }
 
 impl Issuers {
-    /// Readies the issuers of a configuration: reads files, fetches nothing. Those that `before` had with the same
-    /// settings go on as they are.
+    /// Builds the issuers of a configuration. Reads files, and fetches nothing. Issuers that `before` has with the same
+    /// settings keep their state.
     ///
     /// # Errors
-    /// The first issuer, by name, that cannot be made ready; [`check`] tells all.
+    /// The first issuer, by name, that cannot be used; [`check`] gives all.
     pub fn open(
         issuers: &[Issuer],
         parts: IssuerParts<'_>,
@@ -272,7 +272,7 @@ impl Issuers {
         self.all.iter()
     }
 
-    /// From now on these are kept fresh, and no others.
+    /// Makes these the issuers whose keys are fetched.
     pub fn adopt(&self) {
         let before = self.adopted.send_replace(self.all.clone());
         let is_gone = |old: &&Arc<IssuerState>| self.all.iter().all(|new| new.name() != old.name());
@@ -281,14 +281,14 @@ impl Issuers {
         }
     }
 
-    /// Those that are to be kept fresh, as they were adopted last.
+    /// The issuers that were adopted last.
     #[must_use]
     pub fn adopted(&self) -> watch::Receiver<Vec<Arc<IssuerState>>> {
         self.adopted.subscribe()
     }
 }
 
-/// What keeps issuers from being made ready, each under its name. Reads files, and nothing else.
+/// The error of each issuer that cannot be used, with its name. Only reads files.
 #[must_use]
 pub fn check(issuers: &[Issuer]) -> Vec<(String, IssuerError)> {
     let mut authorities = Authorities::default();
@@ -319,7 +319,7 @@ fn state(
         return Ok(Arc::clone(old));
     }
     let metrics = parts.metrics.issuer(&settings.name);
-    let source = Source::of(&settings.keys, &settings.issuer);
+    let source = KeySetSource::of(&settings.keys, &settings.issuer);
     let trust = authorities.of(settings, file.as_ref())?;
     let introspection = settings.introspection.as_ref().zip(trust.clone());
     let introspector = introspection.map(|(introspection, trust)| {
@@ -331,9 +331,9 @@ fn state(
             metrics.keys(keys.keys().len());
             Keys::Fixed(Arc::new(keys))
         }
-        (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(Parts {
+        (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(RemoteKeysParts {
             name: settings.name.clone(),
-            kept: KeptFile::new(
+            kept: KeySetFile::new(
                 (parts.dir, parts.keeps),
                 &settings.name,
                 &settings.issuer,
@@ -357,7 +357,7 @@ fn state(
     }))
 }
 
-/// The settings that say what an issuer is known by; claims and their meaning are read anew at each reload.
+/// The settings that determine an issuer's state. Its claims are settings of each configuration.
 fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
     (
         (&settings.name, &settings.issuer, &settings.keys),
@@ -366,7 +366,7 @@ fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
     )
 }
 
-/// The keys that a file of the configuration holds, if it names one. Keys of it that cannot be used are logged.
+/// The keys of the configured file, if there is one. Keys that cannot be used are logged.
 fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
     let (path, parse): (&PathBuf, fn(&str, &[_]) -> _) = match &settings.keys {
         KeySource::JwksFile(path) => (path, KeySet::from_jwks),
@@ -390,7 +390,7 @@ fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
     Ok(Some(keys))
 }
 
-/// The text of a file, up to one byte more than a key set may have: that one is refused for its length.
+/// The text of a file, up to one byte more than a key set may have, so that a longer one is refused.
 fn read(path: &Path) -> Result<Zeroizing<String>, IssuerError> {
     let mut text = Zeroizing::new(String::new());
     let outcome = File::open(path).and_then(|file| {

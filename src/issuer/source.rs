@@ -1,4 +1,4 @@
-//! From where an issuer's keys are fetched, and how.
+//! The source of an issuer's keys.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::fetch::{Answer, FetchError, Fetcher, Trust};
 use crate::model::endpoint::Endpoint;
 use crate::telemetry::issuer::FetchOutcome;
 
-/// How long the place that discovery has named is taken for granted, while keys come from there.
+/// Time for which the URL from discovery is cached while keys can be fetched from it.
 const DISCOVERED_FOR: Duration = Duration::from_hours(1);
 
-/// Why a fetch brought no keys. Nothing of what came is part of it.
+/// The error of a fetch without keys. It contains nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::issuer) enum SourceError {
     #[error("the place of its keys {0}")]
@@ -42,8 +42,8 @@ impl SourceError {
     }
 }
 
-/// Where an issuer's keys are.
-pub(in crate::issuer) enum Source {
+/// The source of an issuer's keys.
+pub(in crate::issuer) enum KeySetSource {
     Url(Endpoint),
     Discovery {
         document: Endpoint,
@@ -52,11 +52,11 @@ pub(in crate::issuer) enum Source {
     },
 }
 
-/// What discovery has named, and until when that is taken for granted.
+/// The cached URL from discovery, and its expiry.
 pub(in crate::issuer) type Discovered = Option<(Endpoint, Duration)>;
 
-impl Source {
-    /// `None`: its keys are not fetched.
+impl KeySetSource {
+    /// Builds the source of an issuer; `None`: its keys are not fetched.
     pub(in crate::issuer) fn of(keys: &KeySource, issuer: &str) -> Option<Self> {
         match keys {
             KeySource::JwksUrl(endpoint) => Some(Self::Url(endpoint.clone())),
@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// The place that the configuration names.
+    /// The configured URL.
     pub(in crate::issuer) const fn place(&self) -> &Endpoint {
         match self {
             Self::Url(endpoint) => endpoint,
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// Fetches the key set as it is now, unread. `now`: the monotonic clock.
+    /// Fetches the key set, without parsing it. `now`: time of the monotonic clock.
     pub(in crate::issuer) async fn fetch(
         &self,
         fetcher: &Fetcher,
@@ -105,14 +105,14 @@ impl Source {
         };
         let answer = fetcher.get_from(&place, trust).await;
         let answer = answer.map_err(SourceError::Keys)?;
-        // Only where keys come from is remembered: a place that fails is asked for anew.
+        // Only the URL of a successful fetch is cached. After a failure discovery is repeated.
         *discovered = Some((place, until));
         Ok(answer)
     }
 }
 
-/// The place of the keys in a document of OpenID Connect discovery (section 3), which must be of this issuer (4.3) and
-/// stay on its hosts.
+/// The URL of the keys in a document of OpenID Connect discovery (section 3), which must name this issuer (section 4.3) and
+/// one of its hosts.
 fn read_document(body: &[u8], issuer: &str, hosts: &[String]) -> Result<Endpoint, SourceError> {
     let document = strict_json::object(body).ok_or(SourceError::NoDocument)?;
     let text = |name| document.get(name).and_then(Value::as_str);

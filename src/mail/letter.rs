@@ -1,4 +1,4 @@
-//! What is sealed: a message and between whom.
+//! A message with its sender and recipient, which is sealed for the outbox.
 
 use zeroize::Zeroizing;
 
@@ -6,14 +6,14 @@ use crate::crypto::seal::SealKey;
 use crate::model::id::MailId;
 use crate::model::mail::Sealed;
 
-/// A message on its way.
+/// A message with its envelope.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Letter {
     /// Address of the sender.
     pub from: String,
     /// Address of the recipient.
     pub to: String,
-    /// The whole message, its lines ended by `\n`. It may hold a one-time token.
+    /// The whole message, with lines ended by `\n`. It may hold a one-time token.
     pub message: Zeroizing<String>,
 }
 
@@ -24,16 +24,16 @@ impl std::fmt::Debug for Letter {
 }
 
 impl Letter {
-    /// Seals it for the outbox, under the id that it has there; `None`: it is beyond the limits of the library.
+    /// Seals it for the outbox under its id; `None`: it exceeds the limits of the library.
     pub(crate) fn seal(&self, key: &SealKey, id: &MailId) -> Option<Sealed> {
-        // Addresses hold no control characters.
+        // Addresses contain no control characters.
         let parts = [&self.from, "\0", &self.to, "\0", &self.message];
         let text = Zeroizing::new(parts.concat());
         let sealed = key.seal(id.as_str().as_bytes(), text.as_bytes());
         sealed.ok().map(Sealed)
     }
 
-    /// Opens it again; `None`: it was sealed with another key or under another id.
+    /// Opens a sealed letter; `None`: it was sealed with another key or under another id.
     pub(crate) fn open(key: &SealKey, id: &MailId, sealed: &Sealed) -> Option<Self> {
         let bytes = key.open_sealed(id.as_str().as_bytes(), &sealed.0)?;
         let (from, rest) = std::str::from_utf8(&bytes).ok()?.split_once('\0')?;
@@ -45,7 +45,7 @@ impl Letter {
         })
     }
 
-    /// The message with its lines ended by CRLF, as the wire wants them.
+    /// The message with lines ended by CRLF, as SMTP requires.
     pub(crate) fn on_the_wire(&self) -> Zeroizing<Vec<u8>> {
         let lines = self.message.matches('\n').count();
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.message.len() + lines));

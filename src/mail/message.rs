@@ -1,4 +1,4 @@
-//! A mail as a message: RFC 5322 in bytes.
+//! Builds messages in the format of RFC 5322.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,20 +15,20 @@ use crate::mail::template::Text;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;
 
-/// Longest line of a message without its end (RFC 5322 section 2.1.1).
+/// Maximum length of a line without its end (RFC 5322 section 2.1.1).
 const LINE_BYTES_MAX: usize = 998;
 
-/// Longest message, so that it fits into a record of the store when it is sealed.
+/// Maximum length of a message, so that it fits into a record of the store when it is sealed.
 const MESSAGE_BYTES_MAX: usize = 40 * 1024;
 
 fn carried(address: &EmailAddress) -> Option<lettre::Address> {
     address.as_str().parse().ok()
 }
 
-/// Builds a message of a plain part and, if there is one, an HTML part that says the same. Its lines are ended by `\n`, as
-/// files and programs of this system want it; a transport over SMTP ends them by CRLF itself.
+/// Builds a message from a plain part and, if there is one, an HTML part with the same content. Its lines end in `\n`, as
+/// files and local programs expect; the SMTP transport converts them to CRLF.
 ///
-/// An error says what does not fit, and holds no address.
+/// An error describes the part that does not fit, and contains no address.
 pub(crate) fn build(
     from: &Mailbox,
     to: &EmailAddress,
@@ -44,7 +44,7 @@ pub(crate) fn build(
         .subject(text.subject.as_str())
         .date(at)
         .message_id(Some(id))
-        // Nobody's holiday notice answers (RFC 3834).
+        // Suppresses automatic replies (RFC 3834).
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -74,10 +74,10 @@ pub(crate) fn build(
     })
 }
 
-/// The text as it is, in 7 or 8 bits.
+/// The unencoded text, in 7 or 8 bits.
 ///
-/// Left to itself the library encodes a text with a line of 76 characters or more, as a line with a link is, so that
-/// `token=` becomes `token=3D` and the line breaks. Up to 998 characters there is no need.
+/// By default the library encodes a text with a line of 76 characters or more, such as one with a link, so that `token=`
+/// becomes `token=3D` and the line breaks. Lines of up to 998 characters need no encoding.
 fn body(text: &str) -> Body {
     if text.lines().any(|line| LINE_BYTES_MAX < line.len()) {
         return Body::new(text.to_owned());

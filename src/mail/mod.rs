@@ -1,7 +1,7 @@
-//! Floor 3: messages to people.
+//! Floor 3: mails to people.
 //!
-//! A mail is rendered and sealed here, waits in the store's outbox, and goes out by a [`transport::Transport`]. What takes
-//! it from the outbox is [`delivery`]: an answer never waits for a mail server.
+//! A mail is rendered and sealed here, waits in the store's outbox, and is sent by a [`transport::Transport`]. The
+//! [`delivery`] takes it from the outbox, so an answer never waits for a mail server.
 
 pub mod delivery;
 mod letter;
@@ -20,73 +20,73 @@ use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
 use crate::model::secret::Secret;
 
-/// What a mail is about; each is a template.
+/// The purpose of a mail. Each has a template.
 #[derive(Clone, Debug)]
 pub enum Mail {
-    /// Confirm a registration: set the first password.
+    /// A registration is to be confirmed by setting the first password.
     ConfirmNew {
         /// One-time token of the link.
         token: Secret,
     },
-    /// An administrator has made an account: set the first password.
+    /// An administrator created the account, whose first password is to be set.
     Invitation {
         /// One-time token of the link.
         token: Secret,
-        /// What the account is called.
+        /// Username of the account.
         username: String,
     },
-    /// Somebody registered with an address that has an account.
+    /// A registration used an address that has an account.
     IdentityTaken,
-    /// The address is free, the name is not: ask for another.
+    /// A registration used a free address but a name that is taken.
     UsernameTaken {
-        /// The name that was asked for.
+        /// The name of the registration.
         username: String,
     },
-    /// Reset a password.
+    /// A password is to be reset.
     PasswordReset {
         /// One-time token of the link.
         token: Secret,
-        /// Whose account.
+        /// Username of the account.
         username: String,
     },
     /// The password was changed.
     PasswordChanged {
-        /// Whose account.
+        /// Username of the account.
         username: String,
     },
-    /// Somebody has logged in, and it may not have been the owner.
+    /// A login may not have been the owner's.
     NewLogin {
-        /// Whose account.
+        /// Username of the account.
         username: String,
-        /// From which client network.
+        /// The client network of the login.
         network: String,
-        /// After so many failed passwords in a row; 0: too few to tell.
+        /// Number of failed passwords in a row before it; 0: too few to mention.
         failures: u32,
     },
-    /// To a new address: the token that makes it count.
+    /// To a new address, with the token that confirms it.
     ChangeIdentity {
         /// One-time token of the link.
         token: Secret,
-        /// Whose account.
+        /// Username of the account.
         username: String,
     },
-    /// To the address that counts: another one was asked for.
+    /// To the current address, after a change was requested.
     IdentityChanging {
-        /// Whose account.
+        /// Username of the account.
         username: String,
     },
-    /// To the address that counted: another one does now.
+    /// To the previous address, after the change.
     IdentityChanged {
-        /// Whose account.
+        /// Username of the account.
         username: String,
     },
 }
 
-/// A mail that cannot be sent. Its cause holds no address and no token.
+/// The error of a mail that cannot be sent. It contains no address and no token.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a mail")]
 pub struct MailError {
-    /// What is in the way.
+    /// The description of the problem.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -98,7 +98,7 @@ impl MailError {
         }
     }
 
-    /// An error in our own words, where the library's might hold an address.
+    /// An error without the library's text, which might contain an address.
     fn because(why: impl Into<String>) -> Self {
         Self {
             source: why.into().into(),
@@ -109,11 +109,11 @@ impl MailError {
 /// Makes mails for the outbox.
 #[async_trait]
 pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
-    /// Renders a mail and seals it. Whoever calls writes it into the outbox, best in the transaction that makes it true,
-    /// and then says so by [`Mailer::posted`].
+    /// Renders and seals a mail. The caller writes it to the outbox, preferably in the transaction that the mail reports,
+    /// and then calls [`Mailer::posted`].
     ///
     /// # Errors
-    /// [`MailError`] when the address is none that a mail can carry, or too many mails wait.
+    /// [`MailError`] if no mail can have the address, or too many mails wait.
     fn seal(
         &self,
         to: &EmailAddress,
@@ -121,10 +121,10 @@ pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
         expires: Timestamp,
     ) -> Result<QueuedMail, MailError>;
 
-    /// Says that a mail is in the outbox now. Returns at once where mails leave the machine; where they stay on it, once
-    /// it has been tried, and after 2 s at the latest.
+    /// Notifies the delivery of a mail in the outbox. Returns at once if mails leave the machine. If they stay on it, waits
+    /// for the first attempt, at most 2 s.
     async fn posted(&self, id: &MailId);
 
-    /// From now on what waits goes out the way of this mailer: another configuration counts.
+    /// Makes the delivery use the transport of this mailer, after a new configuration is applied.
     fn adopt(&self) {}
 }

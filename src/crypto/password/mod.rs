@@ -20,82 +20,82 @@ use tokio::sync::oneshot;
 pub use crate::crypto::password::forms::composed;
 
 use crate::crypto::password::forms::Forms;
-use crate::crypto::password::load::{Load, Place};
-use crate::crypto::password::queue::Queue;
+use crate::crypto::password::load::{Load, QueuePlace};
+use crate::crypto::password::queue::JobQueue;
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Longest password that is hashed. Argon2 takes more; a limit keeps its first step, which reads all of it, short.
+/// Maximum length of a password. It keeps the first step of Argon2 short, which reads the whole password.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
-/// How long a password may wait for a hashing thread: whoever logs in with many others waits, and is not turned away.
+/// Maximum time that a password waits for a hashing thread, so that a burst of logins waits and is not refused.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane the least that the OWASP password storage sheet asks of
+/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane it is the minimum of the OWASP password storage sheet for
 /// Argon2id.
 const MEMORY_KIB: u32 = 19_456;
-/// The same in bytes: what each hashing thread takes for as long as there are passwords to hash.
+/// Memory of one hash in bytes, which each hashing thread uses while there are passwords to hash.
 pub const HASH_BYTES: usize = MEMORY_KIB as usize * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
 
-/// Bounds of a hash that was made elsewhere, so that no record can ask for more than this machine has.
+/// Limits of a hash that was computed elsewhere, so that no record can exhaust this machine.
 const MEMORY_KIB_MAX: u32 = 128 * 1024;
 const PASSES_MAX: u32 = 16;
 const LANES_MAX: u32 = 16;
-/// What one hash of ours costs: blocks of memory filled, over all passes.
+/// The cost of one hash at the current parameters: the number of memory blocks filled in all passes.
 const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
-/// Fewest blocks that Argon2 fills in a pass.
+/// Minimum number of blocks that Argon2 fills in a pass.
 const BLOCKS_MIN: u32 = 8;
 
-/// Threads that hash passwords, behind a queue that is bounded by the time its jobs will take.
+/// Threads that hash passwords, with a queue that is limited by the estimated time of its jobs.
 ///
-/// Each thread takes 19 MiB while it hashes, which are given back once no password has come for a while. When the pool is
-/// dropped its threads end after what is queued.
+/// Each thread uses 19 MiB while it hashes, which are freed after a while without passwords. When the pool is dropped, its
+/// threads finish the queued jobs and end.
 #[derive(Debug)]
 pub struct PasswordPool {
     jobs: Sender<Queued>,
     load: Arc<Load>,
 }
 
-/// What verifying a password showed.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The password is the one that was hashed.
+    /// The password matches.
     pub matches: bool,
-    /// It matches, but the hash has other parameters than today's: hash it again.
+    /// The password matches, but the hash has other than the current parameters, so the password should be hashed again.
     pub outdated: bool,
 }
 
-/// Why a password was not hashed.
+/// The reason why a password was not hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// Too much is queued already, or the pool has ended: the caller answers 503 with `Retry-After`.
+    /// The queue is full, or the pool has ended. The caller answers 503 with `Retry-After`.
     #[error("the hashing pool is busy")]
     Busy,
-    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`]: the account's rules refuse such a one before.
+    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`], which the rules of accounts refuse before.
     #[error("the password is empty or too long to be hashed")]
     Length,
 }
 
-/// Why a hash that was made elsewhere is not taken over.
+/// The reason why a hash that was computed elsewhere is not imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Neither SHA-256-crypt nor Argon2, or not whole.
+    /// It is neither SHA-256-crypt nor Argon2, or it is incomplete.
     Unknown,
-    /// SHA-256-crypt of more than 1,000,000 rounds: each login would take too long.
+    /// It is SHA-256-crypt with more than 1,000,000 rounds, with which each login would take too long.
     TooManyRounds,
-    /// Argon2 that costs more than a hash of ours: a failed login would tell by its time whose it was.
+    /// It is Argon2 and costs more than the current parameters, so the time of a failed login would reveal the account.
     TooCostly,
 }
 
-/// Whether a hash that was made elsewhere can be verified here, and rewritten at the next login.
+/// Checks that a hash that was computed elsewhere can be verified, and rewritten at the next login.
 ///
 /// # Errors
-/// [`Unfit`] says why not.
+/// [`Unfit`] gives the reason.
 pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     if hash
         .sha_crypt_rounds()
@@ -103,22 +103,24 @@ pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     {
         return Err(Unfit::TooManyRounds);
     }
-    match Known::read(hash) {
-        Some(Known::Argon2(stored)) if BLOCKS_WORK < stored.work() => Err(Unfit::TooCostly),
+    match VerifiableHash::read(hash) {
+        Some(VerifiableHash::Argon2(stored)) if BLOCKS_WORK < stored.work() => {
+            Err(Unfit::TooCostly)
+        }
         Some(_) => Ok(()),
         None => Err(Unfit::Unknown),
     }
 }
 
-/// A job and its place in the queue, which is given up with it.
+/// A job and its place in the queue.
 #[derive(Debug)]
 struct Queued {
-    job: Job,
-    place: Place,
+    job: HashJob,
+    place: QueuePlace,
 }
 
 #[derive(Debug)]
-enum Job {
+enum HashJob {
     Hash {
         password: Secret,
         reply: oneshot::Sender<PasswordHash>,
@@ -132,15 +134,15 @@ enum Job {
 }
 
 impl PasswordPool {
-    /// Starts `threads` threads (at least one); what would wait for longer than `wait_max`, as far as the time that hashes
-    /// took lately tells, is refused.
+    /// Starts `threads` threads, at least one. A job is refused if it would wait for longer than `wait_max`, by the times of
+    /// recent hashes.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// An error if the system cannot start a thread.
     pub fn start(threads: usize, wait_max: Duration) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let (jobs, waiting) = channel();
-        let queue = Arc::new(Queue::new(waiting));
+        let queue = Arc::new(JobQueue::new(waiting));
         let load = Arc::new(Load::new(threads, wait_max));
         for number in 0..threads {
             let queue = Arc::clone(&queue);
@@ -153,30 +155,30 @@ impl PasswordPool {
 
     /// Hashes a password with Argon2id, in its composed form (NFC).
     ///
-    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. Whoever stops waiting
-    /// takes the job out of the queue.
+    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. A caller that stops waiting
+    /// cancels the job.
     ///
     /// # Errors
-    /// [`HashError::Busy`] when too much is queued, [`HashError::Length`] for a password that no rule lets through.
+    /// [`HashError::Busy`] if the queue is full, [`HashError::Length`] for a password of a length that no rule allows.
     pub async fn hash(&self, password: Secret) -> Result<PasswordHash, HashError> {
         let password = composed(password);
         if !length_fits(&password) {
             return Err(HashError::Length);
         }
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Hash { password, reply }, 1)?;
+        self.enqueue(HashJob::Hash { password, reply }, 1)?;
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Compares a password with a hash, as it was typed and in its composed form; without a hash it does the same work for
-    /// nothing and never matches.
+    /// Compares a password with a hash, as typed and in its composed form. Without a hash it does the same work and never
+    /// matches.
     ///
-    /// Hashes were made of what was typed once, and a letter with an accent is one character on one keyboard and two on
-    /// another (NIST SP 800-63B-4 section 3.1.1.2 asks for a normal form). Both forms are looked at only where they differ,
-    /// which the text alone says: the time tells nothing of the account.
+    /// Old hashes are of passwords as typed, and a letter with an accent is one character on some keyboards and two on others
+    /// (NIST SP 800-63B-4 section 3.1.1.2 requires a normal form). Both forms are compared only if they differ, which depends
+    /// on the typed text alone, so the time reveals nothing about the account.
     ///
-    /// A hash that is neither Argon2 nor SHA-256-crypt, or asks for more than 128 MiB, 16 passes or 16 lanes, or for
-    /// more than 1,000,000 rounds, is treated as none, and so is a password of a length that [`Self::hash`] refuses.
+    /// A hash that is neither Argon2 nor SHA-256-crypt, or that needs more than 128 MiB, 16 passes or 16 lanes, or
+    /// more than 1,000,000 rounds, counts as no hash, and so does a password of a length that [`Self::hash`] refuses.
     ///
     /// # Errors
     /// [`HashError::Busy`]
@@ -188,10 +190,10 @@ impl PasswordPool {
         self.verify_evenly(password, hash, 0).await
     }
 
-    /// [`Self::verify`] among accounts of which some have SHA-256-crypt hashes of up to `rounds` rounds.
+    /// Does what [`Self::verify`] does, where some accounts have SHA-256-crypt hashes of up to `rounds` rounds.
     ///
-    /// What does not match has cost one hash of ours and `rounds` rounds in the end, whichever hash there was: the kind
-    /// of hash that an account has, and whether there is one, cannot be told by the time.
+    /// A password that does not match always costs one hash at the current parameters and `rounds` rounds, so the time reveals
+    /// neither the kind of an account's hash nor whether there is one.
     ///
     /// # Errors
     /// [`HashError::Busy`]
@@ -208,7 +210,7 @@ impl PasswordPool {
         };
         let hashes = password.count();
         let (reply, answer) = oneshot::channel();
-        let job = Job::Verify {
+        let job = HashJob::Verify {
             password,
             hash,
             rounds,
@@ -218,8 +220,8 @@ impl PasswordPool {
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// `hashes`: how many the job computes.
-    fn enqueue(&self, job: Job, hashes: u64) -> Result<(), HashError> {
+    /// Queues a job that computes `hashes` hashes.
+    fn enqueue(&self, job: HashJob, hashes: u64) -> Result<(), HashError> {
         let place = self.load.enter(hashes).ok_or(HashError::Busy)?;
         let queued = self.jobs.send(Queued { job, place });
         queued.map_err(|_| HashError::Busy)
@@ -230,14 +232,14 @@ fn length_fits(password: &Secret) -> bool {
     (1..=PASSWORD_BYTES_MAX).contains(&password.expose().len())
 }
 
-/// One thread of the pool: takes jobs until the pool is dropped.
-fn work(queue: &Queue<Queued>) {
+/// Runs one thread of the pool until the pool is dropped.
+fn work(queue: &JobQueue<Queued>) {
     while let Some((Queued { job, place }, blocks)) = queue.next() {
         let mut hasher = Hasher { blocks };
         if !job.is_given_up() {
             let started = place.started();
-            // A panic in a foreign crate would cost this thread, and in the end all of them. Caught, it drops the reply,
-            // and its caller reads that as busy.
+            // A panic in a foreign crate would end this thread, and eventually all of them. Catching it drops the reply,
+            // which the caller takes for a full queue.
             let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
             place.ended(started);
             if outcome.is_err() {
@@ -249,8 +251,8 @@ fn work(queue: &Queue<Queued>) {
     }
 }
 
-impl Job {
-    /// A caller who has gone away gets no work done: under pressure that is most of the queue.
+impl HashJob {
+    /// Skips a job whose caller has stopped waiting, as most of the queue has under load.
     fn is_given_up(&self) -> bool {
         match self {
             Self::Hash { reply, .. } => reply.is_closed(),
@@ -267,7 +269,7 @@ fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
     ))
 }
 
-/// What hashes, and the memory that it does it in.
+/// The hasher and its memory.
 struct Hasher {
     blocks: Vec<Block>,
 }
@@ -277,14 +279,14 @@ impl Hasher {
         Self { blocks: Vec::new() }
     }
 
-    fn run(&mut self, job: Job) {
+    fn run(&mut self, job: HashJob) {
         match job {
-            Job::Hash { password, reply } => {
+            HashJob::Hash { password, reply } => {
                 if let Some(hash) = self.hash(&password) {
                     let _ = reply.send(hash);
                 }
             }
-            Job::Verify {
+            HashJob::Verify {
                 password,
                 hash,
                 rounds,
@@ -296,7 +298,7 @@ impl Hasher {
         }
     }
 
-    /// Judges each form in turn, until one matches.
+    /// Compares each form in turn, until one matches.
     fn judge_forms(
         &mut self,
         password: &Forms,
@@ -308,7 +310,7 @@ impl Hasher {
             return typed;
         };
         if typed.matches {
-            // The hash is of a form that other keyboards do not give.
+            // The hash is of a form that other keyboards do not produce.
             return Verdict {
                 matches: true,
                 outdated: true,
@@ -318,12 +320,14 @@ impl Hasher {
     }
 
     fn judge(&mut self, password: &Secret, hash: Option<&PasswordHash>, rounds: u32) -> Verdict {
-        let (matches, outdated, blocks_spent, rounds_spent) = match hash.and_then(Known::read) {
-            Some(Known::Argon2(stored)) => {
+        let (matches, outdated, blocks_spent, rounds_spent) = match hash
+            .and_then(VerifiableHash::read)
+        {
+            Some(VerifiableHash::Argon2(stored)) => {
                 let matches = self.verify(password, &stored);
                 (matches, !stored.is_current(), stored.work(), 0)
             }
-            Some(Known::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
+            Some(VerifiableHash::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
             None => (false, false, 0, 0),
         };
         if !matches {
@@ -336,7 +340,7 @@ impl Hasher {
         }
     }
 
-    /// Fills so many blocks, in as many passes as a hash of ours, for nothing.
+    /// Fills this many blocks, in as many passes as the current parameters have, and discards the result.
     fn spend(&mut self, password: &Secret, blocks: u32) {
         let memory = blocks / PASSES;
         if memory < BLOCKS_MIN {
@@ -360,7 +364,7 @@ impl Hasher {
         Some(phc_string(&salt, &output))
     }
 
-    fn verify(&mut self, password: &Secret, stored: &Stored) -> bool {
+    fn verify(&mut self, password: &Secret, stored: &ParsedArgon2) -> bool {
         let mut output = vec![0; stored.output.len()];
         let filled = self.fill(&stored.context, password, &stored.salt, &mut output);
         filled.is_some() && output.ct_eq(&stored.output).into()
@@ -380,7 +384,7 @@ impl Hasher {
         let password = password.expose().as_bytes();
         let filled =
             context.hash_password_into_with_memory(password, salt, output, &mut self.blocks);
-        // What a foreign hash wanted above our own measure is given back.
+        // Memory beyond that of the current parameters is freed.
         if MEMORY_KIB as usize <= needed {
             self.blocks.truncate(MEMORY_KIB as usize);
             self.blocks.shrink_to_fit();
@@ -390,22 +394,22 @@ impl Hasher {
 }
 
 /// A hash of a kind that can be verified.
-enum Known {
-    Argon2(Stored),
+enum VerifiableHash {
+    Argon2(ParsedArgon2),
     ShaCrypt(ShaCrypt),
 }
 
-impl Known {
+impl VerifiableHash {
     fn read(hash: &PasswordHash) -> Option<Self> {
         match ShaCrypt::read(hash) {
             Some(old) => Some(Self::ShaCrypt(old)),
-            None => Stored::read(hash).map(Self::Argon2),
+            None => ParsedArgon2::read(hash).map(Self::Argon2),
         }
     }
 }
 
-/// A PHC string taken apart.
-struct Stored {
+/// A parsed PHC string.
+struct ParsedArgon2 {
     context: Argon2<'static>,
     algorithm: Algorithm,
     version: Version,
@@ -413,12 +417,12 @@ struct Stored {
     output: Vec<u8>,
 }
 
-impl Stored {
-    /// Reads a PHC string of Argon2 within our bounds.
+impl ParsedArgon2 {
+    /// Parses a PHC string of Argon2 within the limits.
     fn read(hash: &PasswordHash) -> Option<Self> {
         let parsed = phc::PasswordHash::new(hash.as_str()).ok()?;
         let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).ok()?;
-        // A string without a version is of the version before 1.3 (RFC 9106; the PHC string format).
+        // A string without a version has the version before 1.3 (RFC 9106; the PHC string format).
         let version = Version::try_from(parsed.version.unwrap_or(0x10)).ok()?;
         let params = Params::try_from(&parsed).ok()?;
         let is_bounded = params.m_cost() <= MEMORY_KIB_MAX
@@ -436,13 +440,13 @@ impl Stored {
         })
     }
 
-    /// Blocks filled, over all passes.
+    /// The number of blocks filled in all passes.
     fn work(&self) -> u32 {
         let params = self.context.params();
         params.m_cost().saturating_mul(params.t_cost())
     }
 
-    /// Whether it is of the kind that [`PasswordPool::hash`] makes.
+    /// Whether it has the parameters of [`PasswordPool::hash`].
     fn is_current(&self) -> bool {
         let params = self.context.params();
         self.algorithm == Algorithm::Argon2id

@@ -1,7 +1,7 @@
-//! The keys of an issuer that are fetched: one task fetches, whoever decides reads what it has brought.
+//! Fetched keys of an issuer: one task fetches them, and decisions read the result.
 //!
-//! What is held is the last good key set. A fetch in vain and a document that cannot be used change nothing; a set that
-//! was confirmed too long ago verifies nothing any more.
+//! The state is the last good key set. A failed fetch and an invalid document do not change it. A set that was confirmed too
+//! long ago verifies nothing.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,106 +14,106 @@ use tokio::sync::watch;
 use crate::crypto::digest;
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 use crate::fetch::{Answer, Fetcher, Trust};
-use crate::issuer::kept::KeptFile;
+use crate::issuer::kept::KeySetFile;
 use crate::issuer::schedule;
-use crate::issuer::source::{Discovered, Source, SourceError};
+use crate::issuer::source::{Discovered, KeySetSource, SourceError};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, Timestamp};
 use crate::telemetry::issuer::{FetchOutcome, IssuerMetrics};
 
-/// One fetch, from the first connect to the last byte.
+/// Maximum time of one fetch, from the first connect to the last byte.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(5),
     body_bytes_max: DOCUMENT_BYTES_MAX,
 };
-/// Tokens with unknown key ids cause a fetch no more often than this.
+/// Minimum interval between fetches that tokens with unknown key ids cause.
 const WISH_EVERY: Duration = Duration::from_secs(30);
-/// How long a request waits for a fetch that may bring its key.
+/// Maximum time that a request waits for a fetch.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Key ids that are remembered as missing; beyond that they are looked for again, no more often than all.
+/// Maximum number of cached missing key ids. Others may cause a fetch, within the interval above.
 const ABSENT_MAX: usize = 256;
-/// A failure that goes on is told again after this.
+/// Interval between log lines about the same failure.
 const TELL_EVERY: Duration = Duration::from_mins(10);
-/// On disk the moment of the last fetch may be behind by so much.
+/// Maximum by which the time of the last fetch may be behind on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// What everything about one issuer's keys is known by.
-pub(in crate::issuer) struct Parts {
+/// Settings and dependencies of one issuer's keys.
+pub(in crate::issuer) struct RemoteKeysParts {
     pub(in crate::issuer) name: String,
-    pub(in crate::issuer) source: Source,
+    pub(in crate::issuer) source: KeySetSource,
     pub(in crate::issuer) algorithms: Vec<Algorithm>,
     pub(in crate::issuer) stale_max: Duration,
     pub(in crate::issuer) trust: Trust,
-    pub(in crate::issuer) kept: KeptFile,
+    pub(in crate::issuer) kept: KeySetFile,
     pub(in crate::issuer) clock: Arc<dyn Clock>,
     pub(in crate::issuer) metrics: IssuerMetrics,
 }
 
-/// The keys of one issuer, as fetched last.
+/// The last fetched keys of one issuer.
 pub(in crate::issuer) struct RemoteKeys {
-    parts: Parts,
-    held: ArcSwapOption<Held>,
-    /// The last fetch was in vain, or there was none.
+    parts: RemoteKeysParts,
+    held: ArcSwapOption<CurrentKeySet>,
+    /// Whether the last fetch failed, or there was none.
     is_away: AtomicBool,
-    /// Numbers what requests wish for: a fetch before its time.
+    /// Number of the last fetch that a request asked for.
     wishes: watch::Sender<u64>,
-    progress: watch::Sender<Progress>,
-    /// Never held across an await.
-    misses: Mutex<Misses>,
+    progress: watch::Sender<FetchProgress>,
+    /// The lock is never held across an await.
+    misses: Mutex<MissingKeyIds>,
 }
 
-/// A key set that may be used until a moment.
+/// A key set with its expiry.
 #[derive(Debug)]
-pub(in crate::issuer) struct Held {
+pub(in crate::issuer) struct CurrentKeySet {
     pub(in crate::issuer) keys: Arc<KeySet>,
-    /// Moves with each key that is gone.
+    /// Increases with each removed key.
     pub(in crate::issuer) generation: u64,
     usable_until: Timestamp,
     document: [u8; 32],
 }
 
-/// Fetches are numbered from 1; as many have begun and ended.
+/// Numbers of the last fetch that has begun and ended, from 1.
 #[derive(Clone, Copy, Default)]
-struct Progress {
+struct FetchProgress {
     begun: u64,
     ended: u64,
 }
 
 #[derive(Default)]
-struct Misses {
-    /// The fetch that a token caused last.
-    wish: Option<Wish>,
-    /// Key ids that the present set was fetched for in vain.
+struct MissingKeyIds {
+    /// The last fetch that a token caused.
+    wish: Option<RequestedFetch>,
+    /// Key ids that the last fetch did not find.
     absent: BTreeSet<String>,
 }
 
-/// A fetch before its time: when it was asked for, and its number.
+/// A fetch that a request asked for: the time of the request, and its number.
 #[derive(Clone, Copy)]
-struct Wish {
+struct RequestedFetch {
     at: Duration,
     number: u64,
 }
 
-/// What the one task that fetches remembers from turn to turn.
+/// State of the task that fetches.
 #[derive(Default)]
-struct Course {
+struct FetchState {
     discovered: Discovered,
     failures: u32,
-    /// The failure that was told last, and when.
+    /// The last logged failure, and its time.
     told: Option<(String, Duration)>,
-    /// When the set on disk was written.
+    /// Time at which the set on disk was written.
     written: Option<Duration>,
 }
 
 impl RemoteKeys {
-    /// Begins with what was kept on disk, if that can be used.
-    pub(in crate::issuer) fn new(parts: Parts) -> Self {
+    /// Starts with the set on disk, if it can be used.
+    pub(in crate::issuer) fn new(parts: RemoteKeysParts) -> Self {
         let keys = Self {
             parts,
             held: ArcSwapOption::empty(),
             is_away: AtomicBool::new(true),
             wishes: watch::Sender::new(0),
-            progress: watch::Sender::new(Progress::default()),
+            progress: watch::Sender::new(FetchProgress::default()),
             misses: Mutex::default(),
         };
         keys.parts.metrics.keys(0);
@@ -140,13 +140,13 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether the issuer cannot be reached, or there are no keys to use.
+    /// Whether the issuer is unreachable, or there are no valid keys.
     pub(in crate::issuer) fn is_degraded(&self) -> bool {
         self.is_away.load(Ordering::Acquire) || self.usable().is_none()
     }
 
-    /// The set that counts now; waits for it only while the very first fetch is under way.
-    pub(in crate::issuer) async fn held(&self) -> Option<Arc<Held>> {
+    /// The current set. Waits only for the first fetch, if it is in progress.
+    pub(in crate::issuer) async fn held(&self) -> Option<Arc<CurrentKeySet>> {
         let found = self.usable();
         if found.is_some() || 0 < self.progress.borrow().ended {
             return found;
@@ -155,12 +155,12 @@ impl RemoteKeys {
         self.usable()
     }
 
-    fn usable(&self) -> Option<Arc<Held>> {
+    fn usable(&self) -> Option<Arc<CurrentKeySet>> {
         let now = self.parts.clock.now();
         self.held.load_full().filter(|held| now < held.usable_until)
     }
 
-    /// Whether what was verified with the keys of a generation still counts.
+    /// Whether results that were verified with the keys of a generation are still valid.
     pub(in crate::issuer) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         self.held
             .load()
@@ -168,14 +168,14 @@ impl RemoteKeys {
             .is_some_and(|held| held.generation == generation && now < held.usable_until)
     }
 
-    /// A newer set that has a key of this id, which the present one lacks. All who ask wait for one fetch, which is asked
-    /// for no more often than each 30 s; who asks in between, or for an id that it did not bring, gets `None` at once.
-    pub(in crate::issuer) async fn refetched(&self, kid: &str) -> Option<Arc<Held>> {
+    /// A newer set with a key of this id, which the current one does not have. All callers wait for one fetch, which is started
+    /// at most once in 30 s. Other calls, and calls for an id that it did not find, get `None` at once.
+    pub(in crate::issuer) async fn refetched(&self, kid: &str) -> Option<Arc<CurrentKeySet>> {
         self.parts.metrics.unknown_kid();
-        // A fetch that was under way already may have begun before the key was there: then one more.
+        // A fetch in progress may have begun before the key was published, so one more may be needed.
         for _ in 0..2 {
             let Some((number, is_new)) = self.board(kid) else {
-                // The present set may have come while the last one was looked into.
+                // The set may have changed since it was searched.
                 return self.with(kid);
             };
             let has_ended = self.wait(number).await;
@@ -191,7 +191,7 @@ impl RemoteKeys {
         None
     }
 
-    /// The number of the fetch to wait for, and whether it begins after this; `None`: there is none.
+    /// The number of the fetch to wait for, and whether it has not begun yet; `None`: there is none.
     fn board(&self, kid: &str) -> Option<(u64, bool)> {
         let mut misses = self.misses();
         if misses.absent.contains(kid) {
@@ -203,12 +203,12 @@ impl RemoteKeys {
         }
         let now = self.parts.clock.elapsed();
         let number = match misses.wish {
-            // Another one's, which has not begun: it does for this one too.
+            // Another request's fetch that has not begun serves this one as well.
             Some(wish) if progress.begun < wish.number => wish.number,
             Some(wish) if now < wish.at + WISH_EVERY => return None,
             _ => {
                 let number = progress.begun + 1;
-                misses.wish = Some(Wish { at: now, number });
+                misses.wish = Some(RequestedFetch { at: now, number });
                 self.wishes.send_modify(|count| *count += 1);
                 number
             }
@@ -216,19 +216,19 @@ impl RemoteKeys {
         Some((number, true))
     }
 
-    /// The present set, if it has a key of this id.
-    fn with(&self, kid: &str) -> Option<Arc<Held>> {
+    /// The current set, if it has a key of this id.
+    fn with(&self, kid: &str) -> Option<Arc<CurrentKeySet>> {
         self.usable().filter(|held| held.keys.has_kid(kid))
     }
 
-    /// Waits for the end of a fetch, not for long; whether it came.
+    /// Waits a short time for the end of a fetch, and gives whether it ended.
     async fn wait(&self, number: u64) -> bool {
         let mut progress = self.progress.subscribe();
         let ended = progress.wait_for(|progress| number <= progress.ended);
         matches!(tokio::time::timeout(WAIT_MAX, ended).await, Ok(Ok(_)))
     }
 
-    /// Notes an id that a good fetch did not bring.
+    /// Caches an id that a successful fetch did not find.
     fn note_absent(&self, kid: &str, number: u64) {
         let mut misses = self.misses();
         let is_latest = self.progress.borrow().ended == number;
@@ -238,25 +238,25 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches again and again, for ever: the one who does.
+    /// Fetches periodically, and never returns. Only one task may call it.
     pub(in crate::issuer) async fn keep_fresh(&self) {
-        let mut course = Course::default();
+        let mut course = FetchState::default();
         let mut wishes = self.wishes.subscribe();
         loop {
             wishes.mark_unchanged();
             let pause = self.turn(&mut course).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // The sender is a field of this.
+                // The sender is a field of `self`, so the channel stays open.
                 _ = wishes.changed() => {}
             }
         }
     }
 
-    /// One fetch; gives how long to wait until the next.
-    async fn turn(&self, course: &mut Course) -> Duration {
+    /// Fetches once, and gives the time until the next fetch.
+    async fn turn(&self, course: &mut FetchState) -> Duration {
         let parts = &self.parts;
-        // What it confirms is as old as its beginning.
+        // The age of a set is measured from the beginning of its fetch.
         let (at, began) = (parts.clock.now(), parts.clock.elapsed());
         self.progress.send_modify(|progress| progress.begun += 1);
         let discovered = &mut course.discovered;
@@ -289,7 +289,7 @@ impl RemoteKeys {
                 schedule::retry(course.failures)
             }
         };
-        let ended = |progress: &mut Progress| progress.ended = progress.begun;
+        let ended = |progress: &mut FetchProgress| progress.ended = progress.begun;
         self.progress.send_modify(ended);
         if let Ok((answer, is_new)) = taken {
             self.keep(course, &answer, at, is_new).await;
@@ -297,12 +297,12 @@ impl RemoteKeys {
         pause
     }
 
-    /// Holds what came; whether it is another document than before.
+    /// Stores a fetched document, and gives whether it differs from the previous one.
     fn take(&self, answer: &Answer, at: Timestamp) -> Result<bool, SourceError> {
         let before = self.held.load_full();
         let document = digest::sha256(&answer.body);
         if let Some(before) = before.filter(|before| before.document == document) {
-            let again = Held {
+            let again = CurrentKeySet {
                 keys: Arc::clone(&before.keys),
                 generation: before.generation,
                 usable_until: at.plus(self.parts.stale_max),
@@ -328,8 +328,8 @@ impl RemoteKeys {
         Ok(true)
     }
 
-    /// Reads a document that was fetched at a moment.
-    fn read(&self, document: &[u8], fetched: Timestamp) -> Result<Held, KeySetError> {
+    /// Parses a document that was fetched at this time.
+    fn read(&self, document: &[u8], fetched: Timestamp) -> Result<CurrentKeySet, KeySetError> {
         let text = std::str::from_utf8(document)
             .map_err(|_| KeySetError("expected a text in UTF-8".to_owned()))?;
         let keys = KeySet::from_jwks(text, &self.parts.algorithms)?;
@@ -337,7 +337,7 @@ impl RemoteKeys {
         let generation = before.map_or(0, |before| {
             before.generation + u64::from(!keys.keeps_all_of(&before.keys))
         });
-        Ok(Held {
+        Ok(CurrentKeySet {
             keys: Arc::new(keys),
             generation,
             usable_until: fetched.plus(self.parts.stale_max),
@@ -345,14 +345,14 @@ impl RemoteKeys {
         })
     }
 
-    fn hold(&self, held: Held, fetched: Timestamp) {
+    fn hold(&self, held: CurrentKeySet, fetched: Timestamp) {
         self.parts.metrics.keys(held.keys.keys().len());
         self.parts.metrics.fetched(fetched);
         self.held.store(Some(Arc::new(held)));
     }
 
-    /// Keeps a set for the next start: at once when it is new, else now and then.
-    async fn keep(&self, course: &mut Course, answer: &Answer, at: Timestamp, is_new: bool) {
+    /// Writes a set to disk: at once if it is new, else at intervals.
+    async fn keep(&self, course: &mut FetchState, answer: &Answer, at: Timestamp, is_new: bool) {
         let now = self.parts.clock.elapsed();
         let every = KEEP_EVERY.min(self.parts.stale_max / 4);
         let is_due = course.written.is_none_or(|written| written + every <= now);
@@ -364,8 +364,8 @@ impl RemoteKeys {
         }
     }
 
-    /// Tells of a failure: of each kind once, and again while it goes on.
-    fn tell(&self, course: &mut Course, error: &SourceError) {
+    /// Logs a failure when its kind is new, and at intervals while it lasts.
+    fn tell(&self, course: &mut FetchState, error: &SourceError) {
         let has_keys = self.usable().is_some();
         if !has_keys {
             self.parts.metrics.keys(0);
@@ -389,7 +389,7 @@ impl RemoteKeys {
         );
     }
 
-    fn misses(&self) -> MutexGuard<'_, Misses> {
+    fn misses(&self) -> MutexGuard<'_, MissingKeyIds> {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

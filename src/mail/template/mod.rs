@@ -1,4 +1,5 @@
-//! Texts of mails: two templates each, plain with its subject in the first line, and HTML. An operator may replace them.
+//! Texts of mails. Each has a plain template, with the subject in the first line, and one in HTML. An operator may replace
+//! both.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
@@ -28,7 +29,7 @@ macro_rules! builtin {
     };
 }
 
-/// Every mail there is. In the plain text a link stands on a line of its own.
+/// All mails. In the plain text a link has its own line.
 const BUILTIN: &[Builtin] = builtin! {
     "confirm_new"
     "invitation"
@@ -42,11 +43,11 @@ const BUILTIN: &[Builtin] = builtin! {
     "identity_changed"
 };
 
-/// Longest file of a template.
+/// Maximum length of a template's file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// A template that cannot be used: its file, and what would be right. The engine's own words are kept only where nothing
-/// has been filled in.
+/// A template that cannot be used: its file and the expectation. The engine's error is included only if no value has been
+/// filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub(crate) struct TemplateError {
@@ -60,33 +61,33 @@ impl TemplateError {
         }
     }
 
-    /// The file, and what would be right.
+    /// The file and the expectation.
     pub(crate) fn expected(&self) -> &str {
         &self.expected
     }
 }
 
-/// A mail in words.
+/// A rendered mail.
 pub(crate) struct Text {
     pub(crate) subject: String,
-    /// Lines end in `\n`. It holds the token of a link.
+    /// The plain text, with lines ended by `\n`. It may contain the token of a link.
     pub(crate) body: Zeroizing<String>,
-    /// The same as HTML, if there is any.
+    /// The HTML text, if there is one.
     pub(crate) html: Option<Zeroizing<String>>,
 }
 
-/// What is filled in.
+/// The values that a template is filled in with.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
+struct TemplateValues<'a> {
     link: Option<&'a str>,
     username: Option<&'a str>,
-    /// From where a login was, and after how many failures.
+    /// The client network of a login, and the number of failures before it.
     login: Option<(&'a str, u32)>,
     public_url: &'a str,
 }
 
-impl Fields<'_> {
-    /// Those that there are, for the engine.
+impl TemplateValues<'_> {
+    /// The values that are present, for the engine.
     fn value(self) -> Value {
         let optional = [
             ("link", self.link.map(Value::from)),
@@ -102,7 +103,7 @@ impl Fields<'_> {
     }
 }
 
-/// The templates, parsed, with what they all share.
+/// The parsed templates, and the values that all of them share.
 pub(crate) struct Templates {
     environment: Environment<'static>,
     public_url: String,
@@ -111,10 +112,10 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Reads the replacements that the settings name, and renders every mail once.
+    /// Reads the operator's templates, and renders every mail once.
     pub(crate) fn new(settings: &MailSettings, public_url: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::empty();
-        // In plain text an escaped link would be a broken one.
+        // A link that is escaped in plain text would be broken.
         environment.set_auto_escape_callback(|name| {
             if is_of(name, "html") {
                 AutoEscape::Html
@@ -122,7 +123,7 @@ impl Templates {
                 AutoEscape::None
             }
         });
-        // A name that is not filled in is an error, not a gap.
+        // A missing value is an error.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let directory = settings.templates.as_deref();
         if let Some(directory) = directory {
@@ -131,7 +132,7 @@ impl Templates {
         for builtin in BUILTIN {
             let text = replacement(directory, builtin.name, "txt")?;
             let html = replacement(directory, builtin.name, "html")?;
-            // A text of one's own is not sent beside a built-in HTML that says something else.
+            // An operator's text is not sent together with a built-in HTML that differs from it.
             let html = match (&text, html) {
                 (_, Some(html)) => Some(html),
                 (None, None) => Some(builtin.html.to_owned()),
@@ -195,7 +196,7 @@ impl Templates {
             } => Some((network.as_str(), *failures)),
             _ => None,
         };
-        let fields = Fields {
+        let fields = TemplateValues {
             login,
             link: link.as_ref().map(|link| link.as_str()),
             username,
@@ -222,7 +223,11 @@ impl Templates {
         })
     }
 
-    fn fill_in(&self, file: &str, fields: Fields<'_>) -> Result<Zeroizing<String>, TemplateError> {
+    fn fill_in(
+        &self,
+        file: &str,
+        fields: TemplateValues<'_>,
+    ) -> Result<Zeroizing<String>, TemplateError> {
         let template = self.environment.get_template(file);
         let rendered = template.and_then(|template| template.render(fields.value()));
         let text = rendered.map_err(|error| {
@@ -234,10 +239,10 @@ impl Templates {
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))
     }
 
-    /// Renders every mail with samples: what fails, fails now.
+    /// Renders every mail with samples, so that a broken template fails at the start.
     fn try_all(&self) -> Result<(), TemplateError> {
         let token = || Secret::new("A".repeat(43));
-        // As long as one can be.
+        // The maximum length.
         let username = || "n".repeat(64);
         let new_login = |failures| Mail::NewLogin {
             username: username(),
@@ -299,7 +304,7 @@ impl Templates {
         Ok(())
     }
 
-    /// Fills in a link as it is configured. A token is base64url and stands in a URL as it is.
+    /// Fills in a configured link. A token is base64url, which needs no escaping in a URL.
     fn link(&self, configured: &str, token: &Secret) -> Zeroizing<String> {
         let link = configured.replace("{public_url}", &self.public_url);
         Zeroizing::new(link.replace("{token}", token.expose()))
@@ -355,7 +360,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A file of a name that nobody asks for would be a slip that nobody sees.
+/// Refuses a file whose name is not that of a template, since it is likely to be misspelled.
 fn check_names(directory: &Path) -> Result<(), TemplateError> {
     let shown = directory.display().to_string();
     let unreadable = |error: io::Error| {

@@ -1,4 +1,4 @@
-//! How mails go out.
+//! Transports of mails.
 
 mod file;
 mod sendmail;
@@ -18,45 +18,45 @@ use crate::mail::transport::file::MailFiles;
 use crate::mail::transport::sendmail::Sendmail;
 use crate::mail::transport::smtp::Smtp;
 use crate::mail::transport::stdout::Stdout;
-use crate::mail::transport::writer::Writer;
+use crate::mail::transport::writer::MessageWriter;
 use crate::mail::{Letter, MailError};
 use crate::model::clock::Clock;
 use crate::telemetry::output::Output;
 
-/// A try in vain. The texts are ours or the system's: a server's words may repeat an address, or a link with its token.
+/// A failed attempt. The text is never the server's, which may repeat an address, or a link with its token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// No mail gets through at present.
+    /// No mail can be delivered at present.
     #[error("cannot reach it: {0}")]
     Unreachable(String),
-    /// This mail did not get through.
+    /// This mail could not be delivered.
     #[error("not taken: {0}")]
     Failed(String),
-    /// The recipient is refused for good.
+    /// The recipient is refused permanently.
     #[error("recipient refused: {0}")]
     Refused(String),
 }
 
-/// A way out. Each call ends within a bounded time, and may be dropped at any point.
+/// A transport. Each call ends within a bounded time, and may be dropped at any point.
 #[async_trait]
 pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
-    /// Hands a mail over; returns once the other side has taken it.
+    /// Hands a mail over, and returns when the other side has accepted it.
     ///
     /// # Errors
-    /// [`DeliveryError`]; the other side may have taken it all the same.
+    /// [`DeliveryError`]. The other side may have accepted the mail nevertheless.
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError>;
 
-    /// Whether mails would get through, as far as that can be told without one.
+    /// Checks whether mails could be delivered, without sending one.
     ///
     /// # Errors
     /// [`DeliveryError::Unreachable`]
     async fn probe(&self) -> Result<(), DeliveryError>;
 
-    /// Whether mails stay on this machine, written in some milliseconds.
+    /// Whether mails stay on this machine, where writing them takes milliseconds.
     fn is_local(&self) -> bool;
 }
 
-/// Builds the transport that the configuration asks for.
+/// Builds the transport of a configuration.
 pub(in crate::mail) fn build(
     settings: &MailTransport,
     clock: &Arc<dyn Clock>,
@@ -68,7 +68,7 @@ pub(in crate::mail) fn build(
                 MailFiles::open(directory, Arc::clone(clock)).map_err(MailError::new)?;
             Arc::new(Files {
                 directory: directory.clone(),
-                writer: Writer::start(move |message| files.write(message))
+                writer: MessageWriter::start(move |message| files.write(message))
                     .map_err(MailError::new)?,
             })
         }
@@ -80,7 +80,7 @@ pub(in crate::mail) fn build(
     })
 }
 
-/// What keeps a transport from being built, or would keep it from delivering anything: key, and what would be right.
+/// The problem that prevents a transport from delivering: its key and the expectation.
 pub(in crate::mail) fn check(settings: &MailTransport) -> Option<(&'static str, String)> {
     match settings {
         MailTransport::File(_) | MailTransport::Stdout => None,
@@ -104,11 +104,11 @@ fn is_program(path: &Path) -> io::Result<()> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
 }
 
-/// Files: a thread writes, since writing blocks.
+/// The transports that write, on a thread of their own, since writing blocks.
 #[derive(Debug)]
 struct Files {
     directory: PathBuf,
-    writer: Writer,
+    writer: MessageWriter,
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! A program that takes a mail on its standard input.
+//! The transport `sendmail`: a program that reads a mail from its standard input.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use tokio::process::Command;
 use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport, is_program};
 
-/// One mail, from the program's start to its end: it only puts the mail into a queue.
+/// Maximum time of the program for one mail, which it only puts into a queue.
 const RUN_MAX: Duration = Duration::from_mins(1);
-/// All that the program sees of our environment, which may hold secrets.
+/// The only environment variable of the program, since the others may hold secrets.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The recipient does not exist, as `sysexits.h` says it.
+/// The exit code of `sysexits.h` for a recipient that does not exist.
 const EX_NOUSER: i32 = 67;
 
-/// Calls a program as sendmail is called: `-i -f SENDER -- RECIPIENT`.
+/// Calls a program with the arguments of sendmail: `-i -f SENDER -- RECIPIENT`.
 #[derive(Debug)]
 pub(in crate::mail) struct Sendmail {
     program: PathBuf,
@@ -34,27 +34,27 @@ impl Sendmail {
 
     async fn run(&self, letter: &Letter) -> io::Result<ExitStatus> {
         let mut child = Command::new(&self.program)
-            // A dot alone on a line is no end. What follows the dashes is no option, whatever it begins with.
+            // With `-i` a line with a dot is not the end. After the dashes nothing is an option.
             .args(["-i", "-f", &letter.from, "--", &letter.to])
             .env_clear()
             .env("PATH", PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // If it takes too long, or we are ended.
+            // Ends the program on a timeout or at shutdown.
             .kill_on_drop(true)
             .spawn()?;
         let fed = match child.stdin.take() {
             Some(mut stdin) => {
                 let fed = stdin.write_all(letter.message.as_bytes()).await;
-                // Closed, since the end of the mail is the end of the input.
+                // Closed, since the end of the input ends the mail.
                 drop(stdin);
                 fed
             }
             None => Err(io::Error::other("it has no standard input")),
         };
         let status = child.wait().await?;
-        // A program that has not read all of it has not taken it, whatever it says at its end.
+        // A program that has not read the whole mail has not accepted it, whatever its exit code is.
         if status.success() {
             fed?;
         }

@@ -1,7 +1,7 @@
-//! A mail server: connections kept for the next mail, every wait bounded.
+//! The transport `smtp`: a mail server, with a pool of connections and a limit of every wait.
 //!
-//! lettre's own pool is not used: its connections wait for an answer without a limit, and one whose user has gone in
-//! the middle of a dialogue goes back into it, out of step with the server.
+//! lettre's own pool is not used: its connections wait for an answer without a limit, and a connection whose user is dropped
+//! in the middle of a dialogue returns to it out of step with the server.
 
 use std::error::Error as _;
 use std::fmt;
@@ -22,12 +22,12 @@ use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::model::clock::Clock;
 
-/// Connections kept.
+/// Maximum number of pooled connections.
 const IDLE_MAX: usize = 4;
-/// A connection that was idle for longer is not used again: servers close them, the first after some minutes.
+/// Maximum idle time of a pooled connection. Servers close idle connections, some of them after a few minutes.
 const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
-/// What a server says of a recipient that it will never take: no such mailbox, not here, not of this name, domain takes no
-/// mail. Other permanent answers may be about us, and end when somebody mends that.
+/// Codes for a recipient that the server will never accept: no such mailbox, not local, invalid name, domain without mail.
+/// Other permanent answers may be about the gateway, and may end when an operator fixes it.
 const RECIPIENT_REFUSED: [&str; 4] = ["550", "551", "553", "556"];
 
 /// A mail server.
@@ -36,7 +36,7 @@ pub(in crate::mail) struct Smtp {
     tls: Option<TlsParameters>,
     hello: ClientId,
     clock: Arc<dyn Clock>,
-    /// Connections that wait, and since when on the monotonic clock. Never held across an await.
+    /// Idle connections, and the monotonic time since when they are idle. The lock is never held across an await.
     idle: Mutex<Vec<(AsyncSmtpConnection, Duration)>>,
 }
 
@@ -49,12 +49,12 @@ impl fmt::Debug for Smtp {
     }
 }
 
-/// Whether the certificates that the settings name can be used.
+/// Checks that the configured certificates can be used.
 pub(in crate::mail) fn check(settings: &SmtpSettings) -> Result<(), String> {
     tls(settings).map(drop)
 }
 
-/// What TLS to the server asks of its certificate: that it belongs to the configured name, by a trusted authority, always.
+/// The TLS settings: the certificate must always be that of the configured name, signed by a trusted authority.
 fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
     if settings.tls == SmtpTls::None {
         return Ok(None);
@@ -68,7 +68,7 @@ fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
         }
         let certificate = Certificate::from_pem(&pem);
         let certificate = certificate.map_err(|_| "it is not PEM throughout".to_owned())?;
-        // This authority and no other.
+        // Only this authority is trusted.
         builder = builder
             .certificate_store(CertificateStore::None)
             .add_root_certificate(certificate);
@@ -97,7 +97,7 @@ impl Smtp {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that works: one that waits, or a new one.
+    /// A working connection from the pool, or a new one.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
         loop {
             let Some((mut connection, since)) = self.idle().pop() else {
@@ -124,7 +124,7 @@ impl Smtp {
         if settings.tls == SmtpTls::Starttls
             && let Some(tls) = &self.tls
         {
-            // An error if the server does not offer it: nothing goes on in clear.
+            // An error if the server does not offer it. The dialogue never continues in clear.
             connection.starttls(tls.clone(), &self.hello).await?;
         }
         if let Some(login) = &settings.login {
@@ -167,7 +167,7 @@ impl Smtp {
 #[async_trait]
 impl Transport for Smtp {
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
-        // The connection of a dialogue that takes too long is dropped with it.
+        // On a timeout the connection is dropped with the dialogue.
         let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
         sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))
     }
@@ -195,7 +195,7 @@ impl Smtp {
     }
 }
 
-/// What became of a mail on a connection that worked.
+/// The result of a mail on a working connection.
 fn failure(error: &Error) -> DeliveryError {
     let code = error.status().map(|code| code.to_string());
     match code {
@@ -208,7 +208,7 @@ fn failure(error: &Error) -> DeliveryError {
     }
 }
 
-/// An error in words that hold nothing of the server's: its code, or what the system says.
+/// An error without the server's text: its code, or the system's error.
 fn words(error: &Error) -> String {
     if let Some(code) = error.status() {
         return format!("the server answered {code}");

@@ -1,4 +1,4 @@
-//! Mails onto standard output: for trying things out.
+//! The transport `stdout`: standard output, for trying things out.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::mail::letter::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::telemetry::output::{Output, Stream};
 
-/// Standard output, by the writer of all that goes there. A mail that its reader does not take stays in the outbox.
+/// Standard output, by its one writer. A mail that the reader does not accept stays in the outbox.
 #[derive(Debug)]
 pub(in crate::mail) struct Stdout(Arc<Output>);
 
@@ -38,7 +38,7 @@ impl Transport for Stdout {
     }
 }
 
-/// A message between lines that show where it begins and ends.
+/// A message between lines that mark its beginning and its end.
 fn framed(message: &[u8]) -> Vec<u8> {
     [b"----- mail -----\n", message, b"----- end of mail -----\n"].concat()
 }
