@@ -52,7 +52,7 @@ const EXPOSING: &[&str] = &[
     "crypto/password/forms.rs",
     "crypto/password/mod.rs",
     "crypto/ring_file.rs",
-    "crypto/session_cookie.rs",
+    "crypto/session_secret.rs",
     "crypto/sha_crypt.rs",
     "crypto/token.rs",
     "issuer/introspection.rs",

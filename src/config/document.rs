@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
 
 /// An unchecked value. It is not `Debug`, since it may be a secret.
 pub(super) enum Value {
@@ -19,18 +19,18 @@ pub(super) enum Value {
 
 /// A value and its origin.
 pub(super) struct Node {
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
     pub(super) value: Value,
 }
 
 /// A table and its origin.
 pub(super) struct Table {
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
     pub(super) entries: BTreeMap<String, Node>,
 }
 
 impl Table {
-    pub(super) fn empty(origin: Origin) -> Self {
+    pub(super) fn empty(origin: ValueOrigin) -> Self {
         Self {
             origin,
             entries: BTreeMap::new(),
@@ -45,17 +45,17 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Table {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let (line, column) = lines.position(error.span().map_or(0, |span| span.start));
-        let place = Place::new(format!("column {column}"), Origin::Line(line));
+        let place = ValuePlace::new(format!("column {column}"), ValueOrigin::Line(line));
         problems.add(
             &place,
             "TOML, such as key = \"text\", with each key once in its table",
         );
     }
-    table(document.into_inner(), Origin::Default, &lines)
+    table(document.into_inner(), ValueOrigin::Default, &lines)
 }
 
 /// Parses the value of an environment variable; `None` if it is not TOML.
-pub(super) fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
+pub(super) fn parse_value(text: &str, origin: &ValueOrigin) -> Option<Node> {
     let parsed = DeValue::parse(text).ok()?;
     Some(at_one_place(
         node(parsed.into_inner(), origin.clone(), &Lines::of("")),
@@ -63,11 +63,11 @@ pub(super) fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
     ))
 }
 
-fn table(entries: DeTable<'_>, origin: Origin, lines: &Lines) -> Table {
+fn table(entries: DeTable<'_>, origin: ValueOrigin, lines: &Lines) -> Table {
     let entries = entries
         .into_iter()
         .map(|(key, value)| {
-            let origin = Origin::Line(lines.position(key.span().start).0);
+            let origin = ValueOrigin::Line(lines.position(key.span().start).0);
             (
                 key.into_inner().into_owned(),
                 node(value.into_inner(), origin, lines),
@@ -77,7 +77,7 @@ fn table(entries: DeTable<'_>, origin: Origin, lines: &Lines) -> Table {
     Table { origin, entries }
 }
 
-fn node(value: DeValue<'_>, origin: Origin, lines: &Lines) -> Node {
+fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> Node {
     let value = match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Boolean(flag) => Value::Flag(flag),
@@ -87,7 +87,7 @@ fn node(value: DeValue<'_>, origin: Origin, lines: &Lines) -> Node {
             items
                 .into_iter()
                 .map(|item| {
-                    let origin = Origin::Line(lines.position(item.span().start).0);
+                    let origin = ValueOrigin::Line(lines.position(item.span().start).0);
                     node(item.into_inner(), origin, lines)
                 })
                 .collect(),
@@ -99,7 +99,7 @@ fn node(value: DeValue<'_>, origin: Origin, lines: &Lines) -> Node {
 }
 
 /// Sets the origin of every part of a value, since line numbers within an environment variable are useless.
-fn at_one_place(node: Node, origin: &Origin) -> Node {
+fn at_one_place(node: Node, origin: &ValueOrigin) -> Node {
     let value = match node.value {
         Value::List(items) => Value::List(
             items
@@ -182,19 +182,19 @@ mod tests {
         );
         assert_eq!(problems.count(), 0);
         let line = |node: &Node| node.origin.clone();
-        assert_eq!(line(root.entries.get("a").unwrap()), Origin::Line(1));
+        assert_eq!(line(root.entries.get("a").unwrap()), ValueOrigin::Line(1));
         let Value::List(items) = &root.entries.get("b").unwrap().value else {
             panic!("b is a list");
         };
-        assert_eq!(line(items.first().unwrap()), Origin::Line(3));
-        assert_eq!(line(items.get(1).unwrap()), Origin::Line(8));
+        assert_eq!(line(items.first().unwrap()), ValueOrigin::Line(3));
+        assert_eq!(line(items.get(1).unwrap()), ValueOrigin::Line(8));
         let Value::Table(first) = &items.first().unwrap().value else {
             panic!("its items are tables");
         };
         let Value::List(numbers) = &first.entries.get("y").unwrap().value else {
             panic!("y is a list");
         };
-        assert_eq!(line(numbers.get(1).unwrap()), Origin::Line(6));
+        assert_eq!(line(numbers.get(1).unwrap()), ValueOrigin::Line(6));
     }
 
     #[test]

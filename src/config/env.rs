@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::document::{self, Node, Table, Value};
 use crate::config::keys::{self, Kind, Section};
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
 
 const PREFIX: &str = "DOORWARD__";
 
@@ -31,7 +31,7 @@ impl fmt::Debug for EnvOverlay {
 }
 
 /// One step into the tree.
-enum Step<'a> {
+enum PathStep<'a> {
     Key(&'a str),
     Item(&'a str, usize),
 }
@@ -94,8 +94,8 @@ impl EnvOverlay {
                 .collect::<Vec<_>>()
         });
         for (path, name, value) in variables {
-            let origin = Origin::Variable(name.as_str().into());
-            let place = Place::new(name.as_str(), Origin::Default);
+            let origin = ValueOrigin::Variable(name.as_str().into());
+            let place = ValuePlace::new(name.as_str(), ValueOrigin::Default);
             let parts: Vec<_> = path.iter().map(String::as_str).collect();
             let Some((steps, key, kind)) = resolve(&parts, section) else {
                 problems.add(&place, unknown(&parts, section));
@@ -131,7 +131,7 @@ fn lower_path(name: &str) -> Vec<String> {
 fn resolve<'a>(
     parts: &[&'a str],
     mut section: &'static Section,
-) -> Option<(Vec<Step<'a>>, &'a str, Kind)> {
+) -> Option<(Vec<PathStep<'a>>, &'a str, Kind)> {
     let mut steps = Vec::new();
     let mut rest = parts;
     loop {
@@ -143,10 +143,10 @@ fn resolve<'a>(
         section = declared.shape.inner()?;
         rest = if section.name.ends_with("[]") {
             let (number, after) = after.split_first()?;
-            steps.push(Step::Item(key, number.parse().ok()?));
+            steps.push(PathStep::Item(key, number.parse().ok()?));
             after
         } else {
-            steps.push(Step::Key(key));
+            steps.push(PathStep::Key(key));
             after
         };
     }
@@ -169,12 +169,16 @@ fn unknown(parts: &[&str], root: &'static Section) -> String {
 }
 
 /// Finds the table that holds the key, and creates missing tables on the way; `None` if a number skips an item.
-fn walk<'t>(root: &'t mut Table, steps: &[Step<'_>], origin: &Origin) -> Option<&'t mut Table> {
+fn walk<'t>(
+    root: &'t mut Table,
+    steps: &[PathStep<'_>],
+    origin: &ValueOrigin,
+) -> Option<&'t mut Table> {
     let mut table = root;
     for step in steps {
         let node = match step {
-            Step::Key(key) => entry(table, key, origin),
-            Step::Item(key, number) => {
+            PathStep::Key(key) => entry(table, key, origin),
+            PathStep::Item(key, number) => {
                 let node = entry(table, key, origin);
                 if !matches!(node.value, Value::List(_)) {
                     node.value = Value::List(Vec::new());
@@ -199,21 +203,21 @@ fn walk<'t>(root: &'t mut Table, steps: &[Step<'_>], origin: &Origin) -> Option<
     Some(table)
 }
 
-fn entry<'t>(table: &'t mut Table, key: &str, origin: &Origin) -> &'t mut Node {
+fn entry<'t>(table: &'t mut Table, key: &str, origin: &ValueOrigin) -> &'t mut Node {
     table
         .entries
         .entry(key.to_owned())
         .or_insert_with(|| empty(origin))
 }
 
-fn empty(origin: &Origin) -> Node {
+fn empty(origin: &ValueOrigin) -> Node {
     Node {
         origin: origin.clone(),
         value: Value::Table(Table::empty(origin.clone())),
     }
 }
 
-fn value_of(text: &str, kind: Kind, origin: &Origin) -> Node {
+fn value_of(text: &str, kind: Kind, origin: &ValueOrigin) -> Node {
     let as_text = || Node {
         origin: origin.clone(),
         value: Value::Text(text.to_owned()),
@@ -274,7 +278,7 @@ mod tests {
             &problems,
         );
         let shown = show(&Node {
-            origin: Origin::Default,
+            origin: ValueOrigin::Default,
             value: Value::Table(root),
         });
         problems

@@ -4,14 +4,14 @@ use crate::config::Config;
 use crate::config::account::Registration;
 use crate::config::listen::Listen;
 use crate::config::mail::MailTransport;
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
 use crate::model::access::{Requirement, Scope};
 use crate::model::route::UpstreamAddress;
 
 /// Warns about every such setting of a checked configuration.
 pub(super) fn warn(config: &Config, problems: &Problems) {
     let note = |key: &str, expected: &str| {
-        problems.warn(&Place::new(key, Origin::Default), expected);
+        problems.warn(&ValuePlace::new(key, ValueOrigin::Default), expected);
     };
     if config.routes.is_empty() {
         note(

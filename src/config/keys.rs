@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::config::base::Base;
 use crate::config::document::Value;
-use crate::config::problem::{Origin, Place, Problems};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
 
 /// The type of a key's value, which decides how an environment variable is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 
 /// The place of a value, and what reading it needs.
 pub(super) struct ReadContext<'a> {
-    pub(super) place: Place,
+    pub(super) place: ValuePlace,
     pub(super) problems: &'a Problems,
     pub(super) base: &'a Base,
 }
@@ -39,8 +39,8 @@ impl ReadContext<'_> {
     }
 
     /// The place of an item of a list.
-    pub(super) fn item(&self, index: usize, origin: Origin) -> Place {
-        Place::new(format!("{}[{index}]", self.place.key), origin)
+    pub(super) fn item(&self, index: usize, origin: ValueOrigin) -> ValuePlace {
+        ValuePlace::new(format!("{}[{index}]", self.place.key), origin)
     }
 }
 

@@ -64,7 +64,7 @@ use crate::config::base::Base;
 use crate::config::document::Value;
 use crate::config::forms::table;
 use crate::config::keys::{Kind, Row, Section, keys};
-use crate::config::problem::{Origin, Place, Problems, unreadable};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace, unreadable};
 use crate::config::reader::Reader;
 use crate::config::secrets::SecretSources;
 use crate::model::access::{Requirement, Scope};
@@ -147,7 +147,7 @@ impl Config {
         // Reports name the path that was tried.
         let path = whole(path);
         let path = path.as_path();
-        let place = Place::new(path.display().to_string(), Origin::Default);
+        let place = ValuePlace::new(path.display().to_string(), ValueOrigin::Default);
         let (text, mode) = match read_file(path) {
             Ok(read) => read,
             Err(error) => {
@@ -286,17 +286,17 @@ fn build(
     problems.finish(config)
 }
 
-fn sections(mut root: Reader<'_>, sources: SecretSources<'_>) -> Config {
+fn sections(mut root: Reader<'_>, secrets: SecretSources<'_>) -> Config {
     let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
     let words = roles::read(root.table(&RootKeys::roles), sourced);
-    let listen = listen::read(root.table(&RootKeys::listen), sources);
+    let listen = listen::read(root.table(&RootKeys::listen), secrets);
     let account = account::read(root.table(&RootKeys::account));
     let tokens = tokens::read(root.table(&RootKeys::tokens), &listen.public_url.text);
     let issuers = issuers::read(
         root.tables(&RootKeys::issuer),
         &tokens.issuer,
         &account.api_key_header,
-        sources,
+        secrets,
     );
     let upstreams = upstreams::read(root.tables(&RootKeys::upstream), &listen);
     let context = routes::RouteContext {
@@ -319,10 +319,10 @@ fn sections(mut root: Reader<'_>, sources: SecretSources<'_>) -> Config {
     let config = Config {
         limits: limits::read(root.table(&RootKeys::limits)),
         store: store::read(root.table(&RootKeys::store)),
-        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, sources),
+        mail: mail::read(root.table(&RootKeys::mail), &listen.auth_prefix, secrets),
         log: log::read(root.table(&RootKeys::log)),
         audit: audit::read(root.table(&RootKeys::audit)),
-        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, sources),
+        forward_auth: forward_auth::read(root.table(&RootKeys::forward_auth), &listen, secrets),
         session: session::read(root.table(&RootKeys::session), &listen.public_url),
         upstreams: upstreams.list,
         listen,

@@ -5,7 +5,7 @@ use http::HeaderName;
 use crate::config::forms::texts;
 use crate::config::headers;
 use crate::config::keys::keys;
-use crate::config::problem::{Place, Problems};
+use crate::config::problem::{Problems, ValuePlace};
 use crate::config::reader::Reader;
 use crate::model::field_name::{Folded, is_method_override};
 use crate::model::route::{PathPattern, Route, Segment};
@@ -44,7 +44,7 @@ fn name(text: &str) -> Option<HeaderName> {
 /// Checks the lists of all routes against each other. `places`: the place of each list; `carriers`: the fields that carry
 /// credentials.
 pub(super) fn check(
-    places: &[Place],
+    places: &[ValuePlace],
     routes: &[Route],
     carriers: &[&HeaderName],
     problems: &Problems,

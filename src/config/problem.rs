@@ -50,7 +50,7 @@ impl std::error::Error for ConfigError {}
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ValueOrigin {
     /// A line of the file, from 1.
     Line(usize),
     /// An environment variable.
@@ -61,13 +61,13 @@ pub(super) enum Origin {
 
 /// A key and the source of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ValuePlace {
     pub(super) key: String,
-    pub(super) origin: Origin,
+    pub(super) origin: ValueOrigin,
 }
 
-impl Place {
-    pub(super) fn new(key: impl Into<String>, origin: Origin) -> Self {
+impl ValuePlace {
+    pub(super) fn new(key: impl Into<String>, origin: ValueOrigin) -> Self {
         Self {
             key: key.into(),
             origin,
@@ -76,12 +76,12 @@ impl Place {
 
     fn problem(&self, expected: String) -> Problem {
         let at = match &self.origin {
-            Origin::Variable(name) => format!("{} ({name})", self.key),
-            Origin::Line(_) | Origin::Default => self.key.clone(),
+            ValueOrigin::Variable(name) => format!("{} ({name})", self.key),
+            ValueOrigin::Line(_) | ValueOrigin::Default => self.key.clone(),
         };
         let line = match self.origin {
-            Origin::Line(line) => Some(line),
-            Origin::Variable(_) | Origin::Default => None,
+            ValueOrigin::Line(line) => Some(line),
+            ValueOrigin::Variable(_) | ValueOrigin::Default => None,
         };
         Problem { at, line, expected }
     }
@@ -96,14 +96,14 @@ pub(super) struct Problems {
 
 impl Problems {
     /// Adds an error.
-    pub(super) fn add(&self, place: &Place, expected: impl Into<String>) {
+    pub(super) fn add(&self, place: &ValuePlace, expected: impl Into<String>) {
         self.problems
             .borrow_mut()
             .push(place.problem(expected.into()));
     }
 
     /// Adds a warning.
-    pub(super) fn warn(&self, place: &Place, expected: impl Into<String>) {
+    pub(super) fn warn(&self, place: &ValuePlace, expected: impl Into<String>) {
         self.warnings
             .borrow_mut()
             .push(place.problem(expected.into()));
@@ -151,13 +151,13 @@ mod tests {
     #[test]
     fn problems_come_in_file_order_each_on_its_line() {
         let problems = Problems::default();
-        problems.add(&Place::new("b", Origin::Default), "something");
-        problems.add(&Place::new("c", Origin::Line(9)), "at least 1");
+        problems.add(&ValuePlace::new("b", ValueOrigin::Default), "something");
+        problems.add(&ValuePlace::new("c", ValueOrigin::Line(9)), "at least 1");
         problems.add(
-            &Place::new("a", Origin::Variable("DOORWARD__A".into())),
+            &ValuePlace::new("a", ValueOrigin::Variable("DOORWARD__A".into())),
             "x",
         );
-        problems.add(&Place::new("d", Origin::Line(2)), "true or false");
+        problems.add(&ValuePlace::new("d", ValueOrigin::Line(2)), "true or false");
         let error = problems.finish(()).unwrap_err();
         assert_eq!(
             error.to_string(),

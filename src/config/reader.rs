@@ -7,11 +7,11 @@ use crate::config::base::Base;
 use crate::config::document::{Node, Table, Value};
 use crate::config::forms;
 use crate::config::keys::{self, Form, Key, Kind, ReadContext, Section};
-use crate::config::problem::{Origin, Place, Problems, unreadable};
+use crate::config::problem::{Problems, ValueOrigin, ValuePlace, unreadable};
 
 /// State that all readers of a configuration share.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
+struct ReaderShared<'a> {
     problems: &'a Problems,
     base: &'a Base,
     root: &'static Section,
@@ -22,10 +22,10 @@ struct Shared<'a> {
 pub(super) struct Reader<'a> {
     section: &'static Section,
     /// The name in reports, such as `route[2]`.
-    place: Place,
+    place: ValuePlace,
     entries: BTreeMap<String, Node>,
-    origins: BTreeMap<String, Origin>,
-    shared: Shared<'a>,
+    origins: BTreeMap<String, ValueOrigin>,
+    shared: ReaderShared<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         problems: &'a Problems,
         base: &'a Base,
     ) -> Self {
-        let shared = Shared {
+        let shared = ReaderShared {
             problems,
             base,
             root,
@@ -43,7 +43,12 @@ impl<'a> Reader<'a> {
         Self::new(root, String::new(), table, shared)
     }
 
-    fn new(section: &'static Section, name: String, table: Table, shared: Shared<'a>) -> Self {
+    fn new(
+        section: &'static Section,
+        name: String,
+        table: Table,
+        shared: ReaderShared<'a>,
+    ) -> Self {
         let origins = table
             .entries
             .iter()
@@ -51,7 +56,7 @@ impl<'a> Reader<'a> {
             .collect();
         Self {
             section,
-            place: Place::new(name, table.origin),
+            place: ValuePlace::new(name, table.origin),
             entries: table.entries,
             origins,
             shared,
@@ -69,10 +74,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The place of a key, whether it is written or not.
-    pub(super) fn place(&self, key: impl AsRef<str>) -> Place {
+    pub(super) fn place(&self, key: impl AsRef<str>) -> ValuePlace {
         let key = key.as_ref();
         let origin = self.origins.get(key).unwrap_or(&self.place.origin);
-        Place::new(keys::join(&self.place.key, key), origin.clone())
+        ValuePlace::new(keys::join(&self.place.key, key), origin.clone())
     }
 
     /// Reports a problem of a key.
@@ -158,11 +163,11 @@ impl<'a> Reader<'a> {
     /// Reads a table. A missing one is empty.
     pub(super) fn table(&mut self, key: &Key<Value>) -> Reader<'a> {
         let table = match self.take(key) {
-            None => Table::empty(Origin::Default),
+            None => Table::empty(ValueOrigin::Default),
             Some(Value::Table(table)) => table,
             Some(_) => {
                 self.add(key, "a table");
-                Table::empty(Origin::Default)
+                Table::empty(ValueOrigin::Default)
             }
         };
         self.inner(key, table)
@@ -197,7 +202,7 @@ impl<'a> Reader<'a> {
                 _ => self
                     .shared
                     .problems
-                    .add(&Place::new(name, item.origin), "a table"),
+                    .add(&ValuePlace::new(name, item.origin), "a table"),
             }
         }
         readers
@@ -207,7 +212,7 @@ impl<'a> Reader<'a> {
     pub(super) fn finish(self) {
         for (key, node) in &self.entries {
             let shown: String = key.escape_debug().take(64).collect();
-            let place = Place::new(keys::join(&self.place.key, &shown), node.origin.clone());
+            let place = ValuePlace::new(keys::join(&self.place.key, &shown), node.origin.clone());
             let said = self.section.unknown(key, self.shared.root);
             self.shared.problems.add(&place, said);
         }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::config::env::EnvOverlay;
 use crate::config::forms::is_visible;
 use crate::config::keys::Key;
-use crate::config::problem::Origin;
+use crate::config::problem::ValueOrigin;
 use crate::config::reader::Reader;
 use crate::model::secret::Secret;
 
@@ -86,7 +86,7 @@ pub(super) fn secret_of(
         return None;
     }
     if reader.has(key) {
-        let from_file = matches!(reader.place(key).origin, Origin::Line(_));
+        let from_file = matches!(reader.place(key).origin, ValueOrigin::Line(_));
         if from_file && sources.file_mode.is_some_and(others_may_read) {
             reader.warn(
                 key,

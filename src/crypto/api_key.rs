@@ -4,22 +4,22 @@ use crate::crypto::random;
 use crate::model::id::KeyId;
 use crate::model::secret::Secret;
 
-/// The prefix of an API key, by which scanners find a leaked one.
+/// Prefix of API keys, by which scanners find leaked ones.
 const API_KEY_PREFIX: &str = "dwk_";
-/// Random characters of an API key's secret: 160 bits.
+/// Number of random characters of an API key's secret: 160 bits.
 const API_KEY_RANDOM_CHARS: usize = 27;
-/// Characters of its checksum.
+/// Number of characters of the checksum.
 const API_KEY_CHECKSUM_CHARS: usize = 5;
 
-/// An API key as presented: `dwk_<key id, 8>.<secret, 32>` with a verified checksum, or an imported one, `<key id,
-/// 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
+/// A presented API key: `dwk_<key id, 8>.<secret, 32>`, whose checksum has been verified, or an imported one,
+/// `<key id, 8>.<secret, 32>` of `0-9A-Za-z_-` without a checksum.
 #[derive(Clone, Debug)]
 pub struct ApiKeyText {
     /// The public part.
     pub id: KeyId,
     /// The 32 characters after the dot.
     secret: Secret,
-    /// Whether it has no prefix, as made by apicrud.
+    /// Whether it has no prefix, like the keys of apicrud.
     is_imported: bool,
 }
 
@@ -62,7 +62,7 @@ impl ApiKeyText {
         })
     }
 
-    /// Whether it has no prefix, so that it can only be an imported key.
+    /// Whether it has no prefix, as only imported keys do.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.is_imported
@@ -73,7 +73,7 @@ impl ApiKeyText {
         &self.secret
     }
 
-    /// Returns the whole key, to be shown once: 45 characters; 41 for an imported one.
+    /// The whole key, which is shown once: 45 characters, or 41 of an imported one.
     #[must_use]
     pub fn text(&self) -> Secret {
         let prefix = if self.is_imported { "" } else { API_KEY_PREFIX };
@@ -81,8 +81,8 @@ impl ApiKeyText {
     }
 }
 
-/// Whether a text has the form of an API key, valid or not: it has the prefix, or parses as an imported key. Neither
-/// can be mistaken for a JWT, which has two dots.
+/// Whether a text has the form of an API key: it has the prefix, or the form of an imported one. Neither can be taken for a
+/// JWT, which has two dots.
 #[must_use]
 pub fn is_api_key_form(text: &str) -> bool {
     text.starts_with(API_KEY_PREFIX) || ApiKeyText::parse(text).is_some()
@@ -90,7 +90,7 @@ pub fn is_api_key_form(text: &str) -> bool {
 
 /// Returns the CRC-32 of everything before the checksum, modulo 62^5, as five digits with the most significant first.
 ///
-/// It distinguishes a mistyped key from a wrong one without a look-up; it is no protection.
+/// It distinguishes a mistyped key from a wrong one without a look-up. It is not a security measure.
 fn api_key_checksum(id: KeyId, random: &str) -> [u8; API_KEY_CHECKSUM_CHARS] {
     let mut crc = crc32fast::Hasher::new();
     for part in [API_KEY_PREFIX, id.as_str(), ".", random] {

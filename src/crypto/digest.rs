@@ -1,4 +1,4 @@
-//! SHA-256, and constant-time comparison of digests and secrets.
+//! SHA-256, and comparison of digests and secrets.
 
 use subtle::ConstantTimeEq as _;
 
@@ -16,7 +16,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     copy_32(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
-/// Copies the 32 bytes of a SHA-256 or HMAC-SHA-256 value out of its variable-length type.
+/// Copies the 32 bytes of SHA-256 or HMAC-SHA-256, which the library returns as a slice.
 pub(in crate::crypto) fn copy_32(bytes: &[u8]) -> [u8; 32] {
     let mut copy = [0; 32];
     for (to, from) in copy.iter_mut().zip(bytes) {

@@ -1,4 +1,4 @@
-//! One JSON web key, checked before use: the library accepts almost anything.
+//! Checks of a single JSON web key, since the library accepts almost anything.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
@@ -14,17 +14,17 @@ use zeroize::Zeroizing;
 
 use crate::model::algorithm::Algorithm;
 
-/// Members that only a private or secret key has.
+/// Members of private and secret keys only.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
-/// Maximum length of a key id, in bytes.
+/// Maximum length of a key id.
 pub(crate) const KID_BYTES_MAX: usize = 256;
-/// Allowed sizes of an RSA modulus, in bits (RFC 7518 section 3.3; above 8,192 verifying a signature takes too long).
+/// Accepted sizes of an RSA modulus, in bits (RFC 7518 section 3.3; above 8,192 verifying a signature takes too long).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Maximum length of an HMAC secret, in bytes; more than twice the longest hash adds nothing.
+/// Maximum length of an HMAC secret. More than twice the longest hash adds no security.
 const SECRET_BYTES_MAX: usize = 1024;
 
-/// Secrets printed in standards, manuals and defaults that are long enough to be accepted.
+/// Secrets from standards, manuals and defaults that are long enough to be accepted otherwise.
 const PUBLISHED_SECRETS: [&[u8]; 5] = [
     // apicrud's default for Flask.
     b"e6b6935e45ea4fb381e7a0167862788d",
@@ -42,12 +42,12 @@ const PUBLISHED_SECRETS: [&[u8]; 5] = [
         103, 208, 128, 163,
     ],
 ];
-/// Words that indicate a secret made up by a human; random text has none of them in a million tries.
+/// Words that show that a secret is not random. A random text practically never contains them.
 const HUMAN_WORDS: [&str; 9] = [
     "secret", "password", "change", "replace", "example", "default", "qwerty", "abcdef", "123456",
 ];
 
-/// Returns the text of a member, if present; an error if it is not a text. A null member counts as absent.
+/// The text of a member; an error if it is not a text. A member that is null counts as missing.
 fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -56,7 +56,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, 
     }
 }
 
-/// Returns the bytes of a member in strict base64url.
+/// The bytes of a member, in strict base64url.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     text(jwk, name)?
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
@@ -64,7 +64,7 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Zeroizing<Vec<u8>>, Str
         .ok_or_else(|| format!("its {name} is no base64url without padding"))
 }
 
-/// The base64 variants that issuers use for the numbers of public keys: with or without padding, in either alphabet.
+/// Base64 with or without padding, in either alphabet, as issuers write the numbers of public keys.
 const LENIENT: [GeneralPurpose; 2] = {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -74,10 +74,9 @@ const LENIENT: [GeneralPurpose; 2] = {
     ]
 };
 
-/// Returns the bytes of a member of a public key. RFC 7518 requires base64url without padding, but not every issuer
-/// complies.
+/// The bytes of a member of a public key. RFC 7518 requires base64url without padding, which some issuers do not follow.
 fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
-    // With padding, the length is a multiple of four.
+    // With padding the length is a multiple of four.
     let is_whole = |text: &&str| !text.contains('=') || text.len().is_multiple_of(4);
     let text = text(jwk, name)?.filter(is_whole);
     let mut read = LENIENT
@@ -87,7 +86,7 @@ fn public_bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String>
         .ok_or_else(|| format!("its {name} is no base64url"))
 }
 
-/// Whether a key discloses its private part. A null or empty member discloses nothing.
+/// Whether a key contains private members. One that is null or empty does not count.
 pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
     let is_secret = jwk.get("kty").is_some_and(|kty| kty == "oct");
     let tells = |value: &Value| !value.is_null() && value.as_str() != Some("");
@@ -97,7 +96,7 @@ pub(crate) fn is_private(jwk: &Map<String, Value>) -> bool {
             .any(|name| jwk.get(*name).is_some_and(tells))
 }
 
-/// Returns the key id, if there is one.
+/// The key id, if the key has one.
 pub(crate) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, String> {
     match text(jwk, "kid")? {
         Some(kid) if KID_BYTES_MAX < kid.len() => {
@@ -107,7 +106,7 @@ pub(crate) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, String> {
     }
 }
 
-/// Checks that `use` and `key_ops` allow the verification of signatures.
+/// Whether `use` and `key_ops` allow the verification of signatures.
 fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
         return Err("its use is not sig".to_owned());
@@ -124,7 +123,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-/// Returns the algorithm that a key names, if any; it must be among `fitting`.
+/// The algorithm that a key declares, if it does. It must be one of `fitting`.
 fn named_algorithm(
     jwk: &Map<String, Value>,
     fitting: &[Algorithm],
@@ -139,17 +138,16 @@ fn named_algorithm(
 
 /// A checked public key.
 pub(crate) struct PublicKey {
-    /// The algorithms that it may be used with: one, unless it names none and several are configured.
+    /// The algorithms of the key: one, unless it declares none and several are configured.
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) key: DecodingKey,
-    /// The key itself, independent of its encoding: keys with equal material are the same key.
+    /// The canonical bytes of the key, which are equal for equal keys.
     pub(crate) material: Vec<u8>,
 }
 
-/// Parses a public key for signatures; the error gives the reason and contains nothing of the key.
+/// Reads a public key for signatures. The error describes the problem, and contains nothing of the key.
 ///
-/// An RSA key that names no algorithm may be used with the RS* and PS* ones in `allowed`, or with RS256 if there are
-/// none.
+/// An RSA key that declares no algorithm has those of RS* and PS* in `allowed`, or RS256 if there are none.
 ///
 /// Sources: RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2, RFC 8725 sections 3.1 and 3.2.
 pub(crate) fn public(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, String> {
@@ -206,7 +204,7 @@ fn rsa(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<PublicKey, Str
     })
 }
 
-/// Removes leading zeros of a big-endian number, which must not count towards its size.
+/// A big-endian number without leading zeros, which must not count for its size.
 fn without_zeros(mut number: &[u8]) -> &[u8] {
     while let Some((0, rest)) = number.split_first() {
         number = rest;
@@ -226,14 +224,14 @@ fn ec(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     if x.len() != coordinate_bytes || y.len() != coordinate_bytes {
         return Err(format!("its x and y do not have {coordinate_bytes} bytes"));
     }
-    // SEC 1, section 2.3.3: the uncompressed form of a point.
+    // The uncompressed form of a point (SEC 1 section 2.3.3).
     let point = [&[4], x.as_slice(), y.as_slice()].concat();
     if ParsedPublicKey::new(curve, &point).is_err() {
         return Err("its x and y are no point of its curve".to_owned());
     }
     Ok(PublicKey {
         algorithms: vec![of_curve],
-        // Despite its name, the function accepts the bare point.
+        // In spite of its name, the function takes the bare point.
         key: DecodingKey::from_ec_der(&point),
         material: point,
     })
@@ -250,13 +248,13 @@ fn okp(jwk: &Map<String, Value>) -> Result<PublicKey, String> {
     }
     Ok(PublicKey {
         algorithms: vec![Algorithm::EdDSA],
-        // As above: it accepts the bare key.
+        // As above, the function takes the bare key.
         key: DecodingKey::from_ed_der(&x),
         material: x,
     })
 }
 
-/// Parses an HMAC secret; the error gives the reason and contains nothing of the secret.
+/// Reads an HMAC secret. The error describes the problem, and contains nothing of the secret.
 ///
 /// Without `alg` it is HS256. The secret must be at least as long as the hash (RFC 7518 section 3.2).
 pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey), String> {
@@ -286,7 +284,7 @@ pub(crate) fn secret(jwk: &Map<String, Value>) -> Result<(Algorithm, DecodingKey
     Ok((algorithm, DecodingKey::from_secret(&secret)))
 }
 
-/// Whether a secret of sufficient length can be guessed nevertheless.
+/// Whether a secret is long enough but easily guessed.
 fn is_guessable(secret: &[u8]) -> bool {
     let distinct: std::collections::BTreeSet<u8> = secret.iter().copied().collect();
     let repeats = (1..=secret.len() / 2).any(|period| {

@@ -1,4 +1,4 @@
-//! Key sets: public keys by key id, each with exactly one algorithm.
+//! Key sets: public keys by key id, each bound to one algorithm.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde_json::{Map, Value};
 use crate::crypto::{digest, jwk, strict_json};
 use crate::model::algorithm::Algorithm;
 
-/// Maximum length of a document, in bytes.
+/// Maximum length of a document.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
-/// Maximum number of keys in a document.
+/// Maximum number of keys of a document.
 pub const KEYS_MAX: usize = 100;
 
-/// The error for a document that is not a usable key set. Gives the reason, never a part of the document.
+/// The reason why a document is not a usable key set. It contains no part of the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeySetError(pub String);
 
-/// A key that verifies signatures, bound to the only algorithm it may be used with.
+/// A key that verifies signatures, bound to one algorithm.
 #[derive(Clone)]
 pub struct VerificationKey {
     kid: Option<String>,
@@ -46,28 +46,28 @@ impl VerificationKey {
         }
     }
 
-    /// Returns the key id, if there is one.
+    /// The key id, if there is one.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// Returns the key's only algorithm.
+    /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether a signature in base64url is valid for these bytes, under this key and its algorithm.
+    /// Verifies a signature in base64url of these bytes, with the key's own algorithm.
     #[must_use]
     pub(crate) fn verifies(&self, signed: &[u8], signature: &str) -> bool {
-        // Errors are not distinguished: their texts contain parts of the token.
+        // All errors are one, since their texts contain parts of the token.
         let algorithm = foreign(self.algorithm);
         jsonwebtoken::crypto::verify(signature, signed, &self.key, algorithm).unwrap_or(false)
     }
 }
 
-/// Converts an algorithm to the library's type.
+/// The library's name of the algorithm.
 pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     match algorithm {
         Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
@@ -90,12 +90,12 @@ pub(crate) const fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 pub struct KeySet {
     keys: Vec<VerificationKey>,
     left_out: Vec<String>,
-    /// A digest of each key from a document, id and algorithm included.
+    /// A digest of each key of a set, with its id and algorithm.
     marks: BTreeSet<[u8; 32]>,
 }
 
 impl KeySet {
-    /// Creates a set of keys that are already checked.
+    /// A set of checked keys.
     pub(crate) fn of(keys: Vec<VerificationKey>) -> Self {
         Self {
             keys,
@@ -103,13 +103,13 @@ impl KeySet {
         }
     }
 
-    /// Parses a JWK set of public keys. Unusable keys are omitted, and listed by [`Self::left_out`]: keys of another
-    /// use or an algorithm that is not allowed, weak, broken and unknown ones (RFC 7517 section 5), oct and private
-    /// ones, and two that differ but have the same key id and algorithm, since a token could mean either.
+    /// Reads a JWK set of public keys. Unusable keys are omitted and listed by [`Self::left_out`]: keys of another use or
+    /// with an algorithm that is not allowed, weak, broken and unknown keys (RFC 7517 section 5), oct and private keys, and
+    /// two different keys of the same id and algorithm, since a token could mean either.
     ///
-    /// Accepts at most 1 MiB and 100 keys. If `allowed` is empty, each key may be used with the algorithm it declares.
-    /// Without `alg`, an RSA key has the RS* and PS* ones in `allowed`, or else RS256; EC is determined by the curve;
-    /// OKP is `EdDSA`. A null member counts as absent.
+    /// Accepts at most 1 MiB and 100 keys. If `allowed` is empty, each key may be used with the algorithm that it declares.
+    /// Without `alg`, an RSA key has those of RS* and PS* in `allowed`, or RS256, an EC key that of its curve, OKP `EdDSA`.
+    /// A member that is null counts as absent.
     ///
     /// # Errors
     /// [`KeySetError`] if the document is not a key set, or has no usable key.
@@ -157,12 +157,12 @@ impl KeySet {
         Ok(set)
     }
 
-    /// Parses one oct JWK: an HMAC secret at least as long as its hash, and not a published one.
+    /// Reads one oct JWK: an HMAC secret that is at least as long as its hash, and not a well-known one.
     ///
     /// Without `alg` it is HS256. If `allowed` is empty, any HMAC algorithm is allowed.
     ///
     /// # Errors
-    /// [`KeySetError`] if it is not an oct JWK, or is too weak.
+    /// [`KeySetError`] if it is not an oct JWK, or too weak.
     pub fn from_secret_jwk(document: &str, allowed: &[Algorithm]) -> Result<Self, KeySetError> {
         let mut document = read_object(document, "one oct JWK")?;
         document.retain(|_, value| !value.is_null());
@@ -177,10 +177,9 @@ impl KeySet {
         Ok(Self::of(vec![VerificationKey::new(kid, algorithm, key)]))
     }
 
-    /// Returns the key for a token: with a key id, the one of that id and algorithm; without, the only key of the
-    /// algorithm.
+    /// The key for a token: the key of its id and algorithm, or without an id the only key of the algorithm.
     ///
-    /// Returns `None` also if the keys of that id have other algorithms: a token never chooses how a key is used.
+    /// `None` also if the keys of that id have other algorithms, since a token never chooses how a key is used.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&VerificationKey> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
@@ -208,7 +207,7 @@ impl KeySet {
         &self.keys
     }
 
-    /// Returns the keys of the document that are not used and why, such as `key 2: its use is not sig`; for a log.
+    /// The omitted keys of the document with their reasons, such as `key 2: its use is not sig`, for a log.
     #[must_use]
     pub fn left_out(&self) -> &[String] {
         &self.left_out
@@ -232,7 +231,7 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
 
 /// A usable key of a document.
 struct Read {
-    /// Its position in the document, from 1.
+    /// Its index in the document, from 1.
     place: usize,
     key: VerificationKey,
     /// A digest of the key itself, its id and its algorithm.
@@ -240,7 +239,7 @@ struct Read {
 }
 
 impl Read {
-    /// Whether a token that means this key could also mean the other one.
+    /// Whether a token could mean either of both keys.
     fn is_confused_with(&self, other: &Self) -> bool {
         self.key.kid == other.key.kid
             && self.key.algorithm == other.key.algorithm
@@ -248,7 +247,7 @@ impl Read {
     }
 }
 
-/// Parses one key: once for each algorithm that it may be used with.
+/// Reads one key, once for each of its algorithms.
 fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
     let members = key.as_object().ok_or("it is no object")?;
     let mut present = members.clone();

@@ -1,4 +1,4 @@
-//! JSON web tokens: parsed strictly, verified with a key whose algorithm is pinned.
+//! JSON web tokens: parsed strictly, and verified with a key that is bound to one algorithm.
 
 use std::fmt;
 
@@ -11,33 +11,33 @@ use crate::crypto::jwks::KeySet;
 use crate::crypto::strict_json;
 use crate::model::algorithm::Algorithm;
 
-/// Maximum length of a token, in bytes, whatever its source: the maximum of a request head. Tokens in requests are
-/// limited by their head.
+/// Maximum length of a token, which is the maximum length of a request's head. The configured limit of heads may be
+/// lower.
 pub const TOKEN_BYTES_MAX: usize = 1 << 20;
 
-/// Header members that are refused, whatever their value.
+/// Header members that are always refused.
 ///
-/// `crit` names extensions that must be understood, and none beyond RFC 7515 are; `b64` changes what is signed; `zip`
-/// and `enc` belong to encryption. Members that contain or name a key (`jwk`, `jku`, `x5c`, `x5u`) are neither used nor
-/// refused: keys come from the configuration only, and some issuers write them into every token.
+/// `crit` names extensions that must be supported, and none beyond RFC 7515 is; `b64` changes the signed bytes;
+/// `zip` and `enc` belong to encryption. Members that bring or name a key (`jwk`, `jku`, `x5c`, `x5u`) are neither used
+/// nor refused: keys come from the configuration alone, and some issuers write them into every token.
 const REFUSED_MEMBERS: [&str; 4] = ["crit", "b64", "zip", "enc"];
 
-/// The errors of a token.
+/// The reason why a token is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
-    /// Longer than any request head.
+    /// It is longer than any request's head.
     #[error("the token is too long")]
     TooLong,
-    /// Not three parts of strict base64url, not strict JSON objects, or too deep.
+    /// It is not three parts of strict base64url, its parts are not strict JSON objects, or they are too deep.
     #[error("the token is not a compact JWS of strict JSON")]
     Malformed,
-    /// Five parts: a JWE.
+    /// It has five parts, so it is a JWE.
     #[error("the token is encrypted")]
     Encrypted,
-    /// `crit`, `b64` or another header member that would have to be understood.
+    /// It has `crit`, `b64` or another header that would have to be supported.
     #[error("the token's header asks for what is not supported: crit, b64, zip or enc")]
     Header,
-    /// An unsupported algorithm.
+    /// Its algorithm is not supported.
     #[error("the token's alg is not supported")]
     UnknownAlgorithm,
     /// No key of the issuer has this key id.
@@ -54,11 +54,11 @@ pub enum JwtError {
     Signature,
 }
 
-/// A parsed token; nothing in it is trusted yet.
+/// A parsed token, which is not verified yet.
 ///
-/// `Debug` is redacted, since a token is a credential.
+/// Its `Debug` shows nothing, since a token is a credential.
 pub struct UnverifiedToken<'a> {
-    /// Header and payload as signed: base64url with the dot in between.
+    /// The signed text: header and payload in base64url, with a dot between them.
     signed: &'a str,
     /// The signature in base64url.
     signature: &'a str,
@@ -75,14 +75,15 @@ impl fmt::Debug for UnverifiedToken<'_> {
 /// Claims with a verified signature.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
-    /// Header `typ`, as written.
+    /// Header `typ`, unchanged.
     pub typ: Option<String>,
-    /// The payload: no duplicate members, at most 32 levels deep.
+    /// The payload, without duplicate members and at most 32 levels deep.
     pub claims: Map<String, Value>,
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Parses a compact JWS: strict base64url, strict JSON, no duplicate members, no `crit`. Runs in linear time.
+    /// Parses a compact JWS: strict base64url, strict JSON, no duplicate members, no `crit`. Takes time in proportion to its
+    /// length.
     ///
     /// # Errors
     /// [`JwtError::TooLong`], [`JwtError::Malformed`], [`JwtError::Encrypted`] and [`JwtError::Header`].
@@ -110,31 +111,31 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
-    /// Returns the issuer named by the token, to select the keys to try.
+    /// The issuer that it claims, which selects the keys.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
-    /// Returns the unverified header, for humans.
+    /// The unverified header, for display.
     #[must_use]
     pub fn header(&self) -> &Map<String, Value> {
         &self.header
     }
 
-    /// Returns the unverified payload, for humans; [`Self::verify`] returns the trusted one.
+    /// The unverified payload, for display. [`Self::verify`] gives the verified one.
     #[must_use]
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
 
-    /// Returns the key id named by the token.
+    /// The key id of the header.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.header.get("kid").and_then(Value::as_str)
     }
 
-    /// Verifies the signature with the key named by header `kid`, under that key's own algorithm.
+    /// Verifies the signature with the key that the header `kid` names, and with that key's own algorithm.
     ///
     /// # Errors
     /// [`JwtError::UnknownAlgorithm`], [`JwtError::NoKey`], [`JwtError::OtherAlgorithm`], [`JwtError::NoKid`] and
@@ -159,21 +160,21 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// Whether it is a JWE (RFC 7516 section 9): five parts, and a header with the content encryption.
+/// Whether it is a JWE (RFC 7516 section 9): it has five parts, and a header with the encryption of the content.
 fn is_encrypted(token: &str) -> bool {
     let mut parts = token.split('.');
     let header = parts.next().unwrap_or_default();
     parts.count() == 4 && read_part(header).is_ok_and(|header| header.contains_key("enc"))
 }
 
-/// Decodes one part: base64url without padding and stray bits, containing one strict JSON object.
+/// Parses one part: base64url without padding and stray bits, which holds one strict JSON object.
 fn read_part(part: &str) -> Result<Map<String, Value>, JwtError> {
     let text = URL_SAFE_NO_PAD.decode(part).ok();
     text.and_then(|text| strict_json::object(&text))
         .ok_or(JwtError::Malformed)
 }
 
-/// Checks the form of the header; whether a key fits its algorithm is checked with the keys.
+/// Checks the form of the header. The algorithm is checked against the key when the signature is verified.
 fn check_header(header: &Map<String, Value>) -> Result<(), JwtError> {
     if REFUSED_MEMBERS
         .iter()

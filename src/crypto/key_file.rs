@@ -1,4 +1,4 @@
-//! Files with key material: accessible to this user only, and written atomically.
+//! Files with key material, which only the gateway may use, and which are written atomically.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,22 +13,22 @@ use crate::crypto::random::{self, SECRET_BYTES};
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 
-/// Larger than any key file of the gateway, key sets of issuers included.
+/// Maximum length of a key file, key sets of issuers included.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Write permission of group and others.
 const WRITE_OF_OTHERS: u32 = 0o022;
 /// Read permission of group and others.
 const READ_OF_OTHERS: u32 = 0o044;
-/// The label of a fingerprint, before the name. No digest made with the same key is of a text of this length.
+/// The beginning of the text of a fingerprint. No other digest with the same key is of a text of this length.
 const FINGERPRINT_LABEL: &[u8] = b"doorward fingerprint of key file: ";
 
-/// An error about a file of the key directory.
+/// An error of a file of the key directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use key file {path}: {expected}")]
 pub struct KeyFileError {
     /// The file.
     pub path: PathBuf,
-    /// The expected state.
+    /// The expectation.
     pub expected: String,
     /// The system's error, if there is one.
     #[source]
@@ -38,36 +38,36 @@ pub struct KeyFileError {
 /// The state of a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// There is no file.
+    /// There is none.
     Missing,
-    /// A file that cannot be read, with the reason.
+    /// It cannot be read, for this reason.
     Unreadable(String),
-    /// A readable file.
+    /// It can be read.
     File {
-        /// The fingerprint that identifies it.
+        /// Identifies the content.
         fingerprint: Digest,
         /// Time of the last write.
         written: Timestamp,
-        /// Other users' access to it, and how to remove that.
+        /// The problem of its permissions, and the remedy, if others may use it.
         exposed: Option<&'static str>,
     },
 }
 
-/// Returns the fingerprint of a key file: HMAC-SHA-256 of a fixed label, the name and the length, keyed with the whole
-/// content. It discloses nothing about the key.
+/// Identifies the content of a key file: HMAC-SHA-256 of a fixed label, its name and its length, with the content as the key.
+/// It reveals nothing about the key.
 #[must_use]
 pub fn fingerprint(name: &str, bytes: &[u8]) -> Digest {
     let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
     let mut context = hmac::Context::with_key(&key);
     context.update(FINGERPRINT_LABEL);
     context.update(name.as_bytes());
-    // HMAC pads a short key with zeros, so that without the length one more zero would change nothing.
+    // HMAC pads a short key with zeros, so the length distinguishes keys that end in zeros.
     context.update(format!(" {}", bytes.len()).as_bytes());
     // HMAC-SHA-256 has 32 bytes.
     Digest(context.sign().as_ref().try_into().unwrap_or_default())
 }
 
-/// Inspects the key file of a name, whatever its permissions.
+/// Gives the state of a key file, whatever its permissions are.
 #[must_use]
 pub fn look(dir: &Path, name: &str) -> Found {
     let path = dir.join(name);
@@ -110,7 +110,7 @@ pub fn draw() -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-/// Creates the error for a file that is not as expected.
+/// The error of an invalid file.
 pub(crate) fn unfit(path: &Path, expected: &str) -> KeyFileError {
     KeyFileError {
         path: path.to_owned(),
@@ -119,7 +119,7 @@ pub(crate) fn unfit(path: &Path, expected: &str) -> KeyFileError {
     }
 }
 
-/// Creates the error for a file that the system does not allow to be used.
+/// The error of a file that the system does not let the gateway use.
 fn failed<'a>(path: &'a Path, expected: &'a str) -> impl FnOnce(std::io::Error) -> KeyFileError {
     let (path, expected) = (path.to_owned(), expected.to_owned());
     move |source| KeyFileError {
@@ -129,7 +129,7 @@ fn failed<'a>(path: &'a Path, expected: &'a str) -> impl FnOnce(std::io::Error) 
     }
 }
 
-/// Creates a directory for keys with mode 0700; an existing one must be owned by this user and writable by no other.
+/// Creates a directory for keys with mode 0700. An existing one must be writable by its owner only.
 pub(crate) fn make_dir(dir: &Path) -> Result<(), KeyFileError> {
     if !dir.exists() {
         DirBuilder::new()
@@ -173,7 +173,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileErr
 }
 
 fn read_all(file: File, metadata: &std::fs::Metadata) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // Full capacity from the start: a growing buffer leaves copies in memory.
+    // Allocated at its full size, since a buffer that grows leaves copies of the secret behind.
     let length = usize::try_from(metadata.len()).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(length.saturating_add(1)));
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -184,8 +184,7 @@ fn is_ours(metadata: &std::fs::Metadata) -> bool {
     metadata.uid() == geteuid().as_raw() || metadata.uid() == 0
 }
 
-/// Refuses files that another user could have written: the owner must be this user or root, and no other user may have
-/// write permission.
+/// Refuses a file that others could have written: it must belong to the own user or root, and not be writable by groups.
 fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFileError> {
     if !is_ours(metadata) || metadata.mode() & WRITE_OF_OTHERS != 0 {
         return Err(unfit(
@@ -196,8 +195,8 @@ fn check_owner_and_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(),
     Ok(())
 }
 
-/// Reads a key of 32 bytes from its file, drawing and writing it if there is none; without a directory it lives as long
-/// as the process.
+/// Reads a key of 32 bytes from its file, which is created if it is missing. Without a directory the key lives as long as the
+/// process.
 pub(crate) fn secret(
     dir: Option<&Path>,
     name: &str,
@@ -218,10 +217,10 @@ pub(crate) fn secret(
     Ok(secret)
 }
 
-/// Writes a key file with mode 0600, atomically: after a crash there is the old or the new file, never a part.
+/// Writes a key file with mode 0600, atomically: after a crash there is either the old file or the new one.
 ///
 /// # Errors
-/// [`KeyFileError`]; then nothing has changed.
+/// [`KeyFileError`], and the file has not changed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(unfit(path, "a file in a directory"));
@@ -235,7 +234,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     ));
     let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = written {
-        // The temporary file holds an unused key; a failure to remove it is harmless.
+        // The rest of it is an unused key, so an error here does not matter.
         let _ = std::fs::remove_file(&temporary);
         return Err(failed(path, "a directory that can be written")(error));
     }
@@ -252,7 +251,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Makes a rename or a new directory survive a loss of power.
+/// Makes a rename or a new directory durable.
 fn sync_dir(dir: &Path) -> Result<(), KeyFileError> {
     // The parent of a relative path with one component is the empty path.
     let dir = if dir.as_os_str().is_empty() {

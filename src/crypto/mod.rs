@@ -1,4 +1,4 @@
-//! Floor 1: the only module that hashes, signs, draws random bytes or compares secrets.
+//! Floor 1: all hashing, signing, drawing of random values, and comparison of secrets.
 
 mod api_key;
 pub mod digest;
@@ -11,7 +11,7 @@ pub(crate) mod random;
 pub mod ring;
 mod ring_file;
 pub mod seal;
-mod session_cookie;
+mod session_secret;
 mod sha_crypt;
 pub mod signing;
 mod signing_key;

@@ -1,20 +1,20 @@
-//! The only source of random data: ids, tokens, keys, salts.
+//! The only source of random values: ids, tokens, keys, salts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-/// Digits of base 62, lowest first.
+/// The digits of base 62, from the lowest.
 pub(crate) const BASE62: &[u8; 62] =
     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Bytes of every random secret and key.
+/// Length of random secrets and keys, in bytes.
 pub(crate) const SECRET_BYTES: usize = 32;
 
 /// Fills a buffer with bytes of the system's generator.
 pub(crate) fn fill(bytes: &mut [u8]) {
     if aws_lc_rs::rand::fill(bytes).is_err() {
-        // AWS-LC itself aborts the process if the system provides no entropy. Should it ever return an error instead,
-        // continuing would issue secrets that can be guessed.
+        // AWS-LC ends the process if the system has no entropy. If it ever reported an error instead, continuing
+        // would produce secrets that can be guessed.
         std::process::abort();
     }
 }
@@ -33,13 +33,13 @@ pub(crate) fn secret_text() -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
-/// Draws `count` characters of base 62, uniformly distributed.
+/// Draws `count` characters of base 62 with a uniform distribution.
 pub(crate) fn base62(count: usize) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(count));
     let mut bytes = Zeroizing::new([0_u8; 64]);
     while text.len() < count {
         fill(bytes.as_mut_slice());
-        // Six bits yield 0 to 63: 62 and 63 are discarded, since a remainder would favour the first digits.
+        // Of the values 0 to 63, 62 and 63 are discarded, since a remainder would favour the first digits.
         let digits = bytes
             .iter()
             .filter_map(|b| BASE62.get(usize::from(b & 0x3f)));

@@ -1,4 +1,4 @@
-//! Descriptions of a ring of signing keys: what it signs, and the state of each key.
+//! The uses of a ring of signing keys, and the states of its keys.
 
 use crate::model::clock::Timestamp;
 use crate::model::key_file::KeyFile;
@@ -8,12 +8,12 @@ use crate::model::key_file::KeyFile;
 #[error("cannot sign a token")]
 pub struct SignError;
 
-/// The kind of token that a ring signs. Each kind has its own keys and `typ`, so that none is accepted as another.
+/// The use of a ring of keys. Each use has its own keys and `typ`, so that no token can be used for another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// The gateway's own access tokens (RFC 9068).
     AccessToken,
-    /// `X-Auth-Assertion` for upstreams; not a credential.
+    /// The assertions for upstreams in `X-Auth-Assertion`, which are not credentials.
     Assertion,
 }
 
@@ -41,11 +41,11 @@ impl Signed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
-    /// Published, not yet used.
+    /// The key is published, and not used yet.
     Next,
-    /// Used for signing.
+    /// The key signs.
     Active,
-    /// No longer used for signing; published until the tokens it signed have expired.
+    /// The key does not sign any more, and is published until its signatures have expired.
     Retiring,
 }
 
@@ -58,7 +58,7 @@ pub struct KeyInfo {
     pub algorithm: String,
     /// Next, active or retiring.
     pub state: KeyState,
-    /// Time of creation.
+    /// Time of its creation.
     pub created: Timestamp,
     /// Time at which a retiring key is removed.
     pub retires: Option<Timestamp>,

@@ -16,7 +16,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// The version of this format. A file with another one was written by another version of the gateway.
+/// Version of the format. A file of another version was written by another release.
 const VERSION: u32 = 1;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct KeyIn {
     state: KeyState,
     created: Timestamp,
     retires: Option<Timestamp>,
-    /// PKCS#8, or an HMAC secret, in base64.
+    /// The key in PKCS#8, or the HMAC secret, in base64.
     private: Secret,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn read(
         return Ok(None);
     };
     let fingerprint = key_file::fingerprint(signed.file().name(), &text);
-    // The parser's message may contain a part of a key.
+    // The parser's error may contain a part of a key.
     let file: FileIn = serde_json::from_slice(&text).map_err(|_| {
         key_file::unfit(
             path,
@@ -111,7 +111,7 @@ fn is_ring(keys: &[SigningKey]) -> bool {
         && kids.len() == keys.len()
 }
 
-/// Serializes the ring for its file.
+/// Serialises the ring for its file.
 pub(crate) fn text(
     signed: Signed,
     keys: &[SigningKey],
@@ -132,7 +132,7 @@ pub(crate) fn text(
         version: VERSION,
         keys: keys.collect(),
     };
-    // Full capacity from the start: a growing buffer leaves copies in memory.
+    // Allocated at its full size, since a buffer that grows leaves copies of the secret behind.
     let mut text = Zeroizing::new(Vec::with_capacity(64 * 1024));
     serde_json::to_writer_pretty(&mut *text, &file).map_err(|_| {
         key_file::unfit(

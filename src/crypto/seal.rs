@@ -1,4 +1,4 @@
-//! Sealing of stored data that must be recovered: encrypted, and bound to its place.
+//! Sealing of texts for storage: encryption that binds a text to its place.
 
 use std::fmt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::crypto::key_file;
 use crate::crypto::key_file::KeyFileError;
 
-/// A sealing key: AES-256-GCM with a random nonce for each text, sufficient for billions of them.
+/// A key for AES-256-GCM with a random nonce for each text, which is safe for billions of texts.
 pub struct SealKey(RandomizedNonceKey);
 
 impl fmt::Debug for SealKey {
@@ -18,17 +18,17 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// The error for a text that could not be sealed: the library refuses only texts beyond its limits.
+/// The error of a text that exceeds the limits of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot seal")]
 pub struct SealError;
 
 impl SealKey {
-    /// Opens the key in a file of `dir` with 32 random bytes and mode 0600, creating it at the first start; without a
-    /// directory it lives as long as the process. Data sealed with a lost key is lost.
+    /// Opens the key in a file of `dir` with 32 random bytes and mode 0600, which is created if it is missing. Without a
+    /// directory the key lives as long as the process. Texts that were sealed with a lost key are lost.
     ///
     /// # Errors
-    /// [`KeyFileError`] if the file cannot be read or written, or is not a key of 32 bytes.
+    /// An error if the file cannot be read or written, or is not a key of 32 bytes.
     pub fn open(dir: Option<&Path>, name: &str) -> Result<Self, KeyFileError> {
         if let Some(dir) = dir {
             key_file::make_dir(dir)?;
@@ -40,12 +40,12 @@ impl SealKey {
             .map_err(|_| key_file::unfit(&path, "a key for AES-256"))
     }
 
-    /// Seals a text for a place: nonce, ciphertext and tag, 28 bytes longer than the text.
+    /// Seals a text for a place. The result is nonce, ciphertext and tag, 28 bytes longer than the text.
     ///
     /// # Errors
     /// [`SealError`] for a text beyond the library's limits.
     pub fn seal(&self, place: &[u8], text: &[u8]) -> Result<Vec<u8>, SealError> {
-        // Full capacity from the start: a growing buffer leaves copies in memory.
+        // Allocated at its full size, since a buffer that grows leaves copies of the secret behind.
         let mut bytes = Vec::with_capacity(text.len() + AES_256_GCM.tag_len());
         bytes.extend_from_slice(text);
         let nonce = self
@@ -55,7 +55,7 @@ impl SealKey {
         Ok([nonce.as_ref(), bytes.as_slice()].concat())
     }
 
-    /// Returns the text that was sealed for this place with this key; `None` for any other input.
+    /// Opens a text that was sealed for this place with this key; `None` for anything else.
     #[must_use]
     pub fn open_sealed(&self, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;

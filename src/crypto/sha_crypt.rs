@@ -1,4 +1,4 @@
-//! SHA-256-crypt, `$5$…`: imported hashes that are verified once and never made.
+//! SHA-256-crypt, `$5$…`: old hashes, which are verified until the next login and never computed for new passwords.
 
 use sha_crypt::Params;
 use subtle::ConstantTimeEq as _;
@@ -6,18 +6,17 @@ use subtle::ConstantTimeEq as _;
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Maximum number of rounds of a verified hash: about half a second. The scheme itself allows a thousand times as many.
+/// Maximum number of rounds, which take about half a second. The scheme itself allows a thousand times as many.
 pub(crate) const ROUNDS_MAX: u32 = 1_000_000;
-/// Maximum length of a password compared with such a hash, in bytes. Each round reads it whole, so a longer one would
-/// multiply the work.
+/// Maximum length of a password that is compared. Each round reads the whole password, so a longer one multiplies the work.
 const PASSWORD_BYTES_MAX: usize = 256;
 const SALT_BYTES_MAX: usize = 16;
 const OUTPUT_CHARS: usize = 43;
 
-/// Digits of the scheme's own base 64, lowest first.
+/// The digits of the scheme's own base 64, from the lowest.
 const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The bytes of the digest in each group of four digits, highest first; the last group has three digits.
+/// The bytes of the digest for each group of four digits, the highest first. The last group has three digits.
 const GROUPS: [[usize; 3]; 10] = [
     [0, 10, 20],
     [21, 1, 11],
@@ -35,12 +34,12 @@ const GROUPS: [[usize; 3]; 10] = [
 pub(crate) struct ShaCrypt {
     rounds: u32,
     salt: Vec<u8>,
-    /// 43 digits.
+    /// The 43 digits of the output.
     output: Vec<u8>,
 }
 
 impl ShaCrypt {
-    /// Parses `$5$[rounds=N$]salt$output` with 1,000 to [`ROUNDS_MAX`] rounds; `None` for any other text.
+    /// Parses `$5$[rounds=N$]salt$output` with 1,000 to [`ROUNDS_MAX`] rounds; `None` for anything else.
     ///
     /// Source: <https://www.akkadia.org/drepper/SHA-crypt.txt>
     pub(crate) fn read(hash: &PasswordHash) -> Option<Self> {
@@ -64,7 +63,7 @@ impl ShaCrypt {
         })
     }
 
-    /// Returns the number of rounds.
+    /// The number of rounds.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds
     }
@@ -78,14 +77,14 @@ impl ShaCrypt {
     }
 }
 
-/// Does the work of this many rounds and discards the result; fewer than 1,000 count as none.
+/// Does the work of this many rounds. Fewer than 1,000 are no work.
 pub(crate) fn spend(password: &Secret, rounds: u32) {
     if Params::ROUNDS_MIN <= rounds {
         std::hint::black_box(run(password, &[b'.'; SALT_BYTES_MAX], rounds));
     }
 }
 
-/// Returns the digest; `None`, without any work, for a password over the maximum length.
+/// The digest; `None`, without any work, for a password that is too long.
 fn run(password: &Secret, salt: &[u8], rounds: u32) -> Option<[u8; 32]> {
     let password = password.expose().as_bytes();
     if PASSWORD_BYTES_MAX < password.len() {

@@ -1,4 +1,4 @@
-//! The gateway's own signing keys: created at the first start, kept in files with mode 0600, rotated without a gap.
+//! The gateway's own signing keys, which are created at the first start, stored in files with mode 0600, and rotated.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// A ring of signing keys: one that signs, one published in advance, and retiring ones.
+/// The ring of signing keys: the active key, the next key, which is published ahead, and retiring keys.
 pub struct SigningKeys {
     signed: Signed,
-    /// The file of the ring; `None`: in memory only.
+    /// Directory of the file; `None`: the ring is in memory only.
     path: Option<PathBuf>,
     token_life: Duration,
-    /// Held while a change is written, so that two changes cannot overlap.
+    /// Held while a change is written, so that changes are serialised.
     change: Mutex<()>,
     ring: ArcSwap<Ring>,
 }
@@ -36,17 +36,17 @@ impl fmt::Debug for SigningKeys {
     }
 }
 
-/// An immutable state of the ring, with its prepared key set.
+/// The keys at one time, with derived values.
 struct Ring {
     keys: Vec<SigningKey>,
     key_set: Arc<KeySet>,
-    /// Fingerprint of the ring's file; `None` if there is none.
+    /// Fingerprint of its file; `None`: there is no file.
     fingerprint: Option<Digest>,
 }
 
 impl Ring {
     fn new(keys: Vec<SigningKey>, fingerprint: Option<Digest>) -> Self {
-        // The next key verifies too: a node that shares the directory may already use it.
+        // The next key verifies as well, since another node with the same directory may sign with it already.
         let key_set = Arc::new(KeySet::of(keys.iter().map(SigningKey::verifier).collect()));
         Self {
             keys,
@@ -56,12 +56,12 @@ impl Ring {
     }
 }
 
-/// A ring that is to replace the current one, not yet written.
+/// A ring that replaces the current one, and is not written yet.
 pub struct NextRing {
     signed: Signed,
     keys: Vec<SigningKey>,
     text: Zeroizing<Vec<u8>>,
-    /// The ring it was derived from.
+    /// The ring that it was derived from.
     present: Option<Arc<Ring>>,
 }
 
@@ -100,20 +100,20 @@ impl NextRing {
         })
     }
 
-    /// Returns the fingerprint of its future file.
+    /// The fingerprint of its future file.
     #[must_use]
     pub fn fingerprint(&self) -> Digest {
         key_file::fingerprint(self.signed.file().name(), &self.text)
     }
 
-    /// Returns the content of its future file.
+    /// The content of its future file.
     #[must_use]
     pub fn into_text(self) -> Zeroizing<Vec<u8>> {
         self.text
     }
 }
 
-/// Whether a file is, by its name, a ring of signing keys, and usable.
+/// Checks a file that is a ring of signing keys by its name; `None`: it is not.
 pub(crate) fn is_usable_ring(path: &Path) -> bool {
     let kinds = [Signed::AccessToken, Signed::Assertion];
     let kind = kinds.into_iter().find(|kind| {
@@ -124,11 +124,11 @@ pub(crate) fn is_usable_ring(path: &Path) -> bool {
 }
 
 impl SigningKeys {
-    /// Reads the ring in `dir`; without a file it is empty and signs nothing, and without a directory it lives as long
-    /// as the process. The file is `signing.json` or `assertion.json`.
+    /// Reads the ring in `dir`. A missing one is empty and signs nothing. Without a directory the ring lives as long as the
+    /// process. The file is `signing.json` or `assertion.json`.
     ///
-    /// `token_life`: how long a signed token may be presented, leeway included. The ring returned by [`due`](Self::due)
-    /// must be put in force before this one is used.
+    /// `token_life`: maximum life of a signature, leeway included. The result of [`due`](Self::due) must be put in force
+    /// before the ring is used.
     ///
     /// # Errors
     /// [`KeyFileError`] for a file that cannot be read or parsed.
@@ -158,8 +158,8 @@ impl SigningKeys {
         })
     }
 
-    /// Opens the ring in `dir` if its fingerprint is recorded nowhere else: [`read`](Self::read), then
-    /// [`put`](Self::put) of the ring that is [`due`](Self::due).
+    /// Opens the ring in `dir`: [`read`](Self::read), and [`put`](Self::put) of what is [`due`](Self::due). For callers that
+    /// record no fingerprint of the file.
     ///
     /// # Errors
     /// [`KeyFileError`] for a file that cannot be read, written or parsed, or for another algorithm than ES256,
@@ -178,10 +178,10 @@ impl SigningKeys {
         Ok(keys)
     }
 
-    /// Returns the ring that must replace this one before it is used; `None` if this one is up to date.
+    /// The ring that must replace this one before it is used; `None`: the ring is up to date.
     ///
-    /// An empty ring is given its keys. Expired keys are removed. If the active key has another algorithm than the
-    /// requested one, it retires and a new key becomes active.
+    /// An empty ring gets its keys. Expired keys are removed. If the active key has another algorithm than the configured one,
+    /// it retires and a new key signs.
     ///
     /// # Errors
     /// [`KeyFileError`] for an algorithm that the gateway does not sign with.
@@ -210,7 +210,7 @@ impl SigningKeys {
         NextRing::of(self.signed, keys, Some(present)).map(Some)
     }
 
-    /// Whether the ring can be used as it is: an active key of this algorithm, and a published next one.
+    /// Whether it is up to date: a key of this algorithm signs, and a next one is published.
     #[must_use]
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         let ring = self.ring.load();
@@ -223,7 +223,7 @@ impl SigningKeys {
     /// An RS256 signature takes about 0.7 ms, the others less than 0.05 ms.
     ///
     /// # Errors
-    /// [`SignError`] for claims that are not a JSON object, or a broken key.
+    /// [`SignError`] if the claims are not a JSON object, or the key is broken.
     pub fn sign<T: serde::Serialize>(&self, claims: &T) -> Result<Secret, SignError> {
         let payload = Zeroizing::new(serde_json::to_vec(claims).map_err(|_| SignError)?);
         if payload.first() != Some(&b'{') {
@@ -233,7 +233,7 @@ impl SigningKeys {
         active(&ring.keys).ok_or(SignError)?.sign(&payload)
     }
 
-    /// Returns the keys that verify the tokens of this ring.
+    /// The keys that verify signatures of this ring.
     #[must_use]
     pub fn key_set(&self) -> Arc<KeySet> {
         Arc::clone(&self.ring.load().key_set)
@@ -247,11 +247,10 @@ impl SigningKeys {
         public.cloned().collect()
     }
 
-    /// Returns the ring after a rotation: the published next key becomes active, the active one retires, and there is a
-    /// new next one.
+    /// The ring after a rotation: the next key signs, the active one retires, and there is a new next key.
     ///
-    /// Blocks while keys are generated, so it must not run on a thread that proxies. Others fetch the public keys at
-    /// intervals, so rotations must not follow each other too closely.
+    /// Blocks while keys are generated, so it must not run on a worker thread. Others fetch the public keys at intervals, so
+    /// some time should pass between two rotations.
     ///
     /// # Errors
     /// [`KeyFileError`] if a key cannot be generated.
@@ -273,10 +272,10 @@ impl SigningKeys {
         NextRing::of(self.signed, keys, Some(present))
     }
 
-    /// Puts a ring derived from this one in force, on disk first.
+    /// Writes a ring that was derived from this one, and puts it in force.
     ///
     /// # Errors
-    /// [`KeyFileError`], also if the ring has changed in the meantime; then nothing has changed.
+    /// [`KeyFileError`], also if the ring has changed in the meantime. Then the ring is unchanged.
     pub fn put(&self, next: NextRing) -> Result<(), KeyFileError> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.ring.load_full();
@@ -299,19 +298,19 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Puts a ring in force in memory only, without writing it.
+    /// Puts a ring in force in memory only, for commands that write nothing.
     pub fn hold(&self, next: NextRing) {
         let fingerprint = self.path.is_some().then(|| next.fingerprint());
         self.ring.store(Arc::new(Ring::new(next.keys, fingerprint)));
     }
 
-    /// Returns the kind of token that the ring signs.
+    /// The use of the ring.
     #[must_use]
     pub const fn signed(&self) -> Signed {
         self.signed
     }
 
-    /// Returns the fingerprint of the ring's file; `None` if there is none.
+    /// Fingerprint of the ring's file; `None`: there is no file.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Digest> {
         self.ring.load().fingerprint
@@ -329,7 +328,7 @@ fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
     keys.iter().find(|key| key.info.state == KeyState::Active)
 }
 
-/// Removes expired keys, and those that retired while the clock was ahead and would otherwise stay until then.
+/// Removes expired keys, and keys that retired while the clock was ahead, since they would stay too long.
 fn without_retired(
     mut keys: Vec<SigningKey>,
     now: Timestamp,

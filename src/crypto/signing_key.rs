@@ -1,4 +1,4 @@
-//! One signing key of the gateway: generated, read, published, used.
+//! A signing key of the gateway.
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -20,15 +20,15 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
-/// Bytes of an HMAC secret.
+/// Length of an HMAC secret, in bytes.
 const HMAC_SECRET_BYTES: usize = 32;
 
-/// A private key with its description.
+/// A private key and its metadata.
 #[derive(Clone)]
 pub(crate) struct SigningKey {
     pub(crate) info: KeyInfo,
     algorithm: Algorithm,
-    /// PKCS#8, or the HMAC secret itself.
+    /// The key in PKCS#8, or the HMAC secret.
     private: Zeroizing<Vec<u8>>,
     signer: EncodingKey,
     verifier: VerificationKey,
@@ -154,8 +154,8 @@ impl SigningKey {
     }
 }
 
-/// Returns the members of the public JWK that form its thumbprint; `Some(None)` for HMAC, which has no public key, and
-/// `None` for bytes that are not a key of the algorithm.
+/// The members of the public JWK from which its thumbprint is computed; `Some(None)` for HMAC, which has none, and `None` for
+/// bytes that are not a key of the algorithm.
 #[expect(
     clippy::option_option,
     reason = "no key and no public half are two answers"
@@ -185,7 +185,7 @@ fn public_jwk(algorithm: Algorithm, private: &[u8]) -> Option<Option<Value>> {
     Some(Some(public))
 }
 
-/// Adds id, algorithm and use to the public JWK.
+/// The public JWK with its use.
 fn published(mut members: Value, kid: &str, algorithm: Algorithm) -> Value {
     if let Some(jwk) = members.as_object_mut() {
         for (name, value) in [("kid", kid), ("alg", algorithm.as_str()), ("use", "sig")] {
@@ -203,13 +203,13 @@ fn thumbprint(public: &Value) -> String {
     URL_SAFE_NO_PAD.encode(digest::sha256(&text))
 }
 
-/// Converts the private key to the library's type; `None` for HMAC and invalid keys.
+/// The private key in the library's form; `None` for HMAC and for invalid keys.
 pub(crate) fn encoding_key(algorithm: Algorithm, pkcs8: &[u8]) -> Option<EncodingKey> {
     match algorithm {
         Algorithm::ES256 => Some(EncodingKey::from_ec_der(pkcs8)),
         Algorithm::EdDSA => Some(EncodingKey::from_ed_der(pkcs8)),
         Algorithm::RS256 => {
-            // From DER the library accepts PKCS#1 only; from PEM it unwraps PKCS#8 itself.
+            // The library reads PKCS#1 only from DER, but PKCS#8 from PEM.
             let base64 = Zeroizing::new(STANDARD.encode(pkcs8));
             let pem = Zeroizing::new(format!(
                 "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",

@@ -1,4 +1,4 @@
-//! Strict JSON parsing: anything that two readers could interpret differently is refused.
+//! Strict JSON: texts that two parsers could read differently are refused.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Maximum nesting of objects and arrays; the outermost object counts as the first level.
+/// Maximum depth of nested objects and arrays, the outermost object included.
 const DEPTH_MAX: usize = 32;
 
-/// Parses one JSON object in UTF-8, with nothing but white space around it.
+/// Parses one JSON object in UTF-8, with only white space around it.
 ///
-/// Returns `None` for a duplicate member at any depth (compared after unescaping), for more than 32 nested objects and
-/// arrays, for a number that is not finite, and for anything that RFC 8259 does not allow, a byte order mark and lone
-/// surrogates included. Runs in linear time, and uses the stack of at most 32 levels.
+/// `None` for duplicate members at any depth (compared with escapes decoded), for more than 32 nested objects and arrays,
+/// for a number that is not finite, and for anything that RFC 8259 does not allow, such as a byte order mark and lone
+/// surrogates. Takes time in proportion to the length, and stack for at most 32 levels.
 ///
 /// Sources: RFC 7515 section 4, RFC 7519 section 4 (no duplicate members), RFC 8725 section 3.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
-/// A builder of values, with the number of levels left.
+/// Builds a value of at most this many further levels.
 #[derive(Clone, Copy)]
 struct Strict {
     depth_left: usize,

@@ -1,4 +1,4 @@
-//! Opaque tokens and ids: drawing, parsing, digests.
+//! Opaque tokens and ids: drawing, parsing and digests.
 
 use std::path::Path;
 
@@ -10,22 +10,19 @@ use zeroize::Zeroizing;
 pub use crate::crypto::api_key::{ApiKeyText, is_api_key_form};
 use crate::crypto::digest::{copy_32, digest, digests_match};
 use crate::crypto::key_file::KeyFileError;
-use crate::crypto::random::SECRET_BYTES;
-pub use crate::crypto::session_cookie::SessionCookie;
+pub use crate::crypto::session_secret::{RefreshToken, SessionCookie};
 use crate::crypto::{key_file, random};
 use crate::model::account::Digest;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
-/// The prefix of a refresh token.
-const REFRESH_PREFIX: &str = "dwr_";
-/// The prefix of a one-time token.
+/// Prefix of one-time tokens.
 const ONE_TIME_PREFIX: &str = "dwo_";
 
 /// Draws a one-time token of 256 bits, and returns it with its digest.
 ///
-/// The token is `dwo_` and 43 characters of base64url; the digest is SHA-256 of the whole token.
+/// The token is `dwo_` and 43 characters of base64url. The digest is SHA-256 of the whole token.
 #[must_use]
 pub fn draw_one_time() -> (Secret, Digest) {
     let secret = random::secret_text();
@@ -34,11 +31,10 @@ pub fn draw_one_time() -> (Secret, Digest) {
     (token, digest)
 }
 
-/// Whether a text has the form of one of the gateway's own credentials, valid or not, and so must not be shown to
-/// others.
+/// Whether a text has the form of one of the gateway's credentials, valid or not, and so must not be shown to others.
 ///
-/// This covers every text with a prefix of the gateway's API keys, refresh tokens, one-time tokens and cookies (`dwk_`
-/// and the like), and texts in the form of an imported API key. The gateway's own JWTs are recognised by their issuer.
+/// These are texts with the prefix of an API key, a refresh token, a one-time token or a cookie (`dwk_` and the like), and
+/// texts of the form of an imported API key. The gateway's own JWTs are recognised by their issuer.
 #[must_use]
 pub fn is_own_form(text: &str) -> bool {
     let begins_as_ours = text
@@ -55,7 +51,7 @@ macro_rules! draw_id {
         pub fn $draw() -> $id {
             loop {
                 let text = Zeroizing::new(format!("{}{}", $id::PREFIX, random::id_text()));
-                // 22 characters of base64url satisfy the rule of every id: the first iteration returns.
+                // 22 characters of base64url are valid in every id, so the first iteration returns.
                 if let Ok(id) = $id::parse(&text) {
                     return id;
                 }
@@ -65,109 +61,44 @@ macro_rules! draw_id {
 }
 
 draw_id! {
-    /// Draws a new uid: 128 random bits.
+    /// Draws a uid of 128 random bits.
     draw_user_id, UserId
 }
 draw_id! {
-    /// Draws a new account id: 128 random bits.
+    /// Draws an account id of 128 random bits.
     draw_account_id, AccountId
 }
 draw_id! {
-    /// Draws a new session id: 128 random bits.
+    /// Draws a session id of 128 random bits.
     draw_session_id, SessionId
 }
 draw_id! {
-    /// Draws a new settings id: 128 random bits.
+    /// Draws a settings id of 128 random bits.
     draw_settings_id, SettingsId
 }
 draw_id! {
-    /// Draws a new mail id: 128 random bits.
+    /// Draws an id of a mail, of 128 random bits.
     draw_mail_id, MailId
 }
 
-/// Draws a text for a claim `jti`: 128 random bits in 22 characters of base64url.
+/// Draws a value of the claim `jti`: 128 random bits in 22 characters of base64url.
 #[must_use]
 pub fn draw_jti() -> String {
     random::id_text()
 }
 
-/// Draws a new key id: 8 characters of base 62. Ids can repeat: the code that stores one checks that it is free.
+/// Draws a key id of 8 characters of base 62. It may not be unique, so the store checks that it is free.
 #[must_use]
 pub fn draw_key_id() -> KeyId {
     loop {
-        // Eight characters of base 62 satisfy the rule of a key id: the first iteration returns.
+        // Eight characters of base 62 are a valid key id, so the first iteration returns.
         if let Ok(id) = KeyId::parse(&random::base62(8)) {
             return id;
         }
     }
 }
 
-/// A refresh token as presented: it names its session and has 256 random bits.
-///
-/// Its form is `dwr_<session id without its prefix>.<43 characters of base64url>`.
-#[derive(Clone, Debug)]
-pub struct RefreshToken {
-    /// The session it belongs to.
-    pub session: SessionId,
-    /// The whole token.
-    text: Secret,
-}
-
-impl RefreshToken {
-    /// Draws the first token of a session.
-    #[must_use]
-    pub fn draw(session: SessionId) -> Self {
-        Self::new(session, &random::secret_text())
-    }
-
-    fn new(session: SessionId, secret: &str) -> Self {
-        let text = session_text(REFRESH_PREFIX, &session, secret);
-        Self { session, text }
-    }
-
-    /// Parses a presented token; `None` if the form is wrong.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        session_of(REFRESH_PREFIX, text).map(|session| Self {
-            session,
-            text: Secret::new(text.to_owned()),
-        })
-    }
-
-    /// Returns the whole token.
-    #[must_use]
-    pub fn text(&self) -> Secret {
-        self.text.clone()
-    }
-
-    /// Returns the SHA-256 of the whole token.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        digest(self.text.expose())
-    }
-}
-
-/// Formats a secret of 256 bits that names its session: `<prefix><session id without its prefix>.<43 characters of
-/// base64url>`.
-pub(in crate::crypto) fn session_text(prefix: &str, session: &SessionId, secret: &str) -> Secret {
-    let id = session.as_str();
-    let id = id.strip_prefix(SessionId::PREFIX).unwrap_or(id);
-    Secret::new(format!("{prefix}{id}.{secret}"))
-}
-
-/// Returns the session named by a text in the form of [`session_text`]; `None` if the form is wrong.
-pub(in crate::crypto) fn session_of(prefix: &str, text: &str) -> Option<SessionId> {
-    let (id, secret) = text.strip_prefix(prefix)?.split_once('.')?;
-    // The length is checked first, so that megabytes are never decoded.
-    if secret.len() != 43 || 64 < id.len() {
-        return None;
-    }
-    let session = SessionId::parse(&format!("{}{id}", SessionId::PREFIX)).ok()?;
-    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(secret).ok()?);
-    (bytes.len() == SECRET_BYTES).then_some(session)
-}
-
-/// The secret keys from which tokens are digested and derived, kept in the key directory with mode 0600.
+/// The secret keys for digests and derivation of tokens, which are in the key directory with mode 0600.
 pub struct TokenKeys {
     api_key: hmac::Key,
     refresh: hmac::Key,
@@ -181,11 +112,11 @@ impl std::fmt::Debug for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Opens the keys in `dir`, creating them at the first start; without a directory they live as long as the process.
+    /// Opens the keys in `dir`, and creates missing ones. Without a directory they live as long as the process.
     ///
-    /// The files are `apikey.key`, `refresh.key` and `count.key`, 32 random bytes each. If the first is lost or
-    /// changed, no API key is recognised any more; with the second, a refresh within the grace period yields no valid
-    /// successor; with the third, limits are counted from zero.
+    /// The files are `apikey.key`, `refresh.key` and `count.key`, of 32 random bytes each. Without the first no API key is
+    /// recognised any more, without the second a refresh within the grace period gives an invalid successor, and without the
+    /// third all rate limits start again.
     ///
     /// # Errors
     /// [`KeyFileError`] if a file cannot be read or written, or is not a key of 32 bytes.
@@ -210,8 +141,8 @@ impl TokenKeys {
         Digest(copy_32(hmac::sign(&self.api_key, &inner.0).as_ref()))
     }
 
-    /// Returns the keyed digest of an imported key whose secret is known by its SHA-256. It differs from that of an own
-    /// key with the same secret, so that an own key without its prefix and checksum is not accepted.
+    /// The keyed digest of an imported key, from the SHA-256 of its secret. It differs from that of an own key with the same
+    /// secret, so that an own key without its prefix and checksum is refused.
     #[must_use]
     pub fn imported_key_digest(&self, inner: &Digest) -> Digest {
         let mut context = hmac::Context::with_key(&self.api_key);
@@ -226,8 +157,8 @@ impl TokenKeys {
         digests_match(&self.api_key_digest(key), digest)
     }
 
-    /// Returns the key of a counter: a keyed digest of `parts`, in their order. A typed name may be a password entered
-    /// into the wrong field, so stored counters cannot be searched for it without the key.
+    /// The key of a rate limit: a keyed digest of `parts`, in their order. A typed name may be a password in the wrong field, so
+    /// the stored digest must not be open to guessing without the key.
     #[must_use]
     pub fn count_key(&self, parts: &[&str]) -> Digest {
         let mut context = hmac::Context::with_key(&self.count);
@@ -237,16 +168,16 @@ impl TokenKeys {
         Digest(copy_32(context.sign().as_ref()))
     }
 
-    /// Returns the only successor of a refresh token: derived, so that it need not be stored.
+    /// The only successor of a refresh token, which is derived and so need not be stored.
     #[must_use]
     pub fn successor(&self, token: &RefreshToken) -> RefreshToken {
-        let tag = hmac::sign(&self.refresh, token.text.expose().as_bytes());
+        let tag = hmac::sign(&self.refresh, token.text().expose().as_bytes());
         let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(tag.as_ref()));
         RefreshToken::new(token.session.clone(), &secret)
     }
 }
 
-/// Opens one HMAC key from its file.
+/// Reads an HMAC key from its file.
 fn open_key(dir: Option<&Path>, file: KeyFile) -> Result<hmac::Key, KeyFileError> {
     let secret = key_file::secret(dir, file.name())?;
     Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_slice()))
@@ -458,7 +389,7 @@ mod tests {
         let token = RefreshToken::draw(session());
         let shown = format!("{keys:?} {key:?} {token:?}");
         assert!(!shown.contains(key.secret().expose()));
-        assert!(!shown.contains(token.text.expose()));
+        assert!(!shown.contains(token.text().expose()));
         assert!(shown.contains("TokenKeys(..)"));
     }
 
@@ -474,8 +405,19 @@ mod tests {
             let Ok(text) = std::str::from_utf8(bytes) else {
                 return;
             };
-            let refresh = RefreshToken::parse(text).map(|token| (token.text(), token.session));
-            let cookie = SessionCookie::parse(text).map(|token| (token.text(), token.session));
+            let secret = || text.split_once('.').unwrap().1;
+            let refresh = RefreshToken::parse(text).map(|token| {
+                (
+                    token.text(),
+                    RefreshToken::new(token.session, secret()).text(),
+                )
+            });
+            let cookie = SessionCookie::parse(text).map(|token| {
+                (
+                    token.text(),
+                    SessionCookie::new(token.session, secret()).text(),
+                )
+            });
             let key = ApiKeyText::parse(text);
             let jwt = UnverifiedToken::parse(text);
             let kinds = [
@@ -491,13 +433,9 @@ mod tests {
             if jwt.is_ok() {
                 assert!(!is_own_form(text) && !is_api_key_form(text));
             }
-            for (prefix, read) in [(REFRESH_PREFIX, refresh), ("dws_", cookie)] {
-                let Some((whole, session)) = read else {
-                    continue;
-                };
-                let (_, secret) = text.split_once('.').unwrap();
+            for (whole, written) in [refresh, cookie].into_iter().flatten() {
                 assert_eq!(whole.expose(), text);
-                assert_eq!(session_text(prefix, &session, secret).expose(), text);
+                assert_eq!(written.expose(), text);
             }
             if let Some(key) = key {
                 assert_eq!(key.text().expose(), text);

@@ -11,7 +11,7 @@ use crate::doctor::{Proxy, ProxyFault};
 #[serde(deny_unknown_fields)]
 struct Remedies {
     remedy: Vec<Remedy>,
-    line: Vec<Line>,
+    line: Vec<RemedyLine>,
 }
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Remedy {
 /// The place to change in the configuration of some proxies.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct RemedyLine {
     proxies: Vec<Proxy>,
     faults: Vec<ProxyFault>,
     text: String,

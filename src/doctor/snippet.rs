@@ -54,7 +54,7 @@ pub struct Snippet {
 
 /// The values for the templates.
 #[derive(Serialize)]
-struct Fields<'a> {
+struct TemplateFields<'a> {
     proxy: Proxy,
     title: &'a str,
     port: u16,
@@ -93,7 +93,7 @@ pub(super) fn write(
     let names = identity_names(config);
     let chosen = names.iter().filter(|name| !default.all().contains(name));
     let trusted = config.listen.trusted_proxies.iter();
-    let fields = Fields {
+    let fields = TemplateFields {
         proxy,
         title: proxy.title(),
         port: port.unwrap_or(8000),

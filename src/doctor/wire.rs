@@ -135,9 +135,9 @@ pub(super) struct ProbeTarget {
     pub(super) tls: Option<(String, Trust)>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ProbeStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ProbeStream for T {}
 
 impl ProbeTarget {
     /// Creates a target reached by plain HTTP.
@@ -172,7 +172,7 @@ impl ProbeTarget {
         in_time(self.connect()).await.map(drop)
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    async fn connect(&self) -> io::Result<Box<dyn ProbeStream>> {
         let stream = self.dial().await?;
         match &self.tls {
             None => Ok(Box::new(stream)),
@@ -204,7 +204,7 @@ async fn in_time<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result
 }
 
 /// Reads one answer, and skips interim ones.
-async fn read(stream: &mut Box<dyn Stream>) -> Option<RawResponse> {
+async fn read(stream: &mut Box<dyn ProbeStream>) -> Option<RawResponse> {
     let mut bytes = Vec::new();
     let mut is_over = false;
     loop {

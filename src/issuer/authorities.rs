@@ -1,20 +1,20 @@
-//! The certificate authorities trusted for issuers: the system's, or a file of the issuer's own.
+//! Certificate authorities of issuers: those of the system, or a file of the issuer's own.
 
 use crate::config::{Issuer, KeySource};
 use crate::crypto::digest;
 use crate::fetch::Trust;
 use crate::issuer::{IssuerError, read};
 
-/// The file of an issuer's own authorities.
+/// The file with an issuer's own authorities.
 pub(in crate::issuer) struct CaFile {
-    /// Digest of the file.
+    /// A digest of the file.
     pub(in crate::issuer) mark: [u8; 32],
     pem: Vec<u8>,
     path: String,
 }
 
 impl CaFile {
-    /// Reads the file; returns `None` if none is configured.
+    /// Reads the file, if one is configured.
     pub(in crate::issuer) fn read(settings: &Issuer) -> Result<Option<Self>, IssuerError> {
         let Some(path) = &settings.remote.ca_file else {
             return Ok(None);
@@ -28,15 +28,14 @@ impl CaFile {
     }
 }
 
-/// The authorities in use. Those of the system are read once, and only if needed.
+/// The authorities of the system, which are read once and only if they are needed.
 #[derive(Default)]
 pub(in crate::issuer) struct Authorities {
     system: Option<Trust>,
 }
 
 impl Authorities {
-    /// Returns the authorities for an issuer. `file`: the issuer's own, if configured. `None` if nothing is requested
-    /// from the issuer.
+    /// The authorities of an issuer, from its own file if it has one; `None`: no request is sent to the issuer.
     pub(in crate::issuer) fn of(
         &mut self,
         settings: &Issuer,

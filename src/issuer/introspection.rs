@@ -1,4 +1,4 @@
-//! Opaque tokens, verified by token introspection (RFC 7662).
+//! Introspection of opaque tokens by their issuer (RFC 7662).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,42 +25,41 @@ use crate::model::clock::Clock;
 use crate::model::token_fault::{FaultKind, TokenFault};
 use crate::telemetry::issuer::{Introspected, IssuerMetrics};
 
-/// The HTTP client. The request that needs an answer waits for it.
+/// Maximum time of one question, for which the caller's request waits.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(2),
     body_bytes_max: 64 * 1024,
 };
-/// Maximum number of introspections in flight, so that a slow issuer does not accumulate them.
+/// Maximum number of concurrent questions.
 const AT_ONCE_MAX: usize = 32;
-/// Maximum number of these for one client network, so that forged tokens cannot use them all.
+/// Maximum number of concurrent questions for one client network, so that made-up tokens do not take all the places.
 const AT_ONCE_OF_NETWORK_MAX: usize = 8;
-/// How long a refused token is cached as refused.
+/// Time for which a refused token is cached.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// Maximum number of refused tokens in the cache.
+/// Maximum number of cached refused tokens.
 const REFUSED_MAX: u64 = 100_000;
-/// Interval of requests to an issuer that cannot be reached, and how long a failed introspection of a token is not
-/// repeated.
+/// Interval of questions to an unreachable issuer, and time for which a failed question is cached.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Minimum interval of warnings about a failing issuer.
+/// Minimum interval between log lines about a failing issuer.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// The outcome of an introspection.
+/// The result of an introspection.
 #[derive(Clone, Debug)]
 pub enum Said {
-    /// The issuer reports the token as active.
+    /// The token is active.
     Active {
-        /// The claims in the issuer's answer.
+        /// The claims of the token.
         claims: Arc<Map<String, Value>>,
-        /// Maximum time for which the answer may be cached.
+        /// Maximum time for which the result may be cached.
         ttl: Duration,
     },
     /// The token is refused.
     Refused(TokenFault),
 }
 
-/// Why an introspection failed.
+/// The error of a question without an answer.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+enum IntrospectionError {
     #[error("the introspection endpoint {0}")]
     Fetch(#[source] FetchError),
     #[error(
@@ -73,19 +72,19 @@ enum AskError {
     Crowded,
 }
 
-/// What a failed introspection says about the connection to the issuer.
+/// What an unanswered question reveals about the connection to the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// The issuer cannot be reached, or it was not the issuer that answered: no token can have caused that.
+enum IssuerReachability {
+    /// The issuer is unreachable, which no token can have caused.
     Shut,
-    /// The issuer was reached, but did not answer this request.
+    /// The issuer is reachable, but did not answer this question.
     Open,
-    /// Nothing is known.
+    /// It reveals nothing about the connection.
     Unknown,
 }
 
-impl AskError {
-    const fn way(&self) -> Way {
+impl IntrospectionError {
+    const fn way(&self) -> IssuerReachability {
         use FetchError::{
             Connect, Forbidden, Name, NoAddress, NotLoopback, Protocol, Resolve, Status, Target,
             Tls, TooLarge, TooSlow,
@@ -93,20 +92,20 @@ impl AskError {
         match self {
             Self::Fetch(
                 Connect(_) | Forbidden | Name | NoAddress | NotLoopback | Resolve(_) | Tls(_),
-            ) => Way::Shut,
+            ) => IssuerReachability::Shut,
             Self::Fetch(Protocol(_) | Status(_) | TooLarge(_))
             | Self::Refusal(_)
-            | Self::Garbage => Way::Open,
-            // A token may make an answer slow, and an issuer may leave a request without one.
-            Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => Way::Unknown,
+            | Self::Garbage => IssuerReachability::Open,
+            // A slow answer may be caused by the token, and a missing one by the issuer.
+            Self::Fetch(TooSlow(_) | Target(_)) | Self::Crowded => IssuerReachability::Unknown,
         }
     }
 }
 
-/// A circuit breaker: while an issuer cannot be reached, single requests probe whether it can be again.
+/// The pause while an issuer is unreachable, in which single questions find out whether it is reachable again.
 #[derive(Debug, Default)]
 struct Pause {
-    /// When the next request may be made, in milliseconds of the clock; 0 if there is no pause.
+    /// Time of the next question, in milliseconds of the clock; 0: there is no pause.
     next_ms: AtomicU64,
 }
 
@@ -119,7 +118,7 @@ impl Pause {
         self.next_ms.store(0, Ordering::Release);
     }
 
-    /// Whether a request may be made now: during a pause, one per [`PAUSE`].
+    /// Whether a question may be sent now. In a pause, one may be sent in each [`PAUSE`].
     fn lets_through(&self, now: Duration) -> bool {
         let next = self.next_ms.load(Ordering::Acquire);
         if next == 0 {
@@ -135,14 +134,14 @@ impl Pause {
     }
 }
 
-/// The outcome of a request, and until when it counts.
+/// The result of a question, and its expiry.
 #[derive(Clone)]
-struct Answered {
+struct CachedAnswer {
     said: Result<Said, IssuerDown>,
     until: Duration,
 }
 
-/// Introspects the opaque tokens of one issuer, with one request per token at a time (single flight).
+/// Introspects opaque tokens of one issuer, with a single flight for each token.
 pub(in crate::issuer) struct Introspector {
     name: String,
     settings: Introspection,
@@ -150,14 +149,14 @@ pub(in crate::issuer) struct Introspector {
     trust: Trust,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
-    /// Limits requests in flight, with a share per client network.
+    /// Questions in progress by client network.
     at_once: Places<IpAddr>,
-    /// Requests in flight, and refused tokens.
-    asked: Cache<Digest, Arc<OnceCell<Answered>>>,
-    /// Whether the last request failed.
+    /// Questions in progress, and refused tokens.
+    asked: Cache<Digest, Arc<OnceCell<CachedAnswer>>>,
+    /// Whether the last question failed.
     has_failed: AtomicBool,
     pause: Pause,
-    /// When a failure was last logged, in milliseconds of the clock plus one; 0 for never.
+    /// Time of the last log line about a failure, in milliseconds of the clock plus one; 0: never.
     told_ms: AtomicU64,
 }
 
@@ -193,7 +192,7 @@ impl Introspector {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// Returns what the issuer says of a token now, or its refusal within the last seconds.
+    /// Introspects a token. A refusal may come from the cache.
     pub(in crate::issuer) async fn ask(
         &self,
         text: &str,
@@ -216,9 +215,9 @@ impl Introspector {
         answered.said
     }
 
-    /// Caches a token as refused although the issuer reports it as active.
+    /// Caches a refusal of a token that the issuer calls active.
     pub(in crate::issuer) fn refuse(&self, text: &str, fault: &TokenFault) {
-        let refused = Answered {
+        let refused = CachedAnswer {
             said: Ok(Said::Refused(fault.clone())),
             until: self.clock.elapsed() + REFUSED_FOR,
         };
@@ -226,8 +225,8 @@ impl Introspector {
         self.asked.insert(digest::digest(text), cell);
     }
 
-    async fn question(&self, text: &str, network: IpAddr) -> Answered {
-        let counts_for = |said, time| Answered {
+    async fn question(&self, text: &str, network: IpAddr) -> CachedAnswer {
+        let counts_for = |said, time| CachedAnswer {
             said,
             until: self.clock.elapsed() + time,
         };
@@ -237,16 +236,16 @@ impl Introspector {
         match self.fetch(text, network).await {
             Ok(said) => {
                 self.note_answer(&said);
-                // Active tokens are cached by the caller, with everything that depends on them.
+                // An active token is cached by the verifier, with everything that depends on it.
                 let time = match &said {
                     Said::Active { .. } => Duration::ZERO,
                     Said::Refused(_) => REFUSED_FOR,
                 };
                 counts_for(Ok(said), time)
             }
-            Err(AskError::Crowded) => {
+            Err(IntrospectionError::Crowded) => {
                 self.metrics.introspection(Introspected::Failed);
-                self.tell(&AskError::Crowded);
+                self.tell(&IntrospectionError::Crowded);
                 counts_for(Err(IssuerDown), Duration::ZERO)
             }
             Err(error) => {
@@ -257,10 +256,10 @@ impl Introspector {
         }
     }
 
-    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, AskError> {
+    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, IntrospectionError> {
         let place = self.at_once.take(network, FETCHER.timeout).await;
         let Some(_place) = place else {
-            return Err(AskError::Crowded);
+            return Err(IntrospectionError::Crowded);
         };
         let mut form = String::with_capacity(text.len() + 64);
         form.push_str("token_type_hint=access_token&token=");
@@ -269,19 +268,19 @@ impl Introspector {
         let replied = FETCHER
             .post_form(&self.settings.endpoint, &self.trust, authorization, form)
             .await
-            .map_err(AskError::Fetch)?;
+            .map_err(IntrospectionError::Fetch)?;
         let answer = match replied {
             Replied::Answer(answer) => answer,
             Replied::Refusal { status, body } => return refusal(status, &body),
         };
-        let claims = strict_json::object(&answer.body).ok_or(AskError::Garbage)?;
+        let claims = strict_json::object(&answer.body).ok_or(IntrospectionError::Garbage)?;
         match claims.get("active") {
             Some(Value::Bool(true)) => Ok(Said::Active {
                 claims: Arc::new(claims),
                 ttl: self.settings.ttl,
             }),
             Some(Value::Bool(false)) => Ok(Said::Refused(FaultKind::Inactive.into())),
-            _ => Err(AskError::Garbage),
+            _ => Err(IntrospectionError::Garbage),
         }
     }
 
@@ -295,21 +294,21 @@ impl Introspector {
         });
     }
 
-    /// Pauses all requests if the issuer cannot be reached. Any other failure may be caused by the token's own text:
-    /// however many odd tokens are sent on purpose, requests for others continue.
-    // INVARIANT: a request that has reached the issuer ends a pause, whatever its outcome; otherwise a caller that is
-    // always first with an odd token could keep the pause up.
-    fn note_failure(&self, error: &AskError) {
+    /// Pauses all questions if the issuer is unreachable. Other errors may be caused by the token itself, so questions about
+    /// other tokens continue, however many odd ones clients send.
+    // INVARIANT: a question that reaches the issuer ends a pause, whatever its result is. Otherwise a caller who sends odd
+    // tokens could prolong the pause.
+    fn note_failure(&self, error: &IntrospectionError) {
         self.has_failed.store(true, Ordering::Release);
         match error.way() {
-            Way::Shut => self.pause.begin(self.clock.elapsed()),
-            Way::Open => self.pause.end(),
-            Way::Unknown => {}
+            IssuerReachability::Shut => self.pause.begin(self.clock.elapsed()),
+            IssuerReachability::Open => self.pause.end(),
+            IssuerReachability::Unknown => {}
         }
         self.tell(error);
     }
 
-    fn tell(&self, error: &AskError) {
+    fn tell(&self, error: &IntrospectionError) {
         let now = millis(self.clock.elapsed()).saturating_add(1);
         let told = self.told_ms.load(Ordering::Relaxed);
         let is_due = told == 0 || told.saturating_add(millis(TELL_EVERY)) <= now;
@@ -327,10 +326,10 @@ impl Introspector {
     }
 }
 
-/// Interprets a status between 400 and 499 (RFC 6749 section 5.2, RFC 7662 section 2.3). An error that concerns or may
-/// concern the gateway's own client says nothing about the token; any other concerns the token. The gateway itself
-/// sends no bearer token, so `invalid_token` (RFC 6750 section 3.1) concerns the token in question.
-fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
+/// The meaning of a status between 400 and 499 (RFC 6749 section 5.2, RFC 7662 section 2.3). A refusal of the gateway as a
+/// client says nothing about the token; any other is about the form of the token. The gateway sends no bearer token of its
+/// own, so `invalid_token` (RFC 6750 section 3.1) is about the introspected token.
+fn refusal(status: u16, body: &[u8]) -> Result<Said, IntrospectionError> {
     let error =
         strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
     let is_clients = matches!(
@@ -343,7 +342,7 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, AskError> {
         _ => false,
     };
     if !is_tokens {
-        return Err(AskError::Refusal(status));
+        return Err(IntrospectionError::Refusal(status));
     }
     let why = format!("it answers with status {status}");
     Ok(Said::Refused(FaultKind::NotAnswered.with(why)))
@@ -353,7 +352,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns HTTP Basic credentials, with id and secret each form-encoded first (RFC 6749 section 2.3.1).
+/// HTTP Basic credentials of a client, whose id and secret are form-encoded first (RFC 6749 section 2.3.1).
 fn basic(client: &Client) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::with_capacity(8192));
     push_encoded(&mut pair, &client.id);
@@ -365,7 +364,7 @@ fn basic(client: &Client) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Appends a form-encoded value: letters, digits and `-._*` remain, a space becomes `+`, everything else `%XX`.
+/// Appends a form-encoded value, in which everything but letters, digits and `-._~` is written as `%XX`.
 fn push_encoded(form: &mut String, value: &str) {
     form.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
 }
@@ -403,16 +402,37 @@ mod tests {
     fn only_a_way_that_is_shut_pauses_all() {
         let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let cases = [
-            (AskError::Fetch(FetchError::Connect(io())), Way::Shut),
-            (AskError::Fetch(FetchError::Tls(io())), Way::Shut),
-            (AskError::Fetch(FetchError::Resolve(io())), Way::Shut),
-            (AskError::Fetch(FetchError::NoAddress), Way::Shut),
-            (AskError::Fetch(FetchError::Status(500)), Way::Open),
-            (AskError::Fetch(FetchError::TooLarge(1)), Way::Open),
-            (AskError::Refusal(401), Way::Open),
-            (AskError::Garbage, Way::Open),
-            (AskError::Fetch(FetchError::TooSlow(PAUSE)), Way::Unknown),
-            (AskError::Crowded, Way::Unknown),
+            (
+                IntrospectionError::Fetch(FetchError::Connect(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Tls(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Resolve(io())),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::NoAddress),
+                IssuerReachability::Shut,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::Status(500)),
+                IssuerReachability::Open,
+            ),
+            (
+                IntrospectionError::Fetch(FetchError::TooLarge(1)),
+                IssuerReachability::Open,
+            ),
+            (IntrospectionError::Refusal(401), IssuerReachability::Open),
+            (IntrospectionError::Garbage, IssuerReachability::Open),
+            (
+                IntrospectionError::Fetch(FetchError::TooSlow(PAUSE)),
+                IssuerReachability::Unknown,
+            ),
+            (IntrospectionError::Crowded, IssuerReachability::Unknown),
         ];
         for (error, way) in cases {
             assert_eq!(error.way(), way, "{error}");

@@ -1,8 +1,7 @@
 //! The last good key set of an issuer on disk, for a start while the issuer is unreachable.
 //!
-//! The file is a line of JSON that names the issuer, the source and the time of the set, followed by the set as
-//! received. Its mode is 0600, and it is written atomically. A file that is damaged, or belongs to another issuer or
-//! source, is not used.
+//! The file is a line of JSON with the issuer, the source and the time of the set, and then the set itself. It has mode 0600
+//! and is written atomically. A damaged file, or one of another issuer or source, is not used.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -18,9 +17,9 @@ use crate::crypto::key_file;
 use crate::crypto::key_file::KeyFileError;
 use crate::model::clock::Timestamp;
 
-/// Version of the format below.
+/// Version of the format.
 const VERSION: u32 = 1;
-/// How far the clock may have gone back since the file was written.
+/// Maximum by which the clock may have been set back since the file was written.
 const AHEAD_MAX: Duration = Duration::from_mins(5);
 
 #[derive(Serialize, Deserialize)]
@@ -34,9 +33,9 @@ struct Head {
     sha256: String,
 }
 
-/// Why a file is not used.
+/// The reason why a file is not used.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+enum KeySetFileError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     #[error("it is not what was written")]
@@ -47,24 +46,24 @@ enum Unfit {
     Future,
 }
 
-/// The file of one issuer's key set.
-pub(in crate::issuer) struct KeptFile {
+/// The file with the key set of one issuer.
+pub(in crate::issuer) struct KeySetFile {
     path: PathBuf,
     issuer: String,
     source: String,
-    /// Whether anything is written.
+    /// Whether the file may be written.
     keeps: bool,
 }
 
-/// A key set read from disk.
-pub(in crate::issuer) struct Kept {
+/// A key set read from its file.
+pub(in crate::issuer) struct StoredKeySet {
     pub(in crate::issuer) document: String,
     pub(in crate::issuer) fetched: Timestamp,
 }
 
-impl KeptFile {
-    /// `dir`: the directory of all files, and whether anything is written there. `name`: the configured name of the
-    /// issuer. `issuer`, `source`: the owner of the keys, and where they were fetched.
+impl KeySetFile {
+    /// `dir`: the directory of all files, and whether they may be written. `name`: the configured name. `issuer`, `source`: the
+    /// issuer of the keys and the place that they are fetched from.
     pub(in crate::issuer) fn new(
         (dir, keeps): (&Path, bool),
         name: &str,
@@ -79,8 +78,8 @@ impl KeptFile {
         }
     }
 
-    /// Reads the set. Returns `None` if there is none, or none that can be used; the latter is logged.
-    pub(in crate::issuer) fn read(&self, now: Timestamp) -> Option<Kept> {
+    /// Reads the file; `None` if there is none. One that cannot be used is logged, and gives `None` as well.
+    pub(in crate::issuer) fn read(&self, now: Timestamp) -> Option<StoredKeySet> {
         match self.try_read(now) {
             Ok(kept) => kept,
             Err(error) => {
@@ -94,28 +93,28 @@ impl KeptFile {
         }
     }
 
-    fn try_read(&self, now: Timestamp) -> Result<Option<Kept>, Unfit> {
+    fn try_read(&self, now: Timestamp) -> Result<Option<StoredKeySet>, KeySetFileError> {
         let Some(bytes) = key_file::read(&self.path)? else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(&bytes).map_err(|_| Unfit::Damaged)?;
-        let (head, document) = text.split_once('\n').ok_or(Unfit::Damaged)?;
-        let head: Head = serde_json::from_str(head).map_err(|_| Unfit::Damaged)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| KeySetFileError::Damaged)?;
+        let (head, document) = text.split_once('\n').ok_or(KeySetFileError::Damaged)?;
+        let head: Head = serde_json::from_str(head).map_err(|_| KeySetFileError::Damaged)?;
         if head.version != VERSION || head.sha256 != sum(document) {
-            return Err(Unfit::Damaged);
+            return Err(KeySetFileError::Damaged);
         }
         if head.issuer != self.issuer || head.source != self.source {
-            return Err(Unfit::Another);
+            return Err(KeySetFileError::Another);
         }
         if now.plus(AHEAD_MAX) < head.fetched {
-            return Err(Unfit::Future);
+            return Err(KeySetFileError::Future);
         }
         let document = document.to_owned();
         let fetched = head.fetched;
-        Ok(Some(Kept { document, fetched }))
+        Ok(Some(StoredKeySet { document, fetched }))
     }
 
-    /// Writes a set, on a separate thread since a disk may be slow. Errors are logged.
+    /// Writes a set on a thread of its own, since a disk may be slow. Errors are logged.
     pub(in crate::issuer) async fn write(&self, document: &str, fetched: Timestamp) {
         if !self.keeps {
             return;
@@ -143,12 +142,12 @@ impl KeptFile {
         if let Err(source) = started {
             warn_if_failed(&self.path, Err(source.into()));
         }
-        // Only the end of the thread matters; its errors are logged there.
+        // The task has no result.
         let _ = is_done.await;
     }
 }
 
-/// Why a set was not written.
+/// The error of a set that was not written.
 #[derive(Debug, thiserror::Error)]
 enum NotWritten {
     #[error(transparent)]
@@ -188,8 +187,8 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn file(dir: &Path, issuer: &str, source: &str) -> KeptFile {
-        KeptFile::new((&dir.join("jwks"), true), "corp", issuer, source.to_owned())
+    fn file(dir: &Path, issuer: &str, source: &str) -> KeySetFile {
+        KeySetFile::new((&dir.join("jwks"), true), "corp", issuer, source.to_owned())
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
-//! Floor 3: foreign issuers: their keys, read from files or fetched and refreshed, and token introspection.
+//! Floor 3: foreign issuers: their keys, from files or fetched periodically, and the introspection of their opaque tokens.
 //!
-//! No task is spawned here: `app` runs [`IssuerState::keep_fresh`] for the issuers that [`Issuers::adopt`] named last.
-//! A decision uses what that task has fetched, and waits for it only if a token names an unknown key.
+//! No task is spawned here: `app` runs [`IssuerState::keep_fresh`] for the issuers that [`Issuers::adopt`] got last. A
+//! decision reads the result of that task, and waits for it only if a token names an unknown key.
 
 mod authorities;
 mod introspection;
@@ -28,15 +28,15 @@ use crate::issuer::authorities::{Authorities, CaFile};
 pub use crate::issuer::introspection::Said;
 
 use crate::issuer::introspection::Introspector;
-use crate::issuer::kept::KeptFile;
-use crate::issuer::remote::{Parts, RemoteKeys};
-use crate::issuer::source::Source;
+use crate::issuer::kept::KeySetFile;
+use crate::issuer::remote::{RemoteKeys, RemoteKeysParts};
+use crate::issuer::source::KeySetSource;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::token_fault::TokenFault;
 use crate::telemetry::issuer::IssuerMetrics;
 use crate::telemetry::metrics::Metrics;
 
-/// Why an issuer cannot be set up.
+/// The reason why an issuer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
     /// A file could not be read.
@@ -57,7 +57,7 @@ pub enum IssuerError {
         #[source]
         source: KeySetError,
     },
-    /// The file of authorities cannot be used.
+    /// The file is not one of certificate authorities.
     #[error("{path} cannot be used")]
     Authorities {
         /// The file.
@@ -66,7 +66,7 @@ pub enum IssuerError {
         #[source]
         source: TrustError,
     },
-    /// TLS is needed, and the system trusts no authority.
+    /// TLS is needed, and the system has no certificate authorities.
     #[error(
         "the system trusts no authority: install its certificates (package ca-certificates), or name a `ca_file`"
     )]
@@ -76,24 +76,24 @@ pub enum IssuerError {
     Tls(#[source] TrustError),
 }
 
-/// A token cannot be verified: its issuer does not answer, and what is cached of it is too old.
+/// The error of a token that cannot be verified: the issuer does not answer, and its last known keys are too old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an issuer is away")]
 pub struct IssuerDown;
 
-/// The current keys of an issuer, with their generation.
+/// The current keys of an issuer, and their generation.
 #[derive(Clone, Debug)]
 pub struct KeysNow {
     /// The keys.
     pub keys: Arc<KeySet>,
-    /// Argument of [`IssuerState::is_current`].
+    /// The generation for [`IssuerState::is_current`].
     pub generation: u64,
 }
 
-/// The state of one issuer. Outlives a reload that does not change the issuer's source.
+/// The state of one issuer. It outlives reloads that do not change the issuer's settings.
 pub struct IssuerState {
     settings: Issuer,
-    /// Digest of the file of authorities, if configured.
+    /// Digest of the file of authorities, if there is one.
     authorities: Option<[u8; 32]>,
     keys: Keys,
     introspector: Option<Introspector>,
@@ -121,22 +121,22 @@ impl IssuerState {
         &self.settings.name
     }
 
-    /// Whether its tokens are verified with keys; otherwise each is introspected.
+    /// Whether its tokens are verified with keys. Otherwise each is introspected.
     #[must_use]
     pub const fn has_keys(&self) -> bool {
         !matches!(self.keys, Keys::None)
     }
 
-    /// Whether it supports introspection of opaque tokens.
+    /// Whether it introspects opaque tokens.
     #[must_use]
     pub const fn introspects(&self) -> bool {
         self.introspector.is_some()
     }
 
-    /// Returns the current keys. Does not wait, except for the end of the very first fetch.
+    /// The current keys. Waits only for the first fetch, if it is in progress.
     ///
     /// # Errors
-    /// [`IssuerDown`] if there are no keys, or they were confirmed too long ago.
+    /// [`IssuerDown`] if there are none, or they were confirmed too long ago.
     pub async fn keys(&self) -> Result<KeysNow, IssuerDown> {
         match &self.keys {
             Keys::Fixed(keys) => Ok(KeysNow {
@@ -154,8 +154,8 @@ impl IssuerState {
         }
     }
 
-    /// Returns newer keys that contain the id `kid`, which those of [`IssuerState::keys`] lacked. Returns `None` if no
-    /// such key is found within 2 s. Causes at most one fetch per 30 s.
+    /// Newer keys with one of this id, which [`IssuerState::keys`] did not have; `None`: no such key is found within 2 s. Causes
+    /// at most one fetch in 30 s.
     pub async fn keys_with(&self, kid: &str) -> Option<KeysNow> {
         let Keys::Remote(remote) = &self.keys else {
             return None;
@@ -167,8 +167,8 @@ impl IssuerState {
         })
     }
 
-    /// Whether a verification with the keys of `generation` still counts: no key was removed since, and the keys are
-    /// not too old.
+    /// Whether results that were verified with the keys of a generation are still valid: no key has been removed since, and
+    /// the keys are not too old.
     #[must_use]
     pub fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         match &self.keys {
@@ -177,29 +177,29 @@ impl IssuerState {
         }
     }
 
-    /// Introspects an opaque token presented by a client at this address.
+    /// Introspects an opaque token, which a client at this address presents.
     ///
     /// # Errors
-    /// [`IssuerDown`] if the issuer does not answer as it should.
+    /// [`IssuerDown`] if the issuer gives no valid answer.
     pub async fn introspect(&self, text: &str, client: IpAddr) -> Result<Said, IssuerDown> {
         let introspector = self.introspector.as_ref().ok_or(IssuerDown)?;
         introspector.ask(text, client).await
     }
 
-    /// Caches an opaque token as refused for some seconds, whatever the issuer says of it.
+    /// Caches the refusal of an opaque token for some seconds, whatever the issuer says of it.
     pub fn refuse(&self, text: &str, fault: &TokenFault) {
         if let Some(introspector) = &self.introspector {
             introspector.refuse(text, fault);
         }
     }
 
-    /// Returns the issuer's counters.
+    /// Counters of the issuer.
     #[must_use]
     pub const fn metrics(&self) -> &IssuerMetrics {
         &self.metrics
     }
 
-    /// Whether the issuer cannot be reached.
+    /// Whether it is unreachable.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         let keys_are = matches!(&self.keys, Keys::Remote(remote) if remote.is_degraded());
@@ -210,7 +210,7 @@ impl IssuerState {
                 .is_some_and(Introspector::is_degraded)
     }
 
-    /// Fetches the keys periodically while polled; at most one task at a time may do so. Returns at once if there is
+    /// Fetches its keys periodically, as long as it is polled, which one task at a time may do. Returns at once if there is
     /// nothing to fetch.
     pub async fn keep_fresh(&self) {
         if let Keys::Remote(remote) = &self.keys {
@@ -219,21 +219,21 @@ impl IssuerState {
     }
 }
 
-/// All issuers of one configuration, in its order.
+/// The issuers of one configuration, in its order.
 #[derive(Debug)]
 pub struct Issuers {
     all: Vec<Arc<IssuerState>>,
-    /// The issuers that are refreshed; shared by all configurations.
+    /// The issuers whose keys are fetched, shared by all configurations.
     adopted: watch::Sender<Vec<Arc<IssuerState>>>,
     metrics: Arc<Metrics>,
 }
 
-/// The dependencies of issuers beyond their configuration.
+/// Dependencies of issuers.
 #[derive(Clone, Copy, Debug)]
 pub struct IssuerParts<'a> {
-    /// Directory of fetched key sets; created with the first of them.
+    /// Directory of fetched key sets, which is created for the first of them.
     pub dir: &'a Path,
-    /// Whether they are written: a read-only command creates no file.
+    /// Whether key sets may be written. A command that only reads writes none.
     pub keeps: bool,
     /// The clock.
     pub clock: &'a Arc<dyn Clock>,
@@ -242,11 +242,11 @@ pub struct IssuerParts<'a> {
 }
 
 impl Issuers {
-    /// Sets up the issuers of a configuration: reads files, fetches nothing. Issuers that `before` had with the same
-    /// settings are reused.
+    /// Builds the issuers of a configuration. Reads files, and fetches nothing. Issuers that `before` has with the same
+    /// settings keep their state.
     ///
     /// # Errors
-    /// The first issuer, by name, that cannot be set up; [`check`] reports all.
+    /// The first issuer, by name, that cannot be used; [`check`] gives all.
     pub fn open(
         issuers: &[Issuer],
         parts: IssuerParts<'_>,
@@ -272,7 +272,7 @@ impl Issuers {
         self.all.iter()
     }
 
-    /// Makes these the issuers that are refreshed, and no others.
+    /// Makes these the issuers whose keys are fetched.
     pub fn adopt(&self) {
         let before = self.adopted.send_replace(self.all.clone());
         let is_gone = |old: &&Arc<IssuerState>| self.all.iter().all(|new| new.name() != old.name());
@@ -281,14 +281,14 @@ impl Issuers {
         }
     }
 
-    /// Returns the issuers to refresh, as adopted last.
+    /// The issuers that were adopted last.
     #[must_use]
     pub fn adopted(&self) -> watch::Receiver<Vec<Arc<IssuerState>>> {
         self.adopted.subscribe()
     }
 }
 
-/// Returns the problems that keep issuers from being set up, each under its name. Only reads files.
+/// The error of each issuer that cannot be used, with its name. Only reads files.
 #[must_use]
 pub fn check(issuers: &[Issuer]) -> Vec<(String, IssuerError)> {
     let mut authorities = Authorities::default();
@@ -319,7 +319,7 @@ fn state(
         return Ok(Arc::clone(old));
     }
     let metrics = parts.metrics.issuer(&settings.name);
-    let source = Source::of(&settings.keys, &settings.issuer);
+    let source = KeySetSource::of(&settings.keys, &settings.issuer);
     let trust = authorities.of(settings, file.as_ref())?;
     let introspection = settings.introspection.as_ref().zip(trust.clone());
     let introspector = introspection.map(|(introspection, trust)| {
@@ -331,9 +331,9 @@ fn state(
             metrics.keys(keys.keys().len());
             Keys::Fixed(Arc::new(keys))
         }
-        (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(Parts {
+        (None, Some((source, trust))) => Keys::Remote(Box::new(RemoteKeys::new(RemoteKeysParts {
             name: settings.name.clone(),
-            kept: KeptFile::new(
+            kept: KeySetFile::new(
                 (parts.dir, parts.keeps),
                 &settings.name,
                 &settings.issuer,
@@ -357,7 +357,7 @@ fn state(
     }))
 }
 
-/// Returns the settings that determine an issuer's state; claims and their meaning are read again at each reload.
+/// The settings that determine an issuer's state. Its claims are settings of each configuration.
 fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
     (
         (&settings.name, &settings.issuer, &settings.keys),
@@ -366,7 +366,7 @@ fn comes_from(settings: &Issuer) -> impl PartialEq + '_ {
     )
 }
 
-/// Returns the keys in the issuer's configured file, if any. Keys that cannot be used are logged.
+/// The keys of the configured file, if there is one. Keys that cannot be used are logged.
 fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
     let (path, parse): (&PathBuf, fn(&str, &[_]) -> _) = match &settings.keys {
         KeySource::JwksFile(path) => (path, KeySet::from_jwks),
@@ -390,7 +390,7 @@ fn keys_of_file(settings: &Issuer) -> Result<Option<KeySet>, IssuerError> {
     Ok(Some(keys))
 }
 
-/// Reads a file, up to one byte more than the maximum size of a key set, so that a longer one is refused.
+/// The text of a file, up to one byte more than a key set may have, so that a longer one is refused.
 fn read(path: &Path) -> Result<Zeroizing<String>, IssuerError> {
     let mut text = Zeroizing::new(String::new());
     let outcome = File::open(path).and_then(|file| {

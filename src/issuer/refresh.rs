@@ -7,7 +7,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::issuer::IssuerState;
 
-/// Refreshes the issuers adopted last, while polled. The task of an issuer that is adopted again continues.
+/// Runs a task for each issuer that was adopted last, as long as it is polled. An issuer that is adopted again keeps its task.
 pub(crate) async fn keep_fresh(mut adopted: watch::Receiver<Vec<Arc<IssuerState>>>) {
     let mut tasks = JoinSet::new();
     let mut kept: Vec<(Arc<IssuerState>, AbortHandle)> = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) async fn keep_fresh(mut adopted: watch::Receiver<Vec<Arc<IssuerState>
         if adopted.changed().await.is_err() {
             return;
         }
-        // Reaps the aborted tasks.
+        // The result of an aborted task is ignored.
         while tasks.try_join_next().is_some() {}
     }
 }

@@ -1,32 +1,31 @@
-//! The schedule of key fetches.
+//! The schedule of fetches of keys.
 
 use std::time::Duration;
 
 use crate::crypto::random;
 
-/// Lifetime of a key set if its issuer sends none; short, so that a revoked key disappears soon.
+/// Default time after which a key set is fetched again, short enough for a revoked key to disappear soon.
 const FRESH: Duration = Duration::from_mins(1);
-/// Bounds of the lifetime that an issuer may set.
+/// Limits of the time that an issuer may ask for.
 const FRESH_MIN: Duration = Duration::from_secs(30);
 const FRESH_MAX: Duration = Duration::from_mins(5);
-/// Backoff after the first failed fetch; doubled after each further one.
+/// Pause after the first failed fetch. It doubles with each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Returns the pause after a successful fetch. `max_age`: the lifetime sent by the issuer. `stale_max`: the age at
-/// which a key set expires.
+/// The pause after a successful fetch. `max_age`: the time that the issuer asks for. `stale_max`: maximum age of a key set.
 pub(in crate::issuer) fn refresh(max_age: Option<Duration>, stale_max: Duration) -> Duration {
     let fresh = max_age.unwrap_or(FRESH).clamp(FRESH_MIN, FRESH_MAX);
     fresh.min(stale_max / 2).mul_f64(0.9 + 0.2 * share())
 }
 
-/// Returns the pause after this many consecutive failures.
+/// The pause after this many failed fetches in a row.
 pub(in crate::issuer) fn retry(failures: u32) -> Duration {
     let doubled = RETRY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(RETRY_MAX).mul_f64(0.5 + 0.5 * share())
 }
 
-/// Returns a random number from 0 to 1, uniformly distributed: jitter for gateways that started together.
+/// A uniform random number from 0 to 1, so that gateways that start together do not fetch together.
 fn share() -> f64 {
     let mut bytes = [0; 2];
     random::fill(&mut bytes);

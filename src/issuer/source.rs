@@ -1,4 +1,4 @@
-//! The location of an issuer's keys, and how they are fetched.
+//! The source of an issuer's keys.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::fetch::{Answer, FetchError, Fetcher, Trust};
 use crate::model::endpoint::Endpoint;
 use crate::telemetry::issuer::FetchOutcome;
 
-/// How long the location found by discovery is cached, while keys are served there.
+/// Time for which the URL from discovery is cached while keys can be fetched from it.
 const DISCOVERED_FOR: Duration = Duration::from_hours(1);
 
-/// Why a fetch returned no keys. Nothing of the response is included.
+/// The error of a fetch without keys. It contains nothing of the answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::issuer) enum SourceError {
     #[error("the place of its keys {0}")]
@@ -42,8 +42,8 @@ impl SourceError {
     }
 }
 
-/// The location of an issuer's keys.
-pub(in crate::issuer) enum Source {
+/// The source of an issuer's keys.
+pub(in crate::issuer) enum KeySetSource {
     Url(Endpoint),
     Discovery {
         document: Endpoint,
@@ -52,11 +52,11 @@ pub(in crate::issuer) enum Source {
     },
 }
 
-/// The location found by discovery, and until when it is cached.
+/// The cached URL from discovery, and its expiry.
 pub(in crate::issuer) type Discovered = Option<(Endpoint, Duration)>;
 
-impl Source {
-    /// Returns `None` if the keys are not fetched.
+impl KeySetSource {
+    /// Builds the source of an issuer; `None`: its keys are not fetched.
     pub(in crate::issuer) fn of(keys: &KeySource, issuer: &str) -> Option<Self> {
         match keys {
             KeySource::JwksUrl(endpoint) => Some(Self::Url(endpoint.clone())),
@@ -69,7 +69,7 @@ impl Source {
         }
     }
 
-    /// Returns the configured endpoint.
+    /// The configured URL.
     pub(in crate::issuer) const fn place(&self) -> &Endpoint {
         match self {
             Self::Url(endpoint) => endpoint,
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// Fetches the current key set, without parsing it. `now`: time on the monotonic clock.
+    /// Fetches the key set, without parsing it. `now`: time of the monotonic clock.
     pub(in crate::issuer) async fn fetch(
         &self,
         fetcher: &Fetcher,
@@ -105,14 +105,14 @@ impl Source {
         };
         let answer = fetcher.get_from(&place, trust).await;
         let answer = answer.map_err(SourceError::Keys)?;
-        // Only a location that serves keys is cached: after a failure, discovery is repeated.
+        // Only the URL of a successful fetch is cached. After a failure discovery is repeated.
         *discovered = Some((place, until));
         Ok(answer)
     }
 }
 
-/// Returns the location of the keys in an OpenID Connect discovery document (section 3), which must belong to this
-/// issuer (4.3) and name one of its hosts.
+/// The URL of the keys in a document of OpenID Connect discovery (section 3), which must name this issuer (section 4.3) and
+/// one of its hosts.
 fn read_document(body: &[u8], issuer: &str, hosts: &[String]) -> Result<Endpoint, SourceError> {
     let document = strict_json::object(body).ok_or(SourceError::NoDocument)?;
     let text = |name| document.get(name).and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! The content of a sealed mail: a message with its sender and recipient.
+//! A message with its sender and recipient, which is sealed for the outbox.
 
 use zeroize::Zeroizing;
 
@@ -13,7 +13,7 @@ pub struct Letter {
     pub from: String,
     /// Address of the recipient.
     pub to: String,
-    /// The whole message, with lines ending in `\n`. It may contain a one-time token.
+    /// The whole message, with lines ended by `\n`. It may hold a one-time token.
     pub message: Zeroizing<String>,
 }
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for Letter {
 }
 
 impl Letter {
-    /// Seals the letter for the outbox, bound to its id there. Returns `None` if it exceeds the limits of the library.
+    /// Seals it for the outbox under its id; `None`: it exceeds the limits of the library.
     pub(crate) fn seal(&self, key: &SealKey, id: &MailId) -> Option<Sealed> {
         // Addresses contain no control characters.
         let parts = [&self.from, "\0", &self.to, "\0", &self.message];
@@ -33,7 +33,7 @@ impl Letter {
         sealed.ok().map(Sealed)
     }
 
-    /// Opens a sealed letter. Returns `None` if it was sealed with another key or under another id.
+    /// Opens a sealed letter; `None`: it was sealed with another key or under another id.
     pub(crate) fn open(key: &SealKey, id: &MailId, sealed: &Sealed) -> Option<Self> {
         let bytes = key.open_sealed(id.as_str().as_bytes(), &sealed.0)?;
         let (from, rest) = std::str::from_utf8(&bytes).ok()?.split_once('\0')?;
@@ -45,7 +45,7 @@ impl Letter {
         })
     }
 
-    /// Returns the message with CRLF line endings, as SMTP requires.
+    /// The message with lines ended by CRLF, as SMTP requires.
     pub(crate) fn on_the_wire(&self) -> Zeroizing<Vec<u8>> {
         let lines = self.message.matches('\n').count();
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.message.len() + lines));

@@ -1,4 +1,4 @@
-//! Building a mail as a message of RFC 5322.
+//! Builds messages in the format of RFC 5322.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,20 +15,20 @@ use crate::mail::template::Text;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;
 
-/// Maximum length of a line without its ending (RFC 5322 section 2.1.1).
+/// Maximum length of a line without its end (RFC 5322 section 2.1.1).
 const LINE_BYTES_MAX: usize = 998;
 
-/// Maximum length of a message, so that its sealed form fits into a record of the store.
+/// Maximum length of a message, so that it fits into a record of the store when it is sealed.
 const MESSAGE_BYTES_MAX: usize = 40 * 1024;
 
 fn carried(address: &EmailAddress) -> Option<lettre::Address> {
     address.as_str().parse().ok()
 }
 
-/// Builds a message with a plain part and, if present, an equivalent HTML part. Its lines end in `\n`, as files and
-/// programs of this system expect; the SMTP transport converts them to CRLF.
+/// Builds a message from a plain part and, if there is one, an HTML part with the same content. Its lines end in `\n`, as
+/// files and local programs expect; the SMTP transport converts them to CRLF.
 ///
-/// The error names the problem and contains no address.
+/// An error describes the part that does not fit, and contains no address.
 pub(crate) fn build(
     from: &Mailbox,
     to: &EmailAddress,
@@ -44,7 +44,7 @@ pub(crate) fn build(
         .subject(text.subject.as_str())
         .date(at)
         .message_id(Some(id))
-        // Suppresses automatic replies such as vacation notices (RFC 3834).
+        // Suppresses automatic replies (RFC 3834).
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
             "auto-generated".to_owned(),
@@ -74,10 +74,10 @@ pub(crate) fn build(
     })
 }
 
-/// Returns the text unencoded, in 7 or 8 bits.
+/// The unencoded text, in 7 or 8 bits.
 ///
-/// By default the library encodes a text with a line of 76 characters or more, such as a link, so that `token=` becomes
-/// `token=3D` and the line is broken. Up to 998 characters this is unnecessary.
+/// By default the library encodes a text with a line of 76 characters or more, such as one with a link, so that `token=`
+/// becomes `token=3D` and the line breaks. Lines of up to 998 characters need no encoding.
 fn body(text: &str) -> Body {
     if text.lines().any(|line| LINE_BYTES_MAX < line.len()) {
         return Body::new(text.to_owned());

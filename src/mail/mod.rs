@@ -1,7 +1,7 @@
 //! Floor 3: mails to people.
 //!
-//! A mail is rendered and sealed here, waits in the store's outbox, and leaves by a [`transport::Transport`]. The
-//! [`delivery`] moves it there, so that no answer to a caller waits for a mail server.
+//! A mail is rendered and sealed here, waits in the store's outbox, and is sent by a [`transport::Transport`]. The
+//! [`delivery`] takes it from the outbox, so an answer never waits for a mail server.
 
 pub mod delivery;
 mod letter;
@@ -20,73 +20,73 @@ use crate::model::id::MailId;
 use crate::model::mail::QueuedMail;
 use crate::model::secret::Secret;
 
-/// The subject of a mail; each variant is a template.
+/// The purpose of a mail. Each has a template.
 #[derive(Clone, Debug)]
 pub enum Mail {
-    /// Confirm a registration: set the first password.
+    /// A registration is to be confirmed by setting the first password.
     ConfirmNew {
         /// One-time token of the link.
         token: Secret,
     },
-    /// An administrator has created an account: set the first password.
+    /// An administrator created the account, whose first password is to be set.
     Invitation {
         /// One-time token of the link.
         token: Secret,
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
-    /// A registration with an address that already has an account.
+    /// A registration used an address that has an account.
     IdentityTaken,
-    /// The address is free, but the user name is not: choose another.
+    /// A registration used a free address but a name that is taken.
     UsernameTaken {
-        /// The requested user name.
+        /// The name of the registration.
         username: String,
     },
-    /// Reset a password.
+    /// A password is to be reset.
     PasswordReset {
         /// One-time token of the link.
         token: Secret,
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
     /// The password was changed.
     PasswordChanged {
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
-    /// A login that may not have been the owner's.
+    /// A login may not have been the owner's.
     NewLogin {
-        /// User name of the account.
+        /// Username of the account.
         username: String,
         /// The client network of the login.
         network: String,
-        /// Number of failed passwords in a row before it; 0 if too few to mention.
+        /// Number of failed passwords in a row before it; 0: too few to mention.
         failures: u32,
     },
-    /// To a new address: the token that confirms it.
+    /// To a new address, with the token that confirms it.
     ChangeIdentity {
         /// One-time token of the link.
         token: Secret,
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
-    /// To the current address: a change was requested.
+    /// To the current address, after a change was requested.
     IdentityChanging {
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
-    /// To the previous address: it was replaced.
+    /// To the previous address, after the change.
     IdentityChanged {
-        /// User name of the account.
+        /// Username of the account.
         username: String,
     },
 }
 
-/// A mail that cannot be created. Its cause contains no address and no token.
+/// The error of a mail that cannot be sent. It contains no address and no token.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make a mail")]
 pub struct MailError {
-    /// The cause.
+    /// The description of the problem.
     #[source]
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -98,7 +98,7 @@ impl MailError {
         }
     }
 
-    /// Creates an error with a text of the gateway, where the library's might contain an address.
+    /// An error without the library's text, which might contain an address.
     fn because(why: impl Into<String>) -> Self {
         Self {
             source: why.into().into(),
@@ -109,11 +109,11 @@ impl MailError {
 /// Creates mails for the outbox.
 #[async_trait]
 pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
-    /// Renders and seals a mail. The caller writes it to the outbox, preferably in the transaction that it reports on,
+    /// Renders and seals a mail. The caller writes it to the outbox, preferably in the transaction that the mail reports,
     /// and then calls [`Mailer::posted`].
     ///
     /// # Errors
-    /// [`MailError`] if no mail can be sent to the address, or too many mails are waiting.
+    /// [`MailError`] if no mail can have the address, or too many mails wait.
     fn seal(
         &self,
         to: &EmailAddress,
@@ -121,10 +121,10 @@ pub trait Mailer: Send + Sync + std::fmt::Debug + 'static {
         expires: Timestamp,
     ) -> Result<QueuedMail, MailError>;
 
-    /// Notifies the delivery of a mail in the outbox. If mails leave the machine, returns at once; otherwise after the
-    /// first attempt, and after 2 s at the latest.
+    /// Notifies the delivery of a mail in the outbox. Returns at once if mails leave the machine. If they stay on it, waits
+    /// for the first attempt, at most 2 s.
     async fn posted(&self, id: &MailId);
 
-    /// Makes this mailer's transport the one for all waiting mails, after a change of the configuration.
+    /// Makes the delivery use the transport of this mailer, after a new configuration is applied.
     fn adopt(&self) {}
 }

@@ -1,5 +1,4 @@
-//! State that outlives one configuration of `[mail]`: the key of the outbox, the channel to the delivery, and its
-//! health.
+//! State that outlives a configuration of `[mail]`: the key of the outbox, and the queue and the state of the delivery.
 
 use std::fmt;
 use std::path::Path;
@@ -28,46 +27,46 @@ use crate::model::mail::QueuedMail;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::output::Output;
 
-/// Capacity of the channel to the delivery. Further calls are not needed, since the delivery reads the whole outbox.
+/// Capacity of the queue to the delivery. A full one is no loss, since the delivery reads the whole outbox.
 const CALLS_MAX: usize = 1024;
-/// Maximum number of waiting mails: enough for some days without a mail server, and too few to fill a disk.
+/// Maximum number of waiting mails: a few days without a mail server, but no full disk.
 const QUEUED_MAX: i64 = 100_000;
-/// How long an answer waits for the first attempt of a mail that stays on this machine.
+/// Maximum time that a caller waits for the first attempt of a mail that stays on this machine.
 const FIRST_TRY_MAX: Duration = Duration::from_secs(2);
 
-/// A call to the delivery.
+/// A message to the delivery.
 #[derive(Debug)]
 pub enum PostCall {
     /// A mail is in the outbox.
     Posted {
         /// The mail.
         id: MailId,
-        /// Present if a caller waits for the first attempt.
+        /// Dropped after the first attempt, for which a caller waits.
         tried: Option<oneshot::Sender<()>>,
     },
     /// The transport has changed.
     Changed,
-    /// Finish deliveries in flight, and end.
+    /// Finish the deliveries in progress, and end.
     End,
 }
 
-/// The state shared by all mailers, one per configuration, and the delivery.
+/// State that the delivery shares with the mailers of all configurations.
 pub struct Post {
     key: SealKey,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    /// Output of the transport `stdout`.
+    /// Standard output, for the transport `stdout`.
     output: Arc<Output>,
-    transport: ArcSwapOption<Way>,
+    transport: ArcSwapOption<SharedTransport>,
     is_reached: AtomicBool,
     calls: mpsc::Sender<PostCall>,
-    /// The receiver, until the delivery takes it.
+    /// Present until the delivery takes it.
     heard: Mutex<Option<mpsc::Receiver<PostCall>>>,
 }
 
-/// A sized wrapper of a transport, so that it can be swapped.
+/// A sized wrapper of a transport, which `ArcSwap` needs.
 #[derive(Debug)]
-struct Way(Arc<dyn Transport>);
+struct SharedTransport(Arc<dyn Transport>);
 
 impl fmt::Debug for Post {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,11 +75,11 @@ impl fmt::Debug for Post {
 }
 
 impl Post {
-    /// Opens the key in the directory `keys`, creating it (0600) at the first start. Without a directory the key lives
-    /// as long as the process.
+    /// Opens the key in `keys`, and creates it with mode 0600 if it is missing. Without a directory it lives as long as the
+    /// process.
     ///
     /// # Errors
-    /// [`KeyFileError`] if the file cannot be read or written, or is not a key.
+    /// An error if the file cannot be read or written, or is not a key.
     pub fn open(
         keys: Option<&Path>,
         clock: Arc<dyn Clock>,
@@ -100,10 +99,10 @@ impl Post {
         }))
     }
 
-    /// Builds the mailer of a configuration, and adopts it if none was adopted before.
+    /// Builds the mailer of a configuration. The first one is adopted at once.
     ///
     /// # Errors
-    /// [`MailError`] for everything that [`check`] finds.
+    /// Every problem that [`check`] finds.
     pub fn mailer(
         self: &Arc<Self>,
         settings: &MailSettings,
@@ -121,19 +120,19 @@ impl Post {
         Ok(Arc::new(mailer))
     }
 
-    /// Returns the current transport; `None` before the first mailer.
+    /// The current transport; `None` before the first mailer.
     #[must_use]
     pub fn transport(&self) -> Option<Arc<dyn Transport>> {
         self.transport.load().as_ref().map(|way| Arc::clone(&way.0))
     }
 
-    /// Opens a mail of the outbox; returns `None` if it was sealed with another key.
+    /// Opens a mail of the outbox; `None`: it was sealed with another key.
     #[must_use]
     pub fn open_mail(&self, mail: &QueuedMail) -> Option<Letter> {
         Letter::open(&self.key, &mail.id, &mail.sealed)
     }
 
-    /// Returns the receiver of the delivery's calls; `None` if another delivery has it.
+    /// Takes the queue of the delivery; `None`: another delivery has it.
     #[must_use]
     pub fn listen(&self) -> Option<mpsc::Receiver<PostCall>> {
         self.heard
@@ -142,24 +141,24 @@ impl Post {
             .take()
     }
 
-    /// Has the delivery finish what is in flight and end.
+    /// Ends the delivery after the attempts in progress.
     pub async fn end(&self) {
-        // Without a delivery nothing is in flight.
+        // Without a delivery no attempt is in progress.
         let _ = self.calls.send(PostCall::End).await;
     }
 
-    /// Whether mails get through, according to the last attempt.
+    /// Whether the last attempt or probe succeeded.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.is_reached.load(Ordering::Acquire)
     }
 
-    /// Records whether mails get through; returns whether that has changed.
+    /// Records whether an attempt or probe succeeded, and gives whether that has changed.
     pub fn note_reached(&self, is_reached: bool) -> bool {
         self.is_reached.swap(is_reached, Ordering::AcqRel) != is_reached
     }
 
-    /// Returns the clock.
+    /// The clock of the timestamps of mails.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
@@ -171,10 +170,11 @@ impl Post {
         &self.metrics
     }
 
-    /// Replaces the transport in tests.
+    /// Replaces the transport.
     #[cfg(test)]
     pub(crate) fn adopt_for_test(&self, transport: Arc<dyn Transport>) {
-        self.transport.store(Some(Arc::new(Way(transport))));
+        self.transport
+            .store(Some(Arc::new(SharedTransport(transport))));
     }
 
     fn call(&self, call: PostCall) {
@@ -259,7 +259,7 @@ impl Mailer for PostMailer {
     }
 
     fn adopt(&self) {
-        let way = Way(Arc::clone(&self.transport));
+        let way = SharedTransport(Arc::clone(&self.transport));
         self.post.transport.store(Some(Arc::new(way)));
         self.post.call(PostCall::Changed);
     }

@@ -6,7 +6,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 
 use crate::model::secret::Secret;
 
-/// A password as typed, and its composed form if that is another text.
+/// A password as typed, and its composed form if that differs.
 #[derive(Debug)]
 pub(super) struct Forms {
     pub(super) typed: Secret,
@@ -19,19 +19,19 @@ impl Forms {
         Self { typed, composed }
     }
 
-    /// Returns the number of forms.
+    /// The number of forms.
     pub(super) fn count(&self) -> u64 {
         1 + u64::from(self.composed.is_some())
     }
 }
 
-/// Returns a password in its composed form, from which new hashes are made.
+/// The composed form of a password, from which new hashes are computed.
 #[must_use]
 pub fn composed(password: Secret) -> Secret {
     normalized(&password).unwrap_or(password)
 }
 
-/// Returns the composed form, if it is another text.
+/// The composed form, if it differs.
 fn normalized(password: &Secret) -> Option<Secret> {
     let text = password.expose();
     if text.is_ascii() {
@@ -40,7 +40,7 @@ fn normalized(password: &Secret) -> Option<Secret> {
     match ComposingNormalizerBorrowed::new_nfc().normalize(text) {
         Cow::Owned(other) if other != text => Some(Secret::new(other)),
         Cow::Owned(same) => {
-            // Zeroed like every other copy.
+            // It is wiped like every other copy.
             drop(Secret::new(same));
             None
         }

@@ -1,4 +1,4 @@
-//! The time limit of the hashing pool's queue.
+//! The limit of the hashing pool's queue, in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,25 +8,25 @@ use crate::model::clock::{Clock, SystemClock};
 
 /// Assumed duration of one hash before the first is measured.
 const HASH_US_FIRST: u64 = 20_000;
-/// Minimum assumed duration of one hash; it limits the number of queued jobs.
+/// Minimum assumed time of one hash, which limits the number of queued jobs.
 const HASH_US_MIN: u64 = 1_000;
-/// Each measurement moves the estimate by this fraction of the difference.
+/// The part of the difference by which each measured hash moves the estimate.
 const WEIGHT: u64 = 8;
 
-/// The number of hashes queued and in progress, and the duration of one.
+/// The number of hashes that are queued or in progress, and the time of one.
 #[derive(Debug)]
 pub(super) struct Load {
     threads: u64,
     wait_max_us: u64,
     hashes: AtomicU64,
-    /// Moving average of the duration of one hash; it grows while the machine has other work.
+    /// Moving average of the time of one hash, which grows under load.
     hash_us: AtomicU64,
     clock: SystemClock,
 }
 
-/// A place in the queue, released on drop.
+/// A place in the queue, which is released when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QueuePlace {
     load: Arc<Load>,
     hashes: u64,
 }
@@ -42,12 +42,11 @@ impl Load {
         }
     }
 
-    /// Returns a place for a job of `hashes` hashes; `None` if the wait would be too long. A free thread accepts any
-    /// job.
-    pub(super) fn enter(self: &Arc<Self>, hashes: u64) -> Option<Place> {
+    /// Reserves a place for a job of this many hashes; `None`: the jobs before it take too long. An idle thread accepts any job.
+    pub(super) fn enter(self: &Arc<Self>, hashes: u64) -> Option<QueuePlace> {
         let ahead = self.hashes.fetch_add(hashes, Ordering::Relaxed);
         // Dropping it releases the hashes if there is no room.
-        let place = Place {
+        let place = QueuePlace {
             load: Arc::clone(self),
             hashes,
         };
@@ -59,26 +58,26 @@ impl Load {
         let took = (micros(took) / hashes.max(1)).max(HASH_US_MIN);
         let before = self.hash_us.load(Ordering::Relaxed);
         let after = (before * (WEIGHT - 1)).saturating_add(took) / WEIGHT;
-        // With two threads at once a measurement may be lost, which does no harm.
+        // Of two concurrent measurements one is lost, which does not matter.
         self.hash_us
             .store(after.max(HASH_US_MIN), Ordering::Relaxed);
     }
 }
 
-impl Place {
-    /// Returns the time at which its job starts.
+impl QueuePlace {
+    /// Marks the beginning of its job.
     pub(super) fn started(&self) -> Duration {
         self.load.clock.elapsed()
     }
 
-    /// Records the end of its job.
+    /// Marks the end of its job.
     pub(super) fn ended(self, started: Duration) {
         let took = self.load.clock.elapsed().saturating_sub(started);
         self.load.measured(took, self.hashes);
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.load.hashes.fetch_sub(self.hashes, Ordering::Relaxed);
     }

@@ -20,42 +20,41 @@ use tokio::sync::oneshot;
 pub use crate::crypto::password::forms::composed;
 
 use crate::crypto::password::forms::Forms;
-use crate::crypto::password::load::{Load, Place};
-use crate::crypto::password::queue::Queue;
+use crate::crypto::password::load::{Load, QueuePlace};
+use crate::crypto::password::queue::JobQueue;
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
 use crate::model::account::PasswordHash;
 use crate::model::secret::Secret;
 
-/// Maximum length of a password to be hashed, in bytes. Argon2 accepts more; a limit keeps its first step, which reads
-/// the whole password, short.
+/// Maximum length of a password. It keeps the first step of Argon2 short, which reads the whole password.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
-/// Maximum wait for a hashing thread: callers who log in at the same time as many others wait, and are not refused.
+/// Maximum time that a password waits for a hashing thread, so that a burst of logins waits and is not refused.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane this is the minimum for Argon2id in the OWASP password
-/// storage sheet.
+/// Memory of one hash in KiB: 19 MiB. With 2 passes and 1 lane it is the minimum of the OWASP password storage sheet for
+/// Argon2id.
 const MEMORY_KIB: u32 = 19_456;
-/// The same in bytes: the memory of each hashing thread while there are passwords to hash.
+/// Memory of one hash in bytes, which each hashing thread uses while there are passwords to hash.
 pub const HASH_BYTES: usize = MEMORY_KIB as usize * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
 
-/// Limits of a foreign hash, so that no record can demand more than this machine has.
+/// Limits of a hash that was computed elsewhere, so that no record can exhaust this machine.
 const MEMORY_KIB_MAX: u32 = 128 * 1024;
 const PASSES_MAX: u32 = 16;
 const LANES_MAX: u32 = 16;
-/// Cost of one hash with current parameters: blocks of memory filled, over all passes.
+/// The cost of one hash at the current parameters: the number of memory blocks filled in all passes.
 const BLOCKS_WORK: u32 = MEMORY_KIB * PASSES;
 /// Minimum number of blocks that Argon2 fills in a pass.
 const BLOCKS_MIN: u32 = 8;
 
-/// A pool of threads that hash passwords, behind a queue limited by the expected duration of its jobs.
+/// Threads that hash passwords, with a queue that is limited by the estimated time of its jobs.
 ///
-/// Each thread uses 19 MiB while it hashes, which are freed after a while without passwords. When the pool is dropped,
-/// its threads end after the queued jobs.
+/// Each thread uses 19 MiB while it hashes, which are freed after a while without passwords. When the pool is dropped, its
+/// threads finish the queued jobs and end.
 #[derive(Debug)]
 pub struct PasswordPool {
     jobs: Sender<Queued>,
@@ -65,38 +64,38 @@ pub struct PasswordPool {
 /// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether the password matches the hash.
+    /// The password matches.
     pub matches: bool,
-    /// Whether it matches a hash with other parameters than today's, and should be rehashed.
+    /// The password matches, but the hash has other than the current parameters, so the password should be hashed again.
     pub outdated: bool,
 }
 
-/// The reasons why a password was not hashed.
+/// The reason why a password was not hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The queue is full, or the pool has ended: the caller responds with 503 and `Retry-After`.
+    /// The queue is full, or the pool has ended. The caller answers 503 with `Retry-After`.
     #[error("the hashing pool is busy")]
     Busy,
-    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`], which the rules for accounts refuse earlier.
+    /// The password is empty or longer than [`PASSWORD_BYTES_MAX`], which the rules of accounts refuse before.
     #[error("the password is empty or too long to be hashed")]
     Length,
 }
 
-/// The reasons why a foreign hash is not imported.
+/// The reason why a hash that was computed elsewhere is not imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// Neither SHA-256-crypt nor Argon2, or incomplete.
+    /// It is neither SHA-256-crypt nor Argon2, or it is incomplete.
     Unknown,
-    /// SHA-256-crypt with more than 1,000,000 rounds: each login would take too long.
+    /// It is SHA-256-crypt with more than 1,000,000 rounds, with which each login would take too long.
     TooManyRounds,
-    /// Argon2 that costs more than the gateway's own hashes: the duration of a failed login would reveal the account.
+    /// It is Argon2 and costs more than the current parameters, so the time of a failed login would reveal the account.
     TooCostly,
 }
 
-/// Checks whether a foreign hash can be verified here, and rehashed at the next login.
+/// Checks that a hash that was computed elsewhere can be verified, and rewritten at the next login.
 ///
 /// # Errors
-/// [`Unfit`] with the reason.
+/// [`Unfit`] gives the reason.
 pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     if hash
         .sha_crypt_rounds()
@@ -104,22 +103,24 @@ pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
     {
         return Err(Unfit::TooManyRounds);
     }
-    match Known::read(hash) {
-        Some(Known::Argon2(stored)) if BLOCKS_WORK < stored.work() => Err(Unfit::TooCostly),
+    match VerifiableHash::read(hash) {
+        Some(VerifiableHash::Argon2(stored)) if BLOCKS_WORK < stored.work() => {
+            Err(Unfit::TooCostly)
+        }
         Some(_) => Ok(()),
         None => Err(Unfit::Unknown),
     }
 }
 
-/// A job and its place in the queue, which is released with it.
+/// A job and its place in the queue.
 #[derive(Debug)]
 struct Queued {
-    job: Job,
-    place: Place,
+    job: HashJob,
+    place: QueuePlace,
 }
 
 #[derive(Debug)]
-enum Job {
+enum HashJob {
     Hash {
         password: Secret,
         reply: oneshot::Sender<PasswordHash>,
@@ -133,15 +134,15 @@ enum Job {
 }
 
 impl PasswordPool {
-    /// Starts `threads` threads (at least one); a job is refused if its wait, estimated from recent hashes, would
-    /// exceed `wait_max`.
+    /// Starts `threads` threads, at least one. A job is refused if it would wait for longer than `wait_max`, by the times of
+    /// recent hashes.
     ///
     /// # Errors
-    /// The system's error if it cannot start a thread.
+    /// An error if the system cannot start a thread.
     pub fn start(threads: usize, wait_max: Duration) -> std::io::Result<Self> {
         let threads = threads.max(1);
         let (jobs, waiting) = channel();
-        let queue = Arc::new(Queue::new(waiting));
+        let queue = Arc::new(JobQueue::new(waiting));
         let load = Arc::new(Load::new(threads, wait_max));
         for number in 0..threads {
             let queue = Arc::clone(&queue);
@@ -154,30 +155,30 @@ impl PasswordPool {
 
     /// Hashes a password with Argon2id, in its composed form (NFC).
     ///
-    /// Accepts 1 to [`PASSWORD_BYTES_MAX`] bytes and returns a PHC string of 97 ASCII characters. Dropping the future
-    /// cancels a queued job.
+    /// Takes 1 to [`PASSWORD_BYTES_MAX`] bytes and gives a PHC string of 97 ASCII characters. A caller that stops waiting
+    /// cancels the job.
     ///
     /// # Errors
-    /// [`HashError::Busy`] if the queue is full, [`HashError::Length`] for a password that no rule accepts.
+    /// [`HashError::Busy`] if the queue is full, [`HashError::Length`] for a password of a length that no rule allows.
     pub async fn hash(&self, password: Secret) -> Result<PasswordHash, HashError> {
         let password = composed(password);
         if !length_fits(&password) {
             return Err(HashError::Length);
         }
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Hash { password, reply }, 1)?;
+        self.enqueue(HashJob::Hash { password, reply }, 1)?;
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Verifies a password against a hash, as typed and in its composed form; without a hash it does the same work and
-    /// never matches.
+    /// Compares a password with a hash, as typed and in its composed form. Without a hash it does the same work and never
+    /// matches.
     ///
-    /// Older hashes were made of the password as typed, and an accented letter is one character on one keyboard and two
-    /// on another (NIST SP 800-63B-4 section 3.1.1.2 requires a normal form). Both forms are tried only if they differ,
-    /// which depends on the text alone: the duration reveals nothing about the account.
+    /// Old hashes are of passwords as typed, and a letter with an accent is one character on some keyboards and two on others
+    /// (NIST SP 800-63B-4 section 3.1.1.2 requires a normal form). Both forms are compared only if they differ, which depends
+    /// on the typed text alone, so the time reveals nothing about the account.
     ///
-    /// A hash that is neither Argon2 nor SHA-256-crypt, or requires more than 128 MiB, 16 passes, 16 lanes or 1,000,000
-    /// rounds, is treated as missing, and so is the hash for a password of a length that [`Self::hash`] refuses.
+    /// A hash that is neither Argon2 nor SHA-256-crypt, or that needs more than 128 MiB, 16 passes or 16 lanes, or
+    /// more than 1,000,000 rounds, counts as no hash, and so does a password of a length that [`Self::hash`] refuses.
     ///
     /// # Errors
     /// [`HashError::Busy`] if the queue is full.
@@ -189,10 +190,10 @@ impl PasswordPool {
         self.verify_evenly(password, hash, 0).await
     }
 
-    /// Verifies like [`Self::verify`], where some accounts have SHA-256-crypt hashes of up to `rounds` rounds.
+    /// Does what [`Self::verify`] does, where some accounts have SHA-256-crypt hashes of up to `rounds` rounds.
     ///
-    /// A mismatch always costs one hash with current parameters and `rounds` rounds, whatever the hash: the duration
-    /// reveals neither the kind of an account's hash nor whether there is one.
+    /// A password that does not match always costs one hash at the current parameters and `rounds` rounds, so the time reveals
+    /// neither the kind of an account's hash nor whether there is one.
     ///
     /// # Errors
     /// [`HashError::Busy`] if the queue is full.
@@ -209,7 +210,7 @@ impl PasswordPool {
         };
         let hashes = password.count();
         let (reply, answer) = oneshot::channel();
-        let job = Job::Verify {
+        let job = HashJob::Verify {
             password,
             hash,
             rounds,
@@ -219,8 +220,8 @@ impl PasswordPool {
         answer.await.map_err(|_| HashError::Busy)
     }
 
-    /// Queues a job that computes this many hashes.
-    fn enqueue(&self, job: Job, hashes: u64) -> Result<(), HashError> {
+    /// Queues a job that computes `hashes` hashes.
+    fn enqueue(&self, job: HashJob, hashes: u64) -> Result<(), HashError> {
         let place = self.load.enter(hashes).ok_or(HashError::Busy)?;
         let queued = self.jobs.send(Queued { job, place });
         queued.map_err(|_| HashError::Busy)
@@ -232,13 +233,13 @@ fn length_fits(password: &Secret) -> bool {
 }
 
 /// Runs one thread of the pool until the pool is dropped.
-fn work(queue: &Queue<Queued>) {
+fn work(queue: &JobQueue<Queued>) {
     while let Some((Queued { job, place }, blocks)) = queue.next() {
         let mut hasher = Hasher { blocks };
         if !job.is_given_up() {
             let started = place.started();
-            // A panic in a foreign crate would end this thread, and in time all of them. If caught, it drops the reply,
-            // which the caller reads as busy.
+            // A panic in a foreign crate would end this thread, and eventually all of them. Catching it drops the reply,
+            // which the caller takes for a full queue.
             let outcome = catch_unwind(AssertUnwindSafe(|| hasher.run(job)));
             place.ended(started);
             if outcome.is_err() {
@@ -250,8 +251,8 @@ fn work(queue: &Queue<Queued>) {
     }
 }
 
-impl Job {
-    /// Whether the caller has gone away, so that the job is skipped: under load that is most of the queue.
+impl HashJob {
+    /// Skips a job whose caller has stopped waiting, as most of the queue has under load.
     fn is_given_up(&self) -> bool {
         match self {
             Self::Hash { reply, .. } => reply.is_closed(),
@@ -268,7 +269,7 @@ fn phc_string(salt: &[u8], output: &[u8]) -> PasswordHash {
     ))
 }
 
-/// A hasher with its memory.
+/// The hasher and its memory.
 struct Hasher {
     blocks: Vec<Block>,
 }
@@ -278,14 +279,14 @@ impl Hasher {
         Self { blocks: Vec::new() }
     }
 
-    fn run(&mut self, job: Job) {
+    fn run(&mut self, job: HashJob) {
         match job {
-            Job::Hash { password, reply } => {
+            HashJob::Hash { password, reply } => {
                 if let Some(hash) = self.hash(&password) {
                     let _ = reply.send(hash);
                 }
             }
-            Job::Verify {
+            HashJob::Verify {
                 password,
                 hash,
                 rounds,
@@ -297,7 +298,7 @@ impl Hasher {
         }
     }
 
-    /// Verifies each form in turn, until one matches.
+    /// Compares each form in turn, until one matches.
     fn judge_forms(
         &mut self,
         password: &Forms,
@@ -319,12 +320,14 @@ impl Hasher {
     }
 
     fn judge(&mut self, password: &Secret, hash: Option<&PasswordHash>, rounds: u32) -> Verdict {
-        let (matches, outdated, blocks_spent, rounds_spent) = match hash.and_then(Known::read) {
-            Some(Known::Argon2(stored)) => {
+        let (matches, outdated, blocks_spent, rounds_spent) = match hash
+            .and_then(VerifiableHash::read)
+        {
+            Some(VerifiableHash::Argon2(stored)) => {
                 let matches = self.verify(password, &stored);
                 (matches, !stored.is_current(), stored.work(), 0)
             }
-            Some(Known::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
+            Some(VerifiableHash::ShaCrypt(old)) => (old.matches(password), true, 0, old.rounds()),
             None => (false, false, 0, 0),
         };
         if !matches {
@@ -337,7 +340,7 @@ impl Hasher {
         }
     }
 
-    /// Fills this many blocks, in as many passes as a real hash, and discards the result.
+    /// Fills this many blocks, in as many passes as the current parameters have, and discards the result.
     fn spend(&mut self, password: &Secret, blocks: u32) {
         let memory = blocks / PASSES;
         if memory < BLOCKS_MIN {
@@ -361,7 +364,7 @@ impl Hasher {
         Some(phc_string(&salt, &output))
     }
 
-    fn verify(&mut self, password: &Secret, stored: &Stored) -> bool {
+    fn verify(&mut self, password: &Secret, stored: &ParsedArgon2) -> bool {
         let mut output = vec![0; stored.output.len()];
         let filled = self.fill(&stored.context, password, &stored.salt, &mut output);
         filled.is_some() && output.ct_eq(&stored.output).into()
@@ -381,7 +384,7 @@ impl Hasher {
         let password = password.expose().as_bytes();
         let filled =
             context.hash_password_into_with_memory(password, salt, output, &mut self.blocks);
-        // Memory that a foreign hash needed beyond the normal size is freed.
+        // Memory beyond that of the current parameters is freed.
         if MEMORY_KIB as usize <= needed {
             self.blocks.truncate(MEMORY_KIB as usize);
             self.blocks.shrink_to_fit();
@@ -390,23 +393,23 @@ impl Hasher {
     }
 }
 
-/// A hash of a verifiable kind.
-enum Known {
-    Argon2(Stored),
+/// A hash of a kind that can be verified.
+enum VerifiableHash {
+    Argon2(ParsedArgon2),
     ShaCrypt(ShaCrypt),
 }
 
-impl Known {
+impl VerifiableHash {
     fn read(hash: &PasswordHash) -> Option<Self> {
         match ShaCrypt::read(hash) {
             Some(old) => Some(Self::ShaCrypt(old)),
-            None => Stored::read(hash).map(Self::Argon2),
+            None => ParsedArgon2::read(hash).map(Self::Argon2),
         }
     }
 }
 
 /// A parsed PHC string.
-struct Stored {
+struct ParsedArgon2 {
     context: Argon2<'static>,
     algorithm: Algorithm,
     version: Version,
@@ -414,7 +417,7 @@ struct Stored {
     output: Vec<u8>,
 }
 
-impl Stored {
+impl ParsedArgon2 {
     /// Parses a PHC string of Argon2 within the limits.
     fn read(hash: &PasswordHash) -> Option<Self> {
         let parsed = phc::PasswordHash::new(hash.as_str()).ok()?;
@@ -437,7 +440,7 @@ impl Stored {
         })
     }
 
-    /// Returns the number of blocks filled, over all passes.
+    /// The number of blocks filled in all passes.
     fn work(&self) -> u32 {
         let params = self.context.params();
         params.m_cost().saturating_mul(params.t_cost())

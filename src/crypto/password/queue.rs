@@ -1,4 +1,4 @@
-//! The queue of the hashing threads, and their memory.
+//! The queue of the hashing threads, and the memory that they use.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use argon2::Block;
 
-/// Time for which the memory of hashes is kept for the next one.
+/// Time for which the memory of a hash is kept for the next one.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// The queue that the threads wait on, and the memory that they hash in.
-pub(super) struct Queue<J> {
+/// The queue of the threads, and the memory that they use.
+pub(super) struct JobQueue<J> {
     jobs: Mutex<Receiver<J>>,
-    memory: Mutex<Memory>,
+    memory: Mutex<BlockPool>,
 }
 
-/// The blocks of hashes, which cost 2 ms of page faults when fresh: kept only while there are passwords.
+/// Memory blocks, which are reused while passwords come, since fresh ones cost 2 ms of page faults.
 #[derive(Default)]
-struct Memory {
+struct BlockPool {
     free: Vec<Vec<Block>>,
     lent: usize,
 }
 
-impl<J> Queue<J> {
+impl<J> JobQueue<J> {
     pub(super) fn new(jobs: Receiver<J>) -> Self {
         Self {
             jobs: Mutex::new(jobs),
@@ -30,9 +30,9 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Returns the next job, and blocks for it; `None` if the pool was dropped.
+    /// The next job and blocks for it; `None`: the pool was dropped.
     pub(super) fn next(&self) -> Option<(J, Vec<Block>)> {
-        // One thread waits for a job, the others for the lock: each job wakes one.
+        // One thread waits for a job and the others for the lock, so each job wakes one.
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let job = if self.memory().is_given_up() {
@@ -55,12 +55,12 @@ impl<J> Queue<J> {
         memory.free.push(blocks);
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, BlockPool> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Memory {
+impl BlockPool {
     const fn is_given_up(&self) -> bool {
         self.free.is_empty() && self.lent == 0
     }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_memory_of_hashes_is_given_back_when_no_password_comes() {
         let (jobs, waiting) = channel();
-        let queue = Queue::new(waiting);
+        let queue = JobQueue::new(waiting);
         jobs.send(()).unwrap();
         let ((), blocks) = queue.next().unwrap();
         assert!(blocks.is_empty() && !queue.memory().is_given_up());

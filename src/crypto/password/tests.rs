@@ -15,7 +15,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Verifies on the current thread.
 fn verdict(password: &str, hash: Option<&str>) -> Verdict {
     let (reply, mut answer) = oneshot::channel();
-    let job = Job::Verify {
+    let job = HashJob::Verify {
         password: Forms::of(secret(password)),
         hash: hash.map(|text| PasswordHash::new(text.to_owned())),
         rounds: 0,

@@ -1,7 +1,7 @@
-//! The fetched keys of an issuer: one task fetches them, decisions read the result.
+//! Fetched keys of an issuer: one task fetches them, and decisions read the result.
 //!
-//! The last good key set is held. A failed fetch or an unusable document changes nothing; a set that was confirmed too
-//! long ago verifies nothing any more.
+//! The state is the last good key set. A failed fetch and an invalid document do not change it. A set that was confirmed too
+//! long ago verifies nothing.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,107 +14,106 @@ use tokio::sync::watch;
 use crate::crypto::digest;
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 use crate::fetch::{Answer, Fetcher, Trust};
-use crate::issuer::kept::KeptFile;
+use crate::issuer::kept::KeySetFile;
 use crate::issuer::schedule;
-use crate::issuer::source::{Discovered, Source, SourceError};
+use crate::issuer::source::{Discovered, KeySetSource, SourceError};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, Timestamp};
 use crate::telemetry::issuer::{FetchOutcome, IssuerMetrics};
 
-/// The HTTP client; its timeout runs from the first connect to the last byte.
+/// Maximum time of one fetch, from the first connect to the last byte.
 const FETCHER: Fetcher = Fetcher {
     timeout: Duration::from_secs(5),
     body_bytes_max: DOCUMENT_BYTES_MAX,
 };
-/// Minimum interval of fetches caused by tokens with unknown key ids.
+/// Minimum interval between fetches that tokens with unknown key ids cause.
 const WISH_EVERY: Duration = Duration::from_secs(30);
-/// How long a request waits for a fetch that may bring its key.
+/// Maximum time that a request waits for a fetch.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Maximum number of key ids remembered as missing. Further ones are looked up again, within the interval that applies
-/// to all.
+/// Maximum number of cached missing key ids. Others may cause a fetch, within the interval above.
 const ABSENT_MAX: usize = 256;
-/// Interval of log lines about a persistent failure.
+/// Interval between log lines about the same failure.
 const TELL_EVERY: Duration = Duration::from_mins(10);
-/// How far the time of the last fetch on disk may lag behind.
+/// Maximum by which the time of the last fetch may be behind on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(10);
 
-/// The configuration and dependencies of one issuer's keys.
-pub(in crate::issuer) struct Parts {
+/// Settings and dependencies of one issuer's keys.
+pub(in crate::issuer) struct RemoteKeysParts {
     pub(in crate::issuer) name: String,
-    pub(in crate::issuer) source: Source,
+    pub(in crate::issuer) source: KeySetSource,
     pub(in crate::issuer) algorithms: Vec<Algorithm>,
     pub(in crate::issuer) stale_max: Duration,
     pub(in crate::issuer) trust: Trust,
-    pub(in crate::issuer) kept: KeptFile,
+    pub(in crate::issuer) kept: KeySetFile,
     pub(in crate::issuer) clock: Arc<dyn Clock>,
     pub(in crate::issuer) metrics: IssuerMetrics,
 }
 
-/// The keys of one issuer, as last fetched.
+/// The last fetched keys of one issuer.
 pub(in crate::issuer) struct RemoteKeys {
-    parts: Parts,
-    held: ArcSwapOption<Held>,
+    parts: RemoteKeysParts,
+    held: ArcSwapOption<CurrentKeySet>,
     /// Whether the last fetch failed, or there was none.
     is_away: AtomicBool,
-    /// Counts the fetches requested ahead of schedule.
+    /// Number of the last fetch that a request asked for.
     wishes: watch::Sender<u64>,
-    progress: watch::Sender<Progress>,
-    /// Never held across an await.
-    misses: Mutex<Misses>,
+    progress: watch::Sender<FetchProgress>,
+    /// The lock is never held across an await.
+    misses: Mutex<MissingKeyIds>,
 }
 
 /// A key set with its expiry.
 #[derive(Debug)]
-pub(in crate::issuer) struct Held {
+pub(in crate::issuer) struct CurrentKeySet {
     pub(in crate::issuer) keys: Arc<KeySet>,
-    /// Incremented when a key disappears.
+    /// Increases with each removed key.
     pub(in crate::issuer) generation: u64,
     usable_until: Timestamp,
     document: [u8; 32],
 }
 
-/// The number of fetches that have begun and ended. Fetches are numbered from 1.
+/// Numbers of the last fetch that has begun and ended, from 1.
 #[derive(Clone, Copy, Default)]
-struct Progress {
+struct FetchProgress {
     begun: u64,
     ended: u64,
 }
 
 #[derive(Default)]
-struct Misses {
-    /// The last fetch caused by a token.
-    wish: Option<Wish>,
-    /// Key ids missing from the current set even after a fetch for them.
+struct MissingKeyIds {
+    /// The last fetch that a token caused.
+    wish: Option<RequestedFetch>,
+    /// Key ids that the last fetch did not find.
     absent: BTreeSet<String>,
 }
 
-/// A fetch ahead of schedule: when it was requested, and its number.
+/// A fetch that a request asked for: the time of the request, and its number.
 #[derive(Clone, Copy)]
-struct Wish {
+struct RequestedFetch {
     at: Duration,
     number: u64,
 }
 
-/// The state of the fetching task between fetches.
+/// State of the task that fetches.
 #[derive(Default)]
-struct Course {
+struct FetchState {
     discovered: Discovered,
     failures: u32,
-    /// The failure last logged, and when.
+    /// The last logged failure, and its time.
     told: Option<(String, Duration)>,
-    /// When the set on disk was written.
+    /// Time at which the set on disk was written.
     written: Option<Duration>,
 }
 
 impl RemoteKeys {
     /// Starts with the set on disk, if it can be used.
-    pub(in crate::issuer) fn new(parts: Parts) -> Self {
+    pub(in crate::issuer) fn new(parts: RemoteKeysParts) -> Self {
         let keys = Self {
             parts,
             held: ArcSwapOption::empty(),
             is_away: AtomicBool::new(true),
             wishes: watch::Sender::new(0),
-            progress: watch::Sender::new(Progress::default()),
+            progress: watch::Sender::new(FetchProgress::default()),
             misses: Mutex::default(),
         };
         keys.parts.metrics.keys(0);
@@ -141,13 +140,13 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether the issuer cannot be reached, or there are no usable keys.
+    /// Whether the issuer is unreachable, or there are no valid keys.
     pub(in crate::issuer) fn is_degraded(&self) -> bool {
         self.is_away.load(Ordering::Acquire) || self.usable().is_none()
     }
 
-    /// Returns the current set; waits only for the end of the very first fetch.
-    pub(in crate::issuer) async fn held(&self) -> Option<Arc<Held>> {
+    /// The current set. Waits only for the first fetch, if it is in progress.
+    pub(in crate::issuer) async fn held(&self) -> Option<Arc<CurrentKeySet>> {
         let found = self.usable();
         if found.is_some() || 0 < self.progress.borrow().ended {
             return found;
@@ -156,12 +155,12 @@ impl RemoteKeys {
         self.usable()
     }
 
-    fn usable(&self) -> Option<Arc<Held>> {
+    fn usable(&self) -> Option<Arc<CurrentKeySet>> {
         let now = self.parts.clock.now();
         self.held.load_full().filter(|held| now < held.usable_until)
     }
 
-    /// Whether a verification with the keys of `generation` still counts.
+    /// Whether results that were verified with the keys of a generation are still valid.
     pub(in crate::issuer) fn is_current(&self, generation: u64, now: Timestamp) -> bool {
         self.held
             .load()
@@ -169,15 +168,14 @@ impl RemoteKeys {
             .is_some_and(|held| held.generation == generation && now < held.usable_until)
     }
 
-    /// Returns a newer set that contains the id `kid`, which the current one lacks. Concurrent callers share one fetch,
-    /// requested at most every 30 s; a call in between, or for an id that the fetch did not bring, returns `None` at
-    /// once.
-    pub(in crate::issuer) async fn refetched(&self, kid: &str) -> Option<Arc<Held>> {
+    /// A newer set with a key of this id, which the current one does not have. All callers wait for one fetch, which is started
+    /// at most once in 30 s. Other calls, and calls for an id that it did not find, get `None` at once.
+    pub(in crate::issuer) async fn refetched(&self, kid: &str) -> Option<Arc<CurrentKeySet>> {
         self.parts.metrics.unknown_kid();
-        // A fetch already in flight may have begun before the key was published: then try once more.
+        // A fetch in progress may have begun before the key was published, so one more may be needed.
         for _ in 0..2 {
             let Some((number, is_new)) = self.board(kid) else {
-                // The current set may have arrived after the caller read the previous one.
+                // The set may have changed since it was searched.
                 return self.with(kid);
             };
             let has_ended = self.wait(number).await;
@@ -193,7 +191,7 @@ impl RemoteKeys {
         None
     }
 
-    /// Returns the number of the fetch to wait for, and whether it begins after this call; `None` if there is none.
+    /// The number of the fetch to wait for, and whether it has not begun yet; `None`: there is none.
     fn board(&self, kid: &str) -> Option<(u64, bool)> {
         let mut misses = self.misses();
         if misses.absent.contains(kid) {
@@ -205,12 +203,12 @@ impl RemoteKeys {
         }
         let now = self.parts.clock.elapsed();
         let number = match misses.wish {
-            // A fetch requested by another caller has not begun, and serves this one too.
+            // Another request's fetch that has not begun serves this one as well.
             Some(wish) if progress.begun < wish.number => wish.number,
             Some(wish) if now < wish.at + WISH_EVERY => return None,
             _ => {
                 let number = progress.begun + 1;
-                misses.wish = Some(Wish { at: now, number });
+                misses.wish = Some(RequestedFetch { at: now, number });
                 self.wishes.send_modify(|count| *count += 1);
                 number
             }
@@ -218,19 +216,19 @@ impl RemoteKeys {
         Some((number, true))
     }
 
-    /// Returns the current set if it contains the id `kid`.
-    fn with(&self, kid: &str) -> Option<Arc<Held>> {
+    /// The current set, if it has a key of this id.
+    fn with(&self, kid: &str) -> Option<Arc<CurrentKeySet>> {
         self.usable().filter(|held| held.keys.has_kid(kid))
     }
 
-    /// Waits for the end of a fetch, within [`WAIT_MAX`]; returns whether it ended.
+    /// Waits a short time for the end of a fetch, and gives whether it ended.
     async fn wait(&self, number: u64) -> bool {
         let mut progress = self.progress.subscribe();
         let ended = progress.wait_for(|progress| number <= progress.ended);
         matches!(tokio::time::timeout(WAIT_MAX, ended).await, Ok(Ok(_)))
     }
 
-    /// Records an id that a successful fetch did not bring.
+    /// Caches an id that a successful fetch did not find.
     fn note_absent(&self, kid: &str, number: u64) {
         let mut misses = self.misses();
         let is_latest = self.progress.borrow().ended == number;
@@ -240,25 +238,25 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches forever; run by the fetching task.
+    /// Fetches periodically, and never returns. Only one task may call it.
     pub(in crate::issuer) async fn keep_fresh(&self) {
-        let mut course = Course::default();
+        let mut course = FetchState::default();
         let mut wishes = self.wishes.subscribe();
         loop {
             wishes.mark_unchanged();
             let pause = self.turn(&mut course).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // The sender is a field of `self`, so this never fails.
+                // The sender is a field of `self`, so the channel stays open.
                 _ = wishes.changed() => {}
             }
         }
     }
 
-    /// Performs one fetch and returns the pause until the next.
-    async fn turn(&self, course: &mut Course) -> Duration {
+    /// Fetches once, and gives the time until the next fetch.
+    async fn turn(&self, course: &mut FetchState) -> Duration {
         let parts = &self.parts;
-        // The fetched set counts from the beginning of the fetch.
+        // The age of a set is measured from the beginning of its fetch.
         let (at, began) = (parts.clock.now(), parts.clock.elapsed());
         self.progress.send_modify(|progress| progress.begun += 1);
         let discovered = &mut course.discovered;
@@ -291,7 +289,7 @@ impl RemoteKeys {
                 schedule::retry(course.failures)
             }
         };
-        let ended = |progress: &mut Progress| progress.ended = progress.begun;
+        let ended = |progress: &mut FetchProgress| progress.ended = progress.begun;
         self.progress.send_modify(ended);
         if let Ok((answer, is_new)) = taken {
             self.keep(course, &answer, at, is_new).await;
@@ -299,12 +297,12 @@ impl RemoteKeys {
         pause
     }
 
-    /// Holds the fetched set; returns whether its document differs from the previous one.
+    /// Stores a fetched document, and gives whether it differs from the previous one.
     fn take(&self, answer: &Answer, at: Timestamp) -> Result<bool, SourceError> {
         let before = self.held.load_full();
         let document = digest::sha256(&answer.body);
         if let Some(before) = before.filter(|before| before.document == document) {
-            let again = Held {
+            let again = CurrentKeySet {
                 keys: Arc::clone(&before.keys),
                 generation: before.generation,
                 usable_until: at.plus(self.parts.stale_max),
@@ -330,8 +328,8 @@ impl RemoteKeys {
         Ok(true)
     }
 
-    /// Parses a document fetched at `fetched`.
-    fn read(&self, document: &[u8], fetched: Timestamp) -> Result<Held, KeySetError> {
+    /// Parses a document that was fetched at this time.
+    fn read(&self, document: &[u8], fetched: Timestamp) -> Result<CurrentKeySet, KeySetError> {
         let text = std::str::from_utf8(document)
             .map_err(|_| KeySetError("expected a text in UTF-8".to_owned()))?;
         let keys = KeySet::from_jwks(text, &self.parts.algorithms)?;
@@ -339,7 +337,7 @@ impl RemoteKeys {
         let generation = before.map_or(0, |before| {
             before.generation + u64::from(!keys.keeps_all_of(&before.keys))
         });
-        Ok(Held {
+        Ok(CurrentKeySet {
             keys: Arc::new(keys),
             generation,
             usable_until: fetched.plus(self.parts.stale_max),
@@ -347,14 +345,14 @@ impl RemoteKeys {
         })
     }
 
-    fn hold(&self, held: Held, fetched: Timestamp) {
+    fn hold(&self, held: CurrentKeySet, fetched: Timestamp) {
         self.parts.metrics.keys(held.keys.keys().len());
         self.parts.metrics.fetched(fetched);
         self.held.store(Some(Arc::new(held)));
     }
 
-    /// Writes a set to disk for the next start: at once if it is new, otherwise periodically.
-    async fn keep(&self, course: &mut Course, answer: &Answer, at: Timestamp, is_new: bool) {
+    /// Writes a set to disk: at once if it is new, else at intervals.
+    async fn keep(&self, course: &mut FetchState, answer: &Answer, at: Timestamp, is_new: bool) {
         let now = self.parts.clock.elapsed();
         let every = KEEP_EVERY.min(self.parts.stale_max / 4);
         let is_due = course.written.is_none_or(|written| written + every <= now);
@@ -366,8 +364,8 @@ impl RemoteKeys {
         }
     }
 
-    /// Logs a failure: each kind once, and again while it persists.
-    fn tell(&self, course: &mut Course, error: &SourceError) {
+    /// Logs a failure when its kind is new, and at intervals while it lasts.
+    fn tell(&self, course: &mut FetchState, error: &SourceError) {
         let has_keys = self.usable().is_some();
         if !has_keys {
             self.parts.metrics.keys(0);
@@ -391,7 +389,7 @@ impl RemoteKeys {
         );
     }
 
-    fn misses(&self) -> MutexGuard<'_, Misses> {
+    fn misses(&self) -> MutexGuard<'_, MissingKeyIds> {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,7 +33,7 @@ struct Server {
     asked: Arc<AtomicUsize>,
     keys: Arc<RemoteKeys>,
     clock: Arc<ManualClock>,
-    course: Course,
+    course: FetchState,
     _dir: tempfile::TempDir,
 }
 
@@ -55,10 +55,10 @@ impl Server {
         });
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_000_000)));
-        let source = Source::Url(Endpoint::parse(&url).unwrap());
-        let keys = RemoteKeys::new(Parts {
+        let source = KeySetSource::Url(Endpoint::parse(&url).unwrap());
+        let keys = RemoteKeys::new(RemoteKeysParts {
             name: "corp".to_owned(),
-            kept: KeptFile::new((&dir.path().join("jwks"), true), "corp", "iss", url),
+            kept: KeySetFile::new((&dir.path().join("jwks"), true), "corp", "iss", url),
             source,
             algorithms: Vec::new(),
             stale_max: Duration::from_hours(1),
@@ -71,7 +71,7 @@ impl Server {
             asked,
             keys: Arc::new(keys),
             clock,
-            course: Course::default(),
+            course: FetchState::default(),
             _dir: dir,
         }
     }

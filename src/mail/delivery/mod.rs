@@ -1,7 +1,7 @@
-//! The delivery: hands mails from the outbox to the transport, with retries until they are accepted or expire.
+//! The delivery: hands the mails of the outbox to the transport, and retries until they are accepted or expire.
 //!
-//! A mail is removed from the outbox after its delivery, so a process that ends in between sends it twice: delivery is
-//! at least once. Within one process, each mail has at most one delivery in flight.
+//! A mail is removed from the outbox after its delivery, so a process that ends between the two sends it twice: delivery is
+//! at least once. Within one process at most one delivery of each mail is in progress.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -21,82 +21,81 @@ use crate::model::id::MailId;
 use crate::model::mail::{DueMails, QueuedMail};
 use crate::telemetry::metrics::MailEvent;
 
-/// Deliveries in flight at once.
+/// Maximum number of concurrent deliveries.
 const AT_ONCE: usize = 4;
-/// Backoff after the first, second, … failed attempt; the last value applies from then on.
+/// Pauses after the first, second, … failed attempt. The last one applies to all further attempts.
 const PAUSES_S: [u64; 6] = [5, 30, 120, 600, 1800, 3600];
-/// A pause is at most a mail's lifetime divided by this, so that a mail with a lifetime of minutes is retried in time.
+/// Maximum part of a mail's life that a pause takes, so that a mail that expires after minutes is retried in time.
 const LIFE_PART: u32 = 10;
-/// Lower bound of every pause.
+/// Minimum pause.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
-/// Number of permanent refusals of a recipient before the mail is dropped: a refusal may be caused by the gateway
-/// instead.
+/// Number of permanent refusals of a recipient after which a mail is dropped. The first ones may be about the gateway.
 const REFUSALS_MAX: u32 = 5;
-/// Interval of checking the outbox even without a notification.
+/// Interval at which the outbox is read even without a notification.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Interval of probing a working transport.
+/// Interval at which a working transport is probed.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
-/// Pause before the first probe after a failure; doubled each time, up to [`PROBE_EVERY`].
+/// Pause before the first probe after a failure. It doubles with each probe, up to the interval above.
 const PROBE_FIRST: Duration = Duration::from_secs(5);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// How long the shutdown waits for deliveries in flight.
+/// Maximum time for deliveries in progress at shutdown.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// The outbox: the queue of waiting mails.
+/// The outbox in which mails wait.
 #[async_trait]
 pub trait Outbox: fmt::Debug + Send + Sync {
-    /// Returns at most `limit` mails whose next attempt is due, and when the following one is.
+    /// Gives up to this many mails whose next attempt is due, and the time of the next attempt after them.
     async fn due_mails(&self, now: Timestamp, limit: usize) -> Result<DueMails, OutboxError>;
-    /// Returns the number of waiting mails.
+    /// The number of waiting mails.
     async fn mail_count(&self) -> Result<usize, OutboxError>;
-    /// Counts a failed attempt and sets the time of the next. Returns `false` if the mail no longer exists.
+    /// Counts a failed attempt and sets the time of the next one; `false`: the mail does not exist any more.
     async fn postpone_mail(
         &self,
         id: &MailId,
         next_try: Timestamp,
         was_refused: bool,
     ) -> Result<bool, OutboxError>;
-    /// Removes a mail; returns `false` if it does not exist.
+    /// Removes a mail; `false`: there is none.
     async fn remove_mail(&self, id: &MailId) -> Result<bool, OutboxError>;
 }
 
-/// An error of the outbox.
+/// The error of an outbox that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct OutboxError(#[from] pub Box<dyn Error + Send + Sync>);
 
-/// Which mails are delivered.
+/// The mails that a delivery handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All mails: a gateway that serves.
+    /// All mails, in a gateway that serves.
     All,
-    /// Only mails posted meanwhile: a command without a gateway. The rest is left to the gateway.
+    /// The mails that this process posts, in a command that runs alone. The others are left to the gateway.
     Posted,
 }
 
-/// Delivers mails until [`PostCall::End`]; returns at once if another delivery runs.
+/// Delivers until it is asked to end. Returns at once if another delivery runs.
 pub async fn run(post: Arc<Post>, store: Arc<dyn Outbox>, scope: Scope) {
     if let Some(calls) = post.listen() {
         Delivery::new(post, store, scope).run(calls).await;
     }
 }
 
-/// The outcome of a job.
-enum Done {
-    Mail(MailId, Ended),
+/// A job's mail and result.
+enum FinishedJob {
+    Mail(MailId, AttemptResult),
     Probe(Result<(), DeliveryError>),
 }
 
-/// The outcome of a delivery attempt.
-enum Ended {
-    /// Delivered and removed from the outbox.
+/// The result of an attempt.
+enum AttemptResult {
+    /// The mail is delivered and removed from the outbox.
     Sent,
-    /// Delivered, but the store could not remove it from the outbox.
+    /// The mail is delivered, but the store could not remove it from the outbox.
     SentNotRemoved,
-    /// Given up and removed from the outbox.
+    /// The mail is dropped and removed from the outbox.
     Dropped,
-    /// Failed; the mail remains.
+    /// The attempt failed, and the mail stays in the outbox.
     Failed(DeliveryError),
     /// The store failed.
     StoreTrouble(OutboxError),
@@ -106,20 +105,20 @@ struct Delivery {
     post: Arc<Post>,
     store: Arc<dyn Outbox>,
     scope: Scope,
-    jobs: JoinSet<Done>,
+    jobs: JoinSet<FinishedJob>,
     in_flight: HashMap<MailId, Id>,
-    /// The senders that signal the first attempt of a mail.
+    /// Callers that wait for the first attempt of a mail.
     waiting: HashMap<MailId, oneshot::Sender<()>>,
-    /// With [`Scope::Posted`]: the mails to deliver.
+    /// The mails to handle with [`Scope::Posted`].
     posted: HashSet<MailId>,
-    /// Delivered, but still in the outbox.
+    /// Delivered mails that are still in the outbox.
     sent: HashSet<MailId>,
-    /// Whether mails are retried ahead of their pause because the transport works again.
+    /// Whether the transport has recovered, so that mails that failed because of it are due at once.
     is_catching_up: bool,
-    /// Mails that failed again during catch-up.
+    /// The mails that failed because of the transport.
     tried_again: HashSet<MailId>,
     is_probing: bool,
-    /// When to probe next, on the monotonic clock.
+    /// Time of the monotonic clock.
     probe_at: Duration,
     probe_pause: Duration,
     paused_until: Duration,
@@ -169,7 +168,7 @@ impl Delivery {
         }
     }
 
-    /// Sets the gauge to the actual count, from which it is maintained.
+    /// Initialises the gauge of waiting mails.
     async fn count(&self) {
         if self.scope == Scope::All
             && let Ok(count) = self.store.mail_count().await
@@ -197,7 +196,7 @@ impl Delivery {
         }
     }
 
-    /// Begins what can begin; returns how long to sleep unless something happens.
+    /// Starts due deliveries, and gives the time to wait if nothing happens.
     async fn hand_out(&mut self) -> Duration {
         let Some(transport) = self.post.transport() else {
             return LOOK_EVERY;
@@ -210,7 +209,7 @@ impl Delivery {
         let slots = if self.post.is_reached() { AT_ONCE } else { 1 };
         let free = slots.saturating_sub(self.in_flight.len());
         if free == 0 {
-            // The end of a job wakes the loop.
+            // A job that ends wakes this task.
             return until_probe;
         }
         let now = self.post.clock().now();
@@ -240,7 +239,7 @@ impl Delivery {
             self.begin(mail, Arc::clone(&transport));
         }
         let until_next = due.next.map_or(LOOK_EVERY, |next| next.since(now));
-        // One millisecond later, because the clock counts milliseconds: then the mail is due.
+        // One millisecond later, since the clock rounds down and the mail must be due.
         until_probe
             .min(LOOK_EVERY)
             .min(until_next + Duration::from_millis(1))
@@ -253,7 +252,7 @@ impl Delivery {
         is_ours && is_due && !self.in_flight.contains_key(&mail.id)
     }
 
-    /// Signals the waiters of mails that neither wait nor are in flight: they have been attempted.
+    /// Notifies the callers whose mails have been attempted.
     fn answer_those_not_in(&mut self, ready: &[QueuedMail]) {
         if self.waiting.is_empty() {
             return;
@@ -261,7 +260,7 @@ impl Delivery {
         let in_flight = &self.in_flight;
         let is_open =
             |id: &MailId| in_flight.contains_key(id) || ready.iter().any(|mail| mail.id == *id);
-        // Dropping the sender wakes the waiter.
+        // Dropping the sender wakes the caller.
         self.waiting.retain(|id, _| is_open(id));
     }
 
@@ -271,7 +270,7 @@ impl Delivery {
         let (post, store) = (Arc::clone(&self.post), Arc::clone(&self.store));
         let job = self.jobs.spawn(async move {
             let ended = attempt(&post, &*store, &*transport, &mail, was_sent).await;
-            Done::Mail(mail.id, ended)
+            FinishedJob::Mail(mail.id, ended)
         });
         self.in_flight.insert(id, job.id());
     }
@@ -284,25 +283,25 @@ impl Delivery {
             self.is_probing = true;
             let transport = Arc::clone(transport);
             self.jobs
-                .spawn(async move { Done::Probe(transport.probe().await) });
+                .spawn(async move { FinishedJob::Probe(transport.probe().await) });
             return LOOK_EVERY;
         }
         self.probe_at.saturating_sub(elapsed)
     }
 
-    fn settle(&mut self, done: Result<Done, JoinError>) {
+    fn settle(&mut self, done: Result<FinishedJob, JoinError>) {
         match done {
-            Ok(Done::Probe(outcome)) => {
+            Ok(FinishedJob::Probe(outcome)) => {
                 self.is_probing = false;
                 self.note(outcome.err());
             }
-            Ok(Done::Mail(id, ended)) => {
+            Ok(FinishedJob::Mail(id, ended)) => {
                 self.in_flight.remove(&id);
                 self.waiting.remove(&id);
                 self.settle_mail(id, ended);
             }
             Err(panicked) => {
-                // Its mail remains in the outbox.
+                // The mail is still in the outbox.
                 let count = self.in_flight.len();
                 self.in_flight.retain(|_, job| *job != panicked.id());
                 self.is_probing &= self.in_flight.len() < count;
@@ -315,10 +314,10 @@ impl Delivery {
         }
     }
 
-    fn settle_mail(&mut self, id: MailId, ended: Ended) {
+    fn settle_mail(&mut self, id: MailId, ended: AttemptResult) {
         let metrics = self.post.metrics();
         match ended {
-            Ended::Sent => {
+            AttemptResult::Sent => {
                 if !self.sent.remove(&id) {
                     metrics.mail(MailEvent::Sent);
                 }
@@ -326,18 +325,18 @@ impl Delivery {
                 self.probe_pause = PROBE_FIRST;
                 self.note(None);
             }
-            Ended::SentNotRemoved => {
+            AttemptResult::SentNotRemoved => {
                 if self.sent.insert(id) {
                     metrics.mail(MailEvent::Sent);
                 }
                 self.paused_until = self.post.clock().elapsed() + STORE_PAUSE;
                 self.note(None);
             }
-            Ended::Dropped => {
+            AttemptResult::Dropped => {
                 metrics.mail(MailEvent::Dropped);
                 self.gone();
             }
-            Ended::Failed(error) => {
+            AttemptResult::Failed(error) => {
                 metrics.mail(MailEvent::Failed);
                 if self.is_catching_up {
                     self.tried_again.insert(id);
@@ -346,7 +345,7 @@ impl Delivery {
                     self.note(Some(error));
                 }
             }
-            Ended::StoreTrouble(error) => self.store_trouble(&error),
+            AttemptResult::StoreTrouble(error) => self.store_trouble(&error),
         }
     }
 
@@ -372,8 +371,8 @@ impl Delivery {
             }
             Some(error) => {
                 self.is_catching_up = false;
-                // A mail that breaks every connection must not be retried after each successful probe: the pause is
-                // reset only when a mail is delivered.
+                // A mail that breaks every connection must not be retried after each successful probe, so the pause is reset
+                // only by a delivered mail.
                 if is_new || self.probe_at <= elapsed {
                     self.probe_at = elapsed + self.probe_pause;
                     self.probe_pause = PROBE_EVERY.min(self.probe_pause * 2);
@@ -390,7 +389,7 @@ impl Delivery {
 
     fn store_trouble(&mut self, error: &OutboxError) {
         self.paused_until = self.post.clock().elapsed() + STORE_PAUSE;
-        // Answers to callers do not wait for the store.
+        // The callers do not wait for it.
         self.waiting.clear();
         tracing::warn!(
             error = error as &dyn std::error::Error,
@@ -398,7 +397,7 @@ impl Delivery {
         );
     }
 
-    /// Finishes deliveries in flight, begins those posted last, and ends.
+    /// Finishes deliveries in progress, and starts only those that were posted last.
     async fn end(mut self) {
         let finish = async {
             self.hand_out().await;
@@ -406,21 +405,21 @@ impl Delivery {
                 self.settle(done);
             }
         };
-        // Deliveries that are cut off remain in the outbox.
+        // An interrupted mail stays in the outbox.
         let _ = tokio::time::timeout(END_MAX, finish).await;
     }
 }
 
-/// Attempts to deliver one mail and updates the outbox.
+/// One attempt to deliver a mail, with its change to the outbox.
 async fn attempt(
     post: &Post,
     store: &dyn Outbox,
     transport: &dyn Transport,
     mail: &QueuedMail,
     was_sent: bool,
-) -> Ended {
+) -> AttemptResult {
     if was_sent {
-        return removed(store, mail, Ended::Sent).await;
+        return removed(store, mail, AttemptResult::Sent).await;
     }
     let now = post.clock().now();
     if mail.expires <= now || mail.created.is_ahead(now) {
@@ -429,7 +428,7 @@ async fn attempt(
             attempts = mail.attempts,
             "a mail has expired and is dropped"
         );
-        return removed(store, mail, Ended::Dropped).await;
+        return removed(store, mail, AttemptResult::Dropped).await;
     }
     let delivered = match post.open_mail(mail) {
         Some(letter) => transport.deliver(&letter).await,
@@ -439,8 +438,8 @@ async fn attempt(
     };
     let Err(error) = delivered else {
         return match store.remove_mail(&mail.id).await {
-            Ok(_) => Ended::Sent,
-            Err(_) => Ended::SentNotRemoved,
+            Ok(_) => AttemptResult::Sent,
+            Err(_) => AttemptResult::SentNotRemoved,
         };
     };
     let was_refused = matches!(error, DeliveryError::Refused(_));
@@ -450,7 +449,7 @@ async fn attempt(
             error = &error as &dyn std::error::Error,
             "a mail is refused for good and is dropped"
         );
-        return removed(store, mail, Ended::Dropped).await;
+        return removed(store, mail, AttemptResult::Dropped).await;
     }
     let pause = pause(mail);
     let next_try = post.clock().now().plus(pause).min(mail.expires);
@@ -462,27 +461,26 @@ async fn attempt(
         "a mail was not delivered"
     );
     match store.postpone_mail(&mail.id, next_try, was_refused).await {
-        Ok(_) => Ended::Failed(error),
-        Err(trouble) => Ended::StoreTrouble(trouble),
+        Ok(_) => AttemptResult::Failed(error),
+        Err(trouble) => AttemptResult::StoreTrouble(trouble),
     }
 }
 
-async fn removed(store: &dyn Outbox, mail: &QueuedMail, ended: Ended) -> Ended {
+async fn removed(store: &dyn Outbox, mail: &QueuedMail, ended: AttemptResult) -> AttemptResult {
     match store.remove_mail(&mail.id).await {
         Ok(_) => ended,
-        Err(error) => Ended::StoreTrouble(error),
+        Err(error) => AttemptResult::StoreTrouble(error),
     }
 }
 
-/// Returns the pause after another failed attempt, with a jitter of 20 percent, so that mails which failed together are
-/// not retried together.
+/// The pause after a failed attempt, with a jitter of a fifth, so that mails that failed together are not retried together.
 fn pause(mail: &QueuedMail) -> Duration {
     let step = usize::try_from(mail.attempts).unwrap_or(usize::MAX);
     let last = Duration::from_secs(PAUSES_S.last().copied().unwrap_or_default());
     let pause = PAUSES_S.get(step).map_or(last, |s| Duration::from_secs(*s));
     let life = mail.expires.since(mail.created) / LIFE_PART;
     let pause = pause.min(life).max(PAUSE_MIN);
-    // A new hasher of the standard library is seeded at random, which is sufficient here.
+    // A new hasher of the standard library has a random state, which is enough for a jitter.
     let percent = RandomState::new().hash_one(mail.attempts) % 41;
     pause * (80 + u32::try_from(percent).unwrap_or_default()) / 100
 }

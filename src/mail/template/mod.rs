@@ -1,5 +1,5 @@
-//! The texts of mails: two templates each, plain with its subject in the first line, and HTML. Operators may replace
-//! them.
+//! Texts of mails. Each has a plain template, with the subject in the first line, and one in HTML. An operator may replace
+//! both.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
@@ -29,7 +29,7 @@ macro_rules! builtin {
     };
 }
 
-/// All mails. In the plain text, a link is on a line of its own.
+/// All mails. In the plain text a link has its own line.
 const BUILTIN: &[Builtin] = builtin! {
     "confirm_new"
     "invitation"
@@ -43,11 +43,11 @@ const BUILTIN: &[Builtin] = builtin! {
     "identity_changed"
 };
 
-/// Maximum size of a template file.
+/// Maximum length of a template's file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
-/// A template that cannot be used: its file, and what was expected. The engine's message is included only where no
-/// values were filled in.
+/// A template that cannot be used: its file and the expectation. The engine's error is included only if no value has been
+/// filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}")]
 pub(crate) struct TemplateError {
@@ -61,7 +61,7 @@ impl TemplateError {
         }
     }
 
-    /// Returns the file and what was expected.
+    /// The file and the expectation.
     pub(crate) fn expected(&self) -> &str {
         &self.expected
     }
@@ -70,24 +70,24 @@ impl TemplateError {
 /// A rendered mail.
 pub(crate) struct Text {
     pub(crate) subject: String,
-    /// Lines end in `\n`. Contains the token of a link.
+    /// The plain text, with lines ended by `\n`. It may contain the token of a link.
     pub(crate) body: Zeroizing<String>,
-    /// The equivalent HTML, if present.
+    /// The HTML text, if there is one.
     pub(crate) html: Option<Zeroizing<String>>,
 }
 
-/// The values that are filled in.
+/// The values that a template is filled in with.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
+struct TemplateValues<'a> {
     link: Option<&'a str>,
     username: Option<&'a str>,
-    /// The network of a login, and the number of failures before it.
+    /// The client network of a login, and the number of failures before it.
     login: Option<(&'a str, u32)>,
     public_url: &'a str,
 }
 
-impl Fields<'_> {
-    /// Returns the fields that are present, for the engine.
+impl TemplateValues<'_> {
+    /// The values that are present, for the engine.
     fn value(self) -> Value {
         let optional = [
             ("link", self.link.map(Value::from)),
@@ -103,7 +103,7 @@ impl Fields<'_> {
     }
 }
 
-/// The parsed templates, with the values they all share.
+/// The parsed templates, and the values that all of them share.
 pub(crate) struct Templates {
     environment: Environment<'static>,
     public_url: String,
@@ -112,10 +112,10 @@ pub(crate) struct Templates {
 }
 
 impl Templates {
-    /// Loads the replacements named in the settings, and renders every mail once.
+    /// Reads the operator's templates, and renders every mail once.
     pub(crate) fn new(settings: &MailSettings, public_url: &str) -> Result<Self, TemplateError> {
         let mut environment = Environment::empty();
-        // Escaping would break a link in plain text.
+        // A link that is escaped in plain text would be broken.
         environment.set_auto_escape_callback(|name| {
             if is_of(name, "html") {
                 AutoEscape::Html
@@ -123,7 +123,7 @@ impl Templates {
                 AutoEscape::None
             }
         });
-        // An unknown name is an error, not an empty text.
+        // A missing value is an error.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let directory = settings.templates.as_deref();
         if let Some(directory) = directory {
@@ -132,7 +132,7 @@ impl Templates {
         for builtin in BUILTIN {
             let text = replacement(directory, builtin.name, "txt")?;
             let html = replacement(directory, builtin.name, "html")?;
-            // A replaced text is not sent with a built-in HTML part that says something else.
+            // An operator's text is not sent together with a built-in HTML that differs from it.
             let html = match (&text, html) {
                 (_, Some(html)) => Some(html),
                 (None, None) => Some(builtin.html.to_owned()),
@@ -196,7 +196,7 @@ impl Templates {
             } => Some((network.as_str(), *failures)),
             _ => None,
         };
-        let fields = Fields {
+        let fields = TemplateValues {
             login,
             link: link.as_ref().map(|link| link.as_str()),
             username,
@@ -223,7 +223,11 @@ impl Templates {
         })
     }
 
-    fn fill_in(&self, file: &str, fields: Fields<'_>) -> Result<Zeroizing<String>, TemplateError> {
+    fn fill_in(
+        &self,
+        file: &str,
+        fields: TemplateValues<'_>,
+    ) -> Result<Zeroizing<String>, TemplateError> {
         let template = self.environment.get_template(file);
         let rendered = template.and_then(|template| template.render(fields.value()));
         let text = rendered.map_err(|error| {
@@ -235,10 +239,10 @@ impl Templates {
         Ok(Zeroizing::new(text.replace("\r\n", "\n")))
     }
 
-    /// Renders every mail with sample values, so that errors appear at startup.
+    /// Renders every mail with samples, so that a broken template fails at the start.
     fn try_all(&self) -> Result<(), TemplateError> {
         let token = || Secret::new("A".repeat(43));
-        // The longest possible name.
+        // The maximum length.
         let username = || "n".repeat(64);
         let new_login = |failures| Mail::NewLogin {
             username: username(),
@@ -300,7 +304,7 @@ impl Templates {
         Ok(())
     }
 
-    /// Expands a configured link. A token is base64url and needs no escaping in a URL.
+    /// Fills in a configured link. A token is base64url, which needs no escaping in a URL.
     fn link(&self, configured: &str, token: &Secret) -> Zeroizing<String> {
         let link = configured.replace("{public_url}", &self.public_url);
         Zeroizing::new(link.replace("{token}", token.expose()))
@@ -356,7 +360,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Rejects files with unknown names, which would otherwise be ignored silently.
+/// Refuses a file whose name is not that of a template, since it is likely to be misspelled.
 fn check_names(directory: &Path) -> Result<(), TemplateError> {
     let shown = directory.display().to_string();
     let unreadable = |error: io::Error| {

@@ -1,4 +1,4 @@
-//! The file transport: one `.eml` per message.
+//! The transport `file`: one `.eml` file for each message.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,12 +13,12 @@ use crate::model::clock::Clock;
 pub(in crate::mail) struct MailFiles {
     directory: PathBuf,
     clock: Arc<dyn Clock>,
-    /// Milliseconds in the name of the last message.
+    /// Timestamp in the name of the last message, in milliseconds.
     last_millis: i64,
 }
 
 impl MailFiles {
-    /// Creates the directory, with mode 0700, if it does not exist.
+    /// Creates the directory with mode 0700 if it is missing.
     pub(in crate::mail) fn open(directory: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -31,25 +31,25 @@ impl MailFiles {
         })
     }
 
-    /// Checks that the directory still exists.
+    /// Checks that the directory exists.
     pub(in crate::mail) fn probe(directory: &Path) -> io::Result<()> {
         std::fs::read_dir(directory).map(drop)
     }
 
-    /// Writes a message with mode 0600, atomically: a reader never sees a part of it.
+    /// Writes a message with mode 0600. It gets its name when it is complete, so a reader never sees a part of it.
     ///
-    /// Names sort in the order of writing: milliseconds since the epoch, then a random part.
+    /// A name is the milliseconds since the epoch and a random part, so names sort in the order of writing.
     pub(in crate::mail) fn write(&mut self, message: &[u8]) -> io::Result<()> {
         let now = self.clock.now().millis();
         self.last_millis = now.max(self.last_millis.saturating_add(1));
         let name = format!("{:013}-{}.eml", self.last_millis, token::draw_jti());
         let path = self.directory.join(&name);
-        // Hidden and with another ending, so that it is not mistaken for a mail.
+        // The temporary name is hidden and without the ending, so that it is not taken for a mail.
         let unfinished = self.directory.join(format!(".{name}.new"));
         let written =
             write_new(&unfinished, message).and_then(|()| std::fs::rename(&unfinished, &path));
         if let Err(error) = written {
-            // A leftover is not a mail, so it does not matter if it cannot be removed.
+            // The rest of it is not taken for a mail, so an error here does not matter.
             let _ = std::fs::remove_file(&unfinished);
             return Err(error);
         }

@@ -1,4 +1,4 @@
-//! The transports of mails.
+//! Transports of mails.
 
 mod file;
 mod sendmail;
@@ -18,46 +18,45 @@ use crate::mail::transport::file::MailFiles;
 use crate::mail::transport::sendmail::Sendmail;
 use crate::mail::transport::smtp::Smtp;
 use crate::mail::transport::stdout::Stdout;
-use crate::mail::transport::writer::Writer;
+use crate::mail::transport::writer::MessageWriter;
 use crate::mail::{Letter, MailError};
 use crate::model::clock::Clock;
 use crate::telemetry::output::Output;
 
-/// A failed attempt. The texts are the gateway's or the system's: a server's message may repeat an address, or a link
-/// with its token.
+/// A failed attempt. The text is never the server's, which may repeat an address, or a link with its token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// No mail gets through at present.
+    /// No mail can be delivered at present.
     #[error("cannot reach it: {0}")]
     Unreachable(String),
-    /// This mail did not get through.
+    /// This mail could not be delivered.
     #[error("not taken: {0}")]
     Failed(String),
-    /// The recipient is refused for good.
+    /// The recipient is refused permanently.
     #[error("recipient refused: {0}")]
     Refused(String),
 }
 
-/// A transport of mails. Each call is bounded in time, and may be cancelled at any point.
+/// A transport. Each call ends within a bounded time, and may be dropped at any point.
 #[async_trait]
 pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
-    /// Delivers a mail; returns once the other side has accepted it.
+    /// Hands a mail over, and returns when the other side has accepted it.
     ///
     /// # Errors
-    /// [`DeliveryError`]; the other side may have accepted the mail nevertheless.
+    /// [`DeliveryError`]. The other side may have accepted the mail nevertheless.
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError>;
 
-    /// Checks whether mails would get through, as far as possible without sending one.
+    /// Checks whether mails could be delivered, without sending one.
     ///
     /// # Errors
     /// [`DeliveryError::Unreachable`]
     async fn probe(&self) -> Result<(), DeliveryError>;
 
-    /// Whether mails stay on this machine and are written within milliseconds.
+    /// Whether mails stay on this machine, where writing them takes milliseconds.
     fn is_local(&self) -> bool;
 }
 
-/// Builds the configured transport.
+/// Builds the transport of a configuration.
 pub(in crate::mail) fn build(
     settings: &MailTransport,
     clock: &Arc<dyn Clock>,
@@ -69,7 +68,7 @@ pub(in crate::mail) fn build(
                 MailFiles::open(directory, Arc::clone(clock)).map_err(MailError::new)?;
             Arc::new(Files {
                 directory: directory.clone(),
-                writer: Writer::start(move |message| files.write(message))
+                writer: MessageWriter::start(move |message| files.write(message))
                     .map_err(MailError::new)?,
             })
         }
@@ -81,7 +80,7 @@ pub(in crate::mail) fn build(
     })
 }
 
-/// Returns what keeps a transport from being built or from delivering anything: the key, and what was expected.
+/// The problem that prevents a transport from delivering: its key and the expectation.
 pub(in crate::mail) fn check(settings: &MailTransport) -> Option<(&'static str, String)> {
     match settings {
         MailTransport::File(_) | MailTransport::Stdout => None,
@@ -105,11 +104,11 @@ fn is_program(path: &Path) -> io::Result<()> {
     rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
 }
 
-/// The file transport, with a writer thread because writing blocks.
+/// The transports that write, on a thread of their own, since writing blocks.
 #[derive(Debug)]
 struct Files {
     directory: PathBuf,
-    writer: Writer,
+    writer: MessageWriter,
 }
 
 #[async_trait]

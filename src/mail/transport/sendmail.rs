@@ -1,4 +1,4 @@
-//! The sendmail transport: a program that reads a mail from its standard input.
+//! The transport `sendmail`: a program that reads a mail from its standard input.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use tokio::process::Command;
 use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport, is_program};
 
-/// Timeout of one run of the program, which only queues the mail.
+/// Maximum time of the program for one mail, which it only puts into a queue.
 const RUN_MAX: Duration = Duration::from_mins(1);
-/// The program's environment. It inherits nothing else, because the gateway's environment may contain secrets.
+/// The only environment variable of the program, since the others may hold secrets.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Exit code for an unknown recipient (`sysexits.h`).
+/// The exit code of `sysexits.h` for a recipient that does not exist.
 const EX_NOUSER: i32 = 67;
 
-/// Runs a program like sendmail: `-i -f SENDER -- RECIPIENT`.
+/// Calls a program with the arguments of sendmail: `-i -f SENDER -- RECIPIENT`.
 #[derive(Debug)]
 pub(in crate::mail) struct Sendmail {
     program: PathBuf,
@@ -34,27 +34,27 @@ impl Sendmail {
 
     async fn run(&self, letter: &Letter) -> io::Result<ExitStatus> {
         let mut child = Command::new(&self.program)
-            // `-i`: a line with a single dot does not end the mail. `--`: the recipient is not parsed as an option.
+            // With `-i` a line with a dot is not the end. After the dashes nothing is an option.
             .args(["-i", "-f", &letter.from, "--", &letter.to])
             .env_clear()
             .env("PATH", PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // On a timeout or a cancelled delivery.
+            // Ends the program on a timeout or at shutdown.
             .kill_on_drop(true)
             .spawn()?;
         let fed = match child.stdin.take() {
             Some(mut stdin) => {
                 let fed = stdin.write_all(letter.message.as_bytes()).await;
-                // The end of the input is the end of the mail.
+                // Closed, since the end of the input ends the mail.
                 drop(stdin);
                 fed
             }
             None => Err(io::Error::other("it has no standard input")),
         };
         let status = child.wait().await?;
-        // A program that has not read the whole mail has not accepted it, whatever its exit code.
+        // A program that has not read the whole mail has not accepted it, whatever its exit code is.
         if status.success() {
             fed?;
         }

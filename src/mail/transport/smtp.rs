@@ -1,7 +1,7 @@
-//! The SMTP transport: connections are reused, and every wait is bounded.
+//! The transport `smtp`: a mail server, with a pool of connections and a limit of every wait.
 //!
-//! lettre's own pool is not used: its connections wait for an answer without a limit, and one whose user was cancelled
-//! in the middle of a dialogue returns to the pool, out of step with the server.
+//! lettre's own pool is not used: its connections wait for an answer without a limit, and a connection whose user is dropped
+//! in the middle of a dialogue returns to it out of step with the server.
 
 use std::error::Error as _;
 use std::fmt;
@@ -22,12 +22,12 @@ use crate::mail::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::model::clock::Clock;
 
-/// Maximum number of idle connections.
+/// Maximum number of pooled connections.
 const IDLE_MAX: usize = 4;
-/// Maximum idle time of a connection that is reused; servers close idle connections after some minutes.
+/// Maximum idle time of a pooled connection. Servers close idle connections, some of them after a few minutes.
 const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
-/// Codes by which a server refuses a recipient for good: no such mailbox, not local, name not allowed, domain accepts
-/// no mail. Other permanent refusals may be caused by the gateway's configuration and end when it is corrected.
+/// Codes for a recipient that the server will never accept: no such mailbox, not local, invalid name, domain without mail.
+/// Other permanent answers may be about the gateway, and may end when an operator fixes it.
 const RECIPIENT_REFUSED: [&str; 4] = ["550", "551", "553", "556"];
 
 /// The connection pool of a mail server.
@@ -36,7 +36,7 @@ pub(in crate::mail) struct Smtp {
     tls: Option<TlsParameters>,
     hello: ClientId,
     clock: Arc<dyn Clock>,
-    /// Idle connections, and since when on the monotonic clock. Never held across an await.
+    /// Idle connections, and the monotonic time since when they are idle. The lock is never held across an await.
     idle: Mutex<Vec<(AsyncSmtpConnection, Duration)>>,
 }
 
@@ -49,13 +49,12 @@ impl fmt::Debug for Smtp {
     }
 }
 
-/// Checks the certificates named in the settings.
+/// Checks that the configured certificates can be used.
 pub(in crate::mail) fn check(settings: &SmtpSettings) -> Result<(), String> {
     tls(settings).map(drop)
 }
 
-/// Returns the TLS parameters. The server's certificate must always match the configured name and come from a trusted
-/// authority.
+/// The TLS settings: the certificate must always be that of the configured name, signed by a trusted authority.
 fn tls(settings: &SmtpSettings) -> Result<Option<TlsParameters>, String> {
     if settings.tls == SmtpTls::None {
         return Ok(None);
@@ -98,7 +97,7 @@ impl Smtp {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a working connection, idle or new.
+    /// A working connection from the pool, or a new one.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
         loop {
             let Some((mut connection, since)) = self.idle().pop() else {
@@ -125,7 +124,7 @@ impl Smtp {
         if settings.tls == SmtpTls::Starttls
             && let Some(tls) = &self.tls
         {
-            // Fails if the server does not offer STARTTLS: nothing is sent in the clear.
+            // An error if the server does not offer it. The dialogue never continues in clear.
             connection.starttls(tls.clone(), &self.hello).await?;
         }
         if let Some(login) = &settings.login {
@@ -168,7 +167,7 @@ impl Smtp {
 #[async_trait]
 impl Transport for Smtp {
     async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
-        // On a timeout, the connection is dropped with its dialogue.
+        // On a timeout the connection is dropped with the dialogue.
         let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
         sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))
     }
@@ -196,7 +195,7 @@ impl Smtp {
     }
 }
 
-/// Classifies an error on a connection that was established.
+/// The result of a mail on a working connection.
 fn failure(error: &Error) -> DeliveryError {
     let code = error.status().map(|code| code.to_string());
     match code {
@@ -209,7 +208,7 @@ fn failure(error: &Error) -> DeliveryError {
     }
 }
 
-/// Describes an error without any text of the server: its code, or the system's message.
+/// An error without the server's text: its code, or the system's error.
 fn words(error: &Error) -> String {
     if let Some(code) = error.status() {
         return format!("the server answered {code}");

@@ -1,4 +1,4 @@
-//! The stdout transport, for trying out a configuration.
+//! The transport `stdout`: standard output, for trying things out.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::mail::letter::Letter;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::telemetry::output::{Output, Stream};
 
-/// Writes mails to standard output through its common writer. A mail that is not read there remains in the outbox.
+/// Standard output, by its one writer. A mail that the reader does not accept stays in the outbox.
 #[derive(Debug)]
 pub(in crate::mail) struct Stdout(Arc<Output>);
 
@@ -38,7 +38,7 @@ impl Transport for Stdout {
     }
 }
 
-/// Frames a message with lines that mark its beginning and end.
+/// A message between lines that mark its beginning and its end.
 fn framed(message: &[u8]) -> Vec<u8> {
     [b"----- mail -----\n", message, b"----- end of mail -----\n"].concat()
 }

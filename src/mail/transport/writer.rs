@@ -1,4 +1,4 @@
-//! The thread that writes messages: writing blocks, and must not block a worker.
+//! A thread that writes messages, since writing must not block a worker thread.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,24 +7,24 @@ use std::thread;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-/// Capacity of the queue: enough for a short burst of registrations, too small for a flood.
+/// Capacity of the queue: a short burst of registrations fits, a flood does not.
 const WAITING_MAX: usize = 256;
 
-struct Job {
+struct WriteJob {
     message: Zeroizing<Vec<u8>>,
     reply: oneshot::Sender<io::Result<()>>,
 }
 
-/// A bounded queue of messages, written by one thread.
+/// A bounded queue of messages, with one thread that writes them.
 ///
-/// A queued message is written even if its caller stops waiting. When the writer is dropped, the thread ends after the
-/// queued messages.
+/// A queued message is written even if its caller stops waiting. When the writer is dropped, the thread writes the queued
+/// messages and ends.
 #[derive(Debug)]
-pub(in crate::mail) struct Writer {
-    jobs: SyncSender<Job>,
+pub(in crate::mail) struct MessageWriter {
+    jobs: SyncSender<WriteJob>,
 }
 
-impl Writer {
+impl MessageWriter {
     /// Starts the thread; `deliver` writes one whole message.
     pub(in crate::mail) fn start(
         deliver: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
@@ -36,10 +36,10 @@ impl Writer {
         Ok(Self { jobs })
     }
 
-    /// Queues a message; returns once it is written.
+    /// Hands a message over, and returns when it is delivered.
     pub(in crate::mail) async fn deliver(&self, message: Zeroizing<Vec<u8>>) -> io::Result<()> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { message, reply };
+        let job = WriteJob { message, reply };
         self.jobs
             .try_send(job)
             .map_err(|_| io::Error::new(io::ErrorKind::WouldBlock, "too many mails are waiting"))?;
@@ -49,10 +49,10 @@ impl Writer {
     }
 }
 
-fn work(waiting: &Receiver<Job>, mut deliver: impl FnMut(&[u8]) -> io::Result<()>) {
+fn work(waiting: &Receiver<WriteJob>, mut deliver: impl FnMut(&[u8]) -> io::Result<()>) {
     while let Ok(job) = waiting.recv() {
         let outcome = deliver(&job.message);
-        // The receiver may be gone.
+        // The caller may have stopped waiting.
         let _ = job.reply.send(outcome);
     }
 }
