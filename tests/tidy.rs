@@ -71,6 +71,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
     ("axum", &["web/", "proxy/local.rs", "snapshot/mod.rs"]),
     ("lettre", &["mail/"]),
+    ("clap", &["cli/", "operator/control.rs"]),
 ];
 
 /// Where standard output and standard error are written to. In `cli` it is one file, which makes what is foreign fit for a

@@ -10,15 +10,16 @@ use crate::account::call::Call;
 use crate::account::key_terms::KeyRefusal;
 use crate::account::key_terms::WantedRole;
 use crate::account::members::{Members, Resource};
+use crate::account::page::{Page, shown_all};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
-use crate::account::{Accounts, Actor};
+use crate::account::{AccountError, Accounts, Actor};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
 use crate::model::account::{Account, AccountStatus, ApiKey};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
-use crate::model::id::{AccountId, KeyId};
+use crate::model::id::{AccountId, KeyId, UserId};
 use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
 use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
@@ -67,6 +68,7 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             name,
             admin,
             password,
+            ..
         } => {
             let person = NewPerson::parse(&identity, &username, &name)?;
             let is_invited = password.is_none();
@@ -80,7 +82,13 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             }
             Ok(account)
         }
-        AccountCommand::List => list(accounts).await,
+        AccountCommand::List => {
+            let page =
+                |after: Option<AccountId>| async move { accounts.list(after.as_ref()).await };
+            Ok(Value::Array(
+                shown_all(page, |account| shown(&account)).await?,
+            ))
+        }
         AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
         AccountCommand::Disable { account } => {
             set_status(accounts, &account, AccountStatus::Disabled).await
@@ -91,8 +99,11 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
         AccountCommand::Import {
             export,
             skip_refused,
+            ..
         } => import::execute(export, skip_refused, snapshot).await,
-        AccountCommand::SetPassword { account, password } => {
+        AccountCommand::SetPassword {
+            account, password, ..
+        } => {
             let account = find(accounts, &account).await?;
             administered(
                 accounts
@@ -100,19 +111,6 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
                     .await?,
             )
         }
-    }
-}
-
-async fn list(accounts: &Accounts) -> Result<Value, Stop> {
-    let mut shown_all = Vec::new();
-    let mut after: Option<AccountId> = None;
-    loop {
-        let page = accounts.list(after.as_ref()).await?;
-        shown_all.extend(page.items.iter().map(shown));
-        let Some(next) = page.next else {
-            return Ok(Value::Array(shown_all));
-        };
-        after = Some(next);
     }
 }
 
@@ -231,18 +229,16 @@ fn scope_unknown(accounts: &Accounts) -> Stop {
 }
 
 async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
-    let mut shown = Vec::new();
-    let mut after = None;
-    loop {
+    let page = |after: Option<KeyId>| async move {
         let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
         let used = accounts.keys_used(&page.items).await?;
-        let keys = page.items.iter().zip(used);
-        shown.extend(keys.map(|(key, used)| shown_key(key, used)));
-        after = page.next;
-        if after.is_none() {
-            return Ok(Value::Array(shown));
-        }
-    }
+        Ok::<_, AccountError>(Page {
+            items: page.items.into_iter().zip(used).collect(),
+            next: page.next,
+        })
+    };
+    let shown = |(key, used): (ApiKey, _)| shown_key(&key, used);
+    Ok(Value::Array(shown_all(page, shown).await?))
 }
 
 /// Confirms one suspended key, or all that an account has.
@@ -333,18 +329,13 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         }
         MemberCommand::List { resource, id } => {
             let resource = declared(accounts, &resource, &id)?;
-            let mut shown = Vec::new();
-            let mut after = None;
-            loop {
-                let page = accounts.members(Actor::Operator, &resource, after.as_ref());
-                let page = done(page.await?)?;
-                let members = page.items.into_iter();
-                shown.extend(members.map(|(uid, level)| json!({ "uid": uid, "level": level })));
-                after = page.next;
-                if after.is_none() {
-                    return Ok(Value::Array(shown));
-                }
-            }
+            let resource = &resource;
+            let page = |after: Option<UserId>| async move {
+                let page = accounts.members(Actor::Operator, resource, after.as_ref());
+                done(page.await?)
+            };
+            let shown = |(uid, level)| json!({ "uid": uid, "level": level });
+            Ok(Value::Array(shown_all(page, shown).await?))
         }
     }
 }

@@ -135,6 +135,22 @@ pub struct AuditEvent<'a> {
     pub object: Option<&'a str>,
 }
 
+impl<'a> AuditEvent<'a> {
+    /// An event of the process itself, which no request and no account is a part of.
+    #[must_use]
+    pub const fn by_process(actor: &'a str, action: AuditAction, outcome: &'a str) -> Self {
+        Self {
+            action,
+            outcome,
+            actor: Some(actor),
+            subject: None,
+            from: None,
+            request_id: None,
+            object: None,
+        }
+    }
+}
+
 /// Puts an event into the trail that tells what was done or refused. Never waits; `AuditLines` hears it, under the target
 /// `audit`.
 pub fn record(event: &AuditEvent<'_>) {
