@@ -18,10 +18,8 @@ use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
 use doorward::account::Accounts;
-use doorward::account::admin::Administration;
-use doorward::account::api_keys::{KeyCreation, WantedKey};
+use doorward::account::api_keys::WantedKey;
 use doorward::account::call::Call;
-use doorward::account::login::Login;
 use doorward::account::register::NewPerson;
 use doorward::auth::grant::Decision;
 use doorward::auth::view::RequestView;
@@ -129,10 +127,7 @@ async fn key(accounts: &Accounts, owner: &Account, wanted: WantedKey) -> HeaderM
         .create_api_key_for(&Call::cli(), owner, wanted)
         .await
         .unwrap();
-    let KeyCreation::Created { secret, .. } = created else {
-        panic!("no key")
-    };
-    headers("x-api-key", secret.expose())
+    headers("x-api-key", created.secret.expose())
 }
 
 impl Setup {
@@ -158,13 +153,10 @@ impl Setup {
             let accounts = &snapshot.accounts;
             let person = NewPerson::parse("anna@example.org", "anna", "Anna").unwrap();
             let password = || Secret::new(PASSWORD.to_owned());
-            let Administration::Done(account) = accounts
+            let account = accounts
                 .create(&Call::cli(), person, false, Some(password()))
                 .await
-                .unwrap()
-            else {
-                panic!("no account")
-            };
+                .unwrap();
             for number in 0..memberships {
                 let membership = Membership {
                     resource: Name::parse("list").unwrap(),
@@ -179,13 +171,10 @@ impl Setup {
                     MembershipChange::Done
                 );
             }
-            let Login::Opened(opened) = accounts
+            let opened = accounts
                 .login(&Call::cli(), "anna", password())
                 .await
-                .unwrap()
-            else {
-                panic!("no login")
-            };
+                .unwrap();
             // As it is now: each membership has moved its generation.
             let account = store.account(&account.uid).await.unwrap().unwrap();
             let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];

@@ -1,26 +1,18 @@
 //! Administration: accounts listed and changed by administrators and by the operator.
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, Refuses};
 use crate::account::page::{PAGE, Page};
 use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
-use crate::model::id::{AccountId, UserId};
+use crate::model::error_code::ErrorCode;
+use crate::model::id::AccountId;
 use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::telemetry::audit::AuditAction;
-
-/// Outcome of making or changing an account.
-#[derive(Debug)]
-#[must_use]
-pub enum Administration {
-    /// As it stands now.
-    Done(Box<Account>),
-    /// Nothing was written.
-    Refused(AdministrationRefusal),
-}
 
 /// Why an account was neither made nor changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,19 +35,24 @@ pub enum AdministrationRefusal {
     Password(PasswordRefusal),
 }
 
-impl AdministrationRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
+impl Refuses for AdministrationRefusal {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::NoAccount => "not_found",
-            Self::UsernameTaken => "username_taken",
-            Self::IdentityTaken => "identity_taken",
-            Self::OwnAccount => "own_account",
-            Self::Pending => "account_pending",
-            Self::RoleReserved => "role_reserved",
-            Self::Changed => "account_changed",
+            Self::NoAccount => ErrorCode::NotFound,
+            Self::UsernameTaken => ErrorCode::UsernameTaken,
+            Self::IdentityTaken => ErrorCode::IdentityTaken,
+            Self::OwnAccount => ErrorCode::OwnAccount,
+            Self::Pending => ErrorCode::AccountPending,
+            Self::RoleReserved => ErrorCode::RoleReserved,
+            Self::Changed => ErrorCode::AccountChanged,
             Self::Password(refusal) => refusal.code(),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Password(refusal) => refusal.detail(),
+            _ => None,
         }
     }
 }
@@ -85,94 +82,77 @@ impl Accounts {
     /// `account.registration` says.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AdministrationRefusal`], [`AccountError::Store`]
     pub async fn invite(
         &self,
         call: &Call,
         person: NewPerson,
         is_admin: bool,
         mut roles: Vec<Role>,
-    ) -> Result<Administration, AccountError> {
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
         roles.sort();
         roles.dedup();
-        let outcome = if roles.iter().any(|role| self.is_reserved(role)) {
-            refused(AdministrationRefusal::RoleReserved)
+        let invited = if roles.iter().any(|role| self.is_reserved(role)) {
+            Err(AdministrationRefusal::RoleReserved.into())
         } else {
-            self.create_pending(call, person, is_admin, roles).await?
+            self.create_pending(call, person, is_admin, roles).await
         };
-        record(call, AuditAction::CreateAccount, &outcome, None);
-        Ok(outcome)
+        settle_creation(call, invited)
     }
 
     /// Removes an account for ever: its credentials, sessions, keys, memberships and settings go, its uid and its name
     /// stay taken. Nobody removes their own.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AdministrationRefusal`], [`AccountError::Store`]
     pub async fn remove(
         &self,
         call: &Call,
         actor: Actor<'_>,
         id: &AccountId,
-    ) -> Result<Administration, AccountError> {
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
+        let action = AuditAction::RemoveAccount;
         let found = self.parts.store.account_by_id(id).await?;
         let uid = found.as_ref().map(|account| account.uid.clone());
-        let outcome = match found {
-            None => refused(AdministrationRefusal::NoAccount),
-            Some(account) if is_own(actor, &account) => refused(AdministrationRefusal::OwnAccount),
-            Some(account) => {
-                self.begin(call, AuditAction::RemoveAccount, Some(&account.uid), None)
-                    .await?;
-                match self.parts.store.remove_account(&account.uid).await? {
-                    Some(account) => Administration::Done(Box::new(account)),
-                    None => refused(AdministrationRefusal::NoAccount),
-                }
+        let removed = async {
+            let account = found.ok_or(AdministrationRefusal::NoAccount)?;
+            if is_own(actor, &account) {
+                return Err(AdministrationRefusal::OwnAccount.into());
             }
+            self.begin(call, action, Some(&account.uid), None).await?;
+            let removed = self.parts.store.remove_account(&account.uid).await?;
+            Ok(removed.ok_or(AdministrationRefusal::NoAccount)?)
         };
-        record(call, AuditAction::RemoveAccount, &outcome, uid.as_ref());
-        Ok(outcome)
+        call.settle(action, uid.as_ref(), None, removed.await)
     }
 
     /// Changes an account: status, administrator or not, global roles, whether the password must change. It counts on
     /// the next request.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`AdministrationRefusal`], [`AccountError::Store`]
     pub async fn change(
         &self,
         call: &Call,
         actor: Actor<'_>,
         id: &AccountId,
         change: AccountChange,
-    ) -> Result<Administration, AccountError> {
-        let Some(account) = self.parts.store.account_by_id(id).await? else {
-            let outcome = refused(AdministrationRefusal::NoAccount);
-            record(call, AuditAction::ChangeAccount, &outcome, None);
-            return Ok(outcome);
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
+        let action = AuditAction::ChangeAccount;
+        let found = self.parts.store.account_by_id(id).await?;
+        let uid = found.as_ref().map(|account| account.uid.clone());
+        let changed = async {
+            let account = found.ok_or(AdministrationRefusal::NoAccount)?;
+            let change = self.checked_change(actor, &account, change)?;
+            self.begin(call, action, Some(&account.uid), None).await?;
+            let changed = self
+                .parts
+                .store
+                .update_account(&account.uid, change)
+                .await?;
+            Ok(changed.ok_or(AdministrationRefusal::NoAccount)?)
         };
-        let outcome = match self.checked_change(actor, &account, change) {
-            Err(refusal) => refused(refusal),
-            Ok(change) => {
-                self.begin(call, AuditAction::ChangeAccount, Some(&account.uid), None)
-                    .await?;
-                let written = self
-                    .parts
-                    .store
-                    .update_account(&account.uid, change)
-                    .await?;
-                written.map_or_else(
-                    || refused(AdministrationRefusal::NoAccount),
-                    |account| Administration::Done(Box::new(account)),
-                )
-            }
-        };
-        record(
-            call,
-            AuditAction::ChangeAccount,
-            &outcome,
-            Some(&account.uid),
-        );
-        Ok(outcome)
+        call.settle(action, uid.as_ref(), None, changed.await)
     }
 
     fn checked_change(
@@ -212,21 +192,13 @@ fn is_own(actor: Actor<'_>, account: &Account) -> bool {
     matches!(&identity.principal, Principal::Own { account: own, .. } if own.uid == account.uid)
 }
 
-pub(in crate::account) fn refused(refusal: AdministrationRefusal) -> Administration {
-    Administration::Refused(refusal)
-}
-
-pub(in crate::account) fn record(
+/// Ends the making of an account. The event of a refusal names none: there is none.
+pub(in crate::account) fn settle_creation(
     call: &Call,
-    action: AuditAction,
-    outcome: &Administration,
-    subject: Option<&UserId>,
-) {
-    let (code, uid) = match outcome {
-        Administration::Done(account) => ("ok", Some(&account.uid)),
-        Administration::Refused(refusal) => (refusal.code(), subject),
-    };
-    call.record(action, code, uid.map(UserId::as_str), None);
+    created: Result<Account, Halt<AdministrationRefusal>>,
+) -> Result<Account, Halt<AdministrationRefusal>> {
+    let uid = created.as_ref().ok().map(|account| account.uid.clone());
+    call.settle(AuditAction::CreateAccount, uid.as_ref(), None, created)
 }
 
 #[cfg(test)]
@@ -284,7 +256,7 @@ mod tests {
                     change,
                 )
                 .await;
-            assert_eq!(refusal(outcome.unwrap()), expected);
+            assert_eq!(refusal(outcome), expected);
         }
         assert_eq!(
             kit.stored(&anna).await.roles,
@@ -295,7 +267,7 @@ mod tests {
             .accounts
             .change(&Call::cli(), Actor::Operator, &root.account_id, demoted)
             .await;
-        assert_eq!(refusal(outcome.unwrap()), None);
+        assert_eq!(refusal(outcome), None);
     }
 
     #[tokio::test]
@@ -307,12 +279,7 @@ mod tests {
             let person = NewPerson::parse(&format!("{name}@example.org"), name, "N.").unwrap();
             let roles = roles.iter().map(|text| role(text)).collect();
             let call = Call::default();
-            refusal(
-                kit.accounts
-                    .invite(&call, person, true, roles)
-                    .await
-                    .unwrap(),
-            )
+            refusal(kit.accounts.invite(&call, person, true, roles).await)
         };
         let reserved = Some(AdministrationRefusal::RoleReserved);
         assert_eq!(invite("anna", &["editor", "admin"]).await, reserved);
@@ -320,12 +287,10 @@ mod tests {
         assert!(kit.mailbox.take().is_empty());
         assert_eq!(invite("anna", &["editor", "author", "editor"]).await, None);
         let token = kit.mailbox.token();
-        let set = kit
+        let anna = kit
             .set_by_token(&token, None, crate::account::test_kit::PASSWORD)
-            .await;
-        let crate::account::password::PasswordSet::Done(anna) = set else {
-            panic!("{set:?}");
-        };
+            .await
+            .unwrap();
         assert!(anna.is_admin);
         assert_eq!(anna.roles, [role("author"), role("editor")]);
         let name_taken = Some(AdministrationRefusal::UsernameTaken);
@@ -340,7 +305,7 @@ mod tests {
         let caller = identity(&root, None, &["auth:admin"]);
         let remove = async |id: &AccountId| {
             let (call, actor) = (Call::default(), Actor::Caller(&caller));
-            refusal(kit.accounts.remove(&call, actor, id).await.unwrap())
+            refusal(kit.accounts.remove(&call, actor, id).await)
         };
         let own = Some(AdministrationRefusal::OwnAccount);
         assert_eq!(remove(&root.account_id).await, own);
@@ -355,10 +320,10 @@ mod tests {
         let person = NewPerson::parse("anna@example.org", "anna", "A.").unwrap();
         let made = kit.accounts.create(&Call::cli(), person, false, None).await;
         let taken = Some(AdministrationRefusal::UsernameTaken);
-        assert_eq!(refusal(made.unwrap()), taken);
+        assert_eq!(refusal(made), taken);
         let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
         let made = kit.accounts.create(&Call::cli(), person, false, None).await;
-        assert_eq!(refusal(made.unwrap()), None);
+        assert_eq!(refusal(made), None);
     }
 
     #[tokio::test]

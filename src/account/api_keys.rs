@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, NotFound, found};
 use crate::account::key_terms::{KeyRefusal, Terms, WantedRole, is_too_strong};
 use crate::account::page::Page;
 use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
@@ -57,61 +58,58 @@ pub struct WantedChange {
     pub suspended: Option<bool>,
 }
 
-/// Outcome of changing a key.
+/// A key whose secret has just been drawn.
 #[derive(Debug)]
-#[must_use]
-pub enum KeyUpdate {
-    /// As it stands now.
-    Done(Box<ApiKey>),
-    /// Nothing was written.
-    Refused(KeyRefusal),
-}
-
-/// Outcome of making a key, or another secret for one.
-#[derive(Debug)]
-#[must_use]
-pub enum KeyCreation {
-    /// Made.
-    Created {
-        /// The record.
-        key: Box<ApiKey>,
-        /// The whole key: shown once, never again.
-        secret: Secret,
-    },
-    /// Not made.
-    Refused(KeyRefusal),
+pub struct IssuedKey {
+    /// The record.
+    pub key: ApiKey,
+    /// The whole key. It is shown once.
+    pub secret: Secret,
 }
 
 impl Accounts {
     /// Makes a key for the caller, with scopes that the caller's login carries.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`KeyRefusal`], [`AccountError::Store`]
     pub async fn create_api_key(
         &self,
         call: &Call,
         maker: &Identity,
         wanted: WantedKey,
-    ) -> Result<KeyCreation, AccountError> {
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let Principal::Own { account, .. } = &maker.principal else {
-            return Ok(KeyCreation::Refused(KeyRefusal::NoAccount));
+            return Err(KeyRefusal::NoAccount.into());
         };
         let may_give = |scope: &Scope| may_give(maker, scope);
-        self.write_key(call, account, wanted, &may_give).await
+        self.create_key(call, account, wanted, &may_give).await
     }
 
     /// Makes a key for any account, as the operator does; the gateway's own scopes go to administrators only.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`KeyRefusal`], [`AccountError::Store`]
     pub async fn create_api_key_for(
         &self,
         call: &Call,
         owner: &Account,
         wanted: WantedKey,
-    ) -> Result<KeyCreation, AccountError> {
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let may_give = |scope: &Scope| !scope.is_own() || owner.is_admin;
-        self.write_key(call, owner, wanted, &may_give).await
+        self.create_key(call, owner, wanted, &may_give).await
+    }
+
+    async fn create_key(
+        &self,
+        call: &Call,
+        owner: &Account,
+        wanted: WantedKey,
+        may_give: &(dyn Fn(&Scope) -> bool + Sync),
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
+        let issued = self.write_key(call, owner, wanted, may_give).await;
+        let id = issued.as_ref().ok().map(|issued| issued.key.id);
+        let object = id.as_ref().map(KeyId::as_str);
+        call.settle(AuditAction::CreateApiKey, Some(&owner.uid), object, issued)
     }
 
     async fn write_key(
@@ -120,17 +118,9 @@ impl Accounts {
         owner: &Account,
         wanted: WantedKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
-    ) -> Result<KeyCreation, AccountError> {
-        let subject = Some(owner.uid.as_str());
-        let refuse = |refusal: KeyRefusal| {
-            call.record(AuditAction::CreateApiKey, refusal.code(), subject, None);
-            Ok(KeyCreation::Refused(refusal))
-        };
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let now = self.parts.clock.now();
-        let terms = match self.checked(&wanted, may_give, now) {
-            Ok(terms) => terms,
-            Err(refusal) => return refuse(refusal),
-        };
+        let terms = self.checked(&wanted, may_give, now)?;
         let text = ApiKeyText::draw(token::draw_key_id());
         let key = ApiKey {
             id: text.id,
@@ -149,24 +139,14 @@ impl Accounts {
         let object = Some(key.id.as_str());
         self.begin(call, AuditAction::CreateApiKey, Some(&owner.uid), object)
             .await?;
-        let written = self
-            .parts
-            .store
-            .create_api_key(key.clone(), owner.standing())
-            .await?;
-        match written {
+        let store = &self.parts.store;
+        match store.create_api_key(key.clone(), owner.standing()).await? {
             Guarded::Done(true) => {}
-            Guarded::Done(false) => return refuse(KeyRefusal::TooMany),
-            Guarded::Stale => return refuse(KeyRefusal::Changed),
+            Guarded::Done(false) => return Err(KeyRefusal::TooMany.into()),
+            Guarded::Stale => return Err(KeyRefusal::Changed.into()),
         }
-        call.record(
-            AuditAction::CreateApiKey,
-            "ok",
-            subject,
-            Some(key.id.as_str()),
-        );
-        Ok(KeyCreation::Created {
-            key: Box::new(key),
+        Ok(IssuedKey {
+            key,
             secret: text.text(),
         })
     }
@@ -174,56 +154,39 @@ impl Accounts {
     /// Changes one of the caller's keys, with scopes that the caller's login carries. It counts on the next request.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`KeyRefusal`], [`AccountError::Store`]
     pub async fn update_api_key(
         &self,
         call: &Call,
         maker: &Identity,
         id: &KeyId,
         wanted: WantedChange,
-    ) -> Result<KeyUpdate, AccountError> {
+    ) -> Result<ApiKey, Halt<KeyRefusal>> {
         let Principal::Own { account, .. } = &maker.principal else {
-            return Ok(KeyUpdate::Refused(KeyRefusal::NoAccount));
+            return Err(KeyRefusal::NoAccount.into());
         };
-        let written = match self.api_key(&account.uid, id).await? {
-            None => Err(KeyRefusal::NoKey),
-            Some(key) => match self.checked_key_change(maker, &key, wanted) {
-                Err(refusal) => Err(refusal),
-                Ok(change) => {
-                    self.change_key(call, AuditAction::ChangeApiKey, account, (id, change))
-                        .await?
-                }
-            },
+        let action = AuditAction::ChangeApiKey;
+        let changed = async {
+            let key = self.api_key(&account.uid, id).await?;
+            let key = key.ok_or(KeyRefusal::NoKey)?;
+            let change = self.checked_key_change(maker, &key, wanted)?;
+            self.change_key(call, action, account, (id, change)).await
         };
-        let outcome = written
-            .as_ref()
-            .err()
-            .map_or("ok", |refusal| refusal.code());
-        let subject = Some(account.uid.as_str());
-        call.record(
-            AuditAction::ChangeApiKey,
-            outcome,
-            subject,
-            Some(id.as_str()),
-        );
-        Ok(match written {
-            Ok(key) => KeyUpdate::Done(key),
-            Err(refusal) => KeyUpdate::Refused(refusal),
-        })
+        call.settle(action, Some(&account.uid), Some(id.as_str()), changed.await)
     }
 
     /// Makes another secret for one of the caller's keys; the old one stays good for `overlap_s` seconds, at most
     /// [`OVERLAP_S_MAX`], and one older still is void.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`KeyRefusal`], [`AccountError::Store`]
     pub async fn rotate_api_key(
         &self,
         call: &Call,
         owner: &Account,
         id: &KeyId,
         overlap_s: u64,
-    ) -> Result<KeyCreation, AccountError> {
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let text = ApiKeyText::draw(*id);
         let now = self.parts.clock.now();
         let overlap = Duration::from_secs(overlap_s);
@@ -235,61 +198,40 @@ impl Accounts {
             secret: Some(secret),
             ..KeyChange::default()
         };
-        let written = if OVERLAP_S_MAX < overlap_s {
+        let action = AuditAction::RotateApiKey;
+        let changed = if OVERLAP_S_MAX < overlap_s {
             Err(KeyRefusal::Invalid(InvalidField {
                 field: "overlap_s",
                 expected: "whole seconds from 0 to 86400",
-            }))
+            })
+            .into())
         } else {
-            self.change_key(call, AuditAction::RotateApiKey, owner, (id, change))
-                .await?
+            self.change_key(call, action, owner, (id, change)).await
         };
-        let outcome = written
-            .as_ref()
-            .err()
-            .map_or("ok", |refusal| refusal.code());
-        let subject = Some(owner.uid.as_str());
-        call.record(
-            AuditAction::RotateApiKey,
-            outcome,
-            subject,
-            Some(id.as_str()),
-        );
-        Ok(match written {
-            Ok(key) => KeyCreation::Created {
-                key,
-                secret: text.text(),
-            },
-            Err(refusal) => KeyCreation::Refused(refusal),
+        let key = call.settle(action, Some(&owner.uid), Some(id.as_str()), changed)?;
+        Ok(IssuedKey {
+            key,
+            secret: text.text(),
         })
     }
 
     /// Confirms one of an account's keys that a restore has suspended, as the operator does.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`KeyRefusal`], [`AccountError::Store`]
     pub async fn confirm_api_key_for(
         &self,
         call: &Call,
         owner: &Account,
         id: &KeyId,
-    ) -> Result<KeyUpdate, AccountError> {
+    ) -> Result<ApiKey, Halt<KeyRefusal>> {
         let change = KeyChange {
             suspended: Some(false),
             ..KeyChange::default()
         };
         let action = AuditAction::ChangeApiKey;
-        let written = self.change_key(call, action, owner, (id, change)).await?;
-        let outcome = written
-            .as_ref()
-            .err()
-            .map_or("ok", |refusal| refusal.code());
-        let (subject, object) = (Some(owner.uid.as_str()), Some(id.as_str()));
-        call.record(action, outcome, subject, object);
-        Ok(match written {
-            Ok(key) => KeyUpdate::Done(key),
-            Err(refusal) => KeyUpdate::Refused(refusal),
-        })
+        let changed = self.change_key(call, action, owner, (id, change)).await;
+        call.settle(action, Some(&owner.uid), Some(id.as_str()), changed)
     }
 
     async fn change_key(
@@ -298,18 +240,18 @@ impl Accounts {
         action: AuditAction,
         owner: &Account,
         (id, change): (&KeyId, KeyChange),
-    ) -> Result<Result<Box<ApiKey>, KeyRefusal>, AccountError> {
+    ) -> Result<ApiKey, Halt<KeyRefusal>> {
         self.begin(call, action, Some(&owner.uid), Some(id.as_str()))
             .await?;
         let store = &self.parts.store;
-        let written = store
+        let changed = store
             .update_api_key(&owner.uid, id, owner.standing(), change)
             .await?;
-        Ok(match written {
-            Guarded::Done(Some(key)) => Ok(Box::new(key)),
-            Guarded::Done(None) => Err(KeyRefusal::NoKey),
-            Guarded::Stale => Err(KeyRefusal::Changed),
-        })
+        match changed {
+            Guarded::Done(Some(key)) => Ok(key),
+            Guarded::Done(None) => Err(KeyRefusal::NoKey.into()),
+            Guarded::Stale => Err(KeyRefusal::Changed.into()),
+        }
     }
 
     fn checked_key_change(
@@ -408,28 +350,20 @@ impl Accounts {
         Ok(key.filter(|key| key.uid == *uid))
     }
 
-    /// Revokes a key of a uid; `false`: they have none of that id.
+    /// Revokes a key of a uid.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`NotFound`], [`AccountError::Store`]
     pub async fn revoke_api_key(
         &self,
         call: &Call,
         uid: &UserId,
         id: &KeyId,
-    ) -> Result<bool, AccountError> {
-        let object = Some(id.as_str());
-        self.begin(call, AuditAction::RevokeApiKey, Some(uid), object)
-            .await?;
-        let revoked = self.parts.store.revoke_api_key(uid, id).await?;
-        let outcome = if revoked { "ok" } else { "not_found" };
-        call.record(
-            AuditAction::RevokeApiKey,
-            outcome,
-            Some(uid.as_str()),
-            Some(id.as_str()),
-        );
-        Ok(revoked)
+    ) -> Result<(), Halt<NotFound>> {
+        let (action, object) = (AuditAction::RevokeApiKey, Some(id.as_str()));
+        self.begin(call, action, Some(uid), object).await?;
+        let was_there = self.parts.store.revoke_api_key(uid, id).await?;
+        call.settle(action, Some(uid), object, found(was_there))
     }
 }
 
@@ -458,27 +392,21 @@ fn may_give(maker: &Identity, scope: &Scope) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, PASSWORD, identity};
+    use crate::account::test_kit::{Kit, PASSWORD, identity, refusal};
     use crate::store::bounds::KEYS_MAX;
 
-    async fn create(kit: &Kit, maker: &Identity, scopes: &[&str]) -> KeyCreation {
+    async fn create(
+        kit: &Kit,
+        maker: &Identity,
+        scopes: &[&str],
+    ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let wanted = WantedKey {
             name: "script".to_owned(),
             scopes: scopes.iter().map(|text| (*text).to_owned()).collect(),
             ..WantedKey::default()
         };
         let call = Call::default();
-        kit.accounts
-            .create_api_key(&call, maker, wanted)
-            .await
-            .unwrap()
-    }
-
-    fn refusal(outcome: &KeyCreation) -> Option<KeyRefusal> {
-        match outcome {
-            KeyCreation::Created { .. } => None,
-            KeyCreation::Refused(refusal) => Some(*refusal),
-        }
+        kit.accounts.create_api_key(&call, maker, wanted).await
     }
 
     #[tokio::test]
@@ -500,7 +428,7 @@ mod tests {
         ];
         for (maker, scopes, expected) in cases {
             assert_eq!(
-                refusal(&create(&kit, maker, scopes).await),
+                refusal(create(&kit, maker, scopes).await),
                 expected,
                 "{scopes:?}"
             );
@@ -514,9 +442,7 @@ mod tests {
         let anna = kit.person("anna").await;
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let maker = identity(&anna, Some(&session), &[]);
-        let KeyCreation::Created { key, secret } = create(&kit, &maker, &[]).await else {
-            panic!("refused");
-        };
+        let IssuedKey { key, secret } = create(&kit, &maker, &[]).await.unwrap();
         let right = ApiKeyText::parse(secret.expose()).unwrap();
         assert!(kit.token_keys.api_key_matches(&right, &key.digest));
         let wrong = ApiKeyText::draw(key.id);
@@ -531,9 +457,9 @@ mod tests {
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let maker = identity(&anna, Some(&session), &[]);
         for _ in 0..KEYS_MAX {
-            assert_eq!(refusal(&create(&kit, &maker, &[]).await), None);
+            assert_eq!(refusal(create(&kit, &maker, &[]).await), None);
         }
-        let one_more = refusal(&create(&kit, &maker, &[]).await);
+        let one_more = refusal(create(&kit, &maker, &[]).await);
         assert_eq!(one_more, Some(KeyRefusal::TooMany));
         let page = kit.accounts.api_keys(&anna.uid, None).await.unwrap();
         assert_eq!((page.items.len(), page.next), (KEYS_MAX, None));
@@ -542,20 +468,12 @@ mod tests {
         assert_eq!(rest.items, page.items[1..]);
         let call = Call::default();
         assert_eq!(kit.accounts.api_key(&bert.uid, &id).await.unwrap(), None);
-        assert!(
-            !kit.accounts
-                .revoke_api_key(&call, &bert.uid, &id)
-                .await
-                .unwrap()
-        );
-        assert!(
-            kit.accounts
-                .revoke_api_key(&call, &anna.uid, &id)
-                .await
-                .unwrap()
-        );
+        let foreign = kit.accounts.revoke_api_key(&call, &bert.uid, &id).await;
+        assert_eq!(refusal(foreign), Some(NotFound));
+        let own = kit.accounts.revoke_api_key(&call, &anna.uid, &id).await;
+        assert_eq!(refusal(own), None);
         // The revocation has moved the generation that this maker was recognised with.
-        let stale = refusal(&create(&kit, &maker, &[]).await);
+        let stale = refusal(create(&kit, &maker, &[]).await);
         assert_eq!(stale, Some(KeyRefusal::Changed));
     }
 
@@ -574,7 +492,7 @@ mod tests {
         for (wanted, field) in [(expired, "expires"), (named, "name")] {
             let call = Call::cli();
             let outcome = kit.accounts.create_api_key_for(&call, &anna, wanted).await;
-            let refused = refusal(&outcome.unwrap());
+            let refused = refusal(outcome);
             assert!(
                 matches!(refused, Some(KeyRefusal::Invalid(invalid)) if invalid.field == field),
                 "{field}"

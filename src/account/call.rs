@@ -1,9 +1,17 @@
 //! The circumstances of a call, for the audit trail.
 
 use crate::account::Accounts;
+use crate::account::halt::{Halt, Refuses};
+use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::output::{Output, Unrecorded};
+
+/// The outcome of a use case that sends no mail because there were too many. No caller learns it.
+pub(in crate::account) const MAIL_LIMITED: &str = "mail_limited";
+
+/// The outcome of a use case that found an account which may not act. No caller learns it.
+pub(in crate::account) const NOT_ACTIVE: &str = "account_not_active";
 
 /// Who asks, from where, under which request id. It is written down and nothing else: no right comes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +44,35 @@ impl Call {
         object: Option<&str>,
     ) {
         audit::record(&self.event(action, outcome, subject, object));
+    }
+
+    /// Ends a use case: writes the audit event of its result, or of its refusal, and gives it back. A failure has no event.
+    pub(in crate::account) fn settle<T, R: Refuses>(
+        &self,
+        action: AuditAction,
+        subject: Option<&UserId>,
+        object: Option<&str>,
+        result: Result<T, Halt<R>>,
+    ) -> Result<T, Halt<R>> {
+        if result.is_ok() {
+            self.record(action, audit::DONE, subject.map(UserId::as_str), object);
+        }
+        self.settle_refusal(action, subject, object, result)
+    }
+
+    /// As [`Call::settle`], for a use case that writes the event of its success earlier.
+    pub(in crate::account) fn settle_refusal<T, R: Refuses>(
+        &self,
+        action: AuditAction,
+        subject: Option<&UserId>,
+        object: Option<&str>,
+        result: Result<T, Halt<R>>,
+    ) -> Result<T, Halt<R>> {
+        if let Err(Halt::Refused(refusal)) = &result {
+            let subject = subject.map(UserId::as_str);
+            self.record(action, refusal.outcome(), subject, object);
+        }
+        result
     }
 
     /// Puts into the audit trail what is about to be done, where the trail is required; see [`Accounts::begin`].
@@ -101,7 +138,7 @@ impl Accounts {
             return Ok(());
         }
         // Writing this line, or the note of its loss, shows when the output works again.
-        call.record(action, "audit_unavailable", None, None);
+        call.record(action, ErrorCode::AuditUnavailable.code(), None, None);
         Err(Unrecorded)
     }
 }

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::account::InvalidField;
+use crate::account::halt::Refuses;
 use crate::config::RoleSettings;
 use crate::model::access::{Membership, Name, ResourceId, Scope};
 use crate::model::clock::Timestamp;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 
-/// Why a key was not made.
+/// Why a key was neither made nor changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRefusal {
     /// A value breaks its rule.
@@ -28,17 +31,22 @@ pub enum KeyRefusal {
     Changed,
 }
 
-impl KeyRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
+impl Refuses for KeyRefusal {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) => "value_invalid",
-            Self::ScopeUnknown => "scope_unknown",
-            Self::ScopeMissing => "scope_missing",
-            Self::TooMany => "apikey_limit",
-            Self::NoAccount | Self::NoKey => "not_found",
-            Self::Changed => "account_changed",
+            Self::Invalid(_) => ErrorCode::ValueInvalid,
+            Self::ScopeUnknown => ErrorCode::ScopeUnknown,
+            Self::ScopeMissing => DenyReason::ScopeMissing.into(),
+            Self::TooMany => ErrorCode::KeyLimit,
+            Self::NoAccount | Self::NoKey => ErrorCode::NotFound,
+            Self::Changed => ErrorCode::AccountChanged,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Invalid(field) => field.detail(),
+            _ => None,
         }
     }
 }

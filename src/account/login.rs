@@ -2,29 +2,55 @@
 
 use std::time::Duration;
 
+use crate::account::Accounts;
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
-use crate::account::{AccountError, Accounts};
+use crate::account::halt::{Halt, Refuses};
 use crate::crypto::token::{self, RefreshToken, SessionCookie};
 use crate::limit::Limit;
 use crate::model::account::{Account, CookieDigests, Session};
 use crate::model::clock::Timestamp;
-use crate::model::id::{SessionId, UserId};
+use crate::model::error_code::ErrorCode;
+use crate::model::id::SessionId;
 use crate::model::secret::Secret;
 use crate::store::Guarded;
 use crate::telemetry::audit::AuditAction;
 
-/// Outcome of a login.
-#[derive(Debug)]
-#[must_use]
-pub enum Login {
-    /// A session has begun.
-    Opened(Box<Opened>),
-    /// Unknown, pending or disabled account, or wrong password: the caller is told no more than that, and the work was
-    /// the same. So too where the account has used up its guesses under another name.
-    Refused,
+/// Why no session has begun. Callers learn of [`LoginRefusal::Limited`], and of nothing else more than that no session has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Unknown, pending or disabled account, or wrong password. The work was the same.
+    NoMatch,
+    /// The account has used up its guesses under another name.
+    AccountLimited,
+    /// The account has changed while the password was hashed.
+    Changed,
     /// The name, whether or not there is an account of it, or the client network has used up its guesses.
     Limited(Limit),
+}
+
+impl Refuses for LoginRefusal {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NoMatch | Self::AccountLimited | Self::Changed => ErrorCode::LoginRefused,
+            Self::Limited(_) => ErrorCode::LoginLimited,
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::AccountLimited => "account_limited",
+            Self::Changed => ErrorCode::AccountChanged.code(),
+            Self::NoMatch | Self::Limited(_) => self.code().code(),
+        }
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Limited(limit) => Some(*limit),
+            _ => None,
+        }
+    }
 }
 
 /// A session that has begun.
@@ -73,26 +99,26 @@ impl Accounts {
     /// Logs in with a name or an e-mail address and a password; see [`Accounts::guess`] for how often.
     ///
     /// # Errors
-    /// [`AccountError`]; then no session has begun.
+    /// [`LoginRefusal`], [`Halt::Failed`]; then no session has begun.
     pub async fn login(
         &self,
         call: &Call,
         name: &str,
         password: Secret,
-    ) -> Result<Login, AccountError> {
+    ) -> Result<Opened, Halt<LoginRefusal>> {
         self.open(call, name, password, Carrier::Program).await
     }
 
     /// Logs a browser in: the session is carried by cookies, and ends when it is not used for `[session] idle_ttl_s`.
     ///
     /// # Errors
-    /// [`AccountError`]; then no session has begun.
+    /// [`LoginRefusal`], [`Halt::Failed`]; then no session has begun.
     pub async fn login_of_browser(
         &self,
         call: &Call,
         name: &str,
         password: Secret,
-    ) -> Result<Login, AccountError> {
+    ) -> Result<Opened, Halt<LoginRefusal>> {
         self.open(call, name, password, Carrier::Browser).await
     }
 
@@ -102,31 +128,50 @@ impl Accounts {
         name: &str,
         password: Secret,
         carrier: Carrier,
-    ) -> Result<Login, AccountError> {
+    ) -> Result<Opened, Halt<LoginRefusal>> {
+        let action = AuditAction::LogIn;
         if let Some(limit) = self.name_limit(call, name) {
-            return Ok(limited(call, limit));
+            let refused = Err(LoginRefusal::Limited(limit).into());
+            return call.settle(action, None, None, refused);
         }
-        self.check_trail(call, AuditAction::LogIn)?;
+        self.check_trail(call, action)?;
         let found = self.account_named(name).await?;
-        let account = found.as_ref();
-        let subject = account.map(|account| account.uid.clone());
-        let subject = subject.as_ref().map(UserId::as_str);
-        let guesser = Guesser::Stranger { name, account };
-        let guess = self.guess(call, guesser, password.clone()).await?;
-        let (
-            Some(account),
+        let guesser = Guesser::Stranger {
+            name,
+            account: found.as_ref(),
+        };
+        let opened = self.try_open(call, guesser, password, carrier).await;
+        // The event of a used up limit names no account, as if none had been looked for.
+        let is_limited = matches!(opened, Err(Halt::Refused(LoginRefusal::Limited(_))));
+        let uid = found.filter(|_| !is_limited).map(|account| account.uid);
+        let session = opened
+            .as_ref()
+            .ok()
+            .map(|(opened, _)| opened.session.id.clone());
+        let object = session.as_ref().map(SessionId::as_str);
+        let (opened, failures) = call.settle(action, uid.as_ref(), object, opened)?;
+        self.notice_login(call, &opened.account, failures).await;
+        Ok(opened)
+    }
+
+    /// Opens a session for the right password, and gives the number of failures in a row that it has ended.
+    async fn try_open(
+        &self,
+        call: &Call,
+        guesser: Guesser<'_>,
+        password: Secret,
+        carrier: Carrier,
+    ) -> Result<(Opened, u32), Halt<LoginRefusal>> {
+        let (is_outdated, failures) = match self.guess(call, guesser, password.clone()).await? {
             Guess::Right {
                 is_outdated,
                 failures,
-            },
-        ) = (found.as_ref(), guess)
-        else {
-            if let Guess::Limited(limit) = guess {
-                return Ok(limited(call, limit));
-            }
-            call.record(AuditAction::LogIn, guess.outcome(), subject, None);
-            return Ok(Login::Refused);
+            } => (is_outdated, failures),
+            Guess::Wrong => return Err(LoginRefusal::NoMatch.into()),
+            Guess::Unseen => return Err(LoginRefusal::AccountLimited.into()),
+            Guess::Limited(limit) => return Err(LoginRefusal::Limited(limit).into()),
         };
+        let account = guesser.account().ok_or(LoginRefusal::NoMatch)?;
         // A pool too busy to hash anew is no reason to refuse whoever knows the password.
         let rehash = if is_outdated {
             self.parts.passwords.hash(password).await.ok()
@@ -152,24 +197,17 @@ impl Accounts {
             .create_session(session.clone(), account.standing(), rehash)
             .await?;
         if written == Guarded::Stale {
-            call.record(AuditAction::LogIn, "account_changed", subject, None);
-            return Ok(Login::Refused);
+            return Err(LoginRefusal::Changed.into());
         }
-        call.record(
-            AuditAction::LogIn,
-            "ok",
-            Some(account.uid.as_str()),
-            Some(session.id.as_str()),
-        );
-        self.notice_login(call, account, failures).await;
-        Ok(Login::Opened(Box::new(Opened {
+        let opened = Opened {
             account: account.clone(),
             session,
             access_token: access.text,
             expires_in: access.expires_in,
             refresh_token: refresh.text(),
             cookies,
-        })))
+        };
+        Ok((opened, failures))
     }
 
     fn draft(&self, call: &Call, account: &Account, carrier: Carrier, now: Timestamp) -> Draft {
@@ -222,16 +260,10 @@ impl Accounts {
     }
 }
 
-/// Without a subject: nobody was looked for.
-fn limited(call: &Call, limit: Limit) -> Login {
-    call.record(AuditAction::LogIn, "login_limited", None, None);
-    Login::Limited(limit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, OTHER, PASSWORD};
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, refusal};
     use crate::model::access::{Membership, Name, ResourceId};
     use crate::model::account::AccountStatus;
     use crate::store::{AccountChange, MembershipChange, Store};
@@ -293,7 +325,7 @@ mod tests {
                 .update_account(&anna.uid, AccountChange::default()),
         );
         assert!(ended.unwrap().unwrap().generation > anna.generation);
-        assert!(matches!(login.unwrap(), Login::Refused));
+        assert_eq!(refusal(login), Some(LoginRefusal::Changed));
         assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
         assert!(kit.login("anna", PASSWORD).await.is_some());
     }
@@ -315,6 +347,6 @@ mod tests {
             kit.store.set_membership(&anna.uid, membership, None),
         );
         assert_eq!(set.unwrap(), MembershipChange::Done);
-        assert!(matches!(login.unwrap(), Login::Opened(_)));
+        assert!(login.is_ok());
     }
 }

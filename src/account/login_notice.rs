@@ -81,7 +81,6 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::login::Login;
     use crate::account::test_kit::{Kit, OTHER, PASSWORD, config};
     use crate::model::secret::Secret;
 
@@ -92,7 +91,7 @@ mod tests {
         };
         let password = Secret::new(password.to_owned());
         let outcome = kit.accounts.login(&call, "anna", password).await;
-        matches!(outcome.unwrap(), Login::Opened(_))
+        outcome.is_ok()
     }
 
     /// What the owner is told since the last time: networks, and failures before.

@@ -1,6 +1,7 @@
 //! Log out: the session of the login ends, and with it all its tokens.
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, NotFound, found};
 use crate::account::{AccountError, Accounts};
 use crate::model::id::{SessionId, UserId};
 use crate::telemetry::audit::AuditAction;
@@ -16,16 +17,12 @@ impl Accounts {
         uid: &UserId,
         session: &SessionId,
     ) -> Result<(), AccountError> {
-        self.begin(call, AuditAction::LogOut, Some(uid), Some(session.as_str()))
-            .await?;
-        let was_there = self.parts.store.end_session(uid, session).await?;
-        let outcome = if was_there { "ok" } else { "not_found" };
-        call.record(
-            AuditAction::LogOut,
-            outcome,
-            Some(uid.as_str()),
-            Some(session.as_str()),
-        );
-        Ok(())
+        let (action, object) = (AuditAction::LogOut, Some(session.as_str()));
+        self.begin(call, action, Some(uid), object).await?;
+        let was_live = self.parts.store.end_session(uid, session).await?;
+        match call.settle(action, Some(uid), object, found(was_live)) {
+            Ok(()) | Err(Halt::Refused(NotFound)) => Ok(()),
+            Err(Halt::Failed(error)) => Err(error),
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::account::call::Call;
 use crate::account::guess::network;
+use crate::account::halt::Halt;
 use crate::account::{AccountError, Accounts};
 use crate::limit::{Claim, OnSuccess, Rule, Take, Ticket};
 use crate::model::account::EmailAddress;
@@ -33,18 +34,13 @@ pub(in crate::account) struct MailPlaces(Vec<Ticket>);
 impl MailPlaces {
     /// Ends the request: a failure gives its places back, for it has sent no mail and was told so. Where it is not known whether
     /// the mail was written it may yet be sent, and counts.
-    pub(in crate::account) fn settle<T>(
-        self,
-        outcome: Result<T, AccountError>,
-    ) -> Result<T, AccountError> {
-        let may_be_sent = matches!(
-            outcome,
-            Ok(_) | Err(AccountError::Store(StoreError::Unknown(_)))
-        );
-        if !may_be_sent {
+    pub(in crate::account) fn settle<T, R>(self, result: Result<T, Halt<R>>) -> Result<T, Halt<R>> {
+        if let Err(Halt::Failed(error)) = &result
+            && !matches!(error, AccountError::Store(StoreError::Unknown(_)))
+        {
             self.0.into_iter().for_each(Ticket::give_back);
         }
-        outcome
+        result
     }
 }
 
@@ -118,8 +114,8 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::register::{NewPerson, Register};
-    use crate::account::test_kit::{Kit, config};
+    use crate::account::register::NewPerson;
+    use crate::account::test_kit::{Kit, config, refusal};
     use crate::config::MailLimits;
     use crate::mail::Mail;
     use crate::store::Store;
@@ -144,7 +140,7 @@ mod tests {
     async fn register(kit: &Kit, call: &Call, identity: &str, username: &str) {
         let person = NewPerson::parse(identity, username, "N. N.").unwrap();
         let outcome = kit.accounts.register(call, person).await;
-        assert_eq!(outcome.unwrap(), Register::Accepted);
+        assert_eq!(refusal(outcome), None);
     }
 
     #[tokio::test]

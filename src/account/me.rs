@@ -1,7 +1,8 @@
 //! What people change about themselves: what they are called, and their address.
 
-use crate::account::call::Call;
+use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{Guess, Guesser};
+use crate::account::halt::{Halt, Refuses};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts, InvalidField};
@@ -11,10 +12,11 @@ use crate::mail::Mail;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
+use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::IdentityChange;
-use crate::telemetry::audit::AuditAction;
+use crate::telemetry::audit::{self, AuditAction};
 
 /// Another address for the account that asks.
 #[derive(Clone, Debug)]
@@ -34,16 +36,6 @@ pub struct OwnChange {
     pub identity: Option<WantedIdentity>,
 }
 
-/// Outcome of a change of one's own account.
-#[derive(Debug)]
-#[must_use]
-pub enum Me {
-    /// Done; a new address has been mailed its token, or its owner told, and counts once that is posted.
-    Done,
-    /// Nothing has changed.
-    Refused(MeRefusal),
-}
-
 /// Why nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeRefusal {
@@ -57,28 +49,44 @@ pub enum MeRefusal {
     Changed,
 }
 
-impl MeRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
+impl Refuses for MeRefusal {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::WrongPassword => "password_wrong",
-            Self::Limited(_) => "login_limited",
-            Self::IdentityTaken => "identity_taken",
-            Self::Changed => "account_changed",
+            Self::WrongPassword => ErrorCode::PasswordWrong,
+            Self::Limited(_) => ErrorCode::LoginLimited,
+            Self::IdentityTaken => ErrorCode::IdentityTaken,
+            Self::Changed => ErrorCode::AccountChanged,
+        }
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Limited(limit) => Some(*limit),
+            _ => None,
         }
     }
 }
 
-/// Outcome of posting the token of a new address.
-#[derive(Debug)]
-#[must_use]
-pub enum IdentityConfirmed {
-    /// The new address counts; the old one has been told.
-    Done(Box<Account>),
-    /// Unknown, used or expired, of another purpose or of an account that is not active; or another account has the
-    /// address meanwhile.
-    Refused,
+/// Why the token of a new address was not accepted. The caller learns no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmRefusal {
+    /// Unknown, used or expired, of another purpose or of an account that is not active.
+    Invalid,
+    /// Another account has the address meanwhile.
+    IdentityTaken,
+}
+
+impl Refuses for ConfirmRefusal {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::TokenInvalid
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Invalid => self.code().code(),
+            Self::IdentityTaken => ErrorCode::IdentityTaken.code(),
+        }
+    }
 }
 
 impl OwnChange {
@@ -102,60 +110,48 @@ impl OwnChange {
 }
 
 impl Accounts {
-    /// Changes what the caller is called, and mails a token to another address.
+    /// Changes what the caller is called, and mails a token to another address: that counts once the token is posted.
     ///
     /// # Errors
-    /// [`AccountError`]; then nothing has changed.
+    /// [`MeRefusal`], [`AccountError`]; then nothing has changed.
     pub async fn change_me(
         &self,
         call: &Call,
         uid: &UserId,
         change: OwnChange,
-    ) -> Result<Me, AccountError> {
+    ) -> Result<(), Halt<MeRefusal>> {
         // The address first: with a wrong password nothing changes at all.
-        if let Some(wanted) = change.identity
-            && let Some(refusal) = self.request_identity(call, uid, wanted).await?
-        {
-            let subject = Some(uid.as_str());
-            call.record(AuditAction::RequestIdentity, refusal.code(), subject, None);
-            return Ok(Me::Refused(refusal));
+        if let Some(wanted) = change.identity {
+            let requested = self.request_identity(call, uid, wanted).await;
+            call.settle_refusal(AuditAction::RequestIdentity, Some(uid), None, requested)?;
         }
         if let Some(name) = change.name {
-            self.begin(call, AuditAction::ChangeName, Some(uid), None)
-                .await?;
-            let renamed = self.parts.store.rename(uid, name).await?.is_some();
-            let outcome = if renamed {
-                "ok"
-            } else {
-                MeRefusal::Changed.code()
-            };
-            call.record(AuditAction::ChangeName, outcome, Some(uid.as_str()), None);
-            if !renamed {
-                return Ok(Me::Refused(MeRefusal::Changed));
-            }
+            let action = AuditAction::ChangeName;
+            self.begin(call, action, Some(uid), None).await?;
+            let renamed = self.parts.store.rename(uid, name).await?;
+            let renamed = renamed.ok_or(Halt::Refused(MeRefusal::Changed));
+            call.settle(action, Some(uid), None, renamed)?;
         }
-        Ok(Me::Done)
+        Ok(())
     }
 
-    /// Mails what the new address needs; gives why it does not.
+    /// Mails what the new address needs.
     async fn request_identity(
         &self,
         call: &Call,
         uid: &UserId,
         wanted: WantedIdentity,
-    ) -> Result<Option<MeRefusal>, AccountError> {
+    ) -> Result<(), Halt<MeRefusal>> {
         let account = self.parts.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
-        let Some(account) = active else {
-            return Ok(Some(MeRefusal::Changed));
-        };
+        let account = active.ok_or(MeRefusal::Changed)?;
         let action = AuditAction::RequestIdentity;
         self.check_trail(call, action)?;
         let password = wanted.password;
         match self.guess(call, Guesser::Owner(&account), password).await? {
             Guess::Right { .. } => {}
-            Guess::Wrong | Guess::Unseen => return Ok(Some(MeRefusal::WrongPassword)),
-            Guess::Limited(limit) => return Ok(Some(MeRefusal::Limited(limit))),
+            Guess::Wrong | Guess::Unseen => return Err(MeRefusal::WrongPassword.into()),
+            Guess::Limited(limit) => return Err(MeRefusal::Limited(limit).into()),
         }
         let mut places = MailPlaces::default();
         let outcome = self
@@ -171,16 +167,16 @@ impl Accounts {
         account: &Account,
         wanted: EmailAddress,
         places: &mut MailPlaces,
-    ) -> Result<Option<MeRefusal>, AccountError> {
+    ) -> Result<(), Halt<MeRefusal>> {
         let (action, uid) = (AuditAction::RequestIdentity, &account.uid);
         if !self.may_cause_mail(call, places)? {
-            call.record(action, "mail_limited", Some(uid.as_str()), None);
-            return Ok(None);
+            call.record(action, MAIL_LIMITED, Some(uid.as_str()), None);
+            return Ok(());
         }
         let owner = self.parts.store.identity_owner(&wanted).await?;
         let other = owner.filter(|owner| owner.uid != *uid);
         if other.is_some() && self.parts.account.reveal_existing {
-            return Ok(Some(MeRefusal::IdentityTaken));
+            return Err(MeRefusal::IdentityTaken.into());
         }
         self.begin(call, action, Some(uid), None).await?;
         // INVARIANT: what the caller can see, in answers, in their mailbox and in what becomes of a token that was mailed
@@ -190,17 +186,18 @@ impl Accounts {
         let (secret, digest) = token::draw_one_time();
         let username = account.username.as_str().to_owned();
         let (to, mail, outcome) = if let Some(other) = &other {
-            (&other.identity, Mail::IdentityTaken, "identity_taken")
+            let taken = ErrorCode::IdentityTaken.code();
+            (&other.identity, Mail::IdentityTaken, taken)
         } else {
             let username = username.clone();
             let mail = Mail::ChangeIdentity {
                 token: secret,
                 username,
             };
-            (&wanted, mail, "ok")
+            (&wanted, mail, audit::DONE)
         };
         let may_mail = self.may_mail(Cause::NamedAddress, to, places);
-        let outcome = if may_mail { outcome } else { "mail_limited" };
+        let outcome = if may_mail { outcome } else { MAIL_LIMITED };
         let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());
         let token = OneTimeToken {
@@ -212,13 +209,13 @@ impl Accounts {
             identity: Some(wanted.clone()),
         };
         if !self.parts.store.put_token(token, mail).await? {
-            return Ok(Some(MeRefusal::Changed));
+            return Err(MeRefusal::Changed.into());
         }
         call.record(action, outcome, Some(uid.as_str()), None);
         self.posted(id).await;
         self.send(&account.identity, Mail::IdentityChanging { username })
             .await;
-        Ok(None)
+        Ok(())
     }
 
     /// What a one-time token is for, and the name of its account; `None`: it counts for nothing. It is not consumed.
@@ -243,12 +240,12 @@ impl Accounts {
     /// Makes the address count that a token was mailed to. Sessions go on; every other one-time token is void.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`ConfirmRefusal`], [`AccountError::Store`]
     pub async fn confirm_identity(
         &self,
         call: &Call,
         presented: &str,
-    ) -> Result<IdentityConfirmed, AccountError> {
+    ) -> Result<Account, Halt<ConfirmRefusal>> {
         let action = AuditAction::ChangeIdentity;
         let digest = digest::digest(presented);
         let now = self.parts.clock.now();
@@ -256,22 +253,19 @@ impl Accounts {
         if let Some(token) = self.parts.store.one_time_token(&digest).await? {
             self.begin(call, action, Some(&token.uid), None).await?;
         }
-        match self.parts.store.change_identity(&digest, now).await? {
-            IdentityChange::Done { account, before } => {
-                call.record(action, "ok", Some(account.uid.as_str()), None);
-                let username = account.username.as_str().to_owned();
-                self.send(&before, Mail::IdentityChanged { username }).await;
-                Ok(IdentityConfirmed::Done(Box::new(account)))
-            }
-            IdentityChange::Taken => {
-                call.record(action, "identity_taken", None, None);
-                Ok(IdentityConfirmed::Refused)
-            }
-            IdentityChange::Invalid => {
-                call.record(action, "token_invalid", None, None);
-                Ok(IdentityConfirmed::Refused)
-            }
-        }
+        let changed = match self.parts.store.change_identity(&digest, now).await? {
+            IdentityChange::Done { account, before } => Ok((account, before)),
+            IdentityChange::Taken => Err(ConfirmRefusal::IdentityTaken.into()),
+            IdentityChange::Invalid => Err(ConfirmRefusal::Invalid.into()),
+        };
+        let uid = changed
+            .as_ref()
+            .ok()
+            .map(|(account, _)| account.uid.clone());
+        let (account, before) = call.settle(action, uid.as_ref(), None, changed)?;
+        let username = account.username.as_str().to_owned();
+        self.send(&before, Mail::IdentityChanged { username }).await;
+        Ok(account)
     }
 }
 
@@ -280,9 +274,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::account::password::PasswordSet;
-    use crate::account::register::{NewPerson, Register};
-    use crate::account::test_kit::{Kit, OTHER, PASSWORD, config};
+    use crate::account::password::PasswordRefusal;
+    use crate::account::register::NewPerson;
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal};
     use crate::store::Store;
 
     async fn ask(
@@ -294,26 +288,15 @@ mod tests {
         let password = Secret::new(password.to_owned());
         let change = OwnChange::parse(None, Some((identity, password))).unwrap();
         let call = Call::default();
-        match kit
-            .accounts
-            .change_me(&call, &account.uid, change)
-            .await
-            .unwrap()
-        {
-            Me::Done => None,
-            Me::Refused(refusal) => Some(refusal),
-        }
+        refusal(kit.accounts.change_me(&call, &account.uid, change).await)
     }
 
-    async fn confirm(kit: &Kit, token: &str) -> Option<Box<Account>> {
-        match kit
-            .accounts
-            .confirm_identity(&Call::default(), token)
-            .await
-            .unwrap()
-        {
-            IdentityConfirmed::Done(account) => Some(account),
-            IdentityConfirmed::Refused => None,
+    async fn confirm(kit: &Kit, token: &str) -> Option<Account> {
+        let confirmed = kit.accounts.confirm_identity(&Call::default(), token).await;
+        match confirmed {
+            Ok(account) => Some(account),
+            Err(Halt::Refused(_)) => None,
+            Err(Halt::Failed(error)) => panic!("{error:?}"),
         }
     }
 
@@ -363,11 +346,11 @@ mod tests {
         assert!(confirm(&kit, &token).await.is_none(), "used");
         // What lies in the old mailbox opens nothing.
         let set = kit.set_by_token(&reset, None, OTHER).await;
-        assert!(matches!(set, PasswordSet::Refused(_)));
+        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         // The old address is free.
         let person = NewPerson::parse("anna@example.org", "anna2", "A.").unwrap();
         let outcome = kit.accounts.register(&Call::default(), person).await;
-        assert_eq!(outcome.unwrap(), Register::Accepted);
+        assert_eq!(refusal(outcome), None);
         assert!(matches!(kit.mailbox.take()[0].1, Mail::ConfirmNew { .. }));
     }
 
@@ -384,7 +367,7 @@ mod tests {
         assert_eq!(ask(&kit, &anna, "new@example.org", PASSWORD).await, None);
         let (first, _) = mailed(&kit);
         let set = kit.set_by_token(&first, None, OTHER).await;
-        assert!(matches!(set, PasswordSet::Refused(_)));
+        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         // Only the last one asked for counts, and it expires.
         assert_eq!(ask(&kit, &anna, "other@example.org", PASSWORD).await, None);
         let (second, _) = mailed(&kit);
@@ -463,7 +446,7 @@ mod tests {
             .accounts
             .change_me(&Call::default(), &anna.uid, change)
             .await;
-        assert!(matches!(outcome.unwrap(), Me::Done));
+        assert_eq!(refusal(outcome), None);
         assert_eq!(kit.stored(&anna).await.name, "Anna B.");
         assert!(OwnChange::parse(Some("a\nb"), None).is_err());
         let password = Secret::new(PASSWORD.to_owned());

@@ -1,9 +1,12 @@
 //! Memberships: who is what on one resource, and who may change that.
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, Refuses};
 use crate::account::page::{PAGE, Page};
 use crate::account::{AccountError, Accounts, Actor};
 use crate::model::access::{Membership, Name, Rank, ResourceId};
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::store::MembershipChange;
 use crate::telemetry::audit::AuditAction;
@@ -18,16 +21,6 @@ pub struct Resource {
     pub kind: Name,
     /// Which one.
     pub id: ResourceId,
-}
-
-/// Outcome of a call about members.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Members<T> {
-    /// Done, or found.
-    Done(T),
-    /// Not done.
-    Refused(MemberRefusal),
 }
 
 /// Why a call about members was refused.
@@ -47,16 +40,14 @@ pub enum MemberRefusal {
     TooMany,
 }
 
-impl MemberRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
+impl Refuses for MemberRefusal {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::LevelUnknown => "level_unknown",
-            Self::NotAllowed => "role_missing",
-            Self::NoAccount | Self::NoMember => "not_found",
-            Self::Changed => "membership_changed",
-            Self::TooMany => "membership_limit",
+            Self::LevelUnknown => ErrorCode::LevelUnknown,
+            Self::NotAllowed => DenyReason::RoleMissing.into(),
+            Self::NoAccount | Self::NoMember => ErrorCode::NotFound,
+            Self::Changed => ErrorCode::MembershipChanged,
+            Self::TooMany => ErrorCode::MembershipLimit,
         }
     }
 }
@@ -68,8 +59,6 @@ enum Power {
     All,
     /// Whatever is not above this rank.
     UpTo(Rank),
-    /// Nothing.
-    None,
 }
 
 impl Power {
@@ -78,7 +67,6 @@ impl Power {
         match self {
             Self::All => true,
             Self::UpTo(own) => rank.is_some_and(|rank| rank <= own),
-            Self::None => false,
         }
     }
 }
@@ -100,71 +88,69 @@ impl Accounts {
     /// administrators.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`MemberRefusal`], [`AccountError::Store`]
     pub async fn members(
         &self,
         actor: Actor<'_>,
         resource: &Resource,
         after: Option<&UserId>,
-    ) -> Result<Members<Page<(UserId, Name), UserId>>, AccountError> {
-        if self.power(actor, resource).await? == Power::None {
-            return Ok(Members::Refused(MemberRefusal::NotAllowed));
-        }
+    ) -> Result<Page<(UserId, Name), UserId>, Halt<MemberRefusal>> {
+        self.power(actor, resource).await?;
         let store = &self.parts.store;
         let members = store
             .members_of(&resource.kind, &resource.id, after, PAGE + 1)
             .await?;
-        Ok(Members::Done(Page::of(members, |(uid, _)| uid.clone())))
+        Ok(Page::of(members, |(uid, _)| uid.clone()))
     }
 
     /// The level of one member: for the member, the resource's managers and administrators.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`MemberRefusal`], [`AccountError::Store`]
     pub async fn member(
         &self,
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
-    ) -> Result<Members<Name>, AccountError> {
+    ) -> Result<Name, Halt<MemberRefusal>> {
         let is_self = actor_uid(actor) == Some(uid) && limit(actor, resource) != Limit::Shut;
-        if !is_self && self.power(actor, resource).await? == Power::None {
-            return Ok(Members::Refused(MemberRefusal::NotAllowed));
+        if !is_self {
+            self.power(actor, resource).await?;
         }
         let level = self.level(uid, resource).await?;
-        Ok(level.map_or(Members::Refused(MemberRefusal::NoMember), Members::Done))
+        Ok(level.ok_or(MemberRefusal::NoMember)?)
     }
 
     /// Sets somebody's level on a resource.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`MemberRefusal`], [`AccountError::Store`]
     pub async fn set_member(
         &self,
         call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         (uid, level): (&UserId, &str),
-    ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_set(call, actor, resource, (uid, level)).await?;
-        record(call, AuditAction::SetMembership, &outcome, uid, resource);
-        Ok(outcome)
+    ) -> Result<(), Halt<MemberRefusal>> {
+        let set = self.try_set(call, actor, resource, (uid, level)).await;
+        let object = object(resource);
+        call.settle(AuditAction::SetMembership, Some(uid), Some(&object), set)
     }
 
     /// Ends somebody's membership of a resource; everybody may end their own.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`MemberRefusal`], [`AccountError::Store`]
     pub async fn end_member(
         &self,
         call: &Call,
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
-    ) -> Result<Members<()>, AccountError> {
-        let outcome = self.try_end(call, actor, resource, uid).await?;
-        record(call, AuditAction::EndMembership, &outcome, uid, resource);
-        Ok(outcome)
+    ) -> Result<(), Halt<MemberRefusal>> {
+        let ended = self.try_end(call, actor, resource, uid).await;
+        let object = object(resource);
+        call.settle(AuditAction::EndMembership, Some(uid), Some(&object), ended)
     }
 
     async fn try_set(
@@ -173,18 +159,11 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         (uid, level): (&UserId, &str),
-    ) -> Result<Members<()>, AccountError> {
+    ) -> Result<(), Halt<MemberRefusal>> {
         let ladder = &self.parts.roles.ladder;
         let power = self.power(actor, resource).await?;
-        if power == Power::None {
-            return Ok(Members::Refused(MemberRefusal::NotAllowed));
-        }
-        let Some(rank) = ladder.rank(level) else {
-            return Ok(Members::Refused(MemberRefusal::LevelUnknown));
-        };
-        let Some(name) = ladder.name(rank) else {
-            return Ok(Members::Refused(MemberRefusal::LevelUnknown));
-        };
+        let rank = ladder.rank(level).ok_or(MemberRefusal::LevelUnknown)?;
+        let name = ladder.name(rank).ok_or(MemberRefusal::LevelUnknown)?;
         let membership = Membership {
             resource: resource.kind.clone(),
             id: resource.id.clone(),
@@ -194,7 +173,7 @@ impl Accounts {
         for _ in 0..TRIES {
             let present = found.as_ref().map(|level| ladder.rank(level.as_str()));
             if !power.covers(Some(rank)) || !present.is_none_or(|rank| power.covers(rank)) {
-                return Ok(Members::Refused(MemberRefusal::NotAllowed));
+                return Err(MemberRefusal::NotAllowed.into());
             }
             let (store, object) = (&self.parts.store, object(resource));
             self.begin(call, AuditAction::SetMembership, Some(uid), Some(&object))
@@ -203,15 +182,13 @@ impl Accounts {
                 .set_membership(uid, membership.clone(), found.as_ref())
                 .await?;
             match change {
-                MembershipChange::Done => return Ok(Members::Done(())),
-                MembershipChange::NoAccount => {
-                    return Ok(Members::Refused(MemberRefusal::NoAccount));
-                }
-                MembershipChange::Full => return Ok(Members::Refused(MemberRefusal::TooMany)),
+                MembershipChange::Done => return Ok(()),
+                MembershipChange::NoAccount => return Err(MemberRefusal::NoAccount.into()),
+                MembershipChange::Full => return Err(MemberRefusal::TooMany.into()),
                 MembershipChange::Conflict { found: other } => found = other,
             }
         }
-        Ok(Members::Refused(MemberRefusal::Changed))
+        Err(MemberRefusal::Changed.into())
     }
 
     async fn try_end(
@@ -220,7 +197,7 @@ impl Accounts {
         actor: Actor<'_>,
         resource: &Resource,
         uid: &UserId,
-    ) -> Result<Members<()>, AccountError> {
+    ) -> Result<(), Halt<MemberRefusal>> {
         let ladder = &self.parts.roles.ladder;
         let is_self = actor_uid(actor) == Some(uid);
         let power = if is_self && limit(actor, resource) == Limit::None {
@@ -228,16 +205,11 @@ impl Accounts {
         } else {
             self.power(actor, resource).await?
         };
-        if power == Power::None {
-            return Ok(Members::Refused(MemberRefusal::NotAllowed));
-        }
         let mut found = self.level(uid, resource).await?;
         for _ in 0..TRIES {
-            let Some(present) = &found else {
-                return Ok(Members::Refused(MemberRefusal::NoMember));
-            };
+            let present = found.as_ref().ok_or(MemberRefusal::NoMember)?;
             if !power.covers(ladder.rank(present.as_str())) {
-                return Ok(Members::Refused(MemberRefusal::NotAllowed));
+                return Err(MemberRefusal::NotAllowed.into());
             }
             let (store, object) = (&self.parts.store, object(resource));
             self.begin(call, AuditAction::EndMembership, Some(uid), Some(&object))
@@ -246,24 +218,29 @@ impl Accounts {
                 .end_membership(uid, &resource.kind, &resource.id, present)
                 .await?;
             match change {
-                MembershipChange::Done => return Ok(Members::Done(())),
+                MembershipChange::Done => return Ok(()),
                 MembershipChange::NoAccount | MembershipChange::Full => {
-                    return Ok(Members::Refused(MemberRefusal::NoAccount));
+                    return Err(MemberRefusal::NoAccount.into());
                 }
                 MembershipChange::Conflict { found: other } => found = other,
             }
         }
-        Ok(Members::Refused(MemberRefusal::Changed))
+        Err(MemberRefusal::Changed.into())
     }
 
     /// What an actor may do on a resource, by what the store says now.
-    async fn power(&self, actor: Actor<'_>, resource: &Resource) -> Result<Power, AccountError> {
+    ///
+    /// # Errors
+    /// [`MemberRefusal::NotAllowed`] if that is nothing.
+    async fn power(
+        &self,
+        actor: Actor<'_>,
+        resource: &Resource,
+    ) -> Result<Power, Halt<MemberRefusal>> {
         if actor.is_administrator() {
             return Ok(Power::All);
         }
-        let Some(uid) = actor_uid(actor) else {
-            return Ok(Power::None);
-        };
+        let uid = actor_uid(actor).ok_or(MemberRefusal::NotAllowed)?;
         let ladder = &self.parts.roles.ladder;
         let own = self.level(uid, resource).await?;
         let own = own.and_then(|level| ladder.rank(level.as_str()));
@@ -273,10 +250,10 @@ impl Accounts {
             Limit::Shut => None,
         };
         let manage = ladder.rank(self.parts.roles.manage_level.as_str());
-        Ok(match (own, manage) {
-            (Some(own), Some(manage)) if manage <= own => Power::UpTo(own),
-            _ => Power::None,
-        })
+        match (own, manage) {
+            (Some(own), Some(manage)) if manage <= own => Ok(Power::UpTo(own)),
+            _ => Err(MemberRefusal::NotAllowed.into()),
+        }
     }
 
     async fn level(&self, uid: &UserId, resource: &Resource) -> Result<Option<Name>, AccountError> {
@@ -317,20 +294,6 @@ fn actor_uid(actor: Actor<'_>) -> Option<&UserId> {
     }
 }
 
-fn record(
-    call: &Call,
-    action: AuditAction,
-    outcome: &Members<()>,
-    uid: &UserId,
-    resource: &Resource,
-) {
-    let code = match outcome {
-        Members::Done(()) => "ok",
-        Members::Refused(refusal) => refusal.code(),
-    };
-    call.record(action, code, Some(uid.as_str()), Some(&object(resource)));
-}
-
 /// A resource as the audit trail names it.
 fn object(resource: &Resource) -> String {
     format!("{}/{}", resource.kind, resource.id)
@@ -339,7 +302,7 @@ fn object(resource: &Resource) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, identity};
+    use crate::account::test_kit::{Kit, identity, refusal};
     use crate::model::account::Account;
     use crate::model::identity::Identity;
 
@@ -362,7 +325,7 @@ mod tests {
                 let set =
                     kit.accounts
                         .set_member(&call, Actor::Operator, &list, (&person.uid, level));
-                assert_eq!(set.await.unwrap(), Members::Done(()));
+                assert_eq!(refusal(set.await), None);
             }
             people.push(person);
         }
@@ -379,41 +342,37 @@ mod tests {
             identity(&self.people[place], None, &["auth:members"])
         }
 
-        async fn set(&self, actor: usize, target: usize, level: &str) -> Members<()> {
-            let caller = self.caller(actor);
+        async fn set(&self, actor: usize, target: usize, level: &str) -> Option<MemberRefusal> {
+            let (accounts, caller) = (&self.kit.accounts, self.caller(actor));
             let change = (&self.people[target].uid, level);
-            self.kit
-                .accounts
-                .set_member(&self.call, Actor::Caller(&caller), &self.list, change)
-                .await
-                .unwrap()
+            let actor = Actor::Caller(&caller);
+            let set = accounts.set_member(&self.call, actor, &self.list, change);
+            refusal(set.await)
         }
 
-        async fn end(&self, actor: usize, target: usize) -> Members<()> {
-            let caller = self.caller(actor);
+        async fn end(&self, actor: usize, target: usize) -> Option<MemberRefusal> {
+            let (accounts, caller) = (&self.kit.accounts, self.caller(actor));
             let uid = &self.people[target].uid;
-            self.kit
-                .accounts
-                .end_member(&self.call, Actor::Caller(&caller), &self.list, uid)
-                .await
-                .unwrap()
+            let actor = Actor::Caller(&caller);
+            let ended = accounts.end_member(&self.call, actor, &self.list, uid);
+            refusal(ended.await)
         }
     }
 
-    const NOT_ALLOWED: Members<()> = Members::Refused(MemberRefusal::NotAllowed);
+    const NOT_ALLOWED: Option<MemberRefusal> = Some(MemberRefusal::NotAllowed);
 
     #[tokio::test]
     async fn managers_change_what_is_not_above_them() {
         let scene = scene([Some("manager"), Some("secret"), None]).await;
         let cases = [
             (0, 2, "secret", NOT_ALLOWED),
-            (0, 2, "manager", Members::Done(())),
-            (0, 2, "public", Members::Done(())),
+            (0, 2, "manager", None),
+            (0, 2, "public", None),
             (0, 1, "member", NOT_ALLOWED),
             (0, 0, "secret", NOT_ALLOWED),
-            (0, 2, "owner", Members::Refused(MemberRefusal::LevelUnknown)),
+            (0, 2, "owner", Some(MemberRefusal::LevelUnknown)),
             (2, 2, "member", NOT_ALLOWED),
-            (1, 0, "secret", Members::Done(())),
+            (1, 0, "secret", None),
         ];
         for (actor, target, level, expected) in cases {
             let outcome = scene.set(actor, target, level).await;
@@ -426,10 +385,10 @@ mod tests {
         let scene = scene([Some("member"), Some("secret"), Some("manager")]).await;
         assert_eq!(scene.end(0, 2).await, NOT_ALLOWED);
         assert_eq!(scene.end(2, 1).await, NOT_ALLOWED);
-        assert_eq!(scene.end(0, 0).await, Members::Done(()));
-        let gone = Members::Refused(MemberRefusal::NoMember);
+        assert_eq!(scene.end(0, 0).await, None);
+        let gone = Some(MemberRefusal::NoMember);
         assert_eq!(scene.end(0, 0).await, gone);
-        assert_eq!(scene.end(1, 2).await, Members::Done(()));
+        assert_eq!(scene.end(1, 2).await, None);
     }
 
     #[tokio::test]
@@ -448,34 +407,28 @@ mod tests {
         let scene = scene([Some("manager"), Some("member"), None]).await;
         let (manager, member) = (scene.caller(0), scene.caller(1));
         let accounts = &scene.kit.accounts;
-        let Members::Done(all) = accounts
+        let all = accounts
             .members(Actor::Caller(&manager), &scene.list, None)
             .await
-            .unwrap()
-        else {
-            panic!("refused");
-        };
+            .unwrap();
         assert_eq!(all.items.len(), 2);
         let first = &all.items[0].0;
         let rest = accounts
             .members(Actor::Operator, &scene.list, Some(first))
             .await;
-        assert!(matches!(rest.unwrap(), Members::Done(page) if page.items == all.items[1..]));
+        assert_eq!(rest.unwrap().items, all.items[1..]);
         let refused = accounts
             .members(Actor::Caller(&member), &scene.list, None)
             .await;
-        assert_eq!(
-            refused.unwrap(),
-            Members::Refused(MemberRefusal::NotAllowed)
-        );
+        assert_eq!(refusal(refused), NOT_ALLOWED);
         let own = accounts
             .member(Actor::Caller(&member), &scene.list, &scene.people[1].uid)
             .await;
-        assert!(matches!(own.unwrap(), Members::Done(level) if level.as_str() == "member"));
+        assert_eq!(own.unwrap().as_str(), "member");
         let other = accounts
             .member(Actor::Caller(&member), &scene.list, &scene.people[0].uid)
             .await;
-        assert_eq!(other.unwrap(), Members::Refused(MemberRefusal::NotAllowed));
+        assert_eq!(refusal(other), NOT_ALLOWED);
     }
 
     #[tokio::test]
@@ -492,6 +445,6 @@ mod tests {
                 (&nobody, "member"),
             )
             .await;
-        assert_eq!(outcome.unwrap(), Members::Refused(MemberRefusal::NoAccount));
+        assert_eq!(refusal(outcome), Some(MemberRefusal::NoAccount));
     }
 }

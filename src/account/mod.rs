@@ -7,6 +7,7 @@ pub mod admin;
 pub mod api_keys;
 pub mod call;
 pub mod guess;
+pub mod halt;
 pub mod import;
 pub mod key_terms;
 pub mod login;

@@ -1,7 +1,8 @@
 //! What the operator does at the machine: find an account, make one, set its password.
 
-use crate::account::admin::{Administration, AdministrationRefusal, record, refused};
+use crate::account::admin::{AdministrationRefusal, settle_creation};
 use crate::account::call::Call;
+use crate::account::halt::Halt;
 use crate::account::password::WantedPassword;
 use crate::account::register::{NewPerson, new_account};
 use crate::account::{AccountError, Accounts};
@@ -35,23 +36,22 @@ impl Accounts {
     /// Makes an account: active at once with a password, else pending with an invitation by mail.
     ///
     /// # Errors
-    /// [`AccountError`]; then there is no account.
+    /// [`AdministrationRefusal`], [`AccountError`]; then there is no account.
     pub async fn create(
         &self,
         call: &Call,
         person: NewPerson,
         is_admin: bool,
         password: Option<Secret>,
-    ) -> Result<Administration, AccountError> {
-        let outcome = match password {
-            Some(password) => self.create_active(call, person, is_admin, password).await?,
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
+        let created = match password {
+            Some(password) => self.create_active(call, person, is_admin, password).await,
             None => {
                 self.create_pending(call, person, is_admin, Vec::new())
-                    .await?
+                    .await
             }
         };
-        record(call, AuditAction::CreateAccount, &outcome, None);
-        Ok(outcome)
+        settle_creation(call, created)
     }
 
     async fn create_active(
@@ -60,23 +60,20 @@ impl Accounts {
         person: NewPerson,
         is_admin: bool,
         password: Secret,
-    ) -> Result<Administration, AccountError> {
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
         let now = self.parts.clock.now();
         let mut account = new_account(person, is_admin, AccountStatus::Active, now);
         let wanted = typed_once(password);
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refused(AdministrationRefusal::Password(refusal)));
-        }
+        self.check(&wanted, &account)
+            .map_err(AdministrationRefusal::Password)?;
         account.password = Some(self.parts.passwords.hash(wanted.new).await?);
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
-        Ok(
-            match self.parts.store.create_account(account.clone()).await? {
-                Creation::Created => Administration::Done(Box::new(account)),
-                Creation::UsernameTaken => refused(AdministrationRefusal::UsernameTaken),
-                Creation::IdentityTaken => refused(AdministrationRefusal::IdentityTaken),
-            },
-        )
+        match self.parts.store.create_account(account.clone()).await? {
+            Creation::Created => Ok(account),
+            Creation::UsernameTaken => Err(AdministrationRefusal::UsernameTaken.into()),
+            Creation::IdentityTaken => Err(AdministrationRefusal::IdentityTaken.into()),
+        }
     }
 
     pub(in crate::account) async fn create_pending(
@@ -85,13 +82,13 @@ impl Accounts {
         person: NewPerson,
         is_admin: bool,
         roles: Vec<Role>,
-    ) -> Result<Administration, AccountError> {
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
         let store = &self.parts.store;
         if store.username_taken(&person.username).await? {
-            return Ok(refused(AdministrationRefusal::UsernameTaken));
+            return Err(AdministrationRefusal::UsernameTaken.into());
         }
         if store.identity_taken(&person.identity).await? {
-            return Ok(refused(AdministrationRefusal::IdentityTaken));
+            return Err(AdministrationRefusal::IdentityTaken.into());
         }
         self.begin(call, AuditAction::CreateAccount, None, None)
             .await?;
@@ -101,30 +98,25 @@ impl Accounts {
         let written = self
             .write_pending((person, is_admin, roles), None, invitation)
             .await?;
-        Ok(match written {
-            Some(account) => Administration::Done(Box::new(account)),
-            None => refused(AdministrationRefusal::Changed),
-        })
+        Ok(written.ok_or(AdministrationRefusal::Changed)?)
     }
 
     /// Sets the password of an active account, as the operator does: ends its sessions, voids its one-time tokens and
     /// tells the owner.
     ///
     /// # Errors
-    /// [`AccountError`]; then nothing has changed.
+    /// [`AdministrationRefusal`], [`AccountError`]; then nothing has changed.
     pub async fn set_password(
         &self,
         call: &Call,
         uid: &UserId,
         password: Secret,
-    ) -> Result<Administration, AccountError> {
-        let outcome = self.try_set_password(call, uid, password).await?;
-        record(call, AuditAction::SetPassword, &outcome, Some(uid));
-        if let Administration::Done(account) = &outcome {
-            self.pardon(call, account);
-            self.tell_owner(account).await;
-        }
-        Ok(outcome)
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
+        let set = self.try_set_password(call, uid, password).await;
+        let account = call.settle(AuditAction::SetPassword, Some(uid), None, set)?;
+        self.pardon(call, &account);
+        self.tell_owner(&account).await;
+        Ok(account)
     }
 
     async fn try_set_password(
@@ -132,17 +124,15 @@ impl Accounts {
         call: &Call,
         uid: &UserId,
         password: Secret,
-    ) -> Result<Administration, AccountError> {
-        let Some(account) = self.parts.store.account(uid).await? else {
-            return Ok(refused(AdministrationRefusal::NoAccount));
-        };
+    ) -> Result<Account, Halt<AdministrationRefusal>> {
+        let account = self.parts.store.account(uid).await?;
+        let account = account.ok_or(AdministrationRefusal::NoAccount)?;
         if account.status == AccountStatus::Pending {
-            return Ok(refused(AdministrationRefusal::Pending));
+            return Err(AdministrationRefusal::Pending.into());
         }
         let wanted = typed_once(password);
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refused(AdministrationRefusal::Password(refusal)));
-        }
+        self.check(&wanted, &account)
+            .map_err(AdministrationRefusal::Password)?;
         let password = NewPassword {
             hash: self.parts.passwords.hash(wanted.new).await?,
             revoke_keys: false,
@@ -154,10 +144,10 @@ impl Accounts {
             .store
             .change_password(uid, account.standing(), password, None)
             .await?;
-        Ok(match written {
-            Guarded::Done(account) => Administration::Done(Box::new(account)),
-            Guarded::Stale => refused(AdministrationRefusal::Changed),
-        })
+        match written {
+            Guarded::Done(account) => Ok(account),
+            Guarded::Stale => Err(AdministrationRefusal::Changed.into()),
+        }
     }
 }
 
@@ -188,7 +178,7 @@ mod tests {
                 .accounts
                 .create(&Call::cli(), person, false, password)
                 .await;
-            refusal(outcome.unwrap())
+            refusal(outcome)
         };
         let name_taken = Some(AdministrationRefusal::UsernameTaken);
         let address_taken = Some(AdministrationRefusal::IdentityTaken);
@@ -210,10 +200,7 @@ mod tests {
         assert_eq!(create("a@example.org", "anna", None).await, None);
         let token = kit.mailbox.token();
         let set = kit.set_by_token(&token, None, OTHER).await;
-        assert!(matches!(
-            set,
-            crate::account::password::PasswordSet::Done(_)
-        ));
+        assert!(set.is_ok());
         assert!(kit.login("anna", OTHER).await.is_some());
     }
 
@@ -227,7 +214,7 @@ mod tests {
             .accounts
             .set_password(&Call::cli(), &anna.uid, password)
             .await;
-        assert_eq!(refusal(outcome.unwrap()), None);
+        assert_eq!(refusal(outcome), None);
         assert!(kit.store.sessions_of(&anna.uid).await.unwrap().is_empty());
         assert!(kit.login("anna", OTHER).await.is_some());
         for text in [

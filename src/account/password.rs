@@ -2,6 +2,7 @@
 
 use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
+use crate::account::halt::{Halt, Refuses};
 use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::digest;
@@ -9,6 +10,7 @@ use crate::crypto::password::composed;
 use crate::limit::Limit;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
+use crate::model::error_code::ErrorCode;
 use crate::model::id::{SessionId, UserId};
 use crate::model::secret::Secret;
 use crate::store::{Guarded, NewPassword};
@@ -23,16 +25,6 @@ pub struct WantedPassword {
     pub verify: Secret,
     /// End the account's API keys too.
     pub revoke_keys: bool,
-}
-
-/// Outcome of setting or changing a password.
-#[derive(Debug)]
-#[must_use]
-pub enum PasswordSet {
-    /// Set; every other session has ended and every one-time token of the account is void.
-    Done(Box<Account>),
-    /// Not set.
-    Refused(PasswordRefusal),
 }
 
 /// Why a password was not set.
@@ -52,17 +44,29 @@ pub enum PasswordRefusal {
     Changed,
 }
 
-impl PasswordRefusal {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
+impl Refuses for PasswordRefusal {
+    fn code(&self) -> ErrorCode {
         match self {
-            Self::Mismatch => "password_mismatch",
-            Self::Rule(_) => "password_refused",
-            Self::TokenInvalid => "token_invalid",
-            Self::WrongOld => "password_wrong",
-            Self::Limited(_) => "login_limited",
-            Self::Changed => "account_changed",
+            Self::Mismatch => ErrorCode::PasswordMismatch,
+            Self::Rule(_) => ErrorCode::PasswordRefused,
+            Self::TokenInvalid => ErrorCode::TokenInvalid,
+            Self::WrongOld => ErrorCode::PasswordWrong,
+            Self::Limited(_) => ErrorCode::LoginLimited,
+            Self::Changed => ErrorCode::AccountChanged,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Rule(fault) => Some(fault.detail()),
+            _ => None,
+        }
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Limited(limit) => Some(*limit),
+            _ => None,
         }
     }
 }
@@ -72,14 +76,14 @@ impl Accounts {
     /// nothing else. `uid`, if given, must be the token's owner.
     ///
     /// # Errors
-    /// [`AccountError`]; the token was not consumed, or the password is set.
+    /// [`PasswordRefusal`]; [`AccountError`]: the token was not consumed, or the password is set.
     pub async fn set_password_by_token(
         &self,
         call: &Call,
         presented: &str,
         uid: Option<&str>,
         wanted: WantedPassword,
-    ) -> Result<PasswordSet, AccountError> {
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         self.set_by_token(call, presented, (uid, None), wanted)
             .await
     }
@@ -95,7 +99,7 @@ impl Accounts {
         presented: &str,
         purpose: Purpose,
         wanted: WantedPassword,
-    ) -> Result<PasswordSet, AccountError> {
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         let asked = (None, Some(purpose));
         self.set_by_token(call, presented, asked, wanted).await
     }
@@ -106,121 +110,114 @@ impl Accounts {
         presented: &str,
         (uid, purpose): (Option<&str>, Option<Purpose>),
         wanted: WantedPassword,
-    ) -> Result<PasswordSet, AccountError> {
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         let digest = digest::digest(presented);
         let owner = self.token_owner(&digest, uid).await?;
         let owner = owner.filter(|(_, found)| purpose.is_none_or(|wanted| wanted == *found));
         let Some((account, purpose)) = owner else {
             return self.refuse_token(call, &digest).await;
         };
-        let subject = Some(account.uid.as_str());
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refuse(call, AuditAction::SetPassword, subject, refusal));
-        }
-        let hash = self.parts.passwords.hash(wanted.new).await?;
-        let password = NewPassword {
-            hash,
-            revoke_keys: wanted.revoke_keys,
-        };
-        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
-            .await?;
-        let now = self.parts.clock.now();
-        let set = self
-            .parts
-            .store
-            .set_password_by_token(&digest, password, now)
-            .await?;
-        let Some(account) = set else {
-            return Ok(refuse(
-                call,
-                AuditAction::SetPassword,
-                subject,
-                PasswordRefusal::TokenInvalid,
-            ));
-        };
-        call.record(
-            AuditAction::SetPassword,
-            "ok",
-            Some(account.uid.as_str()),
-            None,
-        );
+        let set = self.try_set_by_token(call, &digest, &account, wanted).await;
+        let account = call.settle(AuditAction::SetPassword, Some(&account.uid), None, set)?;
         // Guesses at what the password was tell nothing any more, and its owner wants to log in now.
         self.forgive(call, &account);
         if purpose == Purpose::Reset {
             self.tell_owner(&account).await;
         }
-        Ok(PasswordSet::Done(Box::new(account)))
+        Ok(account)
+    }
+
+    async fn try_set_by_token(
+        &self,
+        call: &Call,
+        digest: &Digest,
+        account: &Account,
+        wanted: WantedPassword,
+    ) -> Result<Account, Halt<PasswordRefusal>> {
+        self.check(&wanted, account)?;
+        let password = NewPassword {
+            hash: self.parts.passwords.hash(wanted.new).await?,
+            revoke_keys: wanted.revoke_keys,
+        };
+        self.begin(call, AuditAction::SetPassword, Some(&account.uid), None)
+            .await?;
+        let (store, now) = (&self.parts.store, self.parts.clock.now());
+        let set = store.set_password_by_token(digest, password, now).await?;
+        Ok(set.ok_or(PasswordRefusal::TokenInvalid)?)
     }
 
     /// Changes the password of the account that the caller is logged in with; that session goes on.
     ///
     /// # Errors
-    /// [`AccountError`]; then nothing has changed.
+    /// [`PasswordRefusal`], [`AccountError`]; then nothing has changed.
     pub async fn change_password(
         &self,
         call: &Call,
         (uid, session): (&UserId, &SessionId),
         old: Secret,
         wanted: WantedPassword,
-    ) -> Result<PasswordSet, AccountError> {
+    ) -> Result<Account, Halt<PasswordRefusal>> {
+        let changed = self
+            .try_change_password(call, (uid, session), old, wanted)
+            .await;
+        let account = call.settle(AuditAction::ChangePassword, Some(uid), None, changed)?;
+        self.tell_owner(&account).await;
+        Ok(account)
+    }
+
+    async fn try_change_password(
+        &self,
+        call: &Call,
+        (uid, session): (&UserId, &SessionId),
+        old: Secret,
+        wanted: WantedPassword,
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         let action = AuditAction::ChangePassword;
-        let subject = Some(uid.as_str());
         let account = self.parts.store.account(uid).await?;
         let active = account.filter(|account| account.status == AccountStatus::Active);
-        let Some(account) = active else {
-            return Ok(refuse(call, action, subject, PasswordRefusal::WrongOld));
-        };
+        let account = active.ok_or(PasswordRefusal::WrongOld)?;
         // The rules first: a refused new password is no guess at the old one.
-        if let Err(refusal) = self.check(&wanted, &account) {
-            return Ok(refuse(call, action, subject, refusal));
-        }
+        self.check(&wanted, &account)?;
         if same(&old, &wanted.new) {
-            let refusal = PasswordRefusal::Rule(PasswordFault::Unchanged);
-            return Ok(refuse(call, action, subject, refusal));
+            return Err(PasswordRefusal::Rule(PasswordFault::Unchanged).into());
         }
         self.check_trail(call, action)?;
-        let refusal = match self.guess(call, Guesser::Owner(&account), old).await? {
-            Guess::Right { .. } => None,
-            Guess::Wrong | Guess::Unseen => Some(PasswordRefusal::WrongOld),
-            Guess::Limited(limit) => Some(PasswordRefusal::Limited(limit)),
-        };
-        if let Some(refusal) = refusal {
-            return Ok(refuse(call, action, subject, refusal));
+        match self.guess(call, Guesser::Owner(&account), old).await? {
+            Guess::Right { .. } => {}
+            Guess::Wrong | Guess::Unseen => return Err(PasswordRefusal::WrongOld.into()),
+            Guess::Limited(limit) => return Err(PasswordRefusal::Limited(limit).into()),
         }
         let password = NewPassword {
             hash: self.parts.passwords.hash(wanted.new).await?,
             revoke_keys: wanted.revoke_keys,
         };
         self.begin(call, action, Some(uid), None).await?;
-        let written = self
-            .parts
-            .store
+        let store = &self.parts.store;
+        let changed = store
             .change_password(uid, account.standing(), password, Some(session))
             .await?;
-        let Guarded::Done(account) = written else {
-            return Ok(refuse(call, action, subject, PasswordRefusal::Changed));
-        };
-        call.record(action, "ok", subject, None);
-        self.tell_owner(&account).await;
-        Ok(PasswordSet::Done(Box::new(account)))
+        match changed {
+            Guarded::Done(account) => Ok(account),
+            Guarded::Stale => Err(PasswordRefusal::Changed.into()),
+        }
     }
 
     /// Refuses a token. The audit trail says of an expired one that it is, and whose it was.
-    async fn refuse_token(
+    async fn refuse_token<T>(
         &self,
         call: &Call,
         digest: &Digest,
-    ) -> Result<PasswordSet, AccountError> {
+    ) -> Result<T, Halt<PasswordRefusal>> {
         let found = self.parts.store.one_time_token(digest).await?;
         let now = self.parts.clock.now();
         let expired = found.filter(|token| token.expires <= now);
         let refusal = PasswordRefusal::TokenInvalid;
         let (outcome, subject) = match &expired {
             Some(token) => ("token_expired", Some(token.uid.as_str())),
-            None => (refusal.code(), None),
+            None => (refusal.outcome(), None),
         };
         call.record(AuditAction::SetPassword, outcome, subject, None);
-        Ok(PasswordSet::Refused(refusal))
+        Err(refusal.into())
     }
 
     /// The account that a token may set the password of, and what the token is for. Consumes nothing.
@@ -273,30 +270,13 @@ fn same(one: &Secret, other: &Secret) -> bool {
     digest(one) == digest(other)
 }
 
-fn refuse(
-    call: &Call,
-    action: AuditAction,
-    subject: Option<&str>,
-    refusal: PasswordRefusal,
-) -> PasswordSet {
-    call.record(action, refusal.code(), subject, None);
-    PasswordSet::Refused(refusal)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::account::test_kit::{Kit, OTHER, PASSWORD, wanted};
+    use crate::account::test_kit::{Kit, OTHER, PASSWORD, refusal, wanted};
     use crate::store::{AccountChange, Store};
-
-    fn refusal(outcome: PasswordSet) -> PasswordRefusal {
-        match outcome {
-            PasswordSet::Done(_) => panic!("the password was set"),
-            PasswordSet::Refused(refusal) => refusal,
-        }
-    }
 
     async fn forgot(kit: &Kit, name: &str) -> String {
         kit.accounts
@@ -306,13 +286,17 @@ mod tests {
         kit.mailbox.token()
     }
 
-    async fn change(kit: &Kit, account: &Account, old: &str, new: &str) -> PasswordSet {
+    async fn change(
+        kit: &Kit,
+        account: &Account,
+        old: &str,
+        new: &str,
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let old = Secret::new(old.to_owned());
         kit.accounts
             .change_password(&Call::default(), (&account.uid, &session), old, wanted(new))
             .await
-            .unwrap()
     }
 
     /// The original took any account's reset token for any account.
@@ -325,12 +309,10 @@ mod tests {
         let set = kit
             .set_by_token(&token, Some(anna.uid.as_str()), OTHER)
             .await;
-        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         assert!(kit.login("anna", PASSWORD).await.is_some());
         // It was not consumed: its owner uses it.
-        let PasswordSet::Done(set) = kit.set_by_token(&token, None, OTHER).await else {
-            panic!("refused");
-        };
+        let set = kit.set_by_token(&token, None, OTHER).await.unwrap();
         assert_eq!(set.username.as_str(), "mallory");
     }
 
@@ -354,10 +336,10 @@ mod tests {
         );
         assert!(!written.await.unwrap(), "no reset of a pending account");
         let set = kit.set_by_token(reset.0.expose(), None, PASSWORD).await;
-        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         // A disabled account is enabled by no token.
         let set = kit.set_by_token(&confirm, None, PASSWORD).await;
-        assert!(matches!(set, PasswordSet::Done(_)));
+        assert!(set.is_ok());
         let token = forgot(&kit, "anna").await;
         let disabled = AccountChange {
             status: Some(AccountStatus::Disabled),
@@ -369,7 +351,7 @@ mod tests {
             .unwrap();
         for token in [token, confirm] {
             let set = kit.set_by_token(&token, None, PASSWORD).await;
-            assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+            assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         }
     }
 
@@ -381,7 +363,7 @@ mod tests {
         let set = kit.set_by_token(&token, None, "password").await;
         assert!(matches!(
             refusal(set),
-            PasswordRefusal::Rule(PasswordFault::Common)
+            Some(PasswordRefusal::Rule(PasswordFault::Common))
         ));
         let mut differing = wanted(OTHER);
         differing.verify = Secret::new(PASSWORD.to_owned());
@@ -389,18 +371,15 @@ mod tests {
             .accounts
             .set_password_by_token(&Call::default(), &token, None, differing)
             .await;
-        assert_eq!(refusal(set.unwrap()), PasswordRefusal::Mismatch);
+        assert_eq!(refusal(set), Some(PasswordRefusal::Mismatch));
         let opened = kit.login("anna", PASSWORD).await.unwrap();
-        assert!(matches!(
-            kit.set_by_token(&token, None, OTHER).await,
-            PasswordSet::Done(_)
-        ));
+        assert!(kit.set_by_token(&token, None, OTHER).await.is_ok());
         let mails = kit.mailbox.take();
         assert!(matches!(mails[0].1, Mail::PasswordChanged { .. }));
         // Used, and the other one void with it; the sessions have ended.
         for token in [token, first] {
             let set = kit.set_by_token(&token, None, PASSWORD).await;
-            assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+            assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
         }
         assert_eq!(kit.store.session(&opened.session.id).await.unwrap(), None);
         assert!(kit.login("anna", PASSWORD).await.is_none());
@@ -414,7 +393,7 @@ mod tests {
         let token = forgot(&kit, "anna").await;
         kit.clock.advance(Duration::from_mins(15));
         let set = kit.set_by_token(&token, None, OTHER).await;
-        assert_eq!(refusal(set), PasswordRefusal::TokenInvalid);
+        assert_eq!(refusal(set), Some(PasswordRefusal::TokenInvalid));
     }
 
     #[tokio::test]
@@ -427,8 +406,7 @@ mod tests {
             tasks.spawn(async move { kit.set_by_token(&token, None, PASSWORD).await });
         }
         let outcomes = tasks.join_all().await;
-        let done = |outcome: &&PasswordSet| matches!(outcome, PasswordSet::Done(_));
-        assert_eq!(outcomes.iter().filter(done).count(), 1);
+        assert_eq!(outcomes.iter().filter(|set| set.is_ok()).count(), 1);
     }
 
     #[tokio::test]
@@ -455,13 +433,13 @@ mod tests {
         let anna = kit.person("anna").await;
         let other = kit.login("anna", PASSWORD).await.unwrap().session;
         let outcome = change(&kit, &anna, OTHER, "Third-Password-7").await;
-        assert_eq!(refusal(outcome), PasswordRefusal::WrongOld);
+        assert_eq!(refusal(outcome), Some(PasswordRefusal::WrongOld));
         let outcome = change(&kit, &anna, PASSWORD, PASSWORD).await;
         let unchanged = PasswordRefusal::Rule(PasswordFault::Unchanged);
-        assert_eq!(refusal(outcome), unchanged);
+        assert_eq!(refusal(outcome), Some(unchanged));
         assert_eq!(kit.store.sessions_of(&anna.uid).await.unwrap().len(), 3);
         let outcome = change(&kit, &anna, PASSWORD, OTHER).await;
-        assert!(matches!(outcome, PasswordSet::Done(_)));
+        assert!(outcome.is_ok());
         let left = kit.store.sessions_of(&anna.uid).await.unwrap();
         assert_eq!(left.len(), 1);
         assert_ne!(left[0].id, other.id);

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::account::call::Call;
-use crate::account::{AccountError, Accounts};
+use crate::account::Accounts;
+use crate::account::call::{Call, NOT_ACTIVE};
+use crate::account::halt::{Halt, Refuses};
 use crate::crypto::token::RefreshToken;
 use crate::model::account::AccountStatus;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::store::{RefreshRotation, Rotation};
 use crate::telemetry::audit::AuditAction;
@@ -14,21 +17,40 @@ use crate::telemetry::audit::AuditAction;
 /// RFC 9700 section 4.14.2 leaves the figure open.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Outcome of a refresh.
+/// The tokens that a refresh token was exchanged for.
 #[derive(Debug)]
-#[must_use]
-pub enum Refresh {
-    /// Tokens.
-    Refreshed {
-        /// The access token, a JWT.
-        access_token: Secret,
-        /// How long the access token lives.
-        expires_in: Duration,
-        /// The successor: the same however often the token is presented within the grace.
-        refresh_token: Secret,
-    },
-    /// Unknown, ended or spent: the caller is told no more than that.
-    Invalid,
+pub struct RefreshedTokens {
+    /// The access token, a JWT.
+    pub access_token: Secret,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+    /// The successor: the same however often the token is presented within the grace.
+    pub refresh_token: Secret,
+}
+
+/// Why a refresh token was not accepted. The caller learns no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefreshRefusal {
+    /// It belongs to no session that goes on.
+    Unknown,
+    /// It was spent before; its session has ended.
+    Reused,
+    /// Its account may not act.
+    NotActive,
+}
+
+impl Refuses for RefreshRefusal {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::RefreshTokenInvalid
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unknown => self.code().code(),
+            Self::Reused => DenyReason::SessionEnded.code(),
+            Self::NotActive => NOT_ACTIVE,
+        }
+    }
 }
 
 impl Accounts {
@@ -36,14 +58,16 @@ impl Accounts {
     /// family: one of the two who hold it has stolen it.
     ///
     /// # Errors
-    /// [`AccountError`]; the token may be presented again.
-    pub async fn refresh(&self, call: &Call, presented: &str) -> Result<Refresh, AccountError> {
-        let refuse = |outcome: &str, subject: Option<&str>, session: Option<&str>| {
-            call.record(AuditAction::Refresh, outcome, subject, session);
-            Ok(Refresh::Invalid)
-        };
+    /// [`RefreshRefusal`]; [`Halt::Failed`]: the token may be presented again.
+    pub async fn refresh(
+        &self,
+        call: &Call,
+        presented: &str,
+    ) -> Result<RefreshedTokens, Halt<RefreshRefusal>> {
+        let action = AuditAction::Refresh;
+        let unknown = || Err(RefreshRefusal::Unknown.into());
         let Some(token) = RefreshToken::parse(presented) else {
-            return refuse("refresh_token_invalid", None, None);
+            return call.settle(action, None, None, unknown());
         };
         let now = self.parts.clock.now();
         let successor = self.parts.token_keys.successor(&token);
@@ -58,35 +82,30 @@ impl Accounts {
         // A token of no session changes nothing: strangers can make up any number of them.
         if let Some(session) = self.parts.store.session(&token.session).await? {
             let object = Some(session.id.as_str());
-            self.begin(call, AuditAction::Refresh, Some(&session.uid), object)
-                .await?;
+            self.begin(call, action, Some(&session.uid), object).await?;
         }
         let session = match self.parts.store.rotate_refresh(rotation).await? {
             Rotation::Rotated(session) | Rotation::Repeated(session) => session,
             Rotation::Reused(session) => {
-                call.record(
-                    AuditAction::RefreshReuse,
-                    "session_ended",
-                    Some(session.uid.as_str()),
-                    Some(session.id.as_str()),
-                );
-                return Ok(Refresh::Invalid);
+                let (action, object) = (AuditAction::RefreshReuse, Some(session.id.as_str()));
+                let reused = Err(RefreshRefusal::Reused.into());
+                return call.settle(action, Some(&session.uid), object, reused);
             }
-            Rotation::Unknown => return refuse("refresh_token_invalid", None, None),
+            Rotation::Unknown => return call.settle(action, None, None, unknown()),
         };
-        let (uid, id) = (session.uid.as_str(), session.id.as_str());
-        let account = self.parts.store.account(&session.uid).await?;
-        let Some(account) = account.filter(|account| account.status == AccountStatus::Active)
-        else {
-            return refuse("account_not_active", Some(uid), Some(id));
+        let refreshed = async {
+            let account = self.parts.store.account(&session.uid).await?;
+            let active = account.filter(|account| account.status == AccountStatus::Active);
+            let account = active.ok_or(RefreshRefusal::NotActive)?;
+            let access = self.access_token(&account, &session, now)?;
+            Ok(RefreshedTokens {
+                access_token: access.text,
+                expires_in: access.expires_in,
+                refresh_token: successor.text(),
+            })
         };
-        let access = self.access_token(&account, &session, now)?;
-        call.record(AuditAction::Refresh, "ok", Some(uid), Some(id));
-        Ok(Refresh::Refreshed {
-            access_token: access.text,
-            expires_in: access.expires_in,
-            refresh_token: successor.text(),
-        })
+        let object = Some(session.id.as_str());
+        call.settle(action, Some(&session.uid), object, refreshed.await)
     }
 }
 
@@ -100,9 +119,10 @@ mod tests {
     use crate::store::Store;
 
     async fn refresh(kit: &Kit, token: &str) -> Option<String> {
-        match kit.accounts.refresh(&Call::default(), token).await.unwrap() {
-            Refresh::Refreshed { refresh_token, .. } => Some(refresh_token.expose().to_owned()),
-            Refresh::Invalid => None,
+        match kit.accounts.refresh(&Call::default(), token).await {
+            Ok(refreshed) => Some(refreshed.refresh_token.expose().to_owned()),
+            Err(Halt::Refused(_)) => None,
+            Err(Halt::Failed(error)) => panic!("{error:?}"),
         }
     }
 

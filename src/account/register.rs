@@ -1,6 +1,7 @@
 //! Register: a pending account and a mail. The mail tells what the answer must not.
 
-use crate::account::call::Call;
+use crate::account::call::{Call, MAIL_LIMITED};
+use crate::account::halt::{Halt, Refuses};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::{AccountError, Accounts, InvalidField};
 use crate::config::Registration;
@@ -11,9 +12,10 @@ use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
 use crate::model::clock::Timestamp;
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::store::bounds::PENDING_MAX;
-use crate::telemetry::audit::AuditAction;
+use crate::telemetry::audit::{self, AuditAction};
 
 /// Longest `name` of a person, in characters.
 pub const NAME_CHARS_MAX: usize = 128;
@@ -29,18 +31,26 @@ pub struct NewPerson {
     pub name: String,
 }
 
-/// Outcome of a registration.
+/// Why somebody was not registered. Whatever else was found, the caller does not learn it, and a mail tells the owner of
+/// the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Register {
-    /// Whatever was found, the caller is told this, and a mail tells the owner of the address the rest.
-    Accepted,
+pub enum RegisterRefusal {
     /// Strangers may not register here.
     Closed,
     /// Another account has the name; told only where `account.reveal_existing` is set, and then without a mail.
     UsernameTaken,
     /// Another account has the address; told as above.
     IdentityTaken,
+}
+
+impl Refuses for RegisterRefusal {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Closed => ErrorCode::RegistrationClosed,
+            Self::UsernameTaken => ErrorCode::UsernameTaken,
+            Self::IdentityTaken => ErrorCode::IdentityTaken,
+        }
+    }
 }
 
 impl NewPerson {
@@ -87,11 +97,15 @@ impl Accounts {
     /// mails it does nothing.
     ///
     /// # Errors
-    /// [`AccountError::Store`], [`AccountError::Uncounted`]
-    pub async fn register(&self, call: &Call, person: NewPerson) -> Result<Register, AccountError> {
+    /// [`RegisterRefusal`], [`AccountError::Store`], [`AccountError::Uncounted`]
+    pub async fn register(
+        &self,
+        call: &Call,
+        person: NewPerson,
+    ) -> Result<(), Halt<RegisterRefusal>> {
         if self.parts.account.registration != Registration::Open {
-            call.record(AuditAction::Register, "registration_closed", None, None);
-            return Ok(Register::Closed);
+            let closed = Err(RegisterRefusal::Closed.into());
+            return call.settle(AuditAction::Register, None, None, closed);
         }
         let mut places = MailPlaces::default();
         let outcome = self.register_within(call, person, &mut places).await;
@@ -103,7 +117,8 @@ impl Accounts {
         call: &Call,
         person: NewPerson,
         places: &mut MailPlaces,
-    ) -> Result<Register, AccountError> {
+    ) -> Result<(), Halt<RegisterRefusal>> {
+        let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
         // Both are read whatever the first says: the answer's time tells nothing.
         let store = &self.parts.store;
@@ -113,30 +128,29 @@ impl Accounts {
 
         // What is told needs no mail.
         if reveal && let Some(owner) = &owner {
-            let subject = Some(owner.uid.as_str());
-            call.record(AuditAction::Register, "identity_taken", subject, None);
-            return Ok(Register::IdentityTaken);
+            let taken = Err(RegisterRefusal::IdentityTaken.into());
+            return call.settle(action, Some(&owner.uid), None, taken);
         }
         if reveal && username_taken {
-            call.record(AuditAction::Register, "username_taken", None, None);
-            return Ok(Register::UsernameTaken);
+            let taken = Err(RegisterRefusal::UsernameTaken.into());
+            return call.settle(action, None, None, taken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
         let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to, places);
         if !is_limited {
             // Whether or not the name is free: the answer must not tell it.
-            self.begin(call, AuditAction::Register, None, None).await?;
+            self.begin(call, action, None, None).await?;
         }
         if is_limited {
             // Nothing that no mail tells of is written either.
-            call.record(AuditAction::Register, "mail_limited", None, None);
+            call.record(action, MAIL_LIMITED, None, None);
         } else if let Some(owner) = owner {
-            let subject = Some(owner.uid.as_str());
-            call.record(AuditAction::Register, "identity_taken", subject, None);
+            let taken = ErrorCode::IdentityTaken.code();
+            call.record(action, taken, Some(owner.uid.as_str()), None);
             // Fails as the writing of an account would.
             self.post(&owner.identity, &Mail::IdentityTaken).await?;
         } else if username_taken {
-            call.record(AuditAction::Register, "username_taken", None, None);
+            call.record(action, ErrorCode::UsernameTaken.code(), None, None);
             let username = person.username.as_str().to_owned();
             self.post(&person.identity, &Mail::UsernameTaken { username })
                 .await?;
@@ -147,10 +161,10 @@ impl Accounts {
                 })
                 .await?;
             let uid = written.as_ref().map(|account| account.uid.as_str());
-            let outcome = uid.map_or("pending_limited", |_| "ok");
-            call.record(AuditAction::Register, outcome, uid, None);
+            let outcome = uid.map_or("pending_limited", |_| audit::DONE);
+            call.record(action, outcome, uid, None);
         }
-        Ok(Register::Accepted)
+        Ok(())
     }
 
     /// Writes a pending account with its confirm token and the mail that carries it, made of the token, all or nothing.
@@ -215,13 +229,13 @@ pub(in crate::account) fn new_account(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, PASSWORD, config};
+    use crate::account::test_kit::{Kit, PASSWORD, config, refusal};
     use crate::store::Store;
 
     async fn register(kit: &Kit, identity: &str, username: &str) -> Vec<(String, Mail)> {
         let person = NewPerson::parse(identity, username, "N. N.").unwrap();
         let outcome = kit.accounts.register(&Call::default(), person).await;
-        assert_eq!(outcome.unwrap(), Register::Accepted);
+        assert_eq!(refusal(outcome), None);
         kit.mailbox.take()
     }
 
@@ -269,17 +283,10 @@ mod tests {
         let first = kit.register("anna").await;
         let second = kit.register("anna").await;
         let set = kit.set_by_token(&second, None, PASSWORD).await;
-        assert!(matches!(
-            set,
-            crate::account::password::PasswordSet::Done(_)
-        ));
+        assert!(set.is_ok());
         let set = kit.set_by_token(&first, None, PASSWORD).await;
-        assert!(matches!(
-            set,
-            crate::account::password::PasswordSet::Refused(
-                crate::account::password::PasswordRefusal::TokenInvalid
-            )
-        ));
+        let invalid = crate::account::password::PasswordRefusal::TokenInvalid;
+        assert_eq!(refusal(set), Some(invalid));
     }
 
     #[tokio::test]
@@ -289,14 +296,24 @@ mod tests {
         let kit = Kit::with(config);
         kit.person("anna").await;
         let cases = [
-            ("Anna+2@Example.org", "bert", Register::IdentityTaken, 0),
-            ("bert@example.org", "anna", Register::UsernameTaken, 0),
-            ("bert@example.org", "bert", Register::Accepted, 1),
+            (
+                "Anna+2@Example.org",
+                "bert",
+                Some(RegisterRefusal::IdentityTaken),
+                0,
+            ),
+            (
+                "bert@example.org",
+                "anna",
+                Some(RegisterRefusal::UsernameTaken),
+                0,
+            ),
+            ("bert@example.org", "bert", None, 1),
         ];
         for (identity, username, expected, mails) in cases {
             let person = NewPerson::parse(identity, username, "N. N.").unwrap();
             let outcome = kit.accounts.register(&Call::default(), person).await;
-            assert_eq!(outcome.unwrap(), expected, "{identity} {username}");
+            assert_eq!(refusal(outcome), expected, "{identity} {username}");
             assert_eq!(kit.mailbox.take().len(), mails, "{identity} {username}");
         }
     }
@@ -309,7 +326,7 @@ mod tests {
             let kit = Kit::with(config);
             let person = NewPerson::parse("a@b", "anna", "Anna").unwrap();
             let outcome = kit.accounts.register(&Call::default(), person).await;
-            assert_eq!(outcome.unwrap(), Register::Closed);
+            assert_eq!(refusal(outcome), Some(RegisterRefusal::Closed));
             assert!(kit.mailbox.take().is_empty());
             assert!(kit.store.accounts(None, 10).await.unwrap().is_empty());
         }

@@ -1,21 +1,13 @@
 //! Forgot: a reset token by mail, to the stored address and to nobody else.
 
-use crate::account::call::Call;
+use crate::account::call::{Call, MAIL_LIMITED, NOT_ACTIVE};
+use crate::account::halt::{Halt, NotFound};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, OneTimeToken, Purpose};
-use crate::telemetry::audit::AuditAction;
-
-/// Outcome of asking for a reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    /// What the caller is told whatever was found.
-    Accepted,
-    /// There is no such account; told only where `account.reveal_existing` is set.
-    Unknown,
-}
+use crate::telemetry::audit::{self, AuditAction};
 
 impl Accounts {
     /// Mails a reset token, if the name or address is that of an active account that is no administrator's, or of an
@@ -25,8 +17,8 @@ impl Accounts {
     /// mail only.
     ///
     /// # Errors
-    /// [`AccountError::Store`], [`AccountError::Uncounted`]
-    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<Reset, AccountError> {
+    /// [`NotFound`] where `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
+    pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<NotFound>> {
         let mut places = MailPlaces::default();
         let outcome = self.request_within(call, name, &mut places).await;
         places.settle(outcome)
@@ -37,7 +29,7 @@ impl Accounts {
         call: &Call,
         name: &str,
         places: &mut MailPlaces,
-    ) -> Result<Reset, AccountError> {
+    ) -> Result<(), Halt<NotFound>> {
         let may_mail = self.may_cause_mail(call, places)?;
         if may_mail {
             // Whether or not there is such an account: the answer must not tell it.
@@ -47,21 +39,19 @@ impl Accounts {
         let found = self.account_named(name).await?;
         let outcome = match &found {
             None => "unknown",
-            Some(_) if !may_mail => "mail_limited",
+            Some(_) if !may_mail => MAIL_LIMITED,
             Some(account) => self.mail_reset(account, places).await?,
         };
-        if may_mail && outcome != "ok" {
+        if may_mail && outcome != audit::DONE {
             // A store that cannot write fails here too: else its failure would tell that there is such an account.
             self.parts.store.ready().await?;
         }
         let subject = found.as_ref().map(|account| account.uid.as_str());
         call.record(AuditAction::RequestReset, outcome, subject, None);
-        let is_told = found.is_none() && self.parts.account.reveal_existing;
-        Ok(if is_told {
-            Reset::Unknown
-        } else {
-            Reset::Accepted
-        })
+        if found.is_none() && self.parts.account.reveal_existing {
+            return Err(NotFound.into());
+        }
+        Ok(())
     }
 
     async fn mail_reset(
@@ -70,14 +60,14 @@ impl Accounts {
         places: &mut MailPlaces,
     ) -> Result<&'static str, AccountError> {
         if account.status != AccountStatus::Active {
-            return Ok("account_not_active");
+            return Ok(NOT_ACTIVE);
         }
         // Whoever reads an administrator's mail must not become one.
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
         if !self.may_mail(Cause::StoredAddress, &account.identity, places) {
-            return Ok("mail_limited");
+            return Ok(MAIL_LIMITED);
         }
         let now = self.parts.clock.now();
         let (secret, digest) = token::draw_one_time();
@@ -97,17 +87,17 @@ impl Accounts {
         let mail = self.seal(&account.identity, &mail, now);
         let id = mail.as_ref().map(|mail| mail.id.clone());
         if !self.parts.store.put_token(reset, mail).await? {
-            return Ok("account_not_active");
+            return Ok(NOT_ACTIVE);
         }
         self.posted(id).await;
-        Ok("ok")
+        Ok(audit::DONE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, config};
+    use crate::account::test_kit::{Kit, config, refusal};
 
     #[tokio::test]
     async fn administrators_get_a_mail_only_if_that_is_configured() {
@@ -117,24 +107,24 @@ mod tests {
             let kit = Kit::with(config);
             kit.administrator("root").await;
             let outcome = kit.accounts.request_reset(&Call::default(), "root").await;
-            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            assert_eq!(refusal(outcome), None);
             assert_eq!(kit.mailbox.take().len(), mails);
         }
     }
 
     #[tokio::test]
     async fn that_there_is_no_account_is_told_only_if_that_is_configured() {
-        for (reveal_existing, expected) in [(false, Reset::Accepted), (true, Reset::Unknown)] {
+        for (reveal_existing, expected) in [(false, None), (true, Some(NotFound))] {
             let mut config = config();
             config.account.reveal_existing = reveal_existing;
             let kit = Kit::with(config);
             kit.person("anna").await;
             let call = Call::default();
             let outcome = kit.accounts.request_reset(&call, "nobody").await;
-            assert_eq!(outcome.unwrap(), expected);
+            assert_eq!(refusal(outcome), expected);
             assert!(kit.mailbox.take().is_empty());
             let outcome = kit.accounts.request_reset(&call, "anna").await;
-            assert_eq!(outcome.unwrap(), Reset::Accepted);
+            assert_eq!(refusal(outcome), None);
             kit.mailbox.token();
         }
     }

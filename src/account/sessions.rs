@@ -1,11 +1,12 @@
 //! One's own sessions: look at them, end them.
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, NotFound, found};
 use crate::account::page::Page;
 use crate::account::{AccountError, Accounts};
 use crate::model::account::Session;
 use crate::model::id::{SessionId, UserId};
-use crate::telemetry::audit::AuditAction;
+use crate::telemetry::audit::{self, AuditAction};
 
 impl Accounts {
     /// The live sessions of a uid in the order of their ids, those after `after`.
@@ -39,27 +40,20 @@ impl Accounts {
         Ok(session.filter(|session| session.uid == *uid && session.is_live(now)))
     }
 
-    /// Ends one session of a uid; `false`: they have none of that id.
+    /// Ends one session of a uid.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`NotFound`], [`AccountError::Store`]
     pub async fn end_session(
         &self,
         call: &Call,
         uid: &UserId,
         id: &SessionId,
-    ) -> Result<bool, AccountError> {
-        self.begin(call, AuditAction::EndSession, Some(uid), Some(id.as_str()))
-            .await?;
-        let ended = self.parts.store.end_session(uid, id).await?;
-        let outcome = if ended { "ok" } else { "not_found" };
-        call.record(
-            AuditAction::EndSession,
-            outcome,
-            Some(uid.as_str()),
-            Some(id.as_str()),
-        );
-        Ok(ended)
+    ) -> Result<(), Halt<NotFound>> {
+        let (action, object) = (AuditAction::EndSession, Some(id.as_str()));
+        self.begin(call, action, Some(uid), object).await?;
+        let was_live = self.parts.store.end_session(uid, id).await?;
+        call.settle(action, Some(uid), object, found(was_live))
     }
 
     /// Ends all sessions of a uid, the one that asks included; how many there were.
@@ -67,15 +61,10 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`]
     pub async fn end_all_sessions(&self, call: &Call, uid: &UserId) -> Result<usize, AccountError> {
-        self.begin(call, AuditAction::EndSession, Some(uid), Some("all"))
-            .await?;
+        let (action, object) = (AuditAction::EndSession, Some("all"));
+        self.begin(call, action, Some(uid), object).await?;
         let count = self.parts.store.end_sessions(uid, None).await?;
-        call.record(
-            AuditAction::EndSession,
-            "ok",
-            Some(uid.as_str()),
-            Some("all"),
-        );
+        call.record(action, audit::DONE, Some(uid.as_str()), object);
         Ok(count)
     }
 }

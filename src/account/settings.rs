@@ -3,8 +3,11 @@
 use serde_json::value::RawValue;
 
 use crate::account::call::Call;
+use crate::account::halt::{Halt, Refuses};
 use crate::account::{AccountError, Accounts, is_administrator};
 use crate::model::account::Account;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::SettingsId;
 use crate::model::identity::Identity;
 use crate::telemetry::audit::AuditAction;
@@ -58,18 +61,25 @@ impl Document {
     }
 }
 
-/// Outcome of writing a document.
+/// Why a document was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum SettingsWritten {
-    /// Written.
-    Done,
+pub enum SettingsRefusal {
     /// There is no document of that id, or it is somebody else's.
     NotFound,
     /// Only administrators write the shared one.
     AdministratorsOnly,
     /// The account is not active any more.
     Changed,
+}
+
+impl Refuses for SettingsRefusal {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound => ErrorCode::NotFound,
+            Self::AdministratorsOnly => DenyReason::RoleMissing.into(),
+            Self::Changed => ErrorCode::AccountChanged,
+        }
+    }
 }
 
 /// Which document an id means to an account.
@@ -109,41 +119,38 @@ impl Accounts {
     /// Writes a document in place of the one before.
     ///
     /// # Errors
-    /// [`AccountError::Store`]
+    /// [`SettingsRefusal`], [`AccountError::Store`]
     pub async fn write_settings(
         &self,
         call: &Call,
         (account, identity): (&Account, &Identity),
         id: &str,
         document: Document,
-    ) -> Result<SettingsWritten, AccountError> {
-        let (owner, object) = match which(account, id) {
-            None => return Ok(SettingsWritten::NotFound),
-            Some(Which::Own(id)) => (Some(&account.uid), id.as_str()),
-            Some(Which::Shared) => (None, GLOBAL),
+    ) -> Result<(), Halt<SettingsRefusal>> {
+        let (owner, object) = match which(account, id).ok_or(SettingsRefusal::NotFound)? {
+            Which::Own(id) => (Some(&account.uid), id.as_str()),
+            Which::Shared => (None, GLOBAL),
         };
-        let subject = owner.map(crate::model::id::UserId::as_str);
-        let action = AuditAction::ChangeSettings;
-        if owner.is_none() && !is_administrator(identity) {
-            call.record(action, "role_missing", subject, Some(object));
-            return Ok(SettingsWritten::AdministratorsOnly);
-        }
-        self.begin(call, action, owner, Some(object)).await?;
-        let written = self.parts.store.put_settings(owner, document.0).await?;
-        let (outcome, code) = if written {
-            (SettingsWritten::Done, "ok")
-        } else {
-            (SettingsWritten::Changed, "account_changed")
+        let (action, object) = (AuditAction::ChangeSettings, Some(object));
+        let written = async {
+            if owner.is_none() && !is_administrator(identity) {
+                return Err(SettingsRefusal::AdministratorsOnly.into());
+            }
+            self.begin(call, action, owner, object).await?;
+            if self.parts.store.put_settings(owner, document.0).await? {
+                Ok(())
+            } else {
+                Err(SettingsRefusal::Changed.into())
+            }
         };
-        call.record(action, code, subject, Some(object));
-        Ok(outcome)
+        call.settle(action, owner, object, written.await)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::test_kit::{Kit, PASSWORD, identity};
+    use crate::account::test_kit::{Kit, PASSWORD, identity, refusal};
 
     fn document(text: &str) -> Document {
         Document::parse(text.as_bytes()).unwrap()
@@ -177,12 +184,20 @@ mod tests {
         let root = kit.administrator("root").await;
         let session = kit.login("anna", PASSWORD).await.unwrap().session.id;
         let cases = [
-            (&anna, anna.settings_id.as_str(), SettingsWritten::Done),
-            (&bert, anna.settings_id.as_str(), SettingsWritten::NotFound),
-            (&root, anna.settings_id.as_str(), SettingsWritten::NotFound),
-            (&anna, "global", SettingsWritten::AdministratorsOnly),
-            (&root, "global", SettingsWritten::Done),
-            (&root, "set-nothing0", SettingsWritten::NotFound),
+            (&anna, anna.settings_id.as_str(), None),
+            (
+                &bert,
+                anna.settings_id.as_str(),
+                Some(SettingsRefusal::NotFound),
+            ),
+            (
+                &root,
+                anna.settings_id.as_str(),
+                Some(SettingsRefusal::NotFound),
+            ),
+            (&anna, "global", Some(SettingsRefusal::AdministratorsOnly)),
+            (&root, "global", None),
+            (&root, "set-nothing0", Some(SettingsRefusal::NotFound)),
         ];
         for (who, id, expected) in cases {
             let caller = identity(who, Some(&session), &[]);
@@ -191,7 +206,7 @@ mod tests {
                 .accounts
                 .write_settings(&Call::default(), (who, &caller), id, document(&text))
                 .await;
-            assert_eq!(written.unwrap(), expected, "{} {id}", who.username);
+            assert_eq!(refusal(written), expected, "{} {id}", who.username);
         }
         let read =
             async |who: &Account, id: &str| kit.accounts.settings_document(who, id).await.unwrap();

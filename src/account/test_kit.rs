@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::account::admin::{Administration, AdministrationRefusal};
 use crate::account::call::Call;
-use crate::account::login::{Login, Opened};
-use crate::account::password::{PasswordSet, WantedPassword};
-use crate::account::register::{NewPerson, Register};
+use crate::account::halt::Halt;
+use crate::account::login::Opened;
+use crate::account::password::{PasswordRefusal, WantedPassword};
+use crate::account::register::NewPerson;
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::config::{Config, EnvOverlay, Tokens};
 use crate::crypto::password::PasswordPool;
@@ -153,17 +153,14 @@ impl Kit {
     pub(crate) async fn register(&self, name: &str) -> String {
         let person = NewPerson::parse(&format!("{name}@example.org"), name, "N. N.").unwrap();
         let outcome = self.accounts.register(&Call::default(), person).await;
-        assert_eq!(outcome.unwrap(), Register::Accepted);
+        assert_eq!(refusal(outcome), None);
         self.mailbox.token()
     }
 
     /// Registers somebody and sets [`PASSWORD`].
     pub(crate) async fn person(&self, name: &str) -> Account {
         let token = self.register(name).await;
-        match self.set_by_token(&token, None, PASSWORD).await {
-            PasswordSet::Done(account) => *account,
-            PasswordSet::Refused(refusal) => panic!("{refusal:?}"),
-        }
+        self.set_by_token(&token, None, PASSWORD).await.unwrap()
     }
 
     /// Makes an administrator with [`PASSWORD`].
@@ -174,10 +171,7 @@ impl Kit {
             .accounts
             .create(&Call::cli(), person, true, password)
             .await;
-        match created.unwrap() {
-            Administration::Done(account) => *account,
-            Administration::Refused(refusal) => panic!("{refusal:?}"),
-        }
+        created.unwrap()
     }
 
     pub(crate) async fn set_by_token(
@@ -185,19 +179,18 @@ impl Kit {
         token: &str,
         uid: Option<&str>,
         password: &str,
-    ) -> PasswordSet {
+    ) -> Result<Account, Halt<PasswordRefusal>> {
         self.accounts
             .set_password_by_token(&Call::default(), token, uid, wanted(password))
             .await
-            .unwrap()
     }
 
-    pub(crate) async fn login(&self, name: &str, password: &str) -> Option<Box<Opened>> {
+    pub(crate) async fn login(&self, name: &str, password: &str) -> Option<Opened> {
         let password = Secret::new(password.to_owned());
         match self.accounts.login(&Call::default(), name, password).await {
-            Ok(Login::Opened(opened)) => Some(opened),
-            Ok(Login::Refused | Login::Limited(_)) => None,
-            Err(error) => panic!("{error:?}"),
+            Ok(opened) => Some(opened),
+            Err(Halt::Refused(_)) => None,
+            Err(Halt::Failed(error)) => panic!("{error:?}"),
         }
     }
 
@@ -245,11 +238,12 @@ pub(crate) fn assertion_keys() -> Arc<SigningKeys> {
     Arc::new(keys.unwrap())
 }
 
-/// Why an account was neither made nor changed; `None`: it was.
-pub(crate) fn refusal(outcome: Administration) -> Option<AdministrationRefusal> {
-    match outcome {
-        Administration::Done(_) => None,
-        Administration::Refused(refusal) => Some(refusal),
+/// The refusal of a use case; `None`: it was carried out.
+pub(crate) fn refusal<T, R>(result: Result<T, Halt<R>>) -> Option<R> {
+    match result {
+        Ok(_) => None,
+        Err(Halt::Refused(refusal)) => Some(refusal),
+        Err(Halt::Failed(error)) => panic!("{error:?}"),
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::auth::caller::Caller;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::KeyId;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::refusal_fault::RefusalFault;
@@ -123,16 +124,22 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
+    /// Its row in the table of error codes.
+    #[must_use]
+    pub const fn error_code(self) -> ErrorCode {
+        match self {
+            Self::Store => ErrorCode::StoreUnavailable,
+            Self::RoleSource => ErrorCode::RoleSourceUnavailable,
+            Self::Issuer => ErrorCode::IssuerUnavailable,
+            Self::Signing => ErrorCode::SigningUnavailable,
+            Self::Overloaded => ErrorCode::Overloaded,
+        }
+    }
+
     /// The stable code, in the answer and the record.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::Store => "store_unavailable",
-            Self::RoleSource => "role_source_unavailable",
-            Self::Issuer => "issuer_unavailable",
-            Self::Signing => "signing_unavailable",
-            Self::Overloaded => "overloaded",
-        }
+        self.error_code().code()
     }
 }
 

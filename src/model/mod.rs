@@ -13,6 +13,7 @@ pub mod credential;
 pub mod deny;
 pub mod email;
 pub mod endpoint;
+pub mod error_code;
 pub mod field_name;
 pub mod forwarding;
 pub mod id;

@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use crate::account::admin::{Administration, AdministrationRefusal};
-use crate::account::api_keys::{KeyCreation, KeyUpdate, WantedKey};
+use crate::account::api_keys::WantedKey;
 use crate::account::call::Call;
+use crate::account::halt::{Halt, NotFound};
 use crate::account::key_terms::KeyRefusal;
 use crate::account::key_terms::WantedRole;
-use crate::account::members::{Members, Resource};
+use crate::account::members::Resource;
 use crate::account::page::{Page, shown_all};
-use crate::account::password::PasswordRefusal;
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::auth;
@@ -25,7 +24,7 @@ use crate::model::token_fault::FaultKind;
 use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
 use crate::operator::explain::{as_field, explain};
 use crate::operator::named::{find, find_active};
-use crate::operator::refusal::{Stop, refused};
+use crate::operator::refusal::Stop;
 use crate::operator::{backup, import, key_files};
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
@@ -75,7 +74,7 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             let created = accounts
                 .create(&Call::cli(), person, admin, password)
                 .await?;
-            let mut account = administered(created)?;
+            let mut account = shown(&created);
             if let Some(fields) = account.as_object_mut().filter(|_| is_invited) {
                 let told = format!("mailed to {identity}: its link sets the first password");
                 fields.insert("invitation".to_owned(), told.into());
@@ -105,11 +104,10 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             account, password, ..
         } => {
             let account = find(accounts, &account).await?;
-            administered(
-                accounts
-                    .set_password(&Call::cli(), &account.uid, password)
-                    .await?,
-            )
+            let account = accounts
+                .set_password(&Call::cli(), &account.uid, password)
+                .await?;
+            Ok(shown(&account))
         }
     }
 }
@@ -124,21 +122,10 @@ async fn set_status(
         status: Some(status),
         ..AccountChange::default()
     };
-    administered(
-        accounts
-            .change(&Call::cli(), Actor::Operator, &account.account_id, change)
-            .await?,
-    )
-}
-
-fn administered(outcome: Administration) -> Result<Value, Stop> {
-    match outcome {
-        Administration::Done(account) => Ok(shown(&account)),
-        Administration::Refused(AdministrationRefusal::Password(PasswordRefusal::Rule(fault))) => {
-            Err(Stop::Refused(fault.detail()))
-        }
-        Administration::Refused(refusal) => Err(refused(refusal.code())),
-    }
+    let account = accounts
+        .change(&Call::cli(), Actor::Operator, &account.account_id, change)
+        .await?;
+    Ok(shown(&account))
 }
 
 fn shown(account: &Account) -> Value {
@@ -181,21 +168,18 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                 rate_per_minute,
                 resources: wanted_roles(&resources)?,
             };
-            match accounts
+            let issued = accounts
                 .create_api_key_for(&Call::cli(), &owner, wanted)
-                .await?
-            {
-                KeyCreation::Created { key, secret } => {
-                    let mut value = shown_key(&key, None);
-                    if let Some(fields) = value.as_object_mut() {
-                        fields.insert("apikey".to_owned(), Value::from(secret.expose()));
-                    }
-                    Ok(value)
-                }
-                KeyCreation::Refused(KeyRefusal::Invalid(invalid)) => Err(invalid.into()),
-                KeyCreation::Refused(KeyRefusal::ScopeUnknown) => Err(scope_unknown(accounts)),
-                KeyCreation::Refused(refusal) => Err(refused(refusal.code())),
+                .await
+                .map_err(|halt| match halt {
+                    Halt::Refused(KeyRefusal::ScopeUnknown) => scope_unknown(accounts),
+                    halt => halt.into(),
+                })?;
+            let mut value = shown_key(&issued.key, None);
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("apikey".to_owned(), Value::from(issued.secret.expose()));
             }
+            Ok(value)
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
@@ -204,18 +188,19 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
         ApikeyCommand::Confirm { account, id } => confirm(accounts, &account, id).await,
         ApikeyCommand::Revoke { account, id } => {
             let owner = find(accounts, &account).await?;
-            let unknown = || Stop::Refused("the account has no such key".to_owned());
-            let id = KeyId::parse(&id).map_err(|_| unknown())?;
-            let was_there = accounts
-                .revoke_api_key(&Call::cli(), &owner.uid, &id)
-                .await?;
-            if was_there {
-                Ok(json!({ "revoked": id }))
-            } else {
-                Err(unknown())
+            let id = KeyId::parse(&id).map_err(|_| key_unknown())?;
+            let revoked = accounts.revoke_api_key(&Call::cli(), &owner.uid, &id).await;
+            match revoked {
+                Ok(()) => Ok(json!({ "revoked": id })),
+                Err(Halt::Refused(NotFound)) => Err(key_unknown()),
+                Err(Halt::Failed(error)) => Err(error.into()),
             }
         }
     }
+}
+
+fn key_unknown() -> Stop {
+    Stop::Refused("the account has no such key".to_owned())
 }
 
 fn scope_unknown(accounts: &Accounts) -> Stop {
@@ -250,17 +235,16 @@ async fn confirm(accounts: &Accounts, account: &str, id: Option<String>) -> Resu
             keys_suspended: Some(false),
             ..AccountChange::default()
         };
-        let changed = accounts
+        accounts
             .change(&call, Actor::Operator, &owner.account_id, change)
             .await?;
-        return administered(changed).map(|_| json!({ "confirmed": "all" }));
+        return Ok(json!({ "confirmed": "all" }));
     };
-    let unknown = || Stop::Refused("the account has no such key".to_owned());
-    let id = KeyId::parse(&id).map_err(|_| unknown())?;
-    match accounts.confirm_api_key_for(&call, &owner, &id).await? {
-        KeyUpdate::Done(key) => Ok(json!({ "confirmed": key.id })),
-        KeyUpdate::Refused(KeyRefusal::NoKey) => Err(unknown()),
-        KeyUpdate::Refused(refusal) => Err(refused(refusal.code())),
+    let id = KeyId::parse(&id).map_err(|_| key_unknown())?;
+    match accounts.confirm_api_key_for(&call, &owner, &id).await {
+        Ok(key) => Ok(json!({ "confirmed": key.id })),
+        Err(Halt::Refused(KeyRefusal::NoKey)) => Err(key_unknown()),
+        Err(halt) => Err(halt.into()),
     }
 }
 
@@ -306,11 +290,9 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         } => {
             let uid = find_active(accounts, &account).await?.uid;
             let resource = declared(accounts, &resource, &id)?;
-            done(
-                accounts
-                    .set_member(&call, Actor::Operator, &resource, (&uid, &level))
-                    .await?,
-            )?;
+            accounts
+                .set_member(&call, Actor::Operator, &resource, (&uid, &level))
+                .await?;
             Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "level": level }))
         }
         MemberCommand::Remove {
@@ -320,11 +302,9 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         } => {
             let uid = find(accounts, &account).await?.uid;
             let resource = declared(accounts, &resource, &id)?;
-            done(
-                accounts
-                    .end_member(&call, Actor::Operator, &resource, &uid)
-                    .await?,
-            )?;
+            accounts
+                .end_member(&call, Actor::Operator, &resource, &uid)
+                .await?;
             Ok(json!({ "uid": uid, "resource": resource.kind, "id": resource.id, "ended": true }))
         }
         MemberCommand::List { resource, id } => {
@@ -332,7 +312,7 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
             let resource = &resource;
             let page = |after: Option<UserId>| async move {
                 let page = accounts.members(Actor::Operator, resource, after.as_ref());
-                done(page.await?)
+                page.await
             };
             let shown = |(uid, level)| json!({ "uid": uid, "level": level });
             Ok(Value::Array(shown_all(page, shown).await?))
@@ -345,13 +325,6 @@ fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Stop>
     accounts
         .resource(kind, id)
         .ok_or_else(|| Stop::Refused(wrong.to_owned()))
-}
-
-fn done<T>(outcome: Members<T>) -> Result<T, Stop> {
-    match outcome {
-        Members::Done(value) => Ok(value),
-        Members::Refused(refusal) => Err(refused(refusal.code())),
-    }
 }
 
 /// Whose a bearer token is, if a request with it would be recognised.

@@ -1,6 +1,9 @@
 //! Why a command of the operator's was not carried out, in words.
 
-use crate::account::{AccountError, InvalidField};
+use crate::account::AccountError;
+use crate::account::halt::{Halt, Refuses};
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::telemetry::log::with_causes;
 
 /// Why a command gave no value: for the operator to read.
@@ -15,27 +18,43 @@ impl From<AccountError> for Stop {
     }
 }
 
-impl From<InvalidField> for Stop {
-    fn from(invalid: InvalidField) -> Self {
-        Self::Refused(format!("{}: {}", invalid.field, invalid.expected))
+impl<R: Refuses> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        let detail = refusal.detail();
+        Self::Refused(detail.unwrap_or_else(|| advice(refusal.code())))
+    }
+}
+
+impl<R: Refuses> From<Halt<R>> for Stop {
+    fn from(halt: Halt<R>) -> Self {
+        match halt {
+            Halt::Refused(refusal) => refusal.into(),
+            Halt::Failed(error) => error.into(),
+        }
     }
 }
 
 /// A refusal as the operator reads it: what stands in the way and what would help, then the code.
-pub(crate) fn refused(code: &str) -> Stop {
-    let why = match code {
-        "not_found" => "there is no such account or membership",
-        "username_taken" => "the name belongs to another account",
-        "identity_taken" => "the address belongs to another account",
-        "account_pending" => "the account is pending: the link in its mail sets the first password",
-        "account_changed" | "membership_changed" => "it has changed meanwhile: try again",
-        "scope_missing" => "scopes that begin with auth: go to administrators only",
-        "apikey_limit" => "the account has as many keys as it may have: revoke one first",
-        "membership_limit" => {
+fn advice(refused: ErrorCode) -> String {
+    let why = match refused {
+        ErrorCode::NotFound => "there is no such account or membership",
+        ErrorCode::UsernameTaken => "the name belongs to another account",
+        ErrorCode::IdentityTaken => "the address belongs to another account",
+        ErrorCode::AccountPending => {
+            "the account is pending: the link in its mail sets the first password"
+        }
+        ErrorCode::AccountChanged | ErrorCode::MembershipChanged => {
+            "it has changed meanwhile: try again"
+        }
+        ErrorCode::Denied(DenyReason::ScopeMissing) => {
+            "scopes that begin with auth: go to administrators only"
+        }
+        ErrorCode::KeyLimit => "the account has as many keys as it may have: revoke one first",
+        ErrorCode::MembershipLimit => {
             "the account has as many memberships, or the resource as many members, as it may have"
         }
-        "level_unknown" => "the level must be one of [roles] levels",
+        ErrorCode::LevelUnknown => "the level must be one of [roles] levels",
         _ => "this is refused",
     };
-    Stop::Refused(format!("{why} ({code})"))
+    format!("{why} ({})", refused.code())
 }

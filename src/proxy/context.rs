@@ -10,6 +10,7 @@ use crate::auth::client::Client;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::{KeyId, RequestId};
 use crate::model::refusal_fault::RefusalFault;
 use crate::proxy::attempt::Attempt;
@@ -53,7 +54,7 @@ impl Fault {
             Self::Upstream(code) => Some(code),
             Self::Caller => None,
             Self::Drained => Some("drained"),
-            Self::Own => Some("internal_error"),
+            Self::Own => Some(ErrorCode::Internal.code()),
         }
     }
 }

@@ -15,6 +15,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::auth::grant::{Denial, Unavailable};
 use crate::model::deny::{DenyReason, challenge};
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
@@ -51,9 +52,21 @@ enum Extra {
     Retry(u32),
 }
 
+impl From<ErrorCode> for Problem {
+    fn from(code: ErrorCode) -> Self {
+        let (status, code, title) = code.row();
+        Self {
+            status,
+            code,
+            title,
+            extra: None,
+        }
+    }
+}
+
 impl From<DenyReason> for Problem {
     fn from(reason: DenyReason) -> Self {
-        Self::with_status(reason, reason.status())
+        Self::denied(ErrorCode::Denied(reason), reason)
     }
 }
 
@@ -70,24 +83,20 @@ impl Problem {
     /// What a proxy is told that asks about the request of another.
     #[must_use]
     pub fn for_proxy(reason: DenyReason) -> Self {
-        Self::with_status(reason, reason.status_for_proxy())
+        Self::denied(ErrorCode::DeniedToProxy(reason), reason)
     }
 
-    fn with_status(reason: DenyReason, status: u16) -> Self {
+    fn denied(code: ErrorCode, reason: DenyReason) -> Self {
+        let problem = Self::from(code);
         let challenge = reason.challenge_error();
-        let extra = match status {
+        let extra = match problem.status {
             401 => Some(Extra::Challenge(challenge)),
             405 => Some(Extra::Allow(METHODS.into())),
             429 => Some(Extra::Retry(1)),
             _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
             _ => None,
         };
-        Self {
-            status,
-            code: reason.code(),
-            title: reason.title(),
-            extra,
-        }
+        Self { extra, ..problem }
     }
 }
 
@@ -108,10 +117,9 @@ impl From<&Denial> for Problem {
 impl From<Unavailable> for Problem {
     fn from(cause: Unavailable) -> Self {
         Self {
-            status: 503,
-            code: cause.code(),
             title: "This cannot be decided right now",
             extra: Some(Extra::Retry(1)),
+            ..cause.error_code().into()
         }
     }
 }
@@ -146,16 +154,14 @@ pub fn cause_of(error: &Error) -> Cause {
         ) => Cause::CallerGone,
         (ErrorSource::Downstream, _) => Cause::Refused(DenyReason::RequestMalformed),
         _ => Cause::Own(Problem {
-            status: 500,
-            code: "internal_error",
             title: "The gateway failed",
-            extra: None,
+            ..ErrorCode::Internal.into()
         }),
     }
 }
 
 fn upstream_problem(kind: &ErrorType) -> Problem {
-    let (status, code, title) = match kind {
+    let code = match kind {
         ErrorType::ConnectTimedout
         | ErrorType::ConnectRefused
         | ErrorType::ConnectNoRoute
@@ -164,28 +170,11 @@ fn upstream_problem(kind: &ErrorType) -> Problem {
         | ErrorType::SocketError
         | ErrorType::BindError
         | ErrorType::TLSHandshakeFailure
-        | ErrorType::TLSHandshakeTimedout => (
-            502,
-            "upstream_unreachable",
-            "The service behind this cannot be reached",
-        ),
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => (
-            504,
-            "upstream_timeout",
-            "The service behind this did not answer in time",
-        ),
-        _ => (
-            502,
-            "upstream_error",
-            "The service behind this did not answer as it should",
-        ),
+        | ErrorType::TLSHandshakeTimedout => ErrorCode::UpstreamUnreachable,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => ErrorCode::UpstreamTimeout,
+        _ => ErrorCode::UpstreamError,
     };
-    Problem {
-        status,
-        code,
-        title,
-        extra: None,
-    }
+    code.into()
 }
 
 /// Writes a problem, and leaves the connection so that nothing unread can be taken for a request: a small body is read

@@ -191,7 +191,7 @@ pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unreco
 /// The outcome of an event that tells what is about to be done.
 pub const BEGUN: &str = "begun";
 /// The outcome of an event that tells what was done.
-const DONE: &str = "ok";
+pub const DONE: &str = "ok";
 
 /// One event as it is written: every field in every line, `null` for what is not known.
 #[derive(Default, serde::Serialize)]

@@ -202,10 +202,8 @@ pub(in crate::web) fn refusal<'a>(
     headers: &'a HeaderMap,
 ) -> Refusal<'a> {
     let (status, code, title) = problem.kind.row();
-    let limited = match problem.kind {
-        Kind::LoginLimited(limit) => u32::try_from(limit.wait.as_secs() + 1).ok(),
-        _ => None,
-    };
+    let limit = problem.limit;
+    let limited = limit.and_then(|limit| u32::try_from(limit.wait.as_secs() + 1).ok());
     Refusal {
         status,
         code,
@@ -252,7 +250,7 @@ pub(in crate::web) fn finished(
         match problem.kind {
             Kind::HashingBusy => metrics.password_pool_busy(),
             Kind::StoreUnavailable | Kind::WriteUnknown => metrics.store_error(),
-            Kind::LoginLimited(_) => metrics.login_limited(),
+            Kind::LoginLimited => metrics.login_limited(),
             Kind::LimitsFull => metrics.limits_full(),
             _ => {}
         }

@@ -51,19 +51,6 @@ pub enum Guess {
     Limited(Limit),
 }
 
-impl Guess {
-    /// The outcome for the audit trail.
-    #[must_use]
-    pub const fn outcome(self) -> &'static str {
-        match self {
-            Self::Right { .. } => "ok",
-            Self::Wrong => "login_refused",
-            Self::Unseen => "account_limited",
-            Self::Limited(_) => "login_limited",
-        }
-    }
-}
-
 impl Accounts {
     /// Looks at a password, unless too many have failed already.
     ///
@@ -270,7 +257,7 @@ impl Accounts {
 }
 
 impl<'a> Guesser<'a> {
-    fn account(self) -> Option<&'a Account> {
+    pub(in crate::account) fn account(self) -> Option<&'a Account> {
         match self {
             Self::Stranger { account, .. } => account,
             Self::Owner(account) => Some(account),

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::account::login::Login;
-use crate::account::password::PasswordSet;
-use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, wanted};
+use crate::account::halt::{Halt, Refuses};
+use crate::account::test_kit::{Kit, OTHER, PASSWORD, config, refusal, wanted};
 use crate::crypto::password::PasswordPool;
 use crate::limit::CounterSets;
 use crate::model::clock::Clock;
@@ -25,10 +24,12 @@ const AWAY: &str = "198.51.100.7";
 async fn login(kit: &Kit, network: &str, name: &str, password: &str) -> String {
     let password = Secret::new(password.to_owned());
     match kit.accounts.login(&from(network), name, password).await {
-        Ok(Login::Opened(_)) => "ok".to_owned(),
-        Ok(Login::Refused) => "refused".to_owned(),
-        Ok(Login::Limited(limit)) => limit.wait.as_secs().to_string(),
-        Err(error) => panic!("{error:?}"),
+        Ok(_) => "ok".to_owned(),
+        Err(Halt::Refused(refusal)) => match refusal.limit() {
+            None => "refused".to_owned(),
+            Some(limit) => limit.wait.as_secs().to_string(),
+        },
+        Err(Halt::Failed(error)) => panic!("{error:?}"),
     }
 }
 
@@ -158,10 +159,7 @@ async fn all_places_count_together_and_a_login_is_told() {
         let who = (&anna.uid, &session);
         let call = from(HOME);
         let changed = kit.accounts.change_password(&call, who, old, wanted(new));
-        match changed.await.unwrap() {
-            PasswordSet::Done(_) => "ok",
-            PasswordSet::Refused(refusal) => refusal.code(),
-        }
+        refusal(changed.await).map_or("ok", |refusal| refusal.outcome())
     };
     for _ in 0..2 {
         fail(&kit, HOME, "anna", 1).await;
@@ -190,7 +188,7 @@ async fn a_new_password_by_mail_lets_its_owner_in_at_once() {
     let set = kit
         .accounts
         .set_password_by_token(&call, &token, uid, wanted(OTHER));
-    assert!(matches!(set.await.unwrap(), PasswordSet::Done(_)));
+    assert!(set.await.is_ok());
     assert_eq!(login(&kit, HOME, "anna", OTHER).await, "ok");
 }
 
@@ -205,8 +203,7 @@ async fn of_two_hundred_at_once_five_are_looked_at() {
             let password = Secret::new(format!("wrong {number}"));
             let call = from(HOME);
             match kit.accounts.login(&call, "anna", password).await {
-                Ok(Login::Refused) => true,
-                Ok(Login::Limited(_)) => false,
+                Err(Halt::Refused(refusal)) => refusal.limit().is_none(),
                 other => panic!("{other:?}"),
             }
         });
@@ -310,7 +307,10 @@ async fn without_room_to_count_nothing_is_looked_at() {
     for name in ["anna", "nobody"] {
         let password = Secret::new(PASSWORD.to_owned());
         let outcome = kit.accounts.login(&from(AWAY), name, password).await;
-        assert!(matches!(outcome, Err(AccountError::Uncounted)), "{name}");
+        assert!(
+            matches!(outcome, Err(Halt::Failed(AccountError::Uncounted))),
+            "{name}"
+        );
     }
     fail(&kit, HOME, "anna", 4).await;
     assert_eq!(login(&kit, HOME, "anna", PASSWORD).await, "600");

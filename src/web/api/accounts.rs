@@ -4,7 +4,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::account::InvalidField;
-use crate::account::admin::{Administration, AdministrationRefusal};
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
@@ -12,7 +11,6 @@ use crate::model::id::{AccountId, SessionId};
 use crate::model::identity::Principal;
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};
-use crate::web::api::password;
 use crate::web::api::session::SessionAnswer;
 use crate::web::body::{JsonBody, Place, Query};
 use crate::web::caller::{Administrator, Recognised};
@@ -112,14 +110,11 @@ pub(in crate::web) async fn change(
         password_must_change: body.password_must_change,
         keys_suspended: body.apikeys_suspended,
     };
-    let outcome = caller
+    let account = caller
         .accounts()
         .change(&caller.call(), caller.actor(), &id, change)
         .await?;
-    match outcome {
-        Administration::Done(account) => Ok(Json((*account).into())),
-        Administration::Refused(refusal) => Err(problem(&refusal)),
-    }
+    Ok(Json(account.into()))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -149,14 +144,11 @@ pub(in crate::web) async fn invite(
     let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
     let roles = roles(body.roles.unwrap_or_default())?;
     let is_admin = body.is_admin.unwrap_or(false);
-    let outcome = caller
+    let account = caller
         .accounts()
         .invite(&caller.call(), person, is_admin, roles)
         .await?;
-    match outcome {
-        Administration::Done(account) => Ok(Created((*account).into())),
-        Administration::Refused(refusal) => Err(problem(&refusal)),
-    }
+    Ok(Created(account.into()))
 }
 
 /// Removes an account for ever.
@@ -165,14 +157,11 @@ pub(in crate::web) async fn remove(
     Place(id): Place<String>,
 ) -> Result<NoContent, Problem> {
     let id = AccountId::parse(&id).map_err(|_| Kind::NotFound)?;
-    let outcome = caller
+    caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)
         .await?;
-    match outcome {
-        Administration::Done(_) => Ok(NoContent),
-        Administration::Refused(refusal) => Err(problem(&refusal)),
-    }
+    Ok(NoContent)
 }
 
 /// The sessions of one account.
@@ -232,17 +221,4 @@ fn roles(texts: Vec<String>) -> Result<Vec<Role>, InvalidField> {
         field: "roles",
         expected: "each of 1 to 255 visible ASCII characters without comma",
     })
-}
-
-fn problem(refusal: &AdministrationRefusal) -> Problem {
-    match refusal {
-        AdministrationRefusal::NoAccount => Kind::NotFound.into(),
-        AdministrationRefusal::UsernameTaken => Kind::UsernameTaken.into(),
-        AdministrationRefusal::IdentityTaken => Kind::IdentityTaken.into(),
-        AdministrationRefusal::OwnAccount => Kind::OwnAccount.into(),
-        AdministrationRefusal::Pending => Kind::AccountPending.into(),
-        AdministrationRefusal::RoleReserved => Kind::RoleReserved.into(),
-        AdministrationRefusal::Changed => Kind::AccountChanged.into(),
-        AdministrationRefusal::Password(refusal) => password::problem(refusal),
-    }
 }

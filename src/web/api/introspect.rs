@@ -18,7 +18,7 @@ use crate::snapshot::RequestScope;
 use crate::web::answer::Json;
 use crate::web::body::OAuthForm;
 use crate::web::caller::{Anybody, own_view};
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{Kind, OAuthProblem};
 
 /// What a token says. All but `active` is there for active tokens only.
 #[derive(Default, Serialize, JsonSchema)]
@@ -54,18 +54,17 @@ pub(in crate::web) async fn introspect(
 ) -> Result<Json<IntrospectionAnswer>, OAuthProblem> {
     let authorizer = &scope.snapshot.authorizer;
     let api_key_header = &scope.snapshot.config.account.api_key_header;
-    let credentials = with_basic(headers, api_key_header).map_err(Problem::from)?;
+    let credentials = with_basic(headers, api_key_header)?;
     let view = own_view(&scope, &Method::POST, &credentials);
-    let found = scope.recognise(&view).await;
-    let found = found.map_err(Problem::from)?;
-    let caller = found.ok_or_else(|| Problem::from(DenyReason::CredentialMissing))?;
+    let found = scope.recognise(&view).await?;
+    let caller = found.ok_or(DenyReason::CredentialMissing)?;
     if let Principal::Own { account, .. } = &caller.principal
         && account.password_must_change
     {
-        return Err(Problem::from(DenyReason::PasswordMustChange).into());
+        return Err(DenyReason::PasswordMustChange.into());
     }
     if caller.own_uid().is_none() {
-        return Err(Problem::from(Kind::LoginNeeded).into());
+        return Err(Kind::LoginNeeded.into());
     }
     let token = form.one("token")?;
     let Some(as_sent) = as_headers(token) else {
@@ -74,7 +73,7 @@ pub(in crate::web) async fn introspect(
     let asked = match authorizer.authenticate(&as_sent, scope.client).await {
         Ok(asked) => asked,
         Err(Stop::Deny(_) | Stop::Wait(_)) => None,
-        Err(stop @ Stop::Fail(_)) => return Err(Problem::from(stop).into()),
+        Err(stop @ Stop::Fail(_)) => return Err(stop.into()),
     };
     let known = asked
         .filter(|asked| may_know(&caller, asked))

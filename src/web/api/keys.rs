@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::account::api_keys::{KeyCreation, KeyUpdate, OVERLAP_S_MAX, WantedChange, WantedKey};
-use crate::account::key_terms::KeyRefusal;
+use crate::account::api_keys::{IssuedKey, OVERLAP_S_MAX, WantedChange, WantedKey};
 use crate::account::key_terms::{
     NAME_CHARS_MAX, NETWORKS_MAX, RATE_MAX, RESOURCES_MAX, WantedRole,
 };
@@ -12,7 +11,6 @@ use crate::account::{Accounts, InvalidField};
 use crate::model::access::{Membership, Scope};
 use crate::model::account::ApiKey;
 use crate::model::clock::Timestamp;
-use crate::model::deny::DenyReason;
 use crate::model::id::KeyId;
 use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
@@ -206,11 +204,11 @@ pub(in crate::web) async fn create(
         rate_per_minute: body.rate_per_minute,
         resources: body.resources.map(roles),
     };
-    let outcome = login
+    let issued = login
         .accounts()
         .create_api_key(&login.call(), &login.identity, wanted)
         .await?;
-    Ok(Created(with_secret(outcome, None)?))
+    Ok(Created(with_secret(issued, None)))
 }
 
 /// Changes one of one's own keys.
@@ -233,16 +231,11 @@ pub(in crate::web) async fn change(
         suspended: body.suspended,
     };
     let accounts = login.accounts();
-    let outcome = accounts
+    let key = accounts
         .update_api_key(&login.call(), &login.identity, &id, wanted)
         .await?;
-    match outcome {
-        KeyUpdate::Done(key) => {
-            let used = last_used(accounts, &key).await?;
-            Ok(Json(KeyAnswer::new(*key, None, used)))
-        }
-        KeyUpdate::Refused(refusal) => Err(problem(refusal)),
-    }
+    let used = last_used(accounts, &key).await?;
+    Ok(Json(KeyAnswer::new(key, None, used)))
 }
 
 /// Makes another secret for one of one's own keys, shown in this answer only.
@@ -254,40 +247,21 @@ pub(in crate::web) async fn rotate(
     let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
     let accounts = login.accounts();
-    let outcome = accounts
+    let issued = accounts
         .rotate_api_key(&login.call(), &login.account, &id, overlap_s)
         .await?;
-    let used = match &outcome {
-        KeyCreation::Created { key, .. } => last_used(accounts, key).await?,
-        KeyCreation::Refused(_) => None,
-    };
-    Ok(Json(with_secret(outcome, used)?))
+    let used = last_used(accounts, &issued.key).await?;
+    Ok(Json(with_secret(issued, used)))
 }
 
-fn with_secret(outcome: KeyCreation, used: Option<Timestamp>) -> Result<KeyAnswer, Problem> {
-    match outcome {
-        KeyCreation::Created { key, secret } => {
-            let shown = secret.expose().to_owned();
-            Ok(KeyAnswer::new(*key, Some(shown), used))
-        }
-        KeyCreation::Refused(refusal) => Err(problem(refusal)),
-    }
+fn with_secret(issued: IssuedKey, used: Option<Timestamp>) -> KeyAnswer {
+    let shown = issued.secret.expose().to_owned();
+    KeyAnswer::new(issued.key, Some(shown), used)
 }
 
 async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp>, Problem> {
     let used = accounts.keys_used(std::slice::from_ref(key)).await?;
     Ok(used.into_iter().next().flatten())
-}
-
-fn problem(refusal: KeyRefusal) -> Problem {
-    match refusal {
-        KeyRefusal::Invalid(invalid) => invalid.into(),
-        KeyRefusal::ScopeUnknown => Kind::ScopeUnknown.into(),
-        KeyRefusal::ScopeMissing => DenyReason::ScopeMissing.into(),
-        KeyRefusal::TooMany => Kind::KeyLimit.into(),
-        KeyRefusal::NoAccount | KeyRefusal::NoKey => Kind::NotFound.into(),
-        KeyRefusal::Changed => Kind::AccountChanged.into(),
-    }
 }
 
 /// One's own keys.
@@ -325,13 +299,9 @@ pub(in crate::web) async fn revoke(
 ) -> Result<NoContent, Problem> {
     let id = KeyId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
-    if login
+    login
         .accounts()
         .revoke_api_key(&login.call(), uid, &id)
-        .await?
-    {
-        Ok(NoContent)
-    } else {
-        Err(Kind::NotFound.into())
-    }
+        .await?;
+    Ok(NoContent)
 }

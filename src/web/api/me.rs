@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Accounts;
-use crate::account::me::{IdentityConfirmed, Me, MeRefusal, OwnChange};
+use crate::account::me::OwnChange;
 use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
@@ -92,17 +92,10 @@ pub(in crate::web) async fn change(
     };
     let is_mailed = identity.is_some();
     let change = OwnChange::parse(body.name.as_deref(), identity)?;
-    let outcome = login
+    login
         .accounts()
         .change_me(&login.call(), &login.account.uid, change)
         .await?;
-    match outcome {
-        Me::Done => {}
-        Me::Refused(MeRefusal::WrongPassword) => return Err(Kind::PasswordWrong.into()),
-        Me::Refused(MeRefusal::Limited(limit)) => return Err(Problem::login_limited(limit)),
-        Me::Refused(MeRefusal::IdentityTaken) => return Err(Kind::IdentityTaken.into()),
-        Me::Refused(MeRefusal::Changed) => return Err(Kind::AccountChanged.into()),
-    }
     if is_mailed {
         even_out(clock.as_ref(), started).await;
     }
@@ -123,13 +116,10 @@ pub(in crate::web) async fn confirm_identity(
     JsonBody(body): JsonBody<IdentityBody>,
 ) -> Result<Json<PasswordAnswer>, Problem> {
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let account = accounts
         .confirm_identity(&call(&scope, None), body.token.expose())
         .await?;
-    match outcome {
-        IdentityConfirmed::Done(account) => Ok(Json((*account).into())),
-        IdentityConfirmed::Refused => Err(Kind::TokenInvalid.into()),
-    }
+    Ok(Json(account.into()))
 }
 
 #[derive(Serialize, JsonSchema)]

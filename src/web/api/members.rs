@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::members::{MemberRefusal, Members, Resource};
-use crate::model::deny::DenyReason;
+use crate::account::members::Resource;
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
 use crate::web::body::{JsonBody, Place, Query};
@@ -39,11 +38,9 @@ pub(in crate::web) async fn list(
         .accounts()
         .members(caller.actor(), &resource, after.as_ref())
         .await?;
-    Ok(Json(List::page(done(found)?, |(uid, level)| {
-        MemberAnswer {
-            uid: uid.into(),
-            level: level.into(),
-        }
+    Ok(Json(List::page(found, |(uid, level)| MemberAnswer {
+        uid: uid.into(),
+        level: level.into(),
     })))
 }
 
@@ -54,7 +51,7 @@ pub(in crate::web) async fn show(
 ) -> Result<Json<MemberAnswer>, Problem> {
     let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
     let accounts = caller.accounts();
-    let level = done(accounts.member(caller.actor(), &resource, &uid).await?)?;
+    let level = accounts.member(caller.actor(), &resource, &uid).await?;
     Ok(Json(MemberAnswer {
         uid: uid.into(),
         level: level.into(),
@@ -69,11 +66,10 @@ pub(in crate::web) async fn set(
 ) -> Result<Json<MemberAnswer>, Problem> {
     let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
     let change = (&uid, body.level.as_str());
-    let outcome = caller
+    caller
         .accounts()
         .set_member(&caller.call(), caller.actor(), &resource, change)
         .await?;
-    done(outcome)?;
     Ok(Json(MemberAnswer {
         uid: uid.into(),
         level: body.level,
@@ -86,11 +82,10 @@ pub(in crate::web) async fn end(
     Place((kind, id, uid)): Place<(String, String, String)>,
 ) -> Result<NoContent, Problem> {
     let (resource, uid) = (resource(&caller, &kind, &id)?, user(&uid)?);
-    let outcome = caller
+    caller
         .accounts()
         .end_member(&caller.call(), caller.actor(), &resource, &uid)
         .await?;
-    done(outcome)?;
     Ok(NoContent)
 }
 
@@ -101,17 +96,4 @@ fn resource(caller: &Recognised, kind: &str, id: &str) -> Result<Resource, Probl
 
 fn user(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|_| Kind::NotFound.into())
-}
-
-fn done<T>(outcome: Members<T>) -> Result<T, Problem> {
-    match outcome {
-        Members::Done(value) => Ok(value),
-        Members::Refused(refusal) => Err(match refusal {
-            MemberRefusal::LevelUnknown => Kind::LevelUnknown.into(),
-            MemberRefusal::NotAllowed => DenyReason::RoleMissing.into(),
-            MemberRefusal::NoAccount | MemberRefusal::NoMember => Kind::NotFound.into(),
-            MemberRefusal::Changed => Kind::MembershipChanged.into(),
-            MemberRefusal::TooMany => Kind::MembershipLimit.into(),
-        }),
-    }
 }

@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::password::{PasswordRefusal, PasswordSet, WantedPassword};
-use crate::account::reset::Reset;
+use crate::account::password::WantedPassword;
 use crate::model::account::Account;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
@@ -66,7 +65,7 @@ pub(in crate::web) async fn set(
         verify: body.verify_password,
         revoke_keys: body.revoke_keys.unwrap_or(false),
     };
-    let outcome = match (body.reset_token, body.old_password) {
+    let account = match (body.reset_token, body.old_password) {
         (Some(token), None) => {
             // A token says whose password it sets; whoever else is logged in here has no part in it.
             let accounts = &scope.snapshot.accounts;
@@ -92,22 +91,7 @@ pub(in crate::web) async fn set(
             return Err(Problem::because(Kind::BodyMalformed, detail));
         }
     };
-    match outcome {
-        PasswordSet::Done(account) => Ok(Json((*account).into())),
-        PasswordSet::Refused(refusal) => Err(problem(&refusal)),
-    }
-}
-
-/// The answer to a password that was not set.
-pub(in crate::web) fn problem(refusal: &PasswordRefusal) -> Problem {
-    match refusal {
-        PasswordRefusal::Mismatch => Kind::PasswordMismatch.into(),
-        PasswordRefusal::Rule(fault) => Problem::because(Kind::PasswordRefused, fault.detail()),
-        PasswordRefusal::TokenInvalid => Kind::TokenInvalid.into(),
-        PasswordRefusal::WrongOld => Kind::PasswordWrong.into(),
-        PasswordRefusal::Limited(limit) => Problem::login_limited(*limit),
-        PasswordRefusal::Changed => Kind::AccountChanged.into(),
-    }
+    Ok(Json(account.into()))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -160,10 +144,7 @@ pub(in crate::web) async fn reset_requested(
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts.request_reset(&call(scope, None), name).await?;
-    if outcome == Reset::Unknown {
-        return Err(Kind::NotFound.into());
-    }
+    accounts.request_reset(&call(scope, None), name).await?;
     even_out(clock.as_ref(), started).await;
     Ok(())
 }

@@ -9,8 +9,6 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::login::{Login, Opened};
-use crate::account::refresh::Refresh;
 use crate::model::account::Session;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
@@ -59,15 +57,6 @@ pub(in crate::web) struct LoginAnswer {
     resources: BTreeMap<String, String>,
 }
 
-/// What came of a login.
-pub(in crate::web) fn opened(outcome: Login) -> Result<Box<Opened>, Problem> {
-    match outcome {
-        Login::Opened(opened) => Ok(opened),
-        Login::Refused => Err(Kind::LoginRefused.into()),
-        Login::Limited(limit) => Err(Problem::login_limited(limit)),
-    }
-}
-
 /// Logs in by name or address and password: a program by JSON, a browser by a form.
 pub(in crate::web) async fn log_in(
     State(portal): State<Arc<Portal>>,
@@ -93,10 +82,9 @@ async fn log_in_by_json(
         return Err(Kind::MethodUnknown.into());
     }
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let opened = accounts
         .login(&call(scope, None), &body.username, body.password)
         .await?;
-    let opened = *opened(outcome)?;
     scope
         .snapshot
         .authorizer
@@ -134,32 +122,22 @@ pub(in crate::web) async fn refresh(
         return Err(OAuthProblem::GRANT_TYPE);
     }
     let presented = form.one("refresh_token")?;
-    let outcome = scope
+    let tokens = scope
         .snapshot
         .accounts
         .refresh(&call(&scope, None), presented)
-        .await
-        .map_err(Problem::from)?;
-    match outcome {
-        Refresh::Refreshed {
-            access_token,
-            expires_in,
-            refresh_token,
-        } => {
-            scope
-                .snapshot
-                .authorizer
-                .foresee(access_token.expose())
-                .await;
-            Ok(Json(TokenAnswer {
-                access_token: access_token.expose().to_owned(),
-                token_type: "Bearer",
-                expires_in: expires_in.as_secs(),
-                refresh_token: refresh_token.expose().to_owned(),
-            }))
-        }
-        Refresh::Invalid => Err(OAuthProblem::REFRESH_TOKEN),
-    }
+        .await?;
+    scope
+        .snapshot
+        .authorizer
+        .foresee(tokens.access_token.expose())
+        .await;
+    Ok(Json(TokenAnswer {
+        access_token: tokens.access_token.expose().to_owned(),
+        token_type: "Bearer",
+        expires_in: tokens.expires_in.as_secs(),
+        refresh_token: tokens.refresh_token.expose().to_owned(),
+    }))
 }
 
 /// Ends the session of the login that asks. A form comes from a browser, which is led on.
@@ -246,15 +224,11 @@ pub(in crate::web) async fn end(
 ) -> Result<NoContent, Problem> {
     let id = SessionId::parse(&id).map_err(|_| Kind::NotFound)?;
     let uid = &login.account.uid;
-    if login
+    login
         .accounts()
         .end_session(&login.call(), uid, &id)
-        .await?
-    {
-        Ok(NoContent)
-    } else {
-        Err(Kind::NotFound.into())
-    }
+        .await?;
+    Ok(NoContent)
 }
 
 /// Ends all of one's own sessions, the one that asks included.

@@ -6,19 +6,7 @@ mod pages;
 mod people;
 mod questions;
 
-use std::time::Duration;
-
-use crate::limit::Limit;
-use crate::web::error::Kind;
 use crate::web::openapi::Api;
-
-/// Stands for every limit that is told.
-const LIMITED: Kind = Kind::LoginLimited(Limit {
-    policy: "login",
-    quota: 5,
-    window: Duration::from_mins(10),
-    wait: Duration::from_mins(10),
-});
 
 /// All endpoints below the prefix, and the key set.
 pub(in crate::web) fn all(prefix: &str) -> Api {

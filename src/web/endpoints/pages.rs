@@ -5,7 +5,6 @@ use serde_json::json;
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::web::api::jwks;
-use crate::web::endpoints::LIMITED;
 use crate::web::error::Kind;
 use crate::web::openapi::{self, Api, COOKIE, JSON, Operation, about};
 use crate::web::portal;
@@ -131,7 +130,7 @@ fn change_of_password() -> Operation {
             Kind::PasswordMismatch,
             Kind::PasswordRefused,
             Kind::AccountChanged,
-            LIMITED,
+            Kind::LoginLimited,
             Kind::HashingBusy,
             Kind::LimitsFull,
         ])

@@ -5,7 +5,6 @@ use serde_json::json;
 use crate::model::deny::DenyReason;
 use crate::web::answer::MessageAnswer;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
-use crate::web::endpoints::LIMITED;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
@@ -54,7 +53,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .gives(200, person_example())
             .refuses(&[
                 Kind::NotFound, Kind::TokenInvalid, Kind::PasswordWrong, Kind::PasswordMismatch, Kind::PasswordRefused,
-                Kind::AccountChanged, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                Kind::AccountChanged, Kind::LoginLimited, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )
     .post(
@@ -99,7 +98,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
                 .gives_json::<session::LoginAnswer>(200, "Logged in.", login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
                 .refuses(&[
-                    DenyReason::OriginRefused.into(), Kind::MethodUnknown, Kind::LoginRefused, LIMITED, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
+                    DenyReason::OriginRefused.into(), Kind::MethodUnknown, Kind::LoginRefused, Kind::LoginLimited, Kind::StoreUnavailable, Kind::HashingBusy, Kind::LimitsFull,
                 ])
                 .refuses_on_page(&[401, 429, 503]),
         )
@@ -196,7 +195,7 @@ pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
             .takes(json!({ "name": "Anna A." }))
             .gives(200, me_example())
             .refuses(&[
-                Kind::ValueInvalid, Kind::PasswordWrong, LIMITED, Kind::IdentityTaken, Kind::AccountChanged,
+                Kind::ValueInvalid, Kind::PasswordWrong, Kind::LoginLimited, Kind::IdentityTaken, Kind::AccountChanged,
                 Kind::HashingBusy, Kind::LimitsFull,
             ]),
     )

@@ -8,14 +8,13 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::form_urlencoded::byte_serialize;
 
-use crate::account::password::{PasswordSet, WantedPassword};
+use crate::account::password::WantedPassword;
 use crate::auth::grant::Stop;
 use crate::auth::return_to::Destination;
 use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::api::password::problem;
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call, own_view};
 use crate::web::error::{Kind, Problem};
@@ -108,13 +107,12 @@ pub(in crate::web) async fn change(
     let accounts = &scope.snapshot.accounts;
     let call = call(&scope, Some(&identity));
     let who = (&account.uid, session);
-    let outcome = accounts
+    let changed = accounts
         .change_password(&call, who, Secret::new(old), wanted)
         .await;
-    let problem = match outcome {
-        Ok(PasswordSet::Done(_)) => return lead_on(&portal, back.as_ref()),
-        Ok(PasswordSet::Refused(refusal)) => problem(&refusal),
-        Err(error) => error.into(),
+    let problem = match changed {
+        Ok(_) => return lead_on(&portal, back.as_ref()),
+        Err(halt) => Problem::from(halt),
     };
     let filled = Filled {
         message: Some(words_of(&problem)),

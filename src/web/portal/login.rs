@@ -14,7 +14,6 @@ use crate::model::deny::DenyReason;
 use crate::model::identity::{AuthnMethod, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::api::session::opened;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, call, own_view};
@@ -150,15 +149,16 @@ pub(in crate::web) async fn log_in(
     let rd = form.take("rd").or_else(|| parameter(query, "rd"));
     let back = rd.and_then(|rd| scope.snapshot.authorizer.return_to().accept(&rd));
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let opened = accounts
         .login_of_browser(&call(scope, None), &name, Secret::new(password))
         .await;
-    match outcome.map_err(Problem::from).and_then(opened) {
+    match opened {
         Ok(opened) => {
             end_former(scope, headers).await;
             lead_back(portal, scope, &opened, back.as_ref())
         }
-        Err(problem) => {
+        Err(halt) => {
+            let problem = Problem::from(halt);
             let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
             let filled = Filled {
                 message: Some(words_of(&problem)),

@@ -144,7 +144,7 @@ fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
 
 /// What is said of a problem on a page.
 fn words_of(problem: &Problem) -> String {
-    if let (Kind::LoginLimited(_), Some(detail)) = (&problem.kind, &problem.detail) {
+    if let (Kind::LoginLimited, Some(detail)) = (&problem.kind, &problem.detail) {
         return format!("{detail}.");
     }
     let (_, _, title) = problem.kind.row();

@@ -8,12 +8,11 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::account::me::IdentityConfirmed;
-use crate::account::password::{PasswordSet, WantedPassword};
+use crate::account::halt::Halt;
+use crate::account::password::WantedPassword;
 use crate::model::account::{Purpose, Username};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
-use crate::web::api::password::problem;
 use crate::web::body::PageForm;
 use crate::web::caller::{Anybody, OwnPage, call};
 use crate::web::error::{Kind, Problem};
@@ -146,14 +145,13 @@ async fn change_identity(
 ) -> Result<Response, Problem> {
     form.only(&[])?;
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let confirmed = accounts
         .confirm_identity(&call(scope, None), link.token.expose())
-        .await?;
-    match outcome {
-        IdentityConfirmed::Done(_) => {
-            see_other(&format!("{}?notice=address_changed", portal.login_path()))
-        }
-        IdentityConfirmed::Refused => Ok(refused(portal, scope, link, Kind::TokenInvalid.into())),
+        .await;
+    match confirmed {
+        Ok(_) => see_other(&format!("{}?notice=address_changed", portal.login_path())),
+        Err(Halt::Refused(refusal)) => Ok(refused(portal, scope, link, refusal.into())),
+        Err(Halt::Failed(error)) => Err(error.into()),
     }
 }
 
@@ -186,7 +184,7 @@ async fn set(
         revoke_keys: false,
     };
     let accounts = &scope.snapshot.accounts;
-    let outcome = accounts
+    let set = accounts
         .set_password_by_link(
             &call(scope, None),
             link.token.expose(),
@@ -194,14 +192,10 @@ async fn set(
             wanted,
         )
         .await;
-    let problem = match outcome {
-        Ok(PasswordSet::Done(_)) => {
-            return see_other(&format!("{}?notice=password_set", portal.login_path()));
-        }
-        Ok(PasswordSet::Refused(refusal)) => problem(&refusal),
-        Err(error) => error.into(),
-    };
-    Ok(refused(portal, scope, link, problem))
+    match set {
+        Ok(_) => see_other(&format!("{}?notice=password_set", portal.login_path())),
+        Err(halt) => Ok(refused(portal, scope, link, halt.into())),
+    }
 }
 
 /// The page again, with what is wrong; a link that is void has no form any more, and says what to do instead.

@@ -368,7 +368,10 @@ fn run(name: &str) {
     );
 }
 
-#[expect(clippy::disallowed_methods, reason = "the person who runs the test decides")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the person who runs the test decides"
+)]
 fn is_to_be_recorded() -> bool {
     std::env::var("RECORD").is_ok_and(|value| value == "1")
 }

@@ -1,0 +1,117 @@
+//! The ways in which a use case ends without its result.
+
+use crate::account::{AccountError, InvalidField};
+use crate::crypto::password::HashError;
+use crate::crypto::ring::SignError;
+use crate::limit::Limit;
+use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
+use crate::store::error::StoreError;
+use crate::telemetry::output::Unrecorded;
+
+/// Why a use case has no result: `?` takes a refusal and a failure alike.
+#[derive(Debug)]
+pub enum Halt<R> {
+    /// The use case refuses. Nothing was changed.
+    Refused(R),
+    /// The use case could not be carried out.
+    Failed(AccountError),
+}
+
+/// A refusal of a use case.
+pub trait Refuses {
+    /// The code in the answer.
+    fn code(&self) -> ErrorCode;
+
+    /// The outcome in the audit trail, which may say more than the caller learns.
+    fn outcome(&self) -> &'static str {
+        self.code().code()
+    }
+
+    /// A sentence about the request for the person who sent it; it holds no value of theirs.
+    fn detail(&self) -> Option<String> {
+        None
+    }
+
+    /// The limit that is used up, if the refusal is about one.
+    fn limit(&self) -> Option<Limit> {
+        None
+    }
+}
+
+/// The account has no record of that id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFound;
+
+/// Whether a record was there, as a result.
+pub(in crate::account) fn found(was_there: bool) -> Result<(), Halt<NotFound>> {
+    if was_there {
+        Ok(())
+    } else {
+        Err(NotFound.into())
+    }
+}
+
+impl Refuses for NotFound {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::NotFound
+    }
+}
+
+impl Refuses for InvalidField {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::ValueInvalid
+    }
+
+    fn detail(&self) -> Option<String> {
+        Some(format!("{}: {}", self.field, self.expected))
+    }
+}
+
+impl Refuses for ErrorCode {
+    fn code(&self) -> ErrorCode {
+        *self
+    }
+}
+
+impl Refuses for DenyReason {
+    fn code(&self) -> ErrorCode {
+        (*self).into()
+    }
+}
+
+impl<R: Refuses> From<R> for Halt<R> {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<R> From<AccountError> for Halt<R> {
+    fn from(error: AccountError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<R> From<StoreError> for Halt<R> {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<R> From<HashError> for Halt<R> {
+    fn from(error: HashError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<R> From<SignError> for Halt<R> {
+    fn from(error: SignError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<R> From<Unrecorded> for Halt<R> {
+    fn from(error: Unrecorded) -> Self {
+        Self::Failed(error.into())
+    }
+}
