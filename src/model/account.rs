@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::access::{Invalid, Membership, Role, Scope};
+use crate::model::access::{Invalid, Role};
 use crate::model::clock::Timestamp;
 pub use crate::model::email::EmailAddress;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{AccountId, SessionId, SettingsId, UserId};
 use crate::model::text::text_conversions;
 
 /// What an account is called: 2 to 64 of `[a-z0-9._-]`, first a letter or digit, never `u-…`; upper case is folded.
@@ -223,49 +222,6 @@ impl Session {
     }
 }
 
-/// An API key at rest: everything but the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
-    /// The public part.
-    pub id: KeyId,
-    /// Its owner.
-    pub uid: UserId,
-    /// What its owner calls it: at most 64 characters without control characters.
-    pub name: String,
-    /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
-    pub digest: Digest,
-    /// What it may be used for, sorted.
-    pub scopes: Vec<Scope>,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When it ends; `None`: never.
-    pub expires: Option<Timestamp>,
-    /// The secret before the last rotation, good for a while.
-    #[serde(default)]
-    pub previous: Option<PreviousSecret>,
-    /// Networks that it may come from; empty: all.
-    #[serde(default)]
-    pub allow_from: Vec<IpNet>,
-    /// Requests in a minute, from 1 to 100,000; `None`: no limit of its own.
-    #[serde(default)]
-    pub rate_per_minute: Option<u32>,
-    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
-    #[serde(default)]
-    pub resources: Option<Vec<Membership>>,
-    /// Refused until its owner or an administrator confirms it: a restore has brought it back.
-    #[serde(default)]
-    pub suspended: bool,
-}
-
-/// The secret that a rotation replaced, at rest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviousSecret {
-    /// As [`ApiKey::digest`].
-    pub digest: Digest,
-    /// Void from then on.
-    pub until: Timestamp,
-}
-
 /// What a one-time token may be used for. One never stands for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -346,21 +302,5 @@ mod tests {
         ] {
             assert!(Username::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_key_from_before_it_had_terms_has_none() {
-        let digest = serde_json::to_value(Digest([7; 32])).unwrap();
-        let old = serde_json::json!({
-            "id": "abcdefgh", "uid": "u-abcdefgh", "name": "", "digest": digest, "scopes": [], "created": 0,
-            "expires": null,
-        });
-        let key: ApiKey = serde_json::from_value(old).unwrap();
-        assert_eq!(
-            (key.previous, key.rate_per_minute, key.resources),
-            (None, None, None)
-        );
-        assert!(!key.suspended);
-        assert!(key.allow_from.is_empty());
     }
 }

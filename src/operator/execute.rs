@@ -4,20 +4,20 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use crate::account::api_keys::WantedKey;
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound};
 use crate::account::key_terms::KeyRefusal;
-use crate::account::key_terms::WantedRole;
 use crate::account::members::Resource;
 use crate::account::page::{Page, shown_all};
 use crate::account::register::NewPerson;
 use crate::account::{AccountError, Accounts, Actor};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
-use crate::model::account::{Account, AccountStatus, ApiKey};
+use crate::model::account::{Account, AccountStatus};
+use crate::model::api_key::{ApiKey, KeyExpiry, NewKey, ShownKey, WantedRole};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::model::field::Checked;
 use crate::model::id::{AccountId, KeyId, UserId};
 use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
@@ -155,17 +155,17 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             resources,
         } => {
             let owner = find_active(accounts, &account).await?;
-            let unreadable =
-                || Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned());
-            let expires = expires
-                .map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(unreadable))
-                .transpose()?;
-            let wanted = WantedKey {
-                name,
-                scopes,
+            let expires: Option<Checked<KeyExpiry>> = expires.map(Checked::of);
+            let readable = expires.as_ref().map(Checked::get).transpose();
+            readable.map_err(|_| {
+                Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned())
+            })?;
+            let wanted = NewKey {
+                name: Some(Checked::of(name)),
+                scopes: Some(scopes),
                 expires,
-                allow_from: (!allow_from.is_empty()).then_some(allow_from),
-                rate_per_minute,
+                allow_from: (!allow_from.is_empty()).then(|| Checked::of(allow_from)),
+                rate_per_minute: rate_per_minute.map(Checked::of),
                 resources: wanted_roles(&resources)?,
             };
             let issued = accounts
@@ -175,11 +175,8 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                     Halt::Refused(KeyRefusal::ScopeUnknown) => scope_unknown(accounts),
                     halt => halt.into(),
                 })?;
-            let mut value = shown_key(&issued.key, None);
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert("apikey".to_owned(), Value::from(issued.secret.expose()));
-            }
-            Ok(value)
+            let secret = issued.secret.expose().to_owned();
+            Ok(shown_key(issued.key, Some(secret), None))
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
@@ -222,7 +219,7 @@ async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> 
             next: page.next,
         })
     };
-    let shown = |(key, used): (ApiKey, _)| shown_key(&key, used);
+    let shown = |(key, used)| shown_key(key, None, used);
     Ok(Value::Array(shown_all(page, shown).await?))
 }
 
@@ -264,19 +261,10 @@ fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
     Ok((!roles.is_empty()).then_some(roles))
 }
 
-fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
-    json!({
-        "id": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created": key.created.to_rfc3339(),
-        "expires": key.expires.map(Timestamp::to_rfc3339),
-        "allow_from": key.allow_from,
-        "rate_per_minute": key.rate_per_minute,
-        "resources": key.resources,
-        "suspended": key.suspended,
-        "last_used": used.map(Timestamp::to_rfc3339),
-    })
+fn shown_key(key: ApiKey, secret: Option<String>, used: Option<Timestamp>) -> Value {
+    let mut shown = ShownKey::new(key, secret, used).for_operator();
+    shown.remove("overlap_until");
+    Value::Object(shown)
 }
 
 async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, Stop> {

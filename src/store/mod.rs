@@ -28,14 +28,14 @@ pub mod uses;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use ipnet::IpNet;
 
 use crate::limit::{Change, Kept, KeptKey};
-use crate::model::access::{Membership, Name, ResourceId, Role, Scope};
+use crate::model::access::{Membership, Name, ResourceId, Role};
 use crate::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session,
-    SessionUse, Username,
+    Account, AccountStatus, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse,
+    Username,
 };
+use crate::model::api_key::{ApiKey, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::{DueMails, QueuedMail};
@@ -174,21 +174,11 @@ pub struct AccountChange {
     pub keys_suspended: Option<bool>,
 }
 
-/// What changes about an API key; `None` leaves a field as it is.
+/// What changes about an API key; `None` leaves it as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyChange {
-    /// What its owner calls it.
-    pub name: Option<String>,
-    /// What it may be used for; sorted.
-    pub scopes: Option<Vec<Scope>>,
-    /// When it ends; `Some(None)`: never.
-    pub expires: Option<Option<Timestamp>>,
-    /// Networks that it may come from; empty: all.
-    pub allow_from: Option<Vec<IpNet>>,
-    /// Requests in a minute; `Some(None)`: no limit.
-    pub rate_per_minute: Option<Option<u32>>,
-    /// The resource roles that it is limited to; `Some(None)`: all of its owner's.
-    pub resources: Option<Option<Vec<Membership>>>,
+    /// All of its terms from now on.
+    pub terms: Option<KeyTerms>,
     /// Another secret.
     pub secret: Option<NewSecret>,
     /// Whether it is refused.

@@ -4,9 +4,8 @@
 //! damage here: what is lost at rest is found by the census.
 
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, Session, Username,
-};
+use crate::model::account::{Account, AccountStatus, Digest, EmailAddress, Session, Username};
+use crate::model::api_key::ApiKey;
 use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::key_file::{KeyFile, KeyMarks};

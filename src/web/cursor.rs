@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use crate::account::InvalidField;
+use crate::model::field::InvalidField;
 use crate::model::id::{AccountId, KeyId, SessionId, UserId};
 use crate::web::openapi::rules::{ACCOUNT_ID, KEY_ID, SESSION_ID, UID};
 

@@ -126,7 +126,7 @@ impl Verifier {
             signed: None,
             until,
             uses: None,
-            terms: None,
+            key: None,
         })
     }
 
@@ -213,6 +213,6 @@ pub(super) fn remembered(
         signed,
         until,
         uses: None,
-        terms: None,
+        key: None,
     }
 }

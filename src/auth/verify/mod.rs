@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
-use ipnet::IpNet;
 
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
@@ -30,6 +29,7 @@ use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::Digest;
+use crate::model::api_key::KeyTerms;
 use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::deny::DenyReason;
@@ -111,8 +111,8 @@ struct Remembered {
     signed: Option<SignedBy>,
     /// Verified again from then on.
     until: Timestamp,
-    /// What each use of an API key is held to.
-    terms: Option<Terms>,
+    /// The API key that the caller is recognised by.
+    key: Option<UsedKey>,
     /// For a session cookie: verified again when it was not used for too long, too.
     uses: Option<Use>,
 }
@@ -123,19 +123,10 @@ struct SignedBy {
     generation: u64,
 }
 
-/// What each use of an API key is held to, whether it is taken from memory or not.
-struct Terms {
+/// An API key: each use of it is held to its terms, whether the identity is taken from memory or not.
+struct UsedKey {
     state: Arc<KeyState>,
-    /// Empty: from everywhere.
-    allow_from: Vec<IpNet>,
-    rate_per_minute: Option<u32>,
-}
-
-impl Terms {
-    fn admit_from(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&client))
-    }
+    terms: KeyTerms,
 }
 
 impl Remembered {
@@ -275,16 +266,16 @@ impl Verifier {
         origin: Origin,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Some(terms) = &remembered.terms {
-            if !terms.admit_from(origin.client) {
-                return Err(Unverified::of_key(KeyFaultKind::Network, terms.state.id));
+        if let Some(UsedKey { state, terms }) = &remembered.key {
+            if !terms.allow_from.admit(origin.client) {
+                return Err(Unverified::of_key(KeyFaultKind::Network, state.id));
             }
             if origin.counts {
                 if let Some(rate) = terms.rate_per_minute {
-                    let taken = terms.state.bucket.take(self.clock.elapsed(), rate);
+                    let taken = state.bucket.take(self.clock.elapsed(), rate.per_minute());
                     taken.map_err(|wait| Stop::Wait(retry_after_s(wait)))?;
                 }
-                self.key_use.note(&terms.state, now);
+                self.key_use.note(state, now);
             }
         }
         if origin.counts {

@@ -119,7 +119,7 @@ impl Verifier {
             signed: None,
             until: found.absolute_end,
             uses: Some(uses),
-            terms: None,
+            key: None,
         })
     }
 

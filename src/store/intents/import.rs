@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::access::Membership;
-use crate::model::account::{Account, ApiKey};
+use crate::model::account::Account;
+use crate::model::api_key::ApiKey;
 use crate::model::id::UserId;
 use crate::store::error::StoreError;
 use crate::store::intents::{accounts, members, old_hashes, reserve};

@@ -1,6 +1,8 @@
 //! Rules of texts as patterns (ECMA-262), for the schemas. The types of `model` judge; schemathesis sends what fits and what
 //! does not, and so finds where the two differ.
 
+use crate::model::access::{Name, ResourceId};
+
 /// An e-mail address; white space around it is cut.
 pub(in crate::web) const EMAIL: &str = r"^[ \t\r\n]*(?=[^@]{1,64}@)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*(?![0-9]+[ \t\r\n]*$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[ \t\r\n]*$";
 /// A username before white space around it is cut and it is folded.
@@ -8,14 +10,12 @@ pub(in crate::web) const USERNAME: &str =
     r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
 /// A text for people.
 pub(in crate::web) const PRINTED: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
-/// The same, or nothing.
-pub(in crate::web) const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// A role.
 pub(in crate::web) const ROLE: &str = r"^[!-+\--~]{1,255}$";
 /// A kind of resource.
-pub(in crate::web) const NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
+pub(in crate::web) const NAME: &str = Name::PATTERN;
 /// Which resource.
-pub(in crate::web) const RESOURCE_ID: &str = "^[A-Za-z0-9._~:-]{1,128}$";
+pub(in crate::web) const RESOURCE_ID: &str = ResourceId::PATTERN;
 /// A user's id.
 pub(in crate::web) const UID: &str = "^u-[A-Za-z0-9_-]{8,64}$";
 /// The id of an account.
