@@ -18,7 +18,6 @@ use std::task::{Context, Poll, Waker};
 
 use divan::{AllocProfiler, Bencher, black_box};
 use doorward::account::Accounts;
-use doorward::account::api_keys::WantedKey;
 use doorward::account::call::Call;
 use doorward::account::register::NewPerson;
 use doorward::auth::grant::Decision;
@@ -26,6 +25,8 @@ use doorward::auth::view::RequestView;
 use doorward::config::{Config, EnvOverlay};
 use doorward::model::access::{Membership, Name, ResourceId};
 use doorward::model::account::Account;
+use doorward::model::api_key::NewKey;
+use doorward::model::field::Checked;
 use doorward::model::path::CanonicalPath;
 use doorward::model::secret::Secret;
 use doorward::route::normalize::canonical;
@@ -122,7 +123,7 @@ fn headers(name: &'static str, credential: &str) -> HeaderMap {
 }
 
 /// Creates an API key and returns the header fields of a request with it.
-async fn key(accounts: &Accounts, owner: &Account, wanted: WantedKey) -> HeaderMap {
+async fn key(accounts: &Accounts, owner: &Account, wanted: NewKey) -> HeaderMap {
     let created = accounts
         .create_api_key_for(&Call::cli(), owner, wanted)
         .await
@@ -178,12 +179,12 @@ impl Setup {
             // Read again, because each membership has advanced its generation.
             let account = store.account(&account.uid).await.unwrap().unwrap();
             let networks = ["192.0.2.0/24", "2001:db8::/32", "127.0.0.0/8"];
-            let bound = WantedKey {
-                allow_from: Some(networks.map(str::to_owned).to_vec()),
-                ..WantedKey::default()
+            let bound = NewKey {
+                allow_from: Some(Checked::of(networks.map(str::to_owned).to_vec())),
+                ..NewKey::default()
             };
             let bound_key = key(accounts, &account, bound).await;
-            let api_key = key(accounts, &account, WantedKey::default()).await;
+            let api_key = key(accounts, &account, NewKey::default()).await;
             let bearer = headers(
                 "authorization",
                 &format!("Bearer {}", opened.access_token.expose()),

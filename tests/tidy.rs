@@ -73,6 +73,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "edge/listen.rs", "edge/stream/"]),
     ("axum", &["web/", "proxy/local.rs", "snapshot/mod.rs"]),
     ("lettre", &["mail/"]),
+    ("clap", &["cli/", "operator/control.rs"]),
 ];
 
 /// Places that write to standard output and standard error. In `cli` it is one file, which makes foreign text safe for

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound, found};
-use crate::account::key_terms::{KeyRefusal, Terms, WantedRole, is_too_strong};
+use crate::account::key_terms::{KeyRefusal, KeyRules};
 use crate::account::page::Page;
-use crate::account::{AccountError, Accounts, InvalidField, is_administrator};
+use crate::account::{AccountError, Accounts, is_administrator};
 use crate::crypto::token::{self, ApiKeyText};
-use crate::model::access::{Membership, Scope};
-use crate::model::account::{Account, ApiKey};
+use crate::model::access::Scope;
+use crate::model::account::Account;
+use crate::model::api_key::{ApiKey, KeyPatch, KeyTerms, NewKey};
 use crate::model::clock::Timestamp;
+use crate::model::field::InvalidField;
 use crate::model::id::{KeyId, UserId};
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
@@ -21,42 +21,6 @@ use crate::telemetry::audit::AuditAction;
 
 /// Longest time for which an old secret is good beside the new one, in seconds.
 pub const OVERLAP_S_MAX: u64 = 86_400;
-
-/// A key to be made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WantedKey {
-    /// What its owner calls it; may be empty.
-    pub name: String,
-    /// What it may be used for, as asked for.
-    pub scopes: Vec<String>,
-    /// When it ends; `None`: never.
-    pub expires: Option<Timestamp>,
-    /// Networks (CIDR) or addresses that it may come from; `None`: all.
-    pub allow_from: Option<Vec<String>>,
-    /// Requests in a minute; `None`: no limit of its own.
-    pub rate_per_minute: Option<u64>,
-    /// The resource roles that it is limited to; `None`: all of its owner's.
-    pub resources: Option<Vec<WantedRole>>,
-}
-
-/// A change of a key; `None` leaves a field as it is, `Some(None)` takes it away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WantedChange {
-    /// What its owner calls it.
-    pub name: Option<String>,
-    /// All that it may be used for from now on.
-    pub scopes: Option<Vec<String>>,
-    /// When it ends.
-    pub expires: Option<Option<Timestamp>>,
-    /// Networks or addresses that it may come from.
-    pub allow_from: Option<Option<Vec<String>>>,
-    /// Requests in a minute.
-    pub rate_per_minute: Option<Option<u64>>,
-    /// The resource roles that it is limited to.
-    pub resources: Option<Option<Vec<WantedRole>>>,
-    /// Refused, or confirmed after a restore.
-    pub suspended: Option<bool>,
-}
 
 /// A key whose secret has just been drawn.
 #[derive(Debug)]
@@ -76,7 +40,7 @@ impl Accounts {
         &self,
         call: &Call,
         maker: &Identity,
-        wanted: WantedKey,
+        wanted: NewKey,
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let Principal::Own { account, .. } = &maker.principal else {
             return Err(KeyRefusal::NoAccount.into());
@@ -93,7 +57,7 @@ impl Accounts {
         &self,
         call: &Call,
         owner: &Account,
-        wanted: WantedKey,
+        wanted: NewKey,
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let may_give = |scope: &Scope| !scope.is_own() || owner.is_admin;
         self.create_key(call, owner, wanted, &may_give).await
@@ -103,7 +67,7 @@ impl Accounts {
         &self,
         call: &Call,
         owner: &Account,
-        wanted: WantedKey,
+        wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let issued = self.write_key(call, owner, wanted, may_give).await;
@@ -116,24 +80,25 @@ impl Accounts {
         &self,
         call: &Call,
         owner: &Account,
-        wanted: WantedKey,
+        wanted: NewKey,
         may_give: &(dyn Fn(&Scope) -> bool + Sync),
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
         let now = self.parts.clock.now();
-        let terms = self.checked(&wanted, may_give, now)?;
+        let roles = &self.parts.roles;
+        let rules = KeyRules {
+            roles,
+            now,
+            may_give,
+        };
+        let terms = rules.changed(KeyTerms::default(), wanted.into())?;
         let text = ApiKeyText::draw(token::draw_key_id());
         let key = ApiKey {
             id: text.id,
             uid: owner.uid.clone(),
-            name: wanted.name,
+            terms,
             digest: self.parts.token_keys.api_key_digest(&text),
-            scopes: terms.scopes,
             created: now,
-            expires: wanted.expires,
             previous: None,
-            allow_from: terms.allow_from,
-            rate_per_minute: terms.rate_per_minute,
-            resources: terms.resources,
             suspended: false,
         };
         let object = Some(key.id.as_str());
@@ -160,7 +125,7 @@ impl Accounts {
         call: &Call,
         maker: &Identity,
         id: &KeyId,
-        wanted: WantedChange,
+        patch: KeyPatch,
     ) -> Result<ApiKey, Halt<KeyRefusal>> {
         let Principal::Own { account, .. } = &maker.principal else {
             return Err(KeyRefusal::NoAccount.into());
@@ -169,7 +134,16 @@ impl Accounts {
         let changed = async {
             let key = self.api_key(&account.uid, id).await?;
             let key = key.ok_or(KeyRefusal::NoKey)?;
-            let change = self.checked_key_change(maker, &key, wanted)?;
+            let rules = KeyRules {
+                roles: &self.parts.roles,
+                now: self.parts.clock.now(),
+                may_give: &|scope| may_give(maker, scope),
+            };
+            let change = KeyChange {
+                suspended: patch.suspended,
+                terms: Some(rules.changed(key.terms, patch)?),
+                ..KeyChange::default()
+            };
             self.change_key(call, action, account, (id, change)).await
         };
         call.settle(action, Some(&account.uid), Some(id.as_str()), changed.await)
@@ -254,70 +228,6 @@ impl Accounts {
         }
     }
 
-    fn checked_key_change(
-        &self,
-        maker: &Identity,
-        key: &ApiKey,
-        wanted: WantedChange,
-    ) -> Result<KeyChange, KeyRefusal> {
-        let terms = self.terms();
-        let may_give = |scope: &Scope| may_give(maker, scope);
-        let scopes = wanted.scopes.as_deref();
-        let change = KeyChange {
-            name: wanted.name.map(Terms::name).transpose()?,
-            scopes: scopes
-                .map(|scopes| terms.scopes(scopes, &may_give))
-                .transpose()?,
-            expires: wanted
-                .expires
-                .map(|expires| Terms::expires(expires, self.parts.clock.now()))
-                .transpose()?,
-            allow_from: wanted
-                .allow_from
-                .map(|networks| Terms::networks(networks.as_deref()))
-                .transpose()?,
-            rate_per_minute: wanted.rate_per_minute.map(Terms::rate).transpose()?,
-            resources: wanted
-                .resources
-                .map(|resources| terms.resources(resources.as_deref()))
-                .transpose()?,
-            secret: None,
-            suspended: wanted.suspended,
-        };
-        let scopes = change.scopes.as_ref().unwrap_or(&key.scopes);
-        let resources = change.resources.as_ref().unwrap_or(&key.resources);
-        if is_too_strong(scopes, resources.as_deref()) {
-            return Err(KeyRefusal::Invalid(TOO_STRONG));
-        }
-        Ok(change)
-    }
-
-    /// Checks all values of a wanted key.
-    fn checked(
-        &self,
-        wanted: &WantedKey,
-        may_give: &dyn Fn(&Scope) -> bool,
-        now: Timestamp,
-    ) -> Result<CheckedTerms, KeyRefusal> {
-        let terms = self.terms();
-        Terms::name(wanted.name.clone())?;
-        Terms::expires(wanted.expires, now)?;
-        let checked = CheckedTerms {
-            scopes: terms.scopes(&wanted.scopes, may_give)?,
-            allow_from: Terms::networks(wanted.allow_from.as_deref())?,
-            rate_per_minute: Terms::rate(wanted.rate_per_minute)?,
-            resources: terms.resources(wanted.resources.as_deref())?,
-        };
-        if is_too_strong(&checked.scopes, checked.resources.as_deref()) {
-            return Err(KeyRefusal::Invalid(TOO_STRONG));
-        }
-        Ok(checked)
-    }
-
-    fn terms(&self) -> Terms<'_> {
-        Terms(&self.parts.roles)
-    }
-
     /// The keys of a uid, expired ones included, in the order of their ids, those after `after`.
     ///
     /// # Errors
@@ -367,19 +277,6 @@ impl Accounts {
     }
 }
 
-/// What of a [`WantedKey`] needs checking, checked.
-struct CheckedTerms {
-    scopes: Vec<Scope>,
-    allow_from: Vec<IpNet>,
-    rate_per_minute: Option<u32>,
-    resources: Option<Vec<Membership>>,
-}
-
-const TOO_STRONG: InvalidField = InvalidField {
-    field: "resources",
-    expected: "to be left out beside the scope auth:admin, which knows no limits",
-};
-
 /// Whether a login may give a scope to a key.
 fn may_give(maker: &Identity, scope: &Scope) -> bool {
     if scope.is_own() {
@@ -393,6 +290,7 @@ fn may_give(maker: &Identity, scope: &Scope) -> bool {
 mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, PASSWORD, identity, refusal};
+    use crate::model::field::Checked;
     use crate::store::bounds::KEYS_MAX;
 
     async fn create(
@@ -400,10 +298,11 @@ mod tests {
         maker: &Identity,
         scopes: &[&str],
     ) -> Result<IssuedKey, Halt<KeyRefusal>> {
-        let wanted = WantedKey {
-            name: "script".to_owned(),
-            scopes: scopes.iter().map(|text| (*text).to_owned()).collect(),
-            ..WantedKey::default()
+        let scopes = scopes.iter().map(|text| (*text).to_owned());
+        let wanted = NewKey {
+            name: Some(Checked::of("script".to_owned())),
+            scopes: Some(scopes.collect()),
+            ..NewKey::default()
         };
         let call = Call::default();
         kit.accounts.create_api_key(&call, maker, wanted).await
@@ -481,13 +380,13 @@ mod tests {
     async fn names_and_ends_keep_their_rules() {
         let kit = Kit::new();
         let anna = kit.person("anna").await;
-        let expired = WantedKey {
-            expires: Some(kit.clock_in(0)),
-            ..WantedKey::default()
+        let expired = NewKey {
+            expires: Some(Checked::of(kit.clock_in(0).to_rfc3339())),
+            ..NewKey::default()
         };
-        let named = WantedKey {
-            name: "x".repeat(65),
-            ..WantedKey::default()
+        let named = NewKey {
+            name: Some(Checked::of("x".repeat(65))),
+            ..NewKey::default()
         };
         for (wanted, field) in [(expired, "expires"), (named, "name")] {
             let call = Call::cli();

@@ -1,11 +1,12 @@
 //! The ways in which a use case ends without its result.
 
-use crate::account::{AccountError, InvalidField};
+use crate::account::AccountError;
 use crate::crypto::password::HashError;
 use crate::crypto::ring::SignError;
 use crate::limit::Limit;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
+use crate::model::field::InvalidField;
 use crate::store::error::StoreError;
 use crate::telemetry::output::Unrecorded;
 

@@ -1,16 +1,13 @@
-//! What an API key may be: the rules of its values, for those that are made and those that are changed alike.
+//! The terms of API keys, as far as their rules depend on the settings, on the clock and on the maker.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-
-use crate::account::InvalidField;
 use crate::account::halt::refusals;
 use crate::config::RoleSettings;
 use crate::model::access::{Membership, Name, ResourceId, Scope};
+use crate::model::api_key::{KeyExpiry, KeyPatch, KeyTerms, RESOURCES_MAX, WantedRole};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
+use crate::model::field::{Checked, InvalidField};
 
 refusals! {
     /// Why a key was neither made nor changed.
@@ -32,162 +29,114 @@ refusals! {
     }
 }
 
-/// Longest name of a key, in characters.
-pub const NAME_CHARS_MAX: usize = 64;
-/// Networks that one key may name: each is looked at on each request.
-pub const NETWORKS_MAX: usize = 64;
-/// Resource roles that one key may be limited to.
-pub const RESOURCES_MAX: usize = 100;
-/// Most requests in a minute that a limit may allow.
-pub const RATE_MAX: u32 = 100_000;
-
-/// A resource role as asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WantedRole {
-    /// Kind of resource.
-    pub resource: String,
-    /// Which one.
-    pub id: String,
-    /// At which level, at most.
-    pub level: String,
+impl From<InvalidField> for KeyRefusal {
+    fn from(invalid: InvalidField) -> Self {
+        Self::Invalid(invalid)
+    }
 }
 
-/// The rules, with the words that are declared.
-pub(in crate::account) struct Terms<'a>(pub(in crate::account) &'a RoleSettings);
+/// What the terms of a key are checked against.
+pub(in crate::account) struct KeyRules<'a> {
+    /// Declared scopes, resources and levels.
+    pub(in crate::account) roles: &'a RoleSettings,
+    pub(in crate::account) now: Timestamp,
+    /// Whether the maker may give a scope to a key.
+    pub(in crate::account) may_give: &'a (dyn Fn(&Scope) -> bool + Sync),
+}
 
-impl Terms<'_> {
-    pub(in crate::account) fn name(name: String) -> Result<String, KeyRefusal> {
-        if name.chars().any(char::is_control) || NAME_CHARS_MAX < name.chars().count() {
+impl KeyRules<'_> {
+    /// The terms after a change, if all that it sets keeps the rules.
+    pub(in crate::account) fn changed(
+        &self,
+        before: KeyTerms,
+        patch: KeyPatch,
+    ) -> Result<KeyTerms, KeyRefusal> {
+        let terms = KeyTerms {
+            name: patch.name.map_or(Ok(before.name), Checked::valid)?,
+            expires: patch
+                .expires
+                .apply(before.expires, |expires| self.expires(expires))?,
+            scopes: match patch.scopes {
+                Some(wanted) => self.scopes(&wanted)?,
+                None => before.scopes,
+            },
+            allow_from: patch
+                .allow_from
+                .apply(Some(before.allow_from), Checked::valid)?
+                .unwrap_or_default(),
+            rate_per_minute: patch
+                .rate_per_minute
+                .apply(before.rate_per_minute, Checked::valid)?,
+            resources: patch
+                .resources
+                .apply(before.resources, |roles| self.resources(&roles))?,
+        };
+        // Administration is bound to no resource, so a key that is limited to some may not carry it.
+        let is_administrative = |scope: &Scope| scope.as_str() == Scope::ADMIN;
+        if terms.resources.is_some() && terms.scopes.iter().any(is_administrative) {
             return Err(invalid(
-                "name",
-                "at most 64 characters, none of them a control character",
+                "resources",
+                "to be left out beside the scope auth:admin, which knows no limits",
             ));
         }
-        Ok(name)
+        Ok(terms)
     }
 
-    pub(in crate::account) fn expires(
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, KeyRefusal> {
-        if expires.is_some_and(|expires| expires <= now) {
+    fn expires(&self, wanted: Checked<KeyExpiry>) -> Result<Timestamp, KeyRefusal> {
+        let KeyExpiry(expires) = wanted.valid()?;
+        if expires <= self.now {
             return Err(invalid("expires", "a time in the future"));
         }
         Ok(expires)
     }
 
     /// Scopes that are declared and may be given, sorted, no two alike.
-    pub(in crate::account) fn scopes(
-        &self,
-        wanted: &[String],
-        may_give: &dyn Fn(&Scope) -> bool,
-    ) -> Result<Vec<Scope>, KeyRefusal> {
+    fn scopes(&self, wanted: &[String]) -> Result<Vec<Scope>, KeyRefusal> {
         let mut scopes = Vec::new();
         for text in wanted {
-            let known = self.0.scopes.iter().find(|scope| scope.as_str() == text);
+            let mut declared = self.roles.scopes.iter();
+            let known = declared.find(|scope| scope.as_str() == text);
             scopes.push(known.ok_or(KeyRefusal::ScopeUnknown)?.clone());
         }
         scopes.sort();
         scopes.dedup();
-        if scopes.iter().all(may_give) {
+        if scopes.iter().all(self.may_give) {
             Ok(scopes)
         } else {
             Err(KeyRefusal::ScopeMissing)
         }
     }
 
-    /// Networks, sorted, no two alike; none wanted: all.
-    pub(in crate::account) fn networks(
-        wanted: Option<&[String]>,
-    ) -> Result<Vec<IpNet>, KeyRefusal> {
-        const EXPECTED: &str = "1 to 64 networks or addresses such as 192.0.2.0/24 and 2001:db8::1, those of IPv4 written \
-             as IPv4; null: all";
-        let Some(wanted) = wanted else {
-            return Ok(Vec::new());
-        };
-        // An empty list could mean nobody as well as everybody.
-        if !(1..=NETWORKS_MAX).contains(&wanted.len()) {
-            return Err(invalid("allow_from", EXPECTED));
-        }
-        let networks = wanted.iter().map(|text| network(text));
-        let networks: Option<Vec<_>> = networks.collect();
-        let mut networks = networks.ok_or(invalid("allow_from", EXPECTED))?;
-        networks.sort();
-        networks.dedup();
-        Ok(networks)
-    }
-
-    pub(in crate::account) fn rate(wanted: Option<u64>) -> Result<Option<u32>, KeyRefusal> {
-        let Some(wanted) = wanted else {
-            return Ok(None);
-        };
-        let rate = u32::try_from(wanted)
-            .ok()
-            .filter(|rate| (1..=RATE_MAX).contains(rate));
-        let expected = "requests in a minute, from 1 to 100000; null: no limit of its own";
-        rate.map(Some).ok_or(invalid("rate_per_minute", expected))
-    }
-
     /// Resource roles whose words are declared, sorted, each resource once; whether the owner has them shows on each
     /// request.
-    pub(in crate::account) fn resources(
-        &self,
-        wanted: Option<&[WantedRole]>,
-    ) -> Result<Option<Vec<Membership>>, KeyRefusal> {
-        const EXPECTED: &str = "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the \
-             level not the first; null: all that the owner has";
-        let Some(wanted) = wanted else {
-            return Ok(None);
-        };
-        let refused = invalid("resources", EXPECTED);
+    fn resources(&self, wanted: &[WantedRole]) -> Result<Vec<Membership>, KeyRefusal> {
+        let refused = invalid(
+            "resources",
+            "at most 100 of {resource, id, level}, no resource twice, resources and levels declared, the level not the              first; null: all that the owner has",
+        );
         let limits: Option<Vec<_>> = wanted.iter().map(|role| self.membership(role)).collect();
         let mut limits = limits.ok_or(refused)?;
         limits.sort();
         let count = limits.len();
         limits.dedup_by(|one, other| (&one.resource, &one.id) == (&other.resource, &other.id));
         if limits.len() == count && count <= RESOURCES_MAX {
-            Ok(Some(limits))
+            Ok(limits)
         } else {
             Err(refused)
         }
     }
 
     fn membership(&self, wanted: &WantedRole) -> Option<Membership> {
-        let resource = self
-            .0
-            .resources
-            .iter()
-            .find(|name| name.as_str() == wanted.resource)?;
-        let rank = self
-            .0
-            .ladder
-            .rank(&wanted.level)
-            .filter(|rank| 0 < rank.0)?;
-        let level: &Name = self.0.ladder.name(rank)?;
+        let mut declared = self.roles.resources.iter();
+        let resource = declared.find(|name| name.as_str() == wanted.resource)?;
+        let rank = self.roles.ladder.rank(&wanted.level);
+        let level: &Name = self.roles.ladder.name(rank.filter(|rank| 0 < rank.0)?)?;
         Some(Membership {
             resource: resource.clone(),
             id: ResourceId::parse(&wanted.id).ok()?,
             level: level.clone(),
         })
     }
-}
-
-/// Administration is bound to no resource, so a key that is limited to some may not carry it.
-pub(in crate::account) fn is_too_strong(
-    scopes: &[Scope],
-    resources: Option<&[Membership]>,
-) -> bool {
-    resources.is_some() && scopes.iter().any(|scope| scope.as_str() == Scope::ADMIN)
-}
-
-/// A network, or an address as the network of itself; host bits are cut off. IPv4 in the clothes of IPv6 is refused:
-/// callers are looked at without them.
-fn network(text: &str) -> Option<IpNet> {
-    let network = match text.parse::<IpNet>() {
-        Ok(network) => network.trunc(),
-        Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
-    };
-    (network.addr().to_canonical() == network.addr()).then_some(network)
 }
 
 const fn invalid(field: &'static str, expected: &'static str) -> KeyRefusal {
@@ -199,62 +148,26 @@ mod tests {
     use super::*;
     use crate::account::test_kit::config;
 
-    fn texts(list: &[&str]) -> Vec<String> {
-        list.iter().map(|text| (*text).to_owned()).collect()
-    }
-
-    #[test]
-    fn networks_are_read_as_they_are_meant() {
-        let read = |list: &[&str]| {
-            let found = Terms::networks(Some(&texts(list)))?;
-            Ok::<_, KeyRefusal>(
-                found
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
-        };
-        assert_eq!(
-            read(&["192.0.2.7/24", "10.0.0.1", "192.0.2.0/24"]).unwrap(),
-            "10.0.0.1/32 192.0.2.0/24"
-        );
-        assert_eq!(
-            read(&["2001:db8::/32", "::1"]).unwrap(),
-            "::1/128 2001:db8::/32"
-        );
-        for bad in [
-            "",
-            "x",
-            "192.0.2.0/33",
-            "192.0.2",
-            "::ffff:192.0.2.1",
-            "::ffff:192.0.2.0/120",
-            "192.0.2.1:80",
-        ] {
-            assert!(read(&[bad]).is_err(), "{bad}");
-        }
-        assert!(read(&[]).is_err() && read(&["10.0.0.1"; 65]).is_err());
-        assert_eq!(Terms::networks(None), Ok(Vec::new()));
-    }
-
     #[test]
     fn limits_name_declared_words_and_each_resource_once() {
         let settings = config().roles;
-        let terms = Terms(&settings);
+        let rules = KeyRules {
+            roles: &settings,
+            now: Timestamp::default(),
+            may_give: &|_| true,
+        };
         let role = |resource: &str, id: &str, level: &str| WantedRole {
             resource: resource.to_owned(),
             id: id.to_owned(),
             level: level.to_owned(),
         };
         let two = [role("list", "43", "member"), role("list", "42", "manager")];
-        let read = terms.resources(Some(&two)).unwrap().unwrap();
+        let read = rules.resources(&two).unwrap();
         assert_eq!(
             read.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
             ["42", "43"]
         );
-        assert_eq!(terms.resources(Some(&[])), Ok(Some(Vec::new())));
-        assert_eq!(terms.resources(None), Ok(None));
+        assert_eq!(rules.resources(&[]), Ok(Vec::new()));
         for bad in [
             role("event", "1", "member"),
             role("list", "a/b", "member"),
@@ -263,30 +176,15 @@ mod tests {
             role("list", "1", "public"),
         ] {
             assert!(
-                terms.resources(Some(std::slice::from_ref(&bad))).is_err(),
+                rules.resources(std::slice::from_ref(&bad)).is_err(),
                 "{bad:?}"
             );
         }
         let twice = [role("list", "42", "member"), role("list", "42", "manager")];
-        assert!(terms.resources(Some(&twice)).is_err());
+        assert!(rules.resources(&twice).is_err());
         let many: Vec<_> = (0..101)
             .map(|id| role("list", &id.to_string(), "member"))
             .collect();
-        assert!(terms.resources(Some(&many)).is_err());
-    }
-
-    #[test]
-    fn rates_and_names_keep_their_bounds() {
-        for (rate, fits) in [
-            (0, false),
-            (1, true),
-            (100_000, true),
-            (100_001, false),
-            (u64::MAX, false),
-        ] {
-            assert_eq!(Terms::rate(Some(rate)).is_ok(), fits, "{rate}");
-        }
-        assert!(Terms::name("x".repeat(64)).is_ok() && Terms::name("x".repeat(65)).is_err());
-        assert!(Terms::name("a\nb".to_owned()).is_err());
+        assert!(rules.resources(&many).is_err());
     }
 }

@@ -5,7 +5,7 @@ use crate::account::guess::{Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{Cause, MailPlaces};
 use crate::account::register::{checked_address, checked_name};
-use crate::account::{AccountError, Accounts, InvalidField};
+use crate::account::{AccountError, Accounts};
 use crate::crypto::{digest, token};
 use crate::limit::Limit;
 use crate::mail::Mail;
@@ -13,6 +13,7 @@ use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
 };
 use crate::model::error_code::ErrorCode;
+use crate::model::field::InvalidField;
 use crate::model::id::UserId;
 use crate::model::secret::Secret;
 use crate::store::IdentityChange;

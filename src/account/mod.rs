@@ -125,15 +125,6 @@ pub enum AccountError {
     Uncounted,
 }
 
-/// A value that breaks its rule, by the name of its field. The value itself is not part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidField {
-    /// The field, as callers name it.
-    pub field: &'static str,
-    /// What would be right.
-    pub expected: &'static str,
-}
-
 /// Who changes something that belongs to more than one account.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {

@@ -22,6 +22,28 @@ impl<T, C> Page<T, C> {
     }
 }
 
+/// The items of all pages from the first to the last, each of them as `shown` shows it.
+///
+/// # Errors
+/// The first error of `page`, which looks one page up: the one that begins after an id.
+pub async fn shown_all<T, C, V, E, F>(
+    mut page: impl FnMut(Option<C>) -> F,
+    shown: impl Fn(T) -> V,
+) -> Result<Vec<V>, E>
+where
+    F: Future<Output = Result<Page<T, C>, E>>,
+{
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let found = page(after).await?;
+        all.extend(found.items.into_iter().map(&shown));
+        after = found.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

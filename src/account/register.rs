@@ -3,7 +3,7 @@
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::halt::{Halt, refusals};
 use crate::account::mail_limit::{Cause, MailPlaces};
-use crate::account::{AccountError, Accounts, InvalidField};
+use crate::account::{AccountError, Accounts};
 use crate::config::Registration;
 use crate::crypto::token;
 use crate::mail::Mail;
@@ -13,6 +13,7 @@ use crate::model::account::{
 };
 use crate::model::clock::Timestamp;
 use crate::model::error_code::ErrorCode;
+use crate::model::field::InvalidField;
 use crate::model::secret::Secret;
 use crate::store::bounds::PENDING_MAX;
 use crate::telemetry::audit::{self, AuditAction};

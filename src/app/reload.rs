@@ -21,15 +21,7 @@ pub(super) const BY_SIGNAL: &str = "signal";
 /// Returns what `doorward reload` shows: changes that need a restart, and what the change invalidates.
 pub(super) async fn reload(path: &Path, current: &Current, actor: &str) -> Reply {
     let output = Arc::clone(&current.load().services.output);
-    let event = |outcome| AuditEvent {
-        action: AuditAction::Reload,
-        outcome,
-        actor: Some(actor),
-        subject: None,
-        from: None,
-        request_id: None,
-        object: None,
-    };
+    let event = |outcome| AuditEvent::by_process(actor, AuditAction::Reload, outcome);
     if let Err(error) = audit::begin(&output, &event(audit::BEGUN)).await {
         tracing::error!(
             error = &error as &dyn std::error::Error,

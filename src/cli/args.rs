@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::doctor::Proxy;
-use crate::model::key_file::KeyFile;
+use crate::operator::control::{
+    AccountCommand, ApikeyCommand, KeysCommand, MemberCommand, StoreCommand,
+};
 
 /// A reverse-proxy auth gateway: one binary at the door of your services.
 #[derive(Debug, Parser)]
@@ -75,19 +77,19 @@ pub(super) enum Task {
         subcommand,
         after_help = "Examples:\n  doorward account list\n  doorward account disable anna"
     )]
-    Account(AccountTask),
+    Account(AccountCommand),
     /// API keys, beside a running gateway or without one.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read\n  doorward apikey list anna"
     )]
-    Apikey(ApikeyTask),
+    Apikey(ApikeyCommand),
     /// Memberships, beside a running gateway or without one.
     #[command(
         subcommand,
         after_help = "Examples:\n  doorward member set anna list 42 member\n  doorward member list list 42"
     )]
-    Member(MemberTask),
+    Member(MemberCommand),
     /// The gateway's own keys: listed, rotated, made anew where one is lost.
     #[command(
         subcommand,
@@ -204,159 +206,6 @@ pub(super) enum TokenTask {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum AccountTask {
-    /// Makes an account: active with a password, else pending with an invitation by mail.
-    #[command(
-        after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name Anna --admin \\\n    --password-stdin < password\n  doorward account add ben --identity ben@example.org --name Ben"
-    )]
-    Add {
-        /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
-        username: String,
-        /// Its e-mail address.
-        #[arg(long, value_name = "ADDRESS")]
-        identity: String,
-        /// What the person is called.
-        #[arg(long)]
-        name: String,
-        /// Makes it an administrator.
-        #[arg(long)]
-        admin: bool,
-        /// Reads the password from standard input.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-    /// Lists all accounts.
-    #[command(after_help = "Examples:\n  doorward account list")]
-    List,
-    /// Shows one account.
-    #[command(after_help = "Examples:\n  doorward account show anna@example.org")]
-    Show {
-        /// Its name, address, uid or record id.
-        account: String,
-    },
-    /// Disables one account: its sessions end at once.
-    #[command(after_help = "Examples:\n  doorward account disable anna")]
-    Disable {
-        /// Its name, address, uid or record id.
-        account: String,
-    },
-    /// Enables an account that was disabled.
-    #[command(after_help = "Examples:\n  doorward account enable anna")]
-    Enable {
-        /// Its name, address, uid or record id.
-        account: String,
-    },
-    /// Imports apicrud's people, accounts, API keys and memberships from a JSON-lines export, all of it or nothing.
-    #[command(
-        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nThe first thousand refused lines are told with their reasons. docs/import.md\nshows the form and how to make an export."
-    )]
-    Import {
-        /// The export, of any size.
-        file: PathBuf,
-        /// Imports the rest although lines are refused.
-        #[arg(long)]
-        skip_refused: bool,
-    },
-    /// Sets a password, read from standard input: every session ends.
-    #[command(after_help = "Examples:\n  doorward account set-password anna < password")]
-    SetPassword {
-        /// Its name, address, uid or record id.
-        account: String,
-        /// Reads the password from standard input; it is read from there in any case.
-        #[arg(long)]
-        password_stdin: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ApikeyTask {
-    /// Makes an API key and shows it, once.
-    #[command(
-        after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
-    )]
-    Create {
-        /// Whose: name, address, uid or record id.
-        account: String,
-        /// What it is called.
-        #[arg(long, default_value = "")]
-        name: String,
-        /// What it may be used for; repeatable.
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<String>,
-        /// When it ends (RFC 3339); left out: never.
-        #[arg(long, value_name = "TIME")]
-        expires: Option<String>,
-        /// Network or address that it may come from; repeatable; left out: all.
-        #[arg(long, value_name = "CIDR")]
-        allow_from: Vec<String>,
-        /// Requests in a minute; left out: no limit of its own.
-        #[arg(long, value_name = "COUNT")]
-        rate_per_minute: Option<u64>,
-        /// Resource role that it is limited to, such as list/42/member; repeatable; left out: all that its owner has.
-        #[arg(long = "resource", value_name = "ROLE")]
-        resources: Vec<String>,
-    },
-    /// Lists the API keys of an account.
-    #[command(after_help = "Examples:\n  doorward apikey list anna")]
-    List {
-        /// Whose: name, address, uid or record id.
-        account: String,
-    },
-    /// Confirms API keys that a restore has suspended: one, or all of an account.
-    #[command(
-        after_help = "Examples:\n  doorward apikey confirm anna aZ09aZ09\n  doorward apikey confirm anna"
-    )]
-    Confirm {
-        /// Whose: name, address, uid or record id.
-        account: String,
-        /// The eight characters of its id; left out: all.
-        id: Option<String>,
-    },
-    /// Revokes an API key: the next request with it is refused.
-    #[command(after_help = "Examples:\n  doorward apikey revoke anna aZ09aZ09")]
-    Revoke {
-        /// Whose: name, address, uid or record id.
-        account: String,
-        /// The eight characters of its id.
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum MemberTask {
-    /// Sets a membership.
-    #[command(after_help = "Examples:\n  doorward member set anna list 42 member")]
-    Set {
-        /// Who: name, address, uid or record id.
-        account: String,
-        /// Kind of resource.
-        resource: String,
-        /// Which one.
-        id: String,
-        /// At which level.
-        level: String,
-    },
-    /// Ends a membership.
-    #[command(after_help = "Examples:\n  doorward member remove anna list 42")]
-    Remove {
-        /// Who: name, address, uid or record id.
-        account: String,
-        /// Kind of resource.
-        resource: String,
-        /// Which one.
-        id: String,
-    },
-    /// Lists the members of one resource.
-    #[command(after_help = "Examples:\n  doorward member list list 42")]
-    List {
-        /// Kind of resource.
-        resource: String,
-        /// Which one.
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum KeysTask {
     /// Lists the key files of the store, how each stands to the records, and the keys that sign.
     #[command(after_help = "Examples:\n  doorward keys list\n  doorward keys list --format json")]
@@ -365,24 +214,8 @@ pub(super) enum KeysTask {
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
         format: ListFormat,
     },
-    /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
-    #[command(after_help = "Examples:\n  doorward keys rotate")]
-    Rotate,
-    /// Makes a key file anew that is lost, after saying what that voids; the gateway must not run.
-    #[command(
-        after_help = "Examples:\n  doorward keys renew apikey.key         # tells what that voids\n  doorward keys renew apikey.key --yes\n\nWhat stood in its place is kept in the store's directory."
-    )]
-    Renew {
-        /// Name of the file.
-        #[arg(value_name = "NAME", value_parser = key_file)]
-        file: KeyFile,
-        /// Does it.
-        #[arg(long)]
-        yes: bool,
-        /// Makes another one although this one is not lost.
-        #[arg(long)]
-        force: bool,
-    },
+    #[command(flatten)]
+    Other(KeysCommand),
 }
 
 /// How a list is written.
@@ -395,22 +228,10 @@ pub(super) enum ListFormat {
     Json,
 }
 
-fn key_file(name: &str) -> Result<KeyFile, String> {
-    let names = KeyFile::ALL.map(KeyFile::name).join(", ");
-    KeyFile::parse(name).ok_or_else(|| format!("one of {names}"))
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreTask {
-    /// Saves all records and key files into one file and reads it back, beside a running gateway or without one.
-    #[command(
-        after_help = "Examples:\n  doorward store backup\n  doorward store backup --to /mnt/safe/\n\nThe file holds signing keys: keep it as safe as the store itself."
-    )]
-    Backup {
-        /// A new file, or a directory; left out: backup/ in the store's directory.
-        #[arg(long, value_name = "FILE|DIR")]
-        to: Option<PathBuf>,
-    },
+    #[command(flatten)]
+    Other(StoreCommand),
     /// Brings a backup back; the gateway must not run. What was there is kept beside it.
     #[command(
         after_help = "Examples:\n  doorward store restore config/data/doorward/backup/NAME.backup\n\nStop the gateway first. Ends all sessions and one-time tokens and\nsuspends every API key until its owner or an administrator confirms it\n(doorward apikey confirm)."

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use crate::cli::args::ExplainArgs;
 use crate::cli::{output, secrets};
 use crate::operator;
-use crate::operator::control::{Command, Reply};
-use crate::operator::explain::{Explain, Explained, ExplainedCaller, Verdict};
+use crate::operator::control::{Command, Explain, Explained, ExplainedCaller, Reply, Verdict};
 
 /// Exit code of a denied request.
 const DENIED: u8 = 3;

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::args::{Cli, Task};
+use crate::operator::control::Command;
 
 /// Parses the command line and runs the command.
 ///
@@ -31,15 +32,15 @@ pub fn run() -> ExitCode {
     let ended = match cli.task {
         Task::Serve => Ok(serve::run(&cli.config)),
         Task::Check { strict } => Ok(check::run(&cli.config, strict)),
-        Task::Reload => remote::reload(&cli.config),
+        Task::Reload => remote::show(&cli.config, Command::Reload),
         Task::Explain(question) => explain::run(&cli.config, question),
         Task::Echo { listen } => echo::run(listen),
         Task::Token(task) => token::run(&cli.config, task),
-        Task::Account(task) => remote::account(&cli.config, task),
-        Task::Apikey(task) => remote::apikey(&cli.config, task),
-        Task::Member(task) => remote::member(&cli.config, task),
+        Task::Account(command) => remote::account(&cli.config, command),
+        Task::Apikey(command) => remote::show(&cli.config, Command::Apikey(command)),
+        Task::Member(command) => remote::show(&cli.config, Command::Member(command)),
         Task::Doctor(task) => doctor::run(&cli.config, task),
-        Task::Keys(task) => remote::keys(&cli.config, &task),
+        Task::Keys(task) => remote::keys(&cli.config, task),
         Task::Store(task) => store::run(&cli.config, task),
     };
     match ended {

@@ -1,4 +1,4 @@
-//! Commands that need the store: run by the gateway that owns it, or in this process if no gateway runs.
+//! Commands that need the store: carried out by the gateway that has it, or here where none runs.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,149 +7,85 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::cli::args::{AccountTask, ApikeyTask, KeysTask, ListFormat, MemberTask};
+use crate::cli::args::{KeysTask, ListFormat};
 use crate::cli::{output, secrets};
 use crate::operator;
-use crate::operator::control::{
-    AccountCommand, ApikeyCommand, Command, KeysCommand, MemberCommand, Reply,
-};
-use crate::operator::import::Export;
+use crate::operator::control::{AccountCommand, Command, Export, KeysCommand, Reply};
 
-pub(super) fn account(config: &Path, task: AccountTask) -> anyhow::Result<ExitCode> {
-    let command = match task {
-        AccountTask::Add {
-            username,
-            identity,
-            name,
-            admin,
-            password_stdin,
-        } => {
-            let password = password_stdin
-                .then(|| secrets::from_stdin("password"))
-                .transpose()?;
-            AccountCommand::Add {
-                username,
-                identity,
-                name,
-                admin,
-                password,
-            }
+pub(super) fn account(config: &Path, mut command: AccountCommand) -> anyhow::Result<ExitCode> {
+    match &mut command {
+        AccountCommand::Add {
+            password_stdin: true,
+            password,
+            ..
+        } => *password = Some(secrets::from_stdin("password")?),
+        AccountCommand::SetPassword { password, .. } => {
+            *password = secrets::from_stdin("password")?;
         }
-        AccountTask::Import { file, skip_refused } => return import(config, &file, skip_refused),
-        AccountTask::List => AccountCommand::List,
-        AccountTask::Show { account } => AccountCommand::Show { account },
-        AccountTask::Disable { account } => AccountCommand::Disable { account },
-        AccountTask::Enable { account } => AccountCommand::Enable { account },
-        AccountTask::SetPassword {
-            account,
-            password_stdin: _,
-        } => AccountCommand::SetPassword {
-            account,
-            password: secrets::from_stdin("password")?,
-        },
-    };
-    show(config, Command::Account(command))
+        AccountCommand::Import { file, export, .. } => {
+            let opened = File::open(&*file);
+            *export =
+                Some(Export::Open(opened.with_context(|| {
+                    format!("cannot read {}", file.display())
+                })?));
+        }
+        _ => {}
+    }
+    let mut value = done(operator::command(
+        config,
+        Command::Account(command),
+        output::note,
+    )?)?;
+    // An import names the lines that it has refused on standard error.
+    let lines = value
+        .as_object_mut()
+        .and_then(|it| it.remove("refused_lines"));
+    let lines = lines.as_ref().and_then(Value::as_array);
+    for line in lines.into_iter().flatten() {
+        output::note(line.as_str().unwrap_or_default());
+    }
+    output::value(&value);
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Passes an export on; refused lines are reported on standard error.
-fn import(config: &Path, file: &Path, skip_refused: bool) -> anyhow::Result<ExitCode> {
-    let export = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let command = Command::Account(AccountCommand::Import {
-        export: Export::Open(export),
-        skip_refused,
-    });
-    match operator::command(config, command, output::note)? {
-        Reply::Done(mut value) => {
-            let lines = value
-                .as_object_mut()
-                .and_then(|it| it.remove("refused_lines"));
-            let lines = lines.as_ref().and_then(Value::as_array);
-            for line in lines.into_iter().flatten() {
-                output::note(line.as_str().unwrap_or_default());
-            }
-            output::value(&value);
-            Ok(ExitCode::SUCCESS)
-        }
-        Reply::Explained(_) => Ok(ExitCode::SUCCESS),
+pub(super) fn keys(config: &Path, task: KeysTask) -> anyhow::Result<ExitCode> {
+    let (command, format) = match task {
+        KeysTask::List { format } => (KeysCommand::List, format),
+        KeysTask::Other(command) => (command, ListFormat::Text),
+    };
+    let list = done(operator::command(
+        config,
+        Command::Keys(command),
+        output::note,
+    )?)?;
+    match format {
+        ListFormat::Json => output::lines(&serde_json::to_string_pretty(&list)?),
+        ListFormat::Text => output::value(&with_keys_apart(list)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Carries a command out and shows what it gave.
+pub(super) fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
+    show_reply(operator::command(config, command, output::note)?)
+}
+
+/// Shows what a command gave.
+pub(super) fn show_reply(reply: Reply) -> anyhow::Result<ExitCode> {
+    output::value(&done(reply)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The value of a command that was carried out.
+fn done(reply: Reply) -> anyhow::Result<Value> {
+    match reply {
+        Reply::Done(value) => Ok(value),
+        Reply::Explained(_) => Ok(Value::Null),
         Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
     }
 }
 
-pub(super) fn apikey(config: &Path, task: ApikeyTask) -> anyhow::Result<ExitCode> {
-    let command = match task {
-        ApikeyTask::Create {
-            account,
-            name,
-            scopes,
-            expires,
-            allow_from,
-            rate_per_minute,
-            resources,
-        } => ApikeyCommand::Create {
-            account,
-            name,
-            scopes,
-            expires,
-            allow_from,
-            rate_per_minute,
-            resources,
-        },
-        ApikeyTask::List { account } => ApikeyCommand::List { account },
-        ApikeyTask::Confirm { account, id } => ApikeyCommand::Confirm { account, id },
-        ApikeyTask::Revoke { account, id } => ApikeyCommand::Revoke { account, id },
-    };
-    show(config, Command::Apikey(command))
-}
-
-pub(super) fn member(config: &Path, task: MemberTask) -> anyhow::Result<ExitCode> {
-    let command = match task {
-        MemberTask::Set {
-            account,
-            resource,
-            id,
-            level,
-        } => MemberCommand::Set {
-            account,
-            resource,
-            id,
-            level,
-        },
-        MemberTask::Remove {
-            account,
-            resource,
-            id,
-        } => MemberCommand::Remove {
-            account,
-            resource,
-            id,
-        },
-        MemberTask::List { resource, id } => MemberCommand::List { resource, id },
-    };
-    show(config, Command::Member(command))
-}
-
-pub(super) fn keys(config: &Path, task: &KeysTask) -> anyhow::Result<ExitCode> {
-    let (command, format) = match *task {
-        KeysTask::List { format } => (KeysCommand::List, format),
-        KeysTask::Rotate => (KeysCommand::Rotate, ListFormat::Text),
-        KeysTask::Renew { file, yes, force } => {
-            return show(
-                config,
-                Command::Keys(KeysCommand::Renew { file, yes, force }),
-            );
-        }
-    };
-    match operator::command(config, Command::Keys(command), output::note)? {
-        Reply::Done(list) if matches!(format, ListFormat::Json) => {
-            output::lines(&serde_json::to_string_pretty(&list)?);
-            Ok(ExitCode::SUCCESS)
-        }
-        Reply::Done(list) => show_reply(Reply::Done(with_keys_apart(list))),
-        reply => show_reply(reply),
-    }
-}
-
-/// Flattens key files into rows: the keys of a ring follow the row of their file.
+/// Key files as lines: the keys of a ring follow the line of their file.
 fn with_keys_apart(list: Value) -> Value {
     let Value::Array(mut rows) = list else {
         return list;
@@ -160,23 +96,4 @@ fn with_keys_apart(list: Value) -> Value {
         std::iter::once(row.take()).chain(keys.unwrap_or_default())
     });
     apart.collect()
-}
-
-/// The running gateway reads its own configuration; the one named here only serves to find the gateway.
-pub(super) fn reload(config: &Path) -> anyhow::Result<ExitCode> {
-    show(config, Command::Reload)
-}
-
-fn show(config: &Path, command: Command) -> anyhow::Result<ExitCode> {
-    show_reply(operator::command(config, command, output::note)?)
-}
-
-/// Shows the reply to a command.
-pub(super) fn show_reply(reply: Reply) -> anyhow::Result<ExitCode> {
-    match reply {
-        Reply::Done(value) => output::value(&value),
-        Reply::Explained(_) => {}
-        Reply::Refused(why) | Reply::Failed(why) => anyhow::bail!(why),
-    }
-    Ok(ExitCode::SUCCESS)
 }

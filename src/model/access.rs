@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::text::text_conversions;
@@ -67,7 +68,15 @@ word! {
     ResourceId, "resource id", ResourceId::fits
 }
 
+impl Name {
+    /// The rule as a pattern (ECMA-262).
+    pub const PATTERN: &str = "^[a-z][a-z0-9_]{0,63}$";
+}
+
 impl ResourceId {
+    /// The rule as a pattern (ECMA-262).
+    pub const PATTERN: &str = "^[A-Za-z0-9._~:-]{1,128}$";
+
     /// Whether a text follows the rule of a resource id; does not allocate.
     #[must_use]
     pub fn fits(text: &str) -> bool {
@@ -164,13 +173,17 @@ impl Ladder {
 }
 
 /// An account's level on one resource, such as `member` of `list` 42. Stored under the account's uid.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "KeyRole", description = "")]
 pub struct Membership {
     /// The resource kind, such as `list`.
+    #[schemars(with = "String", description = "")]
     pub resource: Name,
     /// The resource's id.
+    #[schemars(with = "String", description = "")]
     pub id: ResourceId,
     /// The level's name, so that a changed ladder does not change stored records.
+    #[schemars(with = "String", description = "")]
     pub level: Name,
 }
 

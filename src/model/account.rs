@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::access::{Invalid, Membership, Role, Scope};
+use crate::model::access::{Invalid, Role};
 use crate::model::clock::Timestamp;
 pub use crate::model::email::EmailAddress;
-use crate::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
+use crate::model::id::{AccountId, SessionId, SettingsId, UserId};
 use crate::model::text::text_conversions;
 
 /// An account's login name: 2 to 64 of `[a-z0-9._-]`, starting with a letter or digit, never `u-…`; upper case is
@@ -227,50 +226,7 @@ impl Session {
     }
 }
 
-/// A stored API key: everything but the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
-    /// The public part of the key.
-    pub id: KeyId,
-    /// Its owner.
-    pub uid: UserId,
-    /// The owner's name for the key: at most 64 characters without control characters.
-    pub name: String,
-    /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
-    pub digest: Digest,
-    /// The scopes it may use, sorted.
-    pub scopes: Vec<Scope>,
-    /// Time of creation.
-    pub created: Timestamp,
-    /// Time of expiry; `None`: never.
-    pub expires: Option<Timestamp>,
-    /// The secret before the last rotation, accepted for a while.
-    #[serde(default)]
-    pub previous: Option<PreviousSecret>,
-    /// Networks it is accepted from; empty: all.
-    #[serde(default)]
-    pub allow_from: Vec<IpNet>,
-    /// Requests per minute, 1 to 100,000; `None`: no limit of its own.
-    #[serde(default)]
-    pub rate_per_minute: Option<u32>,
-    /// The resource roles it is limited to, sorted, each at most as high as the owner's; `None`: all of the owner's.
-    #[serde(default)]
-    pub resources: Option<Vec<Membership>>,
-    /// Whether the key was brought back by a restore, and is refused until its owner or an administrator confirms it.
-    #[serde(default)]
-    pub suspended: bool,
-}
-
-/// The stored form of a secret replaced by a rotation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreviousSecret {
-    /// The secret's digest, computed like [`ApiKey::digest`].
-    pub digest: Digest,
-    /// Refused from this time on.
-    pub until: Timestamp,
-}
-
-/// The single use of a one-time token. A token of one purpose is never accepted for another.
+/// What a one-time token may be used for. One never stands for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -350,21 +306,5 @@ mod tests {
         ] {
             assert!(Username::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_key_from_before_it_had_terms_has_none() {
-        let digest = serde_json::to_value(Digest([7; 32])).unwrap();
-        let old = serde_json::json!({
-            "id": "abcdefgh", "uid": "u-abcdefgh", "name": "", "digest": digest, "scopes": [], "created": 0,
-            "expires": null,
-        });
-        let key: ApiKey = serde_json::from_value(old).unwrap();
-        assert_eq!(
-            (key.previous, key.rate_per_minute, key.resources),
-            (None, None, None)
-        );
-        assert!(!key.suspended);
-        assert!(key.allow_from.is_empty());
     }
 }

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod account;
 pub mod algorithm;
+pub mod api_key;
 pub mod bucket;
 pub mod claim_path;
 pub mod client_network;
@@ -15,6 +16,7 @@ pub mod deny;
 pub mod email;
 pub mod endpoint;
 pub mod error_code;
+pub mod field;
 pub mod field_name;
 pub mod forwarding;
 pub mod id;

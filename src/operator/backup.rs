@@ -1,33 +1,23 @@
-//! Backups made now and then, and what an operator asks of the store as a whole.
+//! Backups made now and then, and commands about the store as a whole that the process which has it carries out.
 //!
 //! Reading and writing whole stores blocks, so it runs on threads of its own; a backup that fails is told, and harms
 //! nobody.
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::config::{Config, StoreEngine};
-use crate::model::clock::{Clock, SystemClock};
-use crate::operator::command::{ask, command, command_level};
-use crate::operator::control::{Command, Reply, StoreCommand, Touch};
-use crate::operator::{AppError, place};
-use crate::process::{OpenOutput, load, start};
+use crate::operator::control::{Reply, StoreCommand};
 use crate::snapshot::Services;
-use crate::store::backup::{self, BackupError, Backups, Contents, KeyFileFate, Made, Restored};
+use crate::store::backup::{BackupError, Backups, Contents, Made};
 use crate::store::error::StoreError;
-use crate::store::key_files::{self, KeyFinding};
-use crate::store::sled::{self, Findings};
-use crate::telemetry::audit::{self, AuditAction, AuditEvent};
+use crate::store::key_files::KeyFinding;
+use crate::store::sled::Findings;
 use crate::telemetry::log::with_causes;
-use crate::telemetry::output::AuditOutput;
 
 /// The first backup of a store that has none is made this long after the start, or sooner if they come more often.
 const FIRST_AFTER: Duration = Duration::from_mins(1);
@@ -153,7 +143,7 @@ async fn check_here(backups: &Arc<Backups>, services: &Services) -> Result<Findi
 }
 
 /// Tells what is wrong with the key files.
-fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
+pub(crate) fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
     for problem in looked.iter().filter_map(KeyFinding::problem) {
         findings.add(problem);
     }
@@ -171,7 +161,7 @@ fn told_made(made: &Made) -> Value {
     told
 }
 
-fn put_contents(told: &mut Value, contents: &Contents) {
+pub(crate) fn put_contents(told: &mut Value, contents: &Contents) {
     put(told, "as_of", json!(contents.as_of.to_rfc3339()));
     put(told, "records", json!(contents.records));
     put(told, "key_files", json!(contents.key_files.join(" ")));
@@ -183,7 +173,7 @@ fn put(told: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn found(findings: &Findings, mut told: Value) -> Reply {
+pub(crate) fn found(findings: &Findings, mut told: Value) -> Reply {
     if findings.problems.is_empty() {
         put(&mut told, "records", json!(findings.records));
         put(&mut told, "problems", json!(0));
@@ -198,158 +188,4 @@ fn found(findings: &Findings, mut told: Value) -> Reply {
         findings.records,
         lines.join("\n")
     ))
-}
-
-/// Looks at every record of a backup, or of the store: through the gateway that has it, or on a copy where none runs.
-///
-/// # Errors
-/// [`AppError`] when neither is possible; what is wrong with the records is a [`Reply`].
-pub fn check(path: &Path, file: Option<&Path>) -> Result<Reply, AppError> {
-    if let Some(file) = file {
-        let (contents, findings) = backup::check(file)?;
-        let mut told = json!({});
-        put_contents(&mut told, &contents);
-        return Ok(found(&findings, told));
-    }
-    let config = records_at_rest(path)?;
-    let dir = config.store.path.as_path();
-    let checked = place::as_owner(dir, || {
-        if let Some(reply) = ask(&config, &Command::Store(StoreCommand::Check))? {
-            return Ok(reply);
-        }
-        place::records(&config, Touch::Reads)?;
-        let mut findings = sled::check(dir).map_err(BackupError::Store)?;
-        let has_accounts = findings.accounts != 0;
-        let looked = key_files::look(&dir.join("keys"), &findings.key_marks, has_accounts);
-        add_key_files(&mut findings, &looked);
-        Ok(found(&findings, json!({})))
-    });
-    checked?.map_err(|error| place::whose(error, dir))
-}
-
-/// Brings a backup back where no gateway runs.
-///
-/// # Errors
-/// [`AppError`]; then the store is as it was, or refuses to start until this has been done again.
-pub fn restore(path: &Path, file: &Path, tell: fn(&str)) -> Result<Reply, AppError> {
-    let config = records_at_rest(path)?;
-    let dir = config.store.path.as_path();
-    place::check(&config.store)?;
-    let other = place::other_owner(dir);
-    let other = other.map_or_else(String::new, |owner| format!(", as {owner}"));
-    let shown = dir.display();
-    tell(&format!("store {shown}: restoring into it{other}"));
-    let restored = place::as_owner(dir, || restore_here(&config, file));
-    let restored = restored?.map_err(|error| place::whose(error, dir))?;
-    if matches!(restored, Reply::Done(_)) {
-        tell(&format!("store {shown}: restored"));
-    }
-    Ok(restored)
-}
-
-fn restore_here(config: &Config, file: &Path) -> Result<Reply, AppError> {
-    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
-    output.0.require_audit(config.audit.required);
-    let event = |outcome| AuditEvent {
-        action: AuditAction::RestoreStore,
-        outcome,
-        actor: Some("cli"),
-        subject: None,
-        from: None,
-        request_id: None,
-        object: None,
-    };
-    let begun = event(audit::BEGUN);
-    start(&mut Builder::new_current_thread())?.block_on(audit::begin(&output.0, &begun))?;
-    let restored = backup::restore(&config.store.path, file, SystemClock::new().now());
-    audit::record(&event(if restored.is_ok() { "ok" } else { "failed" }));
-    match restored {
-        Ok(restored) => Ok(Reply::Done(told_restored(&restored))),
-        Err(BackupError::Store(error @ StoreError::Locked { .. })) => Ok(Reply::Refused(format!(
-            "{error}: stop it first, the backup takes the store's place"
-        ))),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn told_restored(restored: &Restored) -> Value {
-    let contents = &restored.contents;
-    let files = restored.key_files.iter().map(|(name, fate)| {
-        let fate = match fate {
-            KeyFileFate::Same => "same",
-            KeyFileFate::Restored => "restored",
-            KeyFileFate::Replaced => "replaced",
-            KeyFileFate::Kept => "kept",
-        };
-        format!("{name} ({fate})")
-    });
-    let kept = restored.kept.as_ref().map_or_else(
-        || "nothing was there before".to_owned(),
-        |kept| kept.display().to_string(),
-    );
-    json!({
-        "kept_aside": kept,
-        "missing_from": contents.as_of.to_rfc3339(),
-        "missing_to": restored.at.to_rfc3339(),
-        "missing_writes": restored.writes_missing,
-        "accounts": restored.accounts,
-        "sessions_ended": restored.sessions_ended,
-        "tokens_voided": restored.tokens_voided,
-        "mails_dropped": restored.mails_dropped,
-        "apikeys_suspended": restored.keys_suspended,
-        "key_files": files.collect::<Vec<_>>().join(", "),
-    })
-}
-
-/// Writes all records down as JSON lines, without secrets: those of a backup, or of the store as it is now. Into a new
-/// file of mode 0600, or onto `out`. Gives how many lines there are after the first.
-///
-/// # Errors
-/// [`AppError`]; then there is no file.
-pub fn export(
-    path: &Path,
-    file: Option<&Path>,
-    to: Option<&Path>,
-    out: &mut dyn Write,
-) -> Result<u64, AppError> {
-    let (source, is_passing) = if let Some(file) = file {
-        (file.to_owned(), None)
-    } else {
-        let (source, was_there) = copy(path)?;
-        (source, Some(was_there))
-    };
-    let written = match to {
-        None => backup::export(&source, out),
-        Some(to) => backup::export_to(&source, to),
-    };
-    if let Some(was_there) = is_passing {
-        // The next backup would take it away too, an hour later.
-        let _ = fs::remove_file(&source);
-        if let Some(dir) = source.parent().filter(|_| !was_there) {
-            let _ = fs::remove_dir(dir);
-        }
-    }
-    Ok(written?)
-}
-
-/// Has the store copied to a file that is read once; whether its directory was there already.
-fn copy(path: &Path) -> Result<(PathBuf, bool), AppError> {
-    let config = records_at_rest(path)?;
-    let place = |name: &str| backup::passing(&config.store.path, name);
-    let was_there = place("").exists();
-    match command(path, Command::Store(StoreCommand::Copy), |_| {})? {
-        Reply::Done(Value::String(name)) => Ok((place(&name), was_there)),
-        Reply::Refused(why) | Reply::Failed(why) => Err(AppError::Refused(why)),
-        Reply::Done(_) | Reply::Explained(_) => Err(AppError::Refused(
-            "the gateway answered another question".to_owned(),
-        )),
-    }
-}
-
-fn records_at_rest(path: &Path) -> Result<Config, AppError> {
-    let (config, _) = load(path)?;
-    match config.store.engine {
-        StoreEngine::Sled => Ok(config),
-        StoreEngine::Memory => Err(AppError::NoRecords),
-    }
 }

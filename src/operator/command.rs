@@ -21,7 +21,7 @@ use crate::process::{OpenOutput, load, start};
 use crate::snapshot::services::{self, OpenError, Records};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
-use crate::telemetry::output::{AuditOutput, Output};
+use crate::telemetry::output::Output;
 
 /// How often a store is tried that another process has open and that no gateway answers for yet, or any more: 2 s each.
 const LOCKED_TRIES: usize = 3;
@@ -88,7 +88,7 @@ async fn carry_out(
 ) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
-    import::hand_over(&config, &mut command)?;
+    import::hand_over(&config, &socket, &mut command)?;
     if let Some(reply) = socket::ask(&socket, &command).await? {
         teller.worked_on(&config, touch, by_gateway);
         return Ok(reply);
@@ -108,7 +108,7 @@ async fn carry_out(
         refuse_second_store(&config).await?;
     }
     // No gateway runs, so this process tells what it does.
-    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
         Opened::Here(services) => *services,
         Opened::ByGateway(reply) => {
@@ -189,7 +189,7 @@ async fn open(
             }) if tries < LOCKED_TRIES => tries += 1,
             Err(error) => return Err(error.into()),
         }
-        import::hand_over(config, command)?;
+        import::hand_over(config, socket, command)?;
         if let Some(reply) = socket::ask(socket, command).await? {
             return Ok(Opened::ByGateway(reply));
         }
@@ -227,13 +227,4 @@ async fn execute_here(
         () = refresh::keep_fresh(issuers.adopted()) => ended.await,
     };
     Ok(reply)
-}
-
-/// A command tells what went wrong and what is audited, no more, unless the configuration speaks of that itself.
-pub(crate) fn command_level(level: &str) -> &str {
-    if level.starts_with("off") || level.contains("audit=") {
-        level
-    } else {
-        "warn"
-    }
 }

@@ -1,15 +1,20 @@
-//! What an operator asks at the command line, carried out by the one process that has the store.
+//! Commands of the operator and their replies, as the command line reads them and as they travel to the running gateway.
 //!
-//! The same function runs in the server, behind `admin.sock`, and in the command itself where no server runs.
+//! The process that has the store carries a command out: the gateway behind `admin.sock`, or the command itself where no
+//! gateway runs. A field that only the command line fills in does not travel, and `cli` fills in the fields that the command
+//! line does not have, such as a password.
 
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use clap::Subcommand;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
+use crate::auth::trace::Step;
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
-use crate::operator::explain::{Explain, Explained};
-use crate::operator::import::Export;
 
 /// A command. Travels as one line of JSON over `admin.sock`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +33,7 @@ pub enum Command {
     /// Verifies a bearer token as a request's would be.
     TokenVerify {
         /// The token.
-        #[serde(serialize_with = "exposed_one")]
+        #[serde(serialize_with = "exposed")]
         token: Secret,
     },
     /// Decides about a request that is not sent.
@@ -40,7 +45,7 @@ pub enum Command {
 /// What a command does to the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
-    /// Decides about a credential or a request: without a store as well, where nobody is known.
+    /// Decides about a credential or a request; works without a store too, and then knows no accounts.
     Decides,
     /// Reads: makes and changes nothing.
     Reads,
@@ -54,142 +59,174 @@ impl Command {
     /// What it does to the records.
     #[must_use]
     pub const fn touch(&self) -> Touch {
+        use {AccountCommand as Account, ApikeyCommand as Apikey, MemberCommand as Member};
         match self {
-            // A reload touches no record, and is nobody's but the running gateway's.
+            // A reload touches no record, and only the running gateway does it.
             Self::Explain(_) | Self::TokenVerify { .. } | Self::Reload => Touch::Decides,
-            Self::Account(command) => match command {
-                AccountCommand::Add { .. } | AccountCommand::Import { .. } => Touch::Begins,
-                AccountCommand::List | AccountCommand::Show { .. } => Touch::Reads,
-                AccountCommand::Disable { .. }
-                | AccountCommand::Enable { .. }
-                | AccountCommand::SetPassword { .. } => Touch::Writes,
-            },
-            Self::Apikey(command) => match command {
-                ApikeyCommand::List { .. } => Touch::Reads,
-                ApikeyCommand::Create { .. }
-                | ApikeyCommand::Confirm { .. }
-                | ApikeyCommand::Revoke { .. } => Touch::Writes,
-            },
-            Self::Member(command) => match command {
-                MemberCommand::List { .. } => Touch::Reads,
-                MemberCommand::Set { .. } | MemberCommand::Remove { .. } => Touch::Writes,
-            },
-            Self::Keys(command) => match command {
-                KeysCommand::List => Touch::Reads,
-                KeysCommand::Rotate | KeysCommand::Renew { .. } => Touch::Writes,
-            },
-            Self::Store(command) => match command {
-                StoreCommand::Copy | StoreCommand::Check => Touch::Reads,
-                StoreCommand::Backup { .. } => Touch::Writes,
-            },
+            Self::Account(Account::List | Account::Show { .. })
+            | Self::Apikey(Apikey::List { .. })
+            | Self::Member(Member::List { .. })
+            | Self::Keys(KeysCommand::List)
+            | Self::Store(StoreCommand::Copy | StoreCommand::Check) => Touch::Reads,
+            Self::Account(
+                Account::Disable { .. } | Account::Enable { .. } | Account::SetPassword { .. },
+            )
+            | Self::Apikey(
+                Apikey::Create { .. } | Apikey::Confirm { .. } | Apikey::Revoke { .. },
+            )
+            | Self::Member(Member::Set { .. } | Member::Remove { .. })
+            | Self::Keys(KeysCommand::Rotate | KeysCommand::Renew { .. })
+            | Self::Store(StoreCommand::Backup { .. }) => Touch::Writes,
+            Self::Account(Account::Add { .. } | Account::Import { .. }) => Touch::Begins,
         }
     }
 }
 
 /// A command about accounts.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AccountCommand {
     /// Makes an account: active with a password, else pending with an invitation by mail.
+    #[command(
+        after_help = "Examples:\n  doorward account add anna --identity anna@example.org --name Anna --admin \\\n    --password-stdin < password\n  doorward account add ben --identity ben@example.org --name Ben"
+    )]
     Add {
-        /// Its name.
+        /// Its name: 2 to 64 of a-z, 0-9, dot, underscore, dash.
         username: String,
-        /// Its address.
+        /// Its e-mail address.
+        #[arg(long, value_name = "ADDRESS")]
         identity: String,
         /// What the person is called.
+        #[arg(long)]
         name: String,
-        /// Administrator.
+        /// Makes it an administrator.
+        #[arg(long)]
         admin: bool,
-        /// The password.
+        /// Reads the password from standard input.
+        #[arg(long)]
+        #[serde(skip)]
+        password_stdin: bool,
+        /// The password, if one was read.
+        #[arg(skip)]
         #[serde(serialize_with = "exposed", default)]
         password: Option<Secret>,
     },
-    /// Lists accounts.
+    /// Lists all accounts.
+    #[command(after_help = "Examples:\n  doorward account list")]
     List,
-    /// Shows one account: by name, address, uid or record id.
+    /// Shows one account.
+    #[command(after_help = "Examples:\n  doorward account show anna@example.org")]
     Show {
-        /// Which.
+        /// Its name, address, uid or record id.
         account: String,
     },
-    /// Disables one account: its sessions end.
+    /// Disables one account: its sessions end at once.
+    #[command(after_help = "Examples:\n  doorward account disable anna")]
     Disable {
-        /// Which.
+        /// Its name, address, uid or record id.
         account: String,
     },
     /// Enables an account that was disabled.
+    #[command(after_help = "Examples:\n  doorward account enable anna")]
     Enable {
-        /// Which.
+        /// Its name, address, uid or record id.
         account: String,
     },
-    /// Sets a password: every session ends.
-    SetPassword {
-        /// Whose.
-        account: String,
-        /// The password.
-        #[serde(serialize_with = "exposed_one")]
-        password: Secret,
-    },
-    /// Imports people from an export.
+    /// Imports apicrud's people, accounts, API keys and memberships from a JSON-lines export, all of it or nothing.
+    #[command(
+        after_help = "Examples:\n  doorward account import people.jsonl\n  doorward account import people.jsonl --skip-refused 2> refused\n\nThe first thousand refused lines are told with their reasons. docs/import.md\nshows the form and how to make an export."
+    )]
     Import {
-        /// The export.
-        export: Export,
+        /// The export, of any size.
+        #[serde(skip)]
+        file: PathBuf,
+        /// The export as it was opened.
+        #[arg(skip)]
+        export: Option<Export>,
         /// Imports the rest although lines are refused.
+        #[arg(long)]
         skip_refused: bool,
+    },
+    /// Sets a password, read from standard input: every session ends.
+    #[command(after_help = "Examples:\n  doorward account set-password anna < password")]
+    SetPassword {
+        /// Its name, address, uid or record id.
+        account: String,
+        /// Reads the password from standard input; it is read from there in any case.
+        #[arg(long)]
+        #[serde(skip)]
+        password_stdin: bool,
+        /// The password.
+        #[arg(skip = Secret::new(String::new()))]
+        #[serde(serialize_with = "exposed")]
+        password: Secret,
     },
 }
 
 /// A command about API keys.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ApikeyCommand {
-    /// Makes an API key; the answer has it once.
+    /// Makes an API key and shows it, once.
+    #[command(
+        after_help = "Examples:\n  doorward apikey create anna --name backup --scope reports:read \\\n    --expires 2030-01-01T00:00:00Z\n  doorward apikey create anna --resource list/42/member \\\n    --allow-from 192.0.2.0/24 --rate-per-minute 60"
+    )]
     Create {
-        /// Whose.
+        /// Whose: name, address, uid or record id.
         account: String,
         /// What it is called.
+        #[arg(long, default_value = "")]
         name: String,
-        /// What it may be used for.
+        /// What it may be used for; repeatable.
+        #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
-        /// When it ends, RFC 3339.
+        /// When it ends (RFC 3339); left out: never.
+        #[arg(long, value_name = "TIME")]
         expires: Option<String>,
-        /// Networks or addresses that it may come from; none: all.
-        #[serde(default)]
+        /// Network or address that it may come from; repeatable; left out: all.
+        #[arg(long, value_name = "CIDR")]
         allow_from: Vec<String>,
-        /// Requests in a minute.
-        #[serde(default)]
+        /// Requests in a minute; left out: no limit of its own.
+        #[arg(long, value_name = "COUNT")]
         rate_per_minute: Option<u64>,
-        /// The resource roles that it is limited to, such as `list/42/member`; none: all of its owner's.
-        #[serde(default)]
+        /// Resource role that it is limited to, such as list/42/member; repeatable; left out: all that its owner has.
+        #[arg(long = "resource", value_name = "ROLE")]
         resources: Vec<String>,
     },
     /// Lists the API keys of an account.
+    #[command(after_help = "Examples:\n  doorward apikey list anna")]
     List {
-        /// Whose.
+        /// Whose: name, address, uid or record id.
         account: String,
     },
-    /// Confirms API keys that a restore has suspended.
+    /// Confirms API keys that a restore has suspended: one, or all of an account.
+    #[command(
+        after_help = "Examples:\n  doorward apikey confirm anna aZ09aZ09\n  doorward apikey confirm anna"
+    )]
     Confirm {
-        /// Whose.
+        /// Whose: name, address, uid or record id.
         account: String,
-        /// Which; `None`: all.
+        /// The eight characters of its id; left out: all.
         id: Option<String>,
     },
-    /// Revokes an API key.
+    /// Revokes an API key: the next request with it is refused.
+    #[command(after_help = "Examples:\n  doorward apikey revoke anna aZ09aZ09")]
     Revoke {
-        /// Whose.
+        /// Whose: name, address, uid or record id.
         account: String,
-        /// Which: the eight characters of its id.
+        /// The eight characters of its id.
         id: String,
     },
 }
 
 /// A command about memberships.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MemberCommand {
     /// Sets a membership.
+    #[command(after_help = "Examples:\n  doorward member set anna list 42 member")]
     Set {
-        /// Who.
+        /// Who: name, address, uid or record id.
         account: String,
         /// Kind of resource.
         resource: String,
@@ -199,8 +236,9 @@ pub enum MemberCommand {
         level: String,
     },
     /// Ends a membership.
+    #[command(after_help = "Examples:\n  doorward member remove anna list 42")]
     Remove {
-        /// Who.
+        /// Who: name, address, uid or record id.
         account: String,
         /// Kind of resource.
         resource: String,
@@ -208,6 +246,7 @@ pub enum MemberCommand {
         id: String,
     },
     /// Lists the members of one resource.
+    #[command(after_help = "Examples:\n  doorward member list list 42")]
     List {
         /// Kind of resource.
         resource: String,
@@ -217,54 +256,108 @@ pub enum MemberCommand {
 }
 
 /// A command about the key files.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum KeysCommand {
     /// Lists the key files, and the keys in those that sign.
+    #[command(skip)]
     List,
-    /// Rotates the signing keys.
+    /// Lets the next key sign, retires the present one, makes another next one: no token is refused for it.
+    #[command(after_help = "Examples:\n  doorward keys rotate")]
     Rotate,
-    /// Makes a key file anew that is lost. Not while a gateway runs.
+    /// Makes a key file anew that is lost, after saying what that voids; the gateway must not run.
+    #[command(
+        after_help = "Examples:\n  doorward keys renew apikey.key         # tells what that voids\n  doorward keys renew apikey.key --yes\n\nWhat stood in its place is kept in the store's directory."
+    )]
     Renew {
-        /// Which.
+        /// Name of the file.
+        #[arg(value_name = "NAME", value_parser = key_file)]
         file: KeyFile,
-        /// Whoever asks knows what that voids.
+        /// Does it.
+        #[arg(long)]
         yes: bool,
-        /// One that is not lost, too.
+        /// Makes another one although this one is not lost.
+        #[arg(long)]
         force: bool,
     },
 }
 
 /// A command about the store as a whole that needs the process that has it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StoreCommand {
-    /// Makes a backup.
+    /// Saves all records and key files into one file and reads it back, beside a running gateway or without one.
+    #[command(
+        after_help = "Examples:\n  doorward store backup\n  doorward store backup --to /mnt/safe/\n\nThe file holds signing keys: keep it as safe as the store itself."
+    )]
     Backup {
-        /// A file that is not there yet, or a directory, absolute; `None`: the store's own place.
+        /// A new file, or a directory; left out: backup/ in the store's directory.
+        #[arg(long, value_name = "FILE|DIR")]
         to: Option<PathBuf>,
     },
-    /// Makes a copy that whoever asks reads and removes; the answer is its name.
+    /// Makes a copy that the caller reads and removes; the reply is its name.
+    #[command(skip)]
     Copy,
     /// Looks at every record.
+    #[command(skip)]
     Check,
 }
 
-/// Goes over the socket of our own user only, to the process that will hash it.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-fn exposed<S: serde::Serializer>(
-    secret: &Option<Secret>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(Secret::expose).serialize(serializer)
+fn key_file(name: &str) -> Result<KeyFile, String> {
+    let names = KeyFile::ALL.map(KeyFile::name).join(", ");
+    KeyFile::parse(name).ok_or_else(|| format!("one of {names}"))
 }
 
-/// As [`exposed`], for a secret that is always there.
-pub(crate) fn exposed_one<S: serde::Serializer>(
-    secret: &Secret,
+/// An export: JSON lines, of any length.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// A file that this process has open: it does not travel.
+    #[serde(skip)]
+    Open(File),
+    /// A copy in the store's directory, made by the process of this number. The process that imports it removes its name.
+    Copied(u32),
+}
+
+/// A request to explain.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// The method, such as `GET`.
+    pub method: String,
+    /// A URL, or a path alone.
+    pub url: String,
+    /// Its caller.
+    pub caller: ExplainedCaller,
+    /// The client's address, after trusted proxies.
+    #[serde(default = "loopback")]
+    pub from: IpAddr,
+}
+
+const fn loopback() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+/// The caller of a request to explain.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExplainedCaller {
+    /// A caller without a credential.
+    Anonymous,
+    /// A bearer token.
+    Token(#[serde(serialize_with = "exposed")] Secret),
+    /// An API key.
+    ApiKey(#[serde(serialize_with = "exposed")] Secret),
+    /// An account by uid, record id, name or address, as if it had logged in.
+    Account(String),
+}
+
+/// Sends the text of a secret: it goes to a process of the same user, over a socket that no other user may open.
+fn exposed<'a, S: Serializer>(
+    secret: impl Into<Option<&'a Secret>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose())
+    secret.into().map(Secret::expose).serialize(serializer)
 }
 
 /// How a command ended. Travels as one line of JSON.
@@ -272,7 +365,7 @@ pub(crate) fn exposed_one<S: serde::Serializer>(
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Done; what to show.
-    Done(serde_json::Value),
+    Done(Value),
     /// Explained.
     Explained(Explained),
     /// Not done: what is wrong and what would be right.
@@ -281,10 +374,33 @@ pub enum Reply {
     Failed(String),
 }
 
+/// A decision, explained.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explained {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Each check, in order.
+    pub steps: Vec<Step>,
+    /// Identity headers that the upstream would get.
+    pub headers: Vec<(String, String)>,
+    /// The upstream it would reach.
+    pub upstream: Option<String>,
+}
+
+/// The first line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It would pass.
+    Allow,
+    /// It would be refused with this code.
+    Deny(String),
+    /// It could not be decided, with this code.
+    Fail(String),
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     /// The secrets of a command, and all other texts in it.

@@ -4,20 +4,21 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use crate::account::api_keys::WantedKey;
 use crate::account::call::Call;
 use crate::account::halt::{Halt, NotFound};
 use crate::account::key_terms::KeyRefusal;
-use crate::account::key_terms::WantedRole;
 use crate::account::members::Resource;
+use crate::account::page::{Page, shown_all};
 use crate::account::register::NewPerson;
-use crate::account::{Accounts, Actor};
+use crate::account::{AccountError, Accounts, Actor};
 use crate::auth;
 use crate::auth::verify::unverified::Unverified;
-use crate::model::account::{Account, AccountStatus, ApiKey};
+use crate::model::account::{Account, AccountStatus};
+use crate::model::api_key::{ApiKey, KeyExpiry, NewKey, ShownKey, WantedRole};
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
-use crate::model::id::{AccountId, KeyId};
+use crate::model::field::Checked;
+use crate::model::id::{AccountId, KeyId, UserId};
 use crate::model::secret::Secret;
 use crate::model::token_fault::FaultKind;
 use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
@@ -66,6 +67,7 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             name,
             admin,
             password,
+            ..
         } => {
             let person = NewPerson::parse(&identity, &username, &name)?;
             let is_invited = password.is_none();
@@ -79,7 +81,13 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
             }
             Ok(account)
         }
-        AccountCommand::List => list(accounts).await,
+        AccountCommand::List => {
+            let page =
+                |after: Option<AccountId>| async move { accounts.list(after.as_ref()).await };
+            Ok(Value::Array(
+                shown_all(page, |account| shown(&account)).await?,
+            ))
+        }
         AccountCommand::Show { account } => Ok(shown(&find(accounts, &account).await?)),
         AccountCommand::Disable { account } => {
             set_status(accounts, &account, AccountStatus::Disabled).await
@@ -90,27 +98,17 @@ async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value,
         AccountCommand::Import {
             export,
             skip_refused,
+            ..
         } => import::execute(export, skip_refused, snapshot).await,
-        AccountCommand::SetPassword { account, password } => {
+        AccountCommand::SetPassword {
+            account, password, ..
+        } => {
             let account = find(accounts, &account).await?;
             let account = accounts
                 .set_password(&Call::cli(), &account.uid, password)
                 .await?;
             Ok(shown(&account))
         }
-    }
-}
-
-async fn list(accounts: &Accounts) -> Result<Value, Stop> {
-    let mut shown_all = Vec::new();
-    let mut after: Option<AccountId> = None;
-    loop {
-        let page = accounts.list(after.as_ref()).await?;
-        shown_all.extend(page.items.iter().map(shown));
-        let Some(next) = page.next else {
-            return Ok(Value::Array(shown_all));
-        };
-        after = Some(next);
     }
 }
 
@@ -157,17 +155,17 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             resources,
         } => {
             let owner = find_active(accounts, &account).await?;
-            let unreadable =
-                || Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned());
-            let expires = expires
-                .map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(unreadable))
-                .transpose()?;
-            let wanted = WantedKey {
-                name,
-                scopes,
+            let expires: Option<Checked<KeyExpiry>> = expires.map(Checked::of);
+            let readable = expires.as_ref().map(Checked::get).transpose();
+            readable.map_err(|_| {
+                Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned())
+            })?;
+            let wanted = NewKey {
+                name: Some(Checked::of(name)),
+                scopes: Some(scopes),
                 expires,
-                allow_from: (!allow_from.is_empty()).then_some(allow_from),
-                rate_per_minute,
+                allow_from: (!allow_from.is_empty()).then(|| Checked::of(allow_from)),
+                rate_per_minute: rate_per_minute.map(Checked::of),
                 resources: wanted_roles(&resources)?,
             };
             let issued = accounts
@@ -177,11 +175,8 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
                     Halt::Refused(KeyRefusal::ScopeUnknown) => scope_unknown(accounts),
                     halt => halt.into(),
                 })?;
-            let mut value = shown_key(&issued.key, None);
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert("apikey".to_owned(), Value::from(issued.secret.expose()));
-            }
-            Ok(value)
+            let secret = issued.secret.expose().to_owned();
+            Ok(shown_key(issued.key, Some(secret), None))
         }
         ApikeyCommand::List { account } => {
             let owner = find(accounts, &account).await?;
@@ -216,18 +211,16 @@ fn scope_unknown(accounts: &Accounts) -> Stop {
 }
 
 async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
-    let mut shown = Vec::new();
-    let mut after = None;
-    loop {
+    let page = |after: Option<KeyId>| async move {
         let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
         let used = accounts.keys_used(&page.items).await?;
-        let keys = page.items.iter().zip(used);
-        shown.extend(keys.map(|(key, used)| shown_key(key, used)));
-        after = page.next;
-        if after.is_none() {
-            return Ok(Value::Array(shown));
-        }
-    }
+        Ok::<_, AccountError>(Page {
+            items: page.items.into_iter().zip(used).collect(),
+            next: page.next,
+        })
+    };
+    let shown = |(key, used)| shown_key(key, None, used);
+    Ok(Value::Array(shown_all(page, shown).await?))
 }
 
 /// Confirms one suspended key, or all that an account has.
@@ -268,19 +261,10 @@ fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
     Ok((!roles.is_empty()).then_some(roles))
 }
 
-fn shown_key(key: &ApiKey, used: Option<Timestamp>) -> Value {
-    json!({
-        "id": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created": key.created.to_rfc3339(),
-        "expires": key.expires.map(Timestamp::to_rfc3339),
-        "allow_from": key.allow_from,
-        "rate_per_minute": key.rate_per_minute,
-        "resources": key.resources,
-        "suspended": key.suspended,
-        "last_used": used.map(Timestamp::to_rfc3339),
-    })
+fn shown_key(key: ApiKey, secret: Option<String>, used: Option<Timestamp>) -> Value {
+    let mut shown = ShownKey::new(key, secret, used).for_operator();
+    shown.remove("overlap_until");
+    Value::Object(shown)
 }
 
 async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, Stop> {
@@ -313,19 +297,13 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
         }
         MemberCommand::List { resource, id } => {
             let resource = declared(accounts, &resource, &id)?;
-            let mut shown = Vec::new();
-            let mut after = None;
-            loop {
-                let page = accounts
-                    .members(Actor::Operator, &resource, after.as_ref())
-                    .await?;
-                let members = page.items.into_iter();
-                shown.extend(members.map(|(uid, level)| json!({ "uid": uid, "level": level })));
-                after = page.next;
-                if after.is_none() {
-                    return Ok(Value::Array(shown));
-                }
-            }
+            let resource = &resource;
+            let page = |after: Option<UserId>| async move {
+                let page = accounts.members(Actor::Operator, resource, after.as_ref());
+                page.await
+            };
+            let shown = |(uid, level)| json!({ "uid": uid, "level": level });
+            Ok(Value::Array(shown_all(page, shown).await?))
         }
     }
 }

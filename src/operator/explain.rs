@@ -1,81 +1,20 @@
 //! `explain`: the live decision about a request that is not sent, step by step.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use serde::{Deserialize, Serialize};
 
 use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
-use crate::auth::trace::{Step, Steps, Trace};
+use crate::auth::trace::{Steps, Trace};
 use crate::auth::view::RequestView;
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
-use crate::model::secret::Secret;
+use crate::operator::control::{Explain, Explained, ExplainedCaller, Verdict};
 use crate::operator::named::find;
 use crate::operator::refusal::Stop;
 use crate::route::head::{check_method, host_of};
 use crate::route::normalize::canonical;
 use crate::snapshot::Snapshot;
-
-/// A request to explain.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Explain {
-    /// The method, such as `GET`.
-    pub method: String,
-    /// A URL, or a path alone.
-    pub url: String,
-    /// Who asks.
-    pub caller: ExplainedCaller,
-    /// The client's address, after trusted proxies.
-    #[serde(default = "loopback")]
-    pub from: IpAddr,
-}
-
-const fn loopback() -> IpAddr {
-    IpAddr::V4(Ipv4Addr::LOCALHOST)
-}
-
-/// Who asks.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExplainedCaller {
-    /// Nobody that presents a credential.
-    Anonymous,
-    /// A bearer token.
-    Token(#[serde(serialize_with = "crate::operator::control::exposed_one")] Secret),
-    /// An API key.
-    ApiKey(#[serde(serialize_with = "crate::operator::control::exposed_one")] Secret),
-    /// An account by uid, record id, name or address, as if it had logged in.
-    Account(String),
-}
-
-/// A decision, explained.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Explained {
-    /// How it ended.
-    pub verdict: Verdict,
-    /// Each check, in order.
-    pub steps: Vec<Step>,
-    /// Identity headers that the upstream would get.
-    pub headers: Vec<(String, String)>,
-    /// The upstream it would reach.
-    pub upstream: Option<String>,
-}
-
-/// The first line of the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It would pass.
-    Allow,
-    /// It would be refused with this code.
-    Deny(String),
-    /// It could not be decided, with this code.
-    Fail(String),
-}
 
 /// Decides as the proxy would, by the same code.
 ///

@@ -6,15 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::account::call::Call;
 use crate::account::import::{self, Finished, ImportError, ImportReport};
 use crate::config::Config;
-use crate::operator::control::{AccountCommand, Command};
+use crate::operator::AppError;
+use crate::operator::control::{AccountCommand, Command, Export};
 use crate::operator::refusal::Stop;
-use crate::operator::{AppError, socket};
 use crate::process::ProcessError;
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
@@ -26,31 +25,6 @@ const DIRECTORY: &str = "import";
 /// What the name of a copy begins with that is made for the gateway.
 const COPY: &str = "copy-";
 
-/// An export: JSON lines, of any length.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Export {
-    /// A file that this process has open: it does not travel.
-    #[serde(skip)]
-    Open(File),
-    /// A copy in the store's directory, made by the process of this number. Whoever imports it takes its name away.
-    Copied(u32),
-}
-
-impl Export {
-    fn open(self, dir: &Path) -> io::Result<File> {
-        match self {
-            Self::Open(file) => Ok(file),
-            Self::Copied(number) => {
-                let path = copy(dir, number);
-                let file = File::open(&path)?;
-                fs::remove_file(&path)?;
-                Ok(file)
-            }
-        }
-    }
-}
-
 fn directory(config: &Config) -> PathBuf {
     config.store.path.join(DIRECTORY)
 }
@@ -59,19 +33,36 @@ fn copy(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{COPY}{number}"))
 }
 
+fn open(export: Option<Export>, dir: &Path) -> io::Result<File> {
+    match export {
+        None => Err(io::ErrorKind::NotFound.into()),
+        Some(Export::Open(file)) => Ok(file),
+        Some(Export::Copied(number)) => {
+            let path = copy(dir, number);
+            let file = File::open(&path)?;
+            fs::remove_file(&path)?;
+            Ok(file)
+        }
+    }
+}
+
 /// Puts the export of a command where the gateway finds it, if one runs. The gateway could be another user than the
 /// operator, and must not open what it is told a name of; so the store's directory is where both have access.
 ///
 /// # Errors
 /// [`AppError`] if it cannot be copied.
-pub(crate) fn hand_over(config: &Config, command: &mut Command) -> Result<(), AppError> {
+pub(crate) fn hand_over(
+    config: &Config,
+    socket: &Path,
+    command: &mut Command,
+) -> Result<(), AppError> {
     let Command::Account(AccountCommand::Import { export, .. }) = command else {
         return Ok(());
     };
-    let Export::Open(file) = export else {
+    let Some(Export::Open(file)) = export else {
         return Ok(());
     };
-    if UnixStream::connect(socket::path_in(&config.store.path)).is_err() {
+    if UnixStream::connect(socket).is_err() {
         return Ok(());
     }
     let (dir, number) = (directory(config), std::process::id());
@@ -93,7 +84,7 @@ pub(crate) fn hand_over(config: &Config, command: &mut Command) -> Result<(), Ap
         }
         .into());
     }
-    *export = Export::Copied(number);
+    *export = Some(Export::Copied(number));
     Ok(())
 }
 
@@ -104,7 +95,7 @@ pub(crate) fn clear(store: &Path) {
 
 /// Carries an import out. It goes on if the caller goes away: half of it would stay until the next start.
 pub(crate) async fn execute(
-    export: Export,
+    export: Option<Export>,
     skip_refused: bool,
     snapshot: &Snapshot,
 ) -> Result<Value, Stop> {
@@ -115,7 +106,7 @@ pub(crate) async fn execute(
             dir: dir.clone(),
             source,
         };
-        let export = export.open(&dir).map_err(lines)?;
+        let export = open(export, &dir).map_err(lines)?;
         let call = Call::cli();
         importer.run(&call, export, skip_refused, &dir).await
     });

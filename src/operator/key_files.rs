@@ -14,7 +14,6 @@ use crate::crypto::ring::{KeyInfo, Signed};
 use crate::crypto::signing::{NextRing, SigningKeys};
 use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::model::key_file::KeyFile;
-use crate::operator::command::command_level;
 use crate::operator::control::{Command, KeysCommand, Reply};
 use crate::operator::{AppError, place};
 use crate::process::OpenOutput;
@@ -24,7 +23,7 @@ use crate::store::backup::stamp;
 use crate::store::key_files::{KeyFiles, KeyFilesError, KeyFinding, KeyState};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
-use crate::telemetry::output::{AuditOutput, Output};
+use crate::telemetry::output::Output;
 
 /// A ring, and the keys in it.
 type Listed = (Signed, Vec<KeyInfo>);
@@ -60,7 +59,7 @@ async fn list(services: &Services) -> Result<Value, String> {
 
 /// Lets the next key of each ring sign.
 async fn rotate(services: &Services) -> Result<(), String> {
-    let event = |outcome| event(AuditAction::RotateKeys, outcome, None);
+    let event = |outcome| AuditEvent::by_process("cli", AuditAction::RotateKeys, outcome);
     audit::begin(&services.output, &event(audit::BEGUN))
         .await
         .map_err(|error| error.to_string())?;
@@ -78,22 +77,6 @@ async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyF
     match &services.key_files {
         Some(files) => files.replace(ring, next).await,
         None => Ok(ring.put(next)?),
-    }
-}
-
-const fn event<'a>(
-    action: AuditAction,
-    outcome: &'a str,
-    object: Option<&'a str>,
-) -> AuditEvent<'a> {
-    AuditEvent {
-        action,
-        outcome,
-        actor: Some("cli"),
-        subject: None,
-        from: None,
-        request_id: None,
-        object,
     }
 }
 
@@ -148,7 +131,7 @@ pub(crate) async fn here(config: &Config, command: &Command) -> Result<Option<Re
         return Ok(None);
     }
     place::records(config, command.touch())?;
-    let output = OpenOutput::start(command_level(&config.log.level), AuditOutput::Stderr)?;
+    let output = OpenOutput::for_command(config)?;
     make_for_us_alone();
     let store = open_sled(config)?;
     let files = KeyFiles::new(store, &config.store.path);
@@ -231,7 +214,10 @@ async fn renew(
         KeyFile::ApiKey | KeyFile::Count | KeyFile::Mail | KeyFile::Refresh => key_file::draw(),
     };
     output.require_audit(config.audit.required);
-    let event = |outcome| event(AuditAction::RenewKeyFile, outcome, Some(file.name()));
+    let event = |outcome| AuditEvent {
+        object: Some(file.name()),
+        ..AuditEvent::by_process("cli", AuditAction::RenewKeyFile, outcome)
+    };
     audit::begin(output, &event(audit::BEGUN)).await?;
     let aside = config
         .store

@@ -1,5 +1,6 @@
 //! Floor 8: what an operator asks, and how it is carried out: by the gateway that has the store, or here where none runs.
 
+pub mod at_rest;
 pub mod backup;
 pub mod command;
 pub mod control;

@@ -48,6 +48,14 @@ impl OpenOutput {
         log::init(level, &open.0)?;
         Ok(open)
     }
+
+    /// Starts them for a command that opens the store itself: it logs errors and audit events on standard error and nothing
+    /// else, unless the configuration speaks of audit events itself or turns the log off.
+    pub(crate) fn for_command(config: &Config) -> Result<Self, ProcessError> {
+        let level = config.log.level.as_str();
+        let is_own = level.starts_with("off") || level.contains("audit=");
+        Self::start(if is_own { level } else { "warn" }, AuditOutput::Stderr)
+    }
 }
 
 impl Drop for OpenOutput {

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use crate::limit::{Change, Kept, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
-    Account, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse,
-    Username,
+    Account, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse, Username,
 };
+use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::mail::{DueMails, QueuedMail};

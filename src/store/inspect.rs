@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use crate::model::access::{Name, ResourceId};
-use crate::model::account::{Account, ApiKey, Digest, OneTimeToken, Session};
+use crate::model::account::{Account, Digest, OneTimeToken, Session};
+use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::model::key_file::KeyMark;

@@ -8,9 +8,8 @@ use std::marker::PhantomData;
 
 use crate::limit::Kept;
 use crate::model::access::{Name, ResourceId};
-use crate::model::account::{
-    Account, ApiKey, Digest, EmailAddress, OneTimeToken, Session, Username,
-};
+use crate::model::account::{Account, Digest, EmailAddress, OneTimeToken, Session, Username};
+use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, SettingsId, UserId};
 use crate::model::key_file::{KeyFile, KeyMark};

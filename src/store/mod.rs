@@ -33,14 +33,11 @@ pub mod uses;
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use crate::store::contract::Store;
 
-use crate::model::access::{Membership, Name, Role, Scope};
-use crate::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, PasswordHash, Session,
-};
+use crate::model::access::{Membership, Name, Role};
+use crate::model::account::{Account, AccountStatus, Digest, EmailAddress, PasswordHash, Session};
+use crate::model::api_key::{ApiKey, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId, UserId};
 
@@ -181,18 +178,8 @@ pub struct AccountChange {
 /// Changes to an API key; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyChange {
-    /// The owner's label.
-    pub name: Option<String>,
-    /// The scopes; sorted.
-    pub scopes: Option<Vec<Scope>>,
-    /// When it expires; `Some(None)`: never.
-    pub expires: Option<Option<Timestamp>>,
-    /// Networks it may be used from; empty: all.
-    pub allow_from: Option<Vec<IpNet>>,
-    /// Requests per minute; `Some(None)`: no limit.
-    pub rate_per_minute: Option<Option<u32>>,
-    /// Resource roles it is limited to; `Some(None)`: all of its owner's.
-    pub resources: Option<Option<Vec<Membership>>>,
+    /// All of its terms from now on.
+    pub terms: Option<KeyTerms>,
     /// A new secret.
     pub secret: Option<NewSecret>,
     /// Whether it is suspended.

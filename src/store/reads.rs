@@ -6,7 +6,8 @@
 use serde::de::DeserializeOwned;
 
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{Account, AccountStatus, ApiKey, Digest, Session};
+use crate::model::account::{Account, AccountStatus, Digest, Session};
+use crate::model::api_key::ApiKey;
 use crate::model::clock::{AHEAD_MAX, Timestamp};
 use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::key_file::{KeyFile, KeyMarks};

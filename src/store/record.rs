@@ -79,7 +79,8 @@ mod tests {
 
     use super::*;
     use crate::model::access::Name;
-    use crate::model::account::{Account, ApiKey, Digest, OneTimeToken, Session};
+    use crate::model::account::{Account, Digest, OneTimeToken, Session};
+    use crate::model::api_key::ApiKey;
     use crate::model::clock::Timestamp;
     use crate::model::id::UserId;
     use crate::model::key_file::KeyMark;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::access::Membership;
-use crate::model::account::{Account, ApiKey};
+use crate::model::account::Account;
+use crate::model::api_key::ApiKey;
 use crate::model::id::UserId;
 
 /// A piece of a staged person. The last piece has the account, so that it appears together with everything that belongs

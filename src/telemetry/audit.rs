@@ -135,6 +135,22 @@ pub struct AuditEvent<'a> {
     pub object: Option<&'a str>,
 }
 
+impl<'a> AuditEvent<'a> {
+    /// Creates an event of the process itself, which belongs to no request and no account.
+    #[must_use]
+    pub const fn by_process(actor: &'a str, action: AuditAction, outcome: &'a str) -> Self {
+        Self {
+            action,
+            outcome,
+            actor: Some(actor),
+            subject: None,
+            from: None,
+            request_id: None,
+            object: None,
+        }
+    }
+}
+
 /// Records an event that was completed or refused. Never waits; emitted under the target `audit`, which `AuditLines`
 /// writes.
 pub fn record(event: &AuditEvent<'_>) {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::account::InvalidField;
+use crate::model::field::InvalidField;
 use crate::web::openapi::Parameter;
 
 /// The query of a list whose items have ids of one kind.

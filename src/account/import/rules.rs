@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::account::AccountsParts;
 use crate::account::import::lines::{self, AccountLine, KeyLine, MemberLine, PersonLine};
-use crate::account::key_terms::NAME_CHARS_MAX;
 use crate::account::register::checked_name;
 use crate::config::RoleSettings;
 use crate::crypto::password::{Unfit, check_foreign};
 use crate::crypto::token::TokenKeys;
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{Account, AccountStatus, ApiKey, EmailAddress, PasswordHash, Username};
+use crate::model::account::{Account, AccountStatus, EmailAddress, PasswordHash, Username};
+use crate::model::api_key::{ApiKey, KeyName, KeyTerms};
 use crate::model::clock::Timestamp;
+use crate::model::field::CheckedField;
 use crate::model::id::{AccountId, KeyId, SettingsId, UserId};
 
 /// What lines are checked against.
@@ -121,10 +122,8 @@ pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiK
     let inner = line
         .hash()
         .ok_or("hashvalue must be a SHA-256 value in base 64")?;
-    let name = line.name.clone().unwrap_or_default();
-    if name.chars().any(char::is_control) || NAME_CHARS_MAX < name.chars().count() {
-        return Err("name must be at most 64 characters, none of them a control character");
-    }
+    let name = KeyName::check(line.name.clone().unwrap_or_default())
+        .ok_or("name must be at most 64 characters, none of them a control character")?;
     let time = |text: &String| lines::time(text);
     let expires = match &line.expires {
         None => None,
@@ -152,15 +151,15 @@ pub(super) fn key(owner: &Account, line: &KeyLine, rules: &Rules) -> Result<ApiK
     Ok(ApiKey {
         id,
         uid: owner.uid.clone(),
-        name,
+        terms: KeyTerms {
+            name,
+            scopes,
+            expires,
+            ..KeyTerms::default()
+        },
         digest: rules.token_keys.imported_key_digest(&inner),
-        scopes,
         created: created.ok_or("created must be a time")?,
-        expires,
         previous: None,
-        allow_from: Vec::new(),
-        rate_per_minute: None,
-        resources: None,
         suspended: false,
     })
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::auth::caller::Caller;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Evidence, Remembered, Terms, Verifier};
+use crate::auth::verify::{Evidence, Remembered, UsedKey, Verifier};
 use crate::crypto::token::ApiKeyText;
 use crate::model::access::{ResourceRole, Role, Scope};
-use crate::model::account::{ApiKey, Digest};
+use crate::model::account::Digest;
+use crate::model::api_key::ApiKey;
 use crate::model::clock::Timestamp;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
 use crate::model::refusal_fault::KeyFaultKind;
@@ -73,10 +74,9 @@ impl Verifier {
             until,
             evidence: Evidence::ApiKey {
                 stamp,
-                terms: Terms {
+                key: UsedKey {
                     state: self.key_use.state(key.id),
-                    allow_from: key.allow_from,
-                    rate_per_minute: key.rate_per_minute,
+                    terms: key.terms,
                 },
             },
         })
@@ -85,7 +85,7 @@ impl Verifier {
     /// Returns the identity of a key whose owner may act.
     fn key_identity(&self, key: &ApiKey, subject: &Subject) -> Identity {
         let account = Arc::clone(&subject.account);
-        let only = key.resources.as_ref();
+        let only = key.terms.resources.as_ref();
         let only: Option<Arc<[ResourceRole]>> =
             only.map(|limits| self.yielded(limits.iter()).into());
         // The gateway's own scopes depend on the owner being an administrator, and end with that. A key that is limited
@@ -95,7 +95,7 @@ impl Verifier {
                 && (!scope.is_own() || account.is_admin)
                 && (only.is_none() || scope.as_str() != Scope::ADMIN)
         };
-        let scopes: Vec<_> = key.scopes.iter().filter(may_carry).cloned().collect();
+        let scopes: Vec<_> = key.terms.scopes.iter().filter(may_carry).cloned().collect();
         let as_admin =
             account.is_admin && scopes.iter().any(|scope| scope.as_str() == Scope::ADMIN);
         let mut roles = account.global_roles(as_admin);
@@ -113,7 +113,7 @@ impl Verifier {
             method: AuthnMethod::ApiKey,
             key_id: Some(key.id),
             scopes,
-            expires: key.expires,
+            expires: key.terms.expires,
         };
         let owned = self.resource_roles(subject).into_iter();
         identity.resource_roles = owned.filter_map(|role| identity.narrowed(role)).collect();
@@ -132,7 +132,10 @@ impl Verifier {
 
 /// Returns when the secret of this digest expires as one of the key's; `None` if it no longer belongs to the key.
 fn secret_end(key: &ApiKey, digest: &Digest, now: Timestamp) -> Option<Timestamp> {
-    let end = key.expires.unwrap_or(Timestamp::from_millis(i64::MAX));
+    let end = key
+        .terms
+        .expires
+        .unwrap_or(Timestamp::from_millis(i64::MAX));
     if key.digest == *digest {
         return Some(end);
     }

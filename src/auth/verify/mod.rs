@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
-use ipnet::IpNet;
 
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
@@ -30,6 +29,7 @@ use crate::crypto::token::TokenKeys;
 use crate::issuer::{IssuerState, Issuers};
 use crate::model::access::{Membership, ResourceRole, Scope};
 use crate::model::account::Digest;
+use crate::model::api_key::KeyTerms;
 use crate::model::bucket::retry_after_s;
 use crate::model::clock::{Clock, Timestamp};
 use crate::model::deny::DenyReason;
@@ -125,7 +125,7 @@ enum Evidence {
     },
     ApiKey {
         stamp: Stamp,
-        terms: Terms,
+        key: UsedKey,
     },
     Session {
         cookie: CookieKind,
@@ -166,19 +166,10 @@ struct SignedBy {
     generation: u64,
 }
 
-/// The conditions of each use of an API key, cached or not.
-struct Terms {
+/// An API key whose terms each use has to meet, cached or not.
+struct UsedKey {
     state: Arc<KeyState>,
-    /// Empty: all networks.
-    allow_from: Vec<IpNet>,
-    rate_per_minute: Option<u32>,
-}
-
-impl Terms {
-    fn admit_from(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&client))
-    }
+    terms: KeyTerms,
 }
 
 impl Remembered {
@@ -330,16 +321,17 @@ impl Verifier {
         origin: Origin,
         now: Timestamp,
     ) -> Result<(), Unverified> {
-        if let Evidence::ApiKey { terms, .. } = &remembered.evidence {
-            if !terms.admit_from(origin.client) {
-                return Err(Unverified::of_key(KeyFaultKind::Network, terms.state.id));
+        if let Evidence::ApiKey { key, .. } = &remembered.evidence {
+            let UsedKey { state, terms } = key;
+            if !terms.allow_from.admit(origin.client) {
+                return Err(Unverified::of_key(KeyFaultKind::Network, state.id));
             }
             if origin.counts {
                 if let Some(rate) = terms.rate_per_minute {
-                    let taken = terms.state.bucket.take(self.clock.elapsed(), rate);
+                    let taken = state.bucket.take(self.clock.elapsed(), rate.per_minute());
                     taken.map_err(|wait| Stop::Wait(retry_after_s(wait)))?;
                 }
-                self.key_use.note(&terms.state, now);
+                self.key_use.note(state, now);
             }
         }
         if let Evidence::Session { uses, .. } = &remembered.evidence

@@ -9,8 +9,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::model::access::{Name, ResourceId};
-use crate::model::account::{Account, ApiKey, OneTimeToken, PasswordHash, Session};
-use crate::model::clock::Timestamp;
+use crate::model::account::{Account, OneTimeToken, PasswordHash, Session};
+use crate::model::api_key::{ApiKey, ShownKey};
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
 use crate::store::backup::file::{Item, Reader};
@@ -194,20 +194,12 @@ fn of_session(session: &Session) -> Value {
 }
 
 fn of_key(key: &ApiKey) -> Value {
-    json!({
-        "kind": "apikey",
-        "id": key.id,
-        "uid": key.uid,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created": key.created.to_rfc3339(),
-        "expires": key.expires.map(Timestamp::to_rfc3339),
-        "allow_from": key.allow_from,
-        "rate_per_minute": key.rate_per_minute,
-        "resources": key.resources,
-        "overlap_until": key.previous.as_ref().map(|previous| previous.until.to_rfc3339()),
-        "suspended": key.suspended,
-    })
+    let mut shown = ShownKey::new(key.clone(), None, None).for_operator();
+    // Uses have lines of their own.
+    shown.remove("last_used");
+    shown.insert("kind".to_owned(), "apikey".into());
+    shown.insert("uid".to_owned(), key.uid.as_str().into());
+    Value::Object(shown)
 }
 
 fn of_token(token: &OneTimeToken) -> Value {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::account::{ApiKey, PreviousSecret};
+use crate::model::api_key::{ApiKey, PreviousSecret};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, UserId};
 use crate::store::bounds::KEYS_MAX;
@@ -48,12 +48,7 @@ pub(crate) fn update(
     let Some(mut key) = tx.load(&place)?.filter(|key| key.uid == *uid) else {
         return Ok(Guarded::Done(None));
     };
-    key.name = change.name.unwrap_or(key.name);
-    key.scopes = change.scopes.unwrap_or(key.scopes);
-    key.expires = change.expires.unwrap_or(key.expires);
-    key.allow_from = change.allow_from.unwrap_or(key.allow_from);
-    key.rate_per_minute = change.rate_per_minute.unwrap_or(key.rate_per_minute);
-    key.resources = change.resources.unwrap_or(key.resources);
+    key.terms = change.terms.unwrap_or(key.terms);
     key.suspended = change.suspended.unwrap_or(key.suspended);
     if let Some(secret) = change.secret {
         let old = key.digest;

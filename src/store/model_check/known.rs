@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::access::{Membership, Name, ResourceId};
-use crate::model::account::{AccountStatus, ApiKey, Digest, Session};
+use crate::model::account::{AccountStatus, Digest, Session};
+use crate::model::api_key::{ApiKey, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId};
 use crate::store::Store;
@@ -119,15 +120,10 @@ pub(super) fn api_key(number: u32, of: u32) -> ApiKey {
     ApiKey {
         id: key_id(number),
         uid: uid(of),
-        name: String::new(),
+        terms: KeyTerms::default(),
         digest: Digest([0; 32]),
-        scopes: Vec::new(),
         created: Timestamp::from_secs(1),
-        expires: None,
         previous: None,
-        allow_from: Vec::new(),
-        rate_per_minute: None,
-        resources: None,
         suspended: false,
     }
 }

@@ -3,10 +3,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::account::InvalidField;
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
+use crate::model::field::InvalidField;
 use crate::model::id::{AccountId, SessionId};
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};

@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::account::InvalidField;
 use crate::account::is_administrator;
 use crate::account::roles::RoleFilter;
 use crate::model::access::{Name, ResourceId};
 use crate::model::bucket::retry_after_s;
 use crate::model::deny::DenyReason;
+use crate::model::field::InvalidField;
 use crate::model::id::UserId;
 use crate::role_source::Reading;
 use crate::web::answer::Json;

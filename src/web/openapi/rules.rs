@@ -11,14 +11,12 @@ pub(in crate::web) const USERNAME: &str =
     r"^[ \t\r\n]*(?![Uu]-)[A-Za-z0-9][A-Za-z0-9._-]{1,63}[ \t\r\n]*$";
 /// A text for people.
 pub(in crate::web) const PRINTED: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
-/// The same, or nothing.
-pub(in crate::web) const PRINTED_OR_NOTHING: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// A role.
 pub(in crate::web) const ROLE: &str = r"^[!-+\--~]{1,255}$";
 /// A kind of resource.
-pub(in crate::web) const NAME: &str = "^[a-z][a-z0-9_]{0,63}$";
+pub(in crate::web) const NAME: &str = Name::PATTERN;
 /// Which resource.
-pub(in crate::web) const RESOURCE_ID: &str = "^[A-Za-z0-9._~:-]{1,128}$";
+pub(in crate::web) const RESOURCE_ID: &str = ResourceId::PATTERN;
 /// A user's id.
 pub(in crate::web) const UID: &str = "^u-[A-Za-z0-9_-]{8,64}$";
 

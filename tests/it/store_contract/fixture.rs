@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use doorward::model::access::{Membership, Name, ResourceId, Role};
 use doorward::model::account::{
-    Account, AccountStatus, ApiKey, Digest, EmailAddress, OneTimeToken, PasswordHash, Purpose,
-    Session, Username,
+    Account, AccountStatus, Digest, EmailAddress, OneTimeToken, PasswordHash, Purpose, Session,
+    Username,
 };
+use doorward::model::api_key::{ApiKey, KeyName, KeyTerms};
 use doorward::model::clock::Timestamp;
+use doorward::model::field::CheckedField;
 use doorward::model::id::{AccountId, KeyId, SessionId, SettingsId, UserId};
 use doorward::store::{
     Creation, Guarded, ImportStep, ImportedPerson, NewPassword, RefreshRotation, Store,
@@ -123,15 +125,13 @@ pub(crate) fn api_key(number: u32, of: u32) -> ApiKey {
     ApiKey {
         id: key_id(number),
         uid: uid(of),
-        name: format!("key {number}"),
+        terms: KeyTerms {
+            name: KeyName::check(format!("key {number}")).unwrap(),
+            ..KeyTerms::default()
+        },
         digest: digest(number),
-        scopes: Vec::new(),
         created: NOW,
-        expires: None,
         previous: None,
-        allow_from: Vec::new(),
-        rate_per_minute: None,
-        resources: None,
         suspended: false,
     }
 }

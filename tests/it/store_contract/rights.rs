@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use doorward::model::account::{AccountStatus, PreviousSecret};
+use doorward::model::account::AccountStatus;
+use doorward::model::api_key::{KeyName, KeyTerms, Networks, PreviousSecret, Rate};
+use doorward::model::field::CheckedField;
 use doorward::store::{
     AccountChange, Creation, Guarded, KeyChange, MembershipChange, NewSecret, Store,
 };
@@ -62,7 +64,10 @@ pub(crate) async fn api_keys_change_under_the_generation_that_was_read(store: Ar
         updated.unwrap()
     };
     let named = || KeyChange {
-        name: Some("other".to_owned()),
+        terms: Some(KeyTerms {
+            name: KeyName::check("other".to_owned()).unwrap(),
+            ..KeyTerms::default()
+        }),
         ..KeyChange::default()
     };
     for (of, number, generation) in [(1, 1, 1), (9, 1, 0)] {
@@ -76,21 +81,18 @@ pub(crate) async fn api_keys_change_under_the_generation_that_was_read(store: Ar
     assert_eq!(generation(&*store, 1).await, 0);
     let stamp = store.generations().stamp(&uid(1));
     let mut expected = api_key(1, 1);
-    "other".clone_into(&mut expected.name);
+    expected.terms.name = KeyName::check("other".to_owned()).unwrap();
     let outcome = update(1, 1, 0, named()).await;
     assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
     assert!(!store.generations().is_current(stamp));
+    expected.terms.expires = Some(at(50));
+    expected.terms.allow_from = Networks::check(vec!["192.0.2.0/24".to_owned()]).unwrap();
+    expected.terms.rate_per_minute = Rate::check(7);
+    expected.terms.resources = Some(vec![membership("42", "member")]);
     let terms = KeyChange {
-        expires: Some(Some(at(50))),
-        allow_from: Some(vec!["192.0.2.0/24".parse().unwrap()]),
-        rate_per_minute: Some(Some(7)),
-        resources: Some(Some(vec![membership("42", "member")])),
+        terms: Some(expected.terms.clone()),
         ..KeyChange::default()
     };
-    expected.expires = Some(at(50));
-    expected.allow_from = vec!["192.0.2.0/24".parse().unwrap()];
-    expected.rate_per_minute = Some(7);
-    expected.resources = Some(vec![membership("42", "member")]);
     let outcome = update(1, 1, 1, terms).await;
     assert_eq!(outcome, Guarded::Done(Some(expected.clone())));
     let rotated = |number, overlap_until| KeyChange {

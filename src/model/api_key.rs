@@ -1,0 +1,456 @@
+//! API keys: the record, its terms with the rule of each, and the forms in which they are asked for and shown.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::model::access::{Membership, Name, ResourceId, Scope};
+use crate::model::account::Digest;
+use crate::model::clock::Timestamp;
+use crate::model::field::{Checked, CheckedField, FieldChange, InvalidField};
+use crate::model::id::{KeyId, UserId};
+
+/// Resource roles that one key may be limited to.
+pub const RESOURCES_MAX: usize = 100;
+
+/// What the owner calls a key; may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyName(String);
+
+impl KeyName {
+    const CHARS_MAX: usize = 64;
+}
+
+impl CheckedField for KeyName {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "name",
+        expected: "at most 64 characters, none of them a control character",
+    };
+
+    fn check(name: String) -> Option<Self> {
+        let is_short = name.chars().count() <= Self::CHARS_MAX;
+        (is_short && !name.chars().any(char::is_control)).then_some(Self(name))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": Self::CHARS_MAX,
+            "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        })
+    }
+}
+
+/// The end of a key, as callers write it. Whether it lies in the future is for the use case to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyExpiry(pub Timestamp);
+
+impl CheckedField for KeyExpiry {
+    type Sent = String;
+
+    const RULE: InvalidField = InvalidField {
+        field: "expires",
+        expected: "a time of RFC 3339 such as 2030-01-31T12:00:00Z",
+    };
+
+    fn check(text: String) -> Option<Self> {
+        Timestamp::parse_rfc3339(&text).map(Self)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+/// Networks that a key may be used from, sorted, no two alike; none: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// Networks that one key may name: each is compared on each request.
+    const MAX: usize = 64;
+
+    /// Whether a client of this address may use the key.
+    #[must_use]
+    pub fn admit(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.is_all() || self.0.iter().any(|network| network.contains(&client))
+    }
+
+    fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A network, or an address as the network of itself; host bits are cut off. An IPv4 address that is written as IPv6 is
+    /// refused: callers are compared in their canonical form.
+    fn network(text: &str) -> Option<IpNet> {
+        let network = match text.parse::<IpNet>() {
+            Ok(network) => network.trunc(),
+            Err(_) => IpNet::from(text.parse::<IpAddr>().ok()?),
+        };
+        (network.addr().to_canonical() == network.addr()).then_some(network)
+    }
+}
+
+impl CheckedField for Networks {
+    type Sent = Vec<String>;
+
+    const RULE: InvalidField = InvalidField {
+        field: "allow_from",
+        expected: "1 to 64 networks or addresses such as 192.0.2.0/24 and 2001:db8::1, those of IPv4 written as IPv4; \
+                   null: all",
+    };
+
+    fn check(texts: Vec<String>) -> Option<Self> {
+        // An empty list could mean no network as well as all of them.
+        if !(1..=Self::MAX).contains(&texts.len()) {
+            return None;
+        }
+        let networks = texts.iter().map(|text| Self::network(text));
+        let mut networks: Vec<_> = networks.collect::<Option<_>>()?;
+        networks.sort();
+        networks.dedup();
+        Some(Self(networks))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": Self::MAX,
+        })
+    }
+}
+
+/// Requests in a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Rate(u32);
+
+impl Rate {
+    const MAX: u32 = 100_000;
+
+    /// The number of requests.
+    #[must_use]
+    pub const fn per_minute(self) -> u32 {
+        self.0
+    }
+}
+
+impl CheckedField for Rate {
+    type Sent = u64;
+
+    const RULE: InvalidField = InvalidField {
+        field: "rate_per_minute",
+        expected: "requests in a minute, from 1 to 100000; null: no limit of its own",
+    };
+
+    fn check(rate: u64) -> Option<Self> {
+        let rate = u32::try_from(rate).ok()?;
+        (1..=Self::MAX).contains(&rate).then_some(Self(rate))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "format": "uint64", "minimum": 1, "maximum": Self::MAX })
+    }
+}
+
+/// What the owner of a key decides about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct KeyTerms {
+    /// What its owner calls it.
+    pub name: KeyName,
+    /// What it may be used for, sorted.
+    pub scopes: Vec<Scope>,
+    /// When it ends; `None`: never.
+    pub expires: Option<Timestamp>,
+    /// Networks that it may come from.
+    #[serde(default)]
+    pub allow_from: Networks,
+    /// Requests in a minute; `None`: no limit of its own.
+    #[serde(default)]
+    pub rate_per_minute: Option<Rate>,
+    /// The resource roles that it is limited to, sorted, each as far as its owner has it; `None`: all of its owner's.
+    #[serde(default)]
+    pub resources: Option<Vec<Membership>>,
+}
+
+/// An API key at rest: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ApiKey {
+    /// The public part.
+    pub id: KeyId,
+    /// Its owner.
+    pub uid: UserId,
+    /// What its owner decides.
+    #[serde(flatten)]
+    pub terms: KeyTerms,
+    /// HMAC-SHA-256 of the SHA-256 of the whole secret, checksum included, under the store's key.
+    pub digest: Digest,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The secret before the last rotation, good for a while.
+    #[serde(default)]
+    pub previous: Option<PreviousSecret>,
+    /// Refused until its owner or an administrator confirms it: a restore has brought it back.
+    #[serde(default)]
+    pub suspended: bool,
+}
+
+/// Writes the members in the order that records have had from the first version on; a new one goes to the end.
+impl Serialize for ApiKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let terms = &self.terms;
+        let mut record = serializer.serialize_struct("ApiKey", 12)?;
+        record.serialize_field("id", &self.id)?;
+        record.serialize_field("uid", &self.uid)?;
+        record.serialize_field("name", &terms.name)?;
+        record.serialize_field("digest", &self.digest)?;
+        record.serialize_field("scopes", &terms.scopes)?;
+        record.serialize_field("created", &self.created)?;
+        record.serialize_field("expires", &terms.expires)?;
+        record.serialize_field("previous", &self.previous)?;
+        record.serialize_field("allow_from", &terms.allow_from)?;
+        record.serialize_field("rate_per_minute", &terms.rate_per_minute)?;
+        record.serialize_field("resources", &terms.resources)?;
+        record.serialize_field("suspended", &self.suspended)?;
+        record.end()
+    }
+}
+
+/// The secret that a rotation replaced, at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// As [`ApiKey::digest`].
+    pub digest: Digest,
+    /// Void from then on.
+    pub until: Timestamp,
+}
+
+/// A resource role that a key is to be limited to, as callers write it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WantedKeyRole", description = "")]
+pub struct WantedRole {
+    /// Kind of resource.
+    #[schemars(regex(pattern = Name::PATTERN), description = "")]
+    pub resource: String,
+    /// Which one.
+    #[schemars(regex(pattern = ResourceId::PATTERN), description = "")]
+    pub id: String,
+    /// At which level, at most.
+    #[schemars(description = "")]
+    pub level: String,
+}
+
+/// The terms of a key to be made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "NewApiKey", description = "")]
+pub struct NewKey {
+    /// At most 64 characters, none of them a control character.
+    pub name: Option<Checked<KeyName>>,
+    /// Declared scopes, none that the login lacks; an administrator may add `auth:*`.
+    pub scopes: Option<Vec<String>>,
+    /// When it ends by itself; not at all if nobody says.
+    pub expires: Option<Checked<KeyExpiry>>,
+    /// Addresses and networks from which it may be used.
+    pub allow_from: Option<Checked<Networks>>,
+    /// Requests that it may send in a minute.
+    pub rate_per_minute: Option<Checked<Rate>>,
+    /// The resource roles that it may use, of those of its owner.
+    #[schemars(length(max = RESOURCES_MAX))]
+    pub resources: Option<Vec<WantedRole>>,
+}
+
+/// What is left out stays; `null` takes away.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKeyChange")]
+pub struct KeyPatch {
+    /// At most 64 characters, none of them a control character.
+    pub name: Option<Checked<KeyName>>,
+    /// Declared scopes, none that the login lacks; an administrator may add `auth:*`.
+    pub scopes: Option<Vec<String>>,
+    /// When it ends by itself; not at all if nobody says.
+    #[serde(default)]
+    #[schemars(extend("default" = null))]
+    pub expires: FieldChange<Checked<KeyExpiry>>,
+    /// Addresses and networks from which it may be used.
+    #[serde(default)]
+    #[schemars(extend("default" = null))]
+    pub allow_from: FieldChange<Checked<Networks>>,
+    /// Requests that it may send in a minute.
+    #[serde(default)]
+    #[schemars(extend("default" = null))]
+    pub rate_per_minute: FieldChange<Checked<Rate>>,
+    /// The resource roles that it may use, of those of its owner.
+    #[serde(default)]
+    #[schemars(length(max = RESOURCES_MAX))]
+    pub resources: FieldChange<Vec<WantedRole>>,
+    /// `false` confirms a key that is suspended, `true` suspends it.
+    pub suspended: Option<bool>,
+}
+
+/// A key to be made is a change of one without any terms.
+impl From<NewKey> for KeyPatch {
+    fn from(key: NewKey) -> Self {
+        Self {
+            name: key.name,
+            scopes: key.scopes,
+            expires: key.expires.into(),
+            allow_from: key.allow_from.into(),
+            rate_per_minute: key.rate_per_minute.into(),
+            resources: key.resources.into(),
+            suspended: None,
+        }
+    }
+}
+
+/// A key as its owner and the operator see it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey", description = "")]
+pub struct ShownKey {
+    id: String,
+    /// The whole key: when it is made, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    apikey: Option<String>,
+    #[schemars(with = "String")]
+    name: KeyName,
+    #[schemars(with = "Vec<String>")]
+    scopes: Vec<Scope>,
+    created: String,
+    expires: Option<String>,
+    #[schemars(with = "Option<Vec<String>>")]
+    allow_from: Option<Networks>,
+    #[schemars(with = "Option<u32>")]
+    rate_per_minute: Option<Rate>,
+    resources: Option<Vec<Membership>>,
+    /// Until when the secret before the last rotation is good.
+    overlap_until: Option<String>,
+    /// Refused until it is confirmed.
+    suspended: bool,
+    /// It may be a minute behind.
+    last_used: Option<String>,
+}
+
+impl ShownKey {
+    /// Shows a key, with the text of its secret where that was just drawn.
+    #[must_use]
+    pub fn new(key: ApiKey, secret: Option<String>, last_used: Option<Timestamp>) -> Self {
+        let terms = key.terms;
+        Self {
+            id: key.id.into(),
+            apikey: secret,
+            name: terms.name,
+            scopes: terms.scopes,
+            created: key.created.to_rfc3339(),
+            expires: terms.expires.map(Timestamp::to_rfc3339),
+            allow_from: Some(terms.allow_from).filter(|networks| !networks.is_all()),
+            rate_per_minute: terms.rate_per_minute,
+            resources: terms.resources,
+            overlap_until: key.previous.map(|previous| previous.until.to_rfc3339()),
+            suspended: key.suspended,
+            last_used: last_used.map(Timestamp::to_rfc3339),
+        }
+    }
+
+    /// The members for the operator, to whom an empty list stands for all networks.
+    #[must_use]
+    pub fn for_operator(self) -> Map<String, Value> {
+        let Ok(Value::Object(mut members)) = serde_json::to_value(self) else {
+            return Map::new();
+        };
+        if let Some(networks) = members.get_mut("allow_from").filter(|it| it.is_null()) {
+            *networks = Value::Array(Vec::new());
+        }
+        members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_from_before_it_had_terms_has_none() {
+        let digest = serde_json::to_value(Digest([7; 32])).unwrap();
+        let old = serde_json::json!({
+            "id": "abcdefgh", "uid": "u-abcdefgh", "name": "", "digest": digest, "scopes": [], "created": 0,
+            "expires": null,
+        });
+        let key: ApiKey = serde_json::from_value(old).unwrap();
+        assert_eq!(
+            (key.previous, key.terms.rate_per_minute, key.terms.resources),
+            (None, None, None)
+        );
+        assert!(!key.suspended);
+        assert!(key.terms.allow_from.is_all());
+    }
+
+    #[test]
+    fn a_record_keeps_the_order_of_its_members() {
+        let digest = serde_json::to_string(&Digest([7; 32])).unwrap();
+        let record = format!(
+            "{{\"id\":\"abcdefgh\",\"uid\":\"u-abcdefgh\",\"name\":\"n\",\"digest\":{digest},\"scopes\":[\"a\"],\
+             \"created\":1,\"expires\":2,\"previous\":{{\"digest\":{digest},\"until\":3}},\"allow_from\":[\"192.0.2.0/24\"],\
+             \"rate_per_minute\":7,\"resources\":[{{\"resource\":\"list\",\"id\":\"42\",\"level\":\"member\"}}],\
+             \"suspended\":true}}"
+        );
+        let key: ApiKey = serde_json::from_str(&record).unwrap();
+        assert_eq!(serde_json::to_string(&key).unwrap(), record);
+    }
+
+    #[test]
+    fn networks_are_read_as_they_are_meant() {
+        let read = |list: &[&str]| {
+            let texts = list.iter().map(|text| (*text).to_owned()).collect();
+            let found = Networks::check(texts)?;
+            let found = found.0.iter().map(ToString::to_string);
+            Some(found.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(
+            read(&["192.0.2.7/24", "10.0.0.1", "192.0.2.0/24"]).unwrap(),
+            "10.0.0.1/32 192.0.2.0/24"
+        );
+        assert_eq!(
+            read(&["2001:db8::/32", "::1"]).unwrap(),
+            "::1/128 2001:db8::/32"
+        );
+        for bad in [
+            "",
+            "x",
+            "192.0.2.0/33",
+            "192.0.2",
+            "::ffff:192.0.2.1",
+            "::ffff:192.0.2.0/120",
+            "192.0.2.1:80",
+        ] {
+            assert!(read(&[bad]).is_none(), "{bad}");
+        }
+        assert!(read(&[]).is_none() && read(&["10.0.0.1"; 65]).is_none());
+    }
+
+    #[test]
+    fn rates_and_names_keep_their_bounds() {
+        for (rate, fits) in [
+            (0, false),
+            (1, true),
+            (100_000, true),
+            (100_001, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(Rate::check(rate).is_some(), fits, "{rate}");
+        }
+        assert!(
+            KeyName::check("x".repeat(64)).is_some() && KeyName::check("x".repeat(65)).is_none()
+        );
+        assert!(KeyName::check("a\nb".to_owned()).is_none());
+    }
+}
