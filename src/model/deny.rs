@@ -82,66 +82,82 @@ impl DenyReason {
         Self::ForwardMalformed,
     ];
 
+    /// Status on a route, stable code, and a short fixed sentence for people: the one table.
+    const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::RequestMalformed => (
+                400,
+                "request_malformed",
+                "The request breaks the rules of HTTP",
+            ),
+            Self::HeaderNameRefused => (
+                400,
+                "header_name_refused",
+                "A header name may hold letters, digits, -, _ and . only",
+            ),
+            Self::MethodOverrideRefused => (
+                400,
+                "method_override_refused",
+                "The method may not be named by a header here",
+            ),
+            Self::PathRefused => (
+                400,
+                "path_refused",
+                "The path can be read in more than one way",
+            ),
+            Self::TargetTooLong => (414, "target_too_long", "The request target is too long"),
+            Self::HeadTooLarge => (431, "head_too_large", "The request head is too large"),
+            Self::MethodRefused => (405, "method_refused", "This method is not served here"),
+            Self::NoRoute => (404, "no_route", "Nothing is served here"),
+            Self::CredentialMissing => (401, "credential_missing", "A credential is needed"),
+            Self::CredentialConflict => (400, "credential_conflict", "Send one credential, once"),
+            Self::BearerInvalid => (401, "bearer_invalid", "The bearer token is not accepted"),
+            Self::BearerExpired => (401, "bearer_expired", "The bearer token has expired"),
+            Self::SessionEnded => (401, "session_ended", "The session has ended"),
+            Self::ApiKeyInvalid => (401, "api_key_invalid", "The API key is not accepted"),
+            Self::OriginRefused => (
+                403,
+                "origin_refused",
+                "A page of this origin may not do this",
+            ),
+            Self::RoleMissing => (403, "role_missing", "None of the roles that this needs"),
+            Self::ScopeMissing => (403, "scope_missing", "A scope that this needs is missing"),
+            Self::IdentityTooLarge => (
+                403,
+                "identity_too_large",
+                "More roles or scopes than this service can be told",
+            ),
+            Self::PasswordMustChange => (
+                403,
+                "password_must_change",
+                "The password must be changed first",
+            ),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::BodyTimeout => (408, "body_timeout", "The body did not come in time"),
+            Self::RateLimited => (429, "rate_limited", "Too many requests: wait a while"),
+            Self::ForwarderRefused => (
+                403,
+                "forwarder_refused",
+                "Only a trusted proxy may ask this",
+            ),
+            Self::ForwardMalformed => (
+                400,
+                "forward_malformed",
+                "The proxy in front describes no one request",
+            ),
+        }
+    }
+
     /// The stable code: `snake_case`, in the answer's `code`, the access record and metrics.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::RequestMalformed => "request_malformed",
-            Self::HeaderNameRefused => "header_name_refused",
-            Self::MethodOverrideRefused => "method_override_refused",
-            Self::PathRefused => "path_refused",
-            Self::TargetTooLong => "target_too_long",
-            Self::HeadTooLarge => "head_too_large",
-            Self::MethodRefused => "method_refused",
-            Self::NoRoute => "no_route",
-            Self::CredentialMissing => "credential_missing",
-            Self::CredentialConflict => "credential_conflict",
-            Self::BearerInvalid => "bearer_invalid",
-            Self::BearerExpired => "bearer_expired",
-            Self::SessionEnded => "session_ended",
-            Self::ApiKeyInvalid => "api_key_invalid",
-            Self::OriginRefused => "origin_refused",
-            Self::RoleMissing => "role_missing",
-            Self::ScopeMissing => "scope_missing",
-            Self::IdentityTooLarge => "identity_too_large",
-            Self::PasswordMustChange => "password_must_change",
-            Self::BodyTooLarge => "body_too_large",
-            Self::BodyTimeout => "body_timeout",
-            Self::RateLimited => "rate_limited",
-            Self::ForwarderRefused => "forwarder_refused",
-            Self::ForwardMalformed => "forward_malformed",
-        }
+        self.row().1
     }
 
     /// The HTTP status it is answered with on a route.
     #[must_use]
     pub const fn status(self) -> u16 {
-        match self {
-            Self::RequestMalformed
-            | Self::HeaderNameRefused
-            | Self::MethodOverrideRefused
-            | Self::PathRefused
-            | Self::CredentialConflict
-            | Self::ForwardMalformed => 400,
-            Self::TargetTooLong => 414,
-            Self::HeadTooLarge => 431,
-            Self::MethodRefused => 405,
-            Self::NoRoute => 404,
-            Self::CredentialMissing
-            | Self::BearerInvalid
-            | Self::BearerExpired
-            | Self::SessionEnded
-            | Self::ApiKeyInvalid => 401,
-            Self::OriginRefused
-            | Self::RoleMissing
-            | Self::ScopeMissing
-            | Self::IdentityTooLarge
-            | Self::PasswordMustChange
-            | Self::ForwarderRefused => 403,
-            Self::BodyTooLarge => 413,
-            Self::BodyTimeout => 408,
-            Self::RateLimited => 429,
-        }
+        self.row().0
     }
 
     /// The HTTP status it is answered with to a proxy that asks about the request of another: 400 only for a mistake of
@@ -161,32 +177,7 @@ impl DenyReason {
     /// A short fixed sentence for people.
     #[must_use]
     pub const fn title(self) -> &'static str {
-        match self {
-            Self::RequestMalformed => "The request breaks the rules of HTTP",
-            Self::HeaderNameRefused => "A header name may hold letters, digits, -, _ and . only",
-            Self::MethodOverrideRefused => "The method may not be named by a header here",
-            Self::PathRefused => "The path can be read in more than one way",
-            Self::TargetTooLong => "The request target is too long",
-            Self::HeadTooLarge => "The request head is too large",
-            Self::MethodRefused => "This method is not served here",
-            Self::NoRoute => "Nothing is served here",
-            Self::CredentialMissing => "A credential is needed",
-            Self::CredentialConflict => "Send one credential, once",
-            Self::BearerInvalid => "The bearer token is not accepted",
-            Self::BearerExpired => "The bearer token has expired",
-            Self::SessionEnded => "The session has ended",
-            Self::ApiKeyInvalid => "The API key is not accepted",
-            Self::OriginRefused => "A page of this origin may not do this",
-            Self::RoleMissing => "None of the roles that this needs",
-            Self::ScopeMissing => "A scope that this needs is missing",
-            Self::IdentityTooLarge => "More roles or scopes than this service can be told",
-            Self::PasswordMustChange => "The password must be changed first",
-            Self::BodyTooLarge => "The body is too large",
-            Self::BodyTimeout => "The body did not come in time",
-            Self::RateLimited => "Too many requests: wait a while",
-            Self::ForwarderRefused => "Only a trusted proxy may ask this",
-            Self::ForwardMalformed => "The proxy in front describes no one request",
-        }
+        self.row().2
     }
 
     /// The `error` of the `WWW-Authenticate` challenge (RFC 6750 section 3.1); `None`: a bare challenge.

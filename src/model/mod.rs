@@ -14,6 +14,7 @@ pub mod deny;
 pub mod email;
 pub mod endpoint;
 pub mod field_name;
+pub mod field_value;
 pub mod forwarding;
 pub mod id;
 pub mod identity;

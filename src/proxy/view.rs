@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
+use http::header::{COOKIE, EXPECT};
 use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -12,11 +12,12 @@ use crate::auth::origin::origin_of;
 use crate::auth::view::Target;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
 use crate::proxy::context::{AdmittedRequest, Downstream, RefusedRequest, RequestContext, Stage};
 use crate::proxy::guard::{HeadLimits, check_h2};
-use crate::proxy::headers::REQUEST_ID;
+use crate::proxy::headers::{REQUEST_ID, content_length};
 use crate::snapshot::Snapshot;
 
 /// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
@@ -122,9 +123,8 @@ fn as_forwarded(
     }
     let public = &ctx.snapshot.config.listen.public_url.scheme;
     let scheme = client.scheme(&head.headers, public)?;
-    let mut ids = head.headers.get_all(REQUEST_ID).iter();
     if client.peer_is_trusted
-        && let (Some(id), None) = (ids.next(), ids.next())
+        && let Some(id) = exactly_one(&head.headers, &REQUEST_ID)
         && let Some(id) = RequestId::parse(id.as_bytes())
     {
         ctx.id = id;
@@ -170,9 +170,7 @@ fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
 
 /// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
 pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
+    bytes_max != 0 && content_length(&head.headers).is_some_and(|length| bytes_max < length)
 }
 
 /// The limits on heads, as the guard takes them.

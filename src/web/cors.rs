@@ -6,10 +6,11 @@
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::snapshot::RequestScope;
 use crate::web::error::Problem;
 
@@ -89,7 +90,7 @@ fn is_shared(request: &Request) -> bool {
 fn listed(request: &Request) -> Option<(HeaderValue, String)> {
     let scope = request.extensions().get::<RequestScope>()?;
     let snapshot = &scope.snapshot;
-    let origin = only(request.headers())?;
+    let origin = exactly_one(request.headers(), &header::ORIGIN)?.as_bytes();
     let own = [&scope.origin, &snapshot.config.listen.public_url.text];
     let mut entries = snapshot.authorizer.auth_origins();
     let entry = entries.find(|entry| entry.as_bytes() == origin)?;
@@ -101,12 +102,6 @@ fn listed(request: &Request) -> Option<(HeaderValue, String)> {
         HeaderValue::from_str(entry).ok()?,
         api_key_header.to_owned(),
     ))
-}
-
-fn only(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(header::ORIGIN).iter();
-    let first = values.next()?;
-    values.next().is_none().then_some(first.as_bytes())
 }
 
 fn preflight(api_key_header: &str) -> Response {
