@@ -461,10 +461,8 @@ fn circles(sources: &BTreeMap<String, Vec<Token>>) -> Vec<Vec<String>> {
     for (module, tokens) in sources {
         let targets = named.entry(module).or_default();
         for path in crate_paths(&without_tests(tokens)) {
-            let prefixes = (1..=path.len()).rev().map(|end| path[..end].join("::"));
-            let file = prefixes
-                .filter_map(|prefix| sources.get_key_value(&prefix))
-                .next();
+            let mut prefixes = (1..=path.len()).rev().map(|end| path[..end].join("::"));
+            let file = prefixes.find_map(|prefix| sources.get_key_value(&prefix));
             targets.extend(file.map(|(name, _)| name.as_str()).filter(|target| {
                 *target != module && !is_inside(target, module) && !is_inside(module, target)
             }));
@@ -843,7 +841,8 @@ fn what_climbs_is_caught() {
 
 #[test]
 fn circles_are_caught() {
-    let cases: [(&[(&str, &str)], &[&str]); 6] = [
+    type Sources<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Sources<'_>, &[&str]); 6] = [
         (
             &[("a", "use crate::b::X;"), ("b", "fn f() { crate::a::y() }")],
             &["a b"],

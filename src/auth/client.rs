@@ -6,10 +6,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::model::forwarding::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, REAL_IP, TrustedFields,
     web_scheme,
@@ -57,7 +58,7 @@ impl Client {
         let address = if believed.has(ForwardingField::For) && headers.contains_key(FORWARDED_FOR) {
             nearest_stranger(peer, headers, trusted)
         } else if believed.has(ForwardingField::RealIp) {
-            only(headers, &REAL_IP)
+            exactly_one(headers, &REAL_IP)
                 .and_then(|value| hop_address(value.as_bytes()))
                 .unwrap_or(peer)
         } else {
@@ -114,13 +115,6 @@ fn nearest_stranger(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpA
     address
 }
 
-/// Returns the value of a field that occurs once.
-pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    values.next().is_none().then_some(value)
-}
-
 /// Returns the scheme in `X-Forwarded-Proto`: the last one of a list, which the nearest hop wrote. An empty value names
 /// none.
 ///
@@ -150,7 +144,7 @@ pub fn host_named(headers: &HeaderMap) -> Result<Option<&str>, DenyReason> {
     if !headers.contains_key(FORWARDED_HOST) {
         return Ok(None);
     }
-    let text = only(headers, &FORWARDED_HOST).and_then(|value| value.to_str().ok());
+    let text = exactly_one(headers, &FORWARDED_HOST).and_then(|value| value.to_str().ok());
     text.filter(|text| !text.contains(','))
         .map(Some)
         .ok_or(DenyReason::RequestMalformed)
@@ -174,6 +168,8 @@ fn hop_address(hop: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
     use crate::auth::test_kit;
 

@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::auth::method_override;
+use crate::model::field_value::exactly_one;
 
 /// Present in a WebSocket handshake even if a proxy has removed `Upgrade`.
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -43,11 +44,8 @@ pub(crate) fn comes_from<'a>(
     headers: &HeaderMap,
     mut allowed: impl Iterator<Item = &'a str>,
 ) -> bool {
-    let mut values = headers.get_all(header::ORIGIN).iter();
-    let (Some(origin), None) = (values.next(), values.next()) else {
-        return false;
-    };
-    allowed.any(|allowed| origin.as_bytes() == allowed.as_bytes())
+    exactly_one(headers, &header::ORIGIN)
+        .is_some_and(|origin| allowed.any(|allowed| origin.as_bytes() == allowed.as_bytes()))
 }
 
 #[cfg(test)]

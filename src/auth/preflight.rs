@@ -1,6 +1,8 @@
 //! CORS preflights, which a browser sends before a script's request, always without a credential.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, Method, header};
+
+use crate::model::field_value::exactly_one;
 
 /// Returns the method that a preflight announces; `None` if the request is not a preflight.
 ///
@@ -9,19 +11,15 @@ pub(crate) fn announced(method: &Method, headers: &HeaderMap) -> Option<Method> 
     if *method != Method::OPTIONS {
         return None;
     }
-    only(headers, &header::ORIGIN)?;
-    let announced = only(headers, &header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    exactly_one(headers, &header::ORIGIN)?;
+    let announced = exactly_one(headers, &header::ACCESS_CONTROL_REQUEST_METHOD)?;
     Method::from_bytes(announced.as_bytes()).ok()
-}
-
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    values.next().is_none().then_some(first)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -13,6 +13,7 @@ use crate::config::pattern;
 use crate::config::reader::Reader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
 use crate::model::forwarding::{ForwardingField, TrustedFields};
+use crate::route::head::is_host_name;
 
 /// Settings of listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,13 +237,7 @@ pub(super) fn host(text: &str) -> Option<String> {
         let ip: Ipv6Addr = inside.parse().ok()?;
         return Some(format!("[{ip}]"));
     }
-    let label_fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    let fits = text.len() <= 253 && text.split('.').all(label_fits);
+    let fits = text.len() <= 253 && is_host_name(text, 63);
     fits.then(|| text.to_ascii_lowercase())
 }
 

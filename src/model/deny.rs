@@ -175,6 +175,12 @@ impl DenyReason {
         }
     }
 
+    /// Returns a short fixed sentence for humans.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
     /// Returns the `error` of the `WWW-Authenticate` challenge (RFC 6750 section 3.1); `None`: a bare challenge.
     #[must_use]
     pub const fn challenge_error(self) -> Option<&'static str> {

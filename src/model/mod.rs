@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod error_code;
 pub mod field;
 pub mod field_name;
+pub mod field_value;
 pub mod forwarding;
 pub mod id;
 pub mod identity;

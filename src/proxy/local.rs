@@ -17,7 +17,7 @@ use crate::auth::client::Client;
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestId;
-use crate::proxy::headers::{REQUEST_ID, id_value};
+use crate::proxy::headers::{REQUEST_ID, content_length, id_value};
 use crate::proxy::respond::announce_end;
 use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RequestScope, Snapshot};
 
@@ -113,8 +113,8 @@ async fn whole_body(
 /// Reads the body; `None` if it is larger than the limit.
 async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let head = session.req_header();
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length = content_length(&head.headers);
+    let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if length.is_some_and(|length| OWN_BODY_BYTES_MAX < length) {
         return Ok(None);
     }

@@ -19,7 +19,7 @@ use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json};
 use crate::proxy::connection::Connection;
-use crate::proxy::headers::{REQUEST_ID, id_value};
+use crate::proxy::headers::{REQUEST_ID, content_length, id_value};
 use crate::snapshot::RefusalPage;
 
 /// The methods that are forwarded at all; `Allow` of a 405 if the route names none.
@@ -271,9 +271,7 @@ fn settle_body(session: &mut Session) {
         return;
     }
     let head = session.req_header();
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let is_small = length.is_some_and(|length| length <= DRAIN_BYTES_MAX);
+    let is_small = content_length(&head.headers).is_some_and(|length| length <= DRAIN_BYTES_MAX);
     // A caller that waits for `100 Continue` will not send the body now.
     let drains = is_small && !head.headers.contains_key(EXPECT);
     if drains {

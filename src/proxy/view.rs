@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
+use http::header::{COOKIE, EXPECT};
 use http::{HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -13,10 +13,11 @@ use crate::auth::origin::origin_of;
 use crate::auth::view::Target;
 use crate::config::Config;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::model::id::RequestId;
 use crate::proxy::connection::Connection;
 use crate::proxy::guard::{HeadLimits, check_h2};
-use crate::proxy::headers::REQUEST_ID;
+use crate::proxy::headers::{REQUEST_ID, content_length};
 use crate::snapshot::Snapshot;
 
 /// Longest time for one piece (64 KiB at most) of an answer: what the slowest permitted reader takes.
@@ -144,9 +145,8 @@ fn as_forwarded(
         return Ok((target, "http"));
     }
     let scheme = client.scheme(&head.headers, &snapshot.config.listen.public_url.scheme)?;
-    let mut ids = head.headers.get_all(REQUEST_ID).iter();
     if client.peer_is_trusted
-        && let (Some(forwarded), None) = (ids.next(), ids.next())
+        && let Some(forwarded) = exactly_one(&head.headers, &REQUEST_ID)
         && let Some(forwarded) = RequestId::parse(forwarded.as_bytes())
     {
         *id = forwarded;
@@ -192,9 +192,7 @@ fn target_of(head: &RequestHeader, raw: &[u8]) -> Result<Target, DenyReason> {
 
 /// Whether the body is announced to be longer than `bytes_max`; 0: no limit.
 pub(in crate::proxy) fn is_longer(head: &RequestHeader, bytes_max: u64) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    bytes_max != 0 && length.is_some_and(|length| bytes_max < length)
+    bytes_max != 0 && content_length(&head.headers).is_some_and(|length| bytes_max < length)
 }
 
 /// The limits on heads, as the guard takes them.

@@ -32,11 +32,16 @@ pub fn host_of(value: &[u8]) -> Option<&str> {
         None => text,
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    let is_label = |label: &str| {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        !label.is_empty() && label.bytes().all(fits)
-    };
-    host.split('.').all(is_label).then_some(host)
+    is_host_name(host, usize::MAX).then_some(host)
+}
+
+/// Whether a text is labels of letters, digits, `-` and `_`, of at most `label_bytes_max` bytes each, with single dots
+/// between. The configuration bounds the length of a label, and requests do not.
+#[must_use]
+pub fn is_host_name(text: &str, label_bytes_max: usize) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.split('.')
+        .all(|label| !label.is_empty() && label.len() <= label_bytes_max && label.bytes().all(fits))
 }
 
 fn is_port(text: &str) -> bool {

@@ -9,8 +9,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::auth::client::only;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::web::error::{Kind, OAuthProblem, Problem};
 use crate::web::malformed;
 use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schemas};
@@ -214,7 +214,7 @@ fn not_of_type(media_type: &str) -> Problem {
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = only(headers, &header::CONTENT_TYPE);
+    let value = exactly_one(headers, &header::CONTENT_TYPE);
     let text = value.and_then(|value| value.to_str().ok());
     let text = text.unwrap_or_default();
     let essence = text.split_once(';').map_or(text, |(essence, _)| essence);

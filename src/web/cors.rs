@@ -8,9 +8,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::auth::client::only;
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::snapshot::RequestScope;
 use crate::web::error::Problem;
 
@@ -90,7 +90,7 @@ fn is_shared(request: &Request) -> bool {
 fn listed(request: &Request) -> Option<(HeaderValue, String)> {
     let scope = request.extensions().get::<RequestScope>()?;
     let snapshot = &scope.snapshot;
-    let origin = only(request.headers(), &header::ORIGIN)?;
+    let origin = exactly_one(request.headers(), &header::ORIGIN)?.as_bytes();
     let own = [&scope.origin, &snapshot.config.listen.public_url.text];
     let mut entries = snapshot.authorizer.auth_origins();
     let entry = entries.find(|entry| entry.as_bytes() == origin)?;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::crypto::token::is_api_key_form;
 use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
+use crate::model::field_value::{RepeatedField, at_most_one};
 
 /// Maximum length of an API key, in bytes: the longest in existence has 45.
 const API_KEY_BYTES_MAX: usize = 64;
@@ -191,12 +192,7 @@ fn only<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> Result<Option<&'a HeaderValue>, DenyReason> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    match values.next() {
-        None => Ok(first),
-        Some(_) => Err(DenyReason::CredentialConflict),
-    }
+    at_most_one(headers, name).map_err(|RepeatedField| DenyReason::CredentialConflict)
 }
 
 fn add<'a>(found: &mut Option<Credential<'a>>, another: Credential<'a>) -> Result<(), DenyReason> {

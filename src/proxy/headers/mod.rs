@@ -10,6 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use crate::auth::strip::{StripSet, cookie_name};
 use crate::auth::view::Target;
 use crate::model::credential::CredentialRules;
+use crate::model::field_value::exactly_one;
 use crate::model::forwarding::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, TrustedFields,
 };
@@ -39,6 +40,11 @@ pub struct Forwarding<'a> {
     pub peer: &'a HeaderValue,
     /// The forwarding fields of the peer that are believed, and kept.
     pub believed: TrustedFields,
+}
+
+/// Returns the length of the body that a head announces.
+pub(in crate::proxy) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Turns the caller's head into the upstream's: removes every field that is the gateway's to set, in every spelling,
@@ -137,10 +143,8 @@ fn forwarded_for(headers: &HeaderMap, forwarding: &Forwarding<'_>) -> HeaderValu
 
 /// Returns the value of a field, if it occurs once and is valid.
 fn sound(headers: &HeaderMap, name: &HeaderName, reads_well: ValueCheck) -> Option<HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    let is_sound = values.next().is_none() && value.to_str().is_ok_and(reads_well);
-    is_sound.then(|| value.clone())
+    let value = exactly_one(headers, name)?;
+    value.to_str().is_ok_and(reads_well).then(|| value.clone())
 }
 
 /// A check of a field's value.

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::account::is_administrator;
 use crate::account::roles::RoleFilter;
-use crate::auth::client::only;
 use crate::auth::grant::Stop;
 use crate::model::access::Scope;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::model::field_value::exactly_one;
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
@@ -143,7 +143,7 @@ fn with_basic(
     mut headers: HeaderMap,
     api_key_header: &HeaderName,
 ) -> Result<HeaderMap, DenyReason> {
-    let field = only(&headers, &header::AUTHORIZATION).and_then(|field| field.to_str().ok());
+    let field = exactly_one(&headers, &header::AUTHORIZATION).and_then(|field| field.to_str().ok());
     let Some((scheme, rest)) = field.and_then(|text| text.split_once(' ')) else {
         return Ok(headers);
     };

@@ -11,6 +11,7 @@ use crate::auth::strip::StripSet;
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
 use crate::model::field_name::Folded;
+use crate::model::field_value::{RepeatedField, at_most_one};
 use crate::model::forwarding::{FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, web_scheme};
 use crate::route::head::{check_method, host_of};
 use crate::snapshot::{FORWARD_AUTH_PATH, Snapshot};
@@ -280,11 +281,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
 /// The value of a field that may come once. A target may hold raw UTF-8, as its caller sent it; all else is ASCII and is
 /// checked where it is read.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, DenyReason> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(DenyReason::ForwardMalformed);
-    }
+    let first = at_most_one(headers, name).map_err(|RepeatedField| DenyReason::ForwardMalformed)?;
     first
         .map(|value| {
             std::str::from_utf8(value.as_bytes()).map_err(|_| DenyReason::RequestMalformed)
