@@ -1,0 +1,112 @@
+//! Dispatch of an admitted request: to the gateway's own endpoints, or to the decision and then to an upstream.
+
+use std::sync::Arc;
+
+use pingora::Error;
+use pingora::proxy::Session;
+
+use crate::auth::grant::Decision;
+use crate::auth::method_override;
+use crate::auth::origin::origin_of;
+use crate::model::deny::DenyReason;
+use crate::proxy::context::{Progress, Verdict};
+use crate::proxy::respond::Problem;
+use crate::proxy::view::{AdmittedRequest, is_longer};
+use crate::proxy::{Gateway, local, respond};
+use crate::snapshot::{OwnNotes, RequestScope};
+
+impl Gateway {
+    /// Answers by the gateway's own endpoints: a request of their own, or a proxy that asks about one of its requests.
+    pub(super) async fn serve_itself(
+        &self,
+        session: &mut Session,
+        request: &AdmittedRequest,
+        progress: &mut Progress,
+    ) -> pingora::Result<bool> {
+        let AdmittedRequest { target, client, .. } = request;
+        let snapshot = Arc::clone(&progress.snapshot);
+        if !snapshot.is_clear(&target.path) {
+            let reason = DenyReason::PathRefused;
+            return self.refuse(session, Some(request), progress, reason).await;
+        }
+        let notes = Arc::<OwnNotes>::default();
+        progress.verdict = Verdict::Local(Arc::clone(&notes));
+        let served = if snapshot.is_question(target.path.as_str()) {
+            let about = (progress.id, &*snapshot);
+            let asked = local::verify(session, &*self.own, target, *client, about).await?;
+            asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
+        } else if method_override::is_named(&session.req_header().headers) {
+            Err(DenyReason::MethodOverrideRefused)
+        } else {
+            let scope = RequestScope {
+                id: progress.id,
+                client: client.address,
+                origin: origin_of(request.scheme, &target.authority),
+                snapshot,
+                notes: Arc::clone(&notes),
+            };
+            let answered = local::serve(session, &*self.own, target, scope).await?;
+            answered.map(|status| (status, Verdict::Local(notes)))
+        };
+        match served {
+            Ok((status, verdict)) => {
+                progress.status = status;
+                progress.verdict = verdict;
+                Ok(true)
+            }
+            Err(reason) => self.refuse(session, Some(request), progress, reason).await,
+        }
+    }
+
+    /// Decides the request; `true`: it was answered.
+    pub(super) async fn decide(
+        &self,
+        session: &mut Session,
+        request: &AdmittedRequest,
+        progress: &mut Progress,
+    ) -> pingora::Result<bool> {
+        let head = session.req_header();
+        let (target, client) = (&request.target, request.client.address);
+        let view = target.view(&head.method, request.scheme, client, &head.headers);
+        let authorizer = &progress.snapshot.authorizer;
+        let decision = authorizer.decide(&view).await;
+        let problem = match &decision {
+            Decision::Allow(grant) => {
+                progress.attempts.first_address = self.balancer.take(grant.route().upstream);
+                let bytes_max = progress.snapshot.config.limits.body_bytes_max;
+                let is_too_large = is_longer(head, bytes_max);
+                progress.verdict = Verdict::Decided(decision);
+                if is_too_large {
+                    let reason = DenyReason::BodyTooLarge;
+                    return self.refuse(session, Some(request), progress, reason).await;
+                }
+                return Ok(false);
+            }
+            Decision::Deny(denial) => {
+                let target = target.path_and_query.as_str();
+                if let Some(location) = authorizer.instead_of(denial, &view, target) {
+                    progress.verdict = Verdict::Decided(decision);
+                    return redirect(session, progress, &location).await;
+                }
+                Problem::from(denial)
+            }
+            Decision::Fail(cause) => Problem::from(*cause),
+        };
+        progress.verdict = Verdict::Decided(decision);
+        self.answer(session, Some(request), progress, &problem)
+            .await
+    }
+}
+
+/// Sends a browser to another page.
+async fn redirect(
+    session: &mut Session,
+    progress: &mut Progress,
+    location: &str,
+) -> pingora::Result<bool> {
+    progress.status = 302;
+    respond::redirect(session, location, progress.id)
+        .await
+        .map_err(Error::into_down)?;
+    Ok(true)
+}
