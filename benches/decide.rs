@@ -144,7 +144,7 @@ impl Setup {
             let output = Output::start(AuditOutput::Stderr).unwrap();
             let services = doorward::snapshot::services::open(
                 &config,
-                doorward::snapshot::services::Records::Made,
+                doorward::snapshot::services::StoreAccess::Made,
                 output,
             )
             .await

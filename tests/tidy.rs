@@ -787,7 +787,7 @@ fn nothing_is_left_for_later() {
 fn what_climbs_is_caught() {
     let cases = [
         ("config", "use crate::model::id::UserId;", 0),
-        ("config", "use crate::config::reader::Reader;", 0),
+        ("config", "use crate::config::reader::SectionReader;", 0),
         ("config", "use crate::store::Store;", 1),
         ("limit", "use crate::crypto::jwt;", 1),
         (

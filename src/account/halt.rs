@@ -3,7 +3,7 @@
 use crate::account::AccountError;
 use crate::crypto::password::HashError;
 use crate::crypto::ring::SignError;
-use crate::limit::Limit;
+use crate::limit::ReachedLimit;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::model::field::InvalidField;
@@ -38,7 +38,7 @@ pub trait Refuses {
     }
 
     /// The limit that is used up, if the refusal is about one.
-    fn limit(&self) -> Option<Limit> {
+    fn limit(&self) -> Option<ReachedLimit> {
         None
     }
 }
@@ -85,7 +85,7 @@ macro_rules! refusals {
                 None
             }
 
-            fn limit(&self) -> Option<$crate::limit::Limit> {
+            fn limit(&self) -> Option<$crate::limit::ReachedLimit> {
                 $($(
                     if let Self::$variant(held) = self {
                         return <$held>::limit(held);
@@ -129,12 +129,12 @@ impl Refuses for InvalidField {
     }
 }
 
-impl Refuses for Limit {
+impl Refuses for ReachedLimit {
     fn code(&self) -> ErrorCode {
         ErrorCode::LoginLimited
     }
 
-    fn limit(&self) -> Option<Limit> {
+    fn limit(&self) -> Option<ReachedLimit> {
         Some(*self)
     }
 }

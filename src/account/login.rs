@@ -7,7 +7,7 @@ use crate::account::call::Call;
 use crate::account::guess::{Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
 use crate::crypto::token::{self, RefreshToken, SessionCookie};
-use crate::limit::Limit;
+use crate::limit::ReachedLimit;
 use crate::model::account::{Account, CookieDigests, Session};
 use crate::model::clock::Timestamp;
 use crate::model::error_code::ErrorCode;
@@ -26,13 +26,13 @@ refusals! {
         /// The account has changed while the password was hashed.
         Changed => ErrorCode::LoginRefused => ErrorCode::AccountChanged.as_str(),
         /// The name, whether or not there is an account of it, or the client network has used up its guesses.
-        Limited(Limit) => ErrorCode::LoginLimited,
+        Limited(ReachedLimit) => ErrorCode::LoginLimited,
     }
 }
 
 /// A session that has begun.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedSession {
     /// Whose.
     pub account: Account,
     /// The record.
@@ -58,7 +58,7 @@ pub struct Cookies {
 
 /// Who will carry the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carrier {
+enum SessionCarrier {
     /// A program: an access token and a refresh token.
     Program,
     /// A browser: a cookie, or two.
@@ -66,7 +66,7 @@ enum Carrier {
 }
 
 /// A session that is about to be written, and what its carrier is given.
-struct Draft {
+struct SessionDraft {
     session: Session,
     refresh: RefreshToken,
     cookies: Option<Cookies>,
@@ -82,8 +82,9 @@ impl Accounts {
         call: &Call,
         name: &str,
         password: Secret,
-    ) -> Result<Opened, Halt<LoginRefusal>> {
-        self.open(call, name, password, Carrier::Program).await
+    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
+        self.open(call, name, password, SessionCarrier::Program)
+            .await
     }
 
     /// Logs a browser in: the session is carried by cookies, and ends when it is not used for `[session] idle_ttl_s`.
@@ -95,8 +96,9 @@ impl Accounts {
         call: &Call,
         name: &str,
         password: Secret,
-    ) -> Result<Opened, Halt<LoginRefusal>> {
-        self.open(call, name, password, Carrier::Browser).await
+    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
+        self.open(call, name, password, SessionCarrier::Browser)
+            .await
     }
 
     async fn open(
@@ -104,8 +106,8 @@ impl Accounts {
         call: &Call,
         name: &str,
         password: Secret,
-        carrier: Carrier,
-    ) -> Result<Opened, Halt<LoginRefusal>> {
+        carrier: SessionCarrier,
+    ) -> Result<OpenedSession, Halt<LoginRefusal>> {
         let action = AuditAction::LogIn;
         if let Some(limit) = self.name_limit(call, name) {
             let refused = Err(LoginRefusal::Limited(limit).into());
@@ -137,8 +139,8 @@ impl Accounts {
         call: &Call,
         guesser: Guesser<'_>,
         password: Secret,
-        carrier: Carrier,
-    ) -> Result<(Opened, u32), Halt<LoginRefusal>> {
+        carrier: SessionCarrier,
+    ) -> Result<(OpenedSession, u32), Halt<LoginRefusal>> {
         let (is_outdated, failures) = match self.guess(call, guesser, password.clone()).await? {
             Guess::Right {
                 is_outdated,
@@ -157,7 +159,7 @@ impl Accounts {
         };
 
         let now = self.parts.clock.now();
-        let Draft {
+        let SessionDraft {
             session,
             refresh,
             cookies,
@@ -176,7 +178,7 @@ impl Accounts {
         if written == Guarded::Stale {
             return Err(LoginRefusal::Changed.into());
         }
-        let opened = Opened {
+        let opened = OpenedSession {
             account: account.clone(),
             session,
             access_token: access.text,
@@ -187,15 +189,21 @@ impl Accounts {
         Ok((opened, failures))
     }
 
-    fn draft(&self, call: &Call, account: &Account, carrier: Carrier, now: Timestamp) -> Draft {
+    fn draft(
+        &self,
+        call: &Call,
+        account: &Account,
+        carrier: SessionCarrier,
+        now: Timestamp,
+    ) -> SessionDraft {
         let (tokens, sessions) = (&self.parts.tokens, &self.parts.sessions);
         let id = token::draw_session_id();
         let (idle_ttl, cookies) = match carrier {
-            Carrier::Program => (tokens.refresh_ttl, None),
-            Carrier::Browser if account.is_admin => {
+            SessionCarrier::Program => (tokens.refresh_ttl, None),
+            SessionCarrier::Browser if account.is_admin => {
                 (sessions.admin_idle_ttl, Some(self.cookies(&id)))
             }
-            Carrier::Browser => (sessions.idle_ttl, Some(self.cookies(&id))),
+            SessionCarrier::Browser => (sessions.idle_ttl, Some(self.cookies(&id))),
         };
         let (cookies, digests) = cookies.unzip();
         // Of a browser's session too, since every session has one; nobody ever learns it.
@@ -213,7 +221,7 @@ impl Accounts {
             rotated: now,
             cookies: digests,
         };
-        Draft {
+        SessionDraft {
             session,
             refresh,
             cookies,

@@ -10,7 +10,7 @@ use crate::account::call::Call;
 use crate::account::guess::network;
 use crate::account::halt::Halt;
 use crate::account::{AccountError, Accounts};
-use crate::limit::{Claim, OnSuccess, Rule, Take, Ticket};
+use crate::limit::{CounterClaim, LimitRule, OnSuccess, TakeOutcome, Ticket};
 use crate::model::account::EmailAddress;
 use crate::model::client_network::wider_networks;
 use crate::store::error::StoreError;
@@ -19,7 +19,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// Why a stranger causes a mail. Each has a total of its own: whoever registers in masses keeps nobody from a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::account) enum Cause {
+pub(in crate::account) enum MailCause {
     /// An address that the stranger names: registrations, and changes of an address.
     NamedAddress,
     /// The stored address of an account: resets.
@@ -29,9 +29,9 @@ pub(in crate::account) enum Cause {
 /// The places that one request holds. They count when this is dropped.
 #[derive(Debug, Default)]
 #[must_use]
-pub(in crate::account) struct MailPlaces(Vec<Ticket>);
+pub(in crate::account) struct MailQuota(Vec<Ticket>);
 
-impl MailPlaces {
+impl MailQuota {
     /// Ends the request: a failure gives its places back, for it has sent no mail and was told so. Where it is not known whether
     /// the mail was written it may yet be sent, and counts.
     pub(in crate::account) fn settle<T, R>(self, result: Result<T, Halt<R>>) -> Result<T, Halt<R>> {
@@ -54,7 +54,7 @@ impl Accounts {
     pub(in crate::account) fn may_cause_mail(
         &self,
         call: &Call,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> Result<bool, AccountError> {
         let max = self.parts.mail_limits.per_network_per_hour;
         let own = (network(call).to_owned(), 1);
@@ -64,12 +64,12 @@ impl Accounts {
         };
         let claims: Vec<_> = all.map(claim).collect();
         match self.parts.counters.mails.take(&claims) {
-            Take::Taken { ticket, .. } => {
+            TakeOutcome::Taken { ticket, .. } => {
                 places.0.push(ticket);
                 Ok(true)
             }
-            Take::Over(_) | Take::Busy => Ok(false),
-            Take::Full => Err(AccountError::Uncounted),
+            TakeOutcome::Over(_) | TakeOutcome::Busy => Ok(false),
+            TakeOutcome::Full => Err(AccountError::Uncounted),
         }
     }
 
@@ -79,31 +79,31 @@ impl Accounts {
     /// that there was somebody to send it to.
     pub(in crate::account) fn may_mail(
         &self,
-        cause: Cause,
+        cause: MailCause,
         to: &EmailAddress,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> bool {
         let limits = self.parts.mail_limits;
         let cause = match cause {
-            Cause::NamedAddress => "named",
-            Cause::StoredAddress => "stored",
+            MailCause::NamedAddress => "named",
+            MailCause::StoredAddress => "stored",
         };
         let claims = [
             self.mails(&["mail to", &to.normalized()], limits.per_address_per_hour),
             self.mails(&["mail in all", cause], limits.per_hour),
         ];
         let taken = self.parts.counters.mails.take(&claims);
-        let Take::Taken { ticket, .. } = taken else {
+        let TakeOutcome::Taken { ticket, .. } = taken else {
             return false;
         };
         places.0.push(ticket);
         true
     }
 
-    fn mails(&self, parts: &[&str], max: u32) -> Claim {
-        Claim {
+    fn mails(&self, parts: &[&str], max: u32) -> CounterClaim {
+        CounterClaim {
             key: self.parts.token_keys.count_key(parts),
-            rule: Rule::Window { max, window: HOUR },
+            rule: LimitRule::Window { max, window: HOUR },
             policy: "mail",
             is_silent: false,
             on_success: OnSuccess::GiveBack,

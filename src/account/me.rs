@@ -3,11 +3,11 @@
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::guess::{Guess, Guesser};
 use crate::account::halt::{Halt, refusals};
-use crate::account::mail_limit::{Cause, MailPlaces};
+use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::register::{checked_address, checked_name};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::{digest, token};
-use crate::limit::Limit;
+use crate::limit::ReachedLimit;
 use crate::mail::Mail;
 use crate::model::account::{
     Account, AccountStatus, EmailAddress, OneTimeToken, Purpose, Username,
@@ -43,7 +43,7 @@ refusals! {
         /// The password is wrong.
         WrongPassword => ErrorCode::PasswordWrong,
         /// The account, or the client network, has used up its guesses.
-        Limited(Limit) => ErrorCode::LoginLimited,
+        Limited(ReachedLimit) => ErrorCode::LoginLimited,
         /// Another account has the address; told only where `account.reveal_existing` is set.
         IdentityTaken => ErrorCode::IdentityTaken,
         /// The account is gone or not active any more.
@@ -125,7 +125,7 @@ impl Accounts {
             Guess::Wrong | Guess::Unseen => return Err(MeRefusal::WrongPassword.into()),
             Guess::Limited(limit) => return Err(MeRefusal::Limited(limit).into()),
         }
-        let mut places = MailPlaces::default();
+        let mut places = MailQuota::default();
         let outcome = self
             .mail_identity(call, &account, wanted.identity, &mut places)
             .await;
@@ -138,7 +138,7 @@ impl Accounts {
         call: &Call,
         account: &Account,
         wanted: EmailAddress,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> Result<(), Halt<MeRefusal>> {
         let (action, uid) = (AuditAction::RequestIdentity, &account.uid);
         if !self.may_cause_mail(call, places)? {
@@ -168,7 +168,7 @@ impl Accounts {
             };
             (&wanted, mail, audit::DONE)
         };
-        let may_mail = self.may_mail(Cause::NamedAddress, to, places);
+        let may_mail = self.may_mail(MailCause::NamedAddress, to, places);
         let outcome = if may_mail { outcome } else { MAIL_LIMITED };
         let mail = may_mail.then(|| self.seal(to, &mail, now)).flatten();
         let id = mail.as_ref().map(|mail| mail.id.clone());

@@ -4,7 +4,7 @@ use crate::account::call::Call;
 use crate::account::halt::{Halt, refusals};
 use crate::account::page::{PAGE, Page};
 use crate::account::{AccountError, Accounts, Actor};
-use crate::model::access::{Membership, Name, Rank, ResourceId};
+use crate::model::access::{LevelRank, Membership, Name, ResourceId};
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
@@ -43,16 +43,16 @@ refusals! {
 
 /// What an actor may do on one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Power {
+enum MemberPower {
     /// Everything.
     All,
     /// Whatever is not above this rank.
-    UpTo(Rank),
+    UpTo(LevelRank),
 }
 
-impl Power {
+impl MemberPower {
     /// A level that is no longer declared cannot be compared: administrators only.
-    fn covers(self, rank: Option<Rank>) -> bool {
+    fn covers(self, rank: Option<LevelRank>) -> bool {
         match self {
             Self::All => true,
             Self::UpTo(own) => rank.is_some_and(|rank| rank <= own),
@@ -102,7 +102,8 @@ impl Accounts {
         resource: &Resource,
         uid: &UserId,
     ) -> Result<Name, Halt<MemberRefusal>> {
-        let is_self = actor_uid(actor) == Some(uid) && limit(actor, resource) != Limit::Shut;
+        let is_self =
+            actor_uid(actor) == Some(uid) && limit(actor, resource) != CredentialReach::Shut;
         if !is_self {
             self.power(actor, resource).await?;
         }
@@ -189,8 +190,8 @@ impl Accounts {
     ) -> Result<(), Halt<MemberRefusal>> {
         let ladder = &self.parts.roles.ladder;
         let is_self = actor_uid(actor) == Some(uid);
-        let power = if is_self && limit(actor, resource) == Limit::None {
-            Power::All
+        let power = if is_self && limit(actor, resource) == CredentialReach::None {
+            MemberPower::All
         } else {
             self.power(actor, resource).await?
         };
@@ -225,22 +226,22 @@ impl Accounts {
         &self,
         actor: Actor<'_>,
         resource: &Resource,
-    ) -> Result<Power, Halt<MemberRefusal>> {
+    ) -> Result<MemberPower, Halt<MemberRefusal>> {
         if actor.is_administrator() {
-            return Ok(Power::All);
+            return Ok(MemberPower::All);
         }
         let uid = actor_uid(actor).ok_or(MemberRefusal::NotAllowed)?;
         let ladder = &self.parts.roles.ladder;
         let own = self.level(uid, resource).await?;
         let own = own.and_then(|level| ladder.rank(level.as_str()));
         let own = match limit(actor, resource) {
-            Limit::None => own,
-            Limit::UpTo(rank) => own.map(|own| own.min(rank)),
-            Limit::Shut => None,
+            CredentialReach::None => own,
+            CredentialReach::UpTo(rank) => own.map(|own| own.min(rank)),
+            CredentialReach::Shut => None,
         };
         let manage = ladder.rank(self.parts.roles.manage_level.as_str());
         match (own, manage) {
-            (Some(own), Some(manage)) if manage <= own => Ok(Power::UpTo(own)),
+            (Some(own), Some(manage)) if manage <= own => Ok(MemberPower::UpTo(own)),
             _ => Err(MemberRefusal::NotAllowed.into()),
         }
     }
@@ -253,27 +254,27 @@ impl Accounts {
 
 /// How far a credential reaches on one resource, whatever its owner may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
+enum CredentialReach {
     /// It has none.
     None,
-    UpTo(Rank),
+    UpTo(LevelRank),
     /// It does not reach there.
     Shut,
 }
 
-fn limit(actor: Actor<'_>, resource: &Resource) -> Limit {
+fn limit(actor: Actor<'_>, resource: &Resource) -> CredentialReach {
     let Actor::Caller(identity) = actor else {
-        return Limit::None;
+        return CredentialReach::None;
     };
     let Some(only) = &identity.only else {
-        return Limit::None;
+        return CredentialReach::None;
     };
     let mut on_it = only
         .iter()
         .filter(|role| role.resource == resource.kind && role.id == resource.id);
-    on_it
-        .next()
-        .map_or(Limit::Shut, |role| Limit::UpTo(role.rank))
+    on_it.next().map_or(CredentialReach::Shut, |role| {
+        CredentialReach::UpTo(role.rank)
+    })
 }
 
 fn actor_uid(actor: Actor<'_>) -> Option<&UserId> {

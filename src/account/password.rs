@@ -7,7 +7,7 @@ use crate::account::password_rules::{PasswordFault, PasswordRules};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::digest;
 use crate::crypto::password::composed;
-use crate::limit::Limit;
+use crate::limit::ReachedLimit;
 use crate::mail::Mail;
 use crate::model::account::{Account, AccountStatus, Digest, OneTimeToken, Purpose};
 use crate::model::error_code::ErrorCode;
@@ -39,7 +39,7 @@ refusals! {
         /// The old password is wrong.
         WrongOld => ErrorCode::PasswordWrong,
         /// The account, or the client network, has used up its guesses.
-        Limited(Limit) => ErrorCode::LoginLimited,
+        Limited(ReachedLimit) => ErrorCode::LoginLimited,
         /// The account has changed while the password was hashed.
         Changed => ErrorCode::AccountChanged,
     }

@@ -2,7 +2,7 @@
 
 use crate::account::call::{Call, MAIL_LIMITED};
 use crate::account::halt::{Halt, refusals};
-use crate::account::mail_limit::{Cause, MailPlaces};
+use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::{AccountError, Accounts};
 use crate::config::Registration;
 use crate::crypto::token;
@@ -99,7 +99,7 @@ impl Accounts {
             let closed = Err(RegisterRefusal::Closed.into());
             return call.settle(AuditAction::Register, None, None, closed);
         }
-        let mut places = MailPlaces::default();
+        let mut places = MailQuota::default();
         let outcome = self.register_within(call, person, &mut places).await;
         places.settle(outcome)
     }
@@ -108,7 +108,7 @@ impl Accounts {
         &self,
         call: &Call,
         person: NewPerson,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> Result<(), Halt<RegisterRefusal>> {
         let action = AuditAction::Register;
         let may_mail = self.may_cause_mail(call, places)?;
@@ -128,7 +128,7 @@ impl Accounts {
             return call.settle(action, None, None, taken);
         }
         let to = owner.as_ref().map_or(&person.identity, |it| &it.identity);
-        let is_limited = !may_mail || !self.may_mail(Cause::NamedAddress, to, places);
+        let is_limited = !may_mail || !self.may_mail(MailCause::NamedAddress, to, places);
         if !is_limited {
             // Whether or not the name is free: the answer must not tell it.
             self.begin(call, action, None, None).await?;

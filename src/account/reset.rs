@@ -2,7 +2,7 @@
 
 use crate::account::call::{Call, MAIL_LIMITED, NOT_ACTIVE};
 use crate::account::halt::{Halt, NotFound};
-use crate::account::mail_limit::{Cause, MailPlaces};
+use crate::account::mail_limit::{MailCause, MailQuota};
 use crate::account::{AccountError, Accounts};
 use crate::crypto::token;
 use crate::mail::Mail;
@@ -19,7 +19,7 @@ impl Accounts {
     /// # Errors
     /// [`NotFound`] where `account.reveal_existing` is set; [`AccountError::Store`], [`AccountError::Uncounted`]
     pub async fn request_reset(&self, call: &Call, name: &str) -> Result<(), Halt<NotFound>> {
-        let mut places = MailPlaces::default();
+        let mut places = MailQuota::default();
         let outcome = self.request_within(call, name, &mut places).await;
         places.settle(outcome)
     }
@@ -28,7 +28,7 @@ impl Accounts {
         &self,
         call: &Call,
         name: &str,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> Result<(), Halt<NotFound>> {
         let may_mail = self.may_cause_mail(call, places)?;
         if may_mail {
@@ -57,7 +57,7 @@ impl Accounts {
     async fn mail_reset(
         &self,
         account: &Account,
-        places: &mut MailPlaces,
+        places: &mut MailQuota,
     ) -> Result<&'static str, AccountError> {
         if account.status != AccountStatus::Active {
             return Ok(NOT_ACTIVE);
@@ -66,7 +66,7 @@ impl Accounts {
         if account.is_admin && !self.parts.account.reset_administrators {
             return Ok("administrator");
         }
-        if !self.may_mail(Cause::StoredAddress, &account.identity, places) {
+        if !self.may_mail(MailCause::StoredAddress, &account.identity, places) {
             return Ok(MAIL_LIMITED);
         }
         let now = self.parts.clock.now();

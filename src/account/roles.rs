@@ -8,7 +8,7 @@ use crate::model::access::{Membership, ResourceId, ResourceRole, Role};
 use crate::model::account::AccountStatus;
 use crate::model::id::UserId;
 use crate::model::identity::Identity;
-use crate::role_source::Reading;
+use crate::role_source::CacheUse;
 
 /// Which roles are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Accounts {
                 continue;
             }
             let found = sources
-                .roles(uid, resource, filter.id.as_deref(), Reading::Cached)
+                .roles(uid, resource, filter.id.as_deref(), CacheUse::Cached)
                 .await?;
             self.push_given(&mut names, &found, identity, filter);
         }
@@ -127,7 +127,7 @@ impl Accounts {
         identity: &Identity,
         before: Option<&Identity>,
         resource: &Resource,
-        reading: Reading,
+        reading: CacheUse,
     ) -> Result<RefreshedRoles, AccountError> {
         let Resource { kind, id } = resource;
         let filter = RoleFilter {
@@ -152,7 +152,7 @@ impl Accounts {
             self.push_given(&mut roles, &given, Some(identity), &filter);
         } else {
             last = before.map_or_else(Vec::new, |before| self.roles_of_caller(before, &filter));
-            roles = match identity.own_uid().filter(|_| reading == Reading::Forced) {
+            roles = match identity.own_uid().filter(|_| reading == CacheUse::Forced) {
                 Some(uid) => self.stored_roles(uid, identity, resource).await?,
                 None => self.roles_of_caller(identity, &filter),
             };

@@ -23,7 +23,7 @@ const EMPTY: &str = "{}";
 
 /// A document that can be stored: one JSON object of at most [`DOCUMENT_BYTES_MAX`] bytes, kept as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document(String);
+pub struct SettingsDocument(String);
 
 /// Why a text is no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum InvalidDocument {
     NoObject,
 }
 
-impl Document {
+impl SettingsDocument {
     /// Checks a text.
     ///
     /// # Errors
@@ -74,16 +74,16 @@ refusals! {
 }
 
 /// Which document an id means to an account.
-enum Which<'a> {
+enum SettingsOwner<'a> {
     Own(&'a SettingsId),
     Shared,
 }
 
-fn which<'a>(account: &'a Account, id: &str) -> Option<Which<'a>> {
+fn which<'a>(account: &'a Account, id: &str) -> Option<SettingsOwner<'a>> {
     if id == GLOBAL {
-        Some(Which::Shared)
+        Some(SettingsOwner::Shared)
     } else {
-        (id == account.settings_id.as_str()).then_some(Which::Own(&account.settings_id))
+        (id == account.settings_id.as_str()).then_some(SettingsOwner::Own(&account.settings_id))
     }
 }
 
@@ -100,8 +100,8 @@ impl Accounts {
     ) -> Result<Option<String>, AccountError> {
         let id = match which(account, id) {
             None => return Ok(None),
-            Some(Which::Own(id)) => Some(id),
-            Some(Which::Shared) => None,
+            Some(SettingsOwner::Own(id)) => Some(id),
+            Some(SettingsOwner::Shared) => None,
         };
         let found = self.parts.store.settings(id).await?;
         Ok(Some(found.unwrap_or_else(|| EMPTY.to_owned())))
@@ -116,11 +116,11 @@ impl Accounts {
         call: &Call,
         (account, identity): (&Account, &Identity),
         id: &str,
-        document: Document,
+        document: SettingsDocument,
     ) -> Result<(), Halt<SettingsRefusal>> {
         let (owner, object) = match which(account, id).ok_or(SettingsRefusal::NotFound)? {
-            Which::Own(id) => (Some(&account.uid), id.as_str()),
-            Which::Shared => (None, GLOBAL),
+            SettingsOwner::Own(id) => (Some(&account.uid), id.as_str()),
+            SettingsOwner::Shared => (None, GLOBAL),
         };
         let (action, object) = (AuditAction::ChangeSettings, Some(object));
         let written = async {
@@ -143,15 +143,15 @@ mod tests {
     use super::*;
     use crate::account::test_kit::{Kit, PASSWORD, identity, refusal};
 
-    fn document(text: &str) -> Document {
-        Document::parse(text.as_bytes()).unwrap()
+    fn document(text: &str) -> SettingsDocument {
+        SettingsDocument::parse(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn a_document_is_one_object_of_16_kib_at_most() {
         let padded = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
         assert_eq!(document(" {\"a\": 1e400}\n").as_str(), "{\"a\": 1e400}");
-        assert!(Document::parse(padded(DOCUMENT_BYTES_MAX).as_bytes()).is_ok());
+        assert!(SettingsDocument::parse(padded(DOCUMENT_BYTES_MAX).as_bytes()).is_ok());
         for (text, expected) in [
             (padded(DOCUMENT_BYTES_MAX + 1), InvalidDocument::TooLong),
             (String::new(), InvalidDocument::NoObject),
@@ -159,10 +159,10 @@ mod tests {
             ("{} {}".to_owned(), InvalidDocument::NoObject),
             ("{\"a\":}".to_owned(), InvalidDocument::NoObject),
         ] {
-            assert_eq!(Document::parse(text.as_bytes()), Err(expected));
+            assert_eq!(SettingsDocument::parse(text.as_bytes()), Err(expected));
         }
         assert_eq!(
-            Document::parse(b"{\"\xff\":1}"),
+            SettingsDocument::parse(b"{\"\xff\":1}"),
             Err(InvalidDocument::NoObject)
         );
     }

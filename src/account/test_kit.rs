@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::account::call::Call;
 use crate::account::halt::Halt;
-use crate::account::login::Opened;
+use crate::account::login::OpenedSession;
 use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::account::register::NewPerson;
 use crate::account::{Accounts, AccountsParts, resource_map};
@@ -25,7 +25,7 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, ManualClock, Timestamp};
 use crate::model::id::MailId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
-use crate::model::mail::{QueuedMail, Sealed};
+use crate::model::mail::{QueuedMail, SealedMail};
 use crate::model::secret::Secret;
 use crate::role_source::RoleSources;
 use crate::store::Store;
@@ -53,7 +53,7 @@ impl Mailer for Mailbox {
         self.0.lock().unwrap().push((to.to_string(), mail.clone()));
         Ok(QueuedMail {
             id: crate::crypto::token::draw_mail_id(),
-            sealed: Sealed(Vec::new()),
+            sealed: SealedMail(Vec::new()),
             created: expires,
             expires,
             next_try: expires,
@@ -185,7 +185,7 @@ impl Kit {
             .await
     }
 
-    pub(crate) async fn login(&self, name: &str, password: &str) -> Option<Opened> {
+    pub(crate) async fn login(&self, name: &str, password: &str) -> Option<OpenedSession> {
         let password = Secret::new(password.to_owned());
         match self.accounts.login(&Call::default(), name, password).await {
             Ok(opened) => Some(opened),

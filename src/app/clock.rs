@@ -19,7 +19,7 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 /// Removes expired records periodically, and logs jumps of the wall clock.
 pub(super) async fn keep_time(services: Services) {
-    let mut watch = Watch::new(services.clock.as_ref());
+    let mut watch = ClockWatch::new(services.clock.as_ref());
     let mut next_purge = Duration::ZERO;
     loop {
         let jump = watch.look(services.clock.as_ref());
@@ -65,7 +65,7 @@ async fn purge(services: &Services) {
 }
 
 /// Compares the wall clock with the monotonic one.
-struct Watch {
+struct ClockWatch {
     /// How far the wall clock is ahead, in milliseconds.
     ahead: i64,
     back: Direction,
@@ -92,7 +92,7 @@ impl Direction {
     }
 }
 
-impl Watch {
+impl ClockWatch {
     fn new(clock: &dyn Clock) -> Self {
         Self {
             ahead: ahead(clock),
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_jump_is_told_at_once_and_what_goes_on_once_a_minute() {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
-        let mut watch = Watch::new(&clock);
+        let mut watch = ClockWatch::new(&clock);
         // Seconds that pass; seconds by which the clock is set; what is logged.
         let cases = [
             (1, 0, None),

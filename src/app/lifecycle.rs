@@ -17,18 +17,18 @@ use crate::edge::admin::{Admin, Component, Degraded};
 use crate::edge::budget::Budget;
 use crate::edge::drain::DrainLimits;
 use crate::edge::echo;
-use crate::edge::grpc::QuestionDoor;
-use crate::edge::listen::{self, Door};
-use crate::edge::memory::{self, Memory, Pressure};
+use crate::edge::grpc::GrpcAcceptor;
+use crate::edge::listen::{self, Acceptor};
+use crate::edge::memory::{self, MemoryLimit, Pressure};
 use crate::issuer::refresh;
-use crate::mail::delivery::{self, Scope};
+use crate::mail::delivery::{self, DeliveryScope};
 use crate::model::clock::Timestamp;
 use crate::model::route::{Upstream, UpstreamAddress};
 use crate::operator::control::Reply;
 use crate::operator::{AppError, backup, import, place, socket};
 use crate::proxy::Gateway;
 use crate::proxy::in_flight::InFlight;
-use crate::snapshot::services::Records;
+use crate::snapshot::services::StoreAccess;
 use crate::snapshot::{Current, Services, Snapshot, services};
 use crate::store::Store;
 use crate::telemetry::output::Output;
@@ -73,7 +73,12 @@ pub(super) async fn run(
     let budget = Budget::of(&config);
     let in_flight = InFlight::new(budget.requests, budget.network_requests);
     let gateway = Gateway::new(Arc::clone(&current), own, echo, Arc::clone(&in_flight));
-    let door = Arc::new(Door::new(gateway, Arc::clone(&current), &config, &budget));
+    let door = Arc::new(Acceptor::new(
+        gateway,
+        Arc::clone(&current),
+        &config,
+        &budget,
+    ));
     let pressure = watch_memory(&door, in_flight, &services, &config, &mut tasks);
     services.issuers.adopt();
     tasks.spawn(refresh::keep_fresh(services.issuers.adopted()));
@@ -89,7 +94,7 @@ pub(super) async fn run(
     let (end_counting, ended) = tokio::sync::oneshot::channel();
     let counting = tokio::spawn(counting::keep_on(services.clone(), ended));
     let (post, outbox) = (Arc::clone(&services.post), services.outbox());
-    let delivery = tokio::spawn(delivery::run(post, outbox, Scope::All));
+    let delivery = tokio::spawn(delivery::run(post, outbox, DeliveryScope::All));
     let question_door = open_to_questions(&current, &budget, grpc_listener, &mut tasks);
     for listener in listeners {
         let door = Arc::clone(&door);
@@ -120,8 +125,8 @@ pub(super) async fn run(
 /// Drains both listeners until all requests have ended, the time is over, or another signal arrives. Returns the number
 /// of connections with requests still in flight; streams do not count, since they were ended.
 async fn drain(
-    door: &Door,
-    question_door: &QuestionDoor,
+    door: &Acceptor,
+    question_door: &GrpcAcceptor,
     limits: DrainLimits,
     signals: &Signals,
 ) -> usize {
@@ -135,14 +140,14 @@ async fn drain(
 
 /// Starts the memory watch if memory is limited.
 fn watch_memory(
-    door: &Door,
+    door: &Acceptor,
     in_flight: Arc<InFlight>,
     services: &Services,
     config: &Config,
     tasks: &mut JoinSet<()>,
 ) -> Arc<Pressure> {
     let (pressure, open) = door.under_pressure();
-    if let Some(memory) = Memory::of(config) {
+    if let Some(memory) = MemoryLimit::of(config) {
         let metrics = Arc::clone(&services.metrics);
         tasks.spawn(memory.watch(Arc::clone(&pressure), open, in_flight, metrics));
     }
@@ -168,7 +173,7 @@ async fn open(config: &Config, output: Arc<Output>) -> Result<Services, AppError
         return Err(AppError::Obstacles(obstacles));
     }
     let is_new = place::is_bare(&config.store);
-    let services = services::open(config, Records::Made, output).await?;
+    let services = services::open(config, StoreAccess::Made, output).await?;
     tell_store(config, &services, is_new).await;
     let extend = || tell_systemd(&[sd_notify::NotifyState::ExtendTimeoutUsec(STEP_WAIT_US)]);
     let unusable = |source| services::OpenError::Store {
@@ -217,8 +222,8 @@ fn open_to_questions(
     budget: &Budget,
     listener: Option<TcpListener>,
     tasks: &mut JoinSet<()>,
-) -> Arc<QuestionDoor> {
-    let door = Arc::new(QuestionDoor::new(Arc::clone(current), budget));
+) -> Arc<GrpcAcceptor> {
+    let door = Arc::new(GrpcAcceptor::new(Arc::clone(current), budget));
     if let Some(listener) = listener {
         let door = Arc::clone(&door);
         tasks.spawn(async move { door.serve(listener).await });

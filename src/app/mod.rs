@@ -21,7 +21,7 @@ use crate::telemetry::output::AuditOutput;
 
 /// The findings of `check`, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct CheckReport {
     /// Problems that keep the configuration from being used.
     pub problems: Vec<String>,
     /// Works, but should be reviewed.
@@ -32,9 +32,9 @@ pub struct Report {
 
 /// Checks a configuration as `serve` would, without opening the store, and reports everything at once.
 #[must_use]
-pub fn check(path: &Path) -> Report {
+pub fn check(path: &Path) -> CheckReport {
     match Config::load(path, &EnvOverlay::from_process()) {
-        Ok((config, warnings)) => Report {
+        Ok((config, warnings)) => CheckReport {
             problems: obstacles(&config)
                 .iter()
                 .map(ToString::to_string)
@@ -48,7 +48,7 @@ pub fn check(path: &Path) -> Report {
             warnings: warnings.iter().map(ToString::to_string).collect(),
             notes: notes(&config),
         },
-        Err(error) => Report {
+        Err(error) => CheckReport {
             problems: error.problems.iter().map(ToString::to_string).collect(),
             warnings: Vec::new(),
             notes: Vec::new(),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::operator::control::Reply;
 use crate::process::{load, log_warnings};
-use crate::snapshot::{Current, Obstacle, Services, Snapshot, services};
+use crate::snapshot::{Current, Services, Snapshot, SnapshotProblem, services};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 
@@ -128,7 +128,7 @@ fn prepare(path: &Path, current: &Current) -> Result<(Snapshot, Vec<String>), St
     Ok((snapshot, fixed))
 }
 
-fn lines(obstacles: &[Obstacle]) -> String {
+fn lines(obstacles: &[SnapshotProblem]) -> String {
     let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }

@@ -13,7 +13,7 @@ use crate::model::refusal_fault::RefusalFault;
 
 /// The request that a proxy sends to ask for a decision.
 #[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+pub struct ForwardAuthQuestion<'a> {
     /// The method of the proxy's own request.
     pub method: &'a Method,
     /// The host with its port that the proxy's request was sent to.
@@ -28,7 +28,7 @@ pub struct Question<'a> {
 
 /// A request as described by a trusted proxy.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct ForwardedRequest<'a> {
     /// The method used by the caller.
     pub method: Method,
     /// The scheme used by the caller: `http` or `https`.
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
 }
 
-impl Asked<'_> {
+impl ForwardedRequest<'_> {
     /// Returns the request as the decision reads it: the same as if it had been sent to the gateway itself.
     #[must_use]
     pub fn view(&self) -> RequestView<'_> {
@@ -52,14 +52,14 @@ impl Asked<'_> {
 
 /// The result of a forward-auth request, for the access record.
 #[derive(Debug)]
-pub struct Judged {
+pub struct ForwardedDecision {
     /// Method and target of the described request; `None` if it could not be read.
     pub about: Option<(Method, Target)>,
     /// The decision. Its grant is not used for an upstream: the proxy has its own.
     pub decision: Decision,
 }
 
-impl Judged {
+impl ForwardedDecision {
     /// Creates the result for a description that could not be read, or whose sender is not allowed to ask.
     #[must_use]
     pub const fn unread(reason: DenyReason, fault: Option<RefusalFault>) -> Self {

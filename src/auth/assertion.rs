@@ -47,11 +47,11 @@ pub(crate) struct Assertions {
     keys: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
     /// Keyed by the whole content, so that a change is never answered from the cache.
-    made: Cache<Arc<[u8]>, Made>,
+    made: Cache<Arc<[u8]>, CachedAssertion>,
 }
 
 #[derive(Clone)]
-struct Made {
+struct CachedAssertion {
     value: HeaderValue,
     /// Time from which it is signed again.
     until: Timestamp,
@@ -80,7 +80,7 @@ struct Claims<'a> {
 
 impl Assertions {
     pub(crate) fn new(config: &Config, keys: Arc<SigningKeys>, clock: Arc<dyn Clock>) -> Self {
-        let weight = |said: &Arc<[u8]>, made: &Made| {
+        let weight = |said: &Arc<[u8]>, made: &CachedAssertion| {
             u32::try_from(said.len() + made.value.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self {
@@ -102,7 +102,7 @@ impl Assertions {
     /// [`Unavailable::Signing`] if it cannot be signed: without it the upstream would refuse the request, or worse.
     pub(crate) fn about(&self, grant: &Grant, view: &RequestView<'_>) -> Result<HeaderValue, Stop> {
         let (caller, roles) = grant.told();
-        let told = Told {
+        let told = AssertionContent {
             route: grant.route(),
             caller: caller.map(Arc::as_ref),
             roles,
@@ -115,7 +115,7 @@ impl Assertions {
             return Ok(made.value);
         }
         let value = self.sign(&told, now).ok_or(Unavailable::Signing)?;
-        let made = Made {
+        let made = CachedAssertion {
             value: value.clone(),
             until: now.plus(REUSE),
         };
@@ -123,7 +123,7 @@ impl Assertions {
         Ok(value)
     }
 
-    fn sign(&self, told: &Told<'_>, now: Timestamp) -> Option<HeaderValue> {
+    fn sign(&self, told: &AssertionContent<'_>, now: Timestamp) -> Option<HeaderValue> {
         let caller = told.caller;
         let token = self.keys.sign(&Claims {
             iss: &self.issuer,
@@ -149,14 +149,14 @@ impl Assertions {
 }
 
 /// The content of an assertion, except for the time.
-struct Told<'a> {
+struct AssertionContent<'a> {
     route: &'a Route,
     caller: Option<&'a Caller>,
     roles: Option<&'a HeaderValue>,
     view: &'a RequestView<'a>,
 }
 
-impl Told<'_> {
+impl AssertionContent<'_> {
     fn auth_method(&self) -> &'static str {
         let method = self.caller.map(|caller| caller.identity.method);
         method.unwrap_or(AuthnMethod::Anonymous).as_str()

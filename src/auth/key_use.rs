@@ -23,18 +23,18 @@ const NOTES_MAX: usize = 4096;
 const NOTE_EVERY_MS: i64 = 60_000;
 
 /// The id of a key and the time of a use.
-pub type Note = (KeyId, Timestamp);
+pub type KeyUseRecord = (KeyId, Timestamp);
 
 /// The uses of all keys.
 pub struct KeyUse {
-    keys: Cache<KeyId, Arc<KeyState>>,
-    notes: mpsc::Sender<Note>,
-    unread: Mutex<Option<mpsc::Receiver<Note>>>,
+    keys: Cache<KeyId, Arc<KeyUsage>>,
+    notes: mpsc::Sender<KeyUseRecord>,
+    unread: Mutex<Option<mpsc::Receiver<KeyUseRecord>>>,
 }
 
 /// The counters of one key.
 #[derive(Debug)]
-pub(crate) struct KeyState {
+pub(crate) struct KeyUsage {
     pub(crate) id: KeyId,
     pub(crate) bucket: Bucket,
     noted: AtomicI64,
@@ -57,7 +57,7 @@ impl KeyUse {
 
     /// Returns the queue of times, for the only task that stores them; `None` if it was taken before.
     #[must_use]
-    pub fn take_notes(&self) -> Option<mpsc::Receiver<Note>> {
+    pub fn take_notes(&self) -> Option<mpsc::Receiver<KeyUseRecord>> {
         self.unread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -65,10 +65,10 @@ impl KeyUse {
     }
 
     /// Returns the counters of a key.
-    pub(crate) fn state(&self, id: KeyId) -> Arc<KeyState> {
+    pub(crate) fn state(&self, id: KeyId) -> Arc<KeyUsage> {
         // Nothing is read for a new entry, so nothing in it can be stale.
         let fresh = || {
-            Arc::new(KeyState {
+            Arc::new(KeyUsage {
                 id,
                 bucket: Bucket::default(),
                 noted: AtomicI64::new(i64::MIN),
@@ -78,7 +78,7 @@ impl KeyUse {
     }
 
     /// Notes a use, unless one was noted less than a minute ago.
-    pub(crate) fn note(&self, state: &KeyState, now: Timestamp) {
+    pub(crate) fn note(&self, state: &KeyUsage, now: Timestamp) {
         let noted = state.noted.load(Ordering::Relaxed);
         if now.millis() < noted.saturating_add(NOTE_EVERY_MS) {
             return;

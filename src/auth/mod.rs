@@ -31,21 +31,21 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::auth::asked::Asked;
+use crate::auth::asked::ForwardedRequest;
 use crate::auth::assertion::Assertions;
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieNames;
-use crate::auth::extract::{Carriers, Credential, extract};
+use crate::auth::extract::{Credential, CredentialFields, extract};
 use crate::auth::grant::{Decision, Denial, Stop};
 use crate::auth::navigation::LoginPage;
-use crate::auth::pipeline::Known;
+use crate::auth::pipeline::PipelineFindings;
 use crate::auth::policy::CompiledRoute;
 use crate::auth::return_to::ReturnTo;
 use crate::auth::trace::{NoTrace, Trace};
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Origin, Verifier, VerifierParts};
+use crate::auth::verify::{CredentialSource, Verifier, VerifierParts};
 use crate::auth::view::{OwnView, RequestView};
-use crate::model::access::{Ladder, Name};
+use crate::model::access::{LevelOrder, Name};
 use crate::model::credential::{CredentialKind, CredentialKinds};
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
@@ -59,7 +59,7 @@ pub struct Authorizer {
     table: RouteTable,
     routes: Vec<CompiledRoute>,
     verifier: Verifier,
-    carriers: Carriers,
+    carriers: CredentialFields,
     cookies: CookieNames,
     /// Origins from which a cookie may authenticate guarded requests on routes.
     origins: Vec<String>,
@@ -72,7 +72,7 @@ pub struct Authorizer {
     login_page_behind_proxies: LoginPage,
     role_sources: Arc<RoleSources>,
     resources: Vec<Name>,
-    ladder: Ladder,
+    ladder: LevelOrder,
     identity_bytes_max: usize,
     assertions: Assertions,
 }
@@ -108,7 +108,7 @@ impl Authorizer {
                 .into_iter()
                 .map(|route| CompiledRoute::new(route, roles))
                 .collect(),
-            carriers: Carriers::new(parts.config),
+            carriers: CredentialFields::new(parts.config),
             cookies: CookieNames::new(&parts.config.listen.public_url, &parts.config.session),
             origins: parts.config.session.origins.clone(),
             auth_origins: parts.config.session.auth_origins.clone(),
@@ -142,7 +142,7 @@ impl Authorizer {
         asking: Asking<'_>,
         trace: &mut T,
     ) -> Decision {
-        let mut known = Known::default();
+        let mut known = PipelineFindings::default();
         match self.run(view, asking, &mut known, trace).await {
             Ok(grant) => Decision::Allow(grant),
             Err(Stop::Deny(reason)) => Decision::Deny(known.denial(reason, None)),
@@ -181,7 +181,7 @@ impl Authorizer {
         let Some(credential) = extract(headers, &self.carriers, CredentialKinds::ALL, None)? else {
             return Ok(None);
         };
-        let origin = Origin {
+        let origin = CredentialSource {
             client,
             counts: true,
         };
@@ -197,7 +197,7 @@ impl Authorizer {
         let Some(credential) = self.own_credential(view.headers)? else {
             return Ok(None);
         };
-        let origin = Origin {
+        let origin = CredentialSource {
             client: view.client,
             counts: true,
         };
@@ -223,7 +223,7 @@ impl Authorizer {
         let Ok(Some(credential @ Credential::Cookie(..))) = found else {
             return Ok(false);
         };
-        let origin = Origin {
+        let origin = CredentialSource {
             client: view.client,
             counts: false,
         };
@@ -265,7 +265,7 @@ impl Authorizer {
         let accept = CredentialKinds::NONE.with(CredentialKind::Cookie);
         let found = extract(headers, &self.carriers, accept, Some(cookie));
         let credential = found.ok().flatten()?;
-        let origin = Origin {
+        let origin = CredentialSource {
             client,
             counts: false,
         };
@@ -299,7 +299,11 @@ impl Authorizer {
 
     /// Returns the URL like [`Authorizer::instead_of`], for a forward-auth request.
     #[must_use]
-    pub fn instead_of_behind_proxy(&self, denial: &Denial, asked: &Asked<'_>) -> Option<String> {
+    pub fn instead_of_behind_proxy(
+        &self,
+        denial: &Denial,
+        asked: &ForwardedRequest<'_>,
+    ) -> Option<String> {
         let page = &self.login_page_behind_proxies;
         let path_and_query = asked.target.path_and_query.as_str();
         self.led_to(page, denial, &asked.view(), path_and_query)
@@ -349,7 +353,7 @@ impl Authorizer {
     /// Warms the identity cache for a bearer token that was just issued. Errors are ignored: the first request will
     /// find them.
     pub async fn foresee(&self, token: &str) {
-        let origin = Origin {
+        let origin = CredentialSource {
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             counts: false,
         };

@@ -8,27 +8,27 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use crate::auth::extract::{Carriers, basic};
+use crate::auth::extract::{CredentialFields, basic};
 use crate::config::Config;
 use crate::crypto::token::{is_api_key_form, is_own_form};
 use crate::model::credential::{CredentialKind, CredentialKinds, CredentialRules};
 
 /// The forms of the credentials that the gateway accepts.
 #[derive(Debug)]
-pub struct OwnForms {
-    carriers: Carriers,
+pub struct OwnTokenForms {
+    carriers: CredentialFields,
     /// Claims `iss` of the gateway's own tokens and of those of configured issuers.
     issuers: Vec<String>,
 }
 
-impl OwnForms {
+impl OwnTokenForms {
     /// Creates the forms of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let foreign = config.issuers.iter().map(|issuer| issuer.issuer.clone());
         let own = std::iter::once(config.tokens.issuer.clone());
         Self {
-            carriers: Carriers::new(config),
+            carriers: CredentialFields::new(config),
             issuers: own.chain(foreign).collect(),
         }
     }
@@ -38,7 +38,7 @@ impl OwnForms {
     pub(crate) fn without_issuers(api_key: HeaderName) -> Self {
         let tokens = Vec::new();
         Self {
-            carriers: Carriers { api_key, tokens },
+            carriers: CredentialFields { api_key, tokens },
             issuers: Vec::new(),
         }
     }
@@ -74,24 +74,24 @@ impl OwnForms {
         for text in std::iter::once(value).chain(decoded.as_deref().map(Vec::as_slice)) {
             for piece in pieces(text) {
                 match self.owned(piece) {
-                    Owned::No => {}
-                    Owned::As(kind) if rules.pass.contains(kind) => is_ours = true,
-                    Owned::As(_) | Owned::Secret => return false,
+                    TokenOwner::No => {}
+                    TokenOwner::As(kind) if rules.pass.contains(kind) => is_ours = true,
+                    TokenOwner::As(_) | TokenOwner::Secret => return false,
                 }
             }
         }
         is_ours || rules.may_pass(carried)
     }
 
-    fn owned(&self, piece: &str) -> Owned {
+    fn owned(&self, piece: &str) -> TokenOwner {
         if is_api_key_form(piece) {
-            Owned::As(CredentialKind::ApiKey)
+            TokenOwner::As(CredentialKind::ApiKey)
         } else if is_own_form(piece) {
-            Owned::Secret
+            TokenOwner::Secret
         } else if self.names_issuer(piece) {
-            Owned::As(CredentialKind::Bearer)
+            TokenOwner::As(CredentialKind::Bearer)
         } else {
-            Owned::No
+            TokenOwner::No
         }
     }
 
@@ -111,7 +111,7 @@ impl OwnForms {
 }
 
 /// The owner of a text.
-enum Owned {
+enum TokenOwner {
     /// The gateway's, of a kind that a route may pass on.
     As(CredentialKind),
     /// The gateway's, and never passed on: a refresh token, a one-time token, the value of a cookie.
@@ -141,9 +141,9 @@ mod tests {
     const EDGE: HeaderName = HeaderName::from_static("cf-access-jwt-assertion");
     const KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-    fn forms() -> OwnForms {
-        OwnForms {
-            carriers: Carriers {
+    fn forms() -> OwnTokenForms {
+        OwnTokenForms {
+            carriers: CredentialFields {
                 api_key: KEY,
                 tokens: vec![EDGE],
             },

@@ -8,7 +8,7 @@ use crate::auth::grant::{Denial, Grant, Stop, Unavailable};
 use crate::auth::policy::{CompiledRoute, roles_on};
 use crate::auth::rights::Rights;
 use crate::auth::trace::{NoTrace, Trace};
-use crate::auth::verify::Origin;
+use crate::auth::verify::CredentialSource;
 use crate::auth::verify::unverified::Unverified;
 use crate::auth::view::RequestView;
 use crate::auth::{Asking, Authorizer, assertion, method_override, origin, preflight};
@@ -17,17 +17,17 @@ use crate::model::credential::CredentialKinds;
 use crate::model::deny::DenyReason;
 use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Route;
-use crate::role_source::{Reading, SourceDown};
+use crate::role_source::{CacheUse, SourceDown};
 use crate::route::choice::{LeadsTo, NoChoice};
 use crate::route::normalize::canonical;
-use crate::route::table::{Captures, Found};
+use crate::route::table::{Captures, FoundRoute};
 
 impl Authorizer {
     pub(super) async fn run<T: Trace>(
         &self,
         view: &RequestView<'_>,
         asking: Asking<'_>,
-        known: &mut Known,
+        known: &mut PipelineFindings,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
         let grant = self.grant(view, asking, known, trace).await?;
@@ -45,7 +45,7 @@ impl Authorizer {
         &self,
         view: &RequestView<'_>,
         asking: Asking<'_>,
-        known: &mut Known,
+        known: &mut PipelineFindings,
         trace: &mut T,
     ) -> Result<Grant, Stop> {
         if method_override::is_named(view.headers) {
@@ -121,7 +121,7 @@ impl Authorizer {
     /// sorted.
     async fn permit<T: Trace>(
         &self,
-        chosen: &Chosen<'_, '_>,
+        chosen: &ChosenRoutes<'_, '_>,
         caller: &Caller,
         trace: &mut T,
     ) -> Result<Vec<ResourceRole>, Stop> {
@@ -172,7 +172,7 @@ impl Authorizer {
             method: &method,
             ..*view
         };
-        let chosen = match self.find(&announced, &mut Known::default(), trace) {
+        let chosen = match self.find(&announced, &mut PipelineFindings::default(), trace) {
             Ok(chosen) => chosen,
             Err(DenyReason::PathRefused) => return Err(DenyReason::PathRefused),
             Err(_) => return Ok(None),
@@ -191,8 +191,8 @@ impl Authorizer {
         caller: &Caller,
         captures: &[&str],
         trace: &mut T,
-    ) -> Given {
-        let mut given = Given::default();
+    ) -> SourcedRoles {
+        let mut given = SourcedRoles::default();
         let identity = &caller.identity;
         let asked_about = identity
             .own_uid()
@@ -203,7 +203,7 @@ impl Authorizer {
         for (resource, id) in compiled.sourced(captures) {
             let found = self
                 .role_sources
-                .roles(uid, resource, Some(id), Reading::Cached)
+                .roles(uid, resource, Some(id), CacheUse::Cached)
                 .await;
             trace.step("role source", found.is_ok(), &|| match &found {
                 Ok(_) => format!("asked about {resource} {id}"),
@@ -228,7 +228,9 @@ impl Authorizer {
     pub fn is_one_route(&self, view: &RequestView<'_>, host: &str) -> bool {
         let other = RequestView { host, ..*view };
         let route = |view| {
-            let chosen = self.find(view, &mut Known::default(), &mut NoTrace).ok()?;
+            let chosen = self
+                .find(view, &mut PipelineFindings::default(), &mut NoTrace)
+                .ok()?;
             let routes = chosen
                 .each()
                 .map(|(compiled, _)| Arc::as_ptr(&compiled.route));
@@ -240,12 +242,12 @@ impl Authorizer {
     fn find<'p, T: Trace>(
         &self,
         view: &RequestView<'p>,
-        known: &mut Known,
+        known: &mut PipelineFindings,
         trace: &mut T,
-    ) -> Result<Chosen<'_, 'p>, DenyReason> {
+    ) -> Result<ChosenRoutes<'_, 'p>, DenyReason> {
         let choice = self.table.choose(view.host, view.path, view.method);
         let choice = choice.map_err(|none| self.refusal(none, view, known, trace))?;
-        let compiled = |found: Found<'p>| {
+        let compiled = |found: FoundRoute<'p>| {
             let compiled = self.routes.get(found.route);
             compiled.map(|compiled| (compiled, found.captures))
         };
@@ -260,7 +262,7 @@ impl Authorizer {
                 )
             });
         }
-        Ok(Chosen { first, slashed })
+        Ok(ChosenRoutes { first, slashed })
     }
 
     /// Returns why no route decides a request.
@@ -268,7 +270,7 @@ impl Authorizer {
         &self,
         none: NoChoice,
         view: &RequestView<'_>,
-        known: &mut Known,
+        known: &mut PipelineFindings,
         trace: &mut T,
     ) -> DenyReason {
         let RequestView {
@@ -342,7 +344,7 @@ impl Authorizer {
             // Boxed: used by `explain` only, so it must not enlarge the future of every request.
             Asking::Account(uid) => Box::pin(self.verifier.as_account(uid)).await.map(Some),
             Asking::Credential | Asking::Trial => {
-                let origin = Origin {
+                let origin = CredentialSource {
                     client: view.client,
                     counts: matches!(asking, Asking::Credential),
                 };
@@ -401,16 +403,16 @@ fn recognised(caller: &Caller) -> String {
 }
 
 /// A compiled route with its captures.
-type Matched<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
+type MatchedRoute<'a, 'p> = (&'a CompiledRoute, Captures<'p>);
 
 /// The routes whose requirements are checked.
-struct Chosen<'a, 'p> {
-    first: Matched<'a, 'p>,
+struct ChosenRoutes<'a, 'p> {
+    first: MatchedRoute<'a, 'p>,
     /// The route of the path with its last slash added or removed, if it decides differently.
-    slashed: Option<Matched<'a, 'p>>,
+    slashed: Option<MatchedRoute<'a, 'p>>,
 }
 
-impl<'a, 'p> Chosen<'a, 'p> {
+impl<'a, 'p> ChosenRoutes<'a, 'p> {
     /// Returns the route that leads to the upstream.
     const fn route(&self) -> &'a CompiledRoute {
         self.first.0
@@ -420,7 +422,7 @@ impl<'a, 'p> Chosen<'a, 'p> {
         self.first.1.as_slice()
     }
 
-    fn each(&self) -> impl Iterator<Item = &Matched<'a, 'p>> {
+    fn each(&self) -> impl Iterator<Item = &MatchedRoute<'a, 'p>> {
         std::iter::once(&self.first).chain(&self.slashed)
     }
 
@@ -431,7 +433,7 @@ impl<'a, 'p> Chosen<'a, 'p> {
 
 /// Roles from role sources.
 #[derive(Default)]
-struct Given {
+struct SourcedRoles {
     /// Sorted.
     roles: Vec<ResourceRole>,
     /// Whether a source did not answer, so that there may be more.
@@ -440,7 +442,7 @@ struct Given {
 
 /// The facts known when the pipeline stops, for the access record.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct PipelineFindings {
     route: Option<Arc<Route>>,
     caller: Option<Arc<Caller>>,
     fault: Option<RefusalFault>,
@@ -448,7 +450,7 @@ pub(super) struct Known {
     methods: Vec<http::Method>,
 }
 
-impl Known {
+impl PipelineFindings {
     pub(super) fn denial(self, reason: DenyReason, retry_after_s: Option<u32>) -> Denial {
         Denial {
             reason,

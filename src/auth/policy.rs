@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::RoleSettings;
 use crate::model::access::{
-    Ladder, Name, Rank, Requirement, ResourceId, ResourceRole, Role, RoleTemplate,
+    LevelOrder, LevelRank, Name, Requirement, ResourceId, ResourceRole, Role, RoleTemplate,
 };
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
@@ -16,18 +16,18 @@ pub(crate) struct CompiledRoute {
     pub(crate) route: Arc<Route>,
     any_role: Vec<CompiledRole>,
     /// The resources of `any_role` whose roles come from a role source.
-    sourced: Vec<Concern>,
+    sourced: Vec<RequiredResource>,
 }
 
 /// One resource of a requirement.
 #[derive(Debug, PartialEq, Eq)]
-struct Concern {
+struct RequiredResource {
     resource: Name,
-    id: ConcernedId,
+    id: RequiredId,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum ConcernedId {
+enum RequiredId {
     Fixed(ResourceId),
     Captured(usize),
 }
@@ -38,12 +38,12 @@ enum CompiledRole {
     Fixed {
         resource: Name,
         id: ResourceId,
-        rank: Rank,
+        rank: LevelRank,
     },
     Captured {
         resource: Name,
         capture: usize,
-        rank: Rank,
+        rank: LevelRank,
     },
 }
 
@@ -112,16 +112,16 @@ impl CompiledRoute {
     ) -> impl Iterator<Item = (&'c Name, &'c str)> {
         self.sourced.iter().filter_map(|concern| {
             let id = match &concern.id {
-                ConcernedId::Fixed(id) => id.as_str(),
-                ConcernedId::Captured(place) => captures.get(*place)?,
+                RequiredId::Fixed(id) => id.as_str(),
+                RequiredId::Captured(place) => captures.get(*place)?,
             };
             Some((&concern.resource, id))
         })
     }
 
     /// Returns the roles of the requirement, with its captures filled in.
-    pub(crate) fn roles_asked(&self, captures: &[&str], ladder: &Ladder) -> Vec<String> {
-        let named = |resource: &Name, id: &str, rank: Rank| {
+    pub(crate) fn roles_asked(&self, captures: &[&str], ladder: &LevelOrder) -> Vec<String> {
+        let named = |resource: &Name, id: &str, rank: LevelRank| {
             let level = ladder.name(rank).map_or("", Name::as_str);
             format!("{resource}-{id}-{level}")
         };
@@ -145,8 +145,8 @@ impl CompiledRoute {
         let concerns = self.any_role.iter().filter_map(CompiledRole::concern);
         concerns.filter_map(|concern| {
             let id = match &concern.id {
-                ConcernedId::Fixed(id) => id.as_str(),
-                ConcernedId::Captured(place) => captures.get(*place)?,
+                RequiredId::Fixed(id) => id.as_str(),
+                RequiredId::Captured(place) => captures.get(*place)?,
             };
             Some((concern.resource.clone(), id.to_owned()))
         })
@@ -192,24 +192,24 @@ impl CompiledRoute {
 }
 
 impl CompiledRole {
-    fn concern(&self) -> Option<Concern> {
+    fn concern(&self) -> Option<RequiredResource> {
         match self {
             Self::Plain(_) => None,
-            Self::Fixed { resource, id, .. } => Some(Concern {
+            Self::Fixed { resource, id, .. } => Some(RequiredResource {
                 resource: resource.clone(),
-                id: ConcernedId::Fixed(id.clone()),
+                id: RequiredId::Fixed(id.clone()),
             }),
             Self::Captured {
                 resource, capture, ..
-            } => Some(Concern {
+            } => Some(RequiredResource {
                 resource: resource.clone(),
-                id: ConcernedId::Captured(*capture),
+                id: RequiredId::Captured(*capture),
             }),
         }
     }
 
     fn is_met(&self, identity: &Identity, given: &[ResourceRole], captures: &[&str]) -> bool {
-        let has_level = |resource: &Name, id: &str, rank: Rank| {
+        let has_level = |resource: &Name, id: &str, rank: LevelRank| {
             has_level(&identity.resource_roles, resource, id, rank)
                 || has_level(given, resource, id, rank)
         };
@@ -231,9 +231,9 @@ impl CompiledRole {
 }
 
 /// Whether sorted roles contain the role of a level on one resource. The lowest level yields no role.
-fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: Rank) -> bool {
+fn has_level(roles: &[ResourceRole], resource: &Name, id: &str, rank: LevelRank) -> bool {
     roles_on(roles, resource, id).any(|role| {
-        Rank(0) < rank
+        LevelRank(0) < rank
             && if role.exact {
                 role.rank == rank
             } else {

@@ -10,19 +10,19 @@ const URL_BYTES_MAX: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct ReturnTo {
     /// `public_url` first.
-    origins: Vec<Origin>,
+    origins: Vec<AllowedOrigin>,
 }
 
 /// A configured origin.
 #[derive(Clone, Debug)]
-struct Origin {
+struct AllowedOrigin {
     text: String,
     has_cookie: bool,
 }
 
 /// A URL that a login may lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub struct LoginDestination {
     /// The absolute URL, in visible ASCII.
     pub url: String,
     /// The configured origin.
@@ -34,7 +34,7 @@ pub struct Destination {
 impl ReturnTo {
     pub(crate) fn new(public_url: &PublicUrl, settings: &SessionSettings) -> Self {
         let origins = std::iter::once(&public_url.text).chain(&settings.return_to);
-        let origins = origins.map(|text| Origin {
+        let origins = origins.map(|text| AllowedOrigin {
             text: text.clone(),
             has_cookie: has_cookie(text, public_url, settings),
         });
@@ -48,7 +48,7 @@ impl ReturnTo {
     /// No parser is involved: the text must begin with an origin exactly as configured, so it cannot be read in two
     /// ways.
     #[must_use]
-    pub fn accept(&self, url: &str) -> Option<Destination> {
+    pub fn accept(&self, url: &str) -> Option<LoginDestination> {
         let reads_one_way = url.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
         if !reads_one_way || URL_BYTES_MAX < url.len() {
             return None;
@@ -61,7 +61,7 @@ impl ReturnTo {
                 .find_map(|origin| Some((origin, behind(&origin.text, url)?)))?
         };
         let is_one_path = !rest.starts_with("//");
-        is_one_path.then(|| Destination {
+        is_one_path.then(|| LoginDestination {
             url: format!("{}{rest}", origin.text),
             origin: origin.text.clone(),
             has_cookie: origin.has_cookie,

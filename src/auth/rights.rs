@@ -1,7 +1,7 @@
 //! The explanation of an unmet requirement for `explain`: the required roles and scopes, and those the caller has.
 
 use crate::auth::policy::{CompiledRoute, roles_on};
-use crate::model::access::{Ladder, Requirement, ResourceRole, Role, Scope};
+use crate::model::access::{LevelOrder, Requirement, ResourceRole, Role, Scope};
 use crate::model::deny::DenyReason;
 use crate::model::identity::Identity;
 
@@ -13,7 +13,7 @@ pub(in crate::auth) struct Rights<'a> {
     pub(in crate::auth) identity: &'a Identity,
     /// Roles from role sources, sorted.
     pub(in crate::auth) given: &'a [ResourceRole],
-    pub(in crate::auth) ladder: &'a Ladder,
+    pub(in crate::auth) ladder: &'a LevelOrder,
 }
 
 impl Rights<'_> {

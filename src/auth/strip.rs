@@ -6,9 +6,9 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::cookie::{self, CookieNames};
-use crate::auth::passing::OwnForms;
+use crate::auth::passing::OwnTokenForms;
 use crate::model::credential::{CredentialKind, CredentialRules};
-use crate::model::field_name::{Folded, families};
+use crate::model::field_name::{FoldedName, families};
 use crate::model::route::{IdentityHeaderNames, Route};
 
 /// Names that pass as written, but are removed in other spellings that some servers read as the same.
@@ -36,7 +36,7 @@ fn is_own_cookie(name: &[u8]) -> bool {
 
 /// The reason why a name is in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+enum StripReason {
     /// It states the caller's identity, for this gateway.
     Identity,
     /// It belongs to a gateway or a proxy.
@@ -46,11 +46,11 @@ enum Class {
 }
 
 /// The names that are removed from a caller's request before the gateway sets its own. Two names are the same if they
-/// fold to the same text ([`Folded`]); names of gateways and proxies are removed by family.
+/// fold to the same text ([`FoldedName`]); names of gateways and proxies are removed by family.
 #[derive(Debug)]
 pub struct StripSet {
     /// Folded names, sorted.
-    names: Vec<(Box<[u8]>, Class)>,
+    names: Vec<(Box<[u8]>, StripReason)>,
     /// For each first byte (its low five bits), the second bytes that occur: these alone rule out most names.
     beginnings: [u32; 32],
     /// Names of the identity headers sent to upstreams: the defaults and those of all routes.
@@ -58,7 +58,7 @@ pub struct StripSet {
     /// The cookie of routes: the only one of the gateway's that a route may pass on.
     route_cookie: &'static str,
     /// The credentials withheld even on routes that leave fields to their application.
-    forms: OwnForms,
+    forms: OwnTokenForms,
 }
 
 impl StripSet {
@@ -66,7 +66,7 @@ impl StripSet {
     #[must_use]
     pub fn new<'a>(
         routes: impl IntoIterator<Item = &'a Route>,
-        forms: OwnForms,
+        forms: OwnTokenForms,
         cookies: CookieNames,
     ) -> Self {
         let mut told: Vec<_> = IdentityHeaderNames::default()
@@ -83,20 +83,20 @@ impl StripSet {
         let mut beginnings = [0; 32];
         let mut add = |name: &str, class| {
             mark(&mut beginnings, name.as_bytes());
-            if let Some(name) = Folded::of(name.as_bytes()).whole() {
+            if let Some(name) = FoldedName::of(name.as_bytes()).whole() {
                 classes.insert(Box::from(name), class);
             }
         };
         for name in LOOKALIKE {
-            add(name, Class::Lookalike);
+            add(name, StripReason::Lookalike);
         }
-        add("authorization", Class::Credential);
+        add("authorization", StripReason::Credential);
         for name in forms.fields() {
-            add(name.as_str(), Class::Credential);
+            add(name.as_str(), StripReason::Credential);
         }
         let identity = told.iter().map(HeaderName::as_str);
         for name in identity.chain(IDENTITY.iter().copied()) {
-            add(name, Class::Identity);
+            add(name, StripReason::Identity);
         }
         families().for_each(|family| mark(&mut beginnings, family.as_bytes()));
         Self {
@@ -114,12 +114,12 @@ impl StripSet {
     pub fn strips(&self, name: &HeaderName, headers: &HeaderMap, route: &Route) -> bool {
         match self.class(name.as_str()) {
             None => false,
-            Some((Class::Identity, _)) => true,
-            Some((Class::Family, _)) => !route.pass_headers.contains(name),
-            Some((Class::Credential, as_written)) => {
+            Some((StripReason::Identity, _)) => true,
+            Some((StripReason::Family, _)) => !route.pass_headers.contains(name),
+            Some((StripReason::Credential, as_written)) => {
                 !as_written || self.forms.withholds(name, headers, route.credentials)
             }
-            Some((Class::Lookalike, as_written)) => !as_written,
+            Some((StripReason::Lookalike, as_written)) => !as_written,
         }
     }
 
@@ -167,7 +167,7 @@ impl StripSet {
     /// Whether this is the name of an identity header, which an upstream's response must not carry to a caller.
     #[must_use]
     pub fn is_identity(&self, name: &HeaderName) -> bool {
-        matches!(self.class(name.as_str()), Some((Class::Identity, _)))
+        matches!(self.class(name.as_str()), Some((StripReason::Identity, _)))
     }
 
     /// Returns the name of every identity header sent to upstreams, for all routes: a proxy that sets them all lets no
@@ -180,16 +180,19 @@ impl StripSet {
     /// Whether this is the name of an identity header in a spelling that some servers read as the same.
     #[must_use]
     pub fn is_disguised_identity(&self, name: &HeaderName) -> bool {
-        matches!(self.class(name.as_str()), Some((Class::Identity, false)))
+        matches!(
+            self.class(name.as_str()),
+            Some((StripReason::Identity, false))
+        )
     }
 
     /// Returns the class of a name, and whether it is written as in the set.
-    fn class(&self, name: &str) -> Option<(Class, bool)> {
+    fn class(&self, name: &str) -> Option<(StripReason, bool)> {
         let name = name.as_bytes();
         if !self.may_hold(name) {
             return None;
         }
-        let folded = Folded::of(name);
+        let folded = FoldedName::of(name);
         let known = folded.whole().and_then(|whole| {
             let place = self
                 .names
@@ -198,7 +201,7 @@ impl StripSet {
         });
         let class = match known {
             Some((_, class)) => *class,
-            None => folded.is_of_family().then_some(Class::Family)?,
+            None => folded.is_of_family().then_some(StripReason::Family)?,
         };
         Some((class, folded.is_as_written()))
     }
@@ -248,7 +251,7 @@ mod tests {
             is_secure: true,
             has_domain: true,
         };
-        let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+        let forms = OwnTokenForms::without_issuers(HeaderName::from_static("x-api-key"));
         StripSet::new([], forms, cookies)
     }
 

@@ -16,7 +16,7 @@ impl Trace for NoTrace {
 
 /// One step as shown.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Step {
+pub struct TraceStep {
     /// The name of the check.
     pub step: String,
     /// Whether it passed.
@@ -27,11 +27,11 @@ pub struct Step {
 
 /// A listener that keeps all steps.
 #[derive(Clone, Debug, Default)]
-pub struct Steps(pub Vec<Step>);
+pub struct TraceSteps(pub Vec<TraceStep>);
 
-impl Trace for Steps {
+impl Trace for TraceSteps {
     fn step(&mut self, step: &'static str, passed: bool, detail: &dyn Fn() -> String) {
-        self.0.push(Step {
+        self.0.push(TraceStep {
             step: step.to_owned(),
             passed,
             detail: detail(),

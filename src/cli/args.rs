@@ -23,7 +23,7 @@ pub(super) struct Cli {
     )]
     pub(super) config: PathBuf,
     #[command(subcommand)]
-    pub(super) task: Task,
+    pub(super) task: CliCommand,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -34,7 +34,7 @@ const EXAMPLES: &str = "Examples:
   doorward explain GET /lists/42/items --as u-4f9Qm2Zr81aB";
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Task {
+pub(super) enum CliCommand {
     /// Runs the gateway until SIGTERM, then drains.
     #[command(
         after_help = "Examples:\n  doorward serve\n  DOORWARD__LISTEN__ADDRESS=0.0.0.0:8080 doorward serve\n  kill -HUP PID    # reads the configuration again: all of it, or nothing"

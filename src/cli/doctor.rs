@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::{DoctorTask, ForwardAuthArgs};
 use crate::cli::{output, secrets};
-use crate::doctor::{self, DoctorReport, Entry, Finding, ProbeOptions};
+use crate::doctor::{self, CheckResult, DoctorReport, Finding, ProbeOptions};
 
 /// Exit code if mistakes were found.
 const FOUND: u8 = 3;
@@ -52,9 +52,13 @@ fn options(through: String, args: ForwardAuthArgs) -> anyhow::Result<ProbeOption
 fn show(report: &DoctorReport) -> ExitCode {
     for entry in &report.entries {
         match entry {
-            Entry::Passed { check, seen } => output::line(&format!("ok    {check:<11} {seen}")),
-            Entry::Skipped { check, why } => output::line(&format!("skip  {check:<11} {why}")),
-            Entry::Found(finding) => found(finding),
+            CheckResult::Passed { check, seen } => {
+                output::line(&format!("ok    {check:<11} {seen}"))
+            }
+            CheckResult::Skipped { check, why } => {
+                output::line(&format!("skip  {check:<11} {why}"))
+            }
+            CheckResult::Found(finding) => found(finding),
         }
     }
     match report.findings() {

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use crate::cli::args::ExplainArgs;
 use crate::cli::{output, secrets};
 use crate::operator;
-use crate::operator::control::{Command, Explain, Explained, ExplainedCaller, Reply, Verdict};
+use crate::operator::control::{
+    Command, Explain, ExplainVerdict, Explained, ExplainedCaller, Reply,
+};
 
 /// Exit code of a denied request.
 const DENIED: u8 = 3;
@@ -33,9 +35,9 @@ pub(super) fn run(config: &Path, question: ExplainArgs) -> anyhow::Result<ExitCo
 
 fn show(explained: &Explained) -> ExitCode {
     let (first, code) = match &explained.verdict {
-        Verdict::Allow => ("allow".to_owned(), ExitCode::SUCCESS),
-        Verdict::Deny(code) => (format!("deny {code}"), ExitCode::from(DENIED)),
-        Verdict::Fail(code) => (format!("fail {code}"), ExitCode::FAILURE),
+        ExplainVerdict::Allow => ("allow".to_owned(), ExitCode::SUCCESS),
+        ExplainVerdict::Deny(code) => (format!("deny {code}"), ExitCode::from(DENIED)),
+        ExplainVerdict::Fail(code) => (format!("fail {code}"), ExitCode::FAILURE),
     };
     output::line(&first);
     for step in &explained.steps {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::args::{Cli, Task};
+use crate::cli::args::{Cli, CliCommand};
 use crate::operator::control::Command;
 
 /// Parses the command line and runs the command.
@@ -30,18 +30,18 @@ pub fn run() -> ExitCode {
         Err(error) => return misunderstood(&error),
     };
     let ended = match cli.task {
-        Task::Serve => Ok(serve::run(&cli.config)),
-        Task::Check { strict } => Ok(check::run(&cli.config, strict)),
-        Task::Reload => remote::show(&cli.config, Command::Reload),
-        Task::Explain(question) => explain::run(&cli.config, question),
-        Task::Echo { listen } => echo::run(listen),
-        Task::Token(task) => token::run(&cli.config, task),
-        Task::Account(command) => remote::account(&cli.config, command),
-        Task::Apikey(command) => remote::show(&cli.config, Command::Apikey(command)),
-        Task::Member(command) => remote::show(&cli.config, Command::Member(command)),
-        Task::Doctor(task) => doctor::run(&cli.config, task),
-        Task::Keys(task) => remote::keys(&cli.config, task),
-        Task::Store(task) => store::run(&cli.config, task),
+        CliCommand::Serve => Ok(serve::run(&cli.config)),
+        CliCommand::Check { strict } => Ok(check::run(&cli.config, strict)),
+        CliCommand::Reload => remote::show(&cli.config, Command::Reload),
+        CliCommand::Explain(question) => explain::run(&cli.config, question),
+        CliCommand::Echo { listen } => echo::run(listen),
+        CliCommand::Token(task) => token::run(&cli.config, task),
+        CliCommand::Account(command) => remote::account(&cli.config, command),
+        CliCommand::Apikey(command) => remote::show(&cli.config, Command::Apikey(command)),
+        CliCommand::Member(command) => remote::show(&cli.config, Command::Member(command)),
+        CliCommand::Doctor(task) => doctor::run(&cli.config, task),
+        CliCommand::Keys(task) => remote::keys(&cli.config, task),
+        CliCommand::Store(task) => store::run(&cli.config, task),
     };
     match ended {
         Ok(code) => code,

@@ -8,7 +8,7 @@ use crate::config::forms::{choice, flag, number, seconds, text};
 use crate::config::headers;
 use crate::config::keys::keys;
 use crate::config::listen::processors;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::model::route::IdentityHeaderNames;
 
 const DAY_S: u64 = 86_400;
@@ -88,7 +88,7 @@ pub struct AccountSettings {
     pub api_key_header: HeaderName,
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> AccountSettings {
+pub(super) fn read(mut reader: SectionReader<'_>) -> AccountSettings {
     let settings = AccountSettings {
         registration: reader.get(&AccountKeys::registration),
         lockout_attempts: reader.get(&AccountKeys::lockout_attempts),

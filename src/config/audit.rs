@@ -2,7 +2,7 @@
 
 use crate::config::forms::flag;
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 
 keys! { pub(super) AuditKeys = "audit"; {
     /// true: an action that the audit trail cannot tell of is refused with 503 within a second. Its event is written before the
@@ -17,7 +17,7 @@ pub struct AuditSettings {
     pub required: bool,
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> AuditSettings {
+pub(super) fn read(mut reader: SectionReader<'_>) -> AuditSettings {
     let settings = AuditSettings {
         required: reader.get(&AuditKeys::required),
     };

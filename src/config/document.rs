@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 
 /// An unchecked value. It is not `Debug`, since it may be a secret.
 pub(super) enum Value {
     Text(String),
     Integer(i64),
     Flag(bool),
-    List(Vec<Node>),
+    List(Vec<ConfigNode>),
     Table(Table),
     /// A float, a date, or an integer beyond 64 bits, none of which any key takes.
     Other,
 }
 
 /// A value and its origin.
-pub(super) struct Node {
+pub(super) struct ConfigNode {
     pub(super) origin: ValueOrigin,
     pub(super) value: Value,
 }
@@ -26,7 +26,7 @@ pub(super) struct Node {
 /// A table and its origin.
 pub(super) struct Table {
     pub(super) origin: ValueOrigin,
-    pub(super) entries: BTreeMap<String, Node>,
+    pub(super) entries: BTreeMap<String, ConfigNode>,
 }
 
 impl Table {
@@ -40,7 +40,7 @@ impl Table {
 
 /// Parses a document. Syntax errors are reported by line and column, and never with the text around them, which may be a
 /// secret.
-pub(super) fn parse(text: &str, problems: &Problems) -> Table {
+pub(super) fn parse(text: &str, problems: &ConfigProblems) -> Table {
     let lines = Lines::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
@@ -55,7 +55,7 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Table {
 }
 
 /// Parses the value of an environment variable; `None` if it is not TOML.
-pub(super) fn parse_value(text: &str, origin: &ValueOrigin) -> Option<Node> {
+pub(super) fn parse_value(text: &str, origin: &ValueOrigin) -> Option<ConfigNode> {
     let parsed = DeValue::parse(text).ok()?;
     Some(at_one_place(
         node(parsed.into_inner(), origin.clone(), &Lines::of("")),
@@ -77,7 +77,7 @@ fn table(entries: DeTable<'_>, origin: ValueOrigin, lines: &Lines) -> Table {
     Table { origin, entries }
 }
 
-fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> Node {
+fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> ConfigNode {
     let value = match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Boolean(flag) => Value::Flag(flag),
@@ -95,11 +95,11 @@ fn node(value: DeValue<'_>, origin: ValueOrigin, lines: &Lines) -> Node {
         DeValue::Table(entries) => Value::Table(table(entries, origin.clone(), lines)),
         DeValue::Float(_) | DeValue::Datetime(_) => Value::Other,
     };
-    Node { origin, value }
+    ConfigNode { origin, value }
 }
 
 /// Sets the origin of every part of a value, since line numbers within an environment variable are useless.
-fn at_one_place(node: Node, origin: &ValueOrigin) -> Node {
+fn at_one_place(node: ConfigNode, origin: &ValueOrigin) -> ConfigNode {
     let value = match node.value {
         Value::List(items) => Value::List(
             items
@@ -117,7 +117,7 @@ fn at_one_place(node: Node, origin: &ValueOrigin) -> Node {
         }),
         other => other,
     };
-    Node {
+    ConfigNode {
         origin: origin.clone(),
         value,
     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn every_syntax_error_has_line_and_column_and_no_text() {
-        let problems = Problems::default();
+        let problems = ConfigProblems::default();
         parse(
             "[listen]\naddress = hunter2\n\n[store\nengine = \"sled\"\n",
             &problems,
@@ -175,13 +175,13 @@ mod tests {
 
     #[test]
     fn values_know_their_lines() {
-        let problems = Problems::default();
+        let problems = ConfigProblems::default();
         let root = parse(
             "[a]\nx = 1\n[[b]]\ny = [\n  1,\n  2,\n]\n[[b]]\n",
             &problems,
         );
         assert_eq!(problems.count(), 0);
-        let line = |node: &Node| node.origin.clone();
+        let line = |node: &ConfigNode| node.origin.clone();
         assert_eq!(line(root.entries.get("a").unwrap()), ValueOrigin::Line(1));
         let Value::List(items) = &root.entries.get("b").unwrap().value else {
             panic!("b is a list");
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_deep_document_is_refused_not_followed() {
-        let problems = Problems::default();
+        let problems = ConfigProblems::default();
         parse(&format!("x = {}", "[".repeat(100_000)), &problems);
         assert_ne!(problems.count(), 0);
     }

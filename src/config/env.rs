@@ -6,9 +6,9 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::document::{self, Node, Table, Value};
-use crate::config::keys::{self, Kind, Section};
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
+use crate::config::document::{self, ConfigNode, Table, Value};
+use crate::config::keys::{self, Section, ValueKind};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 
 const PREFIX: &str = "DOORWARD__";
 
@@ -81,7 +81,12 @@ impl EnvOverlay {
     }
 
     /// Sets the value of every variable in the document, whose keys are those of `section`.
-    pub(super) fn apply(&self, root: &mut Table, section: &'static Section, problems: &Problems) {
+    pub(super) fn apply(
+        &self,
+        root: &mut Table,
+        section: &'static Section,
+        problems: &ConfigProblems,
+    ) {
         let mut variables: Vec<_> = self
             .variables
             .iter()
@@ -131,7 +136,7 @@ fn lower_path(name: &str) -> Vec<String> {
 fn resolve<'a>(
     parts: &[&'a str],
     mut section: &'static Section,
-) -> Option<(Vec<PathStep<'a>>, &'a str, Kind)> {
+) -> Option<(Vec<PathStep<'a>>, &'a str, ValueKind)> {
     let mut steps = Vec::new();
     let mut rest = parts;
     loop {
@@ -203,39 +208,39 @@ fn walk<'t>(
     Some(table)
 }
 
-fn entry<'t>(table: &'t mut Table, key: &str, origin: &ValueOrigin) -> &'t mut Node {
+fn entry<'t>(table: &'t mut Table, key: &str, origin: &ValueOrigin) -> &'t mut ConfigNode {
     table
         .entries
         .entry(key.to_owned())
         .or_insert_with(|| empty(origin))
 }
 
-fn empty(origin: &ValueOrigin) -> Node {
-    Node {
+fn empty(origin: &ValueOrigin) -> ConfigNode {
+    ConfigNode {
         origin: origin.clone(),
         value: Value::Table(Table::empty(origin.clone())),
     }
 }
 
-fn value_of(text: &str, kind: Kind, origin: &ValueOrigin) -> Node {
-    let as_text = || Node {
+fn value_of(text: &str, kind: ValueKind, origin: &ValueOrigin) -> ConfigNode {
+    let as_text = || ConfigNode {
         origin: origin.clone(),
         value: Value::Text(text.to_owned()),
     };
     let parsed = || document::parse_value(text, origin);
     match kind {
-        Kind::Text => as_text(),
-        Kind::Scalar | Kind::Tables => parsed().unwrap_or_else(as_text),
-        Kind::TextOrTable => parsed()
+        ValueKind::Text => as_text(),
+        ValueKind::Scalar | ValueKind::Tables => parsed().unwrap_or_else(as_text),
+        ValueKind::TextOrTable => parsed()
             .filter(|node| matches!(node.value, Value::Table(_)))
             .unwrap_or_else(as_text),
-        Kind::Texts | Kind::FlagOrTexts => parsed()
+        ValueKind::Texts | ValueKind::FlagOrTexts => parsed()
             .filter(|node| match node.value {
                 Value::List(_) => true,
-                Value::Flag(_) => kind == Kind::FlagOrTexts,
+                Value::Flag(_) => kind == ValueKind::FlagOrTexts,
                 _ => false,
             })
-            .unwrap_or_else(|| Node {
+            .unwrap_or_else(|| ConfigNode {
                 origin: origin.clone(),
                 value: Value::List(vec![as_text()]),
             }),
@@ -248,7 +253,7 @@ mod tests {
     use crate::config::RootKeys;
 
     /// Formats a tree on one line, for comparison.
-    fn show(node: &Node) -> String {
+    fn show(node: &ConfigNode) -> String {
         match &node.value {
             Value::Text(text) => format!("{text:?}"),
             Value::Integer(number) => number.to_string(),
@@ -270,14 +275,14 @@ mod tests {
     }
 
     fn overlaid(text: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
-        let problems = Problems::default();
+        let problems = ConfigProblems::default();
         let mut root = document::parse(text, &problems);
         EnvOverlay::from_pairs(pairs.iter().copied()).apply(
             &mut root,
             &RootKeys::SECTION,
             &problems,
         );
-        let shown = show(&Node {
+        let shown = show(&ConfigNode {
             origin: ValueOrigin::Default,
             value: Value::Table(root),
         });

@@ -4,12 +4,12 @@ use crate::config::Config;
 use crate::config::account::Registration;
 use crate::config::listen::Listen;
 use crate::config::mail::MailTransport;
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 use crate::model::access::{Requirement, Scope};
 use crate::model::route::UpstreamAddress;
 
 /// Warns about every such setting of a checked configuration.
-pub(super) fn warn(config: &Config, problems: &Problems) {
+pub(super) fn warn(config: &Config, problems: &ConfigProblems) {
     let note = |key: &str, expected: &str| {
         problems.warn(&ValuePlace::new(key, ValueOrigin::Default), expected);
     };

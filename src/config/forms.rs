@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::document::Value;
-use crate::config::keys::{Form, KeyShape, Kind, ReadContext, Section};
+use crate::config::keys::{Form, KeyShape, ReadContext, Section, ValueKind};
 
 /// A parsed value, or the expectation to report; `Err(None)`: the problem has been reported already.
 pub(super) type Parsed<V> = Result<V, Option<String>>;
@@ -16,16 +16,16 @@ pub(super) trait Parse<V>: Fn(Value, &ReadContext<'_>) -> Parsed<V> {}
 impl<V, P: Fn(Value, &ReadContext<'_>) -> Parsed<V>> Parse<V> for P {}
 
 /// A form, whose `parse` parses a value.
-pub(super) struct Shape<P> {
-    kind: Kind,
+pub(super) struct ParsedForm<P> {
+    kind: ValueKind,
     expected: &'static str,
     inner: Option<&'static Section>,
     parse: P,
 }
 
-const fn shape<P>(kind: Kind, expected: &'static str, parse: P) -> Shape<P> {
+const fn shape<P>(kind: ValueKind, expected: &'static str, parse: P) -> ParsedForm<P> {
     let inner = None;
-    Shape {
+    ParsedForm {
         kind,
         expected,
         inner,
@@ -33,8 +33,8 @@ const fn shape<P>(kind: Kind, expected: &'static str, parse: P) -> Shape<P> {
     }
 }
 
-impl<P> KeyShape for Shape<P> {
-    fn kind(&self) -> Kind {
+impl<P> KeyShape for ParsedForm<P> {
+    fn kind(&self) -> ValueKind {
         self.kind
     }
 
@@ -47,7 +47,7 @@ impl<P> KeyShape for Shape<P> {
     }
 }
 
-impl<V, P: Parse<V>> Form<V> for Shape<P> {
+impl<V, P: Parse<V>> Form<V> for ParsedForm<P> {
     fn read(&self, value: Value, context: &ReadContext<'_>) -> Option<V> {
         (self.parse)(value, context)
             .map_err(|wrong| wrong.map(|expected| context.add(expected)))
@@ -56,23 +56,28 @@ impl<V, P: Parse<V>> Form<V> for Shape<P> {
 }
 
 /// A whole number. Every number of the range fits the type.
-pub(super) const fn number<V: TryFrom<u64>>(range: RangeInclusive<u64>) -> Shape<impl Parse<V>> {
+pub(super) const fn number<V: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> ParsedForm<impl Parse<V>> {
     within(range, |number| V::try_from(number).ok())
 }
 
 /// A duration in whole seconds.
-pub(super) const fn seconds(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
+pub(super) const fn seconds(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_secs(number)))
 }
 
 /// A duration in whole milliseconds.
-pub(super) const fn millis(range: RangeInclusive<u64>) -> Shape<impl Parse<Duration>> {
+pub(super) const fn millis(range: RangeInclusive<u64>) -> ParsedForm<impl Parse<Duration>> {
     within(range, |number| Some(Duration::from_millis(number)))
 }
 
-const fn within<V>(range: RangeInclusive<u64>, of: fn(u64) -> Option<V>) -> Shape<impl Parse<V>> {
+const fn within<V>(
+    range: RangeInclusive<u64>,
+    of: fn(u64) -> Option<V>,
+) -> ParsedForm<impl Parse<V>> {
     shape(
-        Kind::Scalar,
+        ValueKind::Scalar,
         "a whole number",
         move |value: Value, _: &ReadContext<'_>| {
             let number = match value {
@@ -89,10 +94,10 @@ const fn within<V>(range: RangeInclusive<u64>, of: fn(u64) -> Option<V>) -> Shap
 }
 
 /// `true` or `false`.
-pub(super) const fn flag() -> Shape<impl Parse<bool>> {
+pub(super) const fn flag() -> ParsedForm<impl Parse<bool>> {
     const EXPECTED: &str = "true or false";
     shape(
-        Kind::Scalar,
+        ValueKind::Scalar,
         EXPECTED,
         |value: Value, _: &ReadContext<'_>| match value {
             Value::Flag(flag) => Ok(flag),
@@ -105,35 +110,39 @@ pub(super) const fn flag() -> Shape<impl Parse<bool>> {
 pub(super) const fn choice<V: Copy>(
     words: &'static [(&'static str, V)],
     later: &'static [&'static str],
-) -> Shape<impl Parse<V>> {
-    shape(Kind::Text, "a word", |value: Value, _: &ReadContext<'_>| {
-        let text = match &value {
-            Value::Text(text) => text.as_str(),
-            _ => "",
-        };
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Ok(*value);
-        }
-        let quoted: Vec<_> = words
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        let note = if later.contains(&text) {
-            "; the value is not in this release"
-        } else {
-            ""
-        };
-        Err(Some(format!("one of {}{note}", quoted.join(", "))))
-    })
+) -> ParsedForm<impl Parse<V>> {
+    shape(
+        ValueKind::Text,
+        "a word",
+        |value: Value, _: &ReadContext<'_>| {
+            let text = match &value {
+                Value::Text(text) => text.as_str(),
+                _ => "",
+            };
+            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+                return Ok(*value);
+            }
+            let quoted: Vec<_> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            let note = if later.contains(&text) {
+                "; the value is not in this release"
+            } else {
+                ""
+            };
+            Err(Some(format!("one of {}{note}", quoted.join(", "))))
+        },
+    )
 }
 
 /// A text that `parse` accepts.
 pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
     expected: &'static str,
     parse: P,
-) -> Shape<impl Parse<V>> {
+) -> ParsedForm<impl Parse<V>> {
     shape(
-        Kind::Text,
+        ValueKind::Text,
         expected,
         move |value: Value, _: &ReadContext<'_>| {
             let parsed = match value {
@@ -146,14 +155,14 @@ pub(super) const fn text<V, P: Fn(&str) -> Option<V>>(
 }
 
 /// A text that is parsed where its key is read, because that depends on other keys.
-pub(super) const fn raw_text(expected: &'static str) -> Shape<impl Parse<String>> {
+pub(super) const fn raw_text(expected: &'static str) -> ParsedForm<impl Parse<String>> {
     text(expected, |text| Some(text.to_owned()))
 }
 
 /// A path. A relative one starts from the base of the configuration.
-pub(super) const fn path(expected: &'static str) -> Shape<impl Parse<PathBuf>> {
+pub(super) const fn path(expected: &'static str) -> ParsedForm<impl Parse<PathBuf>> {
     shape(
-        Kind::Text,
+        ValueKind::Text,
         expected,
         move |value: Value, context: &ReadContext<'_>| match value {
             Value::Text(text) if is_path(&text) => Ok(context.base.join(text)),
@@ -163,7 +172,9 @@ pub(super) const fn path(expected: &'static str) -> Shape<impl Parse<PathBuf>> {
 }
 
 /// Another form, or an empty text for none.
-pub(super) const fn or_none<V, P: Parse<V>>(form: Shape<P>) -> Shape<impl Parse<Option<V>>> {
+pub(super) const fn or_none<V, P: Parse<V>>(
+    form: ParsedForm<P>,
+) -> ParsedForm<impl Parse<Option<V>>> {
     let (kind, expected) = (form.kind, form.expected);
     shape(
         kind,
@@ -180,7 +191,7 @@ pub(super) const fn or_none<V, P: Parse<V>>(form: Shape<P>) -> Shape<impl Parse<
 
 /// The minimum length of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Least {
+enum MinItems {
     /// The list may be empty.
     None,
     /// One item, since an empty list could mean none as well as all.
@@ -193,32 +204,32 @@ enum Least {
 pub(super) const fn texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
-) -> Shape<impl Parse<Vec<T>>> {
-    items(expected, Least::None, optional(expected, parse))
+) -> ParsedForm<impl Parse<Vec<T>>> {
+    items(expected, MinItems::None, optional(expected, parse))
 }
 
 /// A list like [`texts`], with at least one item.
 pub(super) const fn some_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
-) -> Shape<impl Parse<Vec<T>>> {
-    items(expected, Least::One, optional(expected, parse))
+) -> ParsedForm<impl Parse<Vec<T>>> {
+    items(expected, MinItems::One, optional(expected, parse))
 }
 
 /// A list like [`some_texts`], whose `parse` gives the expectation to report.
 pub(super) const fn some_items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
     parse: P,
-) -> Shape<impl Parse<Vec<T>>> {
-    items(expected, Least::One, parse)
+) -> ParsedForm<impl Parse<Vec<T>>> {
+    items(expected, MinItems::One, parse)
 }
 
 /// A list like [`some_texts`]; one text may be written without the list.
 pub(super) const fn text_or_texts<T: PartialEq, P: Fn(&str) -> Option<T>>(
     expected: &'static str,
     parse: P,
-) -> Shape<impl Parse<Vec<T>>> {
-    items(expected, Least::Alone, optional(expected, parse))
+) -> ParsedForm<impl Parse<Vec<T>>> {
+    items(expected, MinItems::Alone, optional(expected, parse))
 }
 
 /// A list like [`texts`], `true` for the list `on`, or `false` for the empty list.
@@ -226,9 +237,9 @@ pub(super) const fn flag_or_texts<T: PartialEq + Clone + 'static>(
     expected: &'static str,
     on: &'static [T],
     parse: fn(&str) -> Option<T>,
-) -> Shape<impl Parse<Vec<T>>> {
+) -> ParsedForm<impl Parse<Vec<T>>> {
     shape(
-        Kind::FlagOrTexts,
+        ValueKind::FlagOrTexts,
         expected,
         move |value: Value, context: &ReadContext<'_>| match value {
             Value::Flag(true) => Ok(on.to_vec()),
@@ -249,16 +260,16 @@ const fn optional<T, P: Fn(&str) -> Option<T>>(
 /// A list of texts. Each wrong item is reported.
 const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
     expected: &'static str,
-    least: Least,
+    least: MinItems,
     parse: P,
-) -> Shape<impl Parse<Vec<T>>> {
+) -> ParsedForm<impl Parse<Vec<T>>> {
     shape(
-        Kind::Texts,
+        ValueKind::Texts,
         expected,
         move |value: Value, context: &ReadContext<'_>| {
             let items = match value {
                 Value::List(items) => items,
-                Value::Text(text) if least == Least::Alone => {
+                Value::Text(text) if least == MinItems::Alone => {
                     return parse(&text).map(|item| vec![item]).map_err(Some);
                 }
                 _ => return Err(Some(format!("a list, each item {expected}"))),
@@ -285,7 +296,7 @@ const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
             if before < context.problems.count() {
                 return Err(None);
             }
-            if values.is_empty() && least != Least::None {
+            if values.is_empty() && least != MinItems::None {
                 return Err(Some(format!(
                     "at least one item, {expected}, or the key left out"
                 )));
@@ -296,26 +307,26 @@ const fn items<T: PartialEq, P: Fn(&str) -> Result<T, String>>(
 }
 
 /// A table, or a list of tables, with the keys of a section.
-pub(super) const fn table(section: &'static Section) -> Shape<impl Parse<Value>> {
-    raw(Kind::Tables, "a table", Some(section))
+pub(super) const fn table(section: &'static Section) -> ParsedForm<impl Parse<Value>> {
+    raw(ValueKind::Tables, "a table", Some(section))
 }
 
 /// A text or a table. The table has the keys of a section, or any names.
 pub(super) const fn text_or_table(
     expected: &'static str,
     inner: Option<&'static Section>,
-) -> Shape<impl Parse<Value>> {
-    raw(Kind::TextOrTable, expected, inner)
+) -> ParsedForm<impl Parse<Value>> {
+    raw(ValueKind::TextOrTable, expected, inner)
 }
 
 /// An unchecked value.
 const fn raw(
-    kind: Kind,
+    kind: ValueKind,
     expected: &'static str,
     inner: Option<&'static Section>,
-) -> Shape<impl Parse<Value>> {
+) -> ParsedForm<impl Parse<Value>> {
     let parse = |value: Value, _: &ReadContext<'_>| Ok(value);
-    Shape {
+    ParsedForm {
         kind,
         expected,
         inner,

@@ -8,7 +8,7 @@ use url::Url;
 use crate::config::forms::{is_visible, path, raw_text, text};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
 
 /// Settings for other proxies that ask for decisions.
@@ -39,7 +39,7 @@ keys! { pub(super) ForwardAuthKeys = "forward_auth"; {
 }}
 
 pub(super) fn read(
-    mut reader: Reader<'_>,
+    mut reader: SectionReader<'_>,
     listen: &Listen,
     sources: SecretSources<'_>,
 ) -> ForwardAuth {

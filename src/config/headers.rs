@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::model::field_name::{Folded, is_method_override};
+use crate::model::field_name::{FoldedName, is_method_override};
 
 /// The default name of the header that carries API keys.
 pub(super) const API_KEY: &str = "x-api-key";
@@ -64,7 +64,7 @@ pub(super) fn name(text: &str) -> Option<HeaderName> {
 
 /// Reads a name that has one spelling only: many servers read underscores, and dashes at the ends or in a row, as one dash.
 pub(super) fn well_formed(text: &str) -> Option<HeaderName> {
-    let folded = Folded::of(text.as_bytes());
+    let folded = FoldedName::of(text.as_bytes());
     folded.whole().filter(|_| folded.is_as_written())?;
     text.parse().ok()
 }

@@ -2,7 +2,7 @@
 
 use crate::config::forms::{is_visible, text};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::model::id::UserId;
 
 /// The prefixes of one issuer.
@@ -37,7 +37,7 @@ impl PrefixRegistry {
     /// Reads both prefixes of an issuer, and compares them with those of the issuers before it.
     pub(super) fn read(
         &mut self,
-        reader: &mut Reader<'_>,
+        reader: &mut SectionReader<'_>,
         name: Option<&str>,
         has_usernames: bool,
     ) -> IssuerPrefixes {
@@ -72,7 +72,7 @@ impl PrefixRegistry {
         }
     }
 
-    fn compare(&mut self, reader: &Reader<'_>, subject: String, is_written: bool) {
+    fn compare(&mut self, reader: &SectionReader<'_>, subject: String, is_written: bool) {
         let overlaps = |(other, _): &&(String, bool)| is_beginning_of_one(other, &subject);
         let mut shared = false;
         for (other, other_is_written) in self.seen.iter().filter(overlaps) {

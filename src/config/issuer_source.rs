@@ -7,7 +7,7 @@ use crate::config::forms::{
     flag, is_visible, or_none, path, raw_text, seconds, text, texts, visible,
 };
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
 use crate::model::endpoint::{Endpoint, host_name};
 
@@ -45,14 +45,14 @@ pub struct Introspection {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// The client that the gateway authenticates as; `None`: it does not.
-    pub client: Option<Client>,
+    pub client: Option<IssuerClient>,
     /// Maximum time for which a token that was active is cached.
     pub ttl: Duration,
 }
 
 /// A client of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct IssuerClient {
     /// Its id.
     pub id: String,
     /// Its secret.
@@ -99,7 +99,10 @@ keys! { pub(super) SourceKeys = "issuer[]"; {
 }}
 
 /// Reads the one source of keys. Files are read later, and only checked to be readable here.
-pub(super) fn key_source(reader: &mut Reader<'_>, issuer: Option<&str>) -> Option<KeySource> {
+pub(super) fn key_source(
+    reader: &mut SectionReader<'_>,
+    issuer: Option<&str>,
+) -> Option<KeySource> {
     let url = reader.take(&SourceKeys::jwks_url);
     let is_discovered = reader.get(&SourceKeys::discovery);
     let public = reader.take(&SourceKeys::jwks_file);
@@ -154,7 +157,11 @@ fn host(text: &str) -> Option<String> {
 }
 
 /// The URL of an issuer's document (OpenID Connect Discovery 1.0 section 4).
-fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Option<KeySource> {
+fn discovery(
+    reader: &SectionReader<'_>,
+    issuer: &str,
+    mut hosts: Vec<String>,
+) -> Option<KeySource> {
     let base = Endpoint::parse(issuer).filter(|base| !base.target().contains('?'));
     let place = format!(
         "{}/.well-known/openid-configuration",
@@ -172,7 +179,7 @@ fn discovery(reader: &Reader<'_>, issuer: &str, mut hosts: Vec<String>) -> Optio
 }
 
 /// Reads the network settings.
-pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
+pub(super) fn remote(reader: &mut SectionReader<'_>) -> Remote {
     Remote {
         ca_file: secrets::readable(reader, &SourceKeys::ca_file),
         stale_max: reader.get(&SourceKeys::stale_max_s),
@@ -181,7 +188,7 @@ pub(super) fn remote(reader: &mut Reader<'_>) -> Remote {
 
 /// Reads the settings of introspection, if there are any.
 pub(super) fn introspection(
-    reader: &mut Reader<'_>,
+    reader: &mut SectionReader<'_>,
     name: Option<&str>,
     sources: SecretSources<'_>,
 ) -> Option<Introspection> {
@@ -218,7 +225,9 @@ pub(super) fn introspection(
         );
     }
     let secret = secret.map(SharedSecret);
-    let client = id.zip(secret).map(|(id, secret)| Client { id, secret });
+    let client = id
+        .zip(secret)
+        .map(|(id, secret)| IssuerClient { id, secret });
     if is_wanted && !reader.has(&SourceKeys::client_id) && !has_secret {
         reader.warn(
             &SourceKeys::introspection_url,

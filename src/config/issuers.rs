@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::document::{Node, Value};
+use crate::config::document::{ConfigNode, Value};
 use crate::config::forms::{
     is_visible, or_none, raw_text, seconds, some_texts, text, text_or_table, texts,
 };
@@ -12,7 +12,7 @@ use crate::config::headers;
 use crate::config::issuer_prefixes::{PrefixKeys, PrefixRegistry, prefix};
 use crate::config::issuer_source::{self, Introspection, KeySource, Remote, SourceKeys};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
 use crate::config::tokens::{CLAIM, claim};
 use crate::model::access::Role;
@@ -133,7 +133,7 @@ keys! { pub(super) IssuerKeys = "issuer[]", and [SourceKeys, PrefixKeys]; {
 
 /// Reads all issuers. `own` is the issuer of the gateway's own tokens.
 pub(super) fn read(
-    readers: Vec<Reader<'_>>,
+    readers: Vec<SectionReader<'_>>,
     own: &str,
     api_key_header: &HeaderName,
     sources: SecretSources<'_>,
@@ -172,7 +172,7 @@ pub(super) fn read(
 }
 
 fn one(
-    mut reader: Reader<'_>,
+    mut reader: SectionReader<'_>,
     (name, issuer, header): (Option<String>, Option<String>, Option<HeaderName>),
     prefixes: &mut PrefixRegistry,
     sources: SecretSources<'_>,
@@ -218,7 +218,7 @@ fn one(
     })
 }
 
-fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
+fn required_claims(reader: &mut SectionReader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
     let key = &IssuerKeys::required_claims;
     let table = match reader.take(key) {
         None => return Vec::new(),
@@ -228,7 +228,7 @@ fn required_claims(reader: &mut Reader<'_>) -> Vec<(ClaimPath, ClaimValue)> {
             return Vec::new();
         }
     };
-    let read = |(name, node): (String, Node)| {
+    let read = |(name, node): (String, ConfigNode)| {
         let value = match node.value {
             Value::Text(text) => ClaimValue::Text(text),
             Value::Integer(number) => ClaimValue::Integer(number),
@@ -260,7 +260,7 @@ pub fn media_type(typ: &str) -> String {
 }
 
 /// Reads the field that carries its tokens.
-fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<HeaderName> {
+fn header(reader: &mut SectionReader<'_>, api_key_header: &HeaderName) -> Option<HeaderName> {
     let identity = IdentityHeaderNames::default();
     let is_free = |name: &HeaderName| name != api_key_header && !identity.all().contains(&name);
     reader
@@ -273,7 +273,7 @@ fn header(reader: &mut Reader<'_>, api_key_header: &HeaderName) -> Option<Header
         .flatten()
 }
 
-fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorithm> {
+fn algorithms(reader: &mut SectionReader<'_>, keys: Option<&KeySource>) -> Vec<Algorithm> {
     let fits = |algorithm: Algorithm| match keys {
         Some(KeySource::SecretJwkFile(_)) => algorithm.is_hmac(),
         Some(_) => !algorithm.is_hmac(),
@@ -290,7 +290,7 @@ fn algorithms(reader: &mut Reader<'_>, keys: Option<&KeySource>) -> Vec<Algorith
     algorithms.unwrap_or_default()
 }
 
-fn roles_allow(reader: &mut Reader<'_>) -> Vec<String> {
+fn roles_allow(reader: &mut SectionReader<'_>) -> Vec<String> {
     let allow = reader.get(&IssuerKeys::roles_allow);
     if allow.iter().any(|entry| entry == "*") {
         reader.warn(

@@ -6,11 +6,11 @@
 use crate::config::Config;
 use crate::config::base::Base;
 use crate::config::document::Value;
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace};
 
 /// The type of a key's value, which decides how an environment variable is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A text: the variable is the text.
     Text,
     /// A whole number, or `true` or `false`: the variable is TOML.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 /// The place of a value, and what reading it needs.
 pub(super) struct ReadContext<'a> {
     pub(super) place: ValuePlace,
-    pub(super) problems: &'a Problems,
+    pub(super) problems: &'a ConfigProblems,
     pub(super) base: &'a Base,
 }
 
@@ -47,7 +47,7 @@ impl ReadContext<'_> {
 /// The form of a key without its type.
 pub(super) trait KeyShape {
     /// How an environment variable is parsed.
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> ValueKind;
 
     /// The section of a table's keys.
     fn inner(&self) -> Option<&'static Section>;
@@ -64,26 +64,26 @@ pub(super) trait Form<V>: KeyShape {
 }
 
 /// Restores the old value of a setting, and gives whether it had changed.
-pub(super) type Keep = fn(&mut Config, &Config) -> bool;
+pub(super) type RestoreOldValue = fn(&mut Config, &Config) -> bool;
 
 /// A key of a section. `D` is its default, or `()` if the section computes the default.
-pub(super) struct Key<V: 'static, D = ()> {
+pub(super) struct ConfigKey<V: 'static, D = ()> {
     pub(super) form: &'static dyn Form<V>,
     pub(super) default: D,
-    pub(super) row: Row,
+    pub(super) row: KeyRow,
 }
 
 /// A key without its type, for the list of its section.
-pub(super) struct Row {
+pub(super) struct KeyRow {
     pub(super) name: &'static str,
     pub(super) shape: &'static dyn KeyShape,
     /// The comment above it in `config/doorward.toml`.
     pub(super) doc: &'static [&'static str],
     /// Restores the old value; `None`: a reload applies a new value.
-    pub(super) keep: Option<Keep>,
+    pub(super) keep: Option<RestoreOldValue>,
 }
 
-impl<V, D> AsRef<str> for Key<V, D> {
+impl<V, D> AsRef<str> for ConfigKey<V, D> {
     fn as_ref(&self) -> &str {
         self.row.name
     }
@@ -93,7 +93,7 @@ impl<V, D> AsRef<str> for Key<V, D> {
 pub(super) struct Section {
     /// The name, such as `listen` or `route[].require`; `[]` marks a list of tables.
     pub(super) name: &'static str,
-    pub(super) keys: &'static [&'static Row],
+    pub(super) keys: &'static [&'static KeyRow],
     /// Other keys of the section, which other files read.
     pub(super) parts: &'static [&'static Self],
     /// Keys of a later release, which are not reported as misspelled.
@@ -125,12 +125,12 @@ macro_rules! keys {
 
         #[expect(non_upper_case_globals, reason = "a key is named as operators write it")]
         impl $type {
-            $(pub(in crate::config) const $key: $crate::config::keys::Key<
+            $(pub(in crate::config) const $key: $crate::config::keys::ConfigKey<
                 $value $(, $crate::config::keys::keys!(@default $default, $value))?
-            > = $crate::config::keys::Key {
+            > = $crate::config::keys::ConfigKey {
                 form: &$form,
                 default: ($(|| $default)?),
-                row: $crate::config::keys::Row {
+                row: $crate::config::keys::KeyRow {
                     name: stringify!($key),
                     shape: &$form as &'static dyn $crate::config::keys::Form<$value>,
                     doc: &[$($doc),*],
@@ -177,13 +177,13 @@ pub(super) fn join(section: &str, key: &str) -> String {
 
 impl Section {
     /// All keys, those that other files read included.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Row> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static KeyRow> {
         let parts = self.parts.iter().flat_map(|part| part.keys);
         self.keys.iter().chain(parts).copied()
     }
 
     /// Finds a key by its name.
-    pub(super) fn find(&self, key: &str) -> Option<&'static Row> {
+    pub(super) fn find(&self, key: &str) -> Option<&'static KeyRow> {
         self.keys().find(|known| known.name == key)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::forms::{millis, number};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 
 const HOUR_MS: u64 = 3_600_000;
 /// Limits of Pingora.
@@ -89,7 +89,7 @@ pub struct Limits {
     pub memory_bytes_max: u64,
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> Limits {
+pub(super) fn read(mut reader: SectionReader<'_>) -> Limits {
     let limits = Limits {
         head_timeout: reader.get(&LimitKeys::head_timeout_ms),
         keepalive_timeout: reader.get(&LimitKeys::keepalive_timeout_ms),

@@ -10,7 +10,7 @@ use url::{Host, Url};
 use crate::config::forms::{is_visible, number, path, raw_text, text, text_or_texts, texts};
 use crate::config::keys::keys;
 use crate::config::pattern;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources, SharedSecret};
 use crate::model::forwarding::{ForwardingField, TrustedFields};
 use crate::route::head::is_host_name;
@@ -140,7 +140,7 @@ keys! { pub(super) ListenKeys = "listen", later ["tls"]; {
     workers: usize = number(1..=1024) => processors(), restart listen.workers;
 }}
 
-pub(super) fn read(mut reader: Reader<'_>, sources: SecretSources<'_>) -> Listen {
+pub(super) fn read(mut reader: SectionReader<'_>, sources: SecretSources<'_>) -> Listen {
     let addresses = reader.get(&ListenKeys::address);
     let admin_address = reader.get(&ListenKeys::admin_address);
     let token_keys = (&ListenKeys::admin_token, &ListenKeys::admin_token_file);
@@ -165,7 +165,7 @@ pub(super) fn read(mut reader: Reader<'_>, sources: SecretSources<'_>) -> Listen
 }
 
 /// Checks the keys against each other.
-fn check(reader: &Reader<'_>, listen: &Listen) {
+fn check(reader: &SectionReader<'_>, listen: &Listen) {
     let admin = listen.admin_address;
     if admin.port() != 0 && listen.addresses.contains(&admin) {
         reader.add(
@@ -195,7 +195,7 @@ fn check(reader: &Reader<'_>, listen: &Listen) {
     }
 }
 
-fn public_url(reader: &mut Reader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
+fn public_url(reader: &mut SectionReader<'_>, addresses: &[SocketAddr]) -> PublicUrl {
     let written = reader.take(&ListenKeys::public_url);
     let first = addresses.first().copied().unwrap_or_else(|| loopback(8080));
     if !reader.has(&ListenKeys::public_url) && first.ip().is_unspecified() {

@@ -2,7 +2,7 @@
 
 use crate::config::forms::{flag, text};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const LEVEL: &str =
@@ -27,7 +27,7 @@ pub struct LogSettings {
     pub access: bool,
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> LogSettings {
+pub(super) fn read(mut reader: SectionReader<'_>) -> LogSettings {
     let settings = LogSettings {
         level: reader.get(&LogKeys::level),
         access: reader.get(&LogKeys::access),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::forms::{choice, is_path, number, or_none, path, text};
-use crate::config::keys::{Key, keys};
-use crate::config::reader::Reader;
+use crate::config::keys::{ConfigKey, keys};
+use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
 use crate::config::smtp::{self, SmtpKeys, SmtpSettings};
 use crate::model::account::EmailAddress;
@@ -97,7 +97,7 @@ keys! { pub(super) MailKeys = "mail", and [SmtpKeys]; {
 }}
 
 pub(super) fn read(
-    mut reader: Reader<'_>,
+    mut reader: SectionReader<'_>,
     auth_prefix: &str,
     sources: SecretSources<'_>,
 ) -> MailSettings {
@@ -107,7 +107,7 @@ pub(super) fn read(
         .unwrap_or_else(|| reader.base().join("data/mail"));
     let command = reader.get(&MailKeys::sendmail_command);
     let smtp = smtp::read(&mut reader, transport == TransportChoice::Smtp, sources);
-    let mut link_of = |key: &Key<String>, page: &str| {
+    let mut link_of = |key: &ConfigKey<String>, page: &str| {
         reader
             .take(key)
             .unwrap_or_else(|| default_link(auth_prefix, page))

@@ -45,13 +45,13 @@ pub use crate::config::account::{AccountSettings, Registration};
 pub use crate::config::audit::AuditSettings;
 pub use crate::config::env::EnvOverlay;
 pub use crate::config::forward_auth::ForwardAuth;
-pub use crate::config::issuer_source::{Client, Introspection, KeySource, Remote};
+pub use crate::config::issuer_source::{Introspection, IssuerClient, KeySource, Remote};
 pub use crate::config::issuers::{ClaimValue, Issuer, media_type};
 pub use crate::config::limits::Limits;
 pub use crate::config::listen::{Listen, PublicUrl};
 pub use crate::config::log::LogSettings;
 pub use crate::config::mail::{MailLimits, MailSettings, MailTransport};
-pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::problem::{ConfigError, ConfigProblem};
 pub use crate::config::roles::RoleSettings;
 pub use crate::config::routes::JWKS_PATH;
 pub use crate::config::secrets::SharedSecret;
@@ -63,9 +63,9 @@ pub use crate::config::tokens::Tokens;
 use crate::config::base::Base;
 use crate::config::document::Value;
 use crate::config::forms::table;
-use crate::config::keys::{Kind, Row, Section, keys};
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace, unreadable};
-use crate::config::reader::Reader;
+use crate::config::keys::{KeyRow, Section, ValueKind, keys};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace, unreadable};
+use crate::config::reader::SectionReader;
 use crate::config::secrets::SecretSources;
 use crate::model::access::{Requirement, Scope};
 use crate::model::role_source::RoleSource;
@@ -142,8 +142,8 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with every problem, such as a file that cannot be read or that others may write.
-    pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
-        let problems = Problems::default();
+    pub fn load(path: &Path, env: &EnvOverlay) -> Result<(Self, Vec<ConfigProblem>), ConfigError> {
+        let problems = ConfigProblems::default();
         // Reports name the path that was tried.
         let path = whole(path);
         let path = path.as_path();
@@ -181,8 +181,13 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with every problem.
-    pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<Problem>), ConfigError> {
-        build(text, None, (env, &Base::default()), Problems::default())
+    pub fn parse(text: &str, env: &EnvOverlay) -> Result<(Self, Vec<ConfigProblem>), ConfigError> {
+        build(
+            text,
+            None,
+            (env, &Base::default()),
+            ConfigProblems::default(),
+        )
     }
 }
 
@@ -217,7 +222,7 @@ impl Config {
 
 /// Every key and table of a configuration with its full name, such as `route[].require.any_role`. The keys of a table
 /// follow it.
-fn declared(section: &'static Section) -> Vec<(String, &'static Row)> {
+fn declared(section: &'static Section) -> Vec<(String, &'static KeyRow)> {
     let mut list = Vec::new();
     for key in section.keys() {
         list.push((keys::join(section.name, key.name), key));
@@ -238,7 +243,7 @@ pub fn meanings() -> impl Iterator<Item = (String, &'static [&'static str])> {
 pub fn known_keys() -> impl Iterator<Item = String> {
     declared(&RootKeys::SECTION)
         .into_iter()
-        .filter(|(_, key)| key.shape.kind() != Kind::Tables)
+        .filter(|(_, key)| key.shape.kind() != ValueKind::Tables)
         .map(|(name, _)| name)
 }
 
@@ -269,8 +274,8 @@ fn build(
     text: &str,
     file_mode: Option<u32>,
     (env, base): (&EnvOverlay, &Base),
-    problems: Problems,
-) -> Result<(Config, Vec<Problem>), ConfigError> {
+    problems: ConfigProblems,
+) -> Result<(Config, Vec<ConfigProblem>), ConfigError> {
     let before = problems.count();
     let mut document = document::parse(text, &problems);
     if before < problems.count() {
@@ -279,14 +284,14 @@ fn build(
     }
     env.apply(&mut document, &RootKeys::SECTION, &problems);
     let config = sections(
-        Reader::root(document, &RootKeys::SECTION, &problems, base),
+        SectionReader::root(document, &RootKeys::SECTION, &problems, base),
         SecretSources { env, file_mode },
     );
     exposure::warn(&config, &problems);
     problems.finish(config)
 }
 
-fn sections(mut root: Reader<'_>, secrets: SecretSources<'_>) -> Config {
+fn sections(mut root: SectionReader<'_>, secrets: SecretSources<'_>) -> Config {
     let (role_sources, sourced) = role_sources::read(root.tables(&RootKeys::role_source));
     let words = roles::read(root.table(&RootKeys::roles), sourced);
     let listen = listen::read(root.table(&RootKeys::listen), secrets);

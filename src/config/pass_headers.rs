@@ -5,9 +5,9 @@ use http::HeaderName;
 use crate::config::forms::texts;
 use crate::config::headers;
 use crate::config::keys::keys;
-use crate::config::problem::{Problems, ValuePlace};
-use crate::config::reader::Reader;
-use crate::model::field_name::{Folded, is_method_override};
+use crate::config::problem::{ConfigProblems, ValuePlace};
+use crate::config::reader::SectionReader;
+use crate::model::field_name::{FoldedName, is_method_override};
 use crate::model::route::{PathPattern, Route, Segment};
 
 const EXPECTED: &str = "header names such as X-HTTP-Method-Override or X-Auth-Token: letters, digits and -; none that says \
@@ -19,11 +19,11 @@ keys! { pub(super) PassHeadersKeys = "route[]"; {
     pass_headers: Vec<HeaderName> = texts(EXPECTED, name) => Vec::new();
 }}
 
-pub(super) fn read(route: &mut Reader<'_>) -> Vec<HeaderName> {
+pub(super) fn read(route: &mut SectionReader<'_>) -> Vec<HeaderName> {
     let names = route.get(&PassHeadersKeys::pass_headers);
     let is_idle = |name: &HeaderName| {
         let bytes = name.as_str().as_bytes();
-        !is_method_override(bytes) && !Folded::of(bytes).is_of_family()
+        !is_method_override(bytes) && !FoldedName::of(bytes).is_of_family()
     };
     if names.iter().any(is_idle) {
         route.warn(
@@ -37,7 +37,7 @@ pub(super) fn read(route: &mut Reader<'_>) -> Vec<HeaderName> {
 fn name(text: &str) -> Option<HeaderName> {
     let name = headers::well_formed(text)?;
     let is_free = is_method_override(text.as_bytes())
-        || !(Folded::of(text.as_bytes()).is_never_the_callers() || headers::is_taken(&name));
+        || !(FoldedName::of(text.as_bytes()).is_never_the_callers() || headers::is_taken(&name));
     is_free.then_some(name)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn check(
     places: &[ValuePlace],
     routes: &[Route],
     carriers: &[&HeaderName],
-    problems: &Problems,
+    problems: &ConfigProblems,
 ) {
     for (place, route) in places.iter().zip(routes) {
         let names = &route.pass_headers;

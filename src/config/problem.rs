@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// An error or a warning: its place and the expectation. It holds no value of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The key, such as `listen.address` or `route[2].require`, counted from 0; for a problem of a file, its path.
     pub at: String,
     /// The line of the file, from 1; `None` if the value is missing or comes from elsewhere.
@@ -16,7 +16,7 @@ pub struct Problem {
     pub expected: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.at)?;
         if let Some(line) = self.line {
@@ -30,7 +30,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The errors, of which there is at least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 impl fmt::Display for ConfigError {
@@ -74,7 +74,7 @@ impl ValuePlace {
         }
     }
 
-    fn problem(&self, expected: String) -> Problem {
+    fn problem(&self, expected: String) -> ConfigProblem {
         let at = match &self.origin {
             ValueOrigin::Variable(name) => format!("{} ({name})", self.key),
             ValueOrigin::Line(_) | ValueOrigin::Default => self.key.clone(),
@@ -83,18 +83,18 @@ impl ValuePlace {
             ValueOrigin::Line(line) => Some(line),
             ValueOrigin::Variable(_) | ValueOrigin::Default => None,
         };
-        Problem { at, line, expected }
+        ConfigProblem { at, line, expected }
     }
 }
 
 /// Collects problems while the configuration is read.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
-    problems: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
+pub(super) struct ConfigProblems {
+    problems: RefCell<Vec<ConfigProblem>>,
+    warnings: RefCell<Vec<ConfigProblem>>,
 }
 
-impl Problems {
+impl ConfigProblems {
     /// Adds an error.
     pub(super) fn add(&self, place: &ValuePlace, expected: impl Into<String>) {
         self.problems
@@ -122,7 +122,7 @@ impl Problems {
     }
 
     /// The value with its warnings, or the errors if there are any.
-    pub(super) fn finish<T>(self, value: T) -> Result<(T, Vec<Problem>), ConfigError> {
+    pub(super) fn finish<T>(self, value: T) -> Result<(T, Vec<ConfigProblem>), ConfigError> {
         if self.count() == 0 {
             Ok((value, in_file_order(self.warnings.into_inner())))
         } else {
@@ -139,7 +139,7 @@ pub(super) fn unreadable(expected: &str, error: &io::Error, hint: &str) -> Strin
     }
 }
 
-fn in_file_order(mut list: Vec<Problem>) -> Vec<Problem> {
+fn in_file_order(mut list: Vec<ConfigProblem>) -> Vec<ConfigProblem> {
     list.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
     list
 }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn problems_come_in_file_order_each_on_its_line() {
-        let problems = Problems::default();
+        let problems = ConfigProblems::default();
         problems.add(&ValuePlace::new("b", ValueOrigin::Default), "something");
         problems.add(&ValuePlace::new("c", ValueOrigin::Line(9)), "at least 1");
         problems.add(

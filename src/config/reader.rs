@@ -4,35 +4,35 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use crate::config::base::Base;
-use crate::config::document::{Node, Table, Value};
+use crate::config::document::{ConfigNode, Table, Value};
 use crate::config::forms;
-use crate::config::keys::{self, Form, Key, Kind, ReadContext, Section};
-use crate::config::problem::{Problems, ValueOrigin, ValuePlace, unreadable};
+use crate::config::keys::{self, ConfigKey, Form, ReadContext, Section, ValueKind};
+use crate::config::problem::{ConfigProblems, ValueOrigin, ValuePlace, unreadable};
 
 /// State that all readers of a configuration share.
 #[derive(Clone, Copy)]
 struct ReaderShared<'a> {
-    problems: &'a Problems,
+    problems: &'a ConfigProblems,
     base: &'a Base,
     root: &'static Section,
 }
 
 /// Reads one table. Every method that reads a key reports an invalid value and gives `None`, as it does for a missing key.
 /// The caller continues with the default, which is never used, since the problem makes the whole configuration invalid.
-pub(super) struct Reader<'a> {
+pub(super) struct SectionReader<'a> {
     section: &'static Section,
     /// The name in reports, such as `route[2]`.
     place: ValuePlace,
-    entries: BTreeMap<String, Node>,
+    entries: BTreeMap<String, ConfigNode>,
     origins: BTreeMap<String, ValueOrigin>,
     shared: ReaderShared<'a>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SectionReader<'a> {
     pub(super) fn root(
         table: Table,
         root: &'static Section,
-        problems: &'a Problems,
+        problems: &'a ConfigProblems,
         base: &'a Base,
     ) -> Self {
         let shared = ReaderShared {
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The collected problems, for checks that depend on several tables.
-    pub(super) const fn problems(&self) -> &'a Problems {
+    pub(super) const fn problems(&self) -> &'a ConfigProblems {
         self.shared.problems
     }
 
@@ -106,21 +106,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the value of a key, or its default.
-    pub(super) fn get<V>(&mut self, key: &Key<V, fn() -> V>) -> V {
+    pub(super) fn get<V>(&mut self, key: &ConfigKey<V, fn() -> V>) -> V {
         self.take(key).unwrap_or_else(key.default)
     }
 
     /// Reads the value of a key, if it is written.
-    pub(super) fn take<V, D>(&mut self, key: &Key<V, D>) -> Option<V> {
+    pub(super) fn take<V, D>(&mut self, key: &ConfigKey<V, D>) -> Option<V> {
         self.take_as(key, key.form)
     }
 
-    /// Reads the value of a key like [`Reader::take`], and reports a missing key.
-    pub(super) fn required<V>(&mut self, key: &Key<V>) -> Option<V> {
+    /// Reads the value of a key like [`SectionReader::take`], and reports a missing key.
+    pub(super) fn required<V>(&mut self, key: &ConfigKey<V>) -> Option<V> {
         if !self.has(key) {
             let each = key.form.expected();
             match key.form.kind() {
-                Kind::Texts => self.add(key, format!("a list of at least one, each {each}")),
+                ValueKind::Texts => self.add(key, format!("a list of at least one, each {each}")),
                 _ => self.add(key, each),
             }
         }
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
     /// Reads the text of a key by a `parse` that depends on other keys.
     pub(super) fn text<T, D>(
         &mut self,
-        key: &Key<String, D>,
+        key: &ConfigKey<String, D>,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         self.take_as(key, &forms::text(key.form.expected(), parse))
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a table. A missing one is empty.
-    pub(super) fn table(&mut self, key: &Key<Value>) -> Reader<'a> {
+    pub(super) fn table(&mut self, key: &ConfigKey<Value>) -> SectionReader<'a> {
         let table = match self.take(key) {
             None => Table::empty(ValueOrigin::Default),
             Some(Value::Table(table)) => table,
@@ -174,14 +174,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a reader for the table of a key.
-    pub(super) fn inner(&self, key: &Key<Value>, table: Table) -> Reader<'a> {
+    pub(super) fn inner(&self, key: &ConfigKey<Value>, table: Table) -> SectionReader<'a> {
         let name = keys::join(&self.place.key, key.row.name);
         let section = key.form.inner().unwrap_or(self.section);
-        Reader::new(section, name, table, self.shared)
+        SectionReader::new(section, name, table, self.shared)
     }
 
     /// Reads a list of tables. A missing one is empty.
-    pub(super) fn tables(&mut self, key: &Key<Value>) -> Vec<Reader<'a>> {
+    pub(super) fn tables(&mut self, key: &ConfigKey<Value>) -> Vec<SectionReader<'a>> {
         let items = match self.take(key) {
             None => Vec::new(),
             Some(Value::List(items)) => items,
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
                 Value::Table(mut table) => {
                     table.origin = item.origin;
                     let section = key.form.inner().unwrap_or(self.section);
-                    readers.push(Reader::new(section, name, table, self.shared));
+                    readers.push(SectionReader::new(section, name, table, self.shared));
                 }
                 _ => self
                     .shared
@@ -225,10 +225,10 @@ mod tests {
     use crate::config::limits::LimitKeys;
     use crate::config::{RootKeys, document};
 
-    fn read(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> String {
-        let problems = Problems::default();
+    fn read(text: &str, read: impl FnOnce(&mut SectionReader<'_>)) -> String {
+        let problems = ConfigProblems::default();
         let base = Base::default();
-        let mut root = Reader::root(
+        let mut root = SectionReader::root(
             document::parse(text, &problems),
             &RootKeys::SECTION,
             &problems,

@@ -2,8 +2,8 @@
 
 use crate::config::document::Value;
 use crate::config::forms::{some_items, some_texts};
-use crate::config::keys::{Key, keys, undeclared};
-use crate::config::reader::Reader;
+use crate::config::keys::{ConfigKey, keys, undeclared};
+use crate::config::reader::SectionReader;
 use crate::config::roles::{DeclaredRoles, OWN_SCOPES};
 use crate::model::access::{Name, Requirement, ResourceRole, Role, RoleTemplate, Scope};
 
@@ -22,8 +22,8 @@ keys! { pub(super) RequireKeys = "route[].require"; {
 
 /// Reads `require`. No route is public by default. `captures`: those of the path, `None` if the path is invalid.
 pub(super) fn read(
-    route: &mut Reader<'_>,
-    key: &Key<Value>,
+    route: &mut SectionReader<'_>,
+    key: &ConfigKey<Value>,
     captures: Option<&[&str]>,
     words: &DeclaredRoles,
 ) -> Option<Requirement> {
@@ -55,7 +55,11 @@ pub(super) fn read(
     }
 }
 
-fn rights(mut reader: Reader<'_>, captures: Option<&[&str]>, words: &DeclaredRoles) -> Requirement {
+fn rights(
+    mut reader: SectionReader<'_>,
+    captures: Option<&[&str]>,
+    words: &DeclaredRoles,
+) -> Requirement {
     if !reader.has(&RequireKeys::any_role) && !reader.has(&RequireKeys::all_scopes) {
         reader.add_here("`any_role` or `all_scopes`, with at least one item");
     }

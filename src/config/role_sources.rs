@@ -7,10 +7,10 @@ use http::uri::Authority;
 
 use crate::config::forms::{raw_text, seconds, some_texts};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::roles::{self, SourcedResources};
 use crate::model::access::Name;
-use crate::model::role_source::{Piece, RoleSource, TargetTemplate};
+use crate::model::role_source::{RoleSource, TargetTemplate, TemplatePiece};
 
 const URL: &str = "http://, a loopback address or localhost, and a path or query with {uid}, and {resource} and {id} \
      where they are wanted, such as http://127.0.0.1:9101/members?uid={uid}&resource={resource}&id={id}";
@@ -29,7 +29,7 @@ keys! { pub(super) RoleSourceKeys = "role_source[]"; {
 }}
 
 /// Reads all sources, and the resources that they declare.
-pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, SourcedResources) {
+pub(super) fn read(readers: Vec<SectionReader<'_>>) -> (Vec<RoleSource>, SourcedResources) {
     let mut sources = Vec::new();
     let mut declared = Vec::new();
     let mut are_sound = true;
@@ -55,7 +55,7 @@ pub(super) fn read(readers: Vec<Reader<'_>>) -> (Vec<RoleSource>, SourcedResourc
     (sources, words)
 }
 
-fn one(mut reader: Reader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSource> {
+fn one(mut reader: SectionReader<'_>, resources: Option<Vec<Name>>) -> Option<RoleSource> {
     let is_one_kind = resources
         .as_ref()
         .is_none_or(|resources| resources.len() < 2);
@@ -106,10 +106,10 @@ fn place(
     let template = TargetTemplate::parse(target).ok_or(URL)?;
     // The text between the places must be valid in a target.
     let is_target = http::uri::PathAndQuery::try_from(template.fill("u", "r", "i")).is_ok();
-    if !is_target || !template.has(&Piece::Uid) {
+    if !is_target || !template.has(&TemplatePiece::Uid) {
         return Err(URL.to_owned());
     }
-    if !is_one_kind && !template.has(&Piece::Resource) {
+    if !is_one_kind && !template.has(&TemplatePiece::Resource) {
         return Err("{resource} in it, since the source speaks for more than one".to_owned());
     }
     Ok((addresses, authority.to_owned(), template))

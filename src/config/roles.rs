@@ -2,14 +2,14 @@
 
 use crate::config::forms::{text, texts};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
-use crate::model::access::{Ladder, Name, Scope};
+use crate::config::reader::SectionReader;
+use crate::model::access::{LevelOrder, Name, Scope};
 
 /// `[roles]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleSettings {
     /// The ladder of levels.
-    pub ladder: Ladder,
+    pub ladder: LevelOrder,
     /// Declared kinds of resources, those of role sources among them.
     pub resources: Vec<Name>,
     /// Kinds of resources whose memberships come from role sources. Those in the store are ignored.
@@ -67,14 +67,14 @@ pub(super) struct SourcedResources {
     pub(super) are_sound: bool,
 }
 
-pub(super) fn read(mut reader: Reader<'_>, sourced: SourcedResources) -> DeclaredRoles {
+pub(super) fn read(mut reader: SectionReader<'_>, sourced: SourcedResources) -> DeclaredRoles {
     let before = reader.problem_count();
     let are_sourced_sound = sourced.are_sound;
     let sourced = sourced.resources;
     let levels = reader.take(&RolesKeys::levels);
     let ladder = levels
         .and_then(|levels| {
-            let ladder = Ladder::new(levels).ok();
+            let ladder = LevelOrder::new(levels).ok();
             if ladder.is_none() {
                 reader.add(
                     &RolesKeys::levels,
@@ -134,7 +134,7 @@ fn constant(text: &'static str) -> Name {
     clippy::expect_used,
     reason = "given constants only, all of which every reading of defaults goes through"
 )]
-fn default_ladder() -> Ladder {
+fn default_ladder() -> LevelOrder {
     let levels = ["public", "invitee", "member", "manager", "secret"];
-    Ladder::new(levels.map(constant).into()).expect("five different levels")
+    LevelOrder::new(levels.map(constant).into()).expect("five different levels")
 }

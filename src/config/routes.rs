@@ -9,7 +9,7 @@ use crate::config::keys::{keys, undeclared};
 use crate::config::listen;
 use crate::config::pass_headers::{self, PassHeadersKeys};
 use crate::config::pattern;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::requirement::{self, RequireKeys};
 use crate::config::roles::DeclaredRoles;
 use crate::model::access::Requirement;
@@ -74,8 +74,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) token_headers: Vec<&'a HeaderName>,
 }
 
-pub(super) fn read(readers: Vec<Reader<'_>>, context: &RouteContext<'_>) -> Vec<Route> {
-    let problems = readers.first().map(Reader::problems);
+pub(super) fn read(readers: Vec<SectionReader<'_>>, context: &RouteContext<'_>) -> Vec<Route> {
+    let problems = readers.first().map(SectionReader::problems);
     let (places, routes): (Vec<_>, Vec<_>) = readers
         .into_iter()
         .filter_map(|reader| {
@@ -93,7 +93,7 @@ pub(super) fn read(readers: Vec<Reader<'_>>, context: &RouteContext<'_>) -> Vec<
     routes
 }
 
-fn one(mut reader: Reader<'_>, context: &RouteContext<'_>) -> Option<Route> {
+fn one(mut reader: SectionReader<'_>, context: &RouteContext<'_>) -> Option<Route> {
     let path = path(&mut reader, context.auth_prefix);
     let captures: Option<Vec<_>> = path
         .as_ref()
@@ -132,7 +132,7 @@ fn one(mut reader: Reader<'_>, context: &RouteContext<'_>) -> Option<Route> {
     })
 }
 
-fn upstream(reader: &mut Reader<'_>, names: &[String]) -> Option<usize> {
+fn upstream(reader: &mut SectionReader<'_>, names: &[String]) -> Option<usize> {
     let text = reader.required(&RouteKeys::upstream)?;
     let found = names.iter().position(|name| *name == text);
     if found.is_none() {
@@ -142,7 +142,7 @@ fn upstream(reader: &mut Reader<'_>, names: &[String]) -> Option<usize> {
     found
 }
 
-fn path(reader: &mut Reader<'_>, auth_prefix: &str) -> Option<(String, PathPattern)> {
+fn path(reader: &mut SectionReader<'_>, auth_prefix: &str) -> Option<(String, PathPattern)> {
     let text = reader.required(&RouteKeys::path)?;
     match pattern::parse(&text) {
         Ok(pattern) => {
@@ -176,7 +176,7 @@ fn host(text: &str) -> Option<HostPattern> {
 }
 
 /// Reads `accept` and `pass_credentials`.
-fn credentials(reader: &mut Reader<'_>, require: Option<&Requirement>) -> CredentialRules {
+fn credentials(reader: &mut SectionReader<'_>, require: Option<&Requirement>) -> CredentialRules {
     let accept = reader.take(&RouteKeys::accept);
     let is_lone = accept.as_deref() == Some(&[Mtls]);
     if is_lone && require.is_some_and(|require| *require != Requirement::Public) {
@@ -220,7 +220,10 @@ fn passed(text: &str) -> Option<CredentialKind> {
         .find_map(|(name, kind)| (name == text).then_some(kind))
 }
 
-fn identity_headers(route: &mut Reader<'_>, context: &RouteContext<'_>) -> IdentityHeaderNames {
+fn identity_headers(
+    route: &mut SectionReader<'_>,
+    context: &RouteContext<'_>,
+) -> IdentityHeaderNames {
     let mut reader = route.table(&RouteKeys::identity_headers);
     let mut names = IdentityHeaderNames::default();
     for (key, name) in [

@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::config::env::EnvOverlay;
 use crate::config::forms::is_visible;
-use crate::config::keys::Key;
+use crate::config::keys::ConfigKey;
 use crate::config::problem::ValueOrigin;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::model::secret::Secret;
 
 /// Maximum length of a file with a secret.
@@ -39,14 +39,14 @@ pub(super) struct SecretSources<'a> {
 }
 
 /// The key of a secret and the key of a file that holds it.
-type SecretKeys<'k> = (&'k Key<String>, &'k Key<PathBuf>);
+type SecretKeys<'k> = (&'k ConfigKey<String>, &'k ConfigKey<PathBuf>);
 
 /// The rule of secrets that callers or other proxies send.
 pub(super) const SHARED: &str = "16 to 512 visible ASCII characters";
 
 /// Reads a secret that callers or other proxies send, from the sources of [`secret`].
 pub(super) fn shared(
-    reader: &mut Reader<'_>,
+    reader: &mut SectionReader<'_>,
     keys: SecretKeys<'_>,
     sources: SecretSources<'_>,
 ) -> Option<SharedSecret> {
@@ -58,7 +58,7 @@ pub(super) fn shared(
 ///
 /// One line break at the end of a file is ignored.
 pub(super) fn secret(
-    reader: &mut Reader<'_>,
+    reader: &mut SectionReader<'_>,
     keys: SecretKeys<'_>,
     fits: fn(&str) -> bool,
     sources: SecretSources<'_>,
@@ -69,7 +69,7 @@ pub(super) fn secret(
 
 /// Reads a secret as [`secret`] does, but from a credential of another name, or from none.
 pub(super) fn secret_of(
-    reader: &mut Reader<'_>,
+    reader: &mut SectionReader<'_>,
     (key, file_key): SecretKeys<'_>,
     credential: Option<&str>,
     fits: fn(&str) -> bool,
@@ -110,7 +110,7 @@ pub(super) fn secret_of(
 }
 
 fn from_file(
-    reader: &Reader<'_>,
+    reader: &SectionReader<'_>,
     key: impl AsRef<str>,
     path: &Path,
     expected: &str,
@@ -142,8 +142,8 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
 
 /// Reads the path of a file and reports a file that cannot be opened.
 pub(super) fn readable(
-    reader: &mut Reader<'_>,
-    key: &Key<Option<PathBuf>, fn() -> Option<PathBuf>>,
+    reader: &mut SectionReader<'_>,
+    key: &ConfigKey<Option<PathBuf>, fn() -> Option<PathBuf>>,
 ) -> Option<PathBuf> {
     let path = reader.get(key)?;
     check_readable(reader, key, &path);
@@ -151,14 +151,14 @@ pub(super) fn readable(
 }
 
 /// Reports a file that cannot be opened.
-pub(super) fn check_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
+pub(super) fn check_readable(reader: &SectionReader<'_>, key: impl AsRef<str>, path: &Path) {
     if let Err(error) = File::open(path) {
         reader.add_unreadable(key, &error);
     }
 }
 
 /// Warns about a file with a secret that others than its owner and group may read.
-pub(super) fn warn_if_readable(reader: &Reader<'_>, key: impl AsRef<str>, path: &Path) {
+pub(super) fn warn_if_readable(reader: &SectionReader<'_>, key: impl AsRef<str>, path: &Path) {
     let mode = path.metadata().map(|meta| meta.permissions().mode());
     if mode.is_ok_and(others_may_read) {
         reader.warn(key, "a file that others may not read (chmod o-r)");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::forms::{flag, raw_text, seconds, texts};
 use crate::config::keys::keys;
 use crate::config::listen::{self, PublicUrl};
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 
 const ORIGIN: &str = "an origin such as https://app.example.com: http or https, host and port only";
 const DOMAIN: &str = "a domain such as example.com, to which the host of public_url belongs";
@@ -62,7 +62,7 @@ impl Default for SessionSettings {
     }
 }
 
-pub(super) fn read(mut reader: Reader<'_>, public_url: &PublicUrl) -> SessionSettings {
+pub(super) fn read(mut reader: SectionReader<'_>, public_url: &PublicUrl) -> SessionSettings {
     let settings = SessionSettings {
         idle_ttl: reader.get(&SessionKeys::idle_ttl_s),
         admin_idle_ttl: reader.get(&SessionKeys::admin_idle_ttl_s),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::forms::{choice, number, or_none, path, raw_text, seconds, text, visible};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::secrets::{self, SecretSources};
 use crate::model::secret::Secret;
 
@@ -96,7 +96,7 @@ keys! { pub(super) SmtpKeys = "mail"; {
 
 /// Reads the keys. `is_wanted`: whether mails are sent by SMTP.
 pub(super) fn read(
-    reader: &mut Reader<'_>,
+    reader: &mut SectionReader<'_>,
     is_wanted: bool,
     sources: SecretSources<'_>,
 ) -> SmtpSettings {
@@ -123,7 +123,7 @@ pub(super) fn read(
     settings
 }
 
-fn login(reader: &mut Reader<'_>, sources: SecretSources<'_>) -> Option<SmtpLogin> {
+fn login(reader: &mut SectionReader<'_>, sources: SecretSources<'_>) -> Option<SmtpLogin> {
     let username = reader.take(&SmtpKeys::smtp_username);
     let (key, file_key) = (&SmtpKeys::smtp_password, &SmtpKeys::smtp_password_file);
     let password = secrets::secret(reader, (key, file_key), is_password, sources);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::forms::{choice, is_path, millis, number, seconds, text};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 
 const YEAR_S: u64 = 31_536_000;
 const HOUR_MS: u64 = 3_600_000;
@@ -74,7 +74,7 @@ pub struct StoreSettings {
     pub write_timeout: Duration,
 }
 
-pub(super) fn read(mut reader: Reader<'_>) -> StoreSettings {
+pub(super) fn read(mut reader: SectionReader<'_>) -> StoreSettings {
     let written = reader.get(&StoreKeys::path);
     let base = reader.base();
     let settings = StoreSettings {

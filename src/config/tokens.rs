@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::forms::{choice, is_visible, seconds, text};
 use crate::config::keys::keys;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::model::algorithm::Algorithm;
 
 const DAY_S: u64 = 86_400;
@@ -52,7 +52,7 @@ pub(super) fn claim(text: &str) -> Option<String> {
     is_visible(text, 512).then(|| text.to_owned())
 }
 
-pub(super) fn read(mut reader: Reader<'_>, public_url: &str) -> Tokens {
+pub(super) fn read(mut reader: SectionReader<'_>, public_url: &str) -> Tokens {
     let tokens = Tokens {
         access_ttl: reader.get(&TokenKeys::access_ttl_s),
         refresh_ttl: reader.get(&TokenKeys::refresh_ttl_s),

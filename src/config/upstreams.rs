@@ -8,7 +8,7 @@ use crate::config::forms::{flag, millis, some_texts, text, texts};
 use crate::config::keys::keys;
 use crate::config::listen::Listen;
 use crate::config::pattern;
-use crate::config::reader::Reader;
+use crate::config::reader::SectionReader;
 use crate::config::roles;
 use crate::model::access::Name;
 use crate::model::route::{Upstream, UpstreamAddress};
@@ -40,7 +40,7 @@ pub(super) struct Upstreams {
     pub(super) names: Vec<String>,
 }
 
-pub(super) fn read(readers: Vec<Reader<'_>>, listen: &Listen) -> Upstreams {
+pub(super) fn read(readers: Vec<SectionReader<'_>>, listen: &Listen) -> Upstreams {
     let mut names = Vec::new();
     let mut announced = BTreeSet::new();
     let mut list = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn read(readers: Vec<Reader<'_>>, listen: &Listen) -> Upstreams {
 }
 
 fn one(
-    mut reader: Reader<'_>,
+    mut reader: SectionReader<'_>,
     name: Option<String>,
     listen: &Listen,
     announced: &mut BTreeSet<Name>,

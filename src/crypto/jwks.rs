@@ -125,7 +125,7 @@ impl KeySet {
         let mut read = Vec::new();
         for (place, key) in (1..).zip(keys) {
             match read_public(key, allowed) {
-                Ok(keys) => read.extend(keys.into_iter().map(|key| Read { place, ..key })),
+                Ok(keys) => read.extend(keys.into_iter().map(|key| ReadKey { place, ..key })),
                 Err(why) => set.left_out.push(format!("key {place}: {why}")),
             }
         }
@@ -230,7 +230,7 @@ fn read_object(document: &str, what: &str) -> Result<Map<String, Value>, KeySetE
 }
 
 /// A usable key of a document.
-struct Read {
+struct ReadKey {
     /// Its index in the document, from 1.
     place: usize,
     key: VerificationKey,
@@ -238,7 +238,7 @@ struct Read {
     mark: [u8; 32],
 }
 
-impl Read {
+impl ReadKey {
     /// Whether a token could mean either of both keys.
     fn is_confused_with(&self, other: &Self) -> bool {
         self.key.kid == other.key.kid
@@ -248,7 +248,7 @@ impl Read {
 }
 
 /// Reads one key, once for each of its algorithms.
-fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> {
+fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<ReadKey>, String> {
     let members = key.as_object().ok_or("it is no object")?;
     let mut present = members.clone();
     present.retain(|_, value| !value.is_null());
@@ -257,7 +257,7 @@ fn read_public(key: &Value, allowed: &[Algorithm]) -> Result<Vec<Read>, String> 
     let read = |algorithm: Algorithm| {
         check_allowed(algorithm, allowed)?;
         let text = format!("{kid:?} {} ", algorithm.as_str());
-        Ok(Read {
+        Ok(ReadKey {
             place: 0,
             mark: digest::sha256(&[text.as_bytes(), &public.material].concat()),
             key: VerificationKey::new(kid.clone(), algorithm, public.key.clone()),

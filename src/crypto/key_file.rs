@@ -37,7 +37,7 @@ pub struct KeyFileError {
 
 /// The state of a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundKeyFile {
     /// There is none.
     Missing,
     /// It cannot be read, for this reason.
@@ -69,24 +69,24 @@ pub fn fingerprint(name: &str, bytes: &[u8]) -> Digest {
 
 /// Gives the state of a key file, whatever its permissions are.
 #[must_use]
-pub fn look(dir: &Path, name: &str) -> Found {
+pub fn look(dir: &Path, name: &str) -> FoundKeyFile {
     let path = dir.join(name);
     let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = match opened {
         Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
-        Err(error) => return Found::Unreadable(error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return FoundKeyFile::Missing,
+        Err(error) => return FoundKeyFile::Unreadable(error.to_string()),
     };
     if !metadata.is_file() || FILE_BYTES_MAX < metadata.len() {
-        return Found::Unreadable("it is no regular file of at most 2 MiB".to_owned());
+        return FoundKeyFile::Unreadable("it is no regular file of at most 2 MiB".to_owned());
     }
     match read_all(file, &metadata) {
-        Ok(bytes) => Found::File {
+        Ok(bytes) => FoundKeyFile::File {
             fingerprint: fingerprint(name, &bytes),
             written: Timestamp::from_secs(metadata.mtime()),
             exposed: exposed(&metadata),
         },
-        Err(error) => Found::Unreadable(error.to_string()),
+        Err(error) => FoundKeyFile::Unreadable(error.to_string()),
     }
 }
 
@@ -307,9 +307,9 @@ mod tests {
     #[test]
     fn a_fingerprint_is_of_all_the_bytes_and_of_the_name() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(look(dir.path(), "a.key"), Found::Missing);
+        assert_eq!(look(dir.path(), "a.key"), FoundKeyFile::Missing);
         let print = |name: &str| match look(dir.path(), name) {
-            Found::File {
+            FoundKeyFile::File {
                 fingerprint,
                 exposed,
                 ..
@@ -334,7 +334,10 @@ mod tests {
             assert!(print("a.key").1.is_some(), "{mode:o}");
         }
         std::fs::create_dir(dir.path().join("c.key")).unwrap();
-        assert!(matches!(look(dir.path(), "c.key"), Found::Unreadable(_)));
+        assert!(matches!(
+            look(dir.path(), "c.key"),
+            FoundKeyFile::Unreadable(_)
+        ));
     }
 
     #[test]

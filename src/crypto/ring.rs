@@ -40,7 +40,7 @@ impl Signed {
 /// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KeyState {
+pub enum SigningKeyState {
     /// The key is published, and not used yet.
     Next,
     /// The key signs.
@@ -57,7 +57,7 @@ pub struct KeyInfo {
     /// Registered name of the key's algorithm.
     pub algorithm: String,
     /// Next, active or retiring.
-    pub state: KeyState,
+    pub state: SigningKeyState,
     /// Time of its creation.
     pub created: Timestamp,
     /// Time at which a retiring key is removed.

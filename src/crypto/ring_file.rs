@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::key_file;
 use crate::crypto::key_file::KeyFileError;
-use crate::crypto::ring::{KeyInfo, KeyState, Signed};
+use crate::crypto::ring::{KeyInfo, Signed, SigningKeyState};
 use crate::crypto::signing_key::SigningKey;
 use crate::model::account::Digest;
 use crate::model::algorithm::Algorithm;
@@ -31,7 +31,7 @@ struct FileIn {
 struct KeyIn {
     kid: String,
     algorithm: String,
-    state: KeyState,
+    state: SigningKeyState,
     created: Timestamp,
     retires: Option<Timestamp>,
     /// The key in PKCS#8, or the HMAC secret, in base64.
@@ -48,7 +48,7 @@ struct FileOut<'a> {
 struct KeyOut<'a> {
     kid: &'a str,
     algorithm: &'a str,
-    state: KeyState,
+    state: SigningKeyState,
     created: Timestamp,
     retires: Option<Timestamp>,
     private: &'a str,
@@ -103,11 +103,12 @@ fn read_key(stored: KeyIn, signed: Signed) -> Option<SigningKey> {
 fn is_ring(keys: &[SigningKey]) -> bool {
     let count = |state| keys.iter().filter(|key| key.info.state == state).count();
     let kids: std::collections::BTreeSet<_> = keys.iter().map(|key| &key.info.kid).collect();
-    let ends =
-        |key: &SigningKey| key.info.state != KeyState::Retiring || key.info.retires.is_some();
+    let ends = |key: &SigningKey| {
+        key.info.state != SigningKeyState::Retiring || key.info.retires.is_some()
+    };
     keys.iter().all(ends)
-        && count(KeyState::Active) == 1
-        && count(KeyState::Next) <= 1
+        && count(SigningKeyState::Active) == 1
+        && count(SigningKeyState::Next) <= 1
         && kids.len() == keys.len()
 }
 

@@ -20,9 +20,9 @@ pub trait SessionSecretKind {
 
 /// The kind of session cookies.
 #[derive(Clone, Copy, Debug)]
-pub enum CookieKind {}
+pub enum CookieSecret {}
 
-impl SessionSecretKind for CookieKind {
+impl SessionSecretKind for CookieSecret {
     const PREFIX: &'static str = "dws_";
 }
 
@@ -35,7 +35,7 @@ impl SessionSecretKind for RefreshKind {
 }
 
 /// The value of a session cookie.
-pub type SessionCookie = SessionSecret<CookieKind>;
+pub type SessionCookie = SessionSecret<CookieSecret>;
 
 /// A refresh token.
 pub type RefreshToken = SessionSecret<RefreshKind>;

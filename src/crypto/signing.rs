@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::jwks::KeySet;
 use crate::crypto::key_file::KeyFileError;
-use crate::crypto::ring::{KeyInfo, KeyState, SignError, Signed};
+use crate::crypto::ring::{KeyInfo, SignError, Signed, SigningKeyState};
 use crate::crypto::signing_key::SigningKey;
 use crate::crypto::{key_file, ring_file};
 use crate::model::account::Digest;
@@ -81,7 +81,7 @@ impl NextRing {
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<Self, KeyFileError> {
-        let states = [KeyState::Active, KeyState::Next];
+        let states = [SigningKeyState::Active, SigningKeyState::Next];
         let keys = states.map(|state| generate(None, signed, algorithm, state, now));
         let keys = keys.into_iter().collect::<Result<_, _>>()?;
         Self::of(signed, keys, None)
@@ -196,13 +196,15 @@ impl SigningKeys {
         let is_other = active(&keys).is_none_or(|key| key.algorithm() != algorithm);
         if is_other {
             // A next key of the old algorithm has never signed.
-            keys.retain(|key| key.info.state != KeyState::Next);
+            keys.retain(|key| key.info.state != SigningKeyState::Next);
             retire_active(&mut keys, now.plus(self.token_life));
-            keys.push(generate(KeyState::Active)?);
+            keys.push(generate(SigningKeyState::Active)?);
         }
-        let is_complete = keys.iter().any(|key| key.info.state == KeyState::Next);
+        let is_complete = keys
+            .iter()
+            .any(|key| key.info.state == SigningKeyState::Next);
         if !is_complete {
-            keys.push(generate(KeyState::Next)?);
+            keys.push(generate(SigningKeyState::Next)?);
         }
         if !is_other && is_complete && keys.len() == present.keys.len() {
             return Ok(None);
@@ -215,7 +217,11 @@ impl SigningKeys {
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         let ring = self.ring.load();
         let signs = active(&ring.keys).is_some_and(|key| key.algorithm() == algorithm);
-        signs && ring.keys.iter().any(|key| key.info.state == KeyState::Next)
+        signs
+            && ring
+                .keys
+                .iter()
+                .any(|key| key.info.state == SigningKeyState::Next)
     }
 
     /// Signs claims as a compact JWS with the ring's `typ` and the active key's id.
@@ -261,11 +267,11 @@ impl SigningKeys {
         let Some(algorithm) = active(&keys).map(SigningKey::algorithm) else {
             return Err(unsupported(path));
         };
-        let next = generate(path, self.signed, algorithm, KeyState::Next, now)?;
+        let next = generate(path, self.signed, algorithm, SigningKeyState::Next, now)?;
         retire_active(&mut keys, now.plus(self.token_life));
         for key in &mut keys {
-            if key.info.state == KeyState::Next {
-                key.info.state = KeyState::Active;
+            if key.info.state == SigningKeyState::Next {
+                key.info.state = SigningKeyState::Active;
             }
         }
         keys.push(next);
@@ -325,7 +331,8 @@ impl SigningKeys {
 }
 
 fn active(keys: &[SigningKey]) -> Option<&SigningKey> {
-    keys.iter().find(|key| key.info.state == KeyState::Active)
+    keys.iter()
+        .find(|key| key.info.state == SigningKeyState::Active)
 }
 
 /// Removes expired keys, and keys that retired while the clock was ahead, since they would stay too long.
@@ -338,15 +345,15 @@ fn without_retired(
         let latest = now.plus(token_life);
         let is_over = |retires: Timestamp| retires <= now || retires.is_ahead(latest);
         let is_over = key.info.retires.is_some_and(is_over);
-        !(key.info.state == KeyState::Retiring && is_over)
+        !(key.info.state == SigningKeyState::Retiring && is_over)
     });
     keys
 }
 
 fn retire_active(keys: &mut [SigningKey], retires: Timestamp) {
     for key in keys {
-        if key.info.state == KeyState::Active {
-            key.info.state = KeyState::Retiring;
+        if key.info.state == SigningKeyState::Active {
+            key.info.state = SigningKeyState::Retiring;
             key.info.retires = Some(retires);
         }
     }
@@ -356,7 +363,7 @@ fn generate(
     path: Option<&Path>,
     signed: Signed,
     algorithm: Algorithm,
-    state: KeyState,
+    state: SigningKeyState,
     now: Timestamp,
 ) -> Result<SigningKey, KeyFileError> {
     SigningKey::generate(signed, algorithm, state, now).ok_or_else(|| unsupported(path))
@@ -399,12 +406,12 @@ mod tests {
         UnverifiedToken::parse(token.expose())?.verify(keys)
     }
 
-    fn states(keys: &SigningKeys) -> Vec<(String, KeyState)> {
+    fn states(keys: &SigningKeys) -> Vec<(String, SigningKeyState)> {
         let list = keys.list().into_iter();
         list.map(|key| (key.algorithm, key.state)).collect()
     }
 
-    fn kid(keys: &SigningKeys, state: KeyState) -> String {
+    fn kid(keys: &SigningKeys, state: SigningKeyState) -> String {
         let mut list = keys.list().into_iter();
         list.find(|key| key.state == state).unwrap().kid
     }
@@ -431,7 +438,7 @@ mod tests {
             assert_eq!(verified.claims["iss"], "us");
             assert!(verify(&token, &keys.key_set()).is_ok());
             let parsed = UnverifiedToken::parse(token.expose()).unwrap();
-            assert_eq!(parsed.header()["kid"], kid(&keys, KeyState::Active));
+            assert_eq!(parsed.header()["kid"], kid(&keys, SigningKeyState::Active));
             assert_eq!(
                 verify(&token, &open(None, algorithm, 0).key_set()).unwrap_err(),
                 JwtError::NoKey
@@ -476,13 +483,16 @@ mod tests {
     fn a_key_is_published_before_it_signs_and_until_its_tokens_have_expired() {
         let dir = tempfile::tempdir().unwrap();
         let keys = open(Some(dir.path()), Algorithm::ES256, 0);
-        let (first, next) = (kid(&keys, KeyState::Active), kid(&keys, KeyState::Next));
+        let (first, next) = (
+            kid(&keys, SigningKeyState::Active),
+            kid(&keys, SigningKeyState::Next),
+        );
         assert_eq!(published(&keys), [first.clone(), next.clone()]);
         let old = sign(&keys);
 
         rotate(&keys, 100).unwrap();
-        assert_eq!(kid(&keys, KeyState::Active), next);
-        assert_eq!(kid(&keys, KeyState::Retiring), first);
+        assert_eq!(kid(&keys, SigningKeyState::Active), next);
+        assert_eq!(kid(&keys, SigningKeyState::Retiring), first);
         assert!(published(&keys).contains(&first));
         assert!(verify(&old, &keys.key_set()).is_ok());
         let new = sign(&keys);
@@ -506,9 +516,9 @@ mod tests {
         let old = sign(&open(Some(dir.path()), Algorithm::HS256, 0));
         let keys = open(Some(dir.path()), Algorithm::EdDSA, 10);
         let expected = [
-            ("HS256".to_owned(), KeyState::Retiring),
-            ("EdDSA".to_owned(), KeyState::Active),
-            ("EdDSA".to_owned(), KeyState::Next),
+            ("HS256".to_owned(), SigningKeyState::Retiring),
+            ("EdDSA".to_owned(), SigningKeyState::Active),
+            ("EdDSA".to_owned(), SigningKeyState::Next),
         ];
         assert_eq!(states(&keys), expected);
         assert_eq!(keys.list()[0].retires, Some(at(940)));
@@ -581,7 +591,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(rotate(&keys, 1).is_err());
         assert_eq!(states(&keys), before);
-        assert_eq!(kid(&keys, KeyState::Active), published(&keys)[0]);
+        assert_eq!(kid(&keys, SigningKeyState::Active), published(&keys)[0]);
     }
 
     #[test]
@@ -589,7 +599,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = open(Some(dir.path()), Algorithm::EdDSA, 0);
         let on_disk = || match key_file::look(dir.path(), "signing.json") {
-            key_file::Found::File { fingerprint, .. } => fingerprint,
+            key_file::FoundKeyFile::File { fingerprint, .. } => fingerprint,
             found => panic!("{found:?}"),
         };
         let first = on_disk();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::crypto::jwks::{VerificationKey, foreign};
-use crate::crypto::ring::{KeyInfo, KeyState, SignError, Signed};
+use crate::crypto::ring::{KeyInfo, SignError, Signed, SigningKeyState};
 use crate::crypto::{digest, jwk, random, token};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -45,7 +45,7 @@ impl SigningKey {
     pub(crate) fn generate(
         signed: Signed,
         algorithm: Algorithm,
-        state: KeyState,
+        state: SigningKeyState,
         created: Timestamp,
     ) -> Option<Self> {
         let random = SystemRandom::new();

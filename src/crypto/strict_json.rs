@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 32;
 pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let read = reader
-        .deserialize_map(Strict {
+        .deserialize_map(StrictValue {
             depth_left: DEPTH_MAX,
         })
         .ok()?;
@@ -33,11 +33,11 @@ pub fn object(text: &[u8]) -> Option<Map<String, Value>> {
 
 /// Builds a value of at most this many further levels.
 #[derive(Clone, Copy)]
-struct Strict {
+struct StrictValue {
     depth_left: usize,
 }
 
-impl Strict {
+impl StrictValue {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth_left = self.depth_left.checked_sub(1);
         depth_left
@@ -46,7 +46,7 @@ impl Strict {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictValue {
     type Value = Value;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -54,7 +54,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictValue {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

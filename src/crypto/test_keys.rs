@@ -10,7 +10,7 @@ use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 
 use crate::crypto::jwks::foreign;
-use crate::crypto::ring::{KeyState, Signed};
+use crate::crypto::ring::{Signed, SigningKeyState};
 use crate::crypto::signing_key::{SigningKey, encoding_key};
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -26,7 +26,7 @@ impl TestKey {
         let key = SigningKey::generate(
             Signed::AccessToken,
             algorithm,
-            KeyState::Active,
+            SigningKeyState::Active,
             Timestamp::from_secs(0),
         )
         .unwrap();

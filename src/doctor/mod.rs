@@ -34,7 +34,7 @@ use crate::doctor::baseline::Baseline;
 use crate::doctor::probe::Probe;
 use crate::doctor::probe_paths::ProbePaths;
 use crate::doctor::report::Check;
-pub use crate::doctor::report::{DoctorReport, Entry, Finding, ProxyFault};
+pub use crate::doctor::report::{CheckResult, DoctorReport, Finding, ProxyFault};
 pub use crate::doctor::snippet::Snippet;
 use crate::doctor::wire::ProbeTarget;
 use crate::edge::echo;

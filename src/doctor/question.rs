@@ -37,7 +37,7 @@ pub(super) async fn check(probe: &Probe<'_>, report: &mut DoctorReport) {
 }
 
 /// The effect of a field on a request that passes without it.
-enum Effect {
+enum FieldEffect {
     /// The request passes as well.
     None,
     /// The request passes with one value and not with the other.
@@ -46,16 +46,16 @@ enum Effect {
     Refused,
 }
 
-async fn effect(probe: &Probe<'_>, name: &str, other: &str, same: &str) -> Effect {
+async fn effect(probe: &Probe<'_>, name: &str, other: &str, same: &str) -> FieldEffect {
     match probe.send(&probe.carrier().with(name, other)).await {
-        ProbeOutcome::Arrived(_) => Effect::None,
+        ProbeOutcome::Arrived(_) => FieldEffect::None,
         // A proxy may refuse such a field from a caller. Where the gateway rejects the question, nginx answers with
         // 500.
         ProbeOutcome::Stopped(answer) if answer.status == 400 && answer.code().is_none() => {
-            Effect::None
+            FieldEffect::None
         }
-        _ if probe.reaches(&probe.carrier().with(name, same)).await => Effect::Judged,
-        _ => Effect::Refused,
+        _ if probe.reaches(&probe.carrier().with(name, same)).await => FieldEffect::Judged,
+        _ => FieldEffect::Refused,
     }
 }
 
@@ -71,12 +71,14 @@ async fn methods(probe: &Probe<'_>, check: &mut Check) {
     for name in METHOD_FIELDS.into_iter().take(2) {
         let what = format!("{name}: {NEVER} of a caller has its GET refused");
         match effect(probe, name, NEVER, "GET").await {
-            Effect::None => {}
-            Effect::Judged if !is_method_compared(probe, name).await => {
+            FieldEffect::None => {}
+            FieldEffect::Judged if !is_method_compared(probe, name).await => {
                 let what = format!("{what}, and {name}: GET does not");
                 check.found(ProxyFault::MethodBelieved, what);
             }
-            Effect::Judged | Effect::Refused => check.found(ProxyFault::DescriptionPassed, what),
+            FieldEffect::Judged | FieldEffect::Refused => {
+                check.found(ProxyFault::DescriptionPassed, what)
+            }
         }
     }
     let Some((path, method)) = &probe.paths.preflight else {
@@ -129,12 +131,12 @@ async fn targets(probe: &Probe<'_>, check: &mut Check) {
     }
     for ((name, other), (_, same)) in forms(closed).into_iter().zip(forms(open)).take(3) {
         match effect(probe, name, &other, &same).await {
-            Effect::None => {}
-            Effect::Judged if !is_target_compared(probe, name, &same).await => check.found(
+            FieldEffect::None => {}
+            FieldEffect::Judged if !is_target_compared(probe, name, &same).await => check.found(
                 ProxyFault::TargetBelieved,
                 format!("GET {open} is refused with {name}: {other}, and not with {same}"),
             ),
-            Effect::Judged | Effect::Refused => check.found(
+            FieldEffect::Judged | FieldEffect::Refused => check.found(
                 ProxyFault::DescriptionPassed,
                 format!("GET {open} is refused with {name} of a caller"),
             ),
@@ -156,7 +158,7 @@ async fn origins(probe: &Probe<'_>, check: &mut Check) {
         ("X-Forwarded-Host", "a.invalid,b.invalid", authority),
         ("X-Forwarded-Proto", "gopher", scheme),
     ] {
-        if !matches!(effect(probe, name, never, same).await, Effect::None) {
+        if !matches!(effect(probe, name, never, same).await, FieldEffect::None) {
             let what = format!("{name}: {never} of a caller has its GET refused");
             check.found(ProxyFault::DescriptionPassed, what);
         }

@@ -94,7 +94,7 @@ pub struct Finding {
 
 /// One result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum CheckResult {
     /// Everything is as it should be.
     Passed {
         /// The name of the check.
@@ -117,7 +117,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorReport {
     /// One entry for each check, several if it finds several faults.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<CheckResult>,
     proxy: Option<Proxy>,
 }
 
@@ -133,7 +133,7 @@ impl DoctorReport {
     /// Returns the number of faults.
     #[must_use]
     pub fn findings(&self) -> usize {
-        let is_found = |entry: &&Entry| matches!(entry, Entry::Found(_));
+        let is_found = |entry: &&CheckResult| matches!(entry, CheckResult::Found(_));
         self.entries.iter().filter(is_found).count()
     }
 
@@ -142,12 +142,12 @@ impl DoctorReport {
         let check = observed.name;
         if observed.found.is_empty() && !observed.seen.is_empty() {
             let seen = observed.seen.join("; ");
-            self.entries.push(Entry::Passed { check, seen });
+            self.entries.push(CheckResult::Passed { check, seen });
         }
         for (fault, sightings) in observed.found {
             let (why, mend) = remedy::of(fault, self.proxy);
             let what = shortened(&sightings);
-            self.entries.push(Entry::Found(Finding {
+            self.entries.push(CheckResult::Found(Finding {
                 fault,
                 what,
                 why,
@@ -155,7 +155,7 @@ impl DoctorReport {
             }));
         }
         for why in observed.skipped {
-            self.entries.push(Entry::Skipped { check, why });
+            self.entries.push(CheckResult::Skipped { check, why });
         }
     }
 }

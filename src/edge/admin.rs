@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::config::SharedSecret;
 use crate::crypto::digest::{digest, digests_match};
-use crate::edge::plain::{self, Bounds};
+use crate::edge::plain::{self, SideListenerBounds};
 use crate::model::account::Digest;
 use crate::telemetry::metrics::Metrics;
 
@@ -78,7 +78,7 @@ impl Admin {
 
     /// Serves the listener until the task is dropped, with at most `connections_max` connections at a time.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, connections_max: usize) {
-        let bounds = Bounds {
+        let bounds = SideListenerBounds {
             connections_max,
             head_timeout: HEAD_TIMEOUT,
         };

@@ -21,7 +21,7 @@ const EVICTED_SHARE: usize = 64;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     last_id: u64,
     all: HashMap<u64, Arc<Connection>>,
     networks: HashMap<IpAddr, Network>,
@@ -41,13 +41,13 @@ pub(crate) struct Connections {
     max: usize,
     per_client_max: usize,
     places: Arc<Semaphore>,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     metrics: Arc<Metrics>,
 }
 
 /// The registration of one open connection; dropping it releases its permit.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     connections: Arc<Connections>,
     id: u64,
     network: Option<IpAddr>,
@@ -84,7 +84,7 @@ impl Connections {
         connection: &Arc<Connection>,
         is_trusted: bool,
         permit: OwnedSemaphorePermit,
-    ) -> Option<Place> {
+    ) -> Option<ConnectionPermit> {
         let address = (!is_trusted).then(|| client_network(connection.peer()));
         let mut open = self.lock();
         if let Some(address) = address {
@@ -103,7 +103,7 @@ impl Connections {
             connection.go_away();
         }
         self.make_room(&open);
-        Some(Place {
+        Some(ConnectionPermit {
             connections: Arc::clone(self),
             id,
             network: address,
@@ -112,7 +112,7 @@ impl Connections {
     }
 
     /// Closes the connections that have been idle longest if nearly all permits are taken.
-    fn make_room(&self, open: &Open) {
+    fn make_room(&self, open: &OpenConnections) {
         let room = self.max / ROOM_SHARE;
         if open.all.len() + room < self.max {
             return;
@@ -130,7 +130,7 @@ impl Connections {
         self.close_oldest(&open, open.all.len() / EVICTED_SHARE + 1);
     }
 
-    fn close_oldest(&self, open: &Open, count: usize) {
+    fn close_oldest(&self, open: &OpenConnections, count: usize) {
         let mut idle: Vec<_> = open
             .all
             .values()
@@ -187,12 +187,12 @@ impl Connections {
         busy.filter(|it| !it.is_streaming(now)).count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.lock();
         if let Some(connection) = open.all.remove(&self.id)
@@ -222,7 +222,7 @@ mod tests {
         all: &Arc<Connections>,
         peer: &str,
         idle_since_ms: u64,
-    ) -> Option<(Place, Arc<Connection>)> {
+    ) -> Option<(ConnectionPermit, Arc<Connection>)> {
         let address: IpAddr = peer.parse().unwrap();
         let connection = Arc::new(Connection::new(SocketAddr::from((address, 1))));
         connection.end_request(Duration::from_millis(idle_since_ms));
@@ -261,7 +261,7 @@ mod tests {
         for since in [5, 3, 4] {
             kept.push(enter(&all, "192.0.2.1", since).await.unwrap());
         }
-        let closing = |kept: &[(Place, Arc<Connection>)]| -> Vec<_> {
+        let closing = |kept: &[(ConnectionPermit, Arc<Connection>)]| -> Vec<_> {
             kept.iter().map(|(_, it)| it.is_closing()).collect()
         };
         assert_eq!(closing(&kept), [false, true, false]);

@@ -13,13 +13,13 @@ use hyper::body::{Body, Incoming};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::edge::plain::{self, Bounds};
+use crate::edge::plain::{self, SideListenerBounds};
 use crate::model::printable::printable;
 use crate::process::ProcessError;
 
 /// As many connections as a gateway may open. The gateway closes its idle connections after a minute, before this
 /// timeout.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: SideListenerBounds = SideListenerBounds {
     connections_max: 16_384,
     head_timeout: Duration::from_mins(2),
 };

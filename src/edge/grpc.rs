@@ -38,16 +38,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
 /// A request in flight, counted until it is dropped.
-struct Counted(Arc<AtomicUsize>);
+struct InFlightQuestion(Arc<AtomicUsize>);
 
-impl Counted {
+impl InFlightQuestion {
     fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(count))
     }
 }
 
-impl Drop for Counted {
+impl Drop for InFlightQuestion {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -55,7 +55,7 @@ impl Drop for Counted {
 
 /// The acceptor for forward-auth requests over gRPC.
 #[derive(Debug)]
-pub(crate) struct QuestionDoor {
+pub(crate) struct GrpcAcceptor {
     current: Arc<Current>,
     questions: ExtAuthz,
     proxies: Arc<Semaphore>,
@@ -65,7 +65,7 @@ pub(crate) struct QuestionDoor {
     closing: watch::Sender<bool>,
 }
 
-impl QuestionDoor {
+impl GrpcAcceptor {
     /// Allows as many connections as the budget has.
     pub(crate) fn new(current: Arc<Current>, budget: &Budget) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl QuestionDoor {
         }
     }
 
-    /// Serves a listener until [`QuestionDoor::drain`] is called.
+    /// Serves a listener until [`GrpcAcceptor::drain`] is called.
     pub(crate) async fn serve(&self, listener: TcpListener) {
         let mut closing = self.closing.subscribe();
         let mut is_closing = pin!(closing.wait_for(|is_closing| *is_closing));
@@ -133,7 +133,7 @@ impl QuestionDoor {
         let here = Arc::clone(&in_flight);
         let service = service_fn(move |request| {
             let questions = questions.clone();
-            let counted = [Counted::new(&in_all), Counted::new(&here)];
+            let counted = [InFlightQuestion::new(&in_all), InFlightQuestion::new(&here)];
             async move {
                 let answer = questions.answer(peer, request).await;
                 drop(counted);

@@ -107,7 +107,7 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// The gateway's acceptor, shared by all its listeners.
-pub struct Door {
+pub struct Acceptor {
     proxy: Arc<HttpProxy<Gateway>>,
     watched: Arc<WatchedProxy>,
     current: Arc<Current>,
@@ -119,7 +119,7 @@ pub struct Door {
     streams_end: watch::Sender<bool>,
 }
 
-impl Door {
+impl Acceptor {
     /// Creates an acceptor for HTTP/1.1 and cleartext HTTP/2.
     ///
     /// The limits of connections and heads, the idle timeout and the number of workers come from `config`: changing
@@ -304,7 +304,7 @@ async fn serve_http1(
     }
 }
 
-impl std::fmt::Debug for Door {
+impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
             .field("connections", &self.tasks.len())

@@ -56,7 +56,7 @@ impl Pressure {
 
 /// The measurement that is compared with the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Meter {
+enum MemoryMeter {
     /// The process's own pages, without those of files (its program text), which the system can drop and read again.
     Resident,
     /// The usage the system counts for the control group, without file pages it can drop at once. The kernel's OOM
@@ -70,14 +70,14 @@ enum Meter {
 
 /// A memory limit and the means to measure usage against it.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct MemoryLimit {
     bytes_max: u64,
     /// Maximum memory that password hashing may need at any moment.
     reserve: u64,
-    meter: Meter,
+    meter: MemoryMeter,
 }
 
-impl Memory {
+impl MemoryLimit {
     /// Returns the limit from the configuration, or else that of the container; `None` if there is no limit or usage
     /// cannot be measured.
     pub(crate) fn of(config: &Config) -> Option<Self> {
@@ -86,7 +86,7 @@ impl Memory {
                 let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
                 group_limit(&groups, Path::new("/sys/fs/cgroup"))?
             }
-            bytes => (bytes, Meter::Resident),
+            bytes => (bytes, MemoryMeter::Resident),
         };
         let hashes = (config.account.hash_threads.max(1) * HASH_BYTES) as u64;
         let memory = Self {
@@ -181,7 +181,7 @@ impl Memory {
     }
 }
 
-impl Meter {
+impl MemoryMeter {
     const fn name(&self) -> &'static str {
         match self {
             Self::Resident => "the process's own memory",
@@ -219,8 +219,8 @@ impl Meter {
 
 /// Returns the smallest limit of the control groups the process is in, as `/proc/self/cgroup` names them, and the meter
 /// to compare with it. `root`: the mount point of cgroups.
-fn group_limit(groups: &str, root: &Path) -> Option<(u64, Meter)> {
-    let mut found: Option<(u64, Meter)> = None;
+fn group_limit(groups: &str, root: &Path) -> Option<(u64, MemoryMeter)> {
+    let mut found: Option<(u64, MemoryMeter)> = None;
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
@@ -247,7 +247,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<(u64, Meter)> {
                 continue;
             };
             if found.as_ref().is_none_or(|(least, _)| bytes < *least) {
-                let meter = Meter::Group {
+                let meter = MemoryMeter::Group {
                     used: group.join(used),
                     stat: group.join("memory.stat"),
                     droppable,
@@ -318,15 +318,15 @@ mod tests {
         // A path that exists only outside the container.
         let (bytes, meter) = group_limit("4:memory:/docker/x\n0::/a\n", dir).unwrap();
         assert_eq!((bytes, meter.read()), (100, Some(50)));
-        assert!(Meter::Resident.read().is_some_and(|it| 1 << 20 < it));
+        assert!(MemoryMeter::Resident.read().is_some_and(|it| 1 << 20 < it));
     }
 
     #[test]
     fn each_share_has_its_level_and_ends_below_where_it_began() {
-        let memory = Memory {
+        let memory = MemoryLimit {
             bytes_max: 2000,
             reserve: 1000,
-            meter: Meter::Resident,
+            meter: MemoryMeter::Resident,
         };
         for (used, before, level) in [
             (799, CALM, CALM),

@@ -25,7 +25,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The limits of a side listener.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct SideListenerBounds {
     /// Maximum number of connections. A further one replaces the oldest without a request, or waits.
     pub connections_max: usize,
     /// Time from the moment a head may begin to its last byte; an idle connection is closed after this.
@@ -33,7 +33,7 @@ pub(crate) struct Bounds {
 }
 
 /// Serves HTTP/1 with keep-alive on a listener until the task is dropped; `handler` answers each request.
-pub(crate) async fn serve<H, F>(listener: TcpListener, bounds: Bounds, handler: H)
+pub(crate) async fn serve<H, F>(listener: TcpListener, bounds: SideListenerBounds, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -70,19 +70,19 @@ where
                 debug!(error = %error, "a connection of a side listener broke");
             }
         });
-        open.push_back(Open { task, is_busy });
+        open.push_back(SideConnection { task, is_busy });
     }
 }
 
 /// One connection; the queue is ordered from oldest to newest.
-struct Open {
+struct SideConnection {
     task: AbortHandle,
     is_busy: Arc<AtomicBool>,
 }
 
 /// Aborts the oldest connection without a request while there are too many, so that idle connections cannot lock others
 /// out.
-async fn make_room(connections: &mut JoinSet<()>, open: &mut VecDeque<Open>, max: usize) {
+async fn make_room(connections: &mut JoinSet<()>, open: &mut VecDeque<SideConnection>, max: usize) {
     while connections.try_join_next().is_some() {}
     while max <= connections.len() {
         open.retain(|it| !it.task.is_finished());

@@ -68,7 +68,7 @@ pub enum FetchError {
 
 /// A response with status 200.
 #[derive(Debug)]
-pub struct Answer {
+pub struct FetchResponse {
     /// The whole body.
     pub body: Bytes,
     /// The lifetime from `Cache-Control`, if present.
@@ -79,7 +79,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub enum Replied {
     /// A response with status 200.
-    Answer(Answer),
+    Answer(FetchResponse),
     /// A response with a status from 400 to 499, with its body.
     Refusal {
         /// The status.
@@ -123,7 +123,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] for anything but a complete 200, and as soon as a limit is exceeded.
-    pub async fn get_from(&self, endpoint: &Endpoint, trust: &Trust) -> Result<Answer, FetchError> {
+    pub async fn get_from(
+        &self,
+        endpoint: &Endpoint,
+        trust: &Trust,
+    ) -> Result<FetchResponse, FetchError> {
         let (authority, target) = (endpoint.authority(), endpoint.target());
         let request = question(Method::GET, authority, target, Bytes::new())?;
         answer(self.in_time(self.ask(endpoint, trust, request)).await?)
@@ -218,7 +222,7 @@ impl Fetcher {
         }
         let body = bytes.freeze();
         Ok(if status == StatusCode::OK {
-            Replied::Answer(Answer { body, max_age })
+            Replied::Answer(FetchResponse { body, max_age })
         } else {
             let status = status.as_u16();
             Replied::Refusal { status, body }
@@ -227,7 +231,7 @@ impl Fetcher {
 }
 
 /// Returns the answer; a refusal becomes an error.
-fn answer(replied: Replied) -> Result<Answer, FetchError> {
+fn answer(replied: Replied) -> Result<FetchResponse, FetchError> {
     match replied {
         Replied::Answer(answer) => Ok(answer),
         Replied::Refusal { status, .. } => Err(FetchError::Status(status)),

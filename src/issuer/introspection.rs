@@ -14,11 +14,11 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::config::{Client, Introspection};
+use crate::config::{Introspection, IssuerClient};
 use crate::crypto::{digest, strict_json};
 use crate::fetch::{FetchError, Fetcher, Replied, Trust};
 use crate::issuer::IssuerDown;
-use crate::limit::places::Places;
+use crate::limit::places::SharedSlots;
 use crate::model::account::Digest;
 use crate::model::client_network::client_network;
 use crate::model::clock::Clock;
@@ -45,7 +45,7 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// The result of an introspection.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum IntrospectedToken {
     /// The token is active.
     Active {
         /// The claims of the token.
@@ -104,12 +104,12 @@ impl IntrospectionError {
 
 /// The pause while an issuer is unreachable, in which single questions find out whether it is reachable again.
 #[derive(Debug, Default)]
-struct Pause {
+struct IssuerPause {
     /// Time of the next question, in milliseconds of the clock; 0: there is no pause.
     next_ms: AtomicU64,
 }
 
-impl Pause {
+impl IssuerPause {
     fn begin(&self, now: Duration) {
         self.next_ms.store(millis(now + PAUSE), Ordering::Release);
     }
@@ -137,7 +137,7 @@ impl Pause {
 /// The result of a question, and its expiry.
 #[derive(Clone)]
 struct CachedAnswer {
-    said: Result<Said, IssuerDown>,
+    said: Result<IntrospectedToken, IssuerDown>,
     until: Duration,
 }
 
@@ -150,12 +150,12 @@ pub(in crate::issuer) struct Introspector {
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
     /// Questions in progress by client network.
-    at_once: Places<IpAddr>,
+    at_once: SharedSlots<IpAddr>,
     /// Questions in progress, and refused tokens.
     asked: Cache<Digest, Arc<OnceCell<CachedAnswer>>>,
     /// Whether the last question failed.
     has_failed: AtomicBool,
-    pause: Pause,
+    pause: IssuerPause,
     /// Time of the last log line about a failure, in milliseconds of the clock plus one; 0: never.
     told_ms: AtomicU64,
 }
@@ -175,14 +175,14 @@ impl Introspector {
             trust,
             clock,
             metrics,
-            at_once: Places::new(AT_ONCE_MAX, AT_ONCE_OF_NETWORK_MAX),
+            at_once: SharedSlots::new(AT_ONCE_MAX, AT_ONCE_OF_NETWORK_MAX),
             asked: Cache::builder()
                 .max_capacity(REFUSED_MAX)
                 .time_to_live(REFUSED_FOR)
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             has_failed: AtomicBool::new(false),
-            pause: Pause::default(),
+            pause: IssuerPause::default(),
             told_ms: AtomicU64::new(0),
         }
     }
@@ -197,7 +197,7 @@ impl Introspector {
         &self,
         text: &str,
         client: IpAddr,
-    ) -> Result<Said, IssuerDown> {
+    ) -> Result<IntrospectedToken, IssuerDown> {
         let digest = digest::digest(text);
         let mut cell = self.asked.get_with_by_ref(&digest, Arc::default);
         if cell
@@ -218,7 +218,7 @@ impl Introspector {
     /// Caches a refusal of a token that the issuer calls active.
     pub(in crate::issuer) fn refuse(&self, text: &str, fault: &TokenFault) {
         let refused = CachedAnswer {
-            said: Ok(Said::Refused(fault.clone())),
+            said: Ok(IntrospectedToken::Refused(fault.clone())),
             until: self.clock.elapsed() + REFUSED_FOR,
         };
         let cell = Arc::new(OnceCell::new_with(Some(refused)));
@@ -238,8 +238,8 @@ impl Introspector {
                 self.note_answer(&said);
                 // An active token is cached by the verifier, with everything that depends on it.
                 let time = match &said {
-                    Said::Active { .. } => Duration::ZERO,
-                    Said::Refused(_) => REFUSED_FOR,
+                    IntrospectedToken::Active { .. } => Duration::ZERO,
+                    IntrospectedToken::Refused(_) => REFUSED_FOR,
                 };
                 counts_for(Ok(said), time)
             }
@@ -256,7 +256,11 @@ impl Introspector {
         }
     }
 
-    async fn fetch(&self, text: &str, network: IpAddr) -> Result<Said, IntrospectionError> {
+    async fn fetch(
+        &self,
+        text: &str,
+        network: IpAddr,
+    ) -> Result<IntrospectedToken, IntrospectionError> {
         let place = self.at_once.take(network, FETCHER.timeout).await;
         let Some(_place) = place else {
             return Err(IntrospectionError::Crowded);
@@ -275,22 +279,24 @@ impl Introspector {
         };
         let claims = strict_json::object(&answer.body).ok_or(IntrospectionError::Garbage)?;
         match claims.get("active") {
-            Some(Value::Bool(true)) => Ok(Said::Active {
+            Some(Value::Bool(true)) => Ok(IntrospectedToken::Active {
                 claims: Arc::new(claims),
                 ttl: self.settings.ttl,
             }),
-            Some(Value::Bool(false)) => Ok(Said::Refused(FaultKind::Inactive.into())),
+            Some(Value::Bool(false)) => Ok(IntrospectedToken::Refused(FaultKind::Inactive.into())),
             _ => Err(IntrospectionError::Garbage),
         }
     }
 
-    fn note_answer(&self, said: &Said) {
+    fn note_answer(&self, said: &IntrospectedToken) {
         self.has_failed.store(false, Ordering::Release);
         self.pause.end();
         self.metrics.introspection(match said {
-            Said::Active { .. } => Introspected::Active,
-            Said::Refused(fault) if fault.kind == FaultKind::Inactive => Introspected::Inactive,
-            Said::Refused(_) => Introspected::Refused,
+            IntrospectedToken::Active { .. } => Introspected::Active,
+            IntrospectedToken::Refused(fault) if fault.kind == FaultKind::Inactive => {
+                Introspected::Inactive
+            }
+            IntrospectedToken::Refused(_) => Introspected::Refused,
         });
     }
 
@@ -329,7 +335,7 @@ impl Introspector {
 /// The meaning of a status between 400 and 499 (RFC 6749 section 5.2, RFC 7662 section 2.3). A refusal of the gateway as a
 /// client says nothing about the token; any other is about the form of the token. The gateway sends no bearer token of its
 /// own, so `invalid_token` (RFC 6750 section 3.1) is about the introspected token.
-fn refusal(status: u16, body: &[u8]) -> Result<Said, IntrospectionError> {
+fn refusal(status: u16, body: &[u8]) -> Result<IntrospectedToken, IntrospectionError> {
     let error =
         strict_json::object(body).and_then(|body| Some(body.get("error")?.as_str()?.to_owned()));
     let is_clients = matches!(
@@ -345,7 +351,7 @@ fn refusal(status: u16, body: &[u8]) -> Result<Said, IntrospectionError> {
         return Err(IntrospectionError::Refusal(status));
     }
     let why = format!("it answers with status {status}");
-    Ok(Said::Refused(FaultKind::NotAnswered.with(why)))
+    Ok(IntrospectedToken::Refused(FaultKind::NotAnswered.with(why)))
 }
 
 fn millis(span: Duration) -> u64 {
@@ -353,7 +359,7 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// HTTP Basic credentials of a client, whose id and secret are form-encoded first (RFC 6749 section 2.3.1).
-fn basic(client: &Client) -> Option<HeaderValue> {
+fn basic(client: &IssuerClient) -> Option<HeaderValue> {
     let mut pair = Zeroizing::new(String::with_capacity(8192));
     push_encoded(&mut pair, &client.id);
     pair.push(':');
@@ -441,7 +447,7 @@ mod tests {
 
     #[test]
     fn in_a_pause_one_question_a_second_is_asked_until_one_arrives() {
-        let pause = Pause::default();
+        let pause = IssuerPause::default();
         let at = Duration::from_millis;
         assert!(pause.lets_through(at(0)) && pause.lets_through(at(0)));
         pause.begin(at(0));
@@ -467,7 +473,7 @@ mod tests {
 
     #[test]
     fn rfc6749_2_3_1_id_and_secret_are_encoded_before_they_are_joined() {
-        let client = Client {
+        let client = IssuerClient {
             id: "a:b c".to_owned(),
             secret: SharedSecret(Secret::new("p%&+=".to_owned())),
         };

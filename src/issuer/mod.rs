@@ -25,7 +25,7 @@ use crate::config::{Issuer, KeySource};
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
 use crate::fetch::TrustError;
 use crate::issuer::authorities::{Authorities, CaFile};
-pub use crate::issuer::introspection::Said;
+pub use crate::issuer::introspection::IntrospectedToken;
 
 use crate::issuer::introspection::Introspector;
 use crate::issuer::kept::KeySetFile;
@@ -181,7 +181,11 @@ impl IssuerState {
     ///
     /// # Errors
     /// [`IssuerDown`] if the issuer gives no valid answer.
-    pub async fn introspect(&self, text: &str, client: IpAddr) -> Result<Said, IssuerDown> {
+    pub async fn introspect(
+        &self,
+        text: &str,
+        client: IpAddr,
+    ) -> Result<IntrospectedToken, IssuerDown> {
         let introspector = self.introspector.as_ref().ok_or(IssuerDown)?;
         introspector.ask(text, client).await
     }

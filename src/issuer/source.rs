@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::KeySource;
 use crate::crypto::jwks::KeySetError;
 use crate::crypto::strict_json;
-use crate::fetch::{Answer, FetchError, Fetcher, Trust};
+use crate::fetch::{FetchError, FetchResponse, Fetcher, Trust};
 use crate::model::endpoint::Endpoint;
 use crate::telemetry::issuer::FetchOutcome;
 
@@ -84,7 +84,7 @@ impl KeySetSource {
         trust: &Trust,
         discovered: &mut Discovered,
         now: Duration,
-    ) -> Result<Answer, SourceError> {
+    ) -> Result<FetchResponse, SourceError> {
         let known = discovered.take().filter(|(_, until)| now < *until);
         let (place, until) = match (self, known) {
             (Self::Url(endpoint), _) => (endpoint.clone(), now),

@@ -2,47 +2,47 @@
 
 use std::time::Duration;
 
-use crate::limit::Rule;
+use crate::limit::LimitRule;
 
 /// Microseconds since the clock's start; times before a restart are negative.
-pub(super) type Micros = i64;
+pub(super) type ClockMicros = i64;
 
 /// The largest quota whose hits are stored one by one. A larger one is counted in slices of the window, at most about
 /// half as many, so that no quota makes a cell large.
 const EXACT_MAX: u32 = 128;
-const SLICES: Micros = 64;
+const SLICES: ClockMicros = 64;
 
 /// The first pause of a row of failures; each further failure doubles it.
-const PAUSE_FIRST: Micros = 1_000_000;
+const PAUSE_FIRST: ClockMicros = 1_000_000;
 /// A row is remembered after its last failure for one longest pause per failure, at most this many. Waiting until it is
 /// forgotten is thus no faster than bearing the pauses.
 const ROW_PAUSES_MAX: u32 = 100;
 
 /// What was counted under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(super) enum CounterCell {
     /// Hits in a sliding window, oldest first: the time and the number of each.
     Window {
-        hits: Vec<(Micros, u32)>,
-        window: Micros,
+        hits: Vec<(ClockMicros, u32)>,
+        window: ClockMicros,
     },
     /// Consecutive failures: their number and the time of the last one.
     Row {
         count: u32,
-        last: Micros,
-        pause_max: Micros,
+        last: ClockMicros,
+        pause_max: ClockMicros,
     },
 }
 
-impl Cell {
+impl CounterCell {
     /// Creates the cell of a key without hits.
-    pub(super) fn new(rule: Rule) -> Self {
+    pub(super) fn new(rule: LimitRule) -> Self {
         match rule {
-            Rule::Window { window, .. } => Self::Window {
+            LimitRule::Window { window, .. } => Self::Window {
                 hits: Vec::new(),
                 window: micros(window),
             },
-            Rule::Row { pause_max, .. } => Self::Row {
+            LimitRule::Row { pause_max, .. } => Self::Row {
                 count: 0,
                 last: 0,
                 pause_max: micros(pause_max),
@@ -51,22 +51,24 @@ impl Cell {
     }
 
     /// Returns when the cell expires.
-    pub(super) fn end(&self) -> Micros {
+    pub(super) fn end(&self) -> ClockMicros {
         match self {
-            Self::Window { hits, window } => hits.last().map_or(Micros::MIN, |(at, _)| at + window),
-            Self::Row { count: 0, .. } => Micros::MIN,
+            Self::Window { hits, window } => {
+                hits.last().map_or(ClockMicros::MIN, |(at, _)| at + window)
+            }
+            Self::Row { count: 0, .. } => ClockMicros::MIN,
             Self::Row {
                 count,
                 last,
                 pause_max,
-            } => last + pause_max * Micros::from((*count).min(ROW_PAUSES_MAX)),
+            } => last + pause_max * ClockMicros::from((*count).min(ROW_PAUSES_MAX)),
         }
     }
 
     /// Returns how long the rule requires the next attempt to wait; zero if it need not.
-    pub(super) fn wait(&self, rule: Rule, now: Micros) -> Micros {
+    pub(super) fn wait(&self, rule: LimitRule, now: ClockMicros) -> ClockMicros {
         match (self, rule) {
-            (Self::Window { hits, .. }, Rule::Window { max, window }) => {
+            (Self::Window { hits, .. }, LimitRule::Window { max, window }) => {
                 let window = micros(window);
                 let live = || hits.iter().filter(|(at, _)| now < at + window);
                 let mut count: u64 = live().map(|(_, hits)| u64::from(*hits)).sum();
@@ -81,7 +83,7 @@ impl Cell {
                 }
                 0
             }
-            (Self::Row { count, last, .. }, Rule::Row { free, pause_max }) => {
+            (Self::Row { count, last, .. }, LimitRule::Row { free, pause_max }) => {
                 let Some(above) = count.checked_sub(free) else {
                     return 0;
                 };
@@ -94,18 +96,18 @@ impl Cell {
     }
 
     /// Counts one hit.
-    pub(super) fn hit(&mut self, rule: Rule, now: Micros) {
+    pub(super) fn hit(&mut self, rule: LimitRule, now: ClockMicros) {
         match (self, rule) {
             (
                 Self::Window { hits, window },
-                Rule::Window {
+                LimitRule::Window {
                     max,
                     window: wanted,
                 },
             ) => {
                 *window = micros(wanted);
                 hits.retain(|(at, _)| now < at + *window);
-                let last = hits.last().map_or(Micros::MIN, |(at, _)| *at);
+                let last = hits.last().map_or(ClockMicros::MIN, |(at, _)| *at);
                 if max <= EXACT_MAX {
                     hits.push((now.max(last), 1));
                     return;
@@ -124,7 +126,7 @@ impl Cell {
                     last,
                     pause_max,
                 },
-                Rule::Row {
+                LimitRule::Row {
                     pause_max: wanted, ..
                 },
             ) => {
@@ -146,7 +148,7 @@ impl Cell {
     }
 
     /// Returns the number of hits that count at `now`.
-    pub(super) fn count(&self, now: Micros) -> u32 {
+    pub(super) fn count(&self, now: ClockMicros) -> u32 {
         match self {
             Self::Window { hits, window } => {
                 let live = hits.iter().filter(|(at, _)| now < at + window);
@@ -159,25 +161,25 @@ impl Cell {
 }
 
 /// Converts a duration; saturates after 292,000 years.
-pub(super) fn micros(span: Duration) -> Micros {
-    Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4)
+pub(super) fn micros(span: Duration) -> ClockMicros {
+    ClockMicros::try_from(span.as_micros()).unwrap_or(ClockMicros::MAX / 4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const S: Micros = 1_000_000;
+    const S: ClockMicros = 1_000_000;
 
-    fn window(max: u32, secs: u64) -> Rule {
-        Rule::Window {
+    fn window(max: u32, secs: u64) -> LimitRule {
+        LimitRule::Window {
             max,
             window: Duration::from_secs(secs),
         }
     }
 
-    fn row(free: u32) -> Rule {
-        Rule::Row {
+    fn row(free: u32) -> LimitRule {
+        LimitRule::Row {
             free,
             pause_max: Duration::from_secs(10),
         }
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn a_window_slides() {
         let rule = window(3, 10);
-        let mut cell = Cell::new(rule);
+        let mut cell = CounterCell::new(rule);
         // The time of each attempt and its wait; attempts that need not wait are counted.
         let cases = [
             (0, 0),
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_smaller_quota_counts_from_the_next_on() {
-        let mut cell = Cell::new(window(5, 10));
+        let mut cell = CounterCell::new(window(5, 10));
         for second in 0..5 {
             cell.hit(window(5, 10), second * S);
         }
@@ -226,12 +228,12 @@ mod tests {
     #[test]
     fn a_large_quota_stays_small_and_frees_nothing_early() {
         let rule = window(100_000, 3600);
-        let mut cell = Cell::new(rule);
+        let mut cell = CounterCell::new(rule);
         for number in 0..100_000 {
             assert_eq!(cell.wait(rule, number * 10_000), 0, "{number}");
             cell.hit(rule, number * 10_000);
         }
-        let Cell::Window { hits, .. } = &cell else {
+        let CounterCell::Window { hits, .. } = &cell else {
             panic!("no window")
         };
         assert!(hits.len() <= 66, "{}", hits.len());
@@ -242,20 +244,24 @@ mod tests {
     #[test]
     fn what_is_cleared_was_never_there() {
         for rule in [window(3, 10), window(1000, 10), row(3)] {
-            let mut cell = Cell::new(rule);
+            let mut cell = CounterCell::new(rule);
             cell.hit(rule, 0);
             cell.hit(rule, 0);
             assert_eq!(cell.count(0), 2, "{rule:?}");
-            assert_ne!(cell.end(), Micros::MIN);
+            assert_ne!(cell.end(), ClockMicros::MIN);
             cell.clear();
-            assert_eq!((cell.count(0), cell.end()), (0, Micros::MIN), "{rule:?}");
+            assert_eq!(
+                (cell.count(0), cell.end()),
+                (0, ClockMicros::MIN),
+                "{rule:?}"
+            );
         }
     }
 
     #[test]
     fn a_row_pauses_longer_and_longer_up_to_its_limit() {
         let rule = row(3);
-        let mut cell = Cell::new(rule);
+        let mut cell = CounterCell::new(rule);
         let mut now = 0;
         for pause in [0, 0, 0, 1, 2, 4, 8, 10, 10] {
             assert_eq!(cell.wait(rule, now), pause * S, "{cell:?}");

@@ -10,12 +10,12 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// Coordinates the tasks that have counted with the one task that stores the counters.
 #[derive(Debug, Default)]
 pub struct Keeping {
-    rounds: watch::Sender<Rounds>,
+    rounds: watch::Sender<KeepingRounds>,
     wish: Notify,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Rounds {
+struct KeepingRounds {
     begun: u64,
     ended: u64,
     /// Whether waiting is useful: the storing task runs, and its last round succeeded.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limit::cell::{Cell, Micros};
-use crate::limit::pardons::Pardons;
-use crate::limit::{Counters, Keeping, SWEEP, Stored};
+use crate::limit::cell::{ClockMicros, CounterCell};
+use crate::limit::pardons::CounterEpochs;
+use crate::limit::{Counters, Keeping, SWEEP, StoredCounter};
 use crate::model::account::Digest;
 use crate::model::clock::{Clock, Timestamp};
 
@@ -21,7 +21,7 @@ const CHANGES_MAX: usize = 5000;
 
 /// A counter as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kept {
+pub enum KeptCounter {
     /// A sliding window.
     Window {
         /// The time and the number of hits.
@@ -44,7 +44,7 @@ pub enum Kept {
 pub type KeptKey = Vec<u8>;
 
 /// A stored counter to write, or to remove if `None`.
-pub type Change = (KeptKey, Option<Kept>);
+pub type CounterChange = (KeptKey, Option<KeptCounter>);
 
 /// The counters of a gateway. They outlive a configuration, which supplies the rules.
 ///
@@ -58,7 +58,7 @@ pub struct CounterSets {
     /// Coordinates the storing of both sets.
     pub keeping: Keeping,
     /// Names and accounts pardoned by an operator.
-    pub pardons: Pardons,
+    pub pardons: CounterEpochs,
 }
 
 impl CounterSets {
@@ -75,7 +75,7 @@ impl CounterSets {
             logins: Counters::new(Arc::clone(clock), keys_max),
             mails: Counters::new(Arc::clone(clock), keys_max),
             keeping: Keeping::default(),
-            pardons: Pardons::new(),
+            pardons: CounterEpochs::new(),
         }
     }
 
@@ -85,7 +85,7 @@ impl CounterSets {
 
     /// Returns some of the changes since the last call; empty if nothing has changed.
     #[must_use]
-    pub fn changes(&self) -> Vec<Change> {
+    pub fn changes(&self) -> Vec<CounterChange> {
         let of = |(set, counters): (u8, &Counters)| {
             let changes = counters.changes(CHANGES_MAX).into_iter();
             let placed = move |(key, kept): (Digest, _)| ([&[set], &key.0[..]].concat(), kept);
@@ -95,14 +95,14 @@ impl CounterSets {
     }
 
     /// Returns changes that could not be stored, so that they are exported again.
-    pub fn not_kept(&self, changes: &[Change]) {
+    pub fn not_kept(&self, changes: &[CounterChange]) {
         for (set, counters) in self.sets() {
             counters.not_kept(keys_in(set, changes.iter().map(|(key, _)| key)));
         }
     }
 
     /// Imports what was stored before a restart.
-    pub fn restore(&self, kept: Vec<(KeptKey, Kept)>) {
+    pub fn restore(&self, kept: Vec<(KeptKey, KeptCounter)>) {
         for (place, kept) in kept {
             for (set, counters) in self.sets() {
                 if let Some(key) = key_in(set, &place) {
@@ -124,7 +124,7 @@ fn key_in(set: u8, place: &[u8]) -> Option<Digest> {
 
 impl Counters {
     /// Returns at most `count` counters that have changed since they were last exported.
-    fn changes(&self, count: usize) -> Vec<(Digest, Option<Kept>)> {
+    fn changes(&self, count: usize) -> Vec<(Digest, Option<KeptCounter>)> {
         let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let mut state = self.lock();
         state.sweep(now, count.max(SWEEP));
@@ -152,7 +152,7 @@ impl Counters {
         }
     }
 
-    fn restore(&self, key: Digest, kept: &Kept) {
+    fn restore(&self, key: Digest, kept: &KeptCounter) {
         let (now, wall) = (self.shared.now(), self.shared.clock.now());
         let cell = take_back(kept, now, wall);
         let end = cell.end();
@@ -161,7 +161,7 @@ impl Counters {
             state.changed.insert(key);
             return;
         }
-        let stored = Stored {
+        let stored = StoredCounter {
             cell,
             under_way: 0,
             is_kept: true,
@@ -171,22 +171,22 @@ impl Counters {
     }
 }
 
-fn keep(cell: &Cell, now: Micros, wall: Timestamp) -> Kept {
+fn keep(cell: &CounterCell, now: ClockMicros, wall: Timestamp) -> KeptCounter {
     // Rounded up to the next millisecond, like hits counted at the end of their slice: none expires early.
-    let at = |at: Micros| {
+    let at = |at: ClockMicros| {
         Timestamp::from_millis(wall.millis().saturating_sub((now - at).div_euclid(1000)))
     };
-    let millis = |span: Micros| u64::try_from(span / 1000).unwrap_or(0);
+    let millis = |span: ClockMicros| u64::try_from(span / 1000).unwrap_or(0);
     match cell {
-        Cell::Window { hits, window } => Kept::Window {
+        CounterCell::Window { hits, window } => KeptCounter::Window {
             hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
             window_ms: millis(*window),
         },
-        Cell::Row {
+        CounterCell::Row {
             count,
             last,
             pause_max,
-        } => Kept::Row {
+        } => KeptCounter::Row {
             count: *count,
             last: at(*last),
             pause_max_ms: millis(*pause_max),
@@ -196,20 +196,21 @@ fn keep(cell: &Cell, now: Micros, wall: Timestamp) -> Kept {
 
 /// Imports a counter. If the wall clock was set back, ages are too small at worst, never negative: no limit lasts
 /// longer than its rule says.
-fn take_back(kept: &Kept, now: Micros, wall: Timestamp) -> Cell {
-    let span = |span: Duration| Micros::try_from(span.as_micros()).unwrap_or(Micros::MAX / 4);
+fn take_back(kept: &KeptCounter, now: ClockMicros, wall: Timestamp) -> CounterCell {
+    let span =
+        |span: Duration| ClockMicros::try_from(span.as_micros()).unwrap_or(ClockMicros::MAX / 4);
     let at = |at: Timestamp| now - span(wall.since(at));
-    let millis = |ms: u64| span(Duration::from_millis(ms)).min(Micros::MAX / 1024);
+    let millis = |ms: u64| span(Duration::from_millis(ms)).min(ClockMicros::MAX / 1024);
     match kept {
-        Kept::Window { hits, window_ms } => Cell::Window {
+        KeptCounter::Window { hits, window_ms } => CounterCell::Window {
             hits: hits.iter().map(|(hit, count)| (at(*hit), *count)).collect(),
             window: millis(*window_ms),
         },
-        Kept::Row {
+        KeptCounter::Row {
             count,
             last,
             pause_max_ms,
-        } => Cell::Row {
+        } => CounterCell::Row {
             count: *count,
             last: at(*last),
             pause_max: millis(*pause_max_ms),

@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
 pub use crate::limit::keeping::Keeping;
-pub use crate::limit::kept::{Change, CounterSets, Kept, KeptKey};
+pub use crate::limit::kept::{CounterChange, CounterSets, KeptCounter, KeptKey};
 pub use crate::limit::ticket::Ticket;
 
-use crate::limit::cell::{Cell, Micros, micros};
+use crate::limit::cell::{ClockMicros, CounterCell, micros};
 use crate::model::account::Digest;
 use crate::model::clock::Clock;
 
@@ -36,7 +36,7 @@ const WAITING_MAX: usize = 256;
 
 /// The limit that applies to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum LimitRule {
     /// At most `max` hits in any span of `window`.
     Window {
         /// Maximum number of hits.
@@ -64,14 +64,14 @@ pub enum OnSuccess {
 
 /// A counter under which an attempt is counted, and its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct CounterClaim {
     /// The counter.
     pub key: Digest,
     /// The limit.
-    pub rule: Rule,
+    pub rule: LimitRule,
     /// Name of the rule as shown to callers.
     pub policy: &'static str,
-    /// Whether the caller must not learn that this counter is full: see [`Take::Taken`].
+    /// Whether the caller must not learn that this counter is full: see [`TakeOutcome::Taken`].
     pub is_silent: bool,
     /// The effect of a success.
     pub on_success: OnSuccess,
@@ -79,7 +79,7 @@ pub struct Claim {
 
 /// A rule without room, as shown to callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct ReachedLimit {
     /// Name of the rule.
     pub policy: &'static str,
     /// The number of hits it allows.
@@ -93,7 +93,7 @@ pub struct Limit {
 /// Outcome of [`Counters::take`].
 #[derive(Debug)]
 #[must_use]
-pub enum Take {
+pub enum TakeOutcome {
     /// The attempt holds a place under every counter.
     Taken {
         /// To be settled when the outcome is known. Dropping it counts as a failure.
@@ -105,7 +105,7 @@ pub enum Take {
     /// Attempts in flight hold the last places: whether one is left is known once they are settled.
     Busy,
     /// A counter is full; nothing was counted.
-    Over(Limit),
+    Over(ReachedLimit),
     /// There is no room for another key; nothing was counted.
     Full,
 }
@@ -113,14 +113,14 @@ pub enum Take {
 /// Counters by key, in bounded memory.
 pub struct Counters {
     keys_max: usize,
-    shared: Arc<Shared>,
+    shared: Arc<SharedCounters>,
 }
 
 /// State shared by the counters and their tickets.
-struct Shared {
+struct SharedCounters {
     clock: Arc<dyn Clock>,
     /// Held for some microseconds, never across an await.
-    state: Mutex<State>,
+    state: Mutex<CounterState>,
     /// Wakes the tasks waiting for places.
     settled: Notify,
     /// Limits the number of waiting tasks.
@@ -128,16 +128,16 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
-    cells: HashMap<Digest, Stored>,
+struct CounterState {
+    cells: HashMap<Digest, StoredCounter>,
     /// When to check whether a cell has expired; at least one entry for each cell without attempts in flight.
-    due: BinaryHeap<Reverse<(Micros, Digest)>>,
+    due: BinaryHeap<Reverse<(ClockMicros, Digest)>>,
     /// The keys that have changed since they were last exported.
     changed: HashSet<Digest>,
 }
 
-struct Stored {
-    cell: Cell,
+struct StoredCounter {
+    cell: CounterCell,
     /// Number of attempts in flight that hold a place here.
     under_way: u32,
     /// Whether the cell was exported, so that its removal must be exported too.
@@ -150,7 +150,7 @@ impl Counters {
     pub fn new(clock: Arc<dyn Clock>, keys_max: usize) -> Self {
         Self {
             keys_max,
-            shared: Arc::new(Shared {
+            shared: Arc::new(SharedCounters {
                 clock,
                 state: Mutex::default(),
                 settled: Notify::new(),
@@ -162,7 +162,7 @@ impl Counters {
     /// Returns the rule among `claims` that has no room and requires the longest wait. Counts nothing, and ignores
     /// attempts in flight.
     #[must_use]
-    pub fn limit(&self, claims: &[Claim]) -> Option<Limit> {
+    pub fn limit(&self, claims: &[CounterClaim]) -> Option<ReachedLimit> {
         let now = self.shared.now();
         self.lock().limit(claims, now)
     }
@@ -182,53 +182,53 @@ impl Counters {
     ///
     /// A silent counter makes no caller wait: attempts in flight are checked against it when they are settled
     /// ([`Ticket::succeeded`]), so that no delay reveals which keys belong together.
-    pub fn take(&self, claims: &[Claim]) -> Take {
+    pub fn take(&self, claims: &[CounterClaim]) -> TakeOutcome {
         let now = self.shared.now();
         let mut state = self.lock();
         state.sweep(now, SWEEP);
         let (told, silent) = parted(claims);
         if let Some(limit) = state.limit(&told, now) {
-            return Take::Over(limit);
+            return TakeOutcome::Over(limit);
         }
         if told.iter().any(|claim| state.is_held(claim, now)) {
-            return Take::Busy;
+            return TakeOutcome::Busy;
         }
         let is_shadowed = state.limit(&silent, now).is_some();
         let claims = if is_shadowed { told } else { claims.to_vec() };
         if !state.has_room(&claims, self.keys_max) {
-            return Take::Full;
+            return TakeOutcome::Full;
         }
         for claim in &claims {
             state.hold(claim);
         }
-        Take::Taken {
+        TakeOutcome::Taken {
             ticket: Ticket::new(claims, Arc::clone(&self.shared)),
             is_shadowed,
         }
     }
 
-    /// Like [`Counters::take`], but waits up to `wait_max` for places held by others; returns [`Take::Busy`] after
+    /// Like [`Counters::take`], but waits up to `wait_max` for places held by others; returns [`TakeOutcome::Busy`] after
     /// that, or if too many tasks wait.
-    pub async fn take_in_turn(&self, claims: &[Claim], wait_max: Duration) -> Take {
+    pub async fn take_in_turn(&self, claims: &[CounterClaim], wait_max: Duration) -> TakeOutcome {
         match self.take(claims) {
-            Take::Busy => {}
+            TakeOutcome::Busy => {}
             other => return other,
         }
         let Ok(_place) = self.shared.waiting.try_acquire() else {
-            return Take::Busy;
+            return TakeOutcome::Busy;
         };
         let turn = async {
             loop {
                 // Registered before the attempt, so that a ticket settled in between wakes this task.
                 let settled = self.shared.settled.notified();
                 match self.take(claims) {
-                    Take::Busy => settled.await,
+                    TakeOutcome::Busy => settled.await,
                     other => return other,
                 }
             }
         };
         let taken = tokio::time::timeout(wait_max, turn).await;
-        taken.unwrap_or(Take::Busy)
+        taken.unwrap_or(TakeOutcome::Busy)
     }
 
     /// Forgets everything counted under these keys.
@@ -239,22 +239,22 @@ impl Counters {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CounterState> {
         self.shared.lock()
     }
 }
 
 /// Splits claims into those that may be shown to callers, and silent ones.
-fn parted(claims: &[Claim]) -> (Vec<Claim>, Vec<Claim>) {
+fn parted(claims: &[CounterClaim]) -> (Vec<CounterClaim>, Vec<CounterClaim>) {
     claims.iter().copied().partition(|claim| !claim.is_silent)
 }
 
-impl Shared {
-    fn now(&self) -> Micros {
+impl SharedCounters {
+    fn now(&self) -> ClockMicros {
         micros(self.clock.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CounterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -268,18 +268,18 @@ impl fmt::Debug for Counters {
     }
 }
 
-impl State {
-    fn limit(&self, claims: &[Claim], now: Micros) -> Option<Limit> {
+impl CounterState {
+    fn limit(&self, claims: &[CounterClaim], now: ClockMicros) -> Option<ReachedLimit> {
         let waits = claims.iter().filter_map(|claim| {
             let wait = self.cells.get(&claim.key)?.cell.wait(claim.rule, now);
             (0 < wait).then_some((wait, claim))
         });
         let (wait, claim) = waits.max_by_key(|(wait, _)| *wait)?;
         let (quota, window) = match claim.rule {
-            Rule::Window { max, window } => (max, window),
-            Rule::Row { free, pause_max } => (free, pause_max),
+            LimitRule::Window { max, window } => (max, window),
+            LimitRule::Row { free, pause_max } => (free, pause_max),
         };
-        Some(Limit {
+        Some(ReachedLimit {
             policy: claim.policy,
             quota,
             window,
@@ -288,10 +288,10 @@ impl State {
     }
 
     /// Whether attempts in flight hold the last places of a counter, so that it is not known yet whether it is full.
-    fn is_held(&self, claim: &Claim, now: Micros) -> bool {
+    fn is_held(&self, claim: &CounterClaim, now: ClockMicros) -> bool {
         let places = match claim.rule {
-            Rule::Window { max, .. } => max,
-            Rule::Row { free, .. } => free,
+            LimitRule::Window { max, .. } => max,
+            LimitRule::Row { free, .. } => free,
         };
         self.cells.get(&claim.key).is_some_and(|stored| {
             let counted = stored.cell.count(now);
@@ -299,22 +299,25 @@ impl State {
         })
     }
 
-    fn has_room(&self, claims: &[Claim], keys_max: usize) -> bool {
-        let is_new = |claim: &&Claim| !self.cells.contains_key(&claim.key);
+    fn has_room(&self, claims: &[CounterClaim], keys_max: usize) -> bool {
+        let is_new = |claim: &&CounterClaim| !self.cells.contains_key(&claim.key);
         self.cells.len() + claims.iter().filter(is_new).count() <= keys_max
     }
 
-    fn hold(&mut self, claim: &Claim) {
-        let stored = self.cells.entry(claim.key).or_insert_with(|| Stored {
-            cell: Cell::new(claim.rule),
-            under_way: 0,
-            is_kept: false,
-        });
+    fn hold(&mut self, claim: &CounterClaim) {
+        let stored = self
+            .cells
+            .entry(claim.key)
+            .or_insert_with(|| StoredCounter {
+                cell: CounterCell::new(claim.rule),
+                under_way: 0,
+                is_kept: false,
+            });
         stored.under_way = stored.under_way.saturating_add(1);
     }
 
     /// Counts a hit for an attempt that holds a place.
-    fn hit(&mut self, claim: &Claim, now: Micros) {
+    fn hit(&mut self, claim: &CounterClaim, now: ClockMicros) {
         if let Some(stored) = self.cells.get_mut(&claim.key) {
             stored.cell.hit(claim.rule, now);
             self.changed.insert(claim.key);
@@ -331,7 +334,7 @@ impl State {
             return;
         }
         let end = stored.cell.end();
-        if end == Micros::MIN {
+        if end == ClockMicros::MIN {
             self.remove(*key);
         } else {
             self.due.push(Reverse((end, *key)));
@@ -373,7 +376,7 @@ impl State {
     }
 
     /// Removes at most `count` expired cells.
-    fn sweep(&mut self, now: Micros, count: usize) {
+    fn sweep(&mut self, now: ClockMicros, count: usize) {
         for _ in 0..count {
             let key = match self.due.peek() {
                 Some(Reverse((end, key))) if *end <= now => *key,

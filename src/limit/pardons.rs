@@ -15,12 +15,12 @@ use crate::model::account::Digest;
 const PARDONS_MAX: u64 = 10_000;
 
 /// The pardons since the start, by the key that was pardoned.
-pub struct Pardons {
+pub struct CounterEpochs {
     given: Cache<Digest, u64>,
     next: AtomicU64,
 }
 
-impl Pardons {
+impl CounterEpochs {
     pub(super) fn new() -> Self {
         Self {
             given: Cache::new(PARDONS_MAX),
@@ -42,7 +42,7 @@ impl Pardons {
     }
 }
 
-impl fmt::Debug for Pardons {
+impl fmt::Debug for CounterEpochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pardons").finish_non_exhaustive()
     }

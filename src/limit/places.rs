@@ -11,21 +11,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 /// Limits concurrency, in total and per key, so that one key cannot starve all others.
 ///
 /// Waiters are served in order. Only keys that hold a place or wait for one are remembered.
-pub struct Places<K> {
+pub struct SharedSlots<K> {
     all: Semaphore,
     each: usize,
     shares: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
 /// A place, held until dropped.
-pub struct Place<'a, K: Eq + Hash> {
+pub struct Slot<'a, K: Eq + Hash> {
     _of_all: SemaphorePermit<'a>,
     _of_share: OwnedSemaphorePermit,
     // Declared after the permit, which refers to the share's semaphore too.
-    _share: Share<'a, K>,
+    _share: KeyShare<'a, K>,
 }
 
-impl<K: Eq + Hash + Clone> Places<K> {
+impl<K: Eq + Hash + Clone> SharedSlots<K> {
     /// Creates `all` places, of which one key gets at most `each`.
     #[must_use]
     pub fn new(all: usize, each: usize) -> Self {
@@ -37,7 +37,7 @@ impl<K: Eq + Hash + Clone> Places<K> {
     }
 
     /// Takes a place under a key as soon as one is free; returns `None` after `wait_max`.
-    pub async fn take(&self, key: K, wait_max: Duration) -> Option<Place<'_, K>> {
+    pub async fn take(&self, key: K, wait_max: Duration) -> Option<Slot<'_, K>> {
         let share = self.share(key);
         let taken = async {
             // The share comes first, so that waiting for it blocks no place for others.
@@ -46,19 +46,19 @@ impl<K: Eq + Hash + Clone> Places<K> {
             Some((of_share.ok()?, of_all.ok()?))
         };
         let (of_share, of_all) = tokio::time::timeout(wait_max, taken).await.ok()??;
-        Some(Place {
+        Some(Slot {
             _of_all: of_all,
             _of_share: of_share,
             _share: share,
         })
     }
 
-    fn share(&self, key: K) -> Share<'_, K> {
+    fn share(&self, key: K) -> KeyShare<'_, K> {
         let mut shares = self.lock();
         let share = shares.entry(key.clone());
         let semaphore = Arc::clone(share.or_insert_with(|| Arc::new(Semaphore::new(self.each))));
         drop(shares);
-        Share {
+        KeyShare {
             places: self,
             key,
             semaphore: Some(semaphore),
@@ -66,13 +66,13 @@ impl<K: Eq + Hash + Clone> Places<K> {
     }
 }
 
-impl<K> Places<K> {
+impl<K> SharedSlots<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Semaphore>>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K> fmt::Debug for Places<K> {
+impl<K> fmt::Debug for SharedSlots<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Places")
             .field("free", &self.all.available_permits())
@@ -81,13 +81,13 @@ impl<K> fmt::Debug for Places<K> {
 }
 
 /// A key's share; the key is remembered as long as one of these exists.
-struct Share<'a, K: Eq + Hash> {
-    places: &'a Places<K>,
+struct KeyShare<'a, K: Eq + Hash> {
+    places: &'a SharedSlots<K>,
     key: K,
     semaphore: Option<Arc<Semaphore>>,
 }
 
-impl<K: Eq + Hash> Drop for Share<'_, K> {
+impl<K: Eq + Hash> Drop for KeyShare<'_, K> {
     fn drop(&mut self) {
         let mut shares = self.places.lock();
         // Shares are created and dropped only under the lock, so 2 means: the map's and this one.
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_key_has_its_share_and_others_theirs() {
-        let places = Places::new(4, 2);
+        let places = SharedSlots::new(4, 2);
         let first = places.take("a", SOON).await.unwrap();
         let _second = places.take("a", SOON).await.unwrap();
         assert!(places.take("a", SOON).await.is_none(), "its share is taken");
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_served_as_soon_as_a_place_is_free() {
-        let places = Places::new(1, 1);
+        let places = SharedSlots::new(1, 1);
         let first = places.take("a", SOON).await.unwrap();
         let waits = places.take("a", Duration::from_mins(1));
         let (second, ()) = tokio::join!(waits, async { drop(first) });
@@ -133,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_forgotten_with_their_last_place() {
-        let places = Places::new(2, 1);
+        let places = SharedSlots::new(2, 1);
         for round in 0..100 {
             let place = places.take(round, SOON).await.unwrap();
             assert!(places.take(round, Duration::ZERO).await.is_none());

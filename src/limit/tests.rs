@@ -7,10 +7,10 @@ fn key(number: u8) -> Digest {
     Digest([number; 32])
 }
 
-fn claim(number: u8) -> Claim {
-    Claim {
+fn claim(number: u8) -> CounterClaim {
+    CounterClaim {
         key: key(number),
-        rule: Rule::Window {
+        rule: LimitRule::Window {
             max: 2,
             window: Duration::from_secs(10),
         },
@@ -20,15 +20,15 @@ fn claim(number: u8) -> Claim {
     }
 }
 
-fn silent(number: u8) -> Claim {
-    Claim {
+fn silent(number: u8) -> CounterClaim {
+    CounterClaim {
         is_silent: true,
         ..claim(number)
     }
 }
 
-fn given_back(number: u8) -> Claim {
-    Claim {
+fn given_back(number: u8) -> CounterClaim {
+    CounterClaim {
         on_success: OnSuccess::GiveBack,
         ..claim(number)
     }
@@ -43,14 +43,14 @@ fn counters(clock: &Arc<ManualClock>, keys_max: usize) -> Counters {
 }
 
 /// Counts one hit.
-fn hit(counters: &Counters, claims: &[Claim]) {
+fn hit(counters: &Counters, claims: &[CounterClaim]) {
     taken(counters, claims).0.failed();
 }
 
 /// Holds a place and returns the ticket and whether it was shadowed.
-fn taken(counters: &Counters, claims: &[Claim]) -> (Ticket, bool) {
+fn taken(counters: &Counters, claims: &[CounterClaim]) -> (Ticket, bool) {
     match counters.take(claims) {
-        Take::Taken {
+        TakeOutcome::Taken {
             ticket,
             is_shadowed,
         } => (ticket, is_shadowed),
@@ -58,7 +58,7 @@ fn taken(counters: &Counters, claims: &[Claim]) -> (Ticket, bool) {
     }
 }
 
-fn wait_s(counters: &Counters, claims: &[Claim]) -> Option<u64> {
+fn wait_s(counters: &Counters, claims: &[CounterClaim]) -> Option<u64> {
     counters.limit(claims).map(|limit| limit.wait.as_secs())
 }
 
@@ -69,10 +69,10 @@ fn all_is_counted_or_nothing() {
     hit(&counters, &[claim(1)]);
     hit(&counters, &[claim(1)]);
     clock.advance(Duration::from_secs(3));
-    let Take::Over(limit) = counters.take(&[claim(2), claim(1)]) else {
+    let TakeOutcome::Over(limit) = counters.take(&[claim(2), claim(1)]) else {
         panic!("not over");
     };
-    let expected = Limit {
+    let expected = ReachedLimit {
         policy: POLICY,
         quota: 2,
         window: Duration::from_secs(10),
@@ -98,7 +98,7 @@ fn a_silent_counter_shadows_and_counts_no_further() {
     }
     assert!(matches!(
         counters.take(&[claim(2), silent(9)]),
-        Take::Over(_)
+        TakeOutcome::Over(_)
     ));
     clock.advance(Duration::from_secs(5));
     assert_eq!(wait_s(&counters, &[silent(9)]), None);
@@ -111,7 +111,7 @@ async fn who_finds_all_places_held_waits_for_them() {
     let claims = [claim(1), given_back(2), silent(9)];
     let (first, _) = taken(&counters, &claims);
     let (second, _) = taken(&counters, &claims);
-    assert!(matches!(counters.take(&claims), Take::Busy));
+    assert!(matches!(counters.take(&claims), TakeOutcome::Busy));
     assert_eq!(wait_s(&counters, &claims), None);
     let waiting = tokio::spawn({
         let counters = Arc::clone(&counters);
@@ -119,15 +119,15 @@ async fn who_finds_all_places_held_waits_for_them() {
     });
     tokio::task::yield_now().await;
     assert!(first.succeeded());
-    let Take::Taken { ticket, .. } = waiting.await.unwrap() else {
+    let TakeOutcome::Taken { ticket, .. } = waiting.await.unwrap() else {
         panic!("not taken");
     };
     // Failures are counted, and a waiter gets no place beyond the last.
     ticket.failed();
     second.failed();
-    assert!(matches!(counters.take(&claims), Take::Over(_)));
+    assert!(matches!(counters.take(&claims), TakeOutcome::Over(_)));
     let over = counters.take_in_turn(&claims, Duration::from_mins(1)).await;
-    assert!(matches!(over, Take::Over(_)));
+    assert!(matches!(over, TakeOutcome::Over(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,12 +136,12 @@ async fn a_wait_is_bounded_in_time_and_number() {
     let claims = [claim(1)];
     let _held = [taken(&counters, &claims), taken(&counters, &claims)];
     let busy = counters.take_in_turn(&claims, Duration::from_secs(2)).await;
-    assert!(matches!(busy, Take::Busy));
+    assert!(matches!(busy, TakeOutcome::Busy));
     let places = counters.shared.waiting.try_acquire_many(256).unwrap();
     let wait_max = Duration::MAX;
     assert!(matches!(
         counters.take_in_turn(&claims, wait_max).await,
-        Take::Busy
+        TakeOutcome::Busy
     ));
     drop(places);
 }
@@ -172,11 +172,11 @@ fn a_row_waits_for_those_under_way_where_a_pause_would_follow() {
     let counters = counters(&clock(), 9);
     let (first, _) = taken(&counters, &[row(2)]);
     let (second, _) = taken(&counters, &[row(2)]);
-    assert!(matches!(counters.take(&[row(2)]), Take::Busy));
+    assert!(matches!(counters.take(&[row(2)]), TakeOutcome::Busy));
     first.failed();
-    assert!(matches!(counters.take(&[row(2)]), Take::Busy));
+    assert!(matches!(counters.take(&[row(2)]), TakeOutcome::Busy));
     second.failed();
-    assert!(matches!(counters.take(&[row(2)]), Take::Over(_)));
+    assert!(matches!(counters.take(&[row(2)]), TakeOutcome::Over(_)));
 }
 
 #[test]
@@ -244,13 +244,19 @@ fn a_full_table_refuses_new_keys_and_evicts_none() {
     let clock = clock();
     let counters = counters(&clock, 3);
     hit(&counters, &[claim(1), claim(2)]);
-    assert!(matches!(counters.take(&[claim(3), claim(4)]), Take::Full));
-    assert!(matches!(counters.take(&[claim(3), claim(4)]), Take::Full));
+    assert!(matches!(
+        counters.take(&[claim(3), claim(4)]),
+        TakeOutcome::Full
+    ));
+    assert!(matches!(
+        counters.take(&[claim(3), claim(4)]),
+        TakeOutcome::Full
+    ));
     hit(&counters, &[claim(3)]);
-    assert!(matches!(counters.take(&[claim(4)]), Take::Full));
+    assert!(matches!(counters.take(&[claim(4)]), TakeOutcome::Full));
     // Known keys continue to be counted.
     hit(&counters, &[claim(1), claim(2), claim(3)]);
-    assert!(matches!(counters.take(&[claim(1)]), Take::Over(_)));
+    assert!(matches!(counters.take(&[claim(1)]), TakeOutcome::Over(_)));
     // Expired keys make room.
     clock.advance(Duration::from_secs(11));
     hit(&counters, &[claim(4), claim(5), claim(6)]);
@@ -271,8 +277,8 @@ fn entries_of_cells_that_are_gone_do_not_pile_up() {
 #[test]
 fn of_two_hundred_at_once_as_many_as_allowed_are_taken() {
     let counters = counters(&clock(), 9);
-    let claims = [Claim {
-        rule: Rule::Window {
+    let claims = [CounterClaim {
+        rule: LimitRule::Window {
             max: 5,
             window: Duration::from_secs(10),
         },
@@ -281,7 +287,7 @@ fn of_two_hundred_at_once_as_many_as_allowed_are_taken() {
     let mut count = 0;
     std::thread::scope(|scope| {
         let take = || {
-            let is_taken = |_: &u32| matches!(counters.take(&claims), Take::Taken { .. });
+            let is_taken = |_: &u32| matches!(counters.take(&claims), TakeOutcome::Taken { .. });
             (0..50).filter(is_taken)
         };
         let threads: Vec<_> = (0..4)
@@ -294,9 +300,9 @@ fn of_two_hundred_at_once_as_many_as_allowed_are_taken() {
     assert_eq!(count, 5);
 }
 
-fn row(free: u32) -> Claim {
-    Claim {
-        rule: Rule::Row {
+fn row(free: u32) -> CounterClaim {
+    CounterClaim {
+        rule: LimitRule::Row {
             free,
             pause_max: Duration::from_mins(1),
         },

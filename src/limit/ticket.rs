@@ -3,19 +3,19 @@
 use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
-use crate::limit::{Claim, OnSuccess, Shared, State, parted};
+use crate::limit::{CounterClaim, CounterState, OnSuccess, SharedCounters, parted};
 
 /// The places that one [`crate::limit::Counters::take`] holds.
 #[must_use]
 pub struct Ticket {
     /// Empty once settled.
-    claims: Vec<Claim>,
-    shared: Arc<Shared>,
+    claims: Vec<CounterClaim>,
+    shared: Arc<SharedCounters>,
 }
 
 impl Ticket {
     /// Creates the ticket of claims that hold a place.
-    pub(super) fn new(claims: Vec<Claim>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(claims: Vec<CounterClaim>, shared: Arc<SharedCounters>) -> Self {
         Self { claims, shared }
     }
 
@@ -55,7 +55,7 @@ impl Ticket {
         drop(self);
     }
 
-    fn release(&self, mut state: MutexGuard<'_, State>, claims: &[Claim]) {
+    fn release(&self, mut state: MutexGuard<'_, CounterState>, claims: &[CounterClaim]) {
         for claim in claims {
             state.release(&claim.key);
         }

@@ -10,7 +10,7 @@ use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use zeroize::Zeroizing;
 
 use crate::crypto::token;
-use crate::mail::letter::Letter;
+use crate::mail::letter::OutgoingMessage;
 use crate::mail::template::Text;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;
@@ -34,7 +34,7 @@ pub(crate) fn build(
     to: &EmailAddress,
     text: &Text,
     now: Timestamp,
-) -> Result<Letter, &'static str> {
+) -> Result<OutgoingMessage, &'static str> {
     let to = carried(to).ok_or("the recipient's address is none that a mail can carry")?;
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or_default());
     let id = format!("<{}@{}>", token::draw_jti(), from.email.domain());
@@ -67,7 +67,7 @@ pub(crate) fn build(
         return Err("the message is too long");
     }
     let message = std::str::from_utf8(&bytes).map_err(|_| "the message is no text")?;
-    Ok(Letter {
+    Ok(OutgoingMessage {
         from: from.email.to_string(),
         to: to.to_string(),
         message: Zeroizing::new(message.to_owned()),

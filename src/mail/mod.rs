@@ -12,7 +12,7 @@ pub mod transport;
 
 use async_trait::async_trait;
 
-pub use crate::mail::letter::Letter;
+pub use crate::mail::letter::OutgoingMessage;
 pub use crate::mail::post::check;
 use crate::model::account::EmailAddress;
 use crate::model::clock::Timestamp;

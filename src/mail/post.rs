@@ -15,7 +15,7 @@ use crate::config::MailSettings;
 use crate::crypto::key_file::KeyFileError;
 use crate::crypto::seal::SealKey;
 use crate::crypto::token;
-use crate::mail::letter::Letter;
+use crate::mail::letter::OutgoingMessage;
 use crate::mail::template::Templates;
 use crate::mail::transport::{self, Transport};
 use crate::mail::{Mail, MailError, Mailer, message};
@@ -128,8 +128,8 @@ impl Post {
 
     /// Opens a mail of the outbox; `None`: it was sealed with another key.
     #[must_use]
-    pub fn open_mail(&self, mail: &QueuedMail) -> Option<Letter> {
-        Letter::open(&self.key, &mail.id, &mail.sealed)
+    pub fn open_mail(&self, mail: &QueuedMail) -> Option<OutgoingMessage> {
+        OutgoingMessage::open(&self.key, &mail.id, &mail.sealed)
     }
 
     /// Takes the queue of the delivery; `None`: another delivery has it.

@@ -98,7 +98,7 @@ impl Role {
     /// Whether only the gateway assigns this role: `admin`, `user`, `pwchange` and every text that reads as a role on a
     /// declared resource, each in any case, since an upstream may fold case.
     #[must_use]
-    pub fn is_reserved(&self, resources: &[Name], ladder: &Ladder) -> bool {
+    pub fn is_reserved(&self, resources: &[Name], ladder: &LevelOrder) -> bool {
         let text = self.as_str();
         let is_fixed = [Self::ADMIN, Self::USER, Self::PWCHANGE]
             .iter()
@@ -128,13 +128,13 @@ impl Scope {
 
 /// The declared levels, lowest first, at most 32. The lowest level yields no role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ladder(Arc<[Name]>);
+pub struct LevelOrder(Arc<[Name]>);
 
 /// The position of a level in the ladder: 0 is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rank(pub u8);
+pub struct LevelRank(pub u8);
 
-impl Ladder {
+impl LevelOrder {
     /// Builds a ladder from level names, lowest first.
     ///
     /// # Errors
@@ -149,19 +149,19 @@ impl Ladder {
 
     /// Returns the rank of a level; `None` if it is not, or no longer, declared.
     #[must_use]
-    pub fn rank(&self, level: &str) -> Option<Rank> {
+    pub fn rank(&self, level: &str) -> Option<LevelRank> {
         let place = self.0.iter().position(|name| name.as_str() == level)?;
-        u8::try_from(place).ok().map(Rank)
+        u8::try_from(place).ok().map(LevelRank)
     }
 
     /// Returns the levels whose roles a membership at `rank` yields: that level and all below it down to the second.
-    pub fn yielded(&self, rank: Rank) -> impl Iterator<Item = &Name> {
+    pub fn yielded(&self, rank: LevelRank) -> impl Iterator<Item = &Name> {
         self.0.iter().take(usize::from(rank.0) + 1).skip(1)
     }
 
     /// Returns the name of the level at a rank.
     #[must_use]
-    pub fn name(&self, rank: Rank) -> Option<&Name> {
+    pub fn name(&self, rank: LevelRank) -> Option<&Name> {
         self.0.get(usize::from(rank.0))
     }
 
@@ -195,7 +195,7 @@ pub struct ResourceRole {
     /// The resource's id: everything between resource kind and level, dashes included.
     pub id: ResourceId,
     /// The level's rank in the ladder.
-    pub rank: Rank,
+    pub rank: LevelRank,
     /// `true`: this level only, as in a foreign claim; `false`: also every yielding level below.
     pub exact: bool,
 }
@@ -205,7 +205,7 @@ impl ResourceRole {
     ///
     /// A role that parses has the reserved form.
     #[must_use]
-    pub fn parse(text: &str, resources: &[Name], ladder: &Ladder) -> Option<Self> {
+    pub fn parse(text: &str, resources: &[Name], ladder: &LevelOrder) -> Option<Self> {
         let (resource, rest) = text.split_once('-')?;
         let (id, level) = rest.rsplit_once('-')?;
         let resource = resources.iter().find(|name| name.as_str() == resource)?;
@@ -218,7 +218,7 @@ impl ResourceRole {
     }
 
     /// Whether a text has the form `<resource>-<anything>-<level>` with a declared resource and level, in any case.
-    fn reads_as_one(text: &str, resources: &[Name], ladder: &Ladder) -> bool {
+    fn reads_as_one(text: &str, resources: &[Name], ladder: &LevelOrder) -> bool {
         let Some((resource, rest)) = text.split_once('-') else {
             return false;
         };
@@ -231,9 +231,9 @@ impl ResourceRole {
     /// Converts a membership; `None` if its resource or level is no longer declared, or if the level is the lowest,
     /// which yields no role.
     #[must_use]
-    pub fn of(membership: &Membership, resources: &[Name], ladder: &Ladder) -> Option<Self> {
+    pub fn of(membership: &Membership, resources: &[Name], ladder: &LevelOrder) -> Option<Self> {
         let rank = ladder.rank(membership.level.as_str())?;
-        let yields = Rank(0) < rank && resources.contains(&membership.resource);
+        let yields = LevelRank(0) < rank && resources.contains(&membership.resource);
         yields.then(|| Self {
             resource: membership.resource.clone(),
             id: membership.id.clone(),
@@ -243,7 +243,7 @@ impl ResourceRole {
     }
 
     /// Returns the names of its roles, lowest level first.
-    pub fn names<'a>(&'a self, ladder: &'a Ladder) -> impl Iterator<Item = RoleName<'a>> {
+    pub fn names<'a>(&'a self, ladder: &'a LevelOrder) -> impl Iterator<Item = RoleName<'a>> {
         let alone = self.exact.then(|| ladder.name(self.rank)).flatten();
         let all = (!self.exact).then(|| ladder.yielded(self.rank));
         alone
@@ -334,7 +334,7 @@ pub enum RoleTemplate {
         /// The name of the path capture that holds the id.
         capture: String,
         /// The required level.
-        rank: Rank,
+        rank: LevelRank,
         /// The template as written, for `explain` and errors.
         text: Arc<str>,
     },
@@ -357,8 +357,8 @@ mod tests {
         list.iter().map(|text| Name::parse(text).unwrap()).collect()
     }
 
-    fn ladder() -> Ladder {
-        Ladder::new(names(&["public", "invitee", "member", "manager", "secret"])).unwrap()
+    fn ladder() -> LevelOrder {
+        LevelOrder::new(names(&["public", "invitee", "member", "manager", "secret"])).unwrap()
     }
 
     #[test]
@@ -472,7 +472,7 @@ mod tests {
                 RoleTemplate::Resource {
                     resource: Name::parse("list").unwrap(),
                     capture: "id".to_owned(),
-                    rank: Rank(2),
+                    rank: LevelRank(2),
                     text: "list-{id}-member".into(),
                 },
             ],

@@ -108,14 +108,14 @@ const SHORTEST_OVERRIDE: &[u8] = b"x-http-method";
 /// A name in the form for comparison: lower case, one `-` for each run of bytes that are neither letter nor digit, and
 /// none at the ends. CGI and its successors may map all these spellings to one variable.
 #[derive(Clone, Copy, Debug)]
-pub struct Folded {
+pub struct FoldedName {
     bytes: [u8; NAME_BYTES_MAX],
     len: usize,
     is_cut: bool,
     is_as_written: bool,
 }
 
-impl Folded {
+impl FoldedName {
     /// Folds a name.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
@@ -208,7 +208,7 @@ pub fn is_method_override(name: &[u8]) -> bool {
     };
     may_be
         && SHORTEST_OVERRIDE.len() <= name.len()
-        && Folded::of(name)
+        && FoldedName::of(name)
             .whole()
             .is_some_and(|name| METHOD_OVERRIDES.contains(&name))
 }
@@ -236,7 +236,7 @@ mod tests {
                 &[byte],
             ]
             .concat();
-            let folded = Folded::of(&name);
+            let folded = FoldedName::of(&name);
             let is_separator = !byte.is_ascii_alphanumeric();
             assert_eq!(
                 folded.whole() == Some(b"x-auth-uid"),
@@ -246,10 +246,10 @@ mod tests {
             assert_eq!(folded.is_of_family(), is_separator, "{byte}");
             assert!(!(is_separator && folded.is_as_written()), "{byte}");
         }
-        assert!(Folded::of(b"X-Auth-Uid").is_as_written());
+        assert!(FoldedName::of(b"X-Auth-Uid").is_as_written());
         for disguised in ["-x-auth", "x-auth-", "x--auth", "x_auth", "x.auth"] {
             assert!(
-                !Folded::of(disguised.as_bytes()).is_as_written(),
+                !FoldedName::of(disguised.as_bytes()).is_as_written(),
                 "{disguised}"
             );
         }
@@ -281,7 +281,11 @@ mod tests {
             (&"x".repeat(200), false),
         ];
         for (name, wanted) in cases {
-            assert_eq!(Folded::of(name.as_bytes()).is_of_family(), wanted, "{name}");
+            assert_eq!(
+                FoldedName::of(name.as_bytes()).is_of_family(),
+                wanted,
+                "{name}"
+            );
         }
     }
 
@@ -303,7 +307,7 @@ mod tests {
             ("Client-Cert", true),
         ];
         for (name, wanted) in cases {
-            let folded = Folded::of(name.as_bytes());
+            let folded = FoldedName::of(name.as_bytes());
             assert_eq!(folded.is_never_the_callers(), wanted, "{name}");
         }
     }

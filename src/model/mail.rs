@@ -15,7 +15,7 @@ pub struct QueuedMail {
     /// The mail's id, to which the seal is bound.
     pub id: MailId,
     /// Sender, recipient and message.
-    pub sealed: Sealed,
+    pub sealed: SealedMail,
     /// Time of creation.
     pub created: Timestamp,
     /// Not sent from this time on: the expiry of the token in it.
@@ -30,21 +30,21 @@ pub struct QueuedMail {
 
 /// Bytes that are encrypted with a key of the store.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sealed(pub Vec<u8>);
+pub struct SealedMail(pub Vec<u8>);
 
-impl fmt::Debug for Sealed {
+impl fmt::Debug for SealedMail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed({} bytes)", self.0.len())
     }
 }
 
-impl Serialize for Sealed {
+impl Serialize for SealedMail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(&self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Sealed {
+impl<'de> Deserialize<'de> for SealedMail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = STANDARD.decode(text);
@@ -69,11 +69,11 @@ mod tests {
 
     #[test]
     fn what_is_sealed_comes_back_and_is_not_shown() {
-        let sealed = Sealed(vec![0, 1, 254, 255]);
+        let sealed = SealedMail(vec![0, 1, 254, 255]);
         let text = serde_json::to_string(&sealed).unwrap();
         assert_eq!(text, "\"AAH+/w==\"");
-        assert_eq!(serde_json::from_str::<Sealed>(&text).unwrap(), sealed);
-        assert!(serde_json::from_str::<Sealed>("\"*\"").is_err());
+        assert_eq!(serde_json::from_str::<SealedMail>(&text).unwrap(), sealed);
+        assert!(serde_json::from_str::<SealedMail>("\"*\"").is_err());
         assert_eq!(format!("{sealed:?}"), "Sealed(4 bytes)");
     }
 }

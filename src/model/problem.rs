@@ -11,7 +11,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 const TYPE_PREFIX: &str = "urn:doorward:problem:";
 
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'a str,
@@ -43,7 +43,7 @@ pub fn problem_json_with_detail(
     request_id: RequestId,
     detail: Option<&str>,
 ) -> String {
-    let problem = Problem {
+    let problem = ProblemDocument {
         kind: format!("{TYPE_PREFIX}{code}"),
         title,
         status,

@@ -24,11 +24,11 @@ pub struct RoleSource {
 
 /// A path and query with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetTemplate(Vec<Piece>);
+pub struct TargetTemplate(Vec<TemplatePiece>);
 
 /// A piece of a [`TargetTemplate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum TemplatePiece {
     /// Fixed text.
     Literal(String),
     /// The uid.
@@ -59,12 +59,12 @@ impl TargetTemplate {
                 return None;
             }
             if !before.is_empty() {
-                pieces.push(Piece::Literal(before.to_owned()));
+                pieces.push(TemplatePiece::Literal(before.to_owned()));
             }
             pieces.push(match name {
-                "uid" => Piece::Uid,
-                "resource" => Piece::Resource,
-                "id" => Piece::Id,
+                "uid" => TemplatePiece::Uid,
+                "resource" => TemplatePiece::Resource,
+                "id" => TemplatePiece::Id,
                 _ => return None,
             });
             rest = after;
@@ -73,14 +73,14 @@ impl TargetTemplate {
             return None;
         }
         if !rest.is_empty() {
-            pieces.push(Piece::Literal(rest.to_owned()));
+            pieces.push(TemplatePiece::Literal(rest.to_owned()));
         }
         Some(Self(pieces))
     }
 
     /// Whether the template has this placeholder.
     #[must_use]
-    pub fn has(&self, piece: &Piece) -> bool {
+    pub fn has(&self, piece: &TemplatePiece) -> bool {
         self.0.contains(piece)
     }
 
@@ -91,10 +91,10 @@ impl TargetTemplate {
         let mut target = String::new();
         for piece in &self.0 {
             match piece {
-                Piece::Literal(text) => target.push_str(text),
-                Piece::Uid => push_encoded(&mut target, uid),
-                Piece::Resource => push_encoded(&mut target, resource),
-                Piece::Id => push_encoded(&mut target, id),
+                TemplatePiece::Literal(text) => target.push_str(text),
+                TemplatePiece::Uid => push_encoded(&mut target, uid),
+                TemplatePiece::Resource => push_encoded(&mut target, resource),
+                TemplatePiece::Id => push_encoded(&mut target, id),
             }
         }
         target
@@ -159,6 +159,6 @@ mod tests {
             assert_eq!(TargetTemplate::parse(bad), None, "{bad}");
         }
         let bare = TargetTemplate::parse("/{uid}").unwrap();
-        assert!(bare.has(&Piece::Uid) && !bare.has(&Piece::Id));
+        assert!(bare.has(&TemplatePiece::Uid) && !bare.has(&TemplatePiece::Id));
     }
 }

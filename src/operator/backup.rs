@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::operator::control::{Reply, StoreCommand};
 use crate::snapshot::Services;
-use crate::store::backup::{BackupError, Backups, Contents, Made};
+use crate::store::backup::{BackupContents, BackupError, Backups, FinishedBackup};
 use crate::store::error::StoreError;
 use crate::store::key_files::KeyFinding;
 use crate::store::sled::Findings;
@@ -69,7 +69,7 @@ async fn make(
     backups: &Arc<Backups>,
     services: &Services,
     to: Option<PathBuf>,
-) -> Result<Made, BackupError> {
+) -> Result<FinishedBackup, BackupError> {
     let is_own = to.is_none();
     let now = services.clock.now();
     let made = blocking(backups, move |backups| match to {
@@ -149,7 +149,7 @@ pub(crate) fn add_key_files(findings: &mut Findings, looked: &[KeyFinding]) {
     }
 }
 
-fn told_made(made: &Made) -> Value {
+fn told_made(made: &FinishedBackup) -> Value {
     let mut told = json!({ "file": made.path, "bytes": made.bytes });
     put_contents(&mut told, &made.contents);
     if !made.removed.is_empty() {
@@ -161,7 +161,7 @@ fn told_made(made: &Made) -> Value {
     told
 }
 
-pub(crate) fn put_contents(told: &mut Value, contents: &Contents) {
+pub(crate) fn put_contents(told: &mut Value, contents: &BackupContents) {
     put(told, "as_of", json!(contents.as_of.to_rfc3339()));
     put(told, "records", json!(contents.records));
     put(told, "key_files", json!(contents.key_files.join(" ")));

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::config::{Config, StoreEngine};
 use crate::issuer::refresh;
-use crate::mail::delivery::{self, Scope};
+use crate::mail::delivery::{self, DeliveryScope};
 use crate::operator::control::{Command, Reply, Touch};
 use crate::operator::place::{Owner, PlaceError};
 use crate::operator::{AppError, execute, import, key_files, place, socket};
 use crate::process::{OpenOutput, load, start};
-use crate::snapshot::services::{self, OpenError, Records};
+use crate::snapshot::services::{self, OpenError, StoreAccess};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
 use crate::telemetry::output::Output;
@@ -40,7 +40,7 @@ pub fn command(path: &Path, command: Command, tell: fn(&str)) -> Result<Reply, A
     let other = place::other_owner(&dir);
     let carried_out = place::as_owner(&dir, || {
         let runtime = start(&mut Builder::new_current_thread())?;
-        let ended = runtime.block_on(carry_out(config, command, &Teller { tell, other }));
+        let ended = runtime.block_on(carry_out(config, command, &StoreNotice { tell, other }));
         import::clear(&dir);
         ended
     });
@@ -55,13 +55,13 @@ pub(crate) fn ask(config: &Config, command: &Command) -> Result<Option<Reply>, A
 }
 
 /// Tells the operator which store a command works on.
-struct Teller {
+struct StoreNotice {
     tell: fn(&str),
     /// As whom it works, if not as the operator.
     other: Option<Owner>,
 }
 
-impl Teller {
+impl StoreNotice {
     fn worked_on(&self, config: &Config, touch: Touch, how: &str) {
         if matches!(touch, Touch::Writes | Touch::Begins) {
             let dir = config.store.path.display();
@@ -84,7 +84,7 @@ impl Teller {
 async fn carry_out(
     config: Config,
     mut command: Command,
-    teller: &Teller,
+    teller: &StoreNotice,
 ) -> Result<Reply, AppError> {
     let (touch, socket) = (command.touch(), socket::path_in(&config.store.path));
     let by_gateway = "through the gateway that runs";
@@ -103,21 +103,21 @@ async fn carry_out(
         return Ok(reply);
     }
     let records = place::records(&config, touch)?;
-    let is_new = records == Records::Made && !place::holds_store(&config.store.path)?;
+    let is_new = records == StoreAccess::Made && !place::holds_store(&config.store.path)?;
     if is_new {
         refuse_second_store(&config).await?;
     }
     // No gateway runs, so this process tells what it does.
     let output = OpenOutput::for_command(&config)?;
     let services = match open(&config, (records, &output.0), &socket, &mut command).await? {
-        Opened::Here(services) => *services,
-        Opened::ByGateway(reply) => {
+        CommandOutcome::Here(services) => *services,
+        CommandOutcome::ByGateway(reply) => {
             teller.worked_on(&config, touch, by_gateway);
             return Ok(reply);
         }
     };
     match records {
-        Records::None => teller.without_records(&config),
+        StoreAccess::None => teller.without_records(&config),
         _ if is_new => teller.worked_on(&config, touch, "made now, and opened; no gateway runs"),
         _ => teller.worked_on(&config, touch, "opened; no gateway runs"),
     }
@@ -166,7 +166,7 @@ async fn answers(address: SocketAddr) -> bool {
     matches!(timeout(ANSWER_WAIT, connect).await, Ok(Ok(true)))
 }
 
-enum Opened {
+enum CommandOutcome {
     Here(Box<Services>),
     /// One has come up meanwhile.
     ByGateway(Reply),
@@ -175,14 +175,14 @@ enum Opened {
 /// Opens the store. A gateway that starts or ends holds it without answering yet, or any more.
 async fn open(
     config: &Config,
-    (records, output): (Records, &Arc<Output>),
+    (records, output): (StoreAccess, &Arc<Output>),
     socket: &Path,
     command: &mut Command,
-) -> Result<Opened, AppError> {
+) -> Result<CommandOutcome, AppError> {
     let mut tries = 1;
     loop {
         match services::open(config, records, Arc::clone(output)).await {
-            Ok(services) => return Ok(Opened::Here(Box::new(services))),
+            Ok(services) => return Ok(CommandOutcome::Here(Box::new(services))),
             Err(OpenError::Store {
                 source: StoreError::Locked { .. },
                 ..
@@ -191,7 +191,7 @@ async fn open(
         }
         import::hand_over(config, socket, command)?;
         if let Some(reply) = socket::ask(socket, command).await? {
-            return Ok(Opened::ByGateway(reply));
+            return Ok(CommandOutcome::ByGateway(reply));
         }
     }
 }
@@ -214,7 +214,7 @@ async fn execute_here(
     if matches!(command, Command::Explain(_)) {
         issuers.adopt();
     }
-    let delivery = delivery::run(Arc::clone(&post), outbox, Scope::Posted);
+    let delivery = delivery::run(Arc::clone(&post), outbox, DeliveryScope::Posted);
     let carried_out = async {
         let reply = execute::execute(command, &snapshot).await;
         post.end().await;

@@ -12,7 +12,7 @@ use clap::Subcommand;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::auth::trace::Step;
+use crate::auth::trace::TraceStep;
 use crate::model::key_file::KeyFile;
 use crate::model::secret::Secret;
 
@@ -378,9 +378,9 @@ pub enum Reply {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Explained {
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: ExplainVerdict,
     /// Each check, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TraceStep>,
     /// Identity headers that the upstream would get.
     pub headers: Vec<(String, String)>,
     /// The upstream it would reach.
@@ -390,7 +390,7 @@ pub struct Explained {
 /// The first line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ExplainVerdict {
     /// It would pass.
     Allow,
     /// It would be refused with this code.

@@ -24,7 +24,7 @@ use crate::model::token_fault::FaultKind;
 use crate::operator::control::{AccountCommand, ApikeyCommand, Command, MemberCommand, Reply};
 use crate::operator::explain::{as_field, explain};
 use crate::operator::named::{find, find_active};
-use crate::operator::refusal::Stop;
+use crate::operator::refusal::CommandStop;
 use crate::operator::{backup, import, key_files};
 use crate::snapshot::Snapshot;
 use crate::store::AccountChange;
@@ -53,12 +53,12 @@ pub(crate) async fn execute(command: Command, snapshot: &Snapshot) -> Reply {
     };
     match ended {
         Ok(value) => Reply::Done(value),
-        Err(Stop::Refused(why)) => Reply::Refused(why),
-        Err(Stop::Failed(why)) => Reply::Failed(why),
+        Err(CommandStop::Refused(why)) => Reply::Refused(why),
+        Err(CommandStop::Failed(why)) => Reply::Failed(why),
     }
 }
 
-async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value, Stop> {
+async fn accounts(command: AccountCommand, snapshot: &Snapshot) -> Result<Value, CommandStop> {
     let accounts = &snapshot.accounts;
     match command {
         AccountCommand::Add {
@@ -116,7 +116,7 @@ async fn set_status(
     accounts: &Accounts,
     account: &str,
     status: AccountStatus,
-) -> Result<Value, Stop> {
+) -> Result<Value, CommandStop> {
     let account = find(accounts, account).await?;
     let change = AccountChange {
         status: Some(status),
@@ -143,7 +143,7 @@ fn shown(account: &Account) -> Value {
     })
 }
 
-async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, Stop> {
+async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, CommandStop> {
     match command {
         ApikeyCommand::Create {
             account,
@@ -158,7 +158,7 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
             let expires: Option<Checked<KeyExpiry>> = expires.map(Checked::of);
             let readable = expires.as_ref().map(Checked::get).transpose();
             readable.map_err(|_| {
-                Stop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned())
+                CommandStop::Refused("--expires: a time such as 2030-01-31T12:00:00Z".to_owned())
             })?;
             let wanted = NewKey {
                 name: Some(Checked::of(name)),
@@ -196,21 +196,21 @@ async fn api_keys(command: ApikeyCommand, accounts: &Accounts) -> Result<Value, 
     }
 }
 
-fn key_unknown() -> Stop {
-    Stop::Refused("the account has no such key".to_owned())
+fn key_unknown() -> CommandStop {
+    CommandStop::Refused("the account has no such key".to_owned())
 }
 
-fn scope_unknown(accounts: &Accounts) -> Stop {
+fn scope_unknown(accounts: &Accounts) -> CommandStop {
     let declared = match accounts.login_scopes() {
         "" => "none is",
         scopes => &format!("those are {scopes}"),
     };
-    Stop::Refused(format!(
+    CommandStop::Refused(format!(
         "each scope must be named by a route or by [roles] scopes: {declared} (scope_unknown)"
     ))
 }
 
-async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> {
+async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, CommandStop> {
     let page = |after: Option<KeyId>| async move {
         let page = accounts.api_keys(&owner.uid, after.as_ref()).await?;
         let used = accounts.keys_used(&page.items).await?;
@@ -224,7 +224,11 @@ async fn list_keys(accounts: &Accounts, owner: &Account) -> Result<Value, Stop> 
 }
 
 /// Confirms one suspended key, or all that an account has.
-async fn confirm(accounts: &Accounts, account: &str, id: Option<String>) -> Result<Value, Stop> {
+async fn confirm(
+    accounts: &Accounts,
+    account: &str,
+    id: Option<String>,
+) -> Result<Value, CommandStop> {
     let owner = find(accounts, account).await?;
     let call = Call::cli();
     let Some(id) = id else {
@@ -246,9 +250,10 @@ async fn confirm(accounts: &Accounts, account: &str, id: Option<String>) -> Resu
 }
 
 /// Resource roles as the command line writes them: `list/42/member`; none: no limits.
-fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, Stop> {
-    let wrong =
-        || Stop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned());
+fn wanted_roles(texts: &[String]) -> Result<Option<Vec<WantedRole>>, CommandStop> {
+    let wrong = || {
+        CommandStop::Refused("--resource: a resource, an id and a level, list/42/member".to_owned())
+    };
     let read = |text: &String| match text.split('/').collect::<Vec<_>>().as_slice() {
         [resource, id, level] => Ok(WantedRole {
             resource: (*resource).to_owned(),
@@ -267,7 +272,7 @@ fn shown_key(key: ApiKey, secret: Option<String>, used: Option<Timestamp>) -> Va
     Value::Object(shown)
 }
 
-async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, Stop> {
+async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, CommandStop> {
     let call = Call::cli();
     match command {
         MemberCommand::Set {
@@ -308,18 +313,18 @@ async fn members(command: MemberCommand, accounts: &Accounts) -> Result<Value, S
     }
 }
 
-fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, Stop> {
+fn declared(accounts: &Accounts, kind: &str, id: &str) -> Result<Resource, CommandStop> {
     let wrong = "a resource that [roles] resources declares, and an id of 1 to 128 of A-Z a-z 0-9 . _ ~ : -";
     accounts
         .resource(kind, id)
-        .ok_or_else(|| Stop::Refused(wrong.to_owned()))
+        .ok_or_else(|| CommandStop::Refused(wrong.to_owned()))
 }
 
 /// Whose a bearer token is, if a request with it would be recognised.
-async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
+async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, CommandStop> {
     let (name, text) = as_field(token.expose(), snapshot);
     let value = http::HeaderValue::from_str(&text);
-    let malformed = || Stop::Refused(Unverified::from(FaultKind::Malformed).text());
+    let malformed = || CommandStop::Refused(Unverified::from(FaultKind::Malformed).text());
     let value = value.map_err(|_| malformed())?;
     let headers = http::HeaderMap::from_iter([(name, value)]);
     let authorizer = &snapshot.authorizer;
@@ -332,12 +337,12 @@ async fn verify(token: &Secret, snapshot: &Snapshot) -> Result<Value, Stop> {
             "expires": caller.identity.expires.map(Timestamp::to_rfc3339),
             "left_out": caller.left_out(),
         })),
-        Ok(None) => Err(Stop::Refused(
+        Ok(None) => Err(CommandStop::Refused(
             DenyReason::CredentialMissing.code().to_owned(),
         )),
         Err(unverified) => Err(match unverified.stop {
-            auth::grant::Stop::Fail(_) => Stop::Failed(unverified.text()),
-            _ => Stop::Refused(unverified.text()),
+            auth::grant::Stop::Fail(_) => CommandStop::Failed(unverified.text()),
+            _ => CommandStop::Refused(unverified.text()),
         }),
     }
 }

@@ -4,14 +4,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::auth::Asking;
 use crate::auth::grant::{Decision, Grant};
-use crate::auth::trace::{Steps, Trace};
+use crate::auth::trace::{Trace, TraceSteps};
 use crate::auth::view::RequestView;
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::deny::DenyReason;
 use crate::model::id::UserId;
-use crate::operator::control::{Explain, Explained, ExplainedCaller, Verdict};
+use crate::operator::control::{Explain, ExplainVerdict, Explained, ExplainedCaller};
 use crate::operator::named::find;
-use crate::operator::refusal::Stop;
+use crate::operator::refusal::CommandStop;
 use crate::route::head::{check_method, host_of};
 use crate::route::normalize::canonical;
 use crate::snapshot::Snapshot;
@@ -24,7 +24,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
     let method = Method::from_bytes(question.method.as_bytes())
         .map_err(|_| "METHOD must be an HTTP method such as GET".to_owned())?;
     let (host, target) = split(&question.url, &snapshot.config.listen.public_url.authority)?;
-    let mut steps = Steps::default();
+    let mut steps = TraceSteps::default();
     if let Err(reason) = check_method(question.method.as_bytes()) {
         steps.step("method", false, &|| "it never passes".to_owned());
         return Ok(refused(steps, reason.code()));
@@ -46,7 +46,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
         if !is_clear {
             return Ok(refused(steps, DenyReason::PathRefused.code()));
         }
-        return Ok(ended(Verdict::Allow, steps));
+        return Ok(ended(ExplainVerdict::Allow, steps));
     }
     let mut headers = HeaderMap::new();
     let account = credential(&question.caller, snapshot, &mut headers).await?;
@@ -68,7 +68,7 @@ pub async fn explain(question: &Explain, snapshot: &Snapshot) -> Result<Explaine
         {
             Decision::Allow(grant) => allowed(steps, &grant, snapshot),
             Decision::Deny(denial) => refused(steps, denial.reason.code()),
-            Decision::Fail(cause) => ended(Verdict::Fail(cause.code().to_owned()), steps),
+            Decision::Fail(cause) => ended(ExplainVerdict::Fail(cause.code().to_owned()), steps),
         },
     )
 }
@@ -100,7 +100,7 @@ async fn credential(
             }
             return match find(&snapshot.accounts, account).await {
                 Ok(account) => Ok(Some(account.uid)),
-                Err(Stop::Refused(why) | Stop::Failed(why)) => Err(why),
+                Err(CommandStop::Refused(why) | CommandStop::Failed(why)) => Err(why),
             };
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn as_field(token: &str, snapshot: &Snapshot) -> (HeaderName, String)
     }
 }
 
-fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {
+fn allowed(steps: TraceSteps, grant: &Grant, snapshot: &Snapshot) -> Explained {
     let upstream = snapshot
         .config
         .upstreams
@@ -131,19 +131,19 @@ fn allowed(steps: Steps, grant: &Grant, snapshot: &Snapshot) -> Explained {
         .map(|(name, value)| (name.to_string(), shown(value)))
         .collect();
     Explained {
-        verdict: Verdict::Allow,
+        verdict: ExplainVerdict::Allow,
         steps: steps.0,
         headers,
         upstream,
     }
 }
 
-fn refused(steps: Steps, code: &str) -> Explained {
-    ended(Verdict::Deny(code.to_owned()), steps)
+fn refused(steps: TraceSteps, code: &str) -> Explained {
+    ended(ExplainVerdict::Deny(code.to_owned()), steps)
 }
 
 /// What reaches no upstream.
-fn ended(verdict: Verdict, steps: Steps) -> Explained {
+fn ended(verdict: ExplainVerdict, steps: TraceSteps) -> Explained {
     Explained {
         verdict,
         steps: steps.0,

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::account::call::Call;
-use crate::account::import::{self, Finished, ImportError, ImportReport};
+use crate::account::import::{self, FinishedImport, ImportError, ImportReport};
 use crate::config::Config;
 use crate::operator::AppError;
 use crate::operator::control::{AccountCommand, Command, Export};
-use crate::operator::refusal::Stop;
+use crate::operator::refusal::CommandStop;
 use crate::process::ProcessError;
 use crate::snapshot::{Services, Snapshot};
 use crate::store::error::StoreError;
@@ -98,7 +98,7 @@ pub(crate) async fn execute(
     export: Option<Export>,
     skip_refused: bool,
     snapshot: &Snapshot,
-) -> Result<Value, Stop> {
+) -> Result<Value, CommandStop> {
     let dir = directory(&snapshot.config);
     let importer = snapshot.accounts.importer();
     let import = tokio::spawn(async move {
@@ -110,15 +110,15 @@ pub(crate) async fn execute(
         let call = Call::cli();
         importer.run(&call, export, skip_refused, &dir).await
     });
-    let failed = |error: &dyn std::error::Error| Stop::Failed(with_causes(error));
+    let failed = |error: &dyn std::error::Error| CommandStop::Failed(with_causes(error));
     match import.await.map_err(|error| failed(&error))? {
         Ok(report) => told(&report, skip_refused),
-        Err(error @ ImportError::UnderWay) => Err(Stop::Refused(error.to_string())),
+        Err(error @ ImportError::UnderWay) => Err(CommandStop::Refused(error.to_string())),
         Err(error) => Err(failed(&error)),
     }
 }
 
-fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, Stop> {
+fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, CommandStop> {
     let lines = report.refused.iter();
     let mut lines: Vec<_> = lines
         .map(|line| format!("line {}: {}", line.line, line.reason))
@@ -130,7 +130,7 @@ fn told(report: &ImportReport, skip_refused: bool) -> Result<Value, Stop> {
     if !skip_refused && count != 0 {
         let lines = lines.join("\n");
         let why = format!("nothing is imported: {count} lines are refused\n{lines}");
-        return Err(Stop::Refused(why));
+        return Err(CommandStop::Refused(why));
     }
     Ok(json!({
         "accounts": report.accounts,
@@ -160,7 +160,7 @@ pub(crate) async fn finish(
         }
     }
     let finished = import::finish(&*services.store, &services.output, stepped).await?;
-    if finished != Finished::default() {
+    if finished != FinishedImport::default() {
         tracing::warn!(
             accounts = finished.written,
             taken_back = finished.taken_back,

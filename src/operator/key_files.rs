@@ -20,13 +20,13 @@ use crate::process::OpenOutput;
 use crate::snapshot::services::{OpenError, make_for_us_alone, open_sled};
 use crate::snapshot::{Services, Snapshot};
 use crate::store::backup::stamp;
-use crate::store::key_files::{KeyFiles, KeyFilesError, KeyFinding, KeyState};
+use crate::store::key_files::{KeyFileState, KeyFiles, KeyFilesError, KeyFinding};
 use crate::telemetry::audit::{self, AuditAction, AuditEvent};
 use crate::telemetry::log::with_causes;
 use crate::telemetry::output::Output;
 
 /// A ring, and the keys in it.
-type Listed = (Signed, Vec<KeyInfo>);
+type ListedKeys = (Signed, Vec<KeyInfo>);
 
 /// Carries a command out in the process that uses the keys.
 pub(crate) async fn execute(command: &KeysCommand, snapshot: &Snapshot) -> Reply {
@@ -81,7 +81,7 @@ async fn rotate_ring(ring: &SigningKeys, services: &Services) -> Result<(), KeyF
 }
 
 /// One row for each key file, with the keys of a ring in it. Without findings all keys are in memory.
-fn rows(findings: Option<Vec<KeyFinding>>, rings: &[Listed]) -> Value {
+fn rows(findings: Option<Vec<KeyFinding>>, rings: &[ListedKeys]) -> Value {
     let findings = findings.unwrap_or_default();
     let of = |file: KeyFile| {
         let finding = findings.iter().find(|finding| finding.file == file);
@@ -157,12 +157,12 @@ fn failed(error: impl Into<KeyFilesError>) -> AppError {
 }
 
 /// The rings in their files, as far as they can be read.
-fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<Listed> {
+fn rings_at_rest(files: &KeyFiles, findings: &[KeyFinding]) -> Vec<ListedKeys> {
     let kinds = [Signed::AccessToken, Signed::Assertion].into_iter();
     let kinds = kinds.filter(|signed| {
         let finding = findings.iter().find(|it| it.file == signed.file());
         // Nothing is made here.
-        finding.is_some_and(|it| !matches!(it.state, KeyState::Missing | KeyState::NotMade))
+        finding.is_some_and(|it| !matches!(it.state, KeyFileState::Missing | KeyFileState::NotMade))
     });
     let read = |signed| {
         let ring = SigningKeys::read(Some(files.dir()), signed, std::time::Duration::ZERO);
@@ -176,15 +176,15 @@ fn refusal(finding: &KeyFinding, yes: bool, force: bool) -> Option<String> {
     let (name, voids) = (finding.file.name(), finding.file.voids());
     let forced = format!("`--force --yes` makes another one all the same, which voids {voids}");
     let why = match &finding.state {
-        KeyState::Fits if !force => {
+        KeyFileState::Fits if !force => {
             format!(
                 "{name} is the one that the records were written with, and needs no other: {forced}"
             )
         }
-        KeyState::Unknown if !force => {
+        KeyFileState::Unknown if !force => {
             format!("{name} is there, and the next start takes it for good: {forced}")
         }
-        KeyState::NotMade => format!("{name} was never there: `doorward serve` makes it"),
+        KeyFileState::NotMade => format!("{name} was never there: `doorward serve` makes it"),
         _ if !yes => {
             let problem = finding
                 .problem()

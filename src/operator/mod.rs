@@ -20,7 +20,7 @@ use crate::edge::listen::ListenError;
 use crate::operator::place::PlaceError;
 use crate::operator::socket::SocketError;
 use crate::process::ProcessError;
-use crate::snapshot::Obstacle;
+use crate::snapshot::SnapshotProblem;
 use crate::snapshot::services::OpenError;
 use crate::store::backup::BackupError;
 use crate::telemetry::output::Unrecorded;
@@ -33,7 +33,7 @@ pub enum AppError {
     Process(#[from] ProcessError),
     /// The configuration reads well but cannot be made ready.
     #[error("the configuration cannot be made ready:\n{}", lines(.0))]
-    Obstacles(Vec<Obstacle>),
+    Obstacles(Vec<SnapshotProblem>),
     /// A service could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -68,7 +68,7 @@ pub enum AppError {
     DrainCut(usize),
 }
 
-fn lines(obstacles: &[Obstacle]) -> String {
+fn lines(obstacles: &[SnapshotProblem]) -> String {
     let texts: Vec<_> = obstacles.iter().map(ToString::to_string).collect();
     texts.join("\n")
 }

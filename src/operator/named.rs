@@ -3,11 +3,11 @@
 use crate::account::Accounts;
 use crate::model::account::{Account, AccountStatus};
 use crate::model::id::AccountId;
-use crate::operator::refusal::Stop;
+use crate::operator::refusal::CommandStop;
 
 /// One account by uid, record id, name or address. A pending account reserves neither name nor address, so it is found
 /// by them only where no other account has them, and only if it is the only one.
-pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, Stop> {
+pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, CommandStop> {
     if let Some(account) = accounts.find(text).await? {
         return Ok(account);
     }
@@ -21,7 +21,7 @@ pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, Sto
             }
             if found.replace(account).is_some() {
                 let why = format!("several pending accounts are named {text}: name one by its uid");
-                return Err(Stop::Refused(why));
+                return Err(CommandStop::Refused(why));
             }
         }
         after = page.next;
@@ -30,19 +30,19 @@ pub(crate) async fn find(accounts: &Accounts, text: &str) -> Result<Account, Sto
         }
     }
     let missing = "there is no such account; `doorward account list` shows them";
-    found.ok_or_else(|| Stop::Refused(missing.to_owned()))
+    found.ok_or_else(|| CommandStop::Refused(missing.to_owned()))
 }
 
 /// As [`find`], for what only an active account can have.
-pub(crate) async fn find_active(accounts: &Accounts, text: &str) -> Result<Account, Stop> {
+pub(crate) async fn find_active(accounts: &Accounts, text: &str) -> Result<Account, CommandStop> {
     let account = find(accounts, text).await?;
     let name = account.username.as_str();
     match account.status {
         AccountStatus::Active => Ok(account),
-        AccountStatus::Pending => Err(Stop::Refused(format!(
+        AccountStatus::Pending => Err(CommandStop::Refused(format!(
             "{name} is pending: no password is set yet; the link in its mail sets the first one"
         ))),
-        AccountStatus::Disabled => Err(Stop::Refused(format!(
+        AccountStatus::Disabled => Err(CommandStop::Refused(format!(
             "{name} is disabled; `doorward account enable {name}` ends that"
         ))),
     }

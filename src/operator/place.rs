@@ -15,7 +15,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::config::{Config, StoreCreate, StoreEngine, StoreSettings};
 use crate::operator::AppError;
 use crate::operator::control::Touch;
-use crate::snapshot::services::Records;
+use crate::snapshot::services::StoreAccess;
 use crate::store::sled::stranger_in;
 
 /// How deep files of other owners are looked for: `keys/signing.json`, `db/blobs/1`.
@@ -241,23 +241,23 @@ fn refuse_strangers(store: &StoreSettings) -> Result<(), PlaceError> {
 ///
 /// # Errors
 /// [`AppError`] where there are none and the command needs some.
-pub(crate) fn records(config: &Config, touch: Touch) -> Result<Records, AppError> {
+pub(crate) fn records(config: &Config, touch: Touch) -> Result<StoreAccess, AppError> {
     if config.store.engine == StoreEngine::Memory {
         // Anything written would be gone at once.
         return match touch {
-            Touch::Decides => Ok(Records::None),
+            Touch::Decides => Ok(StoreAccess::None),
             Touch::Reads | Touch::Writes | Touch::Begins => Err(AppError::NoRecords),
         };
     }
     check(&config.store)?;
     let is_there = holds_store(&config.store.path)?;
     match touch {
-        Touch::Decides | Touch::Reads if is_there => Ok(Records::Found),
-        Touch::Writes if is_there => Ok(Records::Made),
-        Touch::Decides => Ok(Records::None),
+        Touch::Decides | Touch::Reads if is_there => Ok(StoreAccess::Found),
+        Touch::Writes if is_there => Ok(StoreAccess::Made),
+        Touch::Decides => Ok(StoreAccess::None),
         Touch::Begins => {
             may_begin(&config.store)?;
-            Ok(Records::Made)
+            Ok(StoreAccess::Made)
         }
         Touch::Reads | Touch::Writes => Err(PlaceError::Missing(config.store.path.clone()).into()),
     }

@@ -7,25 +7,25 @@ use crate::model::error_code::ErrorCode;
 use crate::telemetry::log::with_causes;
 
 /// Why a command gave no value: for the operator to read.
-pub(crate) enum Stop {
+pub(crate) enum CommandStop {
     Refused(String),
     Failed(String),
 }
 
-impl From<AccountError> for Stop {
+impl From<AccountError> for CommandStop {
     fn from(error: AccountError) -> Self {
         Self::Failed(with_causes(&error))
     }
 }
 
-impl<R: Refuses> From<R> for Stop {
+impl<R: Refuses> From<R> for CommandStop {
     fn from(refusal: R) -> Self {
         let detail = refusal.detail();
         Self::Refused(detail.unwrap_or_else(|| advice(refusal.code())))
     }
 }
 
-impl<R: Refuses> From<Halt<R>> for Stop {
+impl<R: Refuses> From<Halt<R>> for CommandStop {
     fn from(halt: Halt<R>) -> Self {
         match halt {
             Halt::Refused(refusal) => refusal.into(),

@@ -126,7 +126,7 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloa
         reloads,
         long: Semaphore::new(1),
     });
-    let mut silent = Silent::default();
+    let mut silent = PendingPeers::default();
     let mut answered = JoinSet::new();
     loop {
         let has_room = answered.len() < PEERS_MAX;
@@ -158,13 +158,13 @@ pub async fn serve(listener: UnixListener, current: Arc<Current>, reloads: Reloa
 
 /// Peers that have not sent their command yet.
 #[derive(Default)]
-struct Silent {
-    peers: JoinSet<std::io::Result<(Line, OwnedWriteHalf)>>,
+struct PendingPeers {
+    peers: JoinSet<std::io::Result<(CommandLine, OwnedWriteHalf)>>,
     /// The oldest first.
     order: VecDeque<AbortHandle>,
 }
 
-impl Silent {
+impl PendingPeers {
     fn hear(&mut self, stream: UnixStream) {
         self.order.retain(|peer| !peer.is_finished());
         if PEERS_MAX <= self.order.len()
@@ -177,9 +177,9 @@ impl Silent {
 }
 
 /// A command, which may hold a password.
-type Line = Zeroizing<String>;
+type CommandLine = Zeroizing<String>;
 
-async fn hear(stream: UnixStream) -> std::io::Result<(Line, OwnedWriteHalf)> {
+async fn hear(stream: UnixStream) -> std::io::Result<(CommandLine, OwnedWriteHalf)> {
     let (reader, writer) = stream.into_split();
     let mut line = Zeroizing::new(String::new());
     let mut reader = BufReader::new(reader.take(COMMAND_BYTES_MAX));

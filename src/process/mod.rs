@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Config, ConfigError, EnvOverlay, Problem};
+use crate::config::{Config, ConfigError, ConfigProblem, EnvOverlay};
 use crate::telemetry::log::{self, LogError};
 use crate::telemetry::output::{AuditOutput, Output};
 
@@ -72,7 +72,7 @@ pub(crate) fn start(runtime: &mut Builder) -> Result<Runtime, ProcessError> {
     })
 }
 
-pub(crate) fn log_warnings(warnings: &[Problem]) {
+pub(crate) fn log_warnings(warnings: &[ConfigProblem]) {
     for warning in warnings {
         tracing::warn!(
             at = warning.at,
@@ -82,7 +82,7 @@ pub(crate) fn log_warnings(warnings: &[Problem]) {
     }
 }
 
-pub(crate) fn load(path: &Path) -> Result<(Config, Vec<Problem>), ProcessError> {
+pub(crate) fn load(path: &Path) -> Result<(Config, Vec<ConfigProblem>), ProcessError> {
     Config::load(path, &EnvOverlay::from_process()).map_err(|problems| ProcessError::Config {
         path: path.to_owned(),
         problems,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use pingora::{Error, ErrorType};
 
-use crate::auth::asked::Judged;
+use crate::auth::asked::ForwardedDecision;
 use crate::auth::grant::{Decision, Denial, Grant};
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
@@ -18,26 +18,26 @@ use crate::proxy::connection::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::in_flight::InFlightPlace;
 use crate::proxy::view::{AdmittedRequest, RefusedRequest};
-use crate::snapshot::{OwnNotes, RequestEnd, Snapshot};
-use crate::telemetry::metrics::Outcome;
+use crate::snapshot::{EndpointNotes, RequestEnd, Snapshot};
+use crate::telemetry::metrics::RequestOutcome;
 
 /// How far a request came.
 #[derive(Debug, Default)]
-pub enum Verdict {
+pub enum RequestVerdict {
     /// Nothing was decided yet.
     #[default]
     Open,
     /// The gateway's own endpoints answer, and note what they find out.
-    Local(Arc<OwnNotes>),
+    Local(Arc<EndpointNotes>),
     /// This was decided.
     Decided(Decision),
     /// A proxy has asked about another request, and this was decided.
-    Asked(Box<Judged>),
+    Asked(Box<ForwardedDecision>),
 }
 
 /// What broke on the way to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum RequestFault {
     /// The upstream, with the code of the answer.
     Upstream(ErrorCode),
     /// The caller went away, or its HTTP broke.
@@ -48,7 +48,7 @@ pub enum Fault {
     Own,
 }
 
-impl Fault {
+impl RequestFault {
     const fn code(self) -> Option<&'static str> {
         match self {
             Self::Upstream(code) => Some(code.as_str()),
@@ -113,12 +113,12 @@ pub struct RequestContext {
     /// The request, once its head was read and accepted.
     pub admitted: Option<AdmittedRequest>,
     /// How far it came.
-    pub progress: Progress,
+    pub progress: RequestProgress,
 }
 
 /// How far a request came, whether its head could be read or not.
 #[derive(Debug)]
-pub struct Progress {
+pub struct RequestProgress {
     /// The request's id.
     pub id: RequestId,
     /// The one configuration that it sees.
@@ -128,11 +128,11 @@ pub struct Progress {
     /// What could be read of a head that was refused.
     pub refused: Option<RefusedRequest>,
     /// The decision, or the endpoint that answers.
-    pub verdict: Verdict,
+    pub verdict: RequestVerdict,
     /// The attempts to send it to an upstream.
     pub attempts: Attempts,
     /// What failed.
-    pub fault: Option<Fault>,
+    pub fault: Option<RequestFault>,
     /// Status of the answer; 0 until there is one.
     pub status: u16,
     /// Bytes of the answer's body.
@@ -155,7 +155,7 @@ impl RequestContext {
     /// The context of a new request.
     #[must_use]
     pub fn new(id: RequestId, snapshot: Arc<Snapshot>) -> Self {
-        let progress = Progress {
+        let progress = RequestProgress {
             id,
             born: snapshot.services.clock.elapsed(),
             snapshot,
@@ -164,7 +164,7 @@ impl RequestContext {
                 ..DownstreamState::default()
             },
             refused: None,
-            verdict: Verdict::Open,
+            verdict: RequestVerdict::Open,
             attempts: Attempts::default(),
             fault: None,
             status: 0,
@@ -195,7 +195,7 @@ impl RequestContext {
 
     /// Method and target for the record: those of the request itself, or of the request that a proxy asked about.
     fn recorded(&self) -> (Option<&Method>, Option<&Target>) {
-        if let Verdict::Asked(judged) = &self.progress.verdict
+        if let RequestVerdict::Asked(judged) = &self.progress.verdict
             && let Some((method, target)) = &judged.about
         {
             return (Some(method), Some(target));
@@ -208,7 +208,7 @@ impl RequestContext {
     }
 }
 
-impl Progress {
+impl RequestProgress {
     /// Begins another attempt to send the request: its body goes from the beginning.
     pub fn begin_attempt(&mut self) {
         self.attempts.current = Attempt::default();
@@ -227,7 +227,7 @@ impl Progress {
     /// Turns the verdict into a refusal; what a grant knew stays for the record.
     pub fn deny(&mut self, reason: DenyReason) {
         let grant = self.grant();
-        self.verdict = Verdict::Decided(Decision::Deny(Denial {
+        self.verdict = RequestVerdict::Decided(Decision::Deny(Denial {
             reason,
             fault: None,
             route: grant.map(Grant::route).cloned(),
@@ -241,7 +241,7 @@ impl Progress {
     #[must_use]
     pub const fn grant(&self) -> Option<&Grant> {
         match &self.verdict {
-            Verdict::Decided(decision) => decision.grant(),
+            RequestVerdict::Decided(decision) => decision.grant(),
             _ => None,
         }
     }
@@ -249,30 +249,30 @@ impl Progress {
     /// What was decided: about the request itself, or the one that a proxy has asked about.
     fn decision(&self) -> Option<&Decision> {
         match &self.verdict {
-            Verdict::Decided(decision) => Some(decision),
-            Verdict::Asked(judged) => Some(&judged.decision),
-            Verdict::Open | Verdict::Local(_) => None,
+            RequestVerdict::Decided(decision) => Some(decision),
+            RequestVerdict::Asked(judged) => Some(&judged.decision),
+            RequestVerdict::Open | RequestVerdict::Local(_) => None,
         }
     }
 
     /// What one of the gateway's own endpoints has found out.
-    fn notes(&self) -> Option<&OwnNotes> {
+    fn notes(&self) -> Option<&EndpointNotes> {
         match &self.verdict {
-            Verdict::Local(notes) => Some(notes),
+            RequestVerdict::Local(notes) => Some(notes),
             _ => None,
         }
     }
 
-    fn outcome(&self) -> Outcome {
-        let is_open = self.status == 0 || matches!(self.verdict, Verdict::Open);
+    fn outcome(&self) -> RequestOutcome {
+        let is_open = self.status == 0 || matches!(self.verdict, RequestVerdict::Open);
         match (self.decision(), self.fault) {
-            (Some(Decision::Deny(_)), _) => Outcome::Denied,
-            (Some(Decision::Fail(_)), _) | (_, Some(Fault::Own)) => Outcome::Failed,
-            (_, Some(Fault::Upstream(_))) => Outcome::UpstreamError,
-            (_, Some(Fault::Caller | Fault::Drained)) => Outcome::Aborted,
-            (_, None) if is_open => Outcome::Aborted,
-            (Some(Decision::Allow(_)), None) => Outcome::Allowed,
-            (None, None) => Outcome::Local,
+            (Some(Decision::Deny(_)), _) => RequestOutcome::Denied,
+            (Some(Decision::Fail(_)), _) | (_, Some(RequestFault::Own)) => RequestOutcome::Failed,
+            (_, Some(RequestFault::Upstream(_))) => RequestOutcome::UpstreamError,
+            (_, Some(RequestFault::Caller | RequestFault::Drained)) => RequestOutcome::Aborted,
+            (_, None) if is_open => RequestOutcome::Aborted,
+            (Some(Decision::Allow(_)), None) => RequestOutcome::Allowed,
+            (None, None) => RequestOutcome::Local,
         }
     }
 
@@ -286,7 +286,7 @@ impl Progress {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         if self.progress.downstream.is_cut() {
-            self.progress.fault = Some(Fault::Drained);
+            self.progress.fault = Some(RequestFault::Drained);
         }
         let progress = &self.progress;
         let now = progress.snapshot.services.clock.elapsed();
@@ -305,7 +305,7 @@ impl Drop for RequestContext {
             outcome: progress.outcome(),
             decision: progress.decision(),
             notes: progress.notes(),
-            broken: progress.fault.and_then(Fault::code),
+            broken: progress.fault.and_then(RequestFault::code),
             status: progress.status,
             // A refused request never came near an upstream.
             upstream: progress.upstream(),
@@ -345,10 +345,10 @@ mod tests {
         // Canceled before anything was decided, and while the upstream was asked.
         drop(fresh());
         let mut canceled = fresh();
-        canceled.progress.verdict = Verdict::Local(Arc::default());
+        canceled.progress.verdict = RequestVerdict::Local(Arc::default());
         drop(canceled);
         let mut answered = fresh();
-        answered.progress.verdict = Verdict::Local(Arc::default());
+        answered.progress.verdict = RequestVerdict::Local(Arc::default());
         answered.progress.status = 200;
         drop(answered);
         let mut denied = fresh();
@@ -356,7 +356,7 @@ mod tests {
         denied.progress.status = 404;
         drop(denied);
         let mut failed = fresh();
-        failed.progress.fault = Some(Fault::Own);
+        failed.progress.fault = Some(RequestFault::Own);
         failed.progress.status = 500;
         drop(failed);
         let text = snapshot.services.metrics.render();

@@ -9,11 +9,11 @@ use crate::auth::grant::Decision;
 use crate::auth::method_override;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
-use crate::proxy::context::{Progress, Verdict};
-use crate::proxy::respond::Problem;
+use crate::proxy::context::{RequestProgress, RequestVerdict};
+use crate::proxy::respond::ProxyProblem;
 use crate::proxy::view::{AdmittedRequest, is_longer};
 use crate::proxy::{Gateway, local, respond};
-use crate::snapshot::{OwnNotes, RequestScope};
+use crate::snapshot::{EndpointNotes, RequestScope};
 
 impl Gateway {
     /// Answers by the gateway's own endpoints: a request of their own, or a proxy that asks about one of its requests.
@@ -21,7 +21,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         request: &AdmittedRequest,
-        progress: &mut Progress,
+        progress: &mut RequestProgress,
     ) -> pingora::Result<bool> {
         let AdmittedRequest { target, client, .. } = request;
         let snapshot = Arc::clone(&progress.snapshot);
@@ -29,12 +29,12 @@ impl Gateway {
             let reason = DenyReason::PathRefused;
             return self.refuse(session, Some(request), progress, reason).await;
         }
-        let notes = Arc::<OwnNotes>::default();
-        progress.verdict = Verdict::Local(Arc::clone(&notes));
+        let notes = Arc::<EndpointNotes>::default();
+        progress.verdict = RequestVerdict::Local(Arc::clone(&notes));
         let served = if snapshot.is_question(target.path.as_str()) {
             let about = (progress.id, &*snapshot);
             let asked = local::verify(session, &*self.own, target, *client, about).await?;
-            asked.map(|(status, judged)| (status, Verdict::Asked(Box::new(judged))))
+            asked.map(|(status, judged)| (status, RequestVerdict::Asked(Box::new(judged))))
         } else if method_override::is_named(&session.req_header().headers) {
             Err(DenyReason::MethodOverrideRefused)
         } else {
@@ -46,7 +46,7 @@ impl Gateway {
                 notes: Arc::clone(&notes),
             };
             let answered = local::serve(session, &*self.own, target, scope).await?;
-            answered.map(|status| (status, Verdict::Local(notes)))
+            answered.map(|status| (status, RequestVerdict::Local(notes)))
         };
         match served {
             Ok((status, verdict)) => {
@@ -63,7 +63,7 @@ impl Gateway {
         &self,
         session: &mut Session,
         request: &AdmittedRequest,
-        progress: &mut Progress,
+        progress: &mut RequestProgress,
     ) -> pingora::Result<bool> {
         let head = session.req_header();
         let (target, client) = (&request.target, request.client.address);
@@ -75,7 +75,7 @@ impl Gateway {
                 progress.attempts.first_address = self.balancer.take(grant.route().upstream);
                 let bytes_max = progress.snapshot.config.limits.body_bytes_max;
                 let is_too_large = is_longer(head, bytes_max);
-                progress.verdict = Verdict::Decided(decision);
+                progress.verdict = RequestVerdict::Decided(decision);
                 if is_too_large {
                     let reason = DenyReason::BodyTooLarge;
                     return self.refuse(session, Some(request), progress, reason).await;
@@ -85,14 +85,14 @@ impl Gateway {
             Decision::Deny(denial) => {
                 let target = target.path_and_query.as_str();
                 if let Some(location) = authorizer.instead_of(denial, &view, target) {
-                    progress.verdict = Verdict::Decided(decision);
+                    progress.verdict = RequestVerdict::Decided(decision);
                     return redirect(session, progress, &location).await;
                 }
-                Problem::from(denial)
+                ProxyProblem::from(denial)
             }
-            Decision::Fail(cause) => Problem::from(*cause),
+            Decision::Fail(cause) => ProxyProblem::from(*cause),
         };
-        progress.verdict = Verdict::Decided(decision);
+        progress.verdict = RequestVerdict::Decided(decision);
         self.answer(session, Some(request), progress, &problem)
             .await
     }
@@ -101,7 +101,7 @@ impl Gateway {
 /// Sends a browser to another page.
 async fn redirect(
     session: &mut Session,
-    progress: &mut Progress,
+    progress: &mut RequestProgress,
     location: &str,
 ) -> pingora::Result<bool> {
     progress.status = 302;

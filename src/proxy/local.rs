@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OrErr};
 use tokio::time::timeout;
 
-use crate::auth::asked::{Judged, Question};
+use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision};
 use crate::auth::client::Client;
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
@@ -51,12 +51,12 @@ pub async fn verify(
     target: &Target,
     client: Client,
     (id, snapshot): (RequestId, &Snapshot),
-) -> pingora::Result<Result<(u16, Judged), DenyReason>> {
+) -> pingora::Result<Result<(u16, ForwardedDecision), DenyReason>> {
     if let Err(reason) = whole_body(session, snapshot).await? {
         return Ok(Err(reason));
     }
     let head = session.req_header();
-    let question = Question {
+    let question = ForwardAuthQuestion {
         method: &head.method,
         authority: &target.authority,
         path_and_query: &target.path_and_query,

@@ -40,10 +40,12 @@ use crate::auth::grant::{Decision, Unavailable};
 use crate::model::deny::DenyReason;
 use crate::model::id::RequestIds;
 use crate::proxy::connection::Connection;
-use crate::proxy::context::{Fault, GrantedRequest, Progress, RequestContext, Verdict};
+use crate::proxy::context::{
+    GrantedRequest, RequestContext, RequestFault, RequestProgress, RequestVerdict,
+};
 use crate::proxy::headers::Forwarding;
 use crate::proxy::in_flight::InFlight;
-use crate::proxy::respond::{Cause, Problem, cause_of};
+use crate::proxy::respond::{PingoraFailure, ProxyProblem, cause_of};
 use crate::proxy::view::admit;
 use crate::snapshot::{Current, OwnEndpoints};
 use crate::upstream::balancer::Balancer;
@@ -101,7 +103,7 @@ impl ProxyHttp for Gateway {
             return Err(Error::explain(ErrorType::InternalError, cause).into_in());
         };
         progress.downstream.is_serial = session.as_http1().is_some();
-        let Progress { snapshot, id, .. } = progress;
+        let RequestProgress { snapshot, id, .. } = progress;
         let admitted = admit(session, Arc::clone(&connection), snapshot, id)?;
         progress.downstream.connection = Some(Arc::clone(&connection));
         let request = match admitted {
@@ -112,7 +114,7 @@ impl ProxyHttp for Gateway {
                 progress.refused = Some(refused);
                 if is_question {
                     progress.deny(reason);
-                    let problem = Problem::for_proxy(reason);
+                    let problem = ProxyProblem::for_proxy(reason);
                     return self.answer(session, None, progress, &problem).await;
                 }
                 return self.refuse(session, None, progress, reason).await;
@@ -123,8 +125,8 @@ impl ProxyHttp for Gateway {
             let cause = Unavailable::Overloaded;
             let metrics = &progress.snapshot.services.metrics;
             metrics.edge().requests_refused.inc();
-            progress.verdict = Verdict::Decided(Decision::Fail(cause));
-            let problem = Problem::from(cause);
+            progress.verdict = RequestVerdict::Decided(Decision::Fail(cause));
+            let problem = ProxyProblem::from(cause);
             return self
                 .answer(session, Some(request), progress, &problem)
                 .await;
@@ -144,7 +146,7 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<Box<HttpPeer>> {
         ctx.progress.begin_attempt();
         let upstream = ctx.granted()?.upstream;
-        let Progress {
+        let RequestProgress {
             id,
             snapshot,
             attempts,
@@ -336,33 +338,33 @@ impl ProxyHttp for Gateway {
         let RequestContext { admitted, progress } = ctx;
         let connection = progress.downstream.connection.as_ref();
         let cause = match (cause_of(e), connection) {
-            (Cause::CallerGone, Some(it)) if it.is_body_malformed() => {
-                Cause::Refused(DenyReason::RequestMalformed)
+            (PingoraFailure::CallerGone, Some(it)) if it.is_body_malformed() => {
+                PingoraFailure::Refused(DenyReason::RequestMalformed)
             }
-            (Cause::CallerGone, Some(it)) if it.is_body_late() => {
-                Cause::Refused(DenyReason::BodyTimeout)
+            (PingoraFailure::CallerGone, Some(it)) if it.is_body_late() => {
+                PingoraFailure::Refused(DenyReason::BodyTimeout)
             }
             (other, _) => other,
         };
         let problem = match cause {
-            Cause::Refused(reason) => {
+            PingoraFailure::Refused(reason) => {
                 progress.deny(reason);
-                Some(Problem::from(reason))
+                Some(ProxyProblem::from(reason))
             }
-            Cause::Upstream(problem) => {
+            PingoraFailure::Upstream(problem) => {
                 let name = progress.upstream().map_or("", |upstream| &upstream.name);
                 let address = progress.attempts.current.address;
                 warn!(request.id = %progress.id, upstream.name = name, code = problem.code.as_str(), cause = e.etype().as_str(), address = address.map(tracing::field::display), "an upstream failed");
-                progress.fault = Some(Fault::Upstream(problem.code));
+                progress.fault = Some(RequestFault::Upstream(problem.code));
                 Some(problem)
             }
-            Cause::CallerGone => {
-                progress.fault = Some(Fault::Caller);
+            PingoraFailure::CallerGone => {
+                progress.fault = Some(RequestFault::Caller);
                 None
             }
-            Cause::Own(problem) => {
+            PingoraFailure::Own(problem) => {
                 error!(request.id = %progress.id, cause = e.etype().as_str(), context = e.context.as_ref().map_or("", |it| it.as_str()), "a request failed here");
-                progress.fault = Some(Fault::Own);
+                progress.fault = Some(RequestFault::Own);
                 Some(problem)
             }
         };

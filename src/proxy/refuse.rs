@@ -8,10 +8,10 @@ use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
 use crate::model::deny::DenyReason;
 use crate::proxy::Gateway;
-use crate::proxy::context::{Progress, Verdict};
-use crate::proxy::respond::{self, Problem};
+use crate::proxy::context::{RequestProgress, RequestVerdict};
+use crate::proxy::respond::{self, ProxyProblem};
 use crate::proxy::view::{AdmittedRequest, named_origin};
-use crate::snapshot::{Refusal, RefusalPage};
+use crate::snapshot::{RefusalPage, ShownRefusal};
 
 impl Gateway {
     /// Refuses the request and answers it. `request` is `None` if its head was refused.
@@ -19,11 +19,11 @@ impl Gateway {
         &self,
         session: &mut Session,
         request: Option<&AdmittedRequest>,
-        progress: &mut Progress,
+        progress: &mut RequestProgress,
         reason: DenyReason,
     ) -> pingora::Result<bool> {
         progress.deny(reason);
-        let problem = Problem::from(reason);
+        let problem = ProxyProblem::from(reason);
         self.answer(session, request, progress, &problem).await
     }
 
@@ -32,8 +32,8 @@ impl Gateway {
         &self,
         session: &mut Session,
         request: Option<&AdmittedRequest>,
-        progress: &mut Progress,
-        problem: &Problem,
+        progress: &mut RequestProgress,
+        problem: &ProxyProblem,
     ) -> pingora::Result<bool> {
         progress.status = problem.status;
         let head = session.req_header();
@@ -55,8 +55,8 @@ impl Gateway {
         &self,
         head: &RequestHeader,
         request: Option<&AdmittedRequest>,
-        progress: &Progress,
-        problem: &Problem,
+        progress: &RequestProgress,
+        problem: &ProxyProblem,
     ) -> Option<RefusalPage> {
         let snapshot = &progress.snapshot;
         let Some(request) = request else {
@@ -69,7 +69,7 @@ impl Gateway {
         let target = &request.target;
         let origin = origin_of(request.scheme, &target.authority);
         let decided = match &progress.verdict {
-            Verdict::Decided(decision) => decision.identity().cloned(),
+            RequestVerdict::Decided(decision) => decision.identity().cloned(),
             _ => None,
         };
         let is_own = snapshot.serves_itself(&target.host, &target.path);
@@ -96,12 +96,12 @@ impl Gateway {
 /// What a page shows of a problem.
 fn shown<'a>(
     head: &'a RequestHeader,
-    progress: &'a Progress,
-    problem: &Problem,
+    progress: &'a RequestProgress,
+    problem: &ProxyProblem,
     person: Option<&'a str>,
     asked: (&'a str, &'a str),
-) -> Refusal<'a> {
-    Refusal {
+) -> ShownRefusal<'a> {
+    ShownRefusal {
         status: problem.status,
         code: problem.code,
         title: problem.title,

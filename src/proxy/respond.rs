@@ -32,19 +32,19 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An error response: all that the caller learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ProxyProblem {
     /// Status.
     pub status: u16,
     /// Stable code.
     pub code: ErrorCode,
     /// A short fixed sentence.
     pub title: &'static str,
-    extra: Option<Extra>,
+    extra: Option<ProblemExtra>,
 }
 
 /// The additional header field of some responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Extra {
+enum ProblemExtra {
     /// `WWW-Authenticate`, with an error or bare.
     Challenge(Option<&'static str>),
     /// `Allow`
@@ -53,7 +53,7 @@ enum Extra {
     Retry(u32),
 }
 
-impl From<ErrorCode> for Problem {
+impl From<ErrorCode> for ProxyProblem {
     fn from(code: ErrorCode) -> Self {
         let (status, _, title) = code.row();
         Self {
@@ -65,18 +65,18 @@ impl From<ErrorCode> for Problem {
     }
 }
 
-impl From<DenyReason> for Problem {
+impl From<DenyReason> for ProxyProblem {
     fn from(reason: DenyReason) -> Self {
         Self::denied(ErrorCode::Denied(reason), reason)
     }
 }
 
-impl Problem {
+impl ProxyProblem {
     /// Returns the seconds until a retry is worthwhile, if known.
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
         match self.extra {
-            Some(Extra::Retry(secs)) => Some(secs),
+            Some(ProblemExtra::Retry(secs)) => Some(secs),
             _ => None,
         }
     }
@@ -91,23 +91,23 @@ impl Problem {
         let problem = Self::from(code);
         let challenge = reason.challenge_error();
         let extra = match problem.status {
-            401 => Some(Extra::Challenge(challenge)),
-            405 => Some(Extra::Allow(METHODS.into())),
-            429 => Some(Extra::Retry(1)),
-            _ if challenge.is_some() => Some(Extra::Challenge(challenge)),
+            401 => Some(ProblemExtra::Challenge(challenge)),
+            405 => Some(ProblemExtra::Allow(METHODS.into())),
+            429 => Some(ProblemExtra::Retry(1)),
+            _ if challenge.is_some() => Some(ProblemExtra::Challenge(challenge)),
             _ => None,
         };
         Self { extra, ..problem }
     }
 }
 
-impl From<&Denial> for Problem {
+impl From<&Denial> for ProxyProblem {
     fn from(denial: &Denial) -> Self {
         let problem = Self::from(denial.reason);
-        let wait = denial.retry_after_s.map(Extra::Retry);
+        let wait = denial.retry_after_s.map(ProblemExtra::Retry);
         let methods = denial.methods.iter().map(Method::as_str);
         let methods: Vec<_> = methods.collect();
-        let allow = (!methods.is_empty()).then(|| Extra::Allow(methods.join(", ").into()));
+        let allow = (!methods.is_empty()).then(|| ProblemExtra::Allow(methods.join(", ").into()));
         Self {
             extra: wait.or(allow).or(problem.extra),
             ..problem
@@ -115,11 +115,11 @@ impl From<&Denial> for Problem {
     }
 }
 
-impl From<Unavailable> for Problem {
+impl From<Unavailable> for ProxyProblem {
     fn from(cause: Unavailable) -> Self {
         Self {
             title: "This cannot be decided right now",
-            extra: Some(Extra::Retry(1)),
+            extra: Some(ProblemExtra::Retry(1)),
             ..cause.error_code().into()
         }
     }
@@ -127,24 +127,24 @@ impl From<Unavailable> for Problem {
 
 /// The meaning of an error from Pingora.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum PingoraFailure {
     /// A fault of the caller's request.
     Refused(DenyReason),
     /// A fault of the upstream; the response is a 502 or 504.
-    Upstream(Problem),
+    Upstream(ProxyProblem),
     /// The caller has disconnected: no response is possible.
     CallerGone,
     /// A fault of the gateway: 500.
-    Own(Problem),
+    Own(ProxyProblem),
 }
 
 /// Returns the meaning of an error from Pingora.
 #[must_use]
-pub fn cause_of(error: &Error) -> Cause {
+pub fn cause_of(error: &Error) -> PingoraFailure {
     match (error.esource(), error.etype()) {
         // From the gateway's own filter of request bodies.
-        (_, ErrorType::HTTPStatus(413)) => Cause::Refused(DenyReason::BodyTooLarge),
-        (ErrorSource::Upstream, kind) => Cause::Upstream(upstream_problem(kind)),
+        (_, ErrorType::HTTPStatus(413)) => PingoraFailure::Refused(DenyReason::BodyTooLarge),
+        (ErrorSource::Upstream, kind) => PingoraFailure::Upstream(upstream_problem(kind)),
         (
             ErrorSource::Downstream,
             ErrorType::ReadError
@@ -152,16 +152,16 @@ pub fn cause_of(error: &Error) -> Cause {
             | ErrorType::WriteError
             | ErrorType::WriteTimedout
             | ErrorType::ConnectionClosed,
-        ) => Cause::CallerGone,
-        (ErrorSource::Downstream, _) => Cause::Refused(DenyReason::RequestMalformed),
-        _ => Cause::Own(Problem {
+        ) => PingoraFailure::CallerGone,
+        (ErrorSource::Downstream, _) => PingoraFailure::Refused(DenyReason::RequestMalformed),
+        _ => PingoraFailure::Own(ProxyProblem {
             title: "The gateway failed",
             ..ErrorCode::Internal.into()
         }),
     }
 }
 
-fn upstream_problem(kind: &ErrorType) -> Problem {
+fn upstream_problem(kind: &ErrorType) -> ProxyProblem {
     let code = match kind {
         ErrorType::ConnectTimedout
         | ErrorType::ConnectRefused
@@ -185,7 +185,7 @@ fn upstream_problem(kind: &ErrorType) -> Problem {
 /// The write error if the caller has disconnected.
 pub async fn problem(
     session: &mut Session,
-    problem: &Problem,
+    problem: &ProxyProblem,
     id: RequestId,
     page: Option<RefusalPage>,
 ) -> pingora::Result<()> {
@@ -204,9 +204,11 @@ pub async fn problem(
     head.insert_header(CACHE_CONTROL, "no-store")?;
     head.insert_header(REQUEST_ID, id_value(id))?;
     match &problem.extra {
-        Some(Extra::Challenge(error)) => head.insert_header(WWW_AUTHENTICATE, challenge(*error))?,
-        Some(Extra::Allow(methods)) => head.insert_header(ALLOW, &**methods)?,
-        Some(Extra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
+        Some(ProblemExtra::Challenge(error)) => {
+            head.insert_header(WWW_AUTHENTICATE, challenge(*error))?
+        }
+        Some(ProblemExtra::Allow(methods)) => head.insert_header(ALLOW, &**methods)?,
+        Some(ProblemExtra::Retry(secs)) => head.insert_header(RETRY_AFTER, secs.to_string())?,
         None => {}
     }
     let is_bodyless = session.req_header().method == Method::HEAD;
@@ -289,12 +291,12 @@ mod tests {
     #[test]
     fn every_refusal_has_its_field() {
         for reason in DenyReason::ALL {
-            let problem = Problem::from(reason);
+            let problem = ProxyProblem::from(reason);
             let wanted = match (reason.status(), reason.challenge_error()) {
-                (401, error) => Some(Extra::Challenge(error)),
-                (_, Some(error)) => Some(Extra::Challenge(Some(error))),
-                (405, None) => Some(Extra::Allow(METHODS.into())),
-                (429, None) => Some(Extra::Retry(1)),
+                (401, error) => Some(ProblemExtra::Challenge(error)),
+                (_, Some(error)) => Some(ProblemExtra::Challenge(Some(error))),
+                (405, None) => Some(ProblemExtra::Allow(METHODS.into())),
+                (429, None) => Some(ProblemExtra::Retry(1)),
                 (_, None) => None,
             };
             assert_eq!(problem.extra, wanted, "{reason:?}");
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn errors_tell_what_broke_and_nothing_else() {
         let upstream = |kind| match cause(kind, ErrorSource::Upstream) {
-            Cause::Upstream(problem) => (problem.status, problem.code.as_str()),
+            PingoraFailure::Upstream(problem) => (problem.status, problem.code.as_str()),
             other => panic!("{other:?}"),
         };
         for kind in [ErrorType::ConnectRefused, ErrorType::ConnectTimedout] {
@@ -315,20 +317,23 @@ mod tests {
         }
         assert_eq!(upstream(ErrorType::ReadTimedout), (504, "upstream_timeout"));
         let malformed = cause(ErrorType::InvalidHTTPHeader, ErrorSource::Downstream);
-        assert_eq!(malformed, Cause::Refused(DenyReason::RequestMalformed));
+        assert_eq!(
+            malformed,
+            PingoraFailure::Refused(DenyReason::RequestMalformed)
+        );
         let too_large = cause(ErrorType::HTTPStatus(413), ErrorSource::Unset);
-        assert_eq!(too_large, Cause::Refused(DenyReason::BodyTooLarge));
+        assert_eq!(too_large, PingoraFailure::Refused(DenyReason::BodyTooLarge));
         let gone = cause(ErrorType::ReadError, ErrorSource::Downstream);
-        assert_eq!(gone, Cause::CallerGone);
+        assert_eq!(gone, PingoraFailure::CallerGone);
         for source in [ErrorSource::Internal, ErrorSource::Unset] {
             assert!(matches!(
                 cause(ErrorType::InternalError, source),
-                Cause::Own(_)
+                PingoraFailure::Own(_)
             ));
         }
     }
 
-    fn cause(kind: ErrorType, source: ErrorSource) -> Cause {
+    fn cause(kind: ErrorType, source: ErrorSource) -> PingoraFailure {
         let mut error = Error::new(kind);
         error.esource = source;
         cause_of(&error)

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::model::access::{Ladder, Name, Rank, ResourceId, ResourceRole};
+use crate::model::access::{LevelOrder, LevelRank, Name, ResourceId, ResourceRole};
 
 /// An answer that cannot be read. It may hold anything, so none of it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("answered with something else than a list of memberships")]
-pub(crate) struct Garbage;
+pub(crate) struct UnreadableAnswer;
 
 /// The question a source was asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question<'a> {
+pub(crate) struct MembershipQuestion<'a> {
     pub(crate) uid: &'a str,
     pub(crate) resource: &'a Name,
     /// `None` asks for all ids.
@@ -22,14 +22,14 @@ pub(crate) struct Question<'a> {
 
 /// A part of an answer that exceeds the question and is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Excess {
+pub(crate) enum ForeignEntry {
     Uid,
     Resource,
     Id,
     Level,
 }
 
-impl Excess {
+impl ForeignEntry {
     /// Description for the log.
     pub(crate) const fn what(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Excess {
 }
 
 #[derive(Deserialize)]
-struct Item {
+struct AnswerEntry {
     uid: Option<String>,
     resource: String,
     id: String,
@@ -54,21 +54,21 @@ struct Item {
 }
 
 #[derive(Deserialize)]
-struct Wrapped {
-    memberships: Vec<Item>,
+struct WrappedAnswer {
+    memberships: Vec<AnswerEntry>,
 }
 
 /// Returns the roles in an answer, sorted. Items that exceed the question are reported to `excess` and dropped.
 pub(crate) fn read(
     body: &[u8],
-    question: Question<'_>,
-    ladder: &Ladder,
-    mut excess: impl FnMut(Excess),
-) -> Result<Arc<[ResourceRole]>, Garbage> {
+    question: MembershipQuestion<'_>,
+    ladder: &LevelOrder,
+    mut excess: impl FnMut(ForeignEntry),
+) -> Result<Arc<[ResourceRole]>, UnreadableAnswer> {
     let items = if body.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice(body).map_err(|_| Garbage)?
+        serde_json::from_slice(body).map_err(|_| UnreadableAnswer)?
     } else {
-        let wrapped: Wrapped = serde_json::from_slice(body).map_err(|_| Garbage)?;
+        let wrapped: WrappedAnswer = serde_json::from_slice(body).map_err(|_| UnreadableAnswer)?;
         wrapped.memberships
     };
     let mut roles = Vec::new();
@@ -84,23 +84,23 @@ pub(crate) fn read(
 }
 
 fn role(
-    item: &Item,
-    question: Question<'_>,
-    ladder: &Ladder,
-) -> Result<Option<ResourceRole>, Excess> {
+    item: &AnswerEntry,
+    question: MembershipQuestion<'_>,
+    ladder: &LevelOrder,
+) -> Result<Option<ResourceRole>, ForeignEntry> {
     if item.uid.as_deref().is_some_and(|uid| uid != question.uid) {
-        return Err(Excess::Uid);
+        return Err(ForeignEntry::Uid);
     }
     if item.resource != question.resource.as_str() {
-        return Err(Excess::Resource);
+        return Err(ForeignEntry::Resource);
     }
     if question.id.is_some_and(|id| id != item.id) {
-        return Err(Excess::Id);
+        return Err(ForeignEntry::Id);
     }
-    let id = ResourceId::parse(&item.id).map_err(|_| Excess::Id)?;
-    let rank = ladder.rank(&item.level).ok_or(Excess::Level)?;
+    let id = ResourceId::parse(&item.id).map_err(|_| ForeignEntry::Id)?;
+    let rank = ladder.rank(&item.level).ok_or(ForeignEntry::Level)?;
     // The lowest level grants no role.
-    Ok((Rank(0) < rank).then(|| ResourceRole {
+    Ok((LevelRank(0) < rank).then(|| ResourceRole {
         resource: question.resource.clone(),
         id,
         rank,
@@ -112,11 +112,14 @@ fn role(
 mod tests {
     use super::*;
 
-    fn asked(body: &str, id: Option<&str>) -> Result<(Vec<String>, Vec<Excess>), Garbage> {
+    fn asked(
+        body: &str,
+        id: Option<&str>,
+    ) -> Result<(Vec<String>, Vec<ForeignEntry>), UnreadableAnswer> {
         let names = ["public", "member", "manager"].map(|text| Name::parse(text).unwrap());
-        let ladder = Ladder::new(names.to_vec()).unwrap();
+        let ladder = LevelOrder::new(names.to_vec()).unwrap();
         let resource = Name::parse("event").unwrap();
-        let question = Question {
+        let question = MembershipQuestion {
             uid: "u-anna0000",
             resource: &resource,
             id,
@@ -152,23 +155,23 @@ mod tests {
             (
                 format!("[{good},{}]", item("list", "7", "manager")),
                 vec!["event-7-1"],
-                vec![Excess::Resource],
+                vec![ForeignEntry::Resource],
             ),
             (
                 format!("[{},{good}]", item("event", "8", "manager")),
                 vec!["event-7-1"],
-                vec![Excess::Id],
+                vec![ForeignEntry::Id],
             ),
             (
                 format!("[{}]", item("event", "7", "owner")),
                 vec![],
-                vec![Excess::Level],
+                vec![ForeignEntry::Level],
             ),
             (
                 good.replace('{', "[{\"uid\":\"u-bert0000\",")
                     .replace('}', "}]"),
                 vec![],
-                vec![Excess::Uid],
+                vec![ForeignEntry::Uid],
             ),
             (
                 good.replace('{', "[{\"uid\":\"u-anna0000\",\"x\":[],")
@@ -188,7 +191,7 @@ mod tests {
         );
         let (roles, excess) = asked(&all, None).unwrap();
         assert_eq!(roles, ["event-7-1", "event-8-2"]);
-        assert_eq!(excess, [Excess::Id]);
+        assert_eq!(excess, [ForeignEntry::Id]);
     }
 
     #[test]
@@ -207,7 +210,7 @@ mod tests {
             r#"[{"resource":"event","level":"member"}]"#,
             "[] []",
         ] {
-            assert_eq!(asked(body, Some("7")), Err(Garbage), "{body}");
+            assert_eq!(asked(body, Some("7")), Err(UnreadableAnswer), "{body}");
         }
     }
 }

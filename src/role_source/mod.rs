@@ -17,13 +17,13 @@ use moka::sync::Cache;
 use tokio::sync::OnceCell;
 
 use crate::fetch::{FetchError, Fetcher};
-use crate::limit::places::Places;
-use crate::model::access::{Ladder, Name, ResourceId, ResourceRole};
+use crate::limit::places::SharedSlots;
+use crate::model::access::{LevelOrder, Name, ResourceId, ResourceRole};
 use crate::model::bucket::Bucket;
 use crate::model::clock::Clock;
 use crate::model::id::UserId;
-use crate::model::role_source::{Piece, RoleSource};
-use crate::role_source::answer::{Garbage, Question};
+use crate::model::role_source::{RoleSource, TemplatePiece};
+use crate::role_source::answer::{MembershipQuestion, UnreadableAnswer};
 use crate::telemetry::metrics::Metrics;
 
 /// Timeout of a query; the request that needs it waits.
@@ -50,7 +50,7 @@ pub struct SourceDown;
 
 /// Whether an answer may come from the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum CacheUse {
     /// Cached answers are accepted.
     Cached,
     /// The source is queried now, and no query already in flight is shared.
@@ -59,34 +59,34 @@ pub enum Reading {
 
 /// Why a query failed; its source is the cause.
 #[derive(Debug, thiserror::Error)]
-enum AskError {
+enum RoleSourceError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
-    Garbage(#[from] Garbage),
+    Garbage(#[from] UnreadableAnswer),
     #[error("has too many questions to answer")]
     Crowded,
 }
 
 /// All configured sources, with a cache of their answers.
 pub struct RoleSources {
-    sources: Vec<Source>,
-    ladder: Ladder,
+    sources: Vec<RunningSource>,
+    ladder: LevelOrder,
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    known: Cache<String, Arc<Known>>,
+    known: Cache<String, Arc<CachedQuestion>>,
     /// Queries in flight, by key. The lock is never held across an await.
-    flights: Mutex<HashMap<String, Arc<OnceCell<Asked>>>>,
+    flights: Mutex<HashMap<String, Arc<OnceCell<SharedAnswer>>>>,
     /// Numbers the queries in the order in which they began.
     begun: AtomicU64,
     forced: Cache<String, Arc<Bucket>>,
 }
 
-struct Source {
+struct RunningSource {
     settings: RoleSource,
     /// Limits queries in flight, with a share per uid.
-    at_once: Places<String>,
+    at_once: SharedSlots<String>,
     /// The kinds of excess already logged.
     told: AtomicU8,
     /// When a failure was last logged, in milliseconds of the clock; 0 for never.
@@ -96,10 +96,10 @@ struct Source {
 type Roles = Arc<[ResourceRole]>;
 
 /// The outcome of a query, shared by all tasks waiting for it.
-type Asked = Result<Roles, SourceDown>;
+type SharedAnswer = Result<Roles, SourceDown>;
 
 /// The cached state of one question.
-struct Known {
+struct CachedQuestion {
     /// Number of the query that produced this state.
     begun: u64,
     /// The last answer, and when its query began.
@@ -114,7 +114,7 @@ impl RoleSources {
     #[must_use]
     pub fn new(
         sources: &[RoleSource],
-        ladder: &Ladder,
+        ladder: &LevelOrder,
         entries: u64,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -123,12 +123,12 @@ impl RoleSources {
             .iter()
             .map(|source| source.ttl + source.stale_max)
             .max();
-        let weight = |_: &String, known: &Arc<Known>| {
+        let weight = |_: &String, known: &Arc<CachedQuestion>| {
             let roles = known.answer.as_ref().map_or(0, |(_, roles)| roles.len());
             u32::try_from(roles).unwrap_or(u32::MAX).saturating_add(1)
         };
         Self {
-            sources: sources.iter().map(Source::new).collect(),
+            sources: sources.iter().map(RunningSource::new).collect(),
             ladder: ladder.clone(),
             fetcher: Fetcher {
                 timeout: TIMEOUT,
@@ -173,18 +173,18 @@ impl RoleSources {
         uid: &UserId,
         resource: &Name,
         id: Option<&str>,
-        reading: Reading,
+        reading: CacheUse,
     ) -> Result<Roles, SourceDown> {
         let Some((source, id)) = self.askable(resource, id) else {
             return Ok(Roles::default());
         };
-        let question = Question {
+        let question = MembershipQuestion {
             uid: uid.as_str(),
             resource,
             id,
         };
         let key = key_of(question);
-        if reading == Reading::Cached
+        if reading == CacheUse::Cached
             && let Some(settled) = self.settled(source, &key)
         {
             return settled;
@@ -196,12 +196,12 @@ impl RoleSources {
     /// Queries the source; concurrent calls with the same key share one query (single flight).
     async fn wait_for(
         &self,
-        source: &Source,
-        question: Question<'_>,
+        source: &RunningSource,
+        question: MembershipQuestion<'_>,
         key: &str,
-        reading: Reading,
-    ) -> Asked {
-        if reading == Reading::Forced {
+        reading: CacheUse,
+    ) -> SharedAnswer {
+        if reading == CacheUse::Forced {
             return self.ask(source, question, key, reading).await;
         }
         let seat = self.board(key);
@@ -222,7 +222,7 @@ impl RoleSources {
     #[must_use]
     pub fn last(&self, uid: &UserId, resource: &Name, id: &str) -> Option<Roles> {
         let (_, id) = self.askable(resource, Some(id))?;
-        let question = Question {
+        let question = MembershipQuestion {
             uid: uid.as_str(),
             resource,
             id,
@@ -242,8 +242,8 @@ impl RoleSources {
             .take(self.clock.elapsed(), FORCED_PER_MINUTE)
     }
 
-    fn source_of(&self, resource: &Name) -> Option<&Source> {
-        let speaks = |source: &&Source| source.settings.resources.contains(resource);
+    fn source_of(&self, resource: &Name) -> Option<&RunningSource> {
+        let speaks = |source: &&RunningSource| source.settings.resources.contains(resource);
         self.sources.iter().find(speaks)
     }
 
@@ -252,9 +252,9 @@ impl RoleSources {
         &self,
         resource: &Name,
         id: Option<&'i str>,
-    ) -> Option<(&Source, Option<&'i str>)> {
+    ) -> Option<(&RunningSource, Option<&'i str>)> {
         let source = self.source_of(resource)?;
-        if !source.settings.target.has(&Piece::Id) {
+        if !source.settings.target.has(&TemplatePiece::Id) {
             return Some((source, None));
         }
         // A segment of only dots would lead elsewhere in a path, however it is encoded.
@@ -263,7 +263,7 @@ impl RoleSources {
     }
 
     /// Returns the outcome known without a query: the answer is fresh, or the query has just failed.
-    fn settled(&self, source: &Source, key: &str) -> Option<Asked> {
+    fn settled(&self, source: &RunningSource, key: &str) -> Option<SharedAnswer> {
         let known = self.known.get(key)?;
         let now = self.clock.elapsed();
         if let Some((at, roles)) = &known.answer
@@ -277,11 +277,11 @@ impl RoleSources {
 
     async fn ask(
         &self,
-        source: &Source,
-        question: Question<'_>,
+        source: &RunningSource,
+        question: MembershipQuestion<'_>,
         key: &str,
-        reading: Reading,
-    ) -> Asked {
+        reading: CacheUse,
+    ) -> SharedAnswer {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let at = self.clock.elapsed();
         self.metrics.role_source_request();
@@ -293,7 +293,7 @@ impl RoleSources {
         match outcome {
             Ok(roles) => {
                 if !outdated {
-                    let known = Known {
+                    let known = CachedQuestion {
                         begun,
                         answer: Some((at, Arc::clone(&roles))),
                         failed: None,
@@ -303,7 +303,7 @@ impl RoleSources {
                 Ok(roles)
             }
             Err(error) => {
-                let known = Arc::new(Known {
+                let known = Arc::new(CachedQuestion {
                     begun,
                     answer: before.as_ref().and_then(|before| before.answer.clone()),
                     failed: Some(now),
@@ -315,18 +315,22 @@ impl RoleSources {
                 self.metrics.role_source_error();
                 source.warn(&error, now);
                 match reading {
-                    Reading::Cached => known.stale(source, now),
-                    Reading::Forced => Err(SourceDown),
+                    CacheUse::Cached => known.stale(source, now),
+                    CacheUse::Forced => Err(SourceDown),
                 }
             }
         }
     }
 
-    async fn fetch(&self, source: &Source, question: Question<'_>) -> Result<Roles, AskError> {
+    async fn fetch(
+        &self,
+        source: &RunningSource,
+        question: MembershipQuestion<'_>,
+    ) -> Result<Roles, RoleSourceError> {
         let settings = &source.settings;
         let place = source.at_once.take(question.uid.to_owned(), TIMEOUT).await;
         let Some(_place) = place else {
-            return Err(AskError::Crowded);
+            return Err(RoleSourceError::Crowded);
         };
         let id = question.id.unwrap_or_default();
         let target = settings
@@ -350,20 +354,20 @@ impl RoleSources {
     }
 
     /// Joins the query in flight, or begins one.
-    fn board<'a>(&'a self, key: &'a str) -> Seat<'a> {
+    fn board<'a>(&'a self, key: &'a str) -> FlightSeat<'a> {
         let mut flights = self.lock();
         let cell = match flights.get(key) {
             Some(cell) => Arc::clone(cell),
             None => Arc::clone(flights.entry(key.to_owned()).or_default()),
         };
-        Seat {
+        FlightSeat {
             sources: self,
             key,
             cell: Some(cell),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<Asked>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<SharedAnswer>>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -376,17 +380,17 @@ impl fmt::Debug for RoleSources {
     }
 }
 
-impl Source {
+impl RunningSource {
     fn new(settings: &RoleSource) -> Self {
         Self {
             settings: settings.clone(),
-            at_once: Places::new(AT_ONCE_MAX, AT_ONCE_OF_UID_MAX),
+            at_once: SharedSlots::new(AT_ONCE_MAX, AT_ONCE_OF_UID_MAX),
             told: AtomicU8::new(0),
             warned_ms: AtomicU64::new(0),
         }
     }
 
-    fn warn(&self, error: &AskError, now: Duration) {
+    fn warn(&self, error: &RoleSourceError, now: Duration) {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
         let pause = u64::try_from(WARN_EVERY.as_millis()).unwrap_or(u64::MAX);
         let last = self.warned_ms.load(Ordering::Relaxed);
@@ -404,9 +408,9 @@ impl Source {
     }
 }
 
-impl Known {
+impl CachedQuestion {
     /// Returns the last answer if it may still be used.
-    fn stale(&self, source: &Source, now: Duration) -> Asked {
+    fn stale(&self, source: &RunningSource, now: Duration) -> SharedAnswer {
         let settings = &source.settings;
         match &self.answer {
             Some((at, roles)) if now < *at + settings.ttl + settings.stale_max => {
@@ -418,7 +422,7 @@ impl Known {
 }
 
 /// Returns the cache key of a question. No part contains a zero byte.
-fn key_of(question: Question<'_>) -> String {
+fn key_of(question: MembershipQuestion<'_>) -> String {
     [
         question.uid,
         question.resource.as_str(),
@@ -428,13 +432,13 @@ fn key_of(question: Question<'_>) -> String {
 }
 
 /// One caller's share in a flight. The last one to leave removes it from the map, whether it finished or was cancelled.
-struct Seat<'a> {
+struct FlightSeat<'a> {
     sources: &'a RoleSources,
     key: &'a str,
-    cell: Option<Arc<OnceCell<Asked>>>,
+    cell: Option<Arc<OnceCell<SharedAnswer>>>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for FlightSeat<'_> {
     fn drop(&mut self) {
         let mut flights = self.sources.lock();
         let Some(mine) = self.cell.take() else {

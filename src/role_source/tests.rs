@@ -78,7 +78,7 @@ async fn scene(target: &str) -> Scene {
         stale_max: Duration::from_mins(5),
     };
     let levels = ["public", "member", "manager"].map(|text| Name::parse(text).unwrap());
-    let ladder = Ladder::new(levels.to_vec()).unwrap();
+    let ladder = LevelOrder::new(levels.to_vec()).unwrap();
     let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
     let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
     let sources = RoleSources::new(&[settings], &ladder, 1000, as_clock, Arc::default());
@@ -92,7 +92,7 @@ async fn scene(target: &str) -> Scene {
 }
 
 impl Scene {
-    async fn read(&self, id: Option<&str>, reading: Reading) -> Result<usize, SourceDown> {
+    async fn read(&self, id: Option<&str>, reading: CacheUse) -> Result<usize, SourceDown> {
         let roles = self
             .sources
             .roles(&self.anna, &self.event, id, reading)
@@ -101,7 +101,7 @@ impl Scene {
     }
 
     async fn cached(&self, id: &str) -> Result<usize, SourceDown> {
-        self.read(Some(id), Reading::Cached).await
+        self.read(Some(id), CacheUse::Cached).await
     }
 
     fn advance(&self, secs: u64) {
@@ -185,7 +185,7 @@ async fn questions_at_once_share_one_flight() {
             );
             tokio::spawn(async move {
                 sources
-                    .roles(&anna, &event, Some("7"), Reading::Cached)
+                    .roles(&anna, &event, Some("7"), CacheUse::Cached)
                     .await
                     .map(|it| it.len())
             })
@@ -214,7 +214,7 @@ async fn one_uid_has_a_share_of_the_places_and_others_have_theirs() {
         let uid = UserId::parse(uid).unwrap();
         tokio::spawn(async move {
             let id = id.to_string();
-            let asked = sources.roles(&uid, &event, Some(&id), Reading::Cached);
+            let asked = sources.roles(&uid, &event, Some(&id), CacheUse::Cached);
             asked.await.map(|roles| roles.len())
         })
     };
@@ -254,7 +254,7 @@ async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     );
     let slow = tokio::spawn(async move {
         sources
-            .roles(&anna, &event, Some("7"), Reading::Cached)
+            .roles(&anna, &event, Some("7"), CacheUse::Cached)
             .await
             .map(|it| it.len())
     });
@@ -264,7 +264,7 @@ async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     // The membership ends while the first query is in flight.
     scene.service.hold.store(0, Ordering::SeqCst);
     scene.service.says(200, "[]");
-    assert_eq!(scene.read(Some("7"), Reading::Forced).await, Ok(0));
+    assert_eq!(scene.read(Some("7"), CacheUse::Forced).await, Ok(0));
     scene.service.release.notify_one();
     assert_eq!(slow.await.unwrap(), Ok(1));
     assert_eq!(scene.cached("7").await, Ok(0), "the older answer came back");
@@ -272,7 +272,7 @@ async fn a_forced_reading_asks_anew_and_older_answers_do_not_come_back() {
     // A forced reading uses no stale answer.
     scene.service.says(500, "");
     assert_eq!(
-        scene.read(Some("7"), Reading::Forced).await,
+        scene.read(Some("7"), CacheUse::Forced).await,
         Err(SourceDown)
     );
     assert_eq!(scene.cached("7").await, Ok(0));
@@ -288,7 +288,7 @@ async fn without_a_place_for_the_id_one_answer_serves_all() {
     let scene = scene("/all/{uid}").await;
     assert_eq!(
         (
-            scene.read(None, Reading::Cached).await,
+            scene.read(None, CacheUse::Cached).await,
             scene.cached("8").await
         ),
         (Ok(1), Ok(1))
@@ -316,11 +316,11 @@ async fn what_cannot_be_asked_has_no_roles() {
         Some("a%2Fb"),
         Some(""),
     ] {
-        assert_eq!(scene.read(id, Reading::Cached).await, Ok(0), "{id:?}");
+        assert_eq!(scene.read(id, CacheUse::Cached).await, Ok(0), "{id:?}");
     }
     let other = scene
         .sources
-        .roles(&scene.anna, &list, Some("7"), Reading::Cached)
+        .roles(&scene.anna, &list, Some("7"), CacheUse::Cached)
         .await;
     assert!(other.unwrap().is_empty());
     assert_eq!(scene.service.asked(), 0);

@@ -10,19 +10,21 @@ use http::Method;
 use crate::model::access::ResourceId;
 use crate::model::path::CanonicalPath;
 use crate::model::route::{Route, Segment};
-use crate::route::node::{End, Ends, Folding, Hit, Leaf, Spans, Walk};
-use crate::route::readings::{Reading, Readings};
-use crate::route::rule::Outcome;
-use crate::route::table::{Captures, Found, RouteTable};
+use crate::route::node::{
+    CaptureSpans, CaseFolding, PathEnd, PathMatches, PatternMatch, RouteLeaf, TreeWalk,
+};
+use crate::route::readings::{PathReading, PathReadings};
+use crate::route::rule::ReadingOutcome;
+use crate::route::table::{Captures, FoundRoute, RouteTable};
 
 /// The route that decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice<'p> {
     /// The route of the path as sent.
-    pub found: Found<'p>,
+    pub found: FoundRoute<'p>,
     /// The route of the path with its last slash added or removed, if it decides differently: its requirement is
     /// checked too.
-    pub slashed: Option<Found<'p>>,
+    pub slashed: Option<FoundRoute<'p>>,
 }
 
 /// The reasons why no route decides.
@@ -65,8 +67,8 @@ pub enum LeadsTo {
 /// The look-ups of a path as sent, and with its last slash added or removed.
 struct Sent<'n, 'p> {
     path: &'p CanonicalPath,
-    outcome: Outcome<'n>,
-    slashed: Outcome<'n>,
+    outcome: ReadingOutcome<'n>,
+    slashed: ReadingOutcome<'n>,
 }
 
 impl RouteTable {
@@ -83,12 +85,17 @@ impl RouteTable {
         method: &Method,
     ) -> Result<Choice<'p>, NoChoice> {
         let text = path.as_str();
-        let walk = Walk::new(text.as_bytes(), false, Folding::Noticed, Ends::default());
+        let walk = TreeWalk::new(
+            text.as_bytes(),
+            false,
+            CaseFolding::Noticed,
+            PathMatches::default(),
+        );
         let walk = self.walk(host, walk);
         let sent = Sent {
             path,
-            outcome: Outcome::of(walk.hits.sent.as_ref(), method),
-            slashed: Outcome::of(walk.hits.slashed.as_ref(), method),
+            outcome: ReadingOutcome::of(walk.hits.sent.as_ref(), method),
+            slashed: ReadingOutcome::of(walk.hits.slashed.as_ref(), method),
         };
         let slashed = self.slashed(&sent)?;
         let has_readings = !path.is_plain() || walk.met_case || self.own.resembles(text);
@@ -96,21 +103,21 @@ impl RouteTable {
             self.compare(host, &sent, slashed, method)?;
         }
         match sent.outcome {
-            Outcome::Route(route, spans) => Ok(Choice {
-                found: Found {
+            ReadingOutcome::Route(route, spans) => Ok(Choice {
+                found: FoundRoute {
                     route,
                     captures: Captures::of(path, &spans),
                 },
-                slashed: slashed.map(|(route, spans)| Found {
+                slashed: slashed.map(|(route, spans)| FoundRoute {
                     route,
                     captures: Captures::of(path, &spans),
                 }),
             }),
-            Outcome::Method(leaves, _) => {
+            ReadingOutcome::Method(leaves, _) => {
                 let methods = leaves.iter().flat_map(|leaf| leaf.methods.iter().cloned());
                 Err(NoChoice::Method(methods.collect()))
             }
-            Outcome::None => Err(NoChoice::NoRoute),
+            ReadingOutcome::None => Err(NoChoice::NoRoute),
         }
     }
 
@@ -120,18 +127,18 @@ impl RouteTable {
     /// If the pattern of the other path does not accept the method, the gateway serves no such request there, but the
     /// upstream may treat both paths as one. Its requirement is therefore checked as well, provided its routes agree on
     /// one; if they differ, the intended one is unknown, and the path is refused.
-    fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, Spans)>, NoChoice> {
-        let Outcome::Route(route, spans) = sent.outcome else {
+    fn slashed(&self, sent: &Sent<'_, '_>) -> Result<Option<(usize, CaptureSpans)>, NoChoice> {
+        let ReadingOutcome::Route(route, spans) = sent.outcome else {
             return Ok(None);
         };
         let text = sent.path.as_str().as_bytes();
         let other = match sent.slashed {
-            Outcome::None => return Ok(None),
-            Outcome::Route(other, others) => Some((other, others)),
-            Outcome::Method(leaves, others) => leaves.first().and_then(|first| {
+            ReadingOutcome::None => return Ok(None),
+            ReadingOutcome::Route(other, others) => Some((other, others)),
+            ReadingOutcome::Method(leaves, others) => leaves.first().and_then(|first| {
                 let first = (first.route, &others, text);
                 let is_like_it =
-                    |leaf: &Leaf| self.decide_alike(first, (leaf.route, &others, text));
+                    |leaf: &RouteLeaf| self.decide_alike(first, (leaf.route, &others, text));
                 leaves.iter().all(is_like_it).then_some((first.0, others))
             }),
         };
@@ -152,18 +159,18 @@ impl RouteTable {
         &self,
         host: &str,
         sent: &Sent<'_, '_>,
-        slashed: Option<(usize, Spans)>,
+        slashed: Option<(usize, CaptureSpans)>,
         method: &Method,
     ) -> Result<(), NoChoice> {
         let route = match sent.outcome {
-            Outcome::Route(route, _) => Some(route),
-            Outcome::Method(..) | Outcome::None => None,
+            ReadingOutcome::Route(route, _) => Some(route),
+            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
         };
         let folds = route.and_then(|route| self.rules.get(route));
         let folding = if folds.is_none_or(|rule| rule.folds) {
-            Folding::Followed
+            CaseFolding::Followed
         } else {
-            Folding::Ignored
+            CaseFolding::Ignored
         };
         let disagree = |reading: &[u8], leads_to| {
             Err(NoChoice::Path(Disagreement {
@@ -172,7 +179,7 @@ impl RouteTable {
                 leads_to,
             }))
         };
-        let Ok(readings) = Readings::of(sent.path) else {
+        let Ok(readings) = PathReadings::of(sent.path) else {
             return disagree(sent.path.as_str().as_bytes(), LeadsTo::TooMany);
         };
         let is_own = self.own.serves(host, sent.path.as_str());
@@ -192,16 +199,16 @@ impl RouteTable {
     fn against_own(
         &self,
         host: &str,
-        reading: &Reading,
-        folding: Folding,
+        reading: &PathReading,
+        folding: CaseFolding,
         is_own: bool,
         sent: &Sent<'_, '_>,
     ) -> Option<LeadsTo> {
         let hits = self.own.hits(host, reading, folding);
-        let is_itself = |hit: &Hit<'_>| hit.end == End::Sent && !hit.is_folded;
+        let is_itself = |hit: &PatternMatch<'_>| hit.end == PathEnd::Sent && !hit.is_folded;
         let disagrees = if is_own {
             !hits.iter().any(is_itself)
-        } else if matches!(sent.outcome, Outcome::Route(..)) {
+        } else if matches!(sent.outcome, ReadingOutcome::Route(..)) {
             !hits.is_empty()
         } else {
             hits.iter().any(is_itself)
@@ -214,47 +221,47 @@ impl RouteTable {
     fn against_routes(
         &self,
         host: &str,
-        reading: &Reading,
-        folding: Folding,
+        reading: &PathReading,
+        folding: CaseFolding,
         sent: &Sent<'_, '_>,
-        slashed: Option<(usize, Spans)>,
+        slashed: Option<(usize, CaptureSpans)>,
         method: &Method,
     ) -> Option<LeadsTo> {
-        let walk = Walk::new(&reading.path, reading.is_decoded, folding, Vec::new());
+        let walk = TreeWalk::new(&reading.path, reading.is_decoded, folding, Vec::new());
         let walk = self.walk(host, walk);
-        if walk.open.sent && !matches!(sent.outcome, Outcome::None) {
+        if walk.open.sent && !matches!(sent.outcome, ReadingOutcome::None) {
             return Some(LeadsTo::Nowhere);
         }
         let text = sent.path.as_str().as_bytes();
         walk.hits.iter().find_map(|hit| {
-            let is_itself = hit.end == End::Sent && !hit.is_folded;
-            let outcome = Outcome::of(Some(hit), method);
-            let is_asked = |other: usize, others: &Spans| {
-                let is_like = |(route, spans): (usize, Spans)| {
+            let is_itself = hit.end == PathEnd::Sent && !hit.is_folded;
+            let outcome = ReadingOutcome::of(Some(hit), method);
+            let is_asked = |other: usize, others: &CaptureSpans| {
+                let is_like = |(route, spans): (usize, CaptureSpans)| {
                     let other = (other, others, reading.path.as_slice());
                     self.decide_alike((route, &spans, text), other)
                 };
                 let as_sent = match sent.outcome {
-                    Outcome::Route(route, spans) => is_like((route, spans)),
-                    Outcome::Method(..) | Outcome::None => false,
+                    ReadingOutcome::Route(route, spans) => is_like((route, spans)),
+                    ReadingOutcome::Method(..) | ReadingOutcome::None => false,
                 };
-                as_sent || hit.end == End::Slashed && slashed.is_some_and(is_like)
+                as_sent || hit.end == PathEnd::Slashed && slashed.is_some_and(is_like)
             };
             match (sent.outcome, outcome) {
-                (Outcome::Route(..), Outcome::Route(other, others)) => {
+                (ReadingOutcome::Route(..), ReadingOutcome::Route(other, others)) => {
                     (!is_asked(other, &others)).then_some(LeadsTo::Route(other))
                 }
-                (Outcome::Method(..), Outcome::Method(..)) => None,
+                (ReadingOutcome::Method(..), ReadingOutcome::Method(..)) => None,
                 // As in [`RouteTable::slashed`]: a requirement that is checked already may apply to the other slash, if
                 // case and everything else are the same.
-                (Outcome::Route(..), Outcome::Method(leaves, others)) => {
-                    let is_all_asked = hit.end == End::Slashed
+                (ReadingOutcome::Route(..), ReadingOutcome::Method(leaves, others)) => {
+                    let is_all_asked = hit.end == PathEnd::Slashed
                         && !hit.is_folded
                         && leaves.iter().all(|leaf| is_asked(leaf.route, &others));
                     (!is_all_asked).then_some(LeadsTo::NoMethod)
                 }
-                (Outcome::Route(..), Outcome::None) => Some(LeadsTo::NoMethod),
-                (_, Outcome::Route(other, _)) => is_itself.then_some(LeadsTo::Route(other)),
+                (ReadingOutcome::Route(..), ReadingOutcome::None) => Some(LeadsTo::NoMethod),
+                (_, ReadingOutcome::Route(other, _)) => is_itself.then_some(LeadsTo::Route(other)),
                 _ => is_itself.then_some(LeadsTo::NoMethod),
             }
         })
@@ -263,8 +270,8 @@ impl RouteTable {
     /// Whether two routes decide alike: equal in everything that decides, captures included.
     fn decide_alike(
         &self,
-        (one, spans, text): (usize, &Spans, &[u8]),
-        (other, others, other_text): (usize, &Spans, &[u8]),
+        (one, spans, text): (usize, &CaptureSpans, &[u8]),
+        (other, others, other_text): (usize, &CaptureSpans, &[u8]),
     ) -> bool {
         let (Some(one), Some(other)) = (self.rules.get(one), self.rules.get(other)) else {
             return false;
@@ -295,7 +302,7 @@ impl RouteTable {
             let all = self.hosts.keys().map(String::as_str).chain([""]);
             let hosts = named.chain(all.filter(|_| route.hosts.is_empty()));
             for host in hosts {
-                let walk = Walk::new(text, false, Folding::Noticed, Ends::default());
+                let walk = TreeWalk::new(text, false, CaseFolding::Noticed, PathMatches::default());
                 let hits = self.walk(host, walk).hits;
                 let (Some(sent), Some(slashed)) = (hits.sent, hits.slashed) else {
                     continue;

@@ -29,8 +29,8 @@ pub(super) struct Node {
     /// Length of the longest of these texts, in bytes: far longer segments are not folded at all.
     longest: usize,
     capture: Option<Box<Node>>,
-    here: Vec<Leaf>,
-    tail: Vec<Leaf>,
+    here: Vec<RouteLeaf>,
+    tail: Vec<RouteLeaf>,
 }
 
 /// A literal segment, and the node below it.
@@ -44,13 +44,13 @@ pub(super) struct Literal {
 
 /// A route at the end of its pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Leaf {
+pub(super) struct RouteLeaf {
     /// Sorted; empty: all.
     pub(super) methods: Vec<Method>,
     pub(super) route: usize,
 }
 
-impl Leaf {
+impl RouteLeaf {
     pub(super) fn takes(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
@@ -67,7 +67,7 @@ impl Leaf {
 
 impl Node {
     /// Returns the leaves of a pattern, creating its nodes as needed.
-    pub(super) fn leaves(&mut self, pattern: &PathPattern) -> &mut Vec<Leaf> {
+    pub(super) fn leaves(&mut self, pattern: &PathPattern) -> &mut Vec<RouteLeaf> {
         let node = pattern
             .segments
             .iter()
@@ -142,12 +142,12 @@ impl Node {
 
 /// The positions of the captures in a path, in the order of the pattern.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spans {
+pub(super) struct CaptureSpans {
     places: [(usize, usize); CAPTURES_MAX],
     count: usize,
 }
 
-impl Spans {
+impl CaptureSpans {
     fn with(mut self, begin: usize, end: usize) -> Self {
         if let Some(place) = self.places.get_mut(self.count) {
             *place = (begin, end);
@@ -170,53 +170,53 @@ impl Spans {
 
 /// The variant of a path: as sent, or with its last slash added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum PathEnd {
     Sent,
     Slashed,
 }
 
 /// A matching pattern.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hit<'n> {
-    pub(super) end: End,
+pub(super) struct PatternMatch<'n> {
+    pub(super) end: PathEnd,
     /// Whether a literal matched in another case.
     pub(super) is_folded: bool,
     /// The routes of the pattern, at least one; the method selects among them.
-    pub(super) leaves: &'n [Leaf],
-    pub(super) captures: Spans,
+    pub(super) leaves: &'n [RouteLeaf],
+    pub(super) captures: CaptureSpans,
 }
 
 /// A collector of hits.
-pub(super) trait Hits<'n> {
-    fn push(&mut self, hit: Hit<'n>);
+pub(super) trait MatchSink<'n> {
+    fn push(&mut self, hit: PatternMatch<'n>);
 }
 
-impl<'n> Hits<'n> for Vec<Hit<'n>> {
-    fn push(&mut self, hit: Hit<'n>) {
+impl<'n> MatchSink<'n> for Vec<PatternMatch<'n>> {
+    fn push(&mut self, hit: PatternMatch<'n>) {
         self.push(hit);
     }
 }
 
 /// The hits of a walk that does not follow case: at most one for each variant.
 #[derive(Debug, Default)]
-pub(super) struct Ends<'n> {
-    pub(super) sent: Option<Hit<'n>>,
-    pub(super) slashed: Option<Hit<'n>>,
+pub(super) struct PathMatches<'n> {
+    pub(super) sent: Option<PatternMatch<'n>>,
+    pub(super) slashed: Option<PatternMatch<'n>>,
 }
 
-impl<'n> Hits<'n> for Ends<'n> {
-    fn push(&mut self, hit: Hit<'n>) {
+impl<'n> MatchSink<'n> for PathMatches<'n> {
+    fn push(&mut self, hit: PatternMatch<'n>) {
         match hit.end {
-            End::Sent => self.sent = Some(hit),
-            End::Slashed => self.slashed = Some(hit),
+            PathEnd::Sent => self.sent = Some(hit),
+            PathEnd::Slashed => self.slashed = Some(hit),
         }
     }
 }
 
 /// The handling of a literal that differs from the path in case only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Folding {
-    /// It is noted ([`Walk::met_case`]) and does not match.
+pub(super) enum CaseFolding {
+    /// It is noted ([`TreeWalk::met_case`]) and does not match.
     Noticed,
     /// Both possibilities are followed: a match and no match.
     Followed,
@@ -226,12 +226,12 @@ pub(super) enum Folding {
 
 /// The variants of a path that no pattern has matched yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Open {
+pub(super) struct UnmatchedEnds {
     pub(super) sent: bool,
     pub(super) slashed: bool,
 }
 
-impl Open {
+impl UnmatchedEnds {
     const fn none(self) -> bool {
         !self.sent && !self.slashed
     }
@@ -239,29 +239,29 @@ impl Open {
 
 /// A walk through the tree with one reading of a path.
 #[derive(Debug)]
-pub(super) struct Walk<'t, H> {
+pub(super) struct TreeWalk<'t, H> {
     text: &'t [u8],
     /// Whether escapes in `text` are decoded: literals are then compared decoded, otherwise as written.
     is_decoded: bool,
-    folding: Folding,
+    folding: CaseFolding,
     pub(super) hits: H,
     /// Whether a literal differed in case only.
     pub(super) met_case: bool,
-    pub(super) open: Open,
+    pub(super) open: UnmatchedEnds,
 }
 
 /// A position in a walk: after a slash, or the end of the path.
 #[derive(Clone, Copy)]
-struct Step {
+struct WalkPosition {
     begin: Option<usize>,
-    captures: Spans,
+    captures: CaptureSpans,
     is_folded: bool,
 }
 
-impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
+impl<'t, 'n, H: MatchSink<'n>> TreeWalk<'t, H> {
     /// Creates a walk; `text` begins with a slash.
-    pub(super) fn new(text: &'t [u8], is_decoded: bool, folding: Folding, hits: H) -> Self {
-        let open = Open {
+    pub(super) fn new(text: &'t [u8], is_decoded: bool, folding: CaseFolding, hits: H) -> Self {
+        let open = UnmatchedEnds {
             sent: true,
             // The root has one slash in every reading.
             slashed: text != b"/",
@@ -279,9 +279,9 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
     /// Walks from a root. Matches of a previous root take precedence.
     pub(super) fn root(&mut self, root: &'n Node) {
         if !self.open.none() {
-            let step = Step {
+            let step = WalkPosition {
                 begin: Some(1),
-                captures: Spans::default(),
+                captures: CaptureSpans::default(),
                 is_folded: false,
             };
             self.open = self.descend(root, step, self.open);
@@ -289,10 +289,15 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
     }
 
     /// Visits each node at most once. Returns the variants that are still open.
-    fn descend(&mut self, node: &'n Node, step: Step, open: Open) -> Open {
+    fn descend(
+        &mut self,
+        node: &'n Node,
+        step: WalkPosition,
+        open: UnmatchedEnds,
+    ) -> UnmatchedEnds {
         let Some(begin) = step.begin else {
-            let open = self.leave(&node.here, End::Sent, step, open);
-            return self.leave(&node.tail, End::Slashed, step, open);
+            let open = self.leave(&node.here, PathEnd::Sent, step, open);
+            return self.leave(&node.tail, PathEnd::Slashed, step, open);
         };
         let rest = self.text.get(begin..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == b'/');
@@ -300,10 +305,10 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
         let next = length.map(|_| end + 1);
         let segment = self.text.get(begin..end).unwrap_or_default();
         if segment.is_empty() && next.is_none() && 1 < begin {
-            let open = self.leave(&node.tail, End::Sent, step, open);
-            return self.leave(&node.here, End::Slashed, step, open);
+            let open = self.leave(&node.tail, PathEnd::Sent, step, open);
+            return self.leave(&node.here, PathEnd::Slashed, step, open);
         }
-        let below = Step {
+        let below = WalkPosition {
             begin: next,
             ..step
         };
@@ -313,13 +318,19 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
             && !open.none()
         {
             let captures = step.captures.with(begin, end);
-            open = self.descend(capture, Step { captures, ..below }, open);
+            open = self.descend(capture, WalkPosition { captures, ..below }, open);
         }
-        let open = self.leave(&node.tail, End::Sent, step, open);
-        self.leave(&node.tail, End::Slashed, step, open)
+        let open = self.leave(&node.tail, PathEnd::Sent, step, open);
+        self.leave(&node.tail, PathEnd::Slashed, step, open)
     }
 
-    fn by_literals(&mut self, node: &'n Node, segment: &[u8], below: Step, open: Open) -> Open {
+    fn by_literals(
+        &mut self,
+        node: &'n Node,
+        segment: &[u8],
+        below: WalkPosition,
+        open: UnmatchedEnds,
+    ) -> UnmatchedEnds {
         let mut exact = None;
         for literal in node.named(segment) {
             let is_exact = if self.is_decoded {
@@ -336,23 +347,29 @@ impl<'t, 'n, H: Hits<'n>> Walk<'t, H> {
                 continue;
             }
             self.met_case = true;
-            if self.folding == Folding::Followed {
+            if self.folding == CaseFolding::Followed {
                 let is_folded = true;
-                self.descend(&literal.node, Step { is_folded, ..below }, open);
+                self.descend(&literal.node, WalkPosition { is_folded, ..below }, open);
             }
         }
         exact.map_or(open, |node| self.descend(node, below, open))
     }
 
     /// Closes a variant if there are routes for it.
-    fn leave(&mut self, leaves: &'n [Leaf], end: End, step: Step, mut open: Open) -> Open {
+    fn leave(
+        &mut self,
+        leaves: &'n [RouteLeaf],
+        end: PathEnd,
+        step: WalkPosition,
+        mut open: UnmatchedEnds,
+    ) -> UnmatchedEnds {
         let is_open = match end {
-            End::Sent => &mut open.sent,
-            End::Slashed => &mut open.slashed,
+            PathEnd::Sent => &mut open.sent,
+            PathEnd::Slashed => &mut open.slashed,
         };
         if *is_open && !leaves.is_empty() {
             *is_open = false;
-            self.hits.push(Hit {
+            self.hits.push(PatternMatch {
                 end,
                 is_folded: step.is_folded,
                 leaves,

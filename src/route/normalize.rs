@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::model::path::CanonicalPath;
 use crate::route::escape::{decoded, escape_at, is_unreserved, may_stand_raw, push_escape};
-use crate::route::readings::{Reading, Readings};
+use crate::route::readings::{PathReading, PathReadings};
 
 pub use crate::route::readings::PathRefused;
 
@@ -39,7 +39,7 @@ pub fn canonical<T: AsRef<[u8]> + ?Sized>(target: &T) -> Result<Canonical<'_>, P
     let query = query.map(query_of).transpose()?;
     let path = CanonicalPath::new(written(path)?).ok_or(PathRefused)?;
     if !path.is_plain() {
-        Readings::of(&path)?;
+        PathReadings::of(&path)?;
     }
     Ok(Canonical { path, query })
 }
@@ -53,9 +53,9 @@ pub fn reads_one_way(path: &CanonicalPath) -> bool {
     let written = path.as_str().as_bytes();
     let text = decoded(written);
     let segments = |text: &[u8]| text.split(|byte| *byte == b'/').count();
-    let is_same = |reading: &Reading| decoded(&reading.path) == text;
+    let is_same = |reading: &PathReading| decoded(&reading.path) == text;
     segments(written) == segments(&text)
-        && Readings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
+        && PathReadings::of(path).is_ok_and(|readings| readings.iter().all(is_same))
 }
 
 /// Returns a query as sent, with bytes that a URI cannot contain escaped.

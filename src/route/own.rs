@@ -1,8 +1,8 @@
 //! The gateway's own paths: those it answers itself, and those that an upstream could take for them.
 
 use crate::model::route::{PathPattern, Segment};
-use crate::route::node::{Folding, Hit, Leaf, Node, Walk};
-use crate::route::readings::Reading;
+use crate::route::node::{CaseFolding, Node, PatternMatch, RouteLeaf, TreeWalk};
+use crate::route::readings::PathReading;
 
 /// The paths of the gateway's own endpoints.
 #[derive(Debug, Default)]
@@ -72,8 +72,13 @@ impl OwnPaths {
     }
 
     /// Returns the ways in which a reading is an own path.
-    pub(super) fn hits(&self, host: &str, reading: &Reading, folding: Folding) -> Vec<Hit<'_>> {
-        let mut walk = Walk::new(&reading.path, reading.is_decoded, folding, Vec::new());
+    pub(super) fn hits(
+        &self,
+        host: &str,
+        reading: &PathReading,
+        folding: CaseFolding,
+    ) -> Vec<PatternMatch<'_>> {
+        let mut walk = TreeWalk::new(&reading.path, reading.is_decoded, folding, Vec::new());
         walk.root(&self.tree);
         let mut hits = walk.hits;
         hits.retain(|hit| {
@@ -98,7 +103,7 @@ fn insert(tree: &mut Node, path: &str, tail: bool, place: usize) {
     let segments = parts
         .map(|part| Segment::Literal(part.to_owned()))
         .collect();
-    let leaf = Leaf {
+    let leaf = RouteLeaf {
         methods: Vec::new(),
         route: place,
     };

@@ -37,7 +37,7 @@ const DECODINGS_MAX: usize = 2;
 
 /// One reading of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct PathReading {
     /// The host, if the path was read as one that begins with an authority; otherwise the request's own.
     pub(super) host: Option<String>,
     /// The path, with the escapes that this reader keeps.
@@ -48,12 +48,12 @@ pub(super) struct Reading {
 
 /// All readings of a path, the unchanged path first.
 #[derive(Debug)]
-pub(super) struct Readings {
-    all: Vec<Reading>,
+pub(super) struct PathReadings {
+    all: Vec<PathReading>,
     work: usize,
 }
 
-impl Readings {
+impl PathReadings {
     /// Lists the readings of a path.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Readings {
             all: Vec::new(),
             work: 0,
         };
-        readings.add(Reading {
+        readings.add(PathReading {
             host: None,
             path: path.as_str().as_bytes().to_vec(),
             is_decoded: false,
@@ -84,7 +84,7 @@ impl Readings {
     }
 
     /// Returns the readings, the unchanged path first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Reading> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PathReading> {
         self.all.iter()
     }
 
@@ -94,14 +94,14 @@ impl Readings {
         while let Some(reading) = self.all.get(place).cloned() {
             for step in STEPS {
                 if let Some(path) = step(&reading.path) {
-                    self.add(Reading {
+                    self.add(PathReading {
                         path,
                         ..reading.clone()
                     })?;
                 }
             }
             if let Some(path) = compatible(&reading.path)? {
-                self.add(Reading {
+                self.add(PathReading {
                     path,
                     ..reading.clone()
                 })?;
@@ -109,7 +109,7 @@ impl Readings {
             if let Some((authority, path)) = behind_authority(&reading.path) {
                 let host = host_of(authority).map(str::to_ascii_lowercase);
                 for host in [reading.host.clone(), host.or(reading.host)] {
-                    self.add(Reading {
+                    self.add(PathReading {
                         host,
                         path: path.clone(),
                         is_decoded: reading.is_decoded,
@@ -131,7 +131,7 @@ impl Readings {
         }
         let within_segments = decoded_but(&reading.path, |byte| matches!(byte, b'/' | b'\\'));
         for path in [decoded(&reading.path), within_segments] {
-            self.add(Reading {
+            self.add(PathReading {
                 host: reading.host.clone(),
                 path,
                 is_decoded: true,
@@ -140,7 +140,7 @@ impl Readings {
         Ok(())
     }
 
-    fn add(&mut self, reading: Reading) -> Result<(), PathRefused> {
+    fn add(&mut self, reading: PathReading) -> Result<(), PathRefused> {
         let is_known = self
             .all
             .iter()
@@ -176,9 +176,9 @@ fn is_dots(segment: &[u8]) -> bool {
 }
 
 /// A change that some server in a chain makes to a path; `None`: no change.
-type Step = fn(&[u8]) -> Option<Vec<u8>>;
+type PathChange = fn(&[u8]) -> Option<Vec<u8>>;
 
-const STEPS: &[Step] = &[
+const STEPS: &[PathChange] = &[
     merged,
     backslashes_as_slashes,
     without_parameters,
@@ -430,14 +430,14 @@ mod tests {
 
     fn readings(path: &str) -> Vec<String> {
         let path = CanonicalPath::new(path.to_owned()).unwrap();
-        let shown = |reading: &Reading| {
+        let shown = |reading: &PathReading| {
             let path = String::from_utf8_lossy(&reading.path).into_owned();
             match &reading.host {
                 Some(host) => format!("{host}:{path}"),
                 None => path,
             }
         };
-        Readings::of(&path).unwrap().iter().map(shown).collect()
+        PathReadings::of(&path).unwrap().iter().map(shown).collect()
     }
 
     #[test]
@@ -494,7 +494,7 @@ mod tests {
     fn the_work_on_a_path_is_bounded() {
         let of = |path: &str| {
             let escaped = crate::route::normalize::canonical(path).map(|target| target.path)?;
-            Readings::of(&escaped).map(|readings| readings.work)
+            PathReadings::of(&escaped).map(|readings| readings.work)
         };
         let costly = [
             format!("/a%5C{}", "%EF%B7%BA".repeat(886)),

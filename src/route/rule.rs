@@ -7,11 +7,11 @@ use http::Method;
 
 use crate::model::access::{Requirement, RoleTemplate};
 use crate::model::route::{Route, Segment, Upstream};
-use crate::route::node::{Hit, Leaf, Spans};
+use crate::route::node::{CaptureSpans, PatternMatch, RouteLeaf};
 
 /// What comparing needs to know of a route.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct ComparedRoute {
     /// The first route that decides as this one does.
     pub(super) class: usize,
     /// The captures that its decision, or what is signed about it, depends on.
@@ -20,7 +20,7 @@ pub(super) struct Rule {
     pub(super) folds: bool,
 }
 
-impl Rule {
+impl ComparedRoute {
     pub(super) fn all(routes: &[Arc<Route>], upstreams: &[Upstream]) -> Vec<Self> {
         let mut known: BTreeMap<(usize, String), Vec<(usize, Route)>> = BTreeMap::new();
         let mut rules = Vec::with_capacity(routes.len());
@@ -71,15 +71,15 @@ fn used_captures(route: &Route) -> Vec<usize> {
 
 /// What a reading leads to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome<'n> {
-    Route(usize, Spans),
+pub(super) enum ReadingOutcome<'n> {
+    Route(usize, CaptureSpans),
     /// No route of the pattern takes the method.
-    Method(&'n [Leaf], Spans),
+    Method(&'n [RouteLeaf], CaptureSpans),
     None,
 }
 
-impl<'n> Outcome<'n> {
-    pub(super) fn of(hit: Option<&Hit<'n>>, method: &Method) -> Self {
+impl<'n> ReadingOutcome<'n> {
+    pub(super) fn of(hit: Option<&PatternMatch<'n>>, method: &Method) -> Self {
         let Some(hit) = hit else {
             return Self::None;
         };

@@ -11,10 +11,12 @@ use http::Method;
 
 use crate::model::path::CanonicalPath;
 use crate::model::route::{Route, Segment, Upstream};
-use crate::route::node::{Ends, Folding, Hits, Leaf, Node, Spans, Walk};
+use crate::route::node::{
+    CaptureSpans, CaseFolding, MatchSink, Node, PathMatches, RouteLeaf, TreeWalk,
+};
 use crate::route::own::OwnPaths;
 use crate::route::readings::differ_in_case_alone;
-use crate::route::rule::{Outcome, Rule};
+use crate::route::rule::{ComparedRoute, ReadingOutcome};
 
 pub use crate::route::node::CAPTURES_MAX;
 
@@ -50,7 +52,7 @@ pub enum TableError {
 pub struct RouteTable {
     pub(super) hosts: BTreeMap<String, Node>,
     pub(super) any_host: Node,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<ComparedRoute>,
     pub(super) own: Arc<OwnPaths>,
 }
 
@@ -67,7 +69,7 @@ pub struct TableParts<'a> {
 
 /// A matching route and its captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found<'p> {
+pub struct FoundRoute<'p> {
     /// The route's index in the list that the table was built from.
     pub route: usize,
     /// Captured segments, in the order of the pattern.
@@ -88,7 +90,7 @@ impl<'p> Captures<'p> {
         self.texts.get(..self.count).unwrap_or_default()
     }
 
-    pub(super) fn of(path: &'p CanonicalPath, spans: &Spans) -> Self {
+    pub(super) fn of(path: &'p CanonicalPath, spans: &CaptureSpans) -> Self {
         let mut captures = Self::default();
         let texts = captures.texts.iter_mut().take(spans.count());
         for (place, text) in texts.enumerate() {
@@ -137,7 +139,7 @@ impl RouteTable {
                 );
             }
         }
-        table.rules = Rule::all(parts.routes, parts.upstreams);
+        table.rules = ComparedRoute::all(parts.routes, parts.upstreams);
         for root in table.hosts.values().chain([&table.any_host]) {
             table.check_case(root, &mut errors);
         }
@@ -158,27 +160,27 @@ impl RouteTable {
         host: &str,
         path: &'p CanonicalPath,
         method: &Method,
-    ) -> Option<Found<'p>> {
+    ) -> Option<FoundRoute<'p>> {
         let text = path.as_str().as_bytes();
         let walk = self.walk(
             host,
-            Walk::new(text, false, Folding::Ignored, Ends::default()),
+            TreeWalk::new(text, false, CaseFolding::Ignored, PathMatches::default()),
         );
-        match Outcome::of(walk.hits.sent.as_ref(), method) {
-            Outcome::Route(route, spans) => Some(Found {
+        match ReadingOutcome::of(walk.hits.sent.as_ref(), method) {
+            ReadingOutcome::Route(route, spans) => Some(FoundRoute {
                 route,
                 captures: Captures::of(path, &spans),
             }),
-            Outcome::Method(..) | Outcome::None => None,
+            ReadingOutcome::Method(..) | ReadingOutcome::None => None,
         }
     }
 
     /// Walks the patterns of a host, then those without a host.
-    pub(super) fn walk<'t, 'n, H: Hits<'n>>(
+    pub(super) fn walk<'t, 'n, H: MatchSink<'n>>(
         &'n self,
         host: &str,
-        mut walk: Walk<'t, H>,
-    ) -> Walk<'t, H> {
+        mut walk: TreeWalk<'t, H>,
+    ) -> TreeWalk<'t, H> {
         for root in self.hosts.get(host).into_iter().chain([&self.any_host]) {
             walk.root(root);
         }
@@ -222,7 +224,7 @@ fn routes_below(node: &Node) -> Vec<usize> {
 }
 
 fn insert(root: &mut Node, route: &Route, place: usize, errors: &mut Vec<TableError>) {
-    let leaf = Leaf {
+    let leaf = RouteLeaf {
         methods: route.methods.clone(),
         route: place,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use proptest::prelude::*;
 
-use crate::model::access::{Name, Rank, Requirement, Role, RoleTemplate};
+use crate::model::access::{LevelRank, Name, Requirement, Role, RoleTemplate};
 use crate::model::path::CanonicalPath;
 use crate::model::route::Route;
 use crate::route::choice::{LeadsTo, NoChoice};
@@ -236,7 +236,7 @@ fn captures_count_where_they_are_used() {
                 any_role: vec![RoleTemplate::Resource {
                     resource: Name::parse("list").unwrap(),
                     capture: "id".to_owned(),
-                    rank: Rank(2),
+                    rank: LevelRank(2),
                     text: "list-{id}-member".into(),
                 }],
                 all_scopes: Vec::new(),

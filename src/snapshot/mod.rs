@@ -15,10 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use crate::account::{Accounts, AccountsParts, resource_map};
 use crate::auth::Authorizer;
-use crate::auth::asked::{Judged, Question};
+use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision};
 use crate::auth::grant::Stop;
 use crate::auth::key_use::KeyUse;
-use crate::auth::passing::OwnForms;
+use crate::auth::passing::OwnTokenForms;
 use crate::auth::strip::StripSet;
 use crate::auth::verify::VerifierParts;
 use crate::auth::view::OwnView;
@@ -119,7 +119,7 @@ pub struct Snapshot {
 /// A problem that prevents a valid configuration from being used: its place, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: expected {expected}")]
-pub struct Obstacle {
+pub struct SnapshotProblem {
     /// The place in the configuration.
     pub at: String,
     /// The expected value.
@@ -133,9 +133,9 @@ impl Snapshot {
     /// Used at startup, at each reload and by `check`.
     ///
     /// # Errors
-    /// All [`Obstacle`]s found; then nothing has changed.
-    pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<Obstacle>> {
-        let Prepared { routes, table, own } = prepare(&config)?;
+    /// All [`SnapshotProblem`]s found; then nothing has changed.
+    pub fn build(config: Arc<Config>, services: Services) -> Result<Self, Vec<SnapshotProblem>> {
+        let PreparedConfig { routes, table, own } = prepare(&config)?;
         let parts = VerifierParts {
             config: &config,
             issuers: Arc::clone(&services.issuers),
@@ -151,7 +151,11 @@ impl Snapshot {
         };
         let authorizer = Authorizer::new(routes, table, parts);
         Ok(Self {
-            strip: StripSet::new(&config.routes, OwnForms::new(&config), authorizer.cookies()),
+            strip: StripSet::new(
+                &config.routes,
+                OwnTokenForms::new(&config),
+                authorizer.cookies(),
+            ),
             authorizer,
             own,
             accounts: accounts(&config, &services),
@@ -216,14 +220,14 @@ fn accounts(config: &Config, services: &Services) -> Accounts {
 /// Returns the problems that prevent a valid configuration from being used; opens no store, so that it can run
 /// anywhere.
 #[must_use]
-pub fn obstacles(config: &Config) -> Vec<Obstacle> {
+pub fn obstacles(config: &Config) -> Vec<SnapshotProblem> {
     let mut obstacles: Vec<_> = issuer::check(&config.issuers)
         .into_iter()
         .map(|(name, error)| issuer_obstacle(&name, &error))
         .collect();
     obstacles.extend(prepare(config).err().unwrap_or_default());
     if config.audit.required && !log::lets_audit_pass(&config.log.level) {
-        obstacles.push(Obstacle {
+        obstacles.push(SnapshotProblem {
             at: "log.level".to_owned(),
             expected: "a level that lets audit events pass, since audit.required asks for them: info,audit=info"
                 .to_owned(),
@@ -234,28 +238,28 @@ pub fn obstacles(config: &Config) -> Vec<Obstacle> {
 
 /// Returns the problem of an issuer that cannot be used, by its name.
 #[must_use]
-pub fn issuer_obstacle(name: &str, error: &IssuerError) -> Obstacle {
+pub fn issuer_obstacle(name: &str, error: &IssuerError) -> SnapshotProblem {
     let wanted = match error {
         IssuerError::Read { .. } => "a file that can be read",
         IssuerError::Keys { .. } => "a file with usable keys",
         IssuerError::Authorities { .. } => "a ca_file with certificates in PEM",
         IssuerError::NoAuthorities | IssuerError::Tls(_) => "authorities to verify it by",
     };
-    Obstacle {
+    SnapshotProblem {
         at: format!("issuer \"{name}\""),
         expected: format!("{wanted}: {}", with_causes(error)),
     }
 }
 
 /// The parts of a configuration that are prepared without the store.
-struct Prepared {
+struct PreparedConfig {
     routes: Vec<Arc<Route>>,
     table: RouteTable,
     own: Arc<OwnPaths>,
 }
 
 /// Builds the table of routes, and checks the mail settings.
-fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
+fn prepare(config: &Config) -> Result<PreparedConfig, Vec<SnapshotProblem>> {
     let mut obstacles = Vec::new();
     let routes: Vec<_> = config.routes.iter().cloned().map(Arc::new).collect();
     let own = own_paths(config);
@@ -266,10 +270,10 @@ fn prepare(config: &Config) -> Result<Prepared, Vec<Obstacle>> {
     let public_url = &config.listen.public_url.text;
     for (at, expected) in mail::check(&config.mail, public_url) {
         let at = at.to_owned();
-        obstacles.push(Obstacle { at, expected });
+        obstacles.push(SnapshotProblem { at, expected });
     }
     if obstacles.is_empty() {
-        Ok(Prepared { routes, table, own })
+        Ok(PreparedConfig { routes, table, own })
     } else {
         Err(obstacles)
     }
@@ -333,7 +337,7 @@ fn scopes_alone(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
+fn table_obstacle(config: &Config, error: &TableError) -> SnapshotProblem {
     let text = |place: usize| {
         config
             .routes
@@ -341,7 +345,7 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
             .map_or("", |route| route.text.as_str())
     };
     match *error {
-        TableError::Ambiguous { first, second } => Obstacle {
+        TableError::Ambiguous { first, second } => SnapshotProblem {
             at: format!("route[{second}].path"),
             expected: format!(
                 "a pattern, host or method that tells it from route[{first}]: {} and {} can match one request equally well",
@@ -349,7 +353,7 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
                 text(first)
             ),
         },
-        TableError::CaseAlone { first, second } => Obstacle {
+        TableError::CaseAlone { first, second } => SnapshotProblem {
             at: format!("route[{second}].path"),
             expected: format!(
                 "literals that differ from those of route[{first}] in more than case, {} and {}, or `case_sensitive = true` \
@@ -358,7 +362,7 @@ fn table_obstacle(config: &Config, error: &TableError) -> Obstacle {
                 text(first)
             ),
         },
-        TableError::TooManyCaptures { route } => Obstacle {
+        TableError::TooManyCaptures { route } => SnapshotProblem {
             at: format!("route[{route}].path"),
             expected: format!("at most {CAPTURES_MAX} captures"),
         },
@@ -395,20 +399,20 @@ pub trait OwnEndpoints: std::fmt::Debug + Send + Sync {
     async fn answer(&self, request: Request<Bytes>) -> Response<Body>;
 
     /// Renders a refusal as a page for a human; `None` if there is no page for it.
-    fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage>;
+    fn page(&self, refusal: &ShownRefusal<'_>) -> Option<RefusalPage>;
 
     /// Answers a forward-auth request at [`FORWARD_AUTH_PATH`].
     async fn verify(
         &self,
-        question: &Question<'_>,
+        question: &ForwardAuthQuestion<'_>,
         id: RequestId,
         snapshot: &Snapshot,
-    ) -> (Response<Body>, Judged);
+    ) -> (Response<Body>, ForwardedDecision);
 }
 
 /// The content of a refusal for a human.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal<'a> {
+pub struct ShownRefusal<'a> {
     /// Status of the response.
     pub status: u16,
     /// Its stable code.
@@ -450,7 +454,7 @@ pub struct RequestScope {
     /// The configuration that this request uses.
     pub snapshot: Arc<Snapshot>,
     /// The notes for its access record.
-    pub notes: Arc<OwnNotes>,
+    pub notes: Arc<EndpointNotes>,
 }
 
 impl RequestScope {
@@ -479,7 +483,7 @@ impl RequestScope {
 
 /// Facts that one of the gateway's own endpoints learns about a request, for its access record.
 #[derive(Debug, Default)]
-pub struct OwnNotes {
+pub struct EndpointNotes {
     /// The stable code of a refusal or failure.
     pub reason: OnceLock<&'static str>,
     /// The fault behind it, for operators.

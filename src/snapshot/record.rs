@@ -10,9 +10,9 @@ use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, RequestId};
 use crate::model::refusal_fault::RefusalFault;
 use crate::model::route::Upstream;
-use crate::snapshot::{OwnNotes, Snapshot};
+use crate::snapshot::{EndpointNotes, Snapshot};
 use crate::telemetry::access::AccessRecord;
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::RequestOutcome;
 
 /// What is known of a request when it ends.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,11 @@ pub struct RequestEnd<'a> {
     /// The canonical path, or the raw one where it was refused.
     pub path: &'a str,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// What was decided about it.
     pub decision: Option<&'a Decision>,
     /// What one of the gateway's own endpoints has found out about it.
-    pub notes: Option<&'a OwnNotes>,
+    pub notes: Option<&'a EndpointNotes>,
     /// The code of what broke on the way to an answer.
     pub broken: Option<&'static str>,
     /// Status of the answer; 0 if there was none.

@@ -19,7 +19,7 @@ use crate::mail::post::Post;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::{Clock, SystemClock, Timestamp};
 use crate::role_source::RoleSources;
-use crate::snapshot::{Obstacle, Services, issuer_obstacle};
+use crate::snapshot::{Services, SnapshotProblem, issuer_obstacle};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::store::error::StoreError;
@@ -67,7 +67,7 @@ pub enum OpenError {
     Mail(#[source] MailError),
     /// A foreign issuer is unusable.
     #[error(transparent)]
-    Issuer(#[from] Obstacle),
+    Issuer(#[from] SnapshotProblem),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[from] std::io::Error),
@@ -75,7 +75,7 @@ pub enum OpenError {
 
 /// The records that a process uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Records {
+pub enum StoreAccess {
     /// Those of the store; missing parts are created: the directory (0700), and at the first start the keys (0600).
     Made,
     /// Those of an existing store with its keys: nothing is created.
@@ -90,14 +90,14 @@ pub enum Records {
 /// [`OpenError`] for the first service that could not be opened.
 pub async fn open(
     config: &Config,
-    records: Records,
+    records: StoreAccess,
     output: Arc<Output>,
 ) -> Result<Services, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     make_for_us_alone();
     let (store, key_files, backups) = open_store(config, records)?;
     if let Some(files) = &key_files {
-        files.admit(records == Records::Made).await?;
+        files.admit(records == StoreAccess::Made).await?;
     }
     output.require_audit(config.audit.required);
     let metrics = Arc::new(Metrics::counting(output.counts()));
@@ -116,7 +116,7 @@ pub async fn open(
     let signing = ring(rings, Signed::AccessToken, config.tokens.algorithm, config).await?;
     let assertion_keys = ring(rings, Signed::Assertion, assertion::ALGORITHM, config).await?;
     if let Some(files) = files
-        && records == Records::Made
+        && records == StoreAccess::Made
     {
         settle(files, clock.now()).await?;
     }
@@ -130,7 +130,12 @@ pub async fn open(
         post,
         counters: Arc::new(CounterSets::new(&clock)),
         role_sources: role_sources(config, &clock, &metrics),
-        issuers: issuers(config, (&clock, &metrics), records == Records::Made, None)?,
+        issuers: issuers(
+            config,
+            (&clock, &metrics),
+            records == StoreAccess::Made,
+            None,
+        )?,
         key_use: Arc::new(KeyUse::new()),
         backups,
         key_files,
@@ -151,16 +156,16 @@ pub(crate) fn make_for_us_alone() {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
-/// Returns a ring of keys that fits this configuration. Without [`Records::Made`], no file is changed for that.
+/// Returns a ring of keys that fits this configuration. Without [`StoreAccess::Made`], no file is changed for that.
 async fn ring(
-    (files, records, now): (Option<&KeyFiles>, Records, Timestamp),
+    (files, records, now): (Option<&KeyFiles>, StoreAccess, Timestamp),
     signed: Signed,
     algorithm: Algorithm,
     config: &Config,
 ) -> Result<Arc<SigningKeys>, OpenError> {
     let ring = SigningKeys::read(files.map(KeyFiles::dir), signed, life(signed, config))?;
     match (ring.due(algorithm, now)?, files) {
-        (Some(next), Some(files)) if records == Records::Made => {
+        (Some(next), Some(files)) if records == StoreAccess::Made => {
             match files.replace(&ring, next).await {
                 // A disk that accepts no writes must not prevent a start: the next start removes them.
                 Err(error) if ring.serves(algorithm) => tracing::warn!(
@@ -220,7 +225,7 @@ pub(crate) fn issuers(
     (clock, metrics): (&Arc<dyn Clock>, &Arc<Metrics>),
     keeps: bool,
     before: Option<&Issuers>,
-) -> Result<Arc<Issuers>, Obstacle> {
+) -> Result<Arc<Issuers>, SnapshotProblem> {
     let parts = IssuerParts {
         dir: &config.store.path.join("jwks"),
         keeps,
@@ -236,11 +241,11 @@ pub(crate) fn issuers(
 /// The store, the key files and the backups; the last two on disk only.
 type OpenStore = (Arc<dyn Store>, Option<Arc<KeyFiles>>, Option<Arc<Backups>>);
 
-fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError> {
+fn open_store(config: &Config, records: StoreAccess) -> Result<OpenStore, OpenError> {
     let directory = &config.store.path;
     let in_memory = || Arc::new(MemoryStore::new(Arc::new(Generations::new())));
     match (config.store.engine, records) {
-        (_, Records::None) => Ok((in_memory(), None, None)),
+        (_, StoreAccess::None) => Ok((in_memory(), None, None)),
         (StoreEngine::Memory, _) => {
             private_directory(directory)?;
             Ok((in_memory(), None, None))
@@ -248,7 +253,7 @@ fn open_store(config: &Config, records: Records) -> Result<OpenStore, OpenError>
         (StoreEngine::Sled, _) => {
             let store = open_sled(config)?;
             let key_files = Arc::new(KeyFiles::new(Arc::clone(&store), directory));
-            if records == Records::Made {
+            if records == StoreAccess::Made {
                 private_directory(key_files.dir())?;
             }
             let backups = Backups::new(Arc::clone(&store), directory, config.store.backup_keep);
@@ -272,9 +277,9 @@ pub(crate) fn open_sled(config: &Config) -> Result<Arc<SledStore>, OpenError> {
 
 /// Returns the mail settings. A process that only reads sends no mail, and a transport to files would create its
 /// directory.
-fn mail(config: &Config, records: Records) -> MailSettings {
+fn mail(config: &Config, records: StoreAccess) -> MailSettings {
     let mut mail = config.mail.clone();
-    if records != Records::Made {
+    if records != StoreAccess::Made {
         mail.transport = MailTransport::Stdout;
     }
     mail
@@ -308,7 +313,7 @@ mod tests {
             );
             let (config, _) = Config::parse(&text, &EnvOverlay::default()).unwrap();
             let output = Output::to_nowhere();
-            let opened = open(&config, Records::Made, output).await;
+            let opened = open(&config, StoreAccess::Made, output).await;
             assert!(opened.is_err(), "{engine}");
             let mode = shared.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o1777, "{engine}");

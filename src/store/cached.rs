@@ -117,10 +117,10 @@ impl Subjects {
     }
 
     /// Joins the load of a uid in flight for this stamp, or begins one.
-    fn board(&self, uid: &UserId, stamp: Stamp) -> Seat<'_> {
+    fn board(&self, uid: &UserId, stamp: Stamp) -> LoadSeat<'_> {
         let key = (uid.clone(), stamp);
         let loaded = Arc::clone(self.lock().entry(key.clone()).or_default());
-        Seat {
+        LoadSeat {
             subjects: self,
             key,
             loaded: Some(loaded),
@@ -141,13 +141,13 @@ impl fmt::Debug for Subjects {
 }
 
 /// One caller's share in a load: the last one to be dropped removes the load from the list, finished or not.
-struct Seat<'a> {
+struct LoadSeat<'a> {
     subjects: &'a Subjects,
     key: (UserId, Stamp),
     loaded: Option<Arc<OnceCell<Loaded>>>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for LoadSeat<'_> {
     fn drop(&mut self) {
         let mut flights = self.subjects.lock();
         let Some(mine) = self.loaded.take() else {
@@ -174,11 +174,11 @@ mod tests {
 
     use super::*;
     use crate::model::access::{Name, ResourceId};
-    use crate::store::engine::{Engine, ReadJob, WriteJob};
+    use crate::store::engine::{Engine, StoreRead, StoreWrite};
     use crate::store::generations::Generations;
     use crate::store::memory::MemoryStore;
     use crate::store::test_kit::{account, uid};
-    use crate::store::transaction::{Changes, Entry};
+    use crate::store::transaction::{Changes, RecordEntry};
     use crate::store::{AccountChange, Creation};
 
     /// A store whose reads run at once and are answered when the gate opens: as slow as a read can be.
@@ -210,18 +210,18 @@ mod tests {
             self.inner.generations()
         }
 
-        async fn run_read(&self, read: ReadJob) -> Result<()> {
+        async fn run_read(&self, read: StoreRead) -> Result<()> {
             let found = self.inner.run_read(read).await;
             self.reads.fetch_add(1, Ordering::SeqCst);
             drop(self.gate.acquire().await);
             found
         }
 
-        async fn run_write(&self, intent: WriteJob) -> Result<()> {
+        async fn run_write(&self, intent: StoreWrite) -> Result<()> {
             self.inner.run_write(intent).await
         }
 
-        async fn side(&self) -> Result<Vec<Entry>> {
+        async fn side(&self) -> Result<Vec<RecordEntry>> {
             self.inner.side().await
         }
 

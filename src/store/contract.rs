@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::limit::{Change, Kept, KeptKey};
+use crate::limit::{CounterChange, KeptCounter, KeptKey};
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{
     Account, Digest, EmailAddress, OneTimeToken, PasswordHash, Session, SessionUse, Username,
@@ -478,12 +478,12 @@ pub trait Store: Engine {
 
     /// Returns all stored counters, in no particular order. They are kept apart from the records and not included in
     /// any census: a power cut may lose the latest ones, and damaged ones are omitted.
-    async fn counters(&self) -> Result<Vec<(KeptKey, Kept)>> {
+    async fn counters(&self) -> Result<Vec<(KeptKey, KeptCounter)>> {
         Ok(decode_counters(self.side().await?))
     }
 
     /// Stores or removes counters. They outlive the process, but are not synced individually.
-    async fn keep_counters(&self, changes: &[Change]) -> Result<()> {
+    async fn keep_counters(&self, changes: &[CounterChange]) -> Result<()> {
         self.put_side(encode_counters(changes)?).await
     }
 }

@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use crate::limit::{Change, Kept, KeptKey};
+use crate::limit::{CounterChange, KeptCounter, KeptKey};
 use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
-use crate::store::layout::{self, Key};
+use crate::store::layout::{self, RecordKey};
 use crate::store::record;
-use crate::store::transaction::{Changes, Entry, Records, Transaction};
+use crate::store::transaction::{Changes, RecordEntry, Records, Transaction};
 
 /// A read that passes on its own result. The caller gets [`StoreError::Busy`] if the job is dropped before it has run.
-pub(crate) type ReadJob = Box<dyn FnOnce(&dyn Records) + Send>;
+pub(crate) type StoreRead = Box<dyn FnOnce(&dyn Records) + Send>;
 
 /// An intent that passes on its own result.
-pub(crate) type WriteJob = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<()> + Send>;
+pub(crate) type StoreWrite = Box<dyn FnOnce(&mut Transaction<'_>) -> Result<()> + Send>;
 
 /// Storage for records as bytes.
 #[async_trait]
@@ -26,14 +26,14 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     fn generations(&self) -> &Generations;
 
     /// Submits a read of the last committed records; it may not have run yet when this returns.
-    async fn run_read(&self, read: ReadJob) -> Result<()>;
+    async fn run_read(&self, read: StoreRead) -> Result<()>;
 
     /// Runs an intent exclusively. If it succeeds, writes its changes, all or nothing, makes them durable, advances the
     /// generations of the uids it touched, and only then answers. Does so even if the caller is cancelled meanwhile.
-    async fn run_write(&self, intent: WriteJob) -> Result<()>;
+    async fn run_write(&self, intent: StoreWrite) -> Result<()>;
 
     /// Returns all side entries: data kept apart from the records.
-    async fn side(&self) -> Result<Vec<Entry>>;
+    async fn side(&self) -> Result<Vec<RecordEntry>>;
 
     /// Writes side entries. Nothing relies on them; they are neither counted nor synced.
     async fn put_side(&self, changes: Changes) -> Result<()>;
@@ -48,7 +48,7 @@ pub(crate) trait EngineExt: Engine {
     ) -> impl Future<Output = Result<T>> + Send {
         async move {
             let (caller, answer) = oneshot::channel();
-            let read: ReadJob = Box::new(move |records| {
+            let read: StoreRead = Box::new(move |records| {
                 // A cancelled caller needs no answer.
                 drop(caller.send(read(records)));
             });
@@ -60,7 +60,7 @@ pub(crate) trait EngineExt: Engine {
     /// Returns the record under a key.
     fn load<T: DeserializeOwned + Send + 'static>(
         &self,
-        key: Key<T>,
+        key: RecordKey<T>,
     ) -> impl Future<Output = Result<Option<T>>> + Send {
         self.read(move |records| records.load(&key))
     }
@@ -72,7 +72,7 @@ pub(crate) trait EngineExt: Engine {
     ) -> impl Future<Output = Result<T>> + Send {
         async move {
             let (caller, mut result) = oneshot::channel();
-            let intent: WriteJob = Box::new(move |tx| {
+            let intent: StoreWrite = Box::new(move |tx| {
                 drop(caller.send(intent(tx)?));
                 Ok(())
             });
@@ -85,7 +85,7 @@ pub(crate) trait EngineExt: Engine {
 impl<E: Engine + ?Sized> EngineExt for E {}
 
 /// Decodes the counters among the side entries.
-pub(crate) fn decode_counters(entries: Vec<Entry>) -> Vec<(KeptKey, Kept)> {
+pub(crate) fn decode_counters(entries: Vec<RecordEntry>) -> Vec<(KeptKey, KeptCounter)> {
     let mut counters = Vec::with_capacity(entries.len());
     for (place, bytes) in entries {
         let key = place.get(1..).unwrap_or_default();
@@ -102,7 +102,7 @@ pub(crate) fn decode_counters(entries: Vec<Entry>) -> Vec<(KeptKey, Kept)> {
 }
 
 /// Encodes changes of counters as side entries.
-pub(crate) fn encode_counters(changes: &[Change]) -> Result<Changes> {
+pub(crate) fn encode_counters(changes: &[CounterChange]) -> Result<Changes> {
     let mut bytes = Changes::new();
     for (key, counter) in changes {
         let place = layout::counter(key);

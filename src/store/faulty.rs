@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use crate::store::engine::{Engine, EngineExt as _, ReadJob, WriteJob};
+use crate::store::engine::{Engine, EngineExt as _, StoreRead, StoreWrite};
 use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::memory::MemoryStore;
-use crate::store::transaction::{Changes, Entry, Records, Transaction};
+use crate::store::transaction::{Changes, RecordEntry, Records, Transaction};
 
 /// Records in memory behind an engine that fails.
 #[derive(Debug)]
@@ -27,18 +27,18 @@ pub(crate) struct FaultyStore {
 }
 
 /// Records whose reads are counted.
-struct Counted<'a> {
+struct CountedRecords<'a> {
     base: &'a dyn Records,
     left: &'a AtomicI64,
 }
 
-impl Records for Counted<'_> {
+impl Records for CountedRecords<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         step(self.left)?;
         self.base.get(key)
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>> {
         step(self.left)?;
         self.base.scan(prefix, after, limit)
     }
@@ -105,7 +105,7 @@ impl FaultyStore {
     }
 
     /// Replaces all records with `entries`, without failing.
-    pub(crate) async fn put_back(&self, entries: Vec<Entry>) {
+    pub(crate) async fn put_back(&self, entries: Vec<RecordEntry>) {
         let put = move |tx: &mut Transaction<'_>| {
             let now = tx.records().scan(&[], None, usize::MAX)?;
             let gone = now.into_iter().map(|(key, _)| (key, None));
@@ -118,7 +118,7 @@ impl FaultyStore {
     }
 
     /// Returns every record, without failing.
-    pub(crate) async fn everything(&self) -> Vec<Entry> {
+    pub(crate) async fn everything(&self) -> Vec<RecordEntry> {
         let all = |records: &dyn Records| records.scan(&[], None, usize::MAX);
         self.records.read(all).await.unwrap()
     }
@@ -130,13 +130,13 @@ impl Engine for FaultyStore {
         self.records.generations()
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<()> {
+    async fn run_read(&self, read: StoreRead) -> Result<()> {
         let left = Arc::clone(&self.left);
-        let counted: ReadJob = Box::new(move |base| read(&Counted { base, left: &left }));
+        let counted: StoreRead = Box::new(move |base| read(&CountedRecords { base, left: &left }));
         self.records.run_read(counted).await
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<()> {
+    async fn run_write(&self, intent: StoreWrite) -> Result<()> {
         if self.lost.lock().unwrap().is_some() {
             return Err(on_purpose());
         }
@@ -146,7 +146,7 @@ impl Engine for FaultyStore {
         let left = Arc::clone(&self.left);
         let is_lost = self.until_lost.fetch_sub(1, Ordering::SeqCst) == 0;
         let counted = move |tx: &mut Transaction<'_>| {
-            let counted = Counted {
+            let counted = CountedRecords {
                 base: tx.records(),
                 left: &left,
             };
@@ -171,7 +171,7 @@ impl Engine for FaultyStore {
         Err(StoreError::Unknown("on purpose".into()))
     }
 
-    async fn side(&self) -> Result<Vec<Entry>> {
+    async fn side(&self) -> Result<Vec<RecordEntry>> {
         self.records.side().await
     }
 

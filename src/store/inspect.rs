@@ -17,7 +17,7 @@ use crate::store::record::{self, decode_entry};
 use crate::store::staged::Staged;
 
 /// A decoded record.
-pub(crate) enum Record {
+pub(crate) enum InspectedRecord {
     Account(Box<Account>),
     Session(Box<Session>),
     ApiKey(Box<ApiKey>),
@@ -50,41 +50,41 @@ pub(crate) enum Record {
 ///
 /// # Errors
 /// `StoreError::Damaged`, also for an unknown kind; `StoreError::Newer`.
-pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record> {
+pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<InspectedRecord> {
     let (&kind, rest) = key.split_first().ok_or_else(|| layout::damaged(key))?;
     let record = match kind {
-        layout::ACCOUNT => Record::Account(decode_entry(key, value)?),
-        layout::SESSION => Record::Session(decode_entry(key, value)?),
-        layout::API_KEY => Record::ApiKey(decode_entry(key, value)?),
-        layout::TOKEN => Record::Token(decode_entry(key, value)?),
-        layout::MAIL => Record::Mail(decode_entry(key, value)?),
+        layout::ACCOUNT => InspectedRecord::Account(decode_entry(key, value)?),
+        layout::SESSION => InspectedRecord::Session(decode_entry(key, value)?),
+        layout::API_KEY => InspectedRecord::ApiKey(decode_entry(key, value)?),
+        layout::TOKEN => InspectedRecord::Token(decode_entry(key, value)?),
+        layout::MAIL => InspectedRecord::Mail(decode_entry(key, value)?),
         layout::API_KEY_USED => {
             let id = parse_part(key, rest, KeyId::parse)?;
-            Record::ApiKeyUsed(id, decode_entry(key, value)?)
+            InspectedRecord::ApiKeyUsed(id, decode_entry(key, value)?)
         }
         layout::SETTINGS => {
             let id = parse_part(key, rest, str::parse)?;
-            Record::Settings(id, decode_entry(key, value)?)
+            InspectedRecord::Settings(id, decode_entry(key, value)?)
         }
         layout::REMOVED => {
             decode_entry::<()>(key, value)?;
-            Record::Removed(parse_part(key, rest, UserId::parse)?)
+            InspectedRecord::Removed(parse_part(key, rest, UserId::parse)?)
         }
         layout::KEY_MARK => {
             let name = parse_part(key, rest, str::parse)?;
-            Record::KeyMark(name, decode_entry(key, value)?)
+            InspectedRecord::KeyMark(name, decode_entry(key, value)?)
         }
-        layout::MADE => Record::Made(decode_entry(key, value)?),
+        layout::MADE => InspectedRecord::Made(decode_entry(key, value)?),
         layout::IMPORT => {
             decode_entry::<()>(key, value)?;
-            Record::Import
+            InspectedRecord::Import
         }
-        layout::STAGED => Record::Staged(decode_entry(key, value)?),
+        layout::STAGED => InspectedRecord::Staged(decode_entry(key, value)?),
         layout::MEMBERSHIP => {
             let level = decode_entry(key, value)?;
             let mut parts = rest.split(|byte| *byte == 0);
             let mut next = || parts.next().unwrap_or_default();
-            Record::Membership {
+            InspectedRecord::Membership {
                 uid: parse_part(key, next(), UserId::parse)?,
                 resource: parse_part(key, next(), Name::parse)?,
                 id: parse_part(key, next(), ResourceId::parse)?,
@@ -114,6 +114,6 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Result<Record> {
     Ok(record)
 }
 
-fn derived<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<Record> {
-    decode_entry::<T>(key, value).map(|_| Record::Derived)
+fn derived<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<InspectedRecord> {
+    decode_entry::<T>(key, value).map(|_| InspectedRecord::Derived)
 }

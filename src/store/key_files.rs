@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-pub use crate::store::key_findings::{KeyFinding, KeyState, look};
+pub use crate::store::key_findings::{KeyFileState, KeyFinding, look};
 
 use crate::crypto::key_file::{self, KeyFileError};
 use crate::crypto::signing::{NextRing, SigningKeys};
@@ -21,7 +21,7 @@ use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::engine::EngineExt as _;
 use crate::store::error::{Result, StoreError};
-use crate::store::sled::{Counted, SledStore, files};
+use crate::store::sled::{OpenCounts, SledStore, files};
 use crate::store::{layout, reads};
 
 /// Directory of the key files inside the store's directory.
@@ -105,7 +105,7 @@ impl KeyFiles {
 
     /// Returns the counts taken when the store was opened.
     #[must_use]
-    pub fn counted(&self) -> Counted {
+    pub fn counted(&self) -> OpenCounts {
         self.store.counted()
     }
 
@@ -123,7 +123,7 @@ impl KeyFiles {
     /// [`StoreError`]
     pub async fn look(&self) -> Result<Vec<KeyFinding>> {
         let findings = self.look_beside(&self.marks().await?);
-        if !findings.iter().any(|it| it.state == KeyState::Altered) {
+        if !findings.iter().any(|it| it.state == KeyFileState::Altered) {
             return Ok(findings);
         }
         // A ring may have been rotated between reading its record and its file.
@@ -143,8 +143,8 @@ impl KeyFiles {
         let (mut problems, mut unmade) = (Vec::new(), 0);
         for finding in self.look().await? {
             match finding.state {
-                KeyState::Missing | KeyState::Altered => problems.extend(finding.problem()),
-                KeyState::NotMade if !makes => {
+                KeyFileState::Missing | KeyFileState::Altered => problems.extend(finding.problem()),
+                KeyFileState::NotMade if !makes => {
                     unmade += 1;
                     problems.push(format!("key file {} is not there yet", finding.file.name()));
                 }
@@ -176,8 +176,9 @@ impl KeyFiles {
         let before = self.marks().await?;
         let findings = self.look_beside(&before);
         let is_new = before.is_empty() && self.counted().records == 0;
-        let is_known =
-            |finding: &KeyFinding| matches!(finding.state, KeyState::Fits | KeyState::Unknown);
+        let is_known = |finding: &KeyFinding| {
+            matches!(finding.state, KeyFileState::Fits | KeyFileState::Unknown)
+        };
         let findings = findings.into_iter().filter(is_known);
         let marks: KeyMarks = findings
             .filter_map(|finding| Some((finding.file, finding.mark?)))
@@ -301,12 +302,12 @@ impl KeyFiles {
         let mut marks = self.marks().await?;
         for finding in self.look_beside(&marks) {
             let mark = match finding.state {
-                KeyState::Unknown => finding.mark,
-                KeyState::Missing | KeyState::Unreadable(_) => Some(KeyMark {
+                KeyFileState::Unknown => finding.mark,
+                KeyFileState::Missing | KeyFileState::Unreadable(_) => Some(KeyMark {
                     fingerprints: Vec::new(),
                     since: now,
                 }),
-                KeyState::Fits | KeyState::NotMade | KeyState::Altered => None,
+                KeyFileState::Fits | KeyFileState::NotMade | KeyFileState::Altered => None,
             };
             if let Some(mark) = mark {
                 marks.entry(finding.file).or_insert(mark);
@@ -342,7 +343,7 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    async fn state(files: &KeyFiles) -> (KeyState, usize) {
+    async fn state(files: &KeyFiles) -> (KeyFileState, usize) {
         let findings = files.look().await.unwrap();
         let finding = findings.iter().find(|it| it.file == KeyFile::Signing);
         let mark = &files.marks().await.unwrap()[&KeyFile::Signing];
@@ -359,7 +360,7 @@ mod tests {
         let ring = SigningKeys::open(Some(files.dir()), signed, algorithm, life, at(0)).unwrap();
         files.settle(at(0)).await.unwrap();
         assert_eq!(files.made().await.unwrap(), Some(at(0)));
-        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 1));
         let (path, kept) = (files.dir().join("signing.json"), dir.path().join("kept"));
         // The new ring cannot be written.
         fs::rename(&path, &kept).unwrap();
@@ -368,7 +369,7 @@ mod tests {
         assert!(matches!(replaced, Err(KeyFilesError::File(_))));
         fs::remove_dir(&path).unwrap();
         fs::rename(&kept, &path).unwrap();
-        assert_eq!(state(&files).await, (KeyState::Fits, 2));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 2));
         // The new ring is written, but is not the only recorded fingerprint yet.
         let next = ring.rotated(at(2)).unwrap();
         let mark = KeyMark {
@@ -379,18 +380,18 @@ mod tests {
         files.put(marks, None).await.unwrap();
         fs::copy(&path, &kept).unwrap();
         ring.put(next).unwrap();
-        assert_eq!(state(&files).await, (KeyState::Fits, 2));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 2));
         files.settle(at(3)).await.unwrap();
-        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 1));
         assert_eq!(files.made().await.unwrap(), Some(at(0)));
         files
             .replace(&ring, ring.rotated(at(4)).unwrap())
             .await
             .unwrap();
-        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 1));
         // A ring that was rotated away is not accepted again.
         fs::rename(&kept, &path).unwrap();
-        assert_eq!(state(&files).await, (KeyState::Altered, 1));
+        assert_eq!(state(&files).await, (KeyFileState::Altered, 1));
         assert!(files.admit(true).await.is_err());
     }
 
@@ -410,7 +411,7 @@ mod tests {
             let bytes = [number];
             let renewed = files.renew(KeyFile::Signing, &bytes, (&aside, at(1))).await;
             assert!(matches!(renewed, Err(KeyFilesError::Aside { .. })));
-            assert_eq!(state(&files).await.0, KeyState::Fits, "{number}");
+            assert_eq!(state(&files).await.0, KeyFileState::Fits, "{number}");
             if number == 10 {
                 // This one replaced the file and was interrupted afterwards.
                 key_file::write(&path, &[number]).unwrap();
@@ -423,7 +424,7 @@ mod tests {
         let kept = renewed.unwrap().unwrap();
         assert_eq!(fs::read(kept).unwrap(), [10]);
         assert_eq!(fs::read(&path).unwrap(), b"last");
-        assert_eq!(state(&files).await, (KeyState::Fits, 1));
+        assert_eq!(state(&files).await, (KeyFileState::Fits, 1));
     }
 
     #[test]
@@ -434,8 +435,8 @@ mod tests {
             findings.map(|it| it.state).collect::<Vec<_>>()
         };
         let none = KeyMarks::new();
-        assert_eq!(states(&none, false), vec![KeyState::NotMade; 6]);
-        assert_eq!(states(&none, true), vec![KeyState::Missing; 6]);
+        assert_eq!(states(&none, false), vec![KeyFileState::NotMade; 6]);
+        assert_eq!(states(&none, true), vec![KeyFileState::Missing; 6]);
         // A kind of key file introduced by a newer gateway.
         let mark = KeyMark {
             fingerprints: Vec::new(),
@@ -443,7 +444,7 @@ mod tests {
         };
         let of_older = KeyMarks::from([(KeyFile::ApiKey, mark)]);
         let states = states(&of_older, true);
-        assert_eq!(states[0], KeyState::Missing);
-        assert_eq!(states[1..], vec![KeyState::NotMade; 5]);
+        assert_eq!(states[0], KeyFileState::Missing);
+        assert_eq!(states[1..], vec![KeyFileState::NotMade; 5]);
     }
 }

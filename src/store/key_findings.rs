@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::crypto::key_file::{self, Found};
+use crate::crypto::key_file::{self, FoundKeyFile};
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 
 /// The state of a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyState {
+pub enum KeyFileState {
     /// The records were written with this file.
     Fits,
     /// The file exists, and no record identifies the right one: the gateway adopts it at its start.
@@ -23,7 +23,7 @@ pub enum KeyState {
     Unreadable(String),
 }
 
-impl KeyState {
+impl KeyFileState {
     /// Returns the stable `snake_case` name shown in lists.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -44,7 +44,7 @@ pub struct KeyFinding {
     /// The key file.
     pub file: KeyFile,
     /// Its state.
-    pub state: KeyState,
+    pub state: KeyFileState,
     /// When it was made, if known.
     pub since: Option<Timestamp>,
     /// Which other users can access it, and the remedy.
@@ -59,10 +59,10 @@ impl KeyFinding {
     pub fn problem(&self) -> Option<String> {
         let name = self.file.name();
         let what = match &self.state {
-            KeyState::Missing => "is missing".to_owned(),
-            KeyState::Altered => "is not the one that the records were written with".to_owned(),
-            KeyState::Unreadable(why) => format!("cannot be read: {why}"),
-            KeyState::Fits | KeyState::Unknown | KeyState::NotMade => {
+            KeyFileState::Missing => "is missing".to_owned(),
+            KeyFileState::Altered => "is not the one that the records were written with".to_owned(),
+            KeyFileState::Unreadable(why) => format!("cannot be read: {why}"),
+            KeyFileState::Fits | KeyFileState::Unknown | KeyFileState::NotMade => {
                 return self
                     .exposed
                     .map(|exposed| format!("key file {name}: {exposed}"));
@@ -84,16 +84,18 @@ pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding
         let found = key_file::look(keys, file.name());
         let mut finding = KeyFinding {
             file,
-            state: KeyState::Missing,
+            state: KeyFileState::Missing,
             since: mark.map(|mark| mark.since),
             exposed: None,
             mark: None,
         };
         match found {
-            Found::Missing if mark.is_none() && !is_older => finding.state = KeyState::NotMade,
-            Found::Missing => {}
-            Found::Unreadable(why) => finding.state = KeyState::Unreadable(why),
-            Found::File {
+            FoundKeyFile::Missing if mark.is_none() && !is_older => {
+                finding.state = KeyFileState::NotMade
+            }
+            FoundKeyFile::Missing => {}
+            FoundKeyFile::Unreadable(why) => finding.state = KeyFileState::Unreadable(why),
+            FoundKeyFile::File {
                 fingerprint,
                 written,
                 exposed,
@@ -106,9 +108,9 @@ pub fn look(keys: &Path, marks: &KeyMarks, has_accounts: bool) -> Vec<KeyFinding
                 finding.since = Some(since);
                 finding.exposed = exposed;
                 finding.state = match mark {
-                    None => KeyState::Unknown,
-                    Some(mark) if mark.fingerprints.contains(&fingerprint) => KeyState::Fits,
-                    Some(_) => KeyState::Altered,
+                    None => KeyFileState::Unknown,
+                    Some(mark) if mark.fingerprints.contains(&fingerprint) => KeyFileState::Fits,
+                    Some(_) => KeyFileState::Altered,
                 };
                 finding.mark = Some(wanted).filter(|wanted| mark != Some(wanted));
             }

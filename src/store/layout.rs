@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use crate::limit::Kept;
+use crate::limit::KeptCounter;
 use crate::model::access::{Name, ResourceId};
 use crate::model::account::{Account, Digest, EmailAddress, OneTimeToken, Session, Username};
 use crate::model::api_key::ApiKey;
@@ -52,12 +52,12 @@ const CENSUS: u8 = b'#';
 const COUNTER: u8 = b'c';
 
 /// The key of a record of type `T`.
-pub(crate) struct Key<T> {
+pub(crate) struct RecordKey<T> {
     bytes: Vec<u8>,
     record: PhantomData<fn() -> T>,
 }
 
-impl<T> Key<T> {
+impl<T> RecordKey<T> {
     /// Creates a key of a kind, with the rest as found in a scan.
     pub(crate) fn raw(kind: u8, rest: &[u8]) -> Self {
         Self::whole([&[kind], rest].concat())
@@ -152,146 +152,146 @@ fn tree_of(key: &[u8]) -> &'static str {
     }
 }
 
-pub(crate) fn account(uid: &UserId) -> Key<Account> {
-    Key::of(ACCOUNT, &[uid.as_str()])
+pub(crate) fn account(uid: &UserId) -> RecordKey<Account> {
+    RecordKey::of(ACCOUNT, &[uid.as_str()])
 }
 
 /// Returns the index key of an account, whatever its status.
-pub(crate) fn account_id(id: &AccountId) -> Key<UserId> {
-    Key::of(ACCOUNT_ID, &[id.as_str()])
+pub(crate) fn account_id(id: &AccountId) -> RecordKey<UserId> {
+    RecordKey::of(ACCOUNT_ID, &[id.as_str()])
 }
 
 /// Returns an index key that only active and disabled accounts have, like the two forms of the identity.
-pub(crate) fn username(name: &Username) -> Key<UserId> {
-    Key::of(USERNAME, &[name.as_str()])
+pub(crate) fn username(name: &Username) -> RecordKey<UserId> {
+    RecordKey::of(USERNAME, &[name.as_str()])
 }
 
-pub(crate) fn folded(identity: &EmailAddress) -> Key<UserId> {
-    Key::of(FOLDED, &[&identity.folded()])
+pub(crate) fn folded(identity: &EmailAddress) -> RecordKey<UserId> {
+    RecordKey::of(FOLDED, &[&identity.folded()])
 }
 
-pub(crate) fn normalized(identity: &EmailAddress) -> Key<UserId> {
-    Key::of(NORMALIZED, &[&identity.normalized()])
+pub(crate) fn normalized(identity: &EmailAddress) -> RecordKey<UserId> {
+    RecordKey::of(NORMALIZED, &[&identity.normalized()])
 }
 
-pub(crate) fn session(id: &SessionId) -> Key<Session> {
-    Key::of(SESSION, &[id.as_str()])
+pub(crate) fn session(id: &SessionId) -> RecordKey<Session> {
+    RecordKey::of(SESSION, &[id.as_str()])
 }
 
-pub(crate) fn session_of(uid: &UserId, id: &SessionId) -> Key<()> {
-    Key::of(SESSION_OF, &[uid.as_str(), id.as_str()])
+pub(crate) fn session_of(uid: &UserId, id: &SessionId) -> RecordKey<()> {
+    RecordKey::of(SESSION_OF, &[uid.as_str(), id.as_str()])
 }
 
-pub(crate) fn api_key(id: KeyId) -> Key<ApiKey> {
-    Key::of(API_KEY, &[id.as_str()])
+pub(crate) fn api_key(id: KeyId) -> RecordKey<ApiKey> {
+    RecordKey::of(API_KEY, &[id.as_str()])
 }
 
-pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> Key<()> {
-    Key::of(API_KEY_OF, &[uid.as_str(), id.as_str()])
+pub(crate) fn api_key_of(uid: &UserId, id: KeyId) -> RecordKey<()> {
+    RecordKey::of(API_KEY_OF, &[uid.as_str(), id.as_str()])
 }
 
 /// Returns the key of an API key's last use: apart from its record, so that updating it changes nothing a decision
 /// reads.
-pub(crate) fn api_key_used(id: KeyId) -> Key<Timestamp> {
-    Key::of(API_KEY_USED, &[id.as_str()])
+pub(crate) fn api_key_used(id: KeyId) -> RecordKey<Timestamp> {
+    RecordKey::of(API_KEY_USED, &[id.as_str()])
 }
 
-pub(crate) fn token(digest: &Digest) -> Key<OneTimeToken> {
-    Key::raw(TOKEN, &digest.0)
+pub(crate) fn token(digest: &Digest) -> RecordKey<OneTimeToken> {
+    RecordKey::raw(TOKEN, &digest.0)
 }
 
-pub(crate) fn token_of(uid: &UserId, digest: &Digest) -> Key<()> {
-    Key::raw(
+pub(crate) fn token_of(uid: &UserId, digest: &Digest) -> RecordKey<()> {
+    RecordKey::raw(
         TOKEN_OF,
         &[uid.as_str().as_bytes(), &[0], &digest.0].concat(),
     )
 }
 
-pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> Key<Name> {
+pub(crate) fn membership(uid: &UserId, resource: &Name, id: &ResourceId) -> RecordKey<Name> {
     let parts = [uid.as_str(), resource.as_str(), id.as_str()];
-    Key::of(MEMBERSHIP, &parts)
+    RecordKey::of(MEMBERSHIP, &parts)
 }
 
-pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> Key<Name> {
+pub(crate) fn member(resource: &Name, id: &ResourceId, uid: &UserId) -> RecordKey<Name> {
     let parts = [resource.as_str(), id.as_str(), uid.as_str()];
-    Key::of(MEMBER, &parts)
+    RecordKey::of(MEMBER, &parts)
 }
 
 /// Returns the key of an account's number of memberships; missing before its first change in an older gateway's store.
-pub(crate) fn membership_count(uid: &UserId) -> Key<u64> {
-    Key::of(MEMBERSHIP_COUNT, &[uid.as_str()])
+pub(crate) fn membership_count(uid: &UserId) -> RecordKey<u64> {
+    RecordKey::of(MEMBERSHIP_COUNT, &[uid.as_str()])
 }
 
 /// Returns the key of a resource's number of members; the record may be missing likewise.
-pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> Key<u64> {
+pub(crate) fn member_count(resource: &Name, id: &ResourceId) -> RecordKey<u64> {
     let parts = [resource.as_str(), id.as_str()];
-    Key::of(MEMBER_COUNT, &parts)
+    RecordKey::of(MEMBER_COUNT, &parts)
 }
 
 /// Returns the key of the number of pending accounts.
-pub(crate) fn pending_count() -> Key<u64> {
-    Key::of(PENDING_COUNT, &[])
+pub(crate) fn pending_count() -> RecordKey<u64> {
+    RecordKey::of(PENDING_COUNT, &[])
 }
 
 /// Returns the key that marks the import as committed: all staged people will be written; see `intents::import`.
-pub(crate) fn import() -> Key<()> {
-    Key::of(IMPORT, &[])
+pub(crate) fn import() -> RecordKey<()> {
+    RecordKey::of(IMPORT, &[])
 }
 
 /// Returns the key of a piece of a staged person, in the order of the export's lines.
-pub(crate) fn staged(place: usize, piece: usize) -> Key<Staged> {
+pub(crate) fn staged(place: usize, piece: usize) -> RecordKey<Staged> {
     let (place, piece) = (format!("{place:012}"), format!("{piece:05}"));
-    Key::of(STAGED, &[&place, &piece])
+    RecordKey::of(STAGED, &[&place, &piece])
 }
 
 /// Returns the claim of a staged person's record id. Names and addresses need no claim: their index entries are written
 /// with the first piece, and point to no account until the last piece is written.
-pub(crate) fn claimed_account_id(id: &AccountId) -> Key<UserId> {
-    Key::of(CLAIM, &["account", id.as_str()])
+pub(crate) fn claimed_account_id(id: &AccountId) -> RecordKey<UserId> {
+    RecordKey::of(CLAIM, &["account", id.as_str()])
 }
 
 /// Returns the claim of the id of a staged person's API key.
-pub(crate) fn claimed_key_id(id: KeyId) -> Key<UserId> {
-    Key::of(CLAIM, &["key", id.as_str()])
+pub(crate) fn claimed_key_id(id: KeyId) -> RecordKey<UserId> {
+    RecordKey::of(CLAIM, &["key", id.as_str()])
 }
 
 /// Returns the key that marks a removed account: its uid is never reused.
-pub(crate) fn removed(uid: &UserId) -> Key<()> {
-    Key::of(REMOVED, &[uid.as_str()])
+pub(crate) fn removed(uid: &UserId) -> RecordKey<()> {
+    RecordKey::of(REMOVED, &[uid.as_str()])
 }
 
 /// Returns the key of an account's settings document, or of the shared one.
-pub(crate) fn settings(id: Option<&SettingsId>) -> Key<String> {
-    Key::of(SETTINGS, &[id.map_or("global", SettingsId::as_str)])
+pub(crate) fn settings(id: Option<&SettingsId>) -> RecordKey<String> {
+    RecordKey::of(SETTINGS, &[id.map_or("global", SettingsId::as_str)])
 }
 
 /// Returns the key of the networks that an account has logged in from, oldest first.
-pub(crate) fn networks(uid: &UserId) -> Key<Vec<Digest>> {
-    Key::of(NETWORKS, &[uid.as_str()])
+pub(crate) fn networks(uid: &UserId) -> RecordKey<Vec<Digest>> {
+    RecordKey::of(NETWORKS, &[uid.as_str()])
 }
 
 /// Returns the key of the numbers of accounts with an old hash, by its rounds.
-pub(crate) fn old_hashes() -> Key<BTreeMap<u32, u64>> {
-    Key::of(OLD_HASHES, &[])
+pub(crate) fn old_hashes() -> RecordKey<BTreeMap<u32, u64>> {
+    RecordKey::of(OLD_HASHES, &[])
 }
 
 /// Returns the key of a key file's fingerprint record.
-pub(crate) fn key_mark(file: KeyFile) -> Key<KeyMark> {
-    Key::of(KEY_MARK, &[file.name()])
+pub(crate) fn key_mark(file: KeyFile) -> RecordKey<KeyMark> {
+    RecordKey::of(KEY_MARK, &[file.name()])
 }
 
 /// Returns the key of the time when the store was created; missing in an older gateway's store.
-pub(crate) fn made() -> Key<Timestamp> {
-    Key::of(MADE, &[])
+pub(crate) fn made() -> RecordKey<Timestamp> {
+    RecordKey::of(MADE, &[])
 }
 
-pub(crate) fn mail(id: &MailId) -> Key<QueuedMail> {
-    Key::of(MAIL, &[id.as_str()])
+pub(crate) fn mail(id: &MailId) -> RecordKey<QueuedMail> {
+    RecordKey::of(MAIL, &[id.as_str()])
 }
 
 /// Returns an index key in chronological order: sixteen digits of milliseconds.
-pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> Key<()> {
-    Key::of(MAIL_DUE, &[&due_digits(next_try), id.as_str()])
+pub(crate) fn mail_due(next_try: Timestamp, id: &MailId) -> RecordKey<()> {
+    RecordKey::of(MAIL_DUE, &[&due_digits(next_try), id.as_str()])
 }
 
 fn due_digits(at: Timestamp) -> String {
@@ -299,18 +299,18 @@ fn due_digits(at: Timestamp) -> String {
 }
 
 /// Returns the key of the record that `ready` writes.
-pub(crate) fn ready() -> Key<u64> {
-    Key::of(READY, &[])
+pub(crate) fn ready() -> RecordKey<u64> {
+    RecordKey::of(READY, &[])
 }
 
 /// Returns the key of the only record that the census does not count: the census itself.
-pub(crate) fn census<T>() -> Key<T> {
-    Key::of(CENSUS, &[])
+pub(crate) fn census<T>() -> RecordKey<T> {
+    RecordKey::of(CENSUS, &[])
 }
 
 /// Returns the key of a counter: never among the records, always in the side tree.
-pub(crate) fn counter(key: &[u8]) -> Key<Kept> {
-    Key::raw(COUNTER, key)
+pub(crate) fn counter(key: &[u8]) -> RecordKey<KeptCounter> {
+    RecordKey::raw(COUNTER, key)
 }
 
 /// The range of a scan: all keys that begin with these bytes.

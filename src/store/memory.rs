@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::store::engine::{Engine, ReadJob, WriteJob};
+use crate::store::engine::{Engine, StoreRead, StoreWrite};
 use crate::store::error::Result;
 use crate::store::generations::Generations;
-use crate::store::transaction::{Changes, Entry, Transaction};
+use crate::store::transaction::{Changes, RecordEntry, Transaction};
 
 /// A store in memory: the same records and intents as on disk, in a map under one lock.
 pub struct MemoryStore {
@@ -51,12 +51,12 @@ impl Engine for MemoryStore {
         &self.generations
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<()> {
+    async fn run_read(&self, read: StoreRead) -> Result<()> {
         read(&*self.lock());
         Ok(())
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<()> {
+    async fn run_write(&self, intent: StoreWrite) -> Result<()> {
         let mut records = self.lock();
         let mut tx = Transaction::over(&*records);
         intent(&mut tx)?;
@@ -68,7 +68,7 @@ impl Engine for MemoryStore {
         Ok(())
     }
 
-    async fn side(&self) -> Result<Vec<Entry>> {
+    async fn side(&self) -> Result<Vec<RecordEntry>> {
         let side = self.side.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(side.clone().into_iter().collect())
     }

@@ -13,7 +13,7 @@ use crate::model::id::{AccountId, KeyId, MailId, SessionId, UserId};
 use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::model::mail::DueMails;
 use crate::store::error::Result;
-use crate::store::layout::{self, Key, Prefix, damaged, parse_part};
+use crate::store::layout::{self, Prefix, RecordKey, damaged, parse_part};
 use crate::store::record;
 use crate::store::transaction::Records;
 
@@ -35,7 +35,7 @@ pub(crate) fn key_marks(records: &dyn Records) -> Result<KeyMarks> {
 
 /// Returns the account that an index entry points to.
 pub(crate) fn account_by(
-    index: Key<UserId>,
+    index: RecordKey<UserId>,
 ) -> impl FnOnce(&dyn Records) -> Result<Option<Account>> {
     move |records| match records.load(&index)? {
         Some(uid) => records.load(&layout::account(&uid)),
@@ -50,7 +50,7 @@ pub(crate) fn accounts(
 ) -> Result<Vec<Account>> {
     let prefix = Prefix::kind(layout::ACCOUNT_ID);
     let after = after.map(layout::account_id);
-    let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
+    let entries = records.scan(prefix.bytes(), after.as_ref().map(RecordKey::bytes), limit)?;
     let mut accounts = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let id = parse_part(&key, prefix.rest(&key), AccountId::parse)?;
@@ -93,7 +93,7 @@ fn ids<T, E>(
 /// Returns the records under these keys, without missing ones.
 pub(crate) fn load_all<T: DeserializeOwned>(
     records: &dyn Records,
-    keys: impl Iterator<Item = Key<T>>,
+    keys: impl Iterator<Item = RecordKey<T>>,
 ) -> Result<Vec<T>> {
     keys.filter_map(|key| records.load(&key).transpose())
         .collect()
@@ -138,7 +138,7 @@ pub(crate) fn members_of(
 ) -> Result<Vec<(UserId, Name)>> {
     let prefix = layout::members_of(resource, id);
     let after = after.map(|uid| layout::member(resource, id, uid));
-    let entries = records.scan(prefix.bytes(), after.as_ref().map(Key::bytes), limit)?;
+    let entries = records.scan(prefix.bytes(), after.as_ref().map(RecordKey::bytes), limit)?;
     let mut members = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         let uid = parse_part(&key, prefix.rest(&key), UserId::parse)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::error::{Result, StoreError};
-use crate::store::layout::{self, Key};
+use crate::store::layout::{self, RecordKey};
 
 /// The version written here, and the newest one that can be read.
 const VERSION: u8 = 1;
@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Encodes a record for its key.
-pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(key: &RecordKey<T>, value: &T) -> Result<Vec<u8>> {
     let body = serde_json::to_vec(value).map_err(StoreError::cannot_write)?;
     if RECORD_BYTES_MAX < body.len() {
         return Err(StoreError::TooLong {
@@ -29,14 +29,14 @@ pub(crate) fn encode<T: Serialize>(key: &Key<T>, value: &T) -> Result<Vec<u8>> {
 }
 
 /// Decodes a record if it passes [`check`].
-pub(crate) fn decode<T: DeserializeOwned>(key: &Key<T>, bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &RecordKey<T>, bytes: &[u8]) -> Result<T> {
     let body = check(key.bytes(), bytes)?;
     serde_json::from_slice(body).map_err(|_| layout::damaged(key.bytes()))
 }
 
 /// Decodes an entry as the type its reader expects.
 pub(crate) fn decode_entry<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T> {
-    decode(&Key::whole(key.to_vec()), bytes)
+    decode(&RecordKey::whole(key.to_vec()), bytes)
 }
 
 /// Verifies the checksum, then the version; returns the JSON.
@@ -88,7 +88,7 @@ mod tests {
     use crate::store::inspect;
     use crate::store::staged::Staged;
 
-    fn key(uid: &str) -> Key<Name> {
+    fn key(uid: &str) -> RecordKey<Name> {
         let uid = UserId::parse(uid).unwrap();
         let [resource, id] = ["list", "42"];
         layout::member(
@@ -141,14 +141,14 @@ mod tests {
 
     #[test]
     fn a_record_beyond_the_limit_is_not_written() {
-        let account = Key::<String>::raw(layout::ACCOUNT, b"x");
+        let account = RecordKey::<String>::raw(layout::ACCOUNT, b"x");
         let outcome = encode(&account, &"x".repeat(RECORD_BYTES_MAX));
         assert!(matches!(outcome, Err(StoreError::TooLong { .. })));
     }
 
     /// Checks that a record which can be read is written as one that reads the same.
     fn assert_reads_back<T: Serialize + DeserializeOwned>(key: &[u8], sealed: &[u8]) -> bool {
-        let key = Key::<T>::raw(key[0], &key[1..]);
+        let key = RecordKey::<T>::raw(key[0], &key[1..]);
         let Ok(record) = decode(&key, sealed) else {
             return false;
         };

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use crate::model::id::UserId;
 use crate::store::error::{Result, StoreError};
-use crate::store::layout::{Key, Prefix};
+use crate::store::layout::{Prefix, RecordKey};
 use crate::store::record;
 
 /// A key and its record, as bytes.
-pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+pub(crate) type RecordEntry = (Vec<u8>, Vec<u8>);
 
 /// The change of each key: new bytes, or removal.
 pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -24,12 +24,12 @@ pub trait Records {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Returns at most `limit` entries whose keys begin with `prefix`, those after the key `after`, in key order.
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>>;
 }
 
 impl dyn Records + '_ {
     /// Returns the record under a key.
-    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &RecordKey<T>) -> Result<Option<T>> {
         self.get(key.bytes())?
             .map(|bytes| record::decode(key, &bytes))
             .transpose()
@@ -50,7 +50,7 @@ impl Records for BTreeMap<Vec<u8>, Vec<u8>> {
         Ok(BTreeMap::get(self, key).cloned())
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>> {
         Ok(self
             .range::<[u8], _>((first(prefix, after), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
@@ -81,7 +81,7 @@ impl<C: Borrow<Changes>> Records for Layered<'_, C> {
         }
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>> {
         let changed: Vec<_> = self
             .changes
             .borrow()
@@ -146,12 +146,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Returns the record under a key.
-    pub(crate) fn load<T: DeserializeOwned>(&self, key: &Key<T>) -> Result<Option<T>> {
+    pub(crate) fn load<T: DeserializeOwned>(&self, key: &RecordKey<T>) -> Result<Option<T>> {
         self.records().load(key)
     }
 
     /// Writes a record.
-    pub(crate) fn put<T: Serialize>(&mut self, key: &Key<T>, value: &T) -> Result<()> {
+    pub(crate) fn put<T: Serialize>(&mut self, key: &RecordKey<T>, value: &T) -> Result<()> {
         let bytes = record::encode(key, value)?;
         self.overlay
             .changes
@@ -160,7 +160,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a record whose key must be free.
-    pub(crate) fn put_new<T>(&mut self, key: &Key<T>, value: &T) -> Result<()>
+    pub(crate) fn put_new<T>(&mut self, key: &RecordKey<T>, value: &T) -> Result<()>
     where
         T: Serialize,
     {
@@ -171,7 +171,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes a record.
-    pub(crate) fn remove<T>(&mut self, key: &Key<T>) {
+    pub(crate) fn remove<T>(&mut self, key: &RecordKey<T>) {
         self.overlay.changes.insert(key.bytes().to_vec(), None);
     }
 
@@ -203,7 +203,7 @@ mod tests {
             .collect()
     }
 
-    fn keys(entries: &[Entry]) -> Vec<&str> {
+    fn keys(entries: &[RecordEntry]) -> Vec<&str> {
         entries
             .iter()
             .map(|(key, _)| std::str::from_utf8(key).unwrap())

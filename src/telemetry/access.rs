@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::RequestOutcome;
 use crate::telemetry::output::{Output, Stream};
 
 /// Maximum length of a path in a record; a longer one is cut and ends with `…`. Strangers choose its length, and a slow
@@ -29,7 +29,7 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The outcome.
     #[serde(serialize_with = "outcome")]
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// Code of the refusal or failure.
     pub reason: Option<&'a str>,
     /// The fault of the refused credential or forwarding proxy, which is not disclosed to the caller.
@@ -54,7 +54,10 @@ pub struct AccessRecord<'a> {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde gives a reference to whatever it serializes"
 )]
-fn outcome<S: serde::Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
+fn outcome<S: serde::Serializer>(
+    outcome: &RequestOutcome,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.as_str())
 }
 
@@ -115,7 +118,7 @@ mod tests {
             host: "a.example",
             path,
             route: None,
-            outcome: Outcome::UpstreamError,
+            outcome: RequestOutcome::UpstreamError,
             reason: None,
             fault: None,
             status: 502,
@@ -170,7 +173,7 @@ mod tests {
         assert!(places.is_sorted());
         let fields: serde_json::Map<_, _> = serde_json::from_str(&line).unwrap();
         assert_eq!(rows.len(), fields.len());
-        for outcome in Outcome::ALL {
+        for outcome in RequestOutcome::ALL {
             assert!(section.contains(&format!("`{}`", outcome.as_str())));
         }
     }

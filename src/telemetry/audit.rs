@@ -173,7 +173,7 @@ pub fn record(event: &AuditEvent<'_>) {
 /// [`Unrecorded`] within a second if it cannot be written; the change must not be made then.
 pub async fn begin(output: &Output, event: &AuditEvent<'_>) -> Result<(), Unrecorded> {
     let line = || {
-        let line = Line {
+        let line = AuditRecord {
             time: output.now().to_rfc3339(),
             audit: event.action.as_str().to_owned(),
             outcome: event.outcome.to_owned(),
@@ -195,7 +195,7 @@ pub const DONE: &str = "ok";
 
 /// One event in written form: every field in every line, `null` if unknown.
 #[derive(Default, serde::Serialize)]
-struct Line {
+struct AuditRecord {
     time: String,
     audit: String,
     outcome: String,
@@ -206,7 +206,7 @@ struct Line {
     object: Option<String>,
 }
 
-impl Line {
+impl AuditRecord {
     fn to_bytes(&self) -> Vec<u8> {
         // Serializing texts does not fail.
         let mut bytes = serde_json::to_vec(self).unwrap_or_default();
@@ -215,7 +215,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for AuditRecord {
     fn record_str(&mut self, field: &Field, value: &str) {
         let value = value.to_owned();
         match field.name() {
@@ -242,9 +242,9 @@ pub(crate) struct AuditLines(pub(crate) Arc<Output>);
 
 impl<S: Subscriber> Layer<S> for AuditLines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut line = Line {
+        let mut line = AuditRecord {
             time: self.0.now().to_rfc3339(),
-            ..Line::default()
+            ..AuditRecord::default()
         };
         event.record(&mut line);
         let stream = if line.outcome == DONE {

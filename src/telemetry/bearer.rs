@@ -9,9 +9,9 @@ use crate::model::token_fault::FaultKind;
 use crate::telemetry::register::registered;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Fault(FaultKind);
+struct FaultValue(FaultKind);
 
-impl EncodeLabelValue for Fault {
+impl EncodeLabelValue for FaultValue {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         use std::fmt::Write;
         encoder.write_str(self.0.code())
@@ -20,7 +20,7 @@ impl EncodeLabelValue for Fault {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FaultLabels {
-    fault: Fault,
+    fault: FaultValue,
 }
 
 /// Counters of refused bearer tokens, one for each kind of fault.
@@ -35,7 +35,7 @@ impl BearerFaults {
             "Bearer tokens that were refused, by what is wrong with them",
         );
         Self(FaultKind::ALL.map(|kind| {
-            let fault = Fault(kind);
+            let fault = FaultValue(kind);
             family.get_or_create_owned(&FaultLabels { fault })
         }))
     }

@@ -29,18 +29,18 @@ const MESSAGE_BYTES_MAX: usize = 200;
 
 /// The lines written recently, and the number of folded ones.
 #[derive(Debug)]
-pub(in crate::telemetry) struct Folds {
+pub(in crate::telemetry) struct EventFolding {
     clock: Arc<dyn Clock>,
     /// Held for some microseconds, never across an await.
-    places: Mutex<HashMap<Place, Fold>>,
+    places: Mutex<HashMap<EventSite, FoldedEvent>>,
 }
 
 /// The place in the source that a line comes from. Lines of the crate `log` share one callsite per level, and name
 /// their place in fields.
-type Place = (Identifier, u64);
+type EventSite = (Identifier, u64);
 
 #[derive(Debug)]
-struct Fold {
+struct FoldedEvent {
     level: Level,
     target: String,
     message: String,
@@ -50,7 +50,7 @@ struct Fold {
     folded: u64,
 }
 
-impl Folds {
+impl EventFolding {
     /// Creates an empty state.
     pub(in crate::telemetry) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Folds {
     /// Whether an event is written, and the number that is due before it.
     pub(in crate::telemetry) fn admit(&self, event: &Event<'_>) -> (bool, Option<String>) {
         let metadata = event.metadata();
-        let mut said = Said::default();
+        let mut said = EventText::default();
         event.record(&mut said);
         let what = said.what.finish();
         let now = self.clock.elapsed();
@@ -85,13 +85,13 @@ impl Folds {
         match places.entry((metadata.callsite(), said.place.finish())) {
             Entry::Vacant(entry) => {
                 if has_room {
-                    entry.insert(Fold::new(metadata, said, now));
+                    entry.insert(FoldedEvent::new(metadata, said, now));
                 }
                 (true, None)
             }
             Entry::Occupied(mut entry) if entry.get().since + WINDOW <= now => {
                 let line = entry.get().line(self.clock.as_ref());
-                entry.insert(Fold::new(metadata, said, now));
+                entry.insert(FoldedEvent::new(metadata, said, now));
                 (true, line)
             }
             Entry::Occupied(mut entry) => {
@@ -107,13 +107,13 @@ impl Folds {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Fold>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<EventSite, FoldedEvent>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Fold {
-    fn new(metadata: &Metadata<'_>, said: Said, since: Duration) -> Self {
+impl FoldedEvent {
+    fn new(metadata: &Metadata<'_>, said: EventText, since: Duration) -> Self {
         let target = said.target.unwrap_or_else(|| metadata.target().to_owned());
         Self {
             level: *metadata.level(),
@@ -142,14 +142,14 @@ impl Fold {
 
 /// The content of an event.
 #[derive(Default)]
-struct Said {
+struct EventText {
     what: DefaultHasher,
     place: DefaultHasher,
     target: Option<String>,
     message: Message,
 }
 
-impl Visit for Said {
+impl Visit for EventText {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         self.record_debug(field, &format_args!("{}", with_causes(value)));
     }

@@ -26,7 +26,7 @@ use crate::telemetry::upstream::UpstreamMetrics;
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// Allowed and forwarded.
     Allowed,
     /// Answered by the gateway's own endpoints.
@@ -41,7 +41,7 @@ pub enum Outcome {
     Aborted,
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Every outcome once, in discriminant order.
     pub const ALL: [Self; 6] = [
         Self::Allowed,
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-impl EncodeLabelValue for Outcome {
+impl EncodeLabelValue for RequestOutcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         encoder.write_str(self.as_str())
     }
@@ -155,7 +155,7 @@ impl EncodeLabelValue for Reason {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    outcome: Outcome,
+    outcome: RequestOutcome,
     status: StatusClass,
 }
 
@@ -166,7 +166,7 @@ struct ReasonLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
-    outcome: Outcome,
+    outcome: RequestOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -178,9 +178,9 @@ struct MailLabels {
 #[derive(Debug)]
 struct Labelled {
     /// By outcome, then by status class.
-    requests: [[Counter; StatusClass::ALL.len()]; Outcome::ALL.len()],
+    requests: [[Counter; StatusClass::ALL.len()]; RequestOutcome::ALL.len()],
     refusals: [Counter; DenyReason::ALL.len()],
-    durations: [Histogram; Outcome::ALL.len()],
+    durations: [Histogram; RequestOutcome::ALL.len()],
     mails: [Counter; MailEvent::ALL.len()],
 }
 
@@ -201,7 +201,7 @@ impl Labelled {
         let mails: Family<MailLabels, Counter> =
             registered(registry, "mails", "What became of mails");
         Self {
-            requests: Outcome::ALL.map(|outcome| {
+            requests: RequestOutcome::ALL.map(|outcome| {
                 StatusClass::ALL
                     .map(|status| requests.get_or_create_owned(&RequestLabels { outcome, status }))
             }),
@@ -209,7 +209,7 @@ impl Labelled {
                 let reason = Reason(reason);
                 refusals.get_or_create_owned(&ReasonLabels { reason })
             }),
-            durations: Outcome::ALL
+            durations: RequestOutcome::ALL
                 .map(|outcome| durations.get_or_create_owned(&OutcomeLabels { outcome })),
             mails: MailEvent::ALL.map(|event| mails.get_or_create_owned(&MailLabels { event })),
         }
@@ -316,7 +316,7 @@ impl Metrics {
     /// Counts a finished request. `status` is 0 if no response was sent; `reason` is set if it was refused.
     pub fn request(
         &self,
-        outcome: Outcome,
+        outcome: RequestOutcome,
         status: u16,
         reason: Option<DenyReason>,
         took: Duration,
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn the_number_of_a_label_is_its_place_in_the_list() {
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (index, outcome) in RequestOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
         }
         for (index, class) in StatusClass::ALL.into_iter().enumerate() {
@@ -462,14 +462,14 @@ mod tests {
     #[test]
     fn a_request_is_counted_where_it_belongs() {
         let metrics = Metrics::new();
-        metrics.request(Outcome::Allowed, 204, None, Duration::from_millis(3));
+        metrics.request(RequestOutcome::Allowed, 204, None, Duration::from_millis(3));
         metrics.request(
-            Outcome::Denied,
+            RequestOutcome::Denied,
             403,
             Some(DenyReason::RoleMissing),
             Duration::from_micros(80),
         );
-        metrics.request(Outcome::Aborted, 0, None, Duration::from_secs(99));
+        metrics.request(RequestOutcome::Aborted, 0, None, Duration::from_secs(99));
         metrics.store_error();
         metrics.mail(MailEvent::Dropped);
         metrics.mails_queued().set(7);

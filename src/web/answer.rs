@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::account::page::Page;
-use crate::web::error::{Kind, Problem};
+use crate::model::error_code::ErrorCode;
+use crate::web::error::WebProblem;
 use crate::web::openapi::{Describe, JSON, Operation, Schemas};
 
 /// JSON of our own making.
@@ -36,7 +37,7 @@ pub(in crate::web) struct MessageAnswer {
 
 /// Marks an answer whose body is final although it reports a problem: a page for people.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::web) struct Written;
+pub(in crate::web) struct FinishedBody;
 
 /// A list: `{items, count}` and, where there is more, `next` for `?cursor=`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -75,7 +76,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
             Ok(body) => text(JSON, body),
-            Err(_) => Problem::from(Kind::Internal).into_response(),
+            Err(_) => WebProblem::from(ErrorCode::Internal).into_response(),
         }
     }
 }

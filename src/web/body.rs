@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::field_value::exactly_one;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::web::error::{OAuthProblem, WebProblem};
 use crate::web::malformed;
 use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schemas};
 
@@ -19,9 +20,9 @@ use crate::web::openapi::{Describe, FORM, JSON, Operation, PathParameters, Schem
 pub(in crate::web) struct JsonText(pub(in crate::web) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for JsonText {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         if !has_type(request.headers(), JSON) {
             return Err(not_of_type(JSON));
         }
@@ -34,14 +35,17 @@ impl<S: Send + Sync> FromRequest<S> for JsonText {
 pub(in crate::web) struct JsonBody<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         let JsonText(bytes) = JsonText::from_request(request, state).await?;
         // The parser would take an array for the members in their order.
         let is_object = bytes.trim_ascii_start().starts_with(b"{");
         if !is_object {
-            return Err(Problem::because(Kind::BodyMalformed, "not a JSON object"));
+            return Err(WebProblem::because(
+                ErrorCode::BodyMalformed,
+                "not a JSON object",
+            ));
         }
         let mut parser = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut parser);
@@ -56,9 +60,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 pub(in crate::web) struct JsonOrNothing<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T> {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         if request.headers().contains_key(header::CONTENT_TYPE) {
             return JsonBody::from_request(request, state)
                 .await
@@ -101,9 +105,9 @@ impl OAuthForm {
 pub(in crate::web) struct FormFields(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequest<S> for FormFields {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         if !is_form_sent(request.headers()) {
             return Err(not_of_type(FORM));
         }
@@ -114,7 +118,7 @@ impl<S: Send + Sync> FromRequest<S> for FormFields {
 impl FormFields {
     /// Reads the fields of `T`, each a text. A field that `T` lacks, one that is there twice and one that is missing are
     /// refused, by name.
-    pub(in crate::web) fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, Problem> {
+    pub(in crate::web) fn read<T: DeserializeOwned + JsonSchema>(self) -> Result<T, WebProblem> {
         let texts = self.0.iter().cloned();
         let members: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
         if members.len() == self.0.len()
@@ -149,9 +153,9 @@ fn names(schema: &Value) -> (Vec<&str>, Vec<&str>) {
 pub(in crate::web) struct PageForm<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for PageForm<T> {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, WebProblem> {
         let fields = FormFields::from_request(request, state).await?;
         fields.read().map(Self)
     }
@@ -166,9 +170,9 @@ pub(in crate::web) fn is_form_sent(headers: &HeaderMap) -> bool {
 pub(in crate::web) struct Query<T>(pub(in crate::web) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(error) => Err(malformed::query(&error.body_text())),
@@ -177,40 +181,40 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// The parameters of the path: one type, or a tuple in the order of the path. A value that does not parse is not found.
-pub(in crate::web) struct Place<T>(pub(in crate::web) T);
+pub(in crate::web) struct PathParam<T>(pub(in crate::web) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Place<T> {
-    type Rejection = Problem;
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParam<T> {
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(_) => Err(Kind::NotFound.into()),
+            Err(_) => Err(ErrorCode::NotFound.into()),
         }
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, WebProblem> {
     Bytes::from_request(request, state)
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => DenyReason::BodyTooLarge.into(),
-            _ => Kind::BodyMalformed.into(),
+            _ => ErrorCode::BodyMalformed.into(),
         })
 }
 
 async fn read_form<S: Send + Sync>(
     request: Request,
     state: &S,
-) -> Result<Vec<(String, String)>, Problem> {
+) -> Result<Vec<(String, String)>, WebProblem> {
     let bytes = read(request, state).await?;
     let pairs = url::form_urlencoded::parse(&bytes);
     Ok(pairs.into_owned().collect())
 }
 
-fn not_of_type(media_type: &str) -> Problem {
+fn not_of_type(media_type: &str) -> WebProblem {
     let detail = format!("the content type must be {media_type}");
-    Problem::because(Kind::ContentType, detail)
+    WebProblem::because(ErrorCode::ContentType, detail)
 }
 
 fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
@@ -244,7 +248,7 @@ impl<T: JsonSchema> Describe for JsonOrNothing<T> {
 
 impl Describe for OAuthForm {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
-        operation.refuse(&[Kind::BodyMalformed, DenyReason::BodyTooLarge.into()]);
+        operation.refuse(&[ErrorCode::BodyMalformed, DenyReason::BodyTooLarge.into()]);
         operation.refuse_grants(&[OAuthProblem::CONTENT_TYPE, OAuthProblem::PARAMETER]);
     }
 }
@@ -273,7 +277,7 @@ impl<T: JsonSchema> Describe for PageForm<T> {
 
 impl<T: JsonSchema> Describe for Query<T> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        operation.refuse(&[Kind::QueryMalformed, Kind::ValueInvalid]);
+        operation.refuse(&[ErrorCode::QueryMalformed, ErrorCode::ValueInvalid]);
         let schema = schemas.members::<T>();
         let members = schema.get("properties").and_then(Value::as_object);
         for (name, member) in members.into_iter().flatten() {
@@ -287,9 +291,9 @@ impl<T: JsonSchema> Describe for Query<T> {
     }
 }
 
-impl<T: PathParameters> Describe for Place<T> {
+impl<T: PathParameters> Describe for PathParam<T> {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
         operation.path_parameters.extend(T::ALL);
-        operation.refuse(&[Kind::NotFound]);
+        operation.refuse(&[ErrorCode::NotFound]);
     }
 }

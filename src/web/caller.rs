@@ -13,20 +13,21 @@ use crate::model::access::Scope;
 use crate::model::account::Account;
 use crate::model::client_network::client_network_name;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::SessionId;
 use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Describe, Operation, Schemas};
 
 /// A form that one of our own pages sent, with or without a login; that of a foreign page is refused.
 pub(in crate::web) struct OwnPage(pub(in crate::web) RequestScope);
 
 /// The request's surroundings; anybody may call.
-pub(in crate::web) struct Anybody(pub(in crate::web) RequestScope);
+pub(in crate::web) struct AnyRequest(pub(in crate::web) RequestScope);
 
 /// A recognised caller, even one that must change its password first.
-pub(in crate::web) struct Recognised {
+pub(in crate::web) struct RecognisedCaller {
     pub(in crate::web) scope: RequestScope,
     pub(in crate::web) identity: Arc<Identity>,
 }
@@ -35,7 +36,7 @@ pub(in crate::web) struct Recognised {
 pub(in crate::web) struct LastIdentity(pub(in crate::web) Option<Arc<Identity>>);
 
 /// A recognised caller that owes no change of password.
-pub(in crate::web) struct AnyCaller(pub(in crate::web) Recognised);
+pub(in crate::web) struct AnyCaller(pub(in crate::web) RecognisedCaller);
 
 /// A login of an account of ours, even one that must change its password first.
 pub(in crate::web) struct AnyLogin {
@@ -46,18 +47,18 @@ pub(in crate::web) struct AnyLogin {
 }
 
 /// A login that is asked for only if the body says that one is needed.
-pub(in crate::web) struct LoginLater(Parts);
+pub(in crate::web) struct DeferredLogin(Parts);
 
 /// A login of an account of ours.
 pub(in crate::web) struct OwnLogin(pub(in crate::web) AnyLogin);
 
 /// A login, or an API key with `auth:members`: what they may change is for the use case to say.
-pub(in crate::web) struct MemberCaller(pub(in crate::web) Recognised);
+pub(in crate::web) struct MemberCaller(pub(in crate::web) RecognisedCaller);
 
 /// A login of an administrator, or their API key with `auth:admin`.
-pub(in crate::web) struct Administrator(pub(in crate::web) Recognised);
+pub(in crate::web) struct Administrator(pub(in crate::web) RecognisedCaller);
 
-impl Recognised {
+impl RecognisedCaller {
     pub(in crate::web) fn accounts(&self) -> &Accounts {
         &self.scope.snapshot.accounts
     }
@@ -85,9 +86,9 @@ impl AnyLogin {
     }
 }
 
-impl LoginLater {
+impl DeferredLogin {
     /// Recognises the login now.
-    pub(in crate::web) async fn login(mut self) -> Result<AnyLogin, Problem> {
+    pub(in crate::web) async fn login(mut self) -> Result<AnyLogin, WebProblem> {
         AnyLogin::from_request_parts(&mut self.0, &()).await
     }
 }
@@ -123,41 +124,41 @@ pub(in crate::web) fn call(scope: &RequestScope, caller: Option<&Identity>) -> C
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Anybody {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequestParts<S> for AnyRequest {
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, WebProblem> {
         let scope = parts.extensions.get::<RequestScope>();
         scope
             .cloned()
             .map(Self)
-            .ok_or_else(|| Kind::Internal.into())
+            .ok_or_else(|| ErrorCode::Internal.into())
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for OwnPage {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let AnyRequest(scope) = AnyRequest::from_request_parts(parts, state).await?;
         let view = own_view(&scope, &parts.method, &parts.headers);
         if scope.snapshot.authorizer.own_page_sent(&view) {
             return Ok(Self(scope));
         }
-        let refused = Kind::Denied(DenyReason::OriginRefused);
+        let refused = ErrorCode::Denied(DenyReason::OriginRefused);
         if parts.headers.contains_key(header::ORIGIN) {
             return Err(refused.into());
         }
         let detail = "no Origin header came; a form comes from a page whose browser sends it, a program sends application/json";
-        Err(Problem::because(refused, detail))
+        Err(WebProblem::because(refused, detail))
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Recognised {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequestParts<S> for RecognisedCaller {
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let AnyRequest(scope) = AnyRequest::from_request_parts(parts, state).await?;
         let view = own_view(&scope, &parts.method, &parts.headers);
         let found = scope.recognise(&view).await?;
         let identity = found.ok_or(DenyReason::CredentialMissing)?;
@@ -166,10 +167,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Recognised {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for LastIdentity {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Anybody(scope) = Anybody::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let AnyRequest(scope) = AnyRequest::from_request_parts(parts, state).await?;
         Ok(Self(
             scope.snapshot.authorizer.last_identity(&parts.headers),
         ))
@@ -177,10 +178,10 @@ impl<S: Send + Sync> FromRequestParts<S> for LastIdentity {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AnyCaller {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Recognised::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let caller = RecognisedCaller::from_request_parts(parts, state).await?;
         if caller.owes_password() {
             return Err(DenyReason::PasswordMustChange.into());
         }
@@ -189,11 +190,12 @@ impl<S: Send + Sync> FromRequestParts<S> for AnyCaller {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AnyLogin {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Recognised { scope, identity } = Recognised::from_request_parts(parts, state).await?;
-        let (account, session) = session_of(&identity).ok_or(Kind::LoginNeeded)?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
+        let RecognisedCaller { scope, identity } =
+            RecognisedCaller::from_request_parts(parts, state).await?;
+        let (account, session) = session_of(&identity).ok_or(ErrorCode::LoginNeeded)?;
         let (account, session) = (Arc::clone(account), session.clone());
         Ok(Self {
             scope,
@@ -204,18 +206,18 @@ impl<S: Send + Sync> FromRequestParts<S> for AnyLogin {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for LoginLater {
-    type Rejection = Problem;
+impl<S: Send + Sync> FromRequestParts<S> for DeferredLogin {
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, WebProblem> {
         Ok(Self(parts.clone()))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for OwnLogin {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         let login = AnyLogin::from_request_parts(parts, state).await?;
         if login.account.password_must_change {
             return Err(DenyReason::PasswordMustChange.into());
@@ -225,9 +227,9 @@ impl<S: Send + Sync> FromRequestParts<S> for OwnLogin {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for MemberCaller {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         let AnyCaller(caller) = AnyCaller::from_request_parts(parts, state).await?;
         match &caller.identity.principal {
             Principal::Own {
@@ -237,15 +239,15 @@ impl<S: Send + Sync> FromRequestParts<S> for MemberCaller {
                 Ok(Self(caller))
             }
             Principal::Own { session: None, .. } => Err(DenyReason::ScopeMissing.into()),
-            Principal::Foreign { .. } => Err(Kind::LoginNeeded.into()),
+            Principal::Foreign { .. } => Err(ErrorCode::LoginNeeded.into()),
         }
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Administrator {
-    type Rejection = Problem;
+    type Rejection = WebProblem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, WebProblem> {
         let AnyCaller(caller) = AnyCaller::from_request_parts(parts, state).await?;
         if is_administrator(&caller.identity) {
             return Ok(Self(caller));
@@ -262,7 +264,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Administrator {
     }
 }
 
-impl Describe for Anybody {
+impl Describe for AnyRequest {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
@@ -276,7 +278,7 @@ impl Describe for OwnPage {
     }
 }
 
-impl Describe for Recognised {
+impl Describe for RecognisedCaller {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
         operation.recognise();
         operation.accept(BEARER, &[]);
@@ -287,7 +289,7 @@ impl Describe for Recognised {
 
 impl Describe for AnyCaller {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
-        Recognised::describe(operation, schemas);
+        RecognisedCaller::describe(operation, schemas);
         operation.refuse(&[DenyReason::PasswordMustChange.into()]);
     }
 }
@@ -295,13 +297,13 @@ impl Describe for AnyCaller {
 impl Describe for AnyLogin {
     fn describe(operation: &mut Operation, _: &mut Schemas) {
         operation.recognise();
-        operation.refuse(&[Kind::LoginNeeded]);
+        operation.refuse(&[ErrorCode::LoginNeeded]);
         operation.accept(BEARER, &[]);
         operation.accept(COOKIE, &[]);
     }
 }
 
-impl Describe for LoginLater {
+impl Describe for DeferredLogin {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         AnyLogin::describe(operation, schemas);
         operation.accept("", &[]);
@@ -322,8 +324,8 @@ impl Describe for MemberCaller {
             DenyReason::PasswordMustChange.into(),
             DenyReason::ScopeMissing.into(),
             DenyReason::RoleMissing.into(),
-            Kind::LoginNeeded,
-            Kind::RoleSourceUnavailable,
+            ErrorCode::LoginNeeded,
+            ErrorCode::RoleSourceUnavailable,
         ]);
         operation.accept(BEARER, &[]);
         operation.accept(COOKIE, &[]);

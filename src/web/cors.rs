@@ -12,7 +12,7 @@ use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
 use crate::model::field_value::exactly_one;
 use crate::snapshot::RequestScope;
-use crate::web::error::Problem;
+use crate::web::error::WebProblem;
 
 /// What scripts may read beside the body.
 const EXPOSED: &str =
@@ -43,7 +43,7 @@ const SHARED: &[&str] = &[
 pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
     let listed = listed(&request);
     if listed.is_some() && !is_shared(&request) {
-        let mut response = Problem::from(DenyReason::OriginRefused).into_response();
+        let mut response = WebProblem::from(DenyReason::OriginRefused).into_response();
         let vary = HeaderValue::from_static("Origin");
         response.headers_mut().append(header::VARY, vary);
         return response;
@@ -56,7 +56,7 @@ pub(in crate::web) async fn share(request: Request, next: Next) -> Response {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &allowed {
         Some((_, api_key_header)) if is_preflight => preflight(api_key_header),
-        None if is_preflight => Problem::from(DenyReason::OriginRefused).into_response(),
+        None if is_preflight => WebProblem::from(DenyReason::OriginRefused).into_response(),
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();

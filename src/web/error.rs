@@ -10,10 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::account::AccountError;
 use crate::account::halt::{Halt, Refuses};
 use crate::auth::grant::{Stop, Unavailable};
-use crate::limit::Limit;
+use crate::limit::ReachedLimit;
 use crate::model::deny::{DenyReason, challenge};
 use crate::model::error_code::ErrorCode;
-pub(in crate::web) use crate::model::error_code::ErrorCode as Kind;
 use crate::store::error::StoreError;
 use crate::telemetry::log::with_causes;
 
@@ -22,19 +21,19 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 
 /// A refusal or failure on its way out. [`crate::web::finish::finish`] writes its body, since it knows the request id.
 #[derive(Clone, Debug)]
-pub(in crate::web) struct Problem {
+pub(in crate::web) struct WebProblem {
     pub(in crate::web) kind: ErrorCode,
     /// For people: what about their request; no value of theirs.
     pub(in crate::web) detail: Option<String>,
     /// For the log only.
     pub(in crate::web) cause: Option<String>,
     /// The limit that is used up, if it is about one.
-    pub(in crate::web) limit: Option<Limit>,
+    pub(in crate::web) limit: Option<ReachedLimit>,
     /// In how many seconds it is worth another try, where that is known.
     pub(in crate::web) retry_after_s: Option<u32>,
 }
 
-impl Problem {
+impl WebProblem {
     /// Too many requests.
     pub(in crate::web) fn wait(secs: u32) -> Self {
         Self {
@@ -58,7 +57,7 @@ impl Problem {
     }
 }
 
-impl<R: Refuses> From<R> for Problem {
+impl<R: Refuses> From<R> for WebProblem {
     fn from(refusal: R) -> Self {
         let limit = refusal.limit();
         Self {
@@ -71,7 +70,7 @@ impl<R: Refuses> From<R> for Problem {
     }
 }
 
-impl<R: Refuses> From<Halt<R>> for Problem {
+impl<R: Refuses> From<Halt<R>> for WebProblem {
     fn from(halt: Halt<R>) -> Self {
         match halt {
             Halt::Refused(refusal) => refusal.into(),
@@ -82,11 +81,11 @@ impl<R: Refuses> From<Halt<R>> for Problem {
 
 /// A problem of a handler whose use case refuses as `R` says. The document reads the codes from this type.
 #[derive(Debug)]
-pub(in crate::web) struct Refused<R>(Problem, PhantomData<fn() -> R>);
+pub(in crate::web) struct Refused<R>(WebProblem, PhantomData<fn() -> R>);
 
 impl<T, R> From<T> for Refused<R>
 where
-    Problem: From<T>,
+    WebProblem: From<T>,
 {
     fn from(source: T) -> Self {
         Self(source.into(), PhantomData)
@@ -100,7 +99,7 @@ impl<R> IntoResponse for Refused<R> {
 }
 
 /// What is said of too many wrong passwords.
-fn used_up(limit: Limit) -> String {
+fn used_up(limit: ReachedLimit) -> String {
     let wait = in_words(limit.wait);
     format!(
         "Too many wrong passwords came for this name, or from your network. Until there is room again none is \
@@ -108,7 +107,7 @@ fn used_up(limit: Limit) -> String {
     )
 }
 
-impl From<Stop> for Problem {
+impl From<Stop> for WebProblem {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Deny(reason) => reason.into(),
@@ -120,7 +119,7 @@ impl From<Stop> for Problem {
     }
 }
 
-impl From<AccountError> for Problem {
+impl From<AccountError> for WebProblem {
     fn from(error: AccountError) -> Self {
         let kind = match error {
             AccountError::Store(StoreError::Unknown(_)) => ErrorCode::WriteUnknown,
@@ -138,7 +137,7 @@ impl From<AccountError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for WebProblem {
     fn into_response(self) -> Response {
         let (status, _, _) = self.kind.row();
         let mut response = status_code(status).into_response();
@@ -173,8 +172,8 @@ pub(in crate::web) fn in_words(time: Duration) -> String {
 }
 
 /// Source: RFC 9110 section 10.2.3; draft-ietf-httpapi-ratelimit-headers-10 for the two structured fields.
-fn put_limit(headers: &mut HeaderMap, limit: Limit) {
-    let Limit { policy, quota, .. } = limit;
+fn put_limit(headers: &mut HeaderMap, limit: ReachedLimit) {
+    let ReachedLimit { policy, quota, .. } = limit;
     let window = limit.window.as_secs();
     // Rounded up: whoever waits for so long is not refused again.
     let wait = limit.wait.as_micros().div_ceil(1_000_000);
@@ -251,10 +250,10 @@ impl OAuthProblem {
 
 impl<T> From<T> for OAuthProblem
 where
-    Problem: From<T>,
+    WebProblem: From<T>,
 {
     fn from(source: T) -> Self {
-        let problem = Problem::from(source);
+        let problem = WebProblem::from(source);
         let (status, code, _) = problem.kind.row();
         let error = match (problem.kind, status) {
             (ErrorCode::GrantTypeUnsupported, _) => "unsupported_grant_type",
@@ -300,7 +299,7 @@ impl IntoResponse for OAuthProblem {
 /// What a handler that panicked is answered with. The message may hold anything, so it is not written down; the panic
 /// hook has told where it was.
 pub(in crate::web) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    Problem::failed(ErrorCode::Internal, "a handler panicked".to_owned()).into_response()
+    WebProblem::failed(ErrorCode::Internal, "a handler panicked".to_owned()).into_response()
 }
 
 /// All statuses of the table are ones.
@@ -315,13 +314,13 @@ mod tests {
     #[test]
     fn a_limit_is_told_in_whole_seconds_that_suffice() {
         for (wait_ms, told) in [(1, "1"), (1000, "1"), (411_001, "412")] {
-            let limit = Limit {
+            let limit = ReachedLimit {
                 policy: "login",
                 quota: 5,
                 window: Duration::from_mins(10),
                 wait: Duration::from_millis(wait_ms),
             };
-            let problem = Problem {
+            let problem = WebProblem {
                 limit: Some(limit),
                 ..ErrorCode::LoginLimited.into()
             };
@@ -336,7 +335,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_counted_is_503() {
-        let response = Problem::from(AccountError::Uncounted).into_response();
+        let response = WebProblem::from(AccountError::Uncounted).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     }

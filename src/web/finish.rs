@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use crate::auth::navigation::wants_page;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::problem::{MEDIA_TYPE, problem_json_with_detail};
-use crate::snapshot::{Refusal, RefusalPage, RequestScope, Snapshot};
-use crate::web::answer::Written;
-use crate::web::error::{Kind, OAuthProblem, Problem};
+use crate::snapshot::{RefusalPage, RequestScope, ShownRefusal, Snapshot};
+use crate::web::answer::FinishedBody;
+use crate::web::error::{OAuthProblem, WebProblem};
 use crate::web::portal::Portal;
 
 /// For a year browsers come by https only, once they came so.
@@ -43,12 +44,15 @@ pub(in crate::web) async fn finish(
         .map_or_else(|| RequestId::from_number(0), |scope| scope.id);
     let is_head = request.method() == Method::HEAD;
     let wants_page = wants_page(request.method(), request.headers());
-    let person = scope.as_ref().filter(|_| wants_page).map(|scope| Waiting {
-        scope: scope.clone(),
-        headers: request.headers().clone(),
-        // A query here may hold the token of a link, which no page prints.
-        path: request.uri().path().to_owned(),
-    });
+    let person = scope
+        .as_ref()
+        .filter(|_| wants_page)
+        .map(|scope| PageRequest {
+            scope: scope.clone(),
+            headers: request.headers().clone(),
+            // A query here may hold the token of a link, which no page prints.
+            path: request.uri().path().to_owned(),
+        });
     let mut response = next.run(request).await;
     if let (Some(scope), Some(code)) = (&scope, code_of(&response)) {
         // The only place that notes it.
@@ -66,19 +70,19 @@ pub(in crate::web) async fn finish(
 }
 
 /// A person who waits for a page.
-struct Waiting {
+struct PageRequest {
     scope: RequestScope,
     headers: HeaderMap,
     path: String,
 }
 
-impl Waiting {
+impl PageRequest {
     /// The answer, as a page if it is a refusal that is none yet.
     async fn shown(self, portal: &Portal, response: Response) -> Response {
-        if response.extensions().get::<Written>().is_some() {
+        if response.extensions().get::<FinishedBody>().is_some() {
             return response;
         }
-        let found = response.extensions().get::<Problem>().cloned();
+        let found = response.extensions().get::<WebProblem>().cloned();
         let Some(problem) = found.or_else(|| unwritten(response.status())) else {
             return response;
         };
@@ -94,7 +98,7 @@ impl Waiting {
         } else {
             authorizer.person(&headers, scope.client, true).await
         };
-        let page = portal.refusal(&Refusal {
+        let page = portal.refusal(&ShownRefusal {
             person: person.as_ref().and_then(|person| person.username()),
             asked: (&scope.origin, &path),
             ..refusal(&problem, &scope.snapshot, scope.id, &headers)
@@ -105,15 +109,15 @@ impl Waiting {
 
 /// What a page says of a problem, without the person and the address that the caller of this function may know.
 pub(in crate::web) fn refusal<'a>(
-    problem: &Problem,
+    problem: &WebProblem,
     snapshot: &'a Snapshot,
     id: RequestId,
     headers: &'a HeaderMap,
-) -> Refusal<'a> {
+) -> ShownRefusal<'a> {
     let (status, _, title) = problem.kind.row();
     let limit = problem.limit;
     let limited = limit.and_then(|limit| u32::try_from(limit.wait.as_secs() + 1).ok());
-    Refusal {
+    ShownRefusal {
         status,
         code: problem.kind,
         title,
@@ -129,7 +133,7 @@ pub(in crate::web) fn refusal<'a>(
 /// The answer with a page as its body; its head stays.
 pub(in crate::web) fn paged(
     mut response: Response,
-    problem: Problem,
+    problem: WebProblem,
     page: Option<RefusalPage>,
 ) -> Response {
     let Some(page) = page else {
@@ -137,7 +141,7 @@ pub(in crate::web) fn paged(
     };
     let extensions = response.extensions_mut();
     extensions.insert(problem);
-    extensions.insert(Written);
+    extensions.insert(FinishedBody);
     let length = HeaderValue::from(page.html.len());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, length);
@@ -154,13 +158,13 @@ pub(in crate::web) fn finished(
     id: RequestId,
     snapshot: Option<&Snapshot>,
 ) -> Response {
-    if let (Some(snapshot), Some(problem)) = (snapshot, response.extensions().get::<Problem>()) {
+    if let (Some(snapshot), Some(problem)) = (snapshot, response.extensions().get::<WebProblem>()) {
         let metrics = &snapshot.services.metrics;
         match problem.kind {
-            Kind::HashingBusy => metrics.password_pool_busy(),
-            Kind::StoreUnavailable | Kind::WriteUnknown => metrics.store_error(),
-            Kind::LoginLimited => metrics.login_limited(),
-            Kind::LimitsFull => metrics.limits_full(),
+            ErrorCode::HashingBusy => metrics.password_pool_busy(),
+            ErrorCode::StoreUnavailable | ErrorCode::WriteUnknown => metrics.store_error(),
+            ErrorCode::LoginLimited => metrics.login_limited(),
+            ErrorCode::LimitsFull => metrics.limits_full(),
             _ => {}
         }
     }
@@ -183,7 +187,7 @@ pub(in crate::web) fn finished(
 
 /// The body of an error, with its content type set; `None`: the answer is none, or is written already.
 fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
-    let is_written = response.extensions_mut().remove::<Written>().is_some();
+    let is_written = response.extensions_mut().remove::<FinishedBody>().is_some();
     let (body, media_type, cause) =
         if let Some(oauth) = response.extensions_mut().remove::<OAuthProblem>() {
             let body = serde_json::to_string(&OAuthBody {
@@ -198,7 +202,7 @@ fn error_body(response: &mut Response, id: RequestId) -> Option<String> {
         } else {
             let problem = response
                 .extensions_mut()
-                .remove::<Problem>()
+                .remove::<WebProblem>()
                 .or_else(|| unwritten(response.status()))?;
             let (status, code, title) = problem.kind.row();
             let body = problem_json_with_detail(code, title, status, id, problem.detail.as_deref());
@@ -221,7 +225,7 @@ fn code_of(response: &Response) -> Option<&'static str> {
     if let Some(oauth) = response.extensions().get::<OAuthProblem>() {
         return Some(oauth.code);
     }
-    let (_, code, _) = match response.extensions().get::<Problem>() {
+    let (_, code, _) = match response.extensions().get::<WebProblem>() {
         Some(problem) => problem.kind.row(),
         None => unwritten(response.status())?.kind.row(),
     };
@@ -229,12 +233,12 @@ fn code_of(response: &Response) -> Option<&'static str> {
 }
 
 /// The problem that a bare status of axum's own means: 404 and 405, or something that no handler should let out.
-fn unwritten(status: StatusCode) -> Option<Problem> {
+fn unwritten(status: StatusCode) -> Option<WebProblem> {
     let kind = match status {
-        StatusCode::NOT_FOUND => Kind::NotFound,
-        StatusCode::METHOD_NOT_ALLOWED => Kind::Denied(DenyReason::MethodRefused),
-        status if status.is_client_error() => Kind::BodyMalformed,
-        status if status.is_server_error() => Kind::Internal,
+        StatusCode::NOT_FOUND => ErrorCode::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => ErrorCode::Denied(DenyReason::MethodRefused),
+        status if status.is_client_error() => ErrorCode::BodyMalformed,
+        status if status.is_server_error() => ErrorCode::Internal,
         _ => return None,
     };
     Some(kind.into())

@@ -2,14 +2,15 @@
 
 use serde_path_to_error::{Path, Segment};
 
+use crate::model::error_code::ErrorCode;
 use crate::model::printable::printable;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 
 /// Longest place that is told, in characters: a caller may send a name of any length.
 const PLACE_CHARS_MAX: usize = 128;
 
 /// What a parser says about one member.
-enum Fault<'a> {
+enum MemberFault<'a> {
     Missing(&'a str),
     Unknown(&'a str),
     Twice(&'a str),
@@ -17,7 +18,7 @@ enum Fault<'a> {
     Unfit,
 }
 
-impl<'a> Fault<'a> {
+impl<'a> MemberFault<'a> {
     /// Reads the words of serde, which begin in one of three ways where they are about a name. All others may quote a
     /// value.
     fn read(words: &'a str) -> Self {
@@ -48,7 +49,7 @@ impl<'a> Fault<'a> {
 
 /// The problem of a JSON body: `/scopes/0: not of the type that this takes`. `path`: where the parser was; `None`: behind
 /// the object.
-pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> Problem {
+pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> WebProblem {
     let detail = match path {
         Some(path) if error.is_data() => member(path, &error.to_string()),
         _ => format!(
@@ -57,17 +58,17 @@ pub(in crate::web) fn json(path: Option<&Path>, error: &serde_json::Error) -> Pr
             error.column()
         ),
     };
-    Problem::because(Kind::BodyMalformed, detail)
+    WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
 /// A JSON pointer (RFC 6901) and what is wrong there.
 fn member(path: &Path, words: &str) -> String {
-    let fault = Fault::read(words);
+    let fault = MemberFault::read(words);
     let mut pieces: Vec<_> = path.iter().map(piece).collect();
     match fault {
-        Fault::Missing(name) | Fault::Twice(name) => pieces.push(escaped(name)),
+        MemberFault::Missing(name) | MemberFault::Twice(name) => pieces.push(escaped(name)),
         // The path has the whole name, which may hold the sign that ends it in the words.
-        Fault::Unknown(_) | Fault::Unfit => {}
+        MemberFault::Unknown(_) | MemberFault::Unfit => {}
     }
     let pointer: String = pieces.iter().flat_map(|piece| ["/", piece]).collect();
     match pointer.as_str() {
@@ -89,7 +90,7 @@ fn escaped(name: &str) -> String {
 }
 
 /// The problem of a query, by the words in which axum tells it.
-pub(in crate::web) fn query(words: &str) -> Problem {
+pub(in crate::web) fn query(words: &str) -> WebProblem {
     let about = words
         .strip_prefix("Failed to deserialize query string: ")
         .unwrap_or_default();
@@ -98,17 +99,19 @@ pub(in crate::web) fn query(words: &str) -> Problem {
         Some((place, rest)) if is_word(place) => (Some(place), rest),
         _ => (None, about),
     };
-    let fault = Fault::read(rest);
+    let fault = MemberFault::read(rest);
     let name = match fault {
-        Fault::Missing(name) | Fault::Twice(name) | Fault::Unknown(name) => Some(name),
-        Fault::Unfit => place,
+        MemberFault::Missing(name) | MemberFault::Twice(name) | MemberFault::Unknown(name) => {
+            Some(name)
+        }
+        MemberFault::Unfit => place,
     };
     match name {
-        Some(name) => Problem::because(
-            Kind::QueryMalformed,
+        Some(name) => WebProblem::because(
+            ErrorCode::QueryMalformed,
             format!("{}: {}", shown(name), fault.words()),
         ),
-        None => Kind::QueryMalformed.into(),
+        None => ErrorCode::QueryMalformed.into(),
     }
 }
 
@@ -117,11 +120,11 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The problem of a form with a field that it does not have, or that comes twice. `names`: those that it has.
-pub(in crate::web) fn form(name: &str, names: &[&str]) -> Problem {
+pub(in crate::web) fn form(name: &str, names: &[&str]) -> WebProblem {
     let fault = if names.contains(&name) {
-        Fault::Twice(name)
+        MemberFault::Twice(name)
     } else {
-        Fault::Unknown(name)
+        MemberFault::Unknown(name)
     };
     let detail = format!(
         "{}: {}; a form with {}, each once",
@@ -129,17 +132,17 @@ pub(in crate::web) fn form(name: &str, names: &[&str]) -> Problem {
         fault.words(),
         names.join(", ")
     );
-    Problem::because(Kind::BodyMalformed, detail)
+    WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
 /// The problem of a form that lacks one of the fields that it must have. `names`: those fields.
-pub(in crate::web) fn form_lacks(names: &[&str]) -> Problem {
+pub(in crate::web) fn form_lacks(names: &[&str]) -> WebProblem {
     let detail = match names {
         [] => "a field is missing".to_owned(),
         [name] => format!("{name} is needed"),
         [others @ .., last] => format!("{} and {last} are needed", others.join(", ")),
     };
-    Problem::because(Kind::BodyMalformed, detail)
+    WebProblem::because(ErrorCode::BodyMalformed, detail)
 }
 
 /// A name that a caller chose, on one line and bounded.

@@ -38,9 +38,9 @@ use http::Request;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::auth::asked::{Judged, Question};
+use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision};
 use crate::model::id::RequestId;
-use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, Refusal, RefusalPage, Snapshot};
+use crate::snapshot::{OWN_BODY_BYTES_MAX, OwnEndpoints, RefusalPage, ShownRefusal, Snapshot};
 use crate::web::openapi::{Api, Documented};
 use crate::web::portal::Portal;
 use crate::web::state::WebState;
@@ -84,16 +84,16 @@ impl OwnEndpoints for Endpoints {
         }
     }
 
-    fn page(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
+    fn page(&self, refusal: &ShownRefusal<'_>) -> Option<RefusalPage> {
         self.state.portal.refusal(refusal)
     }
 
     async fn verify(
         &self,
-        question: &Question<'_>,
+        question: &ForwardAuthQuestion<'_>,
         id: RequestId,
         snapshot: &Snapshot,
-    ) -> (Response, Judged) {
+    ) -> (Response, ForwardedDecision) {
         let (response, judged) =
             forward_auth::verify(question, snapshot, (id, &self.state.portal)).await;
         self.questions.look(&response, "forward-auth");

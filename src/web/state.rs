@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 
-use crate::web::openapi::Document;
+use crate::web::openapi::ApiDocument;
 use crate::web::portal::Portal;
 
 /// The state of the router.
@@ -12,7 +12,7 @@ use crate::web::portal::Portal;
 pub(in crate::web) struct WebState {
     pub(in crate::web) portal: Arc<Portal>,
     /// What is written of all endpoints.
-    pub(in crate::web) document: Arc<Document>,
+    pub(in crate::web) document: Arc<ApiDocument>,
 }
 
 impl FromRef<WebState> for Arc<Portal> {
@@ -21,7 +21,7 @@ impl FromRef<WebState> for Arc<Portal> {
     }
 }
 
-impl FromRef<WebState> for Arc<Document> {
+impl FromRef<WebState> for Arc<ApiDocument> {
     fn from_ref(state: &WebState) -> Self {
         Self::clone(&state.document)
     }

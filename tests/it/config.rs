@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Config, ConfigError, EnvOverlay, Problem, known_keys, meanings};
+use doorward::config::{Config, ConfigError, ConfigProblem, EnvOverlay, known_keys, meanings};
 use doorward::model::access::Scope;
 
 /// Stands in the fixtures wherever a value is wrong: no error may repeat it.
@@ -19,7 +19,7 @@ fn shown() -> String {
     fs::read_to_string(root().join("config/doorward.toml")).unwrap()
 }
 
-fn parse(text: &str) -> Result<(Config, Vec<Problem>), ConfigError> {
+fn parse(text: &str) -> Result<(Config, Vec<ConfigProblem>), ConfigError> {
     Config::parse(text, &EnvOverlay::default())
 }
 

@@ -8,7 +8,7 @@
 use crate::account::call::Call;
 use crate::account::{AccountError, Accounts};
 use crate::crypto::password::{HashError, WAIT_MAX};
-use crate::limit::{Claim, Limit, OnSuccess, Rule, Take};
+use crate::limit::{CounterClaim, LimitRule, OnSuccess, ReachedLimit, TakeOutcome};
 use crate::model::account::{Account, AccountStatus, Digest};
 use crate::model::client_network::wider_networks;
 use crate::model::secret::Secret;
@@ -48,7 +48,7 @@ pub enum Guess {
     /// callers it is as wrong as [`Guess::Wrong`], and has taken the same time.
     Unseen,
     /// The name, or the client network, has used up its guesses: 429.
-    Limited(Limit),
+    Limited(ReachedLimit),
 }
 
 impl Accounts {
@@ -71,13 +71,13 @@ impl Accounts {
         let counters = &self.parts.counters.logins;
         // Those that hold the places wait for the hashing pool: as long is waited for them.
         let (ticket, is_shadowed) = match counters.take_in_turn(&claims, WAIT_MAX).await {
-            Take::Taken {
+            TakeOutcome::Taken {
                 ticket,
                 is_shadowed,
             } => (ticket, is_shadowed),
-            Take::Busy => return Err(HashError::Busy.into()),
-            Take::Over(limit) => return Ok(Guess::Limited(limit)),
-            Take::Full => return Err(AccountError::Uncounted),
+            TakeOutcome::Busy => return Err(HashError::Busy.into()),
+            TakeOutcome::Over(limit) => return Ok(Guess::Limited(limit)),
+            TakeOutcome::Full => return Err(AccountError::Uncounted),
         };
         // A hash that may not open anything is not compared: a right password would be told by the shorter time.
         let account = guesser
@@ -117,7 +117,7 @@ impl Accounts {
     }
 
     /// Whether a name or the client network has used up its guesses: before anything is read for it.
-    pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<Limit> {
+    pub(in crate::account) fn name_limit(&self, call: &Call, name: &str) -> Option<ReachedLimit> {
         let mut claims = self.of_networks(call);
         claims.push(self.of_name(call, name));
         self.parts.counters.logins.limit(&claims)
@@ -149,7 +149,11 @@ impl Accounts {
             .forget(&claims.map(|claim| claim.key));
     }
 
-    async fn claims(&self, call: &Call, guesser: Guesser<'_>) -> Result<Vec<Claim>, AccountError> {
+    async fn claims(
+        &self,
+        call: &Call,
+        guesser: Guesser<'_>,
+    ) -> Result<Vec<CounterClaim>, AccountError> {
         let mut claims = self.of_networks(call);
         let is_silent = match guesser {
             Guesser::Stranger { name, .. } => {
@@ -164,12 +168,12 @@ impl Accounts {
             // Who attacks from many networks shuts nobody out where they are logged in.
             let backs_off = self.parts.counters.logins.limit(&[of_row]).is_some();
             if backs_off && self.is_at_home(call, account).await? {
-                of_row.rule = Rule::Row {
+                of_row.rule = LimitRule::Row {
                     free: u32::MAX,
                     pause_max: self.parts.account.lockout,
                 };
             }
-            claims.extend([of_account, of_row].map(|claim| Claim { is_silent, ..claim }));
+            claims.extend([of_account, of_row].map(|claim| CounterClaim { is_silent, ..claim }));
         }
         Ok(claims)
     }
@@ -185,16 +189,16 @@ impl Accounts {
     }
 
     /// Folded at least as far as the look-up of names folds: no spelling has a counter of its own.
-    fn of_name(&self, call: &Call, name: &str) -> Claim {
+    fn of_name(&self, call: &Call, name: &str) -> CounterClaim {
         self.counted_with_network(call, ["name", &folded(name)])
     }
 
-    fn of_account(&self, call: &Call, account: &Account) -> Claim {
+    fn of_account(&self, call: &Call, account: &Account) -> CounterClaim {
         self.counted_with_network(call, ["account", account.uid.as_str()])
     }
 
     /// A name or an account with the client network, since the last pardon.
-    fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> Claim {
+    fn counted_with_network(&self, call: &Call, [kind, text]: [&str; 2]) -> CounterClaim {
         let pardon = self
             .parts
             .counters
@@ -213,11 +217,11 @@ impl Accounts {
 
     /// The client network, and the wider ones that it is in: whoever has one of those has as many client networks as they
     /// like.
-    fn of_networks(&self, call: &Call) -> Vec<Claim> {
+    fn of_networks(&self, call: &Call) -> Vec<CounterClaim> {
         let own = (network(call).to_owned(), 1);
         let all = std::iter::once(own).chain(wider_networks(network(call)));
-        let claim = |(network, times): (String, u32)| Claim {
-            rule: Rule::Window {
+        let claim = |(network, times): (String, u32)| CounterClaim {
+            rule: LimitRule::Window {
                 max: self.failures_max().saturating_mul(times),
                 window: self.parts.account.lockout,
             },
@@ -227,9 +231,9 @@ impl Accounts {
         all.map(claim).collect()
     }
 
-    fn of_row(&self, account: &Account) -> Claim {
-        Claim {
-            rule: Rule::Row {
+    fn of_row(&self, account: &Account) -> CounterClaim {
+        CounterClaim {
+            rule: LimitRule::Row {
                 free: self.failures_max(),
                 pause_max: self.parts.account.lockout,
             },
@@ -237,10 +241,10 @@ impl Accounts {
         }
     }
 
-    fn claim(&self, policy: &'static str, parts: &[&str]) -> Claim {
-        Claim {
+    fn claim(&self, policy: &'static str, parts: &[&str]) -> CounterClaim {
+        CounterClaim {
             key: self.count_key(parts),
-            rule: Rule::Window {
+            rule: LimitRule::Window {
                 max: self.parts.account.lockout_attempts,
                 window: self.parts.account.lockout,
             },

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::import::lines::{AccountLine, KeyLine, Line, MemberLine, PersonLine};
+use crate::account::import::lines::{AccountLine, ImportLine, KeyLine, MemberLine, PersonLine};
 use crate::account::import::refused::Refusals;
 use crate::account::import::rules::{self, Field, Rules};
 use crate::account::import::sort::Sorter;
@@ -23,22 +23,22 @@ pub(super) const NO_PERSON: &str = "the line of its person is refused";
 
 /// A record and the line that it came from.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Lined<T> {
+pub(super) struct Numbered<T> {
     pub(super) line: usize,
     pub(super) record: T,
 }
 
 /// Somebody who is to be imported, with the lines that make them.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Joined {
+pub(super) struct AssembledPerson {
     pub(super) person_line: usize,
     pub(super) account_line: usize,
     pub(super) account: Account,
-    pub(super) keys: Vec<Lined<ApiKey>>,
-    pub(super) memberships: Vec<Lined<Membership>>,
+    pub(super) keys: Vec<Numbered<ApiKey>>,
+    pub(super) memberships: Vec<Numbered<Membership>>,
 }
 
-impl Joined {
+impl AssembledPerson {
     /// As the store takes it.
     pub(super) fn person(&self) -> ImportedPerson {
         ImportedPerson {
@@ -55,25 +55,25 @@ impl Joined {
 }
 
 /// Puts people together, one after another.
-pub(super) struct Joiner<'a> {
+pub(super) struct PersonAssembler<'a> {
     rules: &'a Rules,
     refusals: &'a mut Refusals,
     /// Takes people by the lines of their accounts.
     people: &'a mut Sorter,
-    group: Group,
+    group: UidLines,
 }
 
 /// What is known of one uid: bounded, however many lines it has.
 #[derive(Default)]
-struct Group {
+struct UidLines {
     uid: String,
-    person: Option<Lined<PersonLine>>,
-    joined: Option<Joined>,
+    person: Option<Numbered<PersonLine>>,
+    joined: Option<AssembledPerson>,
     keys: BTreeSet<KeyId>,
     memberships: BTreeSet<(Name, ResourceId)>,
 }
 
-impl<'a> Joiner<'a> {
+impl<'a> PersonAssembler<'a> {
     /// Nobody yet.
     pub(super) fn new(
         rules: &'a Rules,
@@ -84,24 +84,24 @@ impl<'a> Joiner<'a> {
             rules,
             refusals,
             people,
-            group: Group::default(),
+            group: UidLines::default(),
         }
     }
 
     /// Takes the next line.
-    pub(super) fn take(&mut self, line: usize, record: Line) -> io::Result<()> {
+    pub(super) fn take(&mut self, line: usize, record: ImportLine) -> io::Result<()> {
         if self.group.uid != record.uid() {
             let uid = record.uid().to_owned();
             self.end_group(uid)?;
         }
         match record {
-            Line::Person(_) if self.group.person.is_some() => {
+            ImportLine::Person(_) if self.group.person.is_some() => {
                 self.refusals.add(line, "another line is this person");
             }
-            Line::Person(record) => self.group.person = Some(Lined { line, record }),
-            Line::Account(record) => self.account(line, &record),
-            Line::Key(record) => self.key(line, &record),
-            Line::Member(record) => self.membership(line, &record),
+            ImportLine::Person(record) => self.group.person = Some(Numbered { line, record }),
+            ImportLine::Account(record) => self.account(line, &record),
+            ImportLine::Key(record) => self.key(line, &record),
+            ImportLine::Member(record) => self.membership(line, &record),
         }
         Ok(())
     }
@@ -112,9 +112,9 @@ impl<'a> Joiner<'a> {
     }
 
     fn end_group(&mut self, next: String) -> io::Result<()> {
-        let fresh = Group {
+        let fresh = UidLines {
             uid: next,
-            ..Group::default()
+            ..UidLines::default()
         };
         let group = std::mem::replace(&mut self.group, fresh);
         match (group.joined, group.person) {
@@ -141,7 +141,7 @@ impl<'a> Joiner<'a> {
         }
         match rules::account(&person.record, record, self.rules) {
             Ok(account) => {
-                self.group.joined = Some(Joined {
+                self.group.joined = Some(AssembledPerson {
                     person_line: person.line,
                     account_line: line,
                     account,
@@ -173,7 +173,7 @@ impl<'a> Joiner<'a> {
             }
             Ok(record) => {
                 self.group.keys.insert(record.id);
-                joined.keys.push(Lined { line, record });
+                joined.keys.push(Numbered { line, record });
             }
         }
     }
@@ -194,7 +194,7 @@ impl<'a> Joiner<'a> {
             self.refusals.add(line, reason);
         } else {
             self.group.memberships.insert(what);
-            joined.memberships.push(Lined { line, record });
+            joined.memberships.push(Numbered { line, record });
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 
 /// What a line holds.
-pub(super) enum Line {
+pub(super) enum ImportLine {
     Person(PersonLine),
     Account(Box<AccountLine>),
     Key(KeyLine),
@@ -85,7 +85,7 @@ const KEY: [&str; 6] = [
 ];
 
 /// Reads one line; the error says what would be right, and never what stands there.
-pub(super) fn read(text: &[u8]) -> Result<Line, String> {
+pub(super) fn read(text: &[u8]) -> Result<ImportLine, String> {
     let fields: Map<String, Value> =
         serde_json::from_slice(text).map_err(|_| "not a JSON object".to_owned())?;
     let model = fields.get("model").and_then(Value::as_str);
@@ -93,20 +93,22 @@ pub(super) fn read(text: &[u8]) -> Result<Line, String> {
         Some("Person") => {
             known(&fields, &PERSON)?;
             let line: PersonLine = typed(text)?;
-            Ok(Line::Person(line))
+            Ok(ImportLine::Person(line))
         }
         Some("Account") => {
             known(&fields, &ACCOUNT)?;
             let line: AccountLine = typed(text)?;
-            Ok(Line::Account(Box::new(line)))
+            Ok(ImportLine::Account(Box::new(line)))
         }
         Some("APIkey") => {
             known(&fields, &KEY)?;
             let line: KeyLine = typed(text)?;
-            Ok(Line::Key(line))
+            Ok(ImportLine::Key(line))
         }
         Some(model) => match model.strip_suffix("Member") {
-            Some(resource) if !resource.is_empty() => member(&fields, resource).map(Line::Member),
+            Some(resource) if !resource.is_empty() => {
+                member(&fields, resource).map(ImportLine::Member)
+            }
             _ => Err(MODELS.to_owned()),
         },
         None => Err(MODELS.to_owned()),
@@ -160,7 +162,7 @@ fn is_active(status: Option<&str>) -> bool {
     status.is_none_or(|status| status == "active")
 }
 
-impl Line {
+impl ImportLine {
     /// Whose it is, by the id that apicrud gave.
     pub(super) fn uid(&self) -> &str {
         match self {

@@ -21,11 +21,11 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::account::Accounts;
 use crate::account::call::Call;
-use crate::account::import::join::{Joined, NO_ACCOUNT, NO_OWN_ACCOUNT, NO_PERSON};
-use crate::account::import::prepare::Prepared;
+use crate::account::import::join::{AssembledPerson, NO_ACCOUNT, NO_OWN_ACCOUNT, NO_PERSON};
+use crate::account::import::prepare::PreparationEvent;
 use crate::account::import::refused::Refusals;
 use crate::account::import::rules::Rules;
-use crate::account::import::scratch::Scratch;
+use crate::account::import::scratch::ScratchDirectory;
 use crate::model::id::KeyId;
 use crate::store::error::StoreError;
 use crate::store::{ImportConflict, ImportStep, Store};
@@ -85,7 +85,7 @@ pub enum ImportError {
 
 /// What became of an import that was cut short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Finished {
+pub struct FinishedImport {
     /// Accounts that were written.
     pub written: usize,
     /// People who were staged and did not count.
@@ -131,12 +131,12 @@ impl Importer {
             dir: dir.to_owned(),
             source,
         };
-        let scratch = Scratch::take(dir).map_err(lines)?;
+        let scratch = ScratchDirectory::take(dir).map_err(lines)?;
         let scratch = Arc::new(scratch.ok_or(ImportError::UnderWay)?);
         // Of one that has failed while the store was in trouble.
         finish(&*self.store, &self.output, || ()).await?;
         let prepared = prepare::start(export, self.rules, &scratch).map_err(lines)?;
-        let staging = Staging {
+        let staging = PersonStaging {
             store: &*self.store,
             report: ImportReport::default(),
             refusals: Refusals::default(),
@@ -154,7 +154,7 @@ impl Importer {
         let finished = finish(&*self.store, &self.output, || ()).await;
         let mut report = staged?;
         match (committed, finished) {
-            (Err(error), Ok(Finished { written: 0, .. }) | Err(_)) => Err(error),
+            (Err(error), Ok(FinishedImport { written: 0, .. }) | Err(_)) => Err(error),
             // Whatever the commit said, it was found to stand.
             (_, Ok(finished)) => {
                 report.written = 0 < finished.written;
@@ -188,10 +188,10 @@ pub async fn finish(
     store: &dyn Store,
     output: &Output,
     mut stepped: impl FnMut(),
-) -> Result<Finished, StoreError> {
+) -> Result<FinishedImport, StoreError> {
     let call = Call::cli();
-    let mut finished = Finished::default();
-    let mut pauses = Pauses::default();
+    let mut finished = FinishedImport::default();
+    let mut pauses = RetryPauses::default();
     loop {
         match store.step_import().await {
             Ok(ImportStep::Over) => return Ok(finished),
@@ -209,16 +209,16 @@ pub async fn finish(
                 continue;
             }
         }
-        pauses = Pauses::default();
+        pauses = RetryPauses::default();
         stepped();
     }
 }
 
 /// The pauses before what the store did not do is tried again.
 #[derive(Default)]
-struct Pauses(u32);
+struct RetryPauses(u32);
 
-impl Pauses {
+impl RetryPauses {
     /// Waits for the next one, or gives the error back when there were enough.
     async fn next(&mut self, error: StoreError) -> Result<(), StoreError> {
         if TRIES_MAX <= self.0 {
@@ -232,26 +232,26 @@ impl Pauses {
 }
 
 /// People on their way from the thread to the store.
-struct Staging<'a> {
+struct PersonStaging<'a> {
     store: &'a dyn Store,
     report: ImportReport,
     refusals: Refusals,
 }
 
-impl Staging<'_> {
+impl PersonStaging<'_> {
     /// Stages all that are prepared.
     async fn run(
         mut self,
-        mut prepared: Receiver<io::Result<Prepared>>,
+        mut prepared: Receiver<io::Result<PreparationEvent>>,
         lines: impl Fn(io::Error) -> ImportError,
     ) -> Result<ImportReport, ImportError> {
         loop {
             let next = prepared.recv().await;
             let ended = || io::Error::other("the thread that reads it has ended");
             match next.unwrap_or_else(|| Err(ended())).map_err(&lines)? {
-                Prepared::Refused(refusals) => self.refusals = refusals,
-                Prepared::People(people) if people.is_empty() => break,
-                Prepared::People(people) => self.stage(people).await?,
+                PreparationEvent::Refused(refusals) => self.refusals = refusals,
+                PreparationEvent::People(people) if people.is_empty() => break,
+                PreparationEvent::People(people) => self.stage(people).await?,
             }
         }
         self.report.refused_count = self.refusals.count();
@@ -259,10 +259,10 @@ impl Staging<'_> {
         Ok(self.report)
     }
 
-    async fn stage(&mut self, mut people: Vec<Joined>) -> Result<(), StoreError> {
-        let mut pauses = Pauses::default();
+    async fn stage(&mut self, mut people: Vec<AssembledPerson>) -> Result<(), StoreError> {
+        let mut pauses = RetryPauses::default();
         let conflicts = loop {
-            let staged = people.iter().map(Joined::person).collect();
+            let staged = people.iter().map(AssembledPerson::person).collect();
             match self.store.stage_import(staged).await {
                 // Nothing was begun.
                 Err(busy @ StoreError::Busy) => pauses.next(busy).await?,
@@ -307,7 +307,7 @@ impl Staging<'_> {
         Ok(())
     }
 
-    fn refuse_key(&mut self, joined: &mut Joined, id: KeyId, reason: &str) {
+    fn refuse_key(&mut self, joined: &mut AssembledPerson, id: KeyId, reason: &str) {
         let found = joined.keys.iter().position(|key| key.record.id == id);
         if let Some(key) = found.map(|index| joined.keys.swap_remove(index)) {
             self.refusals.add(key.line, reason);
@@ -578,7 +578,7 @@ mod tests {
     async fn one_import_at_a_time() {
         let kit = Kit::new();
         let dir = tempfile::tempdir().unwrap();
-        let other = Scratch::take(dir.path()).unwrap();
+        let other = ScratchDirectory::take(dir.path()).unwrap();
         let begin = async || {
             let importer = kit.accounts.importer();
             let export = io::Cursor::new(EXAMPLE);

@@ -7,11 +7,11 @@ use std::thread;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use zeroize::Zeroizing;
 
-use crate::account::import::join::{Joined, Joiner};
+use crate::account::import::join::{AssembledPerson, PersonAssembler};
 use crate::account::import::lines;
 use crate::account::import::refused::Refusals;
 use crate::account::import::rules::Rules;
-use crate::account::import::scratch::Scratch;
+use crate::account::import::scratch::ScratchDirectory;
 use crate::account::import::sort::Sorter;
 
 /// Longest line in bytes: much more than any record of apicrud's, and little memory.
@@ -24,19 +24,19 @@ const SLICE_RECORDS: usize = 400;
 const SLICES: usize = 2;
 
 /// What the thread gives, in this order.
-pub(super) enum Prepared {
+pub(super) enum PreparationEvent {
     /// What it has refused.
     Refused(Refusals),
     /// People in the order of their accounts' lines; none: that was all.
-    People(Vec<Joined>),
+    People(Vec<AssembledPerson>),
 }
 
 /// Starts the thread, which ends early when nobody receives any more.
 pub(super) fn start(
     export: impl Read + Send + 'static,
     rules: Rules,
-    scratch: &Arc<Scratch>,
-) -> io::Result<Receiver<io::Result<Prepared>>> {
+    scratch: &Arc<ScratchDirectory>,
+) -> io::Result<Receiver<io::Result<PreparationEvent>>> {
     let (sender, receiver) = channel(SLICES);
     let scratch = Arc::clone(scratch);
     let thread = thread::Builder::new().name("import".to_owned());
@@ -52,8 +52,8 @@ pub(super) fn start(
 fn run(
     export: impl Read,
     rules: &Rules,
-    scratch: &Arc<Scratch>,
-    sender: &Sender<io::Result<Prepared>>,
+    scratch: &Arc<ScratchDirectory>,
+    sender: &Sender<io::Result<PreparationEvent>>,
 ) -> io::Result<()> {
     let mut refusals = Refusals::default();
     let mut lines = Sorter::new(scratch);
@@ -65,25 +65,26 @@ fn run(
     let mut people = Sorter::new(scratch);
     join(lines, rules, &mut refusals, &mut people)?;
     let send = |prepared| sender.blocking_send(Ok(prepared)).is_ok();
-    if !send(Prepared::Refused(refusals)) {
+    if !send(PreparationEvent::Refused(refusals)) {
         return Ok(());
     }
     let mut people = people.sorted()?;
     let (mut slice, mut records) = (Vec::new(), 0);
     while let Some((_, value)) = people.next()? {
         let value = Zeroizing::new(value);
-        let joined: Joined = serde_json::from_slice(&value)?;
+        let joined: AssembledPerson = serde_json::from_slice(&value)?;
         records += 6 + joined.keys.len() + joined.memberships.len();
         slice.push(joined);
         if SLICE_PEOPLE <= slice.len() || SLICE_RECORDS <= records {
             records = 0;
-            if !send(Prepared::People(std::mem::take(&mut slice))) {
+            if !send(PreparationEvent::People(std::mem::take(&mut slice))) {
                 return Ok(());
             }
         }
     }
     let is_over = slice.is_empty();
-    let _ = send(Prepared::People(slice)) && (is_over || send(Prepared::People(Vec::new())));
+    let _ = send(PreparationEvent::People(slice))
+        && (is_over || send(PreparationEvent::People(Vec::new())));
     Ok(())
 }
 
@@ -141,7 +142,7 @@ fn join(
     people: &mut Sorter,
 ) -> io::Result<()> {
     let mut lines = lines.sorted()?;
-    let mut joiner = Joiner::new(rules, refusals, people);
+    let mut joiner = PersonAssembler::new(rules, refusals, people);
     while let Some((key, text)) = lines.next()? {
         let text = Zeroizing::new(text);
         let number = key.last_chunk().copied().map_or(0, usize::from_be_bytes);

@@ -6,7 +6,7 @@ use crate::account::AccountsParts;
 use crate::account::import::lines::{self, AccountLine, KeyLine, MemberLine, PersonLine};
 use crate::account::register::checked_name;
 use crate::config::RoleSettings;
-use crate::crypto::password::{Unfit, check_foreign};
+use crate::crypto::password::{UnfitHash, check_foreign};
 use crate::crypto::token::TokenKeys;
 use crate::model::access::{Membership, Name, ResourceId};
 use crate::model::account::{Account, AccountStatus, EmailAddress, PasswordHash, Username};
@@ -68,9 +68,11 @@ pub(super) fn account(
     let password = PasswordHash::new(line.password.expose().to_owned());
     check_foreign(&password).map_err(|unfit| {
         of_account(match unfit {
-            Unfit::TooManyRounds => "password has more than 1,000,000 rounds",
-            Unfit::TooCostly => "password costs more than a hash of the gateway's own",
-            Unfit::Unknown => "password must be a hash of the kind $5$ (SHA-256-crypt) or $argon2",
+            UnfitHash::TooManyRounds => "password has more than 1,000,000 rounds",
+            UnfitHash::TooCostly => "password costs more than a hash of the gateway's own",
+            UnfitHash::Unknown => {
+                "password must be a hash of the kind $5$ (SHA-256-crypt) or $argon2"
+            }
         })
     })?;
     if line

@@ -9,12 +9,12 @@ use crate::store::sled::make_private;
 
 /// The directory, in our hands as long as this lives: one import at a time, whichever process runs it.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(super) struct ScratchDirectory {
     dir: PathBuf,
     _lock: File,
 }
 
-impl Scratch {
+impl ScratchDirectory {
     /// Makes the directory, which is ours alone (0700), and takes it; `None`: another import has it.
     pub(super) fn take(dir: &Path) -> io::Result<Option<Self>> {
         make_private(dir)?;
@@ -54,12 +54,12 @@ mod tests {
     fn one_at_a_time_has_the_directory_and_leaves_nothing_in_it() {
         let outer = tempfile::tempdir().unwrap();
         let dir = outer.path().join("import");
-        let scratch = Scratch::take(&dir).unwrap().unwrap();
-        assert!(Scratch::take(&dir).unwrap().is_none());
+        let scratch = ScratchDirectory::take(&dir).unwrap().unwrap();
+        assert!(ScratchDirectory::take(&dir).unwrap().is_none());
         let (one, two) = (scratch.file().unwrap(), scratch.file().unwrap());
         assert_ne!(one.metadata().unwrap().ino(), two.metadata().unwrap().ino());
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         drop(scratch);
-        assert!(Scratch::take(&dir).unwrap().is_some());
+        assert!(ScratchDirectory::take(&dir).unwrap().is_some());
     }
 }

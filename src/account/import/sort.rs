@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::account::import::scratch::Scratch;
+use crate::account::import::scratch::ScratchDirectory;
 
 /// What is held in memory until it is a run. Less makes more runs, which are all open at once.
 const RUN_BYTES: usize = 8 * 1024 * 1024;
@@ -18,20 +18,20 @@ const RUNS_MAX: usize = 16;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// A key and what stands under it.
-pub(super) type Item = (Vec<u8>, Vec<u8>);
+pub(super) type SortItem = (Vec<u8>, Vec<u8>);
 
 /// Takes items in any order. No two have the same key.
 pub(super) struct Sorter {
-    scratch: Arc<Scratch>,
+    scratch: Arc<ScratchDirectory>,
     /// Keys and values of the run that is being gathered, one after another. An export has password hashes.
     held: Zeroizing<Vec<u8>>,
-    places: Vec<Place>,
+    places: Vec<ItemSpan>,
     runs: Vec<File>,
     run_bytes: usize,
 }
 
 /// Where an item is held: its key is at `start..value`, its value at `value..end`.
-struct Place {
+struct ItemSpan {
     start: usize,
     value: usize,
     end: usize,
@@ -39,11 +39,11 @@ struct Place {
 
 impl Sorter {
     /// Nothing yet.
-    pub(super) fn new(scratch: &Arc<Scratch>) -> Self {
+    pub(super) fn new(scratch: &Arc<ScratchDirectory>) -> Self {
         Self::with_runs_of(RUN_BYTES, scratch)
     }
 
-    fn with_runs_of(run_bytes: usize, scratch: &Arc<Scratch>) -> Self {
+    fn with_runs_of(run_bytes: usize, scratch: &Arc<ScratchDirectory>) -> Self {
         Self {
             scratch: Arc::clone(scratch),
             held: Zeroizing::new(Vec::with_capacity(run_bytes)),
@@ -62,7 +62,7 @@ impl Sorter {
         self.held.extend_from_slice(key);
         let middle = self.held.len();
         self.held.extend_from_slice(value);
-        self.places.push(Place {
+        self.places.push(ItemSpan {
             start,
             value: middle,
             end: self.held.len(),
@@ -71,9 +71,9 @@ impl Sorter {
     }
 
     /// Gives all items in the order of their keys.
-    pub(super) fn sorted(mut self) -> io::Result<Sorted> {
+    pub(super) fn sorted(mut self) -> io::Result<SortedItems> {
         self.write_run()?;
-        Sorted::of(self.runs)
+        SortedItems::of(self.runs)
     }
 
     fn write_run(&mut self) -> io::Result<()> {
@@ -82,7 +82,7 @@ impl Sorter {
         }
         let held = &self.held;
         let bytes = |from: usize, to: usize| held.get(from..to).unwrap_or_default();
-        let key = |place: &Place| bytes(place.start, place.value);
+        let key = |place: &ItemSpan| bytes(place.start, place.value);
         self.places
             .sort_unstable_by(|one, other| key(one).cmp(key(other)));
         let mut run = BufWriter::with_capacity(BUFFER_BYTES, self.scratch.file()?);
@@ -102,7 +102,7 @@ impl Sorter {
             return Ok(());
         }
         let mut merged = BufWriter::with_capacity(BUFFER_BYTES, self.scratch.file()?);
-        let mut items = Sorted::of(std::mem::take(&mut self.runs))?;
+        let mut items = SortedItems::of(std::mem::take(&mut self.runs))?;
         while let Some((key, value)) = items.next()? {
             write_item(&mut merged, &key, &value)?;
         }
@@ -111,13 +111,13 @@ impl Sorter {
 }
 
 /// Items in the order of their keys.
-pub(super) struct Sorted {
+pub(super) struct SortedItems {
     runs: Vec<BufReader<File>>,
     /// The next item of each run, and which run it is of.
-    heads: BinaryHeap<Reverse<(Item, usize)>>,
+    heads: BinaryHeap<Reverse<(SortItem, usize)>>,
 }
 
-impl Sorted {
+impl SortedItems {
     fn of(runs: Vec<File>) -> io::Result<Self> {
         let runs = runs.into_iter();
         let mut sorted = Self {
@@ -136,7 +136,7 @@ impl Sorted {
     }
 
     /// The next item.
-    pub(super) fn next(&mut self) -> io::Result<Option<Item>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<SortItem>> {
         let Some(mut head) = self.heads.peek_mut() else {
             return Ok(None);
         };
@@ -161,7 +161,7 @@ fn write_item(run: &mut impl Write, key: &[u8], value: &[u8]) -> io::Result<()> 
     Ok(())
 }
 
-fn read_item(run: &mut impl BufRead) -> io::Result<Option<Item>> {
+fn read_item(run: &mut impl BufRead) -> io::Result<Option<SortItem>> {
     if run.fill_buf()?.is_empty() {
         return Ok(None);
     }
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn items_come_in_the_order_of_their_keys_however_many_runs_there_are() {
         let dir = tempfile::tempdir().unwrap();
-        let scratch = Arc::new(Scratch::take(dir.path()).unwrap().unwrap());
+        let scratch = Arc::new(ScratchDirectory::take(dir.path()).unwrap().unwrap());
         for (count, run_bytes) in [
             (0_u32, 64),
             (1, 64),

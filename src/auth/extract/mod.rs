@@ -31,7 +31,7 @@ const BASIC: GeneralPurpose = GeneralPurpose::new(
 pub enum Credential<'a> {
     /// A bearer token in `Authorization`.
     Bearer(&'a str),
-    /// A token in the field of its issuer, by the index of that field in [`Carriers`]: an edge in front attaches it to
+    /// A token in the field of its issuer, by the index of that field in [`CredentialFields`]: an edge in front attaches it to
     /// all requests of a browser.
     Edge(usize, &'a str),
     /// An API key in its own field or as a bearer token.
@@ -90,14 +90,14 @@ impl fmt::Debug for Credential<'_> {
 
 /// The header fields that carry credentials besides `Authorization` and the cookie.
 #[derive(Clone, Debug)]
-pub struct Carriers {
+pub struct CredentialFields {
     /// The field of API keys.
     pub(crate) api_key: HeaderName,
     /// The fields of issuers that have their own, each once.
     pub(crate) tokens: Vec<HeaderName>,
 }
 
-impl Carriers {
+impl CredentialFields {
     /// Creates the carriers of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
@@ -139,7 +139,7 @@ impl Carriers {
 /// [`DenyReason::ApiKeyInvalid`] and [`DenyReason::SessionEnded`] for a field that cannot hold one.
 pub fn extract<'a>(
     headers: &'a HeaderMap,
-    carriers: &Carriers,
+    carriers: &CredentialFields,
     accept: CredentialKinds,
     cookie: Option<CookieName>,
 ) -> Result<Option<Credential<'a>>, DenyReason> {

@@ -19,8 +19,8 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     map
 }
 
-fn carriers() -> Carriers {
-    Carriers {
+fn carriers() -> CredentialFields {
+    CredentialFields {
         api_key: HeaderName::from_static("x-api-key"),
         tokens: vec![HeaderName::from_static("cf-access-jwt-assertion")],
     }

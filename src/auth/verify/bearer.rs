@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::auth::caller::Caller;
 use crate::auth::grant::Unavailable;
-use crate::auth::verify::claims::{Expected, text};
+use crate::auth::verify::claims::{ExpectedClaims, text};
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::opaque::is_opaque;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Evidence, Origin, Remembered, SignedBy, TokenField, Verifier};
+use crate::auth::verify::{CredentialSource, Evidence, Remembered, SignedBy, TokenField, Verifier};
 use crate::crypto::jwt::UnverifiedToken;
 use crate::model::access::{Role, Scope};
 use crate::model::clock::Timestamp;
@@ -33,7 +33,7 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: Origin,
+        origin: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         if self.token_bytes_max < token.len() {
@@ -80,7 +80,7 @@ impl Verifier {
         claims: &Map<String, Value>,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
-        let expected = Expected {
+        let expected = ExpectedClaims {
             issuer: &self.own_issuer,
             audience: std::slice::from_ref(&self.own_audience),
             audience_claims: &[],

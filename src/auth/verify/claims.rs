@@ -12,7 +12,7 @@ use crate::model::token_fault::{FaultKind, TokenFault, shown};
 const SECONDS_MAX: f64 = 253_402_300_799.0;
 
 /// The expected values of a token's registered claims.
-pub(super) struct Expected<'a> {
+pub(super) struct ExpectedClaims<'a> {
     pub(super) issuer: &'a str,
     pub(super) audience: &'a [String],
     /// Claims that may hold the audience: the first that is present decides. Empty: `aud`.
@@ -23,7 +23,7 @@ pub(super) struct Expected<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Expected<'_> {
+impl ExpectedClaims<'_> {
     /// Checks `iss`, the audience, `cnf`, `exp`, `nbf`, `iat` (RFC 7519 section 4.1, RFC 7800), and returns the time
     /// from which the token is expired.
     pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<Timestamp, TokenFault> {
@@ -149,7 +149,7 @@ mod tests {
             .iter()
             .map(|text| ClaimPath::parse(text).unwrap())
             .collect();
-        let expected = Expected {
+        let expected = ExpectedClaims {
             issuer: "https://id.test",
             audience: &audience,
             audience_claims: &audience_claims,

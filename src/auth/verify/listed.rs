@@ -9,14 +9,14 @@ const NAMED_MAX: usize = 8;
 
 /// The unusable values of a token's claims.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct OmittedClaims {
     /// Number of all omitted values.
     pub(super) count: usize,
     /// The first of them with the reasons, for operators.
     pub(super) named: Vec<String>,
 }
 
-impl LeftOut {
+impl OmittedClaims {
     /// Notes an omitted value, escaped for display, and the reason.
     pub(super) fn note(&mut self, what: &str, value: &str, why: &str) {
         self.count += 1;
@@ -42,7 +42,7 @@ impl LeftOut {
 pub(super) fn words<'c>(
     claim: Option<&'c Value>,
     what: &str,
-    left_out: &mut LeftOut,
+    left_out: &mut OmittedClaims,
 ) -> Vec<&'c str> {
     match claim {
         None | Some(Value::Null) => Vec::new(),
@@ -110,7 +110,7 @@ mod tests {
             (json!(null), vec![], 0),
         ];
         for (claim, expected, count) in cases {
-            let mut left_out = LeftOut::default();
+            let mut left_out = OmittedClaims::default();
             assert_eq!(
                 words(Some(&claim), "role", &mut left_out),
                 expected,
@@ -118,12 +118,12 @@ mod tests {
             );
             assert_eq!(left_out.count, count, "{claim}");
         }
-        assert_eq!(words(None, "role", &mut LeftOut::default()), [""; 0]);
+        assert_eq!(words(None, "role", &mut OmittedClaims::default()), [""; 0]);
     }
 
     #[test]
     fn few_are_named_and_all_are_counted() {
-        let mut left_out = LeftOut::default();
+        let mut left_out = OmittedClaims::default();
         assert_eq!(left_out.text(), None);
         left_out.note("role", "a\nb", "no role");
         assert_eq!(left_out.text().unwrap(), "role \"a\\u{a}b\": no role");

@@ -16,11 +16,11 @@ use http::HeaderName;
 
 use crate::auth::caller::Caller;
 use crate::auth::cookie::CookieKind;
-use crate::auth::extract::{Carriers, Credential};
+use crate::auth::extract::{Credential, CredentialFields};
 use crate::auth::grant::{Stop, Unavailable};
-use crate::auth::key_use::{KeyState, KeyUse};
-use crate::auth::verify::foreign::{Accepted, ForeignIssuer};
-use crate::auth::verify::session::Use;
+use crate::auth::key_use::{KeyUsage, KeyUse};
+use crate::auth::verify::foreign::{AcceptedToken, ForeignIssuer};
+use crate::auth::verify::session::SessionLifetime;
 use crate::auth::verify::unverified::Unverified;
 use crate::config::{Config, RoleSettings, SessionSettings};
 use crate::crypto::digest;
@@ -72,7 +72,7 @@ pub struct VerifierParts<'a> {
 
 /// The source of a credential, and whether its use is counted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct CredentialSource {
     /// The client's address, after trusted proxies.
     pub(crate) client: IpAddr,
     /// `false`: a trial, which is not rate-limited and notes no use.
@@ -86,7 +86,7 @@ pub(crate) struct Verifier {
     /// A token is part of the request head, so it cannot be longer.
     token_bytes_max: usize,
     foreign: Vec<ForeignIssuer>,
-    /// Fields of issuers that have their own, in the order of [`Carriers`].
+    /// Fields of issuers that have their own, in the order of [`CredentialFields`].
     token_headers: Vec<HeaderName>,
     roles: RoleSettings,
     store: Arc<dyn Store>,
@@ -130,19 +130,19 @@ enum Evidence {
     Session {
         cookie: CookieKind,
         stamp: Stamp,
-        uses: Use,
+        uses: SessionLifetime,
     },
 }
 
 impl Evidence {
-    const fn kind(&self) -> Kind {
+    const fn kind(&self) -> CacheKind {
         match self {
-            Self::OwnToken { .. } | Self::ForeignToken { field: None, .. } => Kind::Bearer,
+            Self::OwnToken { .. } | Self::ForeignToken { field: None, .. } => CacheKind::Bearer,
             Self::ForeignToken {
                 field: Some(place), ..
-            } => Kind::Edge(*place),
-            Self::ApiKey { .. } => Kind::ApiKey,
-            Self::Session { cookie, .. } => Kind::Cookie(*cookie),
+            } => CacheKind::Edge(*place),
+            Self::ApiKey { .. } => CacheKind::ApiKey,
+            Self::Session { cookie, .. } => CacheKind::Cookie(*cookie),
         }
     }
 
@@ -168,14 +168,14 @@ struct SignedBy {
 
 /// An API key whose terms each use has to meet, cached or not.
 struct UsedKey {
-    state: Arc<KeyState>,
+    state: Arc<KeyUsage>,
     terms: KeyTerms,
 }
 
 impl Remembered {
     /// The caller of a foreign token.
     fn foreign(
-        accepted: Accepted,
+        accepted: AcceptedToken,
         field: Option<usize>,
         signed: Option<SignedBy>,
         until: Timestamp,
@@ -198,7 +198,7 @@ struct TokenField<'a> {
 
 /// The kind of a cached credential: a text cached as one kind is never accepted as another.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CacheKind {
     Bearer,
     /// A token in the field of its issuer, by the index of the field.
     Edge(usize),
@@ -217,7 +217,7 @@ impl Verifier {
             foreign: foreign
                 .map(|(issuer, state)| ForeignIssuer::new(issuer, state, &config.roles))
                 .collect(),
-            token_headers: Carriers::new(config).tokens,
+            token_headers: CredentialFields::new(config).tokens,
             roles: config.roles.clone(),
             subjects: Subjects::new(Arc::clone(&parts.store), config.store.cache_entries),
             store: parts.store,
@@ -243,7 +243,7 @@ impl Verifier {
     pub(crate) async fn verify(
         &self,
         credential: Credential<'_>,
-        origin: Origin,
+        origin: CredentialSource,
     ) -> Result<Arc<Caller>, Unverified> {
         let (kind, text) = parts_of(&credential);
         let digest = digest::digest(text);
@@ -269,26 +269,26 @@ impl Verifier {
 
     async fn afresh(
         &self,
-        kind: Kind,
+        kind: CacheKind,
         text: &str,
-        origin: Origin,
+        origin: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         match kind {
-            Kind::Bearer => self.bearer(text, None, origin, now).await,
-            Kind::Edge(place) => {
+            CacheKind::Bearer => self.bearer(text, None, origin, now).await,
+            CacheKind::Edge(place) => {
                 let name = self.token_headers.get(place);
                 let name = name.ok_or(DenyReason::BearerInvalid)?;
                 let field = Some(TokenField { place, name });
                 self.bearer(text, field, origin, now).await
             }
-            Kind::ApiKey => self.api_key(text, now).await,
-            Kind::Cookie(kind) => self.session(kind, text, now).await,
+            CacheKind::ApiKey => self.api_key(text, now).await,
+            CacheKind::Cookie(kind) => self.session(kind, text, now).await,
         }
     }
 
     /// Counts and logs why a credential was refused; the caller learns only that it was.
-    fn note_refused(&self, unverified: &Unverified, origin: Origin) {
+    fn note_refused(&self, unverified: &Unverified, origin: CredentialSource) {
         let Some(fault) = &unverified.fault else {
             return;
         };
@@ -318,7 +318,7 @@ impl Verifier {
     fn admit(
         &self,
         remembered: &Remembered,
-        origin: Origin,
+        origin: CredentialSource,
         now: Timestamp,
     ) -> Result<(), Unverified> {
         if let Evidence::ApiKey { key, .. } = &remembered.evidence {
@@ -402,13 +402,13 @@ fn weight(identity: &Identity) -> u32 {
     weight_of(identity.words()).saturating_add(texts)
 }
 
-fn parts_of<'a>(credential: &'a Credential<'_>) -> (Kind, &'a str) {
+fn parts_of<'a>(credential: &'a Credential<'_>) -> (CacheKind, &'a str) {
     match credential {
-        Credential::Bearer(text) => (Kind::Bearer, text),
-        Credential::Edge(place, text) => (Kind::Edge(*place), text),
-        Credential::ApiKey(text) => (Kind::ApiKey, text),
-        Credential::BasicKey(key) => (Kind::ApiKey, key.text()),
-        Credential::Cookie(kind, text) => (Kind::Cookie(*kind), text),
+        Credential::Bearer(text) => (CacheKind::Bearer, text),
+        Credential::Edge(place, text) => (CacheKind::Edge(*place), text),
+        Credential::ApiKey(text) => (CacheKind::ApiKey, text),
+        Credential::BasicKey(key) => (CacheKind::ApiKey, key.text()),
+        Credential::Cookie(kind, text) => (CacheKind::Cookie(*kind), text),
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::auth::grant::Unavailable;
 use crate::auth::verify::foreign::ForeignIssuer;
 use crate::auth::verify::unverified::Unverified;
-use crate::auth::verify::{Origin, Remembered, TokenField, Verifier};
+use crate::auth::verify::{CredentialSource, Remembered, TokenField, Verifier};
 use crate::crypto::token::is_own_form;
-use crate::issuer::Said;
+use crate::issuer::IntrospectedToken;
 use crate::model::clock::Timestamp;
 use crate::model::token_fault::FaultKind;
 
@@ -22,7 +22,7 @@ impl Verifier {
         &self,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: Origin,
+        origin: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         // INVARIANT: no token in the gateway's own form is sent to others (tests/it/opaque.rs).
@@ -44,12 +44,12 @@ impl Verifier {
         foreign: &ForeignIssuer,
         token: &str,
         field: Option<TokenField<'_>>,
-        origin: Origin,
+        origin: CredentialSource,
         now: Timestamp,
     ) -> Result<Remembered, Unverified> {
         let said = foreign.state().introspect(token, origin.client).await;
         match said.map_err(|_| Unavailable::Issuer)? {
-            Said::Active { claims, ttl } => match foreign.introspected(&claims, now) {
+            IntrospectedToken::Active { claims, ttl } => match foreign.introspected(&claims, now) {
                 Ok(accepted) => {
                     let until = accepted.until.min(now.plus(ttl));
                     Ok(Remembered::foreign(
@@ -65,7 +65,7 @@ impl Verifier {
                     Err(fault.into())
                 }
             },
-            Said::Refused(fault) => Err(fault.into()),
+            IntrospectedToken::Refused(fault) => Err(fault.into()),
         }
     }
 }

@@ -23,14 +23,14 @@ const NO_SESSION: Digest = Digest([0; 32]);
 const STEP_MAX: Duration = Duration::from_mins(1);
 
 /// The last use of a session, in memory; the stored one is at most a step behind.
-pub(super) struct Use {
+pub(super) struct SessionLifetime {
     session: SessionId,
     ttl: Duration,
     /// The last use passed on to the store, in milliseconds since the epoch.
     seen: AtomicI64,
 }
 
-impl Use {
+impl SessionLifetime {
     fn new(session: &Session, ttl: Duration) -> Self {
         Self {
             session: session.id.clone(),
@@ -100,7 +100,7 @@ impl Verifier {
         } else {
             self.sessions.idle_ttl
         };
-        let uses = Use::new(&found, ttl);
+        let uses = SessionLifetime::new(&found, ttl);
         // The stored end follows the settings at its last use; a shorter idle time of today applies at once.
         if uses.idle_end() <= now {
             return Err(ended());
@@ -130,7 +130,7 @@ impl Verifier {
 
     /// Queues a use of a session for the store, off the request's path. If the queue is full, the next use is queued
     /// instead.
-    pub(super) fn note_use(&self, uses: &Use, now: Timestamp) {
+    pub(super) fn note_use(&self, uses: &SessionLifetime, now: Timestamp) {
         let before = uses.seen.load(Ordering::Relaxed);
         if let Some(due) = uses.due(now)
             && !self.session_uses.note(due)
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_use_moves_the_end_and_is_due_once_a_step() {
         let at = Timestamp::from_secs;
-        let uses = |ttl| Use {
+        let uses = |ttl| SessionLifetime {
             session: crate::crypto::token::draw_session_id(),
             ttl: Duration::from_secs(ttl),
             seen: AtomicI64::new(at(1000).millis()),

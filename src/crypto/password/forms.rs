@@ -8,12 +8,12 @@ use crate::model::secret::Secret;
 
 /// A password as typed, and its composed form if that differs.
 #[derive(Debug)]
-pub(super) struct Forms {
+pub(super) struct PasswordForms {
     pub(super) typed: Secret,
     pub(super) composed: Option<Secret>,
 }
 
-impl Forms {
+impl PasswordForms {
     pub(super) fn of(typed: Secret) -> Self {
         let composed = normalized(&typed);
         Self { typed, composed }
@@ -66,7 +66,7 @@ mod tests {
             (" e\u{301} ", Some(" \u{e9} ")),
         ];
         for (typed, other) in cases {
-            let forms = Forms::of(Secret::new(typed.to_owned()));
+            let forms = PasswordForms::of(Secret::new(typed.to_owned()));
             let found = forms.composed.as_ref().map(Secret::expose);
             assert_eq!(found, other, "{typed}");
             let composed = composed(Secret::new(typed.to_owned()));

@@ -15,7 +15,7 @@ const WEIGHT: u64 = 8;
 
 /// The number of hashes that are queued or in progress, and the time of one.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(super) struct QueueLoad {
     threads: u64,
     wait_max_us: u64,
     hashes: AtomicU64,
@@ -27,11 +27,11 @@ pub(super) struct Load {
 /// A place in the queue, which is released when it is dropped.
 #[derive(Debug)]
 pub(super) struct QueuePlace {
-    load: Arc<Load>,
+    load: Arc<QueueLoad>,
     hashes: u64,
 }
 
-impl Load {
+impl QueueLoad {
     pub(super) fn new(threads: usize, wait_max: Duration) -> Self {
         Self {
             threads: u64::try_from(threads).unwrap_or(u64::MAX),
@@ -91,12 +91,12 @@ fn micros(span: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn load(threads: usize, wait_ms: u64) -> Arc<Load> {
-        Arc::new(Load::new(threads, Duration::from_millis(wait_ms)))
+    fn load(threads: usize, wait_ms: u64) -> Arc<QueueLoad> {
+        Arc::new(QueueLoad::new(threads, Duration::from_millis(wait_ms)))
     }
 
     /// Returns how many jobs of this many hashes get a place at once.
-    fn places(load: &Arc<Load>, hashes: u64) -> usize {
+    fn places(load: &Arc<QueueLoad>, hashes: u64) -> usize {
         let places: Vec<_> = std::iter::from_fn(|| load.enter(hashes)).collect();
         places.len()
     }

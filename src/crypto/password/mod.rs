@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 pub use crate::crypto::password::forms::composed;
 
-use crate::crypto::password::forms::Forms;
-use crate::crypto::password::load::{Load, QueuePlace};
+use crate::crypto::password::forms::PasswordForms;
+use crate::crypto::password::load::{QueueLoad, QueuePlace};
 use crate::crypto::password::queue::JobQueue;
 use crate::crypto::random;
 use crate::crypto::sha_crypt::{self, ShaCrypt};
@@ -58,12 +58,12 @@ const BLOCKS_MIN: u32 = 8;
 #[derive(Debug)]
 pub struct PasswordPool {
     jobs: Sender<Queued>,
-    load: Arc<Load>,
+    load: Arc<QueueLoad>,
 }
 
 /// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Verification {
     /// The password matches.
     pub matches: bool,
     /// The password matches, but the hash has other than the current parameters, so the password should be hashed again.
@@ -83,7 +83,7 @@ pub enum HashError {
 
 /// The reason why a hash that was computed elsewhere is not imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum UnfitHash {
     /// It is neither SHA-256-crypt nor Argon2, or it is incomplete.
     Unknown,
     /// It is SHA-256-crypt with more than 1,000,000 rounds, with which each login would take too long.
@@ -95,20 +95,20 @@ pub enum Unfit {
 /// Checks that a hash that was computed elsewhere can be verified, and rewritten at the next login.
 ///
 /// # Errors
-/// [`Unfit`] gives the reason.
-pub fn check_foreign(hash: &PasswordHash) -> Result<(), Unfit> {
+/// [`UnfitHash`] gives the reason.
+pub fn check_foreign(hash: &PasswordHash) -> Result<(), UnfitHash> {
     if hash
         .sha_crypt_rounds()
         .is_some_and(|rounds| sha_crypt::ROUNDS_MAX < rounds)
     {
-        return Err(Unfit::TooManyRounds);
+        return Err(UnfitHash::TooManyRounds);
     }
     match VerifiableHash::read(hash) {
         Some(VerifiableHash::Argon2(stored)) if BLOCKS_WORK < stored.work() => {
-            Err(Unfit::TooCostly)
+            Err(UnfitHash::TooCostly)
         }
         Some(_) => Ok(()),
-        None => Err(Unfit::Unknown),
+        None => Err(UnfitHash::Unknown),
     }
 }
 
@@ -126,10 +126,10 @@ enum HashJob {
         reply: oneshot::Sender<PasswordHash>,
     },
     Verify {
-        password: Forms,
+        password: PasswordForms,
         hash: Option<PasswordHash>,
         rounds: u32,
-        reply: oneshot::Sender<Verdict>,
+        reply: oneshot::Sender<Verification>,
     },
 }
 
@@ -143,7 +143,7 @@ impl PasswordPool {
         let threads = threads.max(1);
         let (jobs, waiting) = channel();
         let queue = Arc::new(JobQueue::new(waiting));
-        let load = Arc::new(Load::new(threads, wait_max));
+        let load = Arc::new(QueueLoad::new(threads, wait_max));
         for number in 0..threads {
             let queue = Arc::clone(&queue);
             thread::Builder::new()
@@ -186,7 +186,7 @@ impl PasswordPool {
         &self,
         password: Secret,
         hash: Option<PasswordHash>,
-    ) -> Result<Verdict, HashError> {
+    ) -> Result<Verification, HashError> {
         self.verify_evenly(password, hash, 0).await
     }
 
@@ -202,11 +202,11 @@ impl PasswordPool {
         password: Secret,
         hash: Option<PasswordHash>,
         rounds: u32,
-    ) -> Result<Verdict, HashError> {
+    ) -> Result<Verification, HashError> {
         let (password, hash) = if length_fits(&password) {
-            (Forms::of(password), hash)
+            (PasswordForms::of(password), hash)
         } else {
-            (Forms::of(Secret::new(String::new())), None)
+            (PasswordForms::of(Secret::new(String::new())), None)
         };
         let hashes = password.count();
         let (reply, answer) = oneshot::channel();
@@ -301,17 +301,17 @@ impl Hasher {
     /// Compares each form in turn, until one matches.
     fn judge_forms(
         &mut self,
-        password: &Forms,
+        password: &PasswordForms,
         hash: Option<&PasswordHash>,
         rounds: u32,
-    ) -> Verdict {
+    ) -> Verification {
         let typed = self.judge(&password.typed, hash, rounds);
         let Some(composed) = &password.composed else {
             return typed;
         };
         if typed.matches {
             // The hash is of a form that other keyboards do not produce.
-            return Verdict {
+            return Verification {
                 matches: true,
                 outdated: true,
             };
@@ -319,7 +319,12 @@ impl Hasher {
         self.judge(composed, hash, rounds)
     }
 
-    fn judge(&mut self, password: &Secret, hash: Option<&PasswordHash>, rounds: u32) -> Verdict {
+    fn judge(
+        &mut self,
+        password: &Secret,
+        hash: Option<&PasswordHash>,
+        rounds: u32,
+    ) -> Verification {
         let (matches, outdated, blocks_spent, rounds_spent) = match hash
             .and_then(VerifiableHash::read)
         {
@@ -334,7 +339,7 @@ impl Hasher {
             self.spend(password, BLOCKS_WORK.saturating_sub(blocks_spent));
             sha_crypt::spend(password, rounds.saturating_sub(rounds_spent));
         }
-        Verdict {
+        Verification {
             matches,
             outdated: matches && outdated,
         }

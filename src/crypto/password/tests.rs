@@ -13,10 +13,10 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Verifies on the current thread.
-fn verdict(password: &str, hash: Option<&str>) -> Verdict {
+fn verdict(password: &str, hash: Option<&str>) -> Verification {
     let (reply, mut answer) = oneshot::channel();
     let job = HashJob::Verify {
-        password: Forms::of(secret(password)),
+        password: PasswordForms::of(secret(password)),
         hash: hash.map(|text| PasswordHash::new(text.to_owned())),
         rounds: 0,
         reply,
@@ -25,7 +25,7 @@ fn verdict(password: &str, hash: Option<&str>) -> Verdict {
     answer.try_recv().unwrap()
 }
 
-const NO: Verdict = Verdict {
+const NO: Verification = Verification {
     matches: false,
     outdated: false,
 };
@@ -43,7 +43,7 @@ fn a_password_matches_its_own_hash_only() {
         let right = pool
             .verify(secret("correct horse"), Some(hash.clone()))
             .await;
-        let expected = Verdict {
+        let expected = Verification {
             matches: true,
             outdated: false,
         };
@@ -80,7 +80,7 @@ fn hashes_of_other_parameters_match_and_are_outdated() {
         "$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$T/XOJ2mh1/TIpJHfCdQan76Q5esCFVoT5MAeIM1Oq2E",
         "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY",
     ] {
-        let expected = Verdict {
+        let expected = Verification {
             matches: true,
             outdated: true,
         };
@@ -113,7 +113,7 @@ fn an_old_hash_matches_and_is_outdated() {
     let hash = "$5$rounds=1400$anotherlongsalts$Rx.j8H.h8HjEDGomFU8bDkXm3XIUnzyxf12oP84Bnq1";
     let right =
         "a very much longer text to encrypt.  This one even stretches over morethan one line.";
-    let expected = Verdict {
+    let expected = Verification {
         matches: true,
         outdated: true,
     };
@@ -152,16 +152,16 @@ fn foreign_hashes_within_our_own_cost_are_taken_over() {
         ),
         (
             format!("$argon2id$v=19$m=65536,t=1,p=1$c29tZXNhbHQ${output}"),
-            Err(Unfit::TooCostly),
+            Err(UnfitHash::TooCostly),
         ),
         (format!("$5$rounds=1000000$salt${crypt}"), Ok(())),
         (
             format!("$5$rounds=1000001$salt${crypt}"),
-            Err(Unfit::TooManyRounds),
+            Err(UnfitHash::TooManyRounds),
         ),
-        (format!("$6$salt${crypt}"), Err(Unfit::Unknown)),
-        ("$5$salt$short".to_owned(), Err(Unfit::Unknown)),
-        (String::new(), Err(Unfit::Unknown)),
+        (format!("$6$salt${crypt}"), Err(UnfitHash::Unknown)),
+        ("$5$salt$short".to_owned(), Err(UnfitHash::Unknown)),
+        (String::new(), Err(UnfitHash::Unknown)),
     ] {
         assert_eq!(
             check_foreign(&PasswordHash::new(hash.clone())),
@@ -185,7 +185,7 @@ fn memory_of_a_larger_hash_is_given_back() {
 fn a_full_queue_is_busy_and_nobody_works_for_who_has_gone() {
     // No thread serves this queue.
     let (jobs, waiting) = channel();
-    let load = Arc::new(Load::new(1, Duration::ZERO));
+    let load = Arc::new(QueueLoad::new(1, Duration::ZERO));
     let pool = PasswordPool { jobs, load };
     runtime().block_on(async {
         let first = pool.hash(secret("first"));
@@ -253,7 +253,7 @@ fn a_password_counts_as_typed_and_composed() {
         let pool = PasswordPool::start(1, Duration::from_secs(2)).unwrap();
         pool.hash(secret(TYPED)).await.unwrap()
     });
-    let yes = |outdated| Verdict {
+    let yes = |outdated| Verification {
         matches: true,
         outdated,
     };

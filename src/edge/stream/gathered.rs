@@ -11,14 +11,14 @@ const GATHERED_BYTES_MAX: usize = 4096;
 
 /// A stream that coalesces small writes. Its buffer exists only while it holds bytes: most connections are idle, and
 /// tokio's `BufWriter` would hold 4 KiB for each.
-pub(super) struct Gathered<S> {
+pub(super) struct CoalescedWrites<S> {
     inner: S,
     bytes: Vec<u8>,
     /// How many bytes of the buffer are written.
     written: usize,
 }
 
-impl<S> Gathered<S> {
+impl<S> CoalescedWrites<S> {
     pub(super) const fn new(inner: S) -> Self {
         Self {
             inner,
@@ -32,7 +32,7 @@ impl<S> Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncWrite + Unpin> CoalescedWrites<S> {
     fn poll_emptied(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.bytes.len() {
             let rest = self.bytes.get(self.written..).unwrap_or_default();
@@ -47,7 +47,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CoalescedWrites<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescedWrites<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn all_arrives_in_order_and_the_buffer_goes_with_it() {
         let (mut caller, ours) = tokio::io::duplex(1000);
-        let mut gathered = Gathered::new(ours);
+        let mut gathered = CoalescedWrites::new(ours);
         let sizes = [1, 4000, 95, 1, 4096, 10_000, 3];
         let sent: Vec<u8> = (0..=u8::MAX).cycle().take(sizes.iter().sum()).collect();
         let wanted = sent.clone();

@@ -28,8 +28,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use self::frames::FrameBudget;
-use self::gathered::Gathered;
-use self::pace::{Pace, Paced};
+use self::gathered::CoalescedWrites;
+use self::pace::{PaceBudget, PacedStream};
 use self::websocket::WebSocket;
 use crate::proxy::connection::Connection;
 use crate::proxy::guard::body::BodyCheck;
@@ -50,7 +50,7 @@ pub struct StreamLimits {
 }
 
 /// The bytes of a request that are cleared for Pingora.
-enum Cleared {
+enum ClearedBytes {
     /// This many bytes, unchanged.
     AsSent(usize),
     /// These bytes, replacing the given number of received ones.
@@ -58,7 +58,7 @@ enum Cleared {
 }
 
 /// The state of reading: what the next bytes belong to.
-enum Reading {
+enum StreamState {
     /// A head.
     Head(HeadCheck),
     /// A body.
@@ -73,13 +73,13 @@ enum Reading {
 
 /// A caller's connection over `S`, a socket or TLS over one.
 pub struct CallerStream<S> {
-    inner: Gathered<Paced<S>>,
+    inner: CoalescedWrites<PacedStream<S>>,
     id: UniqueIDType,
     connection: Arc<Connection>,
     proxy_digest: Arc<ProxyDigest>,
     socket_digest: Arc<SocketDigest>,
     limits: StreamLimits,
-    reading: Reading,
+    reading: StreamState,
     /// Bytes read and not passed on yet.
     held: Vec<u8>,
     /// How many of the held bytes may be passed on.
@@ -88,7 +88,7 @@ pub struct CallerStream<S> {
     checked: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     /// The remaining time to wait for a body.
-    body_pace: Pace,
+    body_pace: PaceBudget,
     /// Present on an HTTP/2 connection.
     frames: Option<Box<FrameBudget>>,
     /// The frame state of the upstream's side, once this is a WebSocket.
@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         let _ = socket_digest.peer_addr.set(Some(peer.into()));
         let user_data = Arc::clone(&connection);
         Ok(Self {
-            inner: Gathered::new(Paced::new(stream)),
+            inner: CoalescedWrites::new(PacedStream::new(stream)),
             id: fd,
             connection,
             proxy_digest: Arc::new(ProxyDigest::new(
@@ -121,12 +121,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             )),
             socket_digest: Arc::new(socket_digest),
             limits,
-            reading: Reading::Head(HeadCheck::new(limits.head)),
+            reading: StreamState::Head(HeadCheck::new(limits.head)),
             held: Vec::new(),
             cleared: 0,
             checked: 0,
             deadline: None,
-            body_pace: Pace::new(),
+            body_pace: PaceBudget::new(),
             frames: None,
             websocket: None,
         })
@@ -181,12 +181,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             }
             self.listen_to_phases();
             match self.reading {
-                Reading::Head(_) => ready!(self.poll_head(cx))?,
-                Reading::Body(_) => return self.poll_body(cx, buf),
-                Reading::Waiting => return self.poll_wait(cx),
-                Reading::Raw if 0 < self.cleared => {}
-                Reading::Raw => return self.poll_raw(cx, buf),
-                Reading::Ended => return Poll::Ready(Ok(())),
+                StreamState::Head(_) => ready!(self.poll_head(cx))?,
+                StreamState::Body(_) => return self.poll_body(cx, buf),
+                StreamState::Waiting => return self.poll_wait(cx),
+                StreamState::Raw if 0 < self.cleared => {}
+                StreamState::Raw => return self.poll_raw(cx, buf),
+                StreamState::Ended => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -205,16 +205,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Applies what the proxy phases have signalled since the last read.
     fn listen_to_phases(&mut self) {
         match self.reading {
-            Reading::Waiting if self.connection.is_upgraded() => {
-                self.reading = Reading::Raw;
+            StreamState::Waiting if self.connection.is_upgraded() => {
+                self.reading = StreamState::Raw;
                 self.cleared = self.held.len();
             }
-            Reading::Waiting if self.connection.take_head_is_next() => {
-                self.reading = Reading::Head(HeadCheck::new(self.limits.head));
+            StreamState::Waiting if self.connection.take_head_is_next() => {
+                self.reading = StreamState::Head(HeadCheck::new(self.limits.head));
                 self.checked = 0;
             }
             // Pingora considers an incomplete request complete: in any case, no head begins here.
-            Reading::Body(_) if self.connection.take_head_is_next() => self.end_reading(),
+            StreamState::Body(_) if self.connection.take_head_is_next() => self.end_reading(),
             _ => {}
         }
     }
@@ -226,7 +226,7 @@ impl<S> CallerStream<S> {
     }
 
     fn end_reading(&mut self) {
-        self.reading = Reading::Ended;
+        self.reading = StreamState::Ended;
         self.deadline = None;
         self.held = Vec::new();
         self.cleared = 0;
@@ -250,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CallerStream<S> {
         // The task is about to wait, so written bytes must be flushed: Pingora flushes an answer of known length only
         // at its end, however slowly it comes (tests/it: answers_stream_to_the_caller_before_they_are_whole). They must
         // not be lost either when Pingora sees the end of the stream.
-        let has_ended = matches!(self.reading, Reading::Ended);
+        let has_ended = matches!(self.reading, StreamState::Ended);
         if (read.is_pending() || has_ended) && !self.inner.is_empty() {
             // An error here occurs again at the next write, where it is handled.
             let _ = Pin::new(&mut self.inner).poll_flush(cx);

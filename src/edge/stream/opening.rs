@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::edge::stream::frames::FrameBudget;
-use crate::edge::stream::{CallerStream, H2_PREFACE, Reading};
+use crate::edge::stream::{CallerStream, H2_PREFACE, StreamState};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
     /// Waits for the first bytes.
@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
                 return Err(self.end_flood());
             }
             self.connection.multiplex();
-            self.reading = Reading::Raw;
+            self.reading = StreamState::Raw;
             self.cleared = self.held.len();
             self.deadline = None;
         }
@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         loop {
             match self.reading {
                 _ if 0 < self.cleared => return Poll::Ready(true),
-                Reading::Head(_) => {}
+                StreamState::Head(_) => {}
                 // The previous request was not complete.
                 _ => return Poll::Ready(false),
             }

@@ -13,14 +13,14 @@ use crate::proxy::exchange::{PATIENCE, time_for};
 
 /// A budget of waiting time. It is spent only while waiting for the caller; bytes that move refill it, up to
 /// [`PATIENCE`].
-pub(super) struct Pace {
+pub(super) struct PaceBudget {
     left: Duration,
     is_waiting: bool,
     /// Reused from one wait to the next.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Pace {
+impl PaceBudget {
     pub(super) const fn new() -> Self {
         Self {
             left: PATIENCE,
@@ -57,16 +57,16 @@ impl Pace {
 }
 
 /// A stream whose reader has to keep pace while bytes are waiting to be written.
-pub(super) struct Paced<S> {
+pub(super) struct PacedStream<S> {
     inner: S,
-    pace: Pace,
+    pace: PaceBudget,
 }
 
-impl<S> Paced<S> {
+impl<S> PacedStream<S> {
     pub(super) const fn new(inner: S) -> Self {
         Self {
             inner,
-            pace: Pace::new(),
+            pace: PaceBudget::new(),
         }
     }
 
@@ -90,7 +90,7 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -100,7 +100,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -130,7 +130,7 @@ mod tests {
     async fn who_reads_nothing_is_given_up_and_who_reads_slowly_is_not() {
         for (each_s, is_served) in [(1, true), (30, false)] {
             let (mut caller, ours) = tokio::io::duplex(1024);
-            let mut paced = Paced::new(ours);
+            let mut paced = PacedStream::new(ours);
             let reader = tokio::spawn(async move {
                 let mut bytes = [0; 1024];
                 while caller.read(&mut bytes).await.is_ok_and(|count| count != 0) {
@@ -146,7 +146,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_waiting_costs_and_bytes_earn_it_back() {
-        let mut pace = Pace::new();
+        let mut pace = PaceBudget::new();
         let start = Instant::now();
         // Nine seconds of waiting, with long pauses that are not the caller's fault.
         for _ in 0..9 {

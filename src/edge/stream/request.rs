@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::edge::stream::pace::Pace;
-use crate::edge::stream::{CallerStream, Cleared, Reading};
+use crate::edge::stream::pace::PaceBudget;
+use crate::edge::stream::{CallerStream, ClearedBytes, StreamState};
 use crate::model::deny::DenyReason;
 use crate::proxy::connection::RefusedHead;
-use crate::proxy::guard::Progress;
+use crate::proxy::guard::HeadProgress;
 use crate::proxy::guard::body::{BodyCheck, BodyProgress};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
@@ -26,34 +26,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
 
     /// Checks `bytes`, everything received since the first byte of the head. Returns what of it is cleared: head and
     /// body, but nothing that follows; `None` if the head is incomplete.
-    fn judge(&mut self, bytes: &[u8]) -> Result<Option<Cleared>, DenyReason> {
-        let Reading::Head(check) = &mut self.reading else {
+    fn judge(&mut self, bytes: &[u8]) -> Result<Option<ClearedBytes>, DenyReason> {
+        let StreamState::Head(check) = &mut self.reading else {
             return Ok(None);
         };
-        let Progress::Whole(head_bytes) = check.feed(bytes)? else {
+        let HeadProgress::Whole(head_bytes) = check.feed(bytes)? else {
             return Ok(None);
         };
         let mut body = BodyCheck::new(check.framing(), self.limits.head.bytes_max);
         let rest = bytes.get(head_bytes..).unwrap_or_default();
         let rewritten = check.rewritten(bytes);
         self.deadline = None;
-        self.body_pace = Pace::new();
+        self.body_pace = PaceBudget::new();
         let count = match body.feed(rest)? {
             BodyProgress::More => {
-                self.reading = Reading::Body(body);
+                self.reading = StreamState::Body(body);
                 bytes.len()
             }
             BodyProgress::Ends(count) => {
-                self.reading = Reading::Waiting;
+                self.reading = StreamState::Waiting;
                 head_bytes + count
             }
         };
         Ok(Some(match rewritten {
             Some(mut text) => {
                 text.extend(bytes.get(head_bytes..count).unwrap_or_default());
-                Cleared::Instead(text, count)
+                ClearedBytes::Instead(text, count)
             }
-            None => Cleared::AsSent(count),
+            None => ClearedBytes::AsSent(count),
         }))
     }
 
@@ -65,11 +65,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
         let held = std::mem::take(&mut self.held);
         match self.judge(&held) {
-            Ok(Some(Cleared::AsSent(count))) => {
+            Ok(Some(ClearedBytes::AsSent(count))) => {
                 self.cleared = count;
                 self.held = held;
             }
-            Ok(Some(Cleared::Instead(text, count))) => {
+            Ok(Some(ClearedBytes::Instead(text, count))) => {
                 self.cleared = text.len();
                 self.held = text;
                 self.held.extend(held.get(count..).unwrap_or_default());
@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
         }
         ready!(read)?;
         let fresh = buf.filled().get(before..).unwrap_or_default();
-        let Reading::Body(check) = &mut self.reading else {
+        let StreamState::Body(check) = &mut self.reading else {
             return Poll::Ready(Ok(()));
         };
         self.connection.begin_body();
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> CallerStream<S> {
             Ok(BodyProgress::Ends(count)) => {
                 self.held.extend(fresh.get(count..).unwrap_or_default());
                 buf.set_filled(before + count);
-                self.reading = Reading::Waiting;
+                self.reading = StreamState::Waiting;
             }
             Err(_) => {
                 self.connection.spoil_body();

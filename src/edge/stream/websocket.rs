@@ -14,7 +14,7 @@ const FRAME_HEAD_BYTES_MAX: usize = 14;
 
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum FramePosition {
     /// The head of an answer: its first bytes, and how many bytes of [`HEAD_END`] were just seen.
     Answer {
         line: [u8; SWITCH.len()],
@@ -30,12 +30,12 @@ enum Place {
     Payload(u64),
 }
 
-const ANSWER: Place = Place::Answer {
+const ANSWER: FramePosition = FramePosition::Answer {
     line: [0; SWITCH.len()],
     line_bytes: 0,
     end_bytes: 0,
 };
-const FRAME: Place = Place::FrameHead {
+const FRAME: FramePosition = FramePosition::FrameHead {
     bytes: [0; FRAME_HEAD_BYTES_MAX],
     count: 0,
 };
@@ -43,7 +43,7 @@ const FRAME: Place = Place::FrameHead {
 /// The frame state of a WebSocket, from the answer to its upgrade on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WebSocket {
-    place: Place,
+    place: FramePosition,
     has_closed: bool,
     is_parted: bool,
 }
@@ -93,13 +93,13 @@ impl WebSocket {
     }
 
     const fn is_between_frames(&self) -> bool {
-        matches!(self.place, Place::FrameHead { count: 0, .. })
+        matches!(self.place, FramePosition::FrameHead { count: 0, .. })
     }
 
     /// Consumes bytes up to the end of a head or a payload; returns their number.
     fn step(&mut self, bytes: &[u8]) -> usize {
         match &mut self.place {
-            Place::Payload(left) => {
+            FramePosition::Payload(left) => {
                 let count = usize::try_from(*left).map_or(bytes.len(), |it| it.min(bytes.len()));
                 *left -= count as u64;
                 if *left == 0 {
@@ -107,7 +107,7 @@ impl WebSocket {
                 }
                 count
             }
-            Place::FrameHead { bytes: head, count } => {
+            FramePosition::FrameHead { bytes: head, count } => {
                 let Some((byte, place)) = bytes.first().zip(head.get_mut(*count)) else {
                     return bytes.len();
                 };
@@ -118,12 +118,12 @@ impl WebSocket {
                     self.place = if length == 0 {
                         FRAME
                     } else {
-                        Place::Payload(length)
+                        FramePosition::Payload(length)
                     };
                 }
                 1
             }
-            Place::Answer {
+            FramePosition::Answer {
                 line,
                 line_bytes,
                 end_bytes,

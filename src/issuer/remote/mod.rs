@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::crypto::digest;
 use crate::crypto::jwks::{DOCUMENT_BYTES_MAX, KeySet, KeySetError};
-use crate::fetch::{Answer, Fetcher, Trust};
+use crate::fetch::{FetchResponse, Fetcher, Trust};
 use crate::issuer::kept::KeySetFile;
 use crate::issuer::schedule;
 use crate::issuer::source::{Discovered, KeySetSource, SourceError};
@@ -298,7 +298,7 @@ impl RemoteKeys {
     }
 
     /// Stores a fetched document, and gives whether it differs from the previous one.
-    fn take(&self, answer: &Answer, at: Timestamp) -> Result<bool, SourceError> {
+    fn take(&self, answer: &FetchResponse, at: Timestamp) -> Result<bool, SourceError> {
         let before = self.held.load_full();
         let document = digest::sha256(&answer.body);
         if let Some(before) = before.filter(|before| before.document == document) {
@@ -352,7 +352,13 @@ impl RemoteKeys {
     }
 
     /// Writes a set to disk: at once if it is new, else at intervals.
-    async fn keep(&self, course: &mut FetchState, answer: &Answer, at: Timestamp, is_new: bool) {
+    async fn keep(
+        &self,
+        course: &mut FetchState,
+        answer: &FetchResponse,
+        at: Timestamp,
+        is_new: bool,
+    ) {
         let now = self.parts.clock.elapsed();
         let every = KEEP_EVERY.min(self.parts.stale_max / 4);
         let is_due = course.written.is_none_or(|written| written + every <= now);

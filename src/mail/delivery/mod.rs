@@ -67,7 +67,7 @@ pub struct OutboxError(#[from] pub Box<dyn Error + Send + Sync>);
 
 /// The mails that a delivery handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum DeliveryScope {
     /// All mails, in a gateway that serves.
     All,
     /// The mails that this process posts, in a command that runs alone. The others are left to the gateway.
@@ -75,7 +75,7 @@ pub enum Scope {
 }
 
 /// Delivers until it is asked to end. Returns at once if another delivery runs.
-pub async fn run(post: Arc<Post>, store: Arc<dyn Outbox>, scope: Scope) {
+pub async fn run(post: Arc<Post>, store: Arc<dyn Outbox>, scope: DeliveryScope) {
     if let Some(calls) = post.listen() {
         Delivery::new(post, store, scope).run(calls).await;
     }
@@ -104,12 +104,12 @@ enum AttemptResult {
 struct Delivery {
     post: Arc<Post>,
     store: Arc<dyn Outbox>,
-    scope: Scope,
+    scope: DeliveryScope,
     jobs: JoinSet<FinishedJob>,
     in_flight: HashMap<MailId, Id>,
     /// Callers that wait for the first attempt of a mail.
     waiting: HashMap<MailId, oneshot::Sender<()>>,
-    /// The mails to handle with [`Scope::Posted`].
+    /// The mails to handle with [`DeliveryScope::Posted`].
     posted: HashSet<MailId>,
     /// Delivered mails that are still in the outbox.
     sent: HashSet<MailId>,
@@ -125,7 +125,7 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn new(post: Arc<Post>, store: Arc<dyn Outbox>, scope: Scope) -> Self {
+    fn new(post: Arc<Post>, store: Arc<dyn Outbox>, scope: DeliveryScope) -> Self {
         Self {
             post,
             store,
@@ -170,7 +170,7 @@ impl Delivery {
 
     /// Initialises the gauge of waiting mails.
     async fn count(&self) {
-        if self.scope == Scope::All
+        if self.scope == DeliveryScope::All
             && let Ok(count) = self.store.mail_count().await
         {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -181,7 +181,7 @@ impl Delivery {
     fn hear(&mut self, call: PostCall) {
         match call {
             PostCall::Posted { id, tried } => {
-                if self.scope == Scope::Posted {
+                if self.scope == DeliveryScope::Posted {
                     self.posted.insert(id.clone());
                 }
                 if let Some(tried) = tried {
@@ -246,7 +246,7 @@ impl Delivery {
     }
 
     fn may_go(&self, mail: &QueuedMail, now: Timestamp) -> bool {
-        let is_ours = self.scope == Scope::All || self.posted.contains(&mail.id);
+        let is_ours = self.scope == DeliveryScope::All || self.posted.contains(&mail.id);
         let is_hastened = mail.refusals == 0 && !self.tried_again.contains(&mail.id);
         let is_due = mail.next_try <= now || is_hastened;
         is_ours && is_due && !self.in_flight.contains_key(&mail.id)
@@ -276,7 +276,7 @@ impl Delivery {
     }
 
     fn probe_when_due(&mut self, transport: &Arc<dyn Transport>, elapsed: Duration) -> Duration {
-        if self.scope != Scope::All || self.is_probing {
+        if self.scope != DeliveryScope::All || self.is_probing {
             return LOOK_EVERY;
         }
         if self.probe_at <= elapsed {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::config::{MailLimits, MailSettings, MailTransport};
-use crate::mail::{Letter, Mail, Mailer};
+use crate::mail::{Mail, Mailer, OutgoingMessage};
 use crate::model::account::EmailAddress;
 use crate::model::clock::{Clock, ManualClock};
 use crate::model::secret::Secret;
@@ -26,7 +26,7 @@ struct Script {
 
 #[async_trait]
 impl Transport for Script {
-    async fn deliver(&self, letter: &Letter) -> Outcome {
+    async fn deliver(&self, letter: &OutgoingMessage) -> Outcome {
         self.tried.lock().unwrap().push(letter.to.clone());
         self.says.lock().unwrap().clone().map_or(Ok(()), Err)
     }
@@ -128,7 +128,7 @@ impl Kit {
         let outbox = Arc::new(Waiting::default());
         let store = Arc::clone(&outbox) as Arc<dyn Outbox>;
         Self {
-            delivery: Delivery::new(post, store, Scope::All),
+            delivery: Delivery::new(post, store, DeliveryScope::All),
             outbox,
             mailer,
             script,
@@ -254,7 +254,7 @@ async fn a_mail_that_is_not_taken_comes_again_later_and_later_until_it_expires()
 fn a_short_life_makes_short_pauses() {
     let mail = |life_s: u64, attempts: u32| QueuedMail {
         id: crate::crypto::token::draw_mail_id(),
-        sealed: crate::model::mail::Sealed(Vec::new()),
+        sealed: crate::model::mail::SealedMail(Vec::new()),
         created: Timestamp::from_secs(0),
         expires: Timestamp::from_secs(0).plus(Duration::from_secs(life_s)),
         next_try: Timestamp::from_secs(0),
@@ -386,7 +386,7 @@ async fn who_waits_for_the_first_try_hears_of_it_whatever_came_of_it() {
 #[tokio::test]
 async fn a_command_delivers_its_own_mails_and_leaves_the_rest() {
     let mut kit = Kit::new();
-    kit.delivery.scope = Scope::Posted;
+    kit.delivery.scope = DeliveryScope::Posted;
     kit.put("anna@example.org", 900);
     let id = kit.put("bert@example.org", 900);
     kit.delivery.hear(PostCall::Posted { id, tried: None });

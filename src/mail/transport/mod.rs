@@ -19,7 +19,7 @@ use crate::mail::transport::sendmail::Sendmail;
 use crate::mail::transport::smtp::Smtp;
 use crate::mail::transport::stdout::Stdout;
 use crate::mail::transport::writer::MessageWriter;
-use crate::mail::{Letter, MailError};
+use crate::mail::{MailError, OutgoingMessage};
 use crate::model::clock::Clock;
 use crate::telemetry::output::Output;
 
@@ -44,7 +44,7 @@ pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`DeliveryError`]. The other side may have accepted the mail nevertheless.
-    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError>;
+    async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError>;
 
     /// Checks whether mails could be delivered, without sending one.
     ///
@@ -113,7 +113,7 @@ struct Files {
 
 #[async_trait]
 impl Transport for Files {
-    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+    async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         let message = Zeroizing::new(letter.message.as_bytes().to_vec());
         let written = self.writer.deliver(message).await;
         written.map_err(|error| DeliveryError::Unreachable(error.to_string()))

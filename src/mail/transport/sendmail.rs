@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::mail::Letter;
+use crate::mail::OutgoingMessage;
 use crate::mail::transport::{DeliveryError, Transport, is_program};
 
 /// Maximum time of the program for one mail, which it only puts into a queue.
@@ -32,7 +32,7 @@ impl Sendmail {
         }
     }
 
-    async fn run(&self, letter: &Letter) -> io::Result<ExitStatus> {
+    async fn run(&self, letter: &OutgoingMessage) -> io::Result<ExitStatus> {
         let mut child = Command::new(&self.program)
             // With `-i` a line with a dot is not the end. After the dashes nothing is an option.
             .args(["-i", "-f", &letter.from, "--", &letter.to])
@@ -64,7 +64,7 @@ impl Sendmail {
 
 #[async_trait]
 impl Transport for Sendmail {
-    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+    async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         match tokio::time::timeout(RUN_MAX, self.run(letter)).await {
             Err(_) => Err(DeliveryError::Failed(format!(
                 "the program did not end within {} s",
@@ -108,8 +108,8 @@ mod tests {
         Sendmail::new(&path)
     }
 
-    fn letter() -> Letter {
-        Letter {
+    fn letter() -> OutgoingMessage {
+        OutgoingMessage {
             from: "door@example.org".to_owned(),
             to: "-oQ@example.org".to_owned(),
             message: Zeroizing::new("To: a\n\n.\nend\n".to_owned()),

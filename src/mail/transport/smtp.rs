@@ -18,7 +18,7 @@ use lettre::transport::smtp::client::{
 use lettre::transport::smtp::extension::ClientId;
 
 use crate::config::{SmtpSettings, SmtpTls};
-use crate::mail::Letter;
+use crate::mail::OutgoingMessage;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::model::clock::Clock;
 
@@ -143,7 +143,7 @@ impl Smtp {
         }
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), DeliveryError> {
+    async fn send(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         let address = |text: &str| text.parse::<lettre::Address>();
         let (Ok(from), Ok(to)) = (address(&letter.from), address(&letter.to)) else {
             return Err(DeliveryError::Refused("it is no address".to_owned()));
@@ -166,7 +166,7 @@ impl Smtp {
 
 #[async_trait]
 impl Transport for Smtp {
-    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+    async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         // On a timeout the connection is dropped with the dialogue.
         let sent = tokio::time::timeout(self.settings.timeout, self.send(letter)).await;
         sent.unwrap_or_else(|_| Err(DeliveryError::Unreachable(self.too_slow())))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::mail::letter::Letter;
+use crate::mail::letter::OutgoingMessage;
 use crate::mail::transport::{DeliveryError, Transport};
 use crate::telemetry::output::{Output, Stream};
 
@@ -20,7 +20,7 @@ impl Stdout {
 
 #[async_trait]
 impl Transport for Stdout {
-    async fn deliver(&self, letter: &Letter) -> Result<(), DeliveryError> {
+    async fn deliver(&self, letter: &OutgoingMessage) -> Result<(), DeliveryError> {
         let written = self
             .0
             .deliver(Stream::Mail, framed(letter.message.as_bytes()));

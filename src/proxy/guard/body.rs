@@ -30,7 +30,7 @@ pub enum BodyProgress {
 
 /// The expected next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum BodyStep {
     /// A hex digit of a chunk size, or the byte after it.
     Size { digits: usize, value: u64 },
     /// White space between a size and its extensions.
@@ -61,7 +61,7 @@ enum Next {
 #[derive(Debug)]
 pub struct BodyCheck {
     is_chunked: bool,
-    next: Next,
+    next: BodyStep,
     /// Bytes of the current line, or of all trailers.
     line_bytes: usize,
     trailer_bytes_max: usize,
@@ -72,10 +72,10 @@ impl BodyCheck {
     #[must_use]
     pub const fn new(framing: Framing, trailer_bytes_max: usize) -> Self {
         let (is_chunked, next) = match framing {
-            Framing::Length(left) => (false, Next::Data { left }),
+            Framing::Length(left) => (false, BodyStep::Data { left }),
             Framing::Chunked => (
                 true,
-                Next::Size {
+                BodyStep::Size {
                     digits: 0,
                     value: 0,
                 },
@@ -97,19 +97,19 @@ impl BodyCheck {
     pub fn feed(&mut self, bytes: &[u8]) -> Result<BodyProgress, DenyReason> {
         let mut at = 0;
         loop {
-            if let Next::Data { left } = self.next {
+            if let BodyStep::Data { left } = self.next {
                 let here = bytes.len() - at;
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(here);
                 at += taken;
                 let left = left - taken as u64;
-                self.next = Next::Data { left };
+                self.next = BodyStep::Data { left };
                 if 0 < left {
                     return Ok(BodyProgress::More);
                 }
                 if !self.is_chunked {
                     return Ok(BodyProgress::Ends(at));
                 }
-                self.next = Next::DataReturn;
+                self.next = BodyStep::DataReturn;
             }
             let Some(byte) = bytes.get(at) else {
                 return Ok(BodyProgress::More);
@@ -125,33 +125,35 @@ impl BodyCheck {
     fn step(&mut self, byte: u8) -> Result<bool, DenyReason> {
         self.line_bytes += 1;
         self.next = match (self.next, byte) {
-            (Next::LastEnd, b'\n') => return Ok(true),
-            (Next::Size { digits, value }, _) => after_size(digits, value, byte)?,
-            (Next::Space { value }, b' ' | b'\t') => Next::Space { value },
-            (Next::Space { value }, b';') => Next::Extension { value },
-            (Next::Extension { value }, b'\r') => Next::SizeEnd { value },
-            (Next::Extension { value }, _) if is_text(byte) => Next::Extension { value },
-            (Next::SizeEnd { value }, b'\n') => {
+            (BodyStep::LastEnd, b'\n') => return Ok(true),
+            (BodyStep::Size { digits, value }, _) => after_size(digits, value, byte)?,
+            (BodyStep::Space { value }, b' ' | b'\t') => BodyStep::Space { value },
+            (BodyStep::Space { value }, b';') => BodyStep::Extension { value },
+            (BodyStep::Extension { value }, b'\r') => BodyStep::SizeEnd { value },
+            (BodyStep::Extension { value }, _) if is_text(byte) => BodyStep::Extension { value },
+            (BodyStep::SizeEnd { value }, b'\n') => {
                 self.line_bytes = 0;
                 match value {
-                    0 => Next::Trailer,
-                    left => Next::Data { left },
+                    0 => BodyStep::Trailer,
+                    left => BodyStep::Data { left },
                 }
             }
-            (Next::DataReturn, b'\r') => Next::DataEnd,
-            (Next::DataEnd, b'\n') => {
+            (BodyStep::DataReturn, b'\r') => BodyStep::DataEnd,
+            (BodyStep::DataEnd, b'\n') => {
                 self.line_bytes = 0;
-                Next::Size {
+                BodyStep::Size {
                     digits: 0,
                     value: 0,
                 }
             }
-            (Next::Trailer, b'\r') => Next::LastEnd,
-            (Next::TrailerName, b':') => Next::TrailerValue,
-            (Next::Trailer | Next::TrailerName, _) if is_token(byte) => Next::TrailerName,
-            (Next::TrailerValue, b'\r') => Next::TrailerEnd,
-            (Next::TrailerValue, _) if is_text(byte) => Next::TrailerValue,
-            (Next::TrailerEnd, b'\n') => Next::Trailer,
+            (BodyStep::Trailer, b'\r') => BodyStep::LastEnd,
+            (BodyStep::TrailerName, b':') => BodyStep::TrailerValue,
+            (BodyStep::Trailer | BodyStep::TrailerName, _) if is_token(byte) => {
+                BodyStep::TrailerName
+            }
+            (BodyStep::TrailerValue, b'\r') => BodyStep::TrailerEnd,
+            (BodyStep::TrailerValue, _) if is_text(byte) => BodyStep::TrailerValue,
+            (BodyStep::TrailerEnd, b'\n') => BodyStep::Trailer,
             _ => return Err(DenyReason::RequestMalformed),
         };
         self.check_line()
@@ -159,12 +161,14 @@ impl BodyCheck {
 
     fn check_line(&self) -> Result<bool, DenyReason> {
         match self.next {
-            Next::Space { .. } | Next::Extension { .. }
+            BodyStep::Space { .. } | BodyStep::Extension { .. }
                 if SIZE_LINE_BYTES_MAX < self.line_bytes =>
             {
                 Err(DenyReason::RequestMalformed)
             }
-            Next::TrailerName | Next::TrailerValue if self.trailer_bytes_max < self.line_bytes => {
+            BodyStep::TrailerName | BodyStep::TrailerValue
+                if self.trailer_bytes_max < self.line_bytes =>
+            {
                 Err(DenyReason::HeadTooLarge)
             }
             _ => Ok(false),
@@ -173,10 +177,10 @@ impl BodyCheck {
 }
 
 /// Processes a byte at the position of a size digit, after `digits` of them.
-fn after_size(digits: usize, value: u64, byte: u8) -> Result<Next, DenyReason> {
+fn after_size(digits: usize, value: u64, byte: u8) -> Result<BodyStep, DenyReason> {
     if let Some(digit) = char::from(byte).to_digit(16) {
         return if digits < SIZE_DIGITS_MAX {
-            Ok(Next::Size {
+            Ok(BodyStep::Size {
                 digits: digits + 1,
                 value: value << 4 | u64::from(digit),
             })
@@ -186,9 +190,9 @@ fn after_size(digits: usize, value: u64, byte: u8) -> Result<Next, DenyReason> {
     }
     match byte {
         _ if digits == 0 => Err(DenyReason::RequestMalformed),
-        b'\r' => Ok(Next::SizeEnd { value }),
-        b';' => Ok(Next::Extension { value }),
-        b' ' | b'\t' => Ok(Next::Space { value }),
+        b'\r' => Ok(BodyStep::SizeEnd { value }),
+        b';' => Ok(BodyStep::Extension { value }),
+        b' ' | b'\t' => Ok(BodyStep::Space { value }),
         _ => Err(DenyReason::RequestMalformed),
     }
 }

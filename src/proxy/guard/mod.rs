@@ -33,7 +33,7 @@ pub struct HeadLimits {
 
 /// The progress of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HeadProgress {
     /// Valid so far, but incomplete.
     Partial,
     /// Complete, in this many bytes.
@@ -90,7 +90,7 @@ impl HeadCheck {
     ///
     /// # Errors
     /// The reason why the head is refused; must not be called again after an error.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, DenyReason> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<HeadProgress, DenyReason> {
         loop {
             let fresh = bytes.get(self.scanned..).unwrap_or_default();
             let Some(found) = fresh.iter().position(|byte| *byte == b'\n') else {
@@ -117,7 +117,7 @@ impl HeadCheck {
                 return Err(DenyReason::HeadTooLarge);
             }
             if is_last {
-                return Ok(Progress::Whole(end + 1));
+                return Ok(HeadProgress::Whole(end + 1));
             }
         }
     }
@@ -133,7 +133,7 @@ impl HeadCheck {
     }
 
     /// Checks whether the bytes so far already exceed a limit.
-    fn unfinished(&self, len: usize) -> Result<Progress, DenyReason> {
+    fn unfinished(&self, len: usize) -> Result<HeadProgress, DenyReason> {
         let line_bytes_max = self.limits.target_bytes_max + LINE_EXTRA_BYTES;
         if !self.is_line_read && line_bytes_max < len - self.line_start {
             return Err(DenyReason::TargetTooLong);
@@ -141,7 +141,7 @@ impl HeadCheck {
         if self.limits.bytes_max < len {
             return Err(DenyReason::HeadTooLarge);
         }
-        Ok(Progress::Partial)
+        Ok(HeadProgress::Partial)
     }
 
     /// Returns the bytes of a complete head with its target escaped as in URIs, if it was not sent so.

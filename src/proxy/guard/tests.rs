@@ -10,7 +10,7 @@ const LIMITS: HeadLimits = HeadLimits {
     target_bytes_max: 100,
 };
 
-fn judge(head: &[u8]) -> Result<Progress, DenyReason> {
+fn judge(head: &[u8]) -> Result<HeadProgress, DenyReason> {
     HeadCheck::new(LIMITS).feed(head)
 }
 
@@ -33,9 +33,17 @@ fn sound_heads_pass_whole() {
         "FOOBAR / HTTP/1.1\r\nHost: a\r\nX-Y: caf\u{e9}\r\n\r\n",
     ] {
         let len = head.len();
-        assert_eq!(judge(head.as_bytes()), Ok(Progress::Whole(len)), "{head:?}");
+        assert_eq!(
+            judge(head.as_bytes()),
+            Ok(HeadProgress::Whole(len)),
+            "{head:?}"
+        );
         let more = format!("{head}GET \u{1} body\n\n");
-        assert_eq!(judge(more.as_bytes()), Ok(Progress::Whole(len)), "{head:?}");
+        assert_eq!(
+            judge(more.as_bytes()),
+            Ok(HeadProgress::Whole(len)),
+            "{head:?}"
+        );
     }
 }
 
@@ -167,13 +175,13 @@ fn sizes_have_limits() {
     assert_eq!(judge(fields(10).as_bytes()), Err(DenyReason::HeadTooLarge));
 
     let value = |len: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(len));
-    assert_eq!(judge(value(900).as_bytes()), Ok(Progress::Partial));
+    assert_eq!(judge(value(900).as_bytes()), Ok(HeadProgress::Partial));
     assert_eq!(judge(value(1100).as_bytes()), Err(DenyReason::HeadTooLarge));
     let ended = format!("{}\r\n\r\n", value(1100));
     assert_eq!(judge(ended.as_bytes()), Err(DenyReason::HeadTooLarge));
     // The empty line counts, whether the head arrives at once or byte by byte.
     for (len, wanted) in [
-        (1024, Ok(Progress::Whole(1024))),
+        (1024, Ok(HeadProgress::Whole(1024))),
         (1025, Err(DenyReason::HeadTooLarge)),
         (1026, Err(DenyReason::HeadTooLarge)),
     ] {
@@ -239,7 +247,7 @@ proptest! {
         let mut check = HeadCheck::new(LIMITS);
         let first = check.feed(head.get(..cut.min(head.len())).unwrap());
         let pieced = match first {
-            Ok(Progress::Partial) => check.feed(&head),
+            Ok(HeadProgress::Partial) => check.feed(&head),
             other => other,
         };
         let whole = judge(&head);
@@ -249,7 +257,7 @@ proptest! {
     /// A strict server cannot read an accepted head as another request.
     #[test]
     fn what_passes_is_strict(head in "(GET|POST) /[ -~]{0,20} HTTP/1\\.[01]\r\n(([ -~]{0,12}|Host: [ -~]{1,8}|Content-Length: [0-9+, ]{1,4}|Transfer-Encoding: [a-z, ]{0,9})\r\n){0,4}\r\n") {
-        if let Ok(Progress::Whole(len)) = judge(head.as_bytes()) {
+        if let Ok(HeadProgress::Whole(len)) = judge(head.as_bytes()) {
             let text = head.get(..len).unwrap();
             let mut lines = text.split("\r\n");
             prop_assert_eq!(lines.next().unwrap().split(' ').count(), 3);
@@ -281,7 +289,7 @@ fn what_callers_send_raw_is_escaped() {
         let sent = [line, rest.as_bytes(), b"body"].concat();
         let about = String::from_utf8_lossy(line);
         let mut check = HeadCheck::new(LIMITS);
-        let Ok(Progress::Whole(count)) = check.feed(&sent) else {
+        let Ok(HeadProgress::Whole(count)) = check.feed(&sent) else {
             assert!(about.contains(' ') && wanted.is_none(), "{about}");
             continue;
         };
@@ -309,20 +317,20 @@ fn what_callers_send_raw_is_escaped() {
 fn judge_in_pieces(
     bytes: &[u8],
     ends: impl Iterator<Item = usize>,
-) -> Result<Progress, DenyReason> {
+) -> Result<HeadProgress, DenyReason> {
     let mut check = HeadCheck::new(LIMITS);
     for end in ends.chain([bytes.len()]) {
         let so_far = check.feed(bytes.get(..end).unwrap_or(bytes))?;
-        if so_far != Progress::Partial {
+        if so_far != HeadProgress::Partial {
             return Ok(so_far);
         }
     }
-    Ok(Progress::Partial)
+    Ok(HeadProgress::Partial)
 }
 
 /// Asserts that two ways to check a head have the same result. If the head is too large, the reason may depend on the
 /// pieces.
-fn assert_alike(pieced: Result<Progress, DenyReason>, whole: Result<Progress, DenyReason>) {
+fn assert_alike(pieced: Result<HeadProgress, DenyReason>, whole: Result<HeadProgress, DenyReason>) {
     let is_size = |reason| matches!(reason, DenyReason::HeadTooLarge | DenyReason::TargetTooLong);
     match (pieced, whole) {
         (Err(one), Err(other)) if is_size(one) || is_size(other) => {}
@@ -344,7 +352,7 @@ fn fuzz_head() {
                 assert_alike(judge_in_pieces(bytes, [place].into_iter()), whole);
             }
         }
-        let Ok(Progress::Whole(length)) = whole else {
+        let Ok(HeadProgress::Whole(length)) = whole else {
             return;
         };
         let rewritten = check.rewritten(bytes);
@@ -353,7 +361,7 @@ fn fuzz_head() {
             bytes_max: 4096,
             ..LIMITS
         });
-        assert_eq!(again.feed(head), Ok(Progress::Whole(head.len())));
+        assert_eq!(again.feed(head), Ok(HeadProgress::Whole(head.len())));
         assert_eq!(again.rewritten(head), None);
         assert_eq!(again.framing(), check.framing());
         assert_read_as_one(head, check.framing());

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::auth::cookie::CookieNames;
-use crate::auth::passing::OwnForms;
+use crate::auth::passing::OwnTokenForms;
 use crate::model::credential::{CredentialKinds, CredentialRules};
 use crate::model::forwarding::ForwardingField;
 use crate::model::route::{IdentityHeaderNames, Route};
@@ -14,7 +14,7 @@ fn set() -> StripSet {
         is_secure: true,
         has_domain: true,
     };
-    let forms = OwnForms::without_issuers(HeaderName::from_static("x-api-key"));
+    let forms = OwnTokenForms::without_issuers(HeaderName::from_static("x-api-key"));
     StripSet::new([], forms, cookies)
 }
 

@@ -13,9 +13,9 @@ use crate::model::account::{Account, OneTimeToken, PasswordHash, Session};
 use crate::model::api_key::{ApiKey, ShownKey};
 use crate::model::id::UserId;
 use crate::model::mail::QueuedMail;
-use crate::store::backup::file::{Item, Reader};
-use crate::store::backup::{BackupError, Contents, create_private, io_error, look_through};
-use crate::store::inspect::{self, Record};
+use crate::store::backup::file::{BackupItem, BackupReader};
+use crate::store::backup::{BackupContents, BackupError, create_private, io_error, look_through};
+use crate::store::inspect::{self, InspectedRecord};
 use crate::store::staged::Staged;
 
 /// Version of the export format.
@@ -27,21 +27,21 @@ const VERSION: u8 = 1;
 /// [`BackupError`]: of the backup, in which case nothing is written, or of the output.
 pub fn export(backup: &Path, out: &mut dyn Write) -> Result<u64, BackupError> {
     let contents = look_through(backup)?;
-    let mut reader = Reader::open(backup)?;
+    let mut reader = BackupReader::open(backup)?;
     put(out, &first(&contents))?;
     let mut lines = 0;
     let mut is_importing = false;
     while let Some(item) = reader.next()? {
-        let Item::Record(key, value) = item else {
+        let BackupItem::Record(key, value) = item else {
             continue;
         };
         let told = match inspect::read(&key, &value)? {
-            Record::Import => {
+            InspectedRecord::Import => {
                 is_importing = true;
                 Vec::new()
             }
             // A committed import: these people count, although they are not written to their places yet.
-            Record::Staged(piece) if is_importing => of_staged(&piece),
+            InspectedRecord::Staged(piece) if is_importing => of_staged(&piece),
             record => line(record).into_iter().collect(),
         };
         for line in told {
@@ -77,7 +77,7 @@ pub fn export_to(backup: &Path, to: &Path) -> Result<u64, BackupError> {
     written
 }
 
-fn first(contents: &Contents) -> Value {
+fn first(contents: &BackupContents) -> Value {
     json!({
         "kind": "doorward_export",
         "version": VERSION,
@@ -98,38 +98,40 @@ fn failed(source: io::Error) -> BackupError {
     }
 }
 
-fn line(record: Record) -> Option<Value> {
+fn line(record: InspectedRecord) -> Option<Value> {
     Some(match record {
-        Record::Account(account) => of_account(&account),
-        Record::Session(session) => of_session(&session),
-        Record::ApiKey(key) => of_key(&key),
-        Record::ApiKeyUsed(id, at) => json!({
+        InspectedRecord::Account(account) => of_account(&account),
+        InspectedRecord::Session(session) => of_session(&session),
+        InspectedRecord::ApiKey(key) => of_key(&key),
+        InspectedRecord::ApiKeyUsed(id, at) => json!({
             "kind": "apikey_used",
             "id": id,
             "at": at.to_rfc3339(),
         }),
-        Record::Token(token) => of_token(&token),
-        Record::Membership {
+        InspectedRecord::Token(token) => of_token(&token),
+        InspectedRecord::Membership {
             uid,
             resource,
             id,
             level,
         } => of_membership(&uid, &resource, &id, &level),
-        Record::Settings(id, document) => json!({
+        InspectedRecord::Settings(id, document) => json!({
             "kind": "settings",
             "id": id,
             // Valid JSON when it was stored; a text that no longer parses is exported as a string.
             "document": serde_json::from_str(&document).unwrap_or(Value::String(document)),
         }),
-        Record::Mail(mail) => of_mail(&mail),
-        Record::Removed(uid) => json!({ "kind": "removed_account", "uid": uid }),
-        Record::KeyMark(name, mark) => json!({
+        InspectedRecord::Mail(mail) => of_mail(&mail),
+        InspectedRecord::Removed(uid) => json!({ "kind": "removed_account", "uid": uid }),
+        InspectedRecord::KeyMark(name, mark) => json!({
             "kind": "key_file",
             "name": name,
             "since": mark.since.to_rfc3339(),
         }),
-        Record::Made(at) => json!({ "kind": "store", "made": at.to_rfc3339() }),
-        Record::Import | Record::Staged(_) | Record::Derived => return None,
+        InspectedRecord::Made(at) => json!({ "kind": "store", "made": at.to_rfc3339() }),
+        InspectedRecord::Import | InspectedRecord::Staged(_) | InspectedRecord::Derived => {
+            return None;
+        }
     })
 }
 

@@ -38,7 +38,7 @@ const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
 /// The header of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Header {
+pub(crate) struct BackupHeader {
     /// Everything acknowledged before this time is included, and nothing later.
     pub(crate) as_of: Timestamp,
     /// The doorward version that made it.
@@ -47,7 +47,7 @@ pub(crate) struct Header {
     pub(crate) census: Census,
 }
 
-impl Header {
+impl BackupHeader {
     /// Creates the header of a backup made by this program.
     pub(crate) fn new(as_of: Timestamp, census: &Census) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Header {
 }
 
 /// An entry of a backup.
-pub(crate) enum Item {
+pub(crate) enum BackupItem {
     /// A key file: its name and contents.
     KeyFile(String, Zeroizing<Vec<u8>>),
     /// A record: its key and its stored bytes.
@@ -67,16 +67,16 @@ pub(crate) enum Item {
 }
 
 /// Writes a backup.
-pub(crate) struct Writer {
+pub(crate) struct BackupWriter {
     path: PathBuf,
     out: BufWriter<File>,
     sum: crc32fast::Hasher,
     unsynced: usize,
 }
 
-impl Writer {
+impl BackupWriter {
     /// Creates a new file and writes the header.
-    pub(crate) fn create(path: &Path, header: &Header) -> Result<Self, BackupError> {
+    pub(crate) fn create(path: &Path, header: &BackupHeader) -> Result<Self, BackupError> {
         let file = create_private(path).map_err(io_error("write", path))?;
         let mut writer = Self {
             path: path.to_owned(),
@@ -144,21 +144,21 @@ impl Writer {
 }
 
 /// Kind, key and value.
-type Frame = (u8, Vec<u8>, Zeroizing<Vec<u8>>);
+type BackupFrame = (u8, Vec<u8>, Zeroizing<Vec<u8>>);
 
 /// Reads a backup and verifies everything in it.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct BackupReader {
     path: PathBuf,
     input: BufReader<File>,
     sum: crc32fast::Hasher,
-    header: Header,
+    header: BackupHeader,
     counted: Census,
     last_key: Vec<u8>,
     is_over: bool,
 }
 
-impl Reader {
+impl BackupReader {
     /// Opens a file and reads its header.
     pub(crate) fn open(path: &Path) -> Result<Self, BackupError> {
         let file = File::open(path).map_err(io_error("read", path))?;
@@ -166,7 +166,7 @@ impl Reader {
             path: path.to_owned(),
             input: BufReader::with_capacity(64 * 1024, file),
             sum: crc32fast::Hasher::new(),
-            header: Header::new(Timestamp::from_millis(0), &Census::EMPTY),
+            header: BackupHeader::new(Timestamp::from_millis(0), &Census::EMPTY),
             counted: Census::EMPTY,
             last_key: Vec::new(),
             is_over: false,
@@ -196,12 +196,12 @@ impl Reader {
     }
 
     /// Returns the header.
-    pub(crate) const fn header(&self) -> &Header {
+    pub(crate) const fn header(&self) -> &BackupHeader {
         &self.header
     }
 
     /// Returns the next key file or record; `None`: the end was reached and the whole file is intact.
-    pub(crate) fn next(&mut self) -> Result<Option<Item>, BackupError> {
+    pub(crate) fn next(&mut self) -> Result<Option<BackupItem>, BackupError> {
         if self.is_over {
             return Ok(None);
         }
@@ -211,7 +211,7 @@ impl Reader {
                 let name = String::from_utf8(key).ok();
                 let name = name.filter(|name| is_plain(name) && self.counted.records == 0);
                 let name = name.ok_or_else(|| self.damaged("a key file has no name of its own"))?;
-                Ok(Some(Item::KeyFile(name, value)))
+                Ok(Some(BackupItem::KeyFile(name, value)))
             }
             RECORD => {
                 let label = layout::label(&key);
@@ -224,7 +224,7 @@ impl Reader {
                 }
                 self.counted.add(&key, &value);
                 self.last_key.clone_from(&key);
-                Ok(Some(Item::Record(key, std::mem::take(&mut value))))
+                Ok(Some(BackupItem::Record(key, std::mem::take(&mut value))))
             }
             END => {
                 self.end()?;
@@ -253,7 +253,7 @@ impl Reader {
         }
     }
 
-    fn frame(&mut self) -> Result<Frame, BackupError> {
+    fn frame(&mut self) -> Result<BackupFrame, BackupError> {
         let mut kind = [0];
         self.take(&mut kind)?;
         let (of_key, of_value) = (self.length(KEY_BYTES_MAX)?, self.length(VALUE_BYTES_MAX)?);

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::crypto::key_file::fingerprint;
 use crate::model::clock::Timestamp;
 use crate::store::error::StoreError;
-use crate::store::inspect::{self, Record};
+use crate::store::inspect::{self, InspectedRecord};
 use crate::store::key_files::DIRECTORY as KEYS;
 use crate::store::layout;
 use crate::store::sled::census::Census;
@@ -31,7 +31,7 @@ pub use crate::store::backup::export::{export, export_to};
 pub use crate::store::backup::restore::{Restored, restore};
 pub use crate::store::backup::restored_keys::KeyFileFate;
 
-use crate::store::backup::file::{Header, Item, Reader, Writer};
+use crate::store::backup::file::{BackupHeader, BackupItem, BackupReader, BackupWriter};
 pub(crate) use crate::store::backup::names::stamp;
 use crate::store::backup::names::{name, names_in, own_names, prune, time_in, time_of};
 
@@ -126,7 +126,7 @@ pub enum BackupError {
 
 /// The contents of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents {
+pub struct BackupContents {
     /// Everything acknowledged before this time is included, and nothing later.
     pub as_of: Timestamp,
     /// Sequence number of the last write included.
@@ -141,11 +141,11 @@ pub struct Contents {
 
 /// A backup that has been made and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct FinishedBackup {
     /// The file.
     pub path: PathBuf,
     /// Its contents.
-    pub contents: Contents,
+    pub contents: BackupContents,
     /// Its size in bytes.
     pub bytes: u64,
     /// Older backups that were removed.
@@ -156,7 +156,7 @@ pub struct Made {
 
 /// The purpose of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum CopyPurpose {
     /// For a restore: its key files must match its records.
     Restore,
     /// For an export, without any key.
@@ -191,10 +191,10 @@ impl Backups {
     ///
     /// # Errors
     /// [`BackupError`]; then nothing was removed except unfinished files of earlier runs.
-    pub fn make(&self, now: Timestamp) -> Result<Made, BackupError> {
+    pub fn make(&self, now: Timestamp) -> Result<FinishedBackup, BackupError> {
         let _turn = self.turn();
         let place = self.place(now)?;
-        let mut made = self.make_file(place.join(name(now)), now, Use::Restore)?;
+        let mut made = self.make_file(place.join(name(now)), now, CopyPurpose::Restore)?;
         (made.removed, made.later) = prune(&place, self.keep, now)?;
         Ok(made)
     }
@@ -203,17 +203,22 @@ impl Backups {
     ///
     /// # Errors
     /// [`BackupError`]; no file is left behind.
-    pub fn make_at(&self, to: &Path, now: Timestamp) -> Result<Made, BackupError> {
+    pub fn make_at(&self, to: &Path, now: Timestamp) -> Result<FinishedBackup, BackupError> {
         let path = if to.is_dir() {
             to.join(name(now))
         } else {
             to.to_owned()
         };
         let _turn = self.turn();
-        self.make_file(path, now, Use::Restore)
+        self.make_file(path, now, CopyPurpose::Restore)
     }
 
-    fn make_file(&self, path: PathBuf, now: Timestamp, for_use: Use) -> Result<Made, BackupError> {
+    fn make_file(
+        &self,
+        path: PathBuf,
+        now: Timestamp,
+        for_use: CopyPurpose,
+    ) -> Result<FinishedBackup, BackupError> {
         if path.exists() {
             return Err(BackupError::Exists { path });
         }
@@ -236,7 +241,7 @@ impl Backups {
             fs::rename(&partial, &path)
                 .and_then(|()| files::sync_dir(dir.unwrap_or(Path::new("."))))
                 .map_err(io_error("write", &path))?;
-            Ok(Made {
+            Ok(FinishedBackup {
                 path,
                 contents,
                 bytes,
@@ -259,7 +264,7 @@ impl Backups {
     pub fn make_passing(&self, now: Timestamp) -> Result<String, BackupError> {
         let _turn = self.turn();
         let name = format!("{PASSING}{}{PARTIAL}", stamp(now));
-        self.make_file(self.place(now)?.join(&name), now, Use::Export)?;
+        self.make_file(self.place(now)?.join(&name), now, CopyPurpose::Export)?;
         Ok(name)
     }
 
@@ -305,11 +310,16 @@ impl Backups {
         Ok(place)
     }
 
-    fn write(&self, partial: &Path, now: Timestamp, for_use: Use) -> Result<(), BackupError> {
+    fn write(
+        &self,
+        partial: &Path,
+        now: Timestamp,
+        for_use: CopyPurpose,
+    ) -> Result<(), BackupError> {
         let key_files = key_files(&self.dir.join(KEYS))?;
         let mut walk = self.store.walk()?;
         let census = walk.census();
-        let mut out = Writer::create(partial, &Header::new(now, &census))?;
+        let mut out = BackupWriter::create(partial, &BackupHeader::new(now, &census))?;
         for (name, bytes) in &key_files {
             out.key_file(name, bytes)?;
         }
@@ -317,7 +327,7 @@ impl Backups {
         while let Some(entries) = walk.next()? {
             for (key, value) in entries {
                 counted.add(&key, &value);
-                if for_use == Use::Restore && key.first() == Some(&layout::KEY_MARK) {
+                if for_use == CopyPurpose::Restore && key.first() == Some(&layout::KEY_MARK) {
                     compare_key_file(&key, &value, &key_files)?;
                 }
                 out.record(&key, &value)?;
@@ -337,16 +347,16 @@ impl Backups {
 ///
 /// # Errors
 /// [`BackupError`] with what is wrong and where.
-pub fn look_through(path: &Path) -> Result<Contents, BackupError> {
-    let mut reader = Reader::open(path)?;
+pub fn look_through(path: &Path) -> Result<BackupContents, BackupError> {
+    let mut reader = BackupReader::open(path)?;
     let mut key_files = Vec::new();
     while let Some(item) = reader.next()? {
-        if let Item::KeyFile(name, _) = item {
+        if let BackupItem::KeyFile(name, _) = item {
             key_files.push(name);
         }
     }
     let header = reader.header();
-    Ok(Contents {
+    Ok(BackupContents {
         as_of: header.as_of,
         sequence: header.census.sequence,
         records: header.census.records,
@@ -359,15 +369,15 @@ pub fn look_through(path: &Path) -> Result<Contents, BackupError> {
 ///
 /// # Errors
 /// [`BackupError`] for a file that differs from what was written.
-pub fn check(path: &Path) -> Result<(Contents, Findings), BackupError> {
+pub fn check(path: &Path) -> Result<(BackupContents, Findings), BackupError> {
     let contents = look_through(path)?;
     let mut findings = Findings::default();
-    let mut reader = Reader::open(path)?;
-    let mut key_files = KeyFiles::new();
+    let mut reader = BackupReader::open(path)?;
+    let mut key_files = KeyFileContents::new();
     while let Some(item) = reader.next()? {
         match item {
-            Item::KeyFile(name, bytes) => key_files.push((name, bytes)),
-            Item::Record(key, value) => {
+            BackupItem::KeyFile(name, bytes) => key_files.push((name, bytes)),
+            BackupItem::Record(key, value) => {
                 findings.look_at(&key, &value);
                 if key.first() == Some(&layout::KEY_MARK)
                     && let Err(error @ BackupError::KeyFile { .. }) =
@@ -388,8 +398,12 @@ pub fn passing(dir: &Path, name: &str) -> PathBuf {
 }
 
 /// Compares a key file with the record of its fingerprints.
-fn compare_key_file(key: &[u8], value: &[u8], key_files: &KeyFiles) -> Result<(), BackupError> {
-    if let Record::KeyMark(name, mark) = inspect::read(key, value)? {
+fn compare_key_file(
+    key: &[u8],
+    value: &[u8],
+    key_files: &KeyFileContents,
+) -> Result<(), BackupError> {
+    if let InspectedRecord::KeyMark(name, mark) = inspect::read(key, value)? {
         let held = key_files.iter().find(|(held, _)| *held == name);
         let held = held.map(|(name, bytes)| fingerprint(name, bytes));
         if !held.is_some_and(|held| mark.fingerprints.contains(&held)) {
@@ -400,10 +414,10 @@ fn compare_key_file(key: &[u8], value: &[u8], key_files: &KeyFiles) -> Result<()
 }
 
 /// Names and contents of key files.
-type KeyFiles = Vec<(String, Zeroizing<Vec<u8>>)>;
+type KeyFileContents = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 /// Reads the files of the key directory, whatever their names, except those being written.
-fn key_files(dir: &Path) -> Result<KeyFiles, BackupError> {
+fn key_files(dir: &Path) -> Result<KeyFileContents, BackupError> {
     let mut found = Vec::new();
     for name in names_in(dir)? {
         let path = dir.join(&name);

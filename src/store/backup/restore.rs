@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::model::clock::Timestamp;
-use crate::store::backup::file::{Item, Reader};
+use crate::store::backup::file::{BackupItem, BackupReader};
 use crate::store::backup::restored_keys::{KeyFileFate, RestoredKeys};
-use crate::store::backup::{BackupError, Contents, io_error, look_through, stamp};
+use crate::store::backup::{BackupContents, BackupError, io_error, look_through, stamp};
 use crate::store::error::Result;
-use crate::store::inspect::{self, Record};
-use crate::store::layout::{self, Key};
+use crate::store::inspect::{self, InspectedRecord};
+use crate::store::layout::{self, RecordKey};
 use crate::store::record;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::{files, open};
@@ -25,7 +25,7 @@ use crate::store::sled::{files, open};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Contents of the backup.
-    pub contents: Contents,
+    pub contents: BackupContents,
     /// When it was restored: writes acknowledged between `contents.as_of` and this time are missing.
     pub at: Timestamp,
     /// Number of writes known to be missing; `None`: no census is left that would show it.
@@ -100,14 +100,14 @@ fn build(
     restored: &mut Restored,
 ) -> Result<(Census, RestoredKeys), BackupError> {
     let place = dir.join(files::RESTORE_STAGE).join(files::DATABASE);
-    let mut reader = Reader::open(file)?;
+    let mut reader = BackupReader::open(file)?;
     let mut key_files = RestoredKeys::new(dir, restored.at);
     let census = open::build(dir, &place, sequence, || {
         loop {
             match reader.next()? {
                 None => return key_files.next_mark(),
-                Some(Item::KeyFile(name, bytes)) => key_files.take(name, bytes)?,
-                Some(Item::Record(key, value)) => {
+                Some(BackupItem::KeyFile(name, bytes)) => key_files.take(name, bytes)?,
+                Some(BackupItem::Record(key, value)) => {
                     let is_mark = key.first() == Some(&layout::KEY_MARK);
                     if is_mark && key_files.remember(inspect::read(&key, &value)?) {
                         continue;
@@ -136,35 +136,35 @@ fn brought_back(key: &[u8], value: Vec<u8>, restored: &mut Restored) -> Result<O
         return Ok(None);
     }
     Ok(match inspect::read(key, &value)? {
-        Record::Session(_) => {
+        InspectedRecord::Session(_) => {
             restored.sessions_ended += 1;
             None
         }
-        Record::Token(_) => {
+        InspectedRecord::Token(_) => {
             restored.tokens_voided += 1;
             None
         }
-        Record::Mail(_) => {
+        InspectedRecord::Mail(_) => {
             restored.mails_dropped += 1;
             None
         }
-        Record::ApiKey(mut api_key) => {
+        InspectedRecord::ApiKey(mut api_key) => {
             api_key.suspended = true;
             restored.keys_suspended += 1;
             Some(record::encode(&layout::api_key(api_key.id), &*api_key)?)
         }
         // The next start completes or removes the staged people.
-        Record::Staged(mut piece) => {
+        InspectedRecord::Staged(mut piece) => {
             for api_key in &mut piece.keys {
                 api_key.suspended = true;
             }
             if let Some(account) = &mut piece.account {
                 account.generation = account.generation.saturating_add(1);
             }
-            let key = Key::raw(layout::STAGED, rest.unwrap_or_default());
+            let key = RecordKey::raw(layout::STAGED, rest.unwrap_or_default());
             Some(record::encode(&key, &*piece)?)
         }
-        Record::Account(mut account) => {
+        InspectedRecord::Account(mut account) => {
             account.generation = account.generation.saturating_add(1);
             restored.accounts += 1;
             Some(record::encode(&layout::account(&account.uid), &*account)?)

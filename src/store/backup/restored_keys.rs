@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::crypto::key_file::{Found, fingerprint, look};
+use crate::crypto::key_file::{FoundKeyFile, fingerprint, look};
 use crate::crypto::signing;
 use crate::model::account::Digest;
 use crate::model::clock::Timestamp;
 use crate::model::key_file::{KeyFile, KeyMark, KeyMarks};
 use crate::store::backup::{BackupError, KEYS, io_error};
 use crate::store::error::Result;
-use crate::store::inspect::Record;
+use crate::store::inspect::InspectedRecord;
 use crate::store::sled::{files, open};
-use crate::store::transaction::Entry;
+use crate::store::transaction::RecordEntry;
 use crate::store::{layout, record};
 
 /// The fate of a key file.
@@ -75,7 +75,7 @@ pub(crate) struct RestoredKeys {
     /// The fingerprint records of the backup.
     before: KeyMarks,
     /// The fingerprint records to restore, made once the whole backup has been read.
-    marks: Option<Vec<Entry>>,
+    marks: Option<Vec<RecordEntry>>,
 }
 
 impl RestoredKeys {
@@ -126,8 +126,8 @@ impl RestoredKeys {
     }
 
     /// Stores a fingerprint record of the backup; returns `false` if it is not for a key file known here.
-    pub(crate) fn remember(&mut self, record: Record) -> bool {
-        let Record::KeyMark(name, mark) = record else {
+    pub(crate) fn remember(&mut self, record: InspectedRecord) -> bool {
+        let InspectedRecord::KeyMark(name, mark) = record else {
             return false;
         };
         let file = KeyFile::parse(&name);
@@ -138,14 +138,14 @@ impl RestoredKeys {
     }
 
     /// Returns the next fingerprint record once the whole backup has been read; `None`: there are no more.
-    pub(crate) fn next_mark(&mut self) -> Result<Option<Entry>, BackupError> {
+    pub(crate) fn next_mark(&mut self) -> Result<Option<RecordEntry>, BackupError> {
         if self.marks.is_none() {
             self.marks = Some(self.all_marks()?);
         }
         Ok(self.marks.as_mut().and_then(Vec::pop))
     }
 
-    fn all_marks(&self) -> Result<Vec<Entry>> {
+    fn all_marks(&self) -> Result<Vec<RecordEntry>> {
         let marks = KeyFile::ALL
             .into_iter()
             .filter_map(|file| Some((file, self.mark(file)?)));
@@ -168,8 +168,8 @@ impl RestoredKeys {
             return before
                 .cloned()
                 .or_else(|| match look(&self.dir.join(KEYS), file.name()) {
-                    Found::File { fingerprint, .. } => Some(known_by(fingerprint)),
-                    Found::Missing | Found::Unreadable(_) => None,
+                    FoundKeyFile::File { fingerprint, .. } => Some(known_by(fingerprint)),
+                    FoundKeyFile::Missing | FoundKeyFile::Unreadable(_) => None,
                 });
         };
         let fingerprint = held.fingerprint();

@@ -9,7 +9,7 @@ use crate::model::account::Account;
 use crate::model::id::UserId;
 use crate::store::error::Result;
 use crate::store::intents::{accounts, members, old_hashes, reserve};
-use crate::store::layout::{Key, Prefix};
+use crate::store::layout::{Prefix, RecordKey};
 use crate::store::staged::Staged;
 use crate::store::transaction::{Records, Transaction};
 use crate::store::{ImportConflict, ImportStep, ImportedPerson, layout, record};
@@ -133,8 +133,8 @@ pub(crate) fn look(records: &dyn Records) -> Result<(Vec<Vec<u8>>, bool)> {
     Ok((pieces, records.load(&layout::import())?.is_some()))
 }
 
-fn staged(rest: &[u8]) -> Key<Staged> {
-    Key::raw(layout::STAGED, rest)
+fn staged(rest: &[u8]) -> RecordKey<Staged> {
+    RecordKey::raw(layout::STAGED, rest)
 }
 
 /// Writes pieces if the import is committed, otherwise removes them. The commit record is read again here: the earlier

@@ -5,18 +5,18 @@ use crate::model::id::UserId;
 use crate::store::bounds::{MEMBERS_MAX, MEMBERSHIPS_MAX};
 use crate::store::error::Result;
 use crate::store::intents::{active, save_level_change};
-use crate::store::layout::{Key, Prefix};
+use crate::store::layout::{Prefix, RecordKey};
 use crate::store::transaction::Transaction;
 use crate::store::{MembershipChange, layout};
 
 /// The maximum number of memberships of an account and of members of a resource.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct MembershipBounds {
     of_account: u64,
     of_resource: u64,
 }
 
-const ROOM: Room = Room {
+const ROOM: MembershipBounds = MembershipBounds {
     of_account: MEMBERSHIPS_MAX,
     of_resource: MEMBERS_MAX,
 };
@@ -35,7 +35,7 @@ fn set_within(
     uid: &UserId,
     membership: &Membership,
     expected: Option<&Name>,
-    room: Room,
+    room: MembershipBounds,
 ) -> Result<MembershipChange> {
     let Some(mut account) = active(tx, uid)? else {
         return Ok(MembershipChange::NoAccount);
@@ -119,7 +119,7 @@ fn count_of_resource(tx: &Transaction<'_>, resource: &Name, id: &ResourceId) -> 
 }
 
 /// Returns the stored count or, if none is stored, the number of entries.
-fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u64> {
+fn counted(tx: &Transaction<'_>, place: &RecordKey<u64>, prefix: &Prefix) -> Result<u64> {
     if let Some(count) = tx.load(place)? {
         return Ok(count);
     }
@@ -128,7 +128,7 @@ fn counted(tx: &Transaction<'_>, place: &Key<u64>, prefix: &Prefix) -> Result<u6
 }
 
 /// Decrements a count. A count of zero is removed, and a missing one stays missing.
-fn count_down(tx: &mut Transaction<'_>, place: &Key<u64>) -> Result<()> {
+fn count_down(tx: &mut Transaction<'_>, place: &RecordKey<u64>) -> Result<()> {
     match tx.load(place)? {
         None => Ok(()),
         Some(..=1) => {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::store::test_kit::{account, uid};
 
-    const SMALL: Room = Room {
+    const SMALL: MembershipBounds = MembershipBounds {
         of_account: 2,
         of_resource: 3,
     };

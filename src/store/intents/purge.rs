@@ -4,7 +4,7 @@ use crate::model::account::{Account, AccountStatus, OneTimeToken, Session};
 use crate::model::clock::Timestamp;
 use crate::store::error::Result;
 use crate::store::intents::{accounts, remove_session, remove_token};
-use crate::store::layout::{self, Key, Prefix};
+use crate::store::layout::{self, Prefix, RecordKey};
 use crate::store::reads;
 use crate::store::record;
 use crate::store::transaction::{Records, Transaction};
@@ -13,7 +13,7 @@ use crate::store::transaction::{Records, Transaction};
 pub(crate) const KINDS: [u8; 3] = [layout::SESSION, layout::TOKEN, layout::ACCOUNT];
 
 /// Keys of one kind that may have expired, and where to continue.
-pub(crate) struct Slice {
+pub(crate) struct PurgeSlice {
     /// The part after the kind in each key.
     pub(crate) expired: Vec<Vec<u8>>,
     /// The last key read; `None`: there are no more.
@@ -27,7 +27,7 @@ pub(crate) fn look(
     after: Option<&[u8]>,
     limit: usize,
     now: Timestamp,
-) -> Result<Slice> {
+) -> Result<PurgeSlice> {
     let prefix = Prefix::kind(kind);
     let entries = records.scan(prefix.bytes(), after, limit)?;
     let mut expired = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn look(
         }
     }
     let full = limit <= entries.len();
-    Ok(Slice {
+    Ok(PurgeSlice {
         expired,
         next: entries
             .into_iter()
@@ -69,20 +69,20 @@ pub(crate) fn remove(
 fn remove_one(tx: &mut Transaction<'_>, kind: u8, rest: &[u8], now: Timestamp) -> Result<bool> {
     match kind {
         layout::SESSION => {
-            let session: Option<Session> = tx.load(&Key::raw(kind, rest))?;
+            let session: Option<Session> = tx.load(&RecordKey::raw(kind, rest))?;
             let Some(session) = session.filter(|session| !session.is_live(now)) else {
                 return Ok(false);
             };
             remove_session(tx, &session.uid, &session.id);
         }
         layout::TOKEN => {
-            let token: Option<OneTimeToken> = tx.load(&Key::raw(kind, rest))?;
+            let token: Option<OneTimeToken> = tx.load(&RecordKey::raw(kind, rest))?;
             let Some(token) = token.filter(|token| !token.is_live(now)) else {
                 return Ok(false);
             };
             remove_token(tx, &token.uid, &token.digest);
         }
-        _ => match tx.load::<Account>(&Key::raw(kind, rest))? {
+        _ => match tx.load::<Account>(&RecordKey::raw(kind, rest))? {
             Some(account) if is_abandoned(tx.records(), &account)? => {
                 tx.touch(&account.uid);
                 accounts::no_longer_pending(tx)?;

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use crate::store::Store;
 use crate::store::faulty::FaultyStore;
 use crate::store::sled::SledStore;
-use crate::store::sled::database::Step;
+use crate::store::sled::database::CommitStep;
 
 /// A store that can be broken and healed.
-pub(super) trait Fragile {
+pub(super) trait FragileStore {
     fn store(&self) -> Arc<dyn Store>;
     fn break_at(&self, step: usize);
     /// Keeps a requested failure from hitting the reads of the check.
@@ -21,9 +21,9 @@ pub(super) trait Fragile {
     async fn restart(&mut self);
 }
 
-pub(super) struct Memory(pub(super) Arc<FaultyStore>, pub(super) usize);
+pub(super) struct FragileMemory(pub(super) Arc<FaultyStore>, pub(super) usize);
 
-impl Fragile for Memory {
+impl FragileStore for FragileMemory {
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.0) as Arc<dyn Store>
     }
@@ -50,9 +50,9 @@ impl Fragile for Memory {
     }
 }
 
-pub(super) struct Disk(pub(super) Option<Arc<SledStore>>, pub(super) TempDir);
+pub(super) struct FragileDisk(pub(super) Option<Arc<SledStore>>, pub(super) TempDir);
 
-impl Disk {
+impl FragileDisk {
     fn sled(&self) -> &Arc<SledStore> {
         self.0.as_ref().unwrap()
     }
@@ -62,7 +62,7 @@ impl Disk {
     }
 }
 
-impl Fragile for Disk {
+impl FragileStore for FragileDisk {
     fn store(&self) -> Arc<dyn Store> {
         Arc::clone(self.sled()) as Arc<dyn Store>
     }
@@ -71,7 +71,7 @@ impl Fragile for Disk {
         // The store is reopened only when a file of this name can be written.
         std::fs::create_dir_all(self.probe()).unwrap();
         self.sled()
-            .break_at([Step::Apply, Step::Flush, Step::Sync][step]);
+            .break_at([CommitStep::Apply, CommitStep::Flush, CommitStep::Sync][step]);
     }
 
     async fn heal(&self) {

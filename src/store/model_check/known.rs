@@ -8,12 +8,12 @@ use crate::model::api_key::{ApiKey, KeyTerms};
 use crate::model::clock::Timestamp;
 use crate::model::id::{KeyId, SessionId};
 use crate::store::Store;
-use crate::store::model_check::{Act, LEVELS, PEOPLE, RESOURCES};
+use crate::store::model_check::{LEVELS, ModelAction, PEOPLE, RESOURCES};
 use crate::store::test_kit::{account, uid};
 
 /// The expected state of one person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Person {
+pub(super) struct ModelPerson {
     pub(super) is_active: bool,
     pub(super) sessions: BTreeSet<SessionId>,
     pub(super) keys: BTreeSet<KeyId>,
@@ -22,60 +22,63 @@ pub(super) struct Person {
 
 /// The expected state: people by number, and those whose names are taken permanently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) people: BTreeMap<u32, Person>,
+pub(super) struct ModelState {
+    pub(super) people: BTreeMap<u32, ModelPerson>,
     pub(super) removed: BTreeSet<u32>,
 }
 
-impl Known {
-    fn change(&mut self, number: u32, change: impl FnOnce(&mut Person)) {
+impl ModelState {
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut ModelPerson)) {
         self.people.get_mut(&number).map(change);
     }
 
-    fn change_active(&mut self, number: u32, change: impl FnOnce(&mut Person)) {
+    fn change_active(&mut self, number: u32, change: impl FnOnce(&mut ModelPerson)) {
         let person = self.people.get_mut(&number);
         person.filter(|it| it.is_active).map(change);
     }
 
     /// Applies the effect of a successful act; `serial` numbers what it creates.
-    pub(super) fn apply(&mut self, act: Act, serial: u32) {
+    pub(super) fn apply(&mut self, act: ModelAction, serial: u32) {
         match act {
-            Act::Create(number) if !self.removed.contains(&number) => {
-                self.people.entry(number).or_insert_with(|| Person {
+            ModelAction::Create(number) if !self.removed.contains(&number) => {
+                self.people.entry(number).or_insert_with(|| ModelPerson {
                     is_active: true,
-                    ..Person::default()
+                    ..ModelPerson::default()
                 });
             }
-            Act::Disable(number) => self.change(number, |person| {
+            ModelAction::Disable(number) => self.change(number, |person| {
                 person.is_active = false;
                 person.sessions.clear();
             }),
-            Act::Enable(number) => self.change(number, |person| person.is_active = true),
-            Act::Remove(number) => {
+            ModelAction::Enable(number) => self.change(number, |person| person.is_active = true),
+            ModelAction::Remove(number) => {
                 if self.people.remove(&number).is_some() {
                     self.removed.insert(number);
                 }
             }
-            Act::Login(number) => self.change_active(number, |person| {
+            ModelAction::Login(number) => self.change_active(number, |person| {
                 person.sessions.insert(session_id(serial));
             }),
-            Act::LogoutOne(number) => self.change(number, |person| {
+            ModelAction::LogoutOne(number) => self.change(number, |person| {
                 person.sessions.pop_first();
             }),
-            Act::LogoutAll(number) => self.change(number, |person| person.sessions.clear()),
-            Act::MakeKey(number) => self.change_active(number, |person| {
+            ModelAction::LogoutAll(number) => self.change(number, |person| person.sessions.clear()),
+            ModelAction::MakeKey(number) => self.change_active(number, |person| {
                 person.keys.insert(key_id(serial));
             }),
-            Act::RevokeKey(number) => self.change(number, |person| {
+            ModelAction::RevokeKey(number) => self.change(number, |person| {
                 person.keys.pop_first();
             }),
-            Act::Join(number, resource, level) => self.change_active(number, |person| {
+            ModelAction::Join(number, resource, level) => self.change_active(number, |person| {
                 person.levels.insert(resource, level);
             }),
-            Act::Leave(number, resource) => self.change(number, |person| {
+            ModelAction::Leave(number, resource) => self.change(number, |person| {
                 person.levels.remove(&resource);
             }),
-            Act::Create(_) | Act::Break(_) | Act::Heal | Act::Restart => {}
+            ModelAction::Create(_)
+            | ModelAction::Break(_)
+            | ModelAction::Heal
+            | ModelAction::Restart => {}
         }
     }
 }
@@ -129,8 +132,8 @@ pub(super) fn api_key(number: u32, of: u32) -> ApiKey {
 }
 
 /// Reads the state of the store in every possible way.
-pub(super) async fn read(store: &dyn Store) -> Known {
-    let mut known = Known::default();
+pub(super) async fn read(store: &dyn Store) -> ModelState {
+    let mut known = ModelState::default();
     let mut members = vec![BTreeSet::new(); RESOURCES as usize];
     for number in 0..PEOPLE {
         let uid = uid(number);
@@ -164,7 +167,7 @@ pub(super) async fn read(store: &dyn Store) -> Known {
         }
         known.people.insert(
             number,
-            Person {
+            ModelPerson {
                 is_active: account.status == AccountStatus::Active,
                 sessions: sessions.into_iter().map(|it| it.id).collect(),
                 keys: keys.into_iter().map(|it| it.id).collect(),

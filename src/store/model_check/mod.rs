@@ -16,8 +16,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::store::error::StoreError;
 use crate::store::faulty::FaultyStore;
-use crate::store::model_check::fragile::{Disk, Fragile, Memory};
-use crate::store::model_check::known::{Known, read};
+use crate::store::model_check::fragile::{FragileDisk, FragileMemory, FragileStore};
+use crate::store::model_check::known::{ModelState, read};
 use crate::store::model_check::perform::perform;
 use crate::store::sled::SledStore;
 
@@ -29,7 +29,7 @@ const INTENTS: std::ops::Range<usize> = 1..40;
 
 /// A request to the store, or an event that affects it.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum ModelAction {
     Create(u32),
     Disable(u32),
     Enable(u32),
@@ -49,37 +49,37 @@ enum Act {
     Restart,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<ModelAction>> {
     let who = 0..PEOPLE;
     let act = prop_oneof![
-        3 => who.clone().prop_map(Act::Create),
-        1 => who.clone().prop_map(Act::Disable),
-        1 => who.clone().prop_map(Act::Enable),
-        1 => who.clone().prop_map(Act::Remove),
-        3 => who.clone().prop_map(Act::Login),
-        2 => who.clone().prop_map(Act::LogoutOne),
-        1 => who.clone().prop_map(Act::LogoutAll),
-        2 => who.clone().prop_map(Act::MakeKey),
-        2 => who.clone().prop_map(Act::RevokeKey),
-        3 => (who.clone(), 0..RESOURCES, 0..LEVELS.len()).prop_map(|(u, r, l)| Act::Join(u, r, l)),
-        2 => (who, 0..RESOURCES).prop_map(|(u, r)| Act::Leave(u, r)),
-        3 => (0_usize..3).prop_map(Act::Break),
-        2 => Just(Act::Heal),
-        1 => Just(Act::Restart),
+        3 => who.clone().prop_map(ModelAction::Create),
+        1 => who.clone().prop_map(ModelAction::Disable),
+        1 => who.clone().prop_map(ModelAction::Enable),
+        1 => who.clone().prop_map(ModelAction::Remove),
+        3 => who.clone().prop_map(ModelAction::Login),
+        2 => who.clone().prop_map(ModelAction::LogoutOne),
+        1 => who.clone().prop_map(ModelAction::LogoutAll),
+        2 => who.clone().prop_map(ModelAction::MakeKey),
+        2 => who.clone().prop_map(ModelAction::RevokeKey),
+        3 => (who.clone(), 0..RESOURCES, 0..LEVELS.len()).prop_map(|(u, r, l)| ModelAction::Join(u, r, l)),
+        2 => (who, 0..RESOURCES).prop_map(|(u, r)| ModelAction::Leave(u, r)),
+        3 => (0_usize..3).prop_map(ModelAction::Break),
+        2 => Just(ModelAction::Heal),
+        1 => Just(ModelAction::Restart),
     ];
     vec(act, INTENTS)
 }
 
-async fn check(mut it: impl Fragile, acts: &[Act]) {
-    let mut known = Known::default();
+async fn check(mut it: impl FragileStore, acts: &[ModelAction]) {
+    let mut known = ModelState::default();
     // The state the store may turn out to have after the answer of a write was lost.
-    let mut other: Option<Known> = None;
+    let mut other: Option<ModelState> = None;
     let mut broken = None;
     for (serial, act) in (0..).zip(acts) {
         match act {
-            Act::Break(step) => broken = Some(*step),
-            Act::Heal | Act::Restart => {
-                if matches!(act, Act::Heal) {
+            ModelAction::Break(step) => broken = Some(*step),
+            ModelAction::Heal | ModelAction::Restart => {
+                if matches!(act, ModelAction::Heal) {
                     it.heal().await;
                 } else {
                     it.restart().await;
@@ -112,7 +112,7 @@ async fn check(mut it: impl Fragile, acts: &[Act]) {
     }
 }
 
-fn run<F: Fragile>(cases: u32, make: impl Fn() -> F) {
+fn run<F: FragileStore>(cases: u32, make: impl Fn() -> F) {
     let config = Config {
         cases,
         failure_persistence: None,
@@ -132,7 +132,7 @@ fn run<F: Fragile>(cases: u32, make: impl Fn() -> F) {
 
 #[test]
 fn memory_shows_what_it_acknowledged_and_nothing_else() {
-    run(300, || Memory(Arc::new(FaultyStore::new()), 0));
+    run(300, || FragileMemory(Arc::new(FaultyStore::new()), 0));
 }
 
 #[test]
@@ -140,6 +140,6 @@ fn sled_shows_what_it_acknowledged_and_nothing_else() {
     run(40, || {
         let dir = tempfile::tempdir().unwrap();
         let store = SledStore::open(dir.path(), Arc::default()).unwrap();
-        Disk(Some(Arc::new(store)), dir)
+        FragileDisk(Some(Arc::new(store)), dir)
     });
 }

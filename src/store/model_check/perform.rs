@@ -3,18 +3,23 @@
 use crate::model::access::Membership;
 use crate::model::account::AccountStatus;
 use crate::store::error::{Result, StoreError};
-use crate::store::model_check::Act;
+use crate::store::model_check::ModelAction;
 use crate::store::model_check::known::{
-    Known, api_key, key_id, level, list, resource, session, session_id,
+    ModelState, api_key, key_id, level, list, resource, session, session_id,
 };
 use crate::store::test_kit::{account, uid};
 use crate::store::{AccountChange, Creation, Guarded, MembershipChange, Store};
 
 /// Performs an act; the present state is read first, as the use cases do.
-pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
+pub(super) async fn perform(
+    store: &dyn Store,
+    known: &ModelState,
+    act: ModelAction,
+    serial: u32,
+) -> Result<()> {
     let person = |number: u32| known.people.get(&number);
     match act {
-        Act::Create(number) => {
+        ModelAction::Create(number) => {
             let is_new = !known.people.contains_key(&number) && !known.removed.contains(&number);
             let created = store.create_account(account(number)).await;
             match created {
@@ -23,8 +28,8 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
                 created => assert_eq!(created? == Creation::Created, is_new),
             }
         }
-        Act::Disable(number) | Act::Enable(number) => {
-            let is_enabled = matches!(act, Act::Enable(_));
+        ModelAction::Disable(number) | ModelAction::Enable(number) => {
+            let is_enabled = matches!(act, ModelAction::Enable(_));
             let status = [AccountStatus::Disabled, AccountStatus::Active][usize::from(is_enabled)];
             let change = AccountChange {
                 status: Some(status),
@@ -33,7 +38,7 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
             let changed = store.update_account(&uid(number), change).await?;
             assert_eq!(changed.is_some(), person(number).is_some());
         }
-        Act::Remove(number) => {
+        ModelAction::Remove(number) => {
             let removed = store.remove_account(&uid(number)).await?;
             assert_eq!(removed.is_some(), person(number).is_some());
         }
@@ -43,42 +48,47 @@ pub(super) async fn perform(store: &dyn Store, known: &Known, act: Act, serial: 
 }
 
 /// Performs acts on what an account has.
-async fn perform_rights(store: &dyn Store, known: &Known, act: Act, serial: u32) -> Result<()> {
+async fn perform_rights(
+    store: &dyn Store,
+    known: &ModelState,
+    act: ModelAction,
+    serial: u32,
+) -> Result<()> {
     let standing = async |number| {
         let account = store.account(&uid(number)).await?;
         Ok::<_, StoreError>(account.map_or(0, |account| account.standing()))
     };
     let person = |number: u32| known.people.get(&number);
     match act {
-        Act::Login(number) => {
+        ModelAction::Login(number) => {
             let standing = standing(number).await?;
             let made = store.create_session(session(serial, number), standing, None);
             let is_active = person(number).is_some_and(|it| it.is_active);
             assert_eq!(made.await? == Guarded::Done(()), is_active);
         }
-        Act::LogoutOne(number) => {
+        ModelAction::LogoutOne(number) => {
             let first = person(number).and_then(|it| it.sessions.first().cloned());
             let id = first.clone().unwrap_or_else(|| session_id(serial));
             let ended = store.end_session(&uid(number), &id).await?;
             assert_eq!(ended, first.is_some());
         }
-        Act::LogoutAll(number) => {
+        ModelAction::LogoutAll(number) => {
             let count = person(number).map_or(0, |it| it.sessions.len());
             assert_eq!(store.end_sessions(&uid(number), None).await?, count);
         }
-        Act::MakeKey(number) => {
+        ModelAction::MakeKey(number) => {
             let standing = standing(number).await?;
             let made = store.create_api_key(api_key(serial, number), standing);
             let is_active = person(number).is_some_and(|it| it.is_active);
             assert_eq!(made.await? == Guarded::Done(true), is_active);
         }
-        Act::RevokeKey(number) => {
+        ModelAction::RevokeKey(number) => {
             let first = person(number).and_then(|it| it.keys.first().copied());
             let id = first.unwrap_or_else(|| key_id(serial));
             let revoked = store.revoke_api_key(&uid(number), &id).await?;
             assert_eq!(revoked, first.is_some());
         }
-        Act::Join(number, of, rank) => {
+        ModelAction::Join(number, of, rank) => {
             let found = person(number).and_then(|it| it.levels.get(&of));
             let membership = Membership {
                 resource: list(),
@@ -91,7 +101,7 @@ async fn perform_rights(store: &dyn Store, known: &Known, act: Act, serial: u32)
             let is_active = person(number).is_some_and(|it| it.is_active);
             assert_eq!(set.await? == MembershipChange::Done, is_active);
         }
-        Act::Leave(number, of) => {
+        ModelAction::Leave(number, of) => {
             let found = person(number).and_then(|it| it.levels.get(&of));
             let expected = level(found.copied().unwrap_or_default());
             let (uid, list, id) = (uid(number), list(), resource(of));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::key_file::{KeyFile, KeyMarks};
 use crate::store::error::{Result, StoreError};
-use crate::store::inspect::{self, Record};
+use crate::store::inspect::{self, InspectedRecord};
 use crate::store::layout;
 use crate::store::sled::census::{Census, SIDE_FILE};
 use crate::store::sled::database::open_path;
@@ -47,8 +47,8 @@ impl Findings {
     pub(crate) fn look_at(&mut self, key: &[u8], value: &[u8]) {
         self.records += 1;
         match inspect::read(key, value) {
-            Ok(Record::Account(_)) => self.accounts += 1,
-            Ok(Record::KeyMark(name, mark)) => {
+            Ok(InspectedRecord::Account(_)) => self.accounts += 1,
+            Ok(InspectedRecord::KeyMark(name, mark)) => {
                 // Another name is a key file of a newer gateway.
                 if let Some(file) = KeyFile::parse(&name) {
                     self.key_marks.insert(file, mark);

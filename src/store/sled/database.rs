@@ -27,9 +27,9 @@ pub(crate) struct Database {
     pub(crate) data: File,
     /// The step at which the next commit fails.
     #[cfg(test)]
-    pub(crate) fails_at: std::sync::Mutex<Option<Step>>,
+    pub(crate) fails_at: std::sync::Mutex<Option<CommitStep>>,
     /// The counts taken when it was opened.
-    pub(crate) counted: Counted,
+    pub(crate) counted: OpenCounts,
     /// Set if this is a copy, to which nothing may be written; the last field, so that it is dropped after the others
     /// are closed.
     pub(crate) stand_in: Option<StandIn>,
@@ -38,7 +38,7 @@ pub(crate) struct Database {
 /// A step of a commit.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum CommitStep {
     Apply,
     Flush,
     Sync,
@@ -46,7 +46,7 @@ pub(crate) enum Step {
 
 /// Counts taken when a store was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct OpenCounts {
     /// Accounts, whatever their status.
     pub accounts: u64,
     /// Records of all kinds.
@@ -57,18 +57,18 @@ impl Database {
     /// Writes a batch; durable when this returns.
     pub(crate) fn commit(&self, batch: Batch) -> io::Result<()> {
         #[cfg(test)]
-        self.reach(Step::Apply)?;
+        self.reach(CommitStep::Apply)?;
         self.db.apply_batch(batch)?;
         #[cfg(test)]
-        self.reach(Step::Flush)?;
+        self.reach(CommitStep::Flush)?;
         self.db.flush()?;
         #[cfg(test)]
-        self.reach(Step::Sync)?;
+        self.reach(CommitStep::Sync)?;
         self.data.sync_data()
     }
 
     #[cfg(test)]
-    fn reach(&self, step: Step) -> io::Result<()> {
+    fn reach(&self, step: CommitStep) -> io::Result<()> {
         match self.fails_at.lock().unwrap().take_if(|it| *it == step) {
             Some(step) => Err(io::Error::other(format!("{step:?} fails on purpose"))),
             None => Ok(()),
@@ -82,7 +82,7 @@ pub(crate) fn open_counted(dir: &Path, place: &Path) -> Result<(Database, Census
         let mut database = open_path(dir, place)?;
         let (census, accounts) = take_census(dir, &database.db)?;
         let records = census.records;
-        database.counted = Counted { accounts, records };
+        database.counted = OpenCounts { accounts, records };
         Ok((database, census))
     }));
     looked.unwrap_or_else(|_| Err(panicked(dir)))
@@ -128,7 +128,7 @@ pub(crate) fn open_path(dir: &Path, path: &Path) -> Result<Database> {
         #[cfg(test)]
         fails_at: std::sync::Mutex::default(),
         stand_in: None,
-        counted: Counted::default(),
+        counted: OpenCounts::default(),
     })
 }
 

@@ -5,7 +5,7 @@
 //!
 //! sled shows a batch as soon as it is applied, long before it is durable, and continues to show it if it could not be
 //! made durable. So while the writer commits, it covers the changed records with their previous values
-//! (`Shared::hide`). It removes the cover when the batch is durable, or when the store is open again and the outcome of
+//! (`SharedDatabase::hide`). It removes the cover when the batch is durable, or when the store is open again and the outcome of
 //! the batch is known.
 
 pub(crate) mod census;
@@ -36,18 +36,18 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub use crate::store::sled::check::{Findings, check};
-pub use crate::store::sled::database::Counted;
+pub use crate::store::sled::database::OpenCounts;
 pub use crate::store::sled::files::{make_private, stranger_in};
 
-use crate::store::engine::{Engine, ReadJob, WriteJob};
+use crate::store::engine::{Engine, StoreRead, StoreWrite};
 use crate::store::error::{Result, StoreError};
 use crate::store::generations::Generations;
 use crate::store::sled::database::Database;
-use crate::store::sled::queue::{Claim, QueuedWrite, Task};
+use crate::store::sled::queue::{IntentClaim, QueuedWrite, WriterTask};
 use crate::store::sled::readers::{Job, Readers};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::writer::Writer;
-use crate::store::transaction::{Changes, Entry, Layered};
+use crate::store::sled::writer::SledWriter;
+use crate::store::transaction::{Changes, Layered, RecordEntry};
 
 /// Writes that may be queued before more are refused: at 400 syncs a second, as on a slow disk, they are still answered
 /// in time.
@@ -58,8 +58,8 @@ const QUEUE_MAX: usize = 1024;
 /// Dropping it waits a few milliseconds for the queued writes, and frees the directory for the next process.
 pub struct SledStore {
     generations: Arc<Generations>,
-    shared: Arc<Shared>,
-    queue: Option<SyncSender<Task>>,
+    shared: Arc<SharedDatabase>,
+    queue: Option<SyncSender<WriterTask>>,
     /// Held during a walk over all records.
     walks: Mutex<()>,
     writer: Option<JoinHandle<()>>,
@@ -82,7 +82,7 @@ impl SledStore {
         files::make_own(dir).map_err(StoreError::cannot_open)?;
         let lock = files::lock(dir)?;
         let (database, census, trouble) = open::open_or_stand_in(dir)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedDatabase {
             dir: dir.to_owned(),
             slot: RwLock::new(Some(database)),
             hidden: RwLock::default(),
@@ -91,7 +91,7 @@ impl SledStore {
         generations.touch_all();
         let (queue, tasks) = sync_channel(QUEUE_MAX);
         let readers = Readers::start(&shared).map_err(StoreError::cannot_open)?;
-        let writer = Writer::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
+        let writer = SledWriter::new(Arc::clone(&shared), Arc::clone(&generations), tasks, census);
         let writer = match trouble {
             Some(trouble) => writer.broken_by(trouble),
             None => writer,
@@ -121,16 +121,16 @@ impl SledStore {
 
     /// Returns the counts taken when the store was opened.
     #[must_use]
-    pub fn counted(&self) -> Counted {
+    pub fn counted(&self) -> OpenCounts {
         let database = self.shared.database();
         database
             .as_ref()
-            .map_or_else(Counted::default, |it| it.counted)
+            .map_or_else(OpenCounts::default, |it| it.counted)
     }
 
     /// Makes the next commit fail at this step.
     #[cfg(test)]
-    pub(crate) fn break_at(&self, step: database::Step) {
+    pub(crate) fn break_at(&self, step: database::CommitStep) {
         if let Some(database) = self.shared.database().as_ref() {
             *database.fails_at.lock().unwrap() = Some(step);
         }
@@ -173,17 +173,17 @@ impl Engine for SledStore {
         &self.generations
     }
 
-    async fn run_read(&self, read: ReadJob) -> Result<()> {
+    async fn run_read(&self, read: StoreRead) -> Result<()> {
         self.readers.submit(Job::Records(read))
     }
 
-    async fn run_write(&self, intent: WriteJob) -> Result<()> {
+    async fn run_write(&self, intent: StoreWrite) -> Result<()> {
         let (caller, answer) = oneshot::channel();
-        let claim = Claim::new();
+        let claim = IntentClaim::new();
         let queued = QueuedWrite::new(intent, caller, claim.clone());
         let queue = self.queue.as_ref().ok_or(StoreError::Busy)?;
         queue
-            .try_send(Task::Write(queued))
+            .try_send(WriterTask::Write(queued))
             .map_err(|_| StoreError::Busy)?;
         match timeout(self.write_timeout, answer).await {
             Ok(outcome) => outcome.unwrap_or(Err(StoreError::Busy)),
@@ -192,7 +192,7 @@ impl Engine for SledStore {
         }
     }
 
-    async fn side(&self) -> Result<Vec<Entry>> {
+    async fn side(&self) -> Result<Vec<RecordEntry>> {
         self.beside(records::side).await
     }
 
@@ -205,7 +205,7 @@ impl Engine for SledStore {
 }
 
 /// State shared by the threads: the only owner of the database, so that it can be replaced.
-struct Shared {
+struct SharedDatabase {
     dir: PathBuf,
     /// `None` while the store is being reopened, and after it was closed. Read-locked for one read or one batch.
     slot: RwLock<Option<Database>>,
@@ -216,7 +216,7 @@ struct Shared {
     _lock: File,
 }
 
-impl Shared {
+impl SharedDatabase {
     /// Returns the database, which stays open until the guard is dropped.
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)

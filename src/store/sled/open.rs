@@ -20,7 +20,7 @@ use crate::store::sled::database::{
 use crate::store::sled::files;
 use crate::store::sled::records::SledRecords;
 use crate::store::sled::stand_in::{self, MEMORY, StandIn};
-use crate::store::transaction::Entry;
+use crate::store::transaction::RecordEntry;
 use crate::store::{layout, reads};
 
 /// Records written in one batch while a database is built.
@@ -116,7 +116,7 @@ pub(crate) fn build<E: From<StoreError>>(
     dir: &Path,
     place: &Path,
     sequence: u64,
-    mut next: impl FnMut() -> Result<Option<Entry>, E>,
+    mut next: impl FnMut() -> Result<Option<RecordEntry>, E>,
 ) -> Result<Census, E> {
     files::remove_all(place).map_err(StoreError::cannot_open)?;
     DirBuilder::new()

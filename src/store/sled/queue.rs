@@ -8,40 +8,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use crate::store::engine::WriteJob;
+use crate::store::engine::StoreWrite;
 use crate::store::error::{Result, StoreError};
 use crate::store::sled::census::Census;
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::watch::Watch;
+use crate::store::sled::watch::WalkWatch;
 use crate::store::transaction::Transaction;
 
 /// A task in the queue.
-pub(crate) enum Task {
+pub(crate) enum WriterTask {
     /// An intent to run and commit.
     Write(QueuedWrite),
     /// A read between two batches.
-    Look(Look),
+    Look(IdleTask),
 }
 
 /// A function that the writer runs between two batches, on durable data; it writes nothing.
-pub(crate) type Look = Box<dyn FnOnce(&mut Lookout<'_>) + Send>;
+pub(crate) type IdleTask = Box<dyn FnOnce(&mut IdleView<'_>) + Send>;
 
-/// The view that a [`Look`] receives.
-pub(crate) struct Lookout<'a> {
+/// The view that a [`IdleTask`] receives.
+pub(crate) struct IdleView<'a> {
     /// The records; `None` while it is uncertain what is durable.
     pub(crate) records: Option<&'a SledRecords<'a>>,
     /// The last synced census: it counts these records.
     pub(crate) census: Census,
     /// The walk in progress.
-    pub(crate) watch: &'a mut Option<Watch>,
+    pub(crate) watch: &'a mut Option<WalkWatch>,
 }
 
 /// Decides whether an intent runs: either the writer claims it to begin, or the caller claims it after waiting too
 /// long.
 #[derive(Clone)]
-pub(crate) struct Claim(Arc<AtomicBool>);
+pub(crate) struct IntentClaim(Arc<AtomicBool>);
 
-impl Claim {
+impl IntentClaim {
     /// Creates an unclaimed claim.
     pub(crate) fn new() -> Self {
         Self(Arc::default())
@@ -55,15 +55,19 @@ impl Claim {
 
 /// A queued intent with its caller.
 pub(crate) struct QueuedWrite {
-    intent: Option<WriteJob>,
+    intent: Option<StoreWrite>,
     outcome: Option<Result<()>>,
     caller: oneshot::Sender<Result<()>>,
-    claim: Claim,
+    claim: IntentClaim,
 }
 
 impl QueuedWrite {
     /// Creates a queued intent that has not run.
-    pub(crate) fn new(intent: WriteJob, caller: oneshot::Sender<Result<()>>, claim: Claim) -> Self {
+    pub(crate) fn new(
+        intent: StoreWrite,
+        caller: oneshot::Sender<Result<()>>,
+        claim: IntentClaim,
+    ) -> Self {
         Self {
             intent: Some(intent),
             outcome: None,
@@ -85,12 +89,14 @@ impl QueuedWrite {
     }
 
     /// Answers the caller with the outcome, or with the fate of the batch if it is not durable.
-    pub(crate) fn answer(self, lost: Option<&Lost>) {
+    pub(crate) fn answer(self, lost: Option<&BatchLoss>) {
         let outcome = match (self.outcome, lost) {
             (Some(Ok(())), Some(lost)) => Err(lost.to_error()),
             (Some(outcome), _) => outcome,
             // The intent did not run.
-            (None, Some(Lost::Failed(cause))) => Err(StoreError::cannot_write(Arc::clone(cause))),
+            (None, Some(BatchLoss::Failed(cause))) => {
+                Err(StoreError::cannot_write(Arc::clone(cause)))
+            }
             (None, _) => Err(StoreError::Busy),
         };
         // A cancelled caller needs no answer; what was done stays done.
@@ -99,17 +105,17 @@ impl QueuedWrite {
 }
 
 /// The reason why nothing can be written at present.
-pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
+pub(crate) type WriteFailure = Arc<dyn Error + Send + Sync>;
 
 /// The fate of a batch that is not durable.
-pub(crate) enum Lost {
+pub(crate) enum BatchLoss {
     /// Nothing was written.
-    Failed(Cause),
+    Failed(WriteFailure),
     /// The batch was passed to the engine, which could not make it durable: it is there completely or not at all.
-    Unknown(Cause),
+    Unknown(WriteFailure),
 }
 
-impl Lost {
+impl BatchLoss {
     fn to_error(&self) -> StoreError {
         match self {
             Self::Failed(cause) => StoreError::cannot_write(Arc::clone(cause)),

@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use sled::Db;
 
-use crate::store::engine::ReadJob;
+use crate::store::engine::StoreRead;
 use crate::store::error::{Result, StoreError};
-use crate::store::sled::Shared;
+use crate::store::sled::SharedDatabase;
 
 /// Enough to keep a disk busy; reads from sled's cache take microseconds.
 const THREADS: usize = 4;
@@ -21,7 +21,7 @@ const QUEUE_MAX: usize = 1024;
 /// One job, which answers its caller itself; if it is dropped unrun, the caller gets [`StoreError::Busy`].
 pub(crate) enum Job {
     /// A read of the records.
-    Records(ReadJob),
+    Records(StoreRead),
     /// An operation on the side entries.
     Side(Box<dyn FnOnce(&Db) + Send>),
 }
@@ -35,7 +35,7 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// Starts the threads.
-    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn start(shared: &Arc<SharedDatabase>) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE_MAX);
         let jobs = Arc::new(Mutex::new(jobs));
         let mut readers = Self {
@@ -72,7 +72,7 @@ impl Drop for Readers {
     }
 }
 
-fn run(shared: &Shared, jobs: &Mutex<Receiver<Job>>) {
+fn run(shared: &SharedDatabase, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else {

@@ -6,7 +6,7 @@ use sled::{Batch, Db, Tree};
 
 use crate::store::error::{Result, StoreError};
 use crate::store::layout;
-use crate::store::transaction::{Changes, Entry, Records, first};
+use crate::store::transaction::{Changes, RecordEntry, Records, first};
 
 /// The records as last applied, durable or not. All are in the default tree, so that one batch is atomic over them.
 pub(crate) struct SledRecords<'a>(pub(crate) &'a Db);
@@ -17,7 +17,7 @@ impl Records for SledRecords<'_> {
         Ok(found.map(|bytes| bytes.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<RecordEntry>> {
         let mut entries = Vec::new();
         let range = self
             .0
@@ -37,7 +37,7 @@ impl Records for SledRecords<'_> {
 const SIDE_TREE: &str = "side";
 
 /// Returns all side entries.
-pub(crate) fn side(db: &Db) -> Result<Vec<Entry>> {
+pub(crate) fn side(db: &Db) -> Result<Vec<RecordEntry>> {
     let entries = side_tree(db, "read")?.iter();
     let entries = entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     let entries: Result<_, _> = entries.collect();

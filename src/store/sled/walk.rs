@@ -10,12 +10,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use crate::store::error::{Result, StoreError};
 use crate::store::sled::SledStore;
 use crate::store::sled::census::Census;
-use crate::store::sled::queue::{Lookout, Task};
-use crate::store::sled::watch::Watch;
-use crate::store::transaction::Entry;
+use crate::store::sled::queue::{IdleView, WriterTask};
+use crate::store::sled::watch::WalkWatch;
+use crate::store::transaction::RecordEntry;
 
 /// The reading side of a walk. Blocks its thread; one walk at a time.
-pub(crate) struct Walk<'a> {
+pub(crate) struct BackupWalk<'a> {
     store: &'a SledStore,
     census: Census,
     is_over: bool,
@@ -25,16 +25,16 @@ pub(crate) struct Walk<'a> {
 
 impl SledStore {
     /// Begins a walk over everything acknowledged now; waits until another walk is over.
-    pub(crate) fn walk(&self) -> Result<Walk<'_>> {
+    pub(crate) fn walk(&self) -> Result<BackupWalk<'_>> {
         let turn = self.walks.lock().unwrap_or_else(PoisonError::into_inner);
         let walker = Arc::new(());
-        let watch = Watch::begin(&walker);
+        let watch = WalkWatch::begin(&walker);
         let census = look(self, move |lookout| {
             lookout.records.ok_or(StoreError::Busy)?;
             *lookout.watch = Some(watch);
             Ok(lookout.census)
         })?;
-        Ok(Walk {
+        Ok(BackupWalk {
             store: self,
             census,
             is_over: false,
@@ -44,7 +44,7 @@ impl SledStore {
     }
 }
 
-impl Walk<'_> {
+impl BackupWalk<'_> {
     /// Returns the census of the walked records: their number, their sum and the last write.
     pub(crate) const fn census(&self) -> Census {
         self.census
@@ -54,7 +54,7 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// Any error of the engine; also if the store was reopened in the meantime, or more was changed than can be kept.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<RecordEntry>>> {
         if self.is_over {
             return Ok(None);
         }
@@ -77,11 +77,11 @@ impl Walk<'_> {
 /// Runs a function on the writer's thread between two batches, and waits for it.
 fn look<T: Send + 'static>(
     store: &SledStore,
-    act: impl FnOnce(&mut Lookout<'_>) -> Result<T> + Send + 'static,
+    act: impl FnOnce(&mut IdleView<'_>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (answer, answered) = sync_channel(1);
     let queue = store.queue.as_ref().ok_or(StoreError::Busy)?;
-    let look = Task::Look(Box::new(move |lookout| {
+    let look = WriterTask::Look(Box::new(move |lookout| {
         // A caller that has gone needs no answer.
         drop(answer.send(act(lookout)));
     }));

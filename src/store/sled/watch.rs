@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::store::error::Result;
 use crate::store::layout;
 use crate::store::sled::census::Census;
-use crate::store::transaction::{Entry, Records};
+use crate::store::transaction::{RecordEntry, Records};
 
 /// Records in one slice: less than a millisecond of the writer's time.
 const SLICE: usize = 256;
@@ -15,7 +15,7 @@ const SLICE: usize = 256;
 const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The writer's side of a walk.
-pub(crate) struct Watch {
+pub(crate) struct WalkWatch {
     /// Every key up to this one has been delivered.
     reached: Option<Vec<u8>>,
     /// Values at the beginning of the walk of records changed since; only for keys not reached yet.
@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     walker: Weak<()>,
 }
 
-impl Watch {
+impl WalkWatch {
     pub(crate) fn begin(walker: &Arc<()>) -> Self {
         Self {
             reached: None,
@@ -55,7 +55,7 @@ impl Watch {
     }
 
     /// Returns the next entries; `true`: there are no more.
-    pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<Entry>, bool)> {
+    pub(crate) fn slice(&mut self, records: &dyn Records) -> Result<(Vec<RecordEntry>, bool)> {
         let live = records.scan(&[], self.reached.as_deref(), SLICE)?;
         let end = live
             .last()

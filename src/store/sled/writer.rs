@@ -19,10 +19,12 @@ use crate::store::generations::Generations;
 use crate::store::layout;
 use crate::store::sled::census::Census;
 use crate::store::sled::database::Database;
-use crate::store::sled::queue::{Cause, Look, Lookout, Lost, QueuedWrite, Task, panicked};
+use crate::store::sled::queue::{
+    BatchLoss, IdleTask, IdleView, QueuedWrite, WriteFailure, WriterTask, panicked,
+};
 use crate::store::sled::records::SledRecords;
-use crate::store::sled::watch::Watch;
-use crate::store::sled::{Shared, files, open};
+use crate::store::sled::watch::WalkWatch;
+use crate::store::sled::{SharedDatabase, files, open};
 use crate::store::transaction::{Changes, Overlay, Records, Transaction};
 
 /// Maximum number of intents that share one sync.
@@ -38,14 +40,14 @@ const HEAL_LAST: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 40
 /// A failed store. After a failed write sled fails permanently, so the store is reopened as soon as the disk accepts
 /// writes again. Until then the old database serves reads, which see the previous values of what the failed batch
 /// changed.
-struct Broken {
-    cause: Cause,
+struct BrokenState {
+    cause: WriteFailure,
     tried_at: Duration,
     pause: Duration,
 }
 
 /// The prepared commit of a batch.
-struct Prepared {
+struct PreparedBatch {
     batch: Batch,
     /// The census after the batch.
     census: Census,
@@ -54,26 +56,26 @@ struct Prepared {
 }
 
 /// State of the writer thread.
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
+pub(crate) struct SledWriter {
+    shared: Arc<SharedDatabase>,
     generations: Arc<Generations>,
-    queue: Receiver<Task>,
+    queue: Receiver<WriterTask>,
     /// The last synced census.
     census: Census,
     /// The walk in progress, which must learn what changes beyond its position.
-    watch: Option<Watch>,
+    watch: Option<WalkWatch>,
     /// The sequence number of the census copy, and when it was last written or tried.
     side: (u64, Duration),
-    broken: Option<Broken>,
+    broken: Option<BrokenState>,
     clock: SystemClock,
 }
 
-impl Writer {
+impl SledWriter {
     /// Creates a writer for a store that has just been opened with this census.
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<SharedDatabase>,
         generations: Arc<Generations>,
-        queue: Receiver<Task>,
+        queue: Receiver<WriterTask>,
         census: Census,
     ) -> Self {
         Self {
@@ -94,8 +96,8 @@ impl Writer {
         self
     }
 
-    fn break_off(&mut self, cause: Cause) {
-        self.broken = Some(Broken {
+    fn break_off(&mut self, cause: WriteFailure) {
+        self.broken = Some(BrokenState {
             cause,
             tried_at: self.clock.elapsed(),
             pause: HEAL_FIRST,
@@ -129,16 +131,16 @@ impl Writer {
         self.shared.put(None);
     }
 
-    fn serve(&mut self, tasks: Vec<Task>) {
+    fn serve(&mut self, tasks: Vec<WriterTask>) {
         let (mut works, mut looks) = (Vec::new(), Vec::new());
         for task in tasks {
             match task {
-                Task::Write(work) => works.push(work),
-                Task::Look(look) => looks.push(look),
+                WriterTask::Write(work) => works.push(work),
+                WriterTask::Look(look) => looks.push(look),
             }
         }
         let outcome = match &self.broken {
-            Some(broken) => Err(Lost::Failed(Arc::clone(&broken.cause))),
+            Some(broken) => Err(BatchLoss::Failed(Arc::clone(&broken.cause))),
             None => self.write(&mut works),
         };
         for work in works {
@@ -149,13 +151,13 @@ impl Writer {
         }
     }
 
-    fn look(&mut self, look: Look) {
+    fn look(&mut self, look: IdleTask) {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
         let is_sound = self.broken.is_none();
         let records = slot.as_ref().filter(|_| is_sound);
         let records = records.map(|database| SledRecords(&database.db));
-        let mut lookout = Lookout {
+        let mut lookout = IdleView {
             records: records.as_ref(),
             census: self.census,
             watch: &mut self.watch,
@@ -168,11 +170,11 @@ impl Writer {
     }
 
     /// Runs the intents, makes their changes durable and voids what is cached of them.
-    fn write(&mut self, works: &mut [QueuedWrite]) -> Result<(), Lost> {
+    fn write(&mut self, works: &mut [QueuedWrite]) -> Result<(), BatchLoss> {
         let shared = Arc::clone(&self.shared);
         let slot = shared.database();
         let Some(database) = slot.as_ref() else {
-            return Err(Lost::Failed(Arc::new(StoreError::Busy)));
+            return Err(BatchLoss::Failed(Arc::new(StoreError::Busy)));
         };
         let records = SledRecords(&database.db);
         let mut overlay = Overlay::over(&records);
@@ -198,20 +200,20 @@ impl Writer {
         database: &Database,
         records: &SledRecords<'_>,
         changes: &Changes,
-    ) -> Result<(), Lost> {
-        let Prepared {
+    ) -> Result<(), BatchLoss> {
+        let PreparedBatch {
             batch,
             census,
             before,
         } = match self.prepare(records, changes) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return Ok(()),
-            Err(error) => return Err(Lost::Failed(Arc::new(error))),
+            Err(error) => return Err(BatchLoss::Failed(Arc::new(error))),
         };
         // INVARIANT: readers see only what is durable (what_is_not_durable_is_read_by_nobody).
         self.shared.hide(before);
         let outcome = catch_unwind(AssertUnwindSafe(|| database.commit(batch)));
-        let cause: Cause = match outcome {
+        let cause: WriteFailure = match outcome {
             Ok(Ok(())) => {
                 self.census = census;
                 let before = self.shared.show();
@@ -227,11 +229,15 @@ impl Writer {
         );
         self.watch = None;
         self.break_off(Arc::clone(&cause));
-        Err(Lost::Unknown(cause))
+        Err(BatchLoss::Unknown(cause))
     }
 
     /// Prepares the batch with its census; `None`: nothing changes.
-    fn prepare(&self, records: &SledRecords<'_>, changes: &Changes) -> Result<Option<Prepared>> {
+    fn prepare(
+        &self,
+        records: &SledRecords<'_>,
+        changes: &Changes,
+    ) -> Result<Option<PreparedBatch>> {
         let mut census = self.census;
         let mut batch = Batch::default();
         let mut all_before = Changes::new();
@@ -257,7 +263,7 @@ impl Writer {
         }
         census.sequence += 1;
         batch.insert(layout::census::<Census>().bytes(), census.encode()?);
-        Ok(Some(Prepared {
+        Ok(Some(PreparedBatch {
             batch,
             census,
             before: all_before,

@@ -13,7 +13,7 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// The state shared by the callers and the writer of one output.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct OutputLane {
     /// The name of the output, such as `stdout`.
     pub(super) name: &'static str,
     pub(super) clock: Arc<dyn Clock>,
@@ -28,7 +28,7 @@ pub(super) struct Lane {
     ended: Mutex<Option<Receiver<()>>>,
 }
 
-impl Lane {
+impl OutputLane {
     pub(super) fn new(name: &'static str, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             name,

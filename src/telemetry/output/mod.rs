@@ -25,10 +25,10 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::model::clock::{Clock, SystemClock, Timestamp};
-use crate::telemetry::fold::Folds;
+use crate::telemetry::fold::EventFolding;
 pub use crate::telemetry::output::count::LineCounts;
-use crate::telemetry::output::lane::Lane;
-use crate::telemetry::output::queue::{Bounds, Fate, Line, Queue};
+use crate::telemetry::output::lane::OutputLane;
+use crate::telemetry::output::queue::{FailedLine, LineQueue, OutputLine, QueueBounds};
 
 /// Maximum wait for a line whose caller waits, so that a refusal follows within a second.
 const ANSWER_WAIT: Duration = Duration::from_millis(800);
@@ -74,13 +74,13 @@ impl Stream {
     }
 
     /// Returns the queue's limits: about a second of lines at full load.
-    const fn bounds(self) -> Bounds {
+    const fn bounds(self) -> QueueBounds {
         let (lines_max, mib_max) = match self {
             Self::Access | Self::Audit => (8192, 4),
             Self::Log | Self::AuditRefusals => (4096, 2),
             Self::Mail => (256, 4),
         };
-        Bounds {
+        QueueBounds {
             lines_max,
             bytes_max: mib_max << 20,
         }
@@ -104,10 +104,10 @@ pub struct Unrecorded;
 /// The queues and writers of logs, records, audit events and mails.
 #[derive(Debug)]
 pub struct Output {
-    queues: [Queue; Stream::ALL.len()],
-    lanes: Vec<Arc<Lane>>,
+    queues: [LineQueue; Stream::ALL.len()],
+    lanes: Vec<Arc<OutputLane>>,
     counts: LineCounts,
-    folds: Folds,
+    folds: EventFolding,
     clock: Arc<dyn Clock>,
     requires_audit: AtomicBool,
 }
@@ -143,9 +143,9 @@ impl Output {
         clock: Arc<dyn Clock>,
     ) -> io::Result<Arc<Self>> {
         let counts = LineCounts::default();
-        let out = Lane::new("stdout", Arc::clone(&clock));
+        let out = OutputLane::new("stdout", Arc::clone(&clock));
         let err = match stderr {
-            Some(_) => Lane::new("stderr", Arc::clone(&clock)),
+            Some(_) => OutputLane::new("stderr", Arc::clone(&clock)),
             None => Arc::clone(&out),
         };
         let (mut out_inboxes, mut err_inboxes) = (Vec::new(), Vec::new());
@@ -175,7 +175,7 @@ impl Output {
             queues,
             lanes,
             counts,
-            folds: Folds::new(Arc::clone(&clock)),
+            folds: EventFolding::new(Arc::clone(&clock)),
             clock,
             requires_audit: AtomicBool::new(false),
         }))
@@ -188,7 +188,7 @@ impl Output {
     }
 
     /// Returns the state of folded log lines.
-    pub(in crate::telemetry) fn folds(&self) -> &Folds {
+    pub(in crate::telemetry) fn folds(&self) -> &EventFolding {
         &self.folds
     }
 
@@ -212,8 +212,12 @@ impl Output {
     /// Queues a line, line break included, and returns at once.
     pub fn line(&self, stream: Stream, bytes: Vec<u8>) {
         let is_kept = stream == Stream::Audit && self.requires_audit();
-        let fate = if is_kept { Fate::Kept } else { Fate::Lost };
-        self.push(stream, Line { bytes, fate });
+        let fate = if is_kept {
+            FailedLine::Kept
+        } else {
+            FailedLine::Lost
+        };
+        self.push(stream, OutputLine { bytes, fate });
     }
 
     /// Queues a line and returns once it is written; waits for at most a second.
@@ -223,8 +227,8 @@ impl Output {
     /// written later, unless the write had begun.
     pub async fn deliver(&self, stream: Stream, bytes: Vec<u8>) -> io::Result<()> {
         let (answer, written) = oneshot::channel();
-        let fate = Fate::Answered(answer);
-        if !self.push(stream, Line { bytes, fate }) {
+        let fate = FailedLine::Answered(answer);
+        if !self.push(stream, OutputLine { bytes, fate }) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match tokio::time::timeout(ANSWER_WAIT, written).await {
@@ -251,7 +255,7 @@ impl Output {
     /// for `begin`.
     #[must_use]
     pub fn takes_lines(&self) -> bool {
-        let takes = |queue: &Queue| queue.is_half_free() && !queue.lane.is_jammed();
+        let takes = |queue: &LineQueue| queue.is_half_free() && !queue.lane.is_jammed();
         !self.requires_audit() || self.queue(Stream::Audit).is_some_and(takes)
     }
 
@@ -267,7 +271,10 @@ impl Output {
         if !self.requires_audit() {
             return Ok(());
         }
-        if !self.queue(Stream::Audit).is_some_and(Queue::is_half_free) {
+        if !self
+            .queue(Stream::Audit)
+            .is_some_and(LineQueue::is_half_free)
+        {
             return Err(Unrecorded);
         }
         self.deliver(Stream::Audit, line())
@@ -285,8 +292,9 @@ impl Output {
 
     /// Returns the outputs that do not accept lines now, or have lost some and not yet reported it.
     pub fn jammed(&self) -> impl Iterator<Item = &'static str> {
-        let is_jammed = |lane: &&Arc<Lane>| {
-            let loses = |queue: &Queue| Arc::ptr_eq(&queue.lane, lane) && queue.tally.untold() != 0;
+        let is_jammed = |lane: &&Arc<OutputLane>| {
+            let loses =
+                |queue: &LineQueue| Arc::ptr_eq(&queue.lane, lane) && queue.tally.untold() != 0;
             lane.is_jammed() || self.queues.iter().any(loses)
         };
         self.lanes.iter().filter(is_jammed).map(|lane| lane.name)
@@ -301,7 +309,7 @@ impl Output {
             if lane.close(CLOSE_WAIT) {
                 continue;
             }
-            let of_lane = |queue: &&Queue| Arc::ptr_eq(&queue.lane, lane);
+            let of_lane = |queue: &&LineQueue| Arc::ptr_eq(&queue.lane, lane);
             let lines = self.queues.iter().filter(of_lane);
             let lines: u64 = lines.map(|queue| queue.tally.lines()).sum();
             tracing::error!(
@@ -312,11 +320,11 @@ impl Output {
         }
     }
 
-    fn push(&self, stream: Stream, line: Line) -> bool {
+    fn push(&self, stream: Stream, line: OutputLine) -> bool {
         self.queue(stream).is_some_and(|queue| queue.push(line))
     }
 
-    fn queue(&self, stream: Stream) -> Option<&Queue> {
+    fn queue(&self, stream: Stream) -> Option<&LineQueue> {
         self.queues.get(stream as usize)
     }
 }

@@ -9,22 +9,22 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use crate::telemetry::output::Stream;
-use crate::telemetry::output::lane::Lane;
+use crate::telemetry::output::lane::OutputLane;
 
-/// Position of the number of lines in [`Tally::waiting`]; the number of bytes is below it.
+/// Position of the number of lines in [`LineTally::waiting`]; the number of bytes is below it.
 const LINES_SHIFT: u32 = 32;
 const BYTES_MASK: u64 = (1 << LINES_SHIFT) - 1;
 
 /// A text that is written as a whole, its line break included.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct OutputLine {
     pub(super) bytes: Vec<u8>,
-    pub(super) fate: Fate,
+    pub(super) fate: FailedLine,
 }
 
 /// The handling of a line that cannot be written.
 #[derive(Debug)]
-pub(super) enum Fate {
+pub(super) enum FailedLine {
     /// Lost, and counted.
     Lost,
     /// Retried until it is written.
@@ -35,7 +35,7 @@ pub(super) enum Fate {
 
 /// The counts of one stream's lines.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct LineTally {
     /// Queued lines and bytes, in one number, so that a caller needs one atomic addition.
     waiting: AtomicU64,
     /// Lost lines that the stream has not reported yet.
@@ -44,7 +44,7 @@ pub(super) struct Tally {
     lost: Counter,
 }
 
-impl Tally {
+impl LineTally {
     fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0
     }
@@ -82,50 +82,50 @@ impl Tally {
 
 /// The sending end of a queue.
 #[derive(Debug)]
-pub(super) struct Queue {
-    lines: SyncSender<Line>,
+pub(super) struct LineQueue {
+    lines: SyncSender<OutputLine>,
     lines_max: u64,
     bytes_max: u64,
-    pub(super) tally: Arc<Tally>,
-    pub(super) lane: Arc<Lane>,
+    pub(super) tally: Arc<LineTally>,
+    pub(super) lane: Arc<OutputLane>,
 }
 
 /// The receiving end of a queue, for the writer.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct LineReceiver {
     pub(super) stream: Stream,
-    lines: Receiver<Line>,
-    pub(super) tally: Arc<Tally>,
+    lines: Receiver<OutputLine>,
+    pub(super) tally: Arc<LineTally>,
 }
 
 /// The bounds of a queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct QueueBounds {
     pub(super) lines_max: usize,
     pub(super) bytes_max: u64,
 }
 
 pub(super) fn open(
     stream: Stream,
-    bounds: Bounds,
-    lane: &Arc<Lane>,
+    bounds: QueueBounds,
+    lane: &Arc<OutputLane>,
     (written, lost): (Counter, Counter),
-) -> (Queue, Inbox) {
+) -> (LineQueue, LineReceiver) {
     let (sender, receiver) = sync_channel(bounds.lines_max);
-    let tally = Arc::new(Tally {
+    let tally = Arc::new(LineTally {
         waiting: AtomicU64::new(0),
         untold: AtomicU64::new(0),
         written,
         lost,
     });
-    let queue = Queue {
+    let queue = LineQueue {
         lines: sender,
         lines_max: bounds.lines_max as u64,
         bytes_max: bounds.bytes_max,
         tally: Arc::clone(&tally),
         lane: Arc::clone(lane),
     };
-    let inbox = Inbox {
+    let inbox = LineReceiver {
         stream,
         lines: receiver,
         tally,
@@ -133,11 +133,11 @@ pub(super) fn open(
     (queue, inbox)
 }
 
-impl Queue {
+impl LineQueue {
     /// Queues a line and returns at once; `false` if there was no room, and then the line is counted as lost unless its
     /// caller waits.
-    pub(super) fn push(&self, line: Line) -> bool {
-        let is_counted = !matches!(line.fate, Fate::Answered(_));
+    pub(super) fn push(&self, line: OutputLine) -> bool {
+        let is_counted = !matches!(line.fate, FailedLine::Answered(_));
         let weight = weight(&line);
         let bytes = line.bytes.len() as u64;
         let has_room = bytes <= self.bytes_max && {
@@ -163,9 +163,9 @@ impl Queue {
     }
 }
 
-impl Inbox {
+impl LineReceiver {
     /// Returns the next line, if there is one.
-    pub(super) fn take(&self) -> Option<Line> {
+    pub(super) fn take(&self) -> Option<OutputLine> {
         let line = self.lines.try_recv().ok()?;
         self.tally
             .waiting
@@ -179,6 +179,6 @@ impl Inbox {
     }
 }
 
-fn weight(line: &Line) -> u64 {
+fn weight(line: &OutputLine) -> u64 {
     (1 << LINES_SHIFT) | line.bytes.len() as u64
 }

@@ -8,9 +8,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::telemetry::output::lane::Lane;
+use crate::telemetry::output::lane::OutputLane;
 use crate::telemetry::output::loss_note;
-use crate::telemetry::output::queue::{Fate, Inbox, Line};
+use crate::telemetry::output::queue::{FailedLine, LineReceiver, OutputLine};
 
 /// Most bytes of one write, but for a last line that is longer. A reader of 60 kB/s takes them in 0.3 s, and an audit event
 /// whose caller waits (0.8 s at most) waits for one such write before its own.
@@ -29,16 +29,16 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the system gives no thread.
 pub(super) fn start(
-    lane: &Arc<Lane>,
+    lane: &Arc<OutputLane>,
     sink: Box<dyn Write + Send>,
-    inboxes: Vec<Inbox>,
+    inboxes: Vec<LineReceiver>,
 ) -> io::Result<()> {
     let (ended, end) = sync_channel(0);
-    let writer = Writer {
+    let writer = OutputWriter {
         sink,
         inboxes,
         lane: Arc::clone(lane),
-        batch: Batch::default(),
+        batch: LineBatch::default(),
         kept: VecDeque::new(),
         is_mid_line: false,
         noted: None,
@@ -55,13 +55,13 @@ pub(super) fn start(
 
 /// What goes out in one write.
 #[derive(Default)]
-struct Batch {
+struct LineBatch {
     bytes: Vec<u8>,
-    parts: Vec<Part>,
+    parts: Vec<BatchPart>,
 }
 
 /// One line in a batch.
-struct Part {
+struct BatchPart {
     begin: usize,
     end: usize,
     /// The place of its stream among the inboxes.
@@ -70,12 +70,12 @@ struct Part {
 }
 
 enum PartKind {
-    Line(Fate),
+    Line(FailedLine),
     /// Mentions so many lost lines.
     Note(u64),
 }
 
-impl Batch {
+impl LineBatch {
     fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(2 * BATCH_BYTES_MAX);
@@ -89,7 +89,7 @@ impl Batch {
     fn add(&mut self, inbox: usize, bytes: &[u8], kind: PartKind) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.parts.push(Part {
+        self.parts.push(BatchPart {
             begin,
             end: self.bytes.len(),
             inbox,
@@ -99,12 +99,12 @@ impl Batch {
 }
 
 /// The state of the thread.
-struct Writer {
+struct OutputWriter {
     sink: Box<dyn Write + Send>,
     /// The most important first.
-    inboxes: Vec<Inbox>,
-    lane: Arc<Lane>,
-    batch: Batch,
+    inboxes: Vec<LineReceiver>,
+    lane: Arc<OutputLane>,
+    batch: LineBatch,
     /// Lines that could not be written and must be: the inbox and the text of each.
     kept: VecDeque<(usize, Vec<u8>)>,
     /// Whether the output ends with a piece of a line.
@@ -113,7 +113,7 @@ struct Writer {
     noted: Option<Duration>,
 }
 
-impl Writer {
+impl OutputWriter {
     fn run(mut self) {
         loop {
             self.gather();
@@ -144,7 +144,8 @@ impl Writer {
             self.batch.bytes.push(b'\n');
         }
         while let Some((inbox, bytes)) = self.kept.pop_front() {
-            self.batch.add(inbox, &bytes, PartKind::Line(Fate::Kept));
+            self.batch
+                .add(inbox, &bytes, PartKind::Line(FailedLine::Kept));
         }
         let now = self.lane.clock.elapsed();
         let mut is_awaited = false;
@@ -154,13 +155,14 @@ impl Writer {
             }
             let mut is_drained = false;
             while !self.batch.is_full() {
-                let Some(Line { bytes, fate }) = inbox.take() else {
+                let Some(OutputLine { bytes, fate }) = inbox.take() else {
                     is_drained = true;
                     break;
                 };
-                let is_wanted = !matches!(&fate, Fate::Answered(answer) if answer.is_closed());
+                let is_wanted =
+                    !matches!(&fate, FailedLine::Answered(answer) if answer.is_closed());
                 if is_wanted {
-                    is_awaited |= matches!(fate, Fate::Answered(_));
+                    is_awaited |= matches!(fate, FailedLine::Answered(_));
                     self.batch.add(index, &bytes, PartKind::Line(fate));
                 }
             }
@@ -199,7 +201,7 @@ impl Writer {
             match part.kind {
                 PartKind::Note(lines) if is_written => inbox.tally.told(lines),
                 PartKind::Note(_) => {}
-                PartKind::Line(Fate::Answered(answer)) => {
+                PartKind::Line(FailedLine::Answered(answer)) => {
                     let result = if is_written {
                         if part.begin < part.end {
                             inbox.tally.wrote();
@@ -212,12 +214,12 @@ impl Writer {
                     let _ = answer.send(result);
                 }
                 PartKind::Line(_) if is_written => inbox.tally.wrote(),
-                PartKind::Line(Fate::Kept) => {
+                PartKind::Line(FailedLine::Kept) => {
                     let bytes = self.batch.bytes.get(part.begin..part.end);
                     self.kept
                         .push_back((part.inbox, bytes.unwrap_or_default().to_vec()));
                 }
-                PartKind::Line(Fate::Lost) => inbox.tally.lose(1),
+                PartKind::Line(FailedLine::Lost) => inbox.tally.lose(1),
             }
         }
         self.is_mid_line = is_torn;
@@ -252,7 +254,7 @@ impl Writer {
         // INVARIANT: callers count a line before they look at `is_asleep`, and the writer looks at the counts after it
         // has set it, all in one order: one of the two sees the other.
         self.lane.is_asleep.store(true, Ordering::SeqCst);
-        let is_idle = self.inboxes.iter().all(Inbox::is_empty) && !self.lane.is_closing();
+        let is_idle = self.inboxes.iter().all(LineReceiver::is_empty) && !self.lane.is_closing();
         if is_idle {
             thread::park();
         } else {
@@ -271,7 +273,7 @@ impl Writer {
         }
         for inbox in &self.inboxes {
             while let Some(line) = inbox.take() {
-                if !matches!(line.fate, Fate::Answered(_)) {
+                if !matches!(line.fate, FailedLine::Answered(_)) {
                     inbox.tally.lose(1);
                 }
             }
@@ -287,24 +289,24 @@ mod tests {
     use super::*;
     use crate::model::clock::{Clock, ManualClock, Timestamp};
     use crate::telemetry::output::Stream;
-    use crate::telemetry::output::queue::{self, Bounds};
+    use crate::telemetry::output::queue::{self, QueueBounds};
 
     #[test]
     fn a_loss_is_mentioned_in_time_whoever_waits_meanwhile() {
         let clock = Arc::new(ManualClock::at(Timestamp::from_secs(1_800_000_000)));
-        let lane = Lane::new("stdout", Arc::clone(&clock) as Arc<dyn Clock>);
-        let bounds = Bounds {
+        let lane = OutputLane::new("stdout", Arc::clone(&clock) as Arc<dyn Clock>);
+        let bounds = QueueBounds {
             lines_max: 100,
             bytes_max: 1 << 20,
         };
         let counters = || (Counter::default(), Counter::default());
         let (audit, first) = queue::open(Stream::Audit, bounds, &lane, counters());
         let (access, second) = queue::open(Stream::Access, bounds, &lane, counters());
-        let mut writer = Writer {
+        let mut writer = OutputWriter {
             sink: Box::new(io::sink()),
             inboxes: vec![first, second],
             lane,
-            batch: Batch::default(),
+            batch: LineBatch::default(),
             kept: VecDeque::new(),
             is_mid_line: false,
             noted: None,
@@ -312,18 +314,18 @@ mod tests {
         // More than one write takes, so that the stream is never empty.
         for _ in 0..50 {
             let bytes = vec![b'x'; BATCH_BYTES_MAX / 2];
-            access.push(Line {
+            access.push(OutputLine {
                 bytes,
-                fate: Fate::Lost,
+                fate: FailedLine::Lost,
             });
         }
         access.tally.lose(1);
         writer.gather();
         clock.advance(NOTE_EVERY);
         let (answer, _waits) = oneshot::channel();
-        audit.push(Line {
+        audit.push(OutputLine {
             bytes: b"audit\n".to_vec(),
-            fate: Fate::Answered(answer),
+            fate: FailedLine::Answered(answer),
         });
         writer.gather();
         assert_eq!(writer.batch.bytes, b"audit\n");

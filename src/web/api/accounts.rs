@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 use crate::account::register::NewPerson;
 use crate::model::access::Role;
 use crate::model::account::{Account, AccountStatus};
+use crate::model::error_code::ErrorCode;
 use crate::model::field::InvalidField;
 use crate::model::id::{AccountId, SessionId};
 use crate::store::AccountChange;
 use crate::web::answer::{Created, Json, List, NoContent};
 use crate::web::api::session::SessionAnswer;
-use crate::web::body::{JsonBody, Place, Query};
-use crate::web::caller::{Administrator, Recognised, session_of};
+use crate::web::body::{JsonBody, PathParam, Query};
+use crate::web::caller::{Administrator, RecognisedCaller, session_of};
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 use crate::web::openapi::rules::{EMAIL, PRINTED, ROLE, USERNAME};
 
 #[derive(Serialize, JsonSchema)]
@@ -67,7 +68,7 @@ impl From<Account> for AccountAnswer {
 pub(in crate::web) async fn list(
     Administrator(caller): Administrator,
     Query(query): Query<PageQuery<AccountId>>,
-) -> Result<Json<List<AccountAnswer>>, Problem> {
+) -> Result<Json<List<AccountAnswer>>, WebProblem> {
     let page = caller.accounts().list(query.after()?.as_ref()).await?;
     Ok(Json(List::page(page, AccountAnswer::from)))
 }
@@ -75,15 +76,15 @@ pub(in crate::web) async fn list(
 /// One account.
 pub(in crate::web) async fn show(
     Administrator(caller): Administrator,
-    Place(id): Place<AccountId>,
-) -> Result<Json<AccountAnswer>, Problem> {
+    PathParam(id): PathParam<AccountId>,
+) -> Result<Json<AccountAnswer>, WebProblem> {
     Ok(Json(found(&caller, &id).await?.into()))
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AccountChange")]
-pub(in crate::web) struct ChangeBody {
+pub(in crate::web) struct AccountChangeBody {
     #[schemars(extend("enum" = ["active", "disabled", null]))]
     status: Option<String>,
     is_admin: Option<bool>,
@@ -98,9 +99,9 @@ pub(in crate::web) struct ChangeBody {
 /// Changes an account.
 pub(in crate::web) async fn change(
     Administrator(caller): Administrator,
-    Place(id): Place<AccountId>,
-    JsonBody(body): JsonBody<ChangeBody>,
-) -> Result<Json<AccountAnswer>, Problem> {
+    PathParam(id): PathParam<AccountId>,
+    JsonBody(body): JsonBody<AccountChangeBody>,
+) -> Result<Json<AccountAnswer>, WebProblem> {
     let change = AccountChange {
         status: body.status.as_deref().map(status).transpose()?,
         is_admin: body.is_admin,
@@ -138,7 +139,7 @@ pub(in crate::web) struct InvitationBody {
 pub(in crate::web) async fn invite(
     Administrator(caller): Administrator,
     JsonBody(body): JsonBody<InvitationBody>,
-) -> Result<Created<AccountAnswer>, Problem> {
+) -> Result<Created<AccountAnswer>, WebProblem> {
     let person = NewPerson::parse(&body.identity, &body.username, &body.name)?;
     let roles = roles(body.roles.unwrap_or_default())?;
     let is_admin = body.is_admin.unwrap_or(false);
@@ -152,8 +153,8 @@ pub(in crate::web) async fn invite(
 /// Removes an account for ever.
 pub(in crate::web) async fn remove(
     Administrator(caller): Administrator,
-    Place(id): Place<AccountId>,
-) -> Result<NoContent, Problem> {
+    PathParam(id): PathParam<AccountId>,
+) -> Result<NoContent, WebProblem> {
     caller
         .accounts()
         .remove(&caller.call(), caller.actor(), &id)
@@ -164,9 +165,9 @@ pub(in crate::web) async fn remove(
 /// The sessions of one account.
 pub(in crate::web) async fn sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<AccountId>,
+    PathParam(id): PathParam<AccountId>,
     Query(query): Query<PageQuery<SessionId>>,
-) -> Result<Json<List<SessionAnswer>>, Problem> {
+) -> Result<Json<List<SessionAnswer>>, WebProblem> {
     let after = query.after()?;
     let account = found(&caller, &id).await?;
     let asking = session_of(&caller.identity).map(|(_, session)| session);
@@ -182,8 +183,8 @@ pub(in crate::web) async fn sessions(
 /// Ends all sessions of one account.
 pub(in crate::web) async fn end_sessions(
     Administrator(caller): Administrator,
-    Place(id): Place<AccountId>,
-) -> Result<NoContent, Problem> {
+    PathParam(id): PathParam<AccountId>,
+) -> Result<NoContent, WebProblem> {
     let account = found(&caller, &id).await?;
     caller
         .accounts()
@@ -192,9 +193,9 @@ pub(in crate::web) async fn end_sessions(
     Ok(NoContent)
 }
 
-async fn found(caller: &Recognised, id: &AccountId) -> Result<Account, Problem> {
+async fn found(caller: &RecognisedCaller, id: &AccountId) -> Result<Account, WebProblem> {
     let found = caller.accounts().account_by_id(id).await?;
-    found.ok_or_else(|| Kind::NotFound.into())
+    found.ok_or_else(|| ErrorCode::NotFound.into())
 }
 
 fn status(text: &str) -> Result<AccountStatus, InvalidField> {

@@ -12,14 +12,15 @@ use crate::auth::grant::Stop;
 use crate::model::access::Scope;
 use crate::model::clock::Timestamp;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::field_value::exactly_one;
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::Json;
 use crate::web::body::OAuthForm;
-use crate::web::caller::{Anybody, own_view};
-use crate::web::error::{Kind, OAuthProblem};
+use crate::web::caller::{AnyRequest, own_view};
+use crate::web::error::OAuthProblem;
 
 /// What a token says. All but `active` is there for active tokens only.
 #[derive(Default, Serialize, JsonSchema)]
@@ -27,12 +28,12 @@ use crate::web::error::{Kind, OAuthProblem};
 pub(in crate::web) struct IntrospectionAnswer {
     active: bool,
     #[serde(flatten)]
-    known: Option<Known>,
+    known: Option<ActiveToken>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KnownToken")]
-struct Known {
+struct ActiveToken {
     sub: String,
     scope: String,
     roles: Vec<String>,
@@ -49,7 +50,7 @@ struct Known {
 
 /// Says what a token or API key is worth: exactly `{"active": false}` for all that the caller may not know.
 pub(in crate::web) async fn introspect(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     headers: HeaderMap,
     form: OAuthForm,
 ) -> Result<Json<IntrospectionAnswer>, OAuthProblem> {
@@ -65,7 +66,7 @@ pub(in crate::web) async fn introspect(
         return Err(DenyReason::PasswordMustChange.into());
     }
     if caller.own_uid().is_none() {
-        return Err(Kind::LoginNeeded.into());
+        return Err(ErrorCode::LoginNeeded.into());
     }
     let token = form.one("token")?;
     let Some(as_sent) = as_headers(token) else {
@@ -98,7 +99,7 @@ fn may_know(caller: &Identity, asked: &Identity) -> bool {
     }
 }
 
-fn known(scope: &RequestScope, asked: &Identity) -> Known {
+fn known(scope: &RequestScope, asked: &Identity) -> ActiveToken {
     let config = &scope.snapshot.config;
     let iss = match &asked.principal {
         Principal::Own { .. } => {
@@ -113,7 +114,7 @@ fn known(scope: &RequestScope, asked: &Identity) -> Known {
     };
     let scopes: Vec<&str> = asked.scopes.iter().map(Scope::as_str).collect();
     let accounts = &scope.snapshot.accounts;
-    Known {
+    ActiveToken {
         sub: asked.subject().to_owned(),
         scope: scopes.join(" "),
         roles: accounts.roles_of_caller(asked, &RoleFilter::default()),

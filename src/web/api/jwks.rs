@@ -4,10 +4,10 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::web::answer::text;
-use crate::web::caller::Anybody;
+use crate::web::caller::AnyRequest;
 
 /// The public keys of access tokens and of assertions (RFC 7517).
-pub(in crate::web) async fn show(Anybody(scope): Anybody) -> Response {
+pub(in crate::web) async fn show(AnyRequest(scope): AnyRequest) -> Response {
     let services = &scope.snapshot.services;
     let rings = [&services.signing, &services.assertion_keys];
     let keys: Vec<_> = rings.iter().flat_map(|ring| ring.public_keys()).collect();

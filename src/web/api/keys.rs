@@ -8,13 +8,14 @@ use crate::account::api_keys::{IssuedKey, OVERLAP_S_MAX};
 use crate::account::key_terms::KeyRefusal;
 use crate::model::api_key::{ApiKey, KeyPatch, NewKey, ShownKey};
 use crate::model::clock::Timestamp;
+use crate::model::error_code::ErrorCode;
 use crate::model::field::{Checked, FieldChange};
 use crate::model::id::KeyId;
 use crate::web::answer::{Created, Json, List, NoContent};
-use crate::web::body::{JsonBody, JsonOrNothing, Place, Query};
+use crate::web::body::{JsonBody, JsonOrNothing, PathParam, Query};
 use crate::web::caller::OwnLogin;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::error::{Refused, WebProblem};
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -45,9 +46,9 @@ pub(in crate::web) async fn create(
 /// Changes one of one's own keys.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<KeyId>,
+    PathParam(id): PathParam<KeyId>,
     JsonBody(patch): JsonBody<KeyPatch>,
-) -> Result<Json<ShownKey>, Problem> {
+) -> Result<Json<ShownKey>, WebProblem> {
     if let FieldChange::Set(expires) = &patch.expires {
         expires.get()?;
     }
@@ -62,9 +63,9 @@ pub(in crate::web) async fn change(
 /// Makes another secret for one of one's own keys, shown in this answer only.
 pub(in crate::web) async fn rotate(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<KeyId>,
+    PathParam(id): PathParam<KeyId>,
     JsonOrNothing(body): JsonOrNothing<RotateBody>,
-) -> Result<Json<ShownKey>, Problem> {
+) -> Result<Json<ShownKey>, WebProblem> {
     let overlap_s = body.overlap_s.unwrap_or(OVERLAP_S);
     let accounts = login.accounts();
     let issued = accounts
@@ -79,7 +80,7 @@ fn with_secret(issued: IssuedKey, used: Option<Timestamp>) -> ShownKey {
     ShownKey::new(issued.key, Some(shown), used)
 }
 
-async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp>, Problem> {
+async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp>, WebProblem> {
     let used = accounts.keys_used(std::slice::from_ref(key)).await?;
     Ok(used.into_iter().next().flatten())
 }
@@ -88,7 +89,7 @@ async fn last_used(accounts: &Accounts, key: &ApiKey) -> Result<Option<Timestamp
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
     Query(query): Query<PageQuery<KeyId>>,
-) -> Result<Json<List<ShownKey>>, Problem> {
+) -> Result<Json<List<ShownKey>>, WebProblem> {
     let after = query.after()?;
     let accounts = login.accounts();
     let page = accounts
@@ -103,10 +104,10 @@ pub(in crate::web) async fn list(
 /// One of one's own keys.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<KeyId>,
-) -> Result<Json<ShownKey>, Problem> {
+    PathParam(id): PathParam<KeyId>,
+) -> Result<Json<ShownKey>, WebProblem> {
     let found = login.accounts().api_key(&login.account.uid, &id).await?;
-    let key = found.ok_or(Kind::NotFound)?;
+    let key = found.ok_or(ErrorCode::NotFound)?;
     let used = last_used(login.accounts(), &key).await?;
     Ok(Json(ShownKey::new(key, None, used)))
 }
@@ -114,8 +115,8 @@ pub(in crate::web) async fn show(
 /// Revokes one of one's own keys.
 pub(in crate::web) async fn revoke(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<KeyId>,
-) -> Result<NoContent, Problem> {
+    PathParam(id): PathParam<KeyId>,
+) -> Result<NoContent, WebProblem> {
     let uid = &login.account.uid;
     login
         .accounts()

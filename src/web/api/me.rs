@@ -10,14 +10,15 @@ use crate::account::me::{ConfirmRefusal, MeRefusal, OwnChange};
 use crate::account::roles::RoleFilter;
 use crate::config::Registration;
 use crate::model::access::Scope;
+use crate::model::error_code::ErrorCode;
 use crate::model::identity::{Identity, Principal};
 use crate::model::secret::Secret;
 use crate::web::answer::{Json, List};
 use crate::web::api::password::PasswordAnswer;
 use crate::web::api::session::PASSWORD_METHOD;
 use crate::web::body::JsonBody;
-use crate::web::caller::{Anybody, OwnLogin, Recognised, call};
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::caller::{AnyRequest, OwnLogin, RecognisedCaller, call};
+use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::rules::{EMAIL, PRINTED};
 use crate::web::pace::even_out;
 
@@ -38,7 +39,7 @@ pub(in crate::web) struct MeAnswer {
 }
 
 /// Who the caller is, as recognised for this request. A foreign identity has no account here.
-pub(in crate::web) async fn show(caller: Recognised) -> Json<MeAnswer> {
+pub(in crate::web) async fn show(caller: RecognisedCaller) -> Json<MeAnswer> {
     Json(answer(caller.accounts(), &caller.identity))
 }
 
@@ -63,7 +64,7 @@ fn answer(accounts: &Accounts, identity: &Identity) -> MeAnswer {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "MeChange")]
-pub(in crate::web) struct ChangeBody {
+pub(in crate::web) struct OwnChangeBody {
     /// What the person is called: 1 to 128 characters, none of them a control character.
     #[schemars(length(min = 1, max = 128), regex(pattern = PRINTED))]
     name: Option<String>,
@@ -78,7 +79,7 @@ pub(in crate::web) struct ChangeBody {
 /// not somebody has the address.
 pub(in crate::web) async fn change(
     OwnLogin(login): OwnLogin,
-    JsonBody(body): JsonBody<ChangeBody>,
+    JsonBody(body): JsonBody<OwnChangeBody>,
 ) -> Result<Json<MeAnswer>, Refused<MeRefusal>> {
     let clock = &login.scope.snapshot.services.clock;
     let started = clock.elapsed();
@@ -87,7 +88,7 @@ pub(in crate::web) async fn change(
         (None, None) if body.name.is_some() => None,
         _ => {
             let detail = "name, or identity with password";
-            return Err(Problem::because(Kind::BodyMalformed, detail).into());
+            return Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into());
         }
     };
     let is_mailed = identity.is_some();
@@ -112,7 +113,7 @@ pub(in crate::web) struct IdentityBody {
 
 /// Makes the address count that a token was mailed to. The token is enough: the mail may be read elsewhere.
 pub(in crate::web) async fn confirm_identity(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<IdentityBody>,
 ) -> Result<Json<PasswordAnswer>, Refused<ConfirmRefusal>> {
     let accounts = &scope.snapshot.accounts;
@@ -144,7 +145,7 @@ pub(in crate::web) struct MethodsAnswer {
 }
 
 /// Which ways to log in and register are open.
-pub(in crate::web) async fn methods(Anybody(scope): Anybody) -> Json<MethodsAnswer> {
+pub(in crate::web) async fn methods(AnyRequest(scope): AnyRequest) -> Json<MethodsAnswer> {
     let settings = scope.snapshot.accounts.settings();
     Json(MethodsAnswer {
         methods: List::whole(vec![MethodAnswer {

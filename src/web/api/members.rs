@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::members::{MemberRefusal, Resource};
 use crate::model::access::{Name, ResourceId};
+use crate::model::error_code::ErrorCode;
 use crate::model::id::UserId;
 use crate::web::answer::{Json, List, NoContent};
-use crate::web::body::{JsonBody, Place, Query};
-use crate::web::caller::{MemberCaller, Recognised};
+use crate::web::body::{JsonBody, PathParam, Query};
+use crate::web::caller::{MemberCaller, RecognisedCaller};
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::error::{Refused, WebProblem};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,9 +31,9 @@ pub(in crate::web) struct MemberAnswer {
 /// One page of the members of a resource.
 pub(in crate::web) async fn list(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id)): Place<(Name, ResourceId)>,
+    PathParam((kind, id)): PathParam<(Name, ResourceId)>,
     Query(query): Query<PageQuery<UserId>>,
-) -> Result<Json<List<MemberAnswer>>, Problem> {
+) -> Result<Json<List<MemberAnswer>>, WebProblem> {
     let resource = resource(&caller, &kind, &id)?;
     let after = query.after()?;
     let found = caller
@@ -48,8 +49,8 @@ pub(in crate::web) async fn list(
 /// One member.
 pub(in crate::web) async fn show(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
-) -> Result<Json<MemberAnswer>, Problem> {
+    PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
+) -> Result<Json<MemberAnswer>, WebProblem> {
     let resource = resource(&caller, &kind, &id)?;
     let accounts = caller.accounts();
     let level = accounts.member(caller.actor(), &resource, &uid).await?;
@@ -62,7 +63,7 @@ pub(in crate::web) async fn show(
 /// Sets a level.
 pub(in crate::web) async fn set(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
+    PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
     JsonBody(body): JsonBody<LevelBody>,
 ) -> Result<Json<MemberAnswer>, Refused<MemberRefusal>> {
     let resource = resource(&caller, &kind, &id)?;
@@ -80,8 +81,8 @@ pub(in crate::web) async fn set(
 /// Ends a membership.
 pub(in crate::web) async fn end(
     MemberCaller(caller): MemberCaller,
-    Place((kind, id, uid)): Place<(Name, ResourceId, UserId)>,
-) -> Result<NoContent, Problem> {
+    PathParam((kind, id, uid)): PathParam<(Name, ResourceId, UserId)>,
+) -> Result<NoContent, WebProblem> {
     let resource = resource(&caller, &kind, &id)?;
     caller
         .accounts()
@@ -90,7 +91,11 @@ pub(in crate::web) async fn end(
     Ok(NoContent)
 }
 
-fn resource(caller: &Recognised, kind: &Name, id: &ResourceId) -> Result<Resource, Problem> {
+fn resource(
+    caller: &RecognisedCaller,
+    kind: &Name,
+    id: &ResourceId,
+) -> Result<Resource, WebProblem> {
     let found = caller.accounts().resource(kind.as_str(), id.as_str());
-    found.ok_or_else(|| Kind::NotFound.into())
+    found.ok_or_else(|| ErrorCode::NotFound.into())
 }

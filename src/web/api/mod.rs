@@ -12,9 +12,10 @@ pub(in crate::web) mod roles;
 pub(in crate::web) mod session;
 pub(in crate::web) mod settings;
 
-use crate::web::error::{Kind, Problem};
+use crate::model::error_code::ErrorCode;
+use crate::web::error::WebProblem;
 
 /// Whatever path is not ours.
-pub(in crate::web) async fn not_found() -> Problem {
-    Kind::NotFound.into()
+pub(in crate::web) async fn not_found() -> WebProblem {
+    ErrorCode::NotFound.into()
 }

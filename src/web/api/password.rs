@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::account::halt::NotFound;
 use crate::account::password::{PasswordRefusal, WantedPassword};
 use crate::model::account::Account;
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, Json, MessageAnswer};
 use crate::web::body::JsonBody;
-use crate::web::caller::{Anybody, LoginLater, call};
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::caller::{AnyRequest, DeferredLogin, call};
+use crate::web::error::{Refused, WebProblem};
 use crate::web::pace::even_out;
 
 #[derive(Deserialize, JsonSchema)]
@@ -52,8 +53,8 @@ impl From<Account> for PasswordAnswer {
 
 /// Sets a password, by a mailed token or by the old password and a login.
 pub(in crate::web) async fn set(
-    Anybody(scope): Anybody,
-    later: LoginLater,
+    AnyRequest(scope): AnyRequest,
+    later: DeferredLogin,
     JsonBody(body): JsonBody<PasswordBody>,
 ) -> Result<Json<PasswordAnswer>, Refused<PasswordRefusal>> {
     let wanted = WantedPassword {
@@ -74,7 +75,7 @@ pub(in crate::web) async fn set(
             let login = later.login().await?;
             let own = &login.account.uid;
             if body.uid.is_some_and(|uid| uid != own.as_str()) {
-                return Err(Kind::NotFound.into());
+                return Err(ErrorCode::NotFound.into());
             }
             let who = (own, &login.session);
             login
@@ -84,7 +85,7 @@ pub(in crate::web) async fn set(
         }
         _ => {
             let detail = "one of reset_token and old_password";
-            return Err(Problem::because(Kind::BodyMalformed, detail).into());
+            return Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into());
         }
     };
     Ok(Json(account.into()))
@@ -108,18 +109,18 @@ pub(in crate::web) const ACCEPTED: &str =
 /// Mails a reset token, if there is somebody to mail it to: 202 in any case, at the same time, unless
 /// `account.reveal_existing` is set.
 pub(in crate::web) async fn forgot(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<ForgotBody>,
 ) -> Result<Accepted<MessageAnswer>, Refused<NotFound>> {
     if body
         .template
         .is_some_and(|template| template != "password_reset")
     {
-        return Err(Kind::TemplateUnknown.into());
+        return Err(ErrorCode::TemplateUnknown.into());
     }
     let ((Some(name), None) | (None, Some(name))) = (body.identity, body.username) else {
         let detail = "one of identity and username";
-        return Err(Problem::because(Kind::BodyMalformed, detail).into());
+        return Err(WebProblem::because(ErrorCode::BodyMalformed, detail).into());
     };
     reset_requested(&scope, &name).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
@@ -129,7 +130,7 @@ pub(in crate::web) async fn forgot(
 pub(in crate::web) async fn reset_requested(
     scope: &RequestScope,
     name: &str,
-) -> Result<(), Problem> {
+) -> Result<(), WebProblem> {
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     let accounts = &scope.snapshot.accounts;

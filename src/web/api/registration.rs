@@ -4,11 +4,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::account::register::{NewPerson, RegisterRefusal};
+use crate::model::error_code::ErrorCode;
 use crate::snapshot::RequestScope;
 use crate::web::answer::{Accepted, MessageAnswer};
 use crate::web::body::JsonBody;
-use crate::web::caller::{Anybody, call};
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::caller::{AnyRequest, call};
+use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::rules::{EMAIL, PRINTED, USERNAME};
 use crate::web::pace::even_out;
 
@@ -36,14 +37,14 @@ pub(in crate::web) const ACCEPTED: &str =
 
 /// Registers somebody: 202 whether or not the name or the address is taken, unless `account.reveal_existing` is set.
 pub(in crate::web) async fn register(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<RegisterBody>,
 ) -> Result<Accepted<MessageAnswer>, Refused<RegisterRefusal>> {
     if body
         .template
         .is_some_and(|template| template != "confirm_new")
     {
-        return Err(Kind::TemplateUnknown.into());
+        return Err(ErrorCode::TemplateUnknown.into());
     }
     registered(&scope, &body.identity, &body.username, &body.name).await?;
     Ok(Accepted(MessageAnswer { message: ACCEPTED }))
@@ -55,7 +56,7 @@ pub(in crate::web) async fn registered(
     identity: &str,
     username: &str,
     name: &str,
-) -> Result<(), Problem> {
+) -> Result<(), WebProblem> {
     let clock = &scope.snapshot.services.clock;
     let started = clock.elapsed();
     let person = NewPerson::parse(identity, username, name)?;

@@ -8,13 +8,14 @@ use crate::account::roles::RoleFilter;
 use crate::model::access::{Name, ResourceId};
 use crate::model::bucket::retry_after_s;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::field::InvalidField;
 use crate::model::id::UserId;
-use crate::role_source::Reading;
+use crate::role_source::CacheUse;
 use crate::web::answer::Json;
 use crate::web::body::{JsonBody, Query};
 use crate::web::caller::{AnyCaller, LastIdentity};
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 use crate::web::openapi::rules::{NAME, RESOURCE_ID, UID};
 
 #[derive(Deserialize, JsonSchema)]
@@ -41,7 +42,7 @@ pub(in crate::web) struct RolesAnswer {
 pub(in crate::web) async fn show(
     AnyCaller(caller): AnyCaller,
     Query(query): Query<RolesQuery>,
-) -> Result<Json<RolesAnswer>, Problem> {
+) -> Result<Json<RolesAnswer>, WebProblem> {
     let filter = checked(query.resource, query.id)?;
     let is_self = query
         .uid
@@ -61,9 +62,9 @@ pub(in crate::web) async fn show(
         return Err(DenyReason::RoleMissing.into());
     }
     let uid = UserId::parse(query.uid.as_deref().unwrap_or_default());
-    let uid = uid.map_err(|_| Kind::NotFound)?;
+    let uid = uid.map_err(|_| ErrorCode::NotFound)?;
     let found = caller.accounts().roles_of_account(&uid, &filter).await?;
-    let roles = found.ok_or(Kind::NotFound)?;
+    let roles = found.ok_or(ErrorCode::NotFound)?;
     Ok(Json(RolesAnswer { roles }))
 }
 
@@ -94,7 +95,7 @@ pub(in crate::web) async fn refresh(
     LastIdentity(before): LastIdentity,
     AnyCaller(caller): AnyCaller,
     JsonBody(body): JsonBody<RefreshBody>,
-) -> Result<Json<RefreshAnswer>, Problem> {
+) -> Result<Json<RefreshAnswer>, WebProblem> {
     let accounts = caller.accounts();
     checked(Some(body.resource.clone()), Some(body.id.clone()))?;
     let Some(resource) = accounts.declared_resource(&body.resource, &body.id) else {
@@ -106,10 +107,10 @@ pub(in crate::web) async fn refresh(
     };
     let reading = if body.force {
         let counted = accounts.count_forced(&caller.identity);
-        counted.map_err(|wait| Problem::wait(retry_after_s(wait)))?;
-        Reading::Forced
+        counted.map_err(|wait| WebProblem::wait(retry_after_s(wait)))?;
+        CacheUse::Forced
     } else {
-        Reading::Cached
+        CacheUse::Cached
     };
     let refreshed = accounts
         .refresh_roles(&caller.identity, before.as_deref(), &resource, reading)

@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::login::LoginRefusal;
 use crate::model::account::Session;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::SessionId;
 use crate::model::identity::AuthnMethod;
 use crate::model::secret::Secret;
 use crate::web::answer::{Json, List, NoContent};
-use crate::web::body::{JsonBody, OAuthForm, Place, Query};
-use crate::web::caller::{AnyLogin, Anybody, OwnLogin, call};
+use crate::web::body::{JsonBody, OAuthForm, PathParam, Query};
+use crate::web::caller::{AnyLogin, AnyRequest, OwnLogin, call};
 use crate::web::cookie;
 use crate::web::cursor::PageQuery;
-use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
+use crate::web::error::{OAuthProblem, Refused, WebProblem};
 
 /// The one way to log in that there is.
 pub(in crate::web) const PASSWORD_METHOD: &str = "password";
@@ -56,11 +57,11 @@ pub(in crate::web) struct LoginAnswer {
 
 /// Logs in by name or address and password.
 pub(in crate::web) async fn log_in(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<Json<LoginAnswer>, Refused<LoginRefusal>> {
     if body.method.is_some_and(|method| method != PASSWORD_METHOD) {
-        return Err(Kind::MethodUnknown.into());
+        return Err(ErrorCode::MethodUnknown.into());
     }
     let accounts = &scope.snapshot.accounts;
     let opened = accounts
@@ -96,7 +97,7 @@ pub(in crate::web) struct TokenAnswer {
 
 /// Refreshes (RFC 6749 section 6).
 pub(in crate::web) async fn refresh(
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     form: OAuthForm,
 ) -> Result<Json<TokenAnswer>, OAuthProblem> {
     if form.one("grant_type")? != "refresh_token" {
@@ -122,7 +123,7 @@ pub(in crate::web) async fn refresh(
 }
 
 /// Ends the session of the login that asks.
-pub(in crate::web) async fn log_out(login: AnyLogin) -> Result<Response, Problem> {
+pub(in crate::web) async fn log_out(login: AnyLogin) -> Result<Response, WebProblem> {
     login
         .accounts()
         .log_out(&login.call(), &login.account.uid, &login.session)
@@ -165,7 +166,7 @@ impl SessionAnswer {
 pub(in crate::web) async fn list(
     OwnLogin(login): OwnLogin,
     Query(query): Query<PageQuery<SessionId>>,
-) -> Result<Json<List<SessionAnswer>>, Problem> {
+) -> Result<Json<List<SessionAnswer>>, WebProblem> {
     let after = query.after()?;
     let page = login
         .accounts()
@@ -179,18 +180,18 @@ pub(in crate::web) async fn list(
 /// One of one's own sessions.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<SessionId>,
-) -> Result<Json<SessionAnswer>, Problem> {
+    PathParam(id): PathParam<SessionId>,
+) -> Result<Json<SessionAnswer>, WebProblem> {
     let found = login.accounts().session(&login.account.uid, &id).await?;
-    let session = found.ok_or(Kind::NotFound)?;
+    let session = found.ok_or(ErrorCode::NotFound)?;
     Ok(Json(SessionAnswer::new(session, Some(&login.session))))
 }
 
 /// Ends one of one's own sessions.
 pub(in crate::web) async fn end(
     OwnLogin(login): OwnLogin,
-    Place(id): Place<SessionId>,
-) -> Result<NoContent, Problem> {
+    PathParam(id): PathParam<SessionId>,
+) -> Result<NoContent, WebProblem> {
     let uid = &login.account.uid;
     login
         .accounts()
@@ -200,7 +201,7 @@ pub(in crate::web) async fn end(
 }
 
 /// Ends all of one's own sessions, the one that asks included.
-pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<NoContent, Problem> {
+pub(in crate::web) async fn end_all(OwnLogin(login): OwnLogin) -> Result<NoContent, WebProblem> {
     login
         .accounts()
         .end_all_sessions(&login.call(), &login.account.uid)

@@ -3,12 +3,13 @@
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::account::settings::{Document, InvalidDocument, SettingsRefusal};
+use crate::account::settings::{InvalidDocument, SettingsDocument, SettingsRefusal};
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::web::answer::text;
-use crate::web::body::{JsonText, Place};
+use crate::web::body::{JsonText, PathParam};
 use crate::web::caller::OwnLogin;
-use crate::web::error::{Kind, Problem, Refused};
+use crate::web::error::{Refused, WebProblem};
 use crate::web::openapi::{JSON, Parameter};
 
 /// What a caller calls a settings document: `global`, or the id of their own. Any other name is not found.
@@ -23,24 +24,26 @@ impl Parameter for SettingsName {
 /// A document as it stands.
 pub(in crate::web) async fn show(
     OwnLogin(login): OwnLogin,
-    Place(SettingsName(name)): Place<SettingsName>,
-) -> Result<Response, Problem> {
+    PathParam(SettingsName(name)): PathParam<SettingsName>,
+) -> Result<Response, WebProblem> {
     let found = login
         .accounts()
         .settings_document(&login.account, &name)
         .await?;
-    Ok(text(JSON, found.ok_or(Kind::NotFound)?))
+    Ok(text(JSON, found.ok_or(ErrorCode::NotFound)?))
 }
 
 /// Writes a document in place of the one before; the answer is the document.
 pub(in crate::web) async fn put(
     OwnLogin(login): OwnLogin,
-    Place(SettingsName(name)): Place<SettingsName>,
+    PathParam(SettingsName(name)): PathParam<SettingsName>,
     JsonText(bytes): JsonText,
 ) -> Result<Response, Refused<SettingsRefusal>> {
-    let document = Document::parse(&bytes).map_err(|invalid| match invalid {
+    let document = SettingsDocument::parse(&bytes).map_err(|invalid| match invalid {
         InvalidDocument::TooLong => DenyReason::BodyTooLarge.into(),
-        InvalidDocument::NoObject => Problem::because(Kind::BodyMalformed, "not a JSON object"),
+        InvalidDocument::NoObject => {
+            WebProblem::because(ErrorCode::BodyMalformed, "not a JSON object")
+        }
     })?;
     let written = document.as_str().to_owned();
     let caller = (login.account.as_ref(), login.identity.as_ref());

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::web::api::{accounts, keys, members};
 use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     account_example, key_example, list_example, session_example,
 };
-use crate::web::error::Kind;
 use crate::web::openapi::about;
 
 const KEYS: &str = "API keys";
@@ -36,7 +36,7 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
         )
         .takes(json!({ "name": "first" }))
         .gives(201, shown_once.clone())
-        .refuses(&[Kind::HashingBusy]),
+        .refuses(&[ErrorCode::HashingBusy]),
     )
     .get(
         "/apikeys/{id}",
@@ -51,11 +51,11 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
             .takes(json!({ "name": "second", "expires": null }))
             .gives(200, key_example())
             .refuses(&[
-                Kind::ValueInvalid,
-                Kind::ScopeUnknown,
+                ErrorCode::ValueInvalid,
+                ErrorCode::ScopeUnknown,
                 DenyReason::ScopeMissing.into(),
-                Kind::AccountChanged,
-                Kind::HashingBusy,
+                ErrorCode::AccountChanged,
+                ErrorCode::HashingBusy,
             ]),
     )
     .delete(
@@ -73,7 +73,7 @@ pub(in crate::web::endpoints) fn api_keys(api: Api) -> Api {
         )
         .takes(json!({ "overlap_s": 3600 }))
         .gives(200, shown_once)
-        .refuses(&[Kind::ValueInvalid, Kind::AccountChanged]),
+        .refuses(&[ErrorCode::ValueInvalid, ErrorCode::AccountChanged]),
     )
 }
 
@@ -101,17 +101,17 @@ pub(in crate::web::endpoints) fn memberships(api: Api) -> Api {
     .delete(
         "/members/{resource}/{id}/{uid}",
         members::end,
-        about(MEMBERS, "removeMember", "Ends a membership").refuses(&[Kind::MembershipChanged]),
+        about(MEMBERS, "removeMember", "Ends a membership").refuses(&[ErrorCode::MembershipChanged]),
     )
 }
 
 pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
     let refused = [
-        Kind::OwnAccount,
-        Kind::AccountPending,
-        Kind::AccountChanged,
-        Kind::RoleReserved,
-        Kind::ValueInvalid,
+        ErrorCode::OwnAccount,
+        ErrorCode::AccountPending,
+        ErrorCode::AccountChanged,
+        ErrorCode::RoleReserved,
+        ErrorCode::ValueInvalid,
     ];
     api.get(
         "/accounts",
@@ -126,7 +126,7 @@ pub(in crate::web::endpoints) fn administration(api: Api) -> Api {
             .takes(json!({ "identity": "anna@example.org", "username": "anna", "name": "Anna", "roles": ["editor"] }))
             .gives(201, account_example())
             .refuses(&[
-                Kind::ValueInvalid, Kind::RoleReserved, Kind::UsernameTaken, Kind::IdentityTaken, Kind::AccountChanged,
+                ErrorCode::ValueInvalid, ErrorCode::RoleReserved, ErrorCode::UsernameTaken, ErrorCode::IdentityTaken, ErrorCode::AccountChanged,
             ]),
     )
     .get("/accounts/{account_id}", accounts::show, about(ACCOUNTS, "getAccount", "One account").gives(200, account_example()))

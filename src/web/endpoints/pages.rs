@@ -4,9 +4,9 @@ use serde_json::json;
 
 use crate::config::JWKS_PATH;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::web::api::jwks;
 use crate::web::endpoints::Api;
-use crate::web::error::Kind;
 use crate::web::openapi::{self, COOKIE, JSON, Operation, about};
 use crate::web::portal;
 
@@ -27,14 +27,14 @@ pub(in crate::web::endpoints) fn pages(api: Api) -> Api {
                  `reset_sent`.",
             )
             .shows_page()
-            .refuses(&[DenyReason::RateLimited.into(), Kind::StoreUnavailable]),
+            .refuses(&[DenyReason::RateLimited.into(), ErrorCode::StoreUnavailable]),
     )
     .get(
         "/register",
         portal::start::show_register,
         about(PAGES, "showRegisterPage", "The page to register on")
             .shows_page()
-            .refuses(&[Kind::RegistrationClosed])
+            .refuses(&[ErrorCode::RegistrationClosed])
             .refuses_on_page(&[403]),
     )
     .get(
@@ -65,13 +65,13 @@ fn links(api: Api) -> Api {
         token(about(PAGES, id, summary))
             .answers(303, "Done; the browser is led to the login page.", None)
             .refuses(&[
-                Kind::TokenInvalid,
-                Kind::PasswordMismatch,
-                Kind::PasswordRefused,
-                Kind::AccountChanged,
-                Kind::StoreUnavailable,
-                Kind::HashingBusy,
-                Kind::LimitsFull,
+                ErrorCode::TokenInvalid,
+                ErrorCode::PasswordMismatch,
+                ErrorCode::PasswordRefused,
+                ErrorCode::AccountChanged,
+                ErrorCode::StoreUnavailable,
+                ErrorCode::HashingBusy,
+                ErrorCode::LimitsFull,
             ])
             .refuses_on_page(&[400, 409, 422, 503])
     };
@@ -81,7 +81,7 @@ fn links(api: Api) -> Api {
         token(about(PAGES, "showConfirmPage", "The page that ends a registration, or makes a new address count"))
             .more("It consumes nothing.")
             .shows_page()
-            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
+            .refuses(&[ErrorCode::TokenInvalid, ErrorCode::StoreUnavailable])
             .refuses_on_page(&[400]),
     )
     .post(
@@ -97,7 +97,7 @@ fn links(api: Api) -> Api {
         token(about(PAGES, "showResetPage", "The page that replaces a forgotten password"))
             .more("It consumes nothing.")
             .shows_page()
-            .refuses(&[Kind::TokenInvalid, Kind::StoreUnavailable])
+            .refuses(&[ErrorCode::TokenInvalid, ErrorCode::StoreUnavailable])
             .refuses_on_page(&[400]),
     )
     .post(
@@ -123,14 +123,14 @@ fn change_of_password() -> Operation {
     )
     .recognises()
     .refuses(&[
-        Kind::LoginNeeded,
-        Kind::PasswordWrong,
-        Kind::PasswordMismatch,
-        Kind::PasswordRefused,
-        Kind::AccountChanged,
-        Kind::LoginLimited,
-        Kind::HashingBusy,
-        Kind::LimitsFull,
+        ErrorCode::LoginNeeded,
+        ErrorCode::PasswordWrong,
+        ErrorCode::PasswordMismatch,
+        ErrorCode::PasswordRefused,
+        ErrorCode::AccountChanged,
+        ErrorCode::LoginLimited,
+        ErrorCode::HashingBusy,
+        ErrorCode::LimitsFull,
     ])
     .refuses_on_page(&[403, 409, 422, 429, 503])
 }

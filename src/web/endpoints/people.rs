@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::web::api::{introspect, me, password, registration, roles, session, settings};
 use crate::web::endpoints::Api;
 use crate::web::endpoints::examples::{
     JWT, list_example, login_example, me_example, person_example, session_example,
 };
-use crate::web::error::{Kind, OAuthProblem};
+use crate::web::error::OAuthProblem;
 use crate::web::json_or_form::json_or_form;
 use crate::web::openapi::{API_KEY, BASIC, BEARER, COOKIE, JSON, Operation, about};
 use crate::web::portal::{login, start};
@@ -35,7 +36,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .gives(202, json!({ "message": registration::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[403, 409, 422, 503])
-            .refuses(&[Kind::TemplateUnknown, Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
+            .refuses(&[ErrorCode::TemplateUnknown, ErrorCode::ValueInvalid, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
     )
     .put(
         "/password",
@@ -44,7 +45,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .more("Either `reset_token`, or `old_password` with a login. Every other session of the account ends.")
             .takes(set)
             .gives(200, person_example())
-            .refuses(&[Kind::NotFound, Kind::HashingBusy, Kind::LimitsFull]),
+            .refuses(&[ErrorCode::NotFound, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
     )
     .post(
         "/forgot",
@@ -57,7 +58,7 @@ pub(in crate::web::endpoints) fn registrations(api: Api) -> Api {
             .gives(202, json!({ "message": password::ACCEPTED }))
             .answers(303, "A browser is led to the login page, which says the same.", None)
             .refuses_on_page(&[404, 503])
-            .refuses(&[Kind::TemplateUnknown, Kind::HashingBusy, Kind::LimitsFull]),
+            .refuses(&[ErrorCode::TemplateUnknown, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
     )
 }
 
@@ -77,7 +78,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
                 .answers(200, "Logged in.", None)
                 .gives(200, login_example())
                 .answers(303, "A browser is logged in, and led on.", None)
-                .refuses(&[Kind::MethodUnknown, Kind::HashingBusy, Kind::LimitsFull])
+                .refuses(&[ErrorCode::MethodUnknown, ErrorCode::HashingBusy, ErrorCode::LimitsFull])
                 .refuses_on_page(&[401, 429, 503]),
         )
         .post(
@@ -102,7 +103,7 @@ pub(in crate::web::endpoints) fn logins(api: Api) -> Api {
                     "access_token": JWT, "token_type": "Bearer", "expires_in": 900, "refresh_token": "dwr_…",
                 }))
                 .refuses_grants(&[OAuthProblem::GRANT_TYPE, OAuthProblem::REFRESH_TOKEN])
-                .refuses(&[Kind::StoreUnavailable]),
+                .refuses(&[ErrorCode::StoreUnavailable]),
         )
         .post("/introspect", introspect::introspect, introspection())
 }
@@ -120,8 +121,8 @@ fn introspection() -> Operation {
         .gives(200, json!({ "active": false }))
         .recognises()
         .refuses(&[
-            DenyReason::PasswordMustChange.into(), Kind::LoginNeeded,
-            Kind::RoleSourceUnavailable,
+            DenyReason::PasswordMustChange.into(), ErrorCode::LoginNeeded,
+            ErrorCode::RoleSourceUnavailable,
         ])
 }
 
@@ -168,7 +169,7 @@ pub(in crate::web::endpoints) fn callers(api: Api) -> Api {
             .more("`name`, or `identity` with `password`. The answer is the same whether or not somebody has the address.")
             .takes(json!({ "name": "Anna A." }))
             .gives(200, me_example())
-            .refuses(&[Kind::ValueInvalid, Kind::HashingBusy, Kind::LimitsFull]),
+            .refuses(&[ErrorCode::ValueInvalid, ErrorCode::HashingBusy, ErrorCode::LimitsFull]),
     )
     .put(
         "/me/identity",
@@ -193,7 +194,7 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
         roles::show,
         about(CALLER, "listRoles", "The caller's roles, or those of an account that an administrator names")
             .gives(200, json!({ "roles": ["user", "list-42-invitee", "list-42-member"] }))
-            .refuses(&[DenyReason::RoleMissing.into(), Kind::NotFound, Kind::RoleSourceUnavailable]),
+            .refuses(&[DenyReason::RoleMissing.into(), ErrorCode::NotFound, ErrorCode::RoleSourceUnavailable]),
     )
     .post(
         "/roles/refresh",
@@ -203,7 +204,7 @@ pub(in crate::web::endpoints) fn roles(api: Api) -> Api {
                 and is limited.")
             .takes(json!({ "resource": "list", "id": "42" }))
             .gives(200, json!({ "roles": ["list-42-invitee", "list-42-member"], "changed": true }))
-            .refuses(&[Kind::ValueInvalid, Kind::RoleSourceUnavailable]),
+            .refuses(&[ErrorCode::ValueInvalid, ErrorCode::RoleSourceUnavailable]),
     )
     .get(
         "/settings/{id}",

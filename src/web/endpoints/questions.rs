@@ -1,9 +1,9 @@
 //! What other proxies ask.
 
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::snapshot::FORWARD_AUTH_PATH;
 use crate::web::endpoints::Api;
-use crate::web::error::Kind;
 use crate::web::openapi::{API_KEY, BEARER, COOKIE, Operation, about};
 
 /// The paths at which proxies ask.
@@ -37,7 +37,7 @@ fn question() -> Operation {
             None,
         )
         .answers(302, "A browser is to be sent to the login page; to nginx that is 401 with `Location`.", None)
-        .refuses(&DenyReason::ALL.map(Kind::DeniedToProxy))
-        .refuses(&[Kind::StoreUnavailable, Kind::RoleSourceUnavailable, Kind::SigningUnavailable])
-        .refuses(&[Kind::IssuerUnavailable])
+        .refuses(&DenyReason::ALL.map(ErrorCode::DeniedToProxy))
+        .refuses(&[ErrorCode::StoreUnavailable, ErrorCode::RoleSourceUnavailable, ErrorCode::SigningUnavailable])
+        .refuses(&[ErrorCode::IssuerUnavailable])
 }

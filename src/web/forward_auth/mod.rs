@@ -9,18 +9,19 @@ mod question;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::auth::asked::{Asked, Judged, Question};
+use crate::auth::asked::{ForwardAuthQuestion, ForwardedDecision, ForwardedRequest};
 use crate::auth::grant::{Decision, Denial, Grant, Stop};
 use crate::auth::navigation::wants_page;
 use crate::auth::origin::origin_of;
 use crate::crypto::digest::is_secret;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::RequestId;
 use crate::model::refusal_fault::{ForwarderFault, RefusalFault};
-use crate::snapshot::{Refusal, Snapshot};
-use crate::web::error::{Kind, Problem};
+use crate::snapshot::{ShownRefusal, Snapshot};
+use crate::web::error::WebProblem;
 use crate::web::finish;
-use crate::web::forward_auth::question::Family;
+use crate::web::forward_auth::question::Dialect;
 use crate::web::portal::Portal;
 
 /// By which a proxy shows that it is one of ours.
@@ -31,23 +32,28 @@ const ADDED_MAX: usize = 3;
 
 /// What the asking proxy is told, before it is written in its dialect.
 #[derive(Debug)]
-pub(in crate::web) enum Told {
+pub(in crate::web) enum ForwardAuthAnswer {
     /// The request may pass, with these fields in place of its own: every identity header there is, empty where there is
     /// nothing.
     Pass(HeaderMap),
     /// A browser is to be sent to this URL instead.
-    LogIn(HeaderValue, Problem),
+    LogIn(HeaderValue, WebProblem),
     /// The request may not pass, or that cannot be told.
-    Refused(Problem),
+    Refused(WebProblem),
 }
 
 /// Decides about the request that a proxy asks about, as the proxy here would about its own.
-pub(in crate::web) async fn judge(snapshot: &Snapshot, asked: &Asked<'_>) -> (Told, Decision) {
+pub(in crate::web) async fn judge(
+    snapshot: &Snapshot,
+    asked: &ForwardedRequest<'_>,
+) -> (ForwardAuthAnswer, Decision) {
     let decision = snapshot.authorizer.decide(&asked.view()).await;
     let told = match &decision {
-        Decision::Allow(grant) => Told::Pass(identity_fields(snapshot.strip.told(), grant)),
+        Decision::Allow(grant) => {
+            ForwardAuthAnswer::Pass(identity_fields(snapshot.strip.told(), grant))
+        }
         Decision::Deny(denial) => refusal(snapshot, asked, denial),
-        Decision::Fail(cause) => Told::Refused(Stop::Fail(*cause).into()),
+        Decision::Fail(cause) => ForwardAuthAnswer::Refused(Stop::Fail(*cause).into()),
     };
     (told, decision)
 }
@@ -68,24 +74,28 @@ fn identity_fields(names: &[HeaderName], grant: &Grant) -> HeaderMap {
     fields
 }
 
-fn refusal(snapshot: &Snapshot, asked: &Asked<'_>, denial: &Denial) -> Told {
-    let problem = Problem {
+fn refusal(
+    snapshot: &Snapshot,
+    asked: &ForwardedRequest<'_>,
+    denial: &Denial,
+) -> ForwardAuthAnswer {
+    let problem = WebProblem {
         retry_after_s: denial.retry_after_s,
-        ..Kind::DeniedToProxy(denial.reason).into()
+        ..ErrorCode::DeniedToProxy(denial.reason).into()
     };
     let login = snapshot.authorizer.instead_of_behind_proxy(denial, asked);
     match login.and_then(|url| HeaderValue::from_str(&url).ok()) {
-        Some(url) => Told::LogIn(url, problem),
-        None => Told::Refused(problem),
+        Some(url) => ForwardAuthAnswer::LogIn(url, problem),
+        None => ForwardAuthAnswer::Refused(problem),
     }
 }
 
 /// Answers a proxy that asks. A person who waits behind it for a page gets one, which all but nginx hand on.
 pub(in crate::web) async fn verify(
-    question: &Question<'_>,
+    question: &ForwardAuthQuestion<'_>,
     snapshot: &Snapshot,
     (id, portal): (RequestId, &Portal),
-) -> (Response, Judged) {
+) -> (Response, ForwardedDecision) {
     let admitted = admit(snapshot, question.client.peer_is_trusted, question.headers);
     let read = match admitted {
         Ok(()) => question::read(question, snapshot).map_err(|reason| (reason, None)),
@@ -95,26 +105,29 @@ pub(in crate::web) async fn verify(
         Ok((family, asked)) => {
             let (told, decision) = judge(snapshot, &asked).await;
             let mut response = written(told, family);
-            let problem = response.extensions().get::<Problem>().cloned();
+            let problem = response.extensions().get::<WebProblem>().cloned();
             if let Some(problem) = problem.filter(|_| wants_page(&asked.method, asked.headers)) {
                 let origin = origin_of(asked.scheme, &asked.target.authority);
                 let identity = decision.identity();
-                let page = portal.refusal(&Refusal {
+                let page = portal.refusal(&ShownRefusal {
                     person: identity.and_then(|identity| identity.username()),
                     asked: (&origin, asked.target.path_and_query.as_str()),
                     ..finish::refusal(&problem, snapshot, id, asked.headers)
                 });
                 response = finish::paged(response, problem, page);
             }
-            let judged = Judged {
+            let judged = ForwardedDecision {
                 about: Some((asked.method, asked.target)),
                 decision,
             };
             (response, judged)
         }
         Err((reason, fault)) => {
-            let problem = Problem::from(Kind::DeniedToProxy(reason));
-            (problem.into_response(), Judged::unread(reason, fault))
+            let problem = WebProblem::from(ErrorCode::DeniedToProxy(reason));
+            (
+                problem.into_response(),
+                ForwardedDecision::unread(reason, fault),
+            )
         }
     }
 }
@@ -152,20 +165,20 @@ const fn unadmitted(fault: ForwarderFault) -> (DenyReason, Option<RefusalFault>)
 }
 
 /// The answer as the proxies of a family understand it.
-fn written(told: Told, family: Family) -> Response {
+fn written(told: ForwardAuthAnswer, family: Dialect) -> Response {
     match told {
         // Envoy takes no other status of success.
-        Told::Pass(fields) => (StatusCode::OK, fields).into_response(),
-        Told::LogIn(url, problem) => {
+        ForwardAuthAnswer::Pass(fields) => (StatusCode::OK, fields).into_response(),
+        ForwardAuthAnswer::LogIn(url, problem) => {
             let mut response = match family {
                 // Anything but 2xx, 401 and 403 is a failure to nginx.
-                Family::Nginx => problem.into_response(),
-                Family::Traefik | Family::Envoy => StatusCode::FOUND.into_response(),
+                Dialect::Nginx => problem.into_response(),
+                Dialect::Traefik | Dialect::Envoy => StatusCode::FOUND.into_response(),
             };
             response.headers_mut().insert(header::LOCATION, url);
             response
         }
-        Told::Refused(problem) => problem.into_response(),
+        ForwardAuthAnswer::Refused(problem) => problem.into_response(),
     }
 }
 
@@ -182,7 +195,7 @@ mod tests {
         let gateway = Gateway::start();
         let headers = HeaderMap::new();
         let target = Target::read(b"a", b"/").unwrap();
-        let question = Question {
+        let question = ForwardAuthQuestion {
             method: &http::Method::GET,
             authority: &target.authority,
             path_and_query: &target.path_and_query,

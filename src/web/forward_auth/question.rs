@@ -5,12 +5,12 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
-use crate::auth::asked::{Asked, Question};
+use crate::auth::asked::{ForwardAuthQuestion, ForwardedRequest};
 use crate::auth::client::{host_named, scheme_named};
 use crate::auth::strip::StripSet;
 use crate::auth::view::Target;
 use crate::model::deny::DenyReason;
-use crate::model::field_name::Folded;
+use crate::model::field_name::FoldedName;
 use crate::model::field_value::{RepeatedField, at_most_one};
 use crate::model::forwarding::{FORWARDED_HOST, FORWARDED_PROTO, ForwardingField, web_scheme};
 use crate::route::head::{check_method, host_of};
@@ -35,7 +35,7 @@ const DESCRIBING: [HeaderName; 7] = [
 
 /// How a proxy describes a request, and what it understands of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum Dialect {
     /// `X-Forwarded-Uri`: Traefik, Caddy and HAProxy.
     Traefik,
     /// `X-Original-URI`, or `X-Original-URL`, which is absolute.
@@ -50,9 +50,9 @@ pub(super) enum Family {
 /// [`DenyReason::ForwardMalformed`] where the proxy describes no one request; the other reasons are mistakes of its
 /// caller's.
 pub(super) fn read<'a>(
-    question: &Question<'a>,
+    question: &ForwardAuthQuestion<'a>,
     snapshot: &'a Snapshot,
-) -> Result<(Family, Asked<'a>), DenyReason> {
+) -> Result<(Dialect, ForwardedRequest<'a>), DenyReason> {
     let headers = question.headers;
     if headers
         .keys()
@@ -61,7 +61,7 @@ pub(super) fn read<'a>(
         return Err(DenyReason::ForwardMalformed);
     }
     let config = &snapshot.config;
-    let places = Places::of(question, &config.listen.auth_prefix)?;
+    let places = DescribedTargets::of(question, &config.listen.auth_prefix)?;
     let raw = places.first().filter(|_| places.are_one());
     let raw = raw.ok_or(DenyReason::ForwardMalformed)?;
     if config.limits.target_bytes_max < raw.len() {
@@ -69,7 +69,7 @@ pub(super) fn read<'a>(
     }
     let method = method(headers, places.appended.map(|_| question.method))?;
     let (scheme, authority) = origin(question, &places, &config.listen.public_url.scheme)?;
-    let asked = Asked {
+    let asked = ForwardedRequest {
         method,
         scheme,
         target: Target::read(authority.as_bytes(), raw.as_bytes())?,
@@ -83,15 +83,15 @@ pub(super) fn read<'a>(
 }
 
 /// The targets that are described, as they were written.
-struct Places<'a> {
+struct DescribedTargets<'a> {
     url: Option<&'a str>,
     uri: Option<&'a str>,
     forwarded: Option<&'a str>,
     appended: Option<&'a str>,
 }
 
-impl<'a> Places<'a> {
-    fn of(question: &Question<'a>, prefix: &str) -> Result<Self, DenyReason> {
+impl<'a> DescribedTargets<'a> {
+    fn of(question: &ForwardAuthQuestion<'a>, prefix: &str) -> Result<Self, DenyReason> {
         let headers = question.headers;
         Ok(Self {
             url: only(headers, &ORIGINAL_URL)?,
@@ -111,13 +111,13 @@ impl<'a> Places<'a> {
     }
 
     /// What the answer is written for: nginx understands the least.
-    const fn family(&self) -> Family {
+    const fn family(&self) -> Dialect {
         if self.url.is_some() || self.uri.is_some() {
-            Family::Nginx
+            Dialect::Nginx
         } else if self.forwarded.is_some() {
-            Family::Traefik
+            Dialect::Traefik
         } else {
-            Family::Envoy
+            Dialect::Envoy
         }
     }
 
@@ -157,8 +157,8 @@ impl<'a> Places<'a> {
 
 /// Scheme and host: those of an absolute URL, else those that are told beside the path, else the question's own.
 fn origin<'a>(
-    question: &Question<'a>,
-    places: &Places<'a>,
+    question: &ForwardAuthQuestion<'a>,
+    places: &DescribedTargets<'a>,
     public_scheme: &'a str,
 ) -> Result<(&'a str, &'a str), DenyReason> {
     let malformed = |_| DenyReason::ForwardMalformed;
@@ -194,9 +194,9 @@ fn origin<'a>(
 /// Whether the decision depends on a host that may be the caller's word: a proxy that describes a request by some fields
 /// need not overwrite the others. Then the host of the question itself must lead to the same route.
 fn is_host_doubtful(
-    question: &Question<'_>,
-    places: &Places<'_>,
-    asked: &Asked<'_>,
+    question: &ForwardAuthQuestion<'_>,
+    places: &DescribedTargets<'_>,
+    asked: &ForwardedRequest<'_>,
     snapshot: &Snapshot,
 ) -> bool {
     let is_told = question.headers.contains_key(FORWARDED_HOST);
@@ -214,7 +214,7 @@ fn is_host_doubtful(
 }
 
 /// What is appended to the endpoint's own path: a path from its slash on, and the query.
-fn appended<'a>(question: &Question<'a>, prefix: &str) -> Option<&'a str> {
+fn appended<'a>(question: &ForwardAuthQuestion<'a>, prefix: &str) -> Option<&'a str> {
     let asked = question.path_and_query.as_str();
     let rest = asked
         .strip_prefix(prefix)?
@@ -264,7 +264,7 @@ fn is_twin(name: &HeaderName) -> bool {
     {
         return false;
     }
-    let folded = Folded::of(name);
+    let folded = FoldedName::of(name);
     let is_alike = |known: &HeaderName| folded.whole() == Some(known.as_str().as_bytes());
     DESCRIBING.iter().any(is_alike)
 }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::problem::MEDIA_TYPE;
-use crate::web::error::Kind;
 use crate::web::openapi::operation::{
-    Answer, FORM, HTML, JSON, Operation, Row, SCHEMAS, Schemas, fields_of,
+    DocumentedAnswer, FORM, HTML, JSON, Operation, Row, SCHEMAS, Schemas, fields_of,
 };
 
 /// Stand for the names of the field and the cookie, which the configuration has.
@@ -35,11 +35,11 @@ const ANYWHERE: [DenyReason; 9] = [
 
 /// The document, complete but for two names.
 #[derive(Debug)]
-pub(in crate::web) struct Document {
+pub(in crate::web) struct ApiDocument {
     text: String,
 }
 
-impl Document {
+impl ApiDocument {
     pub(in crate::web::openapi) fn new(
         paths: BTreeMap<String, BTreeMap<&'static str, Value>>,
         schemas: Schemas,
@@ -204,8 +204,8 @@ fn responses(operation: &Operation) -> Value {
     if operation.is_oauth {
         refusals.clear();
     }
-    refusals.extend(ANYWHERE.map(|reason| Kind::from(reason).row()));
-    refusals.insert(Kind::Internal.row());
+    refusals.extend(ANYWHERE.map(|reason| ErrorCode::from(reason).row()));
+    refusals.insert(ErrorCode::Internal.row());
     let good = operation.answers.keys().copied();
     let bad = refusals.iter().map(|(status, ..)| *status);
     let oauth = operation.oauth.iter().filter(|_| operation.is_oauth);
@@ -223,7 +223,7 @@ fn responses(operation: &Operation) -> Value {
     Value::Object(responses.collect())
 }
 
-fn good_response(answer: &Answer) -> Value {
+fn good_response(answer: &DocumentedAnswer) -> Value {
     let content = answer
         .content
         .iter()

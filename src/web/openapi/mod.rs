@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::web::openapi::document::written;
 
-pub(in crate::web) use crate::web::openapi::document::Document;
+pub(in crate::web) use crate::web::openapi::document::ApiDocument;
 pub(in crate::web) use crate::web::openapi::operation::{
     API_KEY, BASIC, BEARER, COOKIE, Describe, DescribedHandler, Documented, FORM, JSON, Operation,
     Schemas, about,
@@ -127,8 +127,8 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 
     /// The router, what the document knows of answers to questions, and the document.
-    pub(in crate::web) fn finish(self) -> (Router<S>, Documented, Document) {
-        let document = Document::new(self.paths, self.schemas);
+    pub(in crate::web) fn finish(self) -> (Router<S>, Documented, ApiDocument) {
+        let document = ApiDocument::new(self.paths, self.schemas);
         (self.router, self.questions, document)
     }
 }

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use crate::account::halt::Refuses;
 use crate::model::deny::DenyReason;
-use crate::web::error::{Kind, OAuthProblem, Problem, Refused};
+use crate::model::error_code::ErrorCode;
+use crate::web::error::{OAuthProblem, Refused, WebProblem};
 
 /// The media type of JSON.
 pub(in crate::web) const JSON: &str = "application/json";
@@ -79,7 +80,7 @@ impl<T> Describe for State<T> {
     fn describe(_: &mut Operation, _: &mut Schemas) {}
 }
 
-impl<T: Describe> Describe for Result<T, Problem> {
+impl<T: Describe> Describe for Result<T, WebProblem> {
     fn describe(operation: &mut Operation, schemas: &mut Schemas) {
         T::describe(operation, schemas);
     }
@@ -90,7 +91,7 @@ impl<T: Describe, R: Refuses> Describe for Result<T, Refused<R>> {
         T::describe(operation, schemas);
         operation.refuse(R::ALL);
         // Every use case reads or writes the store.
-        operation.refuse(&[Kind::StoreUnavailable]);
+        operation.refuse(&[ErrorCode::StoreUnavailable]);
     }
 }
 
@@ -151,7 +152,7 @@ pub(in crate::web::openapi) type Row = (u16, &'static str, &'static str);
 
 /// A good answer.
 #[derive(Clone, Debug, Default)]
-pub(in crate::web::openapi) struct Answer {
+pub(in crate::web::openapi) struct DocumentedAnswer {
     pub(in crate::web::openapi) description: &'static str,
     /// Schema and example by media type.
     pub(in crate::web::openapi) content: BTreeMap<&'static str, (Value, Option<Value>)>,
@@ -173,7 +174,7 @@ pub(in crate::web) struct Operation {
     /// Schema and example by media type.
     pub(in crate::web::openapi) bodies: BTreeMap<&'static str, (Value, Option<Value>)>,
     pub(in crate::web) may_lack_body: bool,
-    pub(in crate::web::openapi) answers: BTreeMap<u16, Answer>,
+    pub(in crate::web::openapi) answers: BTreeMap<u16, DocumentedAnswer>,
     /// Refused by the handler or by what stands in its arguments.
     pub(in crate::web::openapi) refusals: BTreeSet<Row>,
     /// The same as errors of an OAuth endpoint, and what only such a one refuses.
@@ -205,7 +206,7 @@ impl Operation {
     }
 
     /// What the use case may refuse or fail with. What the handler's arguments refuse they say themselves.
-    pub(in crate::web) fn refuses(mut self, kinds: &[Kind]) -> Self {
+    pub(in crate::web) fn refuses(mut self, kinds: &[ErrorCode]) -> Self {
         self.refuse(kinds);
         self
     }
@@ -320,10 +321,10 @@ impl Operation {
         self.security.push((scheme, needs.to_vec()));
     }
 
-    pub(in crate::web) fn refuse(&mut self, kinds: &[Kind]) {
+    pub(in crate::web) fn refuse(&mut self, kinds: &[ErrorCode]) {
         self.refusals.extend(kinds.iter().map(|kind| kind.row()));
         let rows = kinds.iter().map(|kind| {
-            let problem = OAuthProblem::from(Problem::from(*kind));
+            let problem = OAuthProblem::from(WebProblem::from(*kind));
             (problem.status(), problem.code, problem.error)
         });
         self.oauth.extend(rows);
@@ -344,8 +345,8 @@ impl Operation {
                 DenyReason::SessionEnded.into(),
                 DenyReason::ApiKeyInvalid.into(),
                 DenyReason::RateLimited.into(),
-                Kind::StoreUnavailable,
-                Kind::IssuerUnavailable,
+                ErrorCode::StoreUnavailable,
+                ErrorCode::IssuerUnavailable,
             ]);
         }
         if self.recognises && changes {
@@ -353,7 +354,7 @@ impl Operation {
         }
         // A change may be refused for want of an audit trail, or be written too late for its outcome to be known.
         if changes {
-            self.refuse(&[Kind::AuditUnavailable, Kind::WriteUnknown]);
+            self.refuse(&[ErrorCode::AuditUnavailable, ErrorCode::WriteUnknown]);
         }
     }
 
@@ -380,8 +381,8 @@ impl Operation {
     /// What is refused of every body.
     pub(in crate::web) fn refuse_bodies(&mut self) {
         self.refuse(&[
-            Kind::BodyMalformed,
-            Kind::ContentType,
+            ErrorCode::BodyMalformed,
+            ErrorCode::ContentType,
             DenyReason::BodyTooLarge.into(),
         ]);
     }
@@ -413,11 +414,11 @@ impl Documented {
     fn lacks(&self, response: &Response) -> Option<String> {
         let status = response.status().as_u16();
         let extensions = response.extensions();
-        let problem = extensions.get::<Problem>();
+        let problem = extensions.get::<WebProblem>();
         let code = problem.map(|problem| problem.kind.row().1);
         let oauth = extensions.get::<OAuthProblem>();
         match code.or(oauth.map(|oauth| oauth.code)) {
-            Some(code) if code == Kind::Internal.as_str() => None,
+            Some(code) if code == ErrorCode::Internal.as_str() => None,
             Some(code) => (!self.0.contains(&(status, code))).then(|| code.to_owned()),
             None if self.0.iter().any(|(known, _)| *known == status) => None,
             None => Some(status.to_string()),

@@ -7,8 +7,8 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, header};
 
 use crate::web::answer::text;
-use crate::web::caller::Anybody;
-use crate::web::openapi::{Document, JSON};
+use crate::web::caller::AnyRequest;
+use crate::web::openapi::{ApiDocument, JSON};
 
 /// The page runs its own script and nothing else, talks to its own origin only, and never makes markup of text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'none'; \
@@ -16,8 +16,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The document, with the names that this configuration has.
 pub(in crate::web) async fn document(
-    State(document): State<Arc<Document>>,
-    Anybody(scope): Anybody,
+    State(document): State<Arc<ApiDocument>>,
+    AnyRequest(scope): AnyRequest,
 ) -> Response {
     let api_key_header = scope.snapshot.config.account.api_key_header.as_str();
     let (cookie, _) = scope.snapshot.authorizer.cookies().own();

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::model::error_code::ErrorCode;
 use crate::web::Endpoints;
 use crate::web::answer::Json;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 use crate::web::openapi::{Api, about};
 use crate::web::test_kit::Gateway;
 
@@ -163,13 +164,13 @@ async fn every_reference_leads_somewhere_and_every_operation_has_its_own_name() 
     }
 }
 
-async fn full() -> Result<Json<Vec<String>>, Problem> {
-    Err(Kind::KeyLimit.into())
+async fn full() -> Result<Json<Vec<String>>, WebProblem> {
+    Err(ErrorCode::KeyLimit.into())
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_documented_fails_where_debug_assertions_are_on() {
-    for (kinds, status) in [(vec![], 500), (vec![Kind::KeyLimit], 422)] {
+    for (kinds, status) in [(vec![], 500), (vec![ErrorCode::KeyLimit], 422)] {
         let operation = about("Test", "getFull", "Is full").refuses(&kinds);
         let endpoints = Endpoints::of("/auth", Api::new("/auth").get("/full", full, operation));
         let text = endpoints.state.document.text("x", "y");

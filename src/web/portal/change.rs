@@ -11,20 +11,21 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::account::password::WantedPassword;
 use crate::auth::grant::Stop;
-use crate::auth::return_to::Destination;
+use crate::auth::return_to::LoginDestination;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, OwnPage, call, own_view, session_of};
-use crate::web::error::{Kind, Problem};
+use crate::web::caller::{AnyRequest, OwnPage, call, own_view, session_of};
+use crate::web::error::WebProblem;
 use crate::web::portal::{
     CHANGE, Portal, destination, owes_password, parameter, password_rules, see_other, words_of,
 };
 
 #[derive(Serialize)]
-struct Filled<'a> {
+struct ChangeFields<'a> {
     /// Who is logged in.
     person: &'a str,
     must_change: bool,
@@ -35,8 +36,12 @@ struct Filled<'a> {
     back: Option<&'a str>,
 }
 
-impl<'a> Filled<'a> {
-    fn new(scope: &RequestScope, identity: &'a Identity, back: Option<&'a Destination>) -> Self {
+impl<'a> ChangeFields<'a> {
+    fn new(
+        scope: &RequestScope,
+        identity: &'a Identity,
+        back: Option<&'a LoginDestination>,
+    ) -> Self {
         Self {
             rules: password_rules(scope),
             person: identity.username().unwrap_or_default(),
@@ -50,15 +55,15 @@ impl<'a> Filled<'a> {
 /// The page that changes the password of whoever is logged in; whoever is not logs in first.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let Some(identity) = logged_in(&scope, &Method::GET, &headers).await? else {
         return to_login(&portal, back.as_ref());
     };
-    let filled = Filled::new(&scope, &identity, back.as_ref());
+    let filled = ChangeFields::new(&scope, &identity, back.as_ref());
     Ok(portal.page(CHANGE, &filled, back.as_ref()))
 }
 
@@ -81,13 +86,13 @@ pub(in crate::web) async fn change(
     OwnPage(scope): OwnPage,
     headers: HeaderMap,
     PageForm(form): PageForm<ChangeForm>,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let back = destination(&scope, form.rd);
     let found = logged_in(&scope, &Method::POST, &headers).await?;
     let Some(identity) = found else {
         return to_login(&portal, back.as_ref());
     };
-    let (account, session) = session_of(&identity).ok_or(Kind::LoginNeeded)?;
+    let (account, session) = session_of(&identity).ok_or(ErrorCode::LoginNeeded)?;
     let wanted = WantedPassword {
         new: form.new_password,
         verify: form.verify_password,
@@ -101,11 +106,11 @@ pub(in crate::web) async fn change(
         .await;
     let problem = match changed {
         Ok(_) => return lead_on(&portal, back.as_ref()),
-        Err(halt) => Problem::from(halt),
+        Err(halt) => WebProblem::from(halt),
     };
-    let filled = Filled {
+    let filled = ChangeFields {
         message: Some(words_of(&problem)),
-        ..Filled::new(&scope, &identity, back.as_ref())
+        ..ChangeFields::new(&scope, &identity, back.as_ref())
     };
     Ok(portal.page_of_problem(problem, CHANGE, &filled, back.as_ref()))
 }
@@ -115,7 +120,7 @@ async fn logged_in(
     scope: &RequestScope,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Option<Arc<Identity>>, Problem> {
+) -> Result<Option<Arc<Identity>>, WebProblem> {
     let view = own_view(scope, method, headers);
     match scope.recognise(&view).await {
         Ok(found) => Ok(found.filter(|identity| identity.method == AuthnMethod::Session)),
@@ -125,13 +130,13 @@ async fn logged_in(
 }
 
 /// To the login page, and from there to this one again.
-fn to_login(portal: &Portal, back: Option<&Destination>) -> Result<Response, Problem> {
+fn to_login(portal: &Portal, back: Option<&LoginDestination>) -> Result<Response, WebProblem> {
     let here = portal.change_path(back);
     let here: String = byte_serialize(here.as_bytes()).collect();
     see_other(&format!("{}?rd={here}", portal.login_path()))
 }
 
-fn lead_on(portal: &Portal, back: Option<&Destination>) -> Result<Response, Problem> {
+fn lead_on(portal: &Portal, back: Option<&LoginDestination>) -> Result<Response, WebProblem> {
     match back {
         Some(back) => see_other(&back.url),
         None => portal.lead_to_login("password_changed"),

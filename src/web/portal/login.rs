@@ -9,18 +9,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountError;
-use crate::account::login::Opened;
+use crate::account::login::OpenedSession;
 use crate::auth::grant::Stop;
-use crate::auth::return_to::Destination;
+use crate::auth::return_to::LoginDestination;
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::identity::{AuthnMethod, Identity};
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, OwnPage, call, own_view, session_of};
+use crate::web::caller::{AnyRequest, OwnPage, call, own_view, session_of};
 use crate::web::cookie;
-use crate::web::error::{Kind, Problem};
+use crate::web::error::WebProblem;
 use crate::web::portal::{
     LOGIN, Portal, destination, may_register, owes_password, parameter, see_other, words_of,
 };
@@ -30,7 +31,7 @@ const NAME_CHARS_MAX: usize = 254;
 
 /// What the page is filled with.
 #[derive(Default, Serialize)]
-struct Filled<'a> {
+struct LoginFields<'a> {
     /// Who is logged in.
     person: Option<&'a str>,
     must_change: bool,
@@ -51,8 +52,8 @@ struct Filled<'a> {
     back_origin: Option<&'a str>,
 }
 
-impl<'a> Filled<'a> {
-    fn new(scope: &RequestScope, back: Option<&'a Destination>) -> Self {
+impl<'a> LoginFields<'a> {
+    fn new(scope: &RequestScope, back: Option<&'a LoginDestination>) -> Self {
         Self {
             may_register: may_register(scope),
             back: back.map(|back| back.url.as_str()),
@@ -66,17 +67,17 @@ impl<'a> Filled<'a> {
 /// it comes to rest, and is told what may be wrong.
 pub(in crate::web) async fn show(
     State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let authorizer = &scope.snapshot.authorizer;
     let view = own_view(&scope, &Method::GET, &headers);
     let found = scope.recognise(&view).await;
     let back = destination(&scope, parameter(query.as_deref(), "rd"));
     let change = portal.change_path(back.as_ref());
     let notice = parameter(query.as_deref(), "notice");
-    let mut filled = Filled::new(&scope, back.as_ref());
+    let mut filled = LoginFields::new(&scope, back.as_ref());
     filled.notice = match notice.as_deref() {
         Some("password_set") => Some("The password is set. Log in with it."),
         Some("address_changed") => Some("The new address counts from now on."),
@@ -120,7 +121,7 @@ pub(in crate::web) async fn show(
 }
 
 /// What may be wrong where a login does not count. `counts`: whether this browser's cookie for routes is good.
-const fn astray(back: Option<&Destination>, counts: bool) -> &'static str {
+const fn astray(back: Option<&LoginDestination>, counts: bool) -> &'static str {
     match back {
         Some(back) if !back.has_cookie => {
             "your login does not reach it: its cookie is not for that address. Whoever runs this can change that."
@@ -151,7 +152,7 @@ pub(in crate::web) async fn log_in(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     PageForm(form): PageForm<LoginForm>,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let rd = form.rd.or_else(|| parameter(query.as_deref(), "rd"));
     let back = destination(&scope, rd);
     let accounts = &scope.snapshot.accounts;
@@ -164,12 +165,12 @@ pub(in crate::web) async fn log_in(
             lead_back(&portal, &scope, &opened, back.as_ref())
         }
         Err(halt) => {
-            let problem = Problem::from(halt);
+            let problem = WebProblem::from(halt);
             let shown: String = form.username.chars().take(NAME_CHARS_MAX).collect();
-            let filled = Filled {
+            let filled = LoginFields {
                 message: Some(words_of(&problem)),
                 username: &shown,
-                ..Filled::new(&scope, back.as_ref())
+                ..LoginFields::new(&scope, back.as_ref())
             };
             Ok(portal.page_of_problem(problem, LOGIN, &filled, back.as_ref()))
         }
@@ -179,16 +180,16 @@ pub(in crate::web) async fn log_in(
 fn lead_back(
     portal: &Portal,
     scope: &RequestScope,
-    opened: &Opened,
-    back: Option<&Destination>,
-) -> Result<Response, Problem> {
+    opened: &OpenedSession,
+    back: Option<&LoginDestination>,
+) -> Result<Response, WebProblem> {
     let mut response = match back {
         // Nothing else is open before an owed change of password.
         _ if opened.account.password_must_change => see_other(&portal.change_path(back))?,
         Some(back) => see_other(&back.url)?,
         None => see_other(&portal.login_path())?,
     };
-    let cookies = opened.cookies.as_ref().ok_or(Kind::Internal)?;
+    let cookies = opened.cookies.as_ref().ok_or(ErrorCode::Internal)?;
     let headers = response.headers_mut();
     cookie::set(headers, &scope.snapshot, cookies);
     if let Some(back) = back {
@@ -230,7 +231,7 @@ pub(in crate::web) async fn log_out(
     OwnPage(scope): OwnPage,
     headers: HeaderMap,
     PageForm(form): PageForm<LogoutForm>,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let back = destination(&scope, form.rd);
     let view = own_view(&scope, &Method::POST, &headers);
     match scope.recognise(&view).await {

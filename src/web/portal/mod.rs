@@ -17,12 +17,13 @@ use serde::Serialize;
 use url::form_urlencoded::byte_serialize;
 
 use crate::account::password_rules::PasswordRules;
-use crate::auth::return_to::Destination;
+use crate::auth::return_to::LoginDestination;
 use crate::config::Registration;
+use crate::model::error_code::ErrorCode;
 use crate::model::identity::{Identity, Principal};
 use crate::snapshot::RequestScope;
-use crate::web::answer::{Written, text};
-use crate::web::error::{Kind, Problem};
+use crate::web::answer::{FinishedBody, text};
+use crate::web::error::WebProblem;
 
 const LOGIN: &str = "login.html";
 const PASSWORD: &str = "password.html";
@@ -66,27 +67,32 @@ impl Portal {
     }
 
     /// A page as an answer. `back`: where its form may lead to.
-    fn page(&self, name: &str, filled: &impl Serialize, back: Option<&Destination>) -> Response {
+    fn page(
+        &self,
+        name: &str,
+        filled: &impl Serialize,
+        back: Option<&LoginDestination>,
+    ) -> Response {
         let html = self
             .environment
             .get_template(name)
             .and_then(|template| template.render(Serde(filled)));
         let Ok(html) = html else {
-            return Problem::from(Kind::Internal).into_response();
+            return WebProblem::from(ErrorCode::Internal).into_response();
         };
         let mut response = html.into_response();
         dress(response.headers_mut(), back);
-        response.extensions_mut().insert(Written);
+        response.extensions_mut().insert(FinishedBody);
         response
     }
 
     /// A page that says what is wrong, with the status and fields of the problem.
     fn page_of_problem(
         &self,
-        problem: Problem,
+        problem: WebProblem,
         name: &str,
         filled: &impl Serialize,
-        back: Option<&Destination>,
+        back: Option<&LoginDestination>,
     ) -> Response {
         let page = self.page(name, filled, back);
         if page.status() != StatusCode::OK {
@@ -96,7 +102,7 @@ impl Portal {
         let mut response = problem.into_response();
         *response.body_mut() = body;
         response.headers_mut().extend(head.headers);
-        response.extensions_mut().insert(Written);
+        response.extensions_mut().insert(FinishedBody);
         response
     }
 
@@ -106,12 +112,12 @@ impl Portal {
     }
 
     /// Leads a browser to the login page, which says what went well.
-    fn lead_to_login(&self, notice: &str) -> Result<Response, Problem> {
+    fn lead_to_login(&self, notice: &str) -> Result<Response, WebProblem> {
         see_other(&format!("{}?notice={notice}", self.login_path()))
     }
 
     /// The path of the page that changes the password, and then leads to `back`.
-    fn change_path(&self, back: Option<&Destination>) -> String {
+    fn change_path(&self, back: Option<&LoginDestination>) -> String {
         let path = format!("{}/password", self.prefix);
         match back {
             Some(back) => {
@@ -126,7 +132,7 @@ impl Portal {
 /// What every page carries. The redirect that follows a form is held to `form-action` too, so it names the way back.
 ///
 /// With `no-referrer` browsers would send `Origin: null` with a form, and the page that sent it would not be known.
-fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
+fn dress(headers: &mut HeaderMap, back: Option<&LoginDestination>) {
     let back = back.map_or(String::new(), |back| format!(" {}", back.origin));
     let policy = format!(
         "default-src 'none'; style-src 'self'; form-action 'self'{back}; frame-ancestors 'none'; base-uri 'none'"
@@ -145,8 +151,8 @@ fn dress(headers: &mut HeaderMap, back: Option<&Destination>) {
 }
 
 /// What is said of a problem on a page.
-fn words_of(problem: &Problem) -> String {
-    if let (Kind::LoginLimited, Some(detail)) = (&problem.kind, &problem.detail) {
+fn words_of(problem: &WebProblem) -> String {
+    if let (ErrorCode::LoginLimited, Some(detail)) = (&problem.kind, &problem.detail) {
         return format!("{detail}.");
     }
     let (_, _, title) = problem.kind.row();
@@ -157,7 +163,7 @@ fn words_of(problem: &Problem) -> String {
 }
 
 /// Where a browser asks to be led, if the operator lists its origin.
-fn destination(scope: &RequestScope, rd: Option<String>) -> Option<Destination> {
+fn destination(scope: &RequestScope, rd: Option<String>) -> Option<LoginDestination> {
     scope.snapshot.authorizer.return_to().accept(&rd?)
 }
 
@@ -177,8 +183,8 @@ fn owes_password(identity: &Identity) -> bool {
 }
 
 /// Sends a browser to another page, by GET.
-fn see_other(location: &str) -> Result<Response, Problem> {
-    let location = HeaderValue::from_str(location).map_err(|_| Kind::Internal)?;
+fn see_other(location: &str) -> Result<Response, WebProblem> {
+    let location = HeaderValue::from_str(location).map_err(|_| ErrorCode::Internal)?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
 }
 

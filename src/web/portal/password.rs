@@ -12,15 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::account::halt::Halt;
 use crate::account::password::WantedPassword;
 use crate::model::account::{Purpose, Username};
+use crate::model::error_code::ErrorCode;
 use crate::model::secret::Secret;
 use crate::snapshot::RequestScope;
 use crate::web::body::{FormFields, PageForm};
-use crate::web::caller::{Anybody, OwnPage, call};
-use crate::web::error::{Kind, Problem};
+use crate::web::caller::{AnyRequest, OwnPage, call};
+use crate::web::error::WebProblem;
 use crate::web::portal::{PASSWORD, Portal, may_register, parameter, password_rules, words_of};
 
 #[derive(Serialize)]
-struct Filled<'a> {
+struct PasswordFields<'a> {
     title: &'static str,
     message: Option<String>,
     /// What the button says.
@@ -36,8 +37,8 @@ struct Filled<'a> {
     may_register: bool,
 }
 
-impl<'a> Filled<'a> {
-    fn new(scope: &RequestScope, link: &'a Link) -> Self {
+impl<'a> PasswordFields<'a> {
+    fn new(scope: &RequestScope, link: &'a MailedLink) -> Self {
         let (title, button) = match link.purpose {
             Purpose::Confirm => ("Choose a password", "Set the password"),
             Purpose::Reset => ("Choose a new password", "Set the password"),
@@ -57,21 +58,21 @@ impl<'a> Filled<'a> {
 }
 
 /// A link that was mailed.
-struct Link {
+struct MailedLink {
     token: Secret,
     purpose: Purpose,
     /// The name of its account; `None`: it counts for nothing.
     holder: Option<Username>,
 }
 
-impl Link {
+impl MailedLink {
     /// Looks what the link of a query is for, without consuming it. One that counts for nothing, or not on this page, is
     /// taken for one of `pages`, the first.
     async fn read(
         scope: &RequestScope,
         query: Option<&str>,
         pages: &[Purpose],
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, WebProblem> {
         let token = Secret::new(parameter(query, "token").unwrap_or_default());
         let accounts = &scope.snapshot.accounts;
         let found = accounts.token_holder(token.expose()).await?;
@@ -95,29 +96,29 @@ const RESET: &[Purpose] = &[Purpose::Reset];
 /// The page that ends a registration, or makes a new address count: the link tells which.
 pub(in crate::web) async fn show_confirm(
     State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
+) -> Result<Response, WebProblem> {
+    let link = MailedLink::read(&scope, query.as_deref(), CONFIRM).await?;
     Ok(show(&portal, &scope, &link))
 }
 
 /// The page that replaces a forgotten password.
 pub(in crate::web) async fn show_reset(
     State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
     RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let link = Link::read(&scope, query.as_deref(), RESET).await?;
+) -> Result<Response, WebProblem> {
+    let link = MailedLink::read(&scope, query.as_deref(), RESET).await?;
     Ok(show(&portal, &scope, &link))
 }
 
 /// The form, or what may be done where the link counts for nothing.
-fn show(portal: &Portal, scope: &RequestScope, link: &Link) -> Response {
+fn show(portal: &Portal, scope: &RequestScope, link: &MailedLink) -> Response {
     if link.holder.is_none() {
-        return refused(portal, scope, link, Kind::TokenInvalid.into());
+        return refused(portal, scope, link, ErrorCode::TokenInvalid.into());
     }
-    portal.page(PASSWORD, &Filled::new(scope, link), None)
+    portal.page(PASSWORD, &PasswordFields::new(scope, link), None)
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -140,8 +141,8 @@ pub(in crate::web) async fn confirm(
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
     fields: FormFields,
-) -> Result<Response, Problem> {
-    let link = Link::read(&scope, query.as_deref(), CONFIRM).await?;
+) -> Result<Response, WebProblem> {
+    let link = MailedLink::read(&scope, query.as_deref(), CONFIRM).await?;
     match link.purpose {
         Purpose::ChangeIdentity => {
             let NoFields {} = fields.read()?;
@@ -154,8 +155,8 @@ pub(in crate::web) async fn confirm(
 async fn change_identity(
     portal: &Portal,
     scope: &RequestScope,
-    link: &Link,
-) -> Result<Response, Problem> {
+    link: &MailedLink,
+) -> Result<Response, WebProblem> {
     let accounts = &scope.snapshot.accounts;
     let confirmed = accounts
         .confirm_identity(&call(scope, None), link.token.expose())
@@ -173,17 +174,17 @@ pub(in crate::web) async fn reset(
     OwnPage(scope): OwnPage,
     RawQuery(query): RawQuery,
     PageForm(form): PageForm<PasswordForm>,
-) -> Result<Response, Problem> {
-    let link = Link::read(&scope, query.as_deref(), RESET).await?;
+) -> Result<Response, WebProblem> {
+    let link = MailedLink::read(&scope, query.as_deref(), RESET).await?;
     set(&portal, &scope, &link, form).await
 }
 
 async fn set(
     portal: &Portal,
     scope: &RequestScope,
-    link: &Link,
+    link: &MailedLink,
     form: PasswordForm,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     let wanted = WantedPassword {
         new: form.new_password,
         verify: form.verify_password,
@@ -205,17 +206,22 @@ async fn set(
 }
 
 /// The page again, with what is wrong; a link that is void has no form any more, and says what to do instead.
-fn refused(portal: &Portal, scope: &RequestScope, link: &Link, problem: Problem) -> Response {
-    let is_void = problem.kind == Kind::TokenInvalid;
+fn refused(
+    portal: &Portal,
+    scope: &RequestScope,
+    link: &MailedLink,
+    problem: WebProblem,
+) -> Response {
+    let is_void = problem.kind == ErrorCode::TokenInvalid;
     let message = match (is_void, link.purpose) {
         (false, _) => words_of(&problem),
         (true, Purpose::Reset) => format!("{VOID} You can have another one sent."),
         (true, _) => format!("{VOID} If you have a password already, log in with it."),
     };
-    let filled = Filled {
+    let filled = PasswordFields {
         message: Some(message),
         is_open: !is_void,
-        ..Filled::new(scope, link)
+        ..PasswordFields::new(scope, link)
     };
     portal.page_of_problem(problem, PASSWORD, &filled, None)
 }

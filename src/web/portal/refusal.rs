@@ -15,12 +15,12 @@ use crate::auth::return_to::ReturnTo;
 use crate::crypto::digest::sha256;
 use crate::model::deny::DenyReason;
 use crate::model::error_code::ErrorCode;
-use crate::snapshot::{Refusal, RefusalPage};
+use crate::snapshot::{RefusalPage, ShownRefusal};
 use crate::web::error::in_words;
 use crate::web::portal::{Portal, REFUSAL, STYLE};
 
 #[derive(Serialize)]
-struct Filled<'a> {
+struct RefusalFields<'a> {
     style: Value,
     title: &'a str,
     advice: String,
@@ -35,7 +35,7 @@ struct Filled<'a> {
 
 impl Portal {
     /// The page of a refusal; `None` if it cannot be written.
-    pub(in crate::web) fn refusal(&self, refusal: &Refusal<'_>) -> Option<RefusalPage> {
+    pub(in crate::web) fn refusal(&self, refusal: &ShownRefusal<'_>) -> Option<RefusalPage> {
         let (origin, path_and_query) = refusal.asked;
         let return_to = refusal.snapshot.authorizer.return_to();
         let here = format!("{origin}{path_and_query}");
@@ -51,7 +51,7 @@ impl Portal {
         };
         let another = refusal.person.map_or("", |_| "as=another");
         let owes = refusal.code.reason() == Some(DenyReason::PasswordMustChange);
-        let filled = Filled {
+        let filled = RefusalFields {
             style: Value::from_safe_string(STYLE.to_owned()),
             title: refusal.title,
             advice: advice(refusal),
@@ -71,7 +71,7 @@ impl Portal {
 
     /// The page that a person came from, if that is the same application or one that a login may lead to; else the beginning
     /// of the application.
-    fn back(&self, refusal: &Refusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
+    fn back(&self, refusal: &ShownRefusal<'_>, return_to: &ReturnTo, here: &str) -> Option<String> {
         let (origin, path_and_query) = refusal.asked;
         let referer = refusal.headers.get(header::REFERER);
         let referer = referer.and_then(|value| value.to_str().ok());
@@ -123,7 +123,7 @@ fn fields() -> Option<Vec<(HeaderName, HeaderValue)>> {
 }
 
 /// What is missing, and what the person may do.
-fn advice(refusal: &Refusal<'_>) -> String {
+fn advice(refusal: &ShownRefusal<'_>) -> String {
     let text = match (refusal.code, refusal.code.reason()) {
         (_, Some(DenyReason::RoleMissing)) => {
             "Your account lacks a role that this asks for. Whoever runs this can give it to you; or log in as \
@@ -168,7 +168,7 @@ fn advice(refusal: &Refusal<'_>) -> String {
     text.to_owned()
 }
 
-fn wait(refusal: &Refusal<'_>) -> String {
+fn wait(refusal: &ShownRefusal<'_>) -> String {
     let secs = refusal.retry_after_s.unwrap_or(1);
     in_words(std::time::Duration::from_secs(secs.into()))
 }

@@ -7,17 +7,18 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::error_code::ErrorCode;
 use crate::web::api::{password, registration};
 use crate::web::body::PageForm;
-use crate::web::caller::{Anybody, OwnPage};
-use crate::web::error::{Kind, Problem};
+use crate::web::caller::{AnyRequest, OwnPage};
+use crate::web::error::WebProblem;
 use crate::web::portal::{FORGOT, Portal, REGISTER, may_register, words_of};
 
 /// Longest text of a form that is shown again, in characters.
 const SHOWN_CHARS_MAX: usize = 254;
 
 #[derive(Default, Serialize)]
-struct Filled {
+struct StartFields {
     message: Option<String>,
     /// Whether the form is of any use.
     is_open: bool,
@@ -29,24 +30,29 @@ struct Filled {
 /// The page to register on.
 pub(in crate::web) async fn show_register(
     State(portal): State<Arc<Portal>>,
-    Anybody(scope): Anybody,
+    AnyRequest(scope): AnyRequest,
 ) -> Response {
-    let filled = Filled {
+    let filled = StartFields {
         is_open: may_register(&scope),
-        ..Filled::default()
+        ..StartFields::default()
     };
     if filled.is_open {
         portal.page(REGISTER, &filled, None)
     } else {
-        refused(&portal, REGISTER, Kind::RegistrationClosed.into(), filled)
+        refused(
+            &portal,
+            REGISTER,
+            ErrorCode::RegistrationClosed.into(),
+            filled,
+        )
     }
 }
 
 /// The page to ask for a link on.
 pub(in crate::web) async fn show_forgot(State(portal): State<Arc<Portal>>) -> Response {
-    let filled = Filled {
+    let filled = StartFields {
         is_open: true,
-        ..Filled::default()
+        ..StartFields::default()
     };
     portal.page(FORGOT, &filled, None)
 }
@@ -64,12 +70,12 @@ pub(in crate::web) async fn register(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     PageForm(form): PageForm<RegisterForm>,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     match registration::registered(&scope, &form.identity, &form.username, &form.name).await {
         Ok(()) => portal.lead_to_login("registered"),
         Err(problem) => {
-            let filled = Filled {
-                is_open: problem.kind != Kind::RegistrationClosed,
+            let filled = StartFields {
+                is_open: problem.kind != ErrorCode::RegistrationClosed,
                 identity: shown(&form.identity),
                 username: shown(&form.username),
                 name: shown(&form.name),
@@ -92,26 +98,26 @@ pub(in crate::web) async fn forgot(
     State(portal): State<Arc<Portal>>,
     OwnPage(scope): OwnPage,
     PageForm(form): PageForm<ForgotForm>,
-) -> Result<Response, Problem> {
+) -> Result<Response, WebProblem> {
     match password::reset_requested(&scope, &form.username).await {
         Ok(()) => portal.lead_to_login("reset_sent"),
         Err(problem) => {
-            let filled = Filled {
+            let filled = StartFields {
                 is_open: true,
                 username: shown(&form.username),
-                ..Filled::default()
+                ..StartFields::default()
             };
             Ok(refused(&portal, FORGOT, problem, filled))
         }
     }
 }
 
-fn refused(portal: &Portal, page: &str, problem: Problem, filled: Filled) -> Response {
+fn refused(portal: &Portal, page: &str, problem: WebProblem, filled: StartFields) -> Response {
     let message = match problem.kind {
-        Kind::NotFound => "There is no such account.".to_owned(),
+        ErrorCode::NotFound => "There is no such account.".to_owned(),
         _ => words_of(&problem),
     };
-    let filled = Filled {
+    let filled = StartFields {
         message: Some(message),
         ..filled
     };

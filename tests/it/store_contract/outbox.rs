@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use doorward::model::account::{AccountStatus, Purpose};
 use doorward::model::id::MailId;
-use doorward::model::mail::{QueuedMail, Sealed};
+use doorward::model::mail::{QueuedMail, SealedMail};
 use doorward::store::Store;
 use doorward::store::error::StoreError;
 
@@ -18,7 +18,7 @@ fn mail_id(number: u32) -> MailId {
 pub(crate) fn mail(number: u32, secs: u64) -> QueuedMail {
     QueuedMail {
         id: mail_id(number),
-        sealed: Sealed(number.to_be_bytes().to_vec()),
+        sealed: SealedMail(number.to_be_bytes().to_vec()),
         created: NOW,
         expires: at(1000),
         next_try: at(secs),

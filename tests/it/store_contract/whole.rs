@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::limit::Kept;
+use doorward::limit::KeptCounter;
 use doorward::model::account::{AccountStatus, OneTimeToken, Purpose, Session};
 use doorward::store::cached::Subjects;
 use doorward::store::generations::Stamp;
@@ -22,11 +22,11 @@ pub(crate) async fn an_engine_says_that_it_can_write(store: Arc<dyn Store>) {
 }
 
 pub(crate) async fn counters_are_kept_beside_the_records(store: Arc<dyn Store>) {
-    let counter = |count: u32| Kept::Window {
+    let counter = |count: u32| KeptCounter::Window {
         hits: vec![(at(1), count), (at(2), 1)],
         window_ms: 600_000,
     };
-    let row = Kept::Row {
+    let row = KeptCounter::Row {
         count: 7,
         last: at(3),
         pause_max_ms: 600_000,

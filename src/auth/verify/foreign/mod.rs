@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::HeaderName;
 use serde_json::{Map, Value};
 
-use crate::auth::verify::claims::{Expected, text};
-use crate::auth::verify::listed::{LeftOut, words};
+use crate::auth::verify::claims::{ExpectedClaims, text};
+use crate::auth::verify::listed::{OmittedClaims, words};
 use crate::config::{ClaimValue, Issuer, RoleSettings, media_type};
 use crate::crypto::jwt::VerifiedToken;
 use crate::issuer::IssuerState;
-use crate::model::access::{Ladder, Name, Rank, ResourceRole, Role, Scope};
+use crate::model::access::{LevelOrder, LevelRank, Name, ResourceRole, Role, Scope};
 use crate::model::clock::Timestamp;
 use crate::model::id::UserId;
 use crate::model::identity::{AuthnMethod, Identity, Principal};
@@ -38,14 +38,14 @@ pub(super) struct ForeignIssuer {
     issuer: Issuer,
     state: Arc<IssuerState>,
     resources: Vec<Name>,
-    ladder: Ladder,
+    ladder: LevelOrder,
     /// Whether omitted values have already been logged.
     is_told: AtomicBool,
 }
 
 /// A token of a foreign issuer with checked claims.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedToken {
     pub(super) identity: Identity,
     /// Time from which it must not be used.
     pub(super) until: Timestamp,
@@ -87,8 +87,8 @@ impl ForeignIssuer {
         self.expected(now).check(claims)
     }
 
-    fn expected(&self, now: Timestamp) -> Expected<'_> {
-        Expected {
+    fn expected(&self, now: Timestamp) -> ExpectedClaims<'_> {
+        ExpectedClaims {
             issuer: &self.issuer.issuer,
             audience: &self.issuer.audience,
             audience_claims: &self.issuer.audience_claims,
@@ -103,7 +103,7 @@ impl ForeignIssuer {
         &self,
         token: &VerifiedToken,
         now: Timestamp,
-    ) -> Result<Accepted, TokenFault> {
+    ) -> Result<AcceptedToken, TokenFault> {
         self.check_type(token.typ.as_deref())?;
         check_kind(&token.claims)?;
         let until = self.check(&token.claims, now)?;
@@ -117,7 +117,7 @@ impl ForeignIssuer {
         &self,
         claims: &Map<String, Value>,
         now: Timestamp,
-    ) -> Result<Accepted, TokenFault> {
+    ) -> Result<AcceptedToken, TokenFault> {
         check_kind(claims)?;
         check_bearer_access(claims)?;
         let mut whole;
@@ -148,10 +148,10 @@ impl ForeignIssuer {
         &self,
         claims: &Map<String, Value>,
         expires: Option<Timestamp>,
-    ) -> Result<Accepted, TokenFault> {
+    ) -> Result<AcceptedToken, TokenFault> {
         self.check_required(claims)?;
         let subject = self.subject(claims)?;
-        let mut left_out = LeftOut::default();
+        let mut left_out = OmittedClaims::default();
         let username = self.username(claims, &mut left_out)?;
         let (roles, resource_roles) = self.roles(claims, &mut left_out);
         let scopes = self.scopes(claims, &mut left_out);
@@ -170,7 +170,7 @@ impl ForeignIssuer {
             scopes,
             expires,
         };
-        Ok(Accepted {
+        Ok(AcceptedToken {
             identity,
             until: expires.unwrap_or(NEVER),
             left_out,
@@ -178,7 +178,7 @@ impl ForeignIssuer {
     }
 
     /// Counts omitted values, logs them the first time, and describes them.
-    fn told(&self, left_out: &LeftOut) -> Option<String> {
+    fn told(&self, left_out: &OmittedClaims) -> Option<String> {
         let text = left_out.text()?;
         self.state.metrics().left_out(left_out.count);
         if !self.is_told.swap(true, Ordering::Relaxed) {
@@ -231,7 +231,7 @@ impl ForeignIssuer {
     fn username(
         &self,
         claims: &Map<String, Value>,
-        left_out: &mut LeftOut,
+        left_out: &mut OmittedClaims,
     ) -> Result<Option<String>, TokenFault> {
         let Some(claim) = &self.issuer.username_claim else {
             return Ok(None);
@@ -260,7 +260,7 @@ impl ForeignIssuer {
     fn roles(
         &self,
         claims: &Map<String, Value>,
-        left_out: &mut LeftOut,
+        left_out: &mut OmittedClaims,
     ) -> (Vec<Role>, Vec<ResourceRole>) {
         let (mut roles, mut resource_roles) = (Vec::new(), Vec::new());
         let path = self.issuer.roles_claim.as_ref();
@@ -280,7 +280,7 @@ impl ForeignIssuer {
                 continue;
             }
             match ResourceRole::parse(role.as_str(), &self.resources, &self.ladder) {
-                Some(resource_role) if Rank(0) < resource_role.rank => {
+                Some(resource_role) if LevelRank(0) < resource_role.rank => {
                     resource_roles.push(resource_role);
                 }
                 Some(_) => left_out.note("role", word, "the lowest level, which yields no role"),
@@ -305,7 +305,7 @@ impl ForeignIssuer {
     }
 
     /// Returns the scopes of the claim; an issuer cannot assign the gateway's own.
-    fn scopes(&self, claims: &Map<String, Value>, left_out: &mut LeftOut) -> Vec<Scope> {
+    fn scopes(&self, claims: &Map<String, Value>, left_out: &mut OmittedClaims) -> Vec<Scope> {
         let path = self.issuer.scopes_claim.as_ref();
         let claim = path.and_then(|path| path.find(claims));
         let mut scopes = Vec::new();

@@ -49,7 +49,7 @@ fn accept(
     issuer: &ForeignIssuer,
     typ: Option<&str>,
     changes: &Value,
-) -> Result<Accepted, FaultKind> {
+) -> Result<AcceptedToken, FaultKind> {
     let token = VerifiedToken {
         typ: typ.map(str::to_owned),
         claims: claims(changes),
@@ -241,7 +241,7 @@ fn reserved_roles_need_to_be_allowed() {
     };
     assert_eq!(
         (role.id.as_str(), role.rank, role.exact),
-        ("4-2", Rank(2), true)
+        ("4-2", LevelRank(2), true)
     );
 
     let prefixed = issuer(&format!("{claim}\nroles_prefix = 'corp:'"));

@@ -20,13 +20,13 @@ use crate::model::id::RequestId;
 use crate::model::route::Route;
 use crate::snapshot::Snapshot;
 use crate::web::finish::finished;
-use crate::web::forward_auth::question::Family;
-use crate::web::forward_auth::{Told, written};
+use crate::web::forward_auth::question::Dialect;
+use crate::web::forward_auth::{ForwardAuthAnswer, written};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An answer, and what its record says of it.
-pub(super) struct Written {
+pub(super) struct WrittenAnswer {
     pub(super) message: CheckResponse,
     /// What the caller is answered with; 200 if it is not Envoy that answers.
     pub(super) status: u16,
@@ -35,7 +35,7 @@ pub(super) struct Written {
 }
 
 /// A request that may pass.
-pub(super) struct Identified<'a> {
+pub(super) struct AllowedRequest<'a> {
     pub(super) id: RequestId,
     /// Every identity header.
     pub(super) fields: &'a HeaderMap,
@@ -49,7 +49,7 @@ pub(super) struct Identified<'a> {
 
 /// Lets a request pass, as the proxy here would: what the gateway tells takes the place of every copy of the caller's, and
 /// what no caller may send is taken out, in every spelling, credentials too.
-pub(super) fn passed(request: &Identified<'_>) -> Written {
+pub(super) fn passed(request: &AllowedRequest<'_>) -> WrittenAnswer {
     let id = HeaderValue::from_str(request.id.as_str()).ok();
     let mut fields: Vec<_> = request.fields.iter().map(field).collect();
     fields.extend(id.iter().map(|id| field((&REQUEST_ID, id))));
@@ -61,7 +61,7 @@ pub(super) fn passed(request: &Identified<'_>) -> Written {
         headers_to_remove: removed.into_iter().collect(),
         ..OkHttpResponse::default()
     };
-    Written {
+    WrittenAnswer {
         message: CheckResponse {
             status: Some(status(Code::Ok)),
             http_response: Some(HttpResponse::OkResponse(response)),
@@ -73,7 +73,7 @@ pub(super) fn passed(request: &Identified<'_>) -> Written {
 }
 
 /// Names that are taken out of a request. Envoy removes after it has set, so none that is set is among them.
-fn stripped<'a>(request: &'a Identified<'_>) -> impl Iterator<Item = String> + 'a {
+fn stripped<'a>(request: &'a AllowedRequest<'_>) -> impl Iterator<Item = String> + 'a {
     // Written by Envoy itself.
     let is_envoys = |name: &HeaderName| {
         [FORWARDED_FOR, FORWARDED_PROTO].contains(name) || request.believed.has_name(name)
@@ -89,7 +89,7 @@ fn stripped<'a>(request: &'a Identified<'_>) -> impl Iterator<Item = String> + '
 }
 
 /// The cookies that are left without ours, if there were any; the name of the field if nothing is left.
-fn cookies(request: &Identified<'_>) -> (Option<HeaderValue>, BTreeSet<String>) {
+fn cookies(request: &AllowedRequest<'_>) -> (Option<HeaderValue>, BTreeSet<String>) {
     let mut cookies = HeaderMap::new();
     for value in request.asked.get_all(header::COOKIE) {
         cookies.append(header::COOKIE, value.clone());
@@ -108,8 +108,12 @@ fn cookies(request: &Identified<'_>) -> (Option<HeaderValue>, BTreeSet<String>) 
 }
 
 /// Refuses a request: the caller is answered as over HTTP.
-pub(super) async fn refused(told: Told, id: RequestId, snapshot: &Snapshot) -> Written {
-    let response = finished(written(told, Family::Envoy), id, Some(snapshot));
+pub(super) async fn refused(
+    told: ForwardAuthAnswer,
+    id: RequestId,
+    snapshot: &Snapshot,
+) -> WrittenAnswer {
+    let response = finished(written(told, Dialect::Envoy), id, Some(snapshot));
     let (head, body) = response.into_parts();
     // It is in memory already, and cannot break.
     let body = body.collect().await.map(Collected::to_bytes);
@@ -131,7 +135,7 @@ pub(super) async fn refused(told: Told, id: RequestId, snapshot: &Snapshot) -> W
         headers: fields.map(field).collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    Written {
+    WrittenAnswer {
         message: CheckResponse {
             status: Some(status(code(http_status))),
             http_response: Some(HttpResponse::DeniedResponse(response)),

@@ -26,17 +26,18 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{self, Service};
 
-use crate::auth::asked::{Asked, Judged};
+use crate::auth::asked::{ForwardedDecision, ForwardedRequest};
 use crate::auth::client::{Client, is_trusted};
 use crate::auth::grant::{Decision, Grant};
 use crate::model::deny::DenyReason;
+use crate::model::error_code::ErrorCode;
 use crate::model::id::{RequestId, RequestIds};
 use crate::model::refusal_fault::{ForwarderFault, RefusalFault};
 use crate::snapshot::{Current, Snapshot};
-use crate::web::error::{Kind, Problem};
-use crate::web::forward_auth::grpc::answer::Identified;
-use crate::web::forward_auth::grpc::record::{Answered, Record};
-use crate::web::forward_auth::{Told, admit, judge, unadmitted};
+use crate::web::error::WebProblem;
+use crate::web::forward_auth::grpc::answer::AllowedRequest;
+use crate::web::forward_auth::grpc::record::{AnsweredQuestion, QuestionRecord};
+use crate::web::forward_auth::{ForwardAuthAnswer, admit, judge, unadmitted};
 
 /// Bytes of a question beside the head that it describes: names of ends and their certificates, and a head that is
 /// somewhat too large, so that its caller is told. Bodies are not asked for.
@@ -86,21 +87,21 @@ impl ExtAuthz {
         let snapshot = self.current.load();
         let id = self.ids.draw();
         let patience = snapshot.config.limits.head_timeout;
-        let mut record = Record::begin(id, Arc::clone(&snapshot), peer);
+        let mut record = QuestionRecord::begin(id, Arc::clone(&snapshot), peer);
         let is_proxy = is_trusted(peer, &snapshot.config.listen.trusted_proxies);
         let admitted = admit(&snapshot, is_proxy, request.headers());
         let mut request = match admitted {
             Ok(()) => request.map(Body::new),
             Err(_) => request.map(|_| Body::new(Full::from(EMPTY))),
         };
-        request.extensions_mut().insert(Arrival {
+        request.extensions_mut().insert(QuestionArrival {
             id,
             snapshot,
             peer,
             admitted,
         });
         let mut response = self.in_time(patience, request).await;
-        if let Some(answered) = response.extensions_mut().remove::<Arc<Answered>>() {
+        if let Some(answered) = response.extensions_mut().remove::<Arc<AnsweredQuestion>>() {
             record.answered(answered);
         }
         response
@@ -128,7 +129,7 @@ fn serving() -> Response<Body> {
 
 /// What is known of a question before its message is read.
 #[derive(Clone, Debug)]
-struct Arrival {
+struct QuestionArrival {
     id: RequestId,
     snapshot: Arc<Snapshot>,
     peer: IpAddr,
@@ -146,7 +147,7 @@ impl Authorization for Questions {
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let (_, extensions, question) = request.into_parts();
         let arrival = extensions
-            .get::<Arrival>()
+            .get::<QuestionArrival>()
             .ok_or_else(|| Status::internal("a question from nowhere"))?;
         let (message, answered) = arrival.check(&question).await;
         let mut response = tonic::Response::new(message);
@@ -155,8 +156,8 @@ impl Authorization for Questions {
     }
 }
 
-impl Arrival {
-    async fn check(&self, question: &CheckRequest) -> (CheckResponse, Answered) {
+impl QuestionArrival {
+    async fn check(&self, question: &CheckRequest) -> (CheckResponse, AnsweredQuestion) {
         if let Err(fault) = self.admitted {
             return self.unread(unadmitted(fault)).await;
         }
@@ -171,29 +172,37 @@ impl Arrival {
         }
     }
 
-    async fn judged(&self, asked: Asked<'_>, client: Client) -> (CheckResponse, Answered) {
+    async fn judged(
+        &self,
+        asked: ForwardedRequest<'_>,
+        client: Client,
+    ) -> (CheckResponse, AnsweredQuestion) {
         let (told, decision) = judge(&self.snapshot, &asked).await;
         let written = match (told, &decision) {
-            (Told::Pass(fields), Decision::Allow(grant)) => answer::passed(&Identified {
-                id: self.id,
-                fields: &fields,
-                strip: &self.snapshot.strip,
-                asked: asked.headers,
-                route: Grant::route(grant),
-                believed: client.believed,
-            }),
+            (ForwardAuthAnswer::Pass(fields), Decision::Allow(grant)) => {
+                answer::passed(&AllowedRequest {
+                    id: self.id,
+                    fields: &fields,
+                    strip: &self.snapshot.strip,
+                    asked: asked.headers,
+                    route: Grant::route(grant),
+                    believed: client.believed,
+                })
+            }
             // Nothing passes without its proof.
-            (Told::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
-                self.refused(Told::Refused(Problem::from(Kind::Internal)))
-                    .await
+            (ForwardAuthAnswer::Pass(_), Decision::Deny(_) | Decision::Fail(_)) => {
+                self.refused(ForwardAuthAnswer::Refused(WebProblem::from(
+                    ErrorCode::Internal,
+                )))
+                .await
             }
             (told, _) => self.refused(told).await,
         };
-        let answered = Answered {
+        let answered = AnsweredQuestion {
             status: written.status,
             body_bytes: written.body_bytes,
             client: Some(client.address),
-            judged: Judged {
+            judged: ForwardedDecision {
                 about: Some((asked.method, asked.target)),
                 decision,
             },
@@ -205,19 +214,19 @@ impl Arrival {
     async fn unread(
         &self,
         (reason, fault): (DenyReason, Option<RefusalFault>),
-    ) -> (CheckResponse, Answered) {
-        let problem = Problem::from(Kind::DeniedToProxy(reason));
-        let written = self.refused(Told::Refused(problem)).await;
-        let answered = Answered {
+    ) -> (CheckResponse, AnsweredQuestion) {
+        let problem = WebProblem::from(ErrorCode::DeniedToProxy(reason));
+        let written = self.refused(ForwardAuthAnswer::Refused(problem)).await;
+        let answered = AnsweredQuestion {
             status: written.status,
             body_bytes: written.body_bytes,
             client: None,
-            judged: Judged::unread(reason, fault),
+            judged: ForwardedDecision::unread(reason, fault),
         };
         (written.message, answered)
     }
 
-    async fn refused(&self, told: Told) -> answer::Written {
+    async fn refused(&self, told: ForwardAuthAnswer) -> answer::WrittenAnswer {
         answer::refused(told, self.id, &self.snapshot).await
     }
 }

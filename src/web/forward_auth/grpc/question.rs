@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::auth::asked::Asked;
+use crate::auth::asked::ForwardedRequest;
 use crate::auth::client::Client;
 use crate::auth::view::Target;
 use crate::config::Limits;
@@ -73,7 +73,7 @@ pub(super) fn read<'a>(
     headers: &'a HeaderMap,
     snapshot: &'a Snapshot,
     peer: IpAddr,
-) -> Result<(Asked<'a>, Client), DenyReason> {
+) -> Result<(ForwardedRequest<'a>, Client), DenyReason> {
     let http = described(question)?;
     if headers
         .keys()
@@ -116,7 +116,7 @@ pub(super) fn read<'a>(
     let own_scheme = web_scheme(own_scheme).ok_or(DenyReason::ForwardMalformed)?;
     let told_host = client.authority(headers).map_err(malformed)?;
     let authority = told_host.unwrap_or(&http.host);
-    let asked = Asked {
+    let asked = ForwardedRequest {
         method,
         scheme: client.scheme(headers, own_scheme).map_err(malformed)?,
         target: Target::read(authority.as_bytes(), http.path.as_bytes())?,

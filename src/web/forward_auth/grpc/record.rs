@@ -4,35 +4,35 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::asked::Judged;
+use crate::auth::asked::ForwardedDecision;
 use crate::auth::grant::Decision;
 use crate::model::id::RequestId;
 use crate::snapshot::{RequestEnd, Snapshot};
-use crate::telemetry::metrics::Outcome;
+use crate::telemetry::metrics::RequestOutcome;
 
 /// How a question was answered.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct AnsweredQuestion {
     /// What the caller is answered with; 200 if it is the service that answers.
     pub(super) status: u16,
     /// Bytes of the caller's answer, if we have written it.
     pub(super) body_bytes: u64,
     /// The caller's address, if the question could be read.
     pub(super) client: Option<IpAddr>,
-    pub(super) judged: Judged,
+    pub(super) judged: ForwardedDecision,
 }
 
 /// One question. Its record is that of the request it is about, and written when this is dropped: on every way out.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct QuestionRecord {
     id: RequestId,
     snapshot: Arc<Snapshot>,
     peer: IpAddr,
     born: Duration,
-    answered: Option<Arc<Answered>>,
+    answered: Option<Arc<AnsweredQuestion>>,
 }
 
-impl Record {
+impl QuestionRecord {
     pub(super) fn begin(id: RequestId, snapshot: Arc<Snapshot>, peer: IpAddr) -> Self {
         Self {
             id,
@@ -43,7 +43,7 @@ impl Record {
         }
     }
 
-    pub(super) fn answered(&mut self, answered: Arc<Answered>) {
+    pub(super) fn answered(&mut self, answered: Arc<AnsweredQuestion>) {
         self.answered = Some(answered);
     }
 
@@ -51,18 +51,18 @@ impl Record {
         Some(&self.answered.as_ref()?.judged.decision)
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> RequestOutcome {
         match self.decision() {
-            Some(Decision::Allow(_)) => Outcome::Allowed,
-            Some(Decision::Deny(_)) => Outcome::Denied,
-            Some(Decision::Fail(_)) => Outcome::Failed,
+            Some(Decision::Allow(_)) => RequestOutcome::Allowed,
+            Some(Decision::Deny(_)) => RequestOutcome::Denied,
+            Some(Decision::Fail(_)) => RequestOutcome::Failed,
             // The proxy has gone away, or its gRPC broke.
-            None => Outcome::Aborted,
+            None => RequestOutcome::Aborted,
         }
     }
 }
 
-impl Drop for Record {
+impl Drop for QuestionRecord {
     fn drop(&mut self) {
         let answered = self.answered.as_deref();
         let about = answered.and_then(|it| it.judged.about.as_ref());
